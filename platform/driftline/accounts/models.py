@@ -1,0 +1,108 @@
+"""Who may do what: users, projects, memberships, API tokens, and the audit trail."""
+
+import hashlib
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.db import models
+from django.db.models.functions import Now
+
+SCOPES = ("infer", "log", "label", "backfill", "read", "write", "deploy", "admin")
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        user = self.model(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+
+class User(AbstractUser):
+    """A person, who signs in with an e-mail address."""
+
+    username = None  # type: ignore[assignment]
+    email = models.EmailField(unique=True)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class Role(models.TextChoices):
+    VIEWER = "viewer", "Viewer: reads"
+    EDITOR = "editor", "Editor: changes models, rules and channels"
+    ADMIN = "admin", "Admin: also tokens, members and deployments"
+
+
+class Project(models.Model):
+    """A group of models with its own people, tokens and channels; no project sees another's objects."""
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=100)
+    created_at = models.DateTimeField(db_default=Now())
+    members = models.ManyToManyField(User, through="Membership", related_name="projects")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role, default=Role.VIEWER)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_membership_a_person")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.project}: {self.role}"
+
+
+class ApiToken(models.Model):
+    """A bearer token of one project; only its SHA-256 is stored."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=16)
+    digest = models.CharField(max_length=64, unique=True)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}… {self.name}"
+
+
+class AuditEntry(models.Model):
+    """One privileged act: who, what, before and after. Rows are only ever added."""
+
+    project = models.ForeignKey(Project, models.CASCADE, null=True, related_name="audit")
+    at = models.DateTimeField(db_default=Now())
+    actor = models.CharField(max_length=200)
+    action = models.CharField(max_length=60)
+    subject = models.CharField(max_length=200)
+    before = models.JSONField(null=True, blank=True)
+    after = models.JSONField(null=True, blank=True)
+    correlation = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["project", "-at"], name="audit_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.actor} {self.action} {self.subject}"
+
+
+def digest_of(token: str) -> str:
+    """Hash a token's whole text; 256 random bits need no salt."""
+    return hashlib.sha256(token.encode()).hexdigest()

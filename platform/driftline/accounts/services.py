@@ -1,0 +1,78 @@
+"""Writes of accounts: tokens, projects, and the audit trail."""
+
+import secrets
+import zlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from driftline.accounts.models import SCOPES, ApiToken, AuditEntry, Membership, Project, Role, User, digest_of
+from driftline.accounts.signals import tokens_changed
+from driftline.common.errors import invalid
+
+
+def record_audit(
+    *, project: Project | None, actor: str, action: str, subject: str, before: Any = None, after: Any = None
+) -> AuditEntry:
+    """Add one row to the audit trail, in the caller's transaction."""
+    return AuditEntry.objects.create(
+        project=project, actor=actor, action=action, subject=subject, before=before, after=after
+    )
+
+
+def create_project(*, slug: str, name: str, owner: User) -> Project:
+    """Create a project and make `owner` its first admin."""
+    with transaction.atomic():
+        project = Project.objects.create(slug=slug, name=name)
+        Membership.objects.create(project=project, user=owner, role=Role.ADMIN)
+        record_audit(project=project, actor=str(owner), action="project.create", subject=slug)
+    return project
+
+
+def create_token(
+    *,
+    project: Project,
+    name: str,
+    scopes: Iterable[str],
+    actor: str,
+    created_by: User | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiToken, str]:
+    """Create a token and return it with its text, which is shown once and never stored."""
+    scopes = sorted(set(scopes))
+    if unknown := [scope for scope in scopes if scope not in SCOPES]:
+        raise invalid("/scopes", f"{unknown[0]!r} is not a scope; use some of {', '.join(SCOPES)}.")
+    if not scopes:
+        raise invalid("/scopes", f"A token needs at least one scope: some of {', '.join(SCOPES)}.")
+    text = _new_token_text()
+    with transaction.atomic():
+        token = ApiToken.objects.create(
+            project=project,
+            name=name,
+            prefix=text[:11],
+            digest=digest_of(text),
+            scopes=scopes,
+            created_by=created_by,
+            expires_at=expires_at,
+        )
+        record_audit(project=project, actor=actor, action="token.create", subject=f"{token.prefix} {name}", after=scopes)
+        tokens_changed.send(sender=ApiToken)
+    return token, text
+
+
+def revoke_token(*, token: ApiToken, actor: str, now: datetime) -> None:
+    """Make a token invalid at once; doing it twice changes nothing."""
+    with transaction.atomic():
+        if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now):
+            record_audit(
+                project=token.project, actor=actor, action="token.revoke", subject=f"{token.prefix} {token.name}"
+            )
+            tokens_changed.send(sender=ApiToken)
+
+
+def _new_token_text() -> str:
+    """`dl_`, 256 random bits, and a checksum by which secret scanners tell a token from noise."""
+    secret = secrets.token_hex(32)
+    return f"dl_{secret}{zlib.crc32(secret.encode()):08x}"

@@ -1,0 +1,5 @@
+"""Sent inside the writing transaction; the registry listens and publishes the serving plan."""
+
+from django.dispatch import Signal
+
+tokens_changed = Signal()

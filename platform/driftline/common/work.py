@@ -1,0 +1,88 @@
+"""Work rows: PostgreSQL holds what is to be done; the broker only rings the doorbell.
+
+A row is due until the work it names is done. A worker leases it, works, and finishes it with the token and the
+generation it saw: work that was added meanwhile, or taken over after the lease ran out, keeps the row alive.
+"""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Self
+
+from django.db import connection, models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+LEASE = timedelta(seconds=60)
+
+
+class WorkQuerySet[Row: "WorkRow"](models.QuerySet[Row]):
+    def due(self) -> Self:
+        """Narrow to rows that nobody is working on."""
+        return self.filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
+
+    def claim(self, *, limit: int, lease: timedelta = LEASE) -> list[Row]:
+        """Lease up to `limit` due rows to the caller; rows that another worker holds are skipped."""
+        token = secrets.randbits(62)
+        picked = self.due().order_by("pk").select_for_update(skip_locked=True)[:limit].values("pk")
+        self.model._base_manager.filter(pk__in=picked).update(lease_until=Now() + lease, lease_token=token)
+        return list(self.model._base_manager.filter(lease_token=token).order_by("pk"))
+
+
+class WorkRow(models.Model):
+    """Something to do, named by the subclass's own unique fields."""
+
+    generation = models.BigIntegerField(default=1)
+    touched_at = models.DateTimeField(db_default=Now())
+    lease_until = models.DateTimeField(null=True, blank=True)
+    lease_token = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+def touch(model: type[WorkRow], rows: Iterable[Sequence[Any]], *, fields: Sequence[str]) -> None:
+    """Make work due, in the caller's transaction: insert each row or raise the generation of the one that waits.
+
+    `rows` hold the values of `fields`, which must be the subclass's unique key. Sorted, so that two writers that
+    touch the same rows cannot deadlock.
+    """
+    rows = sorted(set(map(tuple, rows)))
+    if not rows:
+        return
+    table = connection.ops.quote_name(model._meta.db_table)
+    columns = ", ".join(connection.ops.quote_name(model._meta.get_field(name).column) for name in fields)
+    places = ", ".join(["(" + ", ".join(["%s"] * len(fields)) + ", 1)"] * len(rows))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({columns}, generation) VALUES {places} ON CONFLICT ({columns}) "
+            f"DO UPDATE SET generation = {table}.generation + 1, touched_at = now()",
+            [value for row in rows for value in row],
+        )
+
+
+def finish(rows: Sequence[WorkRow]) -> None:
+    """Delete the rows whose work is done, unless they were touched or taken over since they were claimed."""
+    if not rows:
+        return
+    model = type(rows[0])
+    seen = Q()
+    for row in rows:
+        seen |= Q(pk=row.pk, generation=row.generation, lease_token=row.lease_token)
+    model._base_manager.filter(seen).delete()
+    release(rows)
+
+
+def release(rows: Sequence[WorkRow]) -> None:
+    """Give claimed rows back, so that the next worker may take them at once."""
+    if not rows:
+        return
+    model, token = type(rows[0]), rows[0].lease_token
+    model._base_manager.filter(pk__in=[row.pk for row in rows], lease_token=token).update(
+        lease_until=None, lease_token=None
+    )
+
+
+def raise_generation(queryset: models.QuerySet[Any]) -> int:
+    """Mark rows as touched without inserting any."""
+    return queryset.update(generation=F("generation") + 1)

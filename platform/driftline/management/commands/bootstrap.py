@@ -1,0 +1,15 @@
+import json
+from dataclasses import asdict
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from driftline.accounts.bootstrap import bootstrap_home
+
+
+class Command(BaseCommand):
+    help = "Makes the first user, project and token of this home (once) and prints them as JSON."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout.write(json.dumps(asdict(bootstrap_home(settings.HOME))))

@@ -1,0 +1,180 @@
+"""Child processes that die with their parent and of which at most one generation lives.
+
+Each child holds an inherited lock on `run/<name>.lock` for as long as it or any of its own children lives. A start first takes that lock:
+what an earlier `kill -9` left running is found through it and stopped, and a process id written by the dead is never believed.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+POLL_SECONDS = 0.02
+
+
+class UnableToStart(Exception):
+    """A child process could not be started or did not become ready; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """What to run, how to tell that it is ready, and how to stop it."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)  # added to ours
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 30.0  # after these the whole process group is killed
+    prepare: Callable[[], None] = lambda: None  # before each start, once no older generation lives
+    enter: Callable[[], None] = lambda: None  # in the new process, before the command
+    is_ready: Callable[[], bool] = lambda: True
+    ready_seconds: float = 60.0
+
+
+class Process:
+    """One running child. Start it from the main thread: the parent-death signal follows the thread, not the process."""
+
+    def __init__(self, child: Child, *, lock_folder: Path, log_folder: Path) -> None:
+        self.child = child
+        self._lock_path = lock_folder / f"{child.name}.lock"
+        self._log_path = log_folder / f"{child.name}.log"
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._popen.pid if self._popen else None
+
+    @property
+    def log_path(self) -> Path:
+        return self._log_path
+
+    def start(self) -> None:
+        """Stop what an earlier generation left, then start the command in a session of its own."""
+        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._take_over(lock)
+            self.child.prepare()
+            with self._log_path.open("ab") as log:
+                self._popen = self._spawn(lock, log.fileno())
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(self._popen.pid).encode(), 0)
+        finally:
+            os.close(lock)
+
+    def exit_code(self) -> int | None:
+        """Give the exit code of a child that has ended (negative: the signal), None while it runs."""
+        return self._popen.poll() if self._popen else None
+
+    def wait_ready(self, *, pause: Callable[[float], None] = time.sleep) -> None:
+        """Wait until the child answers; raise `UnableToStart` with the end of its log when it ends or takes too long."""
+        deadline = time.monotonic() + self.child.ready_seconds
+        while not self.child.is_ready():
+            if (code := self.exit_code()) is not None:
+                raise UnableToStart(f"{self.child.name} ended with {code} before it was ready. {self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise UnableToStart(
+                    f"{self.child.name} was not ready after {self.child.ready_seconds:.0f} s. {self.log_tail()}"
+                )
+            pause(POLL_SECONDS)
+
+    def ask_to_stop(self) -> None:
+        if self._popen and self._popen.poll() is None:
+            self._popen.send_signal(self.child.stop_signal)
+
+    def stop(self) -> int | None:
+        """Ask the child to stop, wait for it, and kill what is left of its group; give its exit code."""
+        if self._popen is None:
+            return None
+        self.ask_to_stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(self.child.stop_seconds)
+        return self.clear()
+
+    def clear(self) -> int | None:
+        """Kill what still lives of the child's process group and give the child's exit code."""
+        if self._popen is None:
+            return None
+        kill_group(self._popen.pid)
+        code = self._popen.wait()
+        self._popen = None
+        return code
+
+    def log_tail(self, lines: int = 12) -> str:
+        """Give the last lines of the child's log, with where the rest is."""
+        try:
+            tail = self._log_path.read_text(errors="replace").splitlines()[-lines:]
+        except FileNotFoundError:
+            tail = []
+        return "\n".join([f"The end of {self._log_path}:", *tail])
+
+    def _take_over(self, lock: int) -> None:
+        """Take the lock; whoever still holds it is a leftover whose parent was killed, and is stopped."""
+        if _try_lock(lock):
+            return
+        leftover = int(os.pread(lock, 20, 0) or b"0")
+        for number in (self.child.stop_signal, signal.SIGKILL):
+            if leftover:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(leftover, number)
+            deadline = time.monotonic() + self.child.stop_seconds
+            while time.monotonic() < deadline:
+                if _try_lock(lock):
+                    return
+                time.sleep(POLL_SECONDS)
+        raise UnableToStart(f"{self._lock_path} is held by a process of an earlier run that does not end (process group {leftover}).")
+
+    def _spawn(self, lock: int, log: int) -> subprocess.Popen[bytes]:
+        parent = os.getpid()
+
+        def enter() -> None:
+            self.child.enter()
+            die_with(parent, self.child.stop_signal)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+        try:
+            return subprocess.Popen(
+                list(self.child.command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.child.environment},
+                start_new_session=True,
+                pass_fds=(lock,),
+                preexec_fn=enter,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise UnableToStart(f"{self.child.name} could not be started: {error}") from error
+
+
+def die_with(parent: int, number: signal.Signals) -> None:
+    """Have the kernel send `number` to this process when the thread that forked it ends; end now if it already has.
+
+    Call it last before exec: a change of user clears the setting.
+    """
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def kill_group(group: int) -> None:
+    """Kill every process of the group; nothing happens when none is left."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

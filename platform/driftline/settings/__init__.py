@@ -1,0 +1,171 @@
+"""Django's settings, built from the environment alone; see `environment.py` for what can be set."""
+
+from urllib.parse import unquote, urlsplit
+
+from django.utils.csp import CSP
+
+from driftline.services.urls import embedded_broker_url, embedded_database_settings
+from driftline.settings import environment as env
+from driftline.settings.home_keys import secret_key_of_home
+
+HOME = env.HOME.read()
+PORT = env.PORT.read()
+DEBUG = env.DEBUG.read()
+SECRET_KEY = env.SECRET_KEY.read() or secret_key_of_home(HOME)
+ALLOWED_HOSTS = env.ALLOWED_HOSTS.read()
+PUBLIC_URL = (env.PUBLIC_URL.read() or f"http://127.0.0.1:{PORT}").rstrip("/")
+BEHIND_TLS = env.BEHIND_TLS.read()
+
+# -- services ----------------------------------------------------------------------------------------------------------
+DATABASE_URL = env.DATABASE_URL.read()
+BROKER_URL = env.BROKER_URL.read()
+
+
+def _database(url: str) -> dict[str, object]:
+    parts = urlsplit(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+    }
+
+
+DATABASES = {"default": _database(DATABASE_URL) if DATABASE_URL else embedded_database_settings(HOME)}
+DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CELERY_BROKER_URL = BROKER_URL or embedded_broker_url(HOME)
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# -- Django ------------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "driftline.accounts",
+    "inference",
+    "monitors",
+    "driftline",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "driftline.observability.requests.RequestIdMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+ROOT_URLCONF = "driftline.urls"
+ASGI_APPLICATION = "driftline.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [env.CHECKOUT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "driftline.pages.context.frame",
+            ],
+            "builtins": ["driftline.pages.templatetags.figures"],
+        },
+    }
+]
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [env.CHECKOUT / "templates" / "static"]
+STATIC_ROOT = HOME / "static"
+WHITENOISE_USE_FINDERS = True  # no collectstatic step: the finders' files are indexed when the server starts
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-gb"
+
+# -- people ------------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_ADAPTER = "driftline.accounts.adapter.ClosedSignup"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+
+# -- security ----------------------------------------------------------------------------------------------------------
+SECURE_CSP = {
+    "default-src": [CSP.SELF],
+    "img-src": [CSP.SELF, "data:"],
+    "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],  # Plotly sets style attributes
+    "object-src": [CSP.NONE],
+    "base-uri": [CSP.NONE],
+    "form-action": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+}
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
+SESSION_COOKIE_HTTPONLY = True
+SECURE_SSL_REDIRECT = BEHIND_TLS
+SECURE_HSTS_SECONDS = 31_536_000 if BEHIND_TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = BEHIND_TLS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^ping$", r"^metrics$"]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 << 20
+
+# -- outbound ----------------------------------------------------------------------------------------------------------
+OUTBOUND_ALLOW = env.OUTBOUND_ALLOW.read()
+EMAIL_URL = env.EMAIL_URL.read()
+DEFAULT_FROM_EMAIL = env.EMAIL_FROM.read()
+if EMAIL_URL:
+    _mail = urlsplit(EMAIL_URL)
+    EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    EMAIL_HOST, EMAIL_PORT = _mail.hostname or "localhost", _mail.port or 25
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
+    EMAIL_USE_SSL = _mail.scheme == "smtps"
+    EMAIL_TIMEOUT = 15
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = str(HOME / "mail")
+
+# -- serving and workers -----------------------------------------------------------------------------------------------
+SPOOL_FSYNC = env.SPOOL_FSYNC.read()
+SPOOL_MAX_BYTES = env.SPOOL_MAX_BYTES.read()
+WEB_WORKERS = env.WEB_WORKERS.read()
+TASK_WORKERS = env.TASK_WORKERS.read()
+TRAINERS = env.TRAINERS.read()
+DEMO_MINUTES_PER_DAY = env.DEMO_MINUTES_PER_DAY.read()
+
+UNFOLD = {"SITE_TITLE": "Driftline admin", "SITE_HEADER": "Driftline"}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}

@@ -1,0 +1,21 @@
+"""Keys that are made once for each home and kept in it."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def secret_key_of_home(home: Path) -> str:
+    """Read the home's secret key, making it on first use; two processes that race end with the same key."""
+    path = home / "keys" / "secret_key"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(64))
+        try:
+            os.link(draft, path)  # fails if another process was first, whose key then holds
+        except FileExistsError:
+            pass
+        draft.unlink()
+    return path.read_text()
