@@ -1,0 +1,1 @@
+"""Publishes the serving plan when something that it holds changes."""

@@ -1,0 +1,75 @@
+"""What is watched: monitors, the reference they compare with, and the segments they look at apart."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from inference.registry.models import Dataset, Model, Version
+
+
+class MonitorKind(models.TextChoices):
+    DRIFT = "drift", "Drift of features, predictions and scores"
+    QUALITY = "quality", "Data quality"
+    PERFORMANCE = "performance", "Performance against labels"
+    SERVICE = "service", "Latency, throughput and errors"
+
+
+class Monitor(models.Model):
+    """One kind of watching over one model: how long its window is and how many rows it needs."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="monitors")
+    kind = models.CharField(max_length=12, choices=MonitorKind)
+    span = models.CharField(max_length=4, choices=[("hour", "Hour"), ("day", "Day")], default="day")
+    min_rows = models.IntegerField(default=200)
+    min_label_coverage = models.FloatField(default=0.8, help_text="share of rows that must have a label")
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "kind"], name="one_monitor_a_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.model}"
+
+
+class Reference(models.Model):
+    """The data that a version's windows are compared with, reduced to a summary once."""
+
+    class State(models.TextChoices):
+        BUILDING = "building"
+        READY = "ready"
+        FAILED = "failed"
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="references")
+    version = models.ForeignKey(Version, models.CASCADE, related_name="references")
+    dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="+")
+    state = models.CharField(max_length=10, choices=State, default=State.BUILDING)
+    is_active = models.BooleanField(default=False)
+    error = models.CharField(max_length=500, blank=True)
+    payload = models.BinaryField(null=True, blank=True, help_text="encoded WindowSummary")
+    performance = models.JSONField(default=dict, blank=True, help_text="metric -> mean, lower and upper over days")
+    importance = models.JSONField(default=dict, blank=True, help_text="feature -> permutation importance")
+    thresholds = models.JSONField(default=dict, blank=True, help_text="cached null quantiles by feature and n")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "version"], condition=Q(is_active=True), name="one_active_reference_a_version"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"reference of {self.model} {self.version.version}"
+
+
+class Segment(models.Model):
+    """A feature whose values are looked at apart, such as one airport at a time."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="segments")
+    feature = models.CharField(max_length=100)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "feature"], name="segment_feature_once")]
+
+    def __str__(self) -> str:
+        return f"{self.model} by {self.feature}"

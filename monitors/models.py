@@ -1,0 +1,32 @@
+"""The app's models, each defined in the stage that owns it: one app label, one migration history."""
+
+from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.definitions.models import Monitor, Reference, Segment
+from monitors.metrics.models import MetricPoint, StaleWindow
+from monitors.reports.models import Report
+from monitors.rules.models import PendingEvaluation, Rule, RuleState, Transition
+from monitors.summaries.models import Summary
+from monitors.workflows.models import Run, Step, Workflow
+
+__all__ = [
+    "Channel",
+    "Delivery",
+    "DeliveryAttempt",
+    "Incident",
+    "IncidentEvent",
+    "MetricPoint",
+    "Monitor",
+    "PendingEvaluation",
+    "Reference",
+    "Report",
+    "Rule",
+    "RuleState",
+    "Run",
+    "Segment",
+    "Silence",
+    "StaleWindow",
+    "Step",
+    "Summary",
+    "Transition",
+    "Workflow",
+]

@@ -1,0 +1,1 @@
+"""Rings the first doorbell when predictions or labels arrive."""

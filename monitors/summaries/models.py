@@ -1,0 +1,32 @@
+"""Mergeable summaries of the prediction log, one a window and segment."""
+
+from django.db import models
+
+from inference.prediction_log.models import PredictionRole
+from inference.registry.models import Model, Version
+
+
+class Summary(models.Model):
+    """Everything that any metric needs of one version, role, window and segment."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    version = models.ForeignKey(Version, models.CASCADE, related_name="+", db_index=False)
+    role = models.CharField(max_length=10, choices=PredictionRole)
+    span = models.CharField(max_length=4, choices=[("hour", "Hour"), ("day", "Day")])
+    start = models.DateTimeField()
+    segment = models.CharField(max_length=200, blank=True, help_text="feature:value, empty for all rows")
+    rows = models.IntegerField()
+    labelled = models.IntegerField(default=0)
+    payload = models.BinaryField(help_text="encoded WindowSummary")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name_plural = "summaries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "span", "start", "role", "version", "segment"], name="one_summary_a_window"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.start:%Y-%m-%d %H}h {self.segment} ({self.rows} rows)"

@@ -1,0 +1,9 @@
+"""The ASGI application: Django, behind the inference routes that `inference.serving` answers first."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "driftline.settings")
+
+from django.core.asgi import get_asgi_application
+
+application = get_asgi_application()

@@ -1,0 +1,1 @@
+"""System checks: settings that would break a promise stop `check` with a hint."""

@@ -1,0 +1,5 @@
+"""How numbers are written on pages."""
+
+from django import template
+
+register = template.Library()
