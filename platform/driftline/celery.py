@@ -1,0 +1,49 @@
+"""The Celery application: a doorbell over work rows, and a clock of a few static ticks."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "driftline.settings")
+
+from celery import Celery
+from django.conf import settings
+
+app = Celery("driftline")
+app.conf.update(
+    broker_url=settings.CELERY_BROKER_URL,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options=(
+        {"visibility_timeout": 900, "unacked_restore_interval": 5, "unacked_restore_throttle": 1}
+        if settings.CELERY_BROKER_URL.startswith("redis")
+        else {"confirm_publish": True}
+    ),
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    task_time_limit=840,
+    task_soft_time_limit=780,
+    task_default_queue="driftline",
+    task_create_missing_queues=True,
+    worker_hijack_root_logger=False,
+    beat_schedule_filename=str(settings.HOME / "run" / "beat-schedule"),
+    beat_schedule={
+        "sweep": {"task": "driftline.sweep", "schedule": 5.0, "options": {"expires": 5}},
+        "heartbeat": {"task": "driftline.heartbeat", "schedule": 15.0, "options": {"expires": 15}},
+    },
+    timezone="UTC",
+)
+app.autodiscover_tasks(
+    [
+        "driftline",
+        "monitors.definitions",
+        "monitors.summaries",
+        "monitors.metrics",
+        "monitors.rules",
+        "monitors.alerts",
+        "monitors.workflows",
+        "monitors.reports",
+    ],
+    force=True,
+)
