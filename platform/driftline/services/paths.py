@@ -10,6 +10,7 @@ MAX_SOCKET_PATH_BYTES = 107  # sun_path holds 108 bytes with the closing zero
 POSTGRES_PORT = 5432  # names the socket file only; nothing listens on TCP
 POSTGRES_SOCKET = f".s.PGSQL.{POSTGRES_PORT}"  # the longest name in the socket folder
 VALKEY_SOCKET = "valkey.sock"
+NOBODY = 65534  # the overflow user id: as whom PostgreSQL runs where we are root
 
 
 class UnsafeSocketFolder(Exception):
@@ -65,19 +66,20 @@ def home_paths(home: Path | str) -> HomePaths:
     return HomePaths(Path(home).absolute())
 
 
-def create_folders(paths: HomePaths, *, socket_owner: int | None = None) -> None:
+def create_folders(paths: HomePaths) -> None:
     """Create the home, its log folder and its 0700 folders for locks and sockets.
 
-    `socket_owner` is the user id besides ours that may own the folder of the sockets (PostgreSQL as nobody).
     Raises `UnsafeSocketFolder` when somebody else made the folder first: in /tmp anybody could.
     """
     paths.home.mkdir(parents=True, exist_ok=True)
     paths.log.mkdir(exist_ok=True)
+    owners = {os.geteuid()} | ({NOBODY} if os.geteuid() == 0 else set())
     for folder in (paths.run, paths.sockets):
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), socket_owner}:
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
             raise UnsafeSocketFolder(
-                f"{folder} belongs to user id {found.st_uid}, not to {os.geteuid()}; remove it or set DRIFTLINE_HOME to a shorter path."
+                f"{folder} belongs to user id {found.st_uid}, not to {os.geteuid()}; "
+                "remove it or set DRIFTLINE_HOME to a shorter path."
             )
         folder.chmod(0o700)

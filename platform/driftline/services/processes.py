@@ -65,8 +65,6 @@ class Process:
             self.child.prepare()
             with self._log_path.open("ab") as log:
                 self._popen = self._spawn(lock, log.fileno())
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(self._popen.pid).encode(), 0)
         finally:
             os.close(lock)
 
@@ -103,7 +101,7 @@ class Process:
         """Kill what still lives of the child's process group and give the child's exit code."""
         if self._popen is None:
             return None
-        kill_group(self._popen.pid)
+        signal_group(self._popen.pid, signal.SIGKILL)
         code = self._popen.wait()
         self._popen = None
         return code
@@ -120,17 +118,16 @@ class Process:
         """Take the lock; whoever still holds it is a leftover whose parent was killed, and is stopped."""
         if _try_lock(lock):
             return
-        leftover = int(os.pread(lock, 20, 0) or b"0")
         for number in (self.child.stop_signal, signal.SIGKILL):
-            if leftover:
+            for pid in holders(self._lock_path):
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(leftover, number)
+                    signal_group(os.getpgid(pid), number)
             deadline = time.monotonic() + self.child.stop_seconds
             while time.monotonic() < deadline:
                 if _try_lock(lock):
                     return
                 time.sleep(POLL_SECONDS)
-        raise UnableToStart(f"{self._lock_path} is held by a process of an earlier run that does not end (process group {leftover}).")
+        raise UnableToStart(f"{self._lock_path} is held by processes of an earlier run that do not end: {holders(self._lock_path)}.")
 
     def _spawn(self, lock: int, log: int) -> subprocess.Popen[bytes]:
         parent = os.getpid()
@@ -166,10 +163,29 @@ def die_with(parent: int, number: signal.Signals) -> None:
             os._exit(1)
 
 
-def kill_group(group: int) -> None:
-    """Kill every process of the group; nothing happens when none is left."""
+def holders(lock_path: Path) -> list[int]:
+    """Find the processes, ours aside, that have `lock_path` open; processes of other users are not seen."""
+    target = str(lock_path.resolve())
+    return [pid for pid in _process_ids() if pid != os.getpid() and target in _open_files(pid)]
+
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Send `number` to every process of the group; nothing happens when none is left."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+        os.killpg(group, number)
+
+
+def _process_ids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def _open_files(pid: int) -> set[str]:
+    files = set()
+    with contextlib.suppress(OSError):  # it ended, or belongs to somebody else
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                files.add(os.readlink(entry.path))
+    return files
 
 
 def _try_lock(descriptor: int) -> bool:

