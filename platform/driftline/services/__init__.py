@@ -1,1 +1,1 @@
-"""The embedded services (PostgreSQL, Valkey) and the supervisor that runs a whole installation from one command."""
+"""The embedded services (PostgreSQL, Valkey) and the supervisor of a whole installation."""

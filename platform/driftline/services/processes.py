@@ -1,7 +1,8 @@
 """Child processes that die with their parent and of which at most one generation lives.
 
-Each child holds an inherited lock on `run/<name>.lock` for as long as it or any of its own children lives. A start first takes that lock:
-what an earlier `kill -9` left running is found through it and stopped, and a process id written by the dead is never believed.
+Each child holds an inherited lock on `run/<name>.lock` for as long as it or any of its own children lives. A
+start first takes that lock: what an earlier `kill -9` left running is found through it and stopped, and a
+process id written by the dead is never believed.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.03
+LOG_BYTES = 50 << 20  # a longer log is set aside at the next start, replacing the one before
 
 
 class UnableToStart(Exception):
@@ -41,7 +43,7 @@ class Child:
 
 
 class Process:
-    """One running child. Start it from the main thread: the parent-death signal follows the thread, not the process."""
+    """One running child. Start it from the main thread: it dies with the thread that forked it."""
 
     def __init__(self, child: Child, *, lock_folder: Path, log_folder: Path) -> None:
         self.child = child
@@ -63,6 +65,7 @@ class Process:
         try:
             self._take_over(lock)
             self.child.prepare()
+            self._set_long_log_aside()
             with self._log_path.open("ab") as log:
                 self._popen = self._spawn(lock, log.fileno())
         finally:
@@ -73,15 +76,14 @@ class Process:
         return self._popen.poll() if self._popen else None
 
     def wait_ready(self, *, pause: Callable[[float], None] = time.sleep) -> None:
-        """Wait until the child answers; raise `UnableToStart` with the end of its log when it ends or takes too long."""
-        deadline = time.monotonic() + self.child.ready_seconds
+        """Wait until the child answers; raise `UnableToStart` when it ends or takes too long."""
+        name, deadline = self.child.name, time.monotonic() + self.child.ready_seconds
         while not self.child.is_ready():
             if (code := self.exit_code()) is not None:
-                raise UnableToStart(f"{self.child.name} ended with {code} before it was ready. {self.log_tail()}")
+                raise UnableToStart(f"{name} ended with {code} before it was ready. {self.log_tail()}")
             if time.monotonic() > deadline:
-                raise UnableToStart(
-                    f"{self.child.name} was not ready after {self.child.ready_seconds:.0f} s. {self.log_tail()}"
-                )
+                seconds = self.child.ready_seconds
+                raise UnableToStart(f"{name} was not ready after {seconds:.0f} s. {self.log_tail()}")
             pause(POLL_SECONDS)
 
     def ask_to_stop(self) -> None:
@@ -114,6 +116,10 @@ class Process:
             tail = []
         return "\n".join([f"The end of {self._log_path}:", *tail])
 
+    def _set_long_log_aside(self) -> None:
+        if self._log_path.exists() and self._log_path.stat().st_size > LOG_BYTES:
+            self._log_path.replace(self._log_path.with_suffix(".log.1"))
+
     def _take_over(self, lock: int) -> None:
         """Take the lock; whoever still holds it is a leftover whose parent was killed, and is stopped."""
         if _try_lock(lock):
@@ -127,7 +133,10 @@ class Process:
                 if _try_lock(lock):
                     return
                 time.sleep(POLL_SECONDS)
-        raise UnableToStart(f"{self._lock_path} is held by processes of an earlier run that do not end: {holders(self._lock_path)}.")
+        raise UnableToStart(
+            f"{self._lock_path} is held by processes of an earlier run that do not end: "
+            f"{holders(self._lock_path)}; end them and start again."
+        )
 
     def _spawn(self, lock: int, log: int) -> subprocess.Popen[bytes]:
         parent = os.getpid()
@@ -153,7 +162,7 @@ class Process:
 
 
 def die_with(parent: int, number: signal.Signals) -> None:
-    """Have the kernel send `number` to this process when the thread that forked it ends; end now if it already has.
+    """Have the kernel send `number` to this process when its parent's thread ends; end now if it has.
 
     Call it last before exec: a change of user clears the setting.
     """

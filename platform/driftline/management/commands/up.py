@@ -1,0 +1,91 @@
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from driftline.services.children import Installation
+from driftline.services.ownership import AlreadyRunning, Owner, own
+from driftline.services.paths import UnsafeSocketFolder, create_folders, home_paths
+from driftline.services.postgres import NoPostgres, WrongPostgresVersion
+from driftline.services.processes import UnableToStart
+from driftline.services.supervisor import Supervisor, signals_taken
+from driftline.services.valkey import NoValkey
+
+
+class Command(BaseCommand):
+    help = "Runs the whole installation until Ctrl-C: embedded services, web, worker and scheduler."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--demo", metavar="NAME", help="set up and replay this demo, such as `flights`")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        installation = _installation(options["demo"])
+        try:
+            create_folders(installation.paths)
+            owner = Owner(os.getpid(), installation.url, datetime.now(UTC).isoformat(timespec="seconds"))
+            with signals_taken(), own(installation.paths, owner):
+                _check_port(installation)
+                self._run(installation)
+        except (
+            AlreadyRunning,
+            NoPostgres,
+            NoValkey,
+            PortTaken,
+            UnableToStart,
+            UnsafeSocketFolder,
+            WrongPostgresVersion,
+        ) as error:
+            raise CommandError(str(error)) from error
+
+    def _run(self, installation: Installation) -> None:
+        self._say(f"Driftline starts in {installation.paths.home}; logs are in {installation.paths.log}.")
+        Supervisor(installation.paths, self._say).run(
+            installation, announce=lambda: self._announce(installation)
+        )
+        self._say("Driftline has stopped.")
+
+    def _announce(self, installation: Installation) -> None:
+        credentials = json.loads((installation.paths.home / "credentials").read_text())
+        self._say("")
+        self._say(f"URL:   {settings.PUBLIC_URL}")
+        self._say(f"Login: {credentials['email']}  password: {credentials['password']}")
+        self._say(f"Token: {credentials['token']}")
+        self._say("Press Ctrl-C to stop.")
+        self._say("")
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+
+class PortTaken(Exception):
+    """Something else listens on the web server's port."""
+
+
+def _installation(demo: str | None) -> Installation:
+    return Installation(
+        paths=home_paths(settings.HOME),
+        port=settings.PORT,
+        web_workers=settings.WEB_WORKERS,
+        task_workers=settings.TASK_WORKERS,
+        embedded_database=not settings.DATABASE_URL,
+        embedded_broker=not settings.BROKER_URL,
+        demo=demo,
+    )
+
+
+def _check_port(installation: Installation) -> None:
+    """Find a taken port before anything starts: the server would only say so in its log."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", installation.port))
+        except OSError as error:
+            raise PortTaken(
+                f"Port {installation.port} is taken ({error.strerror}); set DRIFTLINE_PORT to a free one."
+            ) from error

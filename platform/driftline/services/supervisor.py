@@ -1,0 +1,185 @@
+"""Runs a whole installation: starts its processes in order, restarts what dies, and stops them in order.
+
+One thread, no handlers: the signals that matter are blocked and taken by `sigtimedwait`, so a Ctrl-C counts at
+any moment, also in the middle of a start.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from driftline.services.children import Installation, application, demonstration, preparations, services
+from driftline.services.paths import HomePaths
+from driftline.services.processes import Child, Process, UnableToStart
+
+PR_SET_CHILD_SUBREAPER = 36
+STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+LONGEST_PAUSE_SECONDS = 30.0
+CALM_SECONDS = 60.0  # a process that ran this long has no failures behind it
+
+
+class StopRequested(Exception):
+    """Somebody pressed Ctrl-C or sent SIGTERM."""
+
+
+@dataclass
+class _Kept:
+    """A process that is started again when it ends."""
+
+    process: Process
+    started_at: float
+    ends_by_itself: bool = False  # ending with 0 is its purpose, not a fault
+    failures: int = 0  # in a row
+    restart_at: float | None = None  # set while it is down
+
+    def plan_restart(self, *, now: float) -> float:
+        """Set when to start it again, at once for the first failure, and give the seconds until then."""
+        self.failures = 1 if now - self.started_at >= CALM_SECONDS else self.failures + 1
+        pause = min(2.0 ** (self.failures - 2), LONGEST_PAUSE_SECONDS) if self.failures > 1 else 0.0
+        self.restart_at = now + pause
+        return pause
+
+
+@dataclass
+class Supervisor:
+    """The processes of one home. Use it inside `signals_taken` and `own`."""
+
+    paths: HomePaths
+    say: Callable[[str], None]
+    _kept: list[_Kept] = field(default_factory=list)
+
+    def run(self, installation: Installation, *, announce: Callable[[], None]) -> None:
+        """Start everything, call `announce` when it answers, and watch over it until a stop is requested."""
+        try:
+            with contextlib.suppress(StopRequested):
+                self._start(services(installation))
+                for child in preparations(installation):
+                    self._run_to_end(child)
+                self._start(application(installation))
+                announce()
+                self._start(demonstration(installation), end_by_themselves=True)
+                self._watch()
+        finally:
+            self._stop()
+
+    def _start(self, children: list[Child], *, end_by_themselves: bool = False) -> None:
+        """Start the children side by side and wait until each is ready."""
+        started = []
+        for child in children:
+            kept = _Kept(self._process(child), time.monotonic(), ends_by_itself=end_by_themselves)
+            self._kept.append(kept)
+            kept.process.start()
+            started.append(kept.process)
+        for process in started:
+            process.wait_ready(pause=self._pause)
+
+    def _run_to_end(self, child: Child) -> None:
+        process = self._process(child)
+        process.start()
+        try:
+            while (code := process.exit_code()) is None:
+                self._pause(0.5)
+        finally:
+            process.stop()
+        if code != 0:
+            raise UnableToStart(f"{child.name} ended with {code}. {process.log_tail()}")
+
+    def _process(self, child: Child) -> Process:
+        return Process(child, lock_folder=self.paths.run, log_folder=self.paths.log)
+
+    def _watch(self) -> None:
+        while True:
+            for kept in list(self._kept):
+                self._tend(kept, now=time.monotonic())
+            _reap_adopted({kept.process.pid for kept in self._kept})
+            due = [kept.restart_at for kept in self._kept if kept.restart_at is not None]
+            self._pause(max(0.0, min(due) - time.monotonic()) if due else 3600.0)
+
+    def _tend(self, kept: _Kept, *, now: float) -> None:
+        """Start one process again if it is due, or note that it ended and when to start it again."""
+        if kept.restart_at is not None:
+            if now >= kept.restart_at:
+                self._restart(kept, now=now)
+            return
+        code = kept.process.exit_code()
+        if code is None:
+            return
+        kept.process.clear()
+        name = kept.process.child.name
+        if code == 0 and kept.ends_by_itself:
+            self._kept.remove(kept)
+            self.say(f"{name} is finished.")
+            return
+        pause = kept.plan_restart(now=now)
+        self.say(f"{name} ended with {code}; it starts again in {pause:.0f} s ({kept.process.log_path}).")
+
+    def _restart(self, kept: _Kept, *, now: float) -> None:
+        try:
+            kept.process.start()
+        except UnableToStart as error:
+            kept.plan_restart(now=now)
+            self.say(str(error))
+        else:
+            kept.restart_at, kept.started_at = None, now
+
+    def _pause(self, seconds: float) -> None:
+        """Sleep until a child ends or the time is over; raise `StopRequested` when somebody wants to stop."""
+        info = signal.sigtimedwait(_watched_signals(), seconds)
+        if info is not None and info.si_signo in STOP_SIGNALS:
+            raise StopRequested
+
+    def _stop(self) -> None:
+        """Stop the processes in reverse order, each after those that need it, then what they left."""
+        for kept in reversed(self._kept):
+            kept.process.stop()
+        self._kept.clear()
+        _kill_adopted()
+
+
+@contextlib.contextmanager
+def signals_taken() -> Iterator[None]:
+    """Block the signals that a supervisor waits for, and adopt orphans so that none outlives it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _watched_signals())
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        while signal.sigtimedwait(_watched_signals(), 0) is not None:
+            pass  # an impatient second Ctrl-C asked for what is done by now
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _watched_signals() -> frozenset[signal.Signals]:
+    ignored = {number for number in STOP_SIGNALS if signal.getsignal(number) == signal.SIG_IGN}
+    return STOP_SIGNALS - (ignored & {signal.SIGHUP}) | {signal.SIGCHLD}  # nohup keeps its meaning
+
+
+def _reap_adopted(ours: set[int | None]) -> None:
+    """Take the exit codes of orphans that we adopted; those of `ours` are left for their owners."""
+    for pid in _children_of_this_process():
+        if pid not in ours:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _kill_adopted() -> None:
+    """Kill what our children left behind, and what that leaves behind in turn."""
+    while pids := _children_of_this_process():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def _children_of_this_process() -> list[int]:
+    try:
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    except FileNotFoundError:  # not Linux, or a kernel without the list
+        return []

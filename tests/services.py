@@ -1,0 +1,76 @@
+"""The database and broker of a test session: real servers where the environment names them, else our own.
+
+Loaded as a pytest plugin (`-p tests.services`), as pytest-django reads the settings before any conftest.py.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from driftline.services.paths import HomePaths, create_folders, home_paths
+from driftline.services.postgres import postgres_child
+from driftline.services.processes import Child, Process
+from driftline.services.valkey import valkey_child
+
+REAL_SERVERS = {
+    "DRIFTLINE_TEST_DATABASE_URL": "DRIFTLINE_DATABASE_URL",
+    "DRIFTLINE_TEST_BROKER_URL": "DRIFTLINE_BROKER_URL",
+}
+_running: list[Process] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Point the settings at a home and servers for tests only, before Django reads them.
+
+    The workers of pytest-xdist inherit the choice through the environment.
+    """
+    if "DRIFTLINE_TEST_HOME" in os.environ:
+        return
+    home = tempfile.mkdtemp(prefix="driftline-tests-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ["DRIFTLINE_TEST_HOME"] = os.environ["DRIFTLINE_HOME"] = home
+    for test_name, name in REAL_SERVERS.items():
+        os.environ.pop(name, None)
+        if os.environ.get(test_name):
+            os.environ[name] = os.environ[test_name]
+
+
+def start_services() -> None:
+    """Start what the environment does not name, once for the session; the workers find it running."""
+    if _running or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    paths = home_paths(os.environ["DRIFTLINE_TEST_HOME"])
+    children = []
+    if not os.environ.get("DRIFTLINE_DATABASE_URL"):
+        children.append(postgres_child(paths, durable=False))
+    if not os.environ.get("DRIFTLINE_BROKER_URL"):
+        children.append(valkey_child(paths))
+    for process in [launch(child, paths) for child in children]:
+        process.wait_ready()
+        _running.append(process)
+
+
+def stop_services() -> None:
+    """Stop what `start_services` started."""
+    while _running:
+        _running.pop().stop()
+
+
+def launch(child: Child, paths: HomePaths) -> Process:
+    """Start `child` with its lock and log under its home."""
+    create_folders(paths)
+    process = Process(child, lock_folder=paths.run, log_folder=paths.log)
+    process.start()
+    return process
+
+
+def make_home(folder: Path) -> HomePaths:
+    """Make an empty home in `folder`, for a test that runs services of its own."""
+    paths = home_paths(folder)
+    create_folders(paths)
+    return paths
