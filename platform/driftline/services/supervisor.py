@@ -1,6 +1,6 @@
 """Runs a whole installation: starts its processes in order, restarts what dies, and stops them in order.
 
-One thread, no handlers: the signals that matter are blocked and taken by `sigtimedwait`, so a Ctrl-C counts at
+One thread, no handlers: the signals that matter are blocked and taken by `sigtimedwait`, so Ctrl-C counts at
 any moment, also in the middle of a start.
 """
 
