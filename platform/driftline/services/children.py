@@ -1,4 +1,4 @@
-"""The processes of an installation, in the order in which they start; they stop in the reverse order."""
+"""The processes of an installation, in one place and in the order in which they start."""
 
 import sys
 import urllib.error
@@ -10,6 +10,7 @@ from pathlib import Path
 from driftline.services.paths import HomePaths
 from driftline.services.postgres import postgres_child
 from driftline.services.processes import Child
+from driftline.services.supervisor import Stages
 from driftline.services.valkey import valkey_child
 
 MANAGE = Path(__file__).resolve().parents[3] / "manage.py"
@@ -32,8 +33,22 @@ class Installation:
         return f"http://127.0.0.1:{self.port}"
 
 
-def services(installation: Installation) -> list[Child]:
-    """What everything else needs: the broker and the database."""
+def stages(installation: Installation) -> Stages:
+    """List what the installation runs."""
+    return Stages(
+        services=_services(installation),
+        preparations=[
+            _command("migrate", installation, "migrate", "--no-input"),
+            _command("bootstrap", installation, "bootstrap"),
+        ],
+        application=_application(installation),
+        demonstration=[_command("demo", installation, f"demo_{installation.demo}")]
+        if installation.demo
+        else [],
+    )
+
+
+def _services(installation: Installation) -> list[Child]:
     found = []
     if installation.embedded_database:
         found.append(postgres_child(installation.paths))
@@ -42,38 +57,25 @@ def services(installation: Installation) -> list[Child]:
     return found
 
 
-def preparations(installation: Installation) -> list[Child]:
-    """What runs once, each to its end, before the application starts."""
-    return [
-        _command("migrate", installation, "migrate", "--no-input", "--verbosity", "1"),
-        _command("bootstrap", installation, "bootstrap"),
-    ]
-
-
-def application(installation: Installation) -> list[Child]:
-    """What runs for as long as the installation does; the web server stops first and drains."""
+def _application(installation: Installation) -> list[Child]:
     workers = str(installation.task_workers)
     return [
         _celery("scheduler", installation, "beat", "--pidfile", ""),
         _celery("worker", installation, "worker", "--concurrency", workers, "--hostname", "worker@%h"),
-        Child(
-            name="web",
-            command=_manage(
-                "serve", "--port", str(installation.port), "--workers", str(installation.web_workers)
-            ),
-            environment=_environment(installation),
-            stop_seconds=60,
-            is_ready=lambda: _answers(f"{installation.url}/healthz"),
-            ready_seconds=90,
-        ),
+        _web(installation),  # the last to start and the first to stop: it drains while the rest still works
     ]
 
 
-def demonstration(installation: Installation) -> list[Child]:
-    """What shows the application on real data: the demo's set-up and replay, which end by themselves."""
-    if installation.demo is None:
-        return []
-    return [_command("demo", installation, f"demo_{installation.demo}")]
+def _web(installation: Installation) -> Child:
+    port, workers = str(installation.port), str(installation.web_workers)
+    return Child(
+        name="web",
+        command=_manage("serve", "--port", port, "--workers", workers),
+        environment=_environment(installation),
+        stop_seconds=60,
+        is_ready=lambda: _answers(f"{installation.url}/healthz"),
+        ready_seconds=90,
+    )
 
 
 def _command(name: str, installation: Installation, *arguments: str) -> Child:

@@ -10,11 +10,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driftline.services.children import Installation, application, demonstration, preparations, services
 from driftline.services.paths import HomePaths
 from driftline.services.processes import Child, Process, UnableToStart
 
@@ -26,6 +25,16 @@ CALM_SECONDS = 60.0  # a process that ran this long has no failures behind it
 
 class StopRequested(Exception):
     """Somebody pressed Ctrl-C or sent SIGTERM."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a supervisor runs, in the order of starting; stopping goes the other way round."""
+
+    services: Sequence[Child]  # what everything else needs
+    preparations: Sequence[Child]  # each runs to its end before the next
+    application: Sequence[Child]
+    demonstration: Sequence[Child] = ()  # ends by itself: only a failure starts it again
 
 
 @dataclass
@@ -54,21 +63,21 @@ class Supervisor:
     say: Callable[[str], None]
     _kept: list[_Kept] = field(default_factory=list)
 
-    def run(self, installation: Installation, *, announce: Callable[[], None]) -> None:
+    def run(self, stages: Stages, *, announce: Callable[[], None]) -> None:
         """Start everything, call `announce` when it answers, and watch over it until a stop is requested."""
         try:
             with contextlib.suppress(StopRequested):
-                self._start(services(installation))
-                for child in preparations(installation):
+                self._start(stages.services)
+                for child in stages.preparations:
                     self._run_to_end(child)
-                self._start(application(installation))
+                self._start(stages.application)
                 announce()
-                self._start(demonstration(installation), end_by_themselves=True)
+                self._start(stages.demonstration, end_by_themselves=True)
                 self._watch()
         finally:
             self._stop()
 
-    def _start(self, children: list[Child], *, end_by_themselves: bool = False) -> None:
+    def _start(self, children: Sequence[Child], *, end_by_themselves: bool = False) -> None:
         """Start the children side by side and wait until each is ready."""
         started = []
         for child in children:

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from driftline.services.children import Installation
+from driftline.services.children import Installation, stages
 from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import UnsafeSocketFolder, create_folders, home_paths
 from driftline.services.postgres import NoPostgres, WrongPostgresVersion
@@ -44,9 +44,8 @@ class Command(BaseCommand):
 
     def _run(self, installation: Installation) -> None:
         self._say(f"Driftline starts in {installation.paths.home}; logs are in {installation.paths.log}.")
-        Supervisor(installation.paths, self._say).run(
-            installation, announce=lambda: self._announce(installation)
-        )
+        supervisor = Supervisor(installation.paths, self._say)
+        supervisor.run(stages(installation), announce=lambda: self._announce(installation))
         self._say("Driftline has stopped.")
 
     def _announce(self, installation: Installation) -> None:

@@ -1,0 +1,170 @@
+"""The embedded PostgreSQL: made on first start, whole after a crash, alone on its data."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from driftline.services.paths import HomePaths, UnsafeSocketFolder, create_folders, home_paths
+from driftline.services.postgres import WrongPostgresVersion, connect, postgres_child
+from driftline.services.processes import Process, holders
+from tests.services import launch, make_home
+
+OWNER_SCRIPT = """
+import sys, time
+from pathlib import Path
+from driftline.services.postgres import postgres_child
+from tests.services import launch, make_home
+paths = make_home(Path(sys.argv[1]))
+process = launch(postgres_child(paths), paths)
+process.wait_ready()
+print(process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> HomePaths:
+    return make_home(tmp_path / "home")
+
+
+@contextlib.contextmanager
+def running(paths: HomePaths) -> Iterator[Process]:
+    process = launch(postgres_child(paths), paths)
+    try:
+        process.wait_ready()
+        yield process
+    finally:
+        process.stop()
+
+
+def execute(paths: HomePaths, statement: str) -> list[tuple[object, ...]]:
+    with contextlib.closing(connect(paths)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+class TestStart:
+    def test_serves_a_database_that_keeps_every_acknowledged_commit(self, paths: HomePaths) -> None:
+        with running(paths):
+            settings = dict(execute(paths, "SELECT name, setting FROM pg_settings"))
+
+        assert (settings["fsync"], settings["synchronous_commit"], settings["full_page_writes"]) == (
+            "on",
+        ) * 3
+
+    def test_listens_on_no_network_address(self, paths: HomePaths) -> None:
+        with running(paths):
+            addresses = execute(paths, "SHOW listen_addresses")
+
+        assert addresses == [("",)]
+        assert paths.sockets.stat().st_mode & 0o777 == 0o700
+
+    def test_uses_a_short_socket_folder_where_the_home_is_deep(self, tmp_path: Path) -> None:
+        paths = make_home(tmp_path / ("deep folder " * 9) / "home")
+
+        with running(paths):
+            answer = execute(paths, "SELECT 1")
+
+        assert answer == [(1,)]
+        assert paths.sockets.parent == Path("/tmp")
+        paths.sockets.rmdir()
+
+    def test_replaces_a_cluster_whose_making_was_interrupted(self, paths: HomePaths) -> None:
+        unfinished = paths.home / "postgres.unfinished"
+        unfinished.mkdir()
+        (unfinished / "PG_VERSION").write_text("18\n")
+
+        with running(paths):
+            answer = execute(paths, "SELECT 1")
+
+        assert answer == [(1,)]
+        assert not unfinished.exists()
+
+    def test_refuses_the_data_of_another_major_version(self, paths: HomePaths) -> None:
+        paths.postgres_data.mkdir(mode=0o700)
+        (paths.postgres_data / "PG_VERSION").write_text("15\n")
+
+        with pytest.raises(WrongPostgresVersion, match=r"PostgreSQL 15 .* is 18"):
+            launch(postgres_child(paths), paths)
+
+
+class TestSocketFolder:
+    def test_is_refused_when_it_belongs_to_somebody_else(self, paths: HomePaths) -> None:
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a folder away")
+        os.chown(paths.sockets, 12345, -1)
+
+        with pytest.raises(UnsafeSocketFolder, match="belongs to user id 12345"):
+            create_folders(paths)
+
+    def test_is_the_same_for_every_process_of_a_home(self, tmp_path: Path) -> None:
+        deep = tmp_path / ("x" * 100)
+
+        assert home_paths(deep).sockets == home_paths(str(deep)).sockets
+        assert home_paths(deep).sockets != home_paths(deep / "other").sockets
+
+
+class TestCrash:
+    def test_keeps_committed_rows_through_kill_9(self, paths: HomePaths) -> None:
+        with running(paths) as process:
+            execute(paths, "CREATE TABLE kept (n int)")
+            for number in range(50):
+                execute(paths, f"INSERT INTO kept VALUES ({number})")
+
+            os.kill(process.pid or 0, signal.SIGKILL)
+            process.clear()
+            process.start()
+            process.wait_ready()
+            found = execute(paths, "SELECT count(*), sum(n) FROM kept")
+
+        assert found == [(50, 1225)]
+
+    def test_ignores_a_stale_pid_file_that_names_a_living_process(self, paths: HomePaths) -> None:
+        with running(paths):
+            execute(paths, "CREATE TABLE kept (n int)")
+        stale = f"{os.getpid()}\n{paths.postgres_data}\n1\n5432\n{paths.sockets}\n\n  0 0\nready   \n"
+        (paths.postgres_data / "postmaster.pid").write_text(stale)
+        Path(f"{paths.postgres_socket}.lock").write_text(stale)
+        paths.postgres_socket.touch()
+
+        with running(paths):
+            found = execute(paths, "SELECT count(*) FROM kept")
+
+        assert found == [(0,)]
+
+    def test_starts_again_after_its_supervisor_was_killed(self, paths: HomePaths) -> None:
+        owner = subprocess.Popen(
+            [sys.executable, "-c", OWNER_SCRIPT, str(paths.home)], stdout=subprocess.PIPE, text=True
+        )
+        assert owner.stdout is not None
+        with owner:
+            owner.stdout.readline()
+            execute(paths, "CREATE TABLE kept (n int)")
+
+            owner.kill()
+
+        with running(paths):
+            found = execute(paths, "SELECT count(*) FROM kept")
+        assert found == [(0,)]
+
+
+class TestStop:
+    def test_leaves_no_process_while_a_client_is_connected(self, paths: HomePaths) -> None:
+        process = launch(postgres_child(paths), paths)
+        process.wait_ready()
+        client = connect(paths)
+
+        code = process.stop()
+
+        assert code == 0
+        assert holders(paths.run / "postgres.lock") == []
+        with pytest.raises(psycopg2.OperationalError), client.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        client.close()

@@ -1,0 +1,97 @@
+"""Child processes: none outlives its parent, and a new generation first stops what an old one left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from driftline.services.paths import HomePaths
+from driftline.services.processes import Child, Process, UnableToStart, holders
+from tests.services import launch, make_home
+
+OWNER_SCRIPT = """
+import sys, time
+from pathlib import Path
+from driftline.services.processes import Child
+from tests.services import launch, make_home
+paths = make_home(Path(sys.argv[1]))
+print(launch(Child("sleeper", ("sleep", "600")), paths).pid, flush=True)
+time.sleep(600)
+"""
+DEAF_SCRIPT = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> HomePaths:
+    return make_home(tmp_path)
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+class TestChild:
+    def test_ends_when_its_parent_is_killed(self, paths: HomePaths) -> None:
+        command = [sys.executable, "-c", OWNER_SCRIPT, str(paths.home)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+            assert owner.stdout is not None
+            child = int(owner.stdout.readline())
+            assert is_alive(child)
+
+            owner.kill()
+
+        wait_until(lambda: not is_alive(child))
+
+    def test_that_cannot_start_says_why(self, paths: HomePaths) -> None:
+        with pytest.raises(UnableToStart, match=r"nowhere could not be started.*No such file"):
+            launch(Child("nowhere", ("/no/such/program",)), paths)
+
+    def test_that_ends_before_it_is_ready_shows_the_end_of_its_log(self, paths: HomePaths) -> None:
+        process = launch(
+            Child("short", ("sh", "-c", "echo a clear reason; exit 3"), is_ready=lambda: False), paths
+        )
+
+        with pytest.raises(UnableToStart, match=r"(?s)short ended with 3 .*a clear reason"):
+            process.wait_ready()
+        process.stop()
+
+
+class TestStop:
+    def test_kills_what_does_not_listen_and_all_its_children(self, paths: HomePaths) -> None:
+        script = f"{sys.executable} -c '{DEAF_SCRIPT}' & exec {sys.executable} -c '{DEAF_SCRIPT}'"
+        process = launch(Child("deaf", ("sh", "-c", script), stop_seconds=0.3), paths)
+        wait_until(lambda: len(holders(paths.run / "deaf.lock")) == 2)
+
+        code = process.stop()
+
+        assert code == -signal.SIGKILL
+        wait_until(lambda: holders(paths.run / "deaf.lock") == [])
+
+
+class TestStart:
+    def test_first_stops_the_generation_that_a_killed_parent_left(self, paths: HomePaths) -> None:
+        leftover = launch(Child("sleeper", ("sleep", "600")), paths)
+        again = Process(leftover.child, lock_folder=paths.run, log_folder=paths.log)
+
+        again.start()
+
+        assert leftover.exit_code() == -signal.SIGTERM
+        assert again.exit_code() is None
+        assert holders(paths.run / "sleeper.lock") == [again.pid]
+        again.stop()

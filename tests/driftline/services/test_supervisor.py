@@ -1,0 +1,150 @@
+"""The supervisor: starts in order, restarts what dies, stops in order, and is alone in its home."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from driftline.services.ownership import AlreadyRunning, Owner, current_owner, own
+from driftline.services.paths import HomePaths
+from tests.driftline.services.test_processes import is_alive, wait_until
+from tests.services import make_home
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+from driftline.services.ownership import Owner, own
+from driftline.services.paths import home_paths
+from driftline.services.processes import Child, UnableToStart
+from driftline.services.supervisor import Stages, Supervisor, signals_taken
+
+journal = Path(sys.argv[1]) / "journal"
+paths = home_paths(sys.argv[1])
+
+def child(name, then="exec sleep 600"):
+    trap = f"trap 'echo {name} stops >> {journal}; kill $!; exit 0' TERM"
+    stay = f"{trap}; echo {name} $$ >> {journal}; sleep 600 & wait $!" if then == "stay" else then
+    return Child(name, ("sh", "-c", stay), stop_seconds=5)
+
+stages = Stages(
+    services=[child("database", "stay")],
+    preparations=[child("migrate", f"echo migrate >> {journal}; exit " + (sys.argv[2:] or ["0"])[0])],
+    application=[child("worker", "stay"), child("web", "stay")],
+    demonstration=[child("demo", f"echo demo >> {journal}")],
+)
+with signals_taken(), own(paths, Owner(os.getpid(), "http://here", "2026-01-01T00:00:00+00:00")):
+    try:
+        say = lambda line: print(line, flush=True)
+        Supervisor(paths, say).run(stages, announce=lambda: say("ready"))
+    except UnableToStart as error:
+        sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> HomePaths:
+    return make_home(tmp_path)
+
+
+@contextmanager
+def supervised(paths: HomePaths) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", SCRIPT, str(paths.home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as supervisor:
+        try:
+            yield supervisor
+        finally:
+            supervisor.kill()
+
+
+def read_until(supervisor: subprocess.Popen[str], line: str) -> None:
+    assert supervisor.stdout is not None
+    for found in supervisor.stdout:
+        if found.strip() == line:
+            return
+    raise AssertionError(f"the supervisor ended before it said {line!r}")
+
+
+def journal(paths: HomePaths) -> list[str]:
+    return (paths.home / "journal").read_text().splitlines()
+
+
+def pids(paths: HomePaths, name: str) -> list[int]:
+    words = [line.split() for line in journal(paths)]
+    return [int(number) for found, number in words_of_two(words) if found == name and number.isdigit()]
+
+
+def words_of_two(words: list[list[str]]) -> list[tuple[str, str]]:
+    return [(line[0], line[1]) for line in words if len(line) == 2]
+
+
+class TestRun:
+    def test_starts_in_order_and_stops_in_the_reverse_order(self, paths: HomePaths) -> None:
+        with supervised(paths) as supervisor:
+            read_until(supervisor, "demo is finished.")
+
+            supervisor.send_signal(signal.SIGINT)
+            code = supervisor.wait(20)
+
+        lines = journal(paths)
+        assert code == 0
+        assert [line.split()[0] for line in lines[:2]] == ["database", "migrate"]
+        assert lines[-3:] == ["web stops", "worker stops", "database stops"]
+        assert lines.count("demo") == 1
+
+    def test_starts_what_was_killed_again(self, paths: HomePaths) -> None:
+        with supervised(paths) as supervisor:
+            read_until(supervisor, "ready")
+            wait_until(lambda: len(pids(paths, "worker")) == 1)
+
+            os.kill(pids(paths, "worker")[0], signal.SIGKILL)
+
+            wait_until(lambda: len(pids(paths, "worker")) == 2)
+            supervisor.send_signal(signal.SIGTERM)
+            assert supervisor.wait(20) == 0
+
+    def test_leaves_no_process_behind_when_it_is_killed_itself(self, paths: HomePaths) -> None:
+        with supervised(paths) as supervisor:
+            read_until(supervisor, "demo is finished.")
+            wait_until(lambda: len(pids(paths, "web")) == 1)
+            living = [pids(paths, name)[0] for name in ("database", "worker", "web")]
+
+            supervisor.kill()
+            supervisor.wait(5)
+
+        wait_until(lambda: not any(is_alive(pid) for pid in living))
+
+    def test_stops_everything_when_a_preparation_fails(self, paths: HomePaths) -> None:
+        command = [sys.executable, "-c", SCRIPT, str(paths.home), "7"]
+
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+        assert result.returncode == 1
+        assert "migrate ended with 7" in result.stderr
+        assert journal(paths)[-1] == "database stops"
+
+
+class TestOwnership:
+    def test_a_second_supervisor_is_told_who_runs_the_home(self, paths: HomePaths) -> None:
+        with supervised(paths) as supervisor:
+            read_until(supervisor, "ready")
+
+            with pytest.raises(AlreadyRunning) as refusal, own(paths, Owner(1, "", "")):
+                pass
+
+            assert refusal.value.owner == current_owner(paths)
+            assert f"process {supervisor.pid}, http://here, since 2026-01-01" in str(refusal.value)
+
+    def test_a_home_whose_supervisor_was_killed_is_free(self, paths: HomePaths) -> None:
+        with supervised(paths) as supervisor:
+            read_until(supervisor, "ready")
+            supervisor.kill()
+            supervisor.wait(5)
+
+        wait_until(lambda: current_owner(paths) is None)
+        with own(paths, Owner(os.getpid(), "http://mine", "now")):
+            assert current_owner(paths) == Owner(os.getpid(), "http://mine", "now")
