@@ -21,7 +21,7 @@ class Incident(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="incidents")
     model = models.ForeignKey(Model, models.CASCADE, related_name="incidents")
     rule = models.ForeignKey(Rule, models.CASCADE, related_name="incidents")
-    opened_by = models.ForeignKey(Transition, models.PROTECT, related_name="+")
+    opened_by = models.ForeignKey(Transition, models.RESTRICT, related_name="+")
     title = models.CharField(max_length=200)
     status = models.CharField(max_length=12, choices=Status, default=Status.OPEN)
     severity = models.CharField(max_length=8, choices=Severity)
