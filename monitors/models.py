@@ -1,7 +1,7 @@
 """The app's models, each defined in the stage that owns it: one app label, one migration history."""
 
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
-from monitors.definitions.models import Monitor, Reference, Segment
+from monitors.definitions.models import FeatureProfile, Monitor, Reference, Segment
 from monitors.metrics.models import MetricPoint, StaleWindow
 from monitors.reports.models import Report
 from monitors.rules.models import PendingEvaluation, Rule, RuleState, Transition
@@ -12,6 +12,7 @@ __all__ = [
     "Channel",
     "Delivery",
     "DeliveryAttempt",
+    "FeatureProfile",
     "Incident",
     "IncidentEvent",
     "MetricPoint",

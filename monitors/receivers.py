@@ -1,1 +1,26 @@
-"""Rings the first doorbell when predictions or labels arrive."""
+"""Rings the first doorbell when predictions or labels arrive, and watches models and references from their start."""
+
+from typing import Any
+
+from django.dispatch import receiver
+
+from driftline.common.doorbell import ring
+from inference.prediction_log.signals import periods_touched
+from inference.registry.models import Dataset, Model
+from inference.registry.signals import model_created, reference_stored
+from monitors.definitions.services import adopt_reference, ensure_monitors
+
+
+@receiver(periods_touched)
+def summarise_touched(*, model_id: int, **_: Any) -> None:
+    ring("monitors.summarise", model_id=model_id)
+
+
+@receiver(model_created)
+def watch_model(*, model: Model, **_: Any) -> None:
+    ensure_monitors(model)
+
+
+@receiver(reference_stored)
+def use_reference(*, dataset: Dataset, **_: Any) -> None:
+    adopt_reference(dataset=dataset)

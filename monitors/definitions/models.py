@@ -73,3 +73,17 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} by {self.feature}"
+
+
+class FeatureProfile(models.Model):
+    """What a feature is, learnt from its first rows and fixed from then on, so that its summaries always merge."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="feature_profiles")
+    feature = models.CharField(max_length=200)
+    centre = models.FloatField(null=True, help_text="centre of a number's grid; empty for a category")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "feature"], name="one_profile_a_feature")]
+
+    def __str__(self) -> str:
+        return f"{self.feature} of {self.model}"

@@ -1,0 +1,271 @@
+"""Rows of the log held as columns: the one shape between spool or API, narrow rows and Arrow chunks."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from inference.prediction_log.items import PredictionItem
+from inference.prediction_log.record import LoggedBatch
+from inference.serving.plan import Signature
+
+type Values = NDArray[np.generic]  # float32, float64, int64, or object for text; NaN or None is missing
+
+_DTYPES = {"f4": "<f4", "f8": "<f8", "i8": "<i8"}
+_DAY_US = 86_400_000_000
+_HOUR_US = 3_600_000_000
+_IPC = pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+@dataclass(frozen=True)
+class LogColumns:
+    """Rows of one model version in one role. All arrays have one entry a row, in the order of arrival."""
+
+    model_id: int
+    version_id: int
+    role: str
+    ids: Values
+    times_us: NDArray[np.int64]
+    received_us: NDArray[np.int64]
+    latency_us: NDArray[np.float64]  # NaN where nobody measured it
+    client_ids: Values
+    subjects: Values
+    tags: Values
+    prediction: Values
+    probability: NDArray[np.float32] | None  # p of the positive class, or rows x classes; None for regression
+    features: dict[str, Values]
+    body_hash: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, where: NDArray[np.generic]) -> "LogColumns":
+        """Keep the rows that `where` (mask or indices) picks."""
+        return LogColumns(
+            model_id=self.model_id,
+            version_id=self.version_id,
+            role=self.role,
+            probability=None if self.probability is None else self.probability[where],
+            features={name: values[where] for name, values in self.features.items()},
+            **{name: getattr(self, name)[where] for name in _PLAIN},
+        )
+
+    def by_day(self) -> Iterator[tuple[date, "LogColumns"]]:
+        """Split by the UTC day of the event time."""
+        days = self.times_us // _DAY_US
+        for day in np.unique(days):
+            yield datetime.fromtimestamp(int(day) * 86_400, UTC).date(), self.take(days == day)
+
+    def hours(self) -> list[datetime]:
+        """List the UTC hours that the rows fall into."""
+        return [datetime.fromtimestamp(int(hour) * 3_600, UTC) for hour in np.unique(self.times_us // _HOUR_US)]
+
+    def to_arrow(self) -> bytes:
+        """Write an Arrow IPC stream with one column a feature, named `f:<feature>`."""
+        columns: dict[str, pa.Array] = {
+            "id": pa.array(self.ids, pa.string()),
+            "time": pa.array(self.times_us, pa.timestamp("us", "UTC")),
+            "received": pa.array(self.received_us, pa.timestamp("us", "UTC")),
+            "latency_us": pa.array(self.latency_us, pa.float32(), from_pandas=True),
+            "client_id": pa.array(self.client_ids, pa.string()),
+            "subject": pa.array(self.subjects, pa.string()),
+            "tags": pa.array(self.tags, pa.string()),
+            "prediction": _arrow(self.prediction),
+        }
+        if self.probability is not None:
+            columns["probability"] = _arrow_probability(self.probability)
+        columns |= {f"f:{name}": _arrow(values) for name, values in self.features.items()}
+        batch = pa.record_batch(columns)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema, options=_IPC) as writer:
+            writer.write_batch(batch)
+        return sink.getvalue().to_pybytes()
+
+
+_PLAIN = (
+    "ids",
+    "times_us",
+    "received_us",
+    "latency_us",
+    "client_ids",
+    "subjects",
+    "tags",
+    "prediction",
+    "body_hash",
+)
+
+
+def concatenate(parts: Sequence[LogColumns]) -> LogColumns:
+    """Put rows of one model version and role together; a feature that some parts lack is missing there."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    names = dict.fromkeys(name for part in parts for name in part.features)
+    return LogColumns(
+        model_id=first.model_id,
+        version_id=first.version_id,
+        role=first.role,
+        probability=_join_probabilities(parts),
+        features={name: _join([part.features.get(name, _missing(len(part))) for part in parts]) for name in names},
+        **{name: _join([getattr(part, name) for part in parts]) for name in _PLAIN},
+    )
+
+
+def from_batch(batch: LoggedBatch, signature: Signature) -> LogColumns:
+    """Read one spooled micro-batch."""
+    n = len(batch.ids)
+    return LogColumns(
+        model_id=batch.model_id,
+        version_id=batch.version_id,
+        role=batch.role,
+        ids=_objects(batch.ids),
+        times_us=np.asarray(batch.event_time_us, np.int64),
+        received_us=np.full(n, batch.received_us, np.int64),
+        latency_us=np.asarray(batch.latency_us, np.float64),
+        client_ids=_objects(batch.client_ids) if batch.client_ids else _nothing(n),
+        subjects=_objects(batch.subjects) if batch.subjects else _nothing(n),
+        tags=_objects([json.dumps(tags) if tags else None for tags in batch.tags]) if batch.tags else _nothing(n),
+        prediction=(
+            np.frombuffer(batch.prediction, "<f8")
+            if isinstance(batch.prediction, bytes)
+            else _objects(batch.prediction)
+        ),
+        probability=_batch_probability(batch, signature),
+        features={
+            column.name: (
+                np.frombuffer(column.data, _DTYPES[column.kind])
+                if isinstance(column.data, bytes)
+                else _objects(column.data)
+            )
+            for column in batch.features
+        },
+        body_hash=np.zeros(n, np.int64),
+    )
+
+
+def from_items(
+    items: Sequence[PredictionItem], *, model_id: int, version_id: int, role: str, signature: Signature, now: datetime
+) -> LogColumns:
+    """Turn parsed items of the logging API into columns."""
+    n = len(items)
+    names = dict.fromkeys(name for item in items for name in item.features)
+    regression = signature.task in ("regression", "ranking")
+    return LogColumns(
+        model_id=model_id,
+        version_id=version_id,
+        role=role,
+        ids=_objects([item.id for item in items]),
+        times_us=np.array([round(item.timestamp.timestamp() * 1e6) for item in items], np.int64),
+        received_us=np.full(n, round(now.timestamp() * 1e6), np.int64),
+        latency_us=np.array(
+            [np.nan if item.latency_ms is None else item.latency_ms * 1e3 for item in items], np.float64
+        ),
+        client_ids=_objects([item.client_id for item in items]),
+        subjects=_objects([item.subject for item in items]),
+        tags=_objects([json.dumps(item.tags) if item.tags else None for item in items]),
+        prediction=(
+            np.array([float(item.prediction) for item in items])
+            if regression
+            else _objects([class_text(item.prediction) for item in items])
+        ),
+        probability=None if regression else _item_probability(items, signature),
+        features={name: _column([item.features.get(name) for item in items], name, signature) for name in names},
+        body_hash=np.array([item.body_hash for item in items], np.int64),
+    )
+
+
+def class_text(value: object) -> str:
+    """Write a class or label the way it is compared: 1.0 and True as 1, everything else as its text."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _batch_probability(batch: LoggedBatch, signature: Signature) -> NDArray[np.float32] | None:
+    if batch.probabilities is None:
+        return None
+    matrix = np.frombuffer(batch.probabilities, "<f4").reshape(len(batch.ids), -1)
+    if signature.positive_class is None:
+        return matrix
+    return matrix[:, signature.classes.index(signature.positive_class)]
+
+
+def _item_probability(items: Sequence[PredictionItem], signature: Signature) -> NDArray[np.float32] | None:
+    if all(item.probabilities is None for item in items):
+        return None
+    if signature.task == "binary":
+        return np.array([_positive_probability(item.probabilities, signature) for item in items], np.float32)
+    return np.array(
+        [
+            [(item.probabilities or {}).get(name, np.nan) for name in signature.classes]  # type: ignore[union-attr]
+            for item in items
+        ],
+        np.float32,
+    )
+
+
+def _positive_probability(given: dict[str, float] | float | None, signature: Signature) -> float:
+    if given is None:
+        return float("nan")
+    if isinstance(given, dict):
+        return given.get(signature.positive_class or "1", float("nan"))
+    return given
+
+
+def _column(values: list[object], name: str, signature: Signature) -> Values:
+    """A feature is text when the signature says so, or when no signature speaks and any value is text."""
+    declared = next((feature.type for feature in signature.features if feature.name == name), None)
+    is_text = declared == "string" if declared else any(isinstance(value, str) for value in values)
+    if is_text:
+        return _objects([None if value is None else str(value) for value in values])
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _objects(values: Sequence[object]) -> Values:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _nothing(n: int) -> Values:
+    return np.full(n, None, object)
+
+
+def _missing(n: int) -> Values:
+    return np.full(n, np.nan, np.float64)
+
+
+def _join(parts: list[Values]) -> Values:
+    if any(part.dtype == object for part in parts) and not all(part.dtype == object for part in parts):
+        parts = [part if part.dtype == object else _nothing(len(part)) for part in parts]
+    return np.concatenate(parts)
+
+
+def _join_probabilities(parts: Sequence[LogColumns]) -> NDArray[np.float32] | None:
+    given = [part.probability for part in parts if part.probability is not None]
+    if not given:
+        return None
+    width = given[0].shape[1:]
+    return np.concatenate(
+        [
+            np.full((len(part), *width), np.nan, np.float32) if part.probability is None else part.probability
+            for part in parts
+        ]
+    )
+
+
+def _arrow(values: Values) -> pa.Array:
+    return pa.array(values, pa.string()) if values.dtype == object else pa.array(values)
+
+
+def _arrow_probability(probability: NDArray[np.float32]) -> pa.Array:
+    if probability.ndim == 1:
+        return pa.array(probability)
+    flat = pa.array(np.ascontiguousarray(probability).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, probability.shape[1])

@@ -1,0 +1,270 @@
+"""Writes predictions: narrow rows refuse doubles, chunks hold the rest, and touched hours are marked, in one commit."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+from django.db import connection, transaction
+from numpy.typing import NDArray
+
+from driftline.common.errors import Problem
+from driftline.common.work import touch
+from inference.prediction_log import labels
+from inference.prediction_log.columns import LogColumns, concatenate, from_batch, from_items
+from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, PredictionItem
+from inference.prediction_log.models import PredictionChunk, SpoolCursor, TouchedPeriod
+from inference.prediction_log.record import LoggedBatch
+from inference.prediction_log.signals import periods_touched
+from inference.registry.models import Model, Version
+from inference.registry.services import external_version
+from inference.serving.plan import Signature
+
+_ANSWERED, _SHADOWED = "(model_id, prediction_id) WHERE (NOT (role = 'shadow'))", (
+    "(model_id, prediction_id, version_id) WHERE (role = 'shadow')"
+)
+
+
+# -- from the spool ----------------------------------------------------------------------------------------------------
+def store_batches(
+    batches: Sequence[LoggedBatch], *, spool: str, segment: int, offset: int, torn: int = 0
+) -> int:
+    """Store spooled micro-batches and move the spool's cursor in the same commit; returns the rows that were new."""
+    with transaction.atomic():
+        stored = sum(_store(columns) for columns in _group(batches))
+        SpoolCursor.objects.update_or_create(
+            name=spool, defaults={"segment": segment, "offset": offset, "torn": torn}
+        )
+    return stored
+
+
+def _group(batches: Sequence[LoggedBatch]) -> list[LogColumns]:
+    """Put batches of one version and role together; rows of versions that were deleted since are let go."""
+    groups: dict[tuple[int, int, str], list[LogColumns]] = {}
+    for batch in batches:
+        signature = _signature(batch.version_id)
+        if signature is not None:
+            key = (batch.model_id, batch.version_id, batch.role)
+            groups.setdefault(key, []).append(from_batch(batch, signature))
+    return [concatenate(parts) for _, parts in sorted(groups.items())]
+
+
+@lru_cache(maxsize=1024)
+def _signature(version_id: int) -> Signature | None:
+    found = Version.objects.filter(pk=version_id).values_list("signature", flat=True).first()
+    return msgspec.convert(found, Signature) if found else None
+
+
+# -- from the logging API ----------------------------------------------------------------------------------------------
+def log_predictions(
+    *,
+    model: Model,
+    items: Sequence[PredictionItem | ItemFault],
+    source: str,
+    now: datetime,
+    atomic: bool = False,
+) -> BatchResult:
+    """Store the valid items of one request in one commit and say what became of each.
+
+    With `atomic`, one bad item refuses the whole request.
+    """
+    checked = _check_items(model, items)
+    if atomic and any(isinstance(item, ItemFault) for item in checked):
+        raise labels.refuse_atomic(checked)
+    results = {index: labels.rejected(index, item) for index, item in enumerate(checked) if isinstance(item, ItemFault)}
+    with transaction.atomic():
+        for (version_id, role, signature), indexed in _by_version(model, checked).items():
+            columns = from_items(
+                [item for _, item in indexed],
+                model_id=model.pk,
+                version_id=version_id,
+                role=role,
+                signature=msgspec.json.decode(signature, type=Signature),
+                now=now,
+            )
+            fresh = _keep_first(columns)
+            is_new = _store_mask(columns, fresh)
+            known = _known_hashes(columns, ~is_new)
+            for position, (index, item) in enumerate(indexed):
+                results[index] = _result(index, item, bool(is_new[position]), known)
+        if atomic and any(result.status == "conflict" for result in results.values()):
+            raise Problem(422, "conflict", "An id of this request is taken by a prediction with another body.")
+    return BatchResult.of([results[index] for index in range(len(items))])
+
+
+def _check_items(model: Model, items: Sequence[PredictionItem | ItemFault]) -> list[PredictionItem | ItemFault]:
+    signatures: dict[str, Signature | None] = {}
+    checked: list[PredictionItem | ItemFault] = []
+    for index, item in enumerate(items):
+        if isinstance(item, PredictionItem):
+            if item.version not in signatures:
+                signatures[item.version] = _registered_signature(model, item.version)
+            fault = _fault_of(index, item, model, signatures[item.version])
+            checked.append(fault or item)
+        else:
+            checked.append(item)
+    return checked
+
+
+def _registered_signature(model: Model, version: str) -> Signature | None:
+    found = model.versions.filter(version=version).values_list("signature", flat=True).first()
+    return msgspec.convert(found, Signature) if found else None
+
+
+def _fault_of(index: int, item: PredictionItem, model: Model, signature: Signature | None) -> ItemFault | None:
+    """Check one item against its version's signature; never coerce silently."""
+    pointer = f"/predictions/{index}"
+    if model.task in ("regression", "ranking") and isinstance(item.prediction, str):
+        return ItemFault(item.id, "wrong_type", "The prediction of a regression is a number.", f"{pointer}/prediction")
+    if model.task == "multiclass" and isinstance(item.probabilities, float):
+        return ItemFault(
+            item.id, "invalid_probability", "Send {class: p} for more than two classes.", f"{pointer}/probabilities"
+        )
+    for feature in signature.features if signature else ():
+        value = item.features.get(feature.name)
+        if value is not None and isinstance(value, str) != (feature.type == "string"):
+            expected = "text" if feature.type == "string" else "a number"
+            return ItemFault(
+                item.id,
+                "wrong_type",
+                f"Feature {feature.name!r} is {str(value)[:64]!r}; use {expected} or null.",
+                f"{pointer}/features/{feature.name}",
+            )
+    return None
+
+
+type _Group = dict[tuple[int, str, bytes], list[tuple[int, PredictionItem]]]
+
+
+def _by_version(model: Model, items: Sequence[PredictionItem | ItemFault]) -> _Group:
+    versions: dict[str, tuple[int, bytes]] = {}
+    groups: _Group = {}
+    for index, item in enumerate(items):
+        if isinstance(item, PredictionItem):
+            if item.version not in versions:
+                versions[item.version] = _version(model, item.version)
+            version_id, signature = versions[item.version]
+            groups.setdefault((version_id, item.role, signature), []).append((index, item))
+    return groups
+
+
+def _version(model: Model, name: str) -> tuple[int, bytes]:
+    version = external_version(model=model, version=name)
+    return version.pk, msgspec.json.encode(version.signature or _unlearnt_signature(model))
+
+
+def _unlearnt_signature(model: Model) -> Signature:
+    """Describe an external version before its reference has named its features."""
+    binary = model.task == "binary"
+    return Signature(
+        features=[],
+        inputs=[],
+        outputs=[],
+        prediction_output=None,
+        probabilities_output=None,
+        classes=["0", "1"] if binary else [],
+        positive_class="1" if binary else None,
+        missing={},
+        task=model.task,
+    )
+
+
+def _result(index: int, item: PredictionItem, is_new: bool, known: dict[str, int]) -> ItemResult:
+    if is_new:
+        return ItemResult(index=index, id=item.id, status="accepted", error=None)
+    if known.get(item.id) == item.body_hash:
+        return ItemResult(index=index, id=item.id, status="duplicate", error=None)
+    fault = ItemFault(
+        item.id, "conflict", f"The id {item.id!r} is taken by a prediction with another body.", f"/predictions/{index}/id"
+    )
+    return ItemResult(index=index, id=item.id, status="conflict", error=fault)
+
+
+def _known_hashes(columns: LogColumns, where: NDArray[np.bool_]) -> dict[str, int]:
+    if not where.any():
+        return {}
+    condition = "role = 'shadow' AND version_id = %s" if columns.role == "shadow" else "role <> 'shadow' AND %s > 0"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT prediction_id, body_hash FROM inference_predictionrow "
+            f"WHERE model_id = %s AND {condition} AND prediction_id = ANY(%s)",
+            [columns.model_id, columns.version_id, list(columns.ids[where])],
+        )
+        return dict(cursor.fetchall())
+
+
+# -- one version's rows ------------------------------------------------------------------------------------------------
+def _store(columns: LogColumns) -> int:
+    return int(_store_mask(columns, _keep_first(columns)).sum())
+
+
+def _keep_first(columns: LogColumns) -> NDArray[np.bool_]:
+    """Mark the first row of each id."""
+    first = dict(zip(reversed(columns.ids), range(len(columns) - 1, -1, -1), strict=True))
+    mask = np.zeros(len(columns), bool)
+    mask[list(first.values())] = True
+    return mask
+
+
+def _store_mask(columns: LogColumns, candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Store the candidates whose ids are not in the log yet, in the caller's transaction; marks the rows stored."""
+    labels.lock(columns.model_id, exclusive=False)
+    fresh = _insert_narrow(columns.take(candidates))
+    is_new = candidates & np.fromiter((id_ in fresh for id_ in columns.ids), bool, len(columns))
+    if is_new.any():
+        rows = columns.take(is_new)
+        _insert_chunks(rows)
+        if rows.role != "shadow":
+            labels.join_waiting(rows)
+        touched = [(rows.model_id, rows.version_id, rows.role, hour) for hour in rows.hours()]
+        touch(TouchedPeriod, touched, fields=labels.TOUCHED_FIELDS)
+        periods_touched.send(sender=TouchedPeriod, model_id=rows.model_id)
+    return is_new
+
+
+def _insert_narrow(columns: LogColumns) -> set[str]:
+    """Insert narrow rows in id order (two writers cannot deadlock) and tell which ids were new."""
+    order = np.argsort(columns.ids.astype(str))
+    rows = columns.take(order)
+    target = _SHADOWED if columns.role == "shadow" else _ANSWERED
+    arguments: list[Any] = [
+        rows.model_id,
+        rows.version_id,
+        rows.role,
+        list(rows.ids),
+        list(rows.client_ids),
+        rows.times_us.tolist(),
+        rows.body_hash.tolist(),
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO inference_predictionrow "
+            "(model_id, version_id, role, prediction_id, client_id, event_time, body_hash) "
+            "SELECT %s, %s, %s, id, client_id, 'epoch'::timestamptz + us * interval '1 microsecond', body_hash "
+            "FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS given (id, client_id, us, body_hash) "
+            f"ON CONFLICT {target} DO NOTHING RETURNING prediction_id",
+            arguments,
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def _insert_chunks(columns: LogColumns) -> None:
+    PredictionChunk.objects.bulk_create(
+        PredictionChunk(
+            model_id=rows.model_id,
+            version_id=rows.version_id,
+            role=rows.role,
+            day=day,
+            rows=len(rows),
+            start=_moment(rows.times_us.min()),
+            end=_moment(rows.times_us.max()),
+            payload=rows.to_arrow(),
+        )
+        for day, rows in columns.by_day()
+    )
+
+
+def _moment(us: int) -> datetime:
+    return datetime.fromtimestamp(int(us) / 1e6, UTC)

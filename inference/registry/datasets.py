@@ -1,0 +1,288 @@
+"""References that people upload: read as CSV or Parquet, checked against the version, kept as Parquet."""
+
+import csv
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from django.conf import settings
+from django.db import transaction
+
+from driftline.accounts.services import record_audit
+from driftline.common.errors import Problem, invalid
+from inference.registry.models import Dataset, Model, Task, Version
+from inference.registry.publishing import publish_on_commit
+from inference.registry.selectors import get_version, signature_of
+from inference.registry.services import external_version
+from inference.registry.signals import reference_stored
+from inference.serving.plan import Feature, Signature
+
+MAX_BYTES = 2 << 30
+MAX_COLUMNS = 5_000
+MAX_CELLS = 200_000_000
+RESERVED = ("id", "timestamp", "label", "prediction", "probability")
+
+
+def store_reference(*, model: Model, version: str | None, stream: IO[bytes], content_type: str, actor: str) -> Dataset:
+    """Keep an uploaded reference of `version` (the champion when None) and tell the monitors about it.
+
+    Columns: the version's features, and optionally id, timestamp, label, prediction, probability or
+    probability_<class>. An external version learns its features from this file.
+    """
+    owner = _version(model, version)
+    with tempfile.TemporaryDirectory(dir=_folder(), prefix="upload-") as scratch:
+        upload = Path(scratch) / "upload"
+        _spill(stream, upload)
+        table = _read(upload, content_type)
+        signature = signature_of(owner) or _learn_signature(model, table)
+        table = _conform(table, signature)
+        draft = Path(scratch) / "table.parquet"
+        pq.write_table(table, draft, compression="zstd")
+        sha256 = hashlib.sha256(draft.read_bytes()).hexdigest()
+        path = _folder() / f"{sha256}.parquet"
+        os.replace(draft, path)
+    return _record(model, owner, signature, table, path, sha256, actor)
+
+
+def store_table(*, model: Model, version: Version | None, kind: str, table: pa.Table) -> Dataset:
+    """Keep a table that Driftline made itself, such as a training snapshot; the same table twice is one file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content = sink.getvalue()
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = _folder() / f"{sha256}.parquet"
+    if not path.exists():
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_bytes(content)
+        os.replace(draft, path)
+    return _dataset(model, version, kind, table, path, sha256)
+
+
+def path_of(dataset: Dataset) -> Path:
+    """Tell where a data set's Parquet file lies."""
+    return settings.HOME / dataset.path
+
+
+def _version(model: Model, version: str | None) -> Version:
+    if version is not None:
+        known = model.versions.filter(version=version).exists()
+        try:
+            return get_version(model=model, version=version) if known else external_version(model=model, version=version)
+        except ValueError as error:
+            raise invalid("/version", f"{version[:64]!r} is not a version name.") from error
+    champion = model.deployment.champion
+    return champion or external_version(model=model, version="1")
+
+
+def _folder() -> Path:
+    folder = settings.HOME / "datasets"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _spill(stream: IO[bytes], path: Path) -> None:
+    size = 0
+    with path.open("wb") as file:
+        while block := stream.read(1 << 20):
+            size += len(block)
+            if size > MAX_BYTES:
+                raise Problem(413, "body_too_large", f"A reference may have up to {MAX_BYTES >> 30} GiB.")
+            file.write(block)
+    if size == 0:
+        raise Problem(422, "no_rows", "The file is empty; send a CSV or Parquet file with a header and rows.")
+
+
+def _read(path: Path, content_type: str) -> pa.Table:
+    with path.open("rb") as file:
+        magic = file.read(8)
+    if magic.startswith((b"PK\x03\x04", b"ARROW1", b"\x1f\x8b")):
+        raise Problem(415, "unsupported_media_type", "Send CSV or Parquet, not zip, gzip, xlsx or Arrow IPC.")
+    is_parquet = magic.startswith(b"PAR1")
+    if "parquet" in content_type and not is_parquet:
+        raise Problem(422, "not_parquet", "The body is announced as Parquet but does not start like one.")
+    return _read_parquet(path) if is_parquet else _read_csv(path)
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    try:
+        file = pq.ParquetFile(path)
+        _check_size(file.schema_arrow.names, file.metadata.num_rows)  # before any row is decoded
+        return file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise Problem(422, "not_parquet", f"The Parquet file cannot be read: {str(error)[:200]}") from error
+
+
+def _read_csv(path: Path) -> pa.Table:
+    names = _csv_header(path)
+    _check_size(names, 1)
+    options = pyarrow.csv.ConvertOptions(
+        null_values=["", "NA", "NaN", "nan", "null", "NULL", "None"], strings_can_be_null=True
+    )
+    try:
+        table = pyarrow.csv.read_csv(path, convert_options=options)
+    except (pa.ArrowException, ValueError) as error:
+        raise Problem(422, "invalid_csv", f"The CSV cannot be read: {str(error)[:200]}") from error
+    _check_size(table.column_names, table.num_rows)
+    return table
+
+
+def _csv_header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return next(csv.reader([file.readline(1 << 20)]))
+    except (UnicodeDecodeError, csv.Error, StopIteration) as error:
+        raise Problem(422, "invalid_header", "The first line must name the columns, in UTF-8.") from error
+
+
+def _check_size(names: list[str], rows: int) -> None:
+    if len(names) > MAX_COLUMNS:
+        raise Problem(422, "too_many_columns", f"{len(names):,} columns; a reference may have {MAX_COLUMNS:,}.")
+    if len(set(names)) != len(names) or any(not name.strip() for name in names):
+        raise Problem(422, "invalid_header", "Each column needs a name of its own.")
+    if rows == 0:
+        raise Problem(422, "no_rows", "The file has a header but no rows.")
+    if rows * len(names) > MAX_CELLS:
+        raise Problem(413, "too_many_rows", f"{rows:,} rows of {len(names)} columns; send up to {MAX_CELLS:,} cells.")
+
+
+def _is_reserved(name: str) -> bool:
+    return name in RESERVED or name.startswith("probability_")
+
+
+def _learn_signature(model: Model, table: pa.Table) -> Signature:
+    """Take every column that has no meaning of its own as a feature; whole numbers stay numbers."""
+    features = [
+        Feature(name=field.name, type="float" if _is_number(field.type) else "string")
+        for field in table.schema
+        if not _is_reserved(field.name)
+    ]
+    if not features:
+        raise Problem(422, "no_features", "No column is a feature; beside id, timestamp, label … the file has none.")
+    classes = _classes(model, table)
+    return Signature(
+        features=features,
+        inputs=[],
+        outputs=[],
+        prediction_output=None,
+        probabilities_output=None,
+        classes=classes,
+        positive_class=_positive(classes) if model.task == Task.BINARY else None,
+        missing={},
+        task=model.task,
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
+
+
+def _classes(model: Model, table: pa.Table) -> list[str]:
+    if model.task not in (Task.BINARY, Task.MULTICLASS):
+        return []
+    seen: set[str] = set()
+    for name in ("label", "prediction"):
+        if name in table.column_names:
+            seen |= {text for text in pc.unique(_as_text(table[name])).to_pylist() if text is not None}
+    return sorted(seen)
+
+
+def _positive(classes: list[str]) -> str | None:
+    return classes[-1] if classes else None
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Write labels as people would: 1.0 as 1, true as 1."""
+    if pa.types.is_floating(column.type) and pc.all(pc.equal(column, pc.floor(column))).as_py():
+        column = column.cast(pa.int64())
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    return column.cast(pa.string())
+
+
+def _conform(table: pa.Table, signature: Signature) -> pa.Table:
+    """Give every column the type that the version's signature says; a column that cannot be is refused by name."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    for feature in signature.features:
+        if feature.name not in table.column_names:
+            raise invalid(f"/{feature.name}", f"The column {feature.name!r} is missing.", "missing_column")
+        columns[feature.name] = _cast(table[feature.name], feature.name, "string" if feature.type == "string" else "f8")
+    if "timestamp" in table.column_names:
+        columns["timestamp"] = _times(table["timestamp"])
+    classified = signature.task in (Task.BINARY, Task.MULTICLASS)
+    for name in ("label", "prediction"):
+        if name in table.column_names:
+            columns[name] = _as_text(table[name]) if classified else _cast(table[name], name, "f8")
+    for name in table.column_names:
+        if name == "id":
+            columns[name] = table[name].cast(pa.string())
+        elif name.startswith("probability"):
+            columns[name] = _cast(table[name], name, "f8")
+    return pa.table(columns)
+
+
+def _cast(column: pa.ChunkedArray, name: str, kind: str) -> pa.ChunkedArray:
+    try:
+        if kind == "string":
+            return column.cast(pa.string())
+        if pa.types.is_boolean(column.type):
+            column = column.cast(pa.int8())
+        return column.cast(pa.float64())
+    except pa.ArrowException as error:
+        raise invalid(f"/{name}", f"The column {name!r} is not a number in every row.", "wrong_type") from error
+
+
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        if pa.types.is_string(column.type):
+            column = pc.strptime(column, "%Y-%m-%dT%H:%M:%SZ", "us", error_is_null=False)
+        if pa.types.is_timestamp(column.type) and column.type.tz is None:
+            column = pc.assume_timezone(column, "UTC")
+        return column.cast(pa.timestamp("us", "UTC"))
+    except pa.ArrowException as error:
+        raise invalid(
+            "/timestamp", "The column 'timestamp' is not a time such as 2026-01-31T12:00:00Z.", "invalid_timestamp"
+        ) from error
+
+
+def _record(
+    model: Model, version: Version, signature: Signature, table: pa.Table, path: Path, sha256: str, actor: str
+) -> Dataset:
+    with transaction.atomic():
+        if version.signature is None:
+            version.signature = msgspec.to_builtins(signature)
+            version.save(update_fields=["signature"])
+            publish_on_commit()
+        dataset = _dataset(model, version, "reference", table, path, sha256)
+        record_audit(
+            project=model.project,
+            actor=actor,
+            action="reference.store",
+            subject=str(version),
+            after={"sha256": sha256, "rows": table.num_rows},
+        )
+        reference_stored.send(sender=Dataset, dataset=dataset)
+    return dataset
+
+
+def _dataset(
+    model: Model, version: Version | None, kind: str, table: pa.Table, path: Path, sha256: str
+) -> Dataset:
+    span = pc.min_max(table["timestamp"]).as_py() if "timestamp" in table.column_names else {"min": None, "max": None}
+    return Dataset.objects.create(
+        model=model,
+        version=version,
+        kind=kind,
+        path=str(path.relative_to(settings.HOME)),
+        sha256=sha256,
+        rows=table.num_rows,
+        columns=table.column_names,
+        start=span["min"],
+        end=span["max"],
+    )

@@ -1,0 +1,76 @@
+"""Writes what serving processes need to know into the plan file, so that they need no database."""
+
+import msgspec
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from driftline.accounts.models import ApiToken
+from inference.registry.models import Deployment, Model, PlanGeneration, Version
+from inference.serving.plan import Plan, PlanModel, PlanToken, PlanVersion, Signature, publish_plan
+
+PLAN_FILE = "plan.json"
+
+
+def publish_on_commit() -> None:
+    """Publish the plan once the caller's transaction has committed; its change counts as one generation."""
+    transaction.on_commit(publish)
+
+
+def publish() -> int:
+    """Write the plan file and return its generation.
+
+    The row lock orders writers: whoever writes last has read everything that was committed before.
+    """
+    with transaction.atomic():
+        PlanGeneration.objects.get_or_create(pk=1)
+        PlanGeneration.objects.filter(pk=1).update(value=F("value") + 1)  # takes the row lock until commit
+        plan = Plan(generation=PlanGeneration.objects.get(pk=1).value, models=_models(), tokens=_tokens())
+        publish_plan(plan, settings.HOME / PLAN_FILE)
+    return plan.generation
+
+
+def _models() -> list[PlanModel]:
+    deployments = {
+        deployment.model_id: deployment
+        for deployment in Deployment.objects.select_related("champion").prefetch_related("shadows")
+    }
+    versions: dict[int, list[PlanVersion]] = {}
+    for version in Version.objects.exclude(sha256="").order_by("pk"):
+        versions.setdefault(version.model_id, []).append(_version(version))
+    return [_model(model, deployments[model.pk], versions.get(model.pk, [])) for model in Model.objects.order_by("pk")]
+
+
+def _model(model: Model, deployment: Deployment, versions: list[PlanVersion]) -> PlanModel:
+    return PlanModel(
+        id=model.pk,
+        project_id=model.project_id,
+        name=model.name,
+        generation=deployment.generation,
+        champion=deployment.champion.version if deployment.champion else None,
+        shadows=[shadow.version for shadow in deployment.shadows.all()],
+        versions=versions,
+    )
+
+
+def _version(version: Version) -> PlanVersion:
+    return PlanVersion(
+        id=version.pk,
+        version=version.version,
+        sha256=version.sha256,
+        path=version.path,
+        signature=msgspec.convert(version.signature, Signature),
+    )
+
+
+def _tokens() -> list[PlanToken]:
+    return [
+        PlanToken(
+            digest=token.digest,
+            prefix=token.prefix,
+            project_id=token.project_id,
+            scopes=token.scopes,
+            expires_at=token.expires_at.timestamp() if token.expires_at else None,
+        )
+        for token in ApiToken.objects.filter(revoked_at=None).order_by("pk")
+    ]

@@ -1,0 +1,7 @@
+"""Sent inside the writing transaction, so that later stages can react without being imported here."""
+
+from django.dispatch import Signal
+
+model_created = Signal()  # model
+deployment_changed = Signal()  # deployment, change
+reference_stored = Signal()  # dataset

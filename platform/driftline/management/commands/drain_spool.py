@@ -1,0 +1,19 @@
+import signal
+import threading
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from inference.prediction_log.drain import drain_until
+
+
+class Command(BaseCommand):
+    help = "Moves spooled predictions into the log until it is told to stop, then once more until the spool is empty."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        rows = drain_until(settings.HOME, stop)
+        self.stdout.write(f"Drained {rows} rows.")
