@@ -31,7 +31,10 @@ class PredictionChunk(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        indexes = [models.Index(fields=["model", "day", "role"], name="chunks_of_a_day")]
+        indexes = [
+            models.Index(fields=["model", "day", "role"], name="chunks_of_a_day"),
+            models.Index(fields=["model", "-end"], name="newest_chunk"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.rows} {self.role} rows of {self.day}"

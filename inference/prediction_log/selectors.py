@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from django.db.models import Max
+from django.db.models.functions import Coalesce
 from numpy.typing import NDArray
 
 from inference.prediction_log.models import Label, PredictionChunk, PredictionRow
@@ -28,14 +28,14 @@ class LogFrame:
     prediction: Values  # class text, or float64
     probability: NDArray[np.float64] | None  # of the positive class, or rows x classes
     label: Values  # text, or None while it has not arrived
-    label_received_us: NDArray[np.int64]  # 0 while it has not arrived
+    label_time_us: NDArray[np.int64]  # when it was told to have happened, else received; 0 while it has not arrived
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def is_labelled(self) -> NDArray[np.bool_]:
-        return self.label_received_us > 0
+        return self.label_time_us > 0
 
     def take(self, where: NDArray[np.generic]) -> "LogFrame":
         """Keep the rows that `where` (mask or indices) picks."""
@@ -46,7 +46,7 @@ class LogFrame:
         )
 
 
-_PLAIN = ("ids", "times_us", "version_ids", "latency_us", "prediction", "label", "label_received_us")
+_PLAIN = ("ids", "times_us", "version_ids", "latency_us", "prediction", "label", "label_time_us")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,13 @@ class PairedFrame:
 
 def newest_event(model: Model) -> datetime | None:
     """Tell the newest event time in the log."""
-    return PredictionRow.objects.filter(model=model).aggregate(newest=Max("event_time"))["newest"]
+    return newest_arrival(model)[0]
+
+
+def newest_arrival(model: Model) -> tuple[datetime | None, datetime | None]:
+    """Tell the newest event time in the log and when the rows that hold it were stored."""
+    newest = PredictionChunk.objects.filter(model=model).order_by("-end").values_list("end", "created_at").first()
+    return newest or (None, None)
 
 
 def frame_of(
@@ -143,8 +149,8 @@ def _read(payload: bytes, version_id: int) -> tuple[int, pa.RecordBatch]:
 def _labels(model: Model, start: datetime, end: datetime) -> dict[str, tuple[str, datetime]]:
     found = Label.objects.filter(
         model=model, is_current=True, prediction_time__gte=start, prediction_time__lt=end
-    ).values_list("prediction_id", "value", "received_at")
-    return {id_: (value, received) for id_, value, received in found}
+    ).values_list("prediction_id", "value", Coalesce("labelled_at", "received_at"))
+    return {id_: (value, known_since) for id_, value, known_since in found}
 
 
 def _frame(tables: Sequence[tuple[int, pa.RecordBatch]], labels: dict[str, tuple[str, datetime]]) -> LogFrame:
@@ -160,7 +166,7 @@ def _frame(tables: Sequence[tuple[int, pa.RecordBatch]], labels: dict[str, tuple
         prediction=_gather(tables, "prediction"),
         probability=_gather_probability(tables),
         label=_objects([pair[0] if pair else None for pair in found]),
-        label_received_us=np.array([_us(pair[1]) if pair else 0 for pair in found], np.int64),
+        label_time_us=np.array([_us(pair[1]) if pair else 0 for pair in found], np.int64),
     )
 
 

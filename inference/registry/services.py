@@ -16,7 +16,7 @@ from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
-from inference.prediction_log.models import PredictionRow
+from inference.prediction_log.models import PredictionChunk
 from inference.registry import artifacts
 from inference.registry.intake import IntakeRefused, IntakeReport, UploadMetadata, inspect_artifact, parse_metadata
 from inference.registry.models import Autonomy, Deployment, DeploymentChange, Model, Task, Version
@@ -309,7 +309,7 @@ def _change(
         deployment.shadows.set(shadows)
     deployment.shadows.remove(*deployment.shadows.filter(pk=deployment.champion_id))
     after = _state(deployment)
-    newest = PredictionRow.objects.filter(model=deployment.model).aggregate(newest=Max("event_time"))["newest"]
+    newest = PredictionChunk.objects.filter(model=deployment.model).aggregate(newest=Max("end"))["newest"]
     change = DeploymentChange.objects.create(
         model=deployment.model,
         generation=deployment.generation,

@@ -119,7 +119,7 @@ def _text(value: object) -> str:
 def _summary(frame: LogFrame, signature: Signature | None, centres: dict[str, float]) -> WindowSummary:
     labelled = frame.is_labelled
     has_score = frame.probability is not None and frame.probability.ndim == 1
-    lag_s = (frame.label_received_us[labelled] - frame.times_us[labelled]) / 1e6
+    lag_s = (frame.label_time_us[labelled] - frame.times_us[labelled]) / 1e6
     return summarise_window(
         rows=len(frame),
         features=frame.features,
