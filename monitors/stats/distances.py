@@ -8,8 +8,8 @@ A reference is prepared once; judging one more window against it costs a fractio
 >>> round(KERNELS["ks"].measure(pair).value, 3)
 0.25
 
-Conventions. A column without any value on one side gives 0 with a p-value of 1: there is nothing to say, and the
-caller reports "no data". `psi`, `js` and `chi_square` see missing values as a bin of their own; `ks` and
+Conventions. A column without any value on one side gives 0 with a p-value of 1: there is nothing to say, and
+the caller reports "no data". `psi`, `js` and `chi_square` see missing values as a bin of their own; `ks` and
 `wasserstein` look at the finite values alone.
 """
 
@@ -147,9 +147,7 @@ class NumericPair:
         offsets = np.concatenate([reference.offsets, current.offsets])
         order = np.argsort(offsets, kind="stable")
         # Counts times the other side's n: whole numbers, so that equal distributions differ by exactly 0.
-        steps = np.concatenate(
-            [reference.counts * float(current.n), current.counts * float(-reference.n)]
-        )
+        steps = np.concatenate([reference.counts * float(current.n), current.counts * float(-reference.n)])
         gaps = np.cumsum(steps[order]) / (float(reference.n) * float(current.n))
         keys = np.concatenate([reference.keys, current.keys])
         return offsets[order], gaps, keys[order]
@@ -220,9 +218,9 @@ class Resampled:
 class Kernel:
     """A drift statistic: larger is worse.
 
-    `measure` compares a window with its reference; `measure_draws` gives the same statistic for every draw of a
-    resampling, from which thresholds are calibrated; `effect_floor(n_reference, n)` is the smallest value worth
-    an alarm, however surely it differs from 0.
+    `measure` compares a window with its reference; `measure_draws` gives the same statistic for every draw
+    of a resampling, from which thresholds are calibrated; `effect_floor(n_reference, n)` is the smallest
+    value worth an alarm, however surely it differs from 0.
     """
 
     name: str
@@ -244,8 +242,8 @@ def population_stability_index(pair: Pair) -> Statistic:
 def jensen_shannon_distance(pair: Pair) -> Statistic:
     """Measure the Jensen-Shannon distance: the square root of the divergence in base 2, from 0 to 1.
 
-    Bins are those of `population_stability_index`. (scipy and Evidently use base e: divide theirs by the square
-    root of ln 2, 0.8326.)
+    Bins are those of `population_stability_index`. (scipy and Evidently use base e: divide theirs by the
+    square root of ln 2, 0.8326.)
     """
     return Statistic(float(_js(pair.reference_bins, pair.current_bins)))
 
@@ -311,7 +309,9 @@ def _chi_square(reference: FloatArray, current: FloatArray) -> tuple[FloatArray,
     rare_pooled = np.where(rare, pooled, 0.0).sum(axis=-1)
     rare_difference = np.where(rare, difference, 0.0).sum(axis=-1)
     terms = np.divide(difference**2, pooled, out=np.zeros_like(pooled), where=~rare)
-    rare_term = np.divide(rare_difference**2, rare_pooled, out=np.zeros_like(rare_pooled), where=rare_pooled > 0)
+    rare_term = np.divide(
+        rare_difference**2, rare_pooled, out=np.zeros_like(rare_pooled), where=rare_pooled > 0
+    )
     present = _both_present(reference, current)
     scale = _effective_n(n_reference, n_current)[..., 0]
     statistic = np.where(present, scale * (terms.sum(axis=-1) + rare_term), 0.0)
@@ -330,9 +330,9 @@ def _gaps(draws: Resampled) -> FloatArray:
 
 _BOTH = frozenset({NUMERIC, CATEGORICAL})
 
-# A psi of 0.1 is the customary line between "stable" and "moved". For small moves the others follow from it: a
-# normal column shifted by 0.3 standard deviations has psi 0.1, ks 0.12, js 0.13, wasserstein 0.3; 0.1 for all of
-# them errs on the side of noticing. Chi-square grows with the rows, so its floor does too.
+# A psi of 0.1 is the customary line between "stable" and "moved". For small moves the others follow from it:
+# a normal column shifted by 0.3 standard deviations has psi 0.1, ks 0.12, js 0.13, wasserstein 0.3; 0.1 for
+# all of them errs on the side of noticing. Chi-square grows with the rows, so its floor does too.
 KERNELS: dict[str, Kernel] = {
     kernel.name: kernel
     for kernel in (
@@ -356,7 +356,7 @@ KERNELS: dict[str, Kernel] = {
         Kernel(
             "chi_square", frozenset({CATEGORICAL}), chi_square,
             lambda draws: _chi_square(draws.reference_bins, draws.current_bins)[0],
-            lambda n_reference, n: 0.1 * _effective_n(float(n_reference), float(n)) if n_reference and n else 0.0,
+            lambda n_reference, n: 0.1 * _effective_n(float(max(n_reference, 1)), float(n)),
         ),
     )
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Mergeable summaries of predictions that met their labels: enough for every performance metric and its interval."""
+"""Mergeable summaries of predictions that met their labels: enough for every metric and its interval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from monitors.stats.sketches import (
     summarise_numbers,
 )
 
-# Probabilities are logged as float32, so one that rounded to 0 or 1 is held to be within a float32's eps of it.
+# Probabilities are logged as float32, so one that rounded to 0 or 1 is held to be within a float32's eps of
+# it.
 PROBABILITY_EPS = float(np.finfo(np.float32).eps)
 
 
@@ -35,14 +36,10 @@ class Moments:
 
     @classmethod
     def of(cls, losses: FloatArray) -> Moments:
-        return cls(
-            n=losses.size, total=float(losses.sum()), total_sq=float(losses @ losses)
-        )
+        return cls(n=losses.size, total=float(losses.sum()), total_sq=float(losses @ losses))
 
     def merge(self, other: Moments) -> Moments:
-        return Moments(
-            self.n + other.n, self.total + other.total, self.total_sq + other.total_sq
-        )
+        return Moments(self.n + other.n, self.total + other.total, self.total_sq + other.total_sq)
 
     @property
     def mean(self) -> float:
@@ -61,8 +58,8 @@ class Moments:
 class BinaryOutcomeSummary:
     """What a binary model's labelled predictions came to.
 
-    `positives` and `negatives` hold the log-odds of the predicted probability by true class, on the float grid:
-    log-odds keep the order of scores near 0 and 1 apart, which is what ROC AUC needs.
+    `positives` and `negatives` hold the log-odds of the predicted probability by true class, on the float
+    grid: log-odds keep the order of scores near 0 and 1 apart, which is what ROC AUC needs.
     """
 
     n: int
@@ -91,15 +88,12 @@ def summarise_binary_outcomes(
 ) -> BinaryOutcomeSummary:
     """Summarise labelled predictions of a binary model.
 
-    `labels` and `predicted` are true where the class is the positive one; `probability` is that of the positive
-    class, or None for a model that gives none. A row whose probability is NaN counts only by its class.
+    `labels` and `predicted` are true where the class is the positive one; `probability` is that of the
+    positive class, or None for a model that gives none. A row whose probability is NaN counts only by its
+    class.
     """
     truth, answer = np.asarray(labels, dtype=bool), np.asarray(predicted, dtype=bool)
-    score = (
-        np.full(truth.shape, np.nan)
-        if probability is None
-        else np.asarray(probability, dtype=np.float64)
-    )
+    score = np.full(truth.shape, np.nan) if probability is None else np.asarray(probability, dtype=np.float64)
     scored = ~np.isnan(score)
     clipped = np.clip(score[scored], PROBABILITY_EPS, 1 - PROBABILITY_EPS)
     scored_truth = truth[scored]
@@ -123,8 +117,8 @@ def summarise_binary_outcomes(
 class MulticlassOutcomeSummary:
     """What a multiclass model's labelled predictions came to.
 
-    `confusion[i, j]` counts rows of class i answered as class j; `unknown` counts rows whose label or answer is
-    none of `classes`: they are wrong answers.
+    `confusion[i, j]` counts rows of class i answered as class j; `unknown` counts rows whose label or answer
+    is none of `classes`: they are wrong answers.
     """
 
     classes: tuple[str, ...]
@@ -162,14 +156,10 @@ def summarise_multiclass_outcomes(
     """
     index = {name: position for position, name in enumerate(classes)}
     truth = np.array([index.get(str(label), -1) for label in labels], dtype=np.int64)
-    answer = np.array(
-        [index.get(str(label), -1) for label in predicted], dtype=np.int64
-    )
+    answer = np.array([index.get(str(label), -1) for label in predicted], dtype=np.int64)
     known = (truth >= 0) & (answer >= 0)
     k = len(index)
-    confusion = np.bincount(truth[known] * k + answer[known], minlength=k * k).reshape(
-        k, k
-    )
+    confusion = np.bincount(truth[known] * k + answer[known], minlength=k * k).reshape(k, k)
     losses = np.empty(0)
     if probabilities is not None:
         table = np.asarray(probabilities, dtype=np.float64).reshape(-1, k)[truth >= 0]
@@ -187,8 +177,8 @@ def summarise_multiclass_outcomes(
 class RegressionOutcomeSummary:
     """What a regression model's labelled predictions came to; an error is prediction minus label.
 
-    `label_mean` and `label_spread` (sum of squared deviations from it) stand for the sums of labels and squared
-    labels, without their loss of precision when labels lie far from zero.
+    `label_mean` and `label_spread` (sum of squared deviations from it) stand for the sums of labels and
+    squared labels, without their loss of precision when labels lie far from zero.
     """
 
     error: Moments
@@ -213,15 +203,11 @@ class RegressionOutcomeSummary:
             absolute_error=self.absolute_error.merge(other.absolute_error),
             squared_error=self.squared_error.merge(other.squared_error),
             label_mean=self.label_mean + gap * other.n / n,
-            label_spread=self.label_spread
-            + other.label_spread
-            + gap**2 * self.n * other.n / n,
+            label_spread=self.label_spread + other.label_spread + gap**2 * self.n * other.n / n,
         )
 
 
-def summarise_regression_outcomes(
-    labels: ArrayLike, predicted: ArrayLike
-) -> RegressionOutcomeSummary:
+def summarise_regression_outcomes(labels: ArrayLike, predicted: ArrayLike) -> RegressionOutcomeSummary:
     """Summarise labelled predictions of a regression model; rows with a NaN on either side are left out."""
     truth, answer = (
         np.asarray(labels, dtype=np.float64),
@@ -236,9 +222,7 @@ def summarise_regression_outcomes(
     )  # fmt: skip
 
 
-OutcomeSummary = (
-    BinaryOutcomeSummary | MulticlassOutcomeSummary | RegressionOutcomeSummary
-)
+OutcomeSummary = BinaryOutcomeSummary | MulticlassOutcomeSummary | RegressionOutcomeSummary
 
 
 def merge_outcomes(parts: Sequence[OutcomeSummary]) -> OutcomeSummary:

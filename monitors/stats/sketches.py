@@ -1,9 +1,9 @@
 """Mergeable summaries of one column: the whole of what monitoring remembers about its values.
 
-Numbers are counted on a fixed grid: a value's cell is the top 16 bits of the float32 of `value - centre` (sign,
-exponent and 7 bits of mantissa, so a cell is 0.8% of the distance to the centre wide). The grid needs no
-reference, so any two windows of a feature merge by addition. Each cell keeps the sum of its values beside their
-count: mass then sits at its own mean, which is what makes distances from a summary equal exact ones.
+Numbers are counted on a fixed grid: a value's cell is the top 16 bits of the float32 of `value - centre`
+(sign, exponent and 7 bits of mantissa, so a cell is 0.8% of the distance to the centre wide). The grid needs
+no reference, so any two windows of a feature merge by addition. Each cell keeps the sum of its values beside
+their count: mass then sits at its own mean, which is what makes distances from a summary equal exact ones.
 The centre is fixed once per feature; without one the grid would be blind to columns such as N(1e6, 100).
 """
 
@@ -24,10 +24,9 @@ KeyArray = NDArray[np.uint16]
 MAX_LEVELS = 5_000
 
 _GRID_CELLS = 1 << 16
-# Up to this many rows sorting the keys is cheaper than a table of all cells (measured).
-_SORT_UP_TO_ROWS = 10_000
-# Rows counted at a time: their temporary arrays stay in the cache and below malloc's limit for fresh pages.
-_CHUNK_ROWS = 15_000
+# Rows counted at a time: their temporary arrays stay in the cache and below malloc's limit for fresh pages, which
+# cost more than the counting. A column of one chunk is sorted, a longer one counted in a table of all cells.
+_CHUNK_ROWS = 8_192
 
 
 class CentreMismatch(ValueError):
@@ -38,9 +37,10 @@ class CentreMismatch(ValueError):
 class NumericSummary:
     """Counts and sums of a numeric column on the float grid around `centre`.
 
-    `keys` ascend with the values; `sums` (per cell), `total` and `total_sq` are of `value - centre`, which keeps
-    their precision when the column lies far from zero. `n` counts finite values only; `missing` counts NaN and
-    None; `infinite` counts values beyond the range of a float32. `minimum` and `maximum` are NaN when `n` is 0.
+    `keys` ascend with the values; `sums` (per cell), `total` and `total_sq` are of `value - centre`, which
+    keeps their precision when the column lies far from zero. `n` counts finite values only; `missing` counts
+    NaN and None; `infinite` counts values beyond the range of a float32. `minimum` and `maximum` are NaN
+    when `n` is 0.
     """
 
     centre: float
@@ -82,9 +82,7 @@ class NumericSummary:
             return float("nan")
         if self.minimum == self.maximum:
             return 0.0
-        return float(
-            np.sqrt(max(self.total_sq / self.n - (self.total / self.n) ** 2, 0.0))
-        )
+        return float(np.sqrt(max(self.total_sq / self.n - (self.total / self.n) ** 2, 0.0)))
 
     def merge(self, other: NumericSummary) -> NumericSummary:
         """Add `other`, as if both columns had been summarised as one; raises `CentreMismatch`."""
@@ -114,9 +112,7 @@ class NumericSummary:
     def _value_at(self, rank: FloatArray) -> FloatArray:
         cell = np.searchsorted(np.cumsum(self.counts), rank, side="right")
         inside = self.positions[cell]
-        return np.where(
-            rank == 0, self.minimum, np.where(rank == self.n - 1, self.maximum, inside)
-        )
+        return np.where(rank == 0, self.minimum, np.where(rank == self.n - 1, self.maximum, inside))
 
     def histogram(self, edges: ArrayLike) -> IntArray:
         """Count values between ascending `edges`, as `numpy.histogram` does: [a, b), the last bin [a, b].
@@ -137,7 +133,7 @@ class NumericSummary:
         shift = self.centre - centre
         offsets = self.offsets + shift
         keys, counts, sums = _add_up(
-            _keys_of(offsets.astype(np.float32)), self.counts, offsets * self.counts
+            _keys_of(offsets.astype(np.float32)).astype(np.uint16), self.counts, offsets * self.counts
         )
         total_sq = self.total_sq + 2 * shift * self.total + self.n * shift**2
         return NumericSummary(
@@ -162,9 +158,7 @@ def summarise_numbers(values: ArrayLike, *, centre: float) -> NumericSummary:
     (3, 1, 1.6666666666666667, 2.0)
     """
     numbers = np.asarray(values, dtype=np.float64).ravel()
-    tally: _SortedTally | _TableTally = (
-        _SortedTally() if numbers.size <= _SORT_UP_TO_ROWS else _TableTally()
-    )
+    tally: _SortedTally | _TableTally = _SortedTally() if numbers.size <= _CHUNK_ROWS else _TableTally()
     n, missing, total_sq = 0, 0, 0.0
     minimum, maximum = float("inf"), float("-inf")
     for start in range(0, numbers.size, _CHUNK_ROWS):
@@ -219,7 +213,7 @@ def merge_numbers(parts: Sequence[NumericSummary]) -> NumericSummary:
 
 
 def _keys_of(narrow: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Number each value's cell so that numbers ascend with values: 0x8000 is the cell of the centre itself."""
+    """Number each value's cell in the order of values: 0x8000 is the cell of the centre itself."""
     # Adding zero turns -0.0 into 0.0: equal values must share a cell.
     bits = (narrow + np.float32(0)).view(np.int32) >> 16
     # The bits of negative floats count their magnitude upwards; flipping them makes them ascend.
@@ -262,9 +256,7 @@ class _TableTally:
         return occupied.astype(np.uint16), self.counts[occupied], self.sums[occupied]
 
 
-def _add_up(
-    keys: KeyArray, counts: IntArray, sums: FloatArray
-) -> tuple[KeyArray, IntArray, FloatArray]:
+def _add_up(keys: KeyArray, counts: IntArray, sums: FloatArray) -> tuple[KeyArray, IntArray, FloatArray]:
     if not keys.size:
         return keys, counts, sums
     order = keys.argsort(kind="stable")
@@ -344,9 +336,7 @@ def merge_categories(parts: Sequence[CategoricalSummary]) -> CategoricalSummary:
     )
 
 
-def _keep_frequent(
-    counts: dict[str, int], *, rest: int, missing: int
-) -> CategoricalSummary:
+def _keep_frequent(counts: dict[str, int], *, rest: int, missing: int) -> CategoricalSummary:
     n = sum(counts.values()) + rest
     if len(counts) > MAX_LEVELS:
         # Ties break by name, so that the order of rows or of merges cannot decide who stays.

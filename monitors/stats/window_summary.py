@@ -1,8 +1,8 @@
 """One window of a model version as a mergeable, storable whole: features, answers, latency, outcomes.
 
-Stored form: msgpack of raw arrays inside one zstd frame. Each column is a byte string of its own, so reading one
-feature of a stored window unpacks that feature alone. Cell means are stored as float32 (a relative error below
-6e-8 of the distance to the centre); counts, totals, minimum and maximum are stored exactly.
+Stored form: msgpack of raw arrays inside one zstd frame. Each column is a byte string of its own, so reading
+one feature of a stored window unpacks that feature alone. Cell means are stored as float32 (a relative error
+below 6e-8 of the distance to the centre); counts, totals, minimum and maximum are stored exactly.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ class UnreadableSummary(ValueError):
 class WindowSummary:
     """What is remembered of one window and segment.
 
-    `score` is the probability of the positive class; `latency_ms` is per prediction; `outcome` covers the rows
-    whose label has arrived and `labelled` counts them; `label_lag_s` is the time from prediction to label.
+    `score` is the probability of the positive class; `latency_ms` is per prediction; `outcome` covers the
+    rows whose label has arrived and `labelled` counts them; `label_lag_s` is the time from prediction to
+    label.
     """
 
     rows: int
@@ -321,18 +322,20 @@ def _pack_outcome(outcome: OutcomeSummary) -> bytes:
 
 
 def _unpack_outcome(data: bytes) -> OutcomeSummary:
-    match _decode_outcome(data):
-        case _Binary() as wire:
+    wire: _Binary | _Multiclass | _Regression = _decode_outcome(data)
+    match wire:
+        case _Binary():
             positives, negatives = _unpack_numbers(wire.positives), _unpack_numbers(wire.negatives)
-            assert positives is not None and negatives is not None
+            assert positives is not None
+            assert negatives is not None
             return BinaryOutcomeSummary(
                 wire.n, *wire.confusion, wire.log_loss, wire.brier, positives, negatives
             )
-        case _Multiclass() as wire:
+        case _Multiclass():
             k = len(wire.classes)
             confusion = np.array(wire.confusion, dtype=np.int64).reshape(k, k)
             return MulticlassOutcomeSummary(wire.classes, confusion, wire.unknown, wire.log_loss)
-        case _Regression() as wire:
+        case _Regression():
             return RegressionOutcomeSummary(
                 wire.error, wire.absolute_error, wire.squared_error, wire.label_mean, wire.label_spread
             )
