@@ -1,0 +1,138 @@
+"""V2 tensors in JSON <-> row-major little-endian buffers, which join into batches without a copy a value."""
+
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from inference.serving.plan import TensorSpec
+
+Scalar = float | int | str | bool | None
+Buffer = bytes | list[str]  # texts where the datatype is BYTES
+
+_STRUCT_CODES = {
+    "BOOL": "?",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "FP16": "e",
+    "FP32": "f",
+    "FP64": "d",
+}
+NUMPY_TYPES: dict[str, np.dtype[np.generic]] = {
+    name: np.dtype("<" + code) for name, code in _STRUCT_CODES.items()
+}
+_FLOATS = {"FP16", "FP32", "FP64"}
+
+
+class InvalidRequest(ValueError):
+    """The caller's request cannot be answered; the text says what to change."""
+
+
+class TensorCodec:
+    """Packs one input's JSON values into a buffer and joins buffers into the batch that the model takes."""
+
+    def __init__(self, spec: TensorSpec, missing: str | None) -> None:
+        if spec.datatype != "BYTES" and spec.datatype not in _STRUCT_CODES:
+            raise ValueError(f"Input {spec.name!r} has the datatype {spec.datatype}, which V2 does not know.")
+        self.name = spec.name
+        self.datatype = spec.datatype
+        self.row_shape = spec.shape[1:]
+        self.width = math.prod(self.row_shape)
+        self.missing = missing
+        self._code = _STRUCT_CODES.get(spec.datatype, "")
+        self._dtype = NUMPY_TYPES.get(spec.datatype)
+        self._one_row = struct.Struct(f"<{self.width}{self._code}") if self._code else None
+
+    def pack(self, values: Sequence[Scalar]) -> Buffer:
+        """Pack values row after row; null is NaN in a float tensor, and the missing token in BYTES."""
+        if self._one_row is None:
+            return [self._text(value, place) for place, value in enumerate(values)]
+        try:
+            if len(values) == self.width:
+                return self._one_row.pack(*values)
+            return struct.pack(f"<{len(values)}{self._code}", *values)
+        except (struct.error, OverflowError):
+            return b"".join(self._pack_one(value, place) for place, value in enumerate(values))
+
+    def _pack_one(self, value: Scalar, place: int) -> bytes:
+        if value is None:
+            value = self._not_a_number(place)
+        try:
+            return struct.pack(f"<{self._code}", value)
+        except (struct.error, OverflowError):
+            raise InvalidRequest(
+                f"Input '{self.name}' holds {shorten(value)} at place {place}, which is not a value of "
+                f"{self.datatype}; send one that is."
+            ) from None
+
+    def _not_a_number(self, place: int) -> float:
+        if self.datatype not in _FLOATS:
+            raise InvalidRequest(
+                f"Input '{self.name}' holds null at place {place}; {self.datatype} has no value for "
+                "'missing'. Send a number."
+            )
+        return math.nan
+
+    def _text(self, value: Scalar, place: int) -> str:
+        if value is None and self.missing is not None:
+            return self.missing
+        if not isinstance(value, str):
+            hint = " and the model names no token for a missing one" if value is None else ""
+            raise InvalidRequest(
+                f"Input '{self.name}' holds {shorten(value)} at place {place}{hint}; send a string."
+            )
+        return value
+
+    def join(self, buffers: Sequence[Buffer]) -> npt.NDArray[np.generic]:
+        """Join the buffers of several requests into one array of rows."""
+        if self._dtype is None:
+            texts = [text for buffer in buffers for text in buffer]
+            return np.array(texts, dtype=object).reshape(-1, *self.row_shape)
+        joined: bytes = b"".join(buffers)  # type: ignore[arg-type]
+        return np.frombuffer(joined, dtype=self._dtype).reshape(-1, *self.row_shape)
+
+    def check_types(self, values: Sequence[object]) -> None:
+        """Refuse values that JSON holds in another type than this tensor's, such as true among numbers."""
+        allowed = self._json_types()
+        for place, value in enumerate(values):
+            if type(value) not in allowed:
+                raise InvalidRequest(
+                    f"Input '{self.name}' holds {shorten(value)} at place {place}, which is not a value of "
+                    f"{self.datatype}; send one that is."
+                )
+
+    def _json_types(self) -> tuple[type, ...]:
+        if self.datatype == "BYTES":
+            return (str, type(None))
+        if self.datatype == "BOOL":
+            return (bool, type(None))
+        return (int, float, type(None)) if self.datatype in _FLOATS else (int, type(None))
+
+
+def json_type_of(spec: TensorSpec) -> object:
+    """Give the Python type that a typed JSON decoder should expect for one value of the tensor."""
+    if spec.datatype == "BYTES":
+        return str | None
+    if spec.datatype == "BOOL":
+        return bool
+    return float | None if spec.datatype in _FLOATS else int
+
+
+def shorten(value: object) -> str:
+    """Show a value from a request in a message: as JSON would, never longer than 64 characters."""
+    text = {None: "null", True: "true", False: "false"}.get(value) if _is_literal(value) else repr(value)
+    assert text is not None
+    text = text.encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= 64 else text[:61] + "..."
+
+
+def _is_literal(value: object) -> bool:
+    return value is None or isinstance(value, bool)

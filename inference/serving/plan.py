@@ -1,0 +1,116 @@
+"""The plan: all that a serving process needs to know, in one file that replaces the database.
+
+The registry publishes it after every change; serving processes read it again within a second.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+PLAN_FILE = "plan.json"
+
+
+class TensorSpec(Struct, frozen=True):
+    """A tensor's name, V2 datatype and shape; -1 stands for a variable dimension."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class Feature(Struct, frozen=True):
+    """A named column; `type` is "float", "int", "bool" or "string"."""
+
+    name: str
+    type: str
+
+
+class Signature(Struct, frozen=True):
+    """What a version takes and gives.
+
+    Either one input tensor [-1, F] whose columns are `features` in order, or one input [-1, 1] a feature
+    whose name is the feature's. `missing` maps a feature to the text that stands for a missing string.
+    `task` is "binary", "multiclass", "regression" or "ranking".
+    """
+
+    features: list[Feature]
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    prediction_output: str | None
+    probabilities_output: str | None
+    classes: list[str]
+    positive_class: str | None
+    missing: dict[str, str]
+    task: str
+
+
+class PlanVersion(Struct, frozen=True):
+    """A servable version; `path` of its ONNX file is relative to DRIFTLINE_HOME."""
+
+    id: int
+    version: str
+    sha256: str
+    path: str
+    signature: Signature
+
+
+class PlanModel(Struct, frozen=True):
+    """A model's deployment; `champion` and `shadows` name entries of `versions`."""
+
+    id: int
+    project_id: int
+    name: str
+    generation: int
+    champion: str | None
+    shadows: list[str]
+    versions: list[PlanVersion]
+
+    def find(self, version: str) -> PlanVersion | None:
+        """Find the servable version of that name."""
+        return next((candidate for candidate in self.versions if candidate.version == version), None)
+
+
+class PlanToken(Struct, frozen=True):
+    """A token that may call; `digest` is the SHA-256 of its whole text, `expires_at` a POSIX time."""
+
+    digest: str
+    prefix: str
+    project_id: int
+    scopes: list[str]
+    expires_at: float | None
+
+
+class Plan(Struct, frozen=True):
+    """Everything that is served; `generation` grows with every publication."""
+
+    generation: int
+    models: list[PlanModel]
+    tokens: list[PlanToken]
+
+
+class PlanUnreadable(ValueError):
+    """The plan file is missing or is not a plan."""
+
+
+_decoder = msgspec.json.Decoder(Plan)
+
+
+def load_plan(path: Path) -> Plan:
+    """Read the plan at `path`; raise PlanUnreadable where there is none."""
+    try:
+        return _decoder.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
+        raise PlanUnreadable(f"{path} holds no plan ({error}); publish it again.") from error
+
+
+def publish_plan(plan: Plan, path: Path) -> None:
+    """Replace the plan at `path` in one step: a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(msgspec.json.encode(plan))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
