@@ -1,0 +1,1 @@
+"""Runs that repair a model: retrain, validate, shadow, gate, promote."""

@@ -1,0 +1,124 @@
+"""The training subprocess: `python -m monitors.workflows.trainers.child SPEC.json`.
+
+Works in its own folder, which the launcher made, with no credentials in its environment. Writes the model,
+its report, its upload metadata and its reference; on failure it exits with 1 and its last line says why.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from monitors.workflows.trainers.catalogue import load_trainer
+from monitors.workflows.trainers.convert import UnfaithfulConversion, check_parity
+from monitors.workflows.trainers.data import (
+    FloatArray,
+    InvalidTrainingData,
+    TrainingData,
+    load_training_data,
+)
+from monitors.workflows.trainers.evaluate import out_of_fold
+from monitors.workflows.trainers.job import Limits, Specification, TrainingJob
+from monitors.workflows.trainers.report import (
+    METADATA_FILE,
+    MODEL_FILE,
+    REFERENCE_FILE,
+    REPORT_FILE,
+    TrainingReport,
+    upload_metadata,
+)
+
+PR_SET_PDEATHSIG = 1
+EXPLAINED = (InvalidTrainingData, UnfaithfulConversion)
+
+
+def main(path: str) -> int:
+    specification = msgspec.json.decode(Path(path).read_bytes(), type=Specification)
+    die_with_parent(specification.parent)
+    apply_limits(specification.limits)
+    try:
+        train(specification, Path.cwd())
+    except EXPLAINED as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to end this process with its launcher: a killed worker leaves no trainer behind."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("The process that ordered this training is gone.")
+
+
+def apply_limits(limits: Limits) -> None:
+    for name, amount in {
+        resource.RLIMIT_AS: limits.memory_mb << 20,
+        resource.RLIMIT_CPU: limits.cpu_seconds,
+        resource.RLIMIT_FSIZE: limits.file_mb << 20,
+        resource.RLIMIT_CORE: 0,
+    }.items():
+        resource.setrlimit(name, (amount, amount))
+
+
+def train(specification: Specification, folder: Path) -> None:
+    """Load, train, convert, check and evaluate; write each result into `folder`."""
+    job, seconds = specification.job, dict[str, float]()
+    trainer = load_trainer(specification.target)
+    with timed(seconds, "load"):
+        data = load_training_data(job)
+    with timed(seconds, "train"):
+        model = trainer(job, data)
+    with timed(seconds, "convert"):
+        onnx = model.export()
+        parity = check_parity(job, model, onnx, data)
+    with timed(seconds, "evaluate"):
+        scores, performance = out_of_fold(job, trainer, data)
+    report = TrainingReport(
+        trainer=specification.trainer,
+        parameters=job.parameters,
+        seed=job.seed,
+        rows=len(data),
+        out_of_fold=performance,
+        parity=parity,
+        seconds=seconds,
+        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+    (folder / MODEL_FILE).write_bytes(onnx)
+    reference_frame(job, data, scores).to_parquet(folder / REFERENCE_FILE, compression="zstd", index=False)
+    (folder / METADATA_FILE).write_bytes(msgspec.json.encode(upload_metadata(job)))
+    (folder / REPORT_FILE).write_bytes(msgspec.json.encode(report))
+
+
+def reference_frame(job: TrainingJob, data: TrainingData, scores: FloatArray) -> pd.DataFrame:
+    """The training rows as a reference: their performance is out of fold, so rules set on it are fair."""
+    table = data.frame.assign(timestamp=data.time, label=data.label)
+    classes = job.output_classes()
+    if job.task == "regression":
+        return table.assign(prediction=scores[:, 0])
+    table["prediction"] = np.array(classes, data.label.dtype)[scores.argmax(axis=1)]
+    if len(classes) == 2 and job.positive_class:
+        return table.assign(probability=scores[:, classes.index(job.positive_class)].astype(np.float32))
+    return table.assign(
+        **{f"probability_{c}": scores[:, i].astype(np.float32) for i, c in enumerate(classes)}
+    )
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - started, 3)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,143 @@
+"""Run a trainer in a subprocess that the worker can limit, end and do without."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+import monitors
+from monitors.workflows.trainers.catalogue import SHIPPED, entry_point
+from monitors.workflows.trainers.job import Limits, Specification, TrainingJob
+from monitors.workflows.trainers.report import (
+    METADATA_FILE,
+    REPORT_FILE,
+    TrainingReport,
+    TrainingResult,
+    UploadMetadata,
+)
+
+CHILD = "monitors.workflows.trainers.child"
+SPECIFICATION_FILE = "specification.json"
+ERROR_FILE = "stderr.txt"
+TAIL_BYTES = 4_000
+DEFAULT_LIMITS = Limits()
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
+"""Variables that a trainer may see; nothing of ours, so no credential reaches it."""
+
+
+class TrainingFailed(Exception):
+    """The trainer ended without a model; the message holds the end of what it wrote to stderr."""
+
+    code = "training_failed"
+
+
+class TrainingTimedOut(TrainingFailed):
+    """The trainer passed its deadline and was ended."""
+
+    code = "training_timed_out"
+
+
+def run_trainer(
+    trainer: str,
+    job: TrainingJob,
+    workdir: Path,
+    timeout: float,
+    *,
+    allowed: Collection[str] = tuple(SHIPPED),
+    limits: Limits = DEFAULT_LIMITS,
+) -> TrainingResult:
+    """Train `job` with the trainer named `trainer` in the empty folder `workdir`, within `timeout` seconds.
+
+    Raises TrainerNotAllowed before anything starts, TrainingTimedOut at the deadline (the trainer's whole
+    process group is ended), and TrainingFailed with the end of its error output.
+    """
+    target = entry_point(trainer, allowed)
+    _claim(workdir)
+    specification = Specification(trainer=trainer, target=target, job=job, limits=limits, parent=os.getpid())
+    (workdir / SPECIFICATION_FILE).write_bytes(msgspec.json.encode(specification))
+    status = _run_child(workdir, timeout)
+    if status != 0:
+        raise TrainingFailed(f"Trainer '{trainer}' {_ending(status)}: {_error_tail(workdir)}")
+    return read_result(workdir)
+
+
+def read_result(workdir: Path) -> TrainingResult:
+    """Read what a finished trainer left in `workdir`."""
+    return TrainingResult(
+        folder=str(workdir),
+        report=msgspec.json.decode((workdir / REPORT_FILE).read_bytes(), type=TrainingReport),
+        metadata=msgspec.json.decode((workdir / METADATA_FILE).read_bytes(), type=UploadMetadata),
+    )
+
+
+def _claim(workdir: Path) -> None:
+    workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(workdir.iterdir()):
+        raise TrainingFailed(f"The folder {workdir} is not empty; give each attempt a folder of its own.")
+
+
+def _run_child(workdir: Path, timeout: float) -> int:
+    with (workdir / ERROR_FILE).open("wb") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", CHILD, SPECIFICATION_FILE],
+            cwd=workdir,
+            env=_environment(workdir),
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            finished = _has_ended(child, timeout)
+        finally:  # also when the worker's own time limit interrupts the wait
+            _end_group(child)
+            status = child.wait()
+    if not finished:
+        raise TrainingTimedOut(f"The trainer passed its deadline of {timeout:g} s and was ended.")
+    return status
+
+
+def _has_ended(child: subprocess.Popen[bytes], timeout: float) -> bool:
+    """Wait for the child's end without reaping it: while it is a zombie, its group's number stays its own."""
+    handle = os.pidfd_open(child.pid)
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+    finally:
+        os.close(handle)
+
+
+def _environment(workdir: Path) -> dict[str, str]:
+    own = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    checkout = Path(monitors.__path__[0]).parent
+    return own | {
+        "HOME": str(workdir),
+        "TMPDIR": str(workdir),
+        "PYTHONPATH": str(checkout),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """End the child and whatever it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _ending(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed (exit {status})"
+
+
+def _error_tail(workdir: Path) -> str:
+    with (workdir / ERROR_FILE).open("rb") as errors:
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - TAIL_BYTES))
+        text = errors.read().decode(errors="replace").strip()
+    return text or "it wrote nothing; its memory or time limit may be too small."

@@ -1,0 +1,103 @@
+"""What a training subprocess hands back: files and their typed contents."""
+
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from inference.serving.plan import Feature
+from monitors.workflows.trainers.job import TrainingJob
+
+MODEL_FILE = "model.onnx"
+REPORT_FILE = "report.json"
+METADATA_FILE = "metadata.json"
+REFERENCE_FILE = "reference.parquet"
+
+
+class ParityReport(Struct, frozen=True, kw_only=True):
+    """How closely the ONNX model repeats the fitted model on real, missing and unseen values."""
+
+    rows: int
+    missing_rows: int
+    unseen_rows: int
+    max_difference: float
+    tolerance: float
+    share_over_tolerance: float
+    size_bytes: int
+    row_latency_us: float
+    """Median time of one single-row run in this process, microseconds."""
+
+
+class OutOfFold(Struct, frozen=True, kw_only=True):
+    """A model's performance on its own training rows, each scored by a model that never saw its day."""
+
+    metrics: dict[str, float]
+    baseline: dict[str, float]
+    """The same metrics for the answer that ignores every feature: the class shares, or the mean."""
+    daily: dict[str, list[float]]
+    """5%, 50% and 95% quantiles of each metric over the days on which it exists."""
+    rows: int
+    days: int
+    folds: int
+    grouped_by: str
+    """`day`; `row` where all rows fall on one day, which flatters the model."""
+
+
+class OutputNames(Struct, frozen=True, omit_defaults=True):
+    prediction: str
+    probabilities: str | None = None
+
+
+class UploadMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The `metadata` part of a version's upload (DESIGN section 6)."""
+
+    features: list[Feature]
+    outputs: OutputNames
+    classes: list[str] = []
+    positive_class: str | None = None
+    missing: dict[str, str] = {}
+
+
+class TrainingReport(Struct, frozen=True, kw_only=True):
+    """What happened in the subprocess, as evidence for the run."""
+
+    trainer: str
+    parameters: dict[str, Any]
+    seed: int
+    rows: int
+    out_of_fold: OutOfFold
+    parity: ParityReport
+    seconds: dict[str, float]
+    """Wall time of `load`, `train`, `convert`, `evaluate`."""
+    peak_memory_mb: float
+
+
+class TrainingResult(Struct, frozen=True, kw_only=True):
+    """A finished training: its files in `folder`, its report and its upload metadata."""
+
+    folder: str
+    report: TrainingReport
+    metadata: UploadMetadata
+
+    @property
+    def model_path(self) -> Path:
+        return Path(self.folder) / MODEL_FILE
+
+    @property
+    def reference_path(self) -> Path:
+        """Training rows with `label`, `timestamp` and out-of-fold `prediction` and `probability`."""
+        return Path(self.folder) / REFERENCE_FILE
+
+
+def upload_metadata(job: TrainingJob) -> UploadMetadata:
+    """Name the model's features, outputs and classes as the registry wants them."""
+    missing = {f.name: job.missing_token(f.name) for f in job.features if f.type == "string"}
+    if job.task == "regression":
+        return UploadMetadata(features=job.features, outputs=OutputNames("variable"), missing=missing)
+    return UploadMetadata(
+        features=job.features,
+        outputs=OutputNames("label", "probabilities"),
+        classes=job.output_classes(),
+        positive_class=job.positive_class,
+        missing=missing,
+    )
