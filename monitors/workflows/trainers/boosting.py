@@ -1,6 +1,7 @@
 """The LightGBM trainer, with thresholds that survive the way to float32."""
 
 import re
+from typing import Any
 
 import numpy as np
 from lightgbm import Booster, LGBMClassifier, LGBMRegressor
@@ -41,25 +42,26 @@ def lightgbm(job: TrainingJob, data: TrainingData) -> TrainedModel:
     return fit_tree_pipeline(job, data, estimator)
 
 
-class _Float32Booster:
-    """After `fit`, holds the booster whose thresholds float32 keeps exactly."""
+class Float32Classifier(LGBMClassifier):
+    """LGBMClassifier that answers the same before and after conversion to ONNX."""
 
-    _Booster: Booster | None
-
-    def fit(self, *args: object, **kwargs: object) -> "_Float32Booster":
-        super().fit(*args, **kwargs)  # type: ignore[misc]
-        assert self._Booster is not None
-        text = self._Booster.model_to_string()
-        self._Booster = Booster(model_str=round_thresholds_down(text))
+    def fit(self, rows: Any, labels: Any, **options: Any) -> "Float32Classifier":  # type: ignore[override]
+        super().fit(rows, labels, **options)
+        self._Booster = _float32_booster(self.booster_)
         return self
 
 
-class Float32Classifier(_Float32Booster, LGBMClassifier):
-    """LGBMClassifier that answers the same before and after conversion to ONNX."""
-
-
-class Float32Regressor(_Float32Booster, LGBMRegressor):
+class Float32Regressor(LGBMRegressor):
     """LGBMRegressor that answers the same before and after conversion to ONNX."""
+
+    def fit(self, rows: Any, labels: Any, **options: Any) -> "Float32Regressor":  # type: ignore[override]
+        super().fit(rows, labels, **options)
+        self._Booster = _float32_booster(self.booster_)
+        return self
+
+
+def _float32_booster(booster: Booster) -> Booster:
+    return Booster(model_str=round_thresholds_down(booster.model_to_string()))
 
 
 def round_thresholds_down(booster_text: str) -> str:

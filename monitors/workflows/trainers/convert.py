@@ -55,6 +55,7 @@ def _tensor_type(feature_type: str) -> Any:
 
 
 def _register_lightgbm(estimator: type) -> None:
+    options: dict[str, list[bool] | None]
     if issubclass(estimator, LGBMClassifier):
         shapes, options = (
             calculate_linear_classifier_output_shapes,
