@@ -2,10 +2,10 @@
 
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
 from monitors.definitions.models import FeatureProfile, Monitor, Reference, Segment
-from monitors.metrics.models import MetricPoint, StaleWindow
+from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.reports.models import Report
-from monitors.rules.models import PendingEvaluation, Rule, RuleState, Transition
-from monitors.summaries.models import Summary
+from monitors.rules.models import Rule, RuleState, Transition
+from monitors.summaries.models import StaleWindow, Summary
 from monitors.workflows.models import Run, Step, Workflow
 
 __all__ = [

@@ -48,7 +48,6 @@ class Reference(models.Model):
     payload = models.BinaryField(null=True, blank=True, help_text="encoded WindowSummary")
     performance = models.JSONField(default=dict, blank=True, help_text="metric -> mean, lower and upper over days")
     importance = models.JSONField(default=dict, blank=True, help_text="feature -> permutation importance")
-    thresholds = models.JSONField(default=dict, blank=True, help_text="cached null quantiles by feature and n")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

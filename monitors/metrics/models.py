@@ -51,17 +51,12 @@ class MetricPoint(models.Model):
         return f"{self.metric} {self.feature} {self.start:%Y-%m-%d %H}h"
 
 
-class StaleWindow(WorkRow):
-    """A window whose summaries changed and whose points must be computed again."""
+class PendingEvaluation(WorkRow):
+    """A model whose points changed and whose rules must be judged."""
 
-    model = models.ForeignKey(Model, models.CASCADE, related_name="stale_windows")
-    span = models.CharField(max_length=4)
-    start = models.DateTimeField()
+    model = models.OneToOneField(Model, models.CASCADE, related_name="pending_evaluation")
 
     objects = WorkQuerySet.as_manager()
 
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["model", "span", "start"], name="one_stale_window")]
-
     def __str__(self) -> str:
-        return f"{self.model} {self.span} {self.start}"
+        return f"rules of {self.model}"

@@ -171,7 +171,6 @@ class Migration(migrations.Migration):
                 ('payload', models.BinaryField(blank=True, help_text='encoded WindowSummary', null=True)),
                 ('performance', models.JSONField(blank=True, default=dict, help_text='metric -> mean, lower and upper over days')),
                 ('importance', models.JSONField(blank=True, default=dict, help_text='feature -> permutation importance')),
-                ('thresholds', models.JSONField(blank=True, default=dict, help_text='cached null quantiles by feature and n')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('dataset', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inference.dataset')),
                 ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='references', to='inference.model')),

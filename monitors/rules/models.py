@@ -5,7 +5,6 @@ from django.db import models
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
-from driftline.common.work import WorkQuerySet, WorkRow
 from inference.registry.models import Model
 
 
@@ -105,14 +104,3 @@ class Transition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule} {self.kind} at {self.window_end:%Y-%m-%d %H}h"
-
-
-class PendingEvaluation(WorkRow):
-    """A model whose points changed and whose rules must be judged."""
-
-    model = models.OneToOneField(Model, models.CASCADE, related_name="pending_evaluation")
-
-    objects = WorkQuerySet.as_manager()
-
-    def __str__(self) -> str:
-        return f"rules of {self.model}"

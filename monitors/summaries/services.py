@@ -16,9 +16,8 @@ from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
 from inference.serving.plan import Signature
 from monitors.definitions.services import centres_of
-from monitors.metrics.models import StaleWindow
 from monitors.stats.window_summary import WindowSummary, merge_windows, summarise_window
-from monitors.summaries.models import Summary
+from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.outcomes import outcome_of
 
 HOURS_A_TASK = 400

@@ -1,0 +1,96 @@
+"""Why: data-quality faults first, then features by how much they moved times how much the model leans on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from inference.registry.models import Model
+from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
+from monitors.metrics.models import MetricPoint
+from monitors.metrics.references import reference_in_use
+from monitors.stats.importance import rank_causes as rank_features
+
+MOST = 5
+
+
+@dataclass(frozen=True)
+class _Movement:
+    """How far one feature stood from its reference on an average window."""
+
+    feature: str
+    psi: float
+    threshold: float
+
+
+def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = "") -> list[dict[str, Any]]:
+    """Rank what explains a problem of `[start, end)`: dicts with feature or segment, score (share of the blame), and
+    evidence as a sentence. Correlation, not proof."""
+    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    faults = _quality_faults(model, start, end)
+    if reference is None:
+        return faults[:MOST]
+    movements = _movements(model, start, end, segment)
+    ranked = rank_features(
+        {m.feature: m.psi for m in movements},
+        {m.feature: m.threshold for m in movements},
+        reference.importance,
+    )
+    by_name = {m.feature: m for m in movements}
+    drifted = [
+        {
+            "feature": cause.feature,
+            "score": round(cause.share, 4),
+            "evidence": _evidence(by_name[cause.feature], reference.importance.get(cause.feature)),
+        }
+        for cause in ranked
+        if cause.share > 0
+    ]
+    return (faults + drifted)[:MOST]
+
+
+def _movements(model: Model, start: datetime, end: datetime, segment: str) -> list[_Movement]:
+    points = _points(model, start, end).filter(metric="psi", segment=segment).exclude(threshold=None)
+    by_feature: dict[str, list[MetricPoint]] = {}
+    for point in points:
+        if point.feature not in ("prediction", "score") and point.status != "insufficient":
+            by_feature.setdefault(point.feature, []).append(point)
+    return [
+        _Movement(feature, _mean([p.value for p in series]), _mean([p.threshold for p in series]))
+        for feature, series in by_feature.items()
+    ]
+
+
+def _quality_faults(model: Model, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    points = _points(model, start, end).filter(metric__in=QUALITY_METRICS, status__in=("warning", "critical"))
+    worst: dict[tuple[str, str], MetricPoint] = {}
+    for point in points:
+        key = (point.metric, point.feature)
+        if key not in worst or (point.value or 0) > (worst[key].value or 0):
+            worst[key] = point
+    ordered = sorted(worst.values(), key=lambda p: (p.threshold or 0) - (p.value or 0))
+    return [
+        {
+            "feature": point.feature,
+            "score": round(point.value or 0, 4),
+            "evidence": f"{METRICS[point.metric].title.lower()} in {point.feature}: {point.value:.1%} of rows "
+            f"(limit {point.threshold:.1%})",
+        }
+        for point in ordered
+    ]
+
+
+def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-untyped-def]
+    return MetricPoint.objects.filter(
+        model=model, span="day", role="champion", version="", start__gte=start, end__lte=end, value__isnull=False
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _evidence(movement: _Movement, importance: float | None) -> str:
+    leaning = f", importance {importance:.3g}" if importance is not None else ""
+    return f"{movement.feature} moved: PSI {movement.psi:.2f} against a limit of {movement.threshold:.2f}{leaning}"

@@ -1,0 +1,28 @@
+"""One measured value with everything that says how far to trust it, before it becomes a row."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitors.metrics.models import PointStatus
+
+
+@dataclass(frozen=True)
+class Point:
+    """A metric's value in one window; `value` is None when there was nothing to measure."""
+
+    metric: str
+    value: float | None
+    n: int
+    status: str = PointStatus.OK
+    feature: str = ""
+    lower: float | None = None
+    upper: float | None = None
+    threshold: float | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+def judged_by_rows(value: float | None, n: int, min_rows: int) -> str:
+    """Tell whether there was data at all, and enough of it to judge."""
+    if n == 0 or value is None:
+        return PointStatus.NO_DATA
+    return PointStatus.OK if n >= min_rows else PointStatus.INSUFFICIENT

@@ -1,0 +1,29 @@
+"""How much was asked and how fast it was answered."""
+
+from datetime import timedelta
+
+from monitors.metrics.points import Point, judged_by_rows
+from monitors.stats.window_summary import WindowSummary
+
+PERCENTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
+
+
+def service_points(
+    summary: WindowSummary, *, length: timedelta, latency_objective_ms: float | None
+) -> list[Point]:
+    """Measure rows, rows a second, and latency percentiles in ms."""
+    points = [
+        Point("count", float(summary.rows), summary.rows),
+        Point("throughput", summary.rows / length.total_seconds(), summary.rows),
+    ]
+    latency = summary.latency_ms
+    if latency is None or latency.n == 0:
+        return points
+    for metric, q in PERCENTILES.items():
+        value = float(latency.quantile(q))
+        limit = latency_objective_ms if metric == "latency_p99" else None
+        status = judged_by_rows(value, latency.n, 20)
+        if status == "ok" and limit is not None and value > limit:
+            status = "warning"
+        points.append(Point(metric, value, latency.n, status, threshold=limit))
+    return points

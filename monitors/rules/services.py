@@ -1,0 +1,285 @@
+"""Writes of rules, and judging them window by window in event time."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.forms.models import model_to_dict
+
+from driftline.accounts.models import Project
+from driftline.accounts.services import record_audit
+from driftline.common.clock import now
+from driftline.common.doorbell import ring
+from driftline.common.errors import Problem, invalid
+from driftline.common.work import finish, touch
+from inference.prediction_log.selectors import newest_event
+from inference.registry.models import Model
+from monitors.definitions.models import Monitor, MonitorKind
+from monitors.metrics.catalogue import METRICS
+from monitors.metrics.causes import rank_causes
+from monitors.metrics.event_clock import event_now
+from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
+from monitors.rules.conditions import Outcome, Standing, Verdict, step
+from monitors.rules.models import Rule, RuleState, Severity, Transition
+from monitors.summaries.models import StaleWindow
+
+DEFAULTS: dict[str, Any] = {
+    "feature": "",
+    "segment": "",
+    "span": "day",
+    "operator": Rule.Operator.ABOVE,
+    "for_windows": 1,
+    "recover_windows": 2,
+    "min_rows": 100,
+    "cooldown": timedelta(days=1),
+    "notify_within": timedelta(hours=24),
+    "severity": Severity.WARNING,
+    "action": Rule.Action.NOTIFY,
+    "enabled": True,
+}
+MAX_RULES = 1_000
+_CAUSE_DAYS = timedelta(days=7)
+
+
+# -- writing rules -----------------------------------------------------------------------------------------------------
+def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) -> Rule:
+    """Create a rule; of the past it judges only what it would still notify of."""
+    rule = Rule(project=project, model=model, **(DEFAULTS | fields))
+    _check(rule)
+    if project.rules.count() >= MAX_RULES:
+        raise Problem(422, "quota", f"A project may have {MAX_RULES:,} rules.")
+    try:
+        with transaction.atomic():
+            rule.save()
+            RuleState.objects.create(rule=rule, judged_until=_first_judged(rule))
+            _watch_span(rule)
+            record_audit(
+                project=project, actor=actor, action="rule.create", subject=rule.name, after=_plain(rule)
+            )
+            touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
+            ring("monitors.judge", model_id=model.pk)
+    except IntegrityError as error:
+        raise Problem(409, "rule_exists", f"{model.name} already has a rule {rule.name!r}.") from error
+    return rule
+
+
+def update_rule(*, rule: Rule, actor: str, **changes: Any) -> Rule:
+    """Change a rule; its standing stays until the next window is judged."""
+    before = _plain(rule)
+    for name, value in changes.items():
+        setattr(rule, name, value)
+    _check(rule)
+    with transaction.atomic():
+        rule.save()
+        _watch_span(rule)
+        record_audit(
+            project=rule.project,
+            actor=actor,
+            action="rule.update",
+            subject=rule.name,
+            before=before,
+            after=_plain(rule),
+        )
+    return rule
+
+
+def delete_rule(*, rule: Rule, actor: str) -> None:
+    """Delete a rule with its history."""
+    with transaction.atomic():
+        record_audit(
+            project=rule.project, actor=actor, action="rule.delete", subject=rule.name, before=_plain(rule)
+        )
+        rule.delete()
+
+
+def _check(rule: Rule) -> None:
+    metric = METRICS.get(rule.metric)
+    if metric is None:
+        known = ", ".join(METRICS)
+        raise invalid("/metric", f"{str(rule.metric)[:64]!r} is not a metric; use one of {known}.", "unknown_metric")
+    if metric.per_feature and not rule.feature:
+        raise invalid("/feature", f"{rule.metric} is measured a feature; name one, or use '*' for any.")
+    if rule.feature and not metric.per_feature:
+        raise invalid("/feature", f"{rule.metric} has no feature; leave it out.")
+    if not rule.name.strip() or any(ord(character) < 32 for character in rule.name):
+        raise invalid("/name", "A rule needs a name of printable characters.", "invalid_text")
+    if not isinstance(rule.threshold, int | float) or not math.isfinite(rule.threshold):
+        raise invalid("/threshold", f"{str(rule.threshold)[:64]!r} is not a finite number.")
+    for field, choices in (
+        ("span", ("hour", "day")),
+        ("operator", Rule.Operator.values),
+        ("severity", Severity.values),
+        ("action", Rule.Action.values),
+    ):
+        if getattr(rule, field) not in choices:
+            raise invalid(f"/{field}", f"{str(getattr(rule, field))[:64]!r} is not one of {', '.join(choices)}.")
+    for field, most in (("for_windows", 1_000), ("recover_windows", 1_000), ("min_rows", 10**9)):
+        value = getattr(rule, field)
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise invalid(f"/{field}", f"{str(value)[:64]!r} is not a whole number from 1 to {most:,}.")
+    for field in ("cooldown", "notify_within"):
+        if not timedelta(0) <= getattr(rule, field) <= timedelta(days=3660):
+            raise invalid(f"/{field}", "Use a number of seconds from 0 to ten years.")
+
+
+def _first_judged(rule: Rule) -> datetime | None:
+    """Leave the stored past to the back-test, but for the windows that are news."""
+    if newest_event(rule.model) is None:
+        return None
+    length = timedelta(hours=1) if rule.span == "hour" else timedelta(days=1)
+    return event_now(model=rule.model, now=now()) - rule.notify_within - length
+
+
+def _watch_span(rule: Rule) -> None:
+    """A rule over hours needs hourly points of its kind."""
+    kind = METRICS[rule.metric].kind
+    if rule.span == "hour" and kind in (MonitorKind.DRIFT, MonitorKind.QUALITY):
+        Monitor.objects.filter(model=rule.model, kind=kind).update(span="hour")
+
+
+def _plain(rule: Rule) -> dict[str, Any]:
+    fields = model_to_dict(rule)
+    return {k: v.total_seconds() if isinstance(v, timedelta) else v for k, v in fields.items() if k != "id"}
+
+
+# -- judging -----------------------------------------------------------------------------------------------------------
+def judge(model_id: int) -> bool:
+    """Judge every rule of a model on the windows that are closed and ripe; returns whether there was work."""
+    with transaction.atomic():
+        pending = PendingEvaluation.objects.filter(model_id=model_id).claim(limit=1)
+    if not pending:
+        return False
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(7304, %s)", [model_id])
+        model = Model.objects.get(pk=model_id)
+        clock = event_now(model=model, now=now())
+        _remeasure_ripe(model, clock)
+        for rule in model.rules.filter(enabled=True).order_by("pk"):
+            state = RuleState.objects.select_for_update().get(rule=rule)
+            for transition in _judge_rule(rule, state, clock):
+                ring("monitors.alert", transition_id=transition.pk)
+                ring("monitors.workflow", transition_id=transition.pk)
+        finish(pending)
+    return True
+
+
+def _remeasure_ripe(model: Model, clock: datetime) -> None:
+    """Points that were unripe when they were measured get their status once they have become ripe."""
+    unripe = MetricPoint.objects.filter(
+        model=model, metric="label_coverage", status=PointStatus.UNRIPE, detail__ripe_at__lte=clock.isoformat()
+    )
+    windows = set(unripe.values_list("model_id", "span", "start"))
+    if windows:
+        touch(StaleWindow, windows, fields=("model_id", "span", "start"))
+        ring("monitors.measure", model_id=model.pk)
+
+
+def _judge_rule(rule: Rule, state: RuleState, clock: datetime) -> list[Transition]:
+    transitions = []
+    for window in _windows(rule, state, clock):
+        verdict = step(rule, _standing(state), window)
+        _remember(state, verdict.standing)
+        if verdict.outcome is not Outcome.NOTHING:
+            transitions.append(_record(rule, window, verdict))
+    state.save()
+    return transitions
+
+
+@dataclass(frozen=True)
+class Window:
+    """One closed window of a rule's metric: the worst point, when the rule looks at every feature."""
+
+    start: datetime
+    end: datetime
+    feature: str
+    value: float | None
+    n: int
+    status: str
+    detail: dict[str, Any]
+
+
+def _windows(rule: Rule, state: RuleState, clock: datetime) -> list[Window]:
+    """List windows after the one judged last, oldest first, up to the first that is still open or unripe."""
+    points = points_of(rule).filter(end__lte=clock)
+    if state.judged_until is not None:
+        points = points.filter(end__gt=state.judged_until)
+    busy = set(StaleWindow.objects.filter(model=rule.model, span=rule.span).values_list("start", flat=True))
+    windows = []
+    for window in gather(rule, list(points.order_by("start"))):
+        if window.status == PointStatus.UNRIPE or window.start in busy:
+            break
+        windows.append(window)
+    return windows
+
+
+def points_of(rule: Rule):  # type: ignore[no-untyped-def]
+    """Select the points that a rule looks at."""
+    points = MetricPoint.objects.filter(
+        model=rule.model, span=rule.span, metric=rule.metric, segment=rule.segment, role="champion", version=""
+    )
+    return points if rule.feature == "*" else points.filter(feature=rule.feature)
+
+
+def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
+    """Group points by window; of several features the one furthest beyond the threshold speaks."""
+    by_start: dict[datetime, list[MetricPoint]] = {}
+    for point in points:
+        by_start.setdefault(point.start, []).append(point)
+    sign = 1 if rule.operator == Rule.Operator.ABOVE else -1
+    windows = []
+    for start in sorted(by_start):
+        measured = [p for p in by_start[start] if p.value is not None] or by_start[start]
+        worst = max(measured, key=lambda p: -math.inf if p.value is None else sign * p.value)
+        windows.append(
+            Window(start, worst.end, worst.feature, worst.value, worst.n, worst.status, worst.detail or {})
+        )
+    return windows
+
+
+def _standing(state: RuleState) -> Standing:
+    return Standing(state.standing, state.streak, state.judged_until, state.acted_until)
+
+
+def _remember(state: RuleState, standing: Standing) -> None:
+    state.standing, state.streak = standing.name, standing.streak
+    state.judged_until, state.acted_until = standing.judged_until, standing.acted_until
+
+
+def _record(rule: Rule, window: Window, verdict: Verdict) -> Transition:
+    """Write the transition with what was known; a second writer of the same one changes nothing."""
+    detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
+    if verdict.outcome is not Outcome.RESOLVED:
+        detail["causes"] = rank_causes(
+            model=rule.model, start=window.end - _CAUSE_DAYS, end=window.end, segment=rule.segment
+        )
+    transition, _ = Transition.objects.get_or_create(
+        rule=rule,
+        kind=verdict.outcome.value,
+        window_end=window.end,
+        defaults={
+            "model": rule.model,
+            "window_start": window.start,
+            "value": window.value,
+            "n": window.n,
+            "threshold": rule.threshold,
+            "detail": detail,
+        },
+    )
+    return transition
+
+
+def backtest(*, rule: Rule, start: datetime, end: datetime) -> list[Window]:
+    """Tell which stored windows would have opened an incident, had the rule stood since `start`."""
+    _check(rule)
+    points = points_of(rule).filter(start__gte=start, end__lte=end).exclude(status=PointStatus.UNRIPE)
+    standing, opened = Standing(), []
+    for window in gather(rule, list(points.order_by("start"))):
+        verdict = step(rule, standing, window)
+        standing = verdict.standing
+        if verdict.outcome is Outcome.OPENED:
+            opened.append(window)
+    return opened
