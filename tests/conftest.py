@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.services import start_services, stop_services
+from tests.embedded import start_services, stop_services
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,13 +14,13 @@ import pytest
 from driftline.services.paths import HomePaths, UnsafeSocketFolder, create_folders, home_paths
 from driftline.services.postgres import WrongPostgresVersion, connect, postgres_child
 from driftline.services.processes import Process, holders
-from tests.services import launch, make_home
+from tests.embedded import launch, make_home
 
 OWNER_SCRIPT = """
 import sys, time
 from pathlib import Path
 from driftline.services.postgres import postgres_child
-from tests.services import launch, make_home
+from tests.embedded import launch, make_home
 paths = make_home(Path(sys.argv[1]))
 process = launch(postgres_child(paths), paths)
 process.wait_ready()

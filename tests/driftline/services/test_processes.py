@@ -12,13 +12,13 @@ import pytest
 
 from driftline.services.paths import HomePaths
 from driftline.services.processes import Child, Process, UnableToStart, holders
-from tests.services import launch, make_home
+from tests.embedded import launch, make_home
 
 OWNER_SCRIPT = """
 import sys, time
 from pathlib import Path
 from driftline.services.processes import Child
-from tests.services import launch, make_home
+from tests.embedded import launch, make_home
 paths = make_home(Path(sys.argv[1]))
 print(launch(Child("sleeper", ("sleep", "600")), paths).pid, flush=True)
 time.sleep(600)

@@ -13,7 +13,7 @@ import pytest
 from driftline.services.ownership import AlreadyRunning, Owner, current_owner, own
 from driftline.services.paths import HomePaths
 from tests.driftline.services.test_processes import is_alive, wait_until
-from tests.services import make_home
+from tests.embedded import make_home
 
 SCRIPT = """
 import os, sys

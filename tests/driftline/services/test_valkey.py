@@ -8,7 +8,7 @@ from kombu import Connection
 
 from driftline.services.urls import embedded_broker_url
 from driftline.services.valkey import valkey_child
-from tests.services import launch, make_home
+from tests.embedded import launch, make_home
 
 OPTIONS = {"visibility_timeout": 900, "unacked_restore_interval": 5, "unacked_restore_throttle": 1}
 

@@ -1,6 +1,6 @@
 """The database and broker of a test session: real servers where the environment names them, else our own.
 
-Loaded as a pytest plugin (`-p tests.services`), as pytest-django reads the settings before any conftest.py.
+Loaded as a pytest plugin (`-p tests.embedded`), as pytest-django reads the settings before any conftest.py.
 """
 
 import atexit
