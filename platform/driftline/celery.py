@@ -30,6 +30,7 @@ app.conf.update(
     beat_schedule_filename=str(settings.HOME / "run" / "beat-schedule"),
     beat_schedule={
         "sweep": {"task": "driftline.sweep", "schedule": 5.0, "options": {"expires": 5}},
+        "close windows": {"task": "driftline.close_windows", "schedule": 15.0, "options": {"expires": 15}},
         "heartbeat": {"task": "driftline.heartbeat", "schedule": 15.0, "options": {"expires": 15}},
     },
     timezone="UTC",
