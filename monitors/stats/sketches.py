@@ -24,8 +24,9 @@ KeyArray = NDArray[np.uint16]
 MAX_LEVELS = 5_000
 
 _GRID_CELLS = 1 << 16
-# Rows counted at a time: their temporary arrays stay in the cache and below malloc's limit for fresh pages, which
-# cost more than the counting. A column of one chunk is sorted, a longer one counted in a table of all cells.
+# Rows counted at a time: their temporary arrays stay in the cache and below malloc's limit for fresh pages,
+# which cost more than the counting. A column of one chunk is sorted, a longer one counted in a table of all
+# cells.
 _CHUNK_ROWS = 8_192
 
 
