@@ -62,7 +62,9 @@ class LogColumns:
 
     def hours(self) -> list[datetime]:
         """List the UTC hours that the rows fall into."""
-        return [datetime.fromtimestamp(int(hour) * 3_600, UTC) for hour in np.unique(self.times_us // _HOUR_US)]
+        return [
+            datetime.fromtimestamp(int(hour) * 3_600, UTC) for hour in np.unique(self.times_us // _HOUR_US)
+        ]
 
     def to_arrow(self) -> bytes:
         """Write an Arrow IPC stream with one column a feature, named `f:<feature>`."""
@@ -110,7 +112,9 @@ def concatenate(parts: Sequence[LogColumns]) -> LogColumns:
         version_id=first.version_id,
         role=first.role,
         probability=_join_probabilities(parts),
-        features={name: _join([part.features.get(name, _missing(len(part))) for part in parts]) for name in names},
+        features={
+            name: _join([part.features.get(name, _missing(len(part))) for part in parts]) for name in names
+        },
         **{name: _join([getattr(part, name) for part in parts]) for name in _PLAIN},
     )
 
@@ -128,7 +132,9 @@ def from_batch(batch: LoggedBatch, signature: Signature) -> LogColumns:
         latency_us=np.asarray(batch.latency_us, np.float64),
         client_ids=_objects(batch.client_ids) if batch.client_ids else _nothing(n),
         subjects=_objects(batch.subjects) if batch.subjects else _nothing(n),
-        tags=_objects([json.dumps(tags) if tags else None for tags in batch.tags]) if batch.tags else _nothing(n),
+        tags=_objects([json.dumps(tags) if tags else None for tags in batch.tags])
+        if batch.tags
+        else _nothing(n),
         prediction=(
             np.frombuffer(batch.prediction, "<f8")
             if isinstance(batch.prediction, bytes)
@@ -148,7 +154,13 @@ def from_batch(batch: LoggedBatch, signature: Signature) -> LogColumns:
 
 
 def from_items(
-    items: Sequence[PredictionItem], *, model_id: int, version_id: int, role: str, signature: Signature, now: datetime
+    items: Sequence[PredictionItem],
+    *,
+    model_id: int,
+    version_id: int,
+    role: str,
+    signature: Signature,
+    now: datetime,
 ) -> LogColumns:
     """Turn parsed items of the logging API into columns."""
     n = len(items)
@@ -173,7 +185,9 @@ def from_items(
             else _objects([class_text(item.prediction) for item in items])
         ),
         probability=None if regression else _item_probability(items, signature),
-        features={name: _column([item.features.get(name) for item in items], name, signature) for name in names},
+        features={
+            name: _column([item.features.get(name) for item in items], name, signature) for name in names
+        },
         body_hash=np.array([item.body_hash for item in items], np.int64),
     )
 

@@ -71,7 +71,8 @@ def _store(
     given = list(dict.fromkeys(item.id for item in items if isinstance(item, LabelItem)))
     targets, ambiguous = _find_targets(model, given)
     current = {
-        label.given_id: label for label in Label.objects.filter(model=model, given_id__in=given, is_current=True)
+        label.given_id: label
+        for label in Label.objects.filter(model=model, given_id__in=given, is_current=True)
     }
     results, fresh, replaced = [], [], []
     for index, item in enumerate(items):
@@ -158,10 +159,10 @@ def _find_targets(model: Model, ids: list[str]) -> tuple[dict[str, _Target], set
 def join_waiting(rows: LogColumns) -> None:
     """Attach labels that came before these predictions, in the caller's transaction."""
     times = dict(zip(rows.ids, rows.times_us, strict=True))
-    clients = {client: id_ for client, id_ in zip(rows.client_ids, rows.ids, strict=True) if client is not None}
-    waiting = Label.objects.filter(
-        model_id=rows.model_id, prediction_id="", given_id__in=[*times, *clients]
-    )
+    clients = {
+        client: id_ for client, id_ in zip(rows.client_ids, rows.ids, strict=True) if client is not None
+    }
+    waiting = Label.objects.filter(model_id=rows.model_id, prediction_id="", given_id__in=[*times, *clients])
     joined = []
     for label in waiting:
         label.prediction_id = label.given_id if label.given_id in times else clients[label.given_id]
@@ -190,5 +191,7 @@ def rejected(index: int, fault: ItemFault) -> ItemResult:
 
 def refuse_atomic(items: Iterable[Any]) -> Problem:
     """Refuse a whole `?atomic=true` request, naming every bad item."""
-    faults = [FieldFault(item.pointer, item.code, item.detail) for item in items if isinstance(item, ItemFault)]
+    faults = [
+        FieldFault(item.pointer, item.code, item.detail) for item in items if isinstance(item, ItemFault)
+    ]
     return Problem(422, "batch_refused", f"{len(faults)} items are wrong and nothing was stored.", faults)

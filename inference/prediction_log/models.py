@@ -57,11 +57,15 @@ class PredictionRow(models.Model):
                 fields=["model", "prediction_id"], condition=~Q(role="shadow"), name="answered_once"
             ),
             models.UniqueConstraint(
-                fields=["model", "prediction_id", "version"], condition=Q(role="shadow"), name="shadowed_once_a_version"
+                fields=["model", "prediction_id", "version"],
+                condition=Q(role="shadow"),
+                name="shadowed_once_a_version",
             ),
         ]
         indexes = [
-            models.Index(fields=["model", "client_id"], condition=~Q(client_id=None), name="rows_by_client_id"),
+            models.Index(
+                fields=["model", "client_id"], condition=~Q(client_id=None), name="rows_by_client_id"
+            ),
             models.Index(fields=["model", "event_time"], name="rows_in_time"),
         ]
 
@@ -95,7 +99,9 @@ class Label(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["model", "prediction_time"], condition=Q(is_current=True), name="labels_in_prediction_time"
+                fields=["model", "prediction_time"],
+                condition=Q(is_current=True),
+                name="labels_in_prediction_time",
             ),
         ]
 
@@ -115,7 +121,9 @@ class TouchedPeriod(WorkRow):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["model", "version", "role", "hour"], name="one_touched_period_an_hour")
+            models.UniqueConstraint(
+                fields=["model", "version", "role", "hour"], name="one_touched_period_an_hour"
+            )
         ]
 
     def __str__(self) -> str:

@@ -28,7 +28,9 @@ class LogFrame:
     prediction: Values  # class text, or float64
     probability: NDArray[np.float64] | None  # of the positive class, or rows x classes
     label: Values  # text, or None while it has not arrived
-    label_time_us: NDArray[np.int64]  # when it was told to have happened, else received; 0 while it has not arrived
+    label_time_us: NDArray[
+        np.int64
+    ]  # when it was told to have happened, else received; 0 while it has not arrived
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,7 +66,9 @@ def newest_event(model: Model) -> datetime | None:
 
 def newest_arrival(model: Model) -> tuple[datetime | None, datetime | None]:
     """Tell the newest event time in the log and when the rows that hold it were stored."""
-    newest = PredictionChunk.objects.filter(model=model).order_by("-end").values_list("end", "created_at").first()
+    newest = (
+        PredictionChunk.objects.filter(model=model).order_by("-end").values_list("end", "created_at").first()
+    )
     return newest or (None, None)
 
 
@@ -99,11 +103,15 @@ def paired_frame(
 
 def prediction(*, model: Model, prediction_id: str) -> dict[str, Any] | None:
     """Look one prediction up: the answer, its shadows, and the history of its label."""
-    rows = list(PredictionRow.objects.filter(model=model, prediction_id=prediction_id).select_related("version"))
+    rows = list(
+        PredictionRow.objects.filter(model=model, prediction_id=prediction_id).select_related("version")
+    )
     answered = next((row for row in rows if row.role != "shadow"), None)
     if answered is None:
         return None
-    labels = Label.objects.filter(model=model, prediction_id=prediction_id).order_by("received_at", "revision")
+    labels = Label.objects.filter(model=model, prediction_id=prediction_id).order_by(
+        "received_at", "revision"
+    )
     return {
         **_detail(model, answered),
         "shadows": [_detail(model, row) for row in rows if row.role == "shadow"],
@@ -160,7 +168,9 @@ def _frame(tables: Sequence[tuple[int, pa.RecordBatch]], labels: dict[str, tuple
     return LogFrame(
         ids=ids,
         times_us=_gather(tables, "time").astype("int64"),
-        version_ids=np.concatenate([np.full(table.num_rows, version, np.int64) for version, table in tables] or [_NO_INT]),
+        version_ids=np.concatenate(
+            [np.full(table.num_rows, version, np.int64) for version, table in tables] or [_NO_INT]
+        ),
         latency_us=_gather(tables, "latency_us").astype(np.float64),
         features={name[2:]: _gather(tables, name) for name in names},
         prediction=_gather(tables, "prediction"),

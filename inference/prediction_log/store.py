@@ -22,8 +22,9 @@ from inference.registry.models import Model, Version
 from inference.registry.services import external_version
 from inference.serving.plan import Signature
 
-_ANSWERED, _SHADOWED = "(model_id, prediction_id) WHERE (NOT (role = 'shadow'))", (
-    "(model_id, prediction_id, version_id) WHERE (role = 'shadow')"
+_ANSWERED, _SHADOWED = (
+    "(model_id, prediction_id) WHERE (NOT (role = 'shadow'))",
+    ("(model_id, prediction_id, version_id) WHERE (role = 'shadow')"),
 )
 
 
@@ -73,7 +74,11 @@ def log_predictions(
     checked = _check_items(model, items)
     if atomic and any(isinstance(item, ItemFault) for item in checked):
         raise labels.refuse_atomic(checked)
-    results = {index: labels.rejected(index, item) for index, item in enumerate(checked) if isinstance(item, ItemFault)}
+    results = {
+        index: labels.rejected(index, item)
+        for index, item in enumerate(checked)
+        if isinstance(item, ItemFault)
+    }
     with transaction.atomic():
         for (version_id, role, signature), indexed in _by_version(model, checked).items():
             columns = from_items(
@@ -90,11 +95,15 @@ def log_predictions(
             for position, (index, item) in enumerate(indexed):
                 results[index] = _result(index, item, bool(is_new[position]), known)
         if atomic and any(result.status == "conflict" for result in results.values()):
-            raise Problem(422, "conflict", "An id of this request is taken by a prediction with another body.")
+            raise Problem(
+                422, "conflict", "An id of this request is taken by a prediction with another body."
+            )
     return BatchResult.of([results[index] for index in range(len(items))])
 
 
-def _check_items(model: Model, items: Sequence[PredictionItem | ItemFault]) -> list[PredictionItem | ItemFault]:
+def _check_items(
+    model: Model, items: Sequence[PredictionItem | ItemFault]
+) -> list[PredictionItem | ItemFault]:
     signatures: dict[str, Signature | None] = {}
     checked: list[PredictionItem | ItemFault] = []
     for index, item in enumerate(items):
@@ -113,14 +122,21 @@ def _registered_signature(model: Model, version: str) -> Signature | None:
     return msgspec.convert(found, Signature) if found else None
 
 
-def _fault_of(index: int, item: PredictionItem, model: Model, signature: Signature | None) -> ItemFault | None:
+def _fault_of(
+    index: int, item: PredictionItem, model: Model, signature: Signature | None
+) -> ItemFault | None:
     """Check one item against its version's signature; never coerce silently."""
     pointer = f"/predictions/{index}"
     if model.task in ("regression", "ranking") and isinstance(item.prediction, str):
-        return ItemFault(item.id, "wrong_type", "The prediction of a regression is a number.", f"{pointer}/prediction")
+        return ItemFault(
+            item.id, "wrong_type", "The prediction of a regression is a number.", f"{pointer}/prediction"
+        )
     if model.task == "multiclass" and isinstance(item.probabilities, float):
         return ItemFault(
-            item.id, "invalid_probability", "Send {class: p} for more than two classes.", f"{pointer}/probabilities"
+            item.id,
+            "invalid_probability",
+            "Send {class: p} for more than two classes.",
+            f"{pointer}/probabilities",
         )
     for feature in signature.features if signature else ():
         value = item.features.get(feature.name)
@@ -177,7 +193,10 @@ def _result(index: int, item: PredictionItem, is_new: bool, known: dict[str, int
     if known.get(item.id) == item.body_hash:
         return ItemResult(index=index, id=item.id, status="duplicate", error=None)
     fault = ItemFault(
-        item.id, "conflict", f"The id {item.id!r} is taken by a prediction with another body.", f"/predictions/{index}/id"
+        item.id,
+        "conflict",
+        f"The id {item.id!r} is taken by a prediction with another body.",
+        f"/predictions/{index}/id",
     )
     return ItemResult(index=index, id=item.id, status="conflict", error=fault)
 
@@ -185,7 +204,9 @@ def _result(index: int, item: PredictionItem, is_new: bool, known: dict[str, int
 def _known_hashes(columns: LogColumns, where: NDArray[np.bool_]) -> dict[str, int]:
     if not where.any():
         return {}
-    condition = "role = 'shadow' AND version_id = %s" if columns.role == "shadow" else "role <> 'shadow' AND %s > 0"
+    condition = (
+        "role = 'shadow' AND version_id = %s" if columns.role == "shadow" else "role <> 'shadow' AND %s > 0"
+    )
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT prediction_id, body_hash FROM inference_predictionrow "

@@ -30,7 +30,9 @@ MAX_CELLS = 200_000_000
 RESERVED = ("id", "timestamp", "label", "prediction", "probability")
 
 
-def store_reference(*, model: Model, version: str | None, stream: IO[bytes], content_type: str, actor: str) -> Dataset:
+def store_reference(
+    *, model: Model, version: str | None, stream: IO[bytes], content_type: str, actor: str
+) -> Dataset:
     """Keep an uploaded reference of `version` (the champion when None) and tell the monitors about it.
 
     Columns: the version's features, and optionally id, timestamp, label, prediction, probability or
@@ -74,7 +76,11 @@ def _version(model: Model, version: str | None) -> Version:
     if version is not None:
         known = model.versions.filter(version=version).exists()
         try:
-            return get_version(model=model, version=version) if known else external_version(model=model, version=version)
+            return (
+                get_version(model=model, version=version)
+                if known
+                else external_version(model=model, version=version)
+            )
         except ValueError as error:
             raise invalid("/version", f"{version[:64]!r} is not a version name.") from error
     champion = model.deployment.champion
@@ -143,13 +149,17 @@ def _csv_header(path: Path) -> list[str]:
 
 def _check_size(names: list[str], rows: int) -> None:
     if len(names) > MAX_COLUMNS:
-        raise Problem(422, "too_many_columns", f"{len(names):,} columns; a reference may have {MAX_COLUMNS:,}.")
+        raise Problem(
+            422, "too_many_columns", f"{len(names):,} columns; a reference may have {MAX_COLUMNS:,}."
+        )
     if len(set(names)) != len(names) or any(not name.strip() for name in names):
         raise Problem(422, "invalid_header", "Each column needs a name of its own.")
     if rows == 0:
         raise Problem(422, "no_rows", "The file has a header but no rows.")
     if rows * len(names) > MAX_CELLS:
-        raise Problem(413, "too_many_rows", f"{rows:,} rows of {len(names)} columns; send up to {MAX_CELLS:,} cells.")
+        raise Problem(
+            413, "too_many_rows", f"{rows:,} rows of {len(names)} columns; send up to {MAX_CELLS:,} cells."
+        )
 
 
 def _is_reserved(name: str) -> bool:
@@ -164,7 +174,9 @@ def _learn_signature(model: Model, table: pa.Table) -> Signature:
         if not _is_reserved(field.name)
     ]
     if not features:
-        raise Problem(422, "no_features", "No column is a feature; beside id, timestamp, label … the file has none.")
+        raise Problem(
+            422, "no_features", "No column is a feature; beside id, timestamp, label … the file has none."
+        )
     classes = _classes(model, table)
     return Signature(
         features=features,
@@ -180,7 +192,12 @@ def _learn_signature(model: Model, table: pa.Table) -> Signature:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
+    return (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    )
 
 
 def _classes(model: Model, table: pa.Table) -> list[str]:
@@ -212,7 +229,9 @@ def _conform(table: pa.Table, signature: Signature) -> pa.Table:
     for feature in signature.features:
         if feature.name not in table.column_names:
             raise invalid(f"/{feature.name}", f"The column {feature.name!r} is missing.", "missing_column")
-        columns[feature.name] = _cast(table[feature.name], feature.name, "string" if feature.type == "string" else "f8")
+        columns[feature.name] = _cast(
+            table[feature.name], feature.name, "string" if feature.type == "string" else "f8"
+        )
     if "timestamp" in table.column_names:
         columns["timestamp"] = _times(table["timestamp"])
     classified = signature.task in (Task.BINARY, Task.MULTICLASS)
@@ -235,7 +254,9 @@ def _cast(column: pa.ChunkedArray, name: str, kind: str) -> pa.ChunkedArray:
             column = column.cast(pa.int8())
         return column.cast(pa.float64())
     except pa.ArrowException as error:
-        raise invalid(f"/{name}", f"The column {name!r} is not a number in every row.", "wrong_type") from error
+        raise invalid(
+            f"/{name}", f"The column {name!r} is not a number in every row.", "wrong_type"
+        ) from error
 
 
 def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -247,7 +268,9 @@ def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(pa.timestamp("us", "UTC"))
     except pa.ArrowException as error:
         raise invalid(
-            "/timestamp", "The column 'timestamp' is not a time such as 2026-01-31T12:00:00Z.", "invalid_timestamp"
+            "/timestamp",
+            "The column 'timestamp' is not a time such as 2026-01-31T12:00:00Z.",
+            "invalid_timestamp",
         ) from error
 
 
@@ -274,7 +297,11 @@ def _record(
 def _dataset(
     model: Model, version: Version | None, kind: str, table: pa.Table, path: Path, sha256: str
 ) -> Dataset:
-    span = pc.min_max(table["timestamp"]).as_py() if "timestamp" in table.column_names else {"min": None, "max": None}
+    span = (
+        pc.min_max(table["timestamp"]).as_py()
+        if "timestamp" in table.column_names
+        else {"min": None, "max": None}
+    )
     return Dataset.objects.create(
         model=model,
         version=version,

@@ -117,7 +117,9 @@ class Dataset(models.Model):
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="datasets")
     version = models.ForeignKey(Version, models.SET_NULL, null=True, blank=True, related_name="datasets")
-    kind = models.CharField(max_length=12, choices=[("reference", "Reference"), ("snapshot", "Training snapshot")])
+    kind = models.CharField(
+        max_length=12, choices=[("reference", "Reference"), ("snapshot", "Training snapshot")]
+    )
     path = models.CharField(max_length=200, help_text="relative to the home")
     sha256 = models.CharField(max_length=64)
     rows = models.BigIntegerField()

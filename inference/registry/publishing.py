@@ -38,7 +38,10 @@ def _models() -> list[PlanModel]:
     versions: dict[int, list[PlanVersion]] = {}
     for version in Version.objects.exclude(sha256="").order_by("pk"):
         versions.setdefault(version.model_id, []).append(_version(version))
-    return [_model(model, deployments[model.pk], versions.get(model.pk, [])) for model in Model.objects.order_by("pk")]
+    return [
+        _model(model, deployments[model.pk], versions.get(model.pk, []))
+        for model in Model.objects.order_by("pk")
+    ]
 
 
 def _model(model: Model, deployment: Deployment, versions: list[PlanVersion]) -> PlanModel:

@@ -18,7 +18,13 @@ from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from inference.prediction_log.models import PredictionChunk
 from inference.registry import artifacts
-from inference.registry.intake import IntakeRefused, IntakeReport, UploadMetadata, inspect_artifact, parse_metadata
+from inference.registry.intake import (
+    IntakeRefused,
+    IntakeReport,
+    UploadMetadata,
+    inspect_artifact,
+    parse_metadata,
+)
 from inference.registry.models import Autonomy, Deployment, DeploymentChange, Model, Task, Version
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version
@@ -46,7 +52,9 @@ def create_model(
 ) -> Model:
     """Create a model with an empty deployment."""
     if not _NAME.fullmatch(name):
-        raise invalid("/name", f"{name[:64]!r} is not a model name; use 1 to 100 letters, digits, dots, dashes.")
+        raise invalid(
+            "/name", f"{name[:64]!r} is not a model name; use 1 to 100 letters, digits, dots, dashes."
+        )
     _check_choice("/task", task, Task.values)
     _check_choice("/autonomy", autonomy, Autonomy.values)
     _check_objectives(objectives or {})
@@ -123,7 +131,9 @@ def upload_version(
         parsed = parse_metadata(metadata)
         stored = artifacts.store(settings.HOME, stream)
         if expected_sha256 and expected_sha256 != stored.sha256:
-            raise Problem(422, "digest_mismatch", f"The upload's SHA-256 is {stored.sha256}, not the one announced.")
+            raise Problem(
+                422, "digest_mismatch", f"The upload's SHA-256 is {stored.sha256}, not the one announced."
+            )
         report = inspect_artifact(settings.HOME / stored.path, parsed, task=model.task)
     except IntakeRefused as refusal:
         faults = invalid(refusal.pointer or "/file", refusal.detail, refusal.code).errors
@@ -182,7 +192,9 @@ def external_version(*, model: Model, version: str) -> Version:
         raise ValueError(version)
     with transaction.atomic():
         deployment = Deployment.objects.select_for_update().get(model=model)
-        made, created = Version.objects.get_or_create(model=model, version=version, defaults={"created_by": "log"})
+        made, created = Version.objects.get_or_create(
+            model=model, version=version, defaults={"created_by": "log"}
+        )
         if created and deployment.champion is None:
             _change(deployment, kind="first", actor="log", reason="first logged version", champion=made)
             publish_on_commit()
@@ -198,7 +210,9 @@ def set_shadows(
     with transaction.atomic():
         deployment = _locked(model, expected_generation)
         if deployment.champion in shadows:
-            raise invalid("/shadows", f"Version {deployment.champion} is the champion; it cannot shadow itself.")
+            raise invalid(
+                "/shadows", f"Version {deployment.champion} is the champion; it cannot shadow itself."
+            )
         if {shadow.pk for shadow in shadows} != set(deployment.shadows.values_list("pk", flat=True)):
             _change(deployment, kind="shadows", actor=actor, reason=reason, shadows=shadows)
             publish_on_commit()
@@ -230,7 +244,9 @@ def rollback(*, model: Model, expected_generation: int | None, actor: str, reaso
     return deployment
 
 
-def await_generation(*, model: Model, generation: int, timeout: float = 5.0) -> dict[str, list[dict[str, int]]]:
+def await_generation(
+    *, model: Model, generation: int, timeout: float = 5.0
+) -> dict[str, list[dict[str, int]]]:
     """Wait until every live serving process has reported a plan that holds `generation`, or say which has not."""
     deadline = time.monotonic() + timeout
     while True:
@@ -262,7 +278,9 @@ def _serving_reports() -> list[dict[str, Any]]:
 def _servable(model: Model, name: str) -> Version:
     version = get_version(model=model, version=name)
     if version.is_external:
-        raise UnableToPromote(409, "version_has_no_artifact", f"Version {name} is external; upload its ONNX first.")
+        raise UnableToPromote(
+            409, "version_has_no_artifact", f"Version {name} is external; upload its ONNX first."
+        )
     return version
 
 
@@ -280,7 +298,9 @@ def _check_same_contract(champion: Version | None, promoted: Version) -> None:
 
 
 def _locked(model: Model, expected_generation: int | None) -> Deployment:
-    deployment = Deployment.objects.select_for_update(of=("self",)).select_related("champion").get(model=model)
+    deployment = (
+        Deployment.objects.select_for_update(of=("self",)).select_related("champion").get(model=model)
+    )
     if expected_generation is not None and deployment.generation != expected_generation:
         raise Problem(
             412,
@@ -337,5 +357,3 @@ def _state(deployment: Deployment) -> dict[str, Any]:
         "shadows": sorted(deployment.shadows.values_list("version", flat=True)),
         "generation": deployment.generation,
     }
-
-

@@ -46,14 +46,18 @@ class Reference(models.Model):
     is_active = models.BooleanField(default=False)
     error = models.CharField(max_length=500, blank=True)
     payload = models.BinaryField(null=True, blank=True, help_text="encoded WindowSummary")
-    performance = models.JSONField(default=dict, blank=True, help_text="metric -> mean, lower and upper over days")
+    performance = models.JSONField(
+        default=dict, blank=True, help_text="metric -> mean, lower and upper over days"
+    )
     importance = models.JSONField(default=dict, blank=True, help_text="feature -> permutation importance")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["model", "version"], condition=Q(is_active=True), name="one_active_reference_a_version"
+                fields=["model", "version"],
+                condition=Q(is_active=True),
+                name="one_active_reference_a_version",
             )
         ]
 

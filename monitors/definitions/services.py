@@ -18,9 +18,9 @@ from inference.runtime.scoring import FeatureScorer
 from inference.serving.plan import Signature
 from monitors.definitions.models import FeatureProfile, Monitor, MonitorKind, Reference, Segment
 from monitors.stats.importance import permutation_importance
+from monitors.stats.outcomes import OutcomeSummary
 from monitors.stats.performance import measure_outcomes
 from monitors.stats.sketches import choose_centre
-from monitors.stats.outcomes import OutcomeSummary
 from monitors.stats.window_summary import summarise_window
 from monitors.summaries.outcomes import outcome_of
 
@@ -49,7 +49,9 @@ def set_segments(*, model: Model, features: Sequence[str]) -> None:
         raise invalid("/segments", f"{len(features)} segment features; use up to 10.")
     with transaction.atomic():
         model.segments.exclude(feature__in=features).delete()
-        Segment.objects.bulk_create([Segment(model=model, feature=f) for f in features], ignore_conflicts=True)
+        Segment.objects.bulk_create(
+            [Segment(model=model, feature=f) for f in features], ignore_conflicts=True
+        )
 
 
 def centres_of(model: Model, features: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -161,7 +163,9 @@ def _class_probabilities(table: pa.Table, signature: Signature) -> np.ndarray | 
 
 def _performance_by_day(table: pa.Table, signature: Signature) -> dict[str, dict[str, float]]:
     """Summarise each metric over the reference's days; without times the whole counts as one day."""
-    times = table["timestamp"].to_numpy().astype("datetime64[D]") if "timestamp" in table.column_names else None
+    times = (
+        table["timestamp"].to_numpy().astype("datetime64[D]") if "timestamp" in table.column_names else None
+    )
     days = [slice(None)] if times is None else [times == day for day in np.unique(times)]
     values: dict[str, list[float]] = {}
     for day in days:
@@ -180,9 +184,7 @@ def _performance_by_day(table: pa.Table, signature: Signature) -> dict[str, dict
     }
 
 
-def _importance(
-    version: Version, signature: Signature, features: dict[str, np.ndarray]
-) -> dict[str, float]:
+def _importance(version: Version, signature: Signature, features: dict[str, np.ndarray]) -> dict[str, float]:
     """Measure permutation importance through the version's own ONNX; an external version has none."""
     if version.is_external:
         return {}

@@ -82,7 +82,13 @@ def _quality_faults(model: Model, start: datetime, end: datetime) -> list[dict[s
 
 def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-untyped-def]
     return MetricPoint.objects.filter(
-        model=model, span="day", role="champion", version="", start__gte=start, end__lte=end, value__isnull=False
+        model=model,
+        span="day",
+        role="champion",
+        version="",
+        start__gte=start,
+        end__lte=end,
+        value__isnull=False,
     )
 
 

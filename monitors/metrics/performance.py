@@ -95,7 +95,7 @@ def _is_selective(summary: WindowSummary, positive_class: str | None) -> bool:
     positive = answers.counts.get(positive_class or "", 0)
     rows = [positive, summary.rows - positive]
     labelled = [outcome.tp + outcome.fp, outcome.tn + outcome.fn]
-    missing = [r - l for r, l in zip(rows, labelled, strict=True)]
+    missing = [total - known for total, known in zip(rows, labelled, strict=True)]
     if min(rows) == 0 or sum(missing) == 0 or sum(labelled) == 0 or min(missing) < 0:
         return False
     gap = abs(labelled[0] / rows[0] - labelled[1] / rows[1])

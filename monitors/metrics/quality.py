@@ -24,7 +24,9 @@ def quality_points(summary: WindowSummary, reference: WindowSummary | None, *, m
 
 def _shares(column: ColumnSummary, known: ColumnSummary | None) -> list[tuple[str, float, float | None]]:
     rows = max(column.rows, 1)
-    shares = [("missing_share", _missing(column) / rows, _missing(known) / max(known.rows, 1) if known else None)]
+    shares = [
+        ("missing_share", _missing(column) / rows, _missing(known) / max(known.rows, 1) if known else None)
+    ]
     if isinstance(column, CategoricalSummary) and isinstance(known, CategoricalSummary) and known.exact:
         unseen = sum(count for level, count in column.counts.items() if level not in known.counts)
         shares.append(("unseen_share", unseen / rows, 0.0))

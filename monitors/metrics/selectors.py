@@ -45,7 +45,9 @@ def merged_summary(
     *, model: Model, start: datetime, end: datetime, segment: str = "", role: str = "champion"
 ) -> WindowSummary | None:
     """Add up the stored summaries of `[start, end)`: whole days from daily ones, the rest from hours."""
-    whole_days = start == start.replace(hour=0, minute=0, second=0, microsecond=0) and (end - start).seconds == 0
+    whole_days = (
+        start == start.replace(hour=0, minute=0, second=0, microsecond=0) and (end - start).seconds == 0
+    )
     payloads = Summary.objects.filter(
         model=model,
         role=role,
@@ -113,4 +115,3 @@ def _blame(rows: dict[str, dict[str, Any]], reference: ReferenceInUse) -> dict[s
         reference.importance,
     )
     return {cause.feature: cause.share for cause in causes}
-

@@ -192,7 +192,7 @@ _COLUMNS = (
     "model_id", "role", "version", "segment", "span", "start", "\"end\"", "metric", "feature", "value", "n", "lower",
     "upper", "threshold", "status", "detail",
 )  # fmt: skip
-_CHANGING = ("\"end\"", "value", "n", "lower", "upper", "threshold", "status", "detail")
+_CHANGING = ('"end"', "value", "n", "lower", "upper", "threshold", "status", "detail")
 
 
 def _save(rows: Sequence[MetricPoint]) -> None:

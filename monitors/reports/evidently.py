@@ -8,13 +8,11 @@ import pandas as pd
 
 os.environ["DO_NOT_TRACK"] = "1"
 
-from evidently import DataDefinition, Dataset, Report  # noqa: E402  the telemetry switch must come first
-from evidently.presets import DataDriftPreset  # noqa: E402
+from evidently import DataDefinition, Dataset, Report
+from evidently.presets import DataDriftPreset
 
 
-def write_drift_report(
-    reference: dict[str, np.ndarray], current: dict[str, np.ndarray], path: Path
-) -> None:
+def write_drift_report(reference: dict[str, np.ndarray], current: dict[str, np.ndarray], path: Path) -> None:
     """Write Evidently's drift report of `current` against `reference` as one HTML file.
 
     Object columns are categories, all others numbers: told to Evidently, so that a type never flips with the data.

@@ -51,7 +51,9 @@ def build_report(report_id: int) -> None:
 
 
 def _build(report: Report) -> None:
-    from monitors.reports.evidently import write_drift_report  # seconds and 280 MB: only in the task that needs it
+    from monitors.reports.evidently import (
+        write_drift_report,
+    )  # seconds and 280 MB: only in the task that needs it
 
     model = report.model
     reference = active_reference(model=model, version_id=model.deployment.champion_id)

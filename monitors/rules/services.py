@@ -99,7 +99,9 @@ def _check(rule: Rule) -> None:
     metric = METRICS.get(rule.metric)
     if metric is None:
         known = ", ".join(METRICS)
-        raise invalid("/metric", f"{str(rule.metric)[:64]!r} is not a metric; use one of {known}.", "unknown_metric")
+        raise invalid(
+            "/metric", f"{str(rule.metric)[:64]!r} is not a metric; use one of {known}.", "unknown_metric"
+        )
     if metric.per_feature and not rule.feature:
         raise invalid("/feature", f"{rule.metric} is measured a feature; name one, or use '*' for any.")
     if rule.feature and not metric.per_feature:
@@ -115,7 +117,9 @@ def _check(rule: Rule) -> None:
         ("action", Rule.Action.values),
     ):
         if getattr(rule, field) not in choices:
-            raise invalid(f"/{field}", f"{str(getattr(rule, field))[:64]!r} is not one of {', '.join(choices)}.")
+            raise invalid(
+                f"/{field}", f"{str(getattr(rule, field))[:64]!r} is not one of {', '.join(choices)}."
+            )
     for field, most in (("for_windows", 1_000), ("recover_windows", 1_000), ("min_rows", 10**9)):
         value = getattr(rule, field)
         if not isinstance(value, int) or not 1 <= value <= most:
@@ -170,7 +174,10 @@ def judge(model_id: int) -> bool:
 def _remeasure_ripe(model: Model, clock: datetime) -> None:
     """Points that were unripe when they were measured get their status once they have become ripe."""
     unripe = MetricPoint.objects.filter(
-        model=model, metric="label_coverage", status=PointStatus.UNRIPE, detail__ripe_at__lte=clock.isoformat()
+        model=model,
+        metric="label_coverage",
+        status=PointStatus.UNRIPE,
+        detail__ripe_at__lte=clock.isoformat(),
     )
     windows = set(unripe.values_list("model_id", "span", "start"))
     if windows:
@@ -219,7 +226,12 @@ def _windows(rule: Rule, state: RuleState, clock: datetime) -> list[Window]:
 def points_of(rule: Rule):  # type: ignore[no-untyped-def]
     """Select the points that a rule looks at."""
     points = MetricPoint.objects.filter(
-        model=rule.model, span=rule.span, metric=rule.metric, segment=rule.segment, role="champion", version=""
+        model=rule.model,
+        span=rule.span,
+        metric=rule.metric,
+        segment=rule.segment,
+        role="champion",
+        version="",
     )
     return points if rule.feature == "*" else points.filter(feature=rule.feature)
 

@@ -51,7 +51,9 @@ def summarise(model_id: int) -> int:
         for source, day, hours in _by_source(model, segments, periods):
             _summarise_day(source, day, hours)
         days = {floor(period.hour, "day") for period in periods}
-        stale = {(model_id, "hour", period.hour) for period in periods} | {(model_id, "day", day) for day in days}
+        stale = {(model_id, "hour", period.hour) for period in periods} | {
+            (model_id, "day", day) for day in days
+        }
         touch(StaleWindow, stale, fields=("model_id", "span", "start"))
         finish(periods)
         ring("monitors.measure", model_id=model_id)
@@ -104,7 +106,9 @@ def _segments(frame: LogFrame, features: Sequence[str]) -> Iterable[tuple[str, L
         column = frame.features.get(feature)
         if column is None:
             continue
-        texts = np.array(["" if value is None or value != value else _text(value) for value in column], object)
+        texts = np.array(
+            ["" if value is None or value != value else _text(value) for value in column], object
+        )
         values, counts = np.unique(texts.astype(str), return_counts=True)
         for value in values[np.argsort(-counts)][:SEGMENT_VALUES]:
             if value:
@@ -126,7 +130,9 @@ def _summary(frame: LogFrame, signature: Signature | None, centres: dict[str, fl
         prediction=frame.prediction,
         score=frame.probability if has_score else None,
         latency_ms=frame.latency_us / 1e3,
-        outcome=outcome_of(signature, frame.label, frame.prediction, frame.probability) if signature else None,
+        outcome=outcome_of(signature, frame.label, frame.prediction, frame.probability)
+        if signature
+        else None,
         labelled=int(labelled.sum()),
         label_lag_s=lag_s,
     )

@@ -57,7 +57,13 @@ def create_token(
             created_by=created_by,
             expires_at=expires_at,
         )
-        record_audit(project=project, actor=actor, action="token.create", subject=f"{token.prefix} {name}", after=scopes)
+        record_audit(
+            project=project,
+            actor=actor,
+            action="token.create",
+            subject=f"{token.prefix} {name}",
+            after=scopes,
+        )
         tokens_changed.send(sender=ApiToken)
     return token, text
 
@@ -67,7 +73,10 @@ def revoke_token(*, token: ApiToken, actor: str, now: datetime) -> None:
     with transaction.atomic():
         if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now):
             record_audit(
-                project=token.project, actor=actor, action="token.revoke", subject=f"{token.prefix} {token.name}"
+                project=token.project,
+                actor=actor,
+                action="token.revoke",
+                subject=f"{token.prefix} {token.name}",
             )
             tokens_changed.send(sender=ApiToken)
 

@@ -91,7 +91,9 @@ SECRET_KEY = Setting(
     str,
     "a random string of 50 characters or more",
 )
-DEBUG = Setting("DRIFTLINE_DEBUG", "0", "1 shows error details in pages; never in production.", _flag, "0 or 1")
+DEBUG = Setting(
+    "DRIFTLINE_DEBUG", "0", "1 shows error details in pages; never in production.", _flag, "0 or 1"
+)
 ALLOWED_HOSTS = Setting(
     "DRIFTLINE_ALLOWED_HOSTS",
     "localhost,127.0.0.1,[::1]",
@@ -134,8 +136,12 @@ SPOOL_MAX_BYTES = Setting(
     _natural,
     "a number of bytes such as 1073741824",
 )
-WEB_WORKERS = Setting("DRIFTLINE_WEB_WORKERS", "1", "Serving processes.", _natural, "a whole number such as 2")
-TASK_WORKERS = Setting("DRIFTLINE_TASK_WORKERS", "2", "Celery worker processes.", _natural, "a whole number such as 2")
+WEB_WORKERS = Setting(
+    "DRIFTLINE_WEB_WORKERS", "1", "Serving processes.", _natural, "a whole number such as 2"
+)
+TASK_WORKERS = Setting(
+    "DRIFTLINE_TASK_WORKERS", "2", "Celery worker processes.", _natural, "a whole number such as 2"
+)
 TRAINERS = Setting(
     "DRIFTLINE_TRAINERS",
     "sklearn_random_forest,sklearn_gradient_boosting,sklearn_logistic_regression,lightgbm",

@@ -1,5 +1,6 @@
 """Keys that are made once for each home and kept in it."""
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -13,9 +14,7 @@ def secret_key_of_home(home: Path) -> str:
         draft = path.with_suffix(f".{os.getpid()}")
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_urlsafe(64))
-        try:
-            os.link(draft, path)  # fails if another process was first, whose key then holds
-        except FileExistsError:
-            pass
+        with contextlib.suppress(FileExistsError):  # another process was first: its key holds
+            os.link(draft, path)
         draft.unlink()
     return path.read_text()

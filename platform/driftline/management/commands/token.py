@@ -16,7 +16,9 @@ class Command(BaseCommand):
         create = verbs.add_parser("create")
         create.add_argument("--project", required=True, help="the project's slug")
         create.add_argument("--name", required=True, help="what the token is for")
-        create.add_argument("--scopes", required=True, help=f"some of {','.join(SCOPES)}, separated by commas")
+        create.add_argument(
+            "--scopes", required=True, help=f"some of {','.join(SCOPES)}, separated by commas"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
@@ -25,9 +27,14 @@ class Command(BaseCommand):
             raise CommandError(f"There is no project {options['project']!r}; the projects are: {known}.")
         try:
             token, text = create_token(
-                project=project, name=options["name"], scopes=options["scopes"].split(","), actor="command line"
+                project=project,
+                name=options["name"],
+                scopes=options["scopes"].split(","),
+                actor="command line",
             )
         except Problem as problem:
             raise CommandError(problem.detail) from problem
-        self.stdout.write(f"Token {token.name!r} of project {project.slug} with scopes {', '.join(token.scopes)}:")
+        self.stdout.write(
+            f"Token {token.name!r} of project {project.slug} with scopes {', '.join(token.scopes)}:"
+        )
         self.stdout.write(text)
