@@ -29,13 +29,17 @@ class Incident(models.Model):
     resolved_at = models.DateTimeField(null=True, blank=True, help_text="event time")
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
-    causes = models.JSONField(default=list, help_text="[{feature|segment, score, evidence}], most likely first")
+    causes = models.JSONField(
+        default=list, help_text="[{feature|segment, score, evidence}], most likely first"
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["rule", "model"], condition=~Q(status="resolved"), name="one_unresolved_incident_a_rule"
+                fields=["rule", "model"],
+                condition=~Q(status="resolved"),
+                name="one_unresolved_incident_a_rule",
             )
         ]
         indexes = [models.Index(fields=["project", "-opened_at"], name="incidents_newest")]
@@ -69,7 +73,9 @@ class Silence(models.Model):
     created_by = models.CharField(max_length=200)
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=Q(end__gt=models.F("start")), name="silence_ends_after_start")]
+        constraints = [
+            models.CheckConstraint(condition=Q(end__gt=models.F("start")), name="silence_ends_after_start")
+        ]
 
     def __str__(self) -> str:
         return self.reason
@@ -93,7 +99,9 @@ class Channel(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["project", "name"], name="channel_name_once_a_project")]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="channel_name_once_a_project")
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -1,0 +1,81 @@
+"""E-mail: one message an event and address, threaded by incident, through Django's mail backend."""
+
+import smtplib
+from datetime import datetime
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.mail import EmailMultiAlternatives
+from django.core.validators import validate_email
+
+from driftline.common.errors import invalid
+from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
+from monitors.alerts.channels.email.letter import compose, compose_test
+from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.story import Story, channels_url
+
+
+class EmailChannel:
+    def check_target(self, target: str) -> None:
+        try:
+            validate_email(target)
+        except ValidationError as error:
+            raise invalid(
+                "/target", f"{target[:64]!r} is not an e-mail address such as you@example.com."
+            ) from error
+
+    def new_secret(self) -> str | None:
+        return None
+
+    def compose(self, story: Story, channel: Channel) -> Message:
+        return compose(story, channel)
+
+    def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
+        return compose_test(channel, at=at)
+
+    def send(self, delivery: Delivery) -> Receipt:
+        """Hand the e-mail to the mail server; what it refuses is tried again, as such refusals often pass."""
+        try:
+            _email_of(delivery).send()
+        except smtplib.SMTPRecipientsRefused as error:
+            status, answer = error.recipients[delivery.channel.target]
+            raise DeliveryFailed(
+                f"The mail server refused the address: {_text(answer)}", status=status
+            ) from error
+        except smtplib.SMTPResponseException as error:
+            raise DeliveryFailed(
+                f"The mail server answered {error.smtp_code}: {_text(error.smtp_error)}",
+                status=error.smtp_code,
+            ) from error
+        except OSError as error:  # smtplib's other errors, time-outs and refused connections are OSErrors
+            raise DeliveryFailed(f"The mail server could not be used: {error}") from error
+        return Receipt(status=None, answer="accepted for delivery")
+
+
+def _email_of(delivery: Delivery) -> EmailMultiAlternatives:
+    email = EmailMultiAlternatives(
+        delivery.subject, delivery.body, to=[delivery.channel.target], headers=_headers(delivery)
+    )
+    if delivery.html:
+        email.attach_alternative(delivery.html, "text/html")
+    return email
+
+
+def _headers(delivery: Delivery) -> dict[str, str]:
+    """A replay keeps its Message-ID; an incident's messages refer to one root, which makes them one thread."""
+    headers = {
+        "Message-ID": _message_id(delivery.event_id),
+        "Auto-Submitted": "auto-generated",
+        "List-Unsubscribe": f"<{channels_url()}>",
+    }
+    if delivery.incident_id is not None:
+        headers["References"] = headers["In-Reply-To"] = _message_id(f"incident-{delivery.incident_id}")
+    return headers
+
+
+def _message_id(name: str) -> str:
+    return f"<{name}@{settings.DEFAULT_FROM_EMAIL.rpartition('@')[2].rstrip('>') or 'localhost'}>"
+
+
+def _text(answer: bytes | str) -> str:
+    return answer.decode(errors="replace") if isinstance(answer, bytes) else answer

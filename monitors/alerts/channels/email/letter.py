@@ -1,0 +1,95 @@
+"""The words of an alert e-mail: the text part carries everything, the HTML part the same in one column."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.template import Context, Engine
+
+from monitors.alerts.channels.base import Message
+from monitors.alerts.models import Channel
+from monitors.alerts.story import RESOLVED, UPDATED, Story, channels_url
+from monitors.alerts.wording import figure, measured, moment, one_line, shortened
+
+SUBJECT_LENGTH = 77
+_TEMPLATES = Engine(dirs=[Path(__file__).parent])
+_WORD = {UPDATED: "still firing", RESOLVED: "resolved"}
+
+
+@dataclass(frozen=True)
+class Section:
+    heading: str
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What both parts of an e-mail say, in reading order."""
+
+    headline: str
+    facts: Sequence[tuple[str, str]]
+    sections: Sequence[Section]
+    link: tuple[str, str]
+    footer: str
+
+    def as_text(self) -> str:
+        blocks = [self.headline]
+        if self.facts:
+            blocks.append("\n".join(f"{name}: {one_line(value)}" for name, value in self.facts))
+        for section in self.sections:
+            blocks.append("\n".join([section.heading, *(f"- {one_line(line)}" for line in section.lines)]))
+        blocks += ["{}: {}".format(*self.link), f"-- \n{self.footer}"]
+        return "\n\n".join(blocks) + "\n"
+
+    def as_html(self) -> str:
+        return str(_TEMPLATES.get_template("letter.html").render(Context({"letter": self})))
+
+
+def compose(story: Story, channel: Channel) -> Message:
+    letter = Letter(
+        headline=story.headline,
+        facts=story.facts,
+        sections=[
+            Section(heading, lines)
+            for heading, lines in (
+                ("Likely causes (not proven)", story.cause_lines),
+                ("What Driftline is doing", story.ongoing),
+                ("What changed lately", story.changes),
+            )
+            if lines
+        ],
+        link=("Open the incident", story.url),
+        footer=_why(story, channel),
+    )
+    return Message(_subject(story), letter.as_text(), letter.as_html())
+
+
+def compose_test(channel: Channel, *, at: datetime) -> Message:
+    letter = Letter(
+        headline=f"This is a test of the channel {channel.name}; if you read it, alerts will reach you.",
+        facts=[("Project", channel.project.name), ("Sent", moment(at))],
+        sections=[],
+        link=("Open Driftline", settings.PUBLIC_URL),
+        footer=f"Somebody pressed Send test in Driftline. Channels are kept at {channels_url()}",
+    )
+    return Message("[test] Driftline can reach you", letter.as_text(), letter.as_html())
+
+
+def _subject(story: Story) -> str:
+    """Severity, problem and number in less than 78 characters, cutting only the problem's text."""
+    start = f"[{story.incident.severity}] "
+    end = f" ({_WORD.get(story.event, 'opened')}, INC-{story.incident.pk})"
+    return start + shortened(story.incident.title, SUBJECT_LENGTH - len(start) - len(end)) + end
+
+
+def _why(story: Story, channel: Channel) -> str:
+    rule = story.rule
+    windows = f"{rule.for_windows} {rule.span} window{'s' if rule.for_windows > 1 else ''} in a row"
+    return one_line(
+        f"You get this because the rule {rule.name} ({measured(story.transition)} {rule.operator} "
+        f"{figure(rule.threshold)} for {windows}) fired, and the channel {channel.name} takes incidents of "
+        f"project {channel.project.name} from severity {channel.min_severity} up. "
+        f"To stop it, change the channel at {channels_url()}"
+    )

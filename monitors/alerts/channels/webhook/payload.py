@@ -1,0 +1,107 @@
+"""The JSON of a webhook. Fields are only ever added; `schema_version` grows if that should fail."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from driftline.common.periods import rfc3339
+from monitors.alerts.channels.base import Message
+from monitors.alerts.models import Channel, Incident
+from monitors.alerts.story import TEST, Story, channels_url
+
+SCHEMA_VERSION = 1
+
+
+def compose(story: Story, channel: Channel) -> Message:
+    incident = story.incident
+    return _message(
+        {
+            **_envelope(story.event, story.event_id, story.at, channel),
+            "model": {"name": incident.model.name, "version": story.champion, "stage": "champion"},
+            "incident": _incident(story),
+            "alert": _alert(story),
+            "window": _window(story),
+            "reference": story.reference,
+            "causes": incident.causes,
+            "worst_value": story.worst,
+            "ongoing": list(story.ongoing),
+            "changes": list(story.changes),
+            "links": {"incident": story.url},
+            "text": f"[{incident.severity}] {story.headline} {story.url}",
+        },
+        subject=incident.title,
+    )
+
+
+def compose_test(channel: Channel, *, event_id: str, at: datetime) -> Message:
+    return _message(
+        {
+            **_envelope(TEST, event_id, at, channel),
+            "links": {"channel": channels_url()},
+            "text": f"This is a test of the channel {channel.name}.",
+        },
+        subject="Test",
+    )
+
+
+def _message(payload: dict[str, Any], *, subject: str) -> Message:
+    """orjson writes infinities and NaN as null, as JSON has neither."""
+    return Message(subject, orjson.dumps(payload).decode())
+
+
+def _envelope(event: str, event_id: str, at: datetime, channel: Channel) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "event": event,
+        "event_id": event_id,
+        "sent_at": rfc3339(at),
+        "project": {"slug": channel.project.slug},
+    }
+
+
+def _incident(story: Story) -> dict[str, Any]:
+    incident = story.incident
+    return {
+        "id": incident.pk,
+        "url": story.url,
+        "status": incident.status,
+        "severity": incident.severity,
+        "title": incident.title,
+        "opened_at": rfc3339(incident.opened_at),
+        "updated_at": rfc3339(story.at),
+        "resolved_at": _time(incident.resolved_at),
+        "acknowledged_by": _acknowledger(incident),
+    }
+
+
+def _alert(story: Story) -> dict[str, Any]:
+    rule = story.rule
+    return {
+        "rule_id": rule.pk,
+        "rule_name": rule.name,
+        "metric": rule.metric,
+        "feature": story.transition.detail.get("feature") or rule.feature or None,
+        "segment": rule.segment or None,
+        "value": story.transition.value,
+        "threshold": story.transition.threshold,
+        "operator": rule.operator,
+    }
+
+
+def _window(story: Story) -> dict[str, Any]:
+    transition = story.transition
+    return {
+        "start": rfc3339(transition.window_start),
+        "end": rfc3339(transition.window_end),
+        "n": transition.n,
+        "label_coverage": story.coverage,
+    }
+
+
+def _acknowledger(incident: Incident) -> str | None:
+    return None if incident.acknowledged_by is None else incident.acknowledged_by.email
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else rfc3339(moment)

@@ -1,0 +1,190 @@
+"""The outbox: deliveries are rows, written with the change that caused them; a worker leases, sends, marks.
+
+The lease ends if the worker dies between sending and marking, and the message is sent again under the same
+event id: each one arrives at least once, and receivers can tell a repetition.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from driftline.common.doorbell import ring
+from monitors.alerts.channels import KINDS
+from monitors.alerts.channels.base import DeliveryFailed, Message
+from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident
+from monitors.alerts.story import TEST
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=60)
+"""Four times the longest attempt."""
+
+RETRY_AFTER = (
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+    timedelta(hours=10),
+)
+JITTER = 0.2
+LARGEST_BATCH = 50
+
+
+def write_delivery(
+    *,
+    channel: Channel,
+    event: str,
+    event_id: str,
+    message: Message,
+    incident: Incident | None,
+    withheld: str = "",
+) -> Delivery:
+    """Store a message in the transaction of the caller, who rings; `withheld` says why nobody is told."""
+    return Delivery.objects.create(
+        channel=channel,
+        incident=incident,
+        event=event,
+        event_id=event_id,
+        subject=message.subject[:200],
+        body=message.body,
+        html=message.html,
+        state=Delivery.State.SUPPRESSED if withheld else Delivery.State.PENDING,
+        reason=withheld[:500],
+    )
+
+
+def requeue(delivery: Delivery) -> None:
+    """Make a delivery due again from the first attempt on, with the same event id and body."""
+    Delivery.objects.filter(pk=delivery.pk).update(
+        state=Delivery.State.PENDING, reason="", attempts_made=0, next_attempt_at=Now(), sent_at=None
+    )
+    delivery.refresh_from_db()
+    ring("monitors.deliver")
+
+
+def withhold_pending(channel: Channel, *, reason: str) -> None:
+    """Take the waiting deliveries of a channel out of the queue; they stay and can be replayed."""
+    channel.deliveries.filter(state=Delivery.State.PENDING).update(
+        state=Delivery.State.SUPPRESSED, reason=reason
+    )
+
+
+def send_due_deliveries(limit: int = LARGEST_BATCH) -> int:
+    """Send up to `limit` deliveries whose time has come, and tell how many were tried.
+
+    One is leased at a time, so that a slow receiver holds up nothing that another worker could send.
+    """
+    for tried in range(limit):
+        claimed = claim_delivery()
+        if claimed is None:
+            return tried
+        finish_attempt(claimed, attempt(claimed))
+    ring("monitors.deliver")
+    return limit
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one attempt came to; `failure` is None when the receiver took the message."""
+
+    duration_ms: int
+    status: int | None
+    answer: str
+    failure: DeliveryFailed | None
+
+
+def claim_delivery() -> Delivery | None:
+    """Lease the next due delivery of an enabled channel."""
+    due = Delivery.objects.filter(
+        state=Delivery.State.PENDING,
+        next_attempt_at__lte=Now(),
+        channel__in=Channel.objects.filter(enabled=True).values("pk"),
+    )
+    with transaction.atomic():
+        claimed = due.claim(limit=1, lease=LEASE)
+    return Delivery.objects.select_related("channel").get(pk=claimed[0].pk) if claimed else None
+
+
+def attempt(delivery: Delivery) -> Outcome:
+    """Send a leased delivery, outside any transaction."""
+    started = time.monotonic()
+    try:
+        receipt = KINDS[delivery.channel.kind].send(delivery)
+        status, answer, failure = receipt.status, receipt.answer, None
+    except DeliveryFailed as error:
+        status, answer, failure = error.status, str(error), error
+    except Exception as error:  # a fault of ours in one channel must not stop the others
+        log.exception("delivery attempt broke", extra={"delivery": delivery.pk})
+        status, answer, failure = None, repr(error), DeliveryFailed(f"internal_error: {error!r}")
+    return Outcome(round((time.monotonic() - started) * 1000), status, answer, failure)
+
+
+def finish_attempt(delivery: Delivery, outcome: Outcome) -> None:
+    """Mark what an attempt came to, unless the lease was lost: then its new holder sends and marks."""
+    with transaction.atomic():
+        made = delivery.attempts_made + 1
+        held = Delivery.objects.filter(pk=delivery.pk, lease_token=delivery.lease_token)
+        if not held.update(attempts_made=made, lease_until=None, lease_token=None):
+            return
+        DeliveryAttempt.objects.create(
+            delivery=delivery,
+            succeeded=outcome.failure is None,
+            status=outcome.status,
+            duration_ms=outcome.duration_ms,
+            answer=_storable(outcome.answer)[:1024],
+        )
+        _mark(delivery, outcome.failure, attempts_made=made)
+
+
+def _mark(delivery: Delivery, failure: DeliveryFailed | None, *, attempts_made: int) -> None:
+    row = Delivery.objects.filter(pk=delivery.pk)
+    if failure is None:
+        row.update(state=Delivery.State.SENT, reason="", sent_at=Now())
+        return
+    reason = _storable(str(failure))[:500]
+    if failure.permanent:
+        _disable(delivery.channel, reason)
+    if failure.permanent or delivery.event == TEST or attempts_made > len(RETRY_AFTER):
+        row.update(state=Delivery.State.FAILED, reason=reason)
+    else:
+        wait = retry_delay(attempts_made, failure.retry_after, jitter=random.uniform(-JITTER, JITTER))
+        row.update(reason=reason, next_attempt_at=Now() + wait)
+
+
+def retry_delay(attempts_made: int, asked: timedelta | None, *, jitter: float) -> timedelta:
+    """Say how long to wait after attempt `attempts_made`; a receiver may ask for more, never for less."""
+    planned = RETRY_AFTER[attempts_made - 1] * (1 + jitter)
+    return max(planned, asked or timedelta())
+
+
+def _disable(channel: Channel, reason: str) -> None:
+    """Stop sending to a receiver that is gone; nothing is dropped, its deliveries can be replayed."""
+    Channel.objects.filter(pk=channel.pk).update(enabled=False, disabled_reason=reason[:200])
+    withhold_pending(channel, reason="The receiver said that it is gone, so the channel was disabled.")
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL's text cannot hold NUL, which receivers may answer."""
+    return text.replace("\x00", "�")
+
+
+def channels_told(incident: Incident) -> Iterable[int]:
+    """List the channels that know of an incident, or will when their turn comes."""
+    told = incident.deliveries.exclude(state=Delivery.State.SUPPRESSED)
+    return set(told.values_list("channel_id", flat=True))
+
+
+def database_time() -> datetime:
+    """Tell the database's time: every worker's own clock may be wrong."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        now: datetime = cursor.fetchone()[0]
+    return now

@@ -1,0 +1,178 @@
+"""Everything that a message may tell about an incident, gathered once and worded for every channel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Max, Min
+
+from inference.registry.models import Deployment, DeploymentChange
+from monitors.alerts.models import Incident
+from monitors.alerts.wording import duration, figure, figures, measured, moment
+from monitors.definitions.services import active_reference
+from monitors.metrics.models import PointStatus
+from monitors.rules.models import Rule, Transition
+from monitors.rules.services import points_of
+
+OPENED = "incident.opened"
+UPDATED = "incident.updated"
+RESOLVED = "incident.resolved"
+TEST = "test"
+
+CAUSES_TOLD = 3
+CHANGES_TOLD = 3
+CHANGES_WITHIN = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Story:
+    """One event of an incident: `transition` is the newest that speaks of it, `worst` the worst value so far."""
+
+    event: str
+    event_id: str
+    at: datetime
+    incident: Incident
+    transition: Transition
+    champion: str | None
+    reference: dict[str, Any] | None
+    worst: float | None
+    ongoing: Sequence[str]
+    changes: Sequence[str]
+
+    @property
+    def rule(self) -> Rule:
+        return self.transition.rule
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the window's predictions that have a label, where the metric needs labels."""
+        coverage = (self.transition.detail.get("point") or {}).get("coverage")
+        return coverage if isinstance(coverage, int | float) else None
+
+    @property
+    def headline(self) -> str:
+        """The whole story in one sentence, for the first line of a phone's preview."""
+        if self.event == RESOLVED:
+            return self._headline_of_end()
+        value, threshold = figures(self.transition.value, self.transition.threshold)
+        return (
+            f"{measured(self.transition)} of {self.incident.model.name} is {value}, "
+            f"{self.rule.operator} {threshold}, on {self.transition.n:,} rows "
+            f"between {moment(self.transition.window_start)} and {moment(self.transition.window_end)}; "
+            f"since {moment(self.incident.opened_at)}."
+        )
+
+    def _headline_of_end(self) -> str:
+        assert self.incident.resolved_at is not None
+        lasted = duration(self.incident.resolved_at - self.incident.opened_at)
+        worst = "" if self.worst is None else f"; its worst value was {figure(self.worst)}"
+        return f"Resolved after {lasted}: {self.incident.title}{worst}."
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Name and value of what describes the incident, in reading order."""
+        facts = [
+            ("Severity", self.incident.severity),
+            (
+                "Model",
+                self.incident.model.name + (f", champion version {self.champion}" if self.champion else ""),
+            ),
+            ("Since", moment(self.incident.opened_at)),
+        ]
+        if self.incident.resolved_at:
+            facts.append(("Resolved", moment(self.incident.resolved_at)))
+        if self.coverage is not None:
+            facts.append(("Label coverage", f"{self.coverage:.0%}"))
+        if self.reference:
+            facts.append(("Reference", "{rows:,} rows of version {version}".format_map(self.reference)))
+        return facts
+
+    @property
+    def cause_lines(self) -> list[str]:
+        return [_cause_line(cause) for cause in self.incident.causes[:CAUSES_TOLD]]
+
+    @property
+    def url(self) -> str:
+        return incident_url(self.incident)
+
+
+def gather(
+    *,
+    event: str,
+    event_id: str,
+    at: datetime,
+    incident: Incident,
+    transition: Transition,
+    ongoing: Sequence[str],
+) -> Story:
+    """Collect the facts around an event of an incident from what is stored."""
+    deployment = Deployment.objects.select_related("champion").filter(model=incident.model).first()
+    return Story(
+        event=event,
+        event_id=event_id,
+        at=at,
+        incident=incident,
+        transition=transition,
+        champion=deployment.champion.version if deployment and deployment.champion else None,
+        reference=_reference(incident, deployment),
+        worst=worst_value(incident, until=incident.resolved_at or transition.window_end),
+        ongoing=ongoing,
+        changes=[_change_line(change) for change in _recent_changes(incident)],
+    )
+
+
+def worst_value(incident: Incident, *, until: datetime) -> float | None:
+    """Find the value farthest on the wrong side of the threshold while the incident lasted."""
+    farthest = Max if incident.rule.operator == Rule.Operator.ABOVE else Min
+    points = points_of(incident.rule).filter(
+        start__gte=incident.opened_by.window_start,
+        end__lte=until,
+        status__in=[PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL],
+    )
+    worst: float | None = points.aggregate(worst=farthest("value"))["worst"]
+    return incident.opened_by.value if worst is None else worst
+
+
+def incident_url(incident: Incident) -> str:
+    return f"{settings.PUBLIC_URL}/incidents/{incident.pk}"
+
+
+def channels_url() -> str:
+    return f"{settings.PUBLIC_URL}/channels"
+
+
+def _reference(incident: Incident, deployment: Deployment | None) -> dict[str, Any] | None:
+    reference = active_reference(
+        model=incident.model, version_id=deployment.champion_id if deployment else None
+    )
+    if reference is None:
+        return None
+    return {"id": reference.pk, "version": reference.version.version, "rows": reference.dataset.rows}
+
+
+def _cause_line(cause: dict[str, Any]) -> str:
+    name = cause.get("feature") or cause.get("segment") or "unknown"
+    score = cause.get("score")
+    told = f" (score {figure(score)})" if isinstance(score, int | float) else ""
+    evidence = f": {cause['evidence']}" if cause.get("evidence") else ""
+    return f"{name}{told}{evidence}"
+
+
+def _recent_changes(incident: Incident) -> Sequence[DeploymentChange]:
+    opened = incident.opened_at
+    return DeploymentChange.objects.filter(
+        model=incident.model, event_time__gte=opened - CHANGES_WITHIN
+    ).order_by("-event_time", "-pk")[:CHANGES_TOLD]
+
+
+def _change_line(change: DeploymentChange) -> str:
+    difference = _difference(change.before, change.after)
+    return f"{moment(change.event_time)}: {change.kind} by {change.actor}, {difference}"
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
+    if before.get("champion") != after.get("champion"):
+        return f"champion {before.get('champion') or 'none'} to {after.get('champion') or 'none'}"
+    return f"shadows {', '.join(after.get('shadows') or ['none'])}"

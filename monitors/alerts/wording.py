@@ -1,0 +1,66 @@
+"""How numbers, times and measurements read in titles and messages."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from monitors.rules.models import Transition
+
+DIGITS = 3
+MOST_DIGITS = 6
+
+
+def title_of(transition: Transition) -> str:
+    """Name the problem in one line: `flight-delay: log_loss 0.61 above 0.55`."""
+    value, threshold = figures(transition.value, transition.threshold)
+    title = f"{transition.model.name}: {measured(transition)} {value} {transition.rule.operator} {threshold}"
+    return shortened(title, 200)
+
+
+def measured(transition: Transition) -> str:
+    """Name what was measured: the metric, its feature (of a rule over all features the worst one) and its segment."""
+    rule = transition.rule
+    feature = transition.detail.get("feature") or rule.feature
+    return (
+        rule.metric + (f" of {feature}" if feature else "") + (f" in {rule.segment}" if rule.segment else "")
+    )
+
+
+def figures(value: float | None, threshold: float) -> tuple[str, str]:
+    """Write a value beside its threshold with as few digits as keep the two apart."""
+    if value is None:
+        return "without a value", figure(threshold)
+    for digits in range(DIGITS, MOST_DIGITS + 1):
+        pair = figure(value, digits), figure(threshold, digits)
+        if pair[0] != pair[1] or value == threshold:
+            break
+    return pair
+
+
+def figure(number: float, digits: int = DIGITS) -> str:
+    """Write a number with `digits` significant digits, and whole above a thousand."""
+    if math.isfinite(number) and abs(number) >= 1000:
+        return f"{number:,.{max(0, digits - DIGITS)}f}"
+    return f"{number:.{digits}g}"
+
+
+def moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def duration(length: timedelta) -> str:
+    """Write a length of time in its two largest units."""
+    minutes = max(0, round(length.total_seconds() / 60))
+    days, hours = divmod(minutes // 60, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+
+
+def one_line(text: str) -> str:
+    """Fold line breaks and other control characters, which mail headers must not hold, into spaces."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def shortened(text: str, longest: int) -> str:
+    text = one_line(text)
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"

@@ -1,0 +1,45 @@
+"""Encrypts the few secrets that must be read back, such as a webhook's signing key."""
+
+import base64
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+
+
+class SecretUnreadable(Exception):
+    """A stored secret was encrypted under a key that this installation no longer has."""
+
+    def __str__(self) -> str:
+        return (
+            "A stored secret cannot be decrypted, so DRIFTLINE_SECRET_KEY changed since it was stored; "
+            "set the old key again, or make the secret anew."
+        )
+
+
+def encrypt(text: str) -> bytes:
+    """Encrypt `text` under the installation's secret key."""
+    return _keys().encrypt(text.encode())
+
+
+def decrypt(stored: bytes) -> str:
+    """Decrypt what `encrypt` gave, under the secret key or one of Django's SECRET_KEY_FALLBACKS."""
+    try:
+        return _keys().decrypt(bytes(stored)).decode()
+    except InvalidToken as error:
+        raise SecretUnreadable from error
+
+
+def _keys() -> MultiFernet:
+    return MultiFernet(
+        [Fernet(_derive(key)) for key in [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]]
+    )
+
+
+def _derive(secret_key: str) -> bytes:
+    """The secret key also signs sessions; a derived one keeps the two uses apart."""
+    derived = HKDF(SHA256(), length=32, salt=None, info=b"driftline secrets at rest").derive(
+        secret_key.encode()
+    )
+    return base64.urlsafe_b64encode(derived)
