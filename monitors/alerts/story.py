@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Max, Min
+from django.db.models import Max, Min, QuerySet
 
 from inference.registry.models import Deployment, DeploymentChange
 from monitors.alerts.models import Incident
@@ -160,7 +160,7 @@ def _cause_line(cause: dict[str, Any]) -> str:
     return f"{name}{told}{evidence}"
 
 
-def _recent_changes(incident: Incident) -> Sequence[DeploymentChange]:
+def _recent_changes(incident: Incident) -> QuerySet[DeploymentChange]:
     opened = incident.opened_at
     return DeploymentChange.objects.filter(
         model=incident.model, event_time__gte=opened - CHANGES_WITHIN

@@ -6,6 +6,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+from django.utils.encoding import force_bytes
 
 
 class SecretUnreadable(Exception):
@@ -23,7 +24,7 @@ def encrypt(text: str) -> bytes:
     return _keys().encrypt(text.encode())
 
 
-def decrypt(stored: bytes) -> str:
+def decrypt(stored: bytes | memoryview) -> str:
     """Decrypt what `encrypt` gave, under the secret key or one of Django's SECRET_KEY_FALLBACKS."""
     try:
         return _keys().decrypt(bytes(stored)).decode()
@@ -37,9 +38,9 @@ def _keys() -> MultiFernet:
     )
 
 
-def _derive(secret_key: str) -> bytes:
+def _derive(secret_key: str | bytes) -> bytes:
     """The secret key also signs sessions; a derived one keeps the two uses apart."""
     derived = HKDF(SHA256(), length=32, salt=None, info=b"driftline secrets at rest").derive(
-        secret_key.encode()
+        force_bytes(secret_key)
     )
     return base64.urlsafe_b64encode(derived)

@@ -14,7 +14,7 @@ from monitors.alerts.story import RESOLVED, UPDATED, Story, channels_url
 from monitors.alerts.wording import figure, measured, moment, one_line, shortened
 
 SUBJECT_LENGTH = 77
-_TEMPLATES = Engine(dirs=[Path(__file__).parent])
+_TEMPLATES = Engine(dirs=[str(Path(__file__).parent)])
 _WORD = {UPDATED: "still firing", RESOLVED: "resolved"}
 
 

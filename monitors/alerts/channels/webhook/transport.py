@@ -103,17 +103,17 @@ class CheckedAdapter(HTTPAdapter):
         address = resolve(name, parts.port or (443 if encrypted else 80), encrypted=encrypted)
         request.headers["Host"] = parts.netloc
         if encrypted:
-            options |= {"server_hostname": name, "assert_hostname": name}
+            options |= {"server_hostname": name, "assert_hostname": name}  # type: ignore[misc]
         return where | {"host": f"[{address}]" if address.version == 6 else str(address)}, options
 
     def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
-        pool = super().get_connection_with_tls_context(*arguments, **options)
+        pool: Any = super().get_connection_with_tls_context(*arguments, **options)
         pool.ConnectionCls = _held(pool.ConnectionCls, self._line)
         return pool
 
 
 def _held(connection: Any, line: Line) -> Any:
-    class HeldConnection(connection):  # type: ignore[misc]  # HTTP's or HTTPS's, whichever the pool uses
+    class HeldConnection(connection):  # HTTP's or HTTPS's, whichever the pool uses
         def _new_conn(self) -> socket.socket:
             connected: socket.socket = super()._new_conn()
             line.hold(connected)

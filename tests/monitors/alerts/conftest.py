@@ -1,0 +1,92 @@
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from driftline.accounts.models import Project, User
+from inference.registry.models import Deployment, Model, Version
+from monitors.alerts import services
+from monitors.alerts.models import Channel
+from monitors.rules.models import Rule, Transition
+from tests.monitors.alerts.receiver import Receiver
+
+DAY = timedelta(days=1)
+Fire = Callable[..., Transition]
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def project(db: None) -> Project:
+    return Project.objects.create(slug="airport", name="Airport")
+
+
+@pytest.fixture
+def person(db: None) -> User:
+    return User.objects.create_user("ada@example.com")
+
+
+@pytest.fixture
+def model(project: Project) -> Model:
+    model = Model.objects.create(project=project, name="flight-delay", task="binary")
+    version = Version.objects.create(model=model, version="1")
+    Deployment.objects.update_or_create(model=model, defaults={"champion": version, "generation": 1})
+    return model
+
+
+@pytest.fixture
+def rule(project: Project, model: Model) -> Rule:
+    return Rule.objects.create(
+        project=project,
+        model=model,
+        name="log loss",
+        metric="log_loss",
+        threshold=0.55,
+        cooldown=3 * DAY,
+        notify_within=DAY,
+        severity="critical",
+    )
+
+
+@pytest.fixture
+def fire(rule: Rule, now: datetime) -> Fire:
+    """Write a transition of the rule, as judging does."""
+
+    def write(
+        kind: str = "opened", *, age: timedelta = timedelta(hours=1), value: float = 0.61, **fields: Any
+    ) -> Transition:
+        end = now - age
+        values = {"rule": rule, "model": rule.model, "n": 812, "threshold": 0.55, **fields}
+        return Transition.objects.create(
+            kind=kind, window_start=end - DAY, window_end=end, value=value, **values
+        )
+
+    return write
+
+
+@pytest.fixture
+def receiver(settings: Any) -> Iterator[Receiver]:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def webhook(project: Project, receiver: Receiver) -> Channel:
+    """A webhook channel to the receiver, which knows its secret."""
+    channel, receiver.secret = services.create_channel(
+        project=project, kind="webhook", name="pager", target=receiver.url, actor="ada@example.com"
+    )
+    return channel
+
+
+@pytest.fixture
+def email(project: Project) -> Channel:
+    channel, _ = services.create_channel(
+        project=project, kind="email", name="on call", target="oncall@example.com", actor="ada@example.com"
+    )
+    return channel
