@@ -19,16 +19,18 @@ import numpy as np
 import pandas as pd
 
 from monitors.workflows.trainers.catalogue import load_trainer
-from monitors.workflows.trainers.convert import UnfaithfulConversion, check_parity
+from monitors.workflows.trainers.convert import UnfaithfulConversion, check_parity, open_session, run_onnx
 from monitors.workflows.trainers.data import (
     FloatArray,
     InvalidTrainingData,
     TrainingData,
     load_training_data,
+    typed_features,
 )
 from monitors.workflows.trainers.evaluate import out_of_fold
 from monitors.workflows.trainers.job import Limits, Specification, TrainingJob
 from monitors.workflows.trainers.report import (
+    HOLDOUT_FILE,
     METADATA_FILE,
     MODEL_FILE,
     REFERENCE_FILE,
@@ -83,6 +85,8 @@ def train(specification: Specification, folder: Path) -> None:
         parity = check_parity(job, model, onnx, data)
     with timed(seconds, "evaluate"):
         scores, performance = out_of_fold(job, trainer, data)
+    if job.holdout:
+        np.save(folder / HOLDOUT_FILE, answer_holdout(job, onnx, job.holdout))
     report = TrainingReport(
         trainer=specification.trainer,
         parameters=job.parameters,
@@ -97,6 +101,12 @@ def train(specification: Specification, folder: Path) -> None:
     reference_frame(job, data, scores).to_parquet(folder / REFERENCE_FILE, compression="zstd", index=False)
     (folder / METADATA_FILE).write_bytes(msgspec.json.encode(upload_metadata(job)))
     (folder / REPORT_FILE).write_bytes(msgspec.json.encode(report))
+
+
+def answer_holdout(job: TrainingJob, onnx: bytes, path: str) -> FloatArray:
+    """Let the ONNX model answer rows that it did not learn from, here, so that no worker has to open it."""
+    rows = typed_features(job, pd.read_parquet(path))
+    return run_onnx(job, open_session(onnx), rows).reshape(len(rows), -1)
 
 
 def reference_frame(job: TrainingJob, data: TrainingData, scores: FloatArray) -> pd.DataFrame:

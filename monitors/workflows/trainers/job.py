@@ -14,6 +14,8 @@ class TrainingJob(Struct, frozen=True, kw_only=True):
 
     data: str
     """Absolute path of the snapshot: Parquet with the feature columns, `label` and `time`."""
+    holdout: str | None = None
+    """Absolute path of rows that the model must not learn from, only answer: Parquet with the features."""
     features: list[Feature]
     task: str
     """`binary`, `multiclass` or `regression`."""

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
 import msgspec
 
@@ -43,6 +45,10 @@ class TrainingTimedOut(TrainingFailed):
     code = "training_timed_out"
 
 
+class TrainingStopped(Exception):
+    """The caller asked the trainer to stop, and it was ended."""
+
+
 def run_trainer(
     trainer: str,
     job: TrainingJob,
@@ -51,17 +57,19 @@ def run_trainer(
     *,
     allowed: Collection[str] = tuple(SHIPPED),
     limits: Limits = DEFAULT_LIMITS,
+    stop: Event | None = None,
 ) -> TrainingResult:
     """Train `job` with the trainer named `trainer` in the empty folder `workdir`, within `timeout` seconds.
 
     Raises TrainerNotAllowed before anything starts, TrainingTimedOut at the deadline (the trainer's whole
-    process group is ended), and TrainingFailed with the end of its error output.
+    process group is ended), TrainingFailed with the end of its error output, and TrainingStopped within a
+    second of another thread setting `stop`.
     """
     target = entry_point(trainer, allowed)
     _claim(workdir)
     specification = Specification(trainer=trainer, target=target, job=job, limits=limits, parent=os.getpid())
     (workdir / SPECIFICATION_FILE).write_bytes(msgspec.json.encode(specification))
-    status = _run_child(workdir, timeout)
+    status = _run_child(workdir, timeout, stop or Event())
     if status != 0:
         raise TrainingFailed(f"Trainer '{trainer}' {_ending(status)}: {_error_tail(workdir)}")
     return read_result(workdir)
@@ -82,7 +90,7 @@ def _claim(workdir: Path) -> None:
         raise TrainingFailed(f"The folder {workdir} is not empty; give each attempt a folder of its own.")
 
 
-def _run_child(workdir: Path, timeout: float) -> int:
+def _run_child(workdir: Path, timeout: float, stop: Event) -> int:
     with (workdir / ERROR_FILE).open("wb") as errors:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", CHILD, SPECIFICATION_FILE],
@@ -94,22 +102,28 @@ def _run_child(workdir: Path, timeout: float) -> int:
             start_new_session=True,
         )
         try:
-            finished = _has_ended(child, timeout)
+            finished = _has_ended(child, timeout, stop)
         finally:  # also when the worker's own time limit interrupts the wait
             _end_group(child)
             status = child.wait()
+    if not finished and stop.is_set():
+        raise TrainingStopped
     if not finished:
         raise TrainingTimedOut(f"The trainer passed its deadline of {timeout:g} s and was ended.")
     return status
 
 
-def _has_ended(child: subprocess.Popen[bytes], timeout: float) -> bool:
+def _has_ended(child: subprocess.Popen[bytes], timeout: float, stop: Event) -> bool:
     """Wait for the child's end without reaping it: while it is a zombie, its group's number stays its own."""
     handle = os.pidfd_open(child.pid)
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
+        deadline = monotonic() + timeout
+        while not (ended := bool(poll.poll(min(1.0, max(0.0, deadline - monotonic())) * 1000))):
+            if stop.is_set() or monotonic() >= deadline:
+                break
+        return ended
     finally:
         os.close(handle)
 

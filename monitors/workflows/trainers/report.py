@@ -12,6 +12,7 @@ MODEL_FILE = "model.onnx"
 REPORT_FILE = "report.json"
 METADATA_FILE = "metadata.json"
 REFERENCE_FILE = "reference.parquet"
+HOLDOUT_FILE = "holdout.npy"
 
 
 class ParityReport(Struct, frozen=True, kw_only=True):
@@ -87,6 +88,11 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
     def reference_path(self) -> Path:
         """Training rows with `label`, `timestamp` and out-of-fold `prediction` and `probability`."""
         return Path(self.folder) / REFERENCE_FILE
+
+    @property
+    def holdout_scores_path(self) -> Path:
+        """What the ONNX model answers for the job's held-out rows: one row each, one column a class."""
+        return Path(self.folder) / HOLDOUT_FILE
 
 
 def upload_metadata(job: TrainingJob) -> UploadMetadata:

@@ -1,0 +1,137 @@
+"""Moves a run from step to step; killed at any point, it goes on with the step at which it was."""
+
+import logging
+
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
+
+from driftline.common.errors import Problem
+from inference.registry.models import Deployment
+from monitors.workflows.context import Answer, RunContext, StepFailed, StepOutcome, to_json
+from monitors.workflows.finishing import finish
+from monitors.workflows.leases import Lease, LeaseLost, give_back, kept, take
+from monitors.workflows.models import Run, RunState, Step, Workflow
+from monitors.workflows.steps import STEPS
+from monitors.workflows.trainers.catalogue import TrainerNotAllowed
+from monitors.workflows.trainers.launch import TrainingFailed
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5
+EXPECTED_FAILURES = (StepFailed, TrainingFailed, TrainerNotAllowed, Problem)
+
+
+def advance(*, run_id: int) -> None:
+    """Take a run as far as it can go now; safe to call at any time and from several workers."""
+    lease = take(run_id)
+    if lease is None:
+        return
+    try:
+        with kept(lease):
+            while _go_on(lease):
+                pass
+    except LeaseLost:
+        log.info("run is another's now", extra={"run": run_id})
+    except Exception:
+        give_back(lease)
+        raise
+
+
+def _go_on(lease: Lease) -> bool:
+    """Do one step; tell whether another can follow at once."""
+    run = lease.read()
+    step = _current_step(run)
+    if reason := _obstacle(run, step):
+        with lease.fenced() as locked:
+            finish(locked, state=RunState.CANCELLED, actor=f"run {run.pk}", reason=reason)
+        return False
+    if step.state != Step.State.WAITING:
+        _begin(lease, step)
+    context = RunContext(run=run, workflow=Workflow.objects.get(model=run.model), step=step, lost=lease.lost)
+    try:
+        if step.attempts >= MAX_ATTEMPTS:
+            raise StepFailed(
+                f"The step was started {step.attempts} times and never ended. {step.error}".strip()
+            )
+        return _record(lease, step, STEPS[step.name](context), seen=run.generation)
+    except EXPECTED_FAILURES as failure:
+        _fail(lease, step, str(failure))
+        return False
+    except LeaseLost:
+        raise
+    except Exception as error:
+        # Counted as running, so that a step which fails the same way again comes to its last attempt.
+        run.steps.filter(pk=step.pk).update(
+            state=Step.State.RUNNING, error=f"{type(error).__name__}: {error}"[:2000]
+        )
+        raise
+
+
+def _current_step(run: Run) -> Step:
+    return run.steps.exclude(state=Step.State.DONE).earliest("position")
+
+
+def _obstacle(run: Run, step: Step) -> str:
+    """Say why the run has lost its sense, if it has: its comparison was with this champion, by this shadow."""
+    deployment = Deployment.objects.select_related("champion").get(model=run.model)
+    if deployment.champion_id != run.champion_id:
+        name = deployment.champion.version if deployment.champion else None
+        return f"Version {name} became champion while the run was under way; start a new run."
+    shadowed = "since" in step.evidence or step.name == "gate"
+    if shadowed and not deployment.shadows.filter(pk=run.challenger_id).exists():
+        name = run.challenger.version if run.challenger else None
+        return f"Version {name} was taken out of the shadows while the run compared it."
+    return ""
+
+
+def _begin(lease: Lease, step: Step) -> None:
+    with lease.fenced() as run:
+        run.state, run.waiting_for, run.needs = RunState.RUNNING, "", ""
+        run.save(update_fields=["state", "waiting_for", "needs"])
+        run.steps.filter(pk=step.pk).update(
+            state=Step.State.RUNNING, attempts=F("attempts") + 1, started_at=Coalesce("started_at", Now())
+        )
+
+
+def _record(lease: Lease, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
+    """Write a step's answer and all that it changes in one transaction, in which the token holds."""
+    with lease.fenced() as run:
+        found = outcome.effect(run) if outcome.effect else {}
+        step.evidence = to_json(step.evidence | outcome.evidence | found)
+        if outcome.verdict is not None:
+            run.verdict = to_json(outcome.verdict)
+            run.save(update_fields=["verdict"])
+        if outcome.answer == Answer.WAITING:
+            return _wait(run, step, outcome, seen=seen)
+        _close(step, Step.State.DONE)
+        if outcome.answer == Answer.REJECTED:
+            finish(run, state=RunState.REJECTED, actor=f"run {run.pk}", reason=outcome.reason)
+            return False
+        if step.name == list(STEPS)[-1]:
+            finish(run, state=RunState.PROMOTED, actor=f"run {run.pk}", reason="the gate was passed")
+            return False
+        return True
+
+
+def _wait(run: Run, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
+    """Give the run back until what it needs has come, unless something came while the step looked."""
+    step.state = Step.State.WAITING
+    step.save(update_fields=["state", "evidence"])
+    run.state, run.waiting_for, run.needs = RunState.WAITING, outcome.waiting_for, outcome.needs
+    changed_meanwhile = run.generation != seen
+    if not changed_meanwhile:
+        run.lease_token, run.lease_until = None, None
+    run.save(update_fields=["state", "waiting_for", "needs", "lease_token", "lease_until"])
+    return changed_meanwhile
+
+
+def _fail(lease: Lease, step: Step, reason: str) -> None:
+    with lease.fenced() as run:
+        step.error = reason
+        _close(step, Step.State.FAILED)
+        finish(run, state=RunState.FAILED, actor=f"run {run.pk}", reason=f"{step.name}: {reason}")
+
+
+def _close(step: Step, state: Step.State) -> None:
+    step.state, step.finished_at = state, Now()
+    step.save(update_fields=["state", "finished_at", "evidence", "error"])

@@ -1,0 +1,49 @@
+"""The end of a run: its state, its shadow, its folder, its audit row."""
+
+import shutil
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from driftline.accounts.services import record_audit
+from inference.registry.models import Deployment
+from inference.registry.services import set_shadows
+from monitors.workflows.context import run_folder
+from monitors.workflows.models import Run, RunState, Step
+
+
+def finish(run: Run, *, state: RunState, actor: str, reason: str) -> None:
+    """End a run whose row the caller has locked; whoever leased it finds the lease gone and stops."""
+    run.state, run.finished_at = state, Now()
+    run.waiting_for, run.needs = "", ""
+    run.lease_token, run.lease_until = None, None
+    run.save(update_fields=["state", "finished_at", "waiting_for", "needs", "lease_token", "lease_until"])
+    open_steps = Q(state__in=[Step.State.PENDING, Step.State.RUNNING, Step.State.WAITING])
+    run.steps.filter(open_steps).update(state=Step.State.SKIPPED)
+    _leave_shadow(run, actor=actor)
+    record_audit(
+        project=run.model.project,
+        actor=actor,
+        action=f"run.{state}",
+        subject=f"run {run.pk} of {run.model}",
+        after={"reason": reason, "challenger": run.challenger.version if run.challenger else None},
+    )
+    transaction.on_commit(lambda: shutil.rmtree(run_folder(run.pk), ignore_errors=True))
+
+
+def _leave_shadow(run: Run, *, actor: str) -> None:
+    """Stop copying requests to the challenger; other shadows stay."""
+    if run.challenger is None:
+        return
+    deployment = Deployment.objects.select_for_update().get(model=run.model)
+    shadows = list(deployment.shadows.values_list("version", flat=True))
+    if run.challenger.version not in shadows:
+        return
+    set_shadows(
+        model=run.model,
+        versions=[name for name in shadows if name != run.challenger.version],
+        expected_generation=deployment.generation,
+        actor=actor,
+        reason=f"run {run.pk} ended",
+    )

@@ -1,0 +1,154 @@
+"""Champion and challenger on the same requests: how many labelled pairs are ripe, and what they show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+from driftline.common.clock import now
+from inference.prediction_log.selectors import LogFrame, paired_frame
+from inference.registry.models import Model, Version
+from inference.serving.plan import Signature
+from monitors.metrics.event_clock import event_now
+from monitors.metrics.services import label_lag
+from monitors.stats.comparison import GatePolicy, PairedComparison, compare_pairs
+from monitors.workflows.models import Workflow
+
+DAY_US = 86_400_000_000
+SEGMENT_VALUES = 50
+JUDGED = {
+    "binary": ("log_loss", "roc_auc", "accuracy", "brier"),
+    "multiclass": ("log_loss", "accuracy", "brier"),
+    "regression": ("rmse", "mae"),
+}
+"""Metrics that a gate can take as its objective, the default first."""
+
+
+@dataclass(frozen=True)
+class PairsWanted:
+    """The pairs of two versions from event time `since` on, up to the ripe ones."""
+
+    model: Model
+    champion: Version
+    challenger: Version
+    since: datetime
+
+
+def ripe_until(model: Model) -> datetime:
+    """Tell up to which event time most labels have had their time to come (promise 11).
+
+    Later pairs have only the labels that come early, which are not a fair sample.
+    """
+    return event_now(model=model, now=now()) - label_lag(model)
+
+
+def count_labelled(wanted: PairsWanted) -> int:
+    """Count the ripe pairs that have a label, without reading a row of the columnar log."""
+    until = ripe_until(wanted.model)
+    if until <= wanted.since:
+        return 0
+    period = [wanted.since, until]
+    ids = [wanted.model.pk, wanted.challenger.pk]
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT_SQL, [wanted.champion.pk, *period, *ids, *period])
+        (count,) = cursor.fetchone()
+    return int(count)
+
+
+_COUNT_SQL = """
+SELECT count(*)
+FROM inference_predictionrow AS copied
+JOIN inference_predictionrow AS answered
+  ON answered.model_id = copied.model_id AND answered.prediction_id = copied.prediction_id
+ AND answered.role = 'champion' AND answered.version_id = %s
+JOIN inference_label AS label
+  ON label.model_id = copied.model_id AND label.prediction_id = copied.prediction_id AND label.is_current
+ AND label.prediction_time >= %s AND label.prediction_time < %s
+WHERE copied.model_id = %s AND copied.version_id = %s AND copied.role = 'shadow'
+  AND copied.event_time >= %s AND copied.event_time < %s
+"""
+
+
+def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedComparison | None:
+    """Compare both versions on all ripe pairs; None while there are none."""
+    until = ripe_until(wanted.model)
+    if until <= wanted.since:
+        return None
+    pairs = paired_frame(
+        model=wanted.model,
+        champion_id=wanted.champion.pk,
+        challenger_id=wanted.challenger.pk,
+        start=wanted.since,
+        end=until,
+    )
+    scores = scores_of(pairs.champion, signature), scores_of(pairs.challenger, signature)
+    usable = np.isfinite(scores[0].reshape(len(scores[0]), -1)).all(1)
+    usable &= np.isfinite(scores[1].reshape(len(scores[1]), -1)).all(1)
+    if not usable.any():
+        return None
+    champion, challenger = pairs.champion.take(usable), pairs.challenger.take(usable)
+    return compare_pairs(
+        task=signature.task,
+        y=coded(champion.label, signature),
+        champion=scores[0][usable],
+        challenger=scores[1][usable],
+        champion_answer=coded(champion.prediction, signature),
+        challenger_answer=coded(challenger.prediction, signature),
+        block=champion.times_us // DAY_US,
+        rng=np.random.default_rng(0),
+        champion_latency_ms=champion.latency_us / 1e3,
+        challenger_latency_ms=challenger.latency_us / 1e3,
+        segments=segment_masks(wanted.model, champion),
+    )
+
+
+def scores_of(frame: LogFrame, signature: Signature) -> NDArray[np.float64]:
+    """The scores that the metrics judge: probabilities, or the predicted number."""
+    if signature.task == "regression":
+        return np.asarray(frame.prediction, np.float64)
+    if frame.probability is None:
+        width = (len(signature.classes),) if signature.task == "multiclass" else ()
+        return np.full((len(frame), *width), np.nan)
+    return frame.probability
+
+
+def coded(values: NDArray[Any], signature: Signature) -> NDArray[np.float64]:
+    """Write labels or answers as the comparison wants them: 0 or 1, the class's position, or the number.
+
+    NaN stands for a label that has not come, or that names no class of the model.
+    """
+    if signature.task == "regression":
+        return np.array([np.nan if value is None else float(value) for value in values])
+    if signature.task == "binary":
+        codes: Mapping[str, int] = {name: int(name == signature.positive_class) for name in signature.classes}
+    else:
+        codes = {name: position for position, name in enumerate(signature.classes)}
+    return np.array([codes.get(value, np.nan) for value in values], np.float64)
+
+
+def segment_masks(model: Model, frame: LogFrame) -> dict[str, NDArray[np.bool_]]:
+    """The rows of each declared segment, named `feature:value`; of a feature's values the most frequent ones."""
+    masks = {}
+    for feature in model.segments.order_by("feature").values_list("feature", flat=True):
+        if feature not in frame.features:
+            continue
+        values = frame.features[feature].astype(str)
+        names, counts = np.unique(values, return_counts=True)
+        for name in names[np.argsort(-counts, kind="stable")][:SEGMENT_VALUES]:
+            masks[f"{feature}:{name}"] = values == name
+    return masks
+
+
+def policy_of(model: Model, workflow: Workflow, task: str) -> GatePolicy:
+    """What the gate asks: the workflow's settings over the model's objectives over the defaults."""
+    declared = (model.objectives.get("quality") or {}).get("metric")
+    settings = {
+        "objective": declared if declared in JUDGED[task] else JUDGED[task][0],
+        "p99_cap_ms": model.objectives.get("latency_p99_ms"),
+        **workflow.gate,
+    }
+    return GatePolicy(min_labelled=workflow.pairs, max_labelled=workflow.max_pairs, **settings)

@@ -1,0 +1,333 @@
+"""Writes of workflows: what a model's workflow is, and the starts, approvals and ends of its runs."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from driftline.accounts.services import record_audit
+from driftline.common.doorbell import ring
+from driftline.common.errors import Problem, invalid
+from driftline.common.periods import floor, following
+from inference.prediction_log.selectors import newest_event
+from inference.registry.models import Autonomy, Model, Task, Version
+from inference.registry.selectors import signature_of
+from monitors.rules.models import Rule, RuleState, Severity, Transition
+from monitors.stats.comparison import GatePolicy
+from monitors.workflows.finishing import finish
+from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
+from monitors.workflows.pairs import JUDGED, count_labelled
+from monitors.workflows.steps import STEPS
+from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
+
+DATA_QUALITY = ("missing_share", "unseen_share", "out_of_range_share")
+COUNTS = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day")
+GATE_SETTINGS = {field.name for field in fields(GatePolicy)} - {"min_labelled", "max_labelled"}
+
+
+class UnableToStart(Problem):
+    """No run can start for this model now."""
+
+
+# -- the workflow ------------------------------------------------------------------------------------------------------
+def configure_workflow(*, model: Model, actor: str, **changes: Any) -> Workflow:
+    """Change how a model is retrained and judged; the other settings stay."""
+    _check_settings(model, changes)
+    with transaction.atomic():
+        workflow, _ = Workflow.objects.select_for_update().get_or_create(model=model)
+        before = {name: getattr(workflow, name) for name in changes}
+        for name, value in changes.items():
+            setattr(workflow, name, value)
+        if workflow.max_pairs < workflow.pairs:
+            raise invalid(
+                "/workflow/max_pairs",
+                f"max_pairs is {workflow.max_pairs}; use at least pairs, {workflow.pairs}.",
+            )
+        workflow.save()
+        record_audit(
+            project=model.project,
+            actor=actor,
+            action="workflow.update",
+            subject=model.name,
+            before=before,
+            after=changes,
+        )
+    return workflow
+
+
+def _check_settings(model: Model, changes: Mapping[str, Any]) -> None:
+    known = {"trainer", "parameters", "training_days", "gate", *COUNTS}
+    if unknown := sorted(set(changes) - known):
+        raise invalid(
+            f"/workflow/{unknown[0]}",
+            f"{unknown[0][:64]!r} is not a workflow setting; use some of {', '.join(sorted(known))}.",
+            "unknown_field",
+        )
+    if "trainer" in changes and changes["trainer"] not in settings.TRAINERS:
+        raise invalid(
+            "/workflow/trainer",
+            f"{str(changes['trainer'])[:64]!r} is not a trainer here; use one of {', '.join(settings.TRAINERS)}.",
+        )
+    for name in COUNTS:
+        if name in changes:
+            _check_count(name, changes[name])
+    if changes.get("training_days") is not None:
+        _check_count("training_days", changes["training_days"])
+    if not isinstance(changes.get("parameters", {}), dict):
+        raise invalid("/workflow/parameters", 'parameters must be an object such as {"trees": 100}.')
+    _check_gate(model, changes.get("gate", {}))
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000_000:
+        raise invalid(f"/workflow/{name}", f"{name} is {str(value)[:64]!r}; use a whole number from 1.")
+
+
+def _check_gate(model: Model, gate: object) -> None:
+    if not isinstance(gate, dict):
+        raise invalid("/workflow/gate", 'gate must be an object such as {"objective": "log_loss"}.')
+    if unknown := sorted(set(gate) - GATE_SETTINGS):
+        raise invalid(
+            f"/workflow/gate/{unknown[0]}",
+            f"{unknown[0][:64]!r} is not a setting of the gate; use some of {', '.join(sorted(GATE_SETTINGS))}.",
+            "unknown_field",
+        )
+    objectives = JUDGED.get(model.task, ())
+    if "objective" in gate and gate["objective"] not in objectives:
+        raise invalid(
+            "/workflow/gate/objective",
+            f"{str(gate['objective'])[:64]!r} cannot be judged on pairs; use one of {', '.join(objectives)}.",
+        )
+
+
+# -- starting ----------------------------------------------------------------------------------------------------------
+def handle_transition(transition_id: int) -> Run | None:
+    """Start the run that a transition asks for, within the model's autonomy; handling it twice changes nothing."""
+    with transaction.atomic():
+        transition = (
+            Transition.objects.select_for_update(of=("self",))
+            .filter(pk=transition_id, workflows_done_at=None)
+            .select_related("rule", "model__project")
+            .first()
+        )
+        if transition is None:
+            return None
+        run = _answer(transition) if _asks_for_run(transition) else None
+        Transition.objects.filter(pk=transition.pk).update(workflows_done_at=Now())
+    return run
+
+
+def _asks_for_run(transition: Transition) -> bool:
+    return transition.rule.action == Rule.Action.RETRAIN and transition.kind != Transition.Kind.RESOLVED
+
+
+def _answer(transition: Transition) -> Run | None:
+    """Start a run, or leave an audit row that says why none was started."""
+    model = transition.model
+    try:
+        _check_autonomy(model)
+        until = newest_data(model, at_least=transition.window_end)
+        _check_daily_cap(model, until)
+        _check_data_quality(model, until)
+        return start_run(
+            model=model,
+            trigger=f"rule {transition.rule.name}"[:200],
+            actor=f"rule {transition.rule.name}",
+            data_until=until,
+            transition=transition,
+        )
+    except UnableToStart as refusal:
+        record_audit(
+            project=model.project,
+            actor=f"rule {transition.rule.name}",
+            action="run.not_started",
+            subject=model.name,
+            after={"transition": transition.pk, "code": refusal.code, "reason": refusal.detail},
+        )
+        return None
+
+
+def _check_autonomy(model: Model) -> None:
+    if model.autonomy == Autonomy.SUGGEST:
+        raise UnableToStart(
+            409, "suggested_only", f"The autonomy of {model} is 'suggest': a person starts each run."
+        )
+
+
+def newest_data(model: Model, *, at_least: datetime | None = None) -> datetime:
+    """The event time up to which a run that starts now may look at data."""
+    newest = newest_event(model)
+    moments = [moment for moment in (at_least, newest and newest + timedelta(microseconds=1)) if moment]
+    if not moments:
+        raise UnableToStart(409, "no_predictions", f"{model} has no logged prediction to learn from yet.")
+    return max(moments)
+
+
+def _check_daily_cap(model: Model, until: datetime) -> None:
+    """Drift must not retrain in a loop: so many runs a day of event time, those of people not counted."""
+    limit = Workflow.objects.get_or_create(model=model)[0].max_runs_a_day
+    day = floor(until - timedelta(microseconds=1), "day")
+    started = Run.objects.filter(
+        model=model, transition__isnull=False, data_until__gt=day, data_until__lte=following(day, "day")
+    ).count()
+    if started >= limit:
+        raise UnableToStart(
+            409, "daily_cap", f"{started} runs started on {day:%Y-%m-%d}; max_runs_a_day is {limit}."
+        )
+
+
+def _check_data_quality(model: Model, until: datetime) -> None:
+    """Do not learn from broken data (promise 12): a critical data-quality rule that fires in the training window."""
+    days = Workflow.objects.get_or_create(model=model)[0].training_days
+    firing = RuleState.objects.filter(
+        rule__model=model,
+        rule__enabled=True,
+        rule__severity=Severity.CRITICAL,
+        rule__metric__in=DATA_QUALITY,
+        standing=RuleState.Standing.FIRING,
+    ).select_related("rule")
+    for state in firing:
+        opened = state.rule.transitions.filter(kind=Transition.Kind.OPENED).order_by("-window_end").first()
+        begins_inside = opened is None or opened.window_start < until
+        ends_inside = (
+            days is None or state.judged_until is None or state.judged_until > until - timedelta(days=days)
+        )
+        if begins_inside and ends_inside:
+            raise UnableToStart(
+                409,
+                "broken_data",
+                f"Rule {state.rule.name} says that the data in the training window is broken; mend it first.",
+            )
+
+
+def start_run(
+    *,
+    model: Model,
+    trigger: str,
+    actor: str,
+    data_until: datetime | None = None,
+    transition: Transition | None = None,
+) -> Run:
+    """Start a run for a model that has none under way; raises UnableToStart with the reason otherwise."""
+    champion = _champion(model)
+    until = data_until or newest_data(model)
+    try:
+        with transaction.atomic():
+            Workflow.objects.get_or_create(model=model)
+            run = Run.objects.create(
+                model=model, transition=transition, trigger=trigger, data_until=until, champion=champion
+            )
+            Step.objects.bulk_create(
+                [Step(run=run, position=position, name=name) for position, name in enumerate(STEPS)]
+            )
+            record_audit(
+                project=model.project,
+                actor=actor,
+                action="run.start",
+                subject=f"run {run.pk} of {model}",
+                after={"trigger": trigger, "champion": champion.version},
+            )
+            ring("monitors.advance", run_id=run.pk)
+    except IntegrityError as error:
+        raise UnableToStart(
+            409, "run_active", f"{model} has a run under way; wait for it or cancel it."
+        ) from error
+    return run
+
+
+def _champion(model: Model) -> Version:
+    """The version to beat, if a challenger could take its place."""
+    champion = model.deployment.champion
+    if champion is None:
+        raise UnableToStart(409, "no_champion", f"{model} has no champion; upload a version first.")
+    signature = signature_of(champion)
+    if champion.is_external or signature is None:
+        raise UnableToStart(
+            409,
+            "version_has_no_artifact",
+            f"Another server answers for {model}; upload the ONNX of version {champion.version} to retrain it here.",
+        )
+    if signature.task not in JUDGED:
+        raise UnableToStart(409, "task_not_trainable", f"No trainer here knows the task {signature.task!r}.")
+    if signature.task != Task.REGRESSION and not signature.probabilities_output:
+        raise UnableToStart(
+            409,
+            "champion_without_probabilities",
+            f"Version {champion.version} gives no probabilities, which the gate compares; upload one that does.",
+        )
+    return champion
+
+
+# -- people ------------------------------------------------------------------------------------------------------------
+def approve(*, run: Run, actor: str) -> Run:
+    """Let a run that waits for a person go on."""
+    with transaction.atomic():
+        run = _locked(run)
+        if run.needs != PERSON:
+            raise Problem(
+                409, "not_waiting_for_person", f"Run {run.pk} is {run.state}; nobody has to approve it now."
+            )
+        run.approved_by, run.state, run.needs, run.waiting_for = actor[:200], RunState.RUNNING, "", ""
+        run.generation += 1
+        run.save(update_fields=["approved_by", "state", "needs", "waiting_for", "generation"])
+        record_audit(
+            project=run.model.project,
+            actor=actor,
+            action="run.approve",
+            subject=f"run {run.pk} of {run.model}",
+        )
+        ring("monitors.advance", run_id=run.pk)
+    return run
+
+
+def reject(*, run: Run, actor: str, reason: str = "") -> Run:
+    """End a run because a person does not want its challenger."""
+    return _end(run, RunState.REJECTED, actor, reason or "rejected by a person")
+
+
+def cancel(*, run: Run, actor: str, reason: str = "") -> Run:
+    """End a run, whatever it is doing: its worker finds the lease gone and stops within seconds."""
+    return _end(run, RunState.CANCELLED, actor, reason or "cancelled by a person")
+
+
+def _end(run: Run, state: RunState, actor: str, reason: str) -> Run:
+    with transaction.atomic():
+        run = _locked(run)
+        finish(run, state=state, actor=actor, reason=reason)
+    run.refresh_from_db()
+    return run
+
+
+def _locked(run: Run) -> Run:
+    run = Run.objects.select_for_update(of=("self",)).select_related("model__project").get(pk=run.pk)
+    if run.state not in ACTIVE_STATES:
+        raise Problem(409, "run_finished", f"Run {run.pk} is {run.state} already.")
+    return run
+
+
+# -- waking ------------------------------------------------------------------------------------------------------------
+def wake_runs(model: Model) -> None:
+    """Let the model's run go on if the pairs that it waits for have come; one indexed count, and a ring if so.
+
+    To be called in the transaction that makes new labels count, so that no moment looks finished in between.
+    """
+    for run in Run.objects.filter(model=model, state=RunState.WAITING, needs=TRAFFIC).select_related(
+        "model", "champion", "challenger"
+    ):
+        _wake(run)
+
+
+def _wake(run: Run) -> None:
+    step = run.steps.filter(state=Step.State.WAITING).earliest("position")
+    wanted = step.evidence["wanted"]
+    found = count_labelled(wanted_pairs(run, run.steps.get(name="shadow").evidence["since"]))
+    waits = Run.objects.filter(pk=run.pk, state=RunState.WAITING, needs=TRAFFIC)
+    if found < wanted:
+        waits.exclude(waiting_for=progress(found, wanted)).update(waiting_for=progress(found, wanted))
+    elif waits.update(state=RunState.RUNNING, needs="", waiting_for="", generation=F("generation") + 1):
+        ring("monitors.advance", run_id=run.pk)

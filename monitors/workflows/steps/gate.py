@@ -1,0 +1,55 @@
+"""Step 7: judge the challenger on the ripe labelled pairs (promise 13)."""
+
+from math import ceil
+
+from monitors.stats.comparison import PairedComparison, Verdict, judge
+from monitors.workflows.context import Evidence, RunContext, StepOutcome, done, rejected, to_json, waiting
+from monitors.workflows.pairs import compare_wanted, count_labelled, policy_of
+from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
+
+LOOK_GROWTH = 1.2
+"""Each further look waits for a fifth more pairs: a look after every pair would find luck sooner or later."""
+
+
+def gate(context: RunContext) -> StepOutcome:
+    """Promote, reject, or look again with more pairs until the workflow's largest number."""
+    evidence = context.step.evidence
+    if context.run.approved_by and "verdict" in evidence:
+        return done({"approved_by": context.run.approved_by})
+    wanted = wanted_pairs(context.run, context.evidence_of("shadow")["since"])
+    next_look = evidence.get("wanted", 0)
+    found = count_labelled(wanted)
+    if found < next_look:
+        return waiting(progress(found, next_look), needs=TRAFFIC)
+    comparison = compare_wanted(wanted, context.signature)
+    if comparison is None:
+        return waiting(
+            progress(0, context.workflow.pairs), needs=TRAFFIC, evidence={"wanted": context.workflow.pairs}
+        )
+    policy = policy_of(context.model, context.workflow, context.signature.task)
+    return _answer(context, comparison, judge(comparison, policy), found)
+
+
+def _answer(context: RunContext, comparison: PairedComparison, verdict: Verdict, found: int) -> StepOutcome:
+    told = to_json(verdict)
+    looks = [*context.step.evidence.get("looks", []), _look(comparison, verdict)]
+    evidence: Evidence = {"looks": looks, "comparison": to_json(comparison), "verdict": told}
+    if verdict.decision == "promote":
+        return done(evidence, verdict=told)
+    if verdict.needs_person:
+        return waiting("a person: labels are selective", needs=PERSON, evidence=evidence, verdict=told)
+    if verdict.decision == "reject":
+        return rejected("the gate was not passed", evidence, verdict=told)
+    next_look = ceil(found * LOOK_GROWTH)
+    if found < context.workflow.max_pairs:
+        next_look = min(next_look, context.workflow.max_pairs)
+    evidence["wanted"] = next_look
+    return waiting(progress(found, next_look), needs=TRAFFIC, evidence=evidence, verdict=told)
+
+
+def _look(comparison: PairedComparison, verdict: Verdict) -> Evidence:
+    return {
+        "labelled": comparison.n_labelled,
+        "decision": verdict.decision,
+        "difference": to_json({name: metric.difference for name, metric in comparison.metrics.items()}),
+    }

@@ -1,0 +1,63 @@
+"""Step 5: the challenger becomes a version, once, with the lineage that tells where it comes from."""
+
+import msgspec
+
+from inference.registry.models import Version
+from inference.registry.services import upload_version
+from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done
+from monitors.workflows.models import Run
+from monitors.workflows.training import result_of
+
+
+def register(context: RunContext) -> StepOutcome:
+    """Upload the trained model like any other: the registry opens it first in its own sandbox."""
+    version = _registered(context) or _upload(context)
+    if version.pk == context.run.champion_id:
+        raise StepFailed("Training gave the champion again, byte for byte: its data has not changed.")
+    _check_contract(context, version)
+
+    def name_challenger(run: Run) -> Evidence:
+        run.challenger = version
+        run.save(update_fields=["challenger"])
+        return {}
+
+    evidence = {"version": version.version, "sha256": version.sha256, "size": version.size}
+    return done(evidence, effect=name_challenger)
+
+
+def _registered(context: RunContext) -> Version | None:
+    """The version that an attempt which was killed has already registered."""
+    return context.model.versions.filter(lineage__run=context.run.pk).first()
+
+
+def _upload(context: RunContext) -> Version:
+    result = result_of(context)
+    snapshot = context.evidence_of("snapshot")
+    lineage = {
+        "run": context.run.pk,
+        "trigger": context.run.trigger,
+        "parent": context.run.champion.version,
+        "trainer": result.report.trainer,
+        "parameters": result.report.parameters,
+        "seed": result.report.seed,
+        "data": {name: snapshot[name] for name in ("dataset", "sha256", "start", "end", "training_rows")},
+    }
+    with result.model_path.open("rb") as stream:
+        return upload_version(
+            model=context.model,
+            stream=stream,
+            metadata=msgspec.json.encode(result.metadata),
+            lineage=lineage,
+            actor=context.actor,
+        )
+
+
+def _check_contract(context: RunContext, version: Version) -> None:
+    """Say now, not after days in the shadow, that the champion's callers could not call this version."""
+    champion, challenger = context.run.champion.signature, version.signature
+    for side in ("inputs", "outputs", "classes"):
+        if champion and challenger and champion[side] != challenger[side]:
+            raise StepFailed(
+                f"The trainer's model has other {side} than the champion {context.run.champion.version}, so it could "
+                "never take its place; upload a champion with one input a feature."
+            )
