@@ -1,0 +1,208 @@
+"""The serving parent: holds the socket, keeps workers and side processes alive, and stops them in order."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from inference.serving.engine import EngineOptions
+from inference.serving.worker import PR_SET_PDEATHSIG, STATUS_FOLDER, WorkerOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+STOP_SECONDS = 40.0
+LOOK_SECONDS = 0.2
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+SO_ATTACH_FILTER = 26
+log = logging.getLogger(__name__)
+
+
+def serve_forever(
+    home: Path,
+    host: str,
+    port: int,
+    *,
+    workers: int = 1,
+    asgi_app: str | None = None,
+    options: EngineOptions | None = None,
+    side_processes: Sequence[Sequence[str]] = (),
+    on_listening: Callable[[int], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; call it in the main thread.
+
+    `asgi_app` is "module:attribute", None for inference alone. Side processes are kept alive and stopped after
+    the workers, so that a drain of the spool sees all they wrote. `on_listening` gets the port.
+    """
+    with _listen(host, port) as listener, _Wakeups() as wakeups:
+        worker = _worker_command(home, listener, asgi_app, options or EngineOptions())
+        serving = [_Kept(worker, [listener.fileno()]) for _ in range(workers)]
+        beside = [_Kept(list(command), []) for command in side_processes]
+        try:
+            for process in (*serving, *beside):
+                process.start()
+            if on_listening is not None:
+                on_listening(listener.getsockname()[1])
+            while not wakeups.asked_to_stop:
+                wakeups.wait(LOOK_SECONDS)
+                for process in (*serving, *beside):
+                    process.keep_alive(home)
+            _refuse_new_connections(listener)
+        finally:
+            _stop(serving)
+            _stop(beside)
+            for process in serving:
+                process.forget_status(home)
+
+
+class _Wakeups:
+    """Turns SIGTERM and SIGINT into a flag, and wakes the waiting loop at once."""
+
+    def __init__(self) -> None:
+        self.asked_to_stop = False
+
+    def __enter__(self) -> "_Wakeups":
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._previous = [
+            (number, signal.signal(number, self._note))
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous:
+            signal.signal(number, handler)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _note(self, number: int, _frame: object) -> None:
+        if number != signal.SIGCHLD:
+            self.asked_to_stop = True
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writer, b".")
+
+    def wait(self, seconds: float) -> None:
+        if select.select([self._reader], [], [], seconds)[0]:
+            os.read(self._reader, 4096)
+
+
+class _Kept:
+    """A child process that is started again when it dies."""
+
+    def __init__(self, command: list[str], pass_fds: list[int]) -> None:
+        self._command = command
+        self._pass_fds = pass_fds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._pause = FIRST_PAUSE
+
+    def start(self) -> None:
+        self._started_at = time.monotonic()
+        self._process = subprocess.Popen(
+            self._command,
+            pass_fds=self._pass_fds,
+            env={**os.environ, "PYTHONPATH": _python_path()},
+            start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which stops all in order
+            preexec_fn=_die_with_parent,
+        )
+
+    def keep_alive(self, home: Path) -> None:
+        """Start the process again if it has died, after a pause that grows while it dies at once."""
+        if self._process is None or self._process.poll() is None:
+            return
+        lived = time.monotonic() - self._started_at
+        self._pause = FIRST_PAUSE if lived > LONGEST_PAUSE else self._pause
+        if lived < self._pause:
+            return
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        log.error(
+            "a process died and is started again",
+            extra={"pid": self._process.pid, "code": self._process.returncode},
+        )
+        self.forget_status(home)
+        self.start()
+
+    def forget_status(self, home: Path) -> None:
+        """Remove the status file that a killed worker left."""
+        if self._process is not None:
+            (home / STATUS_FOLDER / f"{self._process.pid}.json").unlink(missing_ok=True)
+
+    def ask_to_stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait_or_kill(self, deadline: float) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(max(deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            log.error("a process did not stop and is killed", extra={"pid": self._process.pid})
+            self._process.kill()
+            self._process.wait()
+
+
+def _stop(processes: Sequence[_Kept]) -> None:
+    for process in processes:
+        process.ask_to_stop()
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        process.wait_or_kill(deadline)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+def _refuse_new_connections(listener: socket.socket) -> None:
+    """Stop new connections without losing one: the kernel drops them, and the workers accept those it has.
+
+    A socket filter that keeps nothing makes the kernel ignore further SYNs; they are tried again and refused
+    once the socket is closed. A listener that is closed with connections in its queue would reset them.
+    """
+    keep_nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    program = struct.pack("HP", 1, ctypes.addressof(keep_nothing))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    deadline = time.monotonic() + 1.0
+    while select.select([listener], [], [], 0)[0] and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _worker_command(
+    home: Path, listener: socket.socket, asgi_app: str | None, options: EngineOptions
+) -> list[str]:
+    worker = WorkerOptions(
+        home=str(home.resolve()),
+        socket_fd=listener.fileno(),
+        parent_pid=os.getpid(),
+        asgi_app=asgi_app,
+        engine=options,
+    )
+    return [sys.executable, "-m", "inference.serving.worker", msgspec.json.encode(worker).decode()]
+
+
+def _python_path() -> str:
+    """Name the folders of this checkout, so that children find it wherever they start."""
+    inherited = os.environ.get("PYTHONPATH", "")
+    return os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "platform"), inherited]))
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
