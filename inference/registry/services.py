@@ -25,7 +25,15 @@ from inference.registry.intake import (
     inspect_artifact,
     parse_metadata,
 )
-from inference.registry.models import Autonomy, Deployment, DeploymentChange, Model, Task, Version
+from inference.registry.models import (
+    Autonomy,
+    Deployment,
+    DeploymentChange,
+    Model,
+    PlanGeneration,
+    Task,
+    Version,
+)
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version
 from inference.registry.signals import deployment_changed, model_created
@@ -244,19 +252,18 @@ def rollback(*, model: Model, expected_generation: int | None, actor: str, reaso
     return deployment
 
 
-def await_generation(
-    *, model: Model, generation: int, timeout: float = 5.0
-) -> dict[str, list[dict[str, int]]]:
-    """Wait until every live serving process has reported a plan that holds `generation`, or say which has not."""
+def await_plan(*, model: Model, timeout: float = 5.0) -> dict[str, list[dict[str, int]]]:
+    """Wait until every live serving process serves the model by the newest plan, or say which does not."""
+    newest = PlanGeneration.objects.values_list("value", flat=True).first() or 0
     deadline = time.monotonic() + timeout
     while True:
         reports = _serving_reports()
-        behind = [r for r in reports if r["generations"].get(str(model.pk), 0) < generation]
+        behind = [r for r in reports if r["generation"] < newest or str(model.pk) in r["stale_models"]]
         if not behind or time.monotonic() > deadline:
             break
         time.sleep(0.05)
-    told = [{"pid": r["pid"], "generation": r["generations"].get(str(model.pk), 0)} for r in reports]
-    missing = {r["pid"] for r in behind}
+    told = [{"pid": report["pid"], "generation": report["generation"]} for report in reports]
+    missing = {report["pid"] for report in behind}
     return {
         "reported": [t for t in told if t["pid"] not in missing],
         "missing": [t for t in told if t["pid"] in missing],

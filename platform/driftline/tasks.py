@@ -30,7 +30,9 @@ def sweep() -> None:
     _ring_each("monitors.alert", "transition_id", Transition.objects.filter(alerts_done_at=None))
     _ring_each("monitors.workflow", "transition_id", Transition.objects.filter(workflows_done_at=None))
     _ring_each("monitors.advance", "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
-    _ring_each("monitors.build_reference", "reference_id", Reference.objects.filter(state=Reference.State.BUILDING))
+    _ring_each(
+        "monitors.build_reference", "reference_id", Reference.objects.filter(state=Reference.State.BUILDING)
+    )
     _ring_each("monitors.build_report", "report_id", Report.objects.filter(state=Report.State.QUEUED))
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
         ring("monitors.deliver")

@@ -1,0 +1,75 @@
+"""Work rows: nothing that was touched is forgotten, nothing is done twice to effect."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import transaction
+
+from driftline.accounts.models import Project
+from driftline.common.work import finish, touch
+from inference.registry.models import Model
+from monitors.summaries.models import StaleWindow
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FIELDS = ("model_id", "span", "start")
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def model() -> Model:
+    project = Project.objects.create(slug="p", name="P")
+    return Model.objects.create(project=project, name="m", task="binary")
+
+
+def touch_day(model: Model) -> None:
+    touch(StaleWindow, [(model.pk, "day", DAY)], fields=FIELDS)
+
+
+def claim(lease: timedelta = timedelta(seconds=60)) -> list[StaleWindow]:
+    with transaction.atomic():
+        return StaleWindow.objects.claim(limit=10, lease=lease)
+
+
+def test_work_touched_twice_is_one_row(model: Model) -> None:
+    touch_day(model)
+    touch_day(model)
+
+    assert StaleWindow.objects.count() == 1
+
+
+def test_a_claimed_row_is_nobody_elses(model: Model) -> None:
+    touch_day(model)
+
+    assert len(claim()) == 1
+    assert claim() == []
+
+
+def test_finished_work_is_gone(model: Model) -> None:
+    touch_day(model)
+
+    finish(claim())
+
+    assert not StaleWindow.objects.exists()
+
+
+def test_work_touched_while_it_was_done_is_due_again_at_once(model: Model) -> None:
+    touch_day(model)
+    claimed = claim()
+    touch_day(model)
+
+    finish(claimed)
+
+    assert len(claim()) == 1
+
+
+def test_a_worker_that_lost_its_lease_finishes_nothing(model: Model) -> None:
+    touch_day(model)
+    stalled = claim(lease=timedelta(seconds=-1))
+    taken_over = claim()
+
+    finish(stalled)
+
+    assert StaleWindow.objects.count() == 1
+    finish(taken_over)
+    assert not StaleWindow.objects.exists()
