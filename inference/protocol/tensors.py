@@ -128,11 +128,7 @@ def json_type_of(spec: TensorSpec) -> object:
 
 def shorten(value: object) -> str:
     """Show a value from a request in a message: as JSON would, never longer than 64 characters."""
-    text = {None: "null", True: "true", False: "false"}.get(value) if _is_literal(value) else repr(value)
-    assert text is not None
-    text = text.encode("ascii", "backslashreplace").decode()
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)[:300].encode("ascii", "backslashreplace").decode()
     return text if len(text) <= 64 else text[:61] + "..."
-
-
-def _is_literal(value: object) -> bool:
-    return value is None or isinstance(value, bool)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class PlanKeeper:
     """Watches DRIFTLINE_HOME/plan.json and makes a new table whenever it, or what is loaded, changes."""
 
-    def __init__(self, home: Path, adopt: Callable[[RoutingTable], None]) -> None:
+    def __init__(self, home: Path, adopt: Callable[[RoutingTable], object]) -> None:
         """Make a keeper; `adopt` is called from its thread with each new table."""
         self._home = home
         self._path = home / PLAN_FILE

@@ -141,7 +141,7 @@ class PredictionReader:
         """Give rows x classes; a lone column is the probability of the second of two classes."""
         matrix = probabilities.reshape(len(probabilities), -1).astype("<f4", copy=False)
         if matrix.shape[1] == 1 and len(self._classes) == 2:
-            return np.hstack([1 - matrix, matrix])  # type: ignore[operator]  # it is float32
+            return np.hstack([1 - matrix, matrix])
         return matrix
 
     def _class_texts(self, outputs: list[Array], matrix: Array | None) -> list[str]:
@@ -149,7 +149,7 @@ class PredictionReader:
             assert matrix is not None
             return [self._classes[place] for place in matrix.argmax(axis=1).tolist()]
         values = outputs[self._prediction]
-        if values.dtype.kind == "f" and (values == np.trunc(values)).all():  # type: ignore[call-overload]
+        if values.dtype.kind == "f" and (values == np.trunc(values)).all():
             values = values.astype(np.int64)  # labels 0.0 and 1.0 are the classes "0" and "1"
         return [str(value) for value in values.reshape(-1).tolist()]
 

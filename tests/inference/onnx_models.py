@@ -9,7 +9,12 @@ from onnx import TensorProto, helper
 from inference.serving.plan import Feature, PlanVersion, Signature, TensorSpec
 
 
-def _model(nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], constants: list[onnx.TensorProto]) -> bytes:  # fmt: skip
+def _model(
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    constants: list[onnx.TensorProto],
+) -> bytes:
     graph = helper.make_graph(nodes, "by_eye", inputs, outputs, constants)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(graph, opset_imports=opsets)
