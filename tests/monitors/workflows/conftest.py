@@ -1,0 +1,122 @@
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+import pytest
+from django.conf import settings
+
+import driftline.celery  # noqa: F401  rings go to the session's broker
+from driftline.accounts.models import Project
+from inference.registry.datasets import store_reference
+from inference.registry.models import Model
+from inference.registry.services import create_model, upload_version
+from monitors.rules.models import Rule, Transition
+from monitors.workflows.services import configure_workflow
+from monitors.workflows.trainers.job import TrainingJob
+from monitors.workflows.trainers.launch import run_trainer
+from monitors.workflows.trainers.report import TrainingResult
+from tests.monitors.workflows.world import CLASSES, DAY, FEATURES, FIRST_DAY, World, flights
+
+Fire = Callable[..., Transition]
+TRAINED_DAYS = 5
+
+
+@pytest.fixture(scope="session")
+def old_truth() -> pd.DataFrame:
+    """The rows that the champion was trained on, before the truth turned."""
+    days = [
+        flights(FIRST_DAY + n * DAY, rows=200, turned=False, seed=1000 + n) for n in range(TRAINED_DAYS)
+    ]
+    return pd.concat(days, ignore_index=True)
+
+
+@pytest.fixture(scope="session")
+def trained(old_truth: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    """A champion that learnt the old truth, made by the real trainer."""
+    folder = tmp_path_factory.mktemp("champion")
+    old_truth.to_parquet(folder / "data.parquet")
+    job = TrainingJob(
+        data=str(folder / "data.parquet"),
+        features=FEATURES,
+        task="binary",
+        classes=CLASSES,
+        positive_class="late",
+        parameters={"trees": 12},
+        folds=2,
+    )
+    return run_trainer("sklearn_random_forest", job, folder / "work", 120)
+
+
+@pytest.fixture
+def model(transactional_db: None, trained: TrainingResult, old_truth: pd.DataFrame) -> Model:
+    project = Project.objects.create(slug="airport", name="Airport")
+    model = create_model(
+        project=project,
+        name="flight-delay",
+        task="binary",
+        actor="ada@example.com",
+        autonomy="auto",
+        objectives={"label_lag_hours": 0},
+    )
+    with trained.model_path.open("rb") as stream:
+        upload_version(
+            model=model, stream=stream, metadata=msgspec.json.encode(trained.metadata), lineage={}, actor="ada"
+        )
+    store_reference(
+        model=model, version="1", stream=reference_file(old_truth), content_type="application/parquet", actor="ada"
+    )
+    configure_workflow(
+        model=model, actor="ada", parameters={"trees": 12}, min_training_rows=500, pairs=500, max_pairs=1500
+    )
+    return model
+
+
+def reference_file(rows: pd.DataFrame) -> BytesIO:
+    stream = BytesIO()
+    rows.rename(columns={"time": "timestamp"}).to_parquet(stream, index=False)
+    stream.seek(0)
+    return stream
+
+
+@pytest.fixture
+def world(model: Model) -> World:
+    return World(model, Path(settings.HOME))
+
+
+@pytest.fixture
+def turned_world(world: World) -> World:
+    """Five days of traffic after the truth turned around."""
+    for day in range(TRAINED_DAYS, TRAINED_DAYS + 5):
+        world.send_day(day)
+    return world
+
+
+@pytest.fixture
+def fire(model: Model) -> Fire:
+    """Write a transition of the model's retrain rule, as judging does."""
+
+    def write(kind: str = "opened", *, day: int = 9, action: str = "retrain") -> Transition:
+        rule, _ = Rule.objects.get_or_create(
+            project=model.project,
+            model=model,
+            name=f"log loss, {action}",
+            metric="log_loss",
+            threshold=0.6,
+            cooldown=DAY,
+            notify_within=DAY,
+            action=action,
+        )
+        return Transition.objects.create(
+            rule=rule,
+            model=model,
+            kind=kind,
+            window_start=FIRST_DAY + day * DAY,
+            window_end=FIRST_DAY + (day + 1) * DAY,
+            value=0.9,
+            n=300,
+            threshold=0.6,
+        )
+
+    return write

@@ -1,0 +1,165 @@
+"""A whole run with real data, trainers, intake and PostgreSQL."""
+
+import pytest
+
+from driftline.accounts.models import AuditEntry
+from inference.registry.models import Dataset, Deployment
+from monitors.workflows import selectors, services
+from monitors.workflows.context import run_folder
+from monitors.workflows.engine import advance
+from monitors.workflows.models import Run
+from tests.monitors.workflows.conftest import Fire
+from tests.monitors.workflows.world import World
+
+pytestmark = pytest.mark.slow
+
+
+def started(fire: Fire) -> Run:
+    run = services.handle_transition(fire().pk)
+    assert run is not None
+    advance(run_id=run.pk)
+    run.refresh_from_db()
+    return run
+
+
+def run_on_too_few_rows(world: World, fire: Fire) -> Run:
+    """A run in a world that stayed as it was, with less to learn from than the champion had."""
+    services.configure_workflow(model=world.model, actor="ada", training_days=3)
+    for day in range(5, 10):
+        world.send_day(day, turned=False)
+    return started(fire)
+
+
+class TestRunOfAModelWhoseWorldTurned:
+    def test_retrains_shadows_and_promotes_by_itself_when_autonomy_is_auto(
+        self, turned_world: World, fire: Fire
+    ) -> None:
+        run = started(fire)
+        assert (run.state, run.needs, run.waiting_for) == ("waiting", "traffic", "0 of 500 labelled pairs")
+        assert not selectors.needs_no_traffic(run.model)
+        turned_world.send_day(11)
+        services.wake_runs(run.model)
+        run.refresh_from_db()
+        assert run.waiting_for == "300 of 500 labelled pairs"
+        turned_world.send_day(12)
+        services.wake_runs(run.model)
+        assert selectors.needs_no_traffic(run.model)
+
+        advance(run_id=run.pk)
+
+        run.refresh_from_db()
+        told = selectors.describe_run(selectors.get_run(model=run.model, run_id=run.pk))
+        steps = {step["name"]: step for step in told["steps"]}
+        assert run.state == "promoted", told
+        assert all(step["state"] == "done" and step["attempts"] == 1 for step in told["steps"])
+        assert (told["champion"], told["challenger"]) == ("1", "2")
+        assert steps["snapshot"]["evidence"]["from_log"] == 1500
+        assert steps["snapshot"]["evidence"]["from_reference"] == 1000
+        assert steps["validate"]["evidence"]["metrics"]["log_loss"]["difference"] < 0
+        gate = steps["gate"]["evidence"]["comparison"]["metrics"]["log_loss"]
+        assert gate["upper"] < 0 and gate["difference"] < 0
+        assert run.verdict["decision"] == "promote"
+        deployment = Deployment.objects.get(model=run.model)
+        assert (deployment.champion.version, deployment.previous.version) == ("2", "1")
+        assert not deployment.shadows.exists()
+        reference = Dataset.objects.get(version=run.challenger, kind="reference")
+        assert reference.rows == steps["snapshot"]["evidence"]["training_rows"]
+        assert "probability" in reference.columns
+        assert not run_folder(run.pk).exists()
+        assert run.challenger.lineage["run"] == run.pk
+
+    def test_waits_for_a_person_when_autonomy_is_approve(self, turned_world: World, fire: Fire) -> None:
+        turned_world.model.autonomy = "approve"
+        turned_world.model.save()
+        run = started(fire)
+        for day in (11, 12):
+            turned_world.send_day(day)
+
+        advance(run_id=run.pk)
+
+        run.refresh_from_db()
+        assert (run.state, run.needs) == ("waiting", "person")
+        assert Deployment.objects.get(model=run.model).champion == run.champion
+        services.approve(run=run, actor="ada@example.com")
+        advance(run_id=run.pk)
+        run.refresh_from_db()
+        assert (run.state, run.approved_by) == ("promoted", "ada@example.com")
+        assert Deployment.objects.get(model=run.model).champion == run.challenger
+        audited = set(AuditEntry.objects.values_list("action", flat=True))
+        assert {"run.start", "run.approve", "run.promoted", "deployment.promote"} <= audited
+
+    def test_leaves_the_champion_when_a_person_rejects_the_challenger(
+        self, turned_world: World, fire: Fire
+    ) -> None:
+        run = started(fire)
+
+        services.reject(run=run, actor="ada@example.com", reason="not on a Friday")
+
+        run.refresh_from_db()
+        deployment = Deployment.objects.get(model=run.model)
+        assert run.state == "rejected" and run.finished_at is not None
+        assert deployment.champion == run.champion and not deployment.shadows.exists()
+        assert {step.name: step.state for step in run.steps.all()}["gate"] == "skipped"
+
+    def test_rejects_a_challenger_that_is_no_better(self, world: World, fire: Fire) -> None:
+        run = run_on_too_few_rows(world, fire)
+        assert run.state == "waiting", selectors.describe_run(run)
+        for day in range(11, 17):
+            world.send_day(day, turned=False)
+
+        advance(run_id=run.pk)
+
+        run.refresh_from_db()
+        assert run.state == "rejected"
+        assert Deployment.objects.get(model=run.model).champion == run.champion
+        assert run.verdict["decision"] == "reject"
+
+    def test_looks_again_with_more_pairs_while_it_cannot_tell(self, world: World, fire: Fire) -> None:
+        run = run_on_too_few_rows(world, fire)
+        for day in (11, 12):
+            world.send_day(day, turned=False)
+        advance(run_id=run.pk)
+        run.refresh_from_db()
+
+        gate = run.steps.get(name="gate")
+
+        assert (run.state, run.needs) == ("waiting", "traffic")
+        assert gate.evidence["wanted"] == 720 and len(gate.evidence["looks"]) == 1
+        advance(run_id=run.pk)
+        gate.refresh_from_db()
+        assert len(gate.evidence["looks"]) == 1
+
+    def test_judges_only_pairs_whose_label_had_its_time(self, turned_world: World, fire: Fire) -> None:
+        run = started(fire)
+        for day in (11, 12):
+            turned_world.send_day(day)
+        turned_world.model.objectives = {"label_lag_hours": 24}
+        turned_world.model.save()
+
+        services.wake_runs(turned_world.model)
+
+        run.refresh_from_db()
+        found = int(run.waiting_for.split(" of ")[0])
+        assert run.state == "waiting" and 290 <= found <= 310
+
+    def test_ends_when_somebody_else_changed_the_champion(self, turned_world: World, fire: Fire) -> None:
+        run = started(fire)
+        deployment = Deployment.objects.get(model=run.model)
+        deployment.champion = run.challenger
+        deployment.save()
+
+        advance(run_id=run.pk)
+
+        run.refresh_from_db()
+        assert run.state == "cancelled"
+        assert "became champion" in AuditEntry.objects.get(action="run.cancelled").after["reason"]
+
+    def test_fails_with_a_sentence_when_the_trainer_is_not_allowed(
+        self, turned_world: World, fire: Fire, settings: object
+    ) -> None:
+        settings.TRAINERS = ["lightgbm"]  # type: ignore[attr-defined]
+
+        run = started(fire)
+
+        assert run.state == "failed"
+        assert "not allowed" in run.steps.get(name="train").error

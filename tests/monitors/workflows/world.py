@@ -1,0 +1,103 @@
+"""A small world whose truth turns around: a real champion learnt the old truth, and real models answer each row."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from driftline.common.clock import now
+from inference.prediction_log.items import LabelItem
+from inference.prediction_log.labels import log_labels
+from inference.prediction_log.record import FeatureColumn, LoggedBatch
+from inference.prediction_log.store import store_batches
+from inference.registry.models import Model, Version
+from inference.runtime.session import OnnxSession
+from inference.serving.plan import Feature
+
+FEATURES = [Feature("wind", "float"), Feature("load", "float"), Feature("carrier", "string")]
+CLASSES = ["late", "on_time"]
+DAY = timedelta(days=1)
+FIRST_DAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - 40 * DAY
+
+
+def flights(day: datetime, *, rows: int, turned: bool, seed: int) -> pd.DataFrame:
+    """Flights spread over one day: late in strong wind; once the truth has turned, late in weak wind."""
+    rng = np.random.default_rng(seed)
+    wind = rng.normal(0, 1, rows)
+    chance = 1 / (1 + np.exp(3 * wind if turned else -3 * wind))
+    return pd.DataFrame(
+        {
+            "wind": wind.astype(np.float32),
+            "load": rng.normal(0, 1, rows).astype(np.float32),
+            "carrier": rng.choice(["AA", "DL"], rows),
+            "label": np.where(rng.random(rows) < chance, "late", "on_time"),
+            "time": [day + DAY * (i / rows) for i in range(rows)],
+        }
+    )
+
+
+@dataclass
+class World:
+    """Sends days of traffic to a model and answers each row by the ONNX of the versions that would."""
+
+    model: Model
+    home: Path
+    batches: int = 0
+    answered: list[str] = field(default_factory=list)
+
+    def send_day(
+        self, number: int, *, rows: int = 300, turned: bool = True, labelled: float = 1.0, shadows: bool = True
+    ) -> None:
+        """Send day `number`, answered by the champion and copied to the shadows; a share gets its label."""
+        day = FIRST_DAY + number * DAY
+        table = flights(day, rows=rows, turned=turned, seed=number)
+        ids = [f"{self.model.pk}-{number}-{i}" for i in range(rows)]
+        deployment = self.model.deployment
+        deployment.refresh_from_db()
+        assert deployment.champion is not None
+        self._store(deployment.champion, "champion", ids, table)
+        if shadows:
+            for shadow in deployment.shadows.all():
+                self._store(shadow, "shadow", ids, table)
+        self.label(ids[: round(rows * labelled)], table["label"][: round(rows * labelled)], table["time"])
+
+    def label(self, ids: list[str], labels: pd.Series, times: pd.Series) -> None:
+        items = [
+            LabelItem(id=id_, label=label, timestamp=time.to_pydatetime())
+            for id_, label, time in zip(ids, labels, times, strict=False)
+        ]
+        if items:
+            log_labels(model=self.model, items=items, source="test", now=now())
+
+    def _store(self, version: Version, role: str, ids: list[str], table: pd.DataFrame) -> None:
+        self.batches += 1
+        session = OnnxSession((self.home / version.path).read_bytes())
+        inputs = {f.name: table[f.name].to_numpy(object if f.type == "string" else np.float32) for f in FEATURES}
+        labels, probabilities = session.run(
+            {name: values.reshape(-1, 1) for name, values in inputs.items()}, ["label", "probabilities"]
+        )
+        times = [round(time.timestamp() * 1e6) for time in table["time"]]
+        batch = LoggedBatch(
+            model_id=self.model.pk,
+            version_id=version.pk,
+            role=role,
+            generation=1,
+            ids=ids,
+            client_ids=None,
+            keyed=True,
+            event_time_us=times,
+            received_us=times[-1],
+            latency_us=[1000] * len(ids),
+            features=[
+                FeatureColumn("wind", "f4", inputs["wind"].tobytes()),
+                FeatureColumn("load", "f4", inputs["load"].tobytes()),
+                FeatureColumn("carrier", "s", list(inputs["carrier"])),
+            ],
+            prediction=[str(label) for label in labels.reshape(-1)],
+            probabilities=probabilities.astype(np.float32).tobytes(),
+            subjects=None,
+            tags=None,
+        )
+        store_batches([batch], spool=f"test-{self.model.pk}", segment=0, offset=self.batches)
