@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from monitors.alerts import services
+from monitors.alerts.channels.webhook.transport import DEADLINE_SECONDS
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.outbox import LEASE, RETRY_AFTER, attempt, claim_delivery, finish_attempt, retry_delay
 from tests.monitors.alerts.conftest import Fire
@@ -200,11 +201,7 @@ class TestCrashing:
     def test_between_sending_and_marking_repeats_the_same_id_and_body(
         self, webhook: Channel, receiver: Receiver, fire: Fire
     ) -> None:
-        written = [
-            services.handle_transition(fire("opened", age=timedelta(hours=hours)).pk)
-            or Incident.objects.latest("pk")
-            for hours in [1]
-        ]
+        services.handle_transition(fire().pk)
         for _ in range(25):
             services.send_test(channel=webhook, actor=ADA)
         stored = dict(Delivery.objects.values_list("event_id", "body"))
@@ -215,7 +212,6 @@ class TestCrashing:
         let_time_pass()
         services.send_due_deliveries()
 
-        assert written
         assert Counter(receiver.ids) == dict.fromkeys(stored, 2)
         assert {
             received.headers["webhook-id"]: received.body.decode() for received in receiver.received
@@ -236,7 +232,7 @@ class TestCrashing:
         assert (delivery.state, delivery.attempts_made, delivery.attempts.count()) == ("sent", 1, 1)
 
     def test_a_lease_outlasts_an_attempt(self) -> None:
-        assert timedelta(seconds=60) <= LEASE
+        assert timedelta(seconds=2 * DEADLINE_SECONDS) < LEASE
 
 
 class TestDisabling:
