@@ -56,7 +56,7 @@ class _Kind:
     """What tells predictions from labels to the reader."""
 
     key: str
-    sent: type[Struct]
+    sent: type[Any]
     envelope: msgspec.json.Decoder[Any]
     line: msgspec.json.Decoder[Any]
     codes: dict[str, str]  # field -> code of a fault in it, where that is not `wrong_type`
@@ -135,7 +135,7 @@ def _accept_each[Item](
                 )
             items.append(accept(row, canonical))
         except Refused as refused:
-            items.append(_fault(row.id, refused, _pointer(kind, index, lines)))  # type: ignore[attr-defined]
+            items.append(_fault(row.id, refused, _pointer(kind, index, lines)))
     return Batch(items, skew)
 
 
