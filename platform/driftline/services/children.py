@@ -4,7 +4,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from driftline.services.paths import HomePaths
@@ -39,7 +39,7 @@ def stages(installation: Installation) -> Stages:
         services=_services(installation),
         preparations=[
             _command("migrate", installation, "migrate", "--no-input"),
-            _command("bootstrap", installation, "bootstrap"),
+            replace(_command("bootstrap", installation, "bootstrap"), logs_output=False),  # it prints a token
         ],
         application=_application(installation),
         demonstration=[_command("demo", installation, f"demo_{installation.demo}")]
@@ -72,7 +72,7 @@ def _web(installation: Installation) -> Child:
         name="web",
         command=_manage("serve", "--port", port, "--workers", workers),
         environment=_environment(installation),
-        stop_seconds=60,
+        stop_seconds=100,  # it stops its workers and then drains the spool
         is_ready=lambda: _answers(f"{installation.url}/healthz"),
         ready_seconds=90,
     )

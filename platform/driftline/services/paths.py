@@ -72,7 +72,7 @@ def create_folders(paths: HomePaths) -> None:
     Raises `UnsafeSocketFolder` when somebody else made the folder first: in /tmp anybody could.
     """
     paths.home.mkdir(parents=True, exist_ok=True)
-    paths.log.mkdir(exist_ok=True)
+    paths.log.mkdir(mode=0o700, exist_ok=True)
     owners = {os.geteuid()} | ({NOBODY} if os.geteuid() == 0 else set())
     for folder in (paths.run, paths.sockets):
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-POLL_SECONDS = 0.03
+POLL_SECONDS, LONGEST_WAIT_SECONDS = 0.02, 0.2
 LOG_BYTES = 50 << 20  # a longer log is set aside at the next start, replacing the one before
 
 
@@ -40,6 +40,7 @@ class Child:
     enter: Callable[[], None] = lambda: None  # in the new process, before the command
     is_ready: Callable[[], bool] = lambda: True
     ready_seconds: float = 60.0
+    logs_output: bool = True  # False where standard output tells secrets: then only errors are logged
 
 
 class Process:
@@ -66,8 +67,11 @@ class Process:
             self._take_over(lock)
             self.child.prepare()
             self._set_long_log_aside()
-            with self._log_path.open("ab") as log:
-                self._popen = self._spawn(lock, log.fileno())
+            log = os.open(self._log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                self._popen = self._spawn(lock, log)
+            finally:
+                os.close(log)
         finally:
             os.close(lock)
 
@@ -77,14 +81,16 @@ class Process:
 
     def wait_ready(self, *, pause: Callable[[float], None] = time.sleep) -> None:
         """Wait until the child answers; raise `UnableToStart` when it ends or takes too long."""
-        name, deadline = self.child.name, time.monotonic() + self.child.ready_seconds
+        name, wait = self.child.name, POLL_SECONDS
+        deadline = time.monotonic() + self.child.ready_seconds
         while not self.child.is_ready():
             if (code := self.exit_code()) is not None:
                 raise UnableToStart(f"{name} ended with {code} before it was ready. {self.log_tail()}")
             if time.monotonic() > deadline:
                 seconds = self.child.ready_seconds
                 raise UnableToStart(f"{name} was not ready after {seconds:.0f} s. {self.log_tail()}")
-            pause(POLL_SECONDS)
+            pause(wait)
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
     def ask_to_stop(self) -> None:
         if self._popen and self._popen.poll() is None:
@@ -150,7 +156,7 @@ class Process:
             return subprocess.Popen(
                 list(self.child.command),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log if self.child.logs_output else subprocess.DEVNULL,
                 stderr=log,
                 env={**os.environ, **self.child.environment},
                 start_new_session=True,

@@ -1,0 +1,158 @@
+"""Looks at an installation and its services, and says what is wrong and how to mend it."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from kombu import Connection
+
+from driftline.common.clock import now
+from driftline.models import Heartbeat
+from driftline.services.ownership import current_owner
+from driftline.services.paths import HomePaths
+from driftline.services.postgres import NoPostgres, postgres_binaries
+from driftline.services.valkey import NoValkey, valkey_binary
+
+OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
+LEAST_FREE_BYTES = 2 << 30
+SILENT_AFTER = timedelta(seconds=60)  # four ticks of the heartbeat
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `remedy` is empty where nothing is to be done."""
+
+    subject: str
+    text: str
+    remedy: str = ""
+
+    @property
+    def is_fine(self) -> bool:
+        return not self.remedy
+
+
+def diagnose(paths: HomePaths) -> Iterator[Finding]:
+    """Look at everything, the basics first; what depends on a broken part is not looked at."""
+    yield _python()
+    yield _home(paths)
+    yield _disk(paths)
+    yield from _embedded_binaries()
+    yield _supervisor(paths)
+    yield _broker()
+    database = _database()
+    yield database
+    if database.is_fine:
+        yield _commits()
+        migrations = _migrations()
+        yield migrations
+        if migrations.is_fine:
+            yield _heartbeat(paths)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    remedy = (
+        "" if sys.version_info >= OLDEST_PYTHON else "Install Python 3.12 or later and run .ci/setup again."
+    )
+    return Finding("Python", f"version {version} at {sys.executable}", remedy)
+
+
+def _home(paths: HomePaths) -> Finding:
+    if paths.home.is_dir() and os.access(paths.home, os.W_OK | os.X_OK):
+        return Finding("home", f"{paths.home} can be written")
+    remedy = "Make the folder and give it to the user who runs Driftline, or set DRIFTLINE_HOME to another."
+    return Finding("home", f"{paths.home} cannot be written", remedy)
+
+
+def _disk(paths: HomePaths) -> Finding:
+    folder = next(found for found in (paths.home, *paths.home.parents) if found.exists())
+    free = shutil.disk_usage(folder).free
+    remedy = "" if free >= LEAST_FREE_BYTES else "Make room: predictions are refused once the spool has none."
+    return Finding("disk", f"{free / 1e9:.1f} GB free at {folder}", remedy)
+
+
+def _embedded_binaries() -> Iterator[Finding]:
+    if not settings.DATABASE_URL:
+        yield _binary("embedded PostgreSQL", postgres_binaries)
+    if not settings.BROKER_URL:
+        yield _binary("embedded Valkey", valkey_binary)
+
+
+def _binary(subject: str, locate: Callable[[], object]) -> Finding:
+    try:
+        return Finding(subject, f"found at {locate()}")
+    except (NoPostgres, NoValkey) as error:
+        return Finding(subject, "not installed", str(error))
+
+
+def _supervisor(paths: HomePaths) -> Finding:
+    owner = current_owner(paths)
+    if owner is None:
+        return Finding("supervisor", "none runs this home")
+    return Finding("supervisor", f"process {owner.pid} serves {owner.url} since {owner.since}")
+
+
+def _broker() -> Finding:
+    url = settings.CELERY_BROKER_URL
+    with Connection(url, connect_timeout=3) as broker:
+        shown = broker.as_uri()  # with the password hidden
+        try:
+            broker.ensure_connection(max_retries=1, timeout=3)
+        except Exception as error:  # each transport raises its own kinds
+            return Finding(
+                "broker", f"no answer from {shown}: {error}", _start_or_set("DRIFTLINE_BROKER_URL")
+            )
+    return Finding("broker", f"answers at {shown}")
+
+
+def _database() -> Finding:
+    try:
+        connection.ensure_connection()
+    except DatabaseError as error:
+        reason = str(error).strip().partition("\n")[0]
+        return Finding("database", f"no answer: {reason}", _start_or_set("DRIFTLINE_DATABASE_URL"))
+    major = connection.connection.server_version // 10_000
+    remedy = "" if major >= OLDEST_POSTGRES else f"Upgrade it to PostgreSQL {OLDEST_POSTGRES} or later."
+    return Finding("database", f"PostgreSQL {major} answers", remedy)
+
+
+def _start_or_set(variable: str) -> str:
+    return f"Start the installation (make run), or point {variable} at a server that runs."
+
+
+def _commits() -> Finding:
+    """Promise 1 needs the server to write a commit to its disk before it says so."""
+    wanted = {"fsync": {"on"}, "synchronous_commit": {"on", "remote_write", "remote_apply"}}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(wanted)])
+        found = dict(cursor.fetchall())
+    wrong = [name for name, values in wanted.items() if found[name] not in values]
+    text = ", ".join(f"{name} is {found[name]}" for name in wanted)
+    remedy = f"Set {' and '.join(wrong)} to on: acknowledged predictions could be lost." if wrong else ""
+    return Finding("commits", text, remedy)
+
+
+def _migrations() -> Finding:
+    executor = MigrationExecutor(connection)
+    missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    remedy = "Run manage.py migrate." if missing else ""
+    return Finding("migrations", f"{missing} to apply" if missing else "all applied", remedy)
+
+
+def _heartbeat(paths: HomePaths) -> Finding:
+    newest = Heartbeat.objects.order_by("-at").first()
+    if newest is None:
+        return Finding("worker", "has not consumed a tick yet", _revive(paths))
+    age = now() - newest.at
+    remedy = _revive(paths) if age > SILENT_AFTER else ""
+    return Finding("worker", f"consumed its last tick {age.total_seconds():.0f} s ago", remedy)
+
+
+def _revive(paths: HomePaths) -> str:
+    return f"See that scheduler and worker run (logs: {paths.log}); if they do, restart the worker."

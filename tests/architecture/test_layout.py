@@ -1,0 +1,63 @@
+"""The layout keeps Python's and Celery's own names free, and the hot path free of Django."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DRAWER = CHECKOUT / "platform"
+FREE_OF_DJANGO = [
+    "inference.prediction_log.record",
+    "inference.prediction_log.spool",
+    "inference.protocol",
+    "inference.runtime",
+    "inference.serving",
+    "monitors.stats",
+]
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{sys.argv[1]}."):
+    importlib.import_module(module.name)
+print([name for name in ("django", "celery", "kombu", "psycopg2") if name in sys.modules])
+"""
+
+
+class TestPlatformFolder:
+    def test_does_not_hide_pythons_own_module(self) -> None:
+        assert platform.python_implementation() == "CPython"
+        assert not Path(platform.__file__).is_relative_to(CHECKOUT)
+
+    def test_holds_packages_and_nothing_loose(self) -> None:
+        loose = [entry.name for entry in DRAWER.iterdir() if not entry.is_dir()]
+
+        assert loose == []
+        assert not (DRAWER / "__init__.py").exists()
+
+    def test_holds_no_package_with_a_name_that_python_or_celery_uses(self) -> None:
+        packages = {entry.name for entry in DRAWER.iterdir() if entry.name != "__pycache__"}
+
+        assert packages <= {"driftline", "driftline_client"}
+
+    def test_has_no_folder_of_tests_with_its_name(self) -> None:
+        assert not (CHECKOUT / "tests" / "platform").exists()
+
+
+class TestTestFolders:
+    def test_are_packages(self) -> None:
+        folders = {file.parent for file in (CHECKOUT / "tests").rglob("test_*.py")}
+
+        assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+class TestHotPath:
+    @pytest.mark.parametrize("module", FREE_OF_DJANGO)
+    def test_runs_without_django_celery_and_a_database_driver(self, module: str) -> None:
+        command = [sys.executable, "-c", IMPORT_EVERYTHING, module]
+
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+
+        assert result.stdout.strip() == "[]"
