@@ -46,5 +46,4 @@ app.autodiscover_tasks(
         "monitors.workflows",
         "monitors.reports",
     ],
-    force=True,
 )
