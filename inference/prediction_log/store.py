@@ -19,6 +19,7 @@ from inference.prediction_log.models import PredictionChunk, SpoolCursor, Touche
 from inference.prediction_log.record import LoggedBatch
 from inference.prediction_log.signals import periods_touched
 from inference.registry.models import Model, Version
+from inference.registry.selectors import signature_of
 from inference.registry.services import external_version
 from inference.serving.plan import Signature
 
@@ -54,8 +55,8 @@ def _group(batches: Sequence[LoggedBatch]) -> list[LogColumns]:
 
 @lru_cache(maxsize=1024)
 def _signature(version_id: int) -> Signature | None:
-    found = Version.objects.filter(pk=version_id).values_list("signature", flat=True).first()
-    return msgspec.convert(found, Signature) if found else None
+    version = Version.objects.select_related("model").filter(pk=version_id).first()
+    return signature_of(version) if version else None
 
 
 # -- from the logging API ----------------------------------------------------------------------------------------------
@@ -168,23 +169,7 @@ def _by_version(model: Model, items: Sequence[PredictionItem | ItemFault]) -> _G
 
 def _version(model: Model, name: str) -> tuple[int, bytes]:
     version = external_version(model=model, version=name)
-    return version.pk, msgspec.json.encode(version.signature or _unlearnt_signature(model))
-
-
-def _unlearnt_signature(model: Model) -> Signature:
-    """Describe an external version before its reference has named its features."""
-    binary = model.task == "binary"
-    return Signature(
-        features=[],
-        inputs=[],
-        outputs=[],
-        prediction_output=None,
-        probabilities_output=None,
-        classes=["0", "1"] if binary else [],
-        positive_class="1" if binary else None,
-        missing={},
-        task=model.task,
-    )
+    return version.pk, msgspec.json.encode(signature_of(version))
 
 
 def _result(index: int, item: PredictionItem, is_new: bool, known: dict[str, int]) -> ItemResult:

@@ -43,7 +43,7 @@ def store_reference(
         upload = Path(scratch) / "upload"
         _spill(stream, upload)
         table = _read(upload, content_type)
-        signature = signature_of(owner) or _learn_signature(model, table)
+        signature = signature_of(owner) if owner.signature else _learn_signature(model, table)
         table = _conform(table, signature)
         draft = Path(scratch) / "table.parquet"
         pq.write_table(table, draft, compression="zstd")

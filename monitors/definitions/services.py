@@ -22,7 +22,7 @@ from monitors.stats.outcomes import OutcomeSummary
 from monitors.stats.performance import measure_outcomes
 from monitors.stats.sketches import choose_centre
 from monitors.stats.window_summary import summarise_window
-from monitors.summaries.outcomes import outcome_of
+from monitors.definitions.outcomes import outcome_of
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,6 @@ def build_reference(reference_id: int) -> None:
 
 def _fill(reference: Reference) -> None:
     signature = signature_of(reference.version)
-    if signature is None:
-        raise ValueError("The version has no signature yet; upload its model or its reference again.")
     table = pq.read_table(path_of(reference.dataset))
     features = _feature_arrays(table, signature)
     truth = _column(table, "label")

@@ -156,14 +156,13 @@ def _points(context: _Context, subject: _Subject, span: str, start: datetime) ->
 def _performance(
     context: _Context, monitor: Monitor, subject: _Subject, usual: dict[str, dict[str, float]], end: datetime
 ) -> list[Point]:
-    version = context.model.versions.filter(pk=subject.version_id).first()
-    signature = signature_of(version) if version else None
+    signature = signature_of(context.model.versions.select_related("model").get(pk=subject.version_id))
     return performance_points(
         subject.summary,
         usual if subject.is_whole else {},
         end=end,
         ripeness=Ripeness(monitor.min_rows, monitor.min_label_coverage, context.label_lag, context.event_now),
-        positive_class=signature.positive_class if signature else None,
+        positive_class=signature.positive_class,
     )
 
 

@@ -42,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
 }
 MAX_RULES = 1_000
 _CAUSE_DAYS = timedelta(days=7)
+_OWN_KEYS = {"id", "created_at"}
 
 
 # -- writing rules -----------------------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ def _watch_span(rule: Rule) -> None:
 
 def _plain(rule: Rule) -> dict[str, Any]:
     fields = model_to_dict(rule)
-    return {k: v.total_seconds() if isinstance(v, timedelta) else v for k, v in fields.items() if k != "id"}
+    return {k: v.total_seconds() if isinstance(v, timedelta) else v for k, v in fields.items() if k not in _OWN_KEYS}
 
 
 # -- judging -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from inference.serving.plan import Signature
 from monitors.definitions.services import centres_of
 from monitors.stats.window_summary import WindowSummary, merge_windows, summarise_window
 from monitors.summaries.models import StaleWindow, Summary
-from monitors.summaries.outcomes import outcome_of
+from monitors.definitions.outcomes import outcome_of
 
 HOURS_A_TASK = 400
 SEGMENT_VALUES = 50  # a segment feature's most frequent values; the rest is seen only in the whole
@@ -72,7 +72,7 @@ def _by_source(
     groups: dict[tuple[int, str, datetime], list[datetime]] = {}
     for period in periods:
         groups.setdefault((period.version_id, period.role, floor(period.hour, "day")), []).append(period.hour)
-    versions = Version.objects.in_bulk({version_id for version_id, _, _ in groups})
+    versions = Version.objects.select_related("model").in_bulk({version_id for version_id, _, _ in groups})
     return [
         (_Source(model, versions[version_id], role, segments), day, hours)
         for (version_id, role, day), hours in sorted(groups.items())
@@ -119,7 +119,7 @@ def _text(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _summary(frame: LogFrame, signature: Signature | None, centres: dict[str, float]) -> WindowSummary:
+def _summary(frame: LogFrame, signature: Signature, centres: dict[str, float]) -> WindowSummary:
     labelled = frame.is_labelled
     has_score = frame.probability is not None and frame.probability.ndim == 1
     lag_s = (frame.label_time_us[labelled] - frame.times_us[labelled]) / 1e6

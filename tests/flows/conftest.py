@@ -1,0 +1,24 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftline.accounts.models import Project
+from inference.registry.models import Model
+from tests.flows.world import make_model
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, settings: Any) -> Path:
+    settings.HOME = tmp_path
+    return tmp_path
+
+
+@pytest.fixture
+def project(transactional_db: None) -> Project:
+    return Project.objects.create(slug="bank", name="Bank")
+
+
+@pytest.fixture
+def model(project: Project) -> Model:
+    return make_model(project)

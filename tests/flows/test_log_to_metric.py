@@ -1,0 +1,180 @@
+"""From a logged prediction to a metric, in every order in which things may arrive."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
+from driftline.invariants import check_all
+from inference.prediction_log.items import LabelItem
+from inference.prediction_log.labels import log_labels
+from inference.prediction_log.models import PredictionRow, TouchedPeriod
+from inference.prediction_log.selectors import frame_of
+from inference.prediction_log.store import log_predictions
+from inference.registry.models import Model
+from monitors.metrics.models import MetricPoint
+from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
+
+
+def value(model: Model, metric: str, **narrowed: object) -> float | None:
+    wanted = {"span": "day", "start": DAY, "role": "champion", "version": "", "segment": "", "feature": ""}
+    return MetricPoint.objects.get(model=model, metric=metric, **(wanted | narrowed)).value
+
+
+def assert_invariants_hold() -> None:
+    broken = [result for result in check_all() if not result.holds]
+    assert not broken
+
+
+class TestLogging:
+    def test_a_repeated_prediction_is_a_duplicate_and_a_changed_one_a_conflict(self, model: Model) -> None:
+        [row] = rows_of_a_day(DAY, 1)
+        log(model, [row])
+        changed = type(row)(**{name: getattr(row, name) for name in row.__struct_fields__} | {"body_hash": 99})
+
+        result = log_predictions(model=model, items=[row, changed], source="test", now=timezone.now())
+
+        assert [item.status for item in result.results] == ["duplicate", "conflict"]
+        assert PredictionRow.objects.count() == 1
+
+    def test_a_feature_of_the_wrong_type_is_refused_by_name_and_the_rest_is_kept(self, model: Model) -> None:
+        give_reference(model)
+        good, bad = rows_of_a_day(DAY, 2)
+        bad.features["income"] = "a lot"
+
+        result = log_predictions(model=model, items=[good, bad], source="test", now=timezone.now())
+
+        assert (result.accepted, result.rejected) == (1, 1)
+        assert result.results[1].error is not None
+        assert result.results[1].error.pointer == "/predictions/1/features/income"
+
+    def test_rows_come_back_as_they_were_logged(self, model: Model) -> None:
+        rows = rows_of_a_day(DAY, 50)
+        log(model, rows)
+        label(model, truths(rows)[:10])
+
+        frame = frame_of(model=model, start=DAY, end=DAY + timedelta(days=1))
+
+        assert list(frame.ids) == [row.id for row in rows]
+        assert list(frame.features["income"]) == [row.features["income"] for row in rows]
+        assert list(frame.features["region"]) == [row.features["region"] for row in rows]
+        assert list(frame.is_labelled) == [True] * 10 + [False] * 40
+
+
+class TestLabels:
+    def test_a_label_for_an_unknown_prediction_waits_for_it(self, model: Model) -> None:
+        rows = rows_of_a_day(DAY, 5)
+        result = log_labels(model=model, items=truths(rows), source="test", now=timezone.now())
+        assert {item.status for item in result.results} == {"pending_prediction"}
+
+        log(model, rows)
+        work(model)
+
+        assert value(model, "label_coverage") == 1.0
+        assert_invariants_hold()
+
+    def test_a_correction_replaces_the_label_and_changes_the_metric(self, model: Model) -> None:
+        rows = rows_of_a_day(DAY, 4)
+        log(model, rows)
+        label(model, [LabelItem(id=row.id, label=str(row.prediction), timestamp=None) for row in rows])
+        work(model)
+        assert value(model, "accuracy") == 1.0
+        wrong = "0" if rows[0].prediction == "1" else "1"
+
+        label(model, [LabelItem(id=rows[0].id, label=wrong, timestamp=None)])
+        work(model)
+
+        assert value(model, "accuracy") == 0.75
+        assert MetricPoint.objects.get(model=model, metric="accuracy", span="day", version="").revision == 2
+
+    def test_a_client_id_that_two_predictions_share_is_ambiguous(self, model: Model) -> None:
+        rows = [
+            type(row)(**{name: getattr(row, name) for name in row.__struct_fields__} | {"client_id": "1"})
+            for row in rows_of_a_day(DAY, 2)
+        ]
+        log(model, rows)
+
+        result = log_labels(
+            model=model, items=[LabelItem(id="1", label="1", timestamp=None)], source="test", now=timezone.now()
+        )
+
+        assert result.results[0].status == "ambiguous_id"
+
+
+class TestMetrics:
+    def test_performance_equals_scikit_learn_on_the_same_rows(self, model: Model) -> None:
+        rows = rows_of_a_day(DAY, 600)
+        labels = truths(rows)
+        log(model, rows)
+        label(model, labels)
+
+        work(model)
+
+        y, p = [int(item.label) for item in labels], [row.probabilities for row in rows]
+        assert value(model, "accuracy") == pytest.approx(
+            accuracy_score(y, [int(row.prediction) for row in rows])
+        )
+        assert value(model, "log_loss") == pytest.approx(log_loss(y, p), rel=1e-6)
+        assert value(model, "roc_auc") == pytest.approx(roc_auc_score(y, p), abs=1e-3)
+        assert value(model, "count") == 600
+
+    def test_a_shifted_feature_drifts_and_its_neighbour_does_not(self, model: Model) -> None:
+        give_reference(model)
+        log(model, rows_of_a_day(DAY, 500, shift=1.0))
+
+        work(model)
+
+        statuses = dict(
+            MetricPoint.objects.filter(model=model, metric="psi", span="day").values_list("feature", "status")
+        )
+        assert statuses["income"] in ("warning", "critical")
+        assert statuses["region"] == "ok"
+
+    def test_too_few_rows_are_insufficient_and_never_an_alarm(self, model: Model) -> None:
+        give_reference(model)
+        log(model, rows_of_a_day(DAY, 30, shift=3.0))
+
+        work(model)
+
+        drift = MetricPoint.objects.filter(model=model, metric="psi", span="day")
+        assert {point.status for point in drift} == {"insufficient"}
+        assert all(point.value is not None and point.n == 30 for point in drift)
+
+    def test_segments_are_measured_apart(self, model: Model) -> None:
+        model.segments.create(feature="region")
+        rows = rows_of_a_day(DAY, 300)
+        log(model, rows)
+        label(model, truths(rows))
+
+        work(model)
+
+        by_region = MetricPoint.objects.filter(model=model, metric="accuracy", span="day").exclude(segment="")
+        assert set(by_region.values_list("segment", flat=True)) == {"region:north", "region:south"}
+        assert sum(point.n for point in by_region) == 300
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_order_of_arrival_gives_the_same_metrics(data: st.DataObject, project: object, home: object) -> None:
+    from tests.flows.world import make_model
+
+    model = make_model(project, name=f"m{Model.objects.count()}")  # type: ignore[arg-type]
+    rows = rows_of_a_day(DAY, 12)
+    labels = [LabelItem(id=row.id, label=str(number % 2), timestamp=row.timestamp) for number, row in enumerate(rows)]
+    for event in data.draw(st.permutations([*rows, *labels])):
+        if isinstance(event, LabelItem):
+            label(model, [event])
+        else:
+            log(model, [event])
+        if data.draw(st.booleans()):
+            work(model)
+    work(model)
+
+    right = sum(row.prediction == item.label for row, item in zip(rows, labels, strict=True))
+    assert value(model, "accuracy") == pytest.approx(right / 12)
+    assert value(model, "count") == 12
+    assert not TouchedPeriod.objects.filter(model=model).exists()
+    assert_invariants_hold()

@@ -1,0 +1,109 @@
+"""From a metric beyond its limit to an incident and back."""
+
+from datetime import timedelta
+
+import pytest
+
+from driftline.accounts.models import Project
+from driftline.common.errors import Problem
+from inference.registry.models import Model
+from monitors.rules.models import Rule, Transition
+from monitors.rules.services import backtest, create_rule
+from tests.flows.world import DAY, give_reference, log, rows_of_a_day, work
+
+ONE_DAY = timedelta(days=1)
+
+
+def drift_rule(project: Project, model: Model, **fields: object) -> Rule:
+    defaults = {"name": "income moved", "metric": "psi", "feature": "income", "threshold": 0.2, "recover_windows": 1}
+    return create_rule(project=project, model=model, actor="test", **(defaults | fields))
+
+
+def send_days(model: Model, shifts: list[float]) -> None:
+    for number, shift in enumerate(shifts):
+        log(model, rows_of_a_day(DAY + number * ONE_DAY, 300, shift=shift))
+        work(model)
+
+
+def kinds(rule: Rule) -> list[str]:
+    return list(rule.transitions.order_by("window_end").values_list("kind", flat=True))
+
+
+class TestJudging:
+    def test_opens_when_the_window_has_closed_and_resolves_when_it_is_over(
+        self, project: Project, model: Model
+    ) -> None:
+        give_reference(model)
+        rule = drift_rule(project, model)
+
+        send_days(model, [0, 2, 0, 0])
+
+        assert kinds(rule) == ["opened", "resolved"]
+        opened = rule.transitions.get(kind="opened")
+        assert opened.window_start == DAY + ONE_DAY
+        assert opened.detail["causes"][0]["feature"] == "income"
+
+    def test_never_judges_a_day_that_is_still_being_sent(self, project: Project, model: Model) -> None:
+        give_reference(model)
+        rule = drift_rule(project, model)
+
+        send_days(model, [2])
+
+        assert kinds(rule) == []
+
+    def test_waits_for_the_windows_in_a_row_that_it_asks_for(self, project: Project, model: Model) -> None:
+        give_reference(model)
+        rule = drift_rule(project, model, for_windows=2)
+
+        send_days(model, [2, 0, 2, 2, 2])
+
+        assert rule.transitions.get().window_start == DAY + 3 * ONE_DAY
+
+    def test_judging_again_changes_nothing(self, project: Project, model: Model) -> None:
+        give_reference(model)
+        rule = drift_rule(project, model)
+        send_days(model, [2, 2])
+        before = Transition.objects.count()
+
+        log(model, rows_of_a_day(DAY + 2 * ONE_DAY, 1))
+        work(model)
+        work(model)
+
+        assert Transition.objects.filter(rule=rule, kind="opened").count() == 1
+        assert Transition.objects.count() >= before
+
+
+class TestBacktest:
+    def test_tells_when_the_rule_would_have_fired(self, project: Project, model: Model) -> None:
+        give_reference(model)
+        send_days(model, [0, 2, 2, 0, 2, 0])
+        imagined = Rule(
+            project=project, model=model, name="x", metric="psi", feature="income", threshold=0.2, span="day",
+            for_windows=1, recover_windows=1, min_rows=100, cooldown=ONE_DAY, notify_within=ONE_DAY,
+        )  # fmt: skip
+
+        fired = backtest(rule=imagined, start=DAY, end=DAY + 10 * ONE_DAY)
+
+        assert [window.start for window in fired] == [DAY + ONE_DAY, DAY + 4 * ONE_DAY]
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"threshold": float("nan")}, "/threshold"),
+        ({"metric": "vibes"}, "/metric"),
+        ({"feature": ""}, "/feature"),
+        ({"for_windows": 0}, "/for_windows"),
+        ({"cooldown": timedelta(seconds=-1)}, "/cooldown"),
+        ({"operator": "beside"}, "/operator"),
+        ({"name": "two\nlines"}, "/name"),
+    ],
+)
+def test_a_wrong_rule_is_refused_by_field(
+    project: Project, model: Model, fields: dict[str, object], pointer: str
+) -> None:
+    with pytest.raises(Problem) as refused:
+        drift_rule(project, model, **fields)
+
+    assert refused.value.errors[0].pointer == pointer
+    assert not Rule.objects.exists()

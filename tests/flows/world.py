@@ -1,0 +1,97 @@
+"""A small world for stories: a project, a model with an external version, and days of made-up traffic."""
+
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+
+import numpy as np
+from django.utils import timezone
+
+from driftline.accounts.models import Project
+from inference.prediction_log.items import LabelItem, PredictionItem
+from inference.prediction_log.labels import log_labels
+from inference.prediction_log.store import log_predictions
+from inference.registry.datasets import store_reference
+from inference.registry.models import Model
+from inference.registry.services import create_model
+from monitors.definitions.models import Reference
+from monitors.definitions.services import build_reference
+from monitors.metrics.services import measure
+from monitors.rules.services import judge
+from monitors.summaries.services import summarise
+
+DAY = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def make_model(project: Project, name: str = "approvals") -> Model:
+    return create_model(
+        project=project, name=name, task="binary", actor="test", objectives={"label_lag_hours": 0}
+    )
+
+
+def rows_of_a_day(day: datetime, n: int, *, shift: float = 0.0, seed: int = 0) -> list[PredictionItem]:
+    """Make `n` predictions spread over a day; `shift` moves the income by that many standard deviations."""
+    rng = np.random.default_rng([seed, day.toordinal()])
+    income, region = rng.normal(shift, 1, n), rng.choice(["north", "south"], n)
+    probability = 1 / (1 + np.exp(-income))
+    return [
+        PredictionItem(
+            id=f"{day:%Y%m%d}-{number}",
+            timestamp=day + timedelta(days=1) * (number / n),
+            version="1",
+            features={"income": float(income[number]), "region": str(region[number])},
+            prediction="1" if probability[number] >= 0.5 else "0",
+            probabilities=float(probability[number]),
+            latency_ms=2.0,
+            role="champion",
+            client_id=None,
+            subject=None,
+            tags=None,
+            body_hash=number,
+        )
+        for number in range(n)
+    ]
+
+
+def truths(rows: list[PredictionItem], seed: int = 1) -> list[LabelItem]:
+    """Draw labels that agree with the probabilities."""
+    rng = np.random.default_rng(seed)
+    return [
+        LabelItem(id=row.id, label=str(int(rng.random() < row.probabilities)), timestamp=row.timestamp)  # type: ignore[operator]
+        for row in rows
+    ]
+
+
+def reference_csv(rows: list[PredictionItem]) -> BytesIO:
+    lines = ["income,region,label,prediction,probability,timestamp"]
+    lines += [
+        f"{row.features['income']},{row.features['region']},{label.label},{row.prediction},{row.probabilities},"
+        f"{row.timestamp:%Y-%m-%dT%H:%M:%SZ}"
+        for row, label in zip(rows, truths(rows), strict=True)
+    ]
+    return BytesIO("\n".join(lines).encode())
+
+
+def give_reference(model: Model, days: int = 5) -> Reference:
+    rows = [row for back in range(1, days + 1) for row in rows_of_a_day(DAY - timedelta(days=back), 400)]
+    store_reference(
+        model=model, version="1", stream=reference_csv(rows), content_type="text/csv", actor="test"
+    )
+    reference = Reference.objects.get(model=model)
+    build_reference(reference.pk)
+    reference.refresh_from_db()
+    return reference
+
+
+def log(model: Model, rows: list[PredictionItem]) -> None:
+    result = log_predictions(model=model, items=rows, source="test", now=timezone.now())
+    assert result.accepted == len(rows)
+
+
+def label(model: Model, labels: list[LabelItem]) -> None:
+    log_labels(model=model, items=labels, source="test", now=timezone.now())
+
+
+def work(model: Model) -> None:
+    """Do what the workers would do, until nothing is due."""
+    while summarise(model.pk) or measure(model.pk) or judge(model.pk):
+        pass
