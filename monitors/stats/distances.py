@@ -27,7 +27,8 @@ from monitors.stats.sketches import CategoricalSummary, FloatArray, KeyArray, Nu
 NUMERIC, CATEGORICAL = "numeric", "categorical"
 
 QUANTILE_BINS = 10
-# A categorical reference keeps its most frequent levels as bins; the rest of its levels share one.
+# A categorical reference keeps its most frequent levels as bins. The others share one with levels that it does not
+# know: a fresh sample always holds as many new levels as the reference has levels seen once (Good and Turing).
 CATEGORY_BINS = 255
 # The usual rule for chi-square: a cell expected to hold fewer rows joins the other rare ones.
 LEAST_EXPECTED = 5.0
@@ -59,8 +60,7 @@ class NumericReference:
 class CategoricalReference:
     """A categorical reference, ready for comparisons.
 
-    `bin_counts` holds the frequent levels, then the rest of the reference's levels, levels that the reference
-    does not know, and missing values; `bins` says where each known level counts.
+    `bin_counts` holds the frequent levels in the order of `bins`, then all other levels, then missing values.
     """
 
     summary: CategoricalSummary
@@ -76,9 +76,10 @@ def prepare_reference(summary: NumericSummary | CategoricalSummary) -> PreparedR
     if isinstance(summary, NumericSummary):
         ends = _quantile_bin_ends(summary)
         return NumericReference(summary, ends, _bin_numbers(summary, ends), _scale(summary))
-    ranked = sorted(summary.counts, key=lambda level: (-summary.counts[level], level))
-    bins = {level: min(position, CATEGORY_BINS) for position, level in enumerate(ranked)}
-    return CategoricalReference(summary, bins, _bin_categories(summary, bins, exact=summary.exact))
+    repeated = [level for level, count in summary.counts.items() if count > 1]
+    frequent = sorted(repeated, key=lambda level: (-summary.counts[level], level))[:CATEGORY_BINS]
+    bins = {level: position for position, level in enumerate(frequent)}
+    return CategoricalReference(summary, bins, _bin_categories(summary, bins))
 
 
 def _quantile_bin_ends(summary: NumericSummary) -> KeyArray:
@@ -106,18 +107,9 @@ def _scale(summary: NumericSummary) -> float:
     return 1e-3 * max(abs(summary.mean), 1.0) if summary.n else 1.0
 
 
-def _bin_categories(summary: CategoricalSummary, bins: dict[str, int], *, exact: bool) -> FloatArray:
-    rest, unseen, missing = (min(len(bins), CATEGORY_BINS) + extra for extra in range(3))
-    # A reference that dropped rare levels cannot tell an unknown level from a rare one.
-    elsewhere = unseen if exact else rest
-    places = np.fromiter(
-        (bins.get(level, elsewhere) for level in summary.counts), dtype=np.intp, count=len(summary.counts)
-    )
-    rows = np.fromiter(summary.counts.values(), dtype=np.float64, count=len(summary.counts))
-    counted = np.bincount(places, weights=rows, minlength=missing + 1).astype(np.float64)
-    counted[rest] += summary.rest
-    counted[missing] += summary.missing
-    return counted
+def _bin_categories(summary: CategoricalSummary, bins: dict[str, int]) -> FloatArray:
+    counted = [summary.counts.get(level, 0) for level in bins]
+    return np.array([*counted, summary.n - sum(counted), summary.missing], dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +169,7 @@ class CategoricalPair:
 
     @cached_property
     def current_bins(self) -> FloatArray:
-        return _bin_categories(self.current, self.reference.bins, exact=self.reference.summary.exact)
+        return _bin_categories(self.current, self.reference.bins)
 
 
 Pair = NumericPair | CategoricalPair
@@ -270,8 +262,8 @@ def wasserstein_normalised(pair: Pair) -> Statistic:
 def chi_square(pair: Pair) -> Statistic:
     """Measure Pearson's statistic of the two-row contingency table, with its p-value.
 
-    Expected counts are pooled from both sides and levels expected fewer than 5 times count together, so a
-    single row of an unseen level cannot make the p-value 0.
+    Expected counts are pooled from both sides and levels expected fewer than 5 times count together, with
+    Yates' correction where they are still too few: a single row of an unseen level cannot make the p-value 0.
     """
     statistic, freedom = _chi_square(pair.reference_bins, pair.current_bins)
     return Statistic(float(statistic), float(special.chdtrc(np.maximum(freedom, 1), statistic)))
@@ -306,14 +298,16 @@ def _chi_square(reference: FloatArray, current: FloatArray) -> tuple[FloatArray,
     pooled = (reference + current) / (n_reference + n_current)
     difference = reference / n_reference - current / n_current
     rare = pooled * np.minimum(n_reference, n_current) < LEAST_EXPECTED
+    scale = _effective_n(n_reference, n_current)[..., 0]
     rare_pooled = np.where(rare, pooled, 0.0).sum(axis=-1)
-    rare_difference = np.where(rare, difference, 0.0).sum(axis=-1)
+    rare_difference = np.abs(np.where(rare, difference, 0.0).sum(axis=-1))
+    few = rare_pooled * np.minimum(n_reference, n_current)[..., 0] < LEAST_EXPECTED
+    rare_difference = np.where(few, np.maximum(rare_difference - 0.5 / scale, 0.0), rare_difference)
     terms = np.divide(difference**2, pooled, out=np.zeros_like(pooled), where=~rare)
     rare_term = np.divide(
         rare_difference**2, rare_pooled, out=np.zeros_like(rare_pooled), where=rare_pooled > 0
     )
     present = _both_present(reference, current)
-    scale = _effective_n(n_reference, n_current)[..., 0]
     statistic = np.where(present, scale * (terms.sum(axis=-1) + rare_term), 0.0)
     return statistic, (~rare).sum(axis=-1) + (rare_pooled > 0) - 1
 

@@ -99,12 +99,12 @@ def grid_size(n: int) -> int:
     """Round a window's rows down to the log-spaced grid (12 sizes a decade): fewer rows, a wider threshold.
 
     >>> grid_size(923), grid_size(1000), grid_size(3)
-    (825, 1000, 10)
+    (826, 1000, 10)
     """
     if n <= LEAST_SIZE:
         return LEAST_SIZE
     step = int(np.floor(np.log10(n) * SIZES_PER_DECADE + 1e-9))
-    return int(10 ** (step / SIZES_PER_DECADE) + 1e-6)
+    return int(np.ceil(10 ** (step / SIZES_PER_DECADE) - 1e-6))
 
 
 def resample_null(

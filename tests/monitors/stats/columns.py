@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from monitors.stats.sketches import NumericSummary, summarise_numbers
+from monitors.stats.sketches import NumericSummary
 
 finite = st.floats(min_value=-1e6, max_value=1e6, allow_nan=False)
 numbers = st.lists(
@@ -30,9 +30,8 @@ def same_numbers(left: NumericSummary, right: NumericSummary) -> bool:
     return exact and extremes and cells and added and totals
 
 
-def real_columns(rng: np.random.Generator) -> dict[str, np.ndarray]:
+def real_columns(rng: np.random.Generator, n: int = 20_000) -> dict[str, np.ndarray]:
     """Columns of the shapes that break naive bins: tails, atoms, two modes, integers, far from zero, tiny."""
-    n = 20_000
     return {
         "lognormal": rng.lognormal(size=n),
         "heavy_tails": rng.standard_t(2.5, size=n),
@@ -42,7 +41,3 @@ def real_columns(rng: np.random.Generator) -> dict[str, np.ndarray]:
         "far_from_zero": rng.normal(1e6, 100, size=n),
         "probabilities": rng.beta(0.5, 8, size=n),
     }
-
-
-def summary_of(values: np.ndarray, centre: float = 0.0) -> NumericSummary:
-    return summarise_numbers(values, centre=centre)

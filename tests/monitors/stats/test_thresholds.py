@@ -1,0 +1,138 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from monitors.stats.distances import KERNELS, kernels_for, kind_of, measure_drift, prepare_reference
+from monitors.stats.sketches import summarise_categories, summarise_numbers
+from monitors.stats.thresholds import NullDistributions, benjamini_hochberg, grid_size, resample_null
+from tests.monitors.stats.columns import real_columns
+
+CASES = ["lognormal", "heavy_tails", "half_zeros", "counts"]
+
+
+def reference_of(name: str, rng: np.random.Generator):
+    return prepare_reference(summarise_numbers(real_columns(rng)[name], centre=1.0))
+
+
+class TestResampleNull:
+    @pytest.mark.parametrize("n", [100, 2_000])
+    @pytest.mark.parametrize("name", CASES)
+    def test_windows_without_drift_pass_the_5_percent_line_about_5_percent_of_the_time(self, name, n):
+        rng = np.random.default_rng(3)
+        reference = reference_of(name, rng)
+        null = resample_null(reference, n, rng=rng)
+        alarms = dict.fromkeys(null.draws, 0)
+
+        for _ in range(250):
+            window = summarise_numbers(real_columns(rng, n)[name], centre=1.0)
+            for kernel, statistic in measure_drift(reference, window).items():
+                alarms[kernel] += null.p_value(kernel, statistic.value) <= 0.05
+
+        assert all(share / 250 <= 0.11 for share in alarms.values()), alarms
+
+    def test_a_drifted_window_has_a_small_p_value(self):
+        rng = np.random.default_rng(0)
+        reference = prepare_reference(summarise_numbers(rng.normal(size=5_000), centre=0.0))
+        null = resample_null(reference, 500, rng=rng)
+
+        measured = measure_drift(reference, summarise_numbers(rng.normal(0.4, 1, 500), centre=0.0))
+
+        assert all(null.p_value(name, statistic.value) < 1e-3 for name, statistic in measured.items())
+
+    def test_categories_are_calibrated_too(self):
+        rng = np.random.default_rng(0)
+        reference = prepare_reference(summarise_categories(rng.choice(list("abcdefgh"), 3_000)))
+        null = resample_null(reference, 200, rng=rng)
+        alarms = 0
+
+        for _ in range(200):
+            window = summarise_categories(rng.choice(list("abcdefgh"), 200))
+            alarms += null.p_value("psi", measure_drift(reference, window)["psi"].value) <= 0.05
+
+        assert alarms <= 22
+
+    @pytest.mark.parametrize("column", [[], [np.nan] * 5, [3.0] * 50])
+    def test_columns_without_spread_are_calibrated_to_something_finite(self, column):
+        reference = prepare_reference(summarise_numbers(column, centre=0.0))
+
+        null = resample_null(reference, 100, rng=np.random.default_rng(0), draws=20)
+
+        for kernel in kernels_for(kind_of(reference)):
+            assert np.isfinite(null.draws[kernel.name]).all()
+            assert null.threshold(kernel.name).value == pytest.approx(0.1)
+
+    def test_the_same_seed_gives_the_same_thresholds(self):
+        reference = reference_of("counts", np.random.default_rng(0))
+
+        first, second = (resample_null(reference, 100, rng=np.random.default_rng(5)) for _ in range(2))
+
+        assert first.to_builtins() == second.to_builtins()
+
+    def test_a_cached_form_comes_back(self):
+        null = resample_null(
+            reference_of("counts", np.random.default_rng(0)), 100, rng=np.random.default_rng(0)
+        )
+
+        restored = NullDistributions.from_builtins(json.loads(json.dumps(null.to_builtins())))
+
+        assert restored.threshold("psi") == null.threshold("psi")
+        assert restored.p_value("ks", 0.2) == null.p_value("ks", 0.2)
+
+
+class TestThreshold:
+    def test_small_windows_have_wider_thresholds(self):
+        reference = reference_of("lognormal", np.random.default_rng(0))
+
+        small, large = (
+            resample_null(reference, n, rng=np.random.default_rng(0)).threshold("psi") for n in (50, 5_000)
+        )
+
+        assert small.value > 0.2
+        assert "At 50 rows psi exceeds" in small.reason
+        assert large.value == 0.1
+        assert large.reason.startswith("Effects below 0.1 do not matter")
+
+    def test_every_kernel_has_an_effect_floor(self):
+        assert all(kernel.effect_floor(1_000, 500) > 0 for kernel in KERNELS.values())
+
+
+class TestPValue:
+    @given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.floats(0, 200), st.floats(0, 200))
+    def test_falls_as_the_statistic_grows(self, draws, one, other):
+        null = NullDistributions(100, 100, {"psi": np.sort(draws)})
+
+        low, high = sorted([one, other])
+
+        assert 0 <= null.p_value("psi", high) <= null.p_value("psi", low) <= 1
+
+    def test_the_tail_continues_beyond_the_draws(self):
+        rng = np.random.default_rng(0)
+        null = NullDistributions(100, 100, {"chi_square": np.sort(rng.chisquare(8, size=2_000))})
+
+        for value in (20.0, 30.0, 40.0):
+            exact = stats.chi2.sf(value, 8)
+            assert exact / 4 < null.p_value("chi_square", value) < exact * 12
+
+
+@pytest.mark.parametrize(
+    ("n", "size"), [(0, 10), (10, 10), (11, 10), (12, 10), (13, 13), (999, 826), (1000, 1000), (10**6, 10**6)]
+)
+def test_sizes_round_down_to_the_grid(n, size):
+    assert grid_size(n) == size
+
+
+class TestBenjaminiHochberg:
+    @given(st.lists(st.floats(0, 1), max_size=50), st.floats(0.01, 0.3))
+    def test_agrees_with_scipys_adjusted_p_values(self, p_values, q):
+        rejected = benjamini_hochberg(p_values, q)
+
+        adjusted = stats.false_discovery_control(p_values, method="bh") if p_values else np.array([])
+        clear = np.abs(adjusted - q) > 1e-12
+        assert [r for r, c in zip(rejected, clear, strict=True) if c] == (adjusted <= q)[clear].tolist()
+
+    def test_rejects_nothing_without_hypotheses(self):
+        assert benjamini_hochberg([], 0.05) == []
