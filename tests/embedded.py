@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -53,6 +54,21 @@ def start_services() -> None:
     for process in [launch(child, paths) for child in children]:
         process.wait_ready()
         _running.append(process)
+
+
+def subprocess_environment() -> dict[str, str]:
+    """Give the environment in which a subprocess uses the current test's database and broker."""
+    from django.conf import settings
+    from django.db import connection
+
+    database = connection.settings_dict
+    host, name = quote(str(database["HOST"]), safe=""), quote(str(database["NAME"]), safe="")
+    login = ":".join(quote(str(part), safe="") for part in (database["USER"], database["PASSWORD"]) if part)
+    return {
+        **os.environ,
+        "DRIFTLINE_DATABASE_URL": f"postgresql://{login}@{host}:{database['PORT'] or 5432}/{name}",
+        "DRIFTLINE_BROKER_URL": settings.CELERY_BROKER_URL,
+    }
 
 
 def stop_services() -> None:

@@ -61,7 +61,17 @@ def _application(installation: Installation) -> list[Child]:
     workers = str(installation.task_workers)
     return [
         _celery("scheduler", installation, "beat", "--pidfile", ""),
-        _celery("worker", installation, "worker", "--concurrency", workers, "--hostname", "worker@%h"),
+        _celery(
+            "worker",
+            installation,
+            "worker",
+            "--concurrency",
+            workers,
+            "--hostname",
+            "worker@%h",
+            "--without-mingle",
+            "--without-gossip",
+        ),
         _web(installation),  # the last to start and the first to stop: it drains while the rest still works
     ]
 

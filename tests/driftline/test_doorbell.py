@@ -1,0 +1,80 @@
+"""The doorbell, rung through whichever broker this session uses and heard by a real worker in its own process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import pytest
+
+from driftline.celery import app
+from driftline.models import Heartbeat
+from tests.embedded import subprocess_environment
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+PATIENCE_SECONDS = 40.0
+
+
+@pytest.fixture
+def queue(services: None, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A queue for this test alone: the session's broker is shared."""
+    name = f"test-{os.getpid()}-{request.node.name[:40]}"
+    yield name
+    with app.connection_for_write() as connection:
+        connection.default_channel.queue_delete(name)
+
+
+@pytest.fixture
+def start_worker(queue: str) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "celery", "-A", "driftline.celery", "worker", "-Q", queue]
+        command += ["--pool", "solo", "--without-mingle", "--without-gossip", "--loglevel", "WARNING"]
+        started.append(subprocess.Popen(command, env=subprocess_environment()))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()
+        worker.wait()
+
+
+def ring(queue: str) -> None:
+    app.send_task("driftline.heartbeat", queue=queue)
+
+
+def wait_for_heartbeat(*, after: datetime | None = None) -> datetime:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        heartbeat = Heartbeat.objects.first()
+        if heartbeat is not None and (after is None or heartbeat.at > after):
+            return heartbeat.at
+        assert time.monotonic() < deadline, "no worker heard the ring"
+        time.sleep(0.05)
+
+
+class TestDoorbell:
+    def test_is_heard_by_a_worker(self, queue: str, start_worker: Callable[[], object]) -> None:
+        start_worker()
+
+        ring(queue)
+
+        assert wait_for_heartbeat()
+
+    def test_rung_while_no_worker_lives_is_heard_by_the_next(
+        self, queue: str, start_worker: Callable[[], subprocess.Popen[bytes]]
+    ) -> None:
+        worker = start_worker()
+        ring(queue)
+        first = wait_for_heartbeat()
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+
+        ring(queue)
+        start_worker()
+
+        assert wait_for_heartbeat(after=first) > first
