@@ -10,7 +10,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol
 
 from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.launcher import DEFAULT_LIMITS, artifact_too_large
@@ -80,7 +80,7 @@ def verify(home: Path, sha256: str) -> Path:
     return path
 
 
-def _copy(stream: Readable, target: BinaryIO, max_bytes: int) -> tuple[str, int]:
+def _copy(stream: Readable, target: IO[bytes], max_bytes: int) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     while chunk := stream.read(_CHUNK):
         size += len(chunk)

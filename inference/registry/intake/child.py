@@ -11,19 +11,14 @@ import msgspec
 
 from inference.registry.intake import sandbox
 from inference.registry.intake.errors import IntakeRefused
-from inference.registry.intake.limits import IntakeLimits
+from inference.registry.intake.limits import Order
 from inference.registry.intake.report import Findings, Refusal, SandboxFacts
-
-
-class Order(msgspec.Struct, frozen=True):
-    """What the launcher asks: the caps, and the number of columns where the graph leaves it open."""
-
-    limits: IntakeLimits
-    columns: int | None
 
 
 def main() -> None:
     """Raise the walls, examine the file, print what was found."""
+    report = os.dup(1)
+    os.dup2(2, 1)  # ONNX Runtime prints to standard output when it retries
     order = msgspec.json.decode(sys.argv[1], type=Order)
     sandbox.limit_resources(order.limits)
     network_isolated = sandbox.leave_network()
@@ -48,8 +43,8 @@ def main() -> None:
         answer = Refusal(refused.code, refused.status, refused.detail)
     except MemoryError:
         answer = Refusal("resource_limit", 422, "The model needs more memory than an upload may use.")
-    sys.stdout.buffer.write(msgspec.json.encode(answer))
-    sys.stdout.flush()
+    with open(report, "wb") as output:
+        output.write(msgspec.json.encode(answer))
     # Nothing is left to clean up, and tearing down a hostile session is one more thing that could hang.
     os._exit(0)
 

@@ -28,7 +28,7 @@ _DOCUMENTS = {
 }
 _FLATBUFFERS = {b"ORTM": "an ONNX Runtime (.ort) file", b"TFL3": "a TensorFlow Lite file"}
 # Protocol 2 and later begin with PROTO; earlier ones are text that begins with an opcode and ends with STOP.
-_PICKLE = re.compile(rb"\x80[\x02-\x05]|[(\]}]?[(cdl][A-Za-z_(]*[\w.]*(p0|\n)")
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|[\](}]q[\x00-\xff]|\([dl]p\d|c[a-z_][\w.]*\n[\w.]+\n")
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 _SAFETENSORS = re.compile(rb".{6}\x00\x00\{\"", re.DOTALL)
 _MODEL_IN_ZIP = re.compile(rb"data\.pkl|\.npy|\.pkl|config\.json|metadata\.json|\.h5|MLmodel")

@@ -14,14 +14,14 @@ from inference.registry.intake.report import GraphFacts
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _OUTPUT_KINDS = ("tensor_type", "")  # "" where the graph leaves the type to be inferred
 _CLASS_LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
-_BITS = {
+_BITS: dict[int, int] = {
     onnx.TensorProto.FLOAT: 32, onnx.TensorProto.DOUBLE: 64, onnx.TensorProto.FLOAT16: 16,
     onnx.TensorProto.BFLOAT16: 16, onnx.TensorProto.INT8: 8, onnx.TensorProto.INT16: 16,
     onnx.TensorProto.INT32: 32, onnx.TensorProto.INT64: 64, onnx.TensorProto.UINT8: 8,
     onnx.TensorProto.UINT16: 16, onnx.TensorProto.UINT32: 32, onnx.TensorProto.UINT64: 64,
     onnx.TensorProto.BOOL: 8,
 }  # fmt: skip
-_TYPED_FIELDS = {
+_TYPED_FIELDS: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float_data", onnx.TensorProto.DOUBLE: "double_data",
     onnx.TensorProto.INT64: "int64_data", onnx.TensorProto.UINT32: "uint64_data",
     onnx.TensorProto.UINT64: "uint64_data", onnx.TensorProto.STRING: "string_data",
@@ -147,6 +147,8 @@ def _check_tensor(tensor: onnx.TensorProto) -> int:
 
 
 def _check_operators(ops: Counter[tuple[str, str]]) -> None:
+    if not all(isinstance(name, str) for operator in ops for name in operator):
+        raise not_utf8()  # protobuf gives bytes where a text is none
     unknown = [
         f"{shown_domain(domain)}.{op_type}"
         for domain, op_type in ops
@@ -175,6 +177,13 @@ def not_a_tensor(name: str, kind: str) -> IntakeRefused:
     return unsupported_output(
         f"The output {shown(name)} is a {kind}, not a tensor; convert the model without ZipMap: "
         "zipmap=False (skl2onnx: options={'zipmap': False})."
+    )
+
+
+def not_utf8() -> IntakeRefused:
+    """Refuse names that are no text."""
+    return IntakeRefused(
+        "invalid_text", 422, "A name in the model is not UTF-8 text; export the model again."
     )
 
 

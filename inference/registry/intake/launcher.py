@@ -12,9 +12,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from inference.registry.intake.child import Order
 from inference.registry.intake.errors import IntakeRefused
-from inference.registry.intake.limits import IntakeLimits
+from inference.registry.intake.limits import IntakeLimits, Order
 from inference.registry.intake.metadata import UploadMetadata
 from inference.registry.intake.report import Findings, IntakeReport, Refusal
 from inference.registry.intake.signature import derive_signature

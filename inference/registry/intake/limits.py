@@ -1,4 +1,4 @@
-"""How much an uploaded model may hold and use."""
+"""How much an uploaded model may hold and use, and the order to examine one within that."""
 
 from msgspec import Struct
 
@@ -22,3 +22,10 @@ class IntakeLimits(Struct, frozen=True, forbid_unknown_fields=True):
     run_cpu_s: int = 5
     wall_s: float = 60.0
     report_bytes: int = 4 * MIB
+
+
+class Order(Struct, frozen=True):
+    """What the launcher asks of the child; `columns` is the width of a table where the graph leaves it open."""
+
+    limits: IntakeLimits
+    columns: int | None

@@ -5,7 +5,7 @@ import re
 import onnxruntime as ort
 
 from inference.registry.intake.errors import IntakeRefused, shown
-from inference.registry.intake.graph import not_a_tensor, unsupported_output
+from inference.registry.intake.graph import not_a_tensor, not_utf8, unsupported_output
 from inference.registry.intake.limits import IntakeLimits
 from inference.serving.plan import TensorSpec
 
@@ -17,7 +17,9 @@ DATATYPES = {
     "string": "BYTES",
     **{f"{sign}int{bits}": f"{sign}int{bits}".upper() for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
-_OUT_OF_MEMORY = re.compile(r"bad.alloc|allocat|out of memory|exceeds maximum|length_error", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(
+    r"bad.alloc|allocat|out of memory|exceeds the supported maximum|length_error", re.IGNORECASE
+)
 _REASONS = (
     (re.compile(r"opset|IR version", re.IGNORECASE), "unsupported_opset"),
     (re.compile(r"NOT_IMPLEMENTED|not a registered", re.IGNORECASE), "unsupported_op"),
@@ -33,6 +35,8 @@ def open_session(content: bytes) -> ort.InferenceSession:
     options.log_severity_level = 4
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except UnicodeDecodeError as error:  # ONNX Runtime's reason quotes the name
+        raise not_utf8() from error
     except Exception as error:
         raise_if_out_of_memory(error)
         code = next((code for pattern, code in _REASONS if pattern.search(str(error))), "invalid_model")
@@ -90,7 +94,10 @@ def describe_outputs(session: ort.InferenceSession, limits: IntakeLimits) -> lis
 
 
 def _spec(argument: ort.NodeArg, limits: IntakeLimits, code: str) -> TensorSpec:
-    name, kind = argument.name, argument.type
+    try:
+        name, kind = argument.name, argument.type
+    except UnicodeDecodeError as error:
+        raise not_utf8() from error
     if not name.isprintable() or not 1 <= len(name) <= limits.name_characters:
         raise IntakeRefused(
             "invalid_text",

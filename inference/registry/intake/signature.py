@@ -27,11 +27,12 @@ def derive_signature(
     inputs, features = _inputs_and_features(findings.inputs, metadata, warnings)
     if task in ("binary", "multiclass"):
         prediction, probabilities = _classifier_outputs(findings, metadata)
+        _check_one_value_a_row(findings, prediction)
         classes = _classes(findings, metadata, prediction, probabilities, task)
         _check_probabilities(findings, probabilities, classes, warnings)
     else:
         prediction, probabilities, classes = _number_output(findings, metadata), None, []
-    _check_one_value_a_row(findings, prediction)
+        _check_one_value_a_row(findings, prediction)
     signature = Signature(
         features=features,
         inputs=inputs,

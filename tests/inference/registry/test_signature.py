@@ -1,0 +1,137 @@
+"""Signatures that do not fit, each refused with a code, a pointer and a sentence."""
+
+import pytest
+from msgspec.structs import replace
+
+from inference.registry.intake import IntakeRefused, parse_metadata
+from inference.registry.intake.report import Findings, GraphFacts, ObservedOutput, SandboxFacts
+from inference.registry.intake.signature import derive_signature
+from inference.serving.plan import TensorSpec
+
+CLASSIFIER = Findings(
+    graph=GraphFacts(8, {"ai.onnx": 17}, "", "", "", 1, 0, {}, {"label": ["no", "yes"]}),
+    inputs=[TensorSpec("age", "FP32", [-1, 1]), TensorSpec("carrier", "BYTES", [-1, 1])],
+    outputs=[TensorSpec("label", "BYTES", [-1]), TensorSpec("probabilities", "FP32", [-1, 2])],
+    dry_runs=[],
+    observed={
+        "label": ObservedOutput([3], finite=True, sums_to_one=False),
+        "probabilities": ObservedOutput([3, 2], finite=True, sums_to_one=True),
+    },
+    sandbox=SandboxFacts(True, True, True, 0, 0, 0),
+)
+NUMBER = replace(
+    CLASSIFIER,
+    graph=replace(CLASSIFIER.graph, class_labels={}),
+    outputs=[TensorSpec("low", "FP32", [-1, 1]), TensorSpec("high", "FP32", [-1, 1])],
+    observed={},
+)
+
+
+def _refusal(findings: Findings, metadata: str, task: str) -> tuple[str, str | None]:
+    with pytest.raises(IntakeRefused) as caught:
+        derive_signature(findings, parse_metadata(metadata.encode()), task=task)
+    assert caught.value.status == 422
+    return caught.value.code, caught.value.pointer
+
+
+class TestDeriveSignature:
+    def test_features_keep_the_order_in_which_they_were_declared(self) -> None:
+        metadata = parse_metadata(b'{"features": [{"name": "carrier"}, {"name": "age", "type": "int"}]}')
+
+        signature, warnings = derive_signature(CLASSIFIER, metadata, task="binary")
+
+        assert [(feature.name, feature.type) for feature in signature.features] == [
+            ("carrier", "string"),
+            ("age", "int"),
+        ]
+        assert [spec.name for spec in signature.inputs] == ["age", "carrier"]
+        assert warnings == []
+
+    @pytest.mark.parametrize(
+        ("metadata", "code", "pointer"),
+        [
+            ('{"features": [{"name": "age"}]}', "incompatible_signature", "/features"),
+            ('{"features": [{"name": "age"}, {"name": "x"}]}', "incompatible_signature", "/features/1/name"),
+            (
+                '{"features": [{"name": "age", "type": "string"}, {"name": "carrier"}]}',
+                "incompatible_signature",
+                "/features/0/type",
+            ),
+            ('{"outputs": {"prediction": "x"}}', "incompatible_signature", "/outputs/prediction"),
+            ('{"outputs": {"probabilities": "label"}}', "incompatible_signature", "/outputs/probabilities"),
+            ('{"outputs": {"prediction": "probabilities"}}', "incompatible_signature", "/outputs/prediction"),
+            ('{"classes": ["yes", "no"]}', "incompatible_signature", "/classes"),
+            ('{"classes": ["no", "yes", "maybe"]}', "incompatible_signature", "/classes"),
+            ('{"positive_class": "maybe"}', "invalid_metadata", "/positive_class"),
+            ('{"missing": {"age": "0"}}', "invalid_metadata", "/missing/age"),
+            ('{"missing": {"a/b": "0"}}', "invalid_metadata", "/missing/a~1b"),
+        ],
+    )
+    def test_refuses_metadata_that_does_not_fit_the_graph(
+        self, metadata: str, code: str, pointer: str
+    ) -> None:
+        assert _refusal(CLASSIFIER, metadata, "binary") == (code, pointer)
+
+    def test_refuses_classes_that_do_not_fit_the_probability_columns(self) -> None:
+        unlabelled = replace(CLASSIFIER, graph=replace(CLASSIFIER.graph, class_labels={}))
+
+        assert _refusal(unlabelled, '{"classes": ["a", "b", "c"]}', "multiclass") == (
+            "incompatible_signature",
+            "/classes",
+        )
+
+    def test_refuses_three_classes_for_a_binary_model(self) -> None:
+        three = replace(CLASSIFIER, graph=replace(CLASSIFIER.graph, class_labels={"label": ["a", "b", "c"]}))
+
+        assert _refusal(three, "{}", "binary") == ("incompatible_signature", "/classes")
+
+    def test_refuses_a_positive_class_among_many(self) -> None:
+        assert _refusal(CLASSIFIER, '{"positive_class": "no"}', "multiclass") == (
+            "incompatible_signature",
+            "/positive_class",
+        )
+
+    def test_asks_which_of_several_numbers_is_the_prediction(self) -> None:
+        assert _refusal(NUMBER, "{}", "regression") == ("invalid_metadata", "/outputs/prediction")
+
+    @pytest.mark.parametrize("task", ["regression", "ranking"])
+    def test_takes_the_number_that_is_named(self, task: str) -> None:
+        metadata = parse_metadata(b'{"outputs": {"prediction": "high"}}')
+
+        signature, _ = derive_signature(NUMBER, metadata, task=task)
+
+        assert (signature.prediction_output, signature.classes) == ("high", [])
+
+    def test_refuses_classes_for_a_model_of_numbers(self) -> None:
+        assert _refusal(NUMBER, '{"classes": ["a", "b"]}', "regression") == (
+            "incompatible_signature",
+            "/classes",
+        )
+
+    def test_takes_one_column_as_the_probability_of_the_second_class(self) -> None:
+        sigmoid = replace(
+            CLASSIFIER,
+            outputs=[TensorSpec("p", "FP32", [-1, 1])],
+            observed={"p": ObservedOutput([3, 1], finite=True, sums_to_one=False)},
+        )
+
+        signature, warnings = derive_signature(
+            sigmoid, parse_metadata(b'{"classes": ["no", "yes"]}'), task="binary"
+        )
+
+        assert (signature.probabilities_output, signature.prediction_output) == ("p", None)
+        assert warnings == []
+
+    def test_warns_of_scores_that_are_no_probabilities(self) -> None:
+        scores = {**CLASSIFIER.observed, "probabilities": ObservedOutput([3, 2], True, False)}
+
+        _, warnings = derive_signature(
+            replace(CLASSIFIER, observed=scores), parse_metadata(b"{}"), task="binary"
+        )
+
+        assert any("do not sum to 1" in warning for warning in warnings)
+
+    def test_refuses_a_mix_of_tables_and_single_columns(self) -> None:
+        mixed = replace(CLASSIFIER, inputs=[TensorSpec("numbers", "FP32", [-1, 5]), CLASSIFIER.inputs[1]])
+
+        assert _refusal(mixed, "{}", "binary") == ("incompatible_signature", None)
