@@ -82,12 +82,17 @@ class SpoolWriter:
             if sync:
                 os.fdatasync(self._file)
         except OSError as error:
-            self._abandon_segment()
+            self.abandon_segment()
             raise SpoolUnwritable(
                 error.errno, f"The spool {self._folder} cannot be written: {error.strerror}; free the disk."
             ) from error
         self._size += len(data)
         self.written += len(data)
+
+    @property
+    def handle(self) -> int:
+        """The descriptor of the segment that was appended to last."""
+        return self._file
 
     def _open_next_segment(self) -> None:
         if self._file >= 0:
@@ -100,7 +105,7 @@ class SpoolWriter:
         self._size = 0
         _sync_folder(self._folder)
 
-    def _abandon_segment(self) -> None:
+    def abandon_segment(self) -> None:
         """Cut off what a failed write left, and the segment with it: a failed sync may not be repeated."""
         if self._file < 0:
             return

@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from inference.prediction_log.record import LoggedBatch, encode_batch
-from inference.prediction_log.spool import SEGMENT_BYTES, SpoolUnwritable, SpoolWriter, new_instance_name
+from inference.prediction_log.spool import SEGMENT_BYTES, SpoolWriter, new_instance_name
 from inference.protocol.open_inference import InferRequest
 from inference.protocol.parameters import EventTimeRefused, check_event_times
 from inference.protocol.results import OutputTexts
@@ -114,7 +114,7 @@ class Engine:
         segment_bytes = max(min(options.spool_max_bytes // 8, SEGMENT_BYTES), 4096)
         self._writer = SpoolWriter(home, new_instance_name("main"), segment_bytes)
         self._shadow_writer = SpoolWriter(home, new_instance_name("shadow"), segment_bytes)
-        self._journal = Journal(self._writer, options.fsync, self._schedule)
+        self._journal = Journal(self._writer, options.fsync)
         self._shadows = ShadowRunner(self._shadow_writer, self.metrics, sync=options.fsync == "always")
         self._threads = ThreadPoolExecutor(2, "slow-model")
         self._lanes: dict[tuple[Route, bool], Lane] = {}
@@ -201,10 +201,11 @@ class Engine:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Run what waits. While records are on their way to the disk, the next batch collects instead."""
+        """Run all that arrived in one turn of the event loop; nothing waits for a batch to fill.
+
+        Turns go on while records are on their way to the disk: those of the meantime share the next sync.
+        """
         self._scheduled = False
-        if self._journal.in_flight:
-            return  # its end schedules the next turn
         ready, self._ready = self._ready, []
         runs = [self._start(lane) for lane in ready]
         self._journal.flush()
@@ -253,7 +254,7 @@ class Engine:
             self._answer(run, b"dropped")
             return
 
-        def settle(error: SpoolUnwritable | None) -> None:
+        def settle(error: OSError | None) -> None:
             if error is None:
                 self._answer(run, b"spooled")
                 self._offer_to_shadows(run, logged)
@@ -302,7 +303,7 @@ class Engine:
             series.observe_latency((now_ns - pending.received_ns) // 1000)
             pending.reply(Answer(200, body, fields + pending.prediction_id.encode() + b"\r\n"))
 
-    def _answer_unlogged(self, run: Run, error: SpoolUnwritable) -> None:
+    def _answer_unlogged(self, run: Run, error: OSError) -> None:
         log.error("the spool cannot be written", extra={"error": str(error)})
         self.metrics.unlogged += run.rows
         if self.options.when_full == "drop":
