@@ -5,15 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
 import pytest
 
-from driftline.services.paths import HomePaths, UnsafeSocketFolder, create_folders, home_paths
+from driftline.services import postgres
+from driftline.services.paths import NOBODY, HomePaths, UnsafeSocketFolder, create_folders, home_paths
 from driftline.services.postgres import WrongPostgresVersion, connect, postgres_child
-from driftline.services.processes import Process, holders
+from driftline.services.processes import Process, UnableToStart, holders
 from tests.embedded import launch, make_home
 
 OWNER_SCRIPT = """
@@ -92,6 +94,31 @@ class TestStart:
         (paths.postgres_data / "PG_VERSION").write_text("15\n")
 
         with pytest.raises(WrongPostgresVersion, match=r"PostgreSQL 15 .* is 18"):
+            launch(postgres_child(paths), paths)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+class TestStartAsRootWithoutUserNamespaces:
+    @pytest.fixture(autouse=True)
+    def no_user_namespaces(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As in a container whose profile forbids them; nothing else of the start is replaced."""
+        monkeypatch.setattr(postgres, "_succeeds_in_child", lambda enter: False)
+
+    def test_serves_as_nobody(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            paths = make_home(Path(folder) / "home")
+            with running(paths) as process:
+                answer = execute(paths, "SELECT 1")
+                owner = Path(f"/proc/{process.pid}").stat().st_uid
+
+        assert answer == [(1,)]
+        assert owner == NOBODY
+
+    def test_says_what_to_do_where_nobody_may_not_enter(self, paths: HomePaths) -> None:
+        paths.home.parent.chmod(0o700)
+
+        with pytest.raises(UnableToStart, match=f"let user {NOBODY} enter every folder above"):
             launch(postgres_child(paths), paths)
 
 
