@@ -49,7 +49,9 @@ def performance_points(
     """
     coverage = summary.labelled / summary.rows if summary.rows else 0.0
     ripe_at = end + ripeness.label_lag
-    detail: dict[str, Any] = {"coverage": round(coverage, 4), "ripe_at": ripe_at.isoformat()}
+    detail: dict[str, Any] = {"coverage": round(coverage, 4)}
+    if ripeness.event_now < ripe_at:
+        detail["ripe_at"] = ripe_at.isoformat()  # when the status must be told anew
     if _is_selective(summary, positive_class):
         detail["selective_labels"] = True
     status = ripeness.status(end=end, coverage=coverage, labelled=summary.labelled)

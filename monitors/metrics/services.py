@@ -1,7 +1,7 @@
 """Turns summaries and a reference into metric points."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from driftline.common.periods import following
 from driftline.common.work import finish, touch
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
+from inference.serving.plan import Signature
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.drift import drift_points
 from monitors.metrics.event_clock import event_now
@@ -20,7 +21,7 @@ from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
-from monitors.metrics.references import reference_in_use
+from monitors.metrics.references import ReferenceInUse, reference_in_use
 from monitors.metrics.service import service_points
 from monitors.stats.sketches import merge_numbers
 from monitors.stats.window_summary import WindowSummary, merge_windows
@@ -40,6 +41,19 @@ class _Context:
     monitors: dict[str, Monitor]
     label_lag: timedelta
     event_now: datetime
+    _references: dict[int, ReferenceInUse | None] = field(default_factory=dict)
+    _signatures: dict[int, Signature] = field(default_factory=dict)
+
+    def reference_of(self, version_id: int) -> ReferenceInUse | None:
+        if version_id not in self._references:
+            self._references[version_id] = reference_in_use(model=self.model, version_id=version_id)
+        return self._references[version_id]
+
+    def signature_of(self, version_id: int) -> Signature:
+        if version_id not in self._signatures:
+            version = self.model.versions.select_related("model").get(pk=version_id)
+            self._signatures[version_id] = signature_of(version)
+        return self._signatures[version_id]
 
 
 @dataclass(frozen=True)
@@ -116,7 +130,10 @@ def _window_rows(context: _Context, span: str, start: datetime) -> list[MetricPo
 
 
 def _subjects(model: Model, span: str, start: datetime) -> Iterable[_Subject]:
+    """List whose rows a window holds. Segments are measured by the day, and by the hour only as a whole."""
     stored = Summary.objects.filter(model=model, span=span, start=start).select_related("version")
+    if span == "hour":
+        stored = stored.filter(segment="")
     champions: dict[str, list[_Subject]] = {}
     for row in stored.order_by("segment", "version_id"):
         summary = WindowSummary.decode(bytes(row.payload))
@@ -134,7 +151,7 @@ def _subjects(model: Model, span: str, start: datetime) -> Iterable[_Subject]:
 
 def _points(context: _Context, subject: _Subject, span: str, start: datetime) -> list[Point]:
     end = following(start, span)
-    reference = reference_in_use(model=context.model, version_id=subject.version_id)
+    reference = context.reference_of(subject.version_id)
     points: list[Point] = []
     for kind, monitor in context.monitors.items():
         if span == "hour" and monitor.span != "hour" and kind not in HOURLY_KINDS:
@@ -156,13 +173,12 @@ def _points(context: _Context, subject: _Subject, span: str, start: datetime) ->
 def _performance(
     context: _Context, monitor: Monitor, subject: _Subject, usual: dict[str, dict[str, float]], end: datetime
 ) -> list[Point]:
-    signature = signature_of(context.model.versions.select_related("model").get(pk=subject.version_id))
     return performance_points(
         subject.summary,
         usual if subject.is_whole else {},
         end=end,
         ripeness=Ripeness(monitor.min_rows, monitor.min_label_coverage, context.label_lag, context.event_now),
-        positive_class=signature.positive_class,
+        positive_class=context.signature_of(subject.version_id).positive_class,
     )
 
 
