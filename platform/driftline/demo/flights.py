@@ -6,35 +6,28 @@ looks past the scheduled departure.
 """
 
 import importlib.util
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from driftline.demo.timeline import LIVE_START, NUMBERS, STRINGS
 
 LATE, ON_TIME = "late", "on_time"
 LATE_MINUTES = 15
 REPORT_MINUTES = 30
 """A label is known this long after landing."""
 
-STRINGS = ["carrier", "origin", "dest"]
 WEATHER = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
-NUMBERS = ["distance", "tod", "dow", *WEATHER, "built", "seats"]
-FEATURES = STRINGS + NUMBERS
 HOUR_KEYS = ["origin", "year", "month", "day", "hour"]
-
-REFERENCE_START = datetime(2013, 1, 1, tzinfo=UTC)
-HISTORY_START = datetime(2013, 3, 1, tzinfo=UTC)
-"""The champion learns from what comes before; the replay begins here."""
-LIVE_START = datetime(2013, 10, 1, tzinfo=UTC)
-"""From here on each flight is sent as it happens, on a faster clock."""
 
 
 def load_flights(cache: Path) -> pd.DataFrame:
     """Read every flight in order of its scheduled departure, from `cache` once it was built.
 
     Columns: `id`, `event_time` and `label_time` (UTC, of 2013; NaT where the flight was cancelled or diverted),
-    `label` (`late`, `on_time` or None), and FEATURES.
+    `label` (`late`, `on_time`, or missing), and the features of `timeline`.
     """
     if cache.exists():
         return pd.read_parquet(cache)
@@ -63,7 +56,8 @@ def build_flights() -> pd.DataFrame:
     flown = pd.to_timedelta(joined.dep_delay + joined.air_time + REPORT_MINUTES, unit="min")
     landed = joined.arr_delay.notna()
     table["label_time"] = (table.event_time + flown).where(landed)
-    table["label"] = np.where(landed, np.where(joined.arr_delay > LATE_MINUTES, LATE, ON_TIME), None)
+    late = joined.arr_delay.gt(LATE_MINUTES).map({True: LATE, False: ON_TIME})
+    table["label"] = late.mask(~landed)
     table["id"] = _ids(joined, midnight)
     return table.sort_values(["event_time", "id"], ignore_index=True)
 

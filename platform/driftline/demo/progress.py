@@ -1,0 +1,75 @@
+"""Where the replay is: one small file that pages read, and from which a second run continues."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+SETUP, HISTORY, LIVE = "setup", "history", "live"
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """The replay's position and speed. Days of 2013 are moved by `shift_weeks` to end at the present."""
+
+    phase: str
+    day: int = 0
+    """Days of history that are sent and computed."""
+    total_days: int
+    started_at: datetime
+    updated_at: datetime
+    shift_weeks: int
+    minutes_per_day: int
+    """Minutes that one flight day takes in the live phase; label lags are shortened alike."""
+    event_day: date | None = None
+    """The day that is being replayed, moved to the present."""
+    flights_sent: int = 0
+    flights_per_second: float | None = None
+    remaining_seconds: float | None = None
+    flight_time: datetime | None = None
+    """Live phase: the moment of 2013 that is now."""
+    cycle: int = 0
+    """Live phase: how often the last quarter of 2013 has been flown."""
+
+    @property
+    def shift(self) -> timedelta:
+        return timedelta(weeks=self.shift_weeks)
+
+    @property
+    def share(self) -> float:
+        return self.day / self.total_days if self.total_days else 1.0
+
+    def sentence(self) -> str:
+        """Say in one line what is being replayed."""
+        if self.phase == HISTORY:
+            left = "" if self.remaining_seconds is None else f", about {self.remaining_seconds:.0f} s left"
+            rate = "" if self.flights_per_second is None else f", {self.flights_per_second:,.0f} flights/s"
+            return f"History: day {self.day} of {self.total_days} ({self.event_day}){rate}{left}"
+        if self.phase == LIVE and self.flight_time is not None:
+            moment = f"{self.flight_time:%d %B %Y}"
+            return f"Live: flights of {moment} as they happen, one day in {self.minutes_per_day} minutes"
+        return "The demonstration is being set up"
+
+
+def progress_path(home: Path) -> Path:
+    return home / "demo" / "progress.json"
+
+
+def load_progress(home: Path) -> Progress | None:
+    """Read the replay's position; None where no demo was ever started."""
+    try:
+        content = progress_path(home).read_bytes()
+    except FileNotFoundError:
+        return None
+    return msgspec.json.decode(content, type=Progress)
+
+
+def save_progress(home: Path, progress: Progress) -> Progress:
+    """Replace the file as one, so that a reader never sees half of it."""
+    path = progress_path(home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = msgspec.structs.replace(progress, updated_at=datetime.now(UTC))
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(msgspec.json.encode(kept))
+    draft.replace(path)
+    return kept
