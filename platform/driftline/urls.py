@@ -3,7 +3,20 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from driftline import health
+from driftline.api import v1
+from driftline.observability.metrics import metrics
+
 urlpatterns = [
+    path("api/v1/", v1.urls),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
 ]
+
+handler400 = "driftline.api.problems.bad_request"
+handler403 = "driftline.api.problems.permission_denied"
+handler404 = "driftline.api.problems.page_not_found"
+handler500 = "driftline.api.problems.server_error"

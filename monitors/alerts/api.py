@@ -1,0 +1,231 @@
+"""Channels, silences and deliveries over HTTP. Incidents are the roof's: it joins them with runs."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router
+from ninja.responses import Status
+from pydantic import Field
+
+from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.common.bodies import Body, Moment
+from driftline.common.errors import invalid
+from driftline.common.json_body import printable
+from driftline.common.paging import PAGE_SIZE, page
+from driftline.common.periods import rfc3339
+from driftline.common.request_values import refuse_parameter
+from inference.registry.selectors import get_model
+from monitors.alerts import channel_services, selectors, services
+from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
+
+router = Router(tags=["alerts"])
+
+
+class NewChannel(Body):
+    name: str = Field(max_length=100)
+    kind: str = Field(max_length=20)
+    target: str = Field(max_length=500, description="an e-mail address or an https URL")
+    min_severity: str = "warning"
+
+
+class ChannelChanges(Body):
+    name: str = Field("", max_length=100)
+    target: str = Field("", max_length=500)
+    min_severity: str = "warning"
+    enabled: bool = True
+
+
+class NewSilence(Body):
+    start: Moment
+    end: Moment
+    reason: str = Field(max_length=200)
+    model: str | None = None
+    all_models: bool = Field(False, description="must be true, with scope admin, when no model is named")
+
+
+# -- channels ----------------------------------------------------------------------------------------------------------
+@router.post("/channels", auth=Scoped("write"), response={201: dict[str, Any]})
+def create_channel(request: HttpRequest, body: NewChannel) -> Any:
+    """Create a channel. A webhook's signing secret is in this answer and never again."""
+    caller = caller_of(request)
+    channel, secret = channel_services.create_channel(
+        project=caller.project, actor=caller.actor, **body.model_dump()
+    )
+    return Status(201, describe_channel(channel) | {"secret": secret})
+
+
+@router.get("/channels", auth=Scoped("read"))
+def list_channels(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+    """List the project's channels."""
+    channels = selectors.channels(project=caller_of(request).project)
+    return page(channels, describe_channel, by=("pk",), cursor=cursor, limit=limit)
+
+
+@router.get("/channels/{int:channel_id}", auth=Scoped("read"))
+def read_channel(request: HttpRequest, channel_id: int) -> Any:
+    """Read one channel."""
+    return describe_channel(_channel(request, channel_id))
+
+
+@router.patch("/channels/{int:channel_id}", auth=Scoped("write"))
+def change_channel(request: HttpRequest, channel_id: int, body: ChannelChanges) -> Any:
+    """Change the fields that are sent; enabling a channel again clears why it was disabled."""
+    channel = channel_services.update_channel(
+        channel=_channel(request, channel_id), actor=caller_of(request).actor, **body.given()
+    )
+    return describe_channel(channel)
+
+
+@router.delete("/channels/{int:channel_id}", auth=Scoped("write"), response={204: None})
+def delete_channel(request: HttpRequest, channel_id: int) -> Any:
+    """Delete a channel with its deliveries."""
+    channel_services.delete_channel(channel=_channel(request, channel_id), actor=caller_of(request).actor)
+    return Status(204, None)
+
+
+@router.post("/channels/{int:channel_id}/test", auth=Scoped("write"), response={202: dict[str, Any]})
+def test_channel(request: HttpRequest, channel_id: int) -> Any:
+    """Send a test message; read the delivery to see what the receiver answered."""
+    delivery = channel_services.send_test(
+        channel=_channel(request, channel_id), actor=caller_of(request).actor
+    )
+    return Status(202, describe_delivery(delivery))
+
+
+def describe_channel(channel: Channel) -> dict[str, Any]:
+    """Write a channel as the API gives it, without its secret."""
+    return {
+        "id": channel.pk,
+        "name": channel.name,
+        "kind": channel.kind,
+        "target": channel.target,
+        "min_severity": channel.min_severity,
+        "enabled": channel.enabled,
+        "disabled_reason": channel.disabled_reason or None,
+        "created_at": rfc3339(channel.created_at),
+    }
+
+
+def _channel(request: HttpRequest, channel_id: int) -> Channel:
+    return selectors.get_channel(project=caller_of(request).project, channel_id=channel_id)
+
+
+# -- silences ----------------------------------------------------------------------------------------------------------
+@router.post("/silences", auth=Scoped("write"), response={201: dict[str, Any]})
+def create_silence(request: HttpRequest, body: NewSilence) -> Any:
+    """Mute notifications, never the state, of windows that end within (start, end] in event time."""
+    caller = caller_of(request)
+    if body.model is None:
+        if not body.all_models:
+            raise invalid(
+                "/model", "Name a model, or send all_models: true to mute every one.", "missing_field"
+            )
+        caller.require("admin")
+    silence = services.create_silence(
+        project=caller.project,
+        model=get_model(project=caller.project, name=body.model) if body.model is not None else None,
+        start=body.start,
+        end=body.end,
+        reason=body.reason,
+        actor=caller.actor,
+    )
+    return Status(201, describe_silence(silence))
+
+
+@router.get("/silences", auth=Scoped("read"))
+def list_silences(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+    """List the project's silences, the one that ends last first."""
+    silences = selectors.silences(project=caller_of(request).project)
+    return page(silences, describe_silence, by=("-end", "-pk"), cursor=cursor, limit=limit)
+
+
+@router.delete("/silences/{int:silence_id}", auth=Scoped("write"), response={204: None})
+def delete_silence(request: HttpRequest, silence_id: int) -> Any:
+    """Let notifications through again."""
+    caller = caller_of(request)
+    silence = selectors.get_silence(project=caller.project, silence_id=silence_id)
+    services.delete_silence(silence=silence, actor=caller.actor)
+    return Status(204, None)
+
+
+def describe_silence(silence: Silence) -> dict[str, Any]:
+    """Write a silence as the API gives it."""
+    return {
+        "id": silence.pk,
+        "model": silence.model.name if silence.model else None,
+        "start": rfc3339(silence.start),
+        "end": rfc3339(silence.end),
+        "reason": silence.reason,
+        "created_by": silence.created_by,
+    }
+
+
+# -- deliveries --------------------------------------------------------------------------------------------------------
+@router.get("/deliveries", auth=Scoped("read"))
+def list_deliveries(
+    request: HttpRequest,
+    state: str | None = None,
+    channel: int | None = None,
+    incident: int | None = None,
+    cursor: str = "",
+    limit: int = PAGE_SIZE,
+) -> Any:
+    """List deliveries, newest first."""
+    if state is not None and state not in Delivery.State.values:
+        raise refuse_parameter(
+            "state", f"state is '{printable(state)}'; use one of {', '.join(Delivery.State.values)}."
+        )
+    found = selectors.deliveries(
+        project=caller_of(request).project, state=state, channel_id=channel, incident_id=incident
+    )
+    return page(found, describe_delivery, by=("-pk",), cursor=cursor, limit=limit)
+
+
+@router.get("/deliveries/{int:delivery_id}", auth=Scoped("read"))
+def read_delivery(request: HttpRequest, delivery_id: int) -> Any:
+    """Read one delivery: exactly what was sent, and what each attempt met."""
+    delivery = _delivery(request, delivery_id)
+    attempts = [describe_attempt(attempt) for attempt in selectors.attempts(delivery=delivery)]
+    sent = {"subject": delivery.subject, "body": delivery.body, "html": delivery.html or None}
+    return describe_delivery(delivery) | sent | {"attempts": attempts}
+
+
+@router.post("/deliveries/{int:delivery_id}/replay", auth=Scoped("write"), response={202: dict[str, Any]})
+def replay_delivery(request: HttpRequest, delivery_id: int) -> Any:
+    """Send a delivery again, under the same event id and with the same body."""
+    delivery = channel_services.replay(
+        delivery=_delivery(request, delivery_id), actor=caller_of(request).actor
+    )
+    return Status(202, describe_delivery(delivery))
+
+
+def describe_delivery(delivery: Delivery) -> dict[str, Any]:
+    """Write a delivery as lists give it."""
+    return {
+        "id": delivery.pk,
+        "channel": delivery.channel_id,
+        "incident": delivery.incident_id,
+        "event": delivery.event,
+        "event_id": delivery.event_id,
+        "state": delivery.state,
+        "reason": delivery.reason or None,
+        "attempts_made": delivery.attempts_made,
+        "next_attempt_at": rfc3339(delivery.next_attempt_at) if delivery.state == "pending" else None,
+        "created_at": rfc3339(delivery.created_at),
+        "sent_at": rfc3339(delivery.sent_at) if delivery.sent_at else None,
+    }
+
+
+def describe_attempt(attempt: DeliveryAttempt) -> dict[str, Any]:
+    """Write one attempt as the API gives it."""
+    return {
+        "at": rfc3339(attempt.at),
+        "succeeded": attempt.succeeded,
+        "status": attempt.status,
+        "duration_ms": attempt.duration_ms,
+        "answer": attempt.answer,
+    }
+
+
+def _delivery(request: HttpRequest, delivery_id: int) -> Delivery:
+    return selectors.get_delivery(project=caller_of(request).project, delivery_id=delivery_id)

@@ -1,0 +1,89 @@
+"""References over HTTP."""
+
+from typing import IO, Any
+
+from django.http import HttpRequest
+from django.http.multipartparser import MultiPartParser
+from ninja import Query, Router
+from ninja.responses import Status
+
+from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.common.errors import invalid, not_found
+from driftline.common.periods import rfc3339
+from driftline.common.request_values import media_type
+from inference.registry.datasets import store_reference
+from inference.registry.models import Model
+from inference.registry.selectors import get_model, get_version
+from monitors.definitions.models import Reference
+
+router = Router(tags=["monitoring"])
+
+CSV, FORM = "text/csv", "multipart/form-data"
+PARQUET = ("application/vnd.apache.parquet", "application/octet-stream")
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+_UPLOAD = {"requestBody": {"required": True, "content": {CSV: _FILE, PARQUET[0]: _FILE}}}
+
+
+@router.put(
+    "/models/{name}/reference", auth=Scoped("write"), openapi_extra=_UPLOAD, response={202: dict[str, Any]}
+)
+def put_reference(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> Any:
+    """Store the data that windows are compared with, as CSV or Parquet; the champion's when no version is named.
+
+    Columns are the features, and optionally id, timestamp, label, prediction, probability or probability_<class>.
+    """
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=name)
+    kind = media_type(request, (CSV, *PARQUET, FORM))
+    stream, kind = _uploaded(request) if kind == FORM else (request, kind)
+    dataset = store_reference(
+        model=model, version=version or None, stream=stream, content_type=kind, actor=caller.actor
+    )
+    reference = Reference.objects.filter(dataset=dataset).select_related("dataset", "version").latest("pk")
+    return Status(202, describe_reference(reference))
+
+
+@router.get("/models/{name}/reference", auth=Scoped("read"))
+def read_reference(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> Any:
+    """Read the newest reference of a version, or of the model when no version is named."""
+    model = get_model(project=caller_of(request).project, name=name)
+    reference = _newest(model, version)
+    if reference is None:
+        raise not_found("reference")
+    return describe_reference(reference)
+
+
+def describe_reference(reference: Reference) -> dict[str, Any]:
+    """Write a reference as the API gives it."""
+    dataset = reference.dataset
+    return {
+        "id": reference.pk,
+        "state": reference.state,
+        "error": reference.error or None,
+        "is_active": reference.is_active,
+        "version": reference.version.version,
+        "rows": dataset.rows,
+        "columns": dataset.columns,
+        "start": rfc3339(dataset.start) if dataset.start else None,
+        "end": rfc3339(dataset.end) if dataset.end else None,
+        "sha256": dataset.sha256,
+        "performance": reference.performance,
+        "importance": reference.importance,
+        "created_at": rfc3339(reference.created_at),
+    }
+
+
+def _newest(model: Model, version: str) -> Reference | None:
+    references = Reference.objects.filter(model=model).select_related("dataset", "version")
+    if version:
+        references = references.filter(version=get_version(model=model, version=version))
+    return references.order_by("-pk").first()
+
+
+def _uploaded(request: HttpRequest) -> tuple[IO[bytes], str]:
+    """Read a form by hand: Django does so for POST only."""
+    _, files = MultiPartParser(request.META, request, request.upload_handlers).parse()
+    file = files.get("file")
+    if file is None:
+        raise invalid("/file", "The form has no part 'file'.", "missing_field")
+    return file, file.content_type or ""

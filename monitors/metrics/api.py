@@ -1,0 +1,118 @@
+"""Metric points and drift over HTTP."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Query, Router
+
+from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.common import exports
+from driftline.common.clock import now
+from driftline.common.json_body import printable
+from driftline.common.paging import page
+from driftline.common.periods import Period, floor, rfc3339
+from driftline.common.request_values import period, refuse_parameter
+from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.selectors import newest_event
+from inference.registry.models import Model
+from inference.registry.selectors import get_model
+from monitors.metrics import selectors
+from monitors.metrics.catalogue import METRICS
+from monitors.metrics.models import MetricPoint
+
+router = Router(tags=["monitoring"])
+
+SPANS = ("hour", "day")
+MAX_POINTS = 10_000
+MAX_EXPORT = 500_000
+_PLAIN = (
+    "metric",
+    "feature",
+    "segment",
+    "role",
+    "version",
+    "value",
+    "n",
+    "lower",
+    "upper",
+    "threshold",
+    "status",
+    "detail",
+    "revision",
+)
+_EXPORTED = ("start", "end", *(name for name in _PLAIN if name != "detail"))
+
+
+@router.get("/models/{name}/metrics", auth=Scoped("read"))
+def read_metrics(
+    request: HttpRequest,
+    name: str,
+    metric: str,
+    feature: str | None = None,
+    segment: str = "",
+    role: str = "champion",
+    version: str = "",
+    start: str = Query("-30d", alias="from"),
+    end: str = Query("now", alias="to"),
+    step: str = "day",
+    cursor: str = "",
+    limit: int = 1_000,
+) -> Any:
+    """Read a metric's points, oldest first; without `feature` those of every feature. Also as CSV and Parquet.
+
+    A point that is `insufficient` or `unripe` still carries its value and n.
+    """
+    model = get_model(project=caller_of(request).project, name=name)
+    _check_choice("metric", metric, tuple(METRICS))
+    _check_choice("role", role, tuple(PredictionRole.values))
+    _check_choice("step", step, SPANS)
+    window = period(start, end, now=now())
+    points = selectors.points(
+        model=model,
+        metric=metric,
+        start=window.start,
+        end=window.end,
+        span=step,
+        feature=feature,
+        segment=segment,
+        role=role,
+        version=version,
+    )
+    kind = exports.preferred(request)
+    if kind != exports.JSON:
+        rows = list(points.values(*_EXPORTED)[:MAX_EXPORT])
+        return exports.export(rows, _EXPORTED, kind=kind, name=f"{model.name}-{metric}")
+    order = ("start", "feature", "pk")
+    return page(points, describe_point, by=order, cursor=cursor, limit=limit, most=MAX_POINTS)
+
+
+@router.get("/models/{name}/drift", auth=Scoped("read"))
+def read_drift(
+    request: HttpRequest,
+    name: str,
+    start: str = Query("", alias="from"),
+    end: str = Query("", alias="to"),
+    segment: str = "",
+) -> Any:
+    """Compare a period with the reference, feature by feature; without one, the newest whole day of the log."""
+    model = get_model(project=caller_of(request).project, name=name)
+    window = _newest_day(model) if not (start or end) else period(start or "-7d", end or "now", now=now())
+    rows = selectors.drift_rows(model=model, start=window.start, end=window.end, segment=segment)
+    return {**rows, "window": {"start": rfc3339(window.start), "end": rfc3339(window.end)}, "next": None}
+
+
+def describe_point(point: MetricPoint) -> dict[str, Any]:
+    """Write a point as the API gives it."""
+    times = {"start": rfc3339(point.start), "end": rfc3339(point.end)}
+    return times | {name: getattr(point, name) for name in _PLAIN}
+
+
+def _newest_day(model: Model) -> Period:
+    end = floor(newest_event(model) or now(), "day")
+    return Period(end - timedelta(days=1), end)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise refuse_parameter(name, f"{name} is '{printable(value)}'; use one of {', '.join(choices)}.")

@@ -1,0 +1,168 @@
+"""Rules over HTTP."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from ninja import Router
+from ninja.responses import Status
+from pydantic import Field
+
+from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.models import Project
+from driftline.common.bodies import Body, Moment
+from driftline.common.clock import now
+from driftline.common.errors import not_found
+from driftline.common.paging import PAGE_SIZE, page
+from driftline.common.periods import rfc3339
+from inference.registry.selectors import get_model
+from monitors.rules import services
+from monitors.rules.models import Rule, RuleState
+
+router = Router(tags=["rules"])
+
+_SECONDS = Field(0.0, ge=0, le=316_224_000, description="seconds of event time")
+_PLAIN = (
+    "name",
+    "metric",
+    "feature",
+    "segment",
+    "span",
+    "operator",
+    "threshold",
+    "for_windows",
+    "recover_windows",
+    "min_rows",
+    "severity",
+    "action",
+    "enabled",
+)
+
+
+class RuleChanges(Body):
+    """The fields of a rule; those left out keep their value, or get the default in a new rule."""
+
+    name: str = Field("", min_length=1, max_length=120)
+    metric: str = Field("", max_length=40)
+    feature: str = Field("", max_length=100)
+    segment: str = Field("", max_length=200)
+    span: str = "day"
+    operator: str = "above"
+    threshold: float = 0.0
+    for_windows: int = 1
+    recover_windows: int = 2
+    min_rows: int = 100
+    cooldown: float = _SECONDS
+    notify_within: float = _SECONDS
+    severity: str = "warning"
+    action: str = "notify"
+    enabled: bool = True
+
+    def settings(self) -> dict[str, Any]:
+        """Give the fields that were sent, as the services take them."""
+        durations = ("cooldown", "notify_within")
+        return {
+            name: timedelta(seconds=value) if name in durations else value
+            for name, value in self.given().items()
+            if name not in ("model", "start")
+        }
+
+
+class NewRule(RuleChanges):
+    model: str
+    name: str = Field(min_length=1, max_length=120)
+    metric: str = Field(max_length=40)
+    threshold: float
+
+
+class RuleQuestion(RuleChanges):
+    """A rule that need not exist, and since when to ask; without `from`, over all that is stored."""
+
+    model: str
+    metric: str = Field(max_length=40)
+    threshold: float
+    start: Moment | None = Field(None, alias="from")
+
+
+@router.post("/rules", auth=Scoped("write"), response={201: dict[str, Any]})
+def create_rule(request: HttpRequest, body: NewRule) -> Any:
+    """Create a rule: when a metric is beyond a threshold for some windows, open an incident, maybe start a run."""
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=body.model)
+    rule = services.create_rule(project=caller.project, model=model, actor=caller.actor, **body.settings())
+    return Status(201, describe_rule(rule))
+
+
+@router.get("/rules", auth=Scoped("read"))
+def list_rules(
+    request: HttpRequest, model: str | None = None, cursor: str = "", limit: int = PAGE_SIZE
+) -> Any:
+    """List the project's rules, or one model's."""
+    project = caller_of(request).project
+    rules = _rules(project)
+    if model is not None:
+        rules = rules.filter(model=get_model(project=project, name=model))
+    return page(rules, describe_rule, by=("pk",), cursor=cursor, limit=limit)
+
+
+@router.post("/rules/backtest", auth=Scoped("read"))
+def backtest(request: HttpRequest, body: RuleQuestion) -> Any:
+    """Tell when a rule would have fired in the stored past; nothing is kept."""
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=body.model)
+    settings = services.DEFAULTS | {"name": "back-test"} | body.settings()
+    rule = Rule(project=caller.project, model=model, **settings)
+    moment = now()
+    start = body.start or moment - timedelta(days=3660)
+    fired = services.backtest(rule=rule, start=start, end=moment)
+    windows = [{"start": rfc3339(w.start), "end": rfc3339(w.end), "value": w.value, "n": w.n} for w in fired]
+    return {"would_fire": windows}
+
+
+@router.get("/rules/{int:rule_id}", auth=Scoped("read"))
+def read_rule(request: HttpRequest, rule_id: int) -> Any:
+    """Read one rule and where it stands."""
+    return describe_rule(_find(request, rule_id))
+
+
+@router.patch("/rules/{int:rule_id}", auth=Scoped("write"))
+def change_rule(request: HttpRequest, rule_id: int, body: RuleChanges) -> Any:
+    """Change the fields that are sent."""
+    rule = services.update_rule(
+        rule=_find(request, rule_id), actor=caller_of(request).actor, **body.settings()
+    )
+    return describe_rule(rule)
+
+
+@router.delete("/rules/{int:rule_id}", auth=Scoped("write"), response={204: None})
+def delete_rule(request: HttpRequest, rule_id: int) -> Any:
+    """Delete a rule with its incidents."""
+    services.delete_rule(rule=_find(request, rule_id), actor=caller_of(request).actor)
+    return Status(204, None)
+
+
+def describe_rule(rule: Rule) -> dict[str, Any]:
+    """Write a rule as the API gives it; durations in seconds."""
+    state = RuleState.objects.filter(rule=rule).first() if not hasattr(rule, "state") else rule.state
+    return {
+        "id": rule.pk,
+        "model": rule.model.name,
+        **{name: getattr(rule, name) for name in _PLAIN},
+        "cooldown": rule.cooldown.total_seconds(),
+        "notify_within": rule.notify_within.total_seconds(),
+        "standing": state.standing if state else RuleState.Standing.NORMAL,
+        "judged_until": rfc3339(state.judged_until) if state and state.judged_until else None,
+        "created_at": rfc3339(rule.created_at),
+    }
+
+
+def _rules(project: Project) -> QuerySet[Rule]:
+    return Rule.objects.filter(project=project).select_related("model", "project", "state")
+
+
+def _find(request: HttpRequest, rule_id: int) -> Rule:
+    rule = _rules(caller_of(request).project).filter(pk=rule_id).first()
+    if rule is None:
+        raise not_found("rule")
+    return rule

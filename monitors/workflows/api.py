@@ -1,0 +1,80 @@
+"""Runs and the comparison of two versions over HTTP."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router
+from ninja.responses import Status
+from pydantic import Field
+
+from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.common.bodies import Body
+from driftline.common.paging import PAGE_SIZE, page
+from inference.registry.models import Model
+from inference.registry.selectors import get_model
+from monitors.workflows import selectors, services
+from monitors.workflows.models import Run
+
+router = Router(tags=["workflows"])
+
+
+class Decision(Body):
+    reason: str = Field("", max_length=200)
+
+
+@router.get("/models/{name}/runs", auth=Scoped("read"))
+def list_runs(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+    """List a model's retrain runs, newest first, with every step's evidence."""
+    runs = selectors.runs_of(_model(request, name))
+    return page(runs, selectors.describe_run, by=("-pk",), cursor=cursor, limit=limit)
+
+
+@router.post("/models/{name}/runs", auth=Scoped("deploy"), response={201: dict[str, Any]})
+def start_run(request: HttpRequest, name: str) -> Any:
+    """Start a run by hand."""
+    actor = caller_of(request).actor
+    run = services.start_run(model=_model(request, name), trigger=f"started by {actor}", actor=actor)
+    return Status(201, selectors.describe_run(run))
+
+
+@router.get("/models/{name}/runs/{int:run_id}", auth=Scoped("read"))
+def read_run(request: HttpRequest, name: str, run_id: int) -> Any:
+    """Read one run with every step's evidence and the verdict."""
+    return selectors.describe_run(_run(request, name, run_id))
+
+
+@router.post("/models/{name}/runs/{int:run_id}/approve", auth=Scoped("deploy"))
+def approve_run(request: HttpRequest, name: str, run_id: int) -> Any:
+    """Let a run that waits for a person promote its challenger."""
+    run = services.approve(run=_run(request, name, run_id), actor=caller_of(request).actor)
+    return selectors.describe_run(run)
+
+
+@router.post("/models/{name}/runs/{int:run_id}/reject", auth=Scoped("deploy"))
+def reject_run(request: HttpRequest, name: str, run_id: int, body: Decision | None = None) -> Any:
+    """End a run because its challenger is not wanted."""
+    run = _run(request, name, run_id)
+    ended = services.reject(run=run, actor=caller_of(request).actor, reason=body.reason if body else "")
+    return selectors.describe_run(ended)
+
+
+@router.post("/models/{name}/runs/{int:run_id}/cancel", auth=Scoped("deploy"))
+def cancel_run(request: HttpRequest, name: str, run_id: int, body: Decision | None = None) -> Any:
+    """End a run, whatever it is doing."""
+    run = _run(request, name, run_id)
+    ended = services.cancel(run=run, actor=caller_of(request).actor, reason=body.reason if body else "")
+    return selectors.describe_run(ended)
+
+
+@router.get("/models/{name}/comparison", auth=Scoped("read"))
+def read_comparison(request: HttpRequest, name: str, challenger: str) -> Any:
+    """Compare a challenger with the champion it shadowed, on the same requests, and give the gate's verdict."""
+    return selectors.comparison(model=_model(request, name), challenger=challenger)
+
+
+def _model(request: HttpRequest, name: str) -> Model:
+    return get_model(project=caller_of(request).project, name=name)
+
+
+def _run(request: HttpRequest, name: str, run_id: int) -> Run:
+    return selectors.get_run(model=_model(request, name), run_id=run_id)

@@ -1,0 +1,124 @@
+"""Who calls the API: a bearer token with its scopes, or a person's session for reading."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+from django.http import HttpRequest
+from ninja.security import HttpBearer
+
+from driftline.accounts.models import ApiToken, Project, User, digest_of
+from driftline.common.clock import now
+from driftline.common.errors import Problem
+
+log = logging.getLogger(__name__)
+
+_SAFE_METHODS = ("GET", "HEAD")
+_TOKEN_PARAMETERS = {"token", "access_token", "api_key", "apikey", "key", "authorization"}
+_USE_NOTED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """On whose behalf a request acts: one project, and what it may do there."""
+
+    project: Project
+    actor: str  # how audit rows name it
+    source: str  # prefix of the token; empty for a person
+    scopes: frozenset[str]
+    user: User | None = None
+
+    def require(self, scope: str) -> None:
+        """Refuse what the caller's scopes do not allow."""
+        if scope not in self.scopes:
+            raise Problem(
+                403,
+                "insufficient_scope",
+                f"This needs the scope '{scope}'; {self.actor} has {', '.join(sorted(self.scopes)) or 'none'}.",
+                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+            )
+
+
+class Scoped(HttpBearer):
+    """Lets a request in when its token has `scope`; reading is also open to the members of a project."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__()
+        self.scope = scope
+
+    def __call__(self, request: HttpRequest) -> Caller:
+        caller = identify(request, now=now())
+        caller.require(self.scope)
+        return caller
+
+    def authenticate(self, request: HttpRequest, token: str) -> Caller:
+        return _holder(token, now=now())
+
+
+def caller_of(request: HttpRequest) -> Caller:
+    """Give the caller that `Scoped` let in."""
+    caller = request.auth  # type: ignore[attr-defined]
+    assert isinstance(caller, Caller)
+    return caller
+
+
+def identify(request: HttpRequest, *, now: datetime) -> Caller:
+    """Find out who calls; raises Problem 401, or 400 for a token in the URL, where logs and proxies would keep it."""
+    if _has_token_in_url(request):
+        log.warning("token in a URL", extra={"path": request.path[:200]})
+        raise Problem(
+            400,
+            "token_in_url",
+            "Send the token as 'Authorization: Bearer dl_...', and replace it: URLs are logged.",
+        )
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    if scheme:
+        return _holder(text.strip() if scheme.lower() == "bearer" else "", now=now)
+    if request.method in _SAFE_METHODS and request.user.is_authenticated:
+        return _member(request.user, request.headers.get("Driftline-Project", ""))
+    raise _unknown()
+
+
+def _has_token_in_url(request: HttpRequest) -> bool:
+    return any(
+        name.lower() in _TOKEN_PARAMETERS or any(value.startswith("dl_") for value in values)
+        for name, values in request.GET.lists()
+    )
+
+
+def _holder(text: str, *, now: datetime) -> Caller:
+    token = ApiToken.objects.filter(digest=digest_of(text)).select_related("project").first()
+    if (
+        token is None
+        or token.revoked_at is not None
+        or (token.expires_at is not None and token.expires_at <= now)
+    ):
+        raise _unknown()
+    _note_use(token, now)
+    return Caller(token.project, f"token {token.prefix}…", token.prefix, frozenset(token.scopes))
+
+
+def _note_use(token: ApiToken, now: datetime) -> None:
+    """Note the use at most once a minute, so that busy tokens do not write on every request."""
+    before = now - _USE_NOTED_EVERY
+    if token.last_used_at is None or token.last_used_at < before:
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=before)
+        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+
+
+def _member(user: User, slug: str) -> Caller:
+    projects = Project.objects.filter(members=user).order_by("pk")
+    project = (projects.filter(slug=slug) if slug else projects).first()
+    if project is None:
+        raise Problem(403, "no_project", f"{user.email} is in no such project; ask one of its admins.")
+    return Caller(project, user.email, "", frozenset({"read"}), user)
+
+
+def _unknown() -> Problem:
+    return Problem(
+        401,
+        "invalid_token",
+        "Send a valid token as 'Authorization: Bearer dl_...'; an admin makes them on the tokens page.",
+        headers={"WWW-Authenticate": 'Bearer realm="driftline", error="invalid_token"'},
+    )

@@ -1,0 +1,1 @@
+"""The HTTP API under /api/v1: the stages' routers under one roof, in one shape."""

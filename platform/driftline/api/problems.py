@@ -1,0 +1,174 @@
+"""Every failure below /api in one shape: problem details (RFC 9457)."""
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
+from django.db import DataError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.views import defaults
+from ninja import NinjaAPI
+from ninja.errors import HttpError, ValidationError
+
+from driftline.common.errors import FieldFault, Problem
+from driftline.common.json_body import escape_pointer, printable
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+_CODES = {
+    400: "bad_request",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    429: "rate_limited",
+    500: "internal_error",
+}
+_FIELD_CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
+
+
+def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """Write a problem; `instance` is the request's id, by which its log lines are found."""
+    body: dict[str, Any] = {
+        "type": f"{settings.PUBLIC_URL}/api/v1/docs#{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": getattr(request, "id", ""),
+        "code": problem.code,
+        "errors": [
+            {"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in problem.errors
+        ],
+    }
+    if problem.retry_after is not None:
+        body["retry_after"] = problem.retry_after
+    response = HttpResponse(orjson.dumps(body), status=problem.status, content_type=CONTENT_TYPE)
+    for name, value in problem.headers.items():
+        response[name] = value
+    if problem.retry_after is not None:
+        response["Retry-After"] = str(problem.retry_after)
+    return response
+
+
+def handle_exceptions(api: NinjaAPI) -> None:
+    """Let `api` answer every exception as a problem."""
+    api.add_exception_handler(Exception, lambda request, error: problem_response(request, _problem_of(error)))
+    for kind in (Problem, HttpError, ValidationError, Http404):
+        api.add_exception_handler(kind, lambda request, error: problem_response(request, _problem_of(error)))
+
+
+def _problem_of(error: BaseException) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case HttpError() if isinstance(error.__cause__, Problem):  # ninja wraps what its body parser raises
+            return error.__cause__
+        case HttpError():
+            return _plain(error.status_code, error.message)
+        case ValidationError():
+            return _invalid(error.errors)
+        case Http404():
+            return _plain(404, "There is nothing at this address.")
+        case RequestDataTooBig():
+            return _plain(413, "The body is larger than this address takes.")
+        case MultiPartParserError():
+            return Problem(
+                400, "malformed_multipart", "The body is not multipart/form-data as its header says."
+            )
+        case UnreadablePostError():
+            return _plain(400, "The body did not arrive whole; send it again.")
+        case SuspiciousOperation() | BadRequest():
+            return _plain(400, "The request was refused because of its form.")
+        case OperationalError() | InterfaceError():
+            log.warning("the database is away", exc_info=error)
+            return Problem(
+                503,
+                "storage_unavailable",
+                "The database is away; nothing was stored. Try again.",
+                retry_after=5,
+            )
+        case DataError():
+            log.exception("a value passed the checks that the database refuses", exc_info=error)
+            return Problem(422, "invalid_parameter", "A value does not fit what can be stored.")
+    log.exception("request failed", exc_info=error)
+    return _plain(500, "This is a fault of the server; its log has more under this instance.")
+
+
+def _plain(status: int, detail: str) -> Problem:
+    return Problem(status, _CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_")), detail)
+
+
+def _invalid(errors: Iterable[dict[str, Any]]) -> Problem:
+    """Turn pydantic's errors into faults; `loc` is (source, parameter, place in it...)."""
+    faults, in_body = [], False
+    for error in errors:
+        source, *place = error["loc"]
+        in_body = in_body or source == "body"
+        place = place[1:] if source == "body" else place[-1:]
+        pointer = "".join(f"/{escape_pointer(str(part))}" for part in place)
+        code = _FIELD_CODES.get(error["type"], "invalid_parameter")
+        faults.append(FieldFault(pointer, code, _sentence(error, place)))
+    first = faults[0]
+    return Problem(422 if in_body else 400, first.code, first.detail, faults)
+
+
+def _sentence(error: dict[str, Any], place: list[Any]) -> str:
+    field = printable(str(place[-1])) if place else "the body"
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return f"{field}: {reason[:1].lower()}{reason[1:200]}."
+
+
+# -- what Django itself answers ----------------------------------------------------------------------------------------
+def is_for_programs(request: HttpRequest) -> bool:
+    """Tell whether a request gets problem details rather than a page."""
+    return request.path.startswith("/api/") or request.path == "/api"
+
+
+def _handler(status: int, page: Callable[..., HttpResponse], detail: str) -> Callable[..., HttpResponse]:
+    """Make one of the URL configuration's error handlers."""
+
+    def handle(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+        if is_for_programs(request):
+            told = isinstance(exception, SuspiciousOperation | BadRequest)
+            return problem_response(
+                request, _problem_of(exception) if told and exception else _plain(status, detail)
+            )
+        return page(request) if status == 500 else page(request, exception)
+
+    return handle
+
+
+bad_request = _handler(400, defaults.bad_request, "The request was refused because of its form.")
+permission_denied = _handler(403, defaults.permission_denied, "This is not allowed.")
+page_not_found = _handler(404, defaults.page_not_found, "There is nothing at this address; see /api/v1/docs.")
+server_error = _handler(500, defaults.server_error, "This is a fault of the server; its log has more.")
+
+
+def with_problems(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Answer a plain view's problems, and what it does not offer, in the shape of the API."""
+
+    @wraps(view)
+    def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return not_allowed_as_problem(request, view(request, *args, **kwargs))
+        except Exception as error:
+            return problem_response(request, _problem_of(error))
+
+    return answered
+
+
+def not_allowed_as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Rewrite Django's 405, which is HTML, and keep its Allow."""
+    if not isinstance(response, HttpResponseNotAllowed):
+        return response
+    allowed = ", ".join(sorted(response["Allow"].replace(" ", "").split(",")))
+    detail = f"{printable(request.method or '')} is not offered here; use {allowed}."
+    return problem_response(request, Problem(405, "method_not_allowed", detail, headers={"Allow": allowed}))

@@ -1,0 +1,68 @@
+"""What the API demands of every request: a JSON body read by the strict gate, and no parameter that nobody reads."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+from ninja.operation import Operation
+from ninja.params.models import QueryModel
+from ninja.parser import Parser
+from ninja.renderers import BaseRenderer
+from ninja.types import DictStrAny
+
+from driftline.common.errors import not_found
+from driftline.common.json_body import printable, read_json
+from driftline.common.request_values import media_type, read_body, refuse_parameter
+
+MAX_BYTES = 1 << 20
+
+
+class StrictParser(Parser):
+    """Reads JSON bodies of up to 1 MiB."""
+
+    def parse_body(self, request: HttpRequest) -> DictStrAny:
+        media_type(request, ("application/json",))
+        return read_json(read_body(request, cap=MAX_BYTES))
+
+
+class JsonRenderer(BaseRenderer):
+    """Writes NaN as null: it is no JSON."""
+
+    media_type = "application/json"
+
+    def render(self, request: HttpRequest, data: Any, *, response_status: int) -> bytes:
+        return orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def refuse_unknown_parameters(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Wrap an operation: a misspelt filter must not look like an answer to the question that was meant."""
+    operation: Operation = run.__self__  # type: ignore[attr-defined]  # a bound method
+    known = {
+        name
+        for model in operation.models
+        if issubclass(model, QueryModel)
+        for name in getattr(model, "__ninja_flatten_map__", {})
+    }
+
+    @wraps(run)
+    def checked(request: HttpRequest, **path: Any) -> HttpResponse:
+        try:
+            _check(request, known, path)
+        except Exception as error:
+            return operation.api.on_exception(request, error)
+        return run(request, **path)
+
+    return checked
+
+
+def _check(request: HttpRequest, known: set[str], path: dict[str, Any]) -> None:
+    if any("\x00" in value for value in path.values() if isinstance(value, str)):
+        raise not_found("object")
+    for name, values in request.GET.lists():
+        if name not in known:
+            allowed = f"use some of {', '.join(sorted(known))}" if known else "this takes none"
+            raise refuse_parameter(printable(name), f"'{printable(name)}' is not a parameter; {allowed}.")
+        if len(values) > 1 or "\x00" in values[0]:
+            raise refuse_parameter(name, f"{name} must be given once, without NUL.")

@@ -1,0 +1,68 @@
+"""The API's first version: the stages' routers, mounted. Every path below is theirs."""
+
+from collections.abc import Callable
+
+from django.http import HttpResponse
+from django.urls import URLPattern
+from ninja import NinjaAPI
+
+from driftline.api import incidents, models
+from driftline.api.docs import ServerRenderedDocs
+from driftline.api.problems import handle_exceptions, with_problems
+from driftline.api.strictness import JsonRenderer, StrictParser, refuse_unknown_parameters
+from inference.prediction_log import api as prediction_log
+from inference.registry import api as registry
+from monitors.alerts import api as alerts
+from monitors.definitions import api as definitions
+from monitors.metrics import api as metrics
+from monitors.reports import api as reports
+from monitors.rules import api as rules
+from monitors.workflows import api as workflows
+
+ROUTERS = (
+    models.router,
+    registry.router,
+    prediction_log.router,
+    definitions.router,
+    metrics.router,
+    rules.router,
+    incidents.router,
+    alerts.router,
+    workflows.router,
+    reports.router,
+)
+
+
+def _mount() -> NinjaAPI:
+    api = NinjaAPI(
+        title="Driftline",
+        version="1",
+        description="Models, their predictions and labels, and what is computed and done about them.",
+        urls_namespace="api",
+        docs=ServerRenderedDocs(),
+        parser=StrictParser(),
+        renderer=JsonRenderer(),
+    )
+    handle_exceptions(api)
+    api.add_decorator(refuse_unknown_parameters, mode="view")
+    for router in ROUTERS:
+        api.add_router("", router)
+    return api
+
+
+def _in_one_shape(patterns: list[URLPattern]) -> list[URLPattern]:
+    """Give what ninja answers by itself, such as 405, the shape of everything else."""
+    for pattern in patterns:
+        pattern.callback = _csrf_exempt(with_problems(pattern.callback))
+    return patterns
+
+
+def _csrf_exempt(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Writing needs a bearer token, which no other site can send; a session only reads."""
+    view.csrf_exempt = True  # type: ignore[attr-defined]
+    return view
+
+
+api = _mount()
+_patterns, _app, _namespace = api.urls
+urls = (_in_one_shape(_patterns), _app, _namespace)

@@ -1,0 +1,71 @@
+"""Lists as files: CSV that no spreadsheet takes for formulas, and Parquet."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+
+from driftline.common.errors import Problem
+from driftline.common.periods import rfc3339
+
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def preferred(request: HttpRequest) -> str:
+    """Tell which of JSON, CSV and Parquet the caller likes best; raises Problem 406."""
+    kind = request.get_preferred_type([JSON, CSV, PARQUET])
+    if kind is None:
+        raise Problem(406, "not_acceptable", f"This is given as {JSON}, {CSV} or {PARQUET}.")
+    return kind
+
+
+def export(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, kind: str, name: str
+) -> HttpResponse | StreamingHttpResponse:
+    """Give `rows` as a file named `name`; numbers stay numbers, times are RFC 3339 in CSV."""
+    if kind == CSV:
+        response: HttpResponse | StreamingHttpResponse = StreamingHttpResponse(
+            _csv(rows, columns), content_type=f"{CSV}; charset=utf-8"
+        )
+        suffix = "csv"
+    else:
+        response = HttpResponse(_parquet(rows, columns), content_type=PARQUET)
+        suffix = "parquet"
+    response["Content-Disposition"] = f'attachment; filename="{name}.{suffix}"'
+    return response
+
+
+def csv_cell(value: Any) -> str:
+    """Write one cell; text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return f"'{value}"
+    return str(value)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    yield _line(columns)
+    for row in rows:
+        yield _line([csv_cell(row[column]) for column in columns])
+
+
+def _line(cells: Sequence[str]) -> str:
+    sink = io.StringIO()
+    csv.writer(sink).writerow(cells)
+    return sink.getvalue()
+
+
+def _parquet(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+    table = pa.table({column: pa.array([row[column] for row in rows]) for column in columns})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()

@@ -1,0 +1,68 @@
+"""Cursor pagination: a list is {"items": [...], "next": cursor or null}, and stays right while rows are added."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.core import signing
+from django.db.models import Model, Q, QuerySet
+
+from driftline.common.errors import FieldFault, Problem
+from driftline.common.periods import rfc3339
+
+PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1_000
+_SALT = "driftline.cursor"
+
+
+def page[Row: Model](
+    rows: QuerySet[Row],
+    write: Callable[[Row], Any],
+    *,
+    by: Sequence[str],
+    cursor: str | None,
+    limit: int = PAGE_SIZE,
+    most: int = MAX_PAGE_SIZE,
+) -> dict[str, Any]:
+    """Write one page of `rows`, ordered `by` fields (`-` for descending) that together are unique.
+
+    `limit` above `most` is capped; the cursor is signed, so a changed one is refused.
+    """
+    if limit < 1:
+        raise _refuse("limit", f"limit is {limit}; use a whole number from 1 to {most:,}.")
+    limit = min(limit, most)
+    if cursor:
+        rows = rows.filter(_after(by, _read_cursor(cursor, by)))
+    found = list(rows.order_by(*by)[: limit + 1])
+    following = _write_cursor(found[limit - 1], by) if len(found) > limit else None
+    return {"items": [write(row) for row in found[:limit]], "next": following}
+
+
+def _after(by: Sequence[str], values: Sequence[Any]) -> Q:
+    """Narrow to what comes after `values` in the order: greater in the first field, or equal there and so on."""
+    condition, equal = Q(), Q()
+    for field, value in zip(by, values, strict=True):
+        name = field.removeprefix("-")
+        condition |= equal & Q(**{f"{name}__{'lt' if field.startswith('-') else 'gt'}": value})
+        equal &= Q(**{name: value})
+    return condition
+
+
+def _write_cursor(row: Model, by: Sequence[str]) -> str:
+    values = [getattr(row, field.removeprefix("-")) for field in by]
+    plain = [rfc3339(value) if isinstance(value, datetime) else value for value in values]
+    return signing.dumps([list(by), plain], salt=_SALT, compress=True)
+
+
+def _read_cursor(cursor: str, by: Sequence[str]) -> list[Any]:
+    try:
+        order, values = signing.loads(cursor, salt=_SALT)
+    except signing.BadSignature as error:
+        raise _refuse("cursor", "This cursor was not given by this server; use 'next' as it came.") from error
+    if order != list(by):
+        raise _refuse("cursor", "This cursor belongs to another list.")
+    return list(values)
+
+
+def _refuse(name: str, detail: str) -> Problem:
+    return Problem(400, "invalid_parameter", detail, [FieldFault(f"/{name}", "invalid_parameter", detail)])
