@@ -243,7 +243,6 @@ class Migration(migrations.Migration):
                 ('needs', models.CharField(blank=True, help_text='what a waiting run waits for: traffic or person; empty while it can go on', max_length=10)),
                 ('verdict', models.JSONField(blank=True, null=True)),
                 ('approved_by', models.CharField(blank=True, max_length=200)),
-                ('cancel_requested', models.BooleanField(default=False)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('finished_at', models.DateTimeField(blank=True, null=True)),
                 ('generation', models.BigIntegerField(default=1, help_text='grows when something happened that the run should see')),

@@ -78,7 +78,7 @@ def _obstacle(run: Run, step: Step) -> str:
         name = deployment.champion.version if deployment.champion else None
         return f"Version {name} became champion while the run was under way; start a new run."
     shadowed = "since" in step.evidence or step.name == "gate"
-    if shadowed and not deployment.shadows.filter(pk=run.challenger_id).exists():
+    if shadowed and run.challenger not in deployment.shadows.all():
         name = run.challenger.version if run.challenger else None
         return f"Version {name} was taken out of the shadows while the run compared it."
     return ""

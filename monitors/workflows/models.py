@@ -15,11 +15,17 @@ class Workflow(models.Model):
     model = models.OneToOneField(Model, models.CASCADE, related_name="workflow")
     trainer = models.CharField(max_length=100, default="sklearn_random_forest")
     parameters = models.JSONField(default=dict, blank=True)
-    training_days = models.IntegerField(null=True, blank=True, help_text="newest days to train on; empty uses all")
+    training_days = models.IntegerField(
+        null=True, blank=True, help_text="newest days to train on; empty uses all"
+    )
     min_training_rows = models.IntegerField(default=1000)
     pairs = models.IntegerField(default=2000, help_text="labelled pairs after which the gate first judges")
-    max_pairs = models.IntegerField(default=6000, help_text="labelled pairs after which an inconclusive run is rejected")
-    gate = models.JSONField(default=dict, blank=True, help_text="margins of the gate; see stats/comparison.py")
+    max_pairs = models.IntegerField(
+        default=6000, help_text="labelled pairs after which an inconclusive run is rejected"
+    )
+    gate = models.JSONField(
+        default=dict, blank=True, help_text="margins of the gate; see stats/comparison.py"
+    )
     max_runs_a_day = models.IntegerField(default=1, help_text="of event time")
 
     def __str__(self) -> str:
@@ -52,14 +58,17 @@ class Run(models.Model):
     challenger = models.ForeignKey(Version, models.SET_NULL, null=True, blank=True, related_name="+")
     waiting_for = models.CharField(max_length=200, blank=True)
     needs = models.CharField(
-        max_length=10, blank=True, help_text="what a waiting run waits for: traffic or person; empty while it can go on"
+        max_length=10,
+        blank=True,
+        help_text="what a waiting run waits for: traffic or person; empty while it can go on",
     )
     verdict = models.JSONField(null=True, blank=True)
     approved_by = models.CharField(max_length=200, blank=True)
-    cancel_requested = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True, blank=True)
-    generation = models.BigIntegerField(default=1, help_text="grows when something happened that the run should see")
+    generation = models.BigIntegerField(
+        default=1, help_text="grows when something happened that the run should see"
+    )
     lease_until = models.DateTimeField(null=True, blank=True)
     lease_token = models.BigIntegerField(null=True, blank=True)
 
@@ -68,7 +77,9 @@ class Run(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["model"], condition=Q(state__in=["queued", "running", "waiting"]), name="one_active_run_a_model"
+                fields=["model"],
+                condition=Q(state__in=["queued", "running", "waiting"]),
+                name="one_active_run_a_model",
             ),
             models.UniqueConstraint(fields=["transition"], name="one_run_a_transition"),
         ]

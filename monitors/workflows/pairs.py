@@ -74,7 +74,7 @@ WHERE copied.model_id = %s AND copied.version_id = %s AND copied.role = 'shadow'
 
 
 def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedComparison | None:
-    """Compare both versions on all ripe pairs; None while there are none."""
+    """Compare both versions on all ripe pairs; None where none has the scores that the metrics judge."""
     until = ripe_until(wanted.model)
     if until <= wanted.since:
         return None
@@ -85,6 +85,8 @@ def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedCompariso
         start=wanted.since,
         end=until,
     )
+    if not len(pairs.champion):
+        return None
     scores = scores_of(pairs.champion, signature), scores_of(pairs.challenger, signature)
     usable = np.isfinite(scores[0].reshape(len(scores[0]), -1)).all(1)
     usable &= np.isfinite(scores[1].reshape(len(scores[1]), -1)).all(1)

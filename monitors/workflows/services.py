@@ -323,7 +323,9 @@ def wake_runs(model: Model) -> None:
 
 
 def _wake(run: Run) -> None:
-    step = run.steps.filter(state=Step.State.WAITING).earliest("position")
+    step = run.steps.filter(state=Step.State.WAITING).first()
+    if step is None:
+        return  # its worker has just moved on
     wanted = step.evidence["wanted"]
     found = count_labelled(wanted_pairs(run, run.steps.get(name="shadow").evidence["since"]))
     waits = Run.objects.filter(pk=run.pk, state=RunState.WAITING, needs=TRAFFIC)

@@ -3,7 +3,16 @@
 from math import ceil
 
 from monitors.stats.comparison import PairedComparison, Verdict, judge
-from monitors.workflows.context import Evidence, RunContext, StepOutcome, done, rejected, to_json, waiting
+from monitors.workflows.context import (
+    Evidence,
+    RunContext,
+    StepFailed,
+    StepOutcome,
+    done,
+    rejected,
+    to_json,
+    waiting,
+)
 from monitors.workflows.pairs import compare_wanted, count_labelled, policy_of
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
 
@@ -17,15 +26,13 @@ def gate(context: RunContext) -> StepOutcome:
     if context.run.approved_by and "verdict" in evidence:
         return done({"approved_by": context.run.approved_by})
     wanted = wanted_pairs(context.run, context.evidence_of("shadow")["since"])
-    next_look = evidence.get("wanted", 0)
+    next_look = evidence.get("wanted", context.workflow.pairs)
     found = count_labelled(wanted)
     if found < next_look:
-        return waiting(progress(found, next_look), needs=TRAFFIC)
+        return waiting(progress(found, next_look), needs=TRAFFIC, evidence={"wanted": next_look})
     comparison = compare_wanted(wanted, context.signature)
     if comparison is None:
-        return waiting(
-            progress(0, context.workflow.pairs), needs=TRAFFIC, evidence={"wanted": context.workflow.pairs}
-        )
+        raise StepFailed(f"None of the {found:,} pairs has probabilities from both versions to compare.")
     policy = policy_of(context.model, context.workflow, context.signature.task)
     return _answer(context, comparison, judge(comparison, policy), found)
 

@@ -112,6 +112,9 @@ def answer_holdout(job: TrainingJob, onnx: bytes, path: str) -> FloatArray:
 def reference_frame(job: TrainingJob, data: TrainingData, scores: FloatArray) -> pd.DataFrame:
     """The training rows as a reference: their performance is out of fold, so rules set on it are fair."""
     table = data.frame.assign(timestamp=data.time, label=data.label)
+    for feature in job.features:
+        if feature.type == "string":  # the log keeps no token for a missing text either
+            table[feature.name] = table[feature.name].replace(job.missing_token(feature.name), None)
     classes = job.output_classes()
     if job.task == "regression":
         return table.assign(prediction=scores[:, 0])

@@ -1,9 +1,14 @@
 """A whole run with real data, trainers, intake and PostgreSQL."""
 
+from collections.abc import Callable
+
+import pyarrow.parquet as pq
 import pytest
 
 from driftline.accounts.models import AuditEntry
+from inference.registry.datasets import path_of
 from inference.registry.models import Dataset, Deployment
+from monitors.rules.models import Transition
 from monitors.workflows import selectors, services
 from monitors.workflows.context import run_folder
 from monitors.workflows.engine import advance
@@ -14,7 +19,7 @@ from tests.monitors.workflows.world import World
 pytestmark = pytest.mark.slow
 
 
-def started(fire: Fire) -> Run:
+def started(fire: Callable[[], Transition]) -> Run:
     run = services.handle_transition(fire().pk)
     assert run is not None
     advance(run_id=run.pk)
@@ -57,14 +62,17 @@ class TestRunOfAModelWhoseWorldTurned:
         assert steps["snapshot"]["evidence"]["from_reference"] == 1000
         assert steps["validate"]["evidence"]["metrics"]["log_loss"]["difference"] < 0
         gate = steps["gate"]["evidence"]["comparison"]["metrics"]["log_loss"]
-        assert gate["upper"] < 0 and gate["difference"] < 0
+        assert gate["upper"] < 0
+        assert gate["difference"] < 0
         assert run.verdict["decision"] == "promote"
         deployment = Deployment.objects.get(model=run.model)
         assert (deployment.champion.version, deployment.previous.version) == ("2", "1")
         assert not deployment.shadows.exists()
         reference = Dataset.objects.get(version=run.challenger, kind="reference")
         assert reference.rows == steps["snapshot"]["evidence"]["training_rows"]
-        assert "probability" in reference.columns
+        table = pq.read_table(path_of(reference))
+        assert table["probability"].null_count == 0
+        assert 0.05 < table["carrier"].null_count / reference.rows < 0.15
         assert not run_folder(run.pk).exists()
         assert run.challenger.lineage["run"] == run.pk
 
@@ -97,8 +105,10 @@ class TestRunOfAModelWhoseWorldTurned:
 
         run.refresh_from_db()
         deployment = Deployment.objects.get(model=run.model)
-        assert run.state == "rejected" and run.finished_at is not None
-        assert deployment.champion == run.champion and not deployment.shadows.exists()
+        assert run.state == "rejected"
+        assert run.finished_at is not None
+        assert deployment.champion == run.champion
+        assert not deployment.shadows.exists()
         assert {step.name: step.state for step in run.steps.all()}["gate"] == "skipped"
 
     def test_rejects_a_challenger_that_is_no_better(self, world: World, fire: Fire) -> None:
@@ -114,6 +124,21 @@ class TestRunOfAModelWhoseWorldTurned:
         assert Deployment.objects.get(model=run.model).champion == run.champion
         assert run.verdict["decision"] == "reject"
 
+    def test_rejects_before_the_shadow_what_is_clearly_worse_on_the_newest_rows(
+        self, world: World, fire: Fire
+    ) -> None:
+        services.configure_workflow(model=world.model, actor="ada", training_days=6)
+        for day in range(4, 9):
+            world.send_day(day, turned=True)
+        world.send_day(9, turned=False)
+
+        run = started(fire)
+
+        assert run.state == "rejected"
+        assert run.steps.get(name="validate").evidence["metrics"]["log_loss"]["lower"] > 0
+        assert run.steps.get(name="register").state == "skipped"
+        assert run.model.versions.count() == 1
+
     def test_looks_again_with_more_pairs_while_it_cannot_tell(self, world: World, fire: Fire) -> None:
         run = run_on_too_few_rows(world, fire)
         for day in (11, 12):
@@ -124,7 +149,8 @@ class TestRunOfAModelWhoseWorldTurned:
         gate = run.steps.get(name="gate")
 
         assert (run.state, run.needs) == ("waiting", "traffic")
-        assert gate.evidence["wanted"] == 720 and len(gate.evidence["looks"]) == 1
+        assert gate.evidence["wanted"] == 720
+        assert len(gate.evidence["looks"]) == 1
         advance(run_id=run.pk)
         gate.refresh_from_db()
         assert len(gate.evidence["looks"]) == 1
@@ -140,7 +166,8 @@ class TestRunOfAModelWhoseWorldTurned:
 
         run.refresh_from_db()
         found = int(run.waiting_for.split(" of ")[0])
-        assert run.state == "waiting" and 290 <= found <= 310
+        assert run.state == "waiting"
+        assert 290 <= found <= 310
 
     def test_ends_when_somebody_else_changed_the_champion(self, turned_world: World, fire: Fire) -> None:
         run = started(fire)
@@ -163,3 +190,18 @@ class TestRunOfAModelWhoseWorldTurned:
 
         assert run.state == "failed"
         assert "not allowed" in run.steps.get(name="train").error
+
+    def test_learns_each_row_once_when_the_reference_was_made_by_a_run(
+        self, turned_world: World, fire: Fire
+    ) -> None:
+        first = started(fire)
+        for day in (11, 12):
+            turned_world.send_day(day)
+        advance(run_id=first.pk)
+        first.refresh_from_db()
+
+        second = started(lambda: fire("still_firing", day=13))
+
+        evidence = second.steps.get(name="snapshot").evidence
+        assert second.champion == first.challenger
+        assert (evidence["from_log"], evidence["from_reference"]) == (2100, 1000)

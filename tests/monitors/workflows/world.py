@@ -15,6 +15,7 @@ from inference.prediction_log.store import store_batches
 from inference.registry.models import Model, Version
 from inference.runtime.session import OnnxSession
 from inference.serving.plan import Feature
+from monitors.workflows.trainers.job import MISSING_TOKEN
 
 FEATURES = [Feature("wind", "float"), Feature("load", "float"), Feature("carrier", "string")]
 CLASSES = ["late", "on_time"]
@@ -31,7 +32,7 @@ def flights(day: datetime, *, rows: int, turned: bool, seed: int) -> pd.DataFram
         {
             "wind": wind.astype(np.float32),
             "load": rng.normal(0, 1, rows).astype(np.float32),
-            "carrier": rng.choice(["AA", "DL"], rows),
+            "carrier": rng.choice(["AA", "DL", None], rows, p=[0.5, 0.4, 0.1]),
             "label": np.where(rng.random(rows) < chance, "late", "on_time"),
             "time": [day + DAY * (i / rows) for i in range(rows)],
         }
@@ -48,7 +49,13 @@ class World:
     answered: list[str] = field(default_factory=list)
 
     def send_day(
-        self, number: int, *, rows: int = 300, turned: bool = True, labelled: float = 1.0, shadows: bool = True
+        self,
+        number: int,
+        *,
+        rows: int = 300,
+        turned: bool = True,
+        labelled: float = 1.0,
+        shadows: bool = True,
     ) -> None:
         """Send day `number`, answered by the champion and copied to the shadows; a share gets its label."""
         day = FIRST_DAY + number * DAY
@@ -74,7 +81,11 @@ class World:
     def _store(self, version: Version, role: str, ids: list[str], table: pd.DataFrame) -> None:
         self.batches += 1
         session = OnnxSession((self.home / version.path).read_bytes())
-        inputs = {f.name: table[f.name].to_numpy(object if f.type == "string" else np.float32) for f in FEATURES}
+        inputs = {
+            "wind": table["wind"].to_numpy(np.float32),
+            "load": table["load"].to_numpy(np.float32),
+            "carrier": table["carrier"].fillna(MISSING_TOKEN).to_numpy(object),
+        }
         labels, probabilities = session.run(
             {name: values.reshape(-1, 1) for name, values in inputs.items()}, ["label", "probabilities"]
         )
@@ -93,7 +104,7 @@ class World:
             features=[
                 FeatureColumn("wind", "f4", inputs["wind"].tobytes()),
                 FeatureColumn("load", "f4", inputs["load"].tobytes()),
-                FeatureColumn("carrier", "s", list(inputs["carrier"])),
+                FeatureColumn("carrier", "s", list(table["carrier"])),
             ],
             prediction=[str(label) for label in labels.reshape(-1)],
             probabilities=probabilities.astype(np.float32).tobytes(),

@@ -1,0 +1,238 @@
+"""A worker that is killed or stalls delays a run and never doubles what it does."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from inference.registry.models import Dataset, Deployment, DeploymentChange
+from monitors.workflows import engine, leases, services
+from monitors.workflows.context import run_folder
+from monitors.workflows.engine import advance
+from monitors.workflows.leases import LeaseLost
+from monitors.workflows.models import Run, Step
+from tests.monitors.workflows.conftest import Fire
+from tests.monitors.workflows.world import World
+
+CHECKOUT = Path(__file__).parents[3]
+SETTINGS = {"DJANGO_SETTINGS_MODULE": "driftline.settings"}
+
+
+def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
+
+
+def let_lease_run_out(run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(lease_until=Now() - timedelta(seconds=1))
+
+
+@pytest.fixture
+def run(turned_world: World, fire: Fire) -> Run:
+    run = services.handle_transition(fire().pk)
+    assert run is not None
+    return run
+
+
+@contextmanager
+def worker(run: Run) -> Iterator[subprocess.Popen[bytes]]:
+    name = str(connection.settings_dict["NAME"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.monitors.workflows.worker", name, str(run.pk)],
+        cwd=CHECKOUT,
+        env=os.environ
+        | {
+            "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}",
+            "DJANGO_SETTINGS_MODULE": "driftline.settings",
+        },
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def trainer_of(run: Run) -> int | None:
+    """The process id of the trainer that works in the run's folder, if one does."""
+    folder = str(run_folder(run.pk))
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.readlink(entry / "cwd").startswith(folder):
+                return int(entry.name)
+        except OSError:
+            continue
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+class TestKilledWorker:
+    def test_leaves_a_run_that_the_next_worker_finishes_with_one_version(
+        self, run: Run, turned_world: World
+    ) -> None:
+        with worker(run) as process:
+            until(lambda: trainer_of(run))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        until(lambda: trainer_of(run) is None)
+        assert run.model.versions.count() == 1
+        advance(run_id=run.pk)
+        assert run.steps.get(name="train").state == Step.State.RUNNING, "the lease still holds"
+        let_lease_run_out(run)
+
+        advance(run_id=run.pk)
+
+        assert run.steps.get(name="train").attempts == 2
+        assert run.model.versions.count() == 2
+        for day in (11, 12):
+            turned_world.send_day(day)
+        advance(run_id=run.pk)
+        run.refresh_from_db()
+        assert run.state == "promoted"
+        assert run.model.versions.count() == 2
+        assert DeploymentChange.objects.filter(model=run.model, kind="promote").count() == 1
+
+    @pytest.mark.parametrize("name", ["snapshot", "convert", "validate", "register", "shadow"])
+    def test_killed_right_before_a_step_is_recorded_does_it_again_once(
+        self, run: Run, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record = engine._record
+
+        def die(lease: leases.Lease, step: Step, *args: object, **kwargs: object) -> bool:
+            if step.name == name:
+                raise KeyboardInterrupt
+            return record(lease, step, *args, **kwargs)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(engine, "_record", die)
+        with pytest.raises(KeyboardInterrupt):
+            advance(run_id=run.pk)
+        monkeypatch.undo()
+        let_lease_run_out(run)
+
+        advance(run_id=run.pk)
+
+        run.refresh_from_db()
+        assert run.state == "waiting"
+        assert run.steps.get(name=name).attempts == 2
+        assert run.model.versions.count() == 2
+        assert Dataset.objects.filter(kind="snapshot").count() == 1
+        assert DeploymentChange.objects.filter(model=run.model, kind="shadows").count() == 1
+
+    @pytest.mark.parametrize("name", ["gate", "promote"])
+    def test_killed_inside_the_last_transactions_promotes_once(
+        self, run: Run, turned_world: World, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        advance(run_id=run.pk)
+        for day in (11, 12):
+            turned_world.send_day(day)
+        close = engine._close
+
+        def die(step: Step, state: Step.State) -> None:
+            if step.name == name:
+                raise KeyboardInterrupt
+            close(step, state)
+
+        monkeypatch.setattr(engine, "_close", die)
+        with pytest.raises(KeyboardInterrupt):
+            advance(run_id=run.pk)
+        monkeypatch.undo()
+        assert Deployment.objects.get(model=run.model).champion == run.champion
+        let_lease_run_out(run)
+
+        advance(run_id=run.pk)
+
+        run.refresh_from_db()
+        assert run.state == "promoted"
+        assert Deployment.objects.get(model=run.model).champion == run.challenger
+        assert DeploymentChange.objects.filter(model=run.model, kind="promote").count() == 1
+        assert Dataset.objects.filter(version=run.challenger, kind="reference").count() == 1
+
+    def test_a_step_that_kills_each_worker_ends_the_run(self, run: Run) -> None:
+        run.steps.filter(name="snapshot").update(attempts=engine.MAX_ATTEMPTS, state=Step.State.RUNNING)
+
+        advance(run_id=run.pk)
+
+        run.refresh_from_db()
+        assert run.state == "failed"
+        assert "never ended" in run.steps.get(name="snapshot").error
+
+
+class TestStaleWorker:
+    def test_cannot_write_once_another_took_over(self, run: Run) -> None:
+        stale = leases.take(run.pk)
+        assert stale is not None
+        let_lease_run_out(run)
+        fresh = leases.take(run.pk)
+        assert fresh is not None
+        assert fresh.token != stale.token
+
+        with pytest.raises(LeaseLost), stale.fenced():
+            pass
+
+        with fresh.fenced() as locked:
+            assert locked.pk == run.pk
+
+    def test_does_not_get_a_run_that_another_holds(self, run: Run) -> None:
+        leases.take(run.pk)
+
+        assert leases.take(run.pk) is None
+
+    def test_learns_from_its_heartbeat_that_the_lease_is_gone(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(leases, "HEARTBEAT_S", 0.02)
+        lease = leases.take(run.pk)
+        assert lease is not None
+
+        with leases.kept(lease):
+            services.cancel(run=run, actor="ada@example.com")
+
+            assert lease.lost.wait(10)
+
+    def test_keeps_its_lease_while_it_works(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(leases, "HEARTBEAT_S", 0.02)
+        lease = leases.take(run.pk)
+        assert lease is not None
+        let_lease_run_out(run)
+
+        with leases.kept(lease):
+            until(lambda: not Run.objects.filter(pk=run.pk).due().exists())
+
+        assert not lease.lost.is_set()
+
+    @pytest.mark.slow
+    def test_ends_its_trainer_when_a_person_cancels(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(leases, "HEARTBEAT_S", 0.05)
+        busy = threading.Thread(target=work_and_close, args=(run.pk,))
+        busy.start()
+        until(lambda: trainer_of(run))
+
+        services.cancel(run=run, actor="ada@example.com")
+
+        busy.join(30)
+        assert not busy.is_alive()
+        assert trainer_of(run) is None
+        run.refresh_from_db()
+        assert run.state == "cancelled"
+        assert run.model.versions.count() == 1
+        assert not Deployment.objects.get(model=run.model).shadows.exists()
+
+
+def work_and_close(run_id: int) -> None:
+    try:
+        advance(run_id=run_id)
+    finally:
+        connection.close()
