@@ -6,6 +6,7 @@ it as long as the disk takes. Where the kernel does not offer it, a thread does 
 
 import asyncio
 import ctypes
+import errno
 import os
 import platform
 import struct
@@ -65,7 +66,7 @@ class KernelSync:
         try:
             self._call(self._submit, self._queue, self._one, self._blocks)
         except OSError as error:
-            self._loop.call_soon(done, error.errno)
+            self._loop.call_soon(done, error.errno or errno.EIO)
 
     def _collect(self) -> None:
         os.eventfd_read(self._notice)
@@ -103,7 +104,7 @@ class ThreadSync:
             try:
                 os.fdatasync(handle)
             except OSError as error:
-                self._loop.call_soon_threadsafe(done, error.errno)
+                self._loop.call_soon_threadsafe(done, error.errno or errno.EIO)
             else:
                 self._loop.call_soon_threadsafe(done, 0)
 
