@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -147,11 +147,20 @@ def _migrations() -> Finding:
 
 def _heartbeat(paths: HomePaths) -> Finding:
     newest = Heartbeat.objects.order_by("-at").first()
-    if newest is None:
-        return Finding("worker", "has not consumed a tick yet", _revive(paths))
-    age = now() - newest.at
-    remedy = _revive(paths) if age > SILENT_AFTER else ""
-    return Finding("worker", f"consumed its last tick {age.total_seconds():.0f} s ago", remedy)
+    silence = now() - newest.at if newest else None
+    text = (
+        f"consumed its last tick {silence.total_seconds():.0f} s ago" if silence else "has consumed no tick"
+    )
+    if silence is not None and silence <= SILENT_AFTER:
+        return Finding("worker", text)
+    if _has_just_started(paths):
+        return Finding("worker", f"{text}; it has just been started")
+    return Finding("worker", text, _revive(paths))
+
+
+def _has_just_started(paths: HomePaths) -> bool:
+    owner = current_owner(paths)
+    return owner is not None and now() - datetime.fromisoformat(owner.since) <= SILENT_AFTER
 
 
 def _revive(paths: HomePaths) -> str:
