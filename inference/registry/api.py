@@ -116,8 +116,9 @@ def describe_version(version: Version) -> dict[str, Any]:
 
 def _part(request: HttpRequest, name: str) -> bytes | None:
     """Read a part of the form, whether it was sent as a field or as a file."""
-    if name in request.FILES:
-        return request.FILES[name].read(1 << 20)
+    file = request.FILES.get(name)
+    if file is not None:
+        return file.read(1 << 20)
     text = request.POST.get(name)
     return None if text is None else text.encode("utf-8", "surrogatepass")
 

@@ -1,10 +1,11 @@
 """References over HTTP."""
 
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser
-from ninja import Query, Router
+from ninja import Router
+from ninja.params.functions import Query
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Scoped, caller_of
@@ -35,7 +36,7 @@ def put_reference(request: HttpRequest, name: str, version: str = Query("", max_
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
     kind = media_type(request, (CSV, *PARQUET, FORM))
-    stream, kind = _uploaded(request) if kind == FORM else (request, kind)
+    stream, kind = _uploaded(request) if kind == FORM else (cast(IO[bytes], request), kind)
     dataset = store_reference(
         model=model, version=version or None, stream=stream, content_type=kind, actor=caller.actor
     )

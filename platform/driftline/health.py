@@ -11,7 +11,7 @@ from kombu import Connection
 from driftline.api.problems import with_problems
 from driftline.models import Heartbeat
 
-BROKER_SECONDS = 1.0
+BROKER_SECONDS = 1
 HEARTBEAT_SECONDS = 60
 
 

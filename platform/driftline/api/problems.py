@@ -60,9 +60,12 @@ def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
 
 def handle_exceptions(api: NinjaAPI) -> None:
     """Let `api` answer every exception as a problem."""
-    api.add_exception_handler(Exception, lambda request, error: problem_response(request, _problem_of(error)))
-    for kind in (Problem, HttpError, ValidationError, Http404):
-        api.add_exception_handler(kind, lambda request, error: problem_response(request, _problem_of(error)))
+
+    def handle(request: HttpRequest, error: Any) -> HttpResponse:
+        return problem_response(request, _problem_of(error))
+
+    for kind in (Exception, Problem, HttpError, ValidationError, Http404):
+        api.add_exception_handler(kind, handle)
 
 
 def _problem_of(error: BaseException) -> Problem:

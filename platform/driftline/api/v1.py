@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from django.http import HttpResponse
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver
 from ninja import NinjaAPI
 
 from driftline.api import incidents, models
@@ -50,9 +50,10 @@ def _mount() -> NinjaAPI:
     return api
 
 
-def _in_one_shape(patterns: list[URLPattern]) -> list[URLPattern]:
+def _in_one_shape(patterns: list[URLResolver | URLPattern]) -> list[URLResolver | URLPattern]:
     """Give what ninja answers by itself, such as 405, the shape of everything else."""
     for pattern in patterns:
+        assert isinstance(pattern, URLPattern)
         pattern.callback = _csrf_exempt(with_problems(pattern.callback))
     return patterns
 

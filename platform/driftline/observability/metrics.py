@@ -144,11 +144,12 @@ class BacklogCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Give the present counts."""
         due = GaugeMetricFamily("driftline_work_due", "Work rows that nobody works on.", labels=["kind"])
-        for kind, rows in {
+        work: dict[str, QuerySet[Any]] = {
             "touched_period": TouchedPeriod.objects.due(),
             "stale_window": StaleWindow.objects.due(),
             "pending_evaluation": PendingEvaluation.objects.due(),
-        }.items():
+        }
+        for kind, rows in work.items():
             due.add_metric([kind], self._mine(rows, "model__project").count())
         due.add_metric(["delivery"], self._mine(_due_deliveries(), "channel__project").count())
         yield due
