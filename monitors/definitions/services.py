@@ -17,12 +17,12 @@ from inference.registry.selectors import signature_of
 from inference.runtime.scoring import FeatureScorer
 from inference.serving.plan import Signature
 from monitors.definitions.models import FeatureProfile, Monitor, MonitorKind, Reference, Segment
+from monitors.definitions.outcomes import outcome_of
 from monitors.stats.importance import permutation_importance
 from monitors.stats.outcomes import OutcomeSummary
 from monitors.stats.performance import measure_outcomes
 from monitors.stats.sketches import choose_centre
 from monitors.stats.window_summary import summarise_window
-from monitors.definitions.outcomes import outcome_of
 
 log = logging.getLogger(__name__)
 

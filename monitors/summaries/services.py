@@ -15,10 +15,10 @@ from inference.prediction_log.selectors import LogFrame, frame_of
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
 from inference.serving.plan import Signature
+from monitors.definitions.outcomes import outcome_of
 from monitors.definitions.services import centres_of
 from monitors.stats.window_summary import WindowSummary, merge_windows, summarise_window
 from monitors.summaries.models import StaleWindow, Summary
-from monitors.definitions.outcomes import outcome_of
 
 HOURS_A_TASK = 400
 SEGMENT_VALUES = 50  # a segment feature's most frequent values; the rest is seen only in the whole
