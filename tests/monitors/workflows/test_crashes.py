@@ -105,7 +105,7 @@ class TestKilledWorker:
         assert run.model.versions.count() == 2
         assert DeploymentChange.objects.filter(model=run.model, kind="promote").count() == 1
 
-    @pytest.mark.parametrize("name", ["snapshot", "convert", "validate", "register", "shadow"])
+    @pytest.mark.parametrize("name", ["snapshot", "register", "shadow"])
     def test_killed_right_before_a_step_is_recorded_does_it_again_once(
         self, run: Run, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
