@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -73,39 +72,29 @@ def processes_of(paths: HomePaths) -> list[str]:
 
 
 class TestUp:
-    def test_prints_the_way_in_and_down_leaves_nothing_running(
+    def test_says_the_way_in_keeps_it_over_a_crash_and_leaves_nothing_running(
         self, installation: dict[str, str], paths: HomePaths
     ) -> None:
         with up(installation) as (process, said):
             credentials = json.loads((paths.home / "credentials").read_text())
+            assert f"URL:   http://127.0.0.1:{installation['DRIFTLINE_PORT']}" in said
+            assert f"Token: {credentials['token']}" in said
+
             second = manage(installation, "up")
-            stopped = manage(installation, "down")
-            code = process.wait(PATIENCE_SECONDS)
+            assert second.returncode == 1
+            assert f"already runs here: process {process.pid}, http://127.0.0.1" in second.stderr
 
-        assert f"URL:   http://127.0.0.1:{installation['DRIFTLINE_PORT']}" in said
-        assert f"Token: {credentials['token']}" in said
-        assert second.returncode == 1
-        assert f"already runs here: process {process.pid}, http://127.0.0.1" in second.stderr
-        assert stopped.stdout.startswith(f"Stopped process {process.pid}")
-        assert code == 0
-        assert processes_of(paths) == []
-
-    def test_starts_again_with_the_same_token_after_everything_was_killed(
-        self, installation: dict[str, str], paths: HomePaths
-    ) -> None:
-        with up(installation) as (process, said):
-            token = next(line for line in said if line.startswith("Token:"))
             process.kill()
             process.wait()
-        wait_until(lambda: processes_of(paths) == [], seconds=PATIENCE_SECONDS)
+            wait_until(lambda: processes_of(paths) == [], seconds=PATIENCE_SECONDS)
 
         with up(installation) as (process, said):
-            process.send_signal(signal.SIGINT)
-            code = process.wait(PATIENCE_SECONDS)
+            assert f"Token: {credentials['token']}" in said
 
-        assert token in said
-        assert code == 0
-        assert processes_of(paths) == []
+            stopped = manage(installation, "down")
+            assert stopped.stdout.startswith(f"Stopped process {process.pid}")
+            assert process.wait(PATIENCE_SECONDS) == 0
+            assert processes_of(paths) == []
 
     def test_refuses_a_port_that_is_taken(self, installation: dict[str, str]) -> None:
         with socket.socket() as other:
