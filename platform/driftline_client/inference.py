@@ -1,0 +1,96 @@
+"""Ask a model over the Open Inference Protocol (V2, JSON)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from driftline_client.errors import DriftlineError
+from driftline_client.items import plain
+
+type Row = Mapping[str, Any] | Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer: `outputs` has one entry a row; `ids` name the rows in the log, for their labels."""
+
+    ids: list[str]
+    version: str
+    outputs: dict[str, list[Any]]
+
+
+def request_body(
+    metadata: Mapping[str, Any], rows: Sequence[Row], columns: Sequence[str] | None
+) -> dict[str, Any]:
+    """Build the tensors that `metadata` (GET /v2/models/...) asks for; raises DriftlineError for what is missing."""
+    inputs = metadata["inputs"]
+    table = len(inputs) == 1 and (inputs[0]["shape"][1:] != [1] or inputs[0]["name"] not in rows[0])
+    if table:
+        return {"inputs": [_tensor(inputs[0], [_in_order(row, inputs[0], columns) for row in rows])]}
+    return {"inputs": [_tensor(spec, [[_named(row, spec["name"])] for row in rows]) for spec in inputs]}
+
+
+def read_answer(answer: Mapping[str, Any], prediction_id: str) -> Prediction:
+    """Cut the flat data of each output into rows."""
+    outputs = {output["name"]: _rows(output) for output in answer["outputs"]}
+    count = max((len(rows) for rows in outputs.values()), default=0)
+    ids = [prediction_id] if count == 1 else [f"{prediction_id}:{row}" for row in range(count)]
+    return Prediction(ids, str(answer.get("model_version", "")), outputs)
+
+
+def _tensor(spec: Mapping[str, Any], rows: list[list[Any]]) -> dict[str, Any]:
+    values = [_value(value, spec) for row in rows for value in row]
+    shape = [len(rows), *([len(rows[0])] if len(spec["shape"]) > 1 else [])]
+    return {"name": spec["name"], "datatype": spec["datatype"], "shape": shape, "data": values}
+
+
+def _value(value: Any, spec: Mapping[str, Any]) -> float | int | bool | str | None:
+    known = plain(value, f"value for {spec['name']}")
+    if known is None:
+        return None
+    datatype = spec["datatype"]
+    try:
+        if datatype.startswith("FP"):
+            return float(known)
+        if datatype == "BOOL":
+            return bool(known)
+        if datatype == "BYTES":
+            return str(known)
+        if int(known) != known:
+            raise ValueError
+        return int(known)
+    except ValueError as error:
+        raise DriftlineError(f"{spec['name']} takes {datatype}; {known!r} is none.") from error
+
+
+def _named(row: Row, name: str) -> Any:
+    if not isinstance(row, Mapping):
+        raise DriftlineError("The model takes one input a feature; give each row as {feature: value}.")
+    if name not in row:
+        raise DriftlineError(f"The feature {name!r} is missing; give it, or None where it is unknown.")
+    return row[name]
+
+
+def _in_order(row: Row, spec: Mapping[str, Any], columns: Sequence[str] | None) -> list[Any]:
+    width = spec["shape"][1] if len(spec["shape"]) > 1 else 1
+    if isinstance(row, Mapping):
+        if columns is None:
+            raise DriftlineError(
+                f"The model takes one tensor of {width} columns, whose names the protocol does not tell; give "
+                "rows as lists in order, or the names to model(columns=[...])."
+            )
+        values = [_named(row, name) for name in columns]
+    else:
+        values = list(row)
+    if width not in (-1, len(values)):
+        raise DriftlineError(f"The model takes {width} columns and a row has {len(values)}.")
+    return values
+
+
+def _rows(output: Mapping[str, Any]) -> list[Any]:
+    data, shape = output["data"], output["shape"]
+    width = math.prod(shape[1:])
+    if len(shape) < 2:
+        return list(data)
+    return [data[place : place + width] for place in range(0, len(data), width or 1)]

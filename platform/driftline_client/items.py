@@ -1,0 +1,92 @@
+"""Turn what an application knows of a prediction into the items of the logging API."""
+
+import math
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from driftline_client.errors import DriftlineError
+
+type Item = dict[str, Any]
+
+
+def new_id() -> str:
+    """Make a UUIDv7 (RFC 9562): ids that grow with time are much cheaper to store than random ones."""
+    bits = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    bits = bits & ~(0xF << 76) | 0x7 << 76
+    return str(uuid.UUID(int=bits & ~(0x3 << 62) | 0x2 << 62))
+
+
+def prediction_item(
+    *,
+    id: str,
+    timestamp: datetime | None,
+    version: str | None,
+    features: Mapping[str, Any],
+    prediction: Any,
+    probabilities: Mapping[Any, float] | float | None,
+    **optional: Any,
+) -> Item:
+    """Build one prediction; what is None is left out. Raises DriftlineError for what cannot be sent."""
+    if version is None:
+        raise DriftlineError("A logged prediction needs a version; give it to model() or to log().")
+    item: Item = {
+        "id": id,
+        "timestamp": rfc3339(timestamp or datetime.now(UTC)),
+        "version": version,
+        "features": {str(name): plain(value, f"feature {name}") for name, value in features.items()},
+        "prediction": _needed(prediction, "prediction"),
+    }
+    if isinstance(probabilities, Mapping):
+        item["probabilities"] = {
+            str(plain(label, "class")): _needed(p, f"probability of {label}")
+            for label, p in probabilities.items()
+        }
+    elif probabilities is not None:
+        item["probabilities"] = _needed(probabilities, "probability")
+    item.update({name: value for name, value in optional.items() if value is not None})
+    return item
+
+
+def label_item(*, id: str, label: Any, timestamp: datetime | None) -> Item:
+    """Build one label."""
+    item: Item = {"id": id, "label": _needed(label, "label")}
+    if timestamp is not None:
+        item["timestamp"] = rfc3339(timestamp)
+    return item
+
+
+def rfc3339(moment: datetime) -> str:
+    """Write a time with its zone; a naive one is refused, for nobody can tell which hour it means."""
+    if moment.utcoffset() is None:
+        raise DriftlineError(f"The time {moment} has no zone; use datetime.now(UTC) or set tzinfo.")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def plain(value: Any, what: str) -> float | int | bool | str | None:
+    """Turn a value, NumPy's and pandas' included, into JSON's own; missing numbers become None."""
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise DriftlineError(
+            f"The {what} is a {type(value).__name__}; send a number, a text, a bool or None."
+        ) from error
+    if math.isinf(number):
+        raise DriftlineError(f"The {what} is {number}, which JSON cannot hold; send None or a finite number.")
+    return None if math.isnan(number) else number
+
+
+def _needed(value: Any, what: str) -> float | int | bool | str:
+    known = plain(value, what)
+    if known is None:
+        raise DriftlineError(f"The {what} is missing; send a number or a text.")
+    return known
