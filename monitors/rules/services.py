@@ -176,6 +176,9 @@ def _remeasure_ripe(model: Model, clock: datetime) -> None:
     """Points that were unripe when they were measured get their status once they have become ripe."""
     unripe = MetricPoint.objects.filter(
         model=model,
+        role="champion",
+        version="",
+        segment="",
         metric="label_coverage",
         status=PointStatus.UNRIPE,
         detail__ripe_at__lte=clock.isoformat(),
