@@ -368,13 +368,18 @@ class Engine:
             and not self._parked
         )
 
-    def close(self, shadow_seconds: float = 10.0) -> None:
-        """Spool what the shadows still owe and let go of the spool; the event loop takes no more requests."""
+    def close(self, shadow_seconds: float = 10.0) -> bool:
+        """Spool what the shadows still owe and let go of the spool; the event loop takes no more requests.
+
+        False where a shadow is still running: the process then has to end without waiting for it.
+        """
         self._threads.shutdown()
         self._journal.close()
-        self._shadows.close(shadow_seconds)
         self._writer.close()
-        self._shadow_writer.close()
+        has_ended = self._shadows.close(shadow_seconds)
+        if has_ended:
+            self._shadow_writer.close()
+        return has_ended
 
 
 def _try_run(version: LoadedVersion, batch: dict[str, Array]) -> Outcome | Exception:

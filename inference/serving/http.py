@@ -80,10 +80,8 @@ class HotProtocol(HttpToolsProtocol):
             self.arriving_since = time.monotonic()
         self.overhead += len(data)
         super().data_received(data)
-        if self.overhead > MAX_HEADER_BYTES and not self.discarding_since:
-            self._refuse_and_close(
-                431, f"The headers are longer than {MAX_HEADER_BYTES} bytes; shorten them."
-            )
+        if self.overhead > MAX_HEADER_BYTES:
+            self._refuse_long_headers()
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -107,15 +105,16 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.overhead > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
-            return  # data_received refuses it
-        if self._is_hot():
-            if self.special == b"content-length":
-                self._refuse_and_close(413, too_long(self.max_body_bytes))
-            else:
-                self.hot = self._begin_hot()
-            return
+            self._refuse_long_headers()
+        elif self._is_hot():
+            self._begin_hot()
+        else:
+            self._begin_other()
+
+    def _begin_other(self) -> None:
+        """Hand the request to the application, with the scope that the hot path never needs."""
         url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()  # builds the scope, which the hot path never needs
+        super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
         super().on_headers_complete()
@@ -139,37 +138,39 @@ class HotProtocol(HttpToolsProtocol):
             and not self.parser.should_upgrade()
         )
 
-    def _begin_hot(self) -> HotRequest:
+    def _begin_hot(self) -> None:
+        if self.special == b"content-length":
+            self._refuse_and_close(413, too_long(self.max_body_bytes))
+            return
         keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
-        hot = HotRequest(self, self.authorization, self.url, keep_alive)
+        self.hot = HotRequest(self, self.authorization, self.url, keep_alive)
         if self.special is not None:
-            hot.admission = refuse_special(self.special)
+            self.hot.admission = refuse_special(self.special)
         else:
-            hot.admission = self.engine.admit(self.authorization, self.url)
-        return hot
+            self.hot.admission = self.engine.admit(self.authorization, self.url)
 
     def on_body(self, body: bytes) -> None:
-        self.overhead = 0
-        hot = self.hot
         if self.discarding_since:
             return
+        self.overhead = 0
+        hot = self.hot
         if hot is None:
             super().on_body(body)
             return
         hot.size += len(body)
         if hot.size > self.max_body_bytes:
-            self.hot = None
             self._refuse_and_close(413, too_long(self.max_body_bytes))
         elif not isinstance(hot.admission, Answer):
             hot.body.append(body)
 
     def on_message_complete(self) -> None:
+        if self.discarding_since:
+            return
         self.overhead = 0
         self.arriving_since = 0.0
         hot = self.hot
         if hot is None:
-            if self.cycle is not None and not self.discarding_since:
-                super().on_message_complete()
+            super().on_message_complete()
             return
         self.hot = None
         self.unanswered.append(hot)
@@ -240,6 +241,9 @@ class HotProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse_and_close(400, f"{msg} Send HTTP/1.1.")
 
+    def _refuse_long_headers(self) -> None:
+        self._refuse_and_close(431, f"The headers are longer than {MAX_HEADER_BYTES} bytes; shorten them.")
+
     def _refuse_and_close(self, status: int, sentence: str) -> None:
         """Answer in turn that the request cannot be read, then read no further."""
         if self.discarding_since or self.transport.is_closing():
@@ -248,6 +252,7 @@ class HotProtocol(HttpToolsProtocol):
             self.transport.close()  # the application is in the middle of its own answer
             return
         self.discarding_since = time.monotonic()
+        self.hot = None
         hot = HotRequest(self, b"", b"", keep_alive=False)
         self.unanswered.append(hot)
         self.engine.metrics.refusals[status] += 1

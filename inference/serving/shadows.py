@@ -60,17 +60,23 @@ class ShadowRunner:
             self._put_rows += rows
             self._queue.put(work)
 
-    def close(self, seconds: float) -> None:
-        """Answer what is queued, for at most so long; what is left then is dropped and counted."""
+    def close(self, seconds: float) -> bool:
+        """Answer what is queued, for at most so long, then drop the rest; tell whether the thread has ended."""
         self._queue.put(None)
         self._thread.join(seconds)
-        while self._thread.is_alive():
+        if self._thread.is_alive():
+            log.warning("shadows were dropped at shutdown", extra={"batches": self._drop_what_is_queued()})
+            self._queue.put(None)
+            self._thread.join(seconds)  # the run on its way
+        return not self._thread.is_alive()
+
+    def _drop_what_is_queued(self) -> int:
+        dropped = 0
+        while True:
             try:
-                left = self._queue.get_nowait()
+                dropped += self._queue.get_nowait() is not None
             except queue.Empty:
-                return
-            if left is not None:
-                self._metrics.shadow_drops["shutdown"] += 1
+                return dropped
 
     def _work(self) -> None:
         while (work := self._queue.get()) is not None:

@@ -110,8 +110,11 @@ def snapshot_metrics(engine: Engine, started_at: float) -> dict[str, Any]:
     }
 
 
-async def serve(options: WorkerOptions) -> None:
-    """Serve until SIGTERM, then answer what is under way and spool what the shadows owe."""
+async def serve(options: WorkerOptions) -> bool:
+    """Serve until SIGTERM, then answer what is under way and spool what the shadows owe.
+
+    False where a shadow's run would not end.
+    """
     home = Path(options.home)
     loop = asyncio.get_running_loop()
     keeper = PlanKeeper(home, lambda table: loop.call_soon_threadsafe(engine.adopt, table))
@@ -128,14 +131,15 @@ async def serve(options: WorkerOptions) -> None:
     sweeping = loop.create_task(_sweep(server, engine, home, status))
     try:
         await server.serve(sockets=[listener])
+        while not engine.is_idle():
+            await asyncio.sleep(0.01)
     finally:
         engine.is_ready = False
         sweeping.cancel()
         keeper.stop()
-        while not engine.is_idle():
-            await asyncio.sleep(0.01)
-        engine.close()
+        has_ended = engine.close()
         status.remove()
+    return has_ended
 
 
 def _uvicorn_config(options: WorkerOptions, engine: Engine, application: Any) -> uvicorn.Config:
@@ -176,7 +180,8 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     import uvloop
 
-    uvloop.run(serve(options))
+    if not uvloop.run(serve(options)):
+        os._exit(0)  # tearing the interpreter down under a running model crashes
 
 
 if __name__ == "__main__":

@@ -1,0 +1,200 @@
+"""A real server on a free port, and a client that sees every byte of its answers."""
+
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from inference.prediction_log.record import LoggedBatch
+from inference.prediction_log.spool import open_spools
+from inference.serving.engine import EngineOptions
+from inference.serving.plan import PLAN_FILE, Plan, PlanModel, PlanToken, publish_plan
+
+SERVE = """
+import sys, pathlib, msgspec
+from inference.serving.engine import EngineOptions
+from inference.serving.main import serve_forever
+home, port, workers, app, options = sys.argv[1:]
+serve_forever(
+    pathlib.Path(home), "127.0.0.1", int(port), workers=int(workers), asgi_app=app or None,
+    options=msgspec.json.decode(options, type=EngineOptions), side_processes=[],
+)
+"""
+
+
+def token(text: str, *scopes: str, project_id: int = 1, expires_at: float | None = None) -> PlanToken:
+    """Describe a token for a plan."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return PlanToken(digest, text[:6], project_id, list(scopes) or ["infer"], expires_at)
+
+
+def publish(
+    home: Path, models: Sequence[PlanModel], tokens: Sequence[PlanToken], generation: int = 1
+) -> None:
+    """Publish a plan for the servers of this home."""
+    publish_plan(Plan(generation, list(models), list(tokens)), home / PLAN_FILE)
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer from the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def closes(self) -> bool:
+        return self.headers.get("connection") == "close"
+
+
+class Connection:
+    """One keep-alive connection."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._received = b""
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def receive(self) -> Response:
+        """Read one answer; raise ConnectionError if the server closes before it is whole."""
+        head = self._read_until(b"\r\n\r\n")
+        status_line, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
+        if " 100 " in status_line:
+            return self.receive()
+        body = self._read(int(headers["content-length"]))
+        return Response(int(status_line.split()[1]), headers, body)
+
+    def _read_until(self, end: bytes) -> bytes:
+        while end not in self._received:
+            self._fill()
+        head, _, self._received = self._received.partition(end)
+        return head
+
+    def _read(self, size: int) -> bytes:
+        while len(self._received) < size:
+            self._fill()
+        body, self._received = self._received[:size], self._received[size:]
+        return body
+
+    def _fill(self) -> None:
+        data = self.socket.recv(65536)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        self._received += data
+
+    def is_closed_by_server(self) -> bool:
+        """Wait for the server to close; False if it sends more instead."""
+        return not self._received and not self.socket.recv(1)
+
+
+def request_bytes(
+    path: str,
+    body: bytes,
+    *,
+    token: str = "dl_infer",
+    method: str = "POST",
+    headers: dict[str, str] | None = None,
+) -> bytes:
+    """Write a request."""
+    lines = {
+        "host": "test",
+        "authorization": f"Bearer {token}",
+        "content-length": str(len(body)),
+        **(headers or {}),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+def rows_body(*rows: Sequence[float], name: str = "X", **more: Any) -> bytes:
+    """Write the V2 body for rows of one FP32 tensor."""
+    data = [value for row in rows for value in row]
+    tensor = {"name": name, "shape": [len(rows), len(rows[0])], "datatype": "FP32", "data": data}
+    return json.dumps({"inputs": [tensor], **more}).encode()
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, home: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.home = home
+        self.port = port
+        self.process = process
+
+    def connect(self) -> Connection:
+        return Connection(self.port)
+
+    def ask(self, path: str, body: bytes = b"", **options: Any) -> Response:
+        """Ask once on a connection of its own."""
+        with self.connect() as connection:
+            connection.send(request_bytes(path, body, **options))
+            return connection.receive()
+
+    def status_files(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_bytes()) for path in sorted((self.home / "serving").glob("*.json"))]
+
+    def spooled(self, role: str | None = None) -> list[LoggedBatch]:
+        """Read all records from the start, without consuming them."""
+        batches = [batch for reader in open_spools(self.home) for batch in reader.read(0, 0, 1 << 30)[0]]
+        return [batch for batch in batches if role in (None, batch.role)]
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(60)
+
+
+@contextmanager
+def running_server(
+    home: Path, *, workers: int = 1, app: str = "", options: EngineOptions | None = None
+) -> Iterator[Server]:
+    """Run a server until the block ends."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    encoded = msgspec.json.encode(options or EngineOptions()).decode()
+    command = [sys.executable, "-c", SERVE, str(home), str(port), str(workers), app, encoded]
+    process = subprocess.Popen(command)
+    server = Server(home, port, process)
+    try:
+        wait_until(lambda: is_ready(server, workers), 60)
+        yield server
+    finally:
+        if process.poll() is None:
+            server.stop()
+
+
+def is_ready(server: Server, workers: int) -> bool:
+    assert server.process.poll() is None, "the server died"
+    files = server.status_files() if (server.home / "serving").is_dir() else []
+    return len(files) == workers and all(status["ready"] for status in files)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Poll a condition until it holds; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
