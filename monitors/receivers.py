@@ -9,6 +9,8 @@ from inference.prediction_log.signals import periods_touched
 from inference.registry.models import Dataset, Model
 from inference.registry.signals import model_created, reference_stored
 from monitors.definitions.services import adopt_reference, ensure_monitors
+from monitors.rules.signals import model_judged
+from monitors.workflows.services import wake_runs
 
 
 @receiver(periods_touched)
@@ -24,3 +26,8 @@ def watch_model(*, model: Model, **_: Any) -> None:
 @receiver(reference_stored)
 def use_reference(*, dataset: Dataset, **_: Any) -> None:
     adopt_reference(dataset=dataset)
+
+
+@receiver(model_judged)
+def wake_waiting_runs(*, model: Model, **_: Any) -> None:
+    wake_runs(model)

@@ -24,6 +24,7 @@ from monitors.metrics.event_clock import event_now
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
 from monitors.rules.conditions import Outcome, Standing, Verdict, step
 from monitors.rules.models import Rule, RuleState, Severity, Transition
+from monitors.rules.signals import model_judged
 from monitors.summaries.models import StaleWindow
 
 DEFAULTS: dict[str, Any] = {
@@ -168,6 +169,7 @@ def judge(model_id: int) -> bool:
             for transition in _judge_rule(rule, state, clock):
                 ring("monitors.alert", transition_id=transition.pk)
                 ring("monitors.workflow", transition_id=transition.pk)
+        model_judged.send(sender=Model, model=model)
         finish(pending)
     return True
 

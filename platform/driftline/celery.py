@@ -8,6 +8,7 @@ from celery import Celery
 from django.conf import settings
 
 app = Celery("driftline")
+app.set_default()  # in every thread: the doorbell rings from web requests and from the drain too
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,

@@ -2,6 +2,7 @@
 
 from math import ceil
 
+from inference.registry.models import Autonomy
 from monitors.stats.comparison import PairedComparison, Verdict, judge
 from monitors.workflows.context import (
     Evidence,
@@ -21,7 +22,10 @@ LOOK_GROWTH = 1.2
 
 
 def gate(context: RunContext) -> StepOutcome:
-    """Promote, reject, or look again with more pairs until the workflow's largest number."""
+    """Promote, reject, or look again with more pairs until the workflow's largest number.
+
+    More pairs may settle what selective labels leave open; at the last look a person decides, or nobody promotes.
+    """
     evidence = context.step.evidence
     if context.run.approved_by and "verdict" in evidence:
         return done({"approved_by": context.run.approved_by})
@@ -43,7 +47,10 @@ def _answer(context: RunContext, comparison: PairedComparison, verdict: Verdict,
     evidence: Evidence = {"looks": looks, "comparison": to_json(comparison), "verdict": told}
     if verdict.decision == "promote":
         return done(evidence, verdict=told)
-    if verdict.needs_person:
+    if verdict.needs_person and found >= context.workflow.max_pairs:
+        if context.model.autonomy == Autonomy.AUTO:
+            reason = "labels are selective and the verdict hangs on the missing ones; a person may start a run again"
+            return rejected(reason, evidence, verdict=told)
         return waiting("a person: labels are selective", needs=PERSON, evidence=evidence, verdict=told)
     if verdict.decision == "reject":
         return rejected("the gate was not passed", evidence, verdict=told)
