@@ -21,9 +21,9 @@ class LoggedBatch(Struct, frozen=True, array_like=True):
     """The rows that one run of one version answered.
 
     `keyed` says that the caller chose the ids. `latency_us` runs from the request's arrival to the model's
-    answer, for a shadow only over its own run. `received_us` is the arrival of the first row. `prediction`
-    is the class's text a row, or float64 bytes for a number; `probabilities` are float32 bytes,
-    rows x classes, row after row, and for a binary model hold both classes.
+    answer; a shadow's is the champion's with its own run in place of the champion's, so that pairs compare.
+    `received_us` is the arrival of the first row. `prediction` is the class's text a row, or float64 bytes for
+    a number; `probabilities` are float32 bytes, rows x classes, row after row, both classes for a binary model.
     """
 
     model_id: int

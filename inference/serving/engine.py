@@ -313,8 +313,9 @@ class Engine:
             self._refuse(_unlogged("The spool cannot be written", run.lane.route), pending.reply)
 
     def _offer_to_shadows(self, run: Run, logged: LoggedBatch) -> None:
+        assert run.outcome is not None
         for shadow in run.lane.route.shadows:
-            work = ShadowWork(shadow, run.lane.route.version, run.batch, logged)
+            work = ShadowWork(shadow, run.lane.route.version, run.batch, logged, run.outcome.run_us)
             self._shadows.offer(work, spool_is_full=self.spool_is_full)
 
     def _series(self, route: Route) -> Series:

@@ -3,7 +3,6 @@
 import logging
 import queue
 import threading
-import time
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +24,7 @@ class ShadowWork(Struct):
     champion: LoadedVersion
     batch: dict[str, Array]
     logged: LoggedBatch
+    champion_run_us: int
 
 
 class ShadowRunner:
@@ -94,19 +94,18 @@ class ShadowRunner:
         if not work.shadow.takes_same_inputs(work.champion):
             self._metrics.shadow_drops["other_inputs"] += 1
             return
-        began = time.perf_counter_ns()
         outcome = work.shadow.run(work.batch)
-        latency_us = (time.perf_counter_ns() - began) // 1000
+        slower_us = outcome.run_us - work.champion_run_us
         rows = len(work.logged.ids)
         record = msgspec.structs.replace(
             work.logged,
             version_id=work.shadow.plan.id,
             role="shadow",
-            latency_us=[latency_us] * rows,
+            latency_us=[max(latency_us + slower_us, 1) for latency_us in work.logged.latency_us],
             prediction=outcome.prediction,
             probabilities=outcome.probabilities,
         )
         self._writer.append([frame(encode_batch(record))], sync=self._sync)
         series = self._metrics.series(work.shadow.model_id, work.shadow.plan.version, "shadow")
         series.observe_run(rows)
-        series.observe_latency(latency_us)
+        series.observe_latency(outcome.run_us)

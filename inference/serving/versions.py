@@ -24,6 +24,7 @@ class Outcome(Struct):
     outputs: list[Array]
     prediction: list[str] | bytes
     probabilities: bytes | None
+    run_us: int = 0
 
 
 class LoadedVersion:
@@ -58,8 +59,10 @@ class LoadedVersion:
 
     def run(self, batch: dict[str, Array]) -> Outcome:
         """Answer a batch of rows."""
-        outputs = self._session.run(batch, self._outputs)
-        return self._reader.read(outputs)
+        began_ns = time.perf_counter_ns()
+        outcome = self._reader.read(self._session.run(batch, self._outputs))
+        outcome.run_us = (time.perf_counter_ns() - began_ns) // 1000
+        return outcome
 
     def feature_columns(self, batch: dict[str, Array]) -> list[FeatureColumn]:
         """Give the batch's features by name, as the log keeps them."""
