@@ -1,6 +1,7 @@
 """The ticks: they ring for work that waits in PostgreSQL, in case the first ring was lost."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
@@ -19,6 +20,9 @@ from monitors.reports.models import Report
 from monitors.rules.models import Rule, Transition
 from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run
+
+
+PATIENCE = timedelta(minutes=2)  # work without a lease is rung for again when it should long be done
 
 
 @shared_task(name="driftline.sweep")
