@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from django.db import connection, models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Now
 
 LEASE = timedelta(seconds=60)
@@ -45,7 +45,7 @@ def touch(model: type[WorkRow], rows: Iterable[Sequence[Any]], *, fields: Sequen
     """Make work due, in the caller's transaction: insert each row or raise the generation of the one that waits.
 
     `rows` hold the values of `fields`, which must be the subclass's unique key. Sorted, so that two writers that
-    touch the same rows cannot deadlock.
+    touch the same rows cannot deadlock. Whoever works on a row loses it: what it read is out of date.
     """
     rows = sorted(set(map(tuple, rows)))
     if not rows:
@@ -56,33 +56,22 @@ def touch(model: type[WorkRow], rows: Iterable[Sequence[Any]], *, fields: Sequen
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {table} ({columns}, generation) VALUES {places} ON CONFLICT ({columns}) "
-            f"DO UPDATE SET generation = {table}.generation + 1, touched_at = now()",
+            f"DO UPDATE SET generation = {table}.generation + 1, touched_at = now(), "
+            "lease_until = NULL, lease_token = NULL",
             [value for row in rows for value in row],
         )
 
 
 def finish(rows: Sequence[WorkRow]) -> None:
-    """Delete the rows whose work is done, unless they were touched or taken over since they were claimed."""
+    """Delete the rows whose work is done, unless they were touched or taken over since they were claimed.
+
+    A row that is locked is being touched by its holder, so it stays; waiting for it could deadlock.
+    """
     if not rows:
         return
-    model = type(rows[0])
+    manager = type(rows[0])._base_manager
     seen = Q()
     for row in rows:
         seen |= Q(pk=row.pk, generation=row.generation, lease_token=row.lease_token)
-    model._base_manager.filter(seen).delete()
-    release(rows)
-
-
-def release(rows: Sequence[WorkRow]) -> None:
-    """Give claimed rows back, so that the next worker may take them at once."""
-    if not rows:
-        return
-    model, token = type(rows[0]), rows[0].lease_token
-    model._base_manager.filter(pk__in=[row.pk for row in rows], lease_token=token).update(
-        lease_until=None, lease_token=None
-    )
-
-
-def raise_generation(queryset: models.QuerySet[Any]) -> int:
-    """Mark rows as touched without inserting any."""
-    return queryset.update(generation=F("generation") + 1)
+    untouched = manager.filter(seen).select_for_update(skip_locked=True).values_list("pk", flat=True)
+    manager.filter(pk__in=list(untouched)).delete()
