@@ -53,9 +53,9 @@ def build_flights() -> pd.DataFrame:
     joined["dow"] = midnight.dt.dayofweek
     table = joined[STRINGS].astype(object).join(joined[NUMBERS].astype(np.float32))
     table["event_time"] = _departure(joined, midnight)
-    flown = pd.to_timedelta(joined.dep_delay + joined.air_time + REPORT_MINUTES, unit="min")
     landed = joined.arr_delay.notna()
-    table["label_time"] = (table.event_time + flown).where(landed)
+    minutes = (joined.dep_delay + joined.air_time + REPORT_MINUTES).where(landed, 0.0)
+    table["label_time"] = (table.event_time + pd.to_timedelta(minutes, unit="min")).where(landed)
     late = joined.arr_delay.gt(LATE_MINUTES).map({True: LATE, False: ON_TIME})
     table["label"] = late.mask(~landed)
     table["id"] = _ids(joined, midnight)

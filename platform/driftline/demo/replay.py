@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -33,8 +34,9 @@ from driftline.demo.wire import Sender
 
 TOTAL_DAYS = (LIVE_START - HISTORY_START).days
 
-PART = timedelta(hours=6)
-"""Labels are sent this often within a day of history: a window is complete soon after it ends."""
+PARTS = (timedelta(), timedelta(hours=6), DAY)
+"""A day of history is sent in two parts, flights before labels: when a window of the day before becomes ripe
+with the flights of the morning, the labels of its night flights are there."""
 LABELS_A_REQUEST = 1_000
 POLL_S = 0.1
 TICK_S = 0.5
@@ -85,10 +87,10 @@ class Replay:
 
     def _send_day(self, day: datetime) -> int:
         """Send a day's flights and the labels that landed in it, and wait until all of it is computed."""
-        for start in (day + i * PART for i in range(DAY // PART)):
-            rows = self._timeline.rows_between(start, start + PART)
+        for start, end in pairwise(day + part for part in PARTS):
+            rows = self._timeline.rows_between(start, end)
             self._sender.send(list(self._timeline.requests(rows, shift=self._shift)))
-            landed = self._timeline.landed_between(max(start, HISTORY_START), start + PART)
+            landed = self._timeline.landed_between(start, end)
             self._send_labels([flight for flight in landed if self._was_sent(flight)])
         rows = self._timeline.rows_between(day, day + DAY)
         if rows:
