@@ -17,13 +17,14 @@ from pathlib import Path
 import msgspec
 
 from inference.serving.engine import EngineOptions
-from inference.serving.worker import PR_SET_PDEATHSIG, STATUS_FOLDER, WorkerOptions
+from inference.serving.worker import STATUS_FOLDER, WorkerOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 40.0
 LOOK_SECONDS = 0.2
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 SO_ATTACH_FILTER = 26
+PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import gc
 import logging
@@ -23,7 +22,7 @@ from uvicorn.importer import import_from_string
 from inference.prediction_log.spool import spooled_bytes
 from inference.serving.asgi import wrap
 from inference.serving.engine import Engine, EngineOptions
-from inference.serving.http import MAX_BODY_BYTES, HotProtocol
+from inference.serving.http import IDLE_SECONDS, MAX_BODY_BYTES, HotProtocol
 from inference.serving.keeper import PlanKeeper
 
 STATUS_FOLDER = "serving"
@@ -31,7 +30,6 @@ SWEEP_SECONDS = 0.25
 STATUS_SECONDS = 1.0
 GRACE_SECONDS = 20
 SWITCH_INTERVAL = 0.0005  # how long a background thread may keep the event loop waiting for the interpreter
-PR_SET_PDEATHSIG = 1
 
 
 class WorkerOptions(Struct, frozen=True):
@@ -54,13 +52,6 @@ class WorkerServer(uvicorn.Server):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.handle_exit)
         yield
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Ask the kernel for a SIGTERM when the parent dies; leave at once if it is dead already."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent_pid:
-        sys.exit("The parent process has gone.")
 
 
 class StatusFile:
@@ -154,6 +145,7 @@ def _uvicorn_config(options: WorkerOptions, engine: Engine, application: Any) ->
         server_header=False,
         proxy_headers=False,
         backlog=2048,
+        timeout_keep_alive=int(IDLE_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
@@ -175,7 +167,8 @@ async def _sweep(server: WorkerServer, engine: Engine, home: Path, status: Statu
 def main() -> None:
     """Run the worker that the command line describes."""
     options = msgspec.json.decode(sys.argv[1], type=WorkerOptions)
-    die_with_parent(options.parent_pid)
+    if os.getppid() != options.parent_pid:
+        sys.exit("The parent died before this worker was under way.")
     logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL)
     import uvloop

@@ -24,10 +24,15 @@ class Load:
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
     checked: int = 0
+    server_cpu_s: float = 0.0  # filled in by who knows the server
 
     @property
     def rate(self) -> float:
         return len(self.latencies_s) / self.seconds
+
+    @property
+    def server_cpu_us(self) -> float:
+        return self.server_cpu_s * 1e6 / len(self.latencies_s)
 
     def quantile_ms(self, share: float) -> float:
         ordered = sorted(self.latencies_s)

@@ -51,6 +51,23 @@ class Contender:
 
     name: str
     port: int
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Add up the processor time of the server's processes; the kernel's work for the disk is not in it."""
+        parents: dict[int, int] = {}
+        ticks: dict[int, int] = {}
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = entry.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has ended meanwhile
+            parents[int(entry.parent.name)] = int(fields[1])
+            ticks[int(entry.parent.name)] = int(fields[11]) + int(fields[12])
+        own = {self.pid}
+        while more := {pid for pid, parent in parents.items() if parent in own and pid not in own}:
+            own |= more
+        return sum(ticks.get(pid, 0) for pid in own) / os.sysconf("SC_CLK_TCK")
 
 
 def build_model() -> tuple[bytes, np.ndarray]:
@@ -107,12 +124,12 @@ def publish(home: Path, model: bytes) -> None:
 
 
 @contextmanager
-def running(command: list[str], port: int, **environment: str) -> Iterator[None]:
+def running(command: list[str], port: int, **environment: str) -> Iterator[int]:
     """Run a server until the block ends; wait until it answers."""
     process = subprocess.Popen(command, env={**os.environ, **environment})
     try:
         _wait_until_answering(port, process)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(60)
@@ -148,14 +165,17 @@ def start_contenders(stack: ExitStack, home: Path, model: bytes, workers: int) -
         "serve_forever(pathlib.Path(sys.argv[1]), '127.0.0.1', int(sys.argv[2]), workers=int(sys.argv[3]))"
     )
     ours = [sys.executable, "-c", serve, str(home), str(ports["driftline"]), str(workers)]
-    stack.enter_context(running(ours, ports["driftline"]))
+    contenders = [
+        Contender("driftline", ports["driftline"], stack.enter_context(running(ours, ports["driftline"])))
+    ]
     for name in ("fastapi", "asgi"):
         peer = f"tests.performance.peers.{name}_peer:app"
         options = ["--workers", str(workers), "--loop", "uvloop", "--http", "httptools", "--no-access-log"]
         options += ["--log-level", "warning", "--lifespan", "off"]
         command = [sys.executable, "-m", "uvicorn", peer, "--port", str(ports[name]), *options]
-        stack.enter_context(running(command, ports[name], PEER_MODEL=str(home / "model.onnx")))
-    return [Contender(name, port) for name, port in ports.items()]
+        pid = stack.enter_context(running(command, ports[name], PEER_MODEL=str(home / "model.onnx")))
+        contenders.append(Contender(name, ports[name], pid))
+    return contenders
 
 
 def measure(
@@ -165,7 +185,9 @@ def measure(
     loads: dict[str, list[Load]] = {contender.name: [] for contender in contenders}
     for number in range(rounds + 1):
         for contender in contenders:
+            cpu = contender.cpu_seconds()
             load = run_load(contender.port, questions, connections, seconds if number else 0.5)
+            load.server_cpu_s = contender.cpu_seconds() - cpu
             if number:
                 loads[contender.name].append(load)
     return loads
@@ -180,6 +202,7 @@ def summarise(loads: dict[str, list[Load]], workers: int, connections: int) -> d
             "requests_per_s": _spread(rates),
             "p50_ms": _spread([run.quantile_ms(0.50) for run in runs]),
             "p99_ms": _spread([run.quantile_ms(0.99) for run in runs]),
+            "server_cpu_us": _spread([run.server_cpu_us for run in runs]),
             "answers": sum(len(run.latencies_s) for run in runs),
             "answers_checked": sum(run.checked for run in runs),
         }
@@ -188,6 +211,9 @@ def summarise(loads: dict[str, list[Load]], workers: int, connections: int) -> d
         if name != "driftline":
             summary["ratios"][name] = {
                 "requests_per_s": _spread([a.rate / b.rate for a, b in zip(ours, runs, strict=True)]),
+                "server_cpu": _spread(
+                    [b.server_cpu_us / a.server_cpu_us for a, b in zip(ours, runs, strict=True)]
+                ),
                 "p50": _spread(
                     [a.quantile_ms(0.5) / b.quantile_ms(0.5) for a, b in zip(ours, runs, strict=True)]
                 ),
@@ -202,12 +228,15 @@ def _spread(values: list[float]) -> dict[str, float]:
 def show(summary: dict[str, Any]) -> None:
     """Print one setting as a table."""
     print(f"\nsingle-row V2 JSON, {summary['workers']} worker(s), {summary['connections']} connection(s)")
-    print(f"{'server':12}{'requests/s':>28}{'p50 ms':>24}{'p99 ms':>24}{'x ours':>8}{'checked':>9}")
+    print(
+        f"{'server':12}{'requests/s':>28}{'p50 ms':>24}{'p99 ms':>24}{'CPU us':>8}{'ours x':>8}{'checked':>9}"
+    )
     for name, row in summary["contenders"].items():
         ratio = summary["ratios"].get(name, {}).get("requests_per_s", {}).get("median", 1.0)
         print(
             f"{name:12}{_show(row['requests_per_s'], 0):>28}{_show(row['p50_ms'], 2):>24}"
-            f"{_show(row['p99_ms'], 2):>24}{ratio:>8.2f}{row['answers_checked']:>9}"
+            f"{_show(row['p99_ms'], 2):>24}{row['server_cpu_us']['median']:>8.0f}{ratio:>8.2f}"
+            f"{row['answers_checked']:>9}"
         )
 
 

@@ -26,6 +26,9 @@ async def app(
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
+    if scope["method"] == "GET":
+        await _send(send, b"{}")
+        return
     request = orjson.loads(body)
     tensor = request["inputs"][0]
     rows = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
@@ -45,7 +48,10 @@ async def app(
     }
     if "id" in request:
         answer["id"] = request["id"]
-    payload = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    await _send(send, orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+async def _send(send: Callable[[dict[str, Any]], Awaitable[None]], payload: bytes) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": payload})
