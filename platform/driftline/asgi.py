@@ -6,4 +6,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "driftline.settings")
 
 from django.core.asgi import get_asgi_application
 
-application = get_asgi_application()
+from driftline.api.body_cap import cap_bodies
+
+application = cap_bodies(get_asgi_application())

@@ -1,5 +1,7 @@
 """Every route of the Django side."""
 
+from importlib.util import find_spec
+
 from django.contrib import admin
 from django.urls import include, path
 
@@ -15,6 +17,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
 ]
+if find_spec("driftline.pages.urls"):
+    urlpatterns.append(path("", include("driftline.pages.urls")))
 
 handler400 = "driftline.api.problems.bad_request"
 handler403 = "driftline.api.problems.permission_denied"

@@ -35,14 +35,14 @@ _CODES = {
 _FIELD_CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
 
 
-def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """Write a problem; `instance` is the request's id, by which its log lines are found."""
+def problem_body(problem: Problem, *, instance: str) -> bytes:
+    """Write a problem's body; `instance` is the request's id, by which its log lines are found."""
     body: dict[str, Any] = {
         "type": f"{settings.PUBLIC_URL}/api/v1/docs#{problem.code}",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail,
-        "instance": getattr(request, "id", ""),
+        "instance": instance,
         "code": problem.code,
         "errors": [
             {"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in problem.errors
@@ -50,7 +50,13 @@ def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
     }
     if problem.retry_after is not None:
         body["retry_after"] = problem.retry_after
-    response = HttpResponse(orjson.dumps(body), status=problem.status, content_type=CONTENT_TYPE)
+    return orjson.dumps(body)
+
+
+def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """Answer with a problem."""
+    body = problem_body(problem, instance=getattr(request, "id", ""))
+    response = HttpResponse(body, status=problem.status, content_type=CONTENT_TYPE)
     for name, value in problem.headers.items():
         response[name] = value
     if problem.retry_after is not None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpResponse
 from django.urls import URLPattern, URLResolver
+from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
 from driftline.api import incidents, models
@@ -40,6 +41,7 @@ def _mount() -> NinjaAPI:
         description="Models, their predictions and labels, and what is computed and done about them.",
         urls_namespace="api",
         docs=ServerRenderedDocs(),
+        docs_decorator=require_safe,
         parser=StrictParser(),
         renderer=JsonRenderer(),
     )

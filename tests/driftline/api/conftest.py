@@ -52,9 +52,9 @@ def caller(slug: str, *scopes: str) -> Api:
 
 
 @pytest.fixture(autouse=True)
-def static_root(settings: Any) -> None:
-    """Have the folder that whitenoise looks for."""
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+def without_static_files(settings: Any) -> None:
+    """Leave out whitenoise, which looks through every static file whenever a client is made."""
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]
 
 
 @pytest.fixture

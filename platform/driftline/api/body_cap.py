@@ -1,0 +1,68 @@
+"""Ends a request whose body is too large before Django has stored it: Django itself keeps any body on disk first."""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from driftline.api.problems import CONTENT_TYPE, problem_body
+from driftline.common.errors import Problem
+from driftline.common.ids import uuid7
+
+type Scope = MutableMapping[str, Any]
+type Message = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[Message]]
+type Send = Callable[[Message], Awaitable[None]]
+type App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PLAIN_CAP = 33 << 20  # the log takes 32 MiB and says so itself
+UPLOAD_CAP = (2 << 30) + (1 << 20)
+_UPLOADS = re.compile(r"/api/v1/models/[^/]+/(versions|reference)")
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+def cap_bodies(application: App) -> App:
+    """Answer 413 once a body, announced or streamed, is larger than its address takes."""
+
+    async def capped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+        cap = UPLOAD_CAP if _UPLOADS.fullmatch(scope["path"]) else PLAIN_CAP
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > cap:
+                raise _BodyTooLarge
+            return message
+
+        try:
+            if _announced(scope) > cap:
+                raise _BodyTooLarge
+            await application(scope, counted, send)
+        except _BodyTooLarge:
+            await _refuse(send, cap)
+
+    return capped
+
+
+def _announced(scope: Scope) -> int:
+    text: bytes = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(text[:18]) if text.isdigit() else 0
+
+
+async def _refuse(send: Send, cap: int) -> None:
+    problem = Problem(413, "body_too_large", f"The body is larger than {cap >> 20:,} MiB; send it in parts.")
+    body = problem_body(problem, instance=str(uuid7()))
+    headers = [
+        (b"content-type", CONTENT_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

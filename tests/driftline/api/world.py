@@ -1,0 +1,121 @@
+"""One object of every kind in a project, so that every address has something to find."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+
+from driftline.accounts.models import Project
+from inference.prediction_log.items import PredictionItem
+from inference.prediction_log.store import log_predictions
+from inference.registry.models import Dataset, Model, Version
+from inference.registry.services import create_model
+from monitors.alerts.models import Channel, Delivery, Incident, Silence
+from monitors.definitions.models import Reference
+from monitors.reports.models import Report
+from monitors.rules.models import Rule, RuleState, Transition
+from monitors.workflows.models import Run
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class World:
+    """The objects of one project, by the names that paths have for them."""
+
+    model: Model
+    version: Version
+    rule: Rule
+    channel: Channel
+    silence: Silence
+    incident: Incident
+    delivery: Delivery
+    run: Run
+    report: Report
+    prediction_id: str
+
+    def fill(self, path: str) -> str:
+        """Put the names and numbers of these objects into a path's places."""
+        places = {
+            "<name>": self.model.name,
+            "<version>": self.version.version,
+            "<path:prediction_id>": self.prediction_id,
+            "<int:rule_id>": str(self.rule.pk),
+            "<int:channel_id>": str(self.channel.pk),
+            "<int:silence_id>": str(self.silence.pk),
+            "<int:incident_id>": str(self.incident.pk),
+            "<int:delivery_id>": str(self.delivery.pk),
+            "<int:run_id>": str(self.run.pk),
+            "<int:report_id>": str(self.report.pk),
+        }
+        for place, value in places.items():
+            path = path.replace(place, value)
+        return path
+
+
+def furnish(project: Project, name: str = "flights") -> World:
+    """Make one object of every kind in `project`."""
+    model = create_model(project=project, name=name, task="binary", actor="test")
+    item = prediction("p1")
+    log_predictions(model=model, items=[item], source="test", now=NOW)
+    version = model.versions.get()
+    dataset = Dataset.objects.create(
+        model=model, version=version, kind="reference", path="none", sha256="0" * 64, rows=1, columns=["a"]
+    )
+    Reference.objects.create(model=model, version=version, dataset=dataset)
+    rule = Rule.objects.create(
+        project=project,
+        model=model,
+        name="r",
+        metric="accuracy",
+        threshold=0.5,
+        cooldown=DAY,
+        notify_within=DAY,
+    )
+    RuleState.objects.create(rule=rule)
+    transition = Transition.objects.create(
+        rule=rule, model=model, kind="opened", window_start=NOW - DAY, window_end=NOW, n=1, threshold=0.5
+    )
+    incident = Incident.objects.create(
+        project=project,
+        model=model,
+        rule=rule,
+        opened_by=transition,
+        title="Accuracy fell",
+        severity="warning",
+        opened_at=NOW,
+    )
+    channel = Channel.objects.create(project=project, kind="email", name="mail", target="a@example.com")
+    delivery = Delivery.objects.create(
+        channel=channel, incident=incident, event="incident.opened", event_id="evt_1", body="text"
+    )
+    silence = Silence.objects.create(
+        project=project, model=model, start=NOW, end=NOW + DAY, reason="works", created_by="test"
+    )
+    run = Run.objects.create(
+        model=model, transition=transition, trigger="test", data_until=NOW, champion=version, needs="person"
+    )
+    report = Report.objects.create(
+        model=model, start=NOW - DAY, end=NOW, state=Report.State.READY, path="report.html", created_by="test"
+    )
+    (settings.HOME / "report.html").write_text("<p>report</p>")
+    return World(model, version, rule, channel, silence, incident, delivery, run, report, item.id)
+
+
+def prediction(prediction_id: str) -> PredictionItem:
+    """One valid prediction of an external version."""
+    return PredictionItem(
+        id=prediction_id,
+        timestamp=NOW,
+        version="1",
+        features={"a": 1.0},
+        prediction="1",
+        probabilities=0.7,
+        latency_ms=2.0,
+        role="champion",
+        client_id=None,
+        subject=None,
+        tags=None,
+        body_hash=1,
+    )

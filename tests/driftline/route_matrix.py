@@ -1,0 +1,73 @@
+"""Who may call what. A route of the resolver that is not in here fails `test_routes.py`.
+
+Each line is a method, a path with the places of its URL pattern, and what it takes:
+    public      anybody
+    read ...    a token with that scope; reading is also open to the project's members by their session
+    scrape      anybody on this machine, else a token with scope read
+"""
+
+API = """
+GET     api/v1/                                                     nothing
+GET     api/v1/openapi.json                                         public
+GET     api/v1/docs                                                 public
+
+GET     api/v1/models                                               read
+POST    api/v1/models                                               write
+GET     api/v1/models/<name>                                        read
+PATCH   api/v1/models/<name>                                        write
+GET     api/v1/models/<name>/versions                               read
+POST    api/v1/models/<name>/versions                               deploy
+GET     api/v1/models/<name>/versions/<version>                     read
+GET     api/v1/models/<name>/deployment                             read
+PATCH   api/v1/models/<name>/deployment                             deploy
+POST    api/v1/models/<name>/promote                                deploy
+POST    api/v1/models/<name>/rollback                               deploy
+GET     api/v1/models/<name>/reference                              read
+PUT     api/v1/models/<name>/reference                              write
+POST    api/v1/models/<name>/predictions                            log
+GET     api/v1/models/<name>/predictions/<path:prediction_id>       read
+POST    api/v1/models/<name>/labels                                 label
+GET     api/v1/models/<name>/metrics                                read
+GET     api/v1/models/<name>/drift                                  read
+GET     api/v1/models/<name>/comparison                             read
+GET     api/v1/models/<name>/runs                                   read
+POST    api/v1/models/<name>/runs                                   deploy
+GET     api/v1/models/<name>/runs/<int:run_id>                      read
+POST    api/v1/models/<name>/runs/<int:run_id>/approve              deploy
+POST    api/v1/models/<name>/runs/<int:run_id>/reject               deploy
+POST    api/v1/models/<name>/runs/<int:run_id>/cancel               deploy
+GET     api/v1/models/<name>/reports                                read
+POST    api/v1/models/<name>/reports                                write
+GET     api/v1/models/<name>/reports/<int:report_id>                read
+GET     api/v1/models/<name>/reports/<int:report_id>/file           read
+
+GET     api/v1/rules                                                read
+POST    api/v1/rules                                                write
+POST    api/v1/rules/backtest                                       read
+GET     api/v1/rules/<int:rule_id>                                  read
+PATCH   api/v1/rules/<int:rule_id>                                  write
+DELETE  api/v1/rules/<int:rule_id>                                  write
+GET     api/v1/incidents                                            read
+GET     api/v1/incidents/<int:incident_id>                          read
+POST    api/v1/incidents/<int:incident_id>/acknowledge              write
+POST    api/v1/incidents/<int:incident_id>/resolve                  write
+GET     api/v1/channels                                             read
+POST    api/v1/channels                                             write
+GET     api/v1/channels/<int:channel_id>                            read
+PATCH   api/v1/channels/<int:channel_id>                            write
+DELETE  api/v1/channels/<int:channel_id>                            write
+POST    api/v1/channels/<int:channel_id>/test                       write
+GET     api/v1/deliveries                                           read
+GET     api/v1/deliveries/<int:delivery_id>                         read
+POST    api/v1/deliveries/<int:delivery_id>/replay                  write
+GET     api/v1/silences                                             read
+POST    api/v1/silences                                             write
+DELETE  api/v1/silences/<int:silence_id>                            write
+
+GET     healthz                                                     public
+GET     readyz                                                      public
+GET     metrics                                                     scrape
+"""
+
+# Whole trees that other packages keep: Django's admin asks for staff, allauth for what each of its pages needs.
+ADMIN, ACCOUNTS = "admin/", "accounts/"

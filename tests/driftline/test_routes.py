@@ -1,0 +1,244 @@
+"""Walks every URL of the resolver with every role against `route_matrix.py`."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, NamedTuple
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from driftline.accounts.models import SCOPES, Membership, Project, Role, User
+from driftline.accounts.services import create_project, create_token, revoke_token
+from tests.driftline.api.conftest import without_static_files  # noqa: F401  used by every test
+from tests.driftline.api.world import World, furnish
+from tests.driftline.route_matrix import ACCOUNTS, ADMIN, API
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class Route(NamedTuple):
+    method: str
+    path: str
+    takes: str
+
+
+ROUTES = [Route(*line.split()) for line in API.splitlines() if line]
+
+
+def resolver_paths(patterns: list[Any] | None = None, prefix: str = "") -> Iterator[str]:
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from resolver_paths(pattern.url_patterns, path)
+        else:
+            assert isinstance(pattern, URLPattern)
+            yield path
+
+
+class People(NamedTuple):
+    """Everybody who might call, each with a client and headers."""
+
+    members: dict[str, Client]
+    tokens: dict[str, str]
+
+
+@pytest.fixture
+def ours(db: None) -> Project:
+    owner = User.objects.create_user("owner@ours.example")
+    return create_project(slug="ours", name="Ours", owner=owner)
+
+
+@pytest.fixture
+def world(ours: Project) -> World:
+    return furnish(ours)
+
+
+@pytest.fixture
+def people(ours: Project) -> People:
+    theirs = create_project(
+        slug="theirs", name="Theirs", owner=User.objects.create_user("owner@theirs.example")
+    )
+    members = {}
+    for role in Role.values:
+        user = User.objects.create_user(f"{role}@ours.example")
+        Membership.objects.create(project=ours, user=user, role=role)
+        members[role] = Client(raise_request_exception=False)
+        members[role].force_login(user)
+    tokens = {scope: _token(ours, scope) for scope in SCOPES}
+    tokens["stranger"] = _token(theirs, *SCOPES)
+    revoked, tokens["revoked"] = create_token(project=ours, name="t", scopes=SCOPES, actor="test")
+    revoke_token(token=revoked, actor="test", now=datetime.now(UTC))
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    _, tokens["expired"] = create_token(project=ours, name="t", scopes=SCOPES, actor="test", expires_at=past)
+    tokens["unknown"] = "dl_" + "0" * 72
+    return People(members, tokens)
+
+
+def _token(project: Project, *scopes: str) -> str:
+    return create_token(project=project, name="t", scopes=scopes, actor="test")[1]
+
+
+@cache
+def nobody() -> Client:
+    """A client without a session; it is made once, for making one loads the middleware."""
+    return Client(raise_request_exception=False)
+
+
+def call(
+    route: Route, world: World, client: Client | None = None, token: str | None = None, **extra: str
+) -> int:
+    client = client or nobody()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    path = "/" + world.fill(route.path)
+    kind = "" if route.method in ("GET", "DELETE") else "application/json"
+    answer = client.generic(route.method, path, b"", kind, headers=headers, **extra)
+    if answer.streaming:
+        answer.getvalue()  # the client closes the file that it read to its end
+    return answer.status_code
+
+
+def verdict(status: int) -> str:
+    """A route that lets a caller in may still want a body or a precondition, but finds what its path names."""
+    named = {401: "who are you", 403: "not allowed", 404: "not found", 405: "not offered"}
+    return named.get(status, "let in" if status < 500 else f"failed {status}")
+
+
+@pytest.mark.parametrize(
+    "route", [r for r in ROUTES if r.takes in SCOPES], ids=lambda r: f"{r.method} {r.path}"
+)
+def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: People) -> None:
+    told = {who: verdict(call(route, world, token=token)) for who, token in people.tokens.items()}
+    told |= {role: verdict(call(route, world, client=client)) for role, client in people.members.items()}
+    told["anonymous"] = verdict(call(route, world))
+    told["stranger"] = verdict(call_with_body(route, world, people.tokens["stranger"]))
+
+    expected = dict.fromkeys(("anonymous", "revoked", "expired", "unknown"), "who are you")
+    expected |= {scope: "let in" if scope == route.takes else "not allowed" for scope in SCOPES}
+    expected |= dict.fromkeys(Role.values, "let in" if route.method == "GET" else "who are you")
+    expected["stranger"] = "not found" if "<" in route.path else "let in"
+    assert told == expected
+
+
+QUERIES = {"metrics": "?metric=accuracy", "comparison": "?challenger=1"}
+BODIES: dict[str, tuple[bytes, str]] = {
+    "promote": (b'{"version": "1"}', "application/json"),
+    "deployment": (b'{"shadows": []}', "application/json"),
+    "reports": (b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}', "application/json"),
+    "reference": (b"a\n1\n", "text/csv"),
+    "versions": (
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
+        "multipart/form-data; boundary=x",
+    ),
+}
+
+
+def call_with_body(route: Route, world: World, token: str) -> int:
+    """Call with a body and parameters that are right, so that only the object decides."""
+    name = route.path.rsplit("/", 1)[1]
+    body, kind = b"", ""
+    if route.method not in ("GET", "DELETE"):
+        body, kind = BODIES.get(name, (b"{}", "application/json"))
+    path = f"/{world.fill(route.path)}{QUERIES.get(name, '')}"
+    headers = {"Authorization": f"Bearer {token}", "If-Match": "1"}
+    return (
+        Client(raise_request_exception=False)
+        .generic(route.method, path, body, kind, headers=headers)
+        .status_code
+    )
+
+
+class TestTheMatrix:
+    def test_lists_every_route(self) -> None:
+        kept_elsewhere = (ADMIN, ACCOUNTS)
+
+        unlisted = {path for path in resolver_paths() if not path.startswith(kept_elsewhere)}
+
+        assert unlisted - {route.path for route in ROUTES} == set()
+
+    def test_lists_no_route_that_is_gone(self) -> None:
+        assert {route.path for route in ROUTES} - set(resolver_paths()) == set()
+
+    @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES if route.takes != "nothing"}))
+    def test_lists_every_method(self, path: str, world: World, people: People) -> None:
+        listed = {route.method for route in ROUTES if route.path == path}
+        client = nobody()
+        headers = {"Authorization": f"Bearer {people.tokens['stranger']}"}
+
+        answers = {
+            method: client.generic(method, "/" + world.fill(path), headers=headers) for method in METHODS
+        }
+
+        offered = {method for method, answer in answers.items() if answer.status_code != 405}
+        assert offered == listed
+        allowed = [answer["Allow"] for answer in answers.values() if answer.status_code == 405]
+        assert all(listed <= set(allow.split(", ")) for allow in allowed)
+
+
+class TestOpenRoutes:
+    @pytest.mark.parametrize("route", [r for r in ROUTES if r.takes == "public"], ids=lambda r: r.path)
+    def test_answer_everybody(self, route: Route, world: World, people: People) -> None:
+        told = {role: call(route, world, client=client) for role, client in people.members.items()}
+        told |= {who: call(route, world, token=token) for who, token in people.tokens.items()}
+        told["anonymous"] = call(route, world)
+
+        assert told == dict.fromkeys(told, 200)
+
+
+class TestMetricsRoute:
+    route = Route("GET", "metrics", "scrape")
+
+    def test_is_open_on_this_machine(self, world: World) -> None:
+        assert call(self.route, world) == 200
+
+    @pytest.mark.parametrize(
+        "elsewhere", [{"REMOTE_ADDR": "10.1.2.3"}, {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}]
+    )
+    def test_wants_a_token_from_elsewhere(
+        self, world: World, people: People, elsewhere: dict[str, str]
+    ) -> None:
+        told = {
+            who: call(self.route, world, token=token, **elsewhere) for who, token in people.tokens.items()
+        }
+        told["anonymous"] = call(self.route, world, **elsewhere)
+
+        refused = dict.fromkeys(SCOPES, 403) | dict.fromkeys(
+            ("revoked", "expired", "unknown", "anonymous"), 401
+        )
+        assert told == refused | {"read": 200, "stranger": 200}
+
+    def test_tells_a_token_of_its_own_project_only(self, world: World, people: People) -> None:
+        def incidents(token: str) -> int:
+            answer = Client().get("/metrics", headers={"Authorization": f"Bearer {token}"})
+            return answer.content.decode().count("driftline_incidents_open{")
+
+        assert (incidents(people.tokens["read"]), incidents(people.tokens["stranger"])) == (1, 0)
+
+
+class TestPagesOfOthers:
+    @pytest.mark.parametrize(
+        "path",
+        sorted(
+            p
+            for p in set(resolver_paths())
+            if p.startswith(ADMIN) and "<" not in p and "^" not in p and "(" not in p
+        ),
+    )
+    def test_admin_is_for_staff(self, path: str, people: People) -> None:
+        open_to_all = {"admin/login/", "admin/logout/", "admin/jsi18n/"}
+        statuses = {client.get(f"/{path}").status_code for client in (Client(), *people.members.values())}
+
+        assert path in open_to_all or statuses == {302}
+
+    @pytest.mark.parametrize(
+        "path",
+        sorted(p for p in set(resolver_paths()) if p.startswith(ACCOUNTS) and "<" not in p and "(" not in p),
+    )
+    def test_accounts_never_fail(self, path: str, people: People) -> None:
+        statuses = {
+            client.get(f"/{path}").status_code
+            for client in (Client(raise_request_exception=False), *people.members.values())
+        }
+
+        assert max(statuses) < 500
