@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -115,8 +116,12 @@ def concatenate(parts: Sequence[LogColumns]) -> LogColumns:
         features={
             name: _join([part.features.get(name, _missing(len(part))) for part in parts]) for name in names
         },
-        **{name: _join([getattr(part, name) for part in parts]) for name in _PLAIN},
+        **_joined(parts),
     )
+
+
+def _joined(parts: Sequence[LogColumns]) -> dict[str, Any]:
+    return {name: _join([getattr(part, name) for part in parts]) for name in _PLAIN}
 
 
 def from_batch(batch: LoggedBatch, signature: Signature) -> LogColumns:

@@ -150,7 +150,7 @@ def _find_targets(model: Model, ids: list[str]) -> tuple[dict[str, _Target], set
     for client_id, id_, moment in answered.filter(client_id__in=rest).values_list(
         "client_id", "prediction_id", "event_time"
     ):
-        by_client.setdefault(client_id, []).append(_Target(id_, moment))
+        by_client.setdefault(str(client_id), []).append(_Target(id_, moment))
     targets |= {client_id: found[0] for client_id, found in by_client.items() if len(found) == 1}
     return targets, {client_id for client_id, found in by_client.items() if len(found) > 1}
 

@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
     return None if np.isnan(value) else float(value)
 
 
-def _read(payload: bytes, version_id: int) -> tuple[int, pa.RecordBatch]:
+def _read(payload: bytes | memoryview, version_id: int) -> tuple[int, pa.RecordBatch]:
     with pa.ipc.open_stream(payload) as reader:
         return version_id, reader.read_next_batch()
 

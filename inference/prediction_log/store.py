@@ -264,8 +264,8 @@ def _insert_chunks(columns: LogColumns) -> None:
             role=rows.role,
             day=day,
             rows=len(rows),
-            start=_moment(rows.times_us.min()),
-            end=_moment(rows.times_us.max()),
+            start=_moment(int(rows.times_us.min())),
+            end=_moment(int(rows.times_us.max())),
             payload=rows.to_arrow(),
         )
         for day, rows in columns.by_day()
@@ -273,4 +273,4 @@ def _insert_chunks(columns: LogColumns) -> None:
 
 
 def _moment(us: int) -> datetime:
-    return datetime.fromtimestamp(int(us) / 1e6, UTC)
+    return datetime.fromtimestamp(us / 1e6, UTC)

@@ -136,7 +136,7 @@ def upload_version(
     The same bytes and metadata again give the version that holds them.
     """
     try:
-        parsed = parse_metadata(metadata)
+        parsed = parse_metadata(metadata) if metadata else None
         stored = artifacts.store(settings.HOME, stream)
         if expected_sha256 and expected_sha256 != stored.sha256:
             raise Problem(
@@ -334,7 +334,8 @@ def _change(
     deployment.save()
     if shadows is not None:
         deployment.shadows.set(shadows)
-    deployment.shadows.remove(*deployment.shadows.filter(pk=deployment.champion_id))
+    if deployment.champion is not None:
+        deployment.shadows.remove(deployment.champion)
     after = _state(deployment)
     newest = PredictionChunk.objects.filter(model=deployment.model).aggregate(newest=Max("end"))["newest"]
     change = DeploymentChange.objects.create(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from inference.runtime.session import Array, load_session
 from inference.serving.plan import Signature
@@ -21,7 +22,7 @@ class FeatureScorer:
         self._session = load_session(path, sha256)
         self._signature = signature
 
-    def __call__(self, features: Mapping[str, Array]) -> Array:
+    def __call__(self, features: Mapping[str, Array]) -> npt.NDArray[np.float64]:
         """Score float64 (NaN = missing) and object (None = missing) columns; probabilities of several classes
         come as rows x classes."""
         signature = self._signature

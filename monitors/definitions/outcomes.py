@@ -1,7 +1,5 @@
 """What labelled rows came to, in the terms of their model's task."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from inference.serving.plan import Signature
@@ -14,7 +12,7 @@ from monitors.stats.outcomes import (
 
 
 def outcome_of(
-    signature: Signature, label: Sequence[object], prediction: np.ndarray, score: np.ndarray | None
+    signature: Signature, label: np.ndarray, prediction: np.ndarray, score: np.ndarray | None
 ) -> OutcomeSummary | None:
     """Summarise the rows whose label is known (not None, not NaN); None when there are none.
 

@@ -1,14 +1,15 @@
 """Why: data-quality faults first, then features by how much they moved times how much the model leans on them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from inference.registry.models import Model
 from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
+from monitors.metrics.drift import drift_points
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.references import reference_in_use
+from monitors.metrics.periods import merged_summary
+from monitors.metrics.references import ReferenceInUse, reference_in_use
 from monitors.stats.importance import rank_causes as rank_features
 
 MOST = 5
@@ -16,7 +17,7 @@ MOST = 5
 
 @dataclass(frozen=True)
 class _Movement:
-    """How far one feature stood from its reference on an average window."""
+    """How far one feature stood from its reference."""
 
     feature: str
     psi: float
@@ -30,7 +31,7 @@ def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = 
     faults = _quality_faults(model, start, end)
     if reference is None:
         return faults[:MOST]
-    movements = _movements(model, start, end, segment)
+    movements = _movements(model, reference, start, end, segment)
     ranked = rank_features(
         {m.feature: m.psi for m in movements},
         {m.feature: m.threshold for m in movements},
@@ -49,15 +50,17 @@ def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = 
     return (faults + drifted)[:MOST]
 
 
-def _movements(model: Model, start: datetime, end: datetime, segment: str) -> list[_Movement]:
-    points = _points(model, start, end).filter(metric="psi", segment=segment).exclude(threshold=None)
-    by_feature: dict[str, list[MetricPoint]] = {}
-    for point in points:
-        if point.feature not in ("prediction", "score") and point.status != "insufficient":
-            by_feature.setdefault(point.feature, []).append(point)
+def _movements(
+    model: Model, reference: ReferenceInUse, start: datetime, end: datetime, segment: str
+) -> list[_Movement]:
+    """Compare the whole period at once: a single day always differs from months, by its weather and its weekday."""
+    summary = merged_summary(model=model, start=start, end=end, segment=segment)
+    if summary is None:
+        return []
     return [
-        _Movement(feature, _mean([p.value for p in series]), _mean([p.threshold for p in series]))
-        for feature, series in by_feature.items()
+        _Movement(point.feature, point.value or 0.0, point.threshold or 0.0)
+        for point in drift_points(summary, reference, min_rows=1)
+        if point.metric == "psi" and point.feature not in ("prediction", "score")
     ]
 
 
@@ -90,11 +93,6 @@ def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-un
         end__lte=end,
         value__isnull=False,
     )
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else 0.0
 
 
 def _evidence(movement: _Movement, importance: float | None) -> str:

@@ -9,10 +9,9 @@ from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.drift import drift_points
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.periods import merged_summary
 from monitors.metrics.references import ReferenceInUse, reference_in_use
 from monitors.stats.importance import rank_causes
-from monitors.stats.window_summary import WindowSummary, merge_windows
-from monitors.summaries.models import Summary
 
 
 def points(
@@ -39,25 +38,6 @@ def points(
         start__lt=end,
     )
     return (found if feature is None else found.filter(feature=feature)).order_by("start", "feature")
-
-
-def merged_summary(
-    *, model: Model, start: datetime, end: datetime, segment: str = "", role: str = "champion"
-) -> WindowSummary | None:
-    """Add up the stored summaries of `[start, end)`: whole days from daily ones, the rest from hours."""
-    whole_days = (
-        start == start.replace(hour=0, minute=0, second=0, microsecond=0) and (end - start).seconds == 0
-    )
-    payloads = Summary.objects.filter(
-        model=model,
-        role=role,
-        span="day" if whole_days else "hour",
-        segment=segment,
-        start__gte=start,
-        start__lt=end,
-    ).values_list("payload", flat=True)
-    parts = [WindowSummary.decode(bytes(payload)) for payload in payloads]
-    return merge_windows(parts) if parts else None
 
 
 def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:

@@ -164,7 +164,7 @@ def _merge_day(source: _Source, day: datetime) -> list[Summary]:
     ).order_by("start")
     by_segment: dict[str, list[WindowSummary]] = {}
     for segment, payload in hours.values_list("segment", "payload"):
-        by_segment.setdefault(segment, []).append(WindowSummary.decode(payload))
+        by_segment.setdefault(segment, []).append(WindowSummary.decode(bytes(payload)))
     return [_row(source, "day", day, segment, merge_windows(parts)) for segment, parts in by_segment.items()]
 
 

@@ -4,8 +4,11 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "driftline.settings")
 
+from typing import cast
+
 from django.core.asgi import get_asgi_application
 
 from driftline.api.body_cap import cap_bodies
+from inference.serving.asgi import App
 
-application = cap_bodies(get_asgi_application())
+application = cap_bodies(cast(App, get_asgi_application()))

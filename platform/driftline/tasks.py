@@ -21,7 +21,6 @@ from monitors.rules.models import Rule, Transition
 from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run
 
-
 PATIENCE = timedelta(minutes=2)  # work without a lease is rung for again when it should long be done
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Self
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -44,14 +44,14 @@ class WorkRow(models.Model):
 def touch(model: type[WorkRow], rows: Iterable[Sequence[Any]], *, fields: Sequence[str]) -> None:
     """Make work due, in the caller's transaction: insert each row or raise the generation of the one that waits.
 
-    `rows` hold the values of `fields`, which must be the subclass's unique key. Sorted, so that two writers that
-    touch the same rows cannot deadlock. Whoever works on a row loses it: what it read is out of date.
+    `rows` hold the values of the columns `fields`, which must be the subclass's unique key. Sorted, so that two
+    writers that touch the same rows cannot deadlock. Whoever works on a row loses it: what it read is out of date.
     """
     rows = sorted(set(map(tuple, rows)))
     if not rows:
         return
     table = connection.ops.quote_name(model._meta.db_table)
-    columns = ", ".join(connection.ops.quote_name(model._meta.get_field(name).column) for name in fields)
+    columns = ", ".join(connection.ops.quote_name(name) for name in fields)
     places = ", ".join(["(" + ", ".join(["%s"] * len(fields)) + ", 1)"] * len(rows))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -73,5 +73,6 @@ def finish(rows: Sequence[WorkRow]) -> None:
     seen = Q()
     for row in rows:
         seen |= Q(pk=row.pk, generation=row.generation, lease_token=row.lease_token)
-    untouched = manager.filter(seen).select_for_update(skip_locked=True).values_list("pk", flat=True)
-    manager.filter(pk__in=list(untouched)).delete()
+    with transaction.atomic():
+        untouched = manager.filter(seen).select_for_update(skip_locked=True).values_list("pk", flat=True)
+        manager.filter(pk__in=list(untouched)).delete()

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Literal
 
 from django.core.exceptions import ImproperlyConfigured
+
+Fsync = Literal["off", "group", "always"]
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -50,10 +53,11 @@ def _networks(text: str) -> list[str]:
     return [str(ip_network(word)) for word in _words(text)]
 
 
-def _fsync(text: str) -> str:
-    if text not in {"off", "group", "always"}:
-        raise ValueError(text)
-    return text
+def _fsync(text: str) -> Fsync:
+    match text:
+        case "off" | "group" | "always":
+            return text
+    raise ValueError(text)
 
 
 def _url(text: str) -> str:
