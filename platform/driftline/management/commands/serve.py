@@ -1,11 +1,10 @@
 import sys
 from argparse import ArgumentParser
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from driftline.settings.environment import Fsync
 from inference.registry.publishing import publish
 from inference.serving.engine import EngineOptions
 from inference.serving.main import serve_forever
@@ -31,6 +30,6 @@ class Command(BaseCommand):
             options["port"],
             workers=options["workers"],
             asgi_app=None if only == "inference" else "driftline.asgi:application",
-            options=EngineOptions(fsync=cast(Fsync, settings.SPOOL_FSYNC), spool_max_bytes=settings.SPOOL_MAX_BYTES),
+            options=EngineOptions(fsync=settings.SPOOL_FSYNC, spool_max_bytes=settings.SPOOL_MAX_BYTES),
             side_processes=[] if only == "web" else [drain],
         )
