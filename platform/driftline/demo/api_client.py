@@ -31,6 +31,9 @@ class Api:
         self._connection = http.client.HTTPConnection(host, port, timeout=60)
         self._authorization = {"Authorization": f"Bearer {token}"}
 
+    def close(self) -> None:
+        self._connection.close()
+
     def get(self, path: str) -> Any:
         return self.call("GET", path)
 

@@ -85,6 +85,7 @@ def train_champion(folder: Path, flights: pd.DataFrame, shift: timedelta) -> Tra
         task="binary",
         classes=[ON_TIME, LATE],
         positive_class=LATE,
+        folds=5,
         parameters=PARAMETERS,
     )
     return run_trainer(TRAINER, job, folder / "work", TRAINING_TIMEOUT_S)
