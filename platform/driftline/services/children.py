@@ -1,5 +1,6 @@
 """The processes of an installation, in one place and in the order in which they start."""
 
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -102,11 +103,14 @@ def _manage(*arguments: str) -> Sequence[str]:
 
 
 def _environment(installation: Installation) -> dict[str, str]:
-    return {
+    own = {
         "DRIFTLINE_HOME": str(installation.paths.home),
         "DRIFTLINE_PORT": str(installation.port),
         "PYTHONUNBUFFERED": "1",
     }
+    if installation.demo and not os.environ.get("DRIFTLINE_OUTBOUND_ALLOW"):
+        own["DRIFTLINE_OUTBOUND_ALLOW"] = "127.0.0.1/32"  # the demo's webhooks go to a receiver beside it
+    return own
 
 
 def _answers(url: str) -> bool:
