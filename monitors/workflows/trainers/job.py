@@ -27,7 +27,7 @@ class TrainingJob(Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     """The trainer's own settings, such as `trees`; an unknown one is refused."""
     seed: int = 0
-    folds: int = 5
+    folds: int = 3
     """Folds of the out-of-fold metrics; a day is never split between folds."""
 
     @property
