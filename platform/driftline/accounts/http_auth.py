@@ -64,14 +64,8 @@ def caller_of(request: HttpRequest) -> Caller:
 
 
 def identify(request: HttpRequest, *, now: datetime) -> Caller:
-    """Find out who calls; raises Problem 401, or 400 for a token in the URL, where logs and proxies would keep it."""
-    if _has_token_in_url(request):
-        log.warning("token in a URL", extra={"path": request.path[:200]})
-        raise Problem(
-            400,
-            "token_in_url",
-            "Send the token as 'Authorization: Bearer dl_...', and replace it: URLs are logged.",
-        )
+    """Find out who calls; raises Problem 401, or 400 for a token in the URL."""
+    refuse_token_in_url(request)
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
     if scheme:
         return _holder(text.strip() if scheme.lower() == "bearer" else "", now=now)
@@ -80,11 +74,16 @@ def identify(request: HttpRequest, *, now: datetime) -> Caller:
     raise _unknown()
 
 
-def _has_token_in_url(request: HttpRequest) -> bool:
-    return any(
-        name.lower() in _TOKEN_PARAMETERS or any(value.startswith("dl_") for value in values)
-        for name, values in request.GET.lists()
-    )
+def refuse_token_in_url(request: HttpRequest) -> None:
+    """Refuse a token where logs and proxies would keep it."""
+    for name, values in request.GET.lists():
+        if name.lower() in _TOKEN_PARAMETERS or any(value.startswith("dl_") for value in values):
+            log.warning("token in a URL", extra={"path": request.path[:200]})
+            raise Problem(
+                400,
+                "token_in_url",
+                "Send the token as 'Authorization: Bearer dl_...', and replace it: URLs are logged.",
+            )
 
 
 def _holder(text: str, *, now: datetime) -> Caller:

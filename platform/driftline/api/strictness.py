@@ -12,6 +12,7 @@ from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 from ninja.types import DictStrAny
 
+from driftline.accounts.http_auth import refuse_token_in_url
 from driftline.common.errors import not_found
 from driftline.common.json_body import printable, read_json
 from driftline.common.request_values import media_type, read_body, refuse_parameter
@@ -58,6 +59,7 @@ def refuse_unknown_parameters(run: Callable[..., HttpResponse]) -> Callable[...,
 
 
 def _check(request: HttpRequest, known: set[str], path: dict[str, Any]) -> None:
+    refuse_token_in_url(request)
     if any("\x00" in value for value in path.values() if isinstance(value, str)):
         raise not_found("object")
     for name, values in request.GET.lists():

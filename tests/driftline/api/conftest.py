@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import pytest
 from django.test import Client
 
@@ -29,9 +30,8 @@ class Api:
         if body is None:
             return self.client.generic(method, f"/api/v1{path}", content_type="", headers=sent)
         if not isinstance(body, bytes):
-            import orjson
-
             body = orjson.dumps(body)
+        sent["Content-Type"] = kind  # also without a body, where Django's client would leave it out
         return self.client.generic(method, f"/api/v1{path}", body, content_type=kind, headers=sent)
 
     def get(self, path: str, **headers: str) -> Any:
