@@ -1,9 +1,6 @@
 """Writes of the registry: models, versions, and which version answers."""
 
-import json
-import os
 import re
-import time
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -250,36 +247,6 @@ def rollback(*, model: Model, expected_generation: int | None, actor: str, reaso
         _change(deployment, kind="rollback", actor=actor, reason=reason, champion=deployment.previous)
         publish_on_commit()
     return deployment
-
-
-def await_plan(*, model: Model, timeout: float = 5.0) -> dict[str, list[dict[str, int]]]:
-    """Wait until every live serving process serves the model by the newest plan, or say which does not."""
-    newest = PlanGeneration.objects.values_list("value", flat=True).first() or 0
-    deadline = time.monotonic() + timeout
-    while True:
-        reports = _serving_reports()
-        behind = [r for r in reports if r["generation"] < newest or str(model.pk) in r["stale_models"]]
-        if not behind or time.monotonic() > deadline:
-            break
-        time.sleep(0.05)
-    told = [{"pid": report["pid"], "generation": report["generation"]} for report in reports]
-    missing = {report["pid"] for report in behind}
-    return {
-        "reported": [t for t in told if t["pid"] not in missing],
-        "missing": [t for t in told if t["pid"] in missing],
-    }
-
-
-def _serving_reports() -> list[dict[str, Any]]:
-    reports = []
-    for path in sorted((settings.HOME / "serving").glob("*.json")):
-        try:
-            report = json.loads(path.read_text())
-            os.kill(report["pid"], 0)
-        except (OSError, ValueError, KeyError):
-            continue  # a process that is gone, or a file that is being replaced
-        reports.append(report)
-    return reports
 
 
 def _servable(model: Model, name: str) -> Version:
