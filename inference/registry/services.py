@@ -27,7 +27,6 @@ from inference.registry.models import (
     Deployment,
     DeploymentChange,
     Model,
-    PlanGeneration,
     Task,
     Version,
 )
