@@ -1,0 +1,96 @@
+"""Every failure of every address has the one shape."""
+
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+
+from driftline.accounts.models import SCOPES
+from inference.registry.models import Model
+from tests.driftline.api.conftest import Api, caller
+from tests.driftline.api.shape import assert_problem
+from tests.driftline.api.world import furnish
+from tests.driftline.test_routes import ROUTES, Route
+
+API_ROUTES = [route for route in ROUTES if route.takes in SCOPES]
+
+
+@pytest.mark.parametrize("route", API_ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_route_refuses_in_one_shape(route: Route, api: Api) -> None:
+    world = furnish(api.project)
+    path = "/" + world.fill(route.path).removeprefix("api/v1/")
+    weak = caller("ours", next(scope for scope in SCOPES if scope != route.takes))
+    nobody = Api(api.project, api.token, "dl_nothing", api.client)
+
+    failures = [
+        (nobody.send(route.method, path, b"{}"), 401),
+        (weak.send(route.method, path, b"{}"), 403),
+        (api.send(route.method, f"{path}?misspelt=1", b"{}"), 400),
+        (api.send("TRACE", path), 405),
+    ]
+    if route.method in ("POST", "PUT", "PATCH") and takes_body(route):
+        failures.append((api.send(route.method, path, b"{}", content_type="image/png"), 415))
+
+    for answer, status in failures:
+        assert_problem(answer, status)
+
+
+def takes_body(route: Route) -> bool:
+    """Actions on an object take no body, or none is needed."""
+    verb = route.path.rsplit("/", 1)[1]
+    return verb not in (
+        "runs",
+        "approve",
+        "reject",
+        "cancel",
+        "acknowledge",
+        "resolve",
+        "test",
+        "replay",
+        "rollback",
+    )
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1/", "/api/v2/models", "/api/v1/nothing"])
+def test_an_unknown_path_below_api_is_a_problem(path: str, db: None) -> None:
+    assert_problem(Client().get(path), 404, "not_found")
+
+
+def test_an_unknown_page_is_html(db: None) -> None:
+    answer = Client().get("/nothing")
+
+    assert answer.status_code == 404
+    assert answer["Content-Type"].startswith("text/html")
+
+
+def test_a_405_names_what_is_offered(api: Api) -> None:
+    answer = api.send("DELETE", "/models")
+
+    assert_problem(answer, 405, "method_not_allowed")
+    assert answer["Allow"] == "GET, POST"
+
+
+class TestFaultsOfTheServer:
+    def test_tell_nothing_of_the_inside(self, api: Api, flights: Model, monkeypatch: Any) -> None:
+        monkeypatch.setattr("driftline.api.models.computed_until", broken(RuntimeError("secret")))
+
+        answer = api.get("/models/flights")
+
+        assert_problem(answer, 500, "internal_error")
+        assert b"secret" not in answer.content
+
+    def test_of_the_database_ask_to_come_again(self, api: Api, flights: Model, monkeypatch: Any) -> None:
+        monkeypatch.setattr("driftline.api.models.computed_until", broken(OperationalError("gone")))
+
+        answer = api.get("/models/flights")
+
+        assert assert_problem(answer, 503, "storage_unavailable")["retry_after"] == 5
+        assert answer["Retry-After"] == "5"
+
+
+def broken(error: Exception) -> Any:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail
