@@ -240,7 +240,7 @@ class TestShadow:
 class TestSlowModel:
     def test_runs_in_a_thread_while_others_are_answered(self, tmp_path: Path) -> None:
         quick = coin(tmp_path, 0.25, id=1, version="1")
-        slow = coin(tmp_path, 0.75, id=2, version="2", slowness=100)
+        slow = coin(tmp_path, 0.75, id=2, version="2", slowness=30)
         deploy(tmp_path, [quick, slow], "1")
         with running_server(tmp_path) as server, server.connect() as waiting, server.connect() as brisk:
             server.ask("/v2/models/coins/versions/2/infer", BODY)  # loads it
