@@ -64,7 +64,7 @@ def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) ->
             touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
             ring("monitors.judge", model_id=model.pk)
     except IntegrityError as error:
-        raise Problem(409, "rule_exists", f"{model.name} already has a rule {rule.name!r}.") from error
+        raise _name_is_taken(rule) from error
     return rule
 
 
@@ -74,17 +74,20 @@ def update_rule(*, rule: Rule, actor: str, **changes: Any) -> Rule:
     for name, value in changes.items():
         setattr(rule, name, value)
     _check(rule)
-    with transaction.atomic():
-        rule.save()
-        _watch_span(rule)
-        record_audit(
-            project=rule.project,
-            actor=actor,
-            action="rule.update",
-            subject=rule.name,
-            before=before,
-            after=_plain(rule),
-        )
+    try:
+        with transaction.atomic():
+            rule.save()
+            _watch_span(rule)
+            record_audit(
+                project=rule.project,
+                actor=actor,
+                action="rule.update",
+                subject=rule.name,
+                before=before,
+                after=_plain(rule),
+            )
+    except IntegrityError as error:
+        raise _name_is_taken(rule) from error
     return rule
 
 
@@ -95,6 +98,10 @@ def delete_rule(*, rule: Rule, actor: str) -> None:
             project=rule.project, actor=actor, action="rule.delete", subject=rule.name, before=_plain(rule)
         )
         rule.delete()
+
+
+def _name_is_taken(rule: Rule) -> Problem:
+    return Problem(409, "rule_exists", f"{rule.model.name} already has a rule {rule.name!r}.")
 
 
 def _check(rule: Rule) -> None:

@@ -1,6 +1,6 @@
 """Models over HTTP. They are the roof's: what a model is lies in the registry, how it is watched in the monitors."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from django.db import transaction
 from django.http import HttpRequest
@@ -23,15 +23,55 @@ from monitors.workflows.services import configure_workflow
 
 router = Router(tags=["registry"])
 
-_REGISTRY_FIELDS = ("description", "autonomy", "objectives")
+
+class Quality(Body):
+    metric: str = Field(max_length=40)
+    floor: float
+
+
+class Objectives(Body):
+    """What the model owes its users; default rules and the gate read it."""
+
+    latency_p99_ms: float = Field(default=0.0, gt=0)
+    requests_per_second: float = Field(default=0.0, gt=0)
+    quality: Quality | None = None
+    label_lag_hours: float = Field(default=0.0, ge=0, le=87_600)
+
+
+class Gate(Body):
+    """What a challenger must show; a margin is the loss that still counts as not worse."""
+
+    objective: str = Field(default="", max_length=40)
+    margins: dict[str, Annotated[float, Field(ge=0)]] = {}
+    min_segment_labelled: int = Field(default=1, ge=1, le=10_000_000)
+    p99_ratio: float = Field(default=1.0, ge=1)
+    p99_cap_ms: float | None = Field(default=None, gt=0)
+
+
+class WorkflowChanges(Body):
+    """How the model is retrained and judged."""
+
+    trainer: str = Field(default="", max_length=100)
+    parameters: dict[str, Any] = {}
+    training_days: int | None = None
+    min_training_rows: int = 0
+    pairs: int = 0
+    max_pairs: int = 0
+    gate: Gate = Gate()
+    max_runs_a_day: int = 0
 
 
 class ModelChanges(Body):
-    description: str = Field("", max_length=500)
+    description: str = Field(default="", max_length=500)
     autonomy: str = Field("approve", max_length=10)
-    objectives: dict[str, Any] = {}
-    segments: list[str] = Field([], max_length=20)
-    workflow: dict[str, Any] = {}
+    objectives: Objectives = Objectives()
+    segments: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field([], max_length=100)
+    workflow: WorkflowChanges = WorkflowChanges()
+
+    def registry_settings(self) -> dict[str, Any]:
+        """Give the sent fields that the registry keeps, as it takes them."""
+        kept = {"name", "task", "description", "autonomy", "objectives"}
+        return self.model_dump(include=kept & self.model_fields_set, exclude_unset=True)
 
 
 class NewModel(ModelChanges):
@@ -42,11 +82,10 @@ class NewModel(ModelChanges):
 @router.post("/models", auth=Scoped("write"), response={201: dict[str, Any]})
 def create_model(request: HttpRequest, body: NewModel) -> Any:
     """Create a model, which is watched from its first prediction on."""
-    caller, given = caller_of(request), body.given()
-    settings = {name: value for name, value in given.items() if name in ("name", "task", *_REGISTRY_FIELDS)}
+    caller = caller_of(request)
     with transaction.atomic():
-        model = services.create_model(project=caller.project, actor=caller.actor, **settings)
-        _watch(model, caller, given)
+        model = services.create_model(project=caller.project, actor=caller.actor, **body.registry_settings())
+        _watch(model, caller, body)
     return Status(201, describe_model(model))
 
 
@@ -66,21 +105,20 @@ def read_model(request: HttpRequest, name: str) -> Any:
 @router.patch("/models/{name}", auth=Scoped("write"))
 def change_model(request: HttpRequest, name: str, body: ModelChanges) -> Any:
     """Change the fields that are sent."""
-    caller, given = caller_of(request), body.given()
-    changes = {field: value for field, value in given.items() if field in _REGISTRY_FIELDS}
+    caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
     with transaction.atomic():
-        if changes:
+        if changes := body.registry_settings():
             services.update_model(model=model, actor=caller.actor, **changes)
-        _watch(model, caller, given)
+        _watch(model, caller, body)
     return describe_model(model)
 
 
-def _watch(model: Model, caller: Caller, given: dict[str, Any]) -> None:
-    if "segments" in given:
-        set_segments(model=model, features=given["segments"])
-    if "workflow" in given:
-        configure_workflow(model=model, actor=caller.actor, **given["workflow"])
+def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
+    if "segments" in body.model_fields_set:
+        set_segments(model=model, features=body.segments)
+    if "workflow" in body.model_fields_set:
+        configure_workflow(model=model, actor=caller.actor, **body.workflow.model_dump(exclude_unset=True))
 
 
 def describe_model(model: Model) -> dict[str, Any]:

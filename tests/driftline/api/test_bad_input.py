@@ -8,6 +8,7 @@ from django.db import connection
 
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from monitors.rules.services import create_rule
 from tests.driftline.api.bad_input import (
     GOOD,
     ITEMS,
@@ -26,7 +27,11 @@ from tests.driftline.api.world import World, furnish
 @pytest.fixture
 def world(api: Api) -> World:
     create_model(project=api.project, name="two", task="binary", actor="test")
-    return furnish(api.project)
+    world = furnish(api.project)
+    create_rule(
+        project=api.project, model=world.model, actor="test", name="other", metric="f1", threshold=0.5
+    )
+    return world
 
 
 def everything() -> dict[str, int]:
