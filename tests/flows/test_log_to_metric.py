@@ -156,25 +156,25 @@ class TestMetrics:
         assert sum(point.n for point in by_region) == 300
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_order_of_arrival_gives_the_same_metrics(data: st.DataObject, project: object, home: object) -> None:
     from tests.flows.world import make_model
 
     model = make_model(project, name=f"m{Model.objects.count()}")  # type: ignore[arg-type]
-    rows = rows_of_a_day(DAY, 12)
+    rows = rows_of_a_day(DAY, 8)
     labels = [LabelItem(id=row.id, label=str(number % 2), timestamp=row.timestamp) for number, row in enumerate(rows)]
     for event in data.draw(st.permutations([*rows, *labels])):
         if isinstance(event, LabelItem):
             label(model, [event])
         else:
             log(model, [event])
-        if data.draw(st.booleans()):
+        if data.draw(st.integers(0, 3)) == 0:
             work(model)
     work(model)
 
     right = sum(row.prediction == item.label for row, item in zip(rows, labels, strict=True))
-    assert value(model, "accuracy") == pytest.approx(right / 12)
-    assert value(model, "count") == 12
+    assert value(model, "accuracy") == pytest.approx(right / 8)
+    assert value(model, "count") == 8
     assert not TouchedPeriod.objects.filter(model=model).exists()
     assert_invariants_hold()

@@ -23,7 +23,12 @@ paths = make_home(Path(sys.argv[1]))
 print(launch(Child("sleeper", ("sleep", "600")), paths).pid, flush=True)
 time.sleep(600)
 """
-DEAF_SCRIPT = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+DEAF_SCRIPT = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(600)
+"""
 
 
 @pytest.fixture
@@ -73,10 +78,12 @@ class TestChild:
 
 
 class TestStop:
-    def test_kills_what_does_not_listen_and_all_its_children(self, paths: HomePaths) -> None:
-        script = f"{sys.executable} -c '{DEAF_SCRIPT}' & exec {sys.executable} -c '{DEAF_SCRIPT}'"
+    def test_kills_what_does_not_listen_and_all_its_children(self, paths: HomePaths, tmp_path: Path) -> None:
+        child, parent = tmp_path / "child-is-deaf", tmp_path / "parent-is-deaf"
+        deaf = f"{sys.executable} -c '{DEAF_SCRIPT}'"
+        script = f"{deaf} {child} & exec {deaf} {parent}"
         process = launch(Child("deaf", ("sh", "-c", script), stop_seconds=0.3), paths)
-        wait_until(lambda: len(holders(paths.run / "deaf.lock")) == 2)
+        wait_until(lambda: child.exists() and parent.exists())
 
         code = process.stop()
 
