@@ -1,0 +1,37 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.installation.running import Installation, free_port
+
+Tell = Callable[[str], None]
+
+
+@pytest.fixture(scope="session")
+def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The installation that the tests share: a start takes ten seconds."""
+    folder: Path = tmp_path_factory.mktemp("installation")
+    installation = Installation(folder / "home", free_port())
+    try:
+        yield installation
+    finally:
+        installation.end()
+
+
+@pytest.fixture
+def installation(home_of_its_own: Installation) -> Installation:
+    """The shared installation, up and answering, whatever the test before did to it."""
+    home_of_its_own.start()
+    return home_of_its_own
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Print a line past pytest's capture: the counts are what these tests are for."""
+
+    def say(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {line} ", end="", flush=True)
+
+    return say

@@ -1,0 +1,124 @@
+"""`kill -9` of every process while clients go on: what was acknowledged is there, once (promises 1 and 2)."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tests.flows.installation.clients import Asking, AskingWithKey, Load, Logging
+from tests.flows.installation.conftest import Tell
+from tests.flows.installation.running import (
+    DATABASE,
+    DRAIN,
+    SERVER,
+    SERVING,
+    Installation,
+    make_model,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.installation, pytest.mark.e2e, pytest.mark.chaos]
+
+KILLS = [SERVING, DRAIN, SERVING, DATABASE, SERVER, DRAIN, SERVING, DATABASE]
+OUTAGE_S = 10.0
+
+
+def assert_ledger_holds(installation: Installation, model_id: int, load: Load) -> str:
+    """Compare what clients were told with what the log holds; give the counts as a sentence."""
+    told = load.ledger(Asking, AskingWithKey, Logging)
+    acknowledged = set(told.acknowledged)
+    stored = installation.wait_until_stored(model_id, acknowledged)
+    labels = dict(
+        installation.query(
+            "SELECT given_id, count(*) FROM inference_label WHERE model_id = %s AND is_current GROUP BY 1",
+            [model_id],
+        )
+    )
+    unkeyed = load.ledger(Asking)
+    beyond = stored.keys() - acknowledged
+    assert len(told.acknowledged) == len(acknowledged), "an id was given twice"
+    assert acknowledged - stored.keys() == set(), "an acknowledged prediction is missing"
+    assert {id_ for id_, count in stored.items() if count != 1} == set(), "a prediction is doubled"
+    assert len(beyond) <= unkeyed.unanswered, "a row that nobody asked for"
+    assert labels == dict.fromkeys(told.labelled, 1)
+    return (
+        f"{len(acknowledged):,} acknowledged ({len(load.ledger(AskingWithKey).acknowledged):,} with their own "
+        f"key, {len(load.ledger(Logging).acknowledged):,} logged), {told.unanswered:,} unanswered, {told.turned_away:,} turned away; "
+        f"{len(stored):,} rows: 0 missing, 0 doubled, {len(beyond):,} never acknowledged; "
+        f"{len(labels):,} of {len(told.labelled):,} labels"
+    )
+
+
+def everybody(installation: Installation, model: str) -> Load:
+    return Load(
+        installation,
+        model,
+        asking=Asking,
+        asking_too=Asking,
+        keyed=AskingWithKey,
+        keyed_too=AskingWithKey,
+        logging=Logging,
+    )
+
+
+def test_killing_what_serves_drains_or_stores_loses_and_doubles_nothing(
+    installation: Installation, tell: Tell
+) -> None:
+    model_id = make_model(installation, "killed")
+    started = time.monotonic()
+
+    with everybody(installation, "killed") as load:
+        for victim in KILLS:
+            load.await_more(random.randint(20, 80))
+            installation.kill_and_wait(victim)
+        load.await_more(40)
+
+    seconds = time.monotonic() - started
+    counts = assert_ledger_holds(installation, model_id, load)
+    inference, logged = load.ledger(Asking, AskingWithKey), load.ledger(Logging)
+    tell(f"{len(KILLS)} kills in {seconds:.0f} s: {counts}")
+    tell(
+        f"  answers other than 200: inference {dict(inference.refused)}, logging API {dict(logged.refused)}; "
+        f"slowest answers {inference.slowest_s:.1f} and {logged.slowest_s:.1f} s; "
+        f"{installation.check_invariants()}"
+    )
+    assert not inference.refused
+    assert set(logged.refused) <= {503}
+
+
+def test_inference_answers_all_along_while_the_database_is_away(
+    installation: Installation, tell: Tell
+) -> None:
+    model_id = make_model(installation, "alone")
+    with everybody(installation, "alone") as load:
+        load.await_more(20)
+        before = load.ledger(Asking, AskingWithKey)
+
+        stalled = [process.pid for process in installation.processes() if "postgres" in process.command]
+        for pid in stalled:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            outage_ends = time.monotonic() + OUTAGE_S
+            wait_until(lambda: time.monotonic() > outage_ends, what="the outage")
+            during = load.ledger(Asking, AskingWithKey)
+        finally:
+            for pid in stalled:
+                os.kill(pid, signal.SIGCONT)
+        installation.kill_and_wait(DATABASE)
+        load.await_more(20)
+
+    told = load.ledger(Asking, AskingWithKey)
+    began = time.monotonic()
+    counts = assert_ledger_holds(installation, model_id, load)
+    tell(
+        f"database stalled {OUTAGE_S:.0f} s, then killed: {len(during.acknowledged) - len(before.acknowledged):,} "
+        f"inferences answered while it stood still, {told.unanswered + told.turned_away} failed, refused {dict(told.refused)}, "
+        f"slowest {told.slowest_s:.2f} s; logging API refused {dict(load.ledger(Logging).refused)}; "
+        f"drained {time.monotonic() - began:.1f} s after the last request"
+    )
+    tell(f"  {counts}; {installation.check_invariants()}")
+    assert (told.unanswered, told.turned_away) == (0, 0)
+    assert not told.refused
+    assert len(during.acknowledged) - len(before.acknowledged) > 500
