@@ -69,7 +69,10 @@ def model_of(request: HttpRequest, name: str) -> Model:
     "/models/{name}/versions", auth=Scoped("deploy"), openapi_extra=_UPLOAD, response={201: dict[str, Any]}
 )
 def upload_version(request: HttpRequest, name: str) -> Any:
-    """Upload an ONNX file, which a sandboxed child opens first. The first accepted version becomes champion."""
+    """Upload an ONNX file, which a sandboxed child opens first. The first accepted version becomes champion.
+
+    Answers when every serving process has the version, so that it can be asked at once.
+    """
     model = model_of(request, name)
     media_type(request, ("multipart/form-data",))
     file = request.FILES.get("file")
@@ -83,6 +86,7 @@ def upload_version(request: HttpRequest, name: str) -> Any:
         actor=caller_of(request).actor,
         expected_sha256=request.headers.get("Driftline-Sha256"),
     )
+    await_rollout(model=model, home=settings.HOME)
     return Status(201, describe_version(version))
 
 
