@@ -140,7 +140,7 @@ def incident_url(incident: Incident) -> str:
 
 
 def channels_url() -> str:
-    return f"{settings.PUBLIC_URL}/channels"
+    return f"{settings.PUBLIC_URL}/settings/channels"
 
 
 def _reference(incident: Incident, deployment: Deployment | None) -> dict[str, Any] | None:

@@ -1,0 +1,277 @@
+"""P3: which features moved, and when? P4: what exactly changed in one of them?"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+
+from driftline.common.errors import Problem
+from driftline.pages import queries
+from driftline.pages.access import PageRequest, page
+from driftline.pages.charts import Chart, Dot, Series
+from driftline.pages.histograms import overlay_of
+from driftline.pages.model import COLUMN_METRICS, csv_url, drift_share_chart, frame_of
+from driftline.pages.timerange import TimeRange
+from inference.registry.models import Model
+from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
+from monitors.metrics.models import MetricPoint
+from monitors.metrics.references import ReferenceInUse, reference_in_use
+from monitors.stats.sketches import NumericSummary
+
+STEPS = 5
+MOST_COLUMNS = 92
+FALSE_DISCOVERY_RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One feature on one day: a lightness step, the number, and what a screen reader says."""
+
+    point: MetricPoint | None
+    step: int
+    label: str
+
+    @property
+    def look(self) -> str:
+        if self.point is None or self.point.value is None:
+            return "none"
+        return "few" if self.point.status == "insufficient" else f"s{self.step}"
+
+
+@dataclass(frozen=True)
+class Row:
+    feature: str
+    cells: list[Cell]
+    importance: float | None
+    drifted: int
+    newest: MetricPoint | None
+
+
+@page("GET")
+def drift(request: PageRequest, name: str) -> HttpResponse:
+    frame = frame_of(request, name, "drift")
+    model, chosen = frame["model"], frame["range"]
+    metric = _metric(request)
+    points = list(queries.points_in(model, {metric, "psi"}, chosen.start, chosen.end))
+    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    rows, days = _heatmap([point for point in points if point.metric == metric], reference)
+    marks = queries.marks_in(model, chosen.start, chosen.end)
+    wanted = request.GET.get("feature", "").strip().lower()
+    frame |= {
+        "metric": metric,
+        "metrics": [(name, METRICS[name].title) for name in COLUMN_METRICS],
+        "rows": [row for row in rows if wanted in row.feature.lower()],
+        "days": days,
+        "wanted": wanted,
+        "share": drift_share_chart(model, [p for p in points if p.metric == "psi"], chosen, marks),
+        "reference": queries.newest_reference(model),
+        "in_use": reference,
+        "said": _said(rows, days),
+        "csv_url": csv_url(model, metric, chosen),
+        "marked_days": {mark.at.astimezone(UTC).date() for mark in marks if mark.kind == "deploy"},
+    }
+    return render(request, "pages/drift.html", frame)
+
+
+def _metric(request: PageRequest) -> str:
+    metric = request.GET.get("metric", "psi")
+    if metric not in COLUMN_METRICS:
+        raise Problem(400, "unknown_metric", f"{metric[:40]!r} is not a drift metric; use {', '.join(COLUMN_METRICS)}.")
+    return metric
+
+
+def _heatmap(points: list[MetricPoint], reference: ReferenceInUse | None) -> tuple[list[Row], list[datetime]]:
+    days = sorted({point.start for point in points})[-MOST_COLUMNS:]
+    by_feature: dict[str, dict[datetime, MetricPoint]] = {}
+    for point in points:
+        by_feature.setdefault(point.feature, {})[point.start] = point
+    importance = reference.importance if reference else {}
+    rows = [_row(name, cells, days, importance.get(name)) for name, cells in by_feature.items()]
+    return sorted(rows, key=_badness, reverse=True), days
+
+
+def _badness(row: Row) -> tuple[bool, int, float]:
+    newest = row.newest
+    beyond = (newest.value or 0) / (newest.threshold or 1) if newest else 0.0
+    return row.feature not in queries.NOT_FEATURES, row.drifted, beyond
+
+
+def _row(name: str, cells: dict[datetime, MetricPoint], days: list[datetime], importance: float | None) -> Row:
+    ordered = [cells.get(day) for day in days]
+    judged = [point for point in ordered if point is not None and point.status in queries.JUDGED]
+    return Row(
+        feature=name,
+        cells=[_cell(name, day, point) for day, point in zip(days, ordered, strict=True)],
+        importance=importance,
+        drifted=sum(point.status in ("warning", "critical") for point in judged),
+        newest=judged[-1] if judged else None,
+    )
+
+
+def _cell(name: str, day: datetime, point: MetricPoint | None) -> Cell:
+    if point is None or point.value is None:
+        return Cell(point, 0, f"{name}, {day:%-d %b}, no data")
+    title = METRICS[point.metric].title
+    if point.status == "insufficient":
+        return Cell(point, 0, f"{name}, {day:%-d %b}, only {point.n} rows")
+    step = _step(point)
+    limit = "" if point.threshold is None else f", limit {point.threshold:.3g}"
+    word = "drifted" if point.status in ("warning", "critical") else "within its limit"
+    return Cell(point, step, f"{name}, {day:%-d %b}, {title} {point.value:.3g}{limit}, {word}")
+
+
+def _step(point: MetricPoint) -> int:
+    """Choose one of five steps by how many times its own limit the value is: below half, 1, 2, 4, beyond."""
+    if not point.threshold:
+        return 0 if not point.value else min(STEPS - 1, 1 + int((point.value or 0) * 4))
+    times = (point.value or 0) / point.threshold
+    return sum(times > edge for edge in (0.5, 1, 2, 4))
+
+
+def _said(rows: list[Row], days: list[datetime]) -> str:
+    features = [row for row in rows if row.feature not in queries.NOT_FEATURES]
+    moved = [row for row in features if row.drifted]
+    if not features:
+        return ""
+    if not moved:
+        return f"None of {len(features)} features drifted in these {len(days)} days."
+    names = ", ".join(row.feature for row in moved[:3])
+    now = sum(row.newest is not None and row.newest.status in ("warning", "critical") for row in features)
+    return (
+        f"{len(moved)} of {len(features)} features drifted at some time in these {len(days)} days, "
+        f"{now} on the newest one; most often {names}."
+    )
+
+
+# -- one feature -------------------------------------------------------------------------------------------------------
+@page("GET")
+def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
+    frame = frame_of(request, name, "drift")
+    model, chosen = frame["model"], frame["range"]
+    points = list(queries.points_in(model, COLUMN_METRICS, chosen.start, chosen.end, feature=feature))
+    if not points and not MetricPoint.objects.filter(model=model, feature=feature).exists():
+        raise Http404
+    day = _day(request, points)
+    of_day = [point for point in points if point.start == day]
+    days = queries.column_by_day(model, feature, chosen.start, chosen.end)
+    reference = queries.active_reference_of(model)
+    known = queries.reference_column(reference, feature) if reference else None
+    current = [one.column for one in days if one.start == day]
+    overlay = overlay_of(feature, known, current) if known and current else None
+    frame |= {
+        "feature": feature,
+        "day": day,
+        "overlay": overlay,
+        "points": sorted(of_day, key=lambda p: (not (p.detail or {}).get("decides"), p.metric in QUALITY_METRICS)),
+        "columns": _columns(known, current),
+        "course": _course_chart(model, feature, points, chosen),
+        "quantiles": _quantile_chart(model, feature, days, known, chosen),
+        "said": _feature_said(feature, of_day),
+        "reference": reference,
+        "movers": _movers(model, day, feature),
+        "neighbours": _neighbours(points, day),
+    }
+    return render(request, "pages/feature.html", frame)
+
+
+def _day(request: PageRequest, points: list[MetricPoint]) -> datetime | None:
+    """The day that was chosen, else the newest with enough rows."""
+    text = request.GET.get("day", "")
+    if text:
+        try:
+            return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        except ValueError as error:
+            raise Problem(400, "invalid_day", f"{text[:40]!r} is not a date such as 2026-01-31.") from error
+    judged = [point.start for point in points if point.status in queries.JUDGED and point.metric in DRIFT_METRICS]
+    return max(judged, default=max((point.start for point in points), default=None))
+
+
+def _neighbours(points: list[MetricPoint], day: datetime | None) -> dict[str, datetime | None]:
+    days = sorted({point.start for point in points})
+    before = [one for one in days if day and one < day]
+    after = [one for one in days if day and one > day]
+    return {"previous": before[-1] if before else None, "next": after[0] if after else None}
+
+
+def _feature_said(feature: str, points: list[MetricPoint]) -> str:
+    deciding = next((p for p in points if (p.detail or {}).get("decides") and p.value is not None), None)
+    if deciding is None:
+        return f"{feature} was not compared on this day: there is no reference, or there are no rows."
+    title = METRICS[deciding.metric].title
+    limit = f"{deciding.threshold:.3g}" if deciding.threshold is not None else "none"
+    if deciding.status == "insufficient":
+        return f"{feature}: {deciding.n} rows on {deciding.start:%-d %b %Y} are too few to judge."
+    moved = "moved" if deciding.status in ("warning", "critical") else "stayed within its limit"
+    times = ""
+    if deciding.threshold and deciding.value and deciding.value > deciding.threshold:
+        times = f", {deciding.value / deciding.threshold:.1f} times"
+    return (
+        f"{feature} {moved} on {deciding.start:%-d %b %Y}: {title} {deciding.value:.3g}{times}"
+        f"{' its limit of' if times else ', limit'} {limit}, on {deciding.n:,} rows."
+    )
+
+
+def _columns(known: Any, current: list[Any]) -> list[tuple[str, Any, Any]]:
+    """Rows that describe the two columns: name, in the reference, now."""
+    now = current[0] if current else None
+    rows = [("Rows", known.rows if known else None, now.rows if now else None)]
+    rows.append(("Missing", known.missing if known else None, now.missing if now else None))
+    if isinstance(known, NumericSummary) or isinstance(now, NumericSummary):
+        for title, q in (("5th percentile", 0.05), ("Median", 0.5), ("95th percentile", 0.95)):
+            rows.append((title, _quantile(known, q), _quantile(now, q)))
+        rows.append(("Mean", _mean(known), _mean(now)))
+    return rows
+
+
+def _quantile(column: Any, q: float) -> float | None:
+    return float(column.quantile(q)) if isinstance(column, NumericSummary) and column.n else None
+
+
+def _mean(column: Any) -> float | None:
+    return column.mean if isinstance(column, NumericSummary) and column.n else None
+
+
+def _course_chart(model: Model, feature: str, points: list[MetricPoint], chosen: TimeRange) -> Chart:
+    deciding = next((p.metric for p in reversed(points) if (p.detail or {}).get("decides")), "psi")
+    series = [point for point in points if point.metric == deciding]
+    title = METRICS[deciding].title
+    return Chart(
+        id="course", title=f"{title} of {feature}", summary=f"{title} of {feature} by day, with its limit.",
+        start=chosen.start, end=chosen.end, series=[Series(title, queries.dots(series))], from_zero=True,
+        marks=queries.marks_in(model, chosen.start, chosen.end), csv_url=csv_url(model, deciding, chosen, feature),
+        note="lower is better",
+    )  # fmt: skip
+
+
+def _quantile_chart(
+    model: Model, feature: str, days: list[queries.DayOfColumn], known: Any, chosen: TimeRange
+) -> Chart | None:
+    """The middle 90 % of the values by day, with the reference's median as the limit line's place."""
+    numeric = [(day.start, day.column) for day in days if isinstance(day.column, NumericSummary) and day.column.n]
+    if not numeric:
+        return None
+    dots = []
+    for start, column in numeric:
+        low, middle, high = (float(value) for value in column.quantile([0.05, 0.5, 0.95]))
+        dots.append(Dot(start, start + queries.DAY, middle, column.n, low, high))
+    lines = [Series("median, with the 5th to 95th percentile", dots)]
+    usual = _quantile(known, 0.5)
+    if usual is not None:
+        flat = [Dot(start, start + queries.DAY, usual, known.n) for start, _ in numeric]
+        lines.append(Series("median of the reference", flat, "baseline"))
+    return Chart(
+        id="quantiles", title=f"Values of {feature}", summary=f"Median of {feature} by day, with its middle 90 %.",
+        start=chosen.start, end=chosen.end, series=lines, limits=False,
+        marks=[mark for mark in queries.marks_in(model, chosen.start, chosen.end) if mark.kind == "deploy"],
+    )  # fmt: skip
+
+
+def _movers(model: Model, day: datetime | None, feature: str) -> list[MetricPoint]:
+    """Other features that drifted on the same day."""
+    if day is None:
+        return []
+    found = queries.points_in(model, ["psi"], day, day + queries.DAY).exclude(feature=feature)
+    moved = [p for p in found if p.status in ("warning", "critical") and p.feature not in queries.NOT_FEATURES]
+    return sorted(moved, key=lambda p: -(p.value or 0) / (p.threshold or 1))[:8]

@@ -1,0 +1,88 @@
+"""Reference and current of one column in the same bins on one axis."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from driftline.pages.charts import Bin, Overlay
+from monitors.alerts.wording import figure
+from monitors.stats.sketches import CategoricalSummary, NumericSummary
+from monitors.stats.window_summary import ColumnSummary, merge_columns
+
+NUMBER_BINS = 36
+LEVELS_SHOWN = 14
+_TAIL = 0.002
+
+
+def overlay_of(name: str, reference: ColumnSummary, current: Sequence[ColumnSummary]) -> Overlay | None:
+    """Lay a window over its reference; None where the two are of different kinds or empty."""
+    now = merge_columns(list(current))
+    if isinstance(reference, NumericSummary) and isinstance(now, NumericSummary):
+        return _numbers(name, reference, now) if reference.n and now.n else None
+    if isinstance(reference, CategoricalSummary) and isinstance(now, CategoricalSummary):
+        return _categories(name, reference, now) if reference.n and now.n else None
+    return None
+
+
+def _numbers(name: str, reference: NumericSummary, now: NumericSummary) -> Overlay:
+    edges = _edges(reference, now)
+    before, after = _shares(reference, edges), _shares(now, edges)
+    bins = [
+        Bin(f"{figure(float(edges[i]))} to {figure(float(edges[i + 1]))}", before[i], after[i])
+        for i in range(len(edges) - 1)
+    ]
+    said = (
+        f"{name}: median {figure(float(reference.quantile(0.5)))} in the reference, "
+        f"{figure(float(now.quantile(0.5)))} now, on {now.n:,} rows."
+    )
+    ticks = [figure(float(value)) for value in np.linspace(edges[0], edges[-1], 5)]
+    return Overlay(bins, is_numeric=True, summary=said, axis=ticks)
+
+
+def _edges(reference: NumericSummary, now: NumericSummary) -> np.ndarray:
+    """Bins over both columns, without the farthest tails, which would press everything else into one bin."""
+    low = min(float(reference.quantile(_TAIL)), float(now.quantile(_TAIL)))
+    high = max(float(reference.quantile(1 - _TAIL)), float(now.quantile(1 - _TAIL)))
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, NUMBER_BINS + 1)
+
+
+def _shares(column: NumericSummary, edges: np.ndarray) -> list[float]:
+    """Shares of all values; the outer bins hold what lies beyond them."""
+    counts = column.histogram(edges).astype(float)
+    counts[0] += column.counts[column.positions < edges[0]].sum()
+    counts[-1] += column.counts[column.positions > edges[-1]].sum()
+    return [float(share) for share in counts / max(column.n, 1)]
+
+
+def _categories(name: str, reference: CategoricalSummary, now: CategoricalSummary) -> Overlay:
+    levels = sorted(
+        {*reference.counts, *now.counts}, key=lambda level: -_change(reference, now, level)
+    )
+    shown, folded = levels[:LEVELS_SHOWN], levels[LEVELS_SHOWN:]
+    bins = [_level(reference, now, level) for level in shown]
+    if folded:
+        bins.append(
+            Bin(
+                f"{len(folded)} others",
+                sum(reference.counts.get(level, 0) for level in folded) / reference.n,
+                sum(now.counts.get(level, 0) for level in folded) / now.n,
+            )
+        )
+    most = bins[0]
+    said = f"{name}: {most.name} went from {most.reference:.1%} to {most.current:.1%} of {now.n:,} rows."
+    return Overlay(bins, is_numeric=False, summary=said)
+
+
+def _change(reference: CategoricalSummary, now: CategoricalSummary, level: str) -> float:
+    return abs(now.counts.get(level, 0) / now.n - reference.counts.get(level, 0) / reference.n)
+
+
+def _level(reference: CategoricalSummary, now: CategoricalSummary, level: str) -> Bin:
+    return Bin(
+        level,
+        reference.counts.get(level, 0) / reference.n,
+        now.counts.get(level, 0) / now.n,
+        is_new=level not in reference.counts,
+    )

@@ -1,0 +1,182 @@
+"""P8: what is wrong, why, and what is being done about it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+
+from driftline.common.clock import now
+from driftline.common.errors import Problem
+from driftline.pages import queries
+from driftline.pages.access import PageRequest, page
+from driftline.pages.charts import Chart, Series
+from driftline.pages.verdict import Part, Verdict
+from monitors.alerts import selectors, services
+from monitors.alerts.models import Incident
+from monitors.alerts.wording import duration, figure, figures, measured
+from monitors.metrics.catalogue import METRICS
+from monitors.metrics.event_clock import event_now
+from monitors.rules.services import points_of
+from monitors.workflows.models import Run
+
+PAGE_LENGTH = 50
+DAYS_BEFORE = timedelta(days=21)
+DAYS_AFTER = timedelta(days=10)
+STATUSES = [("", "Open"), ("resolved", "Resolved"), ("all", "All")]
+
+
+@page("GET")
+def incidents(request: PageRequest) -> HttpResponse:
+    project = request.visitor.project
+    status, model = request.GET.get("status", ""), request.GET.get("model", "")
+    found = selectors.incidents(project=project, model=model or None)
+    if status == "resolved":
+        found = found.filter(status=Incident.Status.RESOLVED)
+    elif status != "all":
+        found = found.exclude(status=Incident.Status.RESOLVED)
+    shown = Paginator(found, PAGE_LENGTH).get_page(request.GET.get("page"))
+    open_count = selectors.open_incidents(project=project).count()
+    last = selectors.incidents(project=project, status="resolved").order_by("-resolved_at").first()
+    context = {
+        "rows": [{"incident": incident, "lasted": lasted(incident)} for incident in shown],
+        "shown": shown,
+        "statuses": STATUSES,
+        "status": status,
+        "model_name": model,
+        "models": queries.models_of(project),
+        "open_count": open_count,
+        "last": last,
+    }
+    return render(request, "pages/incidents.html", context)
+
+
+def lasted(incident: Incident) -> timedelta:
+    """How long an incident lasted, or lasts by now, in event time."""
+    end = incident.resolved_at or event_now(model=incident.model, now=now())
+    return max(end - incident.opened_at, timedelta())
+
+
+@page("GET", "POST")
+def incident(request: PageRequest, pk: int) -> HttpResponse:
+    detail = selectors.incident_detail(project=request.visitor.project, incident_id=pk)
+    if request.method == "POST":
+        return _act(request, detail.incident)
+    one = detail.incident
+    chart, worst = _chart(one)
+    context = {
+        "incident": one,
+        "verdict": _verdict(one, worst),
+        "transition": one.opened_by,
+        "measured": measured(one.opened_by),
+        "chart": chart,
+        "worst": worst,
+        "lasted": lasted(one),
+        "causes": _causes(one),
+        "timeline": detail.timeline,
+        "deliveries": detail.deliveries,
+        "runs": runs_of(one),
+        "similar": selectors.incidents(project=one.project).filter(rule=one.rule).exclude(pk=one.pk)[:5],
+    }
+    return render(request, "pages/incident.html", context)
+
+
+def _act(request: PageRequest, one: Incident) -> HttpResponse:
+    action = request.POST.get("action", "")
+    visitor = request.visitor
+    if action == "acknowledge":
+        services.acknowledge(incident=one, actor=visitor.actor, user=visitor.user, now=now())
+        messages.success(request, "You look after it: its notifications go on, and others see your name.")
+    elif action == "resolve":
+        at = max(event_now(model=one.model, now=now()), one.opened_at)
+        services.resolve(incident=one, actor=visitor.actor, now=at)
+        messages.success(request, "Resolved. It opens anew when its rule still fires at the end of the cooldown.")
+    elif action == "replay":
+        delivery = selectors.get_delivery(
+            project=visitor.project, delivery_id=int(request.POST.get("delivery", "0") or 0)
+        )
+        services.replay(delivery=delivery, actor=visitor.actor)
+        messages.success(request, "Sent again, under the same event id.")
+    else:
+        raise Problem(422, "unknown_action", f"{action[:40]!r} is not an action here; use acknowledge or resolve.")
+    return redirect("incident", pk=one.pk)
+
+
+def runs_of(one: Incident) -> list[Run]:
+    """The runs that transitions of this incident started."""
+    found = Run.objects.filter(
+        transition__rule=one.rule, transition__model=one.model, transition__window_end__gte=one.opened_at
+    )
+    if one.resolved_at:
+        found = found.filter(transition__window_end__lte=one.resolved_at)
+    return list(found.select_related("model", "challenger", "champion").order_by("pk"))
+
+
+def _verdict(one: Incident, worst: float | None) -> Verdict:
+    value, threshold = figures(one.opened_by.value, one.rule.threshold)
+    rule = one.rule
+    name = METRICS[rule.metric].title
+    feature = one.opened_by.detail.get("feature") or rule.feature
+    what = f"{name}{f' of {feature}' if feature else ''}"
+    since = f"{one.opened_by.window_start:%-d %b %Y %H:%M} UTC"
+    if one.resolved_at:
+        farthest = f" It went as far as {figure(worst)}." if worst is not None else ""
+        return Verdict(
+            "ok",
+            [Part(f"{one.model.name} recovered on {one.resolved_at:%-d %b %Y %H:%M} UTC after {duration(lasted(one))}: "
+                  f"{what} had been {rule.operator} {threshold} since {since}.{farthest}")],
+        )  # fmt: skip
+    parts = [Part(f"{what} of {one.model.name} is {rule.operator} {threshold} since {since}: {value} when it opened")]
+    parts.append(Part(f", {figure(worst)} at worst." if worst is not None and worst != one.opened_by.value else "."))
+    if one.causes:
+        names = ", ".join(str(c.get("feature") or c.get("segment")) for c in one.causes[:3])
+        parts.append(Part(f" What moved most among the inputs: {names}."))
+    return Verdict("critical" if one.severity == "critical" else "warning" if one.severity == "warning" else "notice", parts)
+
+
+def _chart(one: Incident) -> tuple[Chart, float | None]:
+    """The rule's metric around the incident, with the limit and the time that it fired."""
+    rule = one.rule
+    end = min((one.resolved_at or event_now(model=one.model, now=now())) + DAYS_AFTER, event_now(model=one.model, now=now()))
+    start = one.opened_by.window_start - (DAYS_BEFORE if rule.span == "day" else timedelta(days=3))
+    end = max(end, one.opened_by.window_end + timedelta(days=1))
+    found = points_of(rule).filter(start__gte=start, start__lt=end).order_by("start")
+    if rule.feature == "*":
+        found = found.filter(feature=one.opened_by.detail.get("feature", ""))
+    dots = [_with_limit(dot, rule.threshold) for dot in queries.dots(found)]
+    fired = [d.value for d in dots if d.value is not None and one.opened_by.window_start <= d.start < (one.resolved_at or end)]
+    choose = max if rule.operator == "above" else min
+    title = measured(one.opened_by)
+    return Chart(
+        id="incident", title=f"{METRICS[rule.metric].title}{title.removeprefix(rule.metric)}",
+        summary=f"{title} with the rule's limit of {figure(rule.threshold)}; the shaded time is the incident.",
+        start=start, end=end, series=[Series(METRICS[rule.metric].title, dots)],
+        marks=[mark for mark in queries.marks_in(one.model, start, end) if mark.kind != "incident"],
+        spans=[(one.opened_by.window_start, one.resolved_at or end)],
+        note="lower is better" if METRICS[rule.metric].lower_is_better else "higher is better",
+    ), (choose(fired) if fired else None)  # fmt: skip
+
+
+def _with_limit(dot: Any, threshold: float) -> Any:
+    return type(dot)(
+        dot.start, dot.end, dot.value, dot.n, dot.lower, dot.upper, threshold, dot.status, dot.revision
+    )
+
+
+def _causes(one: Incident) -> list[dict[str, Any]]:
+    """Causes with the width of their bars and the day to look at."""
+    most = max((cause.get("score") or 0 for cause in one.causes), default=0) or 1
+    day: datetime = one.opened_by.window_start
+    return [
+        {
+            "name": cause.get("feature") or cause.get("segment"),
+            "is_feature": bool(cause.get("feature")),
+            "score": cause.get("score") or 0,
+            "width": round(100 * (cause.get("score") or 0) / most),
+            "evidence": cause.get("evidence", ""),
+            "day": day,
+        }
+        for cause in one.causes
+    ]

@@ -1,0 +1,334 @@
+"""P2: is this model all right, and if not, since when and why? Also its data as CSV, and its making."""
+
+import csv
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+
+from driftline.accounts.models import Role
+from driftline.common.errors import Problem
+from driftline.pages import queries, verdict
+from driftline.pages.access import PageRequest, page
+from driftline.pages.charts import Chart, Dot, Series
+from driftline.pages.forms import explain
+from driftline.pages.histograms import overlay_of
+from driftline.pages.overview import worst_drift
+from driftline.pages.timerange import TimeRange, range_of
+from driftline.progress import computed_until
+from inference.registry.datasets import store_reference
+from inference.registry.models import Autonomy, Model, Task
+from inference.registry.selectors import get_model
+from inference.registry.services import create_model, rollback
+from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
+from monitors.metrics.models import MetricPoint
+from monitors.metrics.references import reference_in_use
+
+TOP_FEATURES = 5
+COLUMN_METRICS = ("psi", "js", "ks", "wasserstein", "chi_square", *QUALITY_METRICS)
+
+
+def frame_of(request: PageRequest, name: str, tab: str) -> dict[str, Any]:
+    """Give what every page of a model shows: header, tabs, sentence and range."""
+    model = get_model(project=request.visitor.project, name=name)
+    chosen = range_of(request, model)
+    return {
+        "model": model,
+        "range": chosen,
+        "tab": tab,
+        "verdict": verdict.of_model(model),
+        "tabs": [
+            ("model", "Health"), ("drift", "Drift"), ("performance", "Performance"), ("runs", "Runs"), ("rules", "Rules"),
+        ],
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number with its limit and course; it leads to the page with the evidence."""
+
+    title: str
+    status: str
+    value: str
+    said: str
+    values: list[float | None]
+    url_name: str
+
+
+@page("GET")
+def health(request: PageRequest, name: str) -> HttpResponse:
+    frame = frame_of(request, name, "model")
+    model, chosen = frame["model"], frame["range"]
+    main = queries.main_metric(model)
+    metrics = [main, "label_coverage", "psi", "count", "latency_p95", "latency_p99", *QUALITY_METRICS]
+    points = queries.by_metric(queries.points_in(model, metrics, chosen.start, chosen.end))
+    marks = queries.marks_in(model, chosen.start, chosen.end)
+    frame |= {
+        "tiles": _tiles(model, main, points, chosen),
+        "performance": _main_chart(model, main, points, chosen, marks),
+        "drift": drift_share_chart(model, points.get("psi", []), chosen, marks),
+        "marks": list(reversed(marks))[:12],
+        "features": top_features(points.get("psi", [])),
+        "prediction": _predictions(model, chosen),
+        "versions": queries.versions_with_stage(model),
+        "deployment": model.deployment,
+        "reference": queries.newest_reference(model),
+        "computed_until": computed_until(model),
+    }
+    return render(request, "pages/model.html", frame)
+
+
+def _tiles(model: Model, main: str, points: dict[str, list[MetricPoint]], chosen: TimeRange) -> list[Tile]:
+    tiles = [
+        _quality_tile(main, points),
+        _drift_tile(points.get("psi", [])),
+        _data_tile([p for name in QUALITY_METRICS for p in points.get(name, [])]),
+        _latency_tile(points),
+        _freshness_tile(model, points.get("count", []), chosen),
+    ]
+    order = {"critical": 0, "warning": 1}
+    return sorted(tiles, key=lambda tile: order.get(tile.status, 2))
+
+
+def _quality_tile(main: str, points: dict[str, list[MetricPoint]]) -> Tile:
+    series = points.get(main, [])
+    newest = queries.newest_judged(series)
+    values = [point.value if point.status in queries.JUDGED else None for point in series]
+    if newest is None or newest.value is None:
+        pending = any(point.status == "unripe" for point in series)
+        said = "labels are still coming" if pending else "no labels yet"
+        return Tile("Performance", "unripe" if pending else "no_data", "–", said, values, "performance")
+    coverage = (newest.detail or {}).get("coverage")
+    limit = "" if newest.threshold is None else f"limit {newest.threshold:.3f}, "
+    said = f"{METRICS[main].title}, {limit}{newest.n:,} labels" + (f" ({coverage:.0%})" if coverage is not None else "")
+    return Tile("Performance", newest.status, f"{newest.value:.3f}", said, values, "performance")
+
+
+def _drift_tile(points: list[MetricPoint]) -> Tile:
+    judged = [point for point in points if point.status in queries.JUDGED and point.feature not in queries.NOT_FEATURES]
+    if not judged:
+        return Tile("Drift", "no_data", "–", "no reference, or too few rows", [], "drift")
+    shares = drifted_by_day(judged)
+    day = max(shares)
+    drifted, total = shares[day]
+    worst = worst_drift(judged)
+    status = "ok" if not drifted else "warning"
+    said = f"features drifted; most: {worst.feature}, PSI {worst.value:.2f}" if worst and drifted else "features drifted"
+    return Tile("Drift", status, f"{drifted} of {total}", said, [shares[d][0] / shares[d][1] for d in sorted(shares)], "drift")
+
+
+def drifted_by_day(points: list[MetricPoint]) -> dict[datetime, tuple[int, int]]:
+    """Count the drifted and the judged features of each day."""
+    days: dict[datetime, tuple[int, int]] = {}
+    for point in points:
+        drifted, total = days.get(point.start, (0, 0))
+        days[point.start] = (drifted + (point.status in ("warning", "critical")), total + 1)
+    return days
+
+
+def _data_tile(points: list[MetricPoint]) -> Tile:
+    judged = [point for point in points if point.status in queries.JUDGED]
+    if not judged:
+        return Tile("Data quality", "no_data", "–", "no rows to judge", [], "drift")
+    newest = max(point.start for point in judged)
+    faults = [p for p in judged if p.start == newest and p.status in ("warning", "critical")]
+    worst = max(faults, key=lambda p: p.value or 0, default=None)
+    status = "critical" if any(p.status == "critical" for p in faults) else "warning" if faults else "ok"
+    said = f"{METRICS[worst.metric].title.lower()} in {worst.feature}: {worst.value:.1%}" if worst else "columns with faults"
+    days = sorted({p.start for p in judged})
+    course: list[float | None] = [
+        float(sum(p.start == d and p.status in ("warning", "critical") for p in judged)) for d in days
+    ]
+    return Tile("Data quality", status, str(len(faults)), said, course, "drift")
+
+
+def _latency_tile(points: dict[str, list[MetricPoint]]) -> Tile:
+    series = points.get("latency_p99", [])
+    newest = queries.newest_judged(series)
+    values = [point.value for point in series]
+    if newest is None or newest.value is None:
+        return Tile("Latency", "no_data", "–", "no latency was logged", values, "performance")
+    p95 = queries.newest_judged(points.get("latency_p95", []))
+    limit = f"limit {newest.threshold:g} ms" if newest.threshold else "no limit set"
+    said = f"p99, {limit}" + (f"; p95 {p95.value:.1f} ms" if p95 and p95.value is not None else "")
+    return Tile("Latency", newest.status, f"{newest.value:.1f} ms", said, values, "performance")
+
+
+def _freshness_tile(model: Model, counts: list[MetricPoint], chosen: TimeRange) -> Tile:
+    values = [point.value for point in counts]
+    if chosen.newest is None:
+        return Tile("Freshness", "no_data", "–", "no predictions yet", values, "performance")
+    rows = f"{counts[-1].value:,.0f} rows on the last day" if counts and counts[-1].value else "no rows in this range"
+    return Tile("Freshness", "ok", f"{chosen.newest:%-d %b %H:%M}", f"newest event (UTC), {rows}", values, "performance")
+
+
+def _main_chart(
+    model: Model, main: str, points: dict[str, list[MetricPoint]], chosen: TimeRange, marks: list[Any]
+) -> Chart:
+    title = METRICS[main].title
+    series = points.get(main, [])
+    newest = queries.newest_judged(series)
+    said = f"{title}: newest {newest.value:.3f} on {newest.start:%-d %b %Y}." if newest else f"{title}: nothing measured yet."
+    return Chart(
+        id=main, title=title, summary=said, start=chosen.start, end=chosen.end, marks=marks,
+        series=[Series(title, queries.dots(series))], spans=queries.firing_spans(model, chosen.start, chosen.end),
+        csv_url=csv_url(model, main, chosen),
+        note="lower is better" if METRICS[main].lower_is_better else "higher is better",
+    )  # fmt: skip
+
+
+def drift_share_chart(model: Model, points: list[MetricPoint], chosen: TimeRange, marks: list[Any]) -> Chart:
+    """Draw the share of features that drifted, a bar a day."""
+    judged = [p for p in points if p.status in queries.JUDGED and p.feature not in queries.NOT_FEATURES]
+    shares = drifted_by_day(judged)
+    ends = {point.start: point.end for point in judged}
+    dots = [
+        Dot(day, ends[day], drifted / total, total, status="warning" if drifted else "ok")
+        for day, (drifted, total) in sorted(shares.items())
+    ]
+    newest = dots[-1] if dots else None
+    said = f"{newest.value:.0%} of features drifted on {newest.start:%-d %b %Y}." if newest else "No drift was measured."
+    return Chart(
+        id="drifted", title="Share of features that drifted", summary=said, start=chosen.start, end=chosen.end,
+        series=[Series("drifted", dots, "second", bars=True)], marks=marks, from_zero=True, top=1.0, limits=False,
+        csv_url=csv_url(model, "psi", chosen),
+    )  # fmt: skip
+
+
+def top_features(points: list[MetricPoint]) -> list[dict[str, Any]]:
+    """The features that stand furthest beyond their limits on the newest judged day, with their course."""
+    judged = [p for p in points if p.status in queries.JUDGED and p.feature not in queries.NOT_FEATURES]
+    if not judged:
+        return []
+    newest = max(point.start for point in judged)
+    ranked = sorted((p for p in judged if p.start == newest), key=lambda p: -(p.value or 0) / (p.threshold or 1))
+    return [
+        {"point": point, "values": [p.value for p in judged if p.feature == point.feature]}
+        for point in ranked[:TOP_FEATURES]
+    ]
+
+
+def _predictions(model: Model, chosen: TimeRange) -> Any:
+    """What the model answers, against its reference: by score where there is one, else by answer."""
+    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    if reference is None:
+        return None
+    for name, known in (("score", reference.summary.score), ("prediction", reference.summary.prediction)):
+        days = queries.column_by_day(model, name, chosen.end - queries.DAY * 8, chosen.end) if known else []
+        if known and days:
+            return {"overlay": overlay_of(name, known, [day.column for day in days]), "name": name}
+    return None
+
+
+def csv_url(model: Model, metric: str, chosen: TimeRange, feature: str = "", span: str = "day") -> str:
+    """The address of the same points as CSV."""
+    query = chosen.suffix or "?"
+    return f"/models/{model.name}/data.csv{query}&metric={metric}&feature={feature}&span={span}"
+
+
+@page("GET")
+def data_csv(request: PageRequest, name: str) -> HttpResponse:
+    """One metric of the range as CSV, whatever role and version made it."""
+    model = get_model(project=request.visitor.project, name=name)
+    metric = request.GET.get("metric", "")
+    if metric not in METRICS:
+        raise Http404
+    chosen = range_of(request, model)
+    points = MetricPoint.objects.filter(
+        model=model, metric=metric, span=request.GET.get("span", "day"), segment="",
+        start__gte=chosen.start, start__lt=chosen.end,
+    ).order_by("start", "role", "version", "feature")  # fmt: skip
+    if request.GET.get("feature"):
+        points = points.filter(feature=request.GET["feature"])
+    response = HttpResponse(content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{model.name}-{metric}.csv"'
+    writer = csv.writer(response)
+    columns = ("start", "end", "metric", "feature", "role", "version", "value", "n", "lower", "upper", "threshold", "status", "revision")
+    writer.writerow(columns)
+    for point in points.iterator():
+        values = [getattr(point, column) for column in columns]
+        writer.writerow([value.isoformat() if isinstance(value, datetime) else value for value in values])
+    return response
+
+
+# -- making a model ----------------------------------------------------------------------------------------------------
+class ModelForm(forms.Form):
+    name = forms.CharField(max_length=100, help_text="Letters, digits, dots and dashes, such as flight-delay.")
+    task = forms.ChoiceField(choices=[c for c in Task.choices if c[0] != "ranking"], help_text="What it answers.")
+    description = forms.CharField(max_length=500, required=False, help_text="The question that it answers, in words.")
+    autonomy = forms.ChoiceField(choices=Autonomy.choices, initial=Autonomy.APPROVE)
+    label_lag_hours = forms.FloatField(
+        required=False, min_value=0, label="Labels arrive within (hours)",
+        help_text="Empty: learnt from the labels that come. Younger windows are not judged.",
+    )  # fmt: skip
+    latency_p99_ms = forms.FloatField(required=False, min_value=0.001, label="99 % of answers within (ms)")
+
+
+@page("GET", "POST")
+def new_model(request: PageRequest) -> HttpResponse:
+    form = ModelForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        objectives = {
+            name: values[name] for name in ("label_lag_hours", "latency_p99_ms") if values[name] is not None
+        }
+        try:
+            model = create_model(
+                project=request.visitor.project, actor=request.visitor.actor, objectives=objectives,
+                **{name: values[name] for name in ("name", "task", "description", "autonomy")},
+            )  # fmt: skip
+        except Problem as problem:
+            explain(form, problem)
+        else:
+            messages.success(request, f"{model.name} is there. Give it a reference, or send its first prediction.")
+            return redirect("reference", name=model.name)
+    return render(request, "pages/model_new.html", {"form": form}, status=422 if form.errors else 200)
+
+
+class ReferenceForm(forms.Form):
+    file = forms.FileField(label="CSV or Parquet file", help_text="One row an example, a header with the features' names.")
+    version = forms.CharField(
+        max_length=64, required=False, label="For version", help_text="Empty: the champion, or version 1 of a new model."
+    )
+
+
+@page("GET", "POST")
+def reference(request: PageRequest, name: str) -> HttpResponse:
+    frame = frame_of(request, name, "drift")
+    form = ReferenceForm(request.POST or None, request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        upload = form.cleaned_data["file"]
+        is_parquet = upload.name.lower().endswith((".parquet", ".pq"))
+        try:
+            dataset = store_reference(
+                model=frame["model"], version=form.cleaned_data["version"] or None, stream=upload.file,
+                content_type="application/vnd.apache.parquet" if is_parquet else "text/csv",
+                actor=request.visitor.actor,
+            )  # fmt: skip
+        except Problem as problem:
+            explain(form, problem)
+        else:
+            messages.success(request, f"{dataset.rows:,} rows were stored; the reference is being built.")
+            return redirect("reference", name=name)
+    frame |= {"form": form, "references": frame["model"].references.select_related("version", "dataset").order_by("-pk")[:10]}
+    return render(request, "pages/reference.html", frame, status=422 if form.errors else 200)
+
+
+# -- rolling back ------------------------------------------------------------------------------------------------------
+@page("GET", "POST", writes=Role.ADMIN)
+def roll_back(request: PageRequest, name: str) -> HttpResponse:
+    """Say what a rollback does, and do it when that is confirmed."""
+    model = get_model(project=request.visitor.project, name=name)
+    if request.method == "POST":
+        generation = int(request.POST.get("generation", "0") or 0)
+        reason = request.POST.get("reason", "")[:500]
+        deployment = rollback(
+            model=model, expected_generation=generation, actor=request.visitor.actor, reason=reason
+        )
+        messages.success(request, f"Version {deployment.champion.version} answers again.")  # type: ignore[union-attr]
+        return redirect("model", name=name)
+    return render(request, "pages/rollback.html", {"model": model, "deployment": model.deployment})

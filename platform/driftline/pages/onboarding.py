@@ -1,0 +1,93 @@
+"""P13: the first prediction, reference and label, with ticks that come by themselves."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from driftline.pages import queries
+from driftline.pages.access import PageRequest, page
+from inference.prediction_log.models import Label, PredictionChunk
+from inference.registry.models import Model
+from monitors.definitions.models import Reference
+from monitors.rules.models import Rule
+
+LANGUAGES = ("curl", "python", "csv")
+EXAMPLE = "my-model"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of the steps: done or not, and what was received."""
+
+    title: str
+    done: bool
+    said: str
+    url: str = ""
+    link: str = ""
+
+
+@page("GET")
+def start(request: PageRequest) -> HttpResponse:
+    project = request.visitor.project
+    models = list(queries.models_of(project))
+    name = request.GET.get("model", "")
+    model = next((one for one in models if one.name == name), models[0] if models else None)
+    language = request.GET.get("with", "curl")
+    context = {
+        "models": models,
+        "model": model,
+        "name": model.name if model else EXAMPLE,
+        "tasks": _tasks(request, model),
+        "language": language if language in LANGUAGES else "curl",
+        "languages": [("curl", "curl"), ("python", "Python"), ("csv", "CSV")],
+        "host": settings.PUBLIC_URL,
+        "features": _features(model),
+    }
+    context["is_done"] = all(task.done for task in context["tasks"])
+    part = request.GET.get("part")
+    return render(request, "partials/start_tasks.html" if part == "tasks" else "pages/start.html", context)
+
+
+def _tasks(request: PageRequest, model: Model | None) -> list[Task]:
+    token = request.visitor.project.tokens.filter(revoked_at=None).order_by("pk").first()
+    tasks = [
+        Task("A token", token is not None, f"{token.prefix}… {token.name}" if token else "Programs sign in with it.",
+             reverse("tokens"), "Make a token"),
+    ]  # fmt: skip
+    if model is None:
+        tasks.append(Task("A model", False, "It gives its predictions a name.", reverse("model_new"), "Add a model"))
+        tasks += [Task(title, False, "Waiting.") for title in ("The first prediction", "A reference", "The first label")]
+        return tasks
+    newest = PredictionChunk.objects.filter(model=model).order_by("-end").first()
+    reference = Reference.objects.filter(model=model).order_by("-pk").first()
+    label = Label.objects.filter(model=model).order_by("pk").first()
+    rule = Rule.objects.filter(model=model).order_by("pk").first()
+    return [
+        *tasks,
+        Task("The first prediction", newest is not None,
+             f"Received; newest event {newest.end:%-d %b %Y %H:%M} UTC." if newest else "Waiting for the first row…"),
+        Task("A reference", bool(reference and reference.state == "ready"), _reference_said(reference),
+             reverse("reference", args=[model.name]), "Upload a reference"),
+        Task("The first label", label is not None, f"Received for {label.given_id}." if label else "Waiting; it may come days later."),
+        Task("A rule that tells you", rule is not None, rule.name if rule else "So that you need not look here every day.",
+             reverse("rule_new", args=[model.name]), "Make a rule"),
+    ]  # fmt: skip
+
+
+def _reference_said(reference: Reference | None) -> str:
+    if reference is None:
+        return "What is normal: usually the training data."
+    if reference.state == "failed":
+        return f"It could not be read: {reference.error}"
+    return f"{reference.dataset.rows:,} rows, {reference.state}."
+
+
+def _features(model: Model | None) -> list[tuple[str, str]]:
+    """Example values for the snippets, by the names that the model's features really have."""
+    champion = model.deployment.champion if model else None
+    known = ((champion.signature or {}).get("features") or [])[:3] if champion else []
+    pairs = [(feature["name"], '"a"' if feature["type"] == "string" else "1.5") for feature in known]
+    return pairs or [("income", "52000"), ("region", '"north"')]

@@ -1,0 +1,250 @@
+"""What pages read, beyond the stages' own selectors: metric points of a range, and summaries of a column."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Max, QuerySet
+
+from driftline.accounts.models import Project
+from driftline.common.periods import floor
+from driftline.pages.charts import Dot, Mark
+from inference.registry.models import DeploymentChange, Model, Version
+from monitors.alerts.models import Incident
+from monitors.definitions.models import Reference
+from monitors.definitions.services import active_reference
+from monitors.metrics.models import MetricPoint
+from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
+from monitors.stats.sketches import merge_numbers
+from monitors.stats.window_summary import ColumnSummary, WindowSummary, merge_columns
+from monitors.summaries.models import Summary
+from monitors.workflows.models import ACTIVE_STATES, Run
+
+DAY = timedelta(days=1)
+NOT_FEATURES = ("prediction", "score")
+JUDGED = ("ok", "warning", "critical")
+MAIN_METRIC = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae", "ranking": "accuracy"}
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+def models_of(project: Project) -> QuerySet[Model]:
+    """List a project's models with their champions."""
+    return Model.objects.of_project(project).select_related("deployment__champion").order_by("name")
+
+
+def main_metric(model: Model) -> str:
+    """The quality metric that the model is judged by: its objective's, else its task's."""
+    quality = model.objectives.get("quality")
+    return (quality or {}).get("metric") or MAIN_METRIC.get(model.task, "accuracy")
+
+
+def unresolved(model: Model) -> list[Incident]:
+    """List what is open now, the worst and oldest first."""
+    found = Incident.objects.filter(model=model).exclude(status=Incident.Status.RESOLVED)
+    order = {"critical": 0, "warning": 1, "notice": 2}
+    rows = found.select_related("rule", "opened_by", "model").order_by("opened_at")
+    return sorted(rows, key=lambda incident: order[incident.severity])
+
+
+def active_run(model: Model) -> Run | None:
+    return Run.objects.filter(model=model, state__in=ACTIVE_STATES).select_related("challenger").first()
+
+
+def newest_reference(model: Model) -> Reference | None:
+    """The newest reference in whatever state, for pages that say how its building goes."""
+    return model.references.select_related("version", "dataset").order_by("-pk").first()
+
+
+# -- points ------------------------------------------------------------------------------------------------------------
+def points_in(
+    model: Model,
+    metrics: Iterable[str],
+    start: datetime,
+    end: datetime,
+    *,
+    span: str = "day",
+    feature: str | None = None,
+    role: str = "champion",
+    version: str = "",
+    segment: str = "",
+) -> QuerySet[MetricPoint]:
+    """Select the points of several metrics, oldest first."""
+    found = MetricPoint.objects.filter(
+        model=model, span=span, metric__in=list(metrics), role=role, version=version, segment=segment,
+        start__gte=start, start__lt=end,
+    )  # fmt: skip
+    if feature is not None:
+        found = found.filter(feature=feature)
+    return found.order_by("start", "feature")
+
+
+def dots(points: Iterable[MetricPoint]) -> list[Dot]:
+    """Turn points into what charts draw."""
+    return [
+        Dot(
+            point.start, point.end, point.value, point.n, point.lower, point.upper, point.threshold, point.status,
+            point.revision,
+        )
+        for point in points
+    ]  # fmt: skip
+
+
+def by_metric(points: Iterable[MetricPoint]) -> dict[str, list[MetricPoint]]:
+    grouped: dict[str, list[MetricPoint]] = {}
+    for point in points:
+        grouped.setdefault(point.metric, []).append(point)
+    return grouped
+
+
+def newest_judged(points: Sequence[MetricPoint]) -> MetricPoint | None:
+    """The newest point that may be judged: ripe, and with enough rows."""
+    return next((point for point in reversed(points) if point.status in JUDGED and point.value is not None), None)
+
+
+def segment_points(model: Model, metric: str, start: datetime, end: datetime) -> list[MetricPoint]:
+    """The newest judged point of every segment."""
+    found = MetricPoint.objects.filter(
+        model=model, span="day", metric=metric, role="champion", version="", start__gte=start, start__lt=end,
+        status__in=JUDGED, value__isnull=False,
+    ).exclude(segment="")  # fmt: skip
+    newest: dict[str, MetricPoint] = {}
+    for point in found.order_by("start"):
+        newest[point.segment] = point
+    return list(newest.values())
+
+
+# -- summaries ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class DayOfColumn:
+    """One column on one day."""
+
+    start: datetime
+    column: ColumnSummary
+
+
+def column_by_day(model: Model, name: str, start: datetime, end: datetime) -> list[DayOfColumn]:
+    """Read one feature (or `prediction`, `score`) of each day, of all champion versions together."""
+    days: dict[datetime, list[ColumnSummary]] = {}
+    for day, summary in _day_summaries(model, start, end, features=[name]):
+        column = column_of(summary, name)
+        if column is not None:
+            days.setdefault(day, []).append(column)
+    return [DayOfColumn(day, merge_columns(parts)) for day, parts in sorted(days.items())]
+
+
+def column_of(summary: WindowSummary, name: str) -> ColumnSummary | None:
+    if name == "prediction":
+        return summary.prediction
+    return summary.score if name == "score" else summary.features.get(name)
+
+
+def reference_column(reference: Reference, name: str) -> ColumnSummary | None:
+    """Read one column of a reference."""
+    if reference.payload is None:
+        return None
+    return column_of(WindowSummary.decode(bytes(reference.payload), features=[name]), name)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What labels said about a range: each day, all together, and how late labels came (seconds)."""
+
+    by_day: dict[datetime, OutcomeSummary]
+    rows: int
+    labelled: int
+    lag_p50: float | None
+    lag_p95: float | None
+
+    @property
+    def total(self) -> OutcomeSummary | None:
+        return merge_outcomes(list(self.by_day.values())) if self.by_day else None
+
+
+def outcomes_in(model: Model, start: datetime, end: datetime) -> Outcomes:
+    """Read labelled outcomes and label lags, without unpacking features."""
+    days: dict[datetime, list[OutcomeSummary]] = {}
+    rows = labelled = 0
+    lags = []
+    for day, summary in _day_summaries(model, start, end, features=()):
+        rows, labelled = rows + summary.rows, labelled + summary.labelled
+        if summary.outcome is not None:
+            days.setdefault(day, []).append(summary.outcome)
+        if summary.label_lag_s is not None and summary.label_lag_s.n:
+            lags.append(summary.label_lag_s)
+    lag = merge_numbers(lags) if lags else None
+    return Outcomes(
+        {day: merge_outcomes(parts) for day, parts in sorted(days.items())},
+        rows,
+        labelled,
+        lag.quantile(0.5) if lag else None,
+        lag.quantile(0.95) if lag else None,
+    )
+
+
+def _day_summaries(
+    model: Model, start: datetime, end: datetime, *, features: Sequence[str]
+) -> Iterable[tuple[datetime, WindowSummary]]:
+    stored = Summary.objects.filter(
+        model=model, role="champion", span="day", segment="", start__gte=floor(start, "day"), start__lt=end
+    ).order_by("start")
+    for day, payload in stored.values_list("start", "payload"):
+        yield day, WindowSummary.decode(bytes(payload), features=features)
+
+
+# -- what changed ------------------------------------------------------------------------------------------------------
+def marks_in(model: Model, start: datetime, end: datetime) -> list[Mark]:
+    """List deployments, incidents and runs on the axis of event time, oldest first."""
+    return sorted([*_deployments(model, start, end), *_incidents(model, start, end)], key=lambda mark: mark.at)
+
+
+def _deployments(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
+    for change in DeploymentChange.objects.filter(model=model, event_time__gte=start, event_time__lt=end):
+        champion, shadows = change.after.get("champion"), change.after.get("shadows") or []
+        reason = f": {change.reason}" if change.reason else ""
+        if change.kind == "shadows":
+            told = f"version {', '.join(shadows)} shadows" if shadows else "no version shadows"
+            yield Mark(change.event_time, "", f"{told.capitalize()}, by {change.actor}{reason}", "shadow")
+        else:
+            yield Mark(
+                change.event_time, f"v{champion}", f"Version {champion} answers ({change.kind}), by {change.actor}{reason}"
+            )
+
+
+def _incidents(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
+    for incident in Incident.objects.filter(model=model, opened_at__gte=start, opened_at__lt=end):
+        url = f"/incidents/{incident.pk}"
+        yield Mark(incident.opened_at, "", f"INC-{incident.pk} opened: {incident.title}", "incident", url)
+
+
+def firing_spans(model: Model, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """The periods in which an incident of this model was open."""
+    found = Incident.objects.filter(model=model, opened_at__lt=end).exclude(resolved_at__lt=start)
+    return [(incident.opened_at, incident.resolved_at or end) for incident in found]
+
+
+def last_promotions(project: Project) -> dict[int, datetime]:
+    """When each model's champion last changed, in event time."""
+    found = DeploymentChange.objects.filter(model__project=project, kind__in=("promote", "rollback", "first"))
+    return dict(found.values("model_id").annotate(at=Max("event_time")).values_list("model_id", "at"))
+
+
+def versions_with_stage(model: Model) -> list[dict[str, Any]]:
+    """List versions, newest first, with the part that each plays."""
+    deployment = model.deployment
+    shadows = set(deployment.shadows.values_list("pk", flat=True))
+    rows = Version.objects.filter(model=model).order_by("-pk")[:20]
+    return [{"version": version, "stage": _stage(version, deployment, shadows)} for version in rows]
+
+
+def _stage(version: Version, deployment: Any, shadows: set[int]) -> str:
+    if version.pk == deployment.champion_id:
+        return "champion"
+    if version.pk in shadows:
+        return "shadow"
+    return "previous" if version.pk == deployment.previous_id else "archived"
+
+
+def active_reference_of(model: Model) -> Reference | None:
+    """The reference that the champion's windows are compared with."""
+    return active_reference(model=model, version_id=model.deployment.champion_id)

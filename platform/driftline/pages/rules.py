@@ -1,0 +1,147 @@
+"""Rules as a plain form, with what each would have done in the stored past."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.db.models import Max, Q
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+
+from driftline.common.errors import Problem
+from driftline.pages.access import PageRequest, page
+from driftline.pages.forms import explain
+from driftline.pages.model import frame_of
+from driftline.pages.timerange import TimeRange
+from inference.registry.models import Model
+from monitors.definitions.models import MonitorKind
+from monitors.metrics.catalogue import METRICS
+from monitors.rules.models import Rule, Severity
+from monitors.rules.services import DEFAULTS, backtest, create_rule, delete_rule, update_rule
+
+MOST_SHOWN = 8
+KINDS = {
+    MonitorKind.PERFORMANCE: "How right the answers are",
+    MonitorKind.DRIFT: "How far inputs and answers moved",
+    MonitorKind.QUALITY: "How whole the data is",
+    MonitorKind.SERVICE: "How much and how fast",
+}
+
+
+def _metric_choices() -> list[tuple[str, list[tuple[str, str]]]]:
+    return [
+        (title, [(m.name, f"{m.title} ({m.name})") for m in METRICS.values() if m.kind == kind])
+        for kind, title in KINDS.items()
+    ]
+
+
+class RuleForm(forms.Form):
+    name = forms.CharField(max_length=120, help_text="What people read in the e-mail's subject.")
+    metric = forms.ChoiceField(choices=_metric_choices, initial="psi")
+    feature = forms.CharField(
+        max_length=100, required=False, help_text="For drift and data quality: a feature's name, or * for any."
+    )
+    segment = forms.CharField(max_length=200, required=False, help_text="Empty: all rows. Else such as origin:JFK.")
+    span = forms.ChoiceField(choices=[("day", "1 day"), ("hour", "1 hour")], label="Over")
+    operator = forms.ChoiceField(choices=Rule.Operator.choices, label="Is")
+    threshold = forms.FloatField(initial=0.2)
+    for_windows = forms.IntegerField(min_value=1, label="For windows in a row")
+    recover_windows = forms.IntegerField(min_value=1, label="Resolve after good windows")
+    min_rows = forms.IntegerField(min_value=1, label="With at least rows")
+    severity = forms.ChoiceField(choices=Severity.choices)
+    action = forms.ChoiceField(choices=Rule.Action.choices, label="Then")
+    cooldown_hours = forms.FloatField(
+        min_value=0, label="Act again after (hours)", help_text="Of event time, while it still fires."
+    )
+    notify_within_hours = forms.FloatField(
+        min_value=0, label="Notify within (hours)", help_text="Older windows open incidents silently."
+    )
+    enabled = forms.BooleanField(required=False, initial=True)
+
+    def fields_of_rule(self) -> dict[str, Any]:
+        values = dict(self.cleaned_data)
+        for name in ("cooldown", "notify_within"):
+            values[name] = timedelta(hours=values.pop(f"{name}_hours"))
+        return values
+
+
+def _initial(rule: Rule | None) -> dict[str, Any]:
+    values = {**DEFAULTS, "threshold": 0.2, "metric": "psi"}
+    if rule is not None:
+        values = {name: getattr(rule, name) for name in ("name", "metric", "threshold", *DEFAULTS)}
+    for name in ("cooldown", "notify_within"):
+        values[f"{name}_hours"] = values.pop(name).total_seconds() / 3600
+    return values
+
+
+@page("GET")
+def rules(request: PageRequest, name: str) -> HttpResponse:
+    frame = frame_of(request, name, "rules")
+    found = frame["model"].rules.select_related("state").annotate(
+        last_fired=Max("transitions__window_end", filter=Q(transitions__kind="opened"))
+    )  # fmt: skip
+    frame |= {"rules": found.order_by("-enabled", "name"), "channels": request.visitor.project.channels.filter(enabled=True)}
+    return render(request, "pages/rules.html", frame)
+
+
+@page("GET", "POST")
+def new_rule(request: PageRequest, name: str) -> HttpResponse:
+    return _edit(request, name, None)
+
+
+@page("GET", "POST")
+def edit_rule(request: PageRequest, name: str, pk: int) -> HttpResponse:
+    return _edit(request, name, pk)
+
+
+def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
+    frame = frame_of(request, name, "rules")
+    model = frame["model"]
+    rule = model.rules.filter(pk=pk).first() if pk is not None else None
+    if pk is not None and rule is None:
+        raise Http404
+    form = RuleForm(request.POST or None, initial=_initial(rule))
+    would_fire = _would_fire(model, rule, frame["range"]) if rule and request.method == "GET" else None
+    if request.method == "POST":
+        action = request.POST.get("do", "save")
+        if action == "delete" and rule is not None:
+            delete_rule(rule=rule, actor=request.visitor.actor)
+            messages.success(request, f"The rule {rule.name!r} is gone, with its history.")
+            return redirect("rules", name=name)
+        if form.is_valid():
+            try:
+                fields = form.fields_of_rule()
+                if action == "preview":
+                    draft = Rule(project=request.visitor.project, model=model, **fields)
+                    would_fire = _would_fire(model, draft, frame["range"])
+                else:
+                    _save(request, model, rule, fields)
+                    return redirect("rules", name=name)
+            except Problem as problem:
+                explain(form, problem)
+    frame |= {"form": form, "rule": rule, "would_fire": would_fire, "features": _features(model)}
+    return render(request, "pages/rule.html", frame, status=422 if form.errors else 200)
+
+
+def _save(request: PageRequest, model: Model, rule: Rule | None, fields: dict[str, Any]) -> None:
+    actor = request.visitor.actor
+    if rule is None:
+        saved = create_rule(project=request.visitor.project, model=model, actor=actor, **fields)
+    else:
+        saved = update_rule(rule=rule, actor=actor, **fields)
+    messages.success(request, f"The rule {saved.name!r} is saved; windows that close from now on are judged by it.")
+
+
+def _would_fire(model: Model, rule: Rule, chosen: TimeRange) -> dict[str, Any]:
+    """What the rule would have done in all the stored past up to the newest event."""
+    start = chosen.end - timedelta(days=366)
+    windows = backtest(rule=rule, start=start, end=chosen.end)
+    return {"count": len(windows), "windows": windows[-MOST_SHOWN:], "more": max(0, len(windows) - MOST_SHOWN)}
+
+
+def _features(model: Model) -> list[str]:
+    """The names that the form suggests."""
+    champion = model.deployment.champion
+    signature = (champion.signature or {}) if champion else {}
+    return ["*", *(feature["name"] for feature in signature.get("features", [])), "prediction", "score"]

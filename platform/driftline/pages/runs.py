@@ -1,0 +1,173 @@
+"""P11: retrain runs, each on one page with every step's evidence."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+
+from driftline.accounts.models import Role
+from driftline.common.errors import Problem
+from driftline.pages.access import PageRequest, page
+from driftline.pages.model import frame_of
+from driftline.pages.verdict import Part, Verdict
+from monitors.alerts.selectors import incident_of
+from monitors.metrics.catalogue import METRICS
+from monitors.workflows import selectors, services
+from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
+
+RUNS_SHOWN = 50
+PURPOSES = {
+    "snapshot": "Freeze the labelled rows to learn from, the newest held out",
+    "train": "Train in a subprocess",
+    "convert": "Convert to ONNX and check that it answers the same",
+    "validate": "Compare with the champion on the held-out rows",
+    "register": "Register as a version",
+    "shadow": "Answer copies of live requests beside the champion",
+    "gate": "Judge on the labelled pairs",
+    "promote": "Take the champion's place",
+}
+CONFIRM = {
+    "approve": "Version {challenger} will answer every request in the place of version {champion}.",
+    "reject": "The run ends and version {champion} stays the champion; version {challenger} stays registered.",
+    "cancel": "The run stops within seconds; version {champion} stays the champion.",
+}
+
+
+@page("GET", "POST", writes=Role.ADMIN)
+def runs(request: PageRequest, name: str) -> HttpResponse:
+    frame = frame_of(request, name, "runs")
+    model = frame["model"]
+    if request.method == "POST":
+        run = services.start_run(model=model, trigger=f"person {request.visitor.actor}", actor=request.visitor.actor)
+        messages.success(request, "The run is queued.")
+        return redirect("run", name=name, pk=run.pk)
+    found = list(selectors.runs_of(model)[:RUNS_SHOWN])
+    frame |= {
+        "runs": found,
+        "is_active": any(run.state in ACTIVE_STATES for run in found),
+        "workflow": Workflow.objects.filter(model=model).first() or Workflow(model=model),
+        "incidents": {run.pk: incident_of(transition_id=run.transition_id) for run in found if run.transition_id},
+    }
+    return render(request, "pages/runs.html", frame)
+
+
+@page("GET", "POST", writes=Role.ADMIN)
+def run(request: PageRequest, name: str, pk: int) -> HttpResponse:
+    frame = frame_of(request, name, "runs")
+    one = selectors.get_run(model=frame["model"], run_id=pk)
+    if request.method == "POST":
+        return _act(request, one)
+    steps = sorted(one.steps.all(), key=lambda step: step.position)
+    gate = next((step for step in steps if step.name == "gate"), None)
+    frame |= {
+        "run": one,
+        "run_verdict": _verdict(one, gate),
+        "steps": [_step_row(step) for step in steps],
+        "is_active": one.state in ACTIVE_STATES,
+        "incident": incident_of(transition_id=one.transition_id) if one.transition_id else None,
+        "gate": _gate(gate),
+        "confirm": _confirmation(request, one),
+    }
+    part = request.GET.get("part")
+    return render(request, "partials/run_live.html" if part == "live" else "pages/run.html", frame)
+
+
+def _act(request: PageRequest, one: Run) -> HttpResponse:
+    action, actor = request.POST.get("action", ""), request.visitor.actor
+    if action == "approve":
+        services.approve(run=one, actor=actor)
+        messages.success(request, "Approved; the promotion follows within seconds.")
+    elif action == "reject":
+        services.reject(run=one, actor=actor, reason=request.POST.get("reason", "")[:500])
+        messages.success(request, "Rejected; the champion stays.")
+    elif action == "cancel":
+        services.cancel(run=one, actor=actor)
+        messages.success(request, "Cancelled.")
+    else:
+        raise Problem(422, "unknown_action", f"{action[:40]!r} is not an action here; use approve, reject or cancel.")
+    return redirect("run", name=one.model.name, pk=one.pk)
+
+
+def _confirmation(request: PageRequest, one: Run) -> dict[str, str] | None:
+    """What the page asks before it acts: `?confirm=approve` states the effect."""
+    action = request.GET.get("confirm", "")
+    if action not in CONFIRM or one.state not in ACTIVE_STATES:
+        return None
+    challenger = one.challenger.version if one.challenger else "to come"
+    return {"action": action, "effect": CONFIRM[action].format(champion=one.champion.version, challenger=challenger)}
+
+
+def _verdict(one: Run, gate: Step | None) -> Verdict:
+    challenger = f"version {one.challenger.version}" if one.challenger else "a challenger"
+    champion = f"version {one.champion.version}"
+    started = f"Run {one.pk}, started by {one.trigger}, "
+    because = _because(one, gate)
+    match one.state:
+        case RunState.PROMOTED:
+            return Verdict("ok", [Part(f"{started}replaced {champion} by {challenger}. {because}")])
+        case RunState.REJECTED:
+            return Verdict("warning", [Part(f"{started}kept {champion}: {challenger} was not better. {because}")])
+        case RunState.FAILED:
+            failed = one.steps.filter(state=Step.State.FAILED).order_by("position").first()
+            why = f" at {failed.name}: {failed.error.splitlines()[0] if failed.error else 'no reason kept'}" if failed else ""
+            return Verdict("critical", [Part(f"{started}failed{why}")])
+        case RunState.CANCELLED:
+            return Verdict("no_data", [Part(f"{started}was cancelled; {champion} stayed.")])
+        case RunState.WAITING:
+            return Verdict("notice", [Part(f"{started}waits for {one.waiting_for or 'traffic'}. {because}")])
+    step = one.steps.exclude(state__in=[Step.State.DONE, Step.State.SKIPPED]).order_by("position").first()
+    return Verdict("notice", [Part(f"{started}is {one.state}{f' at step {step.name}' if step else ''}.")])
+
+
+def _because(one: Run, gate: Step | None) -> str:
+    metrics = ((gate.evidence if gate else {}).get("comparison") or {}).get("metrics") or {}
+    told = [
+        f"{METRICS[name].title} {row['difference']:+.3f} ({row['lower']:+.3f} to {row['upper']:+.3f})"
+        for name, row in list(metrics.items())[:2]
+        if name in METRICS and row.get("lower") is not None
+    ]
+    return f"Paired difference, challenger minus champion: {'; '.join(told)}." if told else ""
+
+
+# -- evidence ----------------------------------------------------------------------------------------------------------
+def _step_row(step: Step) -> dict[str, Any]:
+    length = step.finished_at - step.started_at if step.started_at and step.finished_at else None
+    shown = {k: v for k, v in step.evidence.items() if step.name != "gate" or k not in ("comparison", "verdict", "looks")}
+    return {
+        "step": step,
+        "purpose": PURPOSES.get(step.name, ""),
+        "length": length,
+        "plain": [(key, value) for key, value in shown.items() if not isinstance(value, dict | list)],
+        "tables": [(key, value) for key, value in shown.items() if isinstance(value, dict) and value],
+        "lists": [(key, value) for key, value in shown.items() if isinstance(value, list) and value],
+    }
+
+
+def _gate(step: Step | None) -> dict[str, Any] | None:
+    """The paired differences as a table, its reasons, and every look that the gate took."""
+    if step is None or not step.evidence.get("comparison"):
+        return None
+    comparison: Mapping[str, Any] = step.evidence["comparison"]
+    return {
+        "comparison": comparison,
+        "metrics": [_paired_row(name, row) for name, row in comparison["metrics"].items()],
+        "segments": [
+            (segment["segment"], segment["n_labelled"], [_paired_row(n, r) for n, r in segment["metrics"].items()])
+            for segment in comparison.get("segments") or []
+        ],
+        "verdict": step.evidence.get("verdict") or {},
+        "looks": step.evidence.get("looks") or [],
+    }
+
+
+def _paired_row(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    lower, upper, higher = row.get("lower"), row.get("upper"), row.get("higher_is_better")
+    said = "no interval"
+    if lower is not None and upper is not None:
+        gain = (lower, upper) if higher else (-upper, -lower)
+        said = "better" if gain[0] > 0 else "worse" if gain[1] < 0 else "no clear difference"
+    return {"name": name, "title": METRICS[name].title if name in METRICS else name, "said": said, **row}
+
+

@@ -1,0 +1,170 @@
+"""P12: tokens and channels."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+
+from driftline.accounts.models import SCOPES, Role
+from driftline.accounts.services import create_token, revoke_token
+from driftline.common.clock import now
+from driftline.common.errors import Problem, not_found
+from driftline.pages.access import PageRequest, page
+from driftline.pages.forms import explain
+from monitors.alerts import selectors, services
+from monitors.alerts.models import Channel, Delivery
+from monitors.rules.models import Severity
+
+MEANINGS = {
+    "infer": "ask models for answers",
+    "log": "log predictions that another server made",
+    "label": "say what really happened",
+    "backfill": "send event times older than ten minutes",
+    "read": "read everything of this project",
+    "write": "change models, rules, channels and references",
+    "deploy": "upload, promote, roll back, start and approve runs",
+    "admin": "everything about this project",
+}
+USUAL_SCOPES = ["infer", "log", "label", "read"]
+TEST_PATIENCE_S = 8.0
+DELIVERIES_SHOWN = 15
+
+
+class TokenForm(forms.Form):
+    name = forms.CharField(max_length=100, help_text="Where it is used, such as 'checkout service'.")
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, f"{scope}: {MEANINGS[scope]}") for scope in SCOPES],
+        initial=USUAL_SCOPES, widget=forms.CheckboxSelectMultiple,
+    )  # fmt: skip
+    days = forms.IntegerField(
+        required=False, min_value=1, max_value=3650, label="Valid for (days)", help_text="Empty: until it is revoked."
+    )
+
+
+@page("GET", "POST", writes=Role.ADMIN)
+def tokens(request: PageRequest) -> HttpResponse:
+    project = request.visitor.project
+    form = TokenForm(request.POST if request.POST.get("do") == "create" else None)
+    secret = None
+    if request.method == "POST":
+        if request.POST.get("do") == "revoke":
+            return _revoke(request)
+        if form.is_valid():
+            try:
+                secret = _create_token(request, form.cleaned_data)
+                form = TokenForm()
+            except Problem as problem:
+                explain(form, problem)
+    context = {
+        "tokens": project.tokens.select_related("created_by").order_by("revoked_at", "-pk"),
+        "form": form,
+        "secret": secret,
+        "section": "tokens",
+    }
+    return render(request, "pages/tokens.html", context, status=422 if form.errors else 200)
+
+
+def _create_token(request: PageRequest, values: dict[str, Any]) -> str:
+    expires = now() + timedelta(days=values["days"]) if values["days"] else None
+    _, text = create_token(
+        project=request.visitor.project, name=values["name"], scopes=values["scopes"],
+        actor=request.visitor.actor, created_by=request.visitor.user, expires_at=expires,
+    )  # fmt: skip
+    return text
+
+
+def _revoke(request: PageRequest) -> HttpResponse:
+    token = request.visitor.project.tokens.filter(pk=_number(request, "token")).first()
+    if token is None:
+        raise not_found("token")
+    revoke_token(token=token, actor=request.visitor.actor, now=now())
+    messages.success(request, f"{token.prefix}… is revoked; serving refuses it within a second.")
+    return redirect("tokens")
+
+
+def _number(request: PageRequest, name: str) -> int:
+    text = request.POST.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < 19 else 0
+
+
+class ChannelForm(forms.Form):
+    kind = forms.ChoiceField(choices=Channel.Kind.choices)
+    name = forms.CharField(max_length=100)
+    target = forms.CharField(max_length=500, help_text="An e-mail address, or the https URL of a webhook.")
+    min_severity = forms.ChoiceField(
+        choices=Severity.choices, initial=Severity.WARNING, label="From severity", help_text="Less severe ones stay silent."
+    )
+
+
+@page("GET", "POST")
+def channels(request: PageRequest) -> HttpResponse:
+    form = ChannelForm(request.POST if request.POST.get("do") == "create" else None)
+    secret = test = None
+    if request.method == "POST":
+        action = request.POST.get("do", "")
+        if action == "create":
+            if form.is_valid():
+                try:
+                    channel, secret = services.create_channel(
+                        project=request.visitor.project, actor=request.visitor.actor, **form.cleaned_data
+                    )
+                except Problem as problem:
+                    explain(form, problem)
+                else:
+                    if secret is None:
+                        messages.success(request, f"{channel.name} is there; send it a test.")
+                        return redirect("channels")
+                    form = ChannelForm()
+        elif action == "test":
+            test = _send_test(request)
+        else:
+            return _change(request, action)
+    return _channels_page(request, form, secret=secret, test=test)
+
+
+def _channels_page(
+    request: PageRequest, form: ChannelForm, *, secret: str | None, test: Delivery | None
+) -> HttpResponse:
+    project = request.visitor.project
+    context = {
+        "channels": selectors.channels(project=project),
+        "deliveries": selectors.deliveries(project=project)[:DELIVERIES_SHOWN],
+        "form": form,
+        "secret": secret,
+        "test": test,
+        "section": "channels",
+    }
+    return render(request, "pages/channels.html", context, status=422 if form.errors else 200)
+
+
+def _send_test(request: PageRequest) -> Delivery:
+    """Send a test and wait a few seconds for what the receiver really answers."""
+    channel = _channel(request)
+    delivery = services.send_test(channel=channel, actor=request.visitor.actor)
+    deadline = time.monotonic() + TEST_PATIENCE_S
+    while True:
+        fresh = selectors.get_delivery(project=request.visitor.project, delivery_id=delivery.pk)
+        if fresh.state != Delivery.State.PENDING or time.monotonic() > deadline:
+            return fresh
+        time.sleep(0.1)
+
+
+def _change(request: PageRequest, action: str) -> HttpResponse:
+    channel, actor = _channel(request), request.visitor.actor
+    if action in ("enable", "disable"):
+        services.update_channel(channel=channel, actor=actor, enabled=action == "enable")
+        messages.success(request, f"{channel.name} is {action}d.")
+    elif action == "delete":
+        services.delete_channel(channel=channel, actor=actor)
+        messages.success(request, f"{channel.name} is gone, with its deliveries.")
+    else:
+        raise Problem(422, "unknown_action", f"{action[:40]!r} is not an action here; use test, enable, disable or delete.")
+    return redirect("channels")
+
+
+def _channel(request: PageRequest) -> Channel:
+    return selectors.get_channel(project=request.visitor.project, channel_id=_number(request, "channel"))
