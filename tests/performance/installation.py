@@ -1,0 +1,79 @@
+"""A durable installation in a home of its own, for measuring: embedded PostgreSQL and Valkey, and `manage.py serve`."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftline.services.children import MANAGE
+from driftline.services.paths import HomePaths
+from driftline.services.postgres import postgres_child
+from driftline.services.processes import Child
+from driftline.services.valkey import valkey_child
+from tests.embedded import launch, make_home
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A running installation without Celery workers: what is logged stays unsummarised."""
+
+    paths: HomePaths
+    port: int
+    token: str
+    server_pid: int
+
+
+@contextmanager
+def installation(folder: Path) -> Iterator[Installed]:
+    """Run the services and the web server of an empty home in `folder` until the block ends."""
+    paths, port = make_home(folder), free_port()
+    environment = {"DRIFTLINE_HOME": str(paths.home), "DRIFTLINE_DATABASE_URL": "", "DRIFTLINE_BROKER_URL": ""}
+    started = []
+    try:
+        for child in (postgres_child(paths), valkey_child(paths)):
+            started.append(launch(child, paths))
+            started[-1].wait_ready()
+        _manage(environment, "migrate", "--no-input", "--verbosity", "0")
+        token = json.loads(_manage(environment, "bootstrap"))["token"]
+        web = Child(
+            name="web",
+            command=(sys.executable, str(MANAGE), "serve", "--port", str(port)),
+            environment=environment,
+            is_ready=lambda: _answers(port),
+        )
+        started.append(launch(web, paths))
+        started[-1].wait_ready()
+        yield Installed(paths, port, token, started[-1].pid or 0)
+    finally:
+        for process in reversed(started):
+            process.stop()
+
+
+def free_port() -> int:
+    """Find a port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _manage(environment: dict[str, str], *arguments: str) -> str:
+    command = [sys.executable, str(MANAGE), *arguments]
+    result = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    if result.returncode:
+        raise RuntimeError(f"manage.py {' '.join(arguments)} ended with {result.returncode}: {result.stderr}")
+    return result.stdout
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
+            return connection.recv(64).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
