@@ -124,7 +124,7 @@ def ensure_rules(api: Api, trained: TrainingResult) -> None:
 
 
 def rules(reference_auc: float) -> list[dict[str, Any]]:
-    """The demonstration's rules; docs/demo.md tells the back-test behind their numbers."""
+    """The demonstration's rules; BACKTEST.md beside this file tells the back-test behind their numbers."""
     common = {"model": MODEL, "span": "day", "min_rows": 300, "notify_within": NOTIFY_WITHIN_S}
     return [
         common
