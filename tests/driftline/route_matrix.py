@@ -69,5 +69,41 @@ GET     readyz                                                      public
 GET     metrics                                                     scrape
 """
 
+# Pages, for people who are signed in: the least role that a method needs. `/` stands for the start page.
+PAGES = """
+GET     /                                       viewer
+GET     demo                                    viewer
+POST    project                                 viewer
+GET     models/                                 viewer
+GET     models/new                              viewer
+POST    models/new                              editor
+GET     models/<name>/                          viewer
+GET     models/<name>/data.csv                  viewer
+GET     models/<name>/drift                     viewer
+GET     models/<name>/features/<path:feature>   viewer
+GET     models/<name>/performance               viewer
+GET     models/<name>/reference                 viewer
+POST    models/<name>/reference                 editor
+GET     models/<name>/rollback                  viewer
+POST    models/<name>/rollback                  admin
+GET     models/<name>/runs                      viewer
+POST    models/<name>/runs                      admin
+GET     models/<name>/runs/<int:pk>             viewer
+POST    models/<name>/runs/<int:pk>             admin
+GET     models/<name>/rules                     viewer
+GET     models/<name>/rules/new                 viewer
+POST    models/<name>/rules/new                 editor
+GET     models/<name>/rules/<int:pk>            viewer
+POST    models/<name>/rules/<int:pk>            editor
+GET     incidents/                              viewer
+GET     incidents/<int:pk>                      viewer
+POST    incidents/<int:pk>                      editor
+GET     settings/tokens                         viewer
+POST    settings/tokens                         admin
+GET     settings/channels                       viewer
+POST    settings/channels                       editor
+GET     start/                                  viewer
+"""
+
 # Whole trees that other packages keep: Django's admin asks for staff, allauth for what each of its pages needs.
 ADMIN, ACCOUNTS = "admin/", "accounts/"

@@ -13,7 +13,7 @@ from driftline.accounts.models import SCOPES, Membership, Project, Role, User
 from driftline.accounts.services import create_project, create_token, revoke_token
 from tests.driftline.api.conftest import without_static_files  # noqa: F401  used by every test
 from tests.driftline.api.world import World, furnish
-from tests.driftline.route_matrix import ACCOUNTS, ADMIN, API
+from tests.driftline.route_matrix import ACCOUNTS, ADMIN, API, PAGES
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -25,6 +25,10 @@ class Route(NamedTuple):
 
 
 ROUTES = [Route(*line.split()) for line in API.splitlines() if line]
+PAGE_ROUTES = [
+    Route(method, path.removeprefix("/"), role)
+    for method, path, role in (line.split() for line in PAGES.splitlines() if line)
+]
 
 
 def resolver_paths(patterns: list[Any] | None = None, prefix: str = "") -> Iterator[str]:
@@ -41,6 +45,7 @@ class People(NamedTuple):
     """Everybody who might call, each with a client and headers."""
 
     members: dict[str, Client]
+    stranger: Client
     tokens: dict[str, str]
 
 
@@ -57,9 +62,10 @@ def world(ours: Project) -> World:
 
 @pytest.fixture
 def people(ours: Project) -> People:
-    theirs = create_project(
-        slug="theirs", name="Theirs", owner=User.objects.create_user("owner@theirs.example")
-    )
+    outsider = User.objects.create_user("owner@theirs.example")
+    theirs = create_project(slug="theirs", name="Theirs", owner=outsider)
+    stranger = Client(raise_request_exception=False)
+    stranger.force_login(outsider)
     members = {}
     for role in Role.values:
         user = User.objects.create_user(f"{role}@ours.example")
@@ -73,7 +79,7 @@ def people(ours: Project) -> People:
     past = datetime.now(UTC) - timedelta(seconds=1)
     _, tokens["expired"] = create_token(project=ours, name="t", scopes=SCOPES, actor="test", expires_at=past)
     tokens["unknown"] = "dl_" + "0" * 72
-    return People(members, tokens)
+    return People(members, stranger, tokens)
 
 
 def _token(project: Project, *scopes: str) -> str:
@@ -155,10 +161,10 @@ class TestTheMatrix:
 
         unlisted = {path for path in resolver_paths() if not path.startswith(kept_elsewhere)}
 
-        assert unlisted - {route.path for route in ROUTES} == set()
+        assert unlisted - {route.path for route in (*ROUTES, *PAGE_ROUTES)} == set()
 
     def test_lists_no_route_that_is_gone(self) -> None:
-        assert {route.path for route in ROUTES} - set(resolver_paths()) == set()
+        assert {route.path for route in (*ROUTES, *PAGE_ROUTES)} - set(resolver_paths()) == set()
 
     @pytest.mark.parametrize("path", sorted({route.path for route in ROUTES if route.takes != "nothing"}))
     def test_lists_every_method(self, path: str, world: World, people: People) -> None:
@@ -214,6 +220,52 @@ class TestMetricsRoute:
             return answer.content.decode().count("driftline_incidents_open{")
 
         assert (incidents(people.tokens["read"]), incidents(people.tokens["stranger"])) == (1, 0)
+
+
+@pytest.mark.parametrize("route", PAGE_ROUTES, ids=lambda r: f"{r.method} {r.path or 'start page'}")
+class TestEveryPage:
+    def test_lets_in_exactly_the_roles_that_may(self, route: Route, world: World, people: People) -> None:
+        told = {
+            role: verdict(visit(route, world, client).status_code) for role, client in people.members.items()
+        }
+        told["stranger"] = verdict(visit(route, world, people.stranger).status_code)
+
+        order = list(Role.values)
+        expected = {
+            role: "let in" if order.index(role) >= order.index(route.takes) else "not allowed"
+            for role in order
+        }
+        is_ours = "<" in route.path or route.path == "project"
+        expected["stranger"] = "not found" if is_ours else "let in"
+        assert told == expected
+
+    def test_sends_everybody_else_to_the_login(self, route: Route, world: World, people: People) -> None:
+        bearer = {"Authorization": f"Bearer {people.tokens['admin']}"}
+
+        answers = [visit(route, world, nobody()), visit(route, world, nobody(), headers=bearer)]
+
+        assert [answer.status_code for answer in answers] == [302, 302]
+        assert all(answer["Location"].startswith("/accounts/login/") for answer in answers)
+
+    def test_offers_no_other_method(self, route: Route, world: World, people: People) -> None:
+        listed = {page.method for page in PAGE_ROUTES if page.path == route.path}
+
+        for method in set(METHODS) - listed:
+            assert visit(route._replace(method=method), world, people.members["admin"]).status_code == 405
+
+
+def visit(route: Route, world: World, client: Client, **extra: Any) -> Any:
+    """Open a page, or send its form with just enough to reach the object."""
+    data = {"project": "ours", "do": "create"} if route.method == "POST" else None
+    path = f"/{world.fill(route.path)}{'?metric=accuracy' if route.path.endswith('.csv') else ''}"
+    return getattr(client, route.method.lower())(path, data, **extra)
+
+
+def test_a_page_refuses_a_form_of_another_site(people: People, world: World) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.get(email="admin@ours.example"))
+
+    assert client.post("/settings/tokens", {"name": "t", "scopes": ["read"]}).status_code == 403
 
 
 class TestPagesOfOthers:

@@ -14,6 +14,7 @@ from driftline.common.errors import Problem
 
 log = logging.getLogger(__name__)
 
+SESSION_PROJECT = "project"  # key of the session: id of the project whose pages a person looks at
 _SAFE_METHODS = ("GET", "HEAD")
 _TOKEN_PARAMETERS = {"token", "access_token", "api_key", "apikey", "key", "authorization"}
 _USE_NOTED_EVERY = timedelta(minutes=1)
@@ -70,7 +71,7 @@ def identify(request: HttpRequest, *, now: datetime) -> Caller:
     if scheme:
         return _holder(text.strip() if scheme.lower() == "bearer" else "", now=now)
     if request.method in _SAFE_METHODS and request.user.is_authenticated:
-        return _member(request.user, request.headers.get("Driftline-Project", ""))
+        return _member(request.user, request)
     raise _unknown()
 
 
@@ -106,9 +107,14 @@ def _note_use(token: ApiToken, now: datetime) -> None:
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
 
 
-def _member(user: User, slug: str) -> Caller:
+def _member(user: User, request: HttpRequest) -> Caller:
+    """Let a person read the project that they name, else the one whose pages they look at, else their first."""
     projects = Project.objects.filter(members=user).order_by("pk")
-    project = (projects.filter(slug=slug) if slug else projects).first()
+    slug = request.headers.get("Driftline-Project", "")
+    chosen = request.session.get(SESSION_PROJECT)
+    project = (projects.filter(slug=slug) if slug else projects.filter(pk=chosen)).first()
+    if project is None and not slug:
+        project = projects.first()
     if project is None:
         raise Problem(403, "no_project", f"{user.email} is in no such project; ask one of its admins.")
     return Caller(project, user.email, "", frozenset({"read"}), user)

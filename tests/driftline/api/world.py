@@ -12,6 +12,7 @@ from inference.registry.models import Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
 from monitors.definitions.models import Reference
+from monitors.metrics.models import MetricPoint
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.workflows.models import Run
@@ -48,6 +49,10 @@ class World:
             "<int:delivery_id>": str(self.delivery.pk),
             "<int:run_id>": str(self.run.pk),
             "<int:report_id>": str(self.report.pk),
+            "runs/<int:pk>": f"runs/{self.run.pk}",
+            "rules/<int:pk>": f"rules/{self.rule.pk}",
+            "incidents/<int:pk>": f"incidents/{self.incident.pk}",
+            "<path:feature>": "a",
         }
         for place, value in places.items():
             path = path.replace(place, value)
@@ -64,6 +69,18 @@ def furnish(project: Project, name: str = "flights") -> World:
         model=model, version=version, kind="reference", path="none", sha256="0" * 64, rows=1, columns=["a"]
     )
     Reference.objects.create(model=model, version=version, dataset=dataset)
+    MetricPoint.objects.create(
+        model=model,
+        role="champion",
+        span="day",
+        start=NOW - DAY,
+        end=NOW,
+        metric="psi",
+        feature="a",
+        value=0.1,
+        n=1,
+        status="ok",
+    )
     rule = Rule.objects.create(
         project=project,
         model=model,
