@@ -2,10 +2,12 @@
 
 from celery import shared_task
 
+from driftline.common.work import work_alone
+from inference.prediction_log.models import TouchedPeriod
 from monitors.summaries.services import summarise
 
 
 @shared_task(name="monitors.summarise")
 def summarise_model(*, model_id: int) -> None:
-    while summarise(model_id):
-        pass
+    due = TouchedPeriod.objects.filter(model_id=model_id).due()
+    work_alone(7312, model_id, lambda: summarise(model_id), due.exists)

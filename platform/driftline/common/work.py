@@ -5,7 +5,7 @@ generation it saw: work that was added meanwhile, or taken over after the lease 
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Self
 
@@ -76,3 +76,22 @@ def finish(rows: Sequence[WorkRow]) -> None:
     with transaction.atomic():
         untouched = manager.filter(seen).select_for_update(skip_locked=True).values_list("pk", flat=True)
         manager.filter(pk__in=list(untouched)).delete()
+
+
+def work_alone(space: int, key: int, work: Callable[[], object], is_due: Callable[[], bool]) -> None:
+    """Call `work` until it returns nothing, unless another process does so for `key`: rings that come close together
+    then cost one pass. Looks once more after letting go, for a ring that came while it was about to.
+    """
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [space, key])
+            if not cursor.fetchone()[0]:  # type: ignore[index]
+                return
+        try:
+            while work():
+                pass
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [space, key])
+        if not is_due():
+            return

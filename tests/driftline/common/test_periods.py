@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_windows_touch_and_never_overlap() -> None:
     found = list(windows(Period(NOON, NOON + timedelta(days=70)), "month"))
 
     assert [window.start.month for window in found] == [3, 4, 5, 6]
-    assert all(before.end == after.start for before, after in zip(found, found[1:], strict=False))
+    assert all(before.end == after.start for before, after in pairwise(found))
     assert following(found[0].start, "month") == found[1].start
 
 

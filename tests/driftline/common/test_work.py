@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from driftline.accounts.models import Project
-from driftline.common.work import finish, touch
+from driftline.common.work import finish, touch, work_alone
 from inference.registry.models import Model
 from monitors.summaries.models import StaleWindow
 
@@ -73,3 +73,22 @@ def test_a_worker_that_lost_its_lease_finishes_nothing(model: Model) -> None:
     assert StaleWindow.objects.count() == 1
     finish(taken_over)
     assert not StaleWindow.objects.exists()
+
+
+class TestWorkAlone:
+    def test_leaves_to_another_process_what_that_is_doing(self, model: Model) -> None:
+        with connection.copy().cursor() as other_process:
+            other_process.execute("SELECT pg_advisory_lock(1, 2)")
+            done: list[int] = []
+
+            work_alone(1, 2, lambda: done.append(1), lambda: True)
+
+            assert done == []
+            other_process.connection.close()
+
+    def test_looks_again_for_what_came_while_it_was_letting_go(self, model: Model) -> None:
+        due, done = [True, False], []
+
+        work_alone(1, 2, lambda: done.append(1), lambda: due.pop(0))
+
+        assert len(done) == 2
