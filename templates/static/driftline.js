@@ -63,7 +63,7 @@
       picture.dataset.ready = "";
       const button = document.createElement("button");
       button.type = "button";
-      button.className = "zoom small second";
+      button.className = "zoom small quieter";
       button.textContent = "Zoom";
       button.setAttribute("aria-label", "Zoom: " + picture.closest("figure").querySelector("h3").textContent);
       button.addEventListener("click", () => zoom(picture, button));
@@ -82,7 +82,7 @@
     for (const snippet of root.querySelectorAll("pre[id^=snippet]")) {
       const button = document.createElement("button");
       button.type = "button";
-      button.className = "small second";
+      button.className = "small quieter";
       button.textContent = "Copy";
       button.addEventListener("click", async () => {
         await navigator.clipboard.writeText(snippet.textContent);

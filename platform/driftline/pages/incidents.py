@@ -120,7 +120,7 @@ def _verdict(one: Incident, worst: float | None) -> Verdict:
     name = METRICS[rule.metric].title
     feature = one.opened_by.detail.get("feature") or rule.feature
     what = f"{name}{f' of {feature}' if feature else ''}"
-    since = f"{one.opened_by.window_start:%-d %b %Y %H:%M} UTC"
+    since = f"{queries.began(one):%-d %b %Y %H:%M} UTC"
     if one.resolved_at:
         farthest = f" It went as far as {figure(worst)}." if worst is not None else ""
         return Verdict(
@@ -140,21 +140,21 @@ def _chart(one: Incident) -> tuple[Chart, float | None]:
     """The rule's metric around the incident, with the limit and the time that it fired."""
     rule = one.rule
     end = min((one.resolved_at or event_now(model=one.model, now=now())) + DAYS_AFTER, event_now(model=one.model, now=now()))
-    start = one.opened_by.window_start - (DAYS_BEFORE if rule.span == "day" else timedelta(days=3))
+    start = queries.began(one) - (DAYS_BEFORE if rule.span == "day" else timedelta(days=3))
     end = max(end, one.opened_by.window_end + timedelta(days=1))
     found = points_of(rule).filter(start__gte=start, start__lt=end).order_by("start")
     if rule.feature == "*":
         found = found.filter(feature=one.opened_by.detail.get("feature", ""))
     dots = [_with_limit(dot, rule.threshold) for dot in queries.dots(found)]
-    fired = [d.value for d in dots if d.value is not None and one.opened_by.window_start <= d.start < (one.resolved_at or end)]
+    fired = [d.value for d in dots if d.value is not None and queries.began(one) <= d.start < (one.resolved_at or end)]
     choose = max if rule.operator == "above" else min
     title = measured(one.opened_by)
     return Chart(
         id="incident", title=f"{METRICS[rule.metric].title}{title.removeprefix(rule.metric)}",
-        summary=f"{title} with the rule's limit of {figure(rule.threshold)}; the shaded time is the incident.",
+        summary=f"{METRICS[rule.metric].title} with the rule's limit of {figure(rule.threshold)}; the shaded time is the incident.",
         start=start, end=end, series=[Series(METRICS[rule.metric].title, dots)],
         marks=[mark for mark in queries.marks_in(one.model, start, end) if mark.kind != "incident"],
-        spans=[(one.opened_by.window_start, one.resolved_at or end)],
+        spans=[(queries.began(one), one.resolved_at or end)],
         note="lower is better" if METRICS[rule.metric].lower_is_better else "higher is better",
     ), (choose(fired) if fired else None)  # fmt: skip
 

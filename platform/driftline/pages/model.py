@@ -175,7 +175,7 @@ def _main_chart(
     said = f"{title}: newest {newest.value:.3f} on {newest.start:%-d %b %Y}." if newest else f"{title}: nothing measured yet."
     return Chart(
         id=main, title=title, summary=said, start=chosen.start, end=chosen.end, marks=marks,
-        series=[Series(title, queries.dots(series))], spans=queries.firing_spans(model, chosen.start, chosen.end),
+        series=[Series(title, queries.dots(series))], spans=queries.firing_spans(model, main, chosen.start, chosen.end),
         csv_url=csv_url(model, main, chosen),
         note="lower is better" if METRICS[main].lower_is_better else "higher is better",
     )  # fmt: skip

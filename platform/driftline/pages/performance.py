@@ -112,7 +112,7 @@ def _metric_chart(
         lines.append(Series("baseline", baselines[metric], "baseline"))
     return Chart(
         id=metric, title=title, summary=said, start=chosen.start, end=chosen.end, series=lines, marks=marks,
-        spans=queries.firing_spans(model, chosen.start, chosen.end), csv_url=csv_url(model, metric, chosen, span=span),
+        spans=queries.firing_spans(model, metric, chosen.start, chosen.end), csv_url=csv_url(model, metric, chosen, span=span),
         note="lower is better" if METRICS[metric].lower_is_better else "higher is better",
     )  # fmt: skip
 

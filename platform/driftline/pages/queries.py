@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Max, QuerySet
+from django.db.models import QuerySet
 
 from driftline.accounts.models import Project
 from driftline.common.periods import floor
@@ -217,16 +217,22 @@ def _incidents(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
         yield Mark(incident.opened_at, "", f"INC-{incident.pk} opened: {incident.title}", "incident", url)
 
 
-def firing_spans(model: Model, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """The periods in which an incident of this model was open."""
-    found = Incident.objects.filter(model=model, opened_at__lt=end).exclude(resolved_at__lt=start)
-    return [(incident.opened_at, incident.resolved_at or end) for incident in found]
+def firing_spans(model: Model, metric: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """The periods in which an incident about this metric was open."""
+    found = Incident.objects.filter(model=model, rule__metric=metric, opened_at__lt=end).exclude(resolved_at__lt=start)
+    return [(began(one), one.resolved_at or end) for one in found.select_related("rule", "opened_by")]
+
+
+def began(incident: Incident) -> datetime:
+    """The start of the first of the windows in a row that opened an incident."""
+    window = timedelta(hours=1) if incident.rule.span == "hour" else DAY
+    return incident.opened_by.window_start - (incident.rule.for_windows - 1) * window
 
 
 def last_promotions(project: Project) -> dict[int, datetime]:
     """When each model's champion last changed, in event time."""
-    found = DeploymentChange.objects.filter(model__project=project, kind__in=("promote", "rollback", "first"))
-    return dict(found.values("model_id").annotate(at=Max("event_time")).values_list("model_id", "at"))
+    found = DeploymentChange.objects.filter(model__project=project).exclude(kind="shadows")
+    return dict(found.order_by("generation").values_list("model_id", "event_time"))
 
 
 def versions_with_stage(model: Model) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def _initial(rule: Rule | None) -> dict[str, Any]:
         values = {name: getattr(rule, name) for name in ("name", "metric", "threshold", *DEFAULTS)}
     for name in ("cooldown", "notify_within"):
         values[f"{name}_hours"] = values.pop(name).total_seconds() / 3600
-    return values
+    return {name: int(v) if isinstance(v, float) and v == int(v) else v for name, v in values.items()}
 
 
 @page("GET")

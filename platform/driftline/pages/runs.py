@@ -125,8 +125,8 @@ def _because(one: Run, gate: Step | None) -> str:
     metrics = ((gate.evidence if gate else {}).get("comparison") or {}).get("metrics") or {}
     told = [
         f"{METRICS[name].title} {row['difference']:+.3f} ({row['lower']:+.3f} to {row['upper']:+.3f})"
-        for name, row in list(metrics.items())[:2]
-        if name in METRICS and row.get("lower") is not None
+        for name, row in _in_order(metrics)[:3]
+        if row.get("lower") is not None
     ]
     return f"Paired difference, challenger minus champion: {'; '.join(told)}." if told else ""
 
@@ -140,9 +140,19 @@ def _step_row(step: Step) -> dict[str, Any]:
         "purpose": PURPOSES.get(step.name, ""),
         "length": length,
         "plain": [(key, value) for key, value in shown.items() if not isinstance(value, dict | list)],
-        "tables": [(key, value) for key, value in shown.items() if isinstance(value, dict) and value],
+        "paired": paired_rows(shown["metrics"]) if _is_paired(shown.get("metrics")) else [],
+        "flat": [(key, value) for key, value in shown.items() if _is_flat(value)],
+        "tables": [(k, v) for k, v in shown.items() if isinstance(v, dict) and v and not _is_flat(v) and not _is_paired(v)],
         "lists": [(key, value) for key, value in shown.items() if isinstance(value, list) and value],
     }
+
+
+def _is_flat(value: Any) -> bool:
+    return isinstance(value, dict) and 0 < len(value) <= 12 and not any(isinstance(v, dict | list) for v in value.values())
+
+
+def _is_paired(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(v, dict) and "difference" in v for v in value.values())
 
 
 def _gate(step: Step | None) -> dict[str, Any] | None:
@@ -152,14 +162,24 @@ def _gate(step: Step | None) -> dict[str, Any] | None:
     comparison: Mapping[str, Any] = step.evidence["comparison"]
     return {
         "comparison": comparison,
-        "metrics": [_paired_row(name, row) for name, row in comparison["metrics"].items()],
+        "metrics": paired_rows(comparison["metrics"]),
         "segments": [
-            (segment["segment"], segment["n_labelled"], [_paired_row(n, r) for n, r in segment["metrics"].items()])
+            (segment["segment"], segment["n_labelled"], paired_rows(segment["metrics"]))
             for segment in comparison.get("segments") or []
         ],
         "verdict": step.evidence.get("verdict") or {},
         "looks": step.evidence.get("looks") or [],
     }
+
+
+def paired_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [_paired_row(name, row) for name, row in _in_order(metrics)]
+
+
+def _in_order(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The order of the catalogue's importance: JSON columns keep none."""
+    order = {name: position for position, name in enumerate(("roc_auc", "log_loss", "accuracy", "mae", "rmse"))}
+    return sorted(metrics.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
 
 
 def _paired_row(name: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,8 +63,8 @@ def of_model(model: Model) -> Verdict:
     status = "critical" if worst.severity == "critical" else "warning" if worst.severity == "warning" else "notice"
     parts = [*_complaint(worst), *_causes(worst)]
     if len(incidents) > 1:
-        more = f" {len(incidents) - 1} more incident{'s are' if len(incidents) > 2 else ' is'} open."
-        parts.append(Part(more, f"{reverse('incidents')}?model={model.name}"))
+        more = f"{len(incidents) - 1} more incident{'s are' if len(incidents) > 2 else ' is'} open."
+        parts += [Part(" "), Part(more, f"{reverse('incidents')}?model={model.name}")]
     return Verdict(status, [*parts, *_under_way(run)])
 
 
@@ -77,7 +77,7 @@ def _complaint(incident: Incident) -> list[Part]:
     transition = incident.rule.transitions.exclude(kind="resolved").order_by("-pk").first() or incident.opened_by
     value, threshold = figures(transition.value, transition.threshold)
     how = {"critical": "is in trouble", "warning": "is degraded", "notice": "has changed"}[incident.severity]
-    since = incident.opened_by.window_start
+    since = queries.began(incident)
     return [
         Part(f"{_named(incident.model)} {how} since {_day(since)}: "),
         Part(
@@ -111,8 +111,8 @@ def _causes(incident: Incident) -> list[Part]:
 
 def _evidence(cause: dict[str, object], name: str) -> str:
     text = str(cause.get("evidence", ""))
-    text = text.removeprefix(name).removeprefix(" ")
-    return f" {text.split(', importance')[0].replace('moved: ', 'moved, ')}" if text else ""
+    text = text.removeprefix(f"{name} ").replace(f" in {name}:", ":")
+    return f" ({text.split(', importance')[0].removeprefix('moved: ')})" if text else ""
 
 
 def _under_way(run: Run | None) -> list[Part]:

@@ -34,7 +34,7 @@ WORDS = {
 LOOKS = {  # which of the shapes a state is drawn with
     "ok": "ok", "resolved": "ok", "sent": "ok", "done": "ok", "promoted": "ok", "normal": "ok", "ready": "ok",
     "warning": "warning", "notice": "notice", "acknowledged": "notice", "pending": "notice", "waiting": "notice",
-    "running": "notice", "queued": "notice", "building": "notice", "open": "warning", "firing": "warning",
+    "running": "notice", "queued": "notice", "building": "notice", "open": "notice", "firing": "warning",
     "critical": "critical", "error": "critical", "failed": "critical", "rejected": "warning",
 }  # fmt: skip
 _SHAPES = {
@@ -58,16 +58,10 @@ def figure(value: Any, digits: int = 3) -> str:
         return f"{number:,.0f}"
     if number and abs(number) < 0.0005:
         return f"{number:.1e}"
-    decimals = max(0, digits - 1 - _magnitude(number))
-    text = f"{number:.{min(decimals, 3)}f}"
-    return text.rstrip("0").rstrip(".") if number == int(number) else text
-
-
-def _magnitude(number: float) -> int:
-    size, magnitude = abs(number), 0
-    while size >= 10:
-        size, magnitude = size / 10, magnitude + 1
-    return magnitude
+    if number == int(number):
+        return f"{number:.0f}"
+    whole_digits = len(str(int(abs(number)))) if abs(number) >= 1 else 0
+    return f"{number:.{max(0, digits - whole_digits)}f}"
 
 
 @register.filter

@@ -1,0 +1,141 @@
+"""Every row, for looking: history is read-only, and changes go through the services, which check and audit them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Group
+from django.db import models
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User
+from driftline.models import Heartbeat
+from inference.prediction_log.models import Label, PredictionChunk, PredictionRow, SpoolCursor, TouchedPeriod
+from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, PlanGeneration, Version
+from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.definitions.models import FeatureProfile, Monitor, Reference, Segment
+from monitors.metrics.models import MetricPoint, PendingEvaluation
+from monitors.reports.models import Report
+from monitors.rules.models import Rule, RuleState, Transition
+from monitors.summaries.models import StaleWindow, Summary
+from monitors.workflows.models import Run, Step, Workflow
+
+admin.site.unregister(Group)  # roles belong to memberships
+
+
+class Look(ModelAdmin):
+    """Rows to read: none is added, changed or deleted here."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        """Leave binary columns out: they have no form that a person could read."""
+        return [f.name for f in self.model._meta.fields if not isinstance(f, models.BinaryField)]
+
+
+def _look(model: type[models.Model], columns: Sequence[str], filters: Sequence[str] = (), search: Sequence[str] = ()) -> None:
+    """Register a model for reading, its relations fetched with the list."""
+    related = [f.name for f in model._meta.fields if isinstance(f, models.ForeignKey) and f.name in columns]
+    options = {
+        "list_display": tuple(columns),
+        "list_filter": tuple(filters),
+        "search_fields": tuple(search),
+        "list_select_related": tuple(related) or False,
+        "ordering": ("-pk",),
+    }
+    admin.site.register(model, type(f"Look{model.__name__}", (Look,), options))
+
+
+# -- what an operator changes ------------------------------------------------------------------------------------------
+@admin.register(User)
+class People(UserAdmin, ModelAdmin):
+    form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
+    list_display = ("email", "first_name", "last_name", "is_staff", "is_active", "last_login")
+    list_filter = ("is_staff", "is_active")
+    search_fields = ("email", "first_name", "last_name")
+    ordering = ("email",)
+    fieldsets = (
+        (None, {"fields": ("email", "password")}),
+        ("Person", {"fields": ("first_name", "last_name")}),
+        ("Rights", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        ("Times", {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "password1", "password2")}),)
+    readonly_fields = ("last_login", "date_joined")
+    filter_horizontal = ()
+
+
+@admin.register(Membership)
+class Memberships(ModelAdmin):
+    list_display = ("user", "project", "role")
+    list_filter = ("role", "project")
+    search_fields = ("user__email", "project__slug")
+    raw_id_fields = ("user", "project")
+    list_select_related = ("user", "project")
+
+
+@admin.register(Project)
+class Projects(ModelAdmin):
+    list_display = ("slug", "name", "created_at")
+    search_fields = ("slug", "name")
+    readonly_fields = ("created_at",)
+
+
+@admin.register(Monitor)
+class Monitors(ModelAdmin):
+    list_display = ("model", "kind", "span", "min_rows", "min_label_coverage", "enabled")
+    list_filter = ("kind", "span", "enabled")
+    raw_id_fields = ("model",)
+    list_select_related = ("model",)
+
+
+# -- what an operator looks at -----------------------------------------------------------------------------------------
+_look(ApiToken, ("prefix", "name", "project", "scopes", "last_used_at", "expires_at", "revoked_at"), ("project",), ("prefix", "name"))
+_look(AuditEntry, ("at", "actor", "action", "subject", "project"), ("action", "project"), ("actor", "subject", "correlation"))
+_look(Heartbeat, ("name", "at"))
+
+_look(Model, ("name", "project", "task", "autonomy", "created_at"), ("task", "autonomy", "project"), ("name",))
+_look(Version, ("model", "version", "sha256", "size", "created_at", "created_by"), ("model",), ("version", "sha256"))
+_look(Deployment, ("model", "champion", "previous", "generation"))
+_look(DeploymentChange, ("model", "kind", "generation", "event_time", "at", "actor"), ("kind", "model"), ("actor", "reason"))
+_look(Dataset, ("model", "version", "kind", "rows", "created_at"), ("kind", "model"), ("sha256",))
+_look(PlanGeneration, ("value",))
+_look(PredictionChunk, ("model", "version", "role", "day", "rows", "created_at"), ("role", "model"))
+_look(PredictionRow, ("prediction_id", "model", "version", "role", "event_time"), ("role", "model"), ("=prediction_id", "=client_id"))
+_look(Label, ("given_id", "model", "value", "revision", "is_current", "received_at"), ("is_current", "model"), ("=given_id",))
+_look(SpoolCursor, ("name", "segment", "offset", "torn", "updated_at"))
+_look(TouchedPeriod, ("model", "version", "role", "hour"), ("role", "model"))
+
+_look(Reference, ("model", "version", "state", "is_active", "created_at"), ("state", "is_active", "model"))
+_look(Segment, ("model", "feature"), ("model",))
+_look(FeatureProfile, ("model", "feature", "centre"), ("model",))
+_look(Summary, ("model", "version", "role", "span", "start", "segment", "rows", "labelled"), ("span", "role", "model"))
+_look(StaleWindow, ("model", "span", "start"), ("span", "model"))
+_look(MetricPoint, ("model", "metric", "feature", "segment", "span", "start", "value", "n", "status"), ("metric", "span", "status", "role", "model"), ("feature",))
+_look(PendingEvaluation, ("model",))
+_look(Rule, ("name", "model", "metric", "feature", "operator", "threshold", "severity", "action", "enabled"), ("severity", "action", "enabled", "model"), ("name",))
+_look(RuleState, ("rule", "standing", "streak", "judged_until", "acted_until"), ("standing",))
+_look(Transition, ("rule", "kind", "window_end", "value", "threshold", "at"), ("kind", "model"))
+_look(Incident, ("title", "model", "severity", "status", "opened_at", "resolved_at"), ("status", "severity", "model"), ("title",))
+_look(IncidentEvent, ("incident", "kind", "text", "event_time", "at", "actor"), ("kind",), ("text", "actor"))
+_look(Silence, ("project", "model", "start", "end", "reason", "created_by"), ("project",), ("reason",))
+_look(Channel, ("name", "project", "kind", "target", "min_severity", "enabled"), ("kind", "enabled", "project"), ("name", "target"))
+_look(Delivery, ("channel", "event", "state", "attempts_made", "created_at", "sent_at"), ("state", "event"), ("event_id", "subject"))
+_look(DeliveryAttempt, ("delivery", "succeeded", "status", "duration_ms", "at"), ("succeeded",))
+_look(Report, ("model", "start", "end", "state", "size", "created_at"), ("state", "model"))
+_look(Workflow, ("model", "trainer", "pairs", "max_pairs", "max_runs_a_day"))
+_look(Run, ("model", "state", "trigger", "champion", "challenger", "created_at", "finished_at"), ("state", "model"), ("trigger",))
+_look(Step, ("run", "position", "name", "state", "attempts", "started_at", "finished_at"), ("state", "name"))
