@@ -45,12 +45,14 @@ def _models() -> list[PlanModel]:
 
 
 def _model(model: Model, deployment: Deployment, versions: list[PlanVersion]) -> PlanModel:
+    """Describe one model; an external champion answers elsewhere, so here nobody does."""
+    champion = deployment.champion
     return PlanModel(
         id=model.pk,
         project_id=model.project_id,
         name=model.name,
         generation=deployment.generation,
-        champion=deployment.champion.version if deployment.champion else None,
+        champion=champion.version if champion and not champion.is_external else None,
         shadows=[shadow.version for shadow in deployment.shadows.all()],
         versions=versions,
     )

@@ -26,7 +26,11 @@ def get_version(*, model: Model, version: str) -> Version:
 
 def signature_of(version: Version) -> Signature:
     """Read a version's signature; an external version whose reference has not named its features has a plain one."""
-    return msgspec.convert(version.signature, Signature) if version.signature else unlearnt_signature(version.model.task)
+    return (
+        msgspec.convert(version.signature, Signature)
+        if version.signature
+        else unlearnt_signature(version.model.task)
+    )
 
 
 def unlearnt_signature(task: str) -> Signature:

@@ -18,6 +18,7 @@ from inference.runtime.scoring import FeatureScorer
 from inference.serving.plan import Signature
 from monitors.definitions.models import FeatureProfile, Monitor, MonitorKind, Reference, Segment
 from monitors.definitions.outcomes import outcome_of
+from monitors.definitions.signals import reference_ready
 from monitors.stats.importance import permutation_importance
 from monitors.stats.outcomes import OutcomeSummary
 from monitors.stats.performance import measure_outcomes
@@ -96,6 +97,7 @@ def build_reference(reference_id: int) -> None:
         )
         reference.state, reference.is_active = Reference.State.READY, True
         reference.save()
+        reference_ready.send(sender=Reference, reference=reference)
 
 
 def _fill(reference: Reference) -> None:

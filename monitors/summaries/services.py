@@ -21,6 +21,7 @@ from monitors.stats.window_summary import WindowSummary, merge_windows, summaris
 from monitors.summaries.models import StaleWindow, Summary
 
 HOURS_A_TASK = 400
+WINDOWS_MEASURED_AGAIN = 2_000  # about 80 days of hours and days
 SEGMENT_VALUES = 50  # a segment feature's most frequent values; the rest is seen only in the whole
 _HOUR_US = 3_600_000_000
 
@@ -58,6 +59,15 @@ def summarise(model_id: int) -> int:
         finish(periods)
         ring("monitors.measure", model_id=model_id)
     return len(periods)
+
+
+def measure_again(*, version_id: int) -> None:
+    """Have the newest windows that a version answered in measured anew, because its reference is another."""
+    windows = Summary.objects.filter(version_id=version_id, role="champion", segment="").order_by("-start")
+    stale = list(windows.values_list("model_id", "span", "start")[:WINDOWS_MEASURED_AGAIN])
+    touch(StaleWindow, stale, fields=("model_id", "span", "start"))
+    for model_id in {model_id for model_id, _, _ in stale}:
+        ring("monitors.measure", model_id=model_id)
 
 
 def _lock_model(model_id: int) -> None:

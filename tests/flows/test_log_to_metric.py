@@ -178,3 +178,19 @@ def test_any_order_of_arrival_gives_the_same_metrics(data: st.DataObject, projec
     assert value(model, "count") == 8
     assert not TouchedPeriod.objects.filter(model=model).exists()
     assert_invariants_hold()
+
+
+class TestReferences:
+    def test_a_reference_that_comes_after_the_predictions_is_compared_with_them_all_the_same(
+        self, model: Model
+    ) -> None:
+        log(model, rows_of_a_day(DAY, 300, shift=2.0))
+        work(model)
+        assert not MetricPoint.objects.filter(model=model, metric="psi").exists()
+
+        give_reference(model)
+        work(model)
+
+        assert MetricPoint.objects.get(
+            model=model, metric="psi", feature="income", span="day", version=""
+        ).status in ("warning", "critical")

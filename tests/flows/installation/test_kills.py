@@ -43,9 +43,10 @@ def assert_ledger_holds(installation: Installation, model_id: int, load: Load) -
     assert {id_ for id_, count in stored.items() if count != 1} == set(), "a prediction is doubled"
     assert len(beyond) <= unkeyed.unanswered, "a row that nobody asked for"
     assert labels == dict.fromkeys(told.labelled, 1)
+    keyed, logged = load.ledger(AskingWithKey), load.ledger(Logging)
     return (
-        f"{len(acknowledged):,} acknowledged ({len(load.ledger(AskingWithKey).acknowledged):,} with their own "
-        f"key, {len(load.ledger(Logging).acknowledged):,} logged), {told.unanswered:,} unanswered, {told.turned_away:,} turned away; "
+        f"{len(acknowledged):,} acknowledged ({len(keyed.acknowledged):,} with their own key, "
+        f"{len(logged.acknowledged):,} logged), {told.unanswered:,} unanswered, {told.turned_away:,} turned away; "
         f"{len(stored):,} rows: 0 missing, 0 doubled, {len(beyond):,} never acknowledged; "
         f"{len(labels):,} of {len(told.labelled):,} labels"
     )
@@ -112,13 +113,15 @@ def test_inference_answers_all_along_while_the_database_is_away(
     told = load.ledger(Asking, AskingWithKey)
     began = time.monotonic()
     counts = assert_ledger_holds(installation, model_id, load)
+    answered = len(during.acknowledged) - len(before.acknowledged)
+    failed = told.unanswered + told.turned_away
     tell(
-        f"database stalled {OUTAGE_S:.0f} s, then killed: {len(during.acknowledged) - len(before.acknowledged):,} "
-        f"inferences answered while it stood still, {told.unanswered + told.turned_away} failed, refused {dict(told.refused)}, "
+        f"database stalled {OUTAGE_S:.0f} s, then killed: {answered:,} inferences answered while it stood still, "
+        f"{failed} failed, refused {dict(told.refused)}, "
         f"slowest {told.slowest_s:.2f} s; logging API refused {dict(load.ledger(Logging).refused)}; "
         f"drained {time.monotonic() - began:.1f} s after the last request"
     )
     tell(f"  {counts}; {installation.check_invariants()}")
-    assert (told.unanswered, told.turned_away) == (0, 0)
+    assert failed == 0
     assert not told.refused
-    assert len(during.acknowledged) - len(before.acknowledged) > 500
+    assert answered > 500

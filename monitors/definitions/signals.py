@@ -1,0 +1,5 @@
+"""Sent when what windows are compared with has changed."""
+
+from django.dispatch import Signal
+
+reference_ready = Signal()  # reference

@@ -1,0 +1,52 @@
+"""What the plan file tells the serving processes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from driftline.accounts.models import Project, digest_of
+from driftline.accounts.services import create_token, revoke_token
+from inference.registry.services import create_model, external_version
+from inference.serving.plan import Plan, load_plan
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def project(settings: Any, tmp_path: Path) -> Project:
+    settings.HOME = tmp_path
+    return Project.objects.create(slug="bank", name="Bank")
+
+
+def plan(settings: Any) -> Plan:
+    return load_plan(settings.HOME / "plan.json")
+
+
+def test_a_token_is_in_the_plan_until_it_is_revoked(project: Project, settings: Any) -> None:
+    token, text = create_token(project=project, name="app", scopes=["infer"], actor="test")
+    assert [known.digest for known in plan(settings).tokens] == [digest_of(text)]
+
+    revoke_token(token=token, actor="test", now=timezone.now())
+
+    assert plan(settings).tokens == []
+
+
+def test_an_external_champion_answers_elsewhere_so_here_nobody_does(project: Project, settings: Any) -> None:
+    model = create_model(project=project, name="approvals", task="binary", actor="test")
+
+    external_version(model=model, version="1")
+
+    [published] = plan(settings).models
+    assert published.champion is None
+    assert model.deployment.__class__.objects.get(model=model).champion is not None
+
+
+def test_each_change_is_a_new_generation(project: Project, settings: Any) -> None:
+    create_model(project=project, name="first", task="binary", actor="test")
+    before = plan(settings).generation
+
+    create_model(project=project, name="second", task="binary", actor="test")
+
+    assert plan(settings).generation > before
