@@ -85,7 +85,7 @@ def work_alone(space: int, key: int, work: Callable[[], object], is_due: Callabl
     while True:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [space, key])
-            if not cursor.fetchone()[0]:  # type: ignore[index]
+            if not cursor.fetchone()[0]:
                 return
         try:
             while work():
