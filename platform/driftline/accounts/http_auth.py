@@ -112,7 +112,7 @@ def _member(user: User, request: HttpRequest) -> Caller:
     projects = Project.objects.filter(members=user).order_by("pk")
     slug = request.headers.get("Driftline-Project", "")
     chosen = request.session.get(SESSION_PROJECT)
-    project = (projects.filter(slug=slug) if slug else projects.filter(pk=chosen)).first()
+    project = (projects.filter(slug=slug) if slug else projects.filter(pk=chosen or 0)).first()
     if project is None and not slug:
         project = projects.first()
     if project is None:

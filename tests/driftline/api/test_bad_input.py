@@ -6,6 +6,8 @@ import orjson
 import pytest
 from django.db import connection
 
+from driftline.common.clock import now
+from driftline.common.periods import rfc3339
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.rules.services import create_rule
@@ -181,6 +183,6 @@ class TestClocks:
         assert api.get(f"{PREDICTIONS}/new").json()["timestamp"] > "2026-01-02"
 
     def test_that_agree_are_left_alone(self, api: Api, flights: Model) -> None:
-        answer = api.post(PREDICTIONS, {"predictions": [GOOD], "sent_at": GOOD["timestamp"]}).json()
+        answer = api.post(PREDICTIONS, {"predictions": [GOOD], "sent_at": rfc3339(now())}).json()
 
         assert "warnings" not in answer
