@@ -46,7 +46,9 @@ class Look(ModelAdmin):
         return [f.name for f in self.model._meta.fields if not isinstance(f, models.BinaryField)]
 
 
-def _look(model: type[models.Model], columns: Sequence[str], filters: Sequence[str] = (), search: Sequence[str] = ()) -> None:
+def _look(
+    model: type[models.Model], columns: Sequence[str], filters: Sequence[str] = (), search: Sequence[str] = ()
+) -> None:
     """Register a model for reading, its relations fetched with the list."""
     related = [f.name for f in model._meta.fields if isinstance(f, models.ForeignKey) and f.name in columns]
     options = {
@@ -61,7 +63,7 @@ def _look(model: type[models.Model], columns: Sequence[str], filters: Sequence[s
 
 # -- what an operator changes ------------------------------------------------------------------------------------------
 @admin.register(User)
-class People(UserAdmin, ModelAdmin):
+class People(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
     list_display = ("email", "first_name", "last_name", "is_staff", "is_active", "last_login")
     list_filter = ("is_staff", "is_active")
@@ -103,39 +105,105 @@ class Monitors(ModelAdmin):
 
 
 # -- what an operator looks at -----------------------------------------------------------------------------------------
-_look(ApiToken, ("prefix", "name", "project", "scopes", "last_used_at", "expires_at", "revoked_at"), ("project",), ("prefix", "name"))
-_look(AuditEntry, ("at", "actor", "action", "subject", "project"), ("action", "project"), ("actor", "subject", "correlation"))
+_look(
+    ApiToken,
+    ("prefix", "name", "project", "scopes", "last_used_at", "expires_at", "revoked_at"),
+    ("project",),
+    ("prefix", "name"),
+)
+_look(
+    AuditEntry,
+    ("at", "actor", "action", "subject", "project"),
+    ("action", "project"),
+    ("actor", "subject", "correlation"),
+)
 _look(Heartbeat, ("name", "at"))
 
-_look(Model, ("name", "project", "task", "autonomy", "created_at"), ("task", "autonomy", "project"), ("name",))
-_look(Version, ("model", "version", "sha256", "size", "created_at", "created_by"), ("model",), ("version", "sha256"))
+_look(
+    Model, ("name", "project", "task", "autonomy", "created_at"), ("task", "autonomy", "project"), ("name",)
+)
+_look(
+    Version,
+    ("model", "version", "sha256", "size", "created_at", "created_by"),
+    ("model",),
+    ("version", "sha256"),
+)
 _look(Deployment, ("model", "champion", "previous", "generation"))
-_look(DeploymentChange, ("model", "kind", "generation", "event_time", "at", "actor"), ("kind", "model"), ("actor", "reason"))
+_look(
+    DeploymentChange,
+    ("model", "kind", "generation", "event_time", "at", "actor"),
+    ("kind", "model"),
+    ("actor", "reason"),
+)
 _look(Dataset, ("model", "version", "kind", "rows", "created_at"), ("kind", "model"), ("sha256",))
 _look(PlanGeneration, ("value",))
 _look(PredictionChunk, ("model", "version", "role", "day", "rows", "created_at"), ("role", "model"))
-_look(PredictionRow, ("prediction_id", "model", "version", "role", "event_time"), ("role", "model"), ("=prediction_id", "=client_id"))
-_look(Label, ("given_id", "model", "value", "revision", "is_current", "received_at"), ("is_current", "model"), ("=given_id",))
+_look(
+    PredictionRow,
+    ("prediction_id", "model", "version", "role", "event_time"),
+    ("role", "model"),
+    ("=prediction_id", "=client_id"),
+)
+_look(
+    Label,
+    ("given_id", "model", "value", "revision", "is_current", "received_at"),
+    ("is_current", "model"),
+    ("=given_id",),
+)
 _look(SpoolCursor, ("name", "segment", "offset", "torn", "updated_at"))
 _look(TouchedPeriod, ("model", "version", "role", "hour"), ("role", "model"))
 
 _look(Reference, ("model", "version", "state", "is_active", "created_at"), ("state", "is_active", "model"))
 _look(Segment, ("model", "feature"), ("model",))
 _look(FeatureProfile, ("model", "feature", "centre"), ("model",))
-_look(Summary, ("model", "version", "role", "span", "start", "segment", "rows", "labelled"), ("span", "role", "model"))
+_look(
+    Summary,
+    ("model", "version", "role", "span", "start", "segment", "rows", "labelled"),
+    ("span", "role", "model"),
+)
 _look(StaleWindow, ("model", "span", "start"), ("span", "model"))
-_look(MetricPoint, ("model", "metric", "feature", "segment", "span", "start", "value", "n", "status"), ("metric", "span", "status", "role", "model"), ("feature",))
+_look(
+    MetricPoint,
+    ("model", "metric", "feature", "segment", "span", "start", "value", "n", "status"),
+    ("metric", "span", "status", "role", "model"),
+    ("feature",),
+)
 _look(PendingEvaluation, ("model",))
-_look(Rule, ("name", "model", "metric", "feature", "operator", "threshold", "severity", "action", "enabled"), ("severity", "action", "enabled", "model"), ("name",))
+_look(
+    Rule,
+    ("name", "model", "metric", "feature", "operator", "threshold", "severity", "action", "enabled"),
+    ("severity", "action", "enabled", "model"),
+    ("name",),
+)
 _look(RuleState, ("rule", "standing", "streak", "judged_until", "acted_until"), ("standing",))
 _look(Transition, ("rule", "kind", "window_end", "value", "threshold", "at"), ("kind", "model"))
-_look(Incident, ("title", "model", "severity", "status", "opened_at", "resolved_at"), ("status", "severity", "model"), ("title",))
+_look(
+    Incident,
+    ("title", "model", "severity", "status", "opened_at", "resolved_at"),
+    ("status", "severity", "model"),
+    ("title",),
+)
 _look(IncidentEvent, ("incident", "kind", "text", "event_time", "at", "actor"), ("kind",), ("text", "actor"))
 _look(Silence, ("project", "model", "start", "end", "reason", "created_by"), ("project",), ("reason",))
-_look(Channel, ("name", "project", "kind", "target", "min_severity", "enabled"), ("kind", "enabled", "project"), ("name", "target"))
-_look(Delivery, ("channel", "event", "state", "attempts_made", "created_at", "sent_at"), ("state", "event"), ("event_id", "subject"))
+_look(
+    Channel,
+    ("name", "project", "kind", "target", "min_severity", "enabled"),
+    ("kind", "enabled", "project"),
+    ("name", "target"),
+)
+_look(
+    Delivery,
+    ("channel", "event", "state", "attempts_made", "created_at", "sent_at"),
+    ("state", "event"),
+    ("event_id", "subject"),
+)
 _look(DeliveryAttempt, ("delivery", "succeeded", "status", "duration_ms", "at"), ("succeeded",))
 _look(Report, ("model", "start", "end", "state", "size", "created_at"), ("state", "model"))
 _look(Workflow, ("model", "trainer", "pairs", "max_pairs", "max_runs_a_day"))
-_look(Run, ("model", "state", "trigger", "champion", "challenger", "created_at", "finished_at"), ("state", "model"), ("trigger",))
+_look(
+    Run,
+    ("model", "state", "trigger", "champion", "challenger", "created_at", "finished_at"),
+    ("state", "model"),
+    ("trigger",),
+)
 _look(Step, ("run", "position", "name", "state", "attempts", "started_at", "finished_at"), ("state", "name"))

@@ -15,7 +15,7 @@ class AdminScripts:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        policy = {**settings.SECURE_CSP, "script-src": [CSP.SELF, CSP.UNSAFE_EVAL]}
+        policy: dict[str, list[str]] = {**settings.SECURE_CSP, "script-src": [CSP.SELF, CSP.UNSAFE_EVAL]}  # type: ignore[dict-item]
         self.get_response_of_admin = csp_override(policy)(get_response)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:

@@ -114,8 +114,12 @@ class Chart:
         """Draw the picture."""
         low, high = self._range()
         parts = [self._shade(span) for span in self.spans]
-        parts += [self._unripe(dot) for dot in self.series[0].dots if dot.status == "unripe" and not self.compact]
-        parts += [f'<path class="grid" d="M0 {_y(tick, low, high):.1f}H{WIDTH:.0f}"/>' for tick in self.ticks()]
+        parts += [
+            self._unripe(dot) for dot in self.series[0].dots if dot.status == "unripe" and not self.compact
+        ]
+        parts += [
+            f'<path class="grid" d="M0 {_y(tick, low, high):.1f}H{WIDTH:.0f}"/>' for tick in self.ticks()
+        ]
         for series in self.series:
             parts.append(self._bars(series, low, high) if series.bars else self._line(series, low, high))
         if self.has_limit:
@@ -141,13 +145,18 @@ class Chart:
         step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         return [
-            {"top": f"{_y(tick, low, high) / HEIGHT * 100:.1f}%", "text": f"{tick:,.{decimals}f}"} for tick in ticks
+            {"top": f"{_y(tick, low, high) / HEIGHT * 100:.1f}%", "text": f"{tick:,.{decimals}f}"}
+            for tick in ticks
         ]
 
     def x_labels(self) -> list[dict[str, str]]:
         length = self.end - self.start
         step = max(timedelta(hours=6), length / _MOST_DATES)
-        step = timedelta(days=max(1, round(step / timedelta(days=1)))) if length > timedelta(days=3) else timedelta(hours=12)
+        step = (
+            timedelta(days=max(1, round(step / timedelta(days=1))))
+            if length > timedelta(days=3)
+            else timedelta(hours=12)
+        )
         form = "%-d %b" if step >= timedelta(days=1) else "%-d %b %Hh"
         labels, at = [], self.start
         while at < self.end:
@@ -188,7 +197,12 @@ class Chart:
         if self.has_limit:
             dots = [dot for dot in self.series[0].dots if dot.threshold is not None]
             traces.append(
-                {"name": "limit", "x": [rfc3339(d.middle) for d in dots], "y": [d.threshold for d in dots], "look": "limit"}
+                {
+                    "name": "limit",
+                    "x": [rfc3339(d.middle) for d in dots],
+                    "y": [d.threshold for d in dots],
+                    "look": "limit",
+                }
             )
         marks = [{"x": rfc3339(mark.at), "text": mark.text, "word": mark.word} for mark in self.visible_marks]
         return {"traces": traces, "marks": marks, "unit": self.unit, "zero": self.from_zero}
@@ -243,7 +257,8 @@ class Chart:
         runs = list(_runs(series.dots))
         band = "".join(self._band(run, low, high) for run in runs)
         line = "".join(
-            "M" + "L".join(f"{self._x(dot.middle):.1f} {_y(dot.value or 0.0, low, high):.1f}" for dot in run) for run in runs
+            "M" + "L".join(f"{self._x(dot.middle):.1f} {_y(dot.value or 0.0, low, high):.1f}" for dot in run)
+            for run in runs
         )
         parts = [f'<path class="band {series.look}" d="{band}"/>'] if band else []
         parts.append(f'<path class="line {series.look}" d="{line}"/>')
@@ -252,7 +267,9 @@ class Chart:
         return "".join(parts)
 
     def _dots(self, series: Series, low: float, high: float, *, bad: bool) -> str:
-        chosen = [d for d in series.dots if d.value is not None and (d.status in ("warning", "critical")) == bad]
+        chosen = [
+            d for d in series.dots if d.value is not None and (d.status in ("warning", "critical")) == bad
+        ]
         path = "".join(f"M{self._x(d.middle):.1f} {_y(d.value or 0.0, low, high):.1f}h0" for d in chosen)
         return f'<path class="dot {series.look}{" bad" if bad else ""}" d="{path}"/>' if path else ""
 

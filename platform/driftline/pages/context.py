@@ -12,7 +12,11 @@ from monitors.alerts.selectors import open_incidents
 
 NAVIGATION = [
     ("overview", "Overview", ("overview",)),
-    ("models", "Models", ("models", "model_new", "model", "drift", "feature", "performance", "runs", "run", "rules")),
+    (
+        "models",
+        "Models",
+        ("models", "model_new", "model", "drift", "feature", "performance", "runs", "run", "rules"),
+    ),
     ("incidents", "Incidents", ("incidents", "incident")),
     ("tokens", "Settings", ("tokens", "channels")),
     ("start", "Send data", ("start",)),

@@ -78,7 +78,9 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
 def _metric(request: PageRequest) -> str:
     metric = request.GET.get("metric", "psi")
     if metric not in COLUMN_METRICS:
-        raise Problem(400, "unknown_metric", f"{metric[:40]!r} is not a drift metric; use {', '.join(COLUMN_METRICS)}.")
+        raise Problem(
+            400, "unknown_metric", f"{metric[:40]!r} is not a drift metric; use {', '.join(COLUMN_METRICS)}."
+        )
     return metric
 
 
@@ -98,7 +100,9 @@ def _badness(row: Row) -> tuple[bool, int, float]:
     return row.feature not in queries.NOT_FEATURES, row.drifted, beyond
 
 
-def _row(name: str, cells: dict[datetime, MetricPoint], days: list[datetime], importance: float | None) -> Row:
+def _row(
+    name: str, cells: dict[datetime, MetricPoint], days: list[datetime], importance: float | None
+) -> Row:
     ordered = [cells.get(day) for day in days]
     judged = [point for point in ordered if point is not None and point.status in queries.JUDGED]
     return Row(
@@ -164,7 +168,9 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
         "feature": feature,
         "day": day,
         "overlay": overlay,
-        "points": sorted(of_day, key=lambda p: (not (p.detail or {}).get("decides"), p.metric in QUALITY_METRICS)),
+        "points": sorted(
+            of_day, key=lambda p: (not (p.detail or {}).get("decides"), p.metric in QUALITY_METRICS)
+        ),
         "columns": _columns(known, current),
         "course": _course_chart(model, feature, points, chosen),
         "quantiles": _quantile_chart(model, feature, days, known, chosen),
@@ -184,7 +190,9 @@ def _day(request: PageRequest, points: list[MetricPoint]) -> datetime | None:
             return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
         except ValueError as error:
             raise Problem(400, "invalid_day", f"{text[:40]!r} is not a date such as 2026-01-31.") from error
-    judged = [point.start for point in points if point.status in queries.JUDGED and point.metric in DRIFT_METRICS]
+    judged = [
+        point.start for point in points if point.status in queries.JUDGED and point.metric in DRIFT_METRICS
+    ]
     return max(judged, default=max((point.start for point in points), default=None))
 
 
@@ -249,7 +257,9 @@ def _quantile_chart(
     model: Model, feature: str, days: list[queries.DayOfColumn], known: Any, chosen: TimeRange
 ) -> Chart | None:
     """The middle 90 % of the values by day, with the reference's median as the limit line's place."""
-    numeric = [(day.start, day.column) for day in days if isinstance(day.column, NumericSummary) and day.column.n]
+    numeric = [
+        (day.start, day.column) for day in days if isinstance(day.column, NumericSummary) and day.column.n
+    ]
     if not numeric:
         return None
     dots = []
@@ -273,5 +283,7 @@ def _movers(model: Model, day: datetime | None, feature: str) -> list[MetricPoin
     if day is None:
         return []
     found = queries.points_in(model, ["psi"], day, day + queries.DAY).exclude(feature=feature)
-    moved = [p for p in found if p.status in ("warning", "critical") and p.feature not in queries.NOT_FEATURES]
+    moved = [
+        p for p in found if p.status in ("warning", "critical") and p.feature not in queries.NOT_FEATURES
+    ]
     return sorted(moved, key=lambda p: -(p.value or 0) / (p.threshold or 1))[:8]

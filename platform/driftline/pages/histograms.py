@@ -57,10 +57,9 @@ def _shares(column: NumericSummary, edges: np.ndarray) -> list[float]:
 
 
 def _categories(name: str, reference: CategoricalSummary, now: CategoricalSummary) -> Overlay:
-    levels = sorted(
-        {*reference.counts, *now.counts}, key=lambda level: -_change(reference, now, level)
-    )
-    shown, folded = levels[:LEVELS_SHOWN], levels[LEVELS_SHOWN:]
+    levels = sorted({*reference.counts, *now.counts}, key=lambda level: -_change(reference, now, level))
+    shown = levels if len(levels) == LEVELS_SHOWN + 1 else levels[:LEVELS_SHOWN]
+    folded = levels[len(shown) :]
     bins = [_level(reference, now, level) for level in shown]
     if folded:
         bins.append(

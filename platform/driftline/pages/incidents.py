@@ -92,7 +92,9 @@ def _act(request: PageRequest, one: Incident) -> HttpResponse:
     elif action == "resolve":
         at = max(event_now(model=one.model, now=now()), one.opened_at)
         services.resolve(incident=one, actor=visitor.actor, now=at)
-        messages.success(request, "Resolved. It opens anew when its rule still fires at the end of the cooldown.")
+        messages.success(
+            request, "Resolved. It opens anew when its rule still fires at the end of the cooldown."
+        )
     elif action == "replay":
         delivery = selectors.get_delivery(
             project=visitor.project, delivery_id=int(request.POST.get("delivery", "0") or 0)
@@ -100,7 +102,9 @@ def _act(request: PageRequest, one: Incident) -> HttpResponse:
         services.replay(delivery=delivery, actor=visitor.actor)
         messages.success(request, "Sent again, under the same event id.")
     else:
-        raise Problem(422, "unknown_action", f"{action[:40]!r} is not an action here; use acknowledge or resolve.")
+        raise Problem(
+            422, "unknown_action", f"{action[:40]!r} is not an action here; use acknowledge or resolve."
+        )
     return redirect("incident", pk=one.pk)
 
 
@@ -128,30 +132,46 @@ def _verdict(one: Incident, worst: float | None) -> Verdict:
             [Part(f"{one.model.name} recovered on {one.resolved_at:%-d %b %Y %H:%M} UTC after {duration(lasted(one))}: "
                   f"{what} had been {rule.operator} {threshold} since {since}.{farthest}")],
         )  # fmt: skip
-    parts = [Part(f"{what} of {one.model.name} is {rule.operator} {threshold} since {since}: {value} when it opened")]
-    parts.append(Part(f", {figure(worst)} at worst." if worst is not None and worst != one.opened_by.value else "."))
+    parts = [
+        Part(
+            f"{what} of {one.model.name} is {rule.operator} {threshold} since {since}: {value} when it opened"
+        )
+    ]
+    parts.append(
+        Part(f", {figure(worst)} at worst." if worst is not None and worst != one.opened_by.value else ".")
+    )
     if one.causes:
         names = ", ".join(str(c.get("feature") or c.get("segment")) for c in one.causes[:3])
         parts.append(Part(f" What moved most among the inputs: {names}."))
-    return Verdict("critical" if one.severity == "critical" else "warning" if one.severity == "warning" else "notice", parts)
+    return Verdict(
+        "critical" if one.severity == "critical" else "warning" if one.severity == "warning" else "notice",
+        parts,
+    )
 
 
 def _chart(one: Incident) -> tuple[Chart, float | None]:
     """The rule's metric around the incident, with the limit and the time that it fired."""
     rule = one.rule
-    end = min((one.resolved_at or event_now(model=one.model, now=now())) + DAYS_AFTER, event_now(model=one.model, now=now()))
+    end = min(
+        (one.resolved_at or event_now(model=one.model, now=now())) + DAYS_AFTER,
+        event_now(model=one.model, now=now()),
+    )
     start = queries.began(one) - (DAYS_BEFORE if rule.span == "day" else timedelta(days=3))
     end = max(end, one.opened_by.window_end + timedelta(days=1))
     found = points_of(rule).filter(start__gte=start, start__lt=end).order_by("start")
     if rule.feature == "*":
         found = found.filter(feature=one.opened_by.detail.get("feature", ""))
     dots = [_with_limit(dot, rule.threshold) for dot in queries.dots(found)]
-    fired = [d.value for d in dots if d.value is not None and queries.began(one) <= d.start < (one.resolved_at or end)]
+    fired = [
+        d.value
+        for d in dots
+        if d.value is not None and queries.began(one) <= d.start < (one.resolved_at or end)
+    ]
     choose = max if rule.operator == "above" else min
     title = measured(one.opened_by)
     return Chart(
         id="incident", title=f"{METRICS[rule.metric].title}{title.removeprefix(rule.metric)}",
-        summary=f"{METRICS[rule.metric].title} with the rule's limit of {figure(rule.threshold)}; the shaded time is the incident.",
+        summary=f"The limit is {figure(rule.threshold)}; the shaded time is the incident.",
         start=start, end=end, series=[Series(METRICS[rule.metric].title, dots)],
         marks=[mark for mark in queries.marks_in(one.model, start, end) if mark.kind != "incident"],
         spans=[(queries.began(one), one.resolved_at or end)],

@@ -42,9 +42,13 @@ def frame_of(request: PageRequest, name: str, tab: str) -> dict[str, Any]:
         "tab": tab,
         "verdict": verdict.of_model(model),
         "tabs": [
-            ("model", "Health"), ("drift", "Drift"), ("performance", "Performance"), ("runs", "Runs"), ("rules", "Rules"),
+            ("model", "Health"),
+            ("drift", "Drift"),
+            ("performance", "Performance"),
+            ("runs", "Runs"),
+            ("rules", "Rules"),
         ],
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True)
@@ -101,24 +105,41 @@ def _quality_tile(main: str, points: dict[str, list[MetricPoint]]) -> Tile:
     if newest is None or newest.value is None:
         pending = any(point.status == "unripe" for point in series)
         said = "labels are still coming" if pending else "no labels yet"
-        return Tile("Performance", "unripe" if pending else "no_data", "–", said, values, "performance")
+        return Tile("Performance", "unripe" if pending else "no_data", "—", said, values, "performance")
     coverage = (newest.detail or {}).get("coverage")
     limit = "" if newest.threshold is None else f"limit {newest.threshold:.3f}, "
-    said = f"{METRICS[main].title}, {limit}{newest.n:,} labels" + (f" ({coverage:.0%})" if coverage is not None else "")
+    said = f"{METRICS[main].title}, {limit}{newest.n:,} labels" + (
+        f" ({coverage:.0%})" if coverage is not None else ""
+    )
     return Tile("Performance", newest.status, f"{newest.value:.3f}", said, values, "performance")
 
 
 def _drift_tile(points: list[MetricPoint]) -> Tile:
-    judged = [point for point in points if point.status in queries.JUDGED and point.feature not in queries.NOT_FEATURES]
+    judged = [
+        point
+        for point in points
+        if point.status in queries.JUDGED and point.feature not in queries.NOT_FEATURES
+    ]
     if not judged:
-        return Tile("Drift", "no_data", "–", "no reference, or too few rows", [], "drift")
+        return Tile("Drift", "no_data", "—", "no reference, or too few rows", [], "drift")
     shares = drifted_by_day(judged)
     day = max(shares)
     drifted, total = shares[day]
     worst = worst_drift(judged)
     status = "ok" if not drifted else "warning"
-    said = f"features drifted; most: {worst.feature}, PSI {worst.value:.2f}" if worst and drifted else "features drifted"
-    return Tile("Drift", status, f"{drifted} of {total}", said, [shares[d][0] / shares[d][1] for d in sorted(shares)], "drift")
+    said = (
+        f"features drifted; most: {worst.feature}, PSI {worst.value:.2f}"
+        if worst and drifted
+        else "features drifted"
+    )
+    return Tile(
+        "Drift",
+        status,
+        f"{drifted} of {total}",
+        said,
+        [shares[d][0] / shares[d][1] for d in sorted(shares)],
+        "drift",
+    )
 
 
 def drifted_by_day(points: list[MetricPoint]) -> dict[datetime, tuple[int, int]]:
@@ -133,12 +154,16 @@ def drifted_by_day(points: list[MetricPoint]) -> dict[datetime, tuple[int, int]]
 def _data_tile(points: list[MetricPoint]) -> Tile:
     judged = [point for point in points if point.status in queries.JUDGED]
     if not judged:
-        return Tile("Data quality", "no_data", "–", "no rows to judge", [], "drift")
+        return Tile("Data quality", "no_data", "—", "no rows to judge", [], "drift")
     newest = max(point.start for point in judged)
     faults = [p for p in judged if p.start == newest and p.status in ("warning", "critical")]
     worst = max(faults, key=lambda p: p.value or 0, default=None)
     status = "critical" if any(p.status == "critical" for p in faults) else "warning" if faults else "ok"
-    said = f"{METRICS[worst.metric].title.lower()} in {worst.feature}: {worst.value:.1%}" if worst else "columns with faults"
+    said = (
+        f"{METRICS[worst.metric].title.lower()} in {worst.feature}: {worst.value:.1%}"
+        if worst
+        else "columns with faults"
+    )
     days = sorted({p.start for p in judged})
     course: list[float | None] = [
         float(sum(p.start == d and p.status in ("warning", "critical") for p in judged)) for d in days
@@ -151,7 +176,7 @@ def _latency_tile(points: dict[str, list[MetricPoint]]) -> Tile:
     newest = queries.newest_judged(series)
     values = [point.value for point in series]
     if newest is None or newest.value is None:
-        return Tile("Latency", "no_data", "–", "no latency was logged", values, "performance")
+        return Tile("Latency", "no_data", "—", "no latency was logged", values, "performance")
     p95 = queries.newest_judged(points.get("latency_p95", []))
     limit = f"limit {newest.threshold:g} ms" if newest.threshold else "no limit set"
     said = f"p99, {limit}" + (f"; p95 {p95.value:.1f} ms" if p95 and p95.value is not None else "")
@@ -161,9 +186,20 @@ def _latency_tile(points: dict[str, list[MetricPoint]]) -> Tile:
 def _freshness_tile(model: Model, counts: list[MetricPoint], chosen: TimeRange) -> Tile:
     values = [point.value for point in counts]
     if chosen.newest is None:
-        return Tile("Freshness", "no_data", "–", "no predictions yet", values, "performance")
-    rows = f"{counts[-1].value:,.0f} rows on the last day" if counts and counts[-1].value else "no rows in this range"
-    return Tile("Freshness", "ok", f"{chosen.newest:%-d %b %H:%M}", f"newest event (UTC), {rows}", values, "performance")
+        return Tile("Freshness", "no_data", "—", "no predictions yet", values, "performance")
+    rows = (
+        f"{counts[-1].value:,.0f} rows on the last day"
+        if counts and counts[-1].value
+        else "no rows in this range"
+    )
+    return Tile(
+        "Freshness",
+        "ok",
+        f"{chosen.newest:%-d %b %H:%M}",
+        f"newest event (UTC), {rows}",
+        values,
+        "performance",
+    )
 
 
 def _main_chart(
@@ -172,7 +208,11 @@ def _main_chart(
     title = METRICS[main].title
     series = points.get(main, [])
     newest = queries.newest_judged(series)
-    said = f"{title}: newest {newest.value:.3f} on {newest.start:%-d %b %Y}." if newest else f"{title}: nothing measured yet."
+    said = (
+        f"{title}: newest {newest.value:.3f} on {newest.start:%-d %b %Y}."
+        if newest
+        else f"{title}: nothing measured yet."
+    )
     return Chart(
         id=main, title=title, summary=said, start=chosen.start, end=chosen.end, marks=marks,
         series=[Series(title, queries.dots(series))], spans=queries.firing_spans(model, main, chosen.start, chosen.end),
@@ -191,7 +231,11 @@ def drift_share_chart(model: Model, points: list[MetricPoint], chosen: TimeRange
         for day, (drifted, total) in sorted(shares.items())
     ]
     newest = dots[-1] if dots else None
-    said = f"{newest.value:.0%} of features drifted on {newest.start:%-d %b %Y}." if newest else "No drift was measured."
+    said = (
+        f"{newest.value:.0%} of features drifted on {newest.start:%-d %b %Y}."
+        if newest
+        else "No drift was measured."
+    )
     return Chart(
         id="drifted", title="Share of features that drifted", summary=said, start=chosen.start, end=chosen.end,
         series=[Series("drifted", dots, "second", bars=True)], marks=marks, from_zero=True, top=1.0, limits=False,
@@ -205,7 +249,9 @@ def top_features(points: list[MetricPoint]) -> list[dict[str, Any]]:
     if not judged:
         return []
     newest = max(point.start for point in judged)
-    ranked = sorted((p for p in judged if p.start == newest), key=lambda p: -(p.value or 0) / (p.threshold or 1))
+    ranked = sorted(
+        (p for p in judged if p.start == newest), key=lambda p: -(p.value or 0) / (p.threshold or 1)
+    )
     return [
         {"point": point, "values": [p.value for p in judged if p.feature == point.feature]}
         for point in ranked[:TOP_FEATURES]
@@ -247,7 +293,21 @@ def data_csv(request: PageRequest, name: str) -> HttpResponse:
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{model.name}-{metric}.csv"'
     writer = csv.writer(response)
-    columns = ("start", "end", "metric", "feature", "role", "version", "value", "n", "lower", "upper", "threshold", "status", "revision")
+    columns = (
+        "start",
+        "end",
+        "metric",
+        "feature",
+        "role",
+        "version",
+        "value",
+        "n",
+        "lower",
+        "upper",
+        "threshold",
+        "status",
+        "revision",
+    )
     writer.writerow(columns)
     for point in points.iterator():
         values = [getattr(point, column) for column in columns]
@@ -257,9 +317,15 @@ def data_csv(request: PageRequest, name: str) -> HttpResponse:
 
 # -- making a model ----------------------------------------------------------------------------------------------------
 class ModelForm(forms.Form):
-    name = forms.CharField(max_length=100, help_text="Letters, digits, dots and dashes, such as flight-delay.")
-    task = forms.ChoiceField(choices=[c for c in Task.choices if c[0] != "ranking"], help_text="What it answers.")
-    description = forms.CharField(max_length=500, required=False, help_text="The question that it answers, in words.")
+    name = forms.CharField(
+        max_length=100, help_text="Letters, digits, dots and dashes, such as flight-delay."
+    )
+    task = forms.ChoiceField(
+        choices=[c for c in Task.choices if c[0] != "ranking"], help_text="What it answers."
+    )
+    description = forms.CharField(
+        max_length=500, required=False, help_text="The question that it answers, in words."
+    )
     autonomy = forms.ChoiceField(choices=Autonomy.choices, initial=Autonomy.APPROVE)
     label_lag_hours = forms.FloatField(
         required=False, min_value=0, label="Labels arrive within (hours)",
@@ -284,15 +350,22 @@ def new_model(request: PageRequest) -> HttpResponse:
         except Problem as problem:
             explain(form, problem)
         else:
-            messages.success(request, f"{model.name} is there. Give it a reference, or send its first prediction.")
+            messages.success(
+                request, f"{model.name} is there. Give it a reference, or send its first prediction."
+            )
             return redirect("reference", name=model.name)
     return render(request, "pages/model_new.html", {"form": form}, status=422 if form.errors else 200)
 
 
 class ReferenceForm(forms.Form):
-    file = forms.FileField(label="CSV or Parquet file", help_text="One row an example, a header with the features' names.")
+    file = forms.FileField(
+        label="CSV or Parquet file", help_text="One row an example, a header with the features' names."
+    )
     version = forms.CharField(
-        max_length=64, required=False, label="For version", help_text="Empty: the champion, or version 1 of a new model."
+        max_length=64,
+        required=False,
+        label="For version",
+        help_text="Empty: the champion, or version 1 of a new model.",
     )
 
 
@@ -314,7 +387,10 @@ def reference(request: PageRequest, name: str) -> HttpResponse:
         else:
             messages.success(request, f"{dataset.rows:,} rows were stored; the reference is being built.")
             return redirect("reference", name=name)
-    frame |= {"form": form, "references": frame["model"].references.select_related("version", "dataset").order_by("-pk")[:10]}
+    frame |= {
+        "form": form,
+        "references": frame["model"].references.select_related("version", "dataset").order_by("-pk")[:10],
+    }
     return render(request, "pages/reference.html", frame, status=422 if form.errors else 200)
 
 

@@ -1,6 +1,7 @@
 """P13: the first prediction, reference and label, with ticks that come by themselves."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse
@@ -36,17 +37,18 @@ def start(request: PageRequest) -> HttpResponse:
     name = request.GET.get("model", "")
     model = next((one for one in models if one.name == name), models[0] if models else None)
     language = request.GET.get("with", "curl")
-    context = {
+    tasks = _tasks(request, model)
+    context: dict[str, Any] = {
         "models": models,
         "model": model,
         "name": model.name if model else EXAMPLE,
-        "tasks": _tasks(request, model),
+        "tasks": tasks,
+        "is_done": all(task.done for task in tasks),
         "language": language if language in LANGUAGES else "curl",
         "languages": [("curl", "curl"), ("python", "Python"), ("csv", "CSV")],
         "host": settings.PUBLIC_URL,
         "features": _features(model),
     }
-    context["is_done"] = all(task.done for task in context["tasks"])
     part = request.GET.get("part")
     return render(request, "partials/start_tasks.html" if part == "tasks" else "pages/start.html", context)
 
@@ -58,8 +60,13 @@ def _tasks(request: PageRequest, model: Model | None) -> list[Task]:
              reverse("tokens"), "Make a token"),
     ]  # fmt: skip
     if model is None:
-        tasks.append(Task("A model", False, "It gives its predictions a name.", reverse("model_new"), "Add a model"))
-        tasks += [Task(title, False, "Waiting.") for title in ("The first prediction", "A reference", "The first label")]
+        tasks.append(
+            Task("A model", False, "It gives its predictions a name.", reverse("model_new"), "Add a model")
+        )
+        tasks += [
+            Task(title, False, "Waiting.")
+            for title in ("The first prediction", "A reference", "The first label")
+        ]
         return tasks
     newest = PredictionChunk.objects.filter(model=model).order_by("-end").first()
     reference = Reference.objects.filter(model=model).order_by("-pk").first()
@@ -68,11 +75,12 @@ def _tasks(request: PageRequest, model: Model | None) -> list[Task]:
     return [
         *tasks,
         Task("The first prediction", newest is not None,
-             f"Received; newest event {newest.end:%-d %b %Y %H:%M} UTC." if newest else "Waiting for the first row…"),
+             f"Received; newest at {newest.end:%-d %b %Y %H:%M} UTC." if newest else "Waiting for the first row…"),
         Task("A reference", bool(reference and reference.state == "ready"), _reference_said(reference),
              reverse("reference", args=[model.name]), "Upload a reference"),
-        Task("The first label", label is not None, f"Received for {label.given_id}." if label else "Waiting; it may come days later."),
-        Task("A rule that tells you", rule is not None, rule.name if rule else "So that you need not look here every day.",
+        Task("The first label", label is not None,
+             f"Received for {label.given_id}." if label else "Waiting; it may come days later."),
+        Task("A rule that tells you", rule is not None, rule.name if rule else "So that you need not look every day.",
              reverse("rule_new", args=[model.name]), "Make a rule"),
     ]  # fmt: skip
 

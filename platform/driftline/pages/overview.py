@@ -82,7 +82,10 @@ def _row(model: Model, changed_at: datetime | None) -> ModelRow:
     counts = points.get("count", [])
     latency = points.get("latency_p95", [])
     quality = queries.newest_judged(points.get(main, []))
-    coverage = next((p.value for p in reversed(points.get("label_coverage", [])) if quality and p.start == quality.start), None)
+    coverage = next(
+        (p.value for p in reversed(points.get("label_coverage", [])) if quality and p.start == quality.start),
+        None,
+    )
     return ModelRow(
         model=model,
         verdict=verdict.of_model(model),
@@ -108,6 +111,10 @@ def worst_drift(points: list[MetricPoint]) -> MetricPoint | None:
 
 def _works(rows: list[ModelRow]) -> list[dict[str, Any]]:
     """How far the workers are, a line a model with data, and whether the ticks are consumed."""
-    lines = [{"name": row.model.name, "until": computed_until(row.model), "newest": row.newest} for row in rows if row.newest]
+    lines = [
+        {"name": row.model.name, "until": computed_until(row.model), "newest": row.newest}
+        for row in rows
+        if row.newest
+    ]
     beat = Heartbeat.objects.filter(name="worker").first()
     return [{"beat": beat.at if beat else None}, *lines]

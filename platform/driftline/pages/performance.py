@@ -69,11 +69,17 @@ def performance(request: PageRequest, name: str) -> HttpResponse:
 
 def _all_metrics(model: Model) -> list[str]:
     shown = list(SHOWN.get(model.task, SHOWN["binary"]))
-    rest = {"binary": ["precision", "recall", "f1", "brier"], "multiclass": ["precision", "recall"], "regression": ["bias"]}
+    rest = {
+        "binary": ["precision", "recall", "f1", "brier"],
+        "multiclass": ["precision", "recall"],
+        "regression": ["bias"],
+    }
     return shown + rest.get(model.task, [])
 
 
-def _shadow_points(model: Model, shown: tuple[str, ...], chosen: TimeRange, span: str) -> dict[tuple[str, str], list[MetricPoint]]:
+def _shadow_points(
+    model: Model, shown: tuple[str, ...], chosen: TimeRange, span: str
+) -> dict[tuple[str, str], list[MetricPoint]]:
     """Points of versions in the shadow, by metric and version."""
     found = MetricPoint.objects.filter(
         model=model, role="shadow", span=span, segment="", metric__in=[*shown, "latency_p99"],
@@ -112,7 +118,8 @@ def _metric_chart(
         lines.append(Series("baseline", baselines[metric], "baseline"))
     return Chart(
         id=metric, title=title, summary=said, start=chosen.start, end=chosen.end, series=lines, marks=marks,
-        spans=queries.firing_spans(model, metric, chosen.start, chosen.end), csv_url=csv_url(model, metric, chosen, span=span),
+        spans=queries.firing_spans(model, metric, chosen.start, chosen.end),
+        csv_url=csv_url(model, metric, chosen, span=span),
         note="lower is better" if METRICS[metric].lower_is_better else "higher is better",
     )  # fmt: skip
 
@@ -122,11 +129,16 @@ def _coverage_chart(
 ) -> Chart:
     dots = queries.dots(points.get("label_coverage", []))
     newest = dots[-1] if dots else None
-    said = f"{newest.value:.0%} of the newest window's rows have a label." if newest and newest.value is not None else "No labels yet."
+    said = (
+        f"{newest.value:.0%} of the newest window's rows have a label."
+        if newest and newest.value is not None
+        else "No labels yet."
+    )
     return Chart(
         id="label_coverage", title="Label coverage", summary=said, start=chosen.start, end=chosen.end, compact=True,
         series=[Series("share of rows with a label", dots, "second", bars=True)], from_zero=True, top=1.0,
-        limits=False, csv_url=csv_url(model, "label_coverage", chosen, span=span), marks=[m for m in marks if m.kind == "deploy"],
+        limits=False, csv_url=csv_url(model, "label_coverage", chosen, span=span),
+        marks=[m for m in marks if m.kind == "deploy"],
     )  # fmt: skip
 
 
@@ -139,14 +151,21 @@ def _latency_chart(
     span: str,
 ) -> Chart:
     looks = {"latency_p99": "main", "latency_p95": "second", "latency_p50": "third"}
-    lines = [Series(name.removeprefix("latency_"), queries.dots(points.get(name, [])), look) for name, look in looks.items()]
+    lines = [
+        Series(name.removeprefix("latency_"), queries.dots(points.get(name, [])), look)
+        for name, look in looks.items()
+    ]
     lines += [
         Series(f"p99, version {version} in the shadow", queries.dots(rows), "shadow")
         for (name, version), rows in shadows.items()
         if name == "latency_p99"
     ]
     newest = queries.newest_judged(points.get("latency_p99", []))
-    said = f"99 % of answers took at most {newest.value:.3g} ms on {newest.start:%-d %b %Y}." if newest else "No latency was logged."
+    said = (
+        f"99 % of answers took at most {newest.value:.3g} ms on {newest.start:%-d %b %Y}."
+        if newest
+        else "No latency was logged."
+    )
     return Chart(
         id="latency", title="Latency", unit="ms", summary=said, start=chosen.start, end=chosen.end, series=lines,
         marks=marks, from_zero=True, csv_url=csv_url(model, "latency_p99", chosen, span=span), note="lower is better",
@@ -198,22 +217,31 @@ def _newest_of_each(points: dict[str, list[MetricPoint]], names: list[str]) -> l
     for name in names:
         newest = queries.newest_judged(points.get(name, []))
         if newest:
-            rows.append({"point": newest, "values": [p.value for p in points[name] if p.status in queries.JUDGED]})
+            rows.append(
+                {"point": newest, "values": [p.value for p in points[name] if p.status in queries.JUDGED]}
+            )
     return rows
 
 
 def _confusion(model: Model, outcome: OutcomeSummary | None) -> dict[str, Any] | None:
     if isinstance(outcome, BinaryOutcomeSummary):
         classes = _binary_classes(model)
-        return {"classes": classes, "rows": _with_shares(classes, [[outcome.tp, outcome.fn], [outcome.fp, outcome.tn]])}
+        return {
+            "classes": classes,
+            "rows": _with_shares(classes, [[outcome.tp, outcome.fn], [outcome.fp, outcome.tn]]),
+        }
     if isinstance(outcome, MulticlassOutcomeSummary) and len(outcome.classes) <= 12:
-        return {"classes": outcome.classes, "rows": _with_shares(list(outcome.classes), outcome.confusion.tolist())}
+        return {
+            "classes": outcome.classes,
+            "rows": _with_shares(list(outcome.classes), outcome.confusion.tolist()),
+        }
     return None
 
 
 def _with_shares(classes: list[str], table: list[list[int]]) -> list[tuple[str, list[tuple[int, float]]]]:
     return [
-        (name, [(cell, cell / (sum(cells) or 1)) for cell in cells]) for name, cells in zip(classes, table, strict=True)
+        (name, [(cell, cell / (sum(cells) or 1)) for cell in cells])
+        for name, cells in zip(classes, table, strict=True)
     ]
 
 
@@ -258,7 +286,11 @@ def _said(shown: tuple[str, ...], points: dict[str, list[MetricPoint]], outcomes
         if outcomes.labelled:
             return f"{outcomes.labelled:,} labels have come; no window has enough of them to be judged yet."
         return "No label has come in this range, so nothing can be said about how right the answers were."
-    interval = f" (95 % interval {newest.lower:.3f} to {newest.upper:.3f})" if newest.lower is not None and newest.upper is not None else ""
+    interval = (
+        f" (95 % interval {newest.lower:.3f} to {newest.upper:.3f})"
+        if newest.lower is not None and newest.upper is not None
+        else ""
+    )
     text = f"{METRICS[shown[0]].title} is {newest.value:.3f}{interval} on {newest.start:%-d %b %Y}"
     if newest.threshold is not None:
         since = _beyond_since(series)

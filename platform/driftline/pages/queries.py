@@ -99,7 +99,9 @@ def by_metric(points: Iterable[MetricPoint]) -> dict[str, list[MetricPoint]]:
 
 def newest_judged(points: Sequence[MetricPoint]) -> MetricPoint | None:
     """The newest point that may be judged: ripe, and with enough rows."""
-    return next((point for point in reversed(points) if point.status in JUDGED and point.value is not None), None)
+    return next(
+        (point for point in reversed(points) if point.status in JUDGED and point.value is not None), None
+    )
 
 
 def segment_points(model: Model, metric: str, start: datetime, end: datetime) -> list[MetricPoint]:
@@ -195,7 +197,9 @@ def _day_summaries(
 # -- what changed ------------------------------------------------------------------------------------------------------
 def marks_in(model: Model, start: datetime, end: datetime) -> list[Mark]:
     """List deployments, incidents and runs on the axis of event time, oldest first."""
-    return sorted([*_deployments(model, start, end), *_incidents(model, start, end)], key=lambda mark: mark.at)
+    return sorted(
+        [*_deployments(model, start, end), *_incidents(model, start, end)], key=lambda mark: mark.at
+    )
 
 
 def _deployments(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
@@ -207,7 +211,9 @@ def _deployments(model: Model, start: datetime, end: datetime) -> Iterable[Mark]
             yield Mark(change.event_time, "", f"{told.capitalize()}, by {change.actor}{reason}", "shadow")
         else:
             yield Mark(
-                change.event_time, f"v{champion}", f"Version {champion} answers ({change.kind}), by {change.actor}{reason}"
+                change.event_time,
+                f"v{champion}",
+                f"Version {champion} answers ({change.kind}), by {change.actor}{reason}",
             )
 
 
@@ -217,9 +223,13 @@ def _incidents(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
         yield Mark(incident.opened_at, "", f"INC-{incident.pk} opened: {incident.title}", "incident", url)
 
 
-def firing_spans(model: Model, metric: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+def firing_spans(
+    model: Model, metric: str, start: datetime, end: datetime
+) -> list[tuple[datetime, datetime]]:
     """The periods in which an incident about this metric was open."""
-    found = Incident.objects.filter(model=model, rule__metric=metric, opened_at__lt=end).exclude(resolved_at__lt=start)
+    found = Incident.objects.filter(model=model, rule__metric=metric, opened_at__lt=end).exclude(
+        resolved_at__lt=start
+    )
     return [(began(one), one.resolved_at or end) for one in found.select_related("rule", "opened_by")]
 
 

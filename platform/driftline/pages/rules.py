@@ -40,9 +40,13 @@ class RuleForm(forms.Form):
     name = forms.CharField(max_length=120, help_text="What people read in the e-mail's subject.")
     metric = forms.ChoiceField(choices=_metric_choices, initial="psi")
     feature = forms.CharField(
-        max_length=100, required=False, help_text="For drift and data quality: a feature's name, or * for any."
+        max_length=100,
+        required=False,
+        help_text="For drift and data quality: a feature's name, or * for any.",
     )
-    segment = forms.CharField(max_length=200, required=False, help_text="Empty: all rows. Else such as origin:JFK.")
+    segment = forms.CharField(
+        max_length=200, required=False, help_text="Empty: all rows. Else such as origin:JFK."
+    )
     span = forms.ChoiceField(choices=[("day", "1 day"), ("hour", "1 hour")], label="Over")
     operator = forms.ChoiceField(choices=Rule.Operator.choices, label="Is")
     threshold = forms.FloatField(initial=0.2)
@@ -81,7 +85,10 @@ def rules(request: PageRequest, name: str) -> HttpResponse:
     found = frame["model"].rules.select_related("state").annotate(
         last_fired=Max("transitions__window_end", filter=Q(transitions__kind="opened"))
     )  # fmt: skip
-    frame |= {"rules": found.order_by("-enabled", "name"), "channels": request.visitor.project.channels.filter(enabled=True)}
+    frame |= {
+        "rules": found.order_by("-enabled", "name"),
+        "channels": request.visitor.project.channels.filter(enabled=True),
+    }
     return render(request, "pages/rules.html", frame)
 
 
@@ -130,14 +137,20 @@ def _save(request: PageRequest, model: Model, rule: Rule | None, fields: dict[st
         saved = create_rule(project=request.visitor.project, model=model, actor=actor, **fields)
     else:
         saved = update_rule(rule=rule, actor=actor, **fields)
-    messages.success(request, f"The rule {saved.name!r} is saved; windows that close from now on are judged by it.")
+    messages.success(
+        request, f"The rule {saved.name!r} is saved; windows that close from now on are judged by it."
+    )
 
 
 def _would_fire(model: Model, rule: Rule, chosen: TimeRange) -> dict[str, Any]:
     """What the rule would have done in all the stored past up to the newest event."""
     start = chosen.end - timedelta(days=366)
     windows = backtest(rule=rule, start=start, end=chosen.end)
-    return {"count": len(windows), "windows": windows[-MOST_SHOWN:], "more": max(0, len(windows) - MOST_SHOWN)}
+    return {
+        "count": len(windows),
+        "windows": windows[-MOST_SHOWN:],
+        "more": max(0, len(windows) - MOST_SHOWN),
+    }
 
 
 def _features(model: Model) -> list[str]:

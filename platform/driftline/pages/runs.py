@@ -40,7 +40,9 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "runs")
     model = frame["model"]
     if request.method == "POST":
-        run = services.start_run(model=model, trigger=f"person {request.visitor.actor}", actor=request.visitor.actor)
+        run = services.start_run(
+            model=model, trigger=f"person {request.visitor.actor}", actor=request.visitor.actor
+        )
         messages.success(request, "The run is queued.")
         return redirect("run", name=name, pk=run.pk)
     found = list(selectors.runs_of(model)[:RUNS_SHOWN])
@@ -48,7 +50,9 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
         "runs": found,
         "is_active": any(run.state in ACTIVE_STATES for run in found),
         "workflow": Workflow.objects.filter(model=model).first() or Workflow(model=model),
-        "incidents": {run.pk: incident_of(transition_id=run.transition_id) for run in found if run.transition_id},
+        "incidents": {
+            run.pk: incident_of(transition_id=run.transition_id) for run in found if run.transition_id
+        },
     }
     return render(request, "pages/runs.html", frame)
 
@@ -86,7 +90,9 @@ def _act(request: PageRequest, one: Run) -> HttpResponse:
         services.cancel(run=one, actor=actor)
         messages.success(request, "Cancelled.")
     else:
-        raise Problem(422, "unknown_action", f"{action[:40]!r} is not an action here; use approve, reject or cancel.")
+        raise Problem(
+            422, "unknown_action", f"{action[:40]!r} is not an action here; use approve, reject or cancel."
+        )
     return redirect("run", name=one.model.name, pk=one.pk)
 
 
@@ -96,7 +102,10 @@ def _confirmation(request: PageRequest, one: Run) -> dict[str, str] | None:
     if action not in CONFIRM or one.state not in ACTIVE_STATES:
         return None
     challenger = one.challenger.version if one.challenger else "to come"
-    return {"action": action, "effect": CONFIRM[action].format(champion=one.champion.version, challenger=challenger)}
+    return {
+        "action": action,
+        "effect": CONFIRM[action].format(champion=one.champion.version, challenger=challenger),
+    }
 
 
 def _verdict(one: Run, gate: Step | None) -> Verdict:
@@ -108,10 +117,16 @@ def _verdict(one: Run, gate: Step | None) -> Verdict:
         case RunState.PROMOTED:
             return Verdict("ok", [Part(f"{started}replaced {champion} by {challenger}. {because}")])
         case RunState.REJECTED:
-            return Verdict("warning", [Part(f"{started}kept {champion}: {challenger} was not better. {because}")])
+            return Verdict(
+                "warning", [Part(f"{started}kept {champion}: {challenger} was not better. {because}")]
+            )
         case RunState.FAILED:
             failed = one.steps.filter(state=Step.State.FAILED).order_by("position").first()
-            why = f" at {failed.name}: {failed.error.splitlines()[0] if failed.error else 'no reason kept'}" if failed else ""
+            why = (
+                f" at {failed.name}: {failed.error.splitlines()[0] if failed.error else 'no reason kept'}"
+                if failed
+                else ""
+            )
             return Verdict("critical", [Part(f"{started}failed{why}")])
         case RunState.CANCELLED:
             return Verdict("no_data", [Part(f"{started}was cancelled; {champion} stayed.")])
@@ -134,7 +149,11 @@ def _because(one: Run, gate: Step | None) -> str:
 # -- evidence ----------------------------------------------------------------------------------------------------------
 def _step_row(step: Step) -> dict[str, Any]:
     length = step.finished_at - step.started_at if step.started_at and step.finished_at else None
-    shown = {k: v for k, v in step.evidence.items() if step.name != "gate" or k not in ("comparison", "verdict", "looks")}
+    shown = {
+        k: v
+        for k, v in step.evidence.items()
+        if step.name != "gate" or k not in ("comparison", "verdict", "looks")
+    }
     return {
         "step": step,
         "purpose": PURPOSES.get(step.name, ""),
@@ -142,17 +161,29 @@ def _step_row(step: Step) -> dict[str, Any]:
         "plain": [(key, value) for key, value in shown.items() if not isinstance(value, dict | list)],
         "paired": paired_rows(shown["metrics"]) if _is_paired(shown.get("metrics")) else [],
         "flat": [(key, value) for key, value in shown.items() if _is_flat(value)],
-        "tables": [(k, v) for k, v in shown.items() if isinstance(v, dict) and v and not _is_flat(v) and not _is_paired(v)],
+        "tables": [
+            (k, v)
+            for k, v in shown.items()
+            if isinstance(v, dict) and v and not _is_flat(v) and not _is_paired(v)
+        ],
         "lists": [(key, value) for key, value in shown.items() if isinstance(value, list) and value],
     }
 
 
 def _is_flat(value: Any) -> bool:
-    return isinstance(value, dict) and 0 < len(value) <= 12 and not any(isinstance(v, dict | list) for v in value.values())
+    return (
+        isinstance(value, dict)
+        and 0 < len(value) <= 12
+        and not any(isinstance(v, dict | list) for v in value.values())
+    )
 
 
 def _is_paired(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(isinstance(v, dict) and "difference" in v for v in value.values())
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(v, dict) and "difference" in v for v in value.values())
+    )
 
 
 def _gate(step: Step | None) -> dict[str, Any] | None:
@@ -178,7 +209,9 @@ def paired_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _in_order(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The order of the catalogue's importance: JSON columns keep none."""
-    order = {name: position for position, name in enumerate(("roc_auc", "log_loss", "accuracy", "mae", "rmse"))}
+    order = {
+        name: position for position, name in enumerate(("roc_auc", "log_loss", "accuracy", "mae", "rmse"))
+    }
     return sorted(metrics.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
 
 
@@ -189,5 +222,3 @@ def _paired_row(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
         gain = (lower, upper) if higher else (-upper, -lower)
         said = "better" if gain[0] > 0 else "worse" if gain[1] < 0 else "no clear difference"
     return {"name": name, "title": METRICS[name].title if name in METRICS else name, "said": said, **row}
-
-

@@ -41,7 +41,11 @@ class TokenForm(forms.Form):
         initial=USUAL_SCOPES, widget=forms.CheckboxSelectMultiple,
     )  # fmt: skip
     days = forms.IntegerField(
-        required=False, min_value=1, max_value=3650, label="Valid for (days)", help_text="Empty: until it is revoked."
+        required=False,
+        min_value=1,
+        max_value=3650,
+        label="Valid for (days)",
+        help_text="Empty: until it is revoked.",
     )
 
 
@@ -96,7 +100,10 @@ class ChannelForm(forms.Form):
     name = forms.CharField(max_length=100)
     target = forms.CharField(max_length=500, help_text="An e-mail address, or the https URL of a webhook.")
     min_severity = forms.ChoiceField(
-        choices=Severity.choices, initial=Severity.WARNING, label="From severity", help_text="Less severe ones stay silent."
+        choices=Severity.choices,
+        initial=Severity.WARNING,
+        label="From severity",
+        help_text="Less severe ones stay silent.",
     )
 
 
@@ -162,7 +169,11 @@ def _change(request: PageRequest, action: str) -> HttpResponse:
         services.delete_channel(channel=channel, actor=actor)
         messages.success(request, f"{channel.name} is gone, with its deliveries.")
     else:
-        raise Problem(422, "unknown_action", f"{action[:40]!r} is not an action here; use test, enable, disable or delete.")
+        raise Problem(
+            422,
+            "unknown_action",
+            f"{action[:40]!r} is not an action here; use test, enable, disable or delete.",
+        )
     return redirect("channels")
 
 

@@ -29,7 +29,11 @@ class TimeRange:
     @property
     def suffix(self) -> str:
         """What links add to keep a range that was chosen."""
-        return "" if self.is_default else "?" + urlencode({"from": self._text(self.start), "to": self._text(self.end)})
+        return (
+            ""
+            if self.is_default
+            else "?" + urlencode({"from": self._text(self.start), "to": self._text(self.end)})
+        )
 
     @property
     def days(self) -> int:

@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from driftline.pages import access, drift, incidents, model, onboarding, overview, performance, rules, runs, settings
+from driftline.pages import (
+    access,
+    drift,
+    incidents,
+    model,
+    onboarding,
+    overview,
+    performance,
+    rules,
+    runs,
+    settings,
+)
 
 urlpatterns = [
     path("", overview.overview, name="overview"),

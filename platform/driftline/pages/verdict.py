@@ -53,14 +53,17 @@ def of_model(model: Model) -> Verdict:
     newest = newest_event(model)
     if newest is None:
         return Verdict(
-            "no_data", [Part(f"{model.name} has no predictions yet. "), Part("Send the first one.", reverse("start"))]
+            "no_data",
+            [Part(f"{model.name} has no predictions yet. "), Part("Send the first one.", reverse("start"))],
         )
     incidents = queries.unresolved(model)
     run = queries.active_run(model)
     if not incidents:
         return Verdict("ok", [*_all_right(model, newest), *_under_way(run)])
     worst = incidents[0]
-    status = "critical" if worst.severity == "critical" else "warning" if worst.severity == "warning" else "notice"
+    status = (
+        "critical" if worst.severity == "critical" else "warning" if worst.severity == "warning" else "notice"
+    )
     parts = [*_complaint(worst), *_causes(worst)]
     if len(incidents) > 1:
         more = f"{len(incidents) - 1} more incident{'s are' if len(incidents) > 2 else ' is'} open."
@@ -74,7 +77,9 @@ def _named(model: Model) -> str:
 
 
 def _complaint(incident: Incident) -> list[Part]:
-    transition = incident.rule.transitions.exclude(kind="resolved").order_by("-pk").first() or incident.opened_by
+    transition = (
+        incident.rule.transitions.exclude(kind="resolved").order_by("-pk").first() or incident.opened_by
+    )
     value, threshold = figures(transition.value, transition.threshold)
     how = {"critical": "is in trouble", "warning": "is degraded", "notice": "has changed"}[incident.severity]
     since = queries.began(incident)
@@ -96,9 +101,13 @@ def _plain_measure(text: str) -> str:
 
 
 def _causes(incident: Incident) -> list[Part]:
-    causes = [cause for cause in incident.causes if cause.get("feature") or cause.get("segment")][:CAUSES_TOLD]
+    causes = [cause for cause in incident.causes if cause.get("feature") or cause.get("segment")][
+        :CAUSES_TOLD
+    ]
     if not causes:
-        return [Part(" No feature moved beyond its limit, so the cause is not in the inputs that are watched.")]
+        return [
+            Part(" No feature moved beyond its limit, so the cause is not in the inputs that are watched.")
+        ]
     parts = [Part(" Likely cause: ")]
     for position, cause in enumerate(causes):
         if position:
@@ -162,7 +171,9 @@ def _day(moment) -> str:  # type: ignore[no-untyped-def]
 def of_project(verdicts: Sequence[tuple[Model, Verdict]]) -> Verdict:
     """Say how many models need somebody; the worst one's own sentence follows."""
     if not verdicts:
-        return Verdict("no_data", [Part("This project has no model yet. "), Part("Add the first one.", reverse("start"))])
+        return Verdict(
+            "no_data", [Part("This project has no model yet. "), Part("Add the first one.", reverse("start"))]
+        )
     troubled = [(model, verdict) for model, verdict in verdicts if verdict.status in ("critical", "warning")]
     total = f"{len(verdicts)} model{'s' if len(verdicts) != 1 else ''}"
     if not troubled:
@@ -172,5 +183,3 @@ def of_project(verdicts: Sequence[tuple[Model, Verdict]]) -> Verdict:
     status = "critical" if any(verdict.status == "critical" for _, verdict in troubled) else "warning"
     needs = "needs" if len(troubled) == 1 else "need"
     return Verdict(status, [Part(f"{len(troubled)} of {total} {needs} attention. "), *troubled[0][1].parts])
-
-

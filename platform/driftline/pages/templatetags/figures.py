@@ -17,7 +17,7 @@ from monitors.metrics.catalogue import METRICS
 
 register = template.Library()
 
-NOTHING = "–"
+NOTHING = "—"
 WORDS = {
     "ok": "OK",
     "warning": "Warning",
@@ -40,7 +40,7 @@ LOOKS = {  # which of the shapes a state is drawn with
 _SHAPES = {
     "ok": '<circle cx="8" cy="8" r="7"/><path class="ink" d="M4.6 8.2l2.4 2.4 4.4-5"/>',
     "warning": '<path d="M8 1.2 15.2 14.6H.8z"/><path class="ink" d="M8 6v4M8 12.1v.3"/>',
-    "critical": '<path d="M5 .8h6L15.2 5v6L11 15.2H5L.8 11V5z"/><path class="ink" d="M5.4 5.4l5.2 5.2M10.6 5.4l-5.2 5.2"/>',
+    "critical": '<path d="M5 .8h6L15.2 5v6L11 15.2H5L.8 11V5z"/><path class="ink" d="M5.4 5.4l5.2 5.2m0-5.2-5.2 5.2"/>',
     "notice": '<rect x="1.5" y="1.5" width="13" height="13" rx="3"/><path class="ink" d="M8 7.2v4M8 4.6v.2"/>',
     "none": '<circle cx="8" cy="8" r="6.4"/>',
 }
