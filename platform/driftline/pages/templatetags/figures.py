@@ -95,8 +95,9 @@ def signed(value: float | None) -> str:
 
 
 @register.filter
-def count(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:,.0f}"
+def count(value: float | str | None) -> str:
+    """Write a whole number; what a template did not find comes as an empty text."""
+    return f"{value:,.0f}" if isinstance(value, int | float) else NOTHING
 
 
 @register.filter
