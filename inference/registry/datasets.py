@@ -128,6 +128,10 @@ def _read_parquet(path: Path) -> pa.Table:
 def _read_csv(path: Path) -> pa.Table:
     names = _csv_header(path)
     _check_size(names, 1)
+    if _count_quotes(path) % 2:
+        raise Problem(
+            422, "invalid_csv", "A quote is opened and never closed; the rest of the file would be one cell."
+        )
     options = pyarrow.csv.ConvertOptions(
         null_values=["", "NA", "NaN", "nan", "null", "NULL", "None"], strings_can_be_null=True
     )
@@ -137,6 +141,11 @@ def _read_csv(path: Path) -> pa.Table:
         raise Problem(422, "invalid_csv", f"The CSV cannot be read: {str(error)[:200]}") from error
     _check_size(table.column_names, table.num_rows)
     return table
+
+
+def _count_quotes(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b'"') for block in iter(lambda: file.read(1 << 20), b""))
 
 
 def _csv_header(path: Path) -> list[str]:

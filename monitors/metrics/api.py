@@ -12,7 +12,7 @@ from driftline.common import exports
 from driftline.common.clock import now
 from driftline.common.json_body import printable
 from driftline.common.paging import page
-from driftline.common.periods import Period, floor, rfc3339
+from driftline.common.periods import STEPS, Period, floor, rfc3339
 from driftline.common.request_values import period, refuse_parameter
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.selectors import newest_event
@@ -24,7 +24,7 @@ from monitors.metrics.models import MetricPoint
 
 router = Router(tags=["monitoring"])
 
-SPANS = ("hour", "day")
+STORED = ("hour", "day")
 MAX_POINTS = 10_000
 MAX_EXPORT = 500_000
 _PLAIN = (
@@ -67,20 +67,26 @@ def read_metrics(
     model = get_model(project=caller_of(request).project, name=name)
     _check_choice("metric", metric, tuple(METRICS))
     _check_choice("role", role, tuple(PredictionRole.values))
-    _check_choice("step", step, SPANS)
+    _check_choice("step", step, STEPS)
     window = period(start, end, now=now())
-    points = selectors.points(
-        model=model,
-        metric=metric,
-        start=window.start,
-        end=window.end,
-        span=step,
-        feature=feature,
-        segment=segment,
-        role=role,
-        version=version,
-    )
+    wanted: dict[str, Any] = {
+        "model": model,
+        "metric": metric,
+        "start": window.start,
+        "end": window.end,
+        "feature": feature,
+        "segment": segment,
+        "role": role,
+        "version": version,
+    }
     kind = exports.preferred(request)
+    if step not in STORED:
+        measured = selectors.longer_points(**wanted, step=step)
+        if kind == exports.JSON:
+            return {"items": [describe_point(point) for point in measured], "next": None}
+        rows = [{name: getattr(point, name) for name in _EXPORTED} for point in measured]
+        return exports.export(rows, _EXPORTED, kind=kind, name=f"{model.name}-{metric}")
+    points = selectors.points(**wanted, span=step)
     if kind != exports.JSON:
         rows = list(points.values(*_EXPORTED)[:MAX_EXPORT])
         return exports.export(rows, _EXPORTED, kind=kind, name=f"{model.name}-{metric}")

@@ -5,13 +5,16 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from driftline.common.periods import Period, windows
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.drift import drift_points
+from monitors.metrics.measuring import context_of, points_of, subjects_of
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.periods import merged_summary
 from monitors.metrics.references import ReferenceInUse, reference_in_use
 from monitors.stats.importance import rank_causes
+from monitors.summaries.models import Summary
 
 
 def points(
@@ -38,6 +41,31 @@ def points(
         start__lt=end,
     )
     return (found if feature is None else found.filter(feature=feature)).order_by("start", "feature")
+
+
+def longer_points(
+    *,
+    model: Model,
+    metric: str,
+    start: datetime,
+    end: datetime,
+    step: str,
+    feature: str | None = None,
+    segment: str = "",
+    role: str = "champion",
+    version: str = "",
+) -> list[MetricPoint]:
+    """Measure one metric over weeks or months from the daily summaries; the rows are not stored."""
+    context = context_of(model)
+    found: list[MetricPoint] = []
+    for window in windows(Period(start, end), step):
+        days = Summary.objects.filter(
+            model=model, span="day", segment=segment, role=role, start__gte=window.start, start__lt=window.end
+        ).select_related("version")
+        for subject in subjects_of(days):
+            if subject.version == version:
+                found += points_of(context, subject, step, window.start)
+    return [p for p in found if p.metric == metric and (feature is None or p.feature == feature)]
 
 
 def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from inference.prediction_log.selectors import LogFrame, paired_frame
 from inference.registry.models import Model, Version
 from inference.serving.plan import Signature
 from monitors.metrics.event_clock import event_now
-from monitors.metrics.services import label_lag
+from monitors.metrics.measuring import label_lag
 from monitors.stats.comparison import GatePolicy, PairedComparison, compare_pairs
 from monitors.workflows.models import Workflow
 

@@ -1,6 +1,8 @@
 """From a logged prediction to a metric, in every order in which things may arrive."""
 
 from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -8,14 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
+from driftline.common.errors import Problem
 from driftline.invariants import check_all
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels import log_labels
 from inference.prediction_log.models import PredictionRow, TouchedPeriod
 from inference.prediction_log.selectors import frame_of
 from inference.prediction_log.store import log_predictions
-from inference.registry.models import Model
+from inference.registry.datasets import store_reference
+from inference.registry.models import Dataset, Model
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.selectors import longer_points
 from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
 
@@ -33,7 +38,9 @@ class TestLogging:
     def test_a_repeated_prediction_is_a_duplicate_and_a_changed_one_a_conflict(self, model: Model) -> None:
         [row] = rows_of_a_day(DAY, 1)
         log(model, [row])
-        changed = type(row)(**{name: getattr(row, name) for name in row.__struct_fields__} | {"body_hash": 99})
+        changed = type(row)(
+            **{name: getattr(row, name) for name in row.__struct_fields__} | {"body_hash": 99}
+        )
 
         result = log_predictions(model=model, items=[row, changed], source="test", now=timezone.now())
 
@@ -98,7 +105,10 @@ class TestLabels:
         log(model, rows)
 
         result = log_labels(
-            model=model, items=[LabelItem(id="1", label="1", timestamp=None)], source="test", now=timezone.now()
+            model=model,
+            items=[LabelItem(id="1", label="1", timestamp=None)],
+            source="test",
+            now=timezone.now(),
         )
 
         assert result.results[0].status == "ambiguous_id"
@@ -143,6 +153,22 @@ class TestMetrics:
         assert {point.status for point in drift} == {"insufficient"}
         assert all(point.value is not None and point.n == 30 for point in drift)
 
+    def test_a_week_is_measured_from_its_days(self, model: Model) -> None:
+        week = [DAY + number * timedelta(days=1) for number in range(3)]
+        rows = [row for day in week for row in rows_of_a_day(day, 200)]
+        labels = truths(rows)
+        log(model, rows)
+        label(model, labels)
+        work(model)
+
+        [point] = longer_points(
+            model=model, metric="roc_auc", start=DAY, end=DAY + timedelta(days=7), step="week"
+        )
+
+        y, p = [int(item.label) for item in labels], [row.probabilities for row in rows]
+        assert point.value == pytest.approx(roc_auc_score(y, p), abs=1e-3)
+        assert (point.start, point.end, point.n) == (DAY, DAY + timedelta(days=7), 600)
+
     def test_segments_are_measured_apart(self, model: Model) -> None:
         model.segments.create(feature="region")
         rows = rows_of_a_day(DAY, 300)
@@ -158,12 +184,17 @@ class TestMetrics:
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_order_of_arrival_gives_the_same_metrics(data: st.DataObject, project: object, home: object) -> None:
+def test_any_order_of_arrival_gives_the_same_metrics(
+    data: st.DataObject, project: object, home: object
+) -> None:
     from tests.flows.world import make_model
 
     model = make_model(project, name=f"m{Model.objects.count()}")  # type: ignore[arg-type]
     rows = rows_of_a_day(DAY, 8)
-    labels = [LabelItem(id=row.id, label=str(number % 2), timestamp=row.timestamp) for number, row in enumerate(rows)]
+    labels = [
+        LabelItem(id=row.id, label=str(number % 2), timestamp=row.timestamp)
+        for number, row in enumerate(rows)
+    ]
     for event in data.draw(st.permutations([*rows, *labels])):
         if isinstance(event, LabelItem):
             label(model, [event])
@@ -194,3 +225,26 @@ class TestReferences:
         assert MetricPoint.objects.get(
             model=model, metric="psi", feature="income", span="day", version=""
         ).status in ("warning", "critical")
+
+    @pytest.mark.parametrize(
+        ("csv", "code"),
+        [
+            (b"", "no_rows"),
+            (b"income,region\n", "no_rows"),
+            (b"income,income\n1,2\n", "invalid_header"),
+            (b'income,region\n1,"north\n2,south\n', "invalid_csv"),
+            (b"PK\x03\x04 a zip", "unsupported_media_type"),
+            (b"label\n1\n", "no_features"),
+        ],
+    )
+    def test_a_file_that_is_no_reference_is_refused_and_nothing_is_kept(
+        self, model: Model, home: Path, csv: bytes, code: str
+    ) -> None:
+        with pytest.raises(Problem) as refused:
+            store_reference(
+                model=model, version="1", stream=BytesIO(csv), content_type="text/csv", actor="test"
+            )
+
+        assert refused.value.code == code
+        assert not Dataset.objects.exists()
+        assert list((home / "datasets").iterdir()) == []
