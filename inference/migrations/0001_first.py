@@ -6,211 +6,488 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_first'),
+        ("accounts", "0001_first"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='PlanGeneration',
+            name="PlanGeneration",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('value', models.BigIntegerField(default=0)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("value", models.BigIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
-            name='SpoolCursor',
+            name="SpoolCursor",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('segment', models.BigIntegerField(default=0)),
-                ('offset', models.BigIntegerField(default=0)),
-                ('torn', models.BigIntegerField(default=0, help_text='records skipped because a crash cut them off')),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, unique=True)),
+                ("segment", models.BigIntegerField(default=0)),
+                ("offset", models.BigIntegerField(default=0)),
+                (
+                    "torn",
+                    models.BigIntegerField(
+                        default=0, help_text="records skipped because a crash cut them off"
+                    ),
+                ),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Model',
+            name="Model",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100)),
-                ('task', models.CharField(choices=[('binary', 'Binary'), ('multiclass', 'Multiclass'), ('regression', 'Regression'), ('ranking', 'Ranking')], max_length=10)),
-                ('description', models.CharField(blank=True, max_length=500)),
-                ('autonomy', models.CharField(choices=[('suggest', 'Suggest: a person starts each run'), ('approve', 'Approve: runs start by themselves, a person promotes'), ('auto', 'Auto: runs start and promote by themselves')], default='approve', max_length=10)),
-                ('objectives', models.JSONField(blank=True, default=dict, help_text='latency_p99_ms, requests_per_second, quality {metric, floor}, label_lag_hours')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='models', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                (
+                    "task",
+                    models.CharField(
+                        choices=[
+                            ("binary", "Binary"),
+                            ("multiclass", "Multiclass"),
+                            ("regression", "Regression"),
+                            ("ranking", "Ranking"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("description", models.CharField(blank=True, max_length=500)),
+                (
+                    "autonomy",
+                    models.CharField(
+                        choices=[
+                            ("suggest", "Suggest: a person starts each run"),
+                            ("approve", "Approve: runs start by themselves, a person promotes"),
+                            ("auto", "Auto: runs start and promote by themselves"),
+                        ],
+                        default="approve",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "objectives",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text="latency_p99_ms, requests_per_second, quality {metric, floor}, label_lag_hours",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="models",
+                        to="accounts.project",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Label',
+            name="Label",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('given_id', models.CharField(max_length=210)),
-                ('revision', models.IntegerField(default=1)),
-                ('is_current', models.BooleanField(default=True)),
-                ('value', models.CharField(max_length=200)),
-                ('labelled_at', models.DateTimeField(blank=True, help_text='when it happened, as told', null=True)),
-                ('received_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('source', models.CharField(blank=True, help_text='prefix of the token that told it', max_length=16)),
-                ('prediction_id', models.CharField(blank=True, max_length=210)),
-                ('prediction_time', models.DateTimeField(blank=True, null=True)),
-                ('model', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("given_id", models.CharField(max_length=210)),
+                ("revision", models.IntegerField(default=1)),
+                ("is_current", models.BooleanField(default=True)),
+                ("value", models.CharField(max_length=200)),
+                (
+                    "labelled_at",
+                    models.DateTimeField(blank=True, help_text="when it happened, as told", null=True),
+                ),
+                ("received_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "source",
+                    models.CharField(blank=True, help_text="prefix of the token that told it", max_length=16),
+                ),
+                ("prediction_id", models.CharField(blank=True, max_length=210)),
+                ("prediction_time", models.DateTimeField(blank=True, null=True)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='DeploymentChange',
+            name="DeploymentChange",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('generation', models.BigIntegerField()),
-                ('kind', models.CharField(help_text='first, promote, rollback, shadows', max_length=20)),
-                ('before', models.JSONField()),
-                ('after', models.JSONField()),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('event_time', models.DateTimeField(help_text='newest event time of the model when it happened')),
-                ('actor', models.CharField(max_length=200)),
-                ('reason', models.CharField(blank=True, max_length=500)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deployment_changes', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("generation", models.BigIntegerField()),
+                ("kind", models.CharField(help_text="first, promote, rollback, shadows", max_length=20)),
+                ("before", models.JSONField()),
+                ("after", models.JSONField()),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "event_time",
+                    models.DateTimeField(help_text="newest event time of the model when it happened"),
+                ),
+                ("actor", models.CharField(max_length=200)),
+                ("reason", models.CharField(blank=True, max_length=500)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deployment_changes",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Version',
+            name="Version",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.CharField(max_length=64)),
-                ('sha256', models.CharField(blank=True, max_length=64)),
-                ('size', models.BigIntegerField(default=0)),
-                ('path', models.CharField(blank=True, help_text='relative to the home', max_length=200)),
-                ('signature', models.JSONField(blank=True, null=True)),
-                ('intake_report', models.JSONField(blank=True, null=True)),
-                ('lineage', models.JSONField(blank=True, default=dict, help_text='data window, trainer, parameters, parent version, trigger')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('created_by', models.CharField(blank=True, max_length=200)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("version", models.CharField(max_length=64)),
+                ("sha256", models.CharField(blank=True, max_length=64)),
+                ("size", models.BigIntegerField(default=0)),
+                ("path", models.CharField(blank=True, help_text="relative to the home", max_length=200)),
+                ("signature", models.JSONField(blank=True, null=True)),
+                ("intake_report", models.JSONField(blank=True, null=True)),
+                (
+                    "lineage",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text="data window, trainer, parameters, parent version, trigger",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("created_by", models.CharField(blank=True, max_length=200)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="versions",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='TouchedPeriod',
+            name="TouchedPeriod",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('generation', models.BigIntegerField(default=1)),
-                ('touched_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('lease_token', models.BigIntegerField(blank=True, null=True)),
-                ('role', models.CharField(choices=[('champion', 'Champion'), ('shadow', 'Shadow'), ('canary', 'Canary'), ('direct', 'Direct')], max_length=10)),
-                ('hour', models.DateTimeField()),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='touched_periods', to='inference.model')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.version')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("generation", models.BigIntegerField(default=1)),
+                ("touched_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("lease_token", models.BigIntegerField(blank=True, null=True)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("champion", "Champion"),
+                            ("shadow", "Shadow"),
+                            ("canary", "Canary"),
+                            ("direct", "Direct"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("hour", models.DateTimeField()),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="touched_periods",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="inference.version"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PredictionRow',
+            name="PredictionRow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('champion', 'Champion'), ('shadow', 'Shadow'), ('canary', 'Canary'), ('direct', 'Direct')], max_length=10)),
-                ('prediction_id', models.CharField(max_length=210)),
-                ('client_id', models.CharField(blank=True, max_length=200, null=True)),
-                ('event_time', models.DateTimeField()),
-                ('body_hash', models.BigIntegerField(help_text='tells a repeated row from a conflicting one')),
-                ('model', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.model')),
-                ('version', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.version')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("champion", "Champion"),
+                            ("shadow", "Shadow"),
+                            ("canary", "Canary"),
+                            ("direct", "Direct"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("prediction_id", models.CharField(max_length=210)),
+                ("client_id", models.CharField(blank=True, max_length=200, null=True)),
+                ("event_time", models.DateTimeField()),
+                (
+                    "body_hash",
+                    models.BigIntegerField(help_text="tells a repeated row from a conflicting one"),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="inference.version",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PredictionChunk',
+            name="PredictionChunk",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('champion', 'Champion'), ('shadow', 'Shadow'), ('canary', 'Canary'), ('direct', 'Direct')], max_length=10)),
-                ('day', models.DateField()),
-                ('rows', models.IntegerField()),
-                ('start', models.DateTimeField(help_text='event time of the earliest row')),
-                ('end', models.DateTimeField(help_text='event time of the latest row')),
-                ('payload', models.BinaryField()),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.model')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.version')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("champion", "Champion"),
+                            ("shadow", "Shadow"),
+                            ("canary", "Canary"),
+                            ("direct", "Direct"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("day", models.DateField()),
+                ("rows", models.IntegerField()),
+                ("start", models.DateTimeField(help_text="event time of the earliest row")),
+                ("end", models.DateTimeField(help_text="event time of the latest row")),
+                ("payload", models.BinaryField()),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="inference.model"
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="inference.version"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Deployment',
+            name="Deployment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('generation', models.BigIntegerField(default=0)),
-                ('model', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='deployment', to='inference.model')),
-                ('champion', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inference.version')),
-                ('previous', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inference.version')),
-                ('shadows', models.ManyToManyField(blank=True, related_name='+', to='inference.version')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("generation", models.BigIntegerField(default=0)),
+                (
+                    "model",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deployment",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "champion",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="inference.version",
+                    ),
+                ),
+                (
+                    "previous",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="inference.version",
+                    ),
+                ),
+                ("shadows", models.ManyToManyField(blank=True, related_name="+", to="inference.version")),
             ],
         ),
         migrations.CreateModel(
-            name='Dataset',
+            name="Dataset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('reference', 'Reference'), ('snapshot', 'Training snapshot')], max_length=12)),
-                ('path', models.CharField(help_text='relative to the home', max_length=200)),
-                ('sha256', models.CharField(max_length=64)),
-                ('rows', models.BigIntegerField()),
-                ('columns', models.JSONField()),
-                ('start', models.DateTimeField(blank=True, null=True)),
-                ('end', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='datasets', to='inference.model')),
-                ('version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='datasets', to='inference.version')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("reference", "Reference"), ("snapshot", "Training snapshot")], max_length=12
+                    ),
+                ),
+                ("path", models.CharField(help_text="relative to the home", max_length=200)),
+                ("sha256", models.CharField(max_length=64)),
+                ("rows", models.BigIntegerField()),
+                ("columns", models.JSONField()),
+                ("start", models.DateTimeField(blank=True, null=True)),
+                ("end", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="datasets",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="datasets",
+                        to="inference.version",
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='model',
-            constraint=models.UniqueConstraint(fields=('project', 'name'), name='model_name_once_a_project'),
+            model_name="model",
+            constraint=models.UniqueConstraint(fields=("project", "name"), name="model_name_once_a_project"),
         ),
         migrations.AddIndex(
-            model_name='label',
-            index=models.Index(condition=models.Q(('is_current', True)), fields=['model', 'prediction_time'], name='labels_in_prediction_time'),
+            model_name="label",
+            index=models.Index(
+                condition=models.Q(("is_current", True)),
+                fields=["model", "prediction_time"],
+                name="labels_in_prediction_time",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='label',
-            constraint=models.UniqueConstraint(fields=('model', 'given_id', 'revision'), name='label_revision_once'),
+            model_name="label",
+            constraint=models.UniqueConstraint(
+                fields=("model", "given_id", "revision"), name="label_revision_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='label',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_current', True)), fields=('model', 'given_id'), name='one_current_label_an_id'),
+            model_name="label",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_current", True)),
+                fields=("model", "given_id"),
+                name="one_current_label_an_id",
+            ),
         ),
         migrations.AddIndex(
-            model_name='deploymentchange',
-            index=models.Index(fields=['model', 'event_time'], name='deployment_changes_in_time'),
+            model_name="deploymentchange",
+            index=models.Index(fields=["model", "event_time"], name="deployment_changes_in_time"),
         ),
         migrations.AddConstraint(
-            model_name='version',
-            constraint=models.UniqueConstraint(fields=('model', 'version'), name='version_once_a_model'),
+            model_name="version",
+            constraint=models.UniqueConstraint(fields=("model", "version"), name="version_once_a_model"),
         ),
         migrations.AddConstraint(
-            model_name='touchedperiod',
-            constraint=models.UniqueConstraint(fields=('model', 'version', 'role', 'hour'), name='one_touched_period_an_hour'),
+            model_name="touchedperiod",
+            constraint=models.UniqueConstraint(
+                fields=("model", "version", "role", "hour"), name="one_touched_period_an_hour"
+            ),
         ),
         migrations.AddIndex(
-            model_name='predictionrow',
-            index=models.Index(condition=models.Q(('client_id', None), _negated=True), fields=['model', 'client_id'], name='rows_by_client_id'),
+            model_name="predictionrow",
+            index=models.Index(
+                condition=models.Q(("client_id", None), _negated=True),
+                fields=["model", "client_id"],
+                name="rows_by_client_id",
+            ),
         ),
         migrations.AddIndex(
-            model_name='predictionrow',
-            index=models.Index(fields=['model', 'event_time'], name='rows_in_time'),
+            model_name="predictionrow",
+            index=models.Index(fields=["model", "event_time"], name="rows_in_time"),
         ),
         migrations.AddConstraint(
-            model_name='predictionrow',
-            constraint=models.UniqueConstraint(condition=models.Q(('role', 'shadow'), _negated=True), fields=('model', 'prediction_id'), name='answered_once'),
+            model_name="predictionrow",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("role", "shadow"), _negated=True),
+                fields=("model", "prediction_id"),
+                name="answered_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='predictionrow',
-            constraint=models.UniqueConstraint(condition=models.Q(('role', 'shadow')), fields=('model', 'prediction_id', 'version'), name='shadowed_once_a_version'),
+            model_name="predictionrow",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("role", "shadow")),
+                fields=("model", "prediction_id", "version"),
+                name="shadowed_once_a_version",
+            ),
         ),
         migrations.AddIndex(
-            model_name='predictionchunk',
-            index=models.Index(fields=['model', 'day', 'role'], name='chunks_of_a_day'),
+            model_name="predictionchunk",
+            index=models.Index(fields=["model", "day", "role"], name="chunks_of_a_day"),
         ),
         migrations.AddIndex(
-            model_name='predictionchunk',
-            index=models.Index(fields=['model', '-end'], name='newest_chunk'),
+            model_name="predictionchunk",
+            index=models.Index(fields=["model", "-end"], name="newest_chunk"),
         ),
     ]

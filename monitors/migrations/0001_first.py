@@ -8,431 +8,1091 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_first'),
-        ('inference', '0001_first'),
+        ("accounts", "0001_first"),
+        ("inference", "0001_first"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Channel',
+            name="Channel",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('email', 'E-mail'), ('webhook', 'Webhook')], max_length=8)),
-                ('name', models.CharField(max_length=100)),
-                ('target', models.CharField(help_text='an e-mail address or an https URL', max_length=500)),
-                ('secret', models.BinaryField(blank=True, default=b'', help_text='webhook signing secret, encrypted')),
-                ('min_severity', models.CharField(choices=[('notice', 'Notice'), ('warning', 'Warning'), ('critical', 'Critical')], default='warning', max_length=8)),
-                ('enabled', models.BooleanField(default=True)),
-                ('disabled_reason', models.CharField(blank=True, max_length=200)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='channels', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(choices=[("email", "E-mail"), ("webhook", "Webhook")], max_length=8),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("target", models.CharField(help_text="an e-mail address or an https URL", max_length=500)),
+                (
+                    "secret",
+                    models.BinaryField(
+                        blank=True, default=b"", help_text="webhook signing secret, encrypted"
+                    ),
+                ),
+                (
+                    "min_severity",
+                    models.CharField(
+                        choices=[("notice", "Notice"), ("warning", "Warning"), ("critical", "Critical")],
+                        default="warning",
+                        max_length=8,
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                ("disabled_reason", models.CharField(blank=True, max_length=200)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="channels",
+                        to="accounts.project",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('event', models.CharField(help_text='incident.opened, incident.resolved, test, ...', max_length=30)),
-                ('event_id', models.CharField(help_text='stable over retries and replays', max_length=60)),
-                ('subject', models.CharField(blank=True, max_length=200)),
-                ('body', models.TextField(help_text='the exact text that is sent: JSON for webhooks, plain text for e-mail')),
-                ('html', models.TextField(blank=True)),
-                ('state', models.CharField(choices=[('pending', 'Pending'), ('sent', 'Sent'), ('failed', 'Failed'), ('suppressed', 'Suppressed')], default='pending', max_length=10)),
-                ('reason', models.CharField(blank=True, help_text='why it was suppressed or failed', max_length=500)),
-                ('attempts_made', models.IntegerField(default=0)),
-                ('next_attempt_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('lease_token', models.BigIntegerField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('sent_at', models.DateTimeField(blank=True, null=True)),
-                ('channel', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='monitors.channel')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "event",
+                    models.CharField(
+                        help_text="incident.opened, incident.resolved, test, ...", max_length=30
+                    ),
+                ),
+                ("event_id", models.CharField(help_text="stable over retries and replays", max_length=60)),
+                ("subject", models.CharField(blank=True, max_length=200)),
+                (
+                    "body",
+                    models.TextField(
+                        help_text="the exact text that is sent: JSON for webhooks, plain text for e-mail"
+                    ),
+                ),
+                ("html", models.TextField(blank=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("sent", "Sent"),
+                            ("failed", "Failed"),
+                            ("suppressed", "Suppressed"),
+                        ],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "reason",
+                    models.CharField(blank=True, help_text="why it was suppressed or failed", max_length=500),
+                ),
+                ("attempts_made", models.IntegerField(default=0)),
+                (
+                    "next_attempt_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("lease_token", models.BigIntegerField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("sent_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "channel",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="monitors.channel",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'deliveries',
+                "verbose_name_plural": "deliveries",
             },
         ),
         migrations.CreateModel(
-            name='DeliveryAttempt',
+            name="DeliveryAttempt",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('succeeded', models.BooleanField()),
-                ('status', models.IntegerField(blank=True, null=True)),
-                ('duration_ms', models.IntegerField()),
-                ('answer', models.CharField(blank=True, max_length=1024)),
-                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='monitors.delivery')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("succeeded", models.BooleanField()),
+                ("status", models.IntegerField(blank=True, null=True)),
+                ("duration_ms", models.IntegerField()),
+                ("answer", models.CharField(blank=True, max_length=1024)),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="attempts",
+                        to="monitors.delivery",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='FeatureProfile',
+            name="FeatureProfile",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('feature', models.CharField(max_length=200)),
-                ('centre', models.FloatField(help_text="centre of a number's grid; empty for a category", null=True)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='feature_profiles', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("feature", models.CharField(max_length=200)),
+                (
+                    "centre",
+                    models.FloatField(help_text="centre of a number's grid; empty for a category", null=True),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="feature_profiles",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Incident',
+            name="Incident",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('title', models.CharField(max_length=200)),
-                ('status', models.CharField(choices=[('open', 'Open'), ('acknowledged', 'Acknowledged'), ('resolved', 'Resolved')], default='open', max_length=12)),
-                ('severity', models.CharField(choices=[('notice', 'Notice'), ('warning', 'Warning'), ('critical', 'Critical')], max_length=8)),
-                ('opened_at', models.DateTimeField(help_text='event time: end of the first window that fired')),
-                ('resolved_at', models.DateTimeField(blank=True, help_text='event time', null=True)),
-                ('acknowledged_at', models.DateTimeField(blank=True, null=True)),
-                ('causes', models.JSONField(default=list, help_text='[{feature|segment, score, evidence}], most likely first')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('acknowledged_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='incidents', to='inference.model')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='incidents', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("title", models.CharField(max_length=200)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("open", "Open"),
+                            ("acknowledged", "Acknowledged"),
+                            ("resolved", "Resolved"),
+                        ],
+                        default="open",
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("notice", "Notice"), ("warning", "Warning"), ("critical", "Critical")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "opened_at",
+                    models.DateTimeField(help_text="event time: end of the first window that fired"),
+                ),
+                ("resolved_at", models.DateTimeField(blank=True, help_text="event time", null=True)),
+                ("acknowledged_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "causes",
+                    models.JSONField(
+                        default=list, help_text="[{feature|segment, score, evidence}], most likely first"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "acknowledged_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="incidents",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="incidents",
+                        to="accounts.project",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='delivery',
-            name='incident',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='monitors.incident'),
+            model_name="delivery",
+            name="incident",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="deliveries",
+                to="monitors.incident",
+            ),
         ),
         migrations.CreateModel(
-            name='IncidentEvent',
+            name="IncidentEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('event_time', models.DateTimeField(blank=True, null=True)),
-                ('kind', models.CharField(help_text='opened, still_firing, acknowledged, resolved, comment', max_length=20)),
-                ('text', models.CharField(max_length=500)),
-                ('actor', models.CharField(blank=True, max_length=200)),
-                ('incident', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='monitors.incident')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("event_time", models.DateTimeField(blank=True, null=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        help_text="opened, still_firing, acknowledged, resolved, comment", max_length=20
+                    ),
+                ),
+                ("text", models.CharField(max_length=500)),
+                ("actor", models.CharField(blank=True, max_length=200)),
+                (
+                    "incident",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="monitors.incident",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='MetricPoint',
+            name="MetricPoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(max_length=10)),
-                ('version', models.CharField(blank=True, max_length=64)),
-                ('span', models.CharField(max_length=4)),
-                ('start', models.DateTimeField()),
-                ('end', models.DateTimeField()),
-                ('metric', models.CharField(max_length=40)),
-                ('feature', models.CharField(blank=True, max_length=100)),
-                ('segment', models.CharField(blank=True, max_length=200)),
-                ('value', models.FloatField(null=True)),
-                ('n', models.IntegerField()),
-                ('lower', models.FloatField(null=True)),
-                ('upper', models.FloatField(null=True)),
-                ('threshold', models.FloatField(null=True)),
-                ('status', models.CharField(choices=[('ok', 'Ok'), ('warning', 'Warning'), ('critical', 'Critical'), ('insufficient', 'too few rows'), ('unripe', 'labels are still coming'), ('no_data', 'No Data'), ('error', 'Error')], max_length=12)),
-                ('detail', models.JSONField(help_text='p-value, reason of the threshold, coverage', null=True)),
-                ('revision', models.IntegerField(default=1, help_text='grows when late data changed the point')),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('model', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("role", models.CharField(max_length=10)),
+                ("version", models.CharField(blank=True, max_length=64)),
+                ("span", models.CharField(max_length=4)),
+                ("start", models.DateTimeField()),
+                ("end", models.DateTimeField()),
+                ("metric", models.CharField(max_length=40)),
+                ("feature", models.CharField(blank=True, max_length=100)),
+                ("segment", models.CharField(blank=True, max_length=200)),
+                ("value", models.FloatField(null=True)),
+                ("n", models.IntegerField()),
+                ("lower", models.FloatField(null=True)),
+                ("upper", models.FloatField(null=True)),
+                ("threshold", models.FloatField(null=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("ok", "Ok"),
+                            ("warning", "Warning"),
+                            ("critical", "Critical"),
+                            ("insufficient", "too few rows"),
+                            ("unripe", "labels are still coming"),
+                            ("no_data", "No Data"),
+                            ("error", "Error"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "detail",
+                    models.JSONField(help_text="p-value, reason of the threshold, coverage", null=True),
+                ),
+                (
+                    "revision",
+                    models.IntegerField(default=1, help_text="grows when late data changed the point"),
+                ),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Monitor',
+            name="Monitor",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('drift', 'Drift of features, predictions and scores'), ('quality', 'Data quality'), ('performance', 'Performance against labels'), ('service', 'Latency, throughput and errors')], max_length=12)),
-                ('span', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day')], default='day', max_length=4)),
-                ('min_rows', models.IntegerField(default=200)),
-                ('min_label_coverage', models.FloatField(default=0.8, help_text='share of rows that must have a label')),
-                ('enabled', models.BooleanField(default=True)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='monitors', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("drift", "Drift of features, predictions and scores"),
+                            ("quality", "Data quality"),
+                            ("performance", "Performance against labels"),
+                            ("service", "Latency, throughput and errors"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "span",
+                    models.CharField(choices=[("hour", "Hour"), ("day", "Day")], default="day", max_length=4),
+                ),
+                ("min_rows", models.IntegerField(default=200)),
+                (
+                    "min_label_coverage",
+                    models.FloatField(default=0.8, help_text="share of rows that must have a label"),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="monitors",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PendingEvaluation',
+            name="PendingEvaluation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('generation', models.BigIntegerField(default=1)),
-                ('touched_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('lease_token', models.BigIntegerField(blank=True, null=True)),
-                ('model', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='pending_evaluation', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("generation", models.BigIntegerField(default=1)),
+                ("touched_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("lease_token", models.BigIntegerField(blank=True, null=True)),
+                (
+                    "model",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="pending_evaluation",
+                        to="inference.model",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Reference',
+            name="Reference",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('building', 'Building'), ('ready', 'Ready'), ('failed', 'Failed')], default='building', max_length=10)),
-                ('is_active', models.BooleanField(default=False)),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('payload', models.BinaryField(blank=True, help_text='encoded WindowSummary', null=True)),
-                ('performance', models.JSONField(blank=True, default=dict, help_text='metric -> mean, lower and upper over days')),
-                ('importance', models.JSONField(blank=True, default=dict, help_text='feature -> permutation importance')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('dataset', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inference.dataset')),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='references', to='inference.model')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='references', to='inference.version')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("building", "Building"), ("ready", "Ready"), ("failed", "Failed")],
+                        default="building",
+                        max_length=10,
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=False)),
+                ("error", models.CharField(blank=True, max_length=500)),
+                ("payload", models.BinaryField(blank=True, help_text="encoded WindowSummary", null=True)),
+                (
+                    "performance",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="metric -> mean, lower and upper over days"
+                    ),
+                ),
+                (
+                    "importance",
+                    models.JSONField(blank=True, default=dict, help_text="feature -> permutation importance"),
+                ),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="inference.dataset"
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="references",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="references",
+                        to="inference.version",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Report',
+            name="Report",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('start', models.DateTimeField()),
-                ('end', models.DateTimeField()),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('ready', 'Ready'), ('failed', 'Failed')], default='queued', max_length=8)),
-                ('path', models.CharField(blank=True, help_text='relative to the home', max_length=200)),
-                ('size', models.BigIntegerField(default=0)),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('created_by', models.CharField(max_length=200)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='reports', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("start", models.DateTimeField()),
+                ("end", models.DateTimeField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("queued", "Queued"), ("ready", "Ready"), ("failed", "Failed")],
+                        default="queued",
+                        max_length=8,
+                    ),
+                ),
+                ("path", models.CharField(blank=True, help_text="relative to the home", max_length=200)),
+                ("size", models.BigIntegerField(default=0)),
+                ("error", models.CharField(blank=True, max_length=500)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("created_by", models.CharField(max_length=200)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="reports",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Rule',
+            name="Rule",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=120)),
-                ('metric', models.CharField(max_length=40)),
-                ('feature', models.CharField(blank=True, max_length=100)),
-                ('segment', models.CharField(blank=True, max_length=200)),
-                ('span', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day')], default='day', max_length=4)),
-                ('operator', models.CharField(choices=[('above', 'Above'), ('below', 'Below')], default='above', max_length=5)),
-                ('threshold', models.FloatField()),
-                ('for_windows', models.IntegerField(default=1, help_text='windows in a row beyond the threshold', validators=[django.core.validators.MinValueValidator(1)])),
-                ('recover_windows', models.IntegerField(default=2, help_text='good windows in a row that resolve', validators=[django.core.validators.MinValueValidator(1)])),
-                ('min_rows', models.IntegerField(default=200, validators=[django.core.validators.MinValueValidator(1)])),
-                ('cooldown', models.DurationField(help_text='event time after which a rule that still fires acts again')),
-                ('notify_within', models.DurationField(help_text='a window that ended longer ago opens incidents silently')),
-                ('severity', models.CharField(choices=[('notice', 'Notice'), ('warning', 'Warning'), ('critical', 'Critical')], default='warning', max_length=8)),
-                ('action', models.CharField(choices=[('notify', 'Open an incident and notify'), ('retrain', 'Also start a retrain run')], default='notify', max_length=8)),
-                ('enabled', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rules', to='inference.model')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rules', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=120)),
+                ("metric", models.CharField(max_length=40)),
+                ("feature", models.CharField(blank=True, max_length=100)),
+                ("segment", models.CharField(blank=True, max_length=200)),
+                (
+                    "span",
+                    models.CharField(choices=[("hour", "Hour"), ("day", "Day")], default="day", max_length=4),
+                ),
+                (
+                    "operator",
+                    models.CharField(
+                        choices=[("above", "Above"), ("below", "Below")], default="above", max_length=5
+                    ),
+                ),
+                ("threshold", models.FloatField()),
+                (
+                    "for_windows",
+                    models.IntegerField(
+                        default=1,
+                        help_text="windows in a row beyond the threshold",
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "recover_windows",
+                    models.IntegerField(
+                        default=2,
+                        help_text="good windows in a row that resolve",
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "min_rows",
+                    models.IntegerField(
+                        default=200, validators=[django.core.validators.MinValueValidator(1)]
+                    ),
+                ),
+                (
+                    "cooldown",
+                    models.DurationField(
+                        help_text="event time after which a rule that still fires acts again"
+                    ),
+                ),
+                (
+                    "notify_within",
+                    models.DurationField(help_text="a window that ended longer ago opens incidents silently"),
+                ),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("notice", "Notice"), ("warning", "Warning"), ("critical", "Critical")],
+                        default="warning",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "action",
+                    models.CharField(
+                        choices=[
+                            ("notify", "Open an incident and notify"),
+                            ("retrain", "Also start a retrain run"),
+                        ],
+                        default="notify",
+                        max_length=8,
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rules",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rules",
+                        to="accounts.project",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='incident',
-            name='rule',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='incidents', to='monitors.rule'),
+            model_name="incident",
+            name="rule",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="incidents", to="monitors.rule"
+            ),
         ),
         migrations.CreateModel(
-            name='RuleState',
+            name="RuleState",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('standing', models.CharField(choices=[('normal', 'Normal'), ('pending', 'Pending'), ('firing', 'Firing')], default='normal', max_length=8)),
-                ('streak', models.IntegerField(default=0, help_text='windows in a row that speak for a change of standing')),
-                ('judged_until', models.DateTimeField(blank=True, help_text='end of the newest window judged', null=True)),
-                ('acted_until', models.DateTimeField(blank=True, help_text='end of the window that last acted', null=True)),
-                ('rule', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='state', to='monitors.rule')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "standing",
+                    models.CharField(
+                        choices=[("normal", "Normal"), ("pending", "Pending"), ("firing", "Firing")],
+                        default="normal",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "streak",
+                    models.IntegerField(
+                        default=0, help_text="windows in a row that speak for a change of standing"
+                    ),
+                ),
+                (
+                    "judged_until",
+                    models.DateTimeField(blank=True, help_text="end of the newest window judged", null=True),
+                ),
+                (
+                    "acted_until",
+                    models.DateTimeField(
+                        blank=True, help_text="end of the window that last acted", null=True
+                    ),
+                ),
+                (
+                    "rule",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="state", to="monitors.rule"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('trigger', models.CharField(help_text='which rule or person started it', max_length=200)),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('waiting', 'waiting for traffic or a person'), ('promoted', 'Promoted'), ('rejected', 'Rejected'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('rolled_back', 'Rolled Back')], default='queued', max_length=12)),
-                ('data_until', models.DateTimeField(help_text='event time up to which the run may look at data')),
-                ('waiting_for', models.CharField(blank=True, max_length=200)),
-                ('needs', models.CharField(blank=True, help_text='what a waiting run waits for: traffic or person; empty while it can go on', max_length=10)),
-                ('verdict', models.JSONField(blank=True, null=True)),
-                ('approved_by', models.CharField(blank=True, max_length=200)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('generation', models.BigIntegerField(default=1, help_text='grows when something happened that the run should see')),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('lease_token', models.BigIntegerField(blank=True, null=True)),
-                ('challenger', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='inference.version')),
-                ('champion', models.ForeignKey(help_text='the version to beat', on_delete=django.db.models.deletion.PROTECT, related_name='+', to='inference.version')),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("trigger", models.CharField(help_text="which rule or person started it", max_length=200)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("waiting", "waiting for traffic or a person"),
+                            ("promoted", "Promoted"),
+                            ("rejected", "Rejected"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                            ("rolled_back", "Rolled Back"),
+                        ],
+                        default="queued",
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "data_until",
+                    models.DateTimeField(help_text="event time up to which the run may look at data"),
+                ),
+                ("waiting_for", models.CharField(blank=True, max_length=200)),
+                (
+                    "needs",
+                    models.CharField(
+                        blank=True,
+                        help_text="what a waiting run waits for: traffic or person; empty while it can go on",
+                        max_length=10,
+                    ),
+                ),
+                ("verdict", models.JSONField(blank=True, null=True)),
+                ("approved_by", models.CharField(blank=True, max_length=200)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "generation",
+                    models.BigIntegerField(
+                        default=1, help_text="grows when something happened that the run should see"
+                    ),
+                ),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("lease_token", models.BigIntegerField(blank=True, null=True)),
+                (
+                    "challenger",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="inference.version",
+                    ),
+                ),
+                (
+                    "champion",
+                    models.ForeignKey(
+                        help_text="the version to beat",
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="inference.version",
+                    ),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="runs", to="inference.model"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Segment',
+            name="Segment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('feature', models.CharField(max_length=100)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='segments', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("feature", models.CharField(max_length=100)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="segments",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Silence',
+            name="Silence",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('start', models.DateTimeField()),
-                ('end', models.DateTimeField()),
-                ('reason', models.CharField(max_length=200)),
-                ('created_by', models.CharField(max_length=200)),
-                ('model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='silences', to='inference.model')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='silences', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("start", models.DateTimeField()),
+                ("end", models.DateTimeField()),
+                ("reason", models.CharField(max_length=200)),
+                ("created_by", models.CharField(max_length=200)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="silences",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="silences",
+                        to="accounts.project",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='StaleWindow',
+            name="StaleWindow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('generation', models.BigIntegerField(default=1)),
-                ('touched_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('lease_token', models.BigIntegerField(blank=True, null=True)),
-                ('span', models.CharField(max_length=4)),
-                ('start', models.DateTimeField()),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='stale_windows', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("generation", models.BigIntegerField(default=1)),
+                ("touched_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("lease_token", models.BigIntegerField(blank=True, null=True)),
+                ("span", models.CharField(max_length=4)),
+                ("start", models.DateTimeField()),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="stale_windows",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Step',
+            name="Step",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.IntegerField()),
-                ('name', models.CharField(max_length=20)),
-                ('state', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('waiting', 'Waiting'), ('done', 'Done'), ('failed', 'Failed'), ('skipped', 'Skipped')], default='pending', max_length=8)),
-                ('attempts', models.IntegerField(default=0)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('evidence', models.JSONField(default=dict)),
-                ('error', models.TextField(blank=True)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='monitors.run')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("position", models.IntegerField()),
+                ("name", models.CharField(max_length=20)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("running", "Running"),
+                            ("waiting", "Waiting"),
+                            ("done", "Done"),
+                            ("failed", "Failed"),
+                            ("skipped", "Skipped"),
+                        ],
+                        default="pending",
+                        max_length=8,
+                    ),
+                ),
+                ("attempts", models.IntegerField(default=0)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("evidence", models.JSONField(default=dict)),
+                ("error", models.TextField(blank=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="steps", to="monitors.run"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Summary',
+            name="Summary",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('champion', 'Champion'), ('shadow', 'Shadow'), ('canary', 'Canary'), ('direct', 'Direct')], max_length=10)),
-                ('span', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day')], max_length=4)),
-                ('start', models.DateTimeField()),
-                ('segment', models.CharField(blank=True, help_text='feature:value, empty for all rows', max_length=200)),
-                ('rows', models.IntegerField()),
-                ('labelled', models.IntegerField(default=0)),
-                ('payload', models.BinaryField(help_text='encoded WindowSummary')),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('model', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.model')),
-                ('version', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.version')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("champion", "Champion"),
+                            ("shadow", "Shadow"),
+                            ("canary", "Canary"),
+                            ("direct", "Direct"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("span", models.CharField(choices=[("hour", "Hour"), ("day", "Day")], max_length=4)),
+                ("start", models.DateTimeField()),
+                (
+                    "segment",
+                    models.CharField(
+                        blank=True, help_text="feature:value, empty for all rows", max_length=200
+                    ),
+                ),
+                ("rows", models.IntegerField()),
+                ("labelled", models.IntegerField(default=0)),
+                ("payload", models.BinaryField(help_text="encoded WindowSummary")),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="inference.version",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'summaries',
+                "verbose_name_plural": "summaries",
             },
         ),
         migrations.CreateModel(
-            name='Transition',
+            name="Transition",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('opened', 'Opened'), ('still_firing', 'Still Firing'), ('resolved', 'Resolved')], max_length=12)),
-                ('window_start', models.DateTimeField()),
-                ('window_end', models.DateTimeField()),
-                ('value', models.FloatField(null=True)),
-                ('n', models.IntegerField()),
-                ('threshold', models.FloatField()),
-                ('detail', models.JSONField(default=dict, help_text='what was known when it happened')),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('alerts_done_at', models.DateTimeField(blank=True, null=True)),
-                ('workflows_done_at', models.DateTimeField(blank=True, null=True)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='transitions', to='inference.model')),
-                ('rule', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='transitions', to='monitors.rule')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("opened", "Opened"),
+                            ("still_firing", "Still Firing"),
+                            ("resolved", "Resolved"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("window_start", models.DateTimeField()),
+                ("window_end", models.DateTimeField()),
+                ("value", models.FloatField(null=True)),
+                ("n", models.IntegerField()),
+                ("threshold", models.FloatField()),
+                ("detail", models.JSONField(default=dict, help_text="what was known when it happened")),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("alerts_done_at", models.DateTimeField(blank=True, null=True)),
+                ("workflows_done_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="transitions",
+                        to="inference.model",
+                    ),
+                ),
+                (
+                    "rule",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="transitions",
+                        to="monitors.rule",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='run',
-            name='transition',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to='monitors.transition'),
+            model_name="run",
+            name="transition",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="runs",
+                to="monitors.transition",
+            ),
         ),
         migrations.AddField(
-            model_name='incident',
-            name='opened_by',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.RESTRICT, related_name='+', to='monitors.transition'),
+            model_name="incident",
+            name="opened_by",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.RESTRICT, related_name="+", to="monitors.transition"
+            ),
         ),
         migrations.CreateModel(
-            name='Workflow',
+            name="Workflow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('trainer', models.CharField(default='sklearn_random_forest', max_length=100)),
-                ('parameters', models.JSONField(blank=True, default=dict)),
-                ('training_days', models.IntegerField(blank=True, help_text='newest days to train on; empty uses all', null=True)),
-                ('min_training_rows', models.IntegerField(default=1000)),
-                ('pairs', models.IntegerField(default=2000, help_text='labelled pairs after which the gate first judges')),
-                ('max_pairs', models.IntegerField(default=6000, help_text='labelled pairs after which an inconclusive run is rejected')),
-                ('gate', models.JSONField(blank=True, default=dict, help_text='margins of the gate; see stats/comparison.py')),
-                ('max_runs_a_day', models.IntegerField(default=1, help_text='of event time')),
-                ('model', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='workflow', to='inference.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("trainer", models.CharField(default="sklearn_random_forest", max_length=100)),
+                ("parameters", models.JSONField(blank=True, default=dict)),
+                (
+                    "training_days",
+                    models.IntegerField(
+                        blank=True, help_text="newest days to train on; empty uses all", null=True
+                    ),
+                ),
+                ("min_training_rows", models.IntegerField(default=1000)),
+                (
+                    "pairs",
+                    models.IntegerField(
+                        default=2000, help_text="labelled pairs after which the gate first judges"
+                    ),
+                ),
+                (
+                    "max_pairs",
+                    models.IntegerField(
+                        default=6000, help_text="labelled pairs after which an inconclusive run is rejected"
+                    ),
+                ),
+                (
+                    "gate",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="margins of the gate; see stats/comparison.py"
+                    ),
+                ),
+                ("max_runs_a_day", models.IntegerField(default=1, help_text="of event time")),
+                (
+                    "model",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="workflow",
+                        to="inference.model",
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='channel',
-            constraint=models.UniqueConstraint(fields=('project', 'name'), name='channel_name_once_a_project'),
+            model_name="channel",
+            constraint=models.UniqueConstraint(
+                fields=("project", "name"), name="channel_name_once_a_project"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='featureprofile',
-            constraint=models.UniqueConstraint(fields=('model', 'feature'), name='one_profile_a_feature'),
+            model_name="featureprofile",
+            constraint=models.UniqueConstraint(fields=("model", "feature"), name="one_profile_a_feature"),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('channel', 'event_id'), name='one_delivery_an_event'),
+            model_name="delivery",
+            constraint=models.UniqueConstraint(fields=("channel", "event_id"), name="one_delivery_an_event"),
         ),
         migrations.AddIndex(
-            model_name='metricpoint',
-            index=models.Index(fields=['model', 'span', 'start'], name='points_of_a_window'),
+            model_name="metricpoint",
+            index=models.Index(fields=["model", "span", "start"], name="points_of_a_window"),
         ),
         migrations.AddConstraint(
-            model_name='metricpoint',
-            constraint=models.UniqueConstraint(fields=('model', 'span', 'metric', 'feature', 'segment', 'role', 'version', 'start'), name='one_point_a_window'),
+            model_name="metricpoint",
+            constraint=models.UniqueConstraint(
+                fields=("model", "span", "metric", "feature", "segment", "role", "version", "start"),
+                name="one_point_a_window",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='monitor',
-            constraint=models.UniqueConstraint(fields=('model', 'kind'), name='one_monitor_a_kind'),
+            model_name="monitor",
+            constraint=models.UniqueConstraint(fields=("model", "kind"), name="one_monitor_a_kind"),
         ),
         migrations.AddConstraint(
-            model_name='reference',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_active', True)), fields=('model', 'version'), name='one_active_reference_a_version'),
+            model_name="reference",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_active", True)),
+                fields=("model", "version"),
+                name="one_active_reference_a_version",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rule',
-            constraint=models.UniqueConstraint(fields=('model', 'name'), name='rule_name_once_a_model'),
+            model_name="rule",
+            constraint=models.UniqueConstraint(fields=("model", "name"), name="rule_name_once_a_model"),
         ),
         migrations.AddConstraint(
-            model_name='segment',
-            constraint=models.UniqueConstraint(fields=('model', 'feature'), name='segment_feature_once'),
+            model_name="segment",
+            constraint=models.UniqueConstraint(fields=("model", "feature"), name="segment_feature_once"),
         ),
         migrations.AddConstraint(
-            model_name='silence',
-            constraint=models.CheckConstraint(condition=models.Q(('end__gt', models.F('start'))), name='silence_ends_after_start'),
+            model_name="silence",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("end__gt", models.F("start"))), name="silence_ends_after_start"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='stalewindow',
-            constraint=models.UniqueConstraint(fields=('model', 'span', 'start'), name='one_stale_window'),
+            model_name="stalewindow",
+            constraint=models.UniqueConstraint(fields=("model", "span", "start"), name="one_stale_window"),
         ),
         migrations.AddConstraint(
-            model_name='step',
-            constraint=models.UniqueConstraint(fields=('run', 'name'), name='one_step_a_name'),
+            model_name="step",
+            constraint=models.UniqueConstraint(fields=("run", "name"), name="one_step_a_name"),
         ),
         migrations.AddConstraint(
-            model_name='summary',
-            constraint=models.UniqueConstraint(fields=('model', 'span', 'start', 'role', 'version', 'segment'), name='one_summary_a_window'),
+            model_name="summary",
+            constraint=models.UniqueConstraint(
+                fields=("model", "span", "start", "role", "version", "segment"), name="one_summary_a_window"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transition',
-            constraint=models.UniqueConstraint(fields=('rule', 'kind', 'window_end'), name='one_transition_a_window'),
+            model_name="transition",
+            constraint=models.UniqueConstraint(
+                fields=("rule", "kind", "window_end"), name="one_transition_a_window"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['queued', 'running', 'waiting'])), fields=('model',), name='one_active_run_a_model'),
+            model_name="run",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["queued", "running", "waiting"])),
+                fields=("model",),
+                name="one_active_run_a_model",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('transition',), name='one_run_a_transition'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("transition",), name="one_run_a_transition"),
         ),
         migrations.AddIndex(
-            model_name='incident',
-            index=models.Index(fields=['project', '-opened_at'], name='incidents_newest'),
+            model_name="incident",
+            index=models.Index(fields=["project", "-opened_at"], name="incidents_newest"),
         ),
         migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'resolved'), _negated=True), fields=('rule', 'model'), name='one_unresolved_incident_a_rule'),
+            model_name="incident",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "resolved"), _negated=True),
+                fields=("rule", "model"),
+                name="one_unresolved_incident_a_rule",
+            ),
         ),
     ]

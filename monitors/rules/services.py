@@ -155,7 +155,11 @@ def _watch_span(rule: Rule) -> None:
 
 def _plain(rule: Rule) -> dict[str, Any]:
     fields = model_to_dict(rule)
-    return {k: v.total_seconds() if isinstance(v, timedelta) else v for k, v in fields.items() if k not in _OWN_KEYS}
+    return {
+        k: v.total_seconds() if isinstance(v, timedelta) else v
+        for k, v in fields.items()
+        if k not in _OWN_KEYS
+    }
 
 
 # -- judging -----------------------------------------------------------------------------------------------------------

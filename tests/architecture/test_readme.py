@@ -17,7 +17,9 @@ def test_names_every_setting() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"`(Makefile|tests/[\w/]+(?:\.py)?(?:::\w+)*)`", README))))
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"`(Makefile|tests/[\w/]+(?:\.py)?(?:::\w+)*)`", README)))
+)
 def test_each_test_that_it_names_exists(target: str) -> None:
     path, *names = target.split("::")
 
@@ -35,4 +37,5 @@ def test_each_make_target_that_it_names_exists() -> None:
     targets = set(re.findall(r"`make (\w+)", README)) | set(re.findall(r"^make (\w+)", README, re.M))
     defined = set(re.findall(r"^(\w[\w-]*):", (CHECKOUT / "Makefile").read_text(), re.M))
 
-    assert targets and targets <= defined
+    assert targets
+    assert targets <= defined

@@ -15,7 +15,13 @@ ONE_DAY = timedelta(days=1)
 
 
 def drift_rule(project: Project, model: Model, **fields: object) -> Rule:
-    defaults = {"name": "income moved", "metric": "psi", "feature": "income", "threshold": 0.2, "recover_windows": 1}
+    defaults = {
+        "name": "income moved",
+        "metric": "psi",
+        "feature": "income",
+        "threshold": 0.2,
+        "recover_windows": 1,
+    }
     return create_rule(project=project, model=model, actor="test", **(defaults | fields))
 
 

@@ -78,7 +78,8 @@ def test_a_gap_in_the_data_never_resolves(values: list[float | None], opens: int
     for place, outcome in enumerate(told):
         if outcome == "resolved":
             observed = [value for value in values[: place + 1] if value is not None][-recovers:]
-            assert values[place] == GOOD and observed == [GOOD] * recovers
+            assert values[place] == GOOD
+            assert observed == [GOOD] * recovers
 
 
 @given(st.lists(st.sampled_from([GOOD, BAD, NO_DATA]), max_size=40), st.integers(1, 3), st.integers(1, 3))
