@@ -34,7 +34,25 @@ class JsonRenderer(BaseRenderer):
     media_type = "application/json"
 
     def render(self, request: HttpRequest, data: Any, *, response_status: int) -> bytes:
-        return orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY)
+        try:
+            return _dump(data)
+        except TypeError:
+            return _dump(_with_large_integers_as_floats(data))
+
+
+def _dump(data: Any) -> bytes:
+    return orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _with_large_integers_as_floats(data: Any) -> Any:
+    """Give numbers their exponent back: PostgreSQL keeps 1e30 in a JSON column as an integer of 31 digits."""
+    if isinstance(data, dict):
+        return {key: _with_large_integers_as_floats(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_with_large_integers_as_floats(value) for value in data]
+    if isinstance(data, int) and not -(2**63) <= data < 2**64:
+        return float(data)
+    return data
 
 
 def refuse_unknown_parameters(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
