@@ -87,6 +87,27 @@ def constant_classifier(probability: float, features: int, slowness: int = 0) ->
     )
 
 
+def constant_classifier_by_feature(probability: float, names: list[str]) -> bytes:
+    """The constant classifier with one input a feature, the layout in which a retrained model comes."""
+    return _model(
+        [
+            helper.make_node("Sum", names, ["total"]),
+            helper.make_node("Mul", ["total", "zero"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "p"], ["probabilities"]),
+            helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=0),
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in names],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2]),
+        ],
+        [
+            helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]),
+            helper.make_tensor("p", TensorProto.FLOAT, [2], [1 - probability, probability]),
+        ],
+    )
+
+
 def classifier_signature(features: int) -> Signature:
     """The constant classifier's signature."""
     return Signature(

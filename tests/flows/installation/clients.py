@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,10 +21,13 @@ LAST_TRY_S = 90.0
 BATCH = 20
 
 
-def infer_body(row: list[float], *, id: str = "1", **parameters: str) -> bytes:
-    """One row in the Open Inference Protocol's JSON."""
-    tensor = {"name": "X", "shape": [1, len(row)], "datatype": "FP32", "data": row}
-    return msgspec.json.encode({"id": id, "inputs": [tensor], "parameters": parameters})
+def infer_body(*rows: Sequence[float], id: str = "1", **parameters: str) -> bytes:
+    """Rows in the Open Inference Protocol's JSON."""
+    tensors = [
+        {"name": name, "shape": [len(rows), 1], "datatype": "FP32", "data": column}
+        for name, column in zip(FEATURES, zip(*rows, strict=True), strict=True)
+    ]
+    return msgspec.json.encode({"id": id, "inputs": tensors, "parameters": parameters})
 
 
 def request(installation: Installation, path: str, body: bytes) -> bytes:

@@ -18,7 +18,7 @@ import msgspec
 from driftline.demo.api_client import Api
 from driftline.services.paths import HomePaths, home_paths
 from driftline.services.postgres import connect
-from tests.inference.onnx_models import classifier_signature, constant_classifier
+from tests.inference.onnx_models import constant_classifier_by_feature
 
 MANAGE = Path(__file__).resolve().parents[3] / "manage.py"
 START_SECONDS = 180.0
@@ -206,14 +206,14 @@ def make_model(installation: Installation, name: str, **settings: Any) -> int:
     with closing(installation.api()) as api:
         model = api.post("/api/v1/models", {"name": name, "task": "binary", **settings})
         metadata = {
-            "features": msgspec.to_builtins(classifier_signature(len(FEATURES)).features),
+            "features": [{"name": name, "type": "float"} for name in FEATURES],
             "outputs": {"prediction": "label", "probabilities": "probabilities"},
             "classes": ["0", "1"],
             "positive_class": "1",
         }
         api.upload(
             f"/api/v1/models/{name}/versions",
-            constant_classifier(0.8, len(FEATURES)),
+            constant_classifier_by_feature(0.8, FEATURES),
             metadata=msgspec.json.encode(metadata),
         )
     return int(model["id"])
