@@ -1,0 +1,62 @@
+"""A real browser before a live server, on a project with something to see."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.world import PASSWORD, World, furnish
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WIDE, PHONE = 1440, 390
+
+type SignIn = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium; the page's own loop lives in this thread, beside which Django must be told that it may query."""
+    if CHROMIUM is None:
+        pytest.skip("There is no Chromium; install one, such as 'apt-get install chromium'.")
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def world(browser: Browser, live_server: Any, tmp_path: Path, settings: Any) -> World:
+    settings.HOME = tmp_path
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    return furnish()
+
+
+@pytest.fixture
+def sign_in(browser: Browser, live_server: Any, world: World) -> Iterator[SignIn]:
+    """Open a page as the project's owner, through the login form; all that goes wrong in it is gathered."""
+    contexts: list[BrowserContext] = []
+
+    def open_page(*, width: int = WIDE, scripts: bool = True) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, java_script_enabled=scripts, base_url=live_server.url
+        )
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        page.goto("/accounts/login/")
+        page.fill("[name=login]", world.owner.email)
+        page.fill("[name=password]", PASSWORD)
+        page.click("main button")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()

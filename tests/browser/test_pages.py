@@ -1,0 +1,223 @@
+"""Every page in a real browser: wide and narrow, accessible, self-contained, and without scripts."""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page
+
+from driftline.accounts.models import ApiToken
+from inference.registry.models import Model
+from monitors.alerts.models import Incident
+from monitors.rules.models import Rule
+from monitors.workflows.models import Run
+from tests.browser.conftest import PHONE, WIDE, SignIn
+from tests.browser.world import World
+from tests.flows.world import DAY, reference_csv, rows_of_a_day
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.filterwarnings("ignore:No directory at:UserWarning"),  # static files come from their finders
+]
+
+AXE = (Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js").read_text()
+SHOTS = os.environ.get("DRIFTLINE_SCREENSHOTS", "")
+FIRST_VIEW_BYTES = 300_000
+
+
+class Witness:
+    """Notes the hosts that a page calls and what goes wrong in it."""
+
+    def __init__(self, page: Page) -> None:
+        self.hosts: set[str] = set()
+        self.faults: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and "404" not in message.text:
+            self.faults.append(message.text)
+
+
+def size_of(page: Page) -> int:
+    """Bytes of the page and all that it loaded, unpacked."""
+    entries = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
+    return int(page.evaluate(f"{entries}.reduce((sum, entry) => sum + entry.decodedBodySize, 0)"))
+
+
+def save_picture(page: Page, name: str, width: int) -> None:
+    if SHOTS:
+        Path(SHOTS).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{SHOTS}/{name.replace(' ', '-')}-{width}.png", full_page=True)
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+def test_pages_fit_load_nothing_from_elsewhere_and_raise_no_error(
+    width: int, sign_in: SignIn, world: World, live_server: Any
+) -> None:
+    page = sign_in(width=width)
+    witness = Witness(page)
+    sideways, heavy = [], {}
+
+    for name, path in world.pages.items():
+        page.goto(path)
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            sideways.append(name)
+        if size_of(page) > FIRST_VIEW_BYTES:
+            heavy[name] = size_of(page)
+        save_picture(page, name, width)
+
+    assert (sideways, heavy, witness.faults) == ([], {}, [])
+    assert witness.hosts == {urlsplit(live_server.url).netloc}
+
+
+def test_axe_finds_nothing_serious(sign_in: SignIn, world: World) -> None:
+    page = sign_in()
+    found = {}
+
+    for name, path in world.pages.items():
+        page.goto(path)
+        page.evaluate(AXE)
+        violations = page.evaluate("axe.run().then(result => result.violations)")
+        serious = [
+            (v["id"], v["nodes"][0]["html"][:120])
+            for v in violations
+            if v["impact"] in ("serious", "critical")
+        ]
+        if serious:
+            found[name] = serious
+
+    assert found == {}
+
+
+class TestWithoutScripts:
+    def test_an_incident_is_acknowledged_and_resolved(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in(scripts=False)
+        page.goto(world.pages["incident"])
+
+        page.click("text=Acknowledge")
+        assert Incident.objects.get().status == "acknowledged"
+        page.click("text=Resolve by hand")
+
+        assert Incident.objects.get().status == "resolved"
+
+    def test_a_rule_is_previewed_made_changed_and_deleted(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in(scripts=False)
+        page.goto(world.pages["new rule"])
+        page.fill("[name=name]", "region moved")
+        page.fill("[name=feature]", "income")
+        page.fill("[name=threshold]", "0.5")
+
+        page.click("text=Preview")
+        assert "would have fired 1 time" in page.inner_text("#backtest")
+        page.click("text=Save")
+        rule = Rule.objects.get(name="region moved")
+        page.goto(f"/models/{world.model.name}/rules/{rule.pk}")
+        page.fill("[name=threshold]", "0.75")
+        page.click("text=Save")
+        rule.refresh_from_db()
+        assert rule.threshold == 0.75
+        page.goto(f"/models/{world.model.name}/rules/{rule.pk}")
+        page.click("text=Delete")
+
+        assert not Rule.objects.filter(name="region moved").exists()
+
+    def test_a_wrong_rule_is_explained_at_its_field(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in(scripts=False)
+        page.goto(world.pages["new rule"])
+        page.fill("[name=name]", "nothing")
+
+        page.click("text=Save")
+
+        assert "name one, or use '*'" in page.inner_text(".field.wrong")
+
+    def test_a_run_is_approved_after_its_effect_was_told(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in(scripts=False)
+        page.goto(world.pages["run"])
+
+        page.click("text=Approve…")
+        assert "Version 2 will answer every request in the place of version 1" in page.inner_text(".confirm")
+        page.click("text=Yes, approve")
+
+        assert Run.objects.get().approved_by == world.owner.email
+
+    def test_a_token_is_shown_once_and_revoked(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in(scripts=False)
+        page.goto(world.pages["tokens"])
+        page.fill("[name=name]", "checkout")
+
+        page.click("text=Make a token >> nth=-1")
+        text = page.inner_text("#secret")
+        page.goto(world.pages["tokens"])
+        assert text not in page.content()
+        page.click("text=Revoke")
+
+        assert ApiToken.objects.get(name="checkout").revoked_at is not None
+
+    def test_a_newcomer_adds_a_model_and_its_reference(
+        self, sign_in: SignIn, world: World, tmp_path: Path
+    ) -> None:
+        page = sign_in(scripts=False)
+        training = tmp_path / "training.csv"
+        training.write_bytes(reference_csv(rows_of_a_day(DAY, 300)).getvalue())
+        page.goto("/models/new")
+        page.fill("[name=name]", "loans")
+
+        page.click("main form >> text=Add")
+        page.set_input_files("[name=file]", training)
+        page.click("main form >> text=Upload")
+
+        assert "300 rows were stored" in page.inner_text(".messages")
+        assert Model.objects.get(name="loans").references.count() == 1
+
+
+class TestWithScripts:
+    def test_plotly_comes_only_when_a_chart_is_zoomed(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in()
+        witness = Witness(page)
+        page.goto(world.pages["performance"])
+        assert page.evaluate("window.Plotly") is None
+
+        page.click("#chart-roc_auc .zoom")
+        page.wait_for_selector("#chart-roc_auc .plotly .main-svg")
+
+        assert witness.faults == []
+
+    def test_onboarding_ticks_a_step_when_its_row_arrives(self, sign_in: SignIn, world: World) -> None:
+        world.project.tokens.all().delete()
+        page = sign_in()
+        page.goto(world.pages["start"])
+        assert "done" not in (page.get_attribute("#tasks li:first-child", "class") or "")
+
+        ApiToken.objects.create(project=world.project, name="late", prefix="dl_late", digest="0" * 64)
+
+        page.wait_for_selector("#tasks li.done:first-child")
+
+    def test_arrow_keys_walk_the_heat_map(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in()
+        page.goto(world.pages["drift"])
+        page.locator(".heat tbody tr:first-child td.c a").first.focus()
+
+        page.keyboard.press("ArrowRight")
+
+        column = page.evaluate("document.activeElement.parentElement.cellIndex")
+        first = page.evaluate("document.querySelector('.heat tbody td.c a').parentElement.cellIndex")
+        assert column == first + 1
+
+
+def test_the_admin_works_under_its_own_policy(sign_in: SignIn, world: World) -> None:
+    world.owner.is_staff = world.owner.is_superuser = True
+    world.owner.save()
+    page = sign_in()
+    witness = Witness(page)
+
+    statuses = {
+        page.goto(f"/admin/{path}").status for path in ("", "monitors/metricpoint/", "inference/model/")
+    }  # type: ignore[union-attr]
+
+    assert statuses == {200}
+    assert witness.faults == []

@@ -1,0 +1,112 @@
+"""A project whose model drifted: real points, an incident with its message, and a run with paired evidence."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+from django.utils import timezone
+
+from driftline.accounts.models import Project, User
+from driftline.accounts.services import create_project
+from inference.registry.models import Model
+from monitors.alerts.models import Incident
+from monitors.alerts.services import create_channel
+from monitors.alerts.services import handle_transition as alert
+from monitors.rules.models import Rule, Transition
+from monitors.rules.services import create_rule
+from monitors.stats.comparison import GatePolicy, compare_pairs, judge
+from monitors.workflows.context import to_json
+from monitors.workflows.models import Run, RunState, Step
+from monitors.workflows.steps import STEPS
+from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
+
+PASSWORD = "correct horse battery"
+DAYS = 9
+SHIFTED_FROM = 6
+LONG_AGO = timedelta(days=3650)
+
+
+@dataclass(frozen=True)
+class World:
+    owner: User
+    project: Project
+    model: Model
+    rule: Rule
+    incident: Incident
+    run: Run
+
+    @property
+    def pages(self) -> dict[str, str]:
+        """Every page by a short name."""
+        model, name = self.model, f"/models/{self.model.name}"
+        return {
+            "overview": "/",
+            "models": "/models/",
+            "new model": "/models/new",
+            "health": f"{name}/",
+            "drift": f"{name}/drift",
+            "numeric feature": f"{name}/features/income",
+            "categorical feature": f"{name}/features/region",
+            "performance": f"{name}/performance",
+            "reference": f"{name}/reference",
+            "rollback": f"{name}/rollback",
+            "runs": f"{name}/runs",
+            "run": f"{name}/runs/{self.run.pk}",
+            "rules": f"{name}/rules",
+            "new rule": f"{name}/rules/new",
+            "rule": f"{name}/rules/{self.rule.pk}",
+            "incidents": "/incidents/?status=all",
+            "incident": f"/incidents/{self.incident.pk}",
+            "tokens": "/settings/tokens",
+            "channels": "/settings/channels",
+            "start": f"/start/?model={model.name}",
+            "start with csv": "/start/?with=csv",
+            "missing": "/models/none/",
+        }
+
+
+def furnish() -> World:
+    """Let a bank's model drift on its seventh day, and answer as the workers would."""
+    owner = User.objects.create_user("owner@bank.example", PASSWORD)
+    project = create_project(slug="bank", name="Bank", owner=owner)
+    model = make_model(project)
+    give_reference(model)
+    create_channel(project=project, kind="email", name="team", target="team@bank.example", actor="test")
+    rule = create_rule(
+        project=project, model=model, actor="test", name="income moved", metric="psi", feature="income",
+        threshold=0.2, for_windows=2, notify_within=LONG_AGO,
+    )  # fmt: skip
+    send_days(model)
+    alert(Transition.objects.get(rule=rule, kind="opened").pk)
+    return World(owner, project, model, rule, Incident.objects.get(rule=rule), waiting_run(model))
+
+
+def send_days(model: Model) -> None:
+    for number in range(DAYS):
+        day = DAY + timedelta(days=number)
+        rows = rows_of_a_day(day, 300, shift=2.0 if number >= SHIFTED_FROM else 0.0)
+        log(model, rows)
+        label(model, truths(rows))
+        work(model)
+
+
+def waiting_run(model: Model) -> Run:
+    """A run that waits for a person, with the gate's evidence on pairs drawn here."""
+    champion = model.versions.get(version="1")
+    challenger = model.versions.create(version="2", signature=champion.signature)
+    run = Run.objects.create(
+        model=model, trigger="rule income moved", state=RunState.WAITING, needs="person", data_until=timezone.now(),
+        champion=champion, challenger=challenger, waiting_for="a person to approve the promotion",
+    )  # fmt: skip
+    for position, name in enumerate(STEPS):
+        Step.objects.create(run=run, position=position, name=name, state="done", evidence={"rows": 600})
+    rng = np.random.default_rng(0)
+    truth, score = rng.integers(0, 2, 600), rng.uniform(size=600)
+    better = np.clip(0.5 * score + 0.5 * truth, 0.01, 0.99)
+    found = compare_pairs(
+        task="binary", y=truth, champion=score, challenger=better, block=np.arange(600) // 60, rng=rng
+    )
+    evidence = {"comparison": to_json(found), "verdict": to_json(judge(found, GatePolicy("log_loss")))}
+    run.steps.filter(name="gate").update(evidence=evidence)
+    run.steps.filter(name="promote").update(state="waiting", evidence={})
+    return run
