@@ -102,6 +102,16 @@
     if (next) { event.preventDefault(); next.focus(); }
   });
 
+  // A poll replaces a part of the page: what the reader had opened stays open.
+  let opened = new Set();
+  const titles = (root) => [...root.querySelectorAll("details")].map((details) => [details, details.querySelector("summary").textContent]);
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    opened = new Set(titles(event.detail.target).filter(([details]) => details.open).map(([, title]) => title));
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    for (const [details, title] of titles(event.detail.target)) details.open = opened.has(title);
+  });
+
   offerZoom(document);
   offerCopy(document);
 })();

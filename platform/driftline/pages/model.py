@@ -266,8 +266,14 @@ def _predictions(model: Model, chosen: TimeRange) -> Any:
     for name, known in (("score", reference.summary.score), ("prediction", reference.summary.prediction)):
         days = queries.column_by_day(model, name, chosen.end - queries.DAY * 8, chosen.end) if known else []
         if known and days:
-            return {"overlay": overlay_of(name, known, [day.column for day in days]), "name": name}
+            return {"overlay": overlay_of(_answer_title(model, name), known, [day.column for day in days])}
     return None
+
+
+def _answer_title(model: Model, name: str) -> str:
+    champion = model.deployment.champion
+    positive = (champion.signature or {}).get("positive_class") if champion else None
+    return f"Probability of {positive or 'the positive class'}" if name == "score" else "Answer"
 
 
 def csv_url(model: Model, metric: str, chosen: TimeRange, feature: str = "", span: str = "day") -> str:

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.periods import floor, parse_moment
+from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 
@@ -48,7 +49,8 @@ class TimeRange:
     def presets(self) -> list[tuple[int, bool]]:
         """The lengths in days that a click chooses, and whether one is chosen now."""
         ends_now = self.newest is None or self.end > self.newest
-        return [(days, ends_now and days == self.days) for days in PRESETS]
+        chosen = DEFAULT_DAYS if self.is_default else self.days
+        return [(days, ends_now and days == chosen) for days in PRESETS]
 
     @property
     def misses_newest(self) -> bool:
@@ -65,10 +67,19 @@ def range_of(request: HttpRequest, model: Model) -> TimeRange:
     edge = floor(newest or now(), "day") + _DAY
     start_text, end_text = request.GET.get("from", ""), request.GET.get("to", "")
     end = _read(end_text, edge, inclusive=True) if end_text else edge
-    start = _read(start_text, end) if start_text else end - DEFAULT_DAYS * _DAY
+    start = _read(start_text, end) if start_text else _default_start(model, end)
     if start >= end:
         raise Problem(400, "invalid_range", f"The range ends ({end_text}) before it starts ({start_text}).")
     return TimeRange(start, end, newest, is_default=not (start_text or end_text))
+
+
+def _default_start(model: Model, end: datetime) -> datetime:
+    """Some weeks before the end, but not before the first event: a young model needs no empty axis."""
+    start = end - DEFAULT_DAYS * _DAY
+    oldest = (
+        PredictionChunk.objects.filter(model=model).order_by("day").values_list("start", flat=True).first()
+    )
+    return start if oldest is None else max(start, min(floor(oldest, "day"), end - _DAY))
 
 
 def _read(text: str, edge: datetime, *, inclusive: bool = False) -> datetime:

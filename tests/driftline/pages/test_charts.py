@@ -1,0 +1,114 @@
+"""What charts draw: gaps stay gaps, axes are shared, and every picture has its numbers as a table."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from driftline.pages.charts import Chart, Dot, Mark, Series, sparkline
+from driftline.pages.histograms import LEVELS_SHOWN, overlay_of
+from driftline.pages.templatetags.figures import figure, percent
+from monitors.stats.sketches import summarise_categories, summarise_numbers
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def dot(day: int, value: float | None, **fields: object) -> Dot:
+    return Dot(START + day * DAY, START + (day + 1) * DAY, value, 100, **fields)  # type: ignore[arg-type]
+
+
+def chart(dots: list[Dot], **fields: object) -> Chart:
+    series = [Series("champion", dots)]
+    return Chart("c", "AUC", "AUC by day.", START, START + 10 * DAY, series, **fields)  # type: ignore[arg-type]
+
+
+def line_of(drawn: Chart) -> str:
+    found = re.search(r'class="line main" d="([^"]*)"', drawn.svg())
+    assert found is not None
+    return found[1]
+
+
+class TestChart:
+    def test_never_joins_points_across_a_gap(self) -> None:
+        drawn = chart([dot(0, 0.7), dot(1, 0.8), dot(2, None), dot(4, 0.6), dot(5, 0.7)])
+
+        assert line_of(drawn).count("M") == 2
+
+    def test_draws_straight_segments_only(self) -> None:
+        assert set(re.findall(r"[A-Za-z]", line_of(chart([dot(0, 1.0), dot(1, 3.0)])))) == {"M", "L"}
+
+    def test_hatches_windows_that_wait_for_labels(self) -> None:
+        assert chart([dot(0, 0.7), dot(1, 0.8, status="unripe")]).svg().count("hatch") == 1
+
+    def test_says_in_words_what_it_shows(self) -> None:
+        assert 'aria-label="AUC by day."' in chart([dot(0, 0.7)]).svg()
+
+    def test_escapes_what_people_wrote(self) -> None:
+        drawn = Chart("c", "t", '"><script>', START, START + DAY, [Series("s", [dot(0, 1.0)])])
+
+        assert "<script>" not in drawn.svg()
+
+    def test_gives_each_window_as_a_row(self) -> None:
+        assert [row[0] for row in chart([dot(1, 0.8), dot(0, 0.7)]).table] == [START, START + DAY]
+
+    def test_leaves_out_marks_beyond_the_range(self) -> None:
+        marks = [Mark(START + DAY, "v2", "Version 2 answers"), Mark(START - DAY, "v1", "Version 1 answers")]
+
+        assert [label["text"] for label in chart([dot(0, 1.0)], marks=marks).mark_labels()] == ["v2"]
+
+    def test_is_empty_without_a_value(self) -> None:
+        assert chart([dot(0, None)]).is_empty
+
+    @pytest.mark.parametrize("value", [0.0, 1e-9, 5.0, -3.0, 1e12])
+    def test_finds_an_axis_for_a_single_value(self, value: float) -> None:
+        assert len(chart([dot(0, value)]).ticks()) >= 2
+
+
+def test_a_sparkline_of_one_value_is_nothing() -> None:
+    assert sparkline([1.0, None]) == ""
+
+
+class TestOverlay:
+    def test_puts_both_columns_into_the_same_bins(self) -> None:
+        known = summarise_numbers(np.arange(1000), centre=500.0)
+        moved = summarise_numbers(np.arange(1000) + 2000, centre=500.0)
+
+        overlay = overlay_of("x", known, [moved])
+
+        assert overlay is not None
+        assert sum(bin.reference for bin in overlay.bins) == pytest.approx(1)
+        assert sum(bin.current for bin in overlay.bins) == pytest.approx(1)
+        assert not any(bin.reference and bin.current for bin in overlay.bins)
+
+    def test_folds_rare_categories_and_marks_new_ones(self) -> None:
+        known = summarise_categories([f"c{number}" for number in range(40)])
+        moved = summarise_categories(["new"] * 5 + [f"c{number}" for number in range(40)])
+
+        overlay = overlay_of("x", known, [moved])
+
+        assert overlay is not None
+        assert (overlay.bins[0].name, overlay.bins[0].is_new) == ("new", True)
+        assert len(overlay.bins) == LEVELS_SHOWN + 1
+        assert sum(bin.current for bin in overlay.bins) == pytest.approx(1)
+
+    def test_shows_nothing_where_the_kinds_differ(self) -> None:
+        known = summarise_numbers([1.0, 2.0], centre=0.0)
+
+        assert overlay_of("x", known, [summarise_categories(["a"])]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.6799, "0.680"), (320.0, "320"), (1234567.0, "1,234,567"), (12.345, "12.3"), (0.0, "0"), (None, "—"),
+        (float("nan"), "—"), (0.00001, "1.0e-05"), (-2.5, "-2.50"), (999.96, "1000"),
+    ],
+)  # fmt: skip
+def test_a_figure_has_three_digits(value: float | None, text: str) -> None:
+    assert figure(value) == text
+
+
+def test_small_shares_keep_a_digit() -> None:
+    assert [percent(0.123), percent(0.012), percent(0.0), percent(None)] == ["12%", "1.2%", "0%", "—"]

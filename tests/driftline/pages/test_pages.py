@@ -1,0 +1,202 @@
+"""What pages say: the sentence at the top, the range in the URL, empty states, and whose objects are seen."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.test import Client, RequestFactory
+
+from driftline.accounts.models import Membership, Project, Role, User
+from driftline.accounts.services import create_project
+from driftline.common.errors import Problem
+from driftline.demo.progress import HISTORY, Progress, save_progress
+from driftline.pages import verdict
+from driftline.pages.timerange import range_of
+from inference.registry.models import Model
+from monitors.alerts.models import Incident
+from monitors.alerts.services import handle_transition
+from monitors.rules.services import create_rule
+from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
+
+ONE_DAY = timedelta(days=1)
+
+
+def drifted(project: Project, model: Model) -> Incident:
+    """Send four quiet days and two that moved, of which the first opens an incident."""
+    give_reference(model)
+    rule = create_rule(
+        project=project,
+        model=model,
+        actor="test",
+        name="moved",
+        metric="psi",
+        feature="income",
+        threshold=0.2,
+    )
+    for number in range(6):
+        log(model, rows_of_a_day(DAY + number * ONE_DAY, 300, shift=2.0 if number >= 4 else 0.0))
+        work(model)
+    handle_transition(rule.transitions.get(kind="opened").pk)
+    model.refresh_from_db()
+    return Incident.objects.get()
+
+
+class TestTheSentence:
+    def test_says_what_is_wrong_since_when_and_why(self, project: Project, model: Model) -> None:
+        incident = drifted(project, model)
+
+        said = verdict.of_model(model)
+
+        assert said.status == "warning"
+        assert "is degraded since 9 Jan 2026: Population stability index of income" in said.text
+        assert "above the limit of 0.2 (on 300 rows" in said.text
+        assert "Likely cause: income (PSI" in said.text
+        assert f'href="/incidents/{incident.pk}"' in said.html()
+
+    def test_says_that_there_is_no_data(self, model: Model) -> None:
+        assert verdict.of_model(model).status == "no_data"
+
+    def test_says_what_a_quiet_model_still_lacks(self, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 10))
+
+        said = verdict.of_model(model)
+
+        assert said.status == "ok"
+        assert "no reference yet" in said.text
+        assert "Nobody is told" in said.text
+
+    def test_leads_with_the_worst_model(self, project: Project, model: Model) -> None:
+        drifted(project, model)
+        quiet = make_model(project, "quiet")
+        pairs = [(one, verdict.of_model(one)) for one in (model, quiet)]
+
+        assert verdict.of_project(pairs).text.startswith("1 of 2 models needs attention. approvals")
+
+
+class TestTheRange:
+    def at(self, model: Model, query: str = "") -> tuple[datetime, datetime]:
+        chosen = range_of(RequestFactory().get(f"/{query}"), model)
+        return chosen.start, chosen.end
+
+    def test_ends_with_the_day_of_the_newest_event(self, model: Model) -> None:
+        for number in range(40):
+            log(model, rows_of_a_day(DAY + number * ONE_DAY, 2))
+
+        assert self.at(model) == (DAY + 10 * ONE_DAY, DAY + 40 * ONE_DAY)
+
+    def test_starts_with_the_first_event_of_a_young_model(self, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 2))
+
+        assert self.at(model) == (DAY, DAY + ONE_DAY)
+
+    def test_includes_the_last_date(self, model: Model) -> None:
+        asked = self.at(model, "?from=2026-01-01&to=2026-01-31")
+
+        assert asked == (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+
+    @pytest.mark.parametrize(
+        "query", ["?from=soon", "?from=2026-02-01&to=2026-01-01", "?from=2026-13-01", "?to=" + "9" * 50]
+    )
+    def test_refuses_what_is_no_range(self, model: Model, query: str) -> None:
+        with pytest.raises(Problem) as refused:
+            self.at(model, query)
+
+        assert refused.value.status == 400
+
+    def test_keeps_a_chosen_range_in_the_links(self, client: Client, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 2))
+
+        page = client.get(f"/models/{model.name}/?from=2026-01-01&to=2026-01-31").content.decode()
+
+        assert f"/models/{model.name}/drift?from=2026-01-01T00%3A00%3A00Z&amp;to=2026-02-01T00" in page
+
+
+class TestEmptyStates:
+    @pytest.mark.parametrize("page", ["", "drift", "performance", "runs", "rules", "reference", "rules/new"])
+    def test_a_model_without_anything_has_every_page(self, client: Client, model: Model, page: str) -> None:
+        answer = client.get(f"/models/{model.name}/{page}")
+
+        assert answer.status_code == 200
+
+    def test_a_project_without_models_begins_with_the_first_steps(
+        self, client: Client, project: Project
+    ) -> None:
+        assert client.get("/").url == "/start/"  # type: ignore[attr-defined]
+
+    def test_a_person_without_a_project_is_told_so(self, owner: User) -> None:
+        client = Client()
+        client.force_login(owner)
+
+        answer = client.get("/models/")
+
+        assert answer.status_code == 403
+        assert "You are in no project yet" in answer.content.decode()
+
+
+class TestWhoSeesWhat:
+    def test_another_projects_model_does_not_exist(self, client: Client, model: Model, owner: User) -> None:
+        theirs = create_project(
+            slug="theirs", name="Theirs", owner=User.objects.create_user("them@x.example")
+        )
+        make_model(theirs, "secret")
+
+        assert client.get("/models/secret/").status_code == 404
+        assert client.post("/models/secret/rules/new").status_code == 404
+
+    def test_a_viewer_may_look_and_not_change(self, project: Project, model: Model) -> None:
+        viewer = User.objects.create_user("viewer@bank.example")
+        Membership.objects.create(project=project, user=viewer, role=Role.VIEWER)
+        client = Client()
+        client.force_login(viewer)
+
+        assert client.get("/settings/channels").status_code == 200
+        assert client.post("/settings/channels", {"do": "create"}).status_code == 403
+        assert (
+            "<button"
+            not in client.get(f"/models/{model.name}/rules/new")
+            .content.decode()
+            .split("</fieldset>")[0]
+            .split('form class="rule"')[1]
+        )
+
+    def test_a_person_switches_only_to_a_project_of_theirs(
+        self, client: Client, owner: User, project: Project
+    ) -> None:
+        create_project(slug="second", name="Second", owner=owner)
+        create_project(slug="theirs", name="Theirs", owner=User.objects.create_user("them@x.example"))
+
+        assert client.post("/project", {"project": "theirs"}).status_code == 404
+        client.post("/project", {"project": "second"})
+
+        assert client.get("/models/").context["visitor"].project.slug == "second"
+
+
+class TestTheDemo:
+    def test_the_banner_says_where_the_replay_is(self, client: Client, model: Model, home: Path) -> None:
+        now = datetime.now(UTC)
+        save_progress(
+            home,
+            Progress(
+                phase=HISTORY, day=30, total_days=120, started_at=now, updated_at=now, shift_weeks=600,
+                minutes_per_day=10, event_day=now.date(),
+            ),
+        )  # fmt: skip
+
+        banner = client.get("/demo").content.decode()
+
+        assert "day 30 of 120" in banner
+        assert 'value="25"' in banner
+
+    def test_there_is_no_banner_without_a_demo(self, client: Client, model: Model) -> None:
+        assert client.get("/demo").content.strip() == b""
+
+
+def test_points_are_given_as_csv(client: Client, project: Project, model: Model) -> None:
+    drifted(project, model)
+
+    answer = client.get(f"/models/{model.name}/data.csv?metric=psi&feature=income")
+
+    lines = answer.content.decode().splitlines()
+    assert lines[0].startswith("start,end,metric,feature")
+    assert len(lines) == 7
+    assert client.get(f"/models/{model.name}/data.csv?metric=vibes").status_code == 404
