@@ -1,9 +1,11 @@
 """Rows of the log held as columns: the one shape between spool or API, narrow rows and Arrow chunks."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ type Values = NDArray[np.generic]  # float32, float64, int64, or object for text
 _DTYPES = {"f4": "<f4", "f8": "<f8", "i8": "<i8"}
 _DAY_US = 86_400_000_000
 _HOUR_US = 3_600_000_000
-_IPC = pa.ipc.IpcWriteOptions(compression="zstd")
+_IPC = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # threads cost more than they save here
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,6 @@ def from_items(
 ) -> LogColumns:
     """Turn parsed items of the logging API into columns."""
     n = len(items)
-    names = dict.fromkeys(name for item in items for name in item.features)
     regression = signature.task in ("regression", "ranking")
     return LogColumns(
         model_id=model_id,
@@ -190,9 +191,7 @@ def from_items(
             else _objects([class_text(item.prediction) for item in items])
         ),
         probability=None if regression else _item_probability(items, signature),
-        features={
-            name: _column([item.features.get(name) for item in items], name, signature) for name in names
-        },
+        features=_features([item.features for item in items], signature),
         body_hash=np.array([item.body_hash for item in items], np.int64),
     )
 
@@ -237,13 +236,25 @@ def _positive_probability(given: dict[str, float] | float | None, signature: Sig
     return given
 
 
-def _column(values: list[object], name: str, signature: Signature) -> Values:
+def _features(rows: Sequence[Mapping[str, object]], signature: Signature) -> dict[str, Values]:
+    """Turn rows into a column a feature; a feature that a row lacks is missing there."""
+    declared = {feature.name: feature.type for feature in signature.features}
+    keys = dict.fromkeys(tuple(row) for row in rows)
+    names = tuple(dict.fromkeys(chain.from_iterable(keys)))
+    if len(names) < 2 or any(len(key) < len(names) for key in keys):
+        table = [tuple(row.get(name) for name in names) for row in rows]
+    else:
+        table = list(map(itemgetter(*names), rows))
+    columns = zip(*table, strict=True)
+    return {name: _column(values, declared.get(name)) for name, values in zip(names, columns, strict=True)}
+
+
+def _column(values: Sequence[object], declared: str | None) -> Values:
     """A feature is text when the signature says so, or when no signature speaks and any value is text."""
-    declared = next((feature.type for feature in signature.features if feature.name == name), None)
-    is_text = declared == "string" if declared else any(isinstance(value, str) for value in values)
+    is_text = declared == "string" if declared else str in set(map(type, values))
     if is_text:
         return _objects([None if value is None else str(value) for value in values])
-    return np.array([np.nan if value is None else value for value in values], np.float64)
+    return np.array(values, np.float64)  # None becomes NaN
 
 
 def _objects(values: Sequence[object]) -> Values:

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from driftline.common.errors import FieldFault, Problem
 from driftline.common.periods import floor
 from driftline.common.work import touch
+from inference.prediction_log.array_literals import text_array
 from inference.prediction_log.columns import LogColumns, class_text
 from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, LabelItem
 from inference.prediction_log.models import Label, PredictionRow, TouchedPeriod
@@ -162,7 +163,11 @@ def join_waiting(rows: LogColumns) -> None:
     clients = {
         client: id_ for client, id_ in zip(rows.client_ids, rows.ids, strict=True) if client is not None
     }
-    waiting = Label.objects.filter(model_id=rows.model_id, prediction_id="", given_id__in=[*times, *clients])
+    waiting = Label.objects.raw(
+        "SELECT * FROM inference_label "
+        "WHERE model_id = %s AND prediction_id = '' AND given_id = ANY(%s::text[])",
+        [rows.model_id, text_array([*times, *clients])],
+    )
     joined = []
     for label in waiting:
         label.prediction_id = label.given_id if label.given_id in times else clients[label.given_id]

@@ -3,8 +3,9 @@
 import math
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -63,7 +64,7 @@ def accept_prediction(
     _check_id(row.id)
     if not _VERSION.fullmatch(row.version):
         raise Refused("invalid_version", "/version", "A version has 1 to 64 letters, digits, dots or dashes.")
-    _check_features(row.features)
+    _check_features(tuple(row.features))
     return PredictionItem(
         id=row.id,
         timestamp=_event_time(row.timestamp, now=now, skew=skew),
@@ -104,10 +105,11 @@ def _event_time(text: str, *, now: datetime, skew: timedelta | None) -> datetime
     return moment
 
 
-def _check_features(features: dict[str, Any]) -> None:
-    if len(features) > MAX_FEATURES:
+@lru_cache(maxsize=64)  # the items of a model have the same names
+def _check_features(names: tuple[str, ...]) -> None:
+    if len(names) > MAX_FEATURES:
         raise Refused("too_many_keys", "/features", f"A prediction has at most {MAX_FEATURES:,} features.")
-    for name in features:
+    for name in names:
         if not 0 < len(name) <= MAX_FEATURE_NAME:
             at = f"/features/{escape_pointer(name)}"
             raise Refused("key_too_long", at, f"A feature's name has 1 to {MAX_FEATURE_NAME} characters.")

@@ -1,6 +1,6 @@
 """Writes predictions: narrow rows refuse doubles, chunks hold the rest, and touched hours are marked, in one commit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from driftline.common.errors import Problem
 from driftline.common.work import touch
 from inference.prediction_log import labels
+from inference.prediction_log.array_literals import integer_array, text_array
 from inference.prediction_log.columns import LogColumns, concatenate, from_batch, from_items
 from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, PredictionItem
 from inference.prediction_log.models import PredictionChunk, SpoolCursor, TouchedPeriod
@@ -72,7 +73,8 @@ def log_predictions(
 
     With `atomic`, one bad item refuses the whole request.
     """
-    checked = _check_items(model, items)
+    versions = _known_versions(model, items)
+    checked = _check_items(model, items, versions)
     if atomic and any(isinstance(item, ItemFault) for item in checked):
         raise labels.refuse_atomic(checked)
     results = {
@@ -81,13 +83,13 @@ def log_predictions(
         if isinstance(item, ItemFault)
     }
     with transaction.atomic():
-        for (version_id, role, signature), indexed in _by_version(model, checked).items():
+        for version, role, indexed in _by_version(model, checked, versions):
             columns = from_items(
                 [item for _, item in indexed],
                 model_id=model.pk,
-                version_id=version_id,
+                version_id=version.pk,
                 role=role,
-                signature=msgspec.json.decode(signature, type=Signature),
+                signature=signature_of(version),
                 now=now,
             )
             fresh = _keep_first(columns)
@@ -102,25 +104,29 @@ def log_predictions(
     return BatchResult.of([results[index] for index in range(len(items))])
 
 
+type _Known = dict[str, Version | None]
+
+
+def _known_versions(model: Model, items: Sequence[PredictionItem | ItemFault]) -> _Known:
+    """Find the version of each name that the items give; None for one that is not there yet."""
+    names = {item.version for item in items if isinstance(item, PredictionItem)}
+    found = {version.version: version for version in model.versions.filter(version__in=names)}
+    return {name: found.get(name) for name in names}
+
+
 def _check_items(
-    model: Model, items: Sequence[PredictionItem | ItemFault]
+    model: Model, items: Sequence[PredictionItem | ItemFault], versions: _Known
 ) -> list[PredictionItem | ItemFault]:
-    signatures: dict[str, Signature | None] = {}
-    checked: list[PredictionItem | ItemFault] = []
-    for index, item in enumerate(items):
-        if isinstance(item, PredictionItem):
-            if item.version not in signatures:
-                signatures[item.version] = _registered_signature(model, item.version)
-            fault = _fault_of(index, item, model, signatures[item.version])
-            checked.append(fault or item)
-        else:
-            checked.append(item)
-    return checked
-
-
-def _registered_signature(model: Model, version: str) -> Signature | None:
-    found = model.versions.filter(version=version).values_list("signature", flat=True).first()
-    return msgspec.convert(found, Signature) if found else None
+    signatures = {
+        name: msgspec.convert(version.signature, Signature) if version and version.signature else None
+        for name, version in versions.items()
+    }
+    return [
+        _fault_of(index, item, model, signatures[item.version]) or item
+        if isinstance(item, PredictionItem)
+        else item
+        for index, item in enumerate(items)
+    ]
 
 
 def _fault_of(
@@ -152,24 +158,16 @@ def _fault_of(
     return None
 
 
-type _Group = dict[tuple[int, str, bytes], list[tuple[int, PredictionItem]]]
-
-
-def _by_version(model: Model, items: Sequence[PredictionItem | ItemFault]) -> _Group:
-    versions: dict[str, tuple[int, bytes]] = {}
-    groups: _Group = {}
+def _by_version(
+    model: Model, items: Sequence[PredictionItem | ItemFault], versions: _Known
+) -> Iterator[tuple[Version, str, list[tuple[int, PredictionItem]]]]:
+    """Put the valid items of one version and role together; a version that is not there yet is made."""
+    groups: dict[tuple[str, str], list[tuple[int, PredictionItem]]] = {}
     for index, item in enumerate(items):
         if isinstance(item, PredictionItem):
-            if item.version not in versions:
-                versions[item.version] = _version(model, item.version)
-            version_id, signature = versions[item.version]
-            groups.setdefault((version_id, item.role, signature), []).append((index, item))
-    return groups
-
-
-def _version(model: Model, name: str) -> tuple[int, bytes]:
-    version = external_version(model=model, version=name)
-    return version.pk, msgspec.json.encode(signature_of(version))
+            groups.setdefault((item.version, item.role), []).append((index, item))
+    for (name, role), indexed in groups.items():
+        yield versions[name] or external_version(model=model, version=name), role, indexed
 
 
 def _result(index: int, item: PredictionItem, is_new: bool, known: dict[str, int]) -> ItemResult:
@@ -195,8 +193,8 @@ def _known_hashes(columns: LogColumns, where: NDArray[np.bool_]) -> dict[str, in
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT prediction_id, body_hash FROM inference_predictionrow "
-            f"WHERE model_id = %s AND {condition} AND prediction_id = ANY(%s)",
-            [columns.model_id, columns.version_id, list(columns.ids[where])],
+            f"WHERE model_id = %s AND {condition} AND prediction_id = ANY(%s::text[])",
+            [columns.model_id, columns.version_id, text_array(columns.ids[where])],
         )
         return dict(cursor.fetchall())
 
@@ -217,10 +215,10 @@ def _keep_first(columns: LogColumns) -> NDArray[np.bool_]:
 def _store_mask(columns: LogColumns, candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Store the candidates whose ids are not in the log yet, in the caller's transaction; marks the rows stored."""
     labels.lock(columns.model_id, exclusive=False)
-    fresh = _insert_narrow(columns.take(candidates))
-    is_new = candidates & np.fromiter((id_ in fresh for id_ in columns.ids), bool, len(columns))
+    fresh = _insert_narrow(columns, candidates)
+    is_new = candidates & np.fromiter(map(fresh.__contains__, columns.ids), bool, len(columns))
     if is_new.any():
-        rows = columns.take(is_new)
+        rows = columns if is_new.all() else columns.take(is_new)
         _insert_chunks(rows)
         if rows.role != "shadow":
             labels.join_waiting(rows)
@@ -230,19 +228,17 @@ def _store_mask(columns: LogColumns, candidates: NDArray[np.bool_]) -> NDArray[n
     return is_new
 
 
-def _insert_narrow(columns: LogColumns) -> set[str]:
+def _insert_narrow(columns: LogColumns, candidates: NDArray[np.bool_]) -> set[str]:
     """Insert narrow rows in id order (two writers cannot deadlock) and tell which ids were new."""
-    order = np.argsort(columns.ids.astype(str))
-    rows = columns.take(order)
+    places = np.flatnonzero(candidates)
+    order = places[np.argsort(columns.ids[places].astype(str))]
     target = _SHADOWED if columns.role == "shadow" else _ANSWERED
     arguments: list[Any] = [
-        rows.model_id,
-        rows.version_id,
-        rows.role,
-        list(rows.ids),
-        list(rows.client_ids),
-        rows.times_us.tolist(),
-        rows.body_hash.tolist(),
+        columns.model_id,
+        columns.version_id,
+        columns.role,
+        *(text_array(texts[order]) for texts in (columns.ids, columns.client_ids)),
+        *(integer_array(numbers[order].tolist()) for numbers in (columns.times_us, columns.body_hash)),
     ]
     with connection.cursor() as cursor:
         cursor.execute(

@@ -9,6 +9,7 @@ from typing import cast
 from django.core.asgi import get_asgi_application
 
 from driftline.api.body_cap import cap_bodies
+from driftline.api.kept_threads import keep_threads
 from inference.serving.asgi import App
 
-application = cap_bodies(cast(App, get_asgi_application()))
+application = cap_bodies(keep_threads(cast(App, get_asgi_application())))

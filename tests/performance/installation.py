@@ -26,13 +26,18 @@ class Installed:
     port: int
     token: str
     server_pid: int
+    database_pid: int
 
 
 @contextmanager
 def installation(folder: Path) -> Iterator[Installed]:
     """Run the services and the web server of an empty home in `folder` until the block ends."""
     paths, port = make_home(folder), free_port()
-    environment = {"DRIFTLINE_HOME": str(paths.home), "DRIFTLINE_DATABASE_URL": "", "DRIFTLINE_BROKER_URL": ""}
+    environment = {
+        "DRIFTLINE_HOME": str(paths.home),
+        "DRIFTLINE_DATABASE_URL": "",
+        "DRIFTLINE_BROKER_URL": "",
+    }
     started = []
     try:
         for child in (postgres_child(paths), valkey_child(paths)):
@@ -48,7 +53,7 @@ def installation(folder: Path) -> Iterator[Installed]:
         )
         started.append(launch(web, paths))
         started[-1].wait_ready()
-        yield Installed(paths, port, token, started[-1].pid or 0)
+        yield Installed(paths, port, token, started[-1].pid or 0, started[0].pid or 0)
     finally:
         for process in reversed(started):
             process.stop()

@@ -27,6 +27,7 @@ import numpy as np
 from driftline.common.ids import uuid7
 from driftline.services.postgres import connect
 from tests.performance.installation import Installed, installation
+from tests.performance.serving_bench import Contender as ServerProcesses
 
 FEATURES = [f"feature_{place:02}" for place in range(30)]
 MODEL = "logged"
@@ -37,11 +38,12 @@ LAST = b"\xff\xff"
 
 # -- what is sent ------------------------------------------------------------------------------------------------------
 def write_batches(count: int, rows: int, rng: np.random.Generator) -> list[bytes]:
-    """Write JSON batches of fresh predictions, spread over the last day."""
+    """Write JSON batches of fresh predictions, each of ten minutes that lie within the last day."""
     now = np.datetime64(time.time_ns() // 1000, "us")
     batches = []
     for _ in range(count):
-        times = now - rng.integers(0, 86_400_000_000, rows).astype("m8[us]")
+        start = now - rng.integers(600_000_000, 86_400_000_000).astype("m8[us]")
+        times = start + np.sort(rng.integers(0, 600_000_000, rows)).astype("m8[us]")
         values = rng.normal(size=(rows, len(FEATURES))).round(6)
         latencies = rng.gamma(2.0, 2.0, rows).round(3)
         items = [
@@ -181,19 +183,23 @@ def _record(id_: np.dtype[Any], version: np.dtype[Any], prediction: np.dtype[Any
 # -- measuring ---------------------------------------------------------------------------------------------------------
 @dataclass
 class Contender:
-    """Connections of one kind, and the rows a second of each round."""
+    """Connections of one kind, and for each round its rows a second and the processor time of a row."""
 
     name: str
     connections: Sequence[LoggingApi | BareCopy]
+    processor: Callable[[], float]  # seconds that client, server and database have used
     rates: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
 
-    def run(self, batches: list[bytes], rows: int) -> float:
-        """Send the batches over all connections at once; gives rows a second."""
+    def run(self, batches: list[bytes], rows: int) -> None:
+        """Send the batches over all connections at once."""
         shares = [batches[place :: len(self.connections)] for place in range(len(self.connections))]
         with ThreadPoolExecutor(len(self.connections)) as threads:
-            began = time.perf_counter()
+            used, began = self.processor(), time.perf_counter()
             list(threads.map(_send_all, self.connections, shares))
-            return len(batches) * rows / (time.perf_counter() - began)
+            elapsed, used = time.perf_counter() - began, self.processor() - used
+        self.rates.append(len(batches) * rows / elapsed)
+        self.cpu_us.append(used * 1e6 / (len(batches) * rows))
 
 
 def _send_all(connection: LoggingApi | BareCopy, batches: list[bytes]) -> None:
@@ -201,7 +207,9 @@ def _send_all(connection: LoggingApi | BareCopy, batches: list[bytes]) -> None:
         connection.send(batch)
 
 
-def measure(installed: Installed, *, rounds: int, batches: int, rows: int, connections: int) -> dict[str, Any]:
+def measure(
+    installed: Installed, *, rounds: int, batches: int, rows: int, connections: int
+) -> dict[str, Any]:
     """Log fresh batches through both, round after round, after one round that only warms; then count the rows."""
     with connect(installed.paths) as database, database.cursor() as cursor:
         cursor.execute(BareCopy.TABLE)
@@ -209,27 +217,35 @@ def measure(installed: Installed, *, rounds: int, batches: int, rows: int, conne
         "driftline": LoggingApi,
         "copy": BareCopy,
     }
+    servers = [
+        ServerProcesses(name, installed.port, pid)
+        for name, pid in (("web", installed.server_pid), ("database", installed.database_pid))
+    ]
+
+    def processor() -> float:
+        return time.process_time() + sum(server.cpu_seconds() for server in servers)
+
     contenders = [
-        Contender(name, [kind(installed, rows) for _ in range(connections)]) for name, kind in kinds.items()
+        Contender(name, [kind(installed, rows) for _ in range(connections)], processor)
+        for name, kind in kinds.items()
     ]
     rng = np.random.default_rng(20130101)
     for number in range(rounds + 1):
         fresh = write_batches(batches if number else connections, rows, rng)
         for contender in contenders if number % 2 else reversed(contenders):
-            rate = contender.run(fresh, rows)
-            if number:
-                contender.rates.append(rate)
+            contender.run(fresh, rows)
     for contender in contenders:
         for connection in contender.connections:
             connection.close()
     total = (rounds * batches + connections) * rows
     check_rows(installed, total)
-    ours, peer = (contender.rates for contender in contenders)
+    ours, peer = (contender.rates[1:] for contender in contenders)
     return {
         "rows_a_batch": rows,
         "connections": connections,
         "rows": total,
-        "rows_per_s": {contender.name: _spread(contender.rates) for contender in contenders},
+        "rows_per_s": {contender.name: _spread(contender.rates[1:]) for contender in contenders},
+        "cpu_us_a_row": {contender.name: _spread(contender.cpu_us[1:]) for contender in contenders},
         "ratio": _spread([own / bare for own, bare in zip(ours, peer, strict=True)]),
         "bytes_a_row": stored_bytes(installed, total),
         "load_average": os.getloadavg()[0],
@@ -256,7 +272,9 @@ def stored_bytes(installed: Installed, total: int) -> dict[str, float]:
     with connect(installed.paths) as database, database.cursor() as cursor:
         sizes = {}
         for name, parts in tables.items():
-            cursor.execute("SELECT sum(pg_total_relation_size(part::regclass)) FROM unnest(%s) AS part", [parts])
+            cursor.execute(
+                "SELECT sum(pg_total_relation_size(part::regclass)) FROM unnest(%s) AS part", [parts]
+            )
             sizes[name] = round(float(cursor.fetchone()[0]) / total, 1)
         return sizes
 
@@ -278,7 +296,8 @@ def show(results: dict[str, Any]) -> None:
     for name, rate in results["rows_per_s"].items():
         print(
             f"  {name:<10}{rate['median']:>10,.0f} rows/s [{rate['min']:,.0f}-{rate['max']:,.0f}, "
-            f"{rate['runs']} runs]  {results['bytes_a_row'][name]:.0f} bytes a row"
+            f"{rate['runs']} runs]  {results['cpu_us_a_row'][name]['median']:.0f} us of CPU and "
+            f"{results['bytes_a_row'][name]:.0f} bytes a row"
         )
     ratio = results["ratio"]
     print(f"  ours is {ratio['median']:.1%} of bare COPY [{ratio['min']:.1%}-{ratio['max']:.1%}]")
@@ -294,19 +313,21 @@ def main() -> None:
     options = parser.parse_args()
     results = []
     for connections in options.connections:
-        with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder:
-            with installation(Path(folder)) as installed:
-                create_model(installed)
-                results.append(
-                    measure(
-                        installed,
-                        rounds=options.rounds,
-                        batches=options.batches,
-                        rows=options.rows,
-                        connections=connections,
-                    )
+        with (
+            tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
+            installation(Path(folder)) as installed,
+        ):
+            create_model(installed)
+            results.append(
+                measure(
+                    installed,
+                    rounds=options.rounds,
+                    batches=options.batches,
+                    rows=options.rows,
+                    connections=connections,
                 )
-                show(results[-1])
+            )
+            show(results[-1])
     if options.json:
         options.json.write_text(json.dumps({"logging": results}, indent=2))
 
