@@ -14,7 +14,7 @@ import pytest
 from driftline.services.paths import HomePaths, home_paths
 from tests.driftline.services.test_processes import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.chaos]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.chaos]
 CHECKOUT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 120.0
 
