@@ -177,7 +177,7 @@ class Installation:
     def wait_until_stored(self, model_id: int, ids: set[str], *, seconds: float = 60) -> dict[str, int]:
         """Wait until the log holds all `ids`, and give what it holds; the drain may need a moment."""
         deadline = time.monotonic() + seconds
-        while (stored := self.stored(model_id)).keys() < ids and time.monotonic() < deadline:
+        while not ids <= (stored := self.stored(model_id)).keys() and time.monotonic() < deadline:
             time.sleep(0.2)
         return stored
 
