@@ -282,12 +282,16 @@ class Chart:
         return "M" + "L".join(there + back) + "z"
 
     def _limit(self, low: float, high: float) -> str:
-        parts = []
+        """Draw the limit as runs of equal height: each piece would begin its dashes anew."""
+        parts, last = "", (math.nan, math.nan)
         for dot in self.series[0].dots:
-            if dot.threshold is not None:
-                y = _y(dot.threshold, low, high)
-                parts.append(f"M{self._x(dot.start):.1f} {y:.1f}H{self._x(dot.end):.1f}")
-        return f'<path class="limit" d="{"".join(parts)}"/>'
+            if dot.threshold is None:
+                continue
+            left, right, y = self._x(dot.start), self._x(dot.end), _y(dot.threshold, low, high)
+            goes_on = abs(left - last[0]) < 0.1 and abs(y - last[1]) < 0.1
+            parts += f"H{right:.1f}" if goes_on else f"M{left:.1f} {y:.1f}H{right:.1f}"
+            last = (right, y)
+        return f'<path class="limit" d="{parts}"/>'
 
 
 def _y(value: float, low: float, high: float) -> float:

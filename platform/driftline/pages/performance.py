@@ -103,7 +103,12 @@ def _metric_chart(
 ) -> Chart:
     title, own = METRICS[metric].title, points.get(metric, [])
     newest = queries.newest_judged(own)
-    said = f"{title}: nothing was measured in this range."
+    measured = any(point.value is not None for point in own)
+    said = (
+        "No window has enough labelled rows to be judged."
+        if measured
+        else f"{title} was not measured in this range."
+    )
     if newest and newest.value is not None:
         said = f"{title} {newest.value:.3f} on {newest.start:%-d %b %Y}" + (
             f", limit {newest.threshold:.3f}." if newest.threshold is not None else "."

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from driftline.accounts.models import Project
 from driftline.common.periods import floor
 from driftline.pages.charts import Dot, Mark
+from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import DeploymentChange, Model, Version
 from monitors.alerts.models import Incident
 from monitors.definitions.models import Reference
@@ -203,18 +204,30 @@ def marks_in(model: Model, start: datetime, end: datetime) -> list[Mark]:
 
 
 def _deployments(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
-    for change in DeploymentChange.objects.filter(model=model, event_time__gte=start, event_time__lt=end):
-        champion, shadows = change.after.get("champion"), change.after.get("shadows") or []
-        reason = f": {change.reason}" if change.reason else ""
-        if change.kind == "shadows":
-            told = f"version {', '.join(shadows)} shadows" if shadows else "no version shadows"
-            yield Mark(change.event_time, "", f"{told.capitalize()}, by {change.actor}{reason}", "shadow")
-        else:
-            yield Mark(
-                change.event_time,
-                f"v{champion}",
-                f"Version {champion} answers ({change.kind}), by {change.actor}{reason}",
-            )
+    oldest = oldest_event(model)
+    for change in DeploymentChange.objects.filter(model=model).order_by("generation"):
+        # A first version comes before every event; the clock of that moment says nothing on an axis of event time.
+        at = (
+            min(change.event_time, oldest or change.event_time)
+            if change.kind == "first"
+            else change.event_time
+        )
+        if start <= at < end:
+            yield _deployment(change, at)
+
+
+def _deployment(change: DeploymentChange, at: datetime) -> Mark:
+    champion, shadows = change.after.get("champion"), change.after.get("shadows") or []
+    reason = f": {change.reason}" if change.reason else ""
+    if change.kind == "shadows":
+        told = f"Version {', '.join(shadows)} shadows" if shadows else "No version shadows"
+        return Mark(at, "", f"{told}, by {change.actor}{reason}", "shadow")
+    return Mark(at, f"v{champion}", f"Version {champion} answers ({change.kind}), by {change.actor}{reason}")
+
+
+def oldest_event(model: Model) -> datetime | None:
+    """The first event of the oldest day in the log."""
+    return PredictionChunk.objects.filter(model=model).order_by("day").values_list("start", flat=True).first()
 
 
 def _incidents(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:

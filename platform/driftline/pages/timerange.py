@@ -1,5 +1,6 @@
 """The time range of a page: it lives in the URL, and by default ends at the model's newest event."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -9,13 +10,14 @@ from django.http import HttpRequest
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.periods import floor, parse_moment
-from inference.prediction_log.models import PredictionChunk
+from driftline.pages.queries import oldest_event
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 
 DEFAULT_DAYS = 30
 PRESETS = (7, 30, 90, 365)
 _DAY = timedelta(days=1)
+_RELATIVE = re.compile(r"-(\d{1,4})d")
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,16 @@ class TimeRange:
     end: datetime
     newest: datetime | None
     is_default: bool
+    preset: int | None = None  # the length that was asked for, where the log may be shorter
 
     @property
     def suffix(self) -> str:
         """What links add to keep a range that was chosen."""
-        return (
-            ""
-            if self.is_default
-            else "?" + urlencode({"from": self._text(self.start), "to": self._text(self.end)})
-        )
+        if self.is_default:
+            return ""
+        if self.preset:
+            return f"?from=-{self.preset}d"
+        return "?" + urlencode({"from": self._text(self.start), "to": self._text(self.end)})
 
     @property
     def days(self) -> int:
@@ -48,9 +51,7 @@ class TimeRange:
     @property
     def presets(self) -> list[tuple[int, bool]]:
         """The lengths in days that a click chooses, and whether one is chosen now."""
-        ends_now = self.newest is None or self.end > self.newest
-        chosen = DEFAULT_DAYS if self.is_default else self.days
-        return [(days, ends_now and days == chosen) for days in PRESETS]
+        return [(days, days == self.preset) for days in PRESETS]
 
     @property
     def misses_newest(self) -> bool:
@@ -67,18 +68,18 @@ def range_of(request: HttpRequest, model: Model) -> TimeRange:
     edge = floor(newest or now(), "day") + _DAY
     start_text, end_text = request.GET.get("from", ""), request.GET.get("to", "")
     end = _read(end_text, edge, inclusive=True) if end_text else edge
-    start = _read(start_text, end) if start_text else _default_start(model, end)
+    relative = _RELATIVE.fullmatch(start_text or f"-{DEFAULT_DAYS}d")
+    start = _back(model, end, int(relative[1])) if relative else _read(start_text, end)
     if start >= end:
         raise Problem(400, "invalid_range", f"The range ends ({end_text}) before it starts ({start_text}).")
-    return TimeRange(start, end, newest, is_default=not (start_text or end_text))
+    preset = int(relative[1]) if relative and not end_text else None
+    return TimeRange(start, end, newest, is_default=not (start_text or end_text), preset=preset)
 
 
-def _default_start(model: Model, end: datetime) -> datetime:
-    """Some weeks before the end, but not before the first event: a young model needs no empty axis."""
-    start = end - DEFAULT_DAYS * _DAY
-    oldest = (
-        PredictionChunk.objects.filter(model=model).order_by("day").values_list("start", flat=True).first()
-    )
+def _back(model: Model, end: datetime, days: int) -> datetime:
+    """Some days before the end, but not before the first event: a young model needs no empty axis."""
+    oldest = oldest_event(model)
+    start = end - max(days, 1) * _DAY
     return start if oldest is None else max(start, min(floor(oldest, "day"), end - _DAY))
 
 

@@ -121,7 +121,13 @@ def _causes(incident: Incident) -> list[Part]:
 def _evidence(cause: dict[str, object], name: str) -> str:
     text = str(cause.get("evidence", ""))
     text = text.removeprefix(f"{name} ").replace(f" in {name}:", ":")
-    return f" ({text.split(', importance')[0].removeprefix('moved: ')})" if text else ""
+    text = (
+        text.split(", importance")[0]
+        .removeprefix("moved: ")
+        .replace(" (limit ", ", limit ")
+        .removesuffix(")")
+    )
+    return f" ({text})" if text else ""
 
 
 def _under_way(run: Run | None) -> list[Part]:

@@ -58,7 +58,7 @@ def figure(value: Any, digits: int = 3) -> str:
         return f"{number:,.0f}"
     if number and abs(number) < 0.0005:
         return f"{number:.1e}"
-    if number == int(number):
+    if number == int(number) or abs(number) < 1e-9:
         return f"{number:.0f}"
     whole_digits = len(str(int(abs(number)))) if abs(number) >= 1 else 0
     return f"{number:.{max(0, digits - whole_digits)}f}"
