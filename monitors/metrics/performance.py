@@ -30,9 +30,10 @@ class Ripeness:
     def status(self, *, end: datetime, coverage: float, labelled: int) -> str:
         if labelled == 0:
             return PointStatus.NO_DATA if self.event_now >= end + self.label_lag else PointStatus.UNRIPE
-        if self.event_now < end + self.label_lag or coverage < self.min_coverage:
+        if self.event_now < end + self.label_lag:
             return PointStatus.UNRIPE
-        return PointStatus.OK if labelled >= self.min_rows else PointStatus.INSUFFICIENT
+        enough = labelled >= self.min_rows and coverage >= self.min_coverage
+        return PointStatus.OK if enough else PointStatus.INSUFFICIENT
 
 
 def performance_points(

@@ -254,7 +254,10 @@ def points_of(rule: Rule):  # type: ignore[no-untyped-def]
 
 
 def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
-    """Group points by window; of several features the one furthest beyond the threshold speaks."""
+    """Group points by window; of several features the one furthest beyond the threshold speaks.
+
+    A window that is insufficient keeps its place and says nothing.
+    """
     by_start: dict[datetime, list[MetricPoint]] = {}
     for point in points:
         by_start.setdefault(point.start, []).append(point)
@@ -263,8 +266,9 @@ def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
     for start in sorted(by_start):
         measured = [p for p in by_start[start] if p.value is not None] or by_start[start]
         worst = max(measured, key=lambda p: -math.inf if p.value is None else sign * p.value)
+        value = None if worst.status == PointStatus.INSUFFICIENT else worst.value
         windows.append(
-            Window(start, worst.end, worst.feature, worst.value, worst.n, worst.status, worst.detail or {})
+            Window(start, worst.end, worst.feature, value, worst.n, worst.status, worst.detail or {})
         )
     return windows
 

@@ -7,9 +7,10 @@ import pytest
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from inference.registry.models import Model
+from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import backtest, create_rule
-from tests.flows.world import DAY, give_reference, log, rows_of_a_day, work
+from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
 ONE_DAY = timedelta(days=1)
 
@@ -113,3 +114,21 @@ def test_a_wrong_rule_is_refused_by_field(
 
     assert refused.value.errors[0].pointer == pointer
     assert not Rule.objects.exists()
+
+
+def test_a_day_whose_labels_never_come_says_nothing_and_holds_up_no_other(
+    project: Project, model: Model
+) -> None:
+    rule = create_rule(
+        project=project, model=model, actor="test", name="accuracy fell", metric="accuracy", operator="below",
+        threshold=0.99, for_windows=2, min_rows=50,
+    )  # fmt: skip
+    for number, labelled in enumerate([200, 60, 200, 200]):
+        rows = rows_of_a_day(DAY + number * ONE_DAY, 200)
+        log(model, rows)
+        label(model, truths(rows)[:labelled])
+        work(model)
+
+    statuses = MetricPoint.objects.filter(model=model, metric="accuracy", span="day", version="")
+    assert statuses.get(start=DAY + ONE_DAY).status == "insufficient"
+    assert rule.transitions.get().window_start == DAY + 2 * ONE_DAY
