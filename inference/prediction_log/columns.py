@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from inference.prediction_log.items import PredictionItem
+from inference.prediction_log.items import PredictionItem, class_text
 from inference.prediction_log.record import LoggedBatch
 from inference.serving.plan import Signature
 
@@ -133,26 +133,26 @@ def from_batch(batch: LoggedBatch, signature: Signature) -> LogColumns:
         model_id=batch.model_id,
         version_id=batch.version_id,
         role=batch.role,
-        ids=_objects(batch.ids),
+        ids=as_objects(batch.ids),
         times_us=np.asarray(batch.event_time_us, np.int64),
         received_us=np.full(n, batch.received_us, np.int64),
         latency_us=np.asarray(batch.latency_us, np.float64),
-        client_ids=_objects(batch.client_ids) if batch.client_ids else _nothing(n),
-        subjects=_objects(batch.subjects) if batch.subjects else _nothing(n),
-        tags=_objects([json.dumps(tags) if tags else None for tags in batch.tags])
+        client_ids=as_objects(batch.client_ids) if batch.client_ids else _nothing(n),
+        subjects=as_objects(batch.subjects) if batch.subjects else _nothing(n),
+        tags=as_objects([json.dumps(tags) if tags else None for tags in batch.tags])
         if batch.tags
         else _nothing(n),
         prediction=(
             np.frombuffer(batch.prediction, "<f8")
             if isinstance(batch.prediction, bytes)
-            else _objects(batch.prediction)
+            else as_objects(batch.prediction)
         ),
         probability=_batch_probability(batch, signature),
         features={
             column.name: (
                 np.frombuffer(column.data, _DTYPES[column.kind])
                 if isinstance(column.data, bytes)
-                else _objects(column.data)
+                else as_objects(column.data)
             )
             for column in batch.features
         },
@@ -176,33 +176,24 @@ def from_items(
         model_id=model_id,
         version_id=version_id,
         role=role,
-        ids=_objects([item.id for item in items]),
+        ids=as_objects([item.id for item in items]),
         times_us=np.array([round(item.timestamp.timestamp() * 1e6) for item in items], np.int64),
         received_us=np.full(n, round(now.timestamp() * 1e6), np.int64),
         latency_us=np.array(
             [np.nan if item.latency_ms is None else item.latency_ms * 1e3 for item in items], np.float64
         ),
-        client_ids=_objects([item.client_id for item in items]),
-        subjects=_objects([item.subject for item in items]),
-        tags=_objects([json.dumps(item.tags) if item.tags else None for item in items]),
+        client_ids=as_objects([item.client_id for item in items]),
+        subjects=as_objects([item.subject for item in items]),
+        tags=as_objects([json.dumps(item.tags) if item.tags else None for item in items]),
         prediction=(
             np.array([float(item.prediction) for item in items])
             if regression
-            else _objects([class_text(item.prediction) for item in items])
+            else as_objects([class_text(item.prediction) for item in items])
         ),
         probability=None if regression else _item_probability(items, signature),
         features=_features([item.features for item in items], signature),
         body_hash=np.array([item.body_hash for item in items], np.int64),
     )
-
-
-def class_text(value: object) -> str:
-    """Write a class or label the way it is compared: 1.0 and True as 1, everything else as its text."""
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def _batch_probability(batch: LoggedBatch, signature: Signature) -> NDArray[np.float32] | None:
@@ -253,11 +244,12 @@ def _column(values: Sequence[object], declared: str | None) -> Values:
     """A feature is text when the signature says so, or when no signature speaks and any value is text."""
     is_text = declared == "string" if declared else str in set(map(type, values))
     if is_text:
-        return _objects([None if value is None else str(value) for value in values])
+        return as_objects([None if value is None else str(value) for value in values])
     return np.array(values, np.float64)  # None becomes NaN
 
 
-def _objects(values: Sequence[object]) -> Values:
+def as_objects(values: Sequence[object]) -> Values:
+    """Hold texts, with None where one is missing, as numpy leaves them alone."""
     array = np.empty(len(values), object)
     array[:] = values
     return array

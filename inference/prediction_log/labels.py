@@ -11,8 +11,8 @@ from driftline.common.errors import FieldFault, Problem
 from driftline.common.periods import floor
 from driftline.common.work import touch
 from inference.prediction_log.array_literals import text_array
-from inference.prediction_log.columns import LogColumns, class_text
-from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, LabelItem
+from inference.prediction_log.columns import LogColumns
+from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, LabelItem, class_text
 from inference.prediction_log.models import Label, PredictionRow, TouchedPeriod
 from inference.prediction_log.signals import periods_touched
 from inference.registry.models import Model

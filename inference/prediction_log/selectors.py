@@ -10,6 +10,7 @@ import pyarrow as pa
 from django.db.models.functions import Coalesce
 from numpy.typing import NDArray
 
+from inference.prediction_log.columns import as_objects
 from inference.prediction_log.models import Label, PredictionChunk, PredictionRow
 from inference.registry.models import Model
 
@@ -175,7 +176,7 @@ def _frame(tables: Sequence[tuple[int, pa.RecordBatch]], labels: dict[str, tuple
         features={name[2:]: _gather(tables, name) for name in names},
         prediction=_gather(tables, "prediction"),
         probability=_gather_probability(tables),
-        label=_objects([pair[0] if pair else None for pair in found]),
+        label=as_objects([pair[0] if pair else None for pair in found]),
         label_time_us=np.array([_us(pair[1]) if pair else 0 for pair in found], np.int64),
     )
 
@@ -218,12 +219,6 @@ def _gather_probability(tables: Sequence[tuple[int, pa.RecordBatch]]) -> NDArray
         flat = column.flatten() if shape else column
         parts.append(flat.to_numpy(zero_copy_only=False).astype(np.float64).reshape(table.num_rows, *shape))
     return np.concatenate(parts)
-
-
-def _objects(values: Sequence[object]) -> Values:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
 
 
 def _us(moment: datetime) -> int:
