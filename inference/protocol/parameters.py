@@ -20,12 +20,18 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class RowFacts(Struct, frozen=True):
-    """Facts of a request's rows; `event_times_us` has one entry a row, or is None for 'now'."""
+    """What a request says of its rows; `event_times_us` has one entry a row, or is None for 'now'.
+
+    `timeout_us` is how long the caller will wait for the answer, in microseconds; None where it does not say.
+    `priority` is 1 for the most urgent, higher for what may wait, 0 where the caller does not say.
+    """
 
     key: str | None = None
     event_times_us: list[int] | None = None
     tags: dict[str, str] | None = None
     subject: str | None = None
+    timeout_us: int | None = None
+    priority: int = 0
 
 
 NO_FACTS = RowFacts()
@@ -34,20 +40,24 @@ NO_FACTS = RowFacts()
 class EventTimeRefused(InvalidRequest):
     """An event time is older than this token may send; scope `backfill` allows it."""
 
+    status = 403
+
 
 def read_parameters(parameters: object, rows: int) -> RowFacts:
-    """Read the `driftline_...` parameters of a request; those of others are left alone."""
-    if not parameters:
+    """Read the parameters of a request that we know; those of others are left alone."""
+    if parameters is None:
         return NO_FACTS
     if not isinstance(parameters, dict):
         raise InvalidRequest(f"'parameters' is {shorten(parameters)}; send an object.")
-    if parameters.get("binary_data_output"):
-        raise InvalidRequest("Binary outputs are not offered by this server; leave 'binary_data_output' out.")
+    if not parameters:
+        return NO_FACTS
     return RowFacts(
         key=_read_word(parameters, "driftline_id"),
         event_times_us=_read_event_times(parameters.get("driftline_timestamp"), rows),
         tags=_read_tags(parameters.get("driftline_tags")),
         subject=_read_word(parameters, "driftline_subject"),
+        timeout_us=_read_count(parameters, "timeout", "microseconds") or None,
+        priority=_read_count(parameters, "priority", "1 for the most urgent, more for what may wait"),
     )
 
 
@@ -90,6 +100,14 @@ def _read_word(parameters: dict[str, Any], name: str) -> str | None:
             f"{name} is {shorten(word)}; send a string of 1 to {MAX_KEY_LENGTH} printable characters."
         )
     return word
+
+
+def _read_count(parameters: dict[str, Any], name: str, meaning: str) -> int:
+    """Read a whole number; 0 is the protocol's way to say 'as usual'."""
+    count = parameters.get(name, 0)
+    if type(count) is not int or not 0 <= count < 2**63:
+        raise InvalidRequest(f"{name} is {shorten(count)}; send a whole number ({meaning}), or leave it out.")
+    return count
 
 
 def _read_event_times(value: object, rows: int) -> list[int] | None:

@@ -1,79 +1,53 @@
-"""Model outputs -> V2 JSON answers: a whole batch is turned to text at once, then cut into its requests."""
+"""Model outputs on their way to answers: a whole batch is turned to text at once, then cut into its requests."""
 
+import functools
 import math
 from collections.abc import Sequence
+from itertools import chain
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from inference.serving.plan import TensorSpec
+VALUES_AT_ONCE = 4096  # written before another thread may have the interpreter
 
 Array = npt.NDArray[np.generic]
 
 
-class OutputTexts:
-    """One output of a batch as JSON text a row."""
+class BatchOutputs:
+    """All outputs of one run, from which each of its requests is answered."""
 
-    def __init__(self, values: Array) -> None:
-        self.row_shape = list(values.shape[1:])
-        self.rows = _row_texts(values)
-        self.finite = bool(np.isfinite(values).all()) if values.dtype.kind == "f" else True
-
-
-class ResultCodec:
-    """Writes the answers of one version; built once, when it is loaded."""
-
-    def __init__(self, model: str, version: str, outputs: Sequence[TensorSpec]) -> None:
-        self._head = (
-            b'{"model_name":'
-            + msgspec.json.encode(model)
-            + b',"model_version":'
-            + msgspec.json.encode(version)
-        )
-        self._names = [spec.name for spec in outputs]
-        self._tensor_heads = [
-            b'{"name":'
-            + msgspec.json.encode(spec.name)
-            + b',"datatype":'
-            + msgspec.json.encode(spec.datatype)
-            + b',"shape":['
-            for spec in outputs
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        self.arrays = arrays
+        self.row_shapes = [_shape_text(values.shape[1:]) for values in arrays]
+        self.finite = [
+            bool(np.isfinite(values).all()) if values.dtype.kind == "f" else True for values in arrays
         ]
+        self.all_finite = False not in self.finite
+        self._texts: list[list[bytes] | None] = [None] * len(arrays)
+        self._rows: list[tuple[bytes, ...]] | None = None
 
-    def encode(
-        self,
-        texts: Sequence[OutputTexts],
-        start: int,
-        stop: int,
-        client_id: str | None,
-        asked: Sequence[int],
-    ) -> bytes:
-        """Write the answer for the rows `start` to `stop` of a batch, with the outputs asked for."""
-        tensors = b",".join([self._tensor(texts[place], place, start, stop) for place in asked])
-        identity = b"" if client_id is None else b',"id":' + msgspec.json.encode(client_id)
-        warning = (
-            b"" if all(texts[place].finite for place in asked) else self._warning(texts, start, stop, asked)
-        )
-        return b'%b%b%b,"outputs":[%b]}' % (self._head, identity, warning, tensors)
+    def texts(self, place: int) -> list[bytes]:
+        """Give an output's rows as JSON, each its values with commas between; written once for the batch."""
+        texts = self._texts[place]
+        if texts is None:
+            values = self.arrays[place]
+            rows = max(VALUES_AT_ONCE // max(math.prod(values.shape[1:]), 1), 1)
+            parts = [_row_texts(values[start : start + rows]) for start in range(0, len(values), rows)]
+            texts = self._texts[place] = parts[0] if len(parts) == 1 else [*chain.from_iterable(parts)]
+        return texts
 
-    def _tensor(self, output: OutputTexts, place: int, start: int, stop: int) -> bytes:
-        shape = b"".join([b",%d" % size for size in output.row_shape])
-        rows = output.rows[start] if stop - start == 1 else b",".join(output.rows[start:stop])
-        return b'%b%d%b],"data":[%b]}' % (self._tensor_heads[place], stop - start, shape, rows)
+    @property
+    def rows(self) -> list[tuple[bytes, ...]]:
+        """Give the texts of all outputs row by row; put together once for the batch."""
+        if self._rows is None:
+            self._rows = list(zip(*[self.texts(place) for place in range(len(self.arrays))], strict=True))
+        return self._rows
 
-    def _warning(self, texts: Sequence[OutputTexts], start: int, stop: int, asked: Sequence[int]) -> bytes:
-        """Say which outputs of these rows are null because the model gave NaN or infinity."""
-        names = [
-            self._names[place]
-            for place in asked
-            if not texts[place].finite and any(b"null" in row for row in texts[place].rows[start:stop])
-        ]
-        if not names:
-            return b""
-        sentence = f"The model gave values that are not finite in {', '.join(names)}; they are null here."
-        return b',"parameters":' + msgspec.json.encode({"driftline_warnings": sentence})
+
+@functools.lru_cache(1024)
+def _shape_text(sizes: tuple[int, ...]) -> bytes:
+    return b"".join([b",%d" % size for size in sizes])
 
 
 def _row_texts(values: Array) -> list[bytes]:

@@ -3,11 +3,12 @@
 import math
 import struct
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
-from inference.serving.plan import TensorSpec
+from inference.serving.plan import Signature, TensorSpec
 
 Scalar = float | int | str | bool | None
 Buffer = bytes | list[str]  # texts where the datatype is BYTES
@@ -29,11 +30,19 @@ _STRUCT_CODES = {
 NUMPY_TYPES: dict[str, np.dtype[np.generic]] = {
     name: np.dtype("<" + code) for name, code in _STRUCT_CODES.items()
 }
-_FLOATS = {"FP16", "FP32", "FP64"}
+FLOATS = {"FP16", "FP32", "FP64"}
 
 
 class InvalidRequest(ValueError):
-    """The caller's request cannot be answered; the text says what to change."""
+    """The caller's request cannot be answered; the text says what to change, `status` is that of HTTP."""
+
+    status = 400
+
+
+class TooManyRows(InvalidRequest):
+    """The request holds more rows than one may."""
+
+    status = 413
 
 
 class TensorCodec:
@@ -74,7 +83,7 @@ class TensorCodec:
             ) from None
 
     def _not_a_number(self, place: int) -> float:
-        if self.datatype not in _FLOATS:
+        if self.datatype not in FLOATS:
             raise InvalidRequest(
                 f"Input '{self.name}' holds null at place {place}; {self.datatype} has no value for "
                 "'missing'. Send a number."
@@ -114,7 +123,12 @@ class TensorCodec:
             return (str, type(None))
         if self.datatype == "BOOL":
             return (bool, type(None))
-        return (int, float, type(None)) if self.datatype in _FLOATS else (int, type(None))
+        return (int, float, type(None)) if self.datatype in FLOATS else (int, type(None))
+
+
+def tensor_codecs(signature: Signature) -> list[TensorCodec]:
+    """Make the codecs of a signature's inputs."""
+    return [TensorCodec(spec, signature.missing.get(spec.name)) for spec in signature.inputs]
 
 
 def json_type_of(spec: TensorSpec) -> object:
@@ -123,12 +137,24 @@ def json_type_of(spec: TensorSpec) -> object:
         return str | None
     if spec.datatype == "BOOL":
         return bool
-    return float | None if spec.datatype in _FLOATS else int
+    return float | None if spec.datatype in FLOATS else int
 
 
 def shorten(value: object) -> str:
     """Show a value from a request in a message: as JSON would, never longer than 64 characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = repr(value)[:300].encode("ascii", "backslashreplace").decode()
+    text = repr(_cut(value))[:300].encode("ascii", "backslashreplace").decode()
     return text if len(text) <= 64 else text[:61] + "..."
+
+
+def _cut(value: object, levels: int = 3) -> object:
+    """Take of a value no more than a message shows, because to write all of it may take long."""
+    if isinstance(value, str):
+        return value[:300]
+    if isinstance(value, list):
+        return [_cut(item, levels - 1) for item in value[:24]] if levels else []
+    if isinstance(value, dict):
+        items = islice(value.items(), 24 if levels else 0)
+        return {key[:300]: _cut(item, levels - 1) for key, item in items}
+    return value

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.runtime.session import Array, load_session
-from inference.serving.plan import Signature
+from inference.serving.plan import Signature, TensorSpec
 
 _DTYPES = {
-    "FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "INT32": np.int32, "INT16": np.int16,
-    "INT8": np.int8, "BOOL": np.bool_,
+    "FP16": np.float16, "FP32": np.float32, "FP64": np.float64, "BOOL": np.bool_,
+    "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
+    "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64,
 }  # fmt: skip
 
 
@@ -27,27 +28,33 @@ class FeatureScorer:
         come as rows x classes."""
         signature = self._signature
         if signature.probabilities_output is not None:
-            [matrix] = self._session.run(self._inputs(features), [signature.probabilities_output])
+            [matrix] = self._session.run(feed_of(signature, features), [signature.probabilities_output])
             if signature.positive_class is None or matrix.ndim == 1 or matrix.shape[1] == 1:
                 return matrix.astype(np.float64)
             return matrix[:, signature.classes.index(signature.positive_class)].astype(np.float64)
         assert signature.prediction_output is not None
-        [answer] = self._session.run(self._inputs(features), [signature.prediction_output])
+        [answer] = self._session.run(feed_of(signature, features), [signature.prediction_output])
         return answer.reshape(len(answer)).astype(np.float64)
 
-    def _inputs(self, features: Mapping[str, Array]) -> dict[str, Array]:
-        signature = self._signature
-        if len(signature.inputs) == 1 and len(signature.features) > 1:
-            spec = signature.inputs[0]
-            table = np.column_stack([features[feature.name] for feature in signature.features])
-            return {spec.name: table.astype(_DTYPES[spec.datatype])}
-        return {
-            spec.name: self._column(features[spec.name], spec.name, spec.datatype).reshape(-1, 1)
-            for spec in signature.inputs
-        }
 
-    def _column(self, values: Array, name: str, datatype: str) -> Array:
-        if datatype != "BYTES":
-            return values.astype(_DTYPES[datatype])
-        token = self._signature.missing.get(name, "")
-        return np.array([token if value is None else value for value in values], object)
+def feed_of(signature: Signature, features: Mapping[str, Array]) -> dict[str, Array]:
+    """Lay features out as the version's inputs take them: columns of one tensor, or an input each."""
+    if len(signature.inputs) == 1:
+        [spec] = signature.inputs
+        columns = [_column(signature, features[one.name], one.name, spec) for one in signature.features]
+        return {spec.name: np.column_stack(columns).reshape(-1, *_beyond_rows(spec, len(columns)))}
+    return {
+        spec.name: _column(signature, features[spec.name], spec.name, spec).reshape(-1, *spec.shape[1:])
+        for spec in signature.inputs
+    }
+
+
+def _beyond_rows(spec: TensorSpec, columns: int) -> list[int]:
+    return [columns] if len(spec.shape) > 1 else []
+
+
+def _column(signature: Signature, values: Array, name: str, spec: TensorSpec) -> Array:
+    if spec.datatype != "BYTES":
+        return values.astype(_DTYPES[spec.datatype])
+    token = signature.missing.get(name, "")
+    return np.array([token if value is None else value for value in values], object)

@@ -3,19 +3,29 @@
 import hashlib
 import math
 import statistics
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from inference.runtime.memory import bound_memory, explain_failure
+
 Array = npt.NDArray[np.generic]
 
 WARM_RUNS = 15
 WARM_SECONDS = 0.25  # a slow model is known after a few runs
 WARM_ROWS = (1, 32)
+MAX_RUN_SECONDS = 5.0  # of a run that nobody waits for
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+class RunOptions(ort.RunOptions):
+    """Options of one run; `terminate`, set from another thread, makes it raise before its next node."""
 
 
 class ModelRefused(RuntimeError):
@@ -25,34 +35,50 @@ class ModelRefused(RuntimeError):
 class OnnxSession:
     """An ONNX Runtime session with one thread, so that workers do not fight over cores."""
 
-    def __init__(self, model: bytes) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+    def __init__(
+        self, model: bytes, provider: str = CPU_PROVIDER, options: ort.SessionOptions | None = None
+    ) -> None:
+        """Load a model for a provider of this ONNX Runtime; what that does not take runs on the CPU."""
+        providers = list(dict.fromkeys([provider, CPU_PROVIDER]))
         try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(model, options or new_options(), providers=providers)
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise ModelRefused(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
         self.input_names = [tensor.name for tensor in self._session.get_inputs()]
         self.output_names = [tensor.name for tensor in self._session.get_outputs()]
 
-    def run(self, inputs: dict[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """Run the rows of `inputs` at once and return the named outputs in that order."""
-        results: list[Array] = self._session.run(outputs, inputs)
+    @property
+    def providers(self) -> list[str]:
+        """List the providers that the session was given, the first choice first."""
+        found: list[str] = self._session.get_providers()
+        return found
+
+    def end_profile(self) -> str:
+        """End the profile that the options asked for and name its file."""
+        path: str = self._session.end_profiling()
+        return path
+
+    def run(
+        self, inputs: dict[str, Array], outputs: Sequence[str], options: RunOptions | None = None
+    ) -> list[Array]:
+        """Run the rows of `inputs` at once and return the named outputs in that order.
+
+        Raises whatever ONNX Runtime raises, also where `options` ended the run.
+        """
+        results: list[Array] = self._session.run(outputs, inputs, options)
         return results
 
     def warm(self, example: dict[str, Array], outputs: Sequence[str]) -> float:
         """Run a one-row example alone and in a batch; return the median seconds of a one-row run.
 
-        Infinity where the model fails on the example, which is invented and proves nothing. Raises
-        ModelRefused where it does not give one row for each row it takes.
+        Infinity where the model fails on the example or does not end, which proves nothing where that is
+        invented. Raises ModelRefused where it does not give one row for each row it takes.
         """
         for rows in WARM_ROWS:
             batch = {name: np.repeat(column, rows, axis=0) for name, column in example.items()}
             try:
-                results = self.run(batch, outputs)
+                with time_limit(MAX_RUN_SECONDS) as options:
+                    results = self.run(batch, outputs, options)
             except Exception:
                 return math.inf
             for name, result in zip(outputs, results, strict=True):
@@ -72,8 +98,37 @@ class OnnxSession:
         return time.perf_counter() - began
 
 
+def new_options() -> ort.SessionOptions:
+    """Make the options of every session: one thread that does not spin, and bounded memory."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    bound_memory(options)
+    return options
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[RunOptions]:
+    """Give options whose run is ended after so many seconds."""
+    options = RunOptions()
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
+
+
 def load_session(path: Path, sha256: str) -> OnnxSession:
     """Load the model at `path` if its bytes have that digest; raise ModelRefused otherwise."""
+    return OnnxSession(read_verified(path, sha256))
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """Read the file at `path` if its bytes have that digest; raise ModelRefused otherwise."""
     try:
         model = path.read_bytes()
     except OSError as error:
@@ -83,9 +138,9 @@ def load_session(path: Path, sha256: str) -> OnnxSession:
         raise ModelRefused(
             f"{path} has the digest {digest} and not {sha256}, which was registered; upload the model again."
         )
-    return OnnxSession(model)
+    return model
 
 
 def first_line(error: Exception) -> str:
     """Cut an exception's text to its first line and 200 characters: the rest names internals."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return explain_failure(error) or (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -3,146 +3,190 @@ from the server's protocol (an inference request behind an unfinished answer, or
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from typing import Any
 
-import msgspec
-
-from inference.protocol.open_inference import model_metadata, server_metadata
-from inference.serving.answers import Answer, refusal
-from inference.serving.engine import Engine
-from inference.serving.http import MAX_BODY_BYTES, refuse_special, too_long
-from inference.serving.plan import PlanModel
-from inference.serving.routing import RoutingTable, Target, parse_path
+from inference.protocol.dialect import TELLING_HEADERS, HttpBody, HttpDialect
+from inference.protocol.dialects import find_dialect
+from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.serving.answers import Answer, field_pairs, write_answer
+from inference.serving.body_budget import Hold
+from inference.serving.compression import choose_coding, in_turn, pack, unpack
+from inference.serving.descriptions import describe
+from inference.serving.engine import Engine, Inbound, project_of
+from inference.serving.hot_request import MAX_BODY_BYTES
+from inference.serving.http import too_long
+from inference.serving.jobs.desk import JOBS_PATH, Accepted, JobDesk, Wish
+from inference.serving.refusals import Refusal
+from inference.serving.repository import control
+from inference.serving.routing import Admission
+from inference.serving.statistics import asks_statistics, statistics
+from inference.serving.v1_descriptions import PING_PATH, V1_PATH, answer_ping, describe_v1
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+type Ask[Result] = Callable[[Admission | Refusal | None, Inbound[bytes, HttpBody]], Awaitable[Result]]
 
 
-def wrap(application: App | None, engine: Engine) -> App:
+def wrap(application: App | None, engine: Engine, jobs: JobDesk) -> App:
     """Put the inference routes in front of an application; without one, other paths are not found."""
 
     async def answer_or_pass(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
-        if scope["type"] == "http" and (path == "/v2" or path.startswith("/v2/")):
-            await send_answer(await answer(engine, scope, receive), scope, send)
+        if scope["type"] != "http":
+            if application is None:
+                raise RuntimeError(f"no application for {scope['type']}")  # uvicorn then goes on without it
+            await application(scope, receive, send)
+        elif (dialect := find_dialect(_path_of(scope))) is not None:
+            await send_answer(await _answer_inference(engine, jobs, dialect, scope, receive), scope, send)
+        elif path.startswith(JOBS_PATH):
+            await send_answer(await _answer_job(jobs, path, scope), scope, send)
+        elif path in (PING_PATH, V1_PATH) or path.startswith(f"{V1_PATH}/"):
+            await send_answer(_answer_v1(engine, path, scope), scope, send)
+        elif path == "/v2" or path.startswith("/v2/"):
+            await send_answer(_open_inference(await answer(engine, scope, receive)), scope, send)
         elif application is not None:
             await application(scope, receive, send)
-        elif scope["type"] == "http":
-            await send_answer(
-                refusal(404, "There is nothing at this path; inference is at /v2."), scope, send
-            )
         else:
-            raise RuntimeError(f"no application for {scope['type']}")  # uvicorn then goes on without it
+            nothing = Refusal(404, "There is nothing at this path; inference is at /v2.")
+            await send_answer(_open_inference(nothing), scope, send)
 
     return answer_or_pass
 
 
-async def answer(engine: Engine, scope: Scope, receive: Receive) -> Answer:
-    """Answer any request below /v2."""
-    path = scope["path"].rstrip("/")
-    method = scope["method"]
-    if path.endswith("/infer"):
-        if method != "POST":
-            return _method_not_allowed(method, "POST")
-        return await predict(engine, scope, receive)
-    if method not in ("GET", "HEAD"):
-        return _method_not_allowed(method, "GET")
-    return describe(engine.table, path, _header(scope, b"authorization"), is_ready=engine.is_ready)
+async def _answer_inference(
+    engine: Engine, jobs: JobDesk, dialect: HttpDialect, scope: Scope, receive: Receive
+) -> Answer:
+    if scope["method"] not in dialect.methods:
+        return write_answer(dialect, _method_not_allowed(scope["method"], ", ".join(dialect.methods)))
+    wish = Wish.read(_telling_headers(scope))
+    if wish.preferences.respond_async:
+        kept = await predict(engine, dialect, scope, receive, partial(jobs.accept, wish))
+        if isinstance(kept, Accepted):
+            return await _compress(await jobs.answer_within(wish, kept), scope)
+        return write_answer(dialect, kept)
+    if wish.callback is not None:
+        alone = Refusal(400, "Driftline-Callback is for jobs; send 'Prefer: respond-async' beside it.")
+        return write_answer(dialect, alone)
+    result = await predict(engine, dialect, scope, receive, engine.ask)
+    return await _compress(write_answer(dialect, result), scope)
 
 
-async def predict(engine: Engine, scope: Scope, receive: Receive) -> Answer:
-    """Answer one inference request."""
+def _answer_v1(engine: Engine, path: str, scope: Scope) -> Answer:
+    """Tell what TensorFlow Serving, KServe V1, TorchServe and MLflow tell without a request."""
+    if scope["method"] not in ("GET", "HEAD"):
+        if ":" in path:
+            return _open_inference(
+                Refusal(404, "There is nothing at this path; post to /v1/models/{model}:predict.")
+            )
+        return _open_inference(_method_not_allowed(scope["method"], "GET"))
+    if path == PING_PATH:
+        return answer_ping(is_ready=engine.is_ready)
+    return _open_inference(describe_v1(engine.table, path, _header(scope, b"authorization")))
+
+
+async def _answer_job(jobs: JobDesk, path: str, scope: Scope) -> Answer:
+    result = await jobs.answer(scope["method"], path, _header(scope, b"authorization"))
+    return await _compress(_open_inference(result), scope)
+
+
+async def _compress(answer: Answer, scope: Scope) -> Answer:
+    coding = choose_coding(answer, _telling_headers(scope).get(b"accept-encoding"))
+    return answer if coding is None else await asyncio.wrap_future(in_turn(pack, answer, coding))
+
+
+async def predict[Result](
+    engine: Engine, dialect: HttpDialect, scope: Scope, receive: Receive, ask: Ask[Result]
+) -> Result | Refusal:
+    """Read an inference request and `ask` for its answer."""
+    headers = _telling_headers(scope)
     length = _header(scope, b"content-length")
     if length.isdigit() and int(length[:13]) > MAX_BODY_BYTES:
-        return refusal(413, too_long(MAX_BODY_BYTES))
-    for name in (b"content-encoding", b"inference-header-content-length"):
-        if _header(scope, name):
-            return refuse_special(name)
+        return Refusal(413, too_long())
     authorization = _header(scope, b"authorization")
-    path = scope["path"].encode("utf-8", "surrogateescape")
-    admission = engine.admit(authorization, path)
-    body = await _read_body(receive)
-    if isinstance(body, Answer):
-        return body
-    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    path = _path_of(scope)
+    admission = engine.admit(dialect, authorization, path)
+    if isinstance(admission, Refusal):  # nobody reads a body for whoever is refused in any case
+        return await ask(admission, Inbound(dialect, authorization, path, b"", headers))
+    hold = engine.bodies.hold(project_of(admission))
+    try:
+        body = await _read_body(receive, hold)
+        if isinstance(body, bytes) and b"content-encoding" in headers:
+            body = await _unpack(headers[b"content-encoding"], body, hold)
+        if isinstance(body, Refusal):
+            return body
+        inbound = Inbound(dialect, authorization, path, body, headers)
+        return await ask(admission, inbound)
+    finally:
+        hold.let_go()
 
-    def reply(answer: Answer) -> None:
-        if not answered.done():  # the client may have gone
-            answered.set_result(answer)
 
-    engine.submit(admission, authorization, path, body, reply)
-    return await answered
+async def _unpack(coding: bytes, packed: bytes, hold: Hold) -> bytes | Refusal:
+    body = await asyncio.wrap_future(in_turn(unpack, coding, packed, MAX_BODY_BYTES))
+    reason = hold.take(len(body)) if isinstance(body, bytes) else None
+    return body if reason is None else reason
 
 
-async def _read_body(receive: Receive) -> bytes | Answer:
+def _telling_headers(scope: Scope) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in TELLING_HEADERS:
+            found[name] = found[name] + b", " + value if name in found else value
+    return found
+
+
+def _path_of(scope: Scope) -> bytes:
+    path: str = scope["path"]
+    return path.encode("utf-8", "surrogateescape")
+
+
+async def _read_body(receive: Receive, hold: Hold) -> bytes | Refusal:
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return refusal(400, "The body did not arrive whole; send it again.")
+            return Refusal(400, "The body did not arrive whole; send it again.")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY_BYTES:
-            return refusal(413, too_long(MAX_BODY_BYTES))
+            return Refusal(413, too_long())
+        if (reason := hold.take(len(parts[-1]))) is not None:
+            return reason
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def describe(table: RoutingTable, path: str, authorization: bytes, *, is_ready: bool) -> Answer:
-    """Answer a GET: health is open to all, the rest to holders of a token."""
-    if path == "/v2/health/live":
-        return _json(200, {"live": True})
-    if path == "/v2/health/ready":
-        return _json(200 if is_ready else 503, {"ready": is_ready})
-    token = table.authenticate(authorization, "infer", "read")
-    if isinstance(token, Answer):
-        return token
-    if path == "/v2":
-        return _json(200, server_metadata(_server_version()))
-    if path == "/v2/models":
-        return _json(200, {"models": [model.name for model in table.models_of(token.project_id)]})
-    asks_ready = path.endswith("/ready")
-    target = parse_path(path.removesuffix("/ready").encode("utf-8", "surrogateescape"))
-    if target is None:
-        return refusal(404, "There is nothing at this path; see /v2/models.")
-    model = table.find_model(token.project_id, target.model)
-    if isinstance(model, Answer):
-        return model
-    return _describe_readiness(table, model, target) if asks_ready else _describe_model(model, target)
+async def answer(engine: Engine, scope: Scope, receive: Receive) -> Answer | Refusal:
+    """Answer a request below /v2 that is not one for inference."""
+    path = scope["path"].rstrip("/")
+    authorization = _header(scope, b"authorization")
+    if path.startswith("/v2/repository/"):
+        if scope["method"] != "POST":
+            return _method_not_allowed(scope["method"], "POST")
+        hold = engine.bodies.hold(0)
+        try:
+            body = await _read_body(receive, hold)
+        finally:
+            hold.let_go()
+        return body if isinstance(body, Refusal) else control(engine.table, path, authorization, body)
+    if asks_statistics(path):
+        found = await asyncio.to_thread(statistics, engine.home, engine.table, path, authorization)
+    else:
+        found = describe(engine.table, path, authorization, is_ready=engine.is_ready)
+    if scope["method"] in ("GET", "HEAD") or (isinstance(found, Refusal) and found.status == 404):
+        return found
+    return _method_not_allowed(scope["method"], "GET")
 
 
-def _describe_readiness(table: RoutingTable, model: PlanModel, target: Target) -> Answer:
-    name = target.version or model.champion
-    version = model.find(name) if name is not None else None
-    if target.version is not None and version is None:
-        return refusal(404, f"Model '{model.name}' has no servable version '{target.version[:64]}'.")
-    is_ready = version is not None and version.id in table.loaded
-    return _json(200 if is_ready else 503, {"name": model.name, "ready": is_ready})
+def _open_inference(result: Answer | Refusal) -> Answer:
+    return write_answer(OPEN_INFERENCE, result) if isinstance(result, Refusal) else result
 
 
-def _describe_model(model: PlanModel, target: Target) -> Answer:
-    name = target.version or model.champion
-    version = model.find(name) if name is not None else None
-    if version is None and target.version is None:
-        return refusal(409, f"Model '{model.name}' has no champion (no_champion); promote a version first.")
-    if version is None:
-        return refusal(404, f"Model '{model.name}' has no servable version '{name}'.")
-    names = (
-        [candidate.version for candidate in model.versions] if target.version is None else [version.version]
-    )
-    return _json(200, model_metadata(model.name, names, version.signature))
-
-
-def _json(status: int, value: object) -> Answer:
-    return Answer(status, msgspec.json.encode(value))
-
-
-def _method_not_allowed(method: str, allowed: str) -> Answer:
-    return refusal(
+def _method_not_allowed(method: str, allowed: str) -> Refusal:
+    return Refusal(
         405, f"{method[:16]} is not offered here; use {allowed}.", b"allow: %b\r\n" % allowed.encode()
     )
 
@@ -152,19 +196,11 @@ def _header(scope: Scope, wanted: bytes) -> bytes:
     return found
 
 
-def _server_version() -> str:
-    try:
-        return version("driftline")
-    except PackageNotFoundError:
-        return "0"
-
-
 async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
     """Send an answer through ASGI."""
     headers = [
-        (b"content-type", b"application/json"),
         (b"content-length", str(len(answer.body)).encode()),
-        *answer.field_pairs(),
+        *field_pairs(answer.fields),
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})

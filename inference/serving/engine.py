@@ -3,97 +3,89 @@
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
-from inference.prediction_log.record import LoggedBatch, encode_batch
-from inference.prediction_log.spool import SEGMENT_BYTES, SpoolWriter, new_instance_name
-from inference.protocol.open_inference import InferRequest
-from inference.protocol.parameters import EventTimeRefused, check_event_times
-from inference.protocol.results import OutputTexts
+from inference.prediction_log.record import encode_record
+from inference.prediction_log.spool import RESERVED_BYTES, SEGMENT_BYTES, SpoolWriter, new_instance_name
+from inference.protocol.dialect import Codec, Dialect, Headers, InferRequest
+from inference.protocol.parameters import NO_FACTS
 from inference.protocol.tensors import InvalidRequest
-from inference.runtime.session import Array, first_line
-from inference.serving.answers import Answer, Reply, overloaded, refusal
-from inference.serving.ids import new_prediction_id, row_ids
+from inference.serving.answering import Answering, unlogged
+from inference.serving.answers import Prediction, Reply
+from inference.serving.body_budget import MOST_BYTES, BodyBudget
+from inference.serving.fair_threads import THREADS, FairThreads
+from inference.serving.ids import new_prediction_id, new_prediction_ids
+from inference.serving.jobs.limits import JobLimits
 from inference.serving.journal import Fsync, Journal
-from inference.serving.metrics import Series, ServingMetrics
+from inference.serving.lanes import MAX_BATCH_ROWS, Lane, Pending
+from inference.serving.large_requests import LARGE_ROWS, PIECE_SECONDS, LargeAnswer, LargeRequest
+from inference.serving.metrics import ServingMetrics
 from inference.serving.plan import Plan, PlanModel, PlanVersion
-from inference.serving.routing import Admission, NotLoaded, Route, RoutingTable
-from inference.serving.shadows import ShadowRunner, ShadowWork
-from inference.serving.versions import LoadedVersion, Outcome
+from inference.serving.refusals import Refusal, overloaded, too_many
+from inference.serving.request_tally import RequestTally
+from inference.serving.rotation import Rotation
+from inference.serving.routing import Admission, NotLoaded, Route, RoutingTable, check_times
+from inference.serving.run_cost import INLINE_SECONDS
+from inference.serving.runs import LoopRuns, Run, RunEnded, describe, run_in, seconds_left
+from inference.serving.shadows import ShadowLimits, ShadowRunner
+from inference.serving.trace_options import TraceOptions
+from inference.serving.versions import Outcome
 
-MAX_BATCH_ROWS = 1024
-MAX_WAITING_ROWS = 50_000
+if TYPE_CHECKING:
+    from inference.serving.request_traces import RequestTraces
+
+TURN_SECONDS = 0.002  # of runs in one turn of the loop, then it looks at its sockets again
+HELD_ROWS = 32  # from here on a larger batch costs hardly less a row
+LARGE_BODY_BYTES = 64 * 1024  # what is longer is read in a thread
 LOAD_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
 class EngineOptions(Struct, frozen=True):
-    """How a serving process logs: see DRIFTLINE_SPOOL_FSYNC and DRIFTLINE_SPOOL_MAX_BYTES."""
+    """How a serving process logs, and what it bears.
+
+    For logging see DRIFTLINE_SPOOL_FSYNC, DRIFTLINE_SPOOL_MAX_BYTES and DRIFTLINE_ENCRYPT_LOG (`seals`).
+    `most_body_bytes` bounds all requests that are under way, `most_wait_seconds` how long a new one may have to wait,
+    `most_run_seconds` one run of a model. Without `traces` there are none.
+    """
 
     fsync: Fsync = "group"
     spool_max_bytes: int = 2 * 1024**3
     when_full: Literal["refuse", "drop"] = "refuse"
+    seals: bool = False
+    most_body_bytes: int = MOST_BYTES
+    most_wait_seconds: float = 10.0
+    most_run_seconds: float = 30.0
+    threads: int = THREADS
+    shadows: ShadowLimits = ShadowLimits()
+    jobs: JobLimits = JobLimits()
+    traces: TraceOptions | None = None
 
 
-class Pending:
-    """A request that waits for its answer."""
+class Inbound[Body, Content](Struct):
+    """A request as it came off the wire, with the dialect that can read it."""
 
-    __slots__ = ("prediction_id", "received_ns", "received_us", "reply", "request")
-
-    def __init__(self, request: InferRequest, reply: Reply, received_ns: int) -> None:
-        self.request = request
-        self.reply = reply
-        self.received_ns = received_ns
-        self.received_us = time.time_ns() // 1000
-        self.prediction_id = request.facts.key or new_prediction_id()
+    dialect: Dialect[Body, Content]
+    authorization: bytes
+    path: bytes
+    body: Body
+    headers: Headers
 
 
-class Lane:
-    """The requests that wait for one route; those with ids of their callers' are logged apart."""
-
-    def __init__(self, route: Route, *, keyed: bool) -> None:
-        self.route = route
-        self.keyed = keyed
-        self.waiting: deque[Pending] = deque()
-        self.is_ready = False  # it stands in the engine's list
-        self.is_busy = False  # a run is on its way in a thread
-
-    def take_batch(self) -> list[Pending]:
-        """Take what waits, up to the rows of one run, in order."""
-        batch: list[Pending] = []
-        rows = 0
-        while self.waiting and (not batch or rows + self.waiting[0].request.rows <= MAX_BATCH_ROWS):
-            pending = self.waiting.popleft()
-            rows += pending.request.rows
-            batch.append(pending)
-        return batch
-
-
-class Run(Struct):
-    """Requests that one run of the model answers together."""
-
-    lane: Lane
-    pendings: list[Pending]
-    rows: int
-    batch: dict[str, Array]
-    outcome: Outcome | None = None
-    bodies: list[bytes] | None = None
+type FindRoute = Callable[[RoutingTable], Admission | Refusal]
 
 
 class Parked(Struct):
-    """A request for a version that is being loaded."""
+    """A request for a version that is being loaded; `find` raises NotLoaded until it is."""
 
-    authorization: bytes
-    path: bytes
-    body: bytes
+    find: FindRoute
     received_ns: int
-    reply: Reply
+    take: Callable[[Admission | Refusal], None]
 
 
 class Engine:
@@ -103,331 +95,524 @@ class Engine:
         self, home: Path, options: EngineOptions, load_version: Callable[[PlanModel, PlanVersion], None]
     ) -> None:
         """Make an engine in the running event loop; `load_version` brings a version into the next table."""
+        self.home = home
         self.table = RoutingTable(Plan(0, [], []), {}, {})
         self.metrics = ServingMetrics()
+        self._tally = RequestTally(self.metrics)
         self.options = options
+        self._most_wait_ns = round(options.most_wait_seconds * 1e9)
         self.is_ready = False
         self.spool_bytes = 0  # of all processes, as last measured
-        self.spool_is_full = False
         self._loop = asyncio.get_running_loop()
         self._load_version = load_version
         segment_bytes = max(min(options.spool_max_bytes // 8, SEGMENT_BYTES), 4096)
-        self._writer = SpoolWriter(home, new_instance_name("main"), segment_bytes)
-        self._shadow_writer = SpoolWriter(home, new_instance_name("shadow"), segment_bytes)
-        self._journal = Journal(self._writer, options.fsync)
-        self._shadows = ShadowRunner(self._shadow_writer, self.metrics, sync=options.fsync == "always")
-        self._threads = ThreadPoolExecutor(2, "slow-model")
+        reserved_bytes = 0 if options.fsync == "off" else min(RESERVED_BYTES, segment_bytes)
+        self._writer = SpoolWriter(
+            home,
+            new_instance_name("main"),
+            segment_bytes,
+            reserved_bytes=reserved_bytes,
+            seals=options.seals,
+        )
+        self._shadow_writer = SpoolWriter(
+            home, new_instance_name("shadow"), segment_bytes, seals=options.seals
+        )
+        self._journal = Journal(self._writer, options.fsync, self._run_ready)
+        self.shadows = ShadowRunner(
+            self._shadow_writer, self.metrics, sync=options.fsync == "always", limits=options.shadows
+        )
+        self.bodies = BodyBudget(options.most_body_bytes)
+        self._traces = _open_traces(options.traces)
+        self._answering = Answering(
+            self._journal, self.shadows, self.metrics, options.when_full, self._traces
+        )
+        self._loop_runs = LoopRuns()
+        self._threads = FairThreads(options.threads)
         self._lanes: dict[tuple[Route, bool], Lane] = {}
-        self._ready: list[Lane] = []
+        self._ready: Rotation[Lane] = Rotation()
         self._scheduled = False
-        self._waiting_rows = 0
-        self._runs_in_threads = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # what is under way in threads
+        self._large: dict[int, set[LargeRequest]] = {}  # by project
         self._parked: list[Parked] = []
 
     # Requests
 
-    def admit(self, authorization: bytes, path: bytes) -> Admission | Answer | None:
-        """Find the caller's route or the answer that refuses it; None where the version is to be loaded."""
+    def admit(
+        self, dialect: Dialect[Any, Any], authorization: bytes, path: bytes
+    ) -> Admission | Refusal | None:
+        """Find the caller's route or the reason to refuse; None where the version is to be loaded."""
         try:
-            return self.table.admit(authorization, path)
+            return self.table.admit(dialect, authorization, path)
         except NotLoaded:
             return None
 
-    def submit(
+    def submit[Body, Content](
         self,
-        admission: Admission | Answer | None,
-        authorization: bytes,
-        path: bytes,
-        body: bytes,
-        reply: Reply,
+        admission: Admission | Refusal | None,
+        inbound: Inbound[Body, Content],
+        reply: Reply[Content],
     ) -> None:
-        """Take a request; `reply` is called in the event loop with its one answer."""
+        """Take a request as it arrived; `reply` is called in the event loop with its one answer."""
         received_ns = time.perf_counter_ns()
+        if self._traces is not None:
+            reply = self._traces.follow(inbound.path, inbound.headers, reply, received_ns)
         if isinstance(admission, Admission):
-            self._enqueue(admission, body, reply, received_ns)
+            self._read(admission, inbound, reply, received_ns)
         elif admission is None:
-            self._park(Parked(authorization, path, body, received_ns, reply))
+            self._take_later(inbound, reply, received_ns)
         else:
-            self._refuse(admission, reply)
+            self._answering.refuse(admission, reply)
 
-    def _refuse(self, answer: Answer, reply: Reply) -> None:
-        self.metrics.refusals[answer.status] += 1
-        reply(answer)
+    async def ask[Body, Content](
+        self, admission: Admission | Refusal | None, inbound: Inbound[Body, Content]
+    ) -> Prediction[Content] | Refusal:
+        """Take a request as it arrived and wait for its answer."""
+        answered: asyncio.Future[Prediction[Content] | Refusal] = self._loop.create_future()
 
-    def _enqueue(self, admission: Admission, body: bytes, reply: Reply, received_ns: int) -> None:
-        route = admission.route
-        request = self._read(admission, body)
-        if isinstance(request, Answer):
-            self._refuse(request, reply)
+        def reply(result: Prediction[Content] | Refusal) -> None:
+            if not answered.done():  # the client may have gone
+                answered.set_result(result)
+
+        self.submit(admission, inbound, reply)
+        return await answered
+
+    def _take_later(self, inbound: Inbound[Any, Any], reply: Reply[Any], received_ns: int) -> None:
+        """Take a request once its version is loaded."""
+
+        def find(table: RoutingTable) -> Admission | Refusal:
+            return table.admit(inbound.dialect, inbound.authorization, inbound.path)
+
+        def take(admitted: Admission | Refusal) -> None:
+            if isinstance(admitted, Refusal):
+                self._answering.refuse(admitted, reply)
+            else:
+                self._read(admitted, inbound, reply, received_ns)
+
+        self._take_or_park(Parked(find, received_ns, take))
+
+    async def wait_for_route(self, find: FindRoute) -> Admission | Refusal:
+        """Find a route, and wait for its version where that has to be loaded first."""
+        found: asyncio.Future[Admission | Refusal] = self._loop.create_future()
+
+        def take(admitted: Admission | Refusal) -> None:
+            if not found.done():  # whoever waited may have gone
+                found.set_result(admitted)
+
+        self._take_or_park(Parked(find, time.perf_counter_ns(), take))
+        return await found
+
+    def count_refusal(self, refusal: Refusal, route: Route | None = None) -> Refusal:
+        """Count a refusal that is not answered through `submit`, and give it back."""
+        self._answering.refuse(refusal, lambda _: None, route)
+        return refusal
+
+    def _read(
+        self, admission: Admission, inbound: Inbound[Any, Any], reply: Reply[Any], received_ns: int
+    ) -> None:
+        """Read a request with the codec of its dialect, or refuse it for what it says."""
+        if not isinstance(inbound.body, bytes) or len(inbound.body) <= LARGE_BODY_BYTES:
+            try:
+                request = admission.route.version.codecs[inbound.dialect].decode(
+                    inbound.body, inbound.headers
+                )
+            except InvalidRequest as error:
+                self._take(admission, error, inbound.dialect, reply, received_ns)
+            else:
+                self.enqueue(admission, request, inbound.dialect, reply, received_ns)
+        elif (reason := self._reason_not_to_wait(admission.route, 0.0)) is not None:
+            self._answering.refuse(reason, reply, admission.route)
+        else:
+            self._begin(self._read_in_thread(admission, inbound, reply, received_ns))
+
+    async def _read_in_thread(
+        self, admission: Admission, inbound: Inbound[Any, Any], reply: Reply[Any], received_ns: int
+    ) -> None:
+        version = admission.route.version
+        decode = partial(_try_decode, version.codecs[inbound.dialect], inbound)
+        async with self._threads.turn(admission.route.model.project_id) as worker:
+            request = await worker.run(decode)
+        self._take(admission, request, inbound.dialect, reply, received_ns)
+
+    def _take(
+        self,
+        admission: Admission,
+        request: InferRequest | InvalidRequest,
+        dialect: Dialect[Any, Any],
+        reply: Reply[Any],
+        received_ns: int,
+    ) -> None:
+        if isinstance(request, InvalidRequest):
+            refusal = Refusal(request.status, str(request), admission.route.fields)
+            self._answering.refuse(refusal, reply, admission.route)
+        else:
+            self.enqueue(admission, request, dialect, reply, received_ns)
+
+    def enqueue(
+        self,
+        admission: Admission,
+        request: InferRequest,
+        dialect: Dialect[Any, Any],
+        reply: Reply[Any],
+        received_ns: int,
+    ) -> None:
+        """Let a request wait for its run, or refuse it for lack of room."""
+        route, key, reason = admission.route, request.facts.key, None
+        prediction_id = key or ""
+        if route.canary is not None or request.rows > LARGE_ROWS:
+            prediction_id = key or new_prediction_id()
+            route = route.answering(request, prediction_id)
+        if request.facts is not NO_FACTS:
+            reason = check_times(admission, request)
+        lane = self._lane(route, keyed=key is not None)
+        reason = reason or self._reason_not_to_take(lane, request)
+        if reason is not None:
+            self._answering.refuse(reason, reply, route)
             return
-        self._waiting_rows += request.rows
-        lane_key = (route, request.facts.key is not None)
-        lane = self._lanes.get(lane_key)
-        if lane is None:
-            lane = self._lanes[lane_key] = Lane(route, keyed=lane_key[1])
-        lane.waiting.append(Pending(request, reply, received_ns))
-        self._make_ready(lane)
+        encode = route.version.codecs[dialect].encode
+        pending = Pending(request, prediction_id, encode, reply, received_ns)
+        if request.rows > LARGE_ROWS:
+            large = LargeRequest(route, pending, keyed=lane.keyed)
+            self._large.setdefault(route.model.project_id, set()).add(large)
+            self._begin(self._answer_large(large))
+        else:
+            lane.put(pending)
+            self._make_ready(lane)
+        if pending.deadline_ns is not None:
+            seconds = (pending.deadline_ns - time.perf_counter_ns()) / 1e9
+            pending.timer = self._loop.call_later(
+                max(seconds, 0.0), self._answering.refuse_late, route, pending
+            )
 
-    def _read(self, admission: Admission, body: bytes) -> InferRequest | Answer:
-        """Read a request, or refuse it for what it says or for lack of room."""
-        route = admission.route
-        try:
-            request = route.version.requests.decode(body)
-            if request.facts.event_times_us is not None:
-                now_us = time.time_ns() // 1000
-                check_event_times(request.facts, now_us, may_backfill=admission.may_backfill)
-        except EventTimeRefused as error:
-            return refusal(403, str(error), route.fields)
-        except InvalidRequest as error:
-            return refusal(400, str(error), route.fields)
+    def _lane(self, route: Route, *, keyed: bool) -> Lane:
+        lane = self._lanes.get((route, keyed))
+        if lane is None:
+            lane = self._lanes[route, keyed] = Lane(route, keyed=keyed)
+        return lane
+
+    def has_room_for(self, route: Route, request: InferRequest) -> bool:
+        """Tell whether a request with an id would be taken now; nothing is counted."""
         if self.spool_is_full and self.options.when_full == "refuse":
+            return False
+        return self._reason_not_to_take(self._lane(route, keyed=True), request) is None
+
+    def _reason_not_to_take(self, lane: Lane, request: InferRequest) -> Refusal | None:
+        """Refuse what there is no room for: in the log, or among those who wait."""
+        route = lane.route
+        if self._answering.spool_is_full and self.options.when_full == "refuse":
             self.metrics.unlogged += request.rows
-            return _unlogged("The spool is full", route)
-        if self._waiting_rows + request.rows > MAX_WAITING_ROWS:
-            return overloaded("Too many rows are waiting; ask again.", route.fields)
-        return request
+            return unlogged("The spool is full", route)
+        since_ns = self._journal.in_flight_since_ns
+        if since_ns and time.perf_counter_ns() - since_ns > self._most_wait_ns:
+            return overloaded("The disk is too slow to log predictions; ask again.", route.fields)
+        if request.rows > LARGE_ROWS:
+            return self._reason_not_to_wait(route, self._large_seconds(route))
+        if lane.rows + request.rows <= route.version.cost.inline_rows:
+            return None
+        if (ahead := lane.seconds(request.rows)) > INLINE_SECONDS:
+            return self._reason_not_to_wait(route, ahead)
+        return None
+
+    def _large_seconds(self, route: Route) -> float:
+        """Predict how long the large requests of a project will run that are under way."""
+        return sum(large.seconds() for large in self._large.get(route.model.project_id, ()))
+
+    def _reason_not_to_wait(self, route: Route, ahead: float) -> Refusal | None:
+        """Refuse what would wait too long for a thread, by the seconds of work ahead of it or by who waits already.
+
+        429 says that this project fills its own share of the threads, 503 that others need them too.
+        """
+        most = self.options.most_wait_seconds
+        project_id = route.model.project_id
+        wait = max(ahead / self._threads.parallel(project_id), self._threads.oldest_seconds(project_id))
+        if wait <= most:
+            return None
+        sentence = f"A request would wait about {wait:.0f} s here, and {most:.0f} s is the most;"
+        if self._threads.is_full_for(project_id) or ahead / self._threads.share > most:
+            return too_many(f"{sentence} wait for this project's answers first.", route.fields, wait - most)
+        return overloaded(f"{sentence} ask again.", route.fields, wait - most)
 
     # Runs
 
     def _make_ready(self, lane: Lane) -> None:
-        if lane.waiting and not lane.is_ready and not lane.is_busy:
+        if not lane.waiting or lane.waits_for_thread:
+            return
+        if not lane.is_ready:
             lane.is_ready = True
-            self._ready.append(lane)
+            self._ready.push(lane.route.model.project_id, lane)
+        if not self._scheduled and not self._is_held(lane):
             self._schedule()
 
     def _schedule(self) -> None:
-        if self._ready and not self._scheduled:
+        if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
-    def _turn(self) -> None:
-        """Run all that arrived in one turn of the event loop; nothing waits for a batch to fill.
+    def _is_held(self, lane: Lane) -> bool:
+        """Tell whether a lane waits for the end of the sync on its way, which runs all that is ready.
 
-        Turns go on while records are on their way to the disk: those of the meantime share the next sync.
+        Its records could reach the disk with the next sync only, and one short run costs less than several.
         """
+        return (
+            self._journal.in_flight_since_ns > 0
+            and lane.rows < HELD_ROWS
+            and lane.route.version.cost.inline_rows >= HELD_ROWS
+        )
+
+    def _turn(self) -> None:
+        """Run all that arrived in one turn of the event loop; nothing waits for a batch to fill."""
         self._scheduled = False
-        ready, self._ready = self._ready, []
-        runs = [self._start(lane) for lane in ready]
+        runs = self._run_ready()
         self._journal.flush()
         for run in runs:  # the disk is at work meanwhile
+            self._answering.write_contents(run)
+
+    def _run_ready(self) -> list[Run]:
+        """Run each lane that is ready, by projects in turn, until the loop's time is up; return the runs that ended."""
+        runs: list[Run] = []
+        until_ns = time.perf_counter_ns() + round(TURN_SECONDS * 1e9)
+        while self._ready and time.perf_counter_ns() < until_ns:
+            run = self._start(self._ready.pop())
             if run is not None:
-                self._write_bodies(run)
+                runs.append(run)
+        if self._ready:
+            self._schedule()
+        return runs
 
     def _start(self, lane: Lane) -> Run | None:
-        """Run a lane's next batch; a long one goes to a thread, and None is returned."""
+        """Run a lane's next batch; a long one waits for a thread, and None is returned."""
         lane.is_ready = False
-        pendings = lane.take_batch()
-        rows = sum([pending.request.rows for pending in pendings])
         version = lane.route.version
-        batch = version.join([pending.request.tensors for pending in pendings])
-        run = Run(lane, pendings, rows, batch)
-        self._waiting_rows -= rows
-        if version.runs_inline(rows):
-            self._finish(run, _try_run(version, batch))
+        if min(lane.rows, MAX_BATCH_ROWS) > version.cost.inline_rows:
+            lane.waits_for_thread = True
+            self._begin(self._run_in_thread(lane))
+            return None
+        run = self._take_run(lane, MAX_BATCH_ROWS)
+        if run is not None:
+            self._finish(lane, run, self._loop_runs.run(version, run.batch), on_loop=True)
+        self._make_ready(lane)
+        return run
+
+    def _take_run(self, lane: Lane, most_rows: int) -> Run | None:
+        """Take what a lane's next run is to answer; None where nobody waits any more."""
+        taken_ns = time.perf_counter_ns()
+        pendings = lane.take_batch(most_rows)
+        if not pendings:
+            return None
+        unnamed = [pending for pending in pendings if not pending.prediction_id]
+        for pending, made in zip(unnamed, new_prediction_ids(len(unnamed)), strict=True):
+            pending.prediction_id = made
+        rows = sum([pending.request.rows for pending in pendings])
+        batch = lane.route.version.join([pending.request.tensors for pending in pendings])
+        return Run(lane.route, lane.keyed, pendings, rows, batch, taken_ns)
+
+    async def _run_in_thread(self, lane: Lane) -> None:
+        """Run a lane's next batch in a thread; it takes whatever has come by when a thread is free."""
+        route = lane.route
+        delay_ns = min([pending.delay_ns for pending in lane.waiting])
+        async with self._threads.turn(route.model.project_id, delay_ns) as worker:
+            lane.waits_for_thread = False
+            run = self._take_run(lane, route.version.cost.rows_within(PIECE_SECONDS, MAX_BATCH_ROWS))
             self._make_ready(lane)
-            return run
-        lane.is_busy = True
-        self._runs_in_threads += 1
-        task = self._threads.submit(_try_run, version, batch)
-        task.add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._finish_slow, run, done.result())
-        )
-        return None
-
-    def _finish_slow(self, run: Run, outcome: Outcome | Exception) -> None:
-        run.lane.is_busy = False
-        self._runs_in_threads -= 1
-        self._finish(run, outcome)
+            if run is None:
+                return
+            seconds = seconds_left(run, self.options.most_run_seconds)
+            outcome = await run_in(worker, route.version, run.batch, seconds)
+        self._finish(lane, run, outcome)
         self._journal.flush()
-        self._make_ready(run.lane)
 
-    def _finish(self, run: Run, outcome: Outcome | Exception) -> None:
+    def _finish(self, lane: Lane, run: Run, outcome: Outcome | Exception, *, on_loop: bool = False) -> None:
         """Log a run, and answer its requests once the log is safe."""
         if isinstance(outcome, Exception):
-            self._run_one_by_one(run, outcome)
+            self._fail(lane, run, outcome, on_loop=on_loop)
             return
         run.outcome = outcome
-        logged = _logged_batch(run, outcome, time.perf_counter_ns())
-        self._series(run.lane.route).observe_run(run.rows)
-        if self.spool_is_full:  # and the policy is to answer all the same
-            self.metrics.unlogged += run.rows
-            self._answer(run, b"dropped")
+        run.done_ns = time.perf_counter_ns()
+        self._answering.series(run.route).observe_run(run.rows)
+        run.route.version.recent.note(run.batch, run.rows)
+        run.drop_those_over()
+        if not run.pendings:
             return
+        logged = describe(run, run.outcome)
+        record = encode_record(logged)
+        run.encode_ns = time.perf_counter_ns() - run.done_ns
+        self._answering.log_and_answer(
+            run.pendings, run.rows, [record], partial(self._answering.answer, run), [(run, logged)]
+        )
 
-        def settle(error: OSError | None) -> None:
-            if error is None:
-                self._answer(run, b"spooled")
-                self._offer_to_shadows(run, logged)
-            else:
-                self._answer_unlogged(run, error)
-
-        self._journal.write(encode_batch(logged), settle)
-
-    def _run_one_by_one(self, run: Run, error: Exception) -> None:
+    def _fail(self, lane: Lane, run: Run, error: Exception, *, on_loop: bool) -> None:
         """Find the request that the model cannot answer, so that it does not fail its neighbours."""
-        route = run.lane.route
-        if len(run.pendings) == 1:
-            sentence = f"The model cannot answer these values: {first_line(error)}"
-            self._refuse(refusal(400, sentence, route.fields), run.pendings[0].reply)
+        waiting = [pending for pending in run.pendings if not pending.is_over]
+        if len(run.pendings) > 1 or (on_loop and isinstance(error, RunEnded)):
+            lane.put_back(waiting)  # each for a run of its own
+            self._make_ready(lane)
             return
-        for pending in run.pendings:
-            batch = route.version.join([pending.request.tensors])
-            alone = Run(run.lane, [pending], pending.request.rows, batch)
-            self._finish(alone, _try_run(route.version, batch))
+        for pending in waiting:
+            if isinstance(error, RunEnded):
+                self._answering.refuse_late(run.route, pending, self._too_long())
+            else:
+                self._answering.refuse_values(run.route, pending, error)
 
-    # Answers
+    def _too_long(self) -> str:
+        return f"The model took longer than {self.options.most_run_seconds:g} s; send fewer rows at a time."
 
-    def _write_bodies(self, run: Run) -> list[bytes]:
-        """Write the answers' bodies, once."""
-        if run.bodies is not None or run.outcome is None:
-            return run.bodies or []
-        texts = [OutputTexts(output) for output in run.outcome.outputs]
-        encode = run.lane.route.version.results.encode
-        bodies: list[bytes] = []
-        start = 0
-        for pending in run.pendings:
-            request = pending.request
-            stop = start + request.rows
-            bodies.append(encode(texts, start, stop, request.client_id, request.outputs))
-            start = stop
-        self._series(run.lane.route).invalid_outputs += sum([not text.finite for text in texts])
-        run.bodies = bodies
-        return bodies
+    # Large requests
 
-    def _answer(self, run: Run, log_state: bytes) -> None:
-        route = run.lane.route
-        series = self._series(route)
-        fields = b"%bdriftline-log: %b\r\ndriftline-prediction-id: " % (route.fields, log_state)
-        now_ns = time.perf_counter_ns()
-        for pending, body in zip(run.pendings, self._write_bodies(run), strict=True):
-            series.observe_latency((now_ns - pending.received_ns) // 1000)
-            pending.reply(Answer(200, body, fields + pending.prediction_id.encode() + b"\r\n"))
-
-    def _answer_unlogged(self, run: Run, error: OSError) -> None:
-        log.error("the spool cannot be written", extra={"error": str(error)})
-        self.metrics.unlogged += run.rows
-        if self.options.when_full == "drop":
-            self._answer(run, b"dropped")
+    async def _answer_large(self, large: LargeRequest) -> None:
+        """Answer a request piece by piece in threads, so that others find their turns in between."""
+        try:
+            outcome: LargeAnswer | Exception = await large.run(self._threads, self.options.most_run_seconds)
+        except Exception as error:  # such as pieces of unequal width: the caller must not wait for ever
+            log.exception("a large request failed")
+            outcome = error
+        finally:
+            self._forget_large(large)
+        pending = large.pending
+        if pending.is_over:
             return
-        for pending in run.pendings:
-            self._refuse(_unlogged("The spool cannot be written", run.lane.route), pending.reply)
+        if isinstance(outcome, RunEnded):
+            self._answering.refuse_late(large.route, pending, self._too_long())
+        elif isinstance(outcome, Exception):
+            self._answering.refuse_values(large.route, pending, outcome)
+        else:
+            self._answer_pieces(large, outcome)
 
-    def _offer_to_shadows(self, run: Run, logged: LoggedBatch) -> None:
-        assert run.outcome is not None
-        for shadow in run.lane.route.shadows:
-            work = ShadowWork(shadow, run.lane.route.version, run.batch, logged, run.outcome.run_us)
-            self._shadows.offer(work, spool_is_full=self.spool_is_full)
+    def _forget_large(self, large: LargeRequest) -> None:
+        project_id = large.route.model.project_id
+        self._large[project_id].discard(large)
+        if not self._large[project_id]:
+            del self._large[project_id]
 
-    def _series(self, route: Route) -> Series:
-        return self.metrics.series(route.model.id, route.version.plan.version, route.role)
+    def _answer_pieces(self, large: LargeRequest, answer: LargeAnswer) -> None:
+        series = self._answering.series(large.route)
+        for piece in answer.pieces:
+            assert piece.outcome is not None
+            series.observe_run(piece.rows)
+        series.invalid_outputs += answer.invalid_outputs
+        pending = large.pending
+        self._answering.log_and_answer(
+            [pending],
+            pending.request.rows,
+            answer.records,
+            partial(self._answering.answer_large, large, answer),
+            list(zip(answer.pieces, answer.logged, strict=True)),
+        )
+        self._journal.flush()
 
     # Tables and versions
 
     def adopt(self, table: RoutingTable) -> None:
         """Serve from a new table; requests that are under way keep the version they were admitted to."""
         self.table = table
-        self._lanes = {key: lane for key, lane in self._lanes.items() if lane.waiting or lane.is_busy}
+        self._lanes = {
+            key: lane for key, lane in self._lanes.items() if lane.waiting or lane.waits_for_thread
+        }
+        self.shadows.keep_only([shadow for route in table.champions() for shadow in route.shadows])
         parked, self._parked = self._parked, []
         for request in parked:
-            admission = self.admit(request.authorization, request.path)
-            if isinstance(admission, Admission):
-                self._enqueue(admission, request.body, request.reply, request.received_ns)
-            elif admission is None:
-                self._park(request)
-            else:
-                self._refuse(admission, request.reply)
+            self._take_or_park(request)
 
-    def _park(self, request: Parked) -> None:
-        """Keep a request until its version is loaded."""
+    def _take_or_park(self, request: Parked) -> None:
+        """Take a request whose version was not loaded when it came, or keep it until it is."""
         try:
-            self.table.admit(request.authorization, request.path)
+            admission = request.find(self.table)
         except NotLoaded as needed:
-            waited = (time.perf_counter_ns() - request.received_ns) / 1e9
-            if waited > LOAD_SECONDS or len(self._parked) >= 1000:
-                self._refuse(overloaded("The version is still being loaded; ask again."), request.reply)
-                return
-            self._parked.append(request)
-            self._load_version(needed.model, needed.version)
+            self._park(request, needed)
+            return
+        request.take(admission)
+
+    def _park(self, request: Parked, needed: NotLoaded) -> None:
+        waited = (time.perf_counter_ns() - request.received_ns) / 1e9
+        if waited > LOAD_SECONDS or len(self._parked) >= 1000:
+            request.take(overloaded("The version is still being loaded; ask again."))
+            return
+        self._parked.append(request)
+        self._load_version(needed.model, needed.version)
 
     # The process
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let work go on beside the requests to come."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def spool_written(self) -> int:
         """Count the bytes that this process has spooled."""
         return self._writer.written + self._shadow_writer.written
 
+    def load(self) -> dict[str, float]:
+        """Tell what waits and what is under way."""
+        waiting = [pending for lane in self._lanes.values() for pending in lane.waiting]
+        waiting += [large.pending for requests in self._large.values() for large in requests]
+        oldest_ns = min((pending.received_ns for pending in waiting), default=None)
+        return {
+            "requests": len(waiting),
+            "rows": sum(pending.request.rows for pending in waiting),
+            "oldest_seconds": 0.0 if oldest_ns is None else (time.perf_counter_ns() - oldest_ns) / 1e9,
+            "body_bytes": self.bodies.bytes,
+            "threads": self._threads.busy,
+            "threads_given_up": self._threads.given_up,
+        }
+
+    @property
+    def spool_is_full(self) -> bool:
+        """Tell whether the spools hold as much as they may."""
+        return self._answering.spool_is_full
+
     def measure_spool(self, waiting_bytes: int) -> None:
         """Take the size of all spools together; beyond the bound nothing more is taken."""
         self.spool_bytes = waiting_bytes
-        self.spool_is_full = waiting_bytes >= self.options.spool_max_bytes
+        self._answering.spool_is_full = waiting_bytes >= self.options.spool_max_bytes
+
+    def log_request_counts(self) -> None:
+        """Spool how the requests ended since the last call, for the log to add up."""
+        counts = self._tally.take(time.time())
+        if counts is None:
+            return
+
+        def settle(error: OSError | None) -> None:
+            if error is not None:
+                self._tally.give_back(counts)
+
+        self._journal.write([encode_record(counts)], settle)
+        self._journal.flush()
 
     def is_idle(self) -> bool:
         """Tell whether every request taken has its answer."""
-        return (
-            self._journal.is_settled()
-            and not self._waiting_rows
-            and not self._runs_in_threads
-            and not self._parked
-        )
+        return self._journal.is_settled() and not self._ready and not self._tasks and not self._parked
 
     def close(self, shadow_seconds: float = 10.0) -> bool:
         """Spool what the shadows still owe and let go of the spool; the event loop takes no more requests.
 
-        False where a shadow is still running: the process then has to end without waiting for it.
+        False where a run does not end: the process then has to end without waiting for it.
         """
-        self._threads.shutdown()
+        have_ended = self._threads.close()
+        self._loop_runs.close()
         self._journal.close()
         self._writer.close()
-        has_ended = self._shadows.close(shadow_seconds)
+        has_ended = self.shadows.close(shadow_seconds)
         if has_ended:
             self._shadow_writer.close()
-        return has_ended
+        if self._traces is not None:
+            self._traces.close()
+        return has_ended and have_ended
 
 
-def _try_run(version: LoadedVersion, batch: dict[str, Array]) -> Outcome | Exception:
-    """Run a batch; whatever the model raises belongs to its requests."""
+def project_of(admission: Admission | Refusal | None) -> int:
+    """Give the project that a request counts against; 0 while it is not known."""
+    return admission.route.model.project_id if isinstance(admission, Admission) else 0
+
+
+def _open_traces(options: TraceOptions | None) -> "RequestTraces | None":
+    if options is None:
+        return None
+    from inference.serving.request_traces import RequestTraces  # it loads OpenTelemetry
+
+    return RequestTraces(options)
+
+
+def _try_decode(codec: Codec[Any, Any], inbound: Inbound[Any, Any]) -> InferRequest | InvalidRequest:
     try:
-        return version.run(batch)
-    except Exception as error:
+        return codec.decode(inbound.body, inbound.headers)
+    except InvalidRequest as error:
         return error
-
-
-def _unlogged(what: str, route: Route) -> Answer:
-    return overloaded(f"{what}, so this prediction could not be logged; ask again.", route.fields)
-
-
-def _logged_batch(run: Run, outcome: Outcome, done_ns: int) -> LoggedBatch:
-    """Describe a run as the log keeps it."""
-    ids: list[str] = []
-    client_ids: list[str | None] = []
-    event_times: list[int] = []
-    latencies: list[int] = []
-    subjects: list[str | None] = []
-    tags: list[dict[str, str] | None] = []
-    for pending in run.pendings:
-        request = pending.request
-        rows = request.rows
-        facts = request.facts
-        ids += row_ids(pending.prediction_id, rows)
-        client_ids += [request.client_id] * rows
-        event_times += facts.event_times_us or [pending.received_us] * rows
-        latencies += [(done_ns - pending.received_ns) // 1000] * rows
-        subjects += [facts.subject] * rows
-        tags += [facts.tags] * rows
-    route = run.lane.route
-    return LoggedBatch(
-        model_id=route.model.id,
-        version_id=route.version.plan.id,
-        role=route.role,
-        generation=route.model.generation,
-        ids=ids,
-        client_ids=client_ids if any(client_ids) else None,
-        keyed=run.lane.keyed,
-        event_time_us=event_times,
-        received_us=run.pendings[0].received_us,
-        latency_us=latencies,
-        features=route.version.feature_columns(run.batch),
-        prediction=outcome.prediction,
-        probabilities=outcome.probabilities,
-        subjects=subjects if any(subjects) else None,
-        tags=tags if any(tags) else None,
-    )

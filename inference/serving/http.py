@@ -6,15 +6,20 @@ bounds what uvicorn leaves unbounded: bytes of headers, and the time that a requ
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from inference.serving.answers import Answer, refusal
+from inference.protocol.dialect import JOB_HEADERS, TELLING_HEADERS, HttpDialect
+from inference.protocol.dialects import find_dialect
+from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.serving.compression import in_turn
 from inference.serving.engine import Engine
-from inference.serving.routing import Admission
+from inference.serving.heads import Head, KnownHeads
+from inference.serving.hot_request import MAX_BODY_BYTES, HotRequest
+from inference.serving.refusals import Refusal
 
-MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PIPELINED = 64
 HOT_SECONDS = 30.0  # for a whole inference request to arrive
@@ -24,46 +29,38 @@ LINGER_SECONDS = 1.0
 DISCARD_SECONDS = 2.0
 
 
-class HotRequest:
-    """An inference request from its headers to its answer."""
+_written_pairs: list[tuple[bytes, bytes]] = []
+_written_lines = b""
 
-    __slots__ = ("admission", "answer", "authorization", "body", "connection", "keep_alive", "path", "size")
 
-    def __init__(
-        self, connection: "HotProtocol", authorization: bytes, path: bytes, keep_alive: bool
-    ) -> None:
-        self.connection = connection
-        self.authorization = authorization
-        self.path = path
-        self.keep_alive = keep_alive
-        self.admission: Admission | Answer | None = None
-        self.body: list[bytes] = []
-        self.size = 0
-        self.answer: Answer | None = None
-
-    def reply(self, answer: Answer) -> None:
-        """Take the answer; it leaves when those before it on the connection have left."""
-        self.answer = answer
-        self.connection.send_answers()
+def default_lines(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    """Write the header lines that uvicorn wants on every answer, such as the date; it lists them anew each second."""
+    global _written_pairs, _written_lines
+    if pairs is not _written_pairs:
+        _written_pairs, _written_lines = pairs, b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+    return _written_lines
 
 
 class HotProtocol(HttpToolsProtocol):
     """One connection. Make a subclass with `bind` to give it its engine."""
 
     engine: ClassVar[Engine]
-    max_body_bytes: ClassVar[int] = MAX_BODY_BYTES
+    heads: ClassVar[KnownHeads]
 
     @classmethod
-    def bind(cls, engine: Engine, max_body_bytes: int = MAX_BODY_BYTES) -> "type[HotProtocol]":
+    def bind(cls, engine: Engine) -> "type[HotProtocol]":
         """Make the class of the connections that this engine answers."""
-        return type("BoundHotProtocol", (cls,), {"engine": engine, "max_body_bytes": max_body_bytes})
+        return type("BoundHotProtocol", (cls,), {"engine": engine, "heads": KnownHeads()})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.hot: HotRequest | None = None  # whose body is arriving
         self.unanswered: deque[HotRequest] = deque()
+        self.head: Head | None = None  # of the inference request that came last
         self.authorization = b""
-        self.special: bytes | None = None  # a header that takes the request off the hot path or refuses it
+        self.telling: dict[bytes, bytes] = {}  # headers that a dialect may ask for
+        self.content_length: int | None = None
+        self.is_too_long = False  # says its Content-Length
         self.overhead = 0  # bytes since the last byte of a body: headers, chunk sizes, trailers
         self.arriving_since = 0.0  # 0: no request is arriving
         self.idle_since = time.monotonic()
@@ -76,18 +73,55 @@ class HotProtocol(HttpToolsProtocol):
         """Feed the parser, within the bounds that a request has."""
         if self.discarding_since:
             return
-        if not self.arriving_since:
+        if self.arriving_since:
+            self._feed(data)
+        elif (
+            (known := self.heads.split(data)) is not None
+            and (self.cycle is None or self._is_free())
+            and (
+                not self.unanswered or self.unanswered[-1].keep_alive
+            )  # else the parser refuses what follows
+        ):
+            self._take_known(*known)
+        else:
+            self.head = None
             self.arriving_since = time.monotonic()
+            self._feed(data)
+            self._remember(data)
+
+    def _take_known(self, head: Head, body: bytes) -> None:
+        """Do what the parser would have called for."""
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        admission = self.engine.admit(head.dialect, head.authorization, head.path)
+        hot = HotRequest(self, head, admission)
+        self._await_answer(hot)
+        hot.take_whole(body)
+
+    def _remember(self, data: bytes) -> None:
+        """Remember the head of an inference request that came whole, and alone."""
+        if self.head is not None and not self.arriving_since:
+            self.heads.remember(self.head, data)
+
+    def _feed(self, data: bytes) -> None:
         self.overhead += len(data)
         super().data_received(data)
         if self.overhead > MAX_HEADER_BYTES:
             self._refuse_long_headers()
 
+    def _is_free(self) -> bool:
+        """Tell whether no request of the application's is under way or waits."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.pipeline
+
     def on_message_begin(self) -> None:
+        if not self.arriving_since:  # it follows another one in what was received together
+            self.arriving_since = time.monotonic()
         self.url = b""
         self.headers = []
         self.authorization = b""
-        self.special = None
+        self.telling = {}
+        self.content_length = None
+        self.is_too_long = False
         self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -96,20 +130,33 @@ class HotProtocol(HttpToolsProtocol):
         if name == b"authorization":
             self.authorization = value
         elif name == b"content-length":
-            if len(value) > 12 or not value.isdigit() or int(value) > self.max_body_bytes:
-                self.special = name
+            if len(value) > 12 or not value.isdigit() or int(value) > MAX_BODY_BYTES:
+                self.is_too_long = True
+            else:
+                self.content_length = int(value)
         elif name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
-        elif name in (b"content-encoding", b"inference-header-content-length"):
-            self.special = name
+        elif name in TELLING_HEADERS:
+            before = self.telling.get(name)
+            self.telling[name] = value if before is None else before + b", " + value
 
     def on_headers_complete(self) -> None:
         if self.overhead > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
             self._refuse_long_headers()
-        elif self._is_hot():
-            self._begin_hot()
-        else:
+        elif (dialect := self._hot_dialect()) is None:
             self._begin_other()
+        elif self.is_too_long:
+            self._refuse_and_close(413, too_long())
+        else:
+            self.head = Head(
+                dialect,
+                self.url,
+                self.authorization,
+                self.telling,
+                self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0",
+                self.content_length,
+            )
+            self._begin_hot(self.head)
 
     def _begin_other(self) -> None:
         """Hand the request to the application, with the scope that the hot path never needs."""
@@ -124,30 +171,24 @@ class HotProtocol(HttpToolsProtocol):
     def _header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-    def _is_hot(self) -> bool:
+    def _hot_dialect(self) -> HttpDialect | None:
+        """Find the dialect of a request that can be answered here and now; None for any other."""
         url = self.url
-        return (
-            url.endswith(b"/infer")
-            and url.startswith(b"/v2/models/")
-            and self.parser.get_method() == b"POST"
+        if (
+            self.parser.get_method() == b"POST"
             and b"%" not in url
             and b"?" not in url
             and not self.expect_100_continue
-            and (self.cycle is None or self.cycle.response_complete)
-            and not self.pipeline
+            and JOB_HEADERS.isdisjoint(self.telling)
+            and self._is_free()
             and not self.parser.should_upgrade()
-        )
+        ):
+            return find_dialect(url)
+        return None
 
-    def _begin_hot(self) -> None:
-        if self.special == b"content-length":
-            self._refuse_and_close(413, too_long(self.max_body_bytes))
-            return
-        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
-        self.hot = HotRequest(self, self.authorization, self.url, keep_alive)
-        if self.special is not None:
-            self.hot.admission = refuse_special(self.special)
-        else:
-            self.hot.admission = self.engine.admit(self.authorization, self.url)
+    def _begin_hot(self, head: Head) -> None:
+        admission = self.engine.admit(head.dialect, head.authorization, head.path)
+        self.hot = HotRequest(self, head, admission)
 
     def on_body(self, body: bytes) -> None:
         if self.discarding_since:
@@ -158,10 +199,10 @@ class HotProtocol(HttpToolsProtocol):
             super().on_body(body)
             return
         hot.size += len(body)
-        if hot.size > self.max_body_bytes:
-            self._refuse_and_close(413, too_long(self.max_body_bytes))
-        elif not isinstance(hot.admission, Answer):
-            hot.body.append(body)
+        if hot.size > MAX_BODY_BYTES:
+            self._refuse_and_close(413, too_long())
+        elif not isinstance(hot.admission, Refusal):
+            hot.take_body(body)
 
     def on_message_complete(self) -> None:
         if self.discarding_since:
@@ -173,40 +214,54 @@ class HotProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         self.hot = None
+        self._await_answer(hot)
+        hot.end()
+
+    def _await_answer(self, hot: HotRequest) -> None:
+        """Give a request its place among the answers that are owed."""
         self.unanswered.append(hot)
         if len(self.unanswered) >= MAX_PIPELINED:
             self.flow.pause_reading()
-        body = hot.body[0] if len(hot.body) == 1 else b"".join(hot.body)
-        self.engine.submit(hot.admission, hot.authorization, hot.path, body, hot.reply)
+
+    def in_thread[*Given, Result](
+        self,
+        work: Callable[[*Given], Result],
+        given: tuple[*Given],
+        take: Callable[[Result], None],
+    ) -> None:
+        """Work on a long body in a thread, and take the result in the event loop."""
+        task = in_turn(work, *given)
+        task.add_done_callback(lambda done: self.loop.call_soon_threadsafe(take, done.result()))
 
     # What leaves
 
     def send_answers(self) -> None:
         """Send the answers that are ready, in the order of their requests."""
-        while self.unanswered and self.unanswered[0].answer is not None:
-            hot = self.unanswered.popleft()
+        unanswered = self.unanswered
+        while unanswered and (answer := unanswered[0].answer) is not None:
+            hot = unanswered.popleft()
             if self.transport.is_closing():
                 continue
-            closing = not hot.keep_alive or (self.draining and not self.unanswered and self.hot is None)
-            assert hot.answer is not None
-            self.transport.write(self._head(hot.answer, closing) + hot.answer.body)
-            self.server_state.total_requests += 1
+            closing = not hot.keep_alive or (self.draining and not unanswered and self.hot is None)
+            state = self.server_state
+            self.transport.write(
+                b"%bcontent-length: %d\r\n%b%b%b\r\n%b"
+                % (
+                    STATUS_LINE[answer.status],
+                    len(answer.body),
+                    answer.fields,
+                    default_lines(state.default_headers),
+                    b"connection: close\r\n" if closing else b"",
+                    answer.body,
+                )
+            )
+            state.total_requests += 1
             if closing:
-                self.unanswered.clear()
+                unanswered.clear()
                 self._close_gently()
                 return
-        if not self.unanswered:
+        if not unanswered:
             self._become_idle()
-
-    def _head(self, answer: Answer, closing: bool) -> bytes:
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in self.server_state.default_headers])
-        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n%b%b%b\r\n" % (
-            STATUS_LINE[answer.status],
-            len(answer.body),
-            answer.fields,
-            lines,
-            b"connection: close\r\n" if closing else b"",
-        )
 
     def _become_idle(self) -> None:
         self.idle_since = time.monotonic()
@@ -252,11 +307,11 @@ class HotProtocol(HttpToolsProtocol):
             self.transport.close()  # the application is in the middle of its own answer
             return
         self.discarding_since = time.monotonic()
-        self.hot = None
-        hot = HotRequest(self, b"", b"", keep_alive=False)
+        self._forget_arriving()
+        hot = HotRequest(self, Head(find_dialect(self.url) or OPEN_INFERENCE))
         self.unanswered.append(hot)
         self.engine.metrics.refusals[status] += 1
-        hot.reply(refusal(status, sentence))
+        hot.reply(Refusal(status, sentence))
 
     def _close_gently(self) -> None:
         """Close after what was written; where the client may still be sending, let it read the answer first."""
@@ -301,19 +356,24 @@ class HotProtocol(HttpToolsProtocol):
         elif self._is_idle() and now - self.idle_since > (LINGER_SECONDS if self.draining else IDLE_SECONDS):
             self.transport.close()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's always closes
+        """Answer what has arrived whole before closing, though the client sends no more."""
+        if not self.unanswered:
+            return False
+        self.unanswered[-1].keep_alive = False
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.unanswered.clear()
-        self.hot = None
+        self._forget_arriving()
         super().connection_lost(exc)
 
+    def _forget_arriving(self) -> None:
+        if self.hot is not None:
+            self.hot.let_go()
+            self.hot = None
 
-def too_long(max_body_bytes: int) -> str:
+
+def too_long() -> str:
     """Say that a body is too long."""
-    return f"The body is longer than {max_body_bytes} bytes; send fewer rows at a time."
-
-
-def refuse_special(header: bytes) -> Answer:
-    """Refuse a request for a header that asks for what inference does not do."""
-    if header == b"content-encoding":
-        return refusal(415, "The body is compressed, which inference does not take; send it plain.")
-    return refusal(400, "Binary tensors are not offered by this server; send the data as JSON.")
+    return f"The body is longer than {MAX_BODY_BYTES} bytes; send fewer rows at a time."

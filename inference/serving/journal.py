@@ -1,56 +1,81 @@
 """Brings records to the spool, and tells when the answers that wait for them may leave."""
 
+import logging
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
-from inference.prediction_log.spool import SpoolUnwritable, SpoolWriter, frame
+from inference.prediction_log.spool import SpoolUnwritable, SpoolWriter
 from inference.serving.disk_sync import DiskSync, open_disk_sync
 
 Fsync = Literal["off", "group", "always"]
 Settle = Callable[[OSError | None], None]
 
 
+log = logging.getLogger(__name__)
+
+
 class Journal:
     """Writes records in the order they come; belongs to the event loop that made it.
 
     `off` does not wait for the disk. `group` waits for one sync for all records that came while the one before
-    was on its way. `always` syncs each record by itself before it goes on.
+    was on its way. `always` syncs the records of each call by themselves before it goes on.
     """
 
-    def __init__(self, writer: SpoolWriter, fsync: Fsync) -> None:
-        self.in_flight = False
+    def __init__(self, writer: SpoolWriter, fsync: Fsync, before_next: Callable[[], object]) -> None:
+        """Make a journal; `before_next` is called when a sync has ended, and may write for the next one."""
+        self.in_flight_since_ns = 0  # of the process's monotonic clock; 0: no sync is on its way
+        self._before_next = before_next
         self._writer = writer
         self._fsync = fsync
         self._sync: DiskSync | None = open_disk_sync() if fsync == "group" else None
-        self._frames: list[bytes] = []
+        self._payloads: list[bytes] = []
         self._waiting: list[Settle] = []
         self._syncing: list[Settle] = []
 
-    def write(self, payload: bytes, settle: Settle) -> None:
-        """Take a record; `settle` is called in the event loop with None once it is safe, else with the error."""
-        if self._fsync == "group":
-            self._frames.append(frame(payload))
-            self._waiting.append(settle)
-        else:
-            settle(self._append([frame(payload)], sync=self._fsync == "always"))
+    def write(self, payloads: Sequence[bytes], settle: Settle) -> None:
+        """Take records; `settle` is called in the event loop with None once all are safe, else with the error.
+
+        With `group` each of them waits for a sync of its own, so that what others write meanwhile waits for one of
+        them and not for all. Where the disk fails half-way, those before are in the log without an answer.
+        """
+        if self._fsync != "group":
+            settle(self._append(payloads, sync=self._fsync == "always"))
+            return
+        self._payloads.append(payloads[0])
+        left = payloads[1:]
+        self._waiting.append(partial(self._write_left, left, settle) if left else settle)
+
+    def _write_left(self, payloads: Sequence[bytes], settle: Settle, error: OSError | None) -> None:
+        if error is not None:
+            settle(error)
+            return
+        self.write(payloads, settle)
+        self.flush()
+
+    @property
+    def in_flight(self) -> bool:
+        """Tell whether the disk is at a sync."""
+        return self.in_flight_since_ns > 0
 
     def flush(self) -> None:
         """Start to sync what waits, unless a sync is on its way: that one's end starts the next."""
         if self._sync is None or not self._waiting or self.in_flight:
             return
-        frames, self._frames = self._frames, []
+        payloads, self._payloads = self._payloads, []
         self._syncing, self._waiting = self._waiting, []
-        self.in_flight = True
-        error = self._append(frames, sync=False)
+        self.in_flight_since_ns = time.perf_counter_ns()
+        error = self._append(payloads, sync=False)
         if error is None:
             self._sync.start(self._writer.handle, self._finish_sync)
         else:
             self._settle(error)
 
-    def _append(self, frames: list[bytes], *, sync: bool) -> SpoolUnwritable | None:
+    def _append(self, payloads: Sequence[bytes], *, sync: bool) -> SpoolUnwritable | None:
         try:
-            self._writer.append(frames, sync=sync)
+            self._writer.append(payloads, sync=sync)
         except SpoolUnwritable as error:
             return error
         return None
@@ -61,11 +86,16 @@ class Journal:
         self._settle(OSError(code, os.strerror(code)) if code else None)
 
     def _settle(self, error: OSError | None) -> None:
-        self.in_flight = False
+        """Start the next sync, so that the disk is at work while the answers that waited for this one leave."""
+        self.in_flight_since_ns = 0
         settled, self._syncing = self._syncing, []
-        for settle in settled:
-            settle(error)
+        self._before_next()
         self.flush()
+        for settle in settled:
+            try:
+                settle(error)
+            except Exception:  # whoever waits behind it must not lose its own answer
+                log.exception("an answer could not be written")
 
     def is_settled(self) -> bool:
         """Tell whether every record taken is safe."""

@@ -11,13 +11,15 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from inference.serving.crashes import forget_dead, note_death
 from inference.serving.engine import EngineOptions
-from inference.serving.worker import STATUS_FOLDER, WorkerOptions
+from inference.serving.status import STATUS_FOLDER, retire, retire_dead
+from inference.serving.worker import WorkerOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 40.0
@@ -33,6 +35,7 @@ def serve_forever(
     host: str,
     port: int,
     *,
+    grpc_port: int | None = None,
     workers: int = 1,
     asgi_app: str | None = None,
     options: EngineOptions | None = None,
@@ -41,11 +44,14 @@ def serve_forever(
 ) -> None:
     """Serve until SIGTERM or SIGINT; call it in the main thread.
 
-    `asgi_app` is "module:attribute", None for inference alone. Side processes are kept alive and stopped after
-    the workers, so that a drain of the spool sees all they wrote. `on_listening` gets the port.
+    `grpc_port` is None for no gRPC; `asgi_app` is "module:attribute", None for inference alone. Side processes
+    are kept alive and stopped after the workers, so that a drain of the spool sees all they wrote.
+    `on_listening` gets the port.
     """
-    with _listen(host, port) as listener, _Wakeups() as wakeups:
-        worker = _worker_command(home, listener, asgi_app, options or EngineOptions())
+    retire_dead(home)
+    forget_dead(home)
+    with _listen(host, port) as listener, _reserve(host, grpc_port) as grpc_address, _Wakeups() as wakeups:
+        worker = _worker_command(home, listener, asgi_app, grpc_address, options or EngineOptions())
         serving = [_Kept(worker, [listener.fileno()]) for _ in range(workers)]
         beside = [_Kept(list(command), []) for command in side_processes]
         try:
@@ -62,7 +68,7 @@ def serve_forever(
             _stop(serving)
             _stop(beside)
             for process in serving:
-                process.forget_status(home)
+                process.retire_status(home)
 
 
 class _Wakeups:
@@ -130,13 +136,14 @@ class _Kept:
             "a process died and is started again",
             extra={"pid": self._process.pid, "code": self._process.returncode},
         )
-        self.forget_status(home)
+        self.retire_status(home)
+        note_death(home, self._process.pid, self._process.returncode, time.time())
         self.start()
 
-    def forget_status(self, home: Path) -> None:
-        """Remove the status file that a killed worker left."""
+    def retire_status(self, home: Path) -> None:
+        """Keep the counts of the status file that a killed worker left."""
         if self._process is not None:
-            (home / STATUS_FOLDER / f"{self._process.pid}.json").unlink(missing_ok=True)
+            retire(home / STATUS_FOLDER / f"{self._process.pid}.json")
 
     def ask_to_stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -162,13 +169,36 @@ def _stop(processes: Sequence[_Kept]) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
+    listener = _bind(host, port)
     listener.listen(2048)
     listener.setblocking(False)
     return listener
+
+
+@contextlib.contextmanager
+def _reserve(host: str, port: int | None) -> Iterator[str | None]:
+    """Hold a port of which each worker opens a listening socket of its own; give its address.
+
+    It is bound alone, so that a port that others share is refused, and lets our workers share it afterwards.
+    """
+    if port is None:
+        yield None
+        return
+    with _bind(host, port) as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(error.errno, f"Port {port} of {host} is taken or not ours: {error.strerror}") from error
+    return bound
 
 
 def _refuse_new_connections(listener: socket.socket) -> None:
@@ -187,13 +217,18 @@ def _refuse_new_connections(listener: socket.socket) -> None:
 
 
 def _worker_command(
-    home: Path, listener: socket.socket, asgi_app: str | None, options: EngineOptions
+    home: Path,
+    listener: socket.socket,
+    asgi_app: str | None,
+    grpc_address: str | None,
+    options: EngineOptions,
 ) -> list[str]:
     worker = WorkerOptions(
         home=str(home.resolve()),
         socket_fd=listener.fileno(),
         parent_pid=os.getpid(),
         asgi_app=asgi_app,
+        grpc_address=grpc_address,
         engine=options,
     )
     return [sys.executable, "-m", "inference.serving.worker", msgspec.json.encode(worker).decode()]

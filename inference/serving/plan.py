@@ -47,17 +47,37 @@ class Signature(Struct, frozen=True):
 
 
 class PlanVersion(Struct, frozen=True):
-    """A servable version; `path` of its ONNX file is relative to DRIFTLINE_HOME."""
+    """A servable version; `path` of its ONNX file is relative to DRIFTLINE_HOME.
+
+    `execution_provider` is one of `inference.runtime.providers.PROVIDERS`.
+    """
 
     id: int
     version: str
     sha256: str
     path: str
     signature: Signature
+    execution_provider: str = "cpu"
+
+
+class PlanCanary(Struct, frozen=True):
+    """A version that answers a share `weight` of the keys; `key` says what of a request is its key.
+
+    `key` is "subject", "client_id" or "tag:<name>"; a request without it is its own key, by its prediction id.
+    """
+
+    version: str
+    weight: float
+    key: str
 
 
 class PlanModel(Struct, frozen=True):
-    """A model's deployment; `champion` and `shadows` name entries of `versions`."""
+    """A model's deployment; `champion`, `shadows`, `canary`, `previous` and the values of `aliases` name versions.
+
+    `previous` is the champion of before, which stays loaded until `previous_until` (a POSIX time) so that a
+    rollback needs no disk. `shadow_shares` gives the share of rows that a shadow gets a copy of; 1 where absent.
+    `privacy` names the features that are logged as a keyed hash, for their summaries alone, or not at all.
+    """
 
     id: int
     project_id: int
@@ -66,6 +86,12 @@ class PlanModel(Struct, frozen=True):
     champion: str | None
     shadows: list[str]
     versions: list[PlanVersion]
+    aliases: dict[str, str] = {}
+    canary: PlanCanary | None = None
+    shadow_shares: dict[str, float] = {}
+    previous: str | None = None
+    previous_until: float = 0.0
+    privacy: dict[str, str] = {}
 
     def find(self, version: str) -> PlanVersion | None:
         """Find the servable version of that name."""
@@ -82,12 +108,21 @@ class PlanToken(Struct, frozen=True):
     expires_at: float | None
 
 
+class PlanCallback(Struct, frozen=True):
+    """The name by which a project's requests ask to be told when their job has ended."""
+
+    id: int
+    project_id: int
+    name: str
+
+
 class Plan(Struct, frozen=True):
     """Everything that is served; `generation` grows with every publication."""
 
     generation: int
     models: list[PlanModel]
     tokens: list[PlanToken]
+    callbacks: list[PlanCallback] = []
 
 
 class PlanUnreadable(ValueError):

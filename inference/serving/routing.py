@@ -2,11 +2,17 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
 
 from inference.prediction_log.record import Role
-from inference.serving.answers import Answer, overloaded, refusal, version_fields
-from inference.serving.plan import Plan, PlanModel, PlanToken, PlanVersion
+from inference.protocol.dialect import Dialect, InferRequest, Target
+from inference.protocol.matching import list_names
+from inference.protocol.parameters import check_event_times
+from inference.protocol.tensors import InvalidRequest
+from inference.serving.plan import Plan, PlanCallback, PlanCanary, PlanModel, PlanToken, PlanVersion
+from inference.serving.refusals import Refusal, overloaded
 from inference.serving.versions import LoadedVersion
 
 MAX_CACHED_ADMISSIONS = 10_000
@@ -16,22 +22,79 @@ class Route:
     """One version of one model's deployment, in one role, with the shadows that get a copy."""
 
     def __init__(
-        self, model: PlanModel, version: LoadedVersion, role: Role, shadows: Sequence[LoadedVersion]
+        self,
+        model: PlanModel,
+        version: LoadedVersion,
+        role: Role,
+        shadows: Sequence[LoadedVersion],
+        canary: "Canary | None" = None,
     ) -> None:
         self.model = model
         self.version = version
         self.role: Role = role
         self.shadows = shadows
+        self.canary = canary
         self.fields = version_fields(version.plan.version, model.generation)
+        self.fields_by_log_state = {
+            state: b"%bdriftline-log: %b\r\ndriftline-prediction-id: " % (self.fields, state)
+            for state in (b"spooled", b"dropped")
+        }
+
+    def answering(self, request: InferRequest, prediction_id: str) -> "Route":
+        """Give the route that answers this request: the canary's for its share."""
+        if self.canary is not None and self.canary.answers(request, prediction_id):
+            return self.canary.route
+        return self
+
+
+class Canary:
+    """The share of a champion's requests that another version answers.
+
+    A key stays on its side while the weight stays, and once on the canary's side also while the weight grows:
+    a key is the canary's where its hash, a number from 0 to 1, lies below the weight.
+    """
+
+    def __init__(self, plan: PlanCanary, route: Route) -> None:
+        self.route = route
+        self._key = _key_reader(plan.key)
+        self._limit = int(plan.weight * 2**64)
+        self._salt = b"%d" % route.version.plan.id
+
+    def answers(self, request: InferRequest, prediction_id: str) -> bool:
+        """Tell whether this request is the canary's; one without the chosen key is its own."""
+        key = self._key(request) or prediction_id
+        digest = hashlib.blake2b(key.encode(), digest_size=8, salt=self._salt).digest()
+        return int.from_bytes(digest) < self._limit
+
+
+def _key_reader(key: str) -> Callable[[InferRequest], str | None]:
+    """Give the function that reads the chosen key of a request: see PlanCanary."""
+    if key == "client_id":
+        return lambda request: request.client_id
+    if key.startswith("tag:"):
+        name = key.removeprefix("tag:")
+        return lambda request: request.facts.tags.get(name) if request.facts.tags else None
+    return lambda request: request.facts.subject
 
 
 class Admission:
     """A caller's right to one route, found once and then remembered with the table."""
 
-    def __init__(self, token: PlanToken, route: Route) -> None:
+    def __init__(self, route: Route, *, may_backfill: bool, expires_at: float | None = None) -> None:
         self.route = route
-        self.may_backfill = "backfill" in token.scopes
-        self.expires_at = token.expires_at
+        self.may_backfill = may_backfill
+        self.expires_at = expires_at
+
+
+def check_times(admission: Admission, request: InferRequest) -> Refusal | None:
+    """Refuse event times that the caller may not send."""
+    if request.facts.event_times_us is None:
+        return None
+    try:
+        check_event_times(request.facts, time.time_ns() // 1000, may_backfill=admission.may_backfill)
+    except InvalidRequest as error:
+        return Refusal(error.status, str(error), admission.route.fields)
+    return None
 
 
 class NotLoaded(Exception):
@@ -39,14 +102,6 @@ class NotLoaded(Exception):
 
     def __init__(self, model: PlanModel, version: PlanVersion) -> None:
         super().__init__(version.version)
-        self.model = model
-        self.version = version
-
-
-class Target:
-    """What a V2 path names."""
-
-    def __init__(self, model: str, version: str | None) -> None:
         self.model = model
         self.version = version
 
@@ -74,6 +129,7 @@ class RoutingTable:
         self._models: dict[tuple[int, str], PlanModel] = {}
         self._champions: dict[int, Route] = {}
         self._direct: dict[int, Route] = {}
+        self._pinned: dict[int, Route] = {}  # model id -> its champion without the canary
         self._admissions: dict[tuple[bytes, bytes], Admission] = {}
         for model in plan.models:
             self._add(model, previous)
@@ -84,12 +140,15 @@ class RoutingTable:
         if champion is None:
             return
         version = self.loaded.get(champion.id)
-        if version is not None:
-            self._champions[model.id] = Route(model, version, "champion", self._shadows_of(model))
+        if version is not None and champion.id not in self.failed:
+            self._champions[model.id] = Route(
+                model, version, "champion", self._shadows_of(model), self._canary_of(model)
+            )
             return
         self.stale_models[model.id] = self.failed.get(champion.id, "The version is not loaded yet.")
-        if previous is not None and model.id in previous._champions:
-            self._champions[model.id] = previous._champions[model.id]
+        answered = previous.champion(model.id) if previous is not None else None
+        if answered is not None and answered.version.plan.id in self.loaded:  # else it is quarantined
+            self._champions[model.id] = answered
 
     def _shadows_of(self, model: PlanModel) -> list[LoadedVersion]:
         found = [model.find(name) for name in model.shadows if name != model.champion]
@@ -97,71 +156,105 @@ class RoutingTable:
             self.loaded[version.id] for version in found if version is not None and version.id in self.loaded
         ]
 
+    def _canary_of(self, model: PlanModel) -> Canary | None:
+        """Give the canary; without one that is fit to answer the champion answers all."""
+        version = model.find(model.canary.version) if model.canary is not None else None
+        if model.canary is None or version is None:
+            return None
+        loaded = self.loaded.get(version.id)
+        if loaded is None or version.id in self.failed:
+            reason = self.failed.get(version.id, "The version is not loaded yet.")
+            self.stale_models[model.id] = f"The canary does not answer: {reason}"
+            return None
+        return Canary(model.canary, Route(model, loaded, "canary", []))
+
+    def champion(self, model_id: int) -> Route | None:
+        """Give the route that answers for a model."""
+        return self._champions.get(model_id)
+
     def champions(self) -> list[Route]:
         """List the routes that answer for their models."""
         return list(self._champions.values())
 
-    def admit(self, authorization: bytes, path: bytes, scope: str = "infer") -> Admission | Answer:
-        """Find the route of an infer path for a bearer token, or the answer that refuses it.
+    def admit(self, dialect: Dialect[Any, Any], authorization: bytes, path: bytes) -> Admission | Refusal:
+        """Find the route of an inference request for a bearer token, or the reason to refuse it.
 
         Raises NotLoaded for a version that has to be loaded first.
         """
         admission = self._admissions.get((authorization, path))
         if admission is not None and (admission.expires_at is None or admission.expires_at > time.time()):
             return admission
-        token = self.authenticate(authorization, scope)
-        if isinstance(token, Answer):
+        token = self.authenticate(authorization, "infer")
+        if isinstance(token, Refusal):
             return token
-        target = parse_path(path.removesuffix(b"/infer"))
+        target = dialect.parse_path(path)
         if target is None:
-            return refusal(404, "There is nothing at this path; post to /v2/models/{model}/infer.")
-        route = self.find_route(token, target)
-        if isinstance(route, Answer):
+            return Refusal(404, f"There is nothing at this path; post to {dialect.usage}.")
+        route = self.find_route(token.project_id, target)
+        if isinstance(route, Refusal):
             return route
-        admission = Admission(token, route)
+        admission = Admission(route, may_backfill="backfill" in token.scopes, expires_at=token.expires_at)
         if len(self._admissions) < MAX_CACHED_ADMISSIONS:
             self._admissions[authorization, path] = admission
         return admission
 
-    def authenticate(self, authorization: bytes, *scopes: str) -> PlanToken | Answer:
+    def authenticate(self, authorization: bytes, *scopes: str) -> PlanToken | Refusal:
         """Find the bearer's token, or refuse; one of the scopes is enough."""
         scheme, _, secret = authorization.partition(b" ")
         digest = hashlib.sha256(secret.strip()).hexdigest()
         token = self._tokens.get(digest) if scheme.lower() == b"bearer" else None
         if token is None or (token.expires_at is not None and token.expires_at <= time.time()):
-            return refusal(
+            return Refusal(
                 401,
                 "The token is missing, unknown or expired; send 'Authorization: Bearer dl_...'.",
                 b'www-authenticate: Bearer error="invalid_token"\r\n',
             )
         if not set(scopes) & set(token.scopes):
-            return refusal(
+            return Refusal(
                 403, f"The token {token.prefix} lacks the scope '{scopes[0]}'; use one that has it."
             )
         return token
+
+    def callbacks_of(self, project_id: int) -> dict[str, PlanCallback]:
+        """Give a project's callbacks by their names."""
+        found = [callback for callback in self.plan.callbacks if callback.project_id == project_id]
+        return {callback.name: callback for callback in found}
 
     def models_of(self, project_id: int) -> list[PlanModel]:
         """List a project's models."""
         return [model for model in self.plan.models if model.project_id == project_id]
 
-    def find_model(self, project_id: int, name: str) -> PlanModel | Answer:
+    def find_model(self, project_id: int, name: str) -> PlanModel | Refusal:
         """Find a project's model, or refuse in the same words whether it is another's or nobody's."""
         model = self._models.get((project_id, name))
-        return refusal(404, f"There is no model '{name[:200]}' in this project.") if model is None else model
+        return Refusal(404, f"There is no model '{name[:200]}' in this project.") if model is None else model
 
-    def find_route(self, token: PlanToken, target: Target) -> Route | Answer:
+    def find_target(self, project_id: int, target: Target) -> PlanModel | Refusal:
+        """Find the model that a path names, or a project's only one where it names none."""
+        if not target.is_only:
+            return self.find_model(project_id, target.model)
+        served = [model for model in self.models_of(project_id) if model.champion is not None]
+        if len(served) == 1:
+            return served[0]
+        names = list_names([model.name for model in served]) or "none"
+        return Refusal(404, f"The path names no model and this project serves {names}; name one in the path.")
+
+    def find_route(self, project_id: int, target: Target) -> Route | Refusal:
         """Find the route to a model's champion or to the version asked for; may raise NotLoaded."""
-        model = self.find_model(token.project_id, target.model)
-        if isinstance(model, Answer):
+        model = self.find_target(project_id, target)
+        if isinstance(model, Refusal):
             return model
+        name = version_name(model, target)
+        if isinstance(name, Refusal):
+            return name
         champion = self._champions.get(model.id)
-        if target.version is None:
+        if name is None:
             return champion if champion is not None else self._without_champion(model)
-        if champion is not None and champion.version.plan.version == target.version:
-            return champion
-        version = model.find(target.version)
-        if version is None:
-            return refusal(404, f"Model '{model.name}' has no servable version '{target.version[:64]}'.")
+        if champion is not None and champion.version.plan.version == name:
+            return self._without_canary(champion)
+        version = find_version(model, name)
+        if isinstance(version, Refusal):
+            return version
         loaded = self.loaded.get(version.id)
         if loaded is not None:
             return self._direct.setdefault(version.id, Route(model, loaded, "direct", []))
@@ -169,24 +262,38 @@ class RoutingTable:
             return overloaded(f"Version '{version.version}' cannot be loaded: {self.failed[version.id]}")
         raise NotLoaded(model, version)
 
-    def _without_champion(self, model: PlanModel) -> Answer:
+    def _without_canary(self, champion: Route) -> Route:
+        """Give the champion's route for callers who name its version: no other may answer them."""
+        if champion.canary is None:
+            return champion
+        alone = Route(champion.model, champion.version, champion.role, champion.shadows)
+        return self._pinned.setdefault(champion.model.id, alone)
+
+    def _without_champion(self, model: PlanModel) -> Refusal:
         if model.champion is None:
-            return refusal(
+            return Refusal(
                 409, f"Model '{model.name}' has no champion (no_champion); promote a version first."
             )
         return overloaded(f"Model '{model.name}' is not ready: {self.stale_models[model.id]}")
 
 
-def parse_path(path: bytes) -> Target | None:
-    """Read /v2/models/{model}[/versions/{version}]; None for any other path."""
-    try:
-        parts = path.decode().split("/")
-    except UnicodeDecodeError:
-        return None
-    match parts:
-        case ["", "v2", "models", model] if model:
-            return Target(model, None)
-        case ["", "v2", "models", model, "versions", version] if model and version:
-            return Target(model, version)
-        case _:
-            return None
+def find_version(model: PlanModel, name: str) -> PlanVersion | Refusal:
+    """Find a model's servable version, or refuse."""
+    return model.find(name) or Refusal(404, f"Model '{model.name}' has no servable version '{name[:64]}'.")
+
+
+def version_name(model: PlanModel, target: Target) -> str | Refusal | None:
+    """Give the version that a path names, itself or by a label; None for the champion."""
+    if target.label is None:
+        return target.version
+    return model.aliases.get(target.label) or Refusal(
+        404, f"Model '{model.name}' has no alias '{target.label[:64]}'."
+    )
+
+
+def version_fields(version: str, generation: int) -> bytes:
+    """Write the header lines that name the version and the deployment's generation."""
+    return b"driftline-version: %b\r\ndriftline-generation: %d\r\n" % (
+        quote(version, safe=" !#$&'()*+,/:;=?@[]").encode(),
+        generation,
+    )

@@ -1,34 +1,76 @@
 """Shadows: a copy of what the champion answered, run behind its back. Nothing here can delay or fail it."""
 
+import hashlib
 import logging
 import queue
 import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from inference.prediction_log.record import LoggedBatch, encode_batch
-from inference.prediction_log.spool import SpoolUnwritable, SpoolWriter, frame
-from inference.runtime.session import Array
+from inference.prediction_log.record import LoggedBatch, encode_record
+from inference.prediction_log.spool import SpoolUnwritable, SpoolWriter
+from inference.protocol.results import BatchOutputs
+from inference.runtime.session import Array, RunOptions, first_line
+from inference.serving.circuit_breaker import CircuitBreaker, State
 from inference.serving.metrics import ServingMetrics
-from inference.serving.versions import LoadedVersion
+from inference.serving.versions import LoadedVersion, Outcome
 
-MAX_QUEUED_ROWS = 20_000
+LOOK_SECONDS = 0.05
 log = logging.getLogger(__name__)
 
 
+class ShadowLimits(Struct, frozen=True):
+    """What shadows may take: rows that wait for one of them, seconds of one run, seconds that a breaker is open."""
+
+    max_queued_rows: int = 20_000
+    run_seconds: float = 2.0
+    open_seconds: float = 30.0
+
+
 class ShadowWork(Struct):
-    """A champion's batch, for one shadow to answer as well."""
+    """A champion's batch, for one shadow to answer as well; `share` of its rows are copied."""
 
     shadow: LoadedVersion
     champion: LoadedVersion
     batch: dict[str, Array]
     logged: LoggedBatch
     champion_run_us: int
+    share: float = 1.0
+    is_trial: bool = False  # let through by an open circuit
+
+
+class ShadowLane:
+    """What waits for one shadow, and whether that is fit to be asked."""
+
+    def __init__(self, open_seconds: float) -> None:
+        self.breaker = CircuitBreaker(open_seconds)
+        self.waiting: deque[ShadowWork] = deque()  # the thread's
+        self.put_rows = 0  # counted by the event loop alone
+        self.done_rows = 0  # counted by the thread alone
+
+    @property
+    def queued_rows(self) -> int:
+        return self.put_rows - self.done_rows
+
+
+class Watched(Struct):
+    """The run that is under way."""
+
+    options: RunOptions
+    ends_at: float
 
 
 class ShadowRunner:
-    """Runs shadows in one thread of the process, from a queue that drops rather than grows."""
+    """Runs shadows in one thread of the process, each from a queue of its own that drops rather than grows.
+
+    The shadows take turns, so that a slow one holds up the others by a run at most, and that is ended at its
+    deadline. A shadow that fails or runs out of time five times in a row is left alone for a while.
+    """
 
     def __init__(
         self,
@@ -36,76 +78,195 @@ class ShadowRunner:
         metrics: ServingMetrics,
         *,
         sync: bool,
-        max_queued_rows: int = MAX_QUEUED_ROWS,
+        limits: ShadowLimits | None = None,
     ) -> None:
         """Make a runner with a spool of its own; `sync` brings every record to the disk at once."""
         self._writer = writer
         self._metrics = metrics
         self._sync = sync
-        self._max_queued_rows = max_queued_rows
-        self._queue: queue.SimpleQueue[ShadowWork | None] = queue.SimpleQueue()
-        self._put_rows = 0  # counted by the event loop alone
-        self._done_rows = 0  # counted by the thread alone
+        self._limits = limits or ShadowLimits()
+        self._arrived: queue.SimpleQueue[tuple[ShadowLane, ShadowWork] | None] = queue.SimpleQueue()
+        self._lanes: dict[tuple[int, str], ShadowLane] = {}
+        self._watched: Watched | None = None
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="shadows", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._enforce_deadlines, name="shadow-deadlines", daemon=True).start()
 
     def offer(self, work: ShadowWork, *, spool_is_full: bool) -> None:
         """Queue a copy, or drop it and count why."""
         rows = len(work.logged.ids)
+        lane = self._lane(work.shadow)
         if spool_is_full:
-            self._metrics.shadow_drops["spool_full"] += 1
-        elif self._put_rows - self._done_rows + rows > self._max_queued_rows:
-            self._metrics.shadow_drops["queue_full"] += 1
+            self._count_drop(work, "spool_full")
+        elif lane.queued_rows + rows > self._limits.max_queued_rows:
+            self._count_drop(work, "queue_full")
+        elif not lane.breaker.admits(time.monotonic()):
+            self._count_drop(work, "circuit_open")
         else:
-            self._put_rows += rows
-            self._queue.put(work)
+            lane.put_rows += rows
+            work.is_trial = lane.breaker.state is not State.CLOSED
+            self._arrived.put((lane, work))
+
+    def states(self) -> list[dict[str, Any]]:
+        """Describe each shadow that was asked: its circuit, what waits, and why it last failed."""
+        return [
+            {
+                "model_id": model_id,
+                "version": version,
+                "circuit": lane.breaker.state.value,
+                "queued_rows": lane.queued_rows,
+                "last_failure": lane.breaker.last_failure,
+            }
+            for (model_id, version), lane in sorted(self._lanes.copy().items())
+        ]
+
+    def keep_only(self, shadows: Sequence[LoadedVersion]) -> None:
+        """Forget what is known of shadows that are none any more."""
+        kept = {(shadow.model_id, shadow.plan.version) for shadow in shadows}
+        self._lanes = {key: lane for key, lane in self._lanes.items() if key in kept}
+
+    def _count_drop(self, work: ShadowWork, reason: str) -> None:
+        self._metrics.shadow_drops[work.shadow.model_id, work.shadow.plan.version, reason] += 1
 
     def close(self, seconds: float) -> bool:
         """Answer what is queued, for at most so long, then drop the rest; tell whether the thread has ended."""
-        self._queue.put(None)
+        self._arrived.put(None)
         self._thread.join(seconds)
         if self._thread.is_alive():
-            log.warning("shadows were dropped at shutdown", extra={"batches": self._drop_what_is_queued()})
-            self._queue.put(None)
+            self._stopping.set()
             self._thread.join(seconds)  # the run on its way
+        self._stopping.set()
         return not self._thread.is_alive()
 
-    def _drop_what_is_queued(self) -> int:
-        dropped = 0
-        while True:
-            try:
-                dropped += self._queue.get_nowait() is not None
-            except queue.Empty:
-                return dropped
+    def _lane(self, shadow: LoadedVersion) -> ShadowLane:
+        key = shadow.model_id, shadow.plan.version
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = ShadowLane(self._limits.open_seconds)
+        return lane
+
+    # The thread
 
     def _work(self) -> None:
-        while (work := self._queue.get()) is not None:
-            try:
-                self._answer(work)
-            except SpoolUnwritable:
-                self._metrics.shadow_drops["spool_unwritable"] += 1
-            except Exception:
-                self._metrics.shadow_drops["failed"] += 1
-                log.warning("a shadow failed", exc_info=True, extra={"version_id": work.shadow.plan.id})
-            finally:
-                self._done_rows += len(work.logged.ids)
+        """Answer what waits, one batch of each shadow in turn."""
+        turns: deque[ShadowLane] = deque()
+        is_open = True
+        while (is_open or turns) and not self._stopping.is_set():
+            is_open = self._take_arrivals(turns, wait=is_open and not turns) and is_open
+            if turns:
+                lane = turns.popleft()
+                self._answer_or_count(lane, lane.waiting.popleft())
+                if lane.waiting:
+                    turns.append(lane)
+        if left := sum(len(lane.waiting) for lane in turns):
+            log.warning("shadows were dropped at shutdown", extra={"batches": left})
 
-    def _answer(self, work: ShadowWork) -> None:
-        if not work.shadow.takes_same_inputs(work.champion):
-            self._metrics.shadow_drops["other_inputs"] += 1
+    def _take_arrivals(self, turns: deque[ShadowLane], *, wait: bool) -> bool:
+        """Put what has arrived into its lanes; False where nothing more will come."""
+        while True:
+            try:
+                arrived = self._arrived.get(block=wait)
+            except queue.Empty:
+                return True
+            if arrived is None:
+                return False
+            wait = False
+            lane, work = arrived
+            if not lane.waiting:
+                turns.append(lane)
+            lane.waiting.append(work)
+
+    def _answer_or_count(self, lane: ShadowLane, work: ShadowWork) -> None:
+        try:
+            self._answer(lane, work)
+        except SpoolUnwritable:
+            self._count_drop(work, "spool_unwritable")
+        except Exception as error:
+            reason = "timeout" if self._watched and self._watched.options.terminate else "failed"
+            self._count_drop(work, reason)
+            lane.breaker.fail(f"{reason}: {first_line(error)}", time.monotonic())
+            log.warning("a shadow failed", exc_info=True, extra={"version_id": work.shadow.plan.id})
+        finally:
+            self._watched = None
+            lane.done_rows += len(work.logged.ids)
+
+    def _answer(self, lane: ShadowLane, work: ShadowWork) -> None:
+        if lane.breaker.state is not State.CLOSED and not work.is_trial:
+            self._count_drop(work, "circuit_open")
             return
-        outcome = work.shadow.run(work.batch)
-        slower_us = outcome.run_us - work.champion_run_us
-        rows = len(work.logged.ids)
-        record = msgspec.structs.replace(
-            work.logged,
-            version_id=work.shadow.plan.id,
-            role="shadow",
-            latency_us=[max(latency_us + slower_us, 1) for latency_us in work.logged.latency_us],
-            prediction=outcome.prediction,
-            probabilities=outcome.probabilities,
-        )
-        self._writer.append([frame(encode_batch(record))], sync=self._sync)
+        if not work.shadow.takes_same_inputs(work.champion):
+            self._count_drop(work, "other_inputs")
+            lane.breaker.give_back()
+            return
+        sample = _sample(work)
+        if not sample.logged.ids:
+            lane.breaker.give_back()
+            return
+        outcome = self._run(sample)
+        lane.breaker.succeed()
+        self._writer.append([encode_record(_record(sample, outcome))], sync=self._sync)
         series = self._metrics.series(work.shadow.model_id, work.shadow.plan.version, "shadow")
-        series.observe_run(rows)
-        series.observe_latency(outcome.run_us)
+        series.observe_run(len(sample.logged.ids))
+        series.observe_phases({"compute": outcome.run_ns, "total": outcome.run_ns})
+        series.invalid_outputs += BatchOutputs(outcome.outputs).finite.count(False)
+
+    def _run(self, work: ShadowWork) -> Outcome:
+        options = RunOptions()
+        self._watched = Watched(options, time.monotonic() + self._limits.run_seconds)
+        return work.shadow.run(work.batch, options)
+
+    def _enforce_deadlines(self) -> None:
+        """End the run under way once its time is up, and also when the process stops."""
+        while not self._stopping.wait(LOOK_SECONDS):
+            watched = self._watched
+            if watched is not None and time.monotonic() > watched.ends_at:
+                watched.options.terminate = True
+        if (watched := self._watched) is not None:
+            watched.options.terminate = True
+
+
+def _record(work: ShadowWork, outcome: Outcome) -> LoggedBatch:
+    slower_us = outcome.run_us - work.champion_run_us
+    return msgspec.structs.replace(
+        work.logged,
+        version_id=work.shadow.plan.id,
+        role="shadow",
+        latency_us=[max(latency_us + slower_us, 1) for latency_us in work.logged.latency_us],
+        prediction=outcome.prediction,
+        probabilities=outcome.probabilities,
+    )
+
+
+def _sample(work: ShadowWork) -> ShadowWork:
+    """Keep the rows whose id's hash lies below the share: the same rows in every process and at any time."""
+    if work.share >= 1:
+        return work
+    limit = work.share * 2**64
+    chosen = [place for place, row_id in enumerate(work.logged.ids) if _hash(row_id) < limit]
+    batch = {name: values[chosen] for name, values in work.batch.items()}
+    logged = work.logged
+    return ShadowWork(
+        shadow=work.shadow,
+        champion=work.champion,
+        batch=batch,
+        logged=msgspec.structs.replace(
+            logged,
+            ids=_pick(logged.ids, chosen),
+            client_ids=_pick(logged.client_ids, chosen),
+            event_time_us=_pick(logged.event_time_us, chosen),
+            latency_us=_pick(logged.latency_us, chosen),
+            features=work.champion.features(batch) if chosen else [],
+            subjects=_pick(logged.subjects, chosen),
+            tags=_pick(logged.tags, chosen),
+        ),
+        champion_run_us=work.champion_run_us,
+    )
+
+
+def _pick[Values: list[Any] | None](values: Values, chosen: Sequence[int]) -> Values:
+    return values if values is None else [values[place] for place in chosen]  # type: ignore[return-value]
+
+
+def _hash(row_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest())

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
@@ -21,84 +21,56 @@ from uvicorn.importer import import_from_string
 
 from inference.prediction_log.spool import spooled_bytes
 from inference.serving.asgi import wrap
+from inference.serving.crashes import MARKS
 from inference.serving.engine import Engine, EngineOptions
-from inference.serving.http import IDLE_SECONDS, MAX_BODY_BYTES, HotProtocol
+from inference.serving.http import IDLE_SECONDS, HotProtocol
+from inference.serving.jobs.service import Jobs
 from inference.serving.keeper import PlanKeeper
+from inference.serving.status import StatusFile
 
-STATUS_FOLDER = "serving"
+if TYPE_CHECKING:
+    from inference.serving.grpc_server import GrpcServer
+
 SWEEP_SECONDS = 0.25
-STATUS_SECONDS = 1.0
 GRACE_SECONDS = 20
 SWITCH_INTERVAL = 0.0005  # how long a background thread may keep the event loop waiting for the interpreter
 
 
 class WorkerOptions(Struct, frozen=True):
-    """What a worker is told; `asgi_app` is "module:attribute" or None for inference alone."""
+    """What a worker is told.
+
+    `asgi_app` is "module:attribute" or None for inference alone; `grpc_address` "host:port" or None for no gRPC.
+    """
 
     home: str
     socket_fd: int
     parent_pid: int
     asgi_app: str | None = None
+    grpc_address: str | None = None
     engine: EngineOptions = EngineOptions()
-    max_body_bytes: int = MAX_BODY_BYTES
-    log_level: str = "warning"
 
 
 class WorkerServer(uvicorn.Server):
     """uvicorn's server, with our clean-up after the last answer instead of death by the signal raised again."""
+
+    def __init__(self, config: uvicorn.Config, jobs: Jobs, beside: "GrpcServer | None") -> None:
+        super().__init__(config)
+        self._jobs = jobs
+        self._beside = beside
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain both servers at the same time."""
+        self._jobs.drain()
+        draining = [super().shutdown(sockets)]
+        if self._beside is not None:
+            draining.append(self._beside.drain(GRACE_SECONDS))
+        await asyncio.gather(*draining)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.handle_exit)
         yield
-
-
-class StatusFile:
-    """DRIFTLINE_HOME/serving/<pid>.json: the plan that is live in this process, and its counts."""
-
-    def __init__(self, home: Path, engine: Engine) -> None:
-        self._path = home / STATUS_FOLDER / f"{os.getpid()}.json"
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = engine
-        self._started_at = time.time()
-        self._written = (0.0, -1)
-
-    def write_if_due(self, now: float) -> None:
-        """Write the file every second, and at once when another plan is live."""
-        generation = self._engine.table.generation
-        if now - self._written[0] >= STATUS_SECONDS or generation != self._written[1]:
-            self._written = (now, generation)
-            self.write()
-
-    def write(self) -> None:
-        draft = self._path.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.encode(snapshot_metrics(self._engine, self._started_at)))
-        draft.replace(self._path)
-
-    def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
-
-
-def snapshot_metrics(engine: Engine, started_at: float) -> dict[str, Any]:
-    """Describe this process: identity, live plan, models that could not follow it, spool and counts."""
-    table = engine.table
-    return {
-        "pid": os.getpid(),
-        "started_at": started_at,
-        "written_at": time.time(),
-        "ready": engine.is_ready,
-        "generation": table.generation,
-        "stale_models": {str(model_id): reason for model_id, reason in table.stale_models.items()},
-        "failed_versions": {str(version_id): reason for version_id, reason in table.failed.items()},
-        "spool": {
-            "fsync": engine.options.fsync,
-            "written_bytes": engine.spool_written(),
-            "waiting_bytes": engine.spool_bytes,
-            "full": engine.spool_is_full,
-        },
-        **engine.metrics.snapshot(),
-    }
 
 
 async def serve(options: WorkerOptions) -> bool:
@@ -108,20 +80,28 @@ async def serve(options: WorkerOptions) -> bool:
     """
     home = Path(options.home)
     loop = asyncio.get_running_loop()
+    MARKS.keep_in(home)
     keeper = PlanKeeper(home, lambda table: loop.call_soon_threadsafe(engine.adopt, table))
     engine = Engine(home, options.engine, keeper.want)
     status = StatusFile(home, engine)
     application = import_from_string(options.asgi_app) if options.asgi_app else None
     keeper.start()
     await asyncio.sleep(0)  # lets the engine adopt the first table
-    server = WorkerServer(_uvicorn_config(options, engine, application))
+    grpc_server = _make_grpc_server(options, engine)
+    jobs = Jobs(engine, options.engine.jobs)
+    server = WorkerServer(_uvicorn_config(engine, jobs, application), jobs, grpc_server)
     listener = socket.socket(fileno=options.socket_fd)
     gc.collect()
     gc.freeze()
+    if grpc_server is not None:
+        await grpc_server.start()
     engine.is_ready = True
+    jobs.start()
     sweeping = loop.create_task(_sweep(server, engine, home, status))
     try:
         await server.serve(sockets=[listener])
+        await jobs.finish()
+        engine.log_request_counts()
         while not engine.is_idle():
             await asyncio.sleep(0.01)
     finally:
@@ -129,18 +109,27 @@ async def serve(options: WorkerOptions) -> bool:
         sweeping.cancel()
         keeper.stop()
         has_ended = engine.close()
-        status.remove()
+        status.close()
+        MARKS.remove()
     return has_ended
 
 
-def _uvicorn_config(options: WorkerOptions, engine: Engine, application: Any) -> uvicorn.Config:
+def _make_grpc_server(options: WorkerOptions, engine: Engine) -> "GrpcServer | None":
+    if options.grpc_address is None:
+        return None
+    from inference.serving.grpc_server import GrpcServer  # who does without it need not load it
+
+    return GrpcServer(engine, options.grpc_address)
+
+
+def _uvicorn_config(engine: Engine, jobs: Jobs, application: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        wrap(application, engine),
-        http=HotProtocol.bind(engine, options.max_body_bytes),
+        wrap(application, engine, jobs.desk),
+        http=HotProtocol.bind(engine),
         ws="none",
         loop="none",
         lifespan="auto" if application is not None else "off",
-        log_level=options.log_level,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -169,7 +158,7 @@ def main() -> None:
     options = msgspec.json.decode(sys.argv[1], type=WorkerOptions)
     if os.getppid() != options.parent_pid:
         sys.exit("The parent died before this worker was under way.")
-    logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL)
     import uvloop
 

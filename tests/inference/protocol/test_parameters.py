@@ -1,11 +1,13 @@
 """The driftline_... parameters of a request."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from inference.protocol.parameters import (
+    NO_FACTS,
     EventTimeRefused,
     RowFacts,
     check_event_times,
@@ -51,6 +53,15 @@ class TestTimes:
 
 
 class TestReadParameters:
+    @pytest.mark.parametrize("parameters", [False, 0, "", [], "text"])
+    def test_refuses_what_is_no_object_though_it_be_empty(self, parameters: object) -> None:
+        with pytest.raises(InvalidRequest, match="send an object"):
+            read_parameters(parameters, 1)
+
+    @pytest.mark.parametrize("parameters", [None, {}])
+    def test_takes_none_at_all(self, parameters: object) -> None:
+        assert read_parameters(parameters, 1) == NO_FACTS
+
     def test_takes_one_time_for_all_rows_or_one_a_row(self) -> None:
         both = json.dumps(["1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z"])
 
@@ -66,6 +77,14 @@ class TestReadParameters:
         )
 
         assert facts == RowFacts("k", None, {"region": "north"}, "s")
+
+    def test_reads_how_long_the_caller_waits_and_how_urgent_it_is(self) -> None:
+        facts = read_parameters({"timeout": 250_000, "priority": 1}, 1)
+
+        assert (facts.timeout_us, facts.priority) == (250_000, 1)
+
+    def test_takes_zero_as_the_protocols_way_to_ask_for_the_usual(self) -> None:
+        assert read_parameters({"timeout": 0, "priority": 0}, 1) == RowFacts()
 
     @pytest.mark.parametrize(
         ("name", "value", "part"),
@@ -84,11 +103,16 @@ class TestReadParameters:
             ("driftline_id", "x" * 201, "1 to 200 printable"),
             ("driftline_id", "a\nb", "1 to 200 printable"),
             ("driftline_subject", 7, "1 to 200 printable"),
-            ("binary_data_output", True, "Binary outputs"),
+            ("timeout", -1, "timeout is -1; send a whole number (microseconds)"),
+            ("timeout", 2**63, "send a whole number"),
+            ("timeout", 1.5, "send a whole number"),
+            ("timeout", "1000", "send a whole number"),
+            ("priority", True, "priority is true; send a whole number"),
+            ("priority", -1, "1 for the most urgent"),
         ],
     )
     def test_refuses_with_a_sentence(self, name: str, value: Any, part: str) -> None:
-        with pytest.raises(InvalidRequest, match=part.replace("(", "\\(")):
+        with pytest.raises(InvalidRequest, match=re.escape(part)):
             read_parameters({name: value}, 2)
 
     def test_refuses_parameters_that_are_no_object(self) -> None:

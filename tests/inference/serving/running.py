@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,18 +15,21 @@ from typing import Any
 
 import msgspec
 
-from inference.prediction_log.record import LoggedBatch
+from inference.prediction_log.record import LoggedBatch, Record, RequestCounts
 from inference.prediction_log.spool import open_spools
+from inference.serving.disk_sync import Done
 from inference.serving.engine import EngineOptions
-from inference.serving.plan import PLAN_FILE, Plan, PlanModel, PlanToken, publish_plan
+from inference.serving.plan import PLAN_FILE, Plan, PlanCallback, PlanModel, PlanToken, publish_plan
+from tests.ports import free_port
 
 SERVE = """
 import sys, pathlib, msgspec
 from inference.serving.engine import EngineOptions
 from inference.serving.main import serve_forever
-home, port, workers, app, options = sys.argv[1:]
+home, port, grpc_port, workers, app, options = sys.argv[1:]
 serve_forever(
-    pathlib.Path(home), "127.0.0.1", int(port), workers=int(workers), asgi_app=app or None,
+    pathlib.Path(home), "127.0.0.1", int(port), grpc_port=int(grpc_port) or None, workers=int(workers),
+    asgi_app=app or None,
     options=msgspec.json.decode(options, type=EngineOptions), side_processes=[],
 )
 """
@@ -38,10 +42,30 @@ def token(text: str, *scopes: str, project_id: int = 1, expires_at: float | None
 
 
 def publish(
-    home: Path, models: Sequence[PlanModel], tokens: Sequence[PlanToken], generation: int = 1
+    home: Path,
+    models: Sequence[PlanModel],
+    tokens: Sequence[PlanToken],
+    generation: int = 1,
+    callbacks: Sequence[PlanCallback] = (),
 ) -> None:
     """Publish a plan for the servers of this home."""
-    publish_plan(Plan(generation, list(models), list(tokens)), home / PLAN_FILE)
+    publish_plan(Plan(generation, list(models), list(tokens), list(callbacks)), home / PLAN_FILE)
+
+
+class HeldDisk:
+    """A disk whose syncs end when the test says so."""
+
+    def __init__(self) -> None:
+        self.under_way: list[Done] = []
+
+    def start(self, handle: int, done: Done) -> None:
+        self.under_way.append(done)
+
+    def finish(self, code: int = 0) -> None:
+        self.under_way.pop()(code)
+
+    def close(self) -> None:
+        assert not self.under_way
 
 
 @dataclass(frozen=True)
@@ -139,9 +163,10 @@ def rows_body(*rows: Sequence[float], name: str = "X", **more: Any) -> bytes:
 class Server:
     """A running server."""
 
-    def __init__(self, home: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, home: Path, port: int, grpc_port: int, process: subprocess.Popen[bytes]) -> None:
         self.home = home
         self.port = port
+        self.grpc_port = grpc_port
         self.process = process
 
     def connect(self) -> Connection:
@@ -158,8 +183,23 @@ class Server:
 
     def spooled(self, role: str | None = None) -> list[LoggedBatch]:
         """Read all records from the start, without consuming them."""
-        batches = [batch for reader in open_spools(self.home) for batch in reader.read(0, 0, 1 << 30)[0]]
-        return [batch for batch in batches if role in (None, batch.role)]
+        return [
+            record
+            for record in self._records()
+            if isinstance(record, LoggedBatch) and role in (None, record.role)
+        ]
+
+    def counted(self) -> Counter[tuple[str, str]]:
+        """Add up how requests ended, by version and outcome, as the spool tells it."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for record in self._records():
+            if isinstance(record, RequestCounts):
+                for ended in record.ended:
+                    counts[ended.version, ended.outcome] += ended.requests
+        return counts
+
+    def _records(self) -> list[Record]:
+        return [record for reader in open_spools(self.home) for record in reader.read(0, 0, 1 << 30)[0]]
 
     def stop(self) -> int:
         self.process.terminate()
@@ -168,16 +208,14 @@ class Server:
 
 @contextmanager
 def running_server(
-    home: Path, *, workers: int = 1, app: str = "", options: EngineOptions | None = None
+    home: Path, *, workers: int = 1, app: str = "", options: EngineOptions | None = None, grpc: bool = False
 ) -> Iterator[Server]:
-    """Run a server until the block ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Run a server until the block ends, also over gRPC if told to."""
+    port, grpc_port = free_port(), free_port() if grpc else 0
     encoded = msgspec.json.encode(options or EngineOptions()).decode()
-    command = [sys.executable, "-c", SERVE, str(home), str(port), str(workers), app, encoded]
+    command = [sys.executable, "-c", SERVE, str(home), str(port), str(grpc_port), str(workers), app, encoded]
     process = subprocess.Popen(command)
-    server = Server(home, port, process)
+    server = Server(home, port, grpc_port, process)
     try:
         wait_until(lambda: is_ready(server, workers), 60)
         yield server

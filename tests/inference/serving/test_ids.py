@@ -17,5 +17,6 @@ class TestNewPredictionId:
 
 class TestRowIds:
     def test_number_the_rows_of_a_request_with_several(self) -> None:
-        assert row_ids("a", 1) == ["a"]
-        assert row_ids("a", 3) == ["a:0", "a:1", "a:2"]
+        assert row_ids("a", 1, 0, 1) == ["a"]
+        assert row_ids("a", 3, 0, 3) == ["a:0", "a:1", "a:2"]
+        assert row_ids("a", 3, 2, 3) == ["a:2"]

@@ -234,7 +234,7 @@ class TestShadow:
         with running_server(tmp_path) as server:
             assert server.ask(COINS, BODY).status == 200
 
-            wait_until(lambda: server.status_files()[0]["shadow_drops"] == {"other_inputs": 1})
+            wait_until(lambda: server.status_files()[0]["shadow_drops"] == {"1/other_inputs/2": 1})
 
 
 class TestSlowModel:

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from inference.prediction_log.record import FeatureColumn
-from inference.runtime.session import ModelRefused
+from inference.prediction_log.record import FeatureColumn, FeatureTable, cut_columns
+from inference.runtime.session import Array, ModelRefused
 from inference.serving.plan import Feature, PlanModel, Signature, TensorSpec
 from inference.serving.versions import FeatureLog, LoadedVersion, PredictionReader
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store, summing_signature
@@ -18,6 +18,12 @@ BINARY = classifier_signature(2)
 def floats(raw: bytes | None) -> list[float]:
     assert raw is not None
     return np.frombuffer(raw, "<f4").tolist()
+
+
+def columns_of(log: FeatureLog, batch: dict[str, Array]) -> list[FeatureColumn]:
+    table = log.features(batch)
+    assert isinstance(table, FeatureTable)
+    return cut_columns(table)
 
 
 class TestPredictionReader:
@@ -60,7 +66,7 @@ class TestPredictionReader:
 
 class TestFeatureLog:
     def test_names_the_columns_of_a_table(self) -> None:
-        columns = FeatureLog(BINARY).columns({"X": np.array([[1, 2], [3, 4]], np.float32)})
+        columns = columns_of(FeatureLog(BINARY), {"X": np.array([[1, 2], [3, 4]], np.float32)})
 
         assert [(column.name, column.kind, floats(column.data)) for column in columns] == [  # type: ignore[arg-type]
             ("f0", "f4", [1, 3]),
@@ -96,17 +102,29 @@ class TestFeatureLog:
             "d": np.array([["?"]], object),
         }
 
-        assert FeatureLog(signature).columns(batch) == [
+        assert FeatureLog(signature).features(batch) == [
             FeatureColumn("a", "f8", np.array([0.5]).tobytes()),
             FeatureColumn("b", "i8", np.array([-1]).tobytes()),
             FeatureColumn("c", "i8", np.array([1]).tobytes()),
             FeatureColumn("d", "s", [None]),
         ]
 
+    def test_keeps_whole_numbers_above_those_of_the_log_as_floats(self) -> None:
+        spec = TensorSpec("X", "UINT64", [-1, 2])
+        log = FeatureLog(msgspec.structs.replace(BINARY, inputs=[spec]))
+
+        large, small = (
+            columns_of(log, {"X": np.array([[7, top]], np.uint64)}) for top in (2**64 - 1, 2**63 - 1)
+        )
+
+        assert [np.frombuffer(column.data, "<f8").tolist() for column in large] == [[7.0], [2.0**64]]
+        assert [column.kind for column in small] == ["i8", "i8"]
+        assert np.frombuffer(small[1].data, "<i8").tolist() == [2**63 - 1]
+
     def test_has_no_columns_for_images(self) -> None:
         signature = msgspec.structs.replace(BINARY, inputs=[TensorSpec("X", "FP32", [-1, 3, 8, 8])])
 
-        assert FeatureLog(signature).columns({"X": np.zeros((1, 3, 8, 8), np.float32)}) == []
+        assert FeatureLog(signature).features({"X": np.zeros((1, 3, 8, 8), np.float32)}) == []
 
 
 class TestLoadedVersion:
@@ -121,9 +139,3 @@ class TestLoadedVersion:
     def test_refuses_tensors_that_the_model_does_not_have(self, tmp_path: Path) -> None:
         with pytest.raises(ModelRefused, match="no tensor 'Z'"):
             self.load(tmp_path, msgspec.structs.replace(BINARY, inputs=[TensorSpec("Z", "FP32", [-1, 2])]))
-
-    def test_runs_small_batches_inline_and_large_ones_in_a_thread(self, tmp_path: Path) -> None:
-        version = self.load(tmp_path, BINARY)
-
-        assert version.runs_inline(1)
-        assert not version.runs_inline(10**9)

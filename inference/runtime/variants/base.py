@@ -1,0 +1,26 @@
+"""What a builder of variants takes, gives and raises."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx
+
+from inference.runtime.session import Array
+
+type Feed = dict[str, Array]
+"""Rows by the name of the input that takes them."""
+
+
+class DoesNotApply(Exception):
+    """The graph has nothing that this kind changes; the text is a sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows that a builder may look at; made-up ones tell nothing of the ranges that real ones have."""
+
+    feed: Feed
+    is_made_up: bool
+
+
+type Builder = Callable[[onnx.ModelProto, Sample], onnx.ModelProto]

@@ -1,0 +1,52 @@
+"""Keeps work from what fails again and again, and lets one piece through now and then to see whether it has mended."""
+
+from enum import StrEnum
+
+FAILURES_TO_OPEN = 5
+
+
+class State(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class CircuitBreaker:
+    """Opens after five failures in a row; after a pause it lets one trial through, which closes or opens it again.
+
+    One thread may ask `admits` while another tells how the work went. Times are seconds of any steady clock.
+    """
+
+    def __init__(self, open_seconds: float) -> None:
+        self.state = State.CLOSED
+        self.last_failure: str | None = None
+        self._open_seconds = open_seconds
+        self._failures = 0
+        self._opened_at = 0.0
+
+    def admits(self, now: float) -> bool:
+        """Tell whether a piece of work may go on; a True while it is open is the trial."""
+        if self.state is State.CLOSED:
+            return True
+        if self.state is State.OPEN and now - self._opened_at >= self._open_seconds:
+            self.state = State.HALF_OPEN
+            return True
+        return False
+
+    def give_back(self) -> None:
+        """Take note that a trial was not made after all; the next piece of work is the trial."""
+        if self.state is State.HALF_OPEN:
+            self.state = State.OPEN
+
+    def succeed(self) -> None:
+        """Take note of work that went well."""
+        self._failures = 0
+        self.state = State.CLOSED
+
+    def fail(self, reason: str, now: float) -> None:
+        """Take note of work that failed."""
+        self._failures += 1
+        self.last_failure = reason
+        if self.state is State.HALF_OPEN or self._failures >= FAILURES_TO_OPEN:
+            self.state = State.OPEN
+            self._opened_at = now

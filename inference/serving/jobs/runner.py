@@ -1,0 +1,229 @@
+"""Runs the jobs that wait on disk: each serving process takes some, and takes over those of one that died."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from inference.protocol.dialect import HttpBody, HttpDialect, InferRequest, Target
+from inference.protocol.dialects import find_dialect
+from inference.protocol.parameters import format_time
+from inference.protocol.tensors import InvalidRequest
+from inference.serving.answers import Answer, Prediction, write_answer
+from inference.serving.engine import Engine
+from inference.serving.jobs.limits import JobLimits
+from inference.serving.jobs.store import Claim, Job, JobStore, project_of
+from inference.serving.lanes import LOWEST_PRIORITY
+from inference.serving.refusals import Refusal
+from inference.serving.routing import Admission, Route, RoutingTable
+
+LOOK_SECONDS = 0.5  # after which a process looks for jobs that others took, or left behind
+THREADS = 4  # which wait for the disk most of the time
+RETRY_SECONDS = 1.0  # for which a job waits that the engine had no room for
+log = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """Runs jobs through the engine; belongs to its event loop."""
+
+    def __init__(self, engine: Engine, store: JobStore, limits: JobLimits) -> None:
+        self._running: Counter[int] = Counter()  # by project
+        self._engine = engine
+        self._store = store
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(THREADS, "jobs")
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._later: dict[str, float] = {}  # jobs that wait for room -> until when
+
+    async def in_thread[*Given, Result](self, work: Callable[[*Given], Result], *given: *Given) -> Result:
+        """Do what reaches the disk, or takes long, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *given))
+
+    def wake(self) -> None:
+        """Look for jobs now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Take jobs and run them, until told to stop."""
+        while not self._stopping:
+            try:
+                await self._take_some()
+            except Exception:
+                log.exception("jobs could not be taken")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), LOOK_SECONDS)
+            self._woken.clear()
+
+    def stop(self) -> None:
+        """Take no more jobs."""
+        self._stopping = True
+        self.wake()
+
+    async def finish(self) -> None:
+        """Wait for those that are under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self._threads.shutdown(wait=False)
+
+    async def _take_some(self) -> None:
+        now = time.monotonic()
+        self._later = {name: until for name, until in self._later.items() if until > now}
+        if self._running.total() >= self._limits.at_once:
+            return
+        claims, failed = await self.in_thread(self._claim_some, self._running.copy(), set(self._later))
+        self._later |= dict.fromkeys(failed, now + RETRY_SECONDS)
+        for claim in claims:
+            self._count(claim, 1)
+            task = asyncio.get_running_loop().create_task(self._run(claim))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _claim_some(self, running: Counter[int], later: set[str]) -> tuple[list[Claim], list[str]]:
+        """Claim as many jobs as may run beside those that do, by projects in turn; name also those that failed."""
+        claims: list[Claim] = []
+        failed: list[str] = []
+        names = [name for name in self._store.waiting() if name not in later]
+        most_of_project = max(self._limits.at_once // 2, 1)
+        for name in in_turns(names):
+            if running.total() >= self._limits.at_once:
+                break
+            project_id = project_of(name)
+            if running[project_id] >= most_of_project:
+                continue
+            try:
+                claim = self._store.claim(name)
+            except OSError as error:  # the claims made so far hold their locks: they have to be run
+                if not failed:  # a full disk fails them all, at each look
+                    log.error("a job could not be claimed", extra={"job": name, "error": str(error)})
+                failed.append(name)
+                continue
+            if claim is not None:
+                running[project_id] += 1
+                claims.append(claim)
+        return claims, failed
+
+    async def _run(self, claim: Claim) -> None:
+        """Run a job, and keep its answer; let it wait again where there is no room for it yet."""
+        try:
+            answer = await self._answer(claim)
+            if answer is None:
+                await self._put_back(claim)
+            else:
+                await self._end(claim, answer)
+        except Exception:  # such as a full disk; its deadline ends it in any case
+            log.exception("a job could not be run", extra={"job": claim.job.id})
+            await self._put_back(claim)
+        finally:
+            claim.let_go()
+            self._count(claim, -1)
+            self.wake()
+
+    def _count(self, claim: Claim, change: int) -> None:
+        self._running[claim.job.project_id] += change
+        self._engine.metrics.jobs_running += change
+
+    async def _put_back(self, claim: Claim) -> None:
+        self._later[claim.job.name] = time.monotonic() + RETRY_SECONDS
+        await self.in_thread(claim.put_back)
+
+    async def _end(self, claim: Claim, answer: Answer) -> None:
+        if await self.in_thread(claim.end, answer.status, answer.fields, answer.body):
+            job, state = claim.job, "succeeded" if answer.status == 200 else "failed"
+            self._engine.metrics.jobs_ended[job.model_id, job.version, state] += 1
+
+    async def _answer(self, claim: Claim) -> Answer | None:
+        """Give the answer that the request would have had, or None where it has to wait for room."""
+        job = claim.job
+        dialect = find_dialect(job.path.encode())
+        assert dialect is not None  # it was taken under this path
+        if time.time() >= job.deadline_at:
+            return write_answer(dialect, _late(job))
+        if claim.starts > self._limits.most_starts:
+            return write_answer(dialect, _gave_up(claim.starts - 1))
+        admission = await self._engine.wait_for_route(partial(find_route, job))
+        if isinstance(admission, Refusal):
+            return None if admission.status == 503 else write_answer(dialect, admission)
+        request = await self.in_thread(read_request, claim, dialect, admission.route)
+        if isinstance(request, Refusal):
+            return write_answer(dialect, self._engine.count_refusal(request, admission.route))
+        if not self._engine.has_room_for(admission.route, request):
+            return None
+        result = await self._ask(admission, request, dialect)
+        if isinstance(result, Refusal) and result.status == 503:
+            return None
+        return self._bounded(dialect, write_answer(dialect, result))
+
+    async def _ask(
+        self, admission: Admission, request: InferRequest, dialect: HttpDialect
+    ) -> Prediction[HttpBody] | Refusal:
+        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._engine.enqueue(admission, request, dialect, answered.set_result, time.perf_counter_ns())
+        return await answered
+
+    def _bounded(self, dialect: HttpDialect, answer: Answer) -> Answer:
+        size, most = len(answer.body), self._limits.most_answer_bytes
+        if size <= most:
+            return answer
+        sentence = f"The answer has {size} bytes and a job keeps at most {most}; send fewer rows at a time."
+        return write_answer(dialect, Refusal(413, sentence))
+
+
+def in_turns(names: Iterable[str]) -> list[str]:
+    """Order jobs so that projects take turns; those of one project stay in their order."""
+    seen: Counter[int] = Counter()
+    ranked: list[tuple[int, str]] = []
+    for name in names:
+        project_id = project_of(name)
+        ranked.append((seen[project_id], name))
+        seen[project_id] += 1
+    return [name for _, name in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def find_route(job: Job, table: RoutingTable) -> Admission | Refusal:
+    """Find the route to the version that took the job, whatever its role is by now; may raise NotLoaded."""
+    champion = table.champion(job.model_id)
+    canary = champion.canary.route if champion is not None and champion.canary is not None else None
+    if job.role == "canary" and canary is not None and canary.version.plan.version == job.version:
+        return Admission(canary, may_backfill=True)
+    route = table.find_route(job.project_id, Target(job.model, job.version))
+    return route if isinstance(route, Refusal) else Admission(route, may_backfill=True)
+
+
+def read_request(claim: Claim, dialect: HttpDialect, route: Route) -> InferRequest | Refusal:
+    """Read a job's request again, with what was settled when it was accepted: its id, its time and its deadline."""
+    job = claim.job
+    headers = {name.encode(): value.encode("latin-1") for name, value in job.headers.items()}
+    try:
+        request = route.version.codecs[dialect].decode(claim.body, headers)
+    except InvalidRequest as error:
+        return Refusal(error.status, str(error), route.fields)
+    facts = request.facts
+    request.facts = msgspec.structs.replace(
+        facts,
+        key=job.prediction_id,
+        event_times_us=facts.event_times_us or [round(job.accepted_at * 1e6)] * request.rows,
+        timeout_us=max(round((job.deadline_at - time.time()) * 1e6), 1),
+        priority=facts.priority or LOWEST_PRIORITY,
+    )
+    return request
+
+
+def _late(job: Job) -> Refusal:
+    deadline = format_time(round(job.deadline_at * 1e6))
+    return Refusal(504, f"The job was not run by {deadline}; allow more with 'timeout', or send it again.")
+
+
+def _gave_up(starts: int) -> Refusal:
+    return Refusal(
+        500,
+        f"The job was begun {starts} times and its process ended each time; see whether its values can be answered.",
+    )

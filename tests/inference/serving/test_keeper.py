@@ -1,0 +1,274 @@
+"""What a version must show before it answers, and what stays in memory for a rollback."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from inference.prediction_log.record import feature_columns
+from inference.runtime import session
+from inference.serving import crashes, rehearsal
+from inference.serving.keeper import PlanKeeper
+from inference.serving.plan import PlanCanary, PlanModel, PlanVersion
+from inference.serving.routing import RoutingTable
+from tests.inference.onnx_models import (
+    failing_model,
+    looping_model,
+    root_model,
+    store,
+    summing_model,
+    summing_signature,
+)
+from tests.inference.serving.running import publish
+
+NEGATIVE = {"X": np.array([[-1, -2, -3]], np.float32)}
+
+
+class Keeping:
+    """A keeper in this process, which looks when it is told to."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.tables: list[RoutingTable] = []
+        self.keeper = PlanKeeper(home, self.tables.append)
+        self.versions: list[PlanVersion] = []
+
+    def store(self, *models: bytes) -> None:
+        self.versions = [
+            store(self.home, model, summing_signature(3), id=place, version=str(place))
+            for place, model in enumerate(models, 1)
+        ]
+
+    def deploy(self, champion: str, *shadows: str, **more: object) -> RoutingTable:
+        """Publish a deployment and adopt it."""
+        generation = len(self.tables) + 1
+        model = PlanModel(1, 1, "sums", generation, champion, list(shadows), self.versions)
+        publish(self.home, [msgspec.structs.replace(model, **more)], [], generation)
+        self.keeper.look()
+        return self.table
+
+    @property
+    def table(self) -> RoutingTable:
+        return self.tables[-1]
+
+    @property
+    def champion(self) -> str:
+        route = self.table.champion(1)
+        assert route is not None
+        return route.version.plan.version
+
+    def ask(self, batches: Sequence[dict[str, object]] = (NEGATIVE,)) -> None:
+        """Let the champion remember that it was asked so."""
+        route = self.table.champion(1)
+        assert route is not None
+        for batch in batches:
+            route.version.recent.note(batch, len(batch["X"]))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def keeping(tmp_path: Path) -> Keeping:
+    return Keeping(tmp_path)
+
+
+class TestRehearsal:
+    def test_keeps_the_champion_where_the_next_gives_no_number_for_recent_rows(
+        self, keeping: Keeping
+    ) -> None:
+        keeping.store(summing_model(3), root_model(3))
+        keeping.deploy("1")
+        keeping.ask()
+
+        table = keeping.deploy("2")
+
+        assert keeping.champion == "1"
+        assert "no finite number for 1 of 1 recent rows" in table.stale_models[1]
+
+    def test_keeps_the_champion_where_the_next_fails_on_recent_rows(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3), failing_model(3))
+        keeping.deploy("1")
+        keeping.ask()
+
+        table = keeping.deploy("2")
+
+        assert keeping.champion == "1"
+        assert "cannot answer 1 recent rows" in table.stale_models[1]
+
+    def test_keeps_the_champion_where_the_next_hangs_on_recent_rows(
+        self, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(rehearsal, "MAX_RUN_SECONDS", 0.2)
+        monkeypatch.setattr(session, "MAX_RUN_SECONDS", 0.2)
+        keeping.store(summing_model(3), looping_model(3))
+        keeping.deploy("1")
+        keeping.ask()
+
+        table = keeping.deploy("2")
+
+        assert keeping.champion == "1"
+        assert "does not answer 1 recent rows within 0.2 seconds" in table.stale_models[1]
+
+    def test_is_passed_by_a_version_that_answers_as_well(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3), looping_model(3))
+        keeping.deploy("1")
+        keeping.ask([{"X": np.ones((rows, 3), np.float32)} for rows in (1, 2, 30, 1000)])
+
+        keeping.deploy("2")
+
+        assert keeping.champion == "2"
+
+    def test_also_judges_a_shadow_that_is_promoted(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3), root_model(3))
+        keeping.deploy("1", "2")
+        keeping.ask()
+
+        keeping.deploy("2")
+
+        assert keeping.champion == "1"
+
+    def test_also_judges_a_canary(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3), root_model(3))
+        keeping.deploy("1")
+        keeping.ask()
+
+        table = keeping.deploy("1", canary=PlanCanary("2", 0.5, "subject"))
+
+        route = table.champion(1)
+        assert route is not None
+        assert route.canary is None
+        assert "The canary does not answer" in table.stale_models[1]
+
+    def test_never_refuses_a_rollback(self, keeping: Keeping) -> None:
+        keeping.store(root_model(3), summing_model(3))
+        keeping.deploy("1")
+        keeping.deploy("2", previous="1", previous_until=time.time() + 60)
+        keeping.ask()
+
+        keeping.deploy("1")
+
+        assert keeping.champion == "1"
+
+
+class TestPreviousChampion:
+    def test_is_rolled_back_to_without_its_file(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3), root_model(3))
+        keeping.deploy("1")
+        keeping.deploy("2", previous="1", previous_until=time.time() + 60)
+        (keeping.home / keeping.versions[0].path).unlink()
+
+        keeping.deploy("1")
+
+        assert keeping.champion == "1"
+
+    def test_is_loaded_with_the_champion_when_a_process_starts(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3), root_model(3))
+
+        table = keeping.deploy("2", previous="1", previous_until=time.time() + 60)
+
+        assert sorted(table.loaded) == [1, 2]
+
+    def test_is_let_go_when_its_time_is_over(self, keeping: Keeping, monkeypatch: pytest.MonkeyPatch) -> None:
+        keeping.store(summing_model(3), root_model(3))
+        keeping.deploy("1")
+        now = time.time()
+        keeping.deploy("2", previous="1", previous_until=now + 60)
+        monkeypatch.setattr(time, "time", lambda: now + 61)
+
+        keeping.keeper.look()
+
+        assert sorted(keeping.deploy("2").loaded) == [2]
+
+    def test_of_before_the_last_promotion_is_let_go(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3), root_model(3), looping_model(3))
+        later = time.time() + 60
+        keeping.deploy("1")
+        keeping.deploy("2", previous="1", previous_until=later)
+
+        keeping.deploy("3", previous="2", previous_until=later)
+
+        assert sorted(keeping.deploy("3", previous="2", previous_until=later).loaded) == [2, 3]
+
+
+class TestQuarantine:
+    def test_keeps_a_version_out_and_serves_the_others(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3), root_model(3))
+        keeping.deploy("1", "2")
+        for _ in range(crashes.MAX_CRASHES):
+            blame(keeping.home, version_id=2)
+
+        keeping.keeper.look()
+
+        route = keeping.table.champion(1)
+        assert route is not None
+        assert (keeping.champion, list(route.shadows)) == ("1", [])
+        assert "SIGSEGV" in keeping.table.failed[2]
+
+    def test_of_the_champion_leaves_the_model_without_one_and_says_why(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3))
+        keeping.deploy("1")
+        for _ in range(crashes.MAX_CRASHES):
+            blame(keeping.home, version_id=1)
+
+        keeping.keeper.look()
+
+        assert keeping.table.champion(1) is None
+        assert "quarantined because it ended the serving process 3 times" in keeping.table.stale_models[1]
+
+    def test_ends_when_it_is_lifted(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3))
+        for _ in range(crashes.MAX_CRASHES):
+            blame(keeping.home, version_id=1)
+        keeping.deploy("1")
+
+        crashes.lift_quarantine(keeping.home, 1)
+        keeping.keeper.look()
+
+        assert keeping.champion == "1"
+
+
+def blame(home: Path, *, version_id: int) -> None:
+    """Leave what a process leaves that crashed while it ran a version."""
+    marks = crashes.RunMarks()
+    marks.begin(version_id)
+    folder = home / "serving"
+    folder.mkdir(exist_ok=True)
+    (folder / "1.marks").write_bytes(bytes(marks._view))
+    (folder / "1.crash").write_text("")
+    crashes.note_death(home, 1, -11, time.time())
+
+
+class TestPrivacy:
+    """What the log may not keep never reaches the spool."""
+
+    def test_a_feature_that_is_dropped_or_hashed_is_so_in_the_record(self, keeping: Keeping) -> None:
+        (keeping.home / "keys").mkdir()
+        (keeping.home / "keys" / "hash_key").write_text("secret")
+        keeping.store(summing_model(3))
+        keeping.deploy("1")
+        first, second, third = keeping.versions[0].signature.features
+
+        table = keeping.deploy("1", privacy={first.name: "drop", second.name: "hash"})
+
+        route = table.champion(1)
+        assert route is not None
+        columns = feature_columns(route.version.features({"X": np.array([[1, 2, 3], [1, 2, 4]], np.float32)}))
+        assert [column.name for column in columns] == [second.name, third.name]
+        hashed, other_hash = columns[0].data
+        assert hashed == other_hash
+        assert str(hashed).startswith("hmac:")
+        assert columns[1].data == np.array([3, 4], np.float32).tobytes()
+
+    def test_it_is_logged_again_when_the_policy_is_taken_back(self, keeping: Keeping) -> None:
+        (keeping.home / "keys").mkdir()
+        (keeping.home / "keys" / "hash_key").write_text("secret")
+        keeping.store(summing_model(3))
+        [name, *_] = [feature.name for feature in keeping.versions[0].signature.features]
+        keeping.deploy("1", privacy={name: "drop"})
+
+        table = keeping.deploy("1")
+
+        route = table.champion(1)
+        assert route is not None
+        assert len(feature_columns(route.version.features({"X": np.zeros((1, 3), np.float32)}))) == 3
