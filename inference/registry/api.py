@@ -1,9 +1,10 @@
 """Versions and deployments over HTTP."""
 
-from typing import Any
+from collections.abc import Container, Iterable
+from typing import Annotated, Any, Literal
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import FileResponse, HttpRequest
 from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
@@ -16,9 +17,14 @@ from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import expected_generation, media_type
 from inference.registry import services
-from inference.registry.models import Deployment, Model, Version
-from inference.registry.rollout import await_rollout
+from inference.registry.aliases import remove_alias, set_alias
+from inference.registry.canary import KEY, CanaryWanted, describe_split
+from inference.registry.downloads import open_artifact
+from inference.registry.lineage import MAX_BYTES, Lineage, read_lineage
+from inference.registry.models import Alias, Deployment, Model, Version
+from inference.registry.rollout import InProcess, await_rollout, live_reports, serving_of
 from inference.registry.selectors import get_model, get_version
+from inference.serving.crashes import quarantined
 
 router = Router(tags=["registry"])
 
@@ -36,7 +42,11 @@ _UPLOAD = {
                             "type": "string",
                             "description": "JSON: features, outputs, classes, missing",
                         },
-                        "lineage": {"type": "string", "description": "JSON: where the version comes from"},
+                        "lineage": {
+                            "type": "string",
+                            "description": "JSON: trainer, parameters, seed, parent, trigger, data, libraries, parity",
+                        },
+                        "version": {"type": "string", "description": "its name; the next number without one"},
                     },
                 }
             }
@@ -45,9 +55,22 @@ _UPLOAD = {
 }
 
 
-class Shadows(Body):
-    shadows: list[str] = Field(max_length=8)
+class Canary(Body):
+    version: str = Field(max_length=64)
+    weight: float = Field(gt=0, lt=1)
+    key: str = Field("subject", pattern=f"^({KEY})$")
+
+
+class DeploymentChanges(Body):
+    shadows: list[str] | None = Field(None, max_length=8)
+    shadow_shares: dict[str, Annotated[float, Field(gt=0, le=1)]] | None = Field(None, max_length=8)
+    canary: Canary | None = None
     reason: str = Field("", max_length=500)
+
+
+class VersionChanges(Body):
+    execution_provider: str | None = Field(None, max_length=16)
+    quarantined: Literal[False] | None = None
 
 
 class Promotion(Body):
@@ -59,6 +82,10 @@ class Rollback(Body):
     reason: str = Field("", max_length=500)
 
 
+class AliasTarget(Body):
+    version: str = Field(max_length=64)
+
+
 def model_of(request: HttpRequest, name: str) -> Model:
     """Find the caller's model, whose name is part of the path."""
     return get_model(project=caller_of(request).project, name=name)
@@ -66,45 +93,93 @@ def model_of(request: HttpRequest, name: str) -> Model:
 
 # -- versions ----------------------------------------------------------------------------------------------------------
 @router.post(
-    "/models/{name}/versions", auth=Scoped("deploy"), openapi_extra=_UPLOAD, response={201: dict[str, Any]}
+    "/models/{name}/versions",
+    auth=Scoped("deploy"),
+    openapi_extra=_UPLOAD,
+    response={200: dict[str, Any], 201: dict[str, Any]},
 )
 def upload_version(request: HttpRequest, name: str) -> Any:
     """Upload an ONNX file, which a sandboxed child opens first. The first accepted version becomes champion.
 
-    Answers when every serving process has the version, so that it can be asked at once.
+    Answers when every serving process has the version, so that it can be asked at once: 201, or 200 where a
+    version holds the same bytes and metadata already.
     """
     model = model_of(request, name)
     media_type(request, ("multipart/form-data",))
     file = request.FILES.get("file")
     if file is None:
         raise invalid("/file", "The form has no part 'file' that holds the ONNX.", "missing_field")
-    version = services.upload_version(
+    name_part = _part(request, "version")
+    version, is_new = services.upload_version(
         model=model,
         stream=file,
         metadata=_part(request, "metadata"),
-        lineage=_lineage(_part(request, "lineage")),
+        lineage=_lineage(_part(request, "lineage"), model),
         actor=caller_of(request).actor,
+        name=name_part.decode("utf-8", "replace") if name_part else None,
         expected_sha256=request.headers.get("Driftline-Sha256"),
     )
     await_rollout(model=model, home=settings.HOME)
-    return Status(201, describe_version(version))
+    return Status(201 if is_new else 200, _describe_now(version))
 
 
 @router.get("/models/{name}/versions", auth=Scoped("read"))
 def list_versions(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List a model's versions, newest first."""
     model = model_of(request, name)
-    return page(model.versions.all(), describe_version, by=("-pk",), cursor=cursor, limit=limit)
+    reports, held_back = list(live_reports(settings.HOME)), quarantined(settings.HOME)
+    return page(
+        model.versions.prefetch_related("aliases"),
+        lambda version: describe_version(version, reports, held_back),
+        by=("-pk",),
+        cursor=cursor,
+        limit=limit,
+    )
 
 
 @router.get("/models/{name}/versions/{version}", auth=Scoped("read"))
 def read_version(request: HttpRequest, name: str, version: str) -> Any:
     """Read one version with its signature and what the intake found."""
-    return describe_version(get_version(model=model_of(request, name), version=version))
+    found = get_version(model=model_of(request, name), version=version)
+    return _describe_now(found)
 
 
-def describe_version(version: Version) -> dict[str, Any]:
-    """Write a version as the API gives it."""
+@router.patch("/models/{name}/versions/{version}", auth=Scoped("deploy"))
+def change_version(request: HttpRequest, name: str, version: str, body: VersionChanges) -> Any:
+    """Choose the execution provider of a version, or lift the quarantine that it got by crashing.
+
+    `serving` of the answer tells which provider each serving process uses, and why where it is another.
+    """
+    model = model_of(request, name)
+    changed = services.update_version(
+        version=get_version(model=model, version=version),
+        actor=caller_of(request).actor,
+        execution_provider=body.execution_provider,
+        lift_quarantine=body.quarantined is False,
+    )
+    await_rollout(model=model, home=settings.HOME)
+    return _describe_now(changed)
+
+
+@router.get("/models/{name}/versions/{version}/artifact", auth=Scoped("deploy"))
+def read_artifact(request: HttpRequest, name: str, version: str) -> Any:
+    """Download the ONNX of a version; each download is audited."""
+    found = get_version(model=model_of(request, name), version=version)
+    file = open_artifact(version=found, actor=caller_of(request).actor)
+    return FileResponse(file, as_attachment=True, filename=f"{name}-{version}.onnx")
+
+
+def _describe_now(version: Version) -> dict[str, Any]:
+    return describe_version(version, live_reports(settings.HOME), quarantined(settings.HOME))
+
+
+def describe_version(
+    version: Version, reports: Iterable[dict[str, Any]], held_back: Container[int]
+) -> dict[str, Any]:
+    """Write a version as the API gives it, with how the serving processes of these `reports` serve it.
+
+    `held_back` holds the ids of the versions that are quarantined because they crash.
+    """
     return {
         "version": version.version,
         "sha256": version.sha256 or None,
@@ -112,10 +187,20 @@ def describe_version(version: Version) -> dict[str, Any]:
         "signature": version.signature,
         "intake_report": version.intake_report,
         "lineage": version.lineage,
+        "aliases": sorted(alias.name for alias in version.aliases.all()),
         "created_at": rfc3339(version.created_at),
         "created_by": version.created_by,
         "is_external": version.is_external,
+        "execution_provider": version.execution_provider,
+        "quarantined": version.pk in held_back,
+        "serving": [
+            _describe_process(one) for one in serving_of(version, reports) if one.provider or one.failure
+        ],
     }
+
+
+def _describe_process(one: InProcess) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in ("pid", "provider", "fallback", "nodes", "failure")}
 
 
 def _part(request: HttpRequest, name: str) -> bytes | None:
@@ -127,26 +212,62 @@ def _part(request: HttpRequest, name: str) -> bytes | None:
     return None if text is None else text.encode("utf-8", "surrogatepass")
 
 
-def _lineage(text: bytes | None) -> dict[str, Any]:
-    lineage = read_json(text) if text else {}
-    if not isinstance(lineage, dict):
-        raise invalid("/lineage", "'lineage' must be a JSON object.")
-    return lineage
+def _lineage(text: bytes | None, model: Model) -> Lineage:
+    if text is not None and len(text) > MAX_BYTES:
+        raise invalid("/lineage", f"The lineage has more than {MAX_BYTES >> 10} KiB; tell less.")
+    return read_lineage(read_json(text) if text else {}, model=model)
+
+
+# -- aliases -----------------------------------------------------------------------------------------------------------
+@router.get("/models/{name}/aliases", auth=Scoped("read"))
+def list_aliases(request: HttpRequest, name: str) -> Any:
+    """List the names that people gave to versions."""
+    aliases = model_of(request, name).aliases.select_related("version").order_by("name")
+    return {"items": [describe_alias(alias) for alias in aliases], "next": None}
+
+
+@router.put("/models/{name}/aliases/{alias}", auth=Scoped("deploy"))
+def put_alias(request: HttpRequest, name: str, alias: str, body: AliasTarget) -> Any:
+    """Let a name such as `stable` point at a version; where it pointed before does not matter."""
+    model = model_of(request, name)
+    return describe_alias(
+        set_alias(model=model, name=alias, version=body.version, actor=caller_of(request).actor)
+    )
+
+
+@router.delete("/models/{name}/aliases/{alias}", auth=Scoped("deploy"), response={204: None})
+def delete_alias(request: HttpRequest, name: str, alias: str) -> Any:
+    """Take a name away; the version stays."""
+    remove_alias(model=model_of(request, name), name=alias, actor=caller_of(request).actor)
+    return Status(204, None)
+
+
+def describe_alias(alias: Alias) -> dict[str, Any]:
+    """Write an alias as the API gives it."""
+    return {"alias": alias.name, "version": alias.version.version}
 
 
 # -- the deployment ----------------------------------------------------------------------------------------------------
 @router.get("/models/{name}/deployment", auth=Scoped("read"))
 def read_deployment(request: HttpRequest, name: str) -> Any:
-    """Tell which version answers and which get a copy of each request."""
+    """Tell which version answers, which get a copy of each request, and how a canary's traffic is split."""
     return _answer(model_of(request, name).deployment)
 
 
 @router.patch("/models/{name}/deployment", auth=Scoped("deploy"))
-def change_shadows(request: HttpRequest, name: str, body: Shadows) -> Any:
-    """Choose the shadows. Send `If-Match: <generation>`."""
-    deployment = services.set_shadows(
+def change_deployment(request: HttpRequest, name: str, body: DeploymentChanges) -> Any:
+    """Choose the shadows, the share of rows that each gets, and the canary. Send `If-Match: <generation>`.
+
+    What is left out stays as it is; `"canary": null` ends the canary. The canary answers a share `weight` of the
+    keys, which are the requests' subjects, their ids (`client_id`) or a tag (`tag:<name>`).
+    """
+    canary = body.canary
+    deployment = services.change_deployment(
         model=model_of(request, name),
-        versions=body.shadows,
+        shadows=body.shadows,
+        shadow_shares=body.shadow_shares,
+        canary=CanaryWanted(canary.version, canary.weight, canary.key) if canary is not None else None,
+        without_canary=canary is None and "canary" in body.model_fields_set,
         expected_generation=expected_generation(request),
         actor=caller_of(request).actor,
         reason=body.reason,
@@ -190,10 +311,12 @@ def _answer(deployment: Deployment, *, awaited: bool = False) -> dict[str, Any]:
 
 def describe_deployment(deployment: Deployment) -> dict[str, Any]:
     """Write a deployment as the API gives it."""
+    shadows = sorted(deployment.shadows.values_list("version", flat=True))
     return {
         "champion": deployment.champion.version if deployment.champion else None,
         "previous": deployment.previous.version if deployment.previous else None,
-        "shadows": sorted(deployment.shadows.values_list("version", flat=True)),
-        "canary": None,
+        "shadows": shadows,
+        "shadow_shares": {**dict.fromkeys(shadows, 1.0), **deployment.shadow_shares},
+        "canary": describe_split(deployment),
         "generation": deployment.generation,
     }

@@ -27,6 +27,8 @@ from inference.serving.plan import Feature, Signature
 MAX_BYTES = 2 << 30
 MAX_COLUMNS = 5_000
 MAX_CELLS = 200_000_000
+MAX_TEXT = 1 << 30  # bytes, unpacked
+MAX_NAME = 200
 RESERVED = ("id", "timestamp", "label", "prediction", "probability")
 
 
@@ -117,12 +119,52 @@ def _read(path: Path, content_type: str) -> pa.Table:
 
 
 def _read_parquet(path: Path) -> pa.Table:
+    """Read a file whose size says nothing: until it is counted, each text is unpacked but once."""
     try:
-        file = pq.ParquetFile(path)
-        _check_size(file.schema_arrow.names, file.metadata.num_rows)  # before any row is decoded
-        return file.read()
+        schema = pq.read_schema(path)
+        text = [field.name for field in schema if _is_text(field.type)]
+        file = pq.ParquetFile(path, read_dictionary=text, pre_buffer=False)
+        _check_size(schema.names, file.metadata.num_rows)  # before any row is decoded
+        _check_types(schema)
+        table = file.read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Problem(422, "not_parquet", f"The Parquet file cannot be read: {str(error)[:200]}") from error
+    _check_text(table)
+    return pa.table({name: _plain(table[name]) for name in table.column_names})
+
+
+def _check_types(schema: pa.Schema) -> None:
+    for field in schema:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if not (_is_number(kind) or _is_text(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind)):
+            raise invalid(
+                f"/{field.name[:MAX_NAME]}",
+                f"The column {field.name[:64]!r} is of type {str(kind)[:64]}; use numbers, text or times.",
+                "wrong_type",
+            )
+
+
+def _check_text(table: pa.Table) -> None:
+    """Add up the text of all rows from its distinct values."""
+    total = 0
+    for column in table.columns:
+        is_coded = pa.types.is_dictionary(column.type) and _is_text(column.type.value_type)
+        for chunk in column.chunks if is_coded else ():
+            sizes = pc.fill_null(pc.binary_length(chunk.dictionary), 0)
+            total += pc.sum(sizes.take(chunk.indices)).as_py() or 0
+    if total > MAX_TEXT:
+        raise Problem(
+            413,
+            "body_too_large",
+            f"The text of its rows takes {total >> 20:,} MiB unpacked; a reference may have {MAX_TEXT >> 20:,}.",
+        )
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Undo the dictionary of a column of text, and widen half numbers, of which little can be computed."""
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    return column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
 
 
 def _read_csv(path: Path) -> pa.Table:
@@ -140,6 +182,13 @@ def _read_csv(path: Path) -> pa.Table:
     except (pa.ArrowException, ValueError) as error:
         raise Problem(422, "invalid_csv", f"The CSV cannot be read: {str(error)[:200]}") from error
     _check_size(table.column_names, table.num_rows)
+    for field in table.schema:
+        if pa.types.is_binary(field.type):  # what text that cannot be read is taken for
+            raise invalid(
+                f"/{field.name}",
+                f"The column {field.name[:64]!r} is not UTF-8 in every row.",
+                "invalid_encoding",
+            )
     return table
 
 
@@ -150,8 +199,8 @@ def _count_quotes(path: Path) -> int:
 
 def _csv_header(path: Path) -> list[str]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return next(csv.reader([file.readline(1 << 20)]))
+        with path.open("rb") as file:
+            return next(csv.reader([file.readline(1 << 20).decode("utf-8-sig")]))
     except (UnicodeDecodeError, csv.Error, StopIteration) as error:
         raise Problem(422, "invalid_header", "The first line must name the columns, in UTF-8.") from error
 
@@ -163,6 +212,8 @@ def _check_size(names: list[str], rows: int) -> None:
         )
     if len(set(names)) != len(names) or any(not name.strip() for name in names):
         raise Problem(422, "invalid_header", "Each column needs a name of its own.")
+    if any(len(name) > MAX_NAME or "\0" in name for name in names):
+        raise Problem(422, "invalid_header", f"A name has up to {MAX_NAME} characters, and no NUL.")
     if rows == 0:
         raise Problem(422, "no_rows", "The file has a header but no rows.")
     if rows * len(names) > MAX_CELLS:
@@ -200,6 +251,10 @@ def _learn_signature(model: Model, table: pa.Table) -> Signature:
     )
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
 def _is_number(kind: pa.DataType) -> bool:
     return (
         pa.types.is_integer(kind)
@@ -209,6 +264,9 @@ def _is_number(kind: pa.DataType) -> bool:
     )
 
 
+_EXACT = 2.0**53  # below it a float64 tells each whole number from the next
+
+
 def _classes(model: Model, table: pa.Table) -> list[str]:
     if model.task not in (Task.BINARY, Task.MULTICLASS):
         return []
@@ -216,6 +274,8 @@ def _classes(model: Model, table: pa.Table) -> list[str]:
     for name in ("label", "prediction"):
         if name in table.column_names:
             seen |= {text for text in pc.unique(_as_text(table[name])).to_pylist() if text is not None}
+    if any("\0" in text for text in seen):
+        raise invalid("/label", "A class may hold no NUL.", "invalid_text")
     return sorted(seen)
 
 
@@ -225,8 +285,9 @@ def _positive(classes: list[str]) -> str | None:
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Write labels as people would: 1.0 as 1, true as 1."""
-    if pa.types.is_floating(column.type) and pc.all(pc.equal(column, pc.floor(column))).as_py():
-        column = column.cast(pa.int64())
+    if pa.types.is_floating(column.type):
+        is_whole = pc.and_(pc.less(pc.abs(column), _EXACT), pc.equal(column, pc.floor(column)))
+        column = column.cast(pa.int64()) if pc.all(is_whole).as_py() else column
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     return column.cast(pa.string())

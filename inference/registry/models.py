@@ -3,6 +3,7 @@
 from typing import ClassVar, Self
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
@@ -23,6 +24,20 @@ class Autonomy(models.TextChoices):
     AUTO = "auto", "Auto: runs start and promote by themselves"
 
 
+class SchemaPolicy(models.TextChoices):
+    """What becomes of a logged item whose features are not those that its version declares."""
+
+    LENIENT = "lenient", "Lenient: other features are taken"
+    STRICT = "strict", "Strict: the item is refused"
+
+
+class RowsKept(models.TextChoices):
+    """Which rows of a model the log keeps after they are summarised."""
+
+    ALL = "all", "All, for as long as the model keeps rows"
+    NONE = "none", "None: each is let go once it is summarised"
+
+
 class ModelQuerySet(models.QuerySet["Model"]):
     def of_project(self, project: Project) -> Self:
         return self.filter(project=project)
@@ -40,6 +55,34 @@ class Model(models.Model):
         default=dict,
         blank=True,
         help_text="latency_p99_ms, requests_per_second, quality {metric, floor}, label_lag_hours",
+    )
+    retention_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="days that rows are kept, 0 for ever; empty: as DRIFTLINE_RETENTION_DAYS says",
+    )
+    summary_retention_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="days that summaries and points are kept, never less than the rows, 0 for ever; "
+        "empty: as DRIFTLINE_SUMMARY_RETENTION_DAYS says",
+    )
+    privacy = models.JSONField(
+        default=dict, blank=True, help_text="feature -> hash, drop or summary; what is not named is kept"
+    )
+    schema_policy = models.CharField(
+        max_length=10,
+        choices=SchemaPolicy,
+        default=SchemaPolicy.LENIENT,
+        db_default=SchemaPolicy.LENIENT,
+        help_text="what becomes of a logged item with other features than its version declares",
+    )
+    rows_kept = models.CharField(
+        max_length=4,
+        choices=RowsKept,
+        default=RowsKept.ALL,
+        db_default=RowsKept.ALL,
+        help_text="which rows are kept after they are summarised",
     )
     created_at = models.DateTimeField(db_default=Now())
 
@@ -67,6 +110,11 @@ class Version(models.Model):
     )
     created_at = models.DateTimeField(db_default=Now())
     created_by = models.CharField(max_length=200, blank=True)
+    execution_provider = models.CharField(
+        max_length=16,
+        default="cpu",
+        help_text="cpu, cuda, tensorrt, openvino, ...: see inference/runtime/providers.py",
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["model", "version"], name="version_once_a_model")]
@@ -79,25 +127,67 @@ class Version(models.Model):
         return not self.sha256
 
 
+class Alias(models.Model):
+    """A name that people gave to a version, by which callers may ask for it."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="aliases")
+    name = models.CharField(max_length=64)
+    version = models.ForeignKey(Version, models.CASCADE, related_name="aliases")
+
+    class Meta:
+        verbose_name_plural = "aliases"
+        constraints = [models.UniqueConstraint(fields=["model", "name"], name="alias_once_a_model")]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.model}"
+
+
 class Deployment(models.Model):
     """Which version answers and which get a copy; `generation` grows with every change."""
 
     model = models.OneToOneField(Model, models.CASCADE, related_name="deployment")
     champion = models.ForeignKey(Version, models.PROTECT, null=True, blank=True, related_name="+")
     previous = models.ForeignKey(Version, models.PROTECT, null=True, blank=True, related_name="+")
+    promoted_at = models.DateTimeField(null=True, blank=True, help_text="when the champion became it")
     shadows = models.ManyToManyField(Version, blank=True, related_name="+")
+    shadow_shares = models.JSONField(
+        default=dict, blank=True, help_text="share of rows that a shadow gets, by version; 1 where absent"
+    )
+    canary = models.ForeignKey(Version, models.PROTECT, null=True, blank=True, related_name="+")
+    canary_weight = models.FloatField(
+        null=True, blank=True, help_text="share of keys that the canary answers"
+    )
+    canary_key = models.CharField(
+        max_length=204, default="subject", help_text="subject, client_id or tag:<name>"
+    )
+    canary_since = models.DateTimeField(null=True, blank=True, help_text="when its weight and key were set")
     generation = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(canary=None, canary_weight=None, canary_since=None)
+                | Q(
+                    canary__isnull=False, canary_weight__gt=0, canary_weight__lt=1, canary_since__isnull=False
+                ),
+                name="canary_whole_or_absent",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.model} at generation {self.generation}"
 
 
 class DeploymentChange(models.Model):
-    """One change of a deployment: the mark on every time axis, and the audit row of who did it and why."""
+    """One change of a deployment: the mark on every time axis, and the audit row of who did it and why.
+
+    A change before the first event has no event time to stand at and takes the wall clock; pages show it no later
+    than the first event, as logged history is older than the deployment that it made.
+    """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="deployment_changes")
     generation = models.BigIntegerField()
-    kind = models.CharField(max_length=20, help_text="first, promote, rollback, shadows")
+    kind = models.CharField(max_length=20, help_text="first, promote, rollback, shadows, canary")
     before = models.JSONField()
     after = models.JSONField()
     at = models.DateTimeField(db_default=Now())

@@ -3,12 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.registry.models import Model, PlanGeneration
+from inference.registry.models import Model, PlanGeneration, Version
 
 _LOOK_SECONDS = 0.05
 
@@ -41,6 +41,49 @@ def live_reports(home: Path) -> Iterator[dict[str, Any]]:
             continue  # the file is being replaced or removed
         if _lives(report["pid"]):
             yield report
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """How one serving process has a version: the provider that runs it, else why it could not be loaded.
+
+    With neither it is not in memory. `paused` is the failure after which copies pause, where it shadows.
+    """
+
+    pid: int
+    provider: str | None
+    asked: str | None
+    fallback: str | None
+    nodes: dict[str, int]
+    failure: str | None
+    paused: str | None
+
+
+def serving_of(version: Version, reports: Iterable[dict[str, Any]]) -> list[InProcess]:
+    """Tell how each process has a version; `reports` are those of `live_reports`, read once for all versions."""
+    return [_in_process(version, report) for report in reports]
+
+
+def _in_process(version: Version, report: dict[str, Any]) -> InProcess:
+    key = str(version.pk)
+    execution = report.get("executions", {}).get(key, {})
+    return InProcess(
+        pid=report["pid"],
+        provider=execution.get("used"),
+        asked=execution.get("asked"),
+        fallback=execution.get("fallback"),
+        nodes=execution.get("nodes", {}),
+        failure=report.get("failed_versions", {}).get(key),
+        paused=_paused(version, report.get("shadows", [])),
+    )
+
+
+def _paused(version: Version, shadows: Iterable[dict[str, Any]]) -> str | None:
+    """Give the last failure of a shadow whose circuit is not closed."""
+    for shadow in shadows:
+        if (shadow["model_id"], shadow["version"]) == (version.model_id, version.version):
+            return None if shadow["circuit"] == "closed" else str(shadow["last_failure"])
+    return None
 
 
 def _lives(pid: int) -> bool:

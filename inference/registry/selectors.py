@@ -1,16 +1,31 @@
 """Reads of the registry."""
 
 import msgspec
+from django.conf import settings
+from django.db.models import QuerySet
 
 from driftline.accounts.models import Project
+from driftline.common.brief_memory import BriefMemory
 from driftline.common.errors import not_found
+from inference.prediction_log.privacy import Privacy
 from inference.registry.models import Model, Task, Version
 from inference.serving.plan import Signature
 
+privacies: BriefMemory[int, Privacy] = BriefMemory()  # by model id; who changes one forgets them
+
 
 def get_model(*, project: Project, name: str) -> Model:
-    """Find a model of this project; another project's model looks like none."""
-    model = Model.objects.of_project(project).filter(name=name).select_related("deployment__champion").first()
+    """Find a model of this project with its deployment; another project's model looks like none."""
+    return _only(Model.objects.of_project(project).filter(name=name).select_related("deployment__champion"))
+
+
+def find_model(*, project: Project, name: str) -> Model:
+    """Find a model of this project by itself, for a caller who does not ask what is deployed."""
+    return _only(Model.objects.of_project(project).filter(name=name))
+
+
+def _only(models: QuerySet[Model]) -> Model:
+    model = models.first()
     if model is None:
         raise not_found("model")
     return model
@@ -31,6 +46,16 @@ def signature_of(version: Version) -> Signature:
         if version.signature
         else unlearnt_signature(version.model.task)
     )
+
+
+def privacy_of(model_id: int) -> Privacy:
+    """Read what becomes of a model's features before they are kept; a change counts within a second."""
+    return privacies.get(model_id, lambda: _read_privacy(model_id))
+
+
+def _read_privacy(model_id: int) -> Privacy:
+    policies = Model.objects.filter(pk=model_id).values_list("privacy", flat=True).first()
+    return Privacy(model_id, policies or {}, settings.HASH_KEY)
 
 
 def unlearnt_signature(task: str) -> Signature:

@@ -7,14 +7,17 @@ from typing import IO, Any
 import msgspec
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Max
 
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
-from inference.prediction_log.models import PredictionChunk
+from driftline.common.json_body import escape_pointer
+from inference.prediction_log import letting_go
+from inference.prediction_log.privacy import HASH, KEEP, POLICIES, SUMMARY
+from inference.prediction_log.selectors import newest_event
 from inference.registry import artifacts
+from inference.registry.canary import CanaryWanted, describe_canary
 from inference.registry.intake import (
     IntakeRefused,
     IntakeReport,
@@ -22,21 +25,31 @@ from inference.registry.intake import (
     inspect_artifact,
     parse_metadata,
 )
+from inference.registry.lineage import Lineage
 from inference.registry.models import (
     Autonomy,
     Deployment,
     DeploymentChange,
     Model,
+    RowsKept,
+    SchemaPolicy,
     Task,
     Version,
 )
 from inference.registry.publishing import publish_on_commit
-from inference.registry.selectors import get_version
-from inference.registry.signals import deployment_changed, model_created
+from inference.registry.selectors import get_version, privacies, signature_of
+from inference.registry.signals import deployment_changed, model_created, privacy_changed
+from inference.registry.validation import check_answers, read_reference
+from inference.runtime.providers import PROVIDERS
+from inference.serving import crashes
 
+RESERVED_NAMES = {"new"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-OBJECTIVES = {"latency_p99_ms", "requests_per_second", "quality", "label_lag_hours"}
+LONGEST_RETENTION_DAYS = 36_500
+OBJECTIVES = {"latency_p99_ms", "requests_per_second", "quality", "label_lag_hours", "quantile"}
+MOST_POLICIES = 1_000
+LONGEST_FEATURE_NAME = 100
 
 
 class UnableToPromote(Problem):
@@ -53,15 +66,22 @@ def create_model(
     description: str = "",
     autonomy: str = Autonomy.APPROVE,
     objectives: dict[str, Any] | None = None,
+    retention_days: int | None = None,
+    summary_retention_days: int | None = None,
+    privacy: dict[str, str] | None = None,
+    schema_policy: str = SchemaPolicy.LENIENT,
+    rows_kept: str = RowsKept.ALL,
 ) -> Model:
     """Create a model with an empty deployment."""
-    if not _NAME.fullmatch(name):
-        raise invalid(
-            "/name", f"{name[:64]!r} is not a model name; use 1 to 100 letters, digits, dots, dashes."
-        )
+    check_model_name(name)
     _check_choice("/task", task, Task.values)
     _check_choice("/autonomy", autonomy, Autonomy.values)
     _check_objectives(objectives or {})
+    _check_retention("retention_days", retention_days)
+    _check_retention("summary_retention_days", summary_retention_days)
+    _check_privacy(privacy or {})
+    _check_choice("/schema_policy", schema_policy, SchemaPolicy.values)
+    _check_choice("/rows_kept", rows_kept, RowsKept.values)
     try:
         with transaction.atomic():
             model = Model.objects.create(
@@ -71,6 +91,11 @@ def create_model(
                 description=description,
                 autonomy=autonomy,
                 objectives=objectives or {},
+                retention_days=retention_days,
+                summary_retention_days=summary_retention_days,
+                privacy=_merge_privacy({}, privacy or {}),
+                schema_policy=schema_policy,
+                rows_kept=rows_kept,
             )
             Deployment.objects.create(model=model)
             record_audit(project=project, actor=actor, action="model.create", subject=name)
@@ -81,26 +106,61 @@ def create_model(
     return model
 
 
+def check_model_name(name: str) -> None:
+    """Refuse what cannot be a model's name."""
+    if not _NAME.fullmatch(name):
+        raise invalid(
+            "/name", f"{name[:64]!r} is not a model name; use 1 to 100 letters, digits, dots, dashes."
+        )
+    if name in RESERVED_NAMES:
+        raise invalid("/name", f"{name!r} is the page that adds a model; use another name.", "reserved_name")
+
+
 def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
-    """Change a model's description, autonomy or objectives."""
+    """Change a description, autonomy, objectives, retention, schema policy, the privacy of named features, or
+    which rows are kept: with `none` those that are stored are let go once they are summarised.
+    """
     if "autonomy" in changes:
         _check_choice("/autonomy", changes["autonomy"], Autonomy.values)
     if "objectives" in changes:
         _check_objectives(changes["objectives"])
-    before = {name: getattr(model, name) for name in changes}
+    for name in ("retention_days", "summary_retention_days"):
+        _check_retention(name, changes.get(name))
+    _check_privacy(changes.get("privacy", {}))
+    if "schema_policy" in changes:
+        _check_choice("/schema_policy", changes["schema_policy"], SchemaPolicy.values)
+    if "rows_kept" in changes:
+        _check_choice("/rows_kept", changes["rows_kept"], RowsKept.values)
     with transaction.atomic():
-        for name, value in changes.items():
-            setattr(model, name, value)
-        model.save(update_fields=list(changes))
-        record_audit(
-            project=model.project,
-            actor=actor,
-            action="model.update",
-            subject=model.name,
-            before=before,
-            after=changes,
-        )
+        if "privacy" in changes:
+            model.privacy = Model.objects.select_for_update().get(pk=model.pk).privacy
+            changes["privacy"] = _merge_privacy(model.privacy, changes["privacy"])
+        _store_changes(model, actor, changes)
     return model
+
+
+def _store_changes(model: Model, actor: str, changes: dict[str, Any]) -> None:
+    before = {name: getattr(model, name) for name in changes}
+    for name, value in changes.items():
+        setattr(model, name, value)
+    model.save(update_fields=list(changes))
+    record_audit(
+        project=model.project,
+        actor=actor,
+        action="model.update",
+        subject=model.name,
+        before=before,
+        after=changes,
+    )
+    if changes.get("privacy", before.get("privacy")) != before.get("privacy"):
+        _check_hashed(model)
+        if SUMMARY in changes["privacy"].values():
+            letting_go.touch_stored(model)
+        privacy_changed.send(sender=Model, model=model)
+        publish_on_commit()
+        transaction.on_commit(privacies.forget)
+    if (before.get("rows_kept"), changes.get("rows_kept")) == (RowsKept.ALL, RowsKept.NONE):
+        letting_go.begin(model)
 
 
 def _check_choice(pointer: str, value: str, choices: Iterable[str]) -> None:
@@ -117,57 +177,115 @@ def _check_objectives(objectives: dict[str, Any]) -> None:
         )
 
 
+def _check_retention(name: str, days: int | None) -> None:
+    if days is not None and not 0 <= days <= LONGEST_RETENTION_DAYS:
+        raise invalid(
+            f"/{name}",
+            f"The retention is {days} days; use 1 to {LONGEST_RETENTION_DAYS}, or 0 to keep them for ever.",
+        )
+
+
+def _merge_privacy(known: dict[str, str], changes: dict[str, str]) -> dict[str, str]:
+    """Change the policies of the features that are named; `keep` is what is not written down."""
+    merged = known | changes
+    return {name: merged[name] for name in sorted(merged) if merged[name] != KEEP}
+
+
+def _check_privacy(policies: dict[str, str]) -> None:
+    if len(policies) > MOST_POLICIES:
+        raise invalid("/privacy", f"{len(policies):,} features; name up to {MOST_POLICIES:,} at a time.")
+    for name, policy in policies.items():
+        if not name or len(name) > LONGEST_FEATURE_NAME:
+            detail = f"{name[:64]!r} is no feature's name; it has 1 to {LONGEST_FEATURE_NAME} characters."
+            raise invalid("/privacy", detail)
+        _check_choice(f"/privacy/{escape_pointer(name)}", policy, POLICIES)
+
+
+def _check_hashed(model: Model) -> None:
+    """Refuse to hash what a version takes as a number: its summaries could not be added to those of before."""
+    for version in model.versions.filter(signature__isnull=False):
+        for feature in signature_of(version).features:
+            if model.privacy.get(feature.name) == HASH and feature.type != "string":
+                raise number_cannot_be_hashed(feature.name)
+
+
+def number_cannot_be_hashed(feature: str) -> Problem:
+    detail = f"The feature {feature!r} is a number, and only text is hashed; drop it, or send it as text."
+    return invalid(f"/privacy/{escape_pointer(feature)}", detail, "not_text")
+
+
 # -- versions ----------------------------------------------------------------------------------------------------------
 def upload_version(
     *,
     model: Model,
     stream: IO[bytes],
     metadata: bytes | None,
-    lineage: dict[str, Any],
+    lineage: Lineage,
     actor: str,
+    name: str | None = None,
     expected_sha256: str | None = None,
-) -> Version:
+) -> tuple[Version, bool]:
     """Store an ONNX artifact after the sandboxed child has opened and run it; the first one becomes champion.
 
-    The same bytes and metadata again give the version that holds them.
+    Returns the version and whether it is new: the same bytes, signature and execution provider again give the
+    version that holds them. Without `name` the version gets the next number. Raises Problem: `digest_mismatch`
+    and the refusals of the intake (4xx), `version_exists` (409) where another version has the name.
     """
+    if name is not None and not _VERSION.fullmatch(name):
+        raise invalid(
+            "/version", f"{name[:64]!r} is not a version name; use 1 to 64 letters, digits, dots, dashes."
+        )
     try:
-        parsed = parse_metadata(metadata) if metadata else None
-        stored = artifacts.store(settings.HOME, stream)
-        if expected_sha256 and expected_sha256 != stored.sha256:
-            raise Problem(
-                422, "digest_mismatch", f"The upload's SHA-256 is {stored.sha256}, not the one announced."
+        parsed = parse_metadata(metadata) if metadata else UploadMetadata()
+        with artifacts.receive(settings.HOME, stream) as arrived:
+            if expected_sha256 and expected_sha256 != arrived.sha256:
+                raise Problem(
+                    422,
+                    "digest_mismatch",
+                    f"The upload's SHA-256 is {arrived.sha256}, not the one announced.",
+                )
+            report = inspect_artifact(
+                arrived.location, parsed, task=model.task, reference=read_reference(model)
             )
-        report = inspect_artifact(settings.HOME / stored.path, parsed, task=model.task)
+            stored = arrived.keep()
     except IntakeRefused as refusal:
         faults = invalid(refusal.pointer or "/file", refusal.detail, refusal.code).errors
         raise Problem(refusal.status, refusal.code, refusal.detail, faults) from refusal
-    return _register(model, stored, report, parsed, lineage, actor)
+    return _register(model, name, stored, report, lineage, actor, parsed.execution_provider)
 
 
 def _register(
     model: Model,
+    name: str | None,
     stored: artifacts.StoredArtifact,
     report: IntakeReport,
-    metadata: UploadMetadata | None,
-    lineage: dict[str, Any],
+    lineage: Lineage,
     actor: str,
-) -> Version:
+    execution_provider: str,
+) -> tuple[Version, bool]:
     signature = msgspec.to_builtins(report.signature)
     with transaction.atomic():
         deployment = Deployment.objects.select_for_update().get(model=model)
-        if same := model.versions.filter(sha256=stored.sha256, signature=signature).first():
-            return same
+        same = model.versions.filter(
+            sha256=stored.sha256, signature=signature, execution_provider=execution_provider
+        ).order_by("pk")
+        if known := same.filter(version=name).first() if name else same.first():
+            return known, False
+        if name is not None and model.versions.filter(version=name).exists():
+            raise Problem(
+                409, "version_exists", f"Version {name} exists and holds something else; take another name."
+            )
         version = Version.objects.create(
             model=model,
-            version=_next_version(model),
+            version=name or _next_version(model),
             sha256=stored.sha256,
             size=stored.size,
             path=stored.path,
             signature=signature,
             intake_report=msgspec.to_builtins(report),
-            lineage=lineage,
+            lineage=lineage.model_dump(exclude_unset=True),
             created_by=actor,
+            execution_provider=execution_provider,
         )
         record_audit(
             project=model.project,
@@ -179,7 +297,7 @@ def _register(
         if deployment.champion is None:
             _change(deployment, kind="first", actor=actor, reason="first accepted version", champion=version)
         publish_on_commit()
-    return version
+    return version, True
 
 
 def _next_version(model: Model) -> str:
@@ -205,29 +323,134 @@ def external_version(*, model: Model, version: str) -> Version:
     return made
 
 
+def update_version(
+    *, version: Version, actor: str, execution_provider: str | None = None, lift_quarantine: bool = False
+) -> Version:
+    """Change where a version runs, or let it be loaded again after its crashes; without either nothing happens."""
+    before = version.execution_provider
+    if execution_provider is not None:
+        _check_choice("/execution_provider", execution_provider, PROVIDERS)
+    elif not lift_quarantine:
+        return version
+    with transaction.atomic():
+        if execution_provider is not None and execution_provider != before:
+            version.execution_provider = execution_provider
+            version.save(update_fields=["execution_provider"])
+            publish_on_commit()
+        if lift_quarantine:
+            crashes.lift_quarantine(settings.HOME, version.pk)
+        record_audit(
+            project=version.model.project,
+            actor=actor,
+            action="version.update",
+            subject=str(version),
+            before={"execution_provider": before},
+            after={"execution_provider": version.execution_provider, "quarantine_lifted": lift_quarantine},
+        )
+    return version
+
+
 # -- deployment --------------------------------------------------------------------------------------------------------
 def set_shadows(
     *, model: Model, versions: list[str], expected_generation: int | None, actor: str, reason: str = ""
 ) -> Deployment:
     """Choose the versions that get a copy of each request."""
-    shadows = [_servable(model, name) for name in versions]
+    return change_deployment(
+        model=model, shadows=versions, expected_generation=expected_generation, actor=actor, reason=reason
+    )
+
+
+def change_deployment(
+    *,
+    model: Model,
+    expected_generation: int | None,
+    actor: str,
+    reason: str = "",
+    shadows: list[str] | None = None,
+    shadow_shares: dict[str, float] | None = None,
+    canary: CanaryWanted | None = None,
+    without_canary: bool = False,
+) -> Deployment:
+    """Change the shadows, the share of rows that each gets, and the canary; what is None stays as it is.
+
+    Raises Problem: 422 where the champion is named as its own shadow or canary, `incompatible_signature` (409)
+    for a canary that the champion's callers could not call the same way, 412 at another generation.
+    """
+    copied = None if shadows is None else [servable_version(model, name) for name in shadows]
+    answering = None if canary is None else servable_version(model, canary.version)
+    if answering is not None:
+        check_answers(answering)
     with transaction.atomic():
         deployment = _locked(model, expected_generation)
-        if deployment.champion in shadows:
-            raise invalid(
-                "/shadows", f"Version {deployment.champion} is the champion; it cannot shadow itself."
-            )
-        if {shadow.pk for shadow in shadows} != set(deployment.shadows.values_list("pk", flat=True)):
-            _change(deployment, kind="shadows", actor=actor, reason=reason, shadows=shadows)
+        before = _state(deployment)
+        if copied is not None:
+            _set_shadows(deployment, copied)
+        if shadow_shares is not None:
+            deployment.shadow_shares = _checked_shares(deployment, shadow_shares)
+        if without_canary:
+            _clear_canary(deployment)
+        if canary is not None and answering is not None:
+            _set_canary(deployment, answering, canary)
+        if _state(deployment) != before:
+            kind = "canary" if before["canary"] != _state(deployment)["canary"] else "shadows"
+            _record_change(deployment, before, kind=kind, actor=actor, reason=reason)
             publish_on_commit()
     return deployment
+
+
+def _set_shadows(deployment: Deployment, shadows: list[Version]) -> None:
+    if deployment.champion in shadows:
+        raise invalid("/shadows", f"Version {deployment.champion} is the champion; it cannot shadow itself.")
+    deployment.shadows.set(shadows)
+    names = {shadow.version for shadow in shadows}
+    deployment.shadow_shares = {
+        name: share for name, share in deployment.shadow_shares.items() if name in names
+    }
+
+
+def _checked_shares(deployment: Deployment, shares: dict[str, float]) -> dict[str, float]:
+    names = set(deployment.shadows.values_list("version", flat=True))
+    for name in shares.keys() - names:
+        raise invalid(
+            f"/shadow_shares/{name[:64]}", f"Version {name[:64]!r} is no shadow; add it to 'shadows'."
+        )
+    return {name: share for name, share in shares.items() if share < 1}
+
+
+def _set_canary(deployment: Deployment, version: Version, wanted: CanaryWanted) -> None:
+    if deployment.champion is None or deployment.champion.is_external:
+        raise UnableToPromote(
+            409, "no_champion", "A canary takes a share of a champion's requests; promote one."
+        )
+    if version == deployment.champion:
+        raise invalid(
+            "/canary/version", f"Version {version.version} is the champion; it answers all already."
+        )
+    _check_same_contract(deployment.champion, version)
+    if (deployment.champion.signature or {})["missing"] != (version.signature or {})["missing"]:
+        raise UnableToPromote(
+            409,
+            "incompatible_signature",
+            f"Version {version.version} has other texts for missing values than the champion.",
+        )
+    same = (version, wanted.weight, wanted.key)
+    if same == (deployment.canary, deployment.canary_weight, deployment.canary_key):
+        return
+    deployment.canary, deployment.canary_weight, deployment.canary_key = same
+    deployment.canary_since = now()
+
+
+def _clear_canary(deployment: Deployment) -> None:
+    deployment.canary = deployment.canary_weight = deployment.canary_since = None
+    deployment.canary_key = "subject"
 
 
 def promote(
     *, model: Model, version: str, expected_generation: int | None, actor: str, reason: str = ""
 ) -> Deployment:
     """Let `version` answer from now on; the champion of before stays ready for a rollback."""
-    promoted = _servable(model, version)
+    promoted = servable_version(model, version)
+    check_answers(promoted)
     with transaction.atomic():
         deployment = _locked(model, expected_generation)
         if deployment.champion != promoted:
@@ -248,7 +471,8 @@ def rollback(*, model: Model, expected_generation: int | None, actor: str, reaso
     return deployment
 
 
-def _servable(model: Model, name: str) -> Version:
+def servable_version(model: Model, name: str) -> Version:
+    """Find a version of this model that can answer here."""
     version = get_version(model=model, version=name)
     if version.is_external:
         raise UnableToPromote(
@@ -258,21 +482,24 @@ def _servable(model: Model, name: str) -> Version:
 
 
 def _check_same_contract(champion: Version | None, promoted: Version) -> None:
-    """Refuse a version that the champion's callers could not call the same way."""
+    """Refuse a version that the champion's callers could not call the same way, or would read the wrong way."""
     if champion is None or champion.signature is None or promoted.signature is None:
         return
-    for side in ("inputs", "outputs", "classes"):
+    for side in ("inputs", "outputs", "classes", "positive_class"):
         if champion.signature[side] != promoted.signature[side]:
+            what = "another positive class" if side == "positive_class" else f"other {side}"
             raise UnableToPromote(
                 409,
                 "incompatible_signature",
-                f"Version {promoted.version} has other {side} than the champion {champion.version}.",
+                f"Version {promoted.version} has {what} than the champion {champion.version}.",
             )
 
 
 def _locked(model: Model, expected_generation: int | None) -> Deployment:
     deployment = (
-        Deployment.objects.select_for_update(of=("self",)).select_related("champion").get(model=model)
+        Deployment.objects.select_for_update(of=("self",))
+        .select_related("champion", "previous", "canary")
+        .get(model=model)
     )
     if expected_generation is not None and deployment.generation != expected_generation:
         raise Problem(
@@ -283,34 +510,33 @@ def _locked(model: Model, expected_generation: int | None) -> Deployment:
     return deployment
 
 
-def _change(
-    deployment: Deployment,
-    *,
-    kind: str,
-    actor: str,
-    reason: str,
-    champion: Version | None = None,
-    shadows: list[Version] | None = None,
-) -> None:
-    """Make one change with its audit rows; `champion` None leaves the champion, `shadows` None only prunes them."""
+def _change(deployment: Deployment, *, kind: str, actor: str, reason: str, champion: Version) -> None:
+    """Let a version answer, with its audit rows. A canary ends with the champion that it was compared with."""
     before = _state(deployment)
-    if champion is not None:
-        deployment.previous, deployment.champion = deployment.champion, champion
+    deployment.previous, deployment.champion = deployment.champion, champion
+    deployment.promoted_at = now()
+    deployment.shadows.remove(champion)
+    deployment.shadow_shares = {
+        name: share for name, share in deployment.shadow_shares.items() if name != champion.version
+    }
+    _clear_canary(deployment)
+    _record_change(deployment, before, kind=kind, actor=actor, reason=reason)
+
+
+def _record_change(
+    deployment: Deployment, before: dict[str, Any], *, kind: str, actor: str, reason: str
+) -> None:
+    """Save a deployment as its next generation, with the mark on every time axis and the audit row."""
     deployment.generation += 1
     deployment.save()
-    if shadows is not None:
-        deployment.shadows.set(shadows)
-    if deployment.champion is not None:
-        deployment.shadows.remove(deployment.champion)
     after = _state(deployment)
-    newest = PredictionChunk.objects.filter(model=deployment.model).aggregate(newest=Max("end"))["newest"]
     change = DeploymentChange.objects.create(
         model=deployment.model,
         generation=deployment.generation,
         kind=kind,
         before=before,
         after=after,
-        event_time=newest or now(),
+        event_time=newest_event(deployment.model) or now(),
         actor=actor,
         reason=reason,
     )
@@ -329,5 +555,7 @@ def _state(deployment: Deployment) -> dict[str, Any]:
     return {
         "champion": deployment.champion.version if deployment.champion else None,
         "shadows": sorted(deployment.shadows.values_list("version", flat=True)),
+        "shadow_shares": dict(deployment.shadow_shares),
+        "canary": describe_canary(deployment),
         "generation": deployment.generation,
     }

@@ -5,3 +5,5 @@ from django.dispatch import Signal
 model_created = Signal()  # model
 deployment_changed = Signal()  # deployment, change
 reference_stored = Signal()  # dataset
+privacy_changed = Signal()  # model
+dataset_rewritten = Signal()  # dataset, which has fewer rows since an erasure

@@ -5,7 +5,7 @@ both. So nobody but the child (`child.py`) parses it; the caller only hashes the
 """
 
 from inference.registry.intake.errors import IntakeRefused
-from inference.registry.intake.launcher import inspect_artifact
+from inference.registry.intake.launcher import examine_artifact, inspect_artifact
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.metadata import UploadMetadata, parse_metadata
 from inference.registry.intake.report import IntakeReport
@@ -15,6 +15,7 @@ __all__ = [
     "IntakeRefused",
     "IntakeReport",
     "UploadMetadata",
+    "examine_artifact",
     "inspect_artifact",
     "parse_metadata",
 ]

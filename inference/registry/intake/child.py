@@ -12,7 +12,7 @@ import msgspec
 from inference.registry.intake import sandbox
 from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.limits import Order
-from inference.registry.intake.report import Findings, Refusal, SandboxFacts
+from inference.registry.intake.report import Findings, Refusal
 
 
 def main() -> None:
@@ -20,25 +20,14 @@ def main() -> None:
     report = os.dup(1)
     os.dup2(2, 1)  # ONNX Runtime prints to standard output when it retries
     order = msgspec.json.decode(sys.argv[1], type=Order)
-    sandbox.limit_resources(order.limits)
-    network_isolated = sandbox.leave_network()
+    network_isolated = sandbox.raise_first_walls(order.limits)
 
     from inference.registry.intake import examination
 
-    files_isolated = sandbox.close_file_system()
-    root_dropped = sandbox.drop_root()
-    sandbox.forbid_processes()
-    facts = SandboxFacts(
-        network_isolated=network_isolated,
-        files_isolated=files_isolated,
-        root_dropped=root_dropped,
-        memory_bytes=order.limits.memory_bytes,
-        load_cpu_s=order.limits.load_cpu_s,
-        run_cpu_s=order.limits.run_cpu_s,
-    )
+    facts = sandbox.raise_last_walls(order.limits, network_isolated=network_isolated)
     answer: Findings | Refusal
     try:
-        answer = examination.examine(sys.stdin.buffer.read(), order.limits, order.columns, facts)
+        answer = examination.examine(sys.stdin.buffer.read(), order, facts)
     except IntakeRefused as refused:
         answer = Refusal(refused.code, refused.status, refused.detail)
     except MemoryError:

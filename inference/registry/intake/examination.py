@@ -1,22 +1,37 @@
 """The child's work from bytes to findings, one stage after another."""
 
+import os
+
+import msgspec
+
 from inference.registry.intake import sandbox
 from inference.registry.intake.formats import refuse_other_formats
 from inference.registry.intake.graph import examine_graph, parse_model
-from inference.registry.intake.limits import IntakeLimits
+from inference.registry.intake.limits import Order, ReferenceRows
+from inference.registry.intake.reference import run_on_reference
 from inference.registry.intake.rehearsal import rehearse
-from inference.registry.intake.report import Findings, SandboxFacts
-from inference.registry.intake.session import describe_inputs, describe_outputs, open_session
+from inference.registry.intake.report import Findings, ReferenceRun, SandboxFacts
+from inference.registry.intake.session import Session, describe_inputs, describe_outputs, open_session
+from inference.serving.plan import TensorSpec
 
 
-def examine(content: bytes, limits: IntakeLimits, columns: int | None, facts: SandboxFacts) -> Findings:
+def examine(content: bytes, order: Order, facts: SandboxFacts) -> Findings:
     """Screen, load and rehearse the model in `content`; raises `IntakeRefused`."""
     refuse_other_formats(content)
     model = parse_model(content)
-    graph = examine_graph(model, limits)
+    graph = examine_graph(model, order.limits)
     session = open_session(content)
-    inputs = describe_inputs(session, limits)
-    outputs = describe_outputs(session, limits)
-    sandbox.allow_cpu(limits.run_cpu_s)
-    dry_runs, observed = rehearse(session, model.graph, inputs, columns)
-    return Findings(graph, inputs, outputs, dry_runs, observed, facts)
+    inputs = describe_inputs(session, order.limits)
+    outputs = describe_outputs(session, order.limits)
+    sandbox.allow_cpu(order.limits.run_cpu_s)
+    dry_runs, observed = rehearse(session, model.graph, inputs, len(order.features) or None)
+    reference = _run_on_reference(session, inputs, order)
+    return Findings(graph, inputs, outputs, dry_runs, observed, facts, reference)
+
+
+def _run_on_reference(session: Session, inputs: list[TensorSpec], order: Order) -> ReferenceRun | None:
+    if order.rows_handle is None:
+        return None
+    with os.fdopen(order.rows_handle, "rb") as file:
+        rows = msgspec.msgpack.decode(file.read(), type=ReferenceRows)
+    return run_on_reference(session, inputs, order.features, order.missing, rows)

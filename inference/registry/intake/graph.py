@@ -11,6 +11,10 @@ from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.report import GraphFacts
 
+OLDEST_IR = 3
+OLDEST_OPSETS = {"ai.onnx": 7, "ai.onnx.ml": 1}
+"""What ONNX Runtime promises to read; the newest it names itself when it refuses a model."""
+_TRAINING_DOMAINS = ("ai.onnx.training", "ai.onnx.preview.training")
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _OUTPUT_KINDS = ("tensor_type", "")  # "" where the graph leaves the type to be inferred
 _CLASS_LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
@@ -44,18 +48,21 @@ def parse_model(content: bytes) -> onnx.ModelProto:
 def examine_graph(model: onnx.ModelProto, limits: IntakeLimits) -> GraphFacts:
     """Check all that can be checked without running, and gather what the file says of itself."""
     _check_texts(model, limits)
-    if model.training_info or model.functions:
+    _check_versions(model)
+    if model.functions:
         raise IntakeRefused(
             "unsupported_op",
             422,
-            "The model carries training steps or functions of its own; export it for inference, and inline "
-            "its functions with onnx.inliner.inline_local_functions.",
+            "The model carries functions of its own; inline them with onnx.inliner.inline_local_functions.",
         )
     ops: Counter[tuple[str, str]] = Counter()
-    initializer_bytes = 0
+    tensors = initializer_bytes = 0
     for graph in _graphs(model.graph, limits):
         ops.update((node.domain, node.op_type) for node in graph.node)
         for tensor in _tensors(graph):
+            tensors += 1
+            if tensors > limits.tensors:
+                raise _too_large(f"It stores more than {limits.tensors:,} tensors.")
             initializer_bytes += _check_tensor(tensor)
     _check_operators(ops)
     _check_outputs(model.graph)
@@ -146,6 +153,27 @@ def _check_tensor(tensor: onnx.TensorProto) -> int:
     return tensor.ByteSize()
 
 
+def _check_versions(model: onnx.ModelProto) -> None:
+    """Refuse models for training, and IR versions and operator sets that are too old to be read."""
+    if model.training_info or any(entry.domain in _TRAINING_DOMAINS for entry in model.opset_import):
+        raise _unsupported_opset("it carries training steps; export it for inference, with opsets of ai.onnx")
+    if model.ir_version < OLDEST_IR:
+        raise _unsupported_opset(
+            f"it has IR version {model.ir_version}; export it with IR version {OLDEST_IR} or newer"
+        )
+    for entry in model.opset_import:
+        oldest = OLDEST_OPSETS.get(shown_domain(entry.domain), 1)
+        if entry.version < oldest:
+            raise _unsupported_opset(
+                f"it uses opset {entry.version} of {shown_domain(entry.domain)}; export it with opset {oldest} "
+                "or newer"
+            )
+
+
+def _unsupported_opset(why: str) -> IntakeRefused:
+    return IntakeRefused("unsupported_opset", 422, f"The model cannot be served: {why}.")
+
+
 def _check_operators(ops: Counter[tuple[str, str]]) -> None:
     if not all(isinstance(name, str) for operator in ops for name in operator):
         raise not_utf8()  # protobuf gives bytes where a text is none
@@ -232,8 +260,8 @@ def _labels_behind(
 def _labels_of(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> list[str]:
     for attribute in node.attribute:
         if attribute.name in _CLASS_LABELS and (attribute.strings or attribute.ints):
-            values = [text.decode("utf-8", "replace") for text in attribute.strings] or list(attribute.ints)
-            return [str(value) for value in values][:10_000]
+            texts = [text.decode("utf-8", "replace") for text in attribute.strings]
+            return (texts or [str(label) for label in attribute.ints])[:10_000]
     # scikit-learn's converter picks the label out of a constant of classes by the index of the largest score.
     if node.op_type == "ArrayFeatureExtractor" and node.input[0] in constants:
         array = onnx.numpy_helper.to_array(constants[node.input[0]])

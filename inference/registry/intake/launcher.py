@@ -1,26 +1,24 @@
-"""Start the child, hold it to its deadline, and turn its answer into a report."""
+"""Ask the child to examine a file, and turn its answer into a report."""
 
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import msgspec
 
 from inference.registry.intake.errors import IntakeRefused
-from inference.registry.intake.limits import IntakeLimits, Order
+from inference.registry.intake.limits import IntakeLimits, Order, Reference, ReferenceRows
 from inference.registry.intake.metadata import UploadMetadata
+from inference.registry.intake.process import run_child
 from inference.registry.intake.report import Findings, IntakeReport, Refusal
 from inference.registry.intake.signature import derive_signature
 
 DEFAULT_LIMITS = IntakeLimits()
-_CODE = Path(__file__).parents[3]
-_LIMIT_SIGNALS = (signal.SIGXCPU, signal.SIGKILL, signal.SIGXFSZ, signal.SIGABRT)
 
 
 def inspect_artifact(
@@ -28,25 +26,21 @@ def inspect_artifact(
     metadata: UploadMetadata | None = None,
     *,
     task: str,
+    reference: Reference | None = None,
     limits: IntakeLimits = DEFAULT_LIMITS,
 ) -> IntakeReport:
     """Open an uploaded model for the first time, in a sandboxed child; raises `IntakeRefused`.
 
     This process hashes the bytes and never parses them. `task` is the model's: binary, multiclass, regression
-    or ranking. Takes about a second for a small model, at most `limits.wall_s`.
+    or ranking; `reference` holds some rows of its reference. Takes about a second for a small model, at most
+    `limits.wall_s`.
     """
     began = time.perf_counter()
     metadata = metadata or UploadMetadata()
-    order = Order(limits, len(metadata.features) or None)
-    with path.open("rb") as artifact:
-        size = os.fstat(artifact.fileno()).st_size
-        if size > limits.file_bytes:
-            raise artifact_too_large(limits.file_bytes)
+    with path.open("rb") as artifact, _rows_file(reference.rows if reference else None) as rows:
+        size = _checked_size(artifact, limits)
         sha256 = hashlib.file_digest(artifact, "sha256").hexdigest()
-        artifact.seek(0)
-        answer = _ask_child(artifact, order)
-    if isinstance(answer, Refusal):
-        raise IntakeRefused(answer.code, answer.status, answer.detail)
+        answer = _examine(artifact, metadata, rows, limits)
     signature, warnings = derive_signature(answer, metadata, task=task)
     return IntakeReport(
         sha256=sha256,
@@ -62,10 +56,47 @@ def inspect_artifact(
         outputs=answer.outputs,
         signature=signature,
         dry_runs=answer.dry_runs,
+        reference=answer.reference,
         warnings=warnings + _warnings_of(answer),
         sandbox=answer.sandbox,
         duration_ms=round((time.perf_counter() - began) * 1e3, 1),
+        reference_sha256=reference.sha256 if reference else None,
     )
+
+
+def examine_artifact(
+    path: Path, metadata: UploadMetadata, *, limits: IntakeLimits = DEFAULT_LIMITS
+) -> Findings:
+    """Open a model in the sandboxed child to learn what it takes and gives; raises `IntakeRefused`.
+
+    For a model whose task is not known yet: the findings tell it, and `derive_signature` reads them for a task.
+    """
+    with path.open("rb") as artifact:
+        _checked_size(artifact, limits)
+        return _examine(artifact, metadata, None, limits)
+
+
+def _checked_size(artifact: BinaryIO, limits: IntakeLimits) -> int:
+    size = os.fstat(artifact.fileno()).st_size
+    if size > limits.file_bytes:
+        raise artifact_too_large(limits.file_bytes)
+    return size
+
+
+def _examine(
+    artifact: BinaryIO, metadata: UploadMetadata, rows: IO[bytes] | None, limits: IntakeLimits
+) -> Findings:
+    artifact.seek(0)
+    order = Order(
+        limits=limits.for_file(os.fstat(artifact.fileno()).st_size),
+        features=[feature.name for feature in metadata.features],
+        missing=metadata.missing,
+        rows_handle=rows.fileno() if rows else None,
+    )
+    answer = _ask_child(artifact, order)
+    if isinstance(answer, Refusal):
+        raise IntakeRefused(answer.code, answer.status, answer.detail)
+    return answer
 
 
 def artifact_too_large(file_bytes: int) -> IntakeRefused:
@@ -75,53 +106,32 @@ def artifact_too_large(file_bytes: int) -> IntakeRefused:
     )
 
 
+@contextmanager
+def _rows_file(reference: ReferenceRows | None) -> Iterator[IO[bytes] | None]:
+    """Write the rows into a file without a name, which the child inherits open."""
+    if reference is None:
+        yield None
+        return
+    with tempfile.TemporaryFile() as rows:
+        rows.write(msgspec.msgpack.encode(reference))
+        rows.seek(0)
+        yield rows
+
+
 def _ask_child(artifact: BinaryIO, order: Order) -> Findings | Refusal:
     """Run the child with the file on its standard input; its answer is capped by its own file size limit."""
-    with (
-        tempfile.TemporaryDirectory(prefix="driftline-intake-") as empty,
-        tempfile.TemporaryFile() as answer,
-        tempfile.TemporaryFile() as complaints,
-    ):
-        child = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "inference.registry.intake.child",
-                msgspec.json.encode(order).decode(),
-            ],
-            stdin=artifact,
-            stdout=answer,
-            stderr=complaints,
-            cwd=empty,
-            env=_bare_environment(empty),
-            start_new_session=True,
-        )
-        try:
-            status = child.wait(order.limits.wall_s)
-        except subprocess.TimeoutExpired:
-            status = -signal.SIGKILL
-        finally:
-            if child.returncode is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-        answer.seek(0)
-        complaints.seek(0)
-        if status != 0:
-            raise _refusal_of_death(status, complaints.read(4096), order.limits)
-        return _read_answer(answer.read(order.limits.report_bytes))
-
-
-def _bare_environment(home: str) -> dict[str, str]:
-    """Give the child what Python and the numeric libraries need, and nothing of ours."""
-    return {
-        "PYTHONPATH": str(_CODE),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HOME": home,
-        "LANG": "C.UTF-8",
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
+    ending = run_child(
+        "inference.registry.intake.child",
+        msgspec.json.encode(order).decode(),
+        stdin=artifact,
+        handles=[] if order.rows_handle is None else [order.rows_handle],
+        limits=order.limits,
+    )
+    if ending.hit_a_limit:
+        raise _resource_limit(order.limits)
+    if ending.status != 0:
+        raise _unreadable()
+    return _read_answer(ending.answer)
 
 
 def _read_answer(raw: bytes) -> Findings | Refusal:
@@ -131,22 +141,33 @@ def _read_answer(raw: bytes) -> Findings | Refusal:
         raise _unreadable() from error
 
 
-def _refusal_of_death(status: int, complaints: bytes, limits: IntakeLimits) -> IntakeRefused:
-    if -status in _LIMIT_SIGNALS or b"MemoryError" in complaints or b"bad_alloc" in complaints:
-        return IntakeRefused(
-            "resource_limit",
-            422,
-            f"The model used more than an upload may: {limits.load_cpu_s} s of CPU time to load, "
-            f"{limits.run_cpu_s} s to answer a few rows, {limits.memory_bytes >> 20:,} MiB of memory, "
-            f"{limits.wall_s:g} s in all. Look for a loop without end or a tensor whose size is computed.",
-        )
-    return _unreadable()
+def _resource_limit(limits: IntakeLimits) -> IntakeRefused:
+    return IntakeRefused(
+        "resource_limit",
+        422,
+        f"The model used more than an upload may: {limits.load_cpu_s} s of CPU time to load, "
+        f"{limits.run_cpu_s} s to answer a few rows, {limits.memory_bytes >> 20:,} MiB of memory, "
+        f"{limits.wall_s:g} s in all. Look for a loop without end or a tensor whose size is computed.",
+    )
 
 
 def _unreadable() -> IntakeRefused:
     return IntakeRefused(
         "invalid_model", 422, "The model could not be examined: it broke the process that opened it."
     )
+
+
+def _reference_warnings(findings: Findings) -> list[str]:
+    run = findings.reference
+    if run is None:
+        return []
+    if run.error:
+        return [f"The model fails on rows of the reference: {run.error}"]
+    return [
+        f"The output '{name}' is not finite in {1 - seen.finite_share:.1%} of its values on the reference."
+        for name, seen in run.outputs.items()
+        if seen.finite_share < 1
+    ]
 
 
 def _warnings_of(findings: Findings) -> list[str]:
@@ -163,6 +184,7 @@ def _warnings_of(findings: Findings) -> list[str]:
         for name, seen in findings.observed.items()
         if not seen.finite
     ]
+    warnings += _reference_warnings(findings)
     half = [spec.name for spec in (*findings.inputs, *findings.outputs) if spec.datatype == "FP16"]
     if half:
         warnings.append(f"{', '.join(half)}: float16 is slow on a CPU; export float32.")

@@ -7,7 +7,9 @@ import msgspec
 from msgspec import Struct, field
 
 from inference.registry.intake.errors import IntakeRefused, shown
+from inference.serving.plan import Signature
 
+CPU = "cpu"  # as in inference.runtime.providers, which loads ONNX Runtime
 FeatureType = Literal["float", "int", "bool", "string"]
 
 
@@ -33,11 +35,23 @@ class UploadMetadata(Struct, frozen=True, forbid_unknown_fields=True):
     classes: list[str | int] = field(default_factory=list)
     positive_class: str | int | None = None
     missing: dict[str, str] = field(default_factory=dict)
+    execution_provider: str = CPU
 
     @property
     def class_texts(self) -> list[str]:
         """Classes as labels write them: labels equal classes by their text."""
         return [str(label) for label in self.classes]
+
+
+def declare(signature: Signature) -> UploadMetadata:
+    """Say of a file what is known of the version that it was, or is made from."""
+    return UploadMetadata(
+        features=[FeatureDeclaration(feature.name, feature.type) for feature in signature.features],  # type: ignore[arg-type]
+        outputs=OutputNames(signature.prediction_output, signature.probabilities_output),
+        classes=list(signature.classes),
+        positive_class=signature.positive_class,
+        missing=signature.missing,
+    )
 
 
 def parse_metadata(raw: bytes) -> UploadMetadata:
@@ -51,7 +65,20 @@ def parse_metadata(raw: bytes) -> UploadMetadata:
     _check_texts(metadata)
     _check_unique([feature.name for feature in metadata.features], "/features", "feature", "/name")
     _check_unique(metadata.class_texts, "/classes", "class")
+    if metadata.execution_provider != CPU:
+        _check_provider(metadata.execution_provider)
     return metadata
+
+
+def _check_provider(name: str) -> None:
+    # It loads ONNX Runtime, which a process that only passes uploads on does not need.
+    from inference.runtime.providers import PROVIDERS
+
+    if name not in PROVIDERS:
+        raise _invalid(
+            "/execution_provider",
+            f"{shown(name)} is no execution provider; use one of {', '.join(PROVIDERS)}.",
+        )
 
 
 def _refusal_from(message: str) -> IntakeRefused:

@@ -15,7 +15,7 @@ from inference.serving.plan import TensorSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_NUMPY_TYPES = {"FP16": "f2", "FP32": "f4", "FP64": "f8", "BOOL": "?", "BYTES": "O"}
+NUMPY_TYPES = {"FP16": "f2", "FP32": "f4", "FP64": "f8", "BOOL": "?", "BYTES": "O"}
 _CATEGORIES = ("cats_strings", "keys_strings")
 _GUESSED_SIZE = 32  # of an open dimension beyond rows and columns, such as an image's side
 
@@ -108,7 +108,7 @@ def _made_up(spec: TensorSpec, rows: int, fill: Fill, category: str) -> Array:
         value = "" if fill == "unseen" else category
     elif spec.datatype.startswith("FP") and fill == "missing":
         value = np.nan
-    return np.full(shape, value, dtype=_NUMPY_TYPES.get(spec.datatype, spec.datatype.lower()))
+    return np.full(shape, value, dtype=NUMPY_TYPES.get(spec.datatype, spec.datatype.lower()))
 
 
 def _known_category(name: str, graph: onnx.GraphProto) -> str:

@@ -16,6 +16,7 @@ class SandboxFacts(Struct, frozen=True):
     network_isolated: bool
     files_isolated: bool
     root_dropped: bool
+    calls_filtered: bool
     memory_bytes: int
     load_cpu_s: int
     run_cpu_s: int
@@ -53,6 +54,27 @@ class ObservedOutput(Struct, frozen=True):
     sums_to_one: bool
 
 
+class OutputOnReference(Struct, frozen=True):
+    """What an output looked like on the reference's rows.
+
+    `least` and `greatest` are of its finite numbers; None where it has none, as texts.
+    """
+
+    finite_share: float
+    least: float | None
+    greatest: float | None
+    constant: bool
+
+
+class ReferenceRun(Struct, frozen=True):
+    """A run on rows of the model's reference; `error` is ONNX Runtime's reason where it failed."""
+
+    rows: int
+    milliseconds: float
+    error: str | None
+    outputs: dict[str, OutputOnReference]
+
+
 class Findings(Struct, frozen=True, tag="findings"):
     """The child's answer for a model that loads and runs."""
 
@@ -62,6 +84,7 @@ class Findings(Struct, frozen=True, tag="findings"):
     dry_runs: list[DryRun]
     observed: dict[str, ObservedOutput]
     sandbox: SandboxFacts
+    reference: ReferenceRun | None = None
 
 
 class Refusal(Struct, frozen=True, tag="refusal"):
@@ -88,6 +111,10 @@ class IntakeReport(Struct, frozen=True):
     outputs: list[TensorSpec]
     signature: Signature
     dry_runs: list[DryRun]
+    reference: ReferenceRun | None
+    """None where the model had no reference yet, or one without the columns that this version takes."""
     warnings: list[str]
     sandbox: SandboxFacts
     duration_ms: float
+    reference_sha256: str | None = None
+    """SHA-256 of the reference that the version was given, whether it could take its rows or not."""

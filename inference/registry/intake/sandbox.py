@@ -1,17 +1,25 @@
 """Walls that the child raises around itself; each one tried, and reported where the system refuses it.
 
 Order matters: the network namespace needs a process without threads, so before NumPy is imported; the file system
-is closed after the last import; root is given up last, and the wish to die with the parent is set after that,
-because a change of user clears it.
+is closed after the last import; root is given up after that, and the wish to die with the parent is set later
+still, because a change of user clears it; the filter of system calls comes last, as it forbids some of the others.
+
+What holds where: on a machine of its own, as root or with user namespaces, all of them. In a container of the
+usual kind the network namespace is refused (no CAP_SYS_ADMIN), and there the filter refuses every socket;
+Landlock needs Linux 5.13, and without it the filter refuses every opening of a file. The filter knows x86-64 and
+ARM64. Elsewhere the rlimits, the bare environment and the empty folder are what is left, and the report says so.
 """
 
 import contextlib
 import ctypes
 import os
+import platform
 import resource
 import signal
+import struct
 
 from inference.registry.intake.limits import IntakeLimits
+from inference.registry.intake.report import SandboxFacts
 
 NOBODY = 65534
 _LANDLOCK_CREATE_RULESET = 444
@@ -19,12 +27,37 @@ _LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_VERSION = 1
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _LandlockRuleset(ctypes.Structure):
     _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+
+
+def raise_first_walls(limits: IntakeLimits) -> bool:
+    """Raise what has to stand before the heavy imports; tells whether the network is out of reach."""
+    limit_resources(limits)
+    return leave_network()
+
+
+def raise_last_walls(limits: IntakeLimits, *, network_isolated: bool) -> SandboxFacts:
+    """Raise the other walls, after the last import, and tell which of all stand."""
+    files_isolated = close_file_system()
+    root_dropped = drop_root()
+    forbid_processes()
+    calls_filtered = filter_system_calls()
+    return SandboxFacts(
+        network_isolated=network_isolated or calls_filtered,
+        files_isolated=files_isolated or calls_filtered,
+        root_dropped=root_dropped,
+        calls_filtered=calls_filtered,
+        memory_bytes=limits.memory_bytes,
+        load_cpu_s=limits.load_cpu_s,
+        run_cpu_s=limits.run_cpu_s,
+    )
 
 
 def limit_resources(limits: IntakeLimits) -> None:
@@ -57,7 +90,7 @@ def leave_network() -> bool:
 def close_file_system() -> bool:
     """Deny every further opening of a file (Landlock, no rule allowed); False on kernels without it."""
     version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
-    if version < 1 or _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+    if version < 1 or not _renounce_privileges():
         return False
     rights = {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)
     ruleset = _LandlockRuleset((1 << rights) - 1, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
@@ -83,3 +116,84 @@ def forbid_processes() -> None:
     """Allow no new process or thread, and end with the parent."""
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def filter_system_calls() -> bool:
+    """Refuse sockets, new programs, processes and files, and whatever reaches into another process (seccomp).
+
+    False where the machine is neither x86-64 nor ARM64, or the kernel has no seccomp.
+    """
+    machine = _MACHINES.get(platform.machine())
+    if machine is None or not _renounce_privileges():
+        return False
+    program = ctypes.create_string_buffer(_filter_program(*machine, pid=os.getpid()))
+    header = _FilterProgram(len(program) // 8, ctypes.addressof(program))
+    return _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(header), 0, 0) == 0
+
+
+def _renounce_privileges() -> bool:
+    """Give up what a set-user-id program could gain, without which no wall may be raised by a plain user."""
+    return _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+
+
+# System call numbers: those that are refused, and those whose first argument must name this process.
+_X86_64 = (
+    {
+        "open": 2, "creat": 85, "openat": 257, "openat2": 437, "open_by_handle_at": 304,
+        "socket": 41, "socketpair": 53, "connect": 42, "bind": 49, "io_uring_setup": 425,
+        "execve": 59, "execveat": 322, "fork": 57, "vfork": 58, "clone": 56, "clone3": 435,
+        "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kill": 62, "tkill": 200,
+        "pidfd_open": 434, "unlink": 87, "unlinkat": 263, "rename": 82, "renameat": 264, "renameat2": 316,
+        "unshare": 272, "setns": 308, "mount": 165, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
+        "keyctl": 250, "add_key": 248, "request_key": 249,
+    },
+    {"tgkill": 234, "prlimit64": 302},
+)  # fmt: skip
+_ARM64 = (
+    {
+        "openat": 56, "openat2": 437, "open_by_handle_at": 265,
+        "socket": 198, "socketpair": 199, "connect": 203, "bind": 200, "io_uring_setup": 425,
+        "execve": 221, "execveat": 281, "clone": 220, "clone3": 435,
+        "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kill": 129, "tkill": 130,
+        "pidfd_open": 434, "unlinkat": 35, "renameat": 38, "renameat2": 276,
+        "unshare": 97, "setns": 268, "mount": 40, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282,
+        "keyctl": 219, "add_key": 217, "request_key": 218,
+    },
+    {"tgkill": 131, "prlimit64": 261},
+)  # fmt: skip
+_MACHINES = {"x86_64": (0xC000003E, *_X86_64), "aarch64": (0xC00000B7, *_ARM64)}
+_X32_CALLS = 0x40000000  # x86-64's second set of numbers, which would pass by the first
+
+# Classic BPF: load a word, jump if equal or at least, return a verdict.
+_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | 1, 0x80000000  # refused: EPERM
+_CALL, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets of what the kernel shows
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+
+def _filter_program(architecture: int, refused: dict[str, int], own: dict[str, int], *, pid: int) -> bytes:
+    """Assemble the filter: `refused` calls fail, `own` calls must name process 0 or `pid`, others pass."""
+    program = [
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_JUMP_EQUAL, 1, 0, architecture),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _CALL),
+        (_JUMP_AT_LEAST, 0, 1, _X32_CALLS),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
+    for call in refused.values():
+        program += [(_JUMP_EQUAL, 0, 1, call), (_RETURN, 0, 0, _REFUSE)]
+    for call in own.values():
+        program += [
+            (_JUMP_EQUAL, 0, 5, call),
+            (_LOAD, 0, 0, _FIRST_ARGUMENT),
+            (_JUMP_EQUAL, 2, 0, 0),
+            (_JUMP_EQUAL, 1, 0, pid),
+            (_RETURN, 0, 0, _REFUSE),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
+    program.append((_RETURN, 0, 0, _ALLOW))
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)

@@ -5,9 +5,17 @@ import re
 import onnxruntime as ort
 
 from inference.registry.intake.errors import IntakeRefused, shown
-from inference.registry.intake.graph import not_a_tensor, not_utf8, unsupported_output
+from inference.registry.intake.graph import (
+    OLDEST_IR,
+    OLDEST_OPSETS,
+    not_a_tensor,
+    not_utf8,
+    unsupported_output,
+)
 from inference.registry.intake.limits import IntakeLimits
 from inference.serving.plan import TensorSpec
+
+Session = ort.InferenceSession
 
 DATATYPES = {
     "float": "FP32",
@@ -51,11 +59,12 @@ def _supported_range(message: str) -> str | None:
     opset = re.search(r"Opset (\d+) is .*domain (\S+) is till opset (\d+)", message, re.DOTALL)
     if opset:
         found, domain, newest = opset.groups()
-        return f"it uses opset {found} of {domain}; export it with opset {newest} or lower (target_opset)."
+        oldest = OLDEST_OPSETS.get(domain, 1)
+        return f"it uses opset {found} of {domain}; export it with opset {oldest} to {newest} (target_opset)."
     ir_version = re.search(r"IR version: (\d+), max supported IR version: (\d+)", message)
     if ir_version:
         found, newest = ir_version.groups()
-        return f"it has IR version {found}; export it with IR version {newest} or lower."
+        return f"it has IR version {found}; export it with IR version {OLDEST_IR} to {newest}."
     return None
 
 

@@ -22,7 +22,7 @@ from inference.registry.intake import (
     inspect_artifact,
 )
 
-QUICK = IntakeLimits(run_cpu_s=1, load_cpu_s=10)
+QUICK = IntakeLimits(run_cpu_s=1)
 
 
 def inspect(
@@ -112,6 +112,21 @@ def endless_loop() -> bytes:
     always = make_tensor("t", TensorProto.BOOL, [], [True])
     return model(
         [make_node("Loop", ["", "t", "x"], ["y"], body=body)], constants=[always]
+    ).SerializeToString()
+
+
+def endless_folding() -> bytes:
+    """A few hundred bytes that ONNX Runtime works on for minutes while it loads them, folding constants."""
+    size = make_tensor("s", TensorProto.INT64, [2], [6000, 6000])
+    products = [make_node("MatMul", [f"m{place}", f"m{place}"], [f"m{place + 1}"]) for place in range(20)]
+    return model(
+        [
+            make_node("ConstantOfShape", ["s"], ["m0"]),
+            *products,
+            make_node("ReduceSum", ["m20"], ["r"], keepdims=0),
+            make_node("Add", ["x", "r"], ["y"]),
+        ],
+        constants=[size],
     ).SerializeToString()
 
 

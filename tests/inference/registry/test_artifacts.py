@@ -3,14 +3,29 @@
 import errno
 import hashlib
 import io
+import os
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from inference.registry.artifacts import ArtifactDamaged, relative_path, store, verify
+from inference.registry.artifacts import (
+    ArtifactDamaged,
+    StoredArtifact,
+    receive,
+    relative_path,
+    remove_leftovers,
+    verify,
+)
 from inference.registry.intake import IntakeRefused
 
 CONTENT = b"the bytes of a model" * 1000
+
+
+def store(home: Path, stream: io.BytesIO, **options: int) -> StoredArtifact:
+    with receive(home, stream, **options) as arrived:
+        return arrived.keep()
 
 
 def _files(home: Path) -> list[str]:
@@ -68,6 +83,31 @@ class TestStore:
             store(tmp_path, Broken(CONTENT))
 
         assert _files(tmp_path) == []
+
+    def test_leaves_nothing_of_what_was_not_kept(self, tmp_path: Path) -> None:
+        with receive(tmp_path, io.BytesIO(CONTENT)) as arrived:
+            assert arrived.location.read_bytes() == CONTENT
+
+        assert _files(tmp_path) == []
+
+
+class TestRemoveLeftovers:
+    def test_removes_what_a_killed_upload_left_long_ago_and_nothing_else(self, tmp_path: Path) -> None:
+        stored = store(tmp_path, io.BytesIO(CONTENT))
+        old, young = tmp_path / "artifacts/.arriving-old", tmp_path / "artifacts/.arriving-young"
+        for path in (old, young, tmp_path / stored.path):
+            path.write_bytes(CONTENT)
+        two_days_ago = time.time() - 2 * 86_400
+        for path in (old, tmp_path / stored.path):
+            os.utime(path, (two_days_ago, two_days_ago))
+
+        removed = remove_leftovers(tmp_path)
+
+        assert removed == 1
+        assert _files(tmp_path) == ["artifacts/.arriving-young", stored.path]
+
+    def test_finds_nothing_where_nothing_was_ever_uploaded(self, tmp_path: Path) -> None:
+        assert remove_leftovers(tmp_path, older_than=timedelta(0)) == 0
 
 
 class TestVerify:

@@ -17,6 +17,7 @@ from inference.registry.intake import IntakeLimits, IntakeRefused
 from tests.inference.registry.onnx_files import (
     X,
     Y,
+    endless_folding,
     endless_loop,
     inspect,
     memory_bomb,
@@ -196,6 +197,20 @@ class TestResources:
         assert (refused.code, refused.status) == ("graph_too_large", 422)
         assert "100,000 nodes" in refused.detail
 
+    def test_too_many_stored_tensors_are_refused(self, tmp_path: Path) -> None:
+        crowd = model([make_node("Identity", ["x"], ["y"])])
+        crowd.graph.initializer.extend([make_tensor("t", TensorProto.FLOAT, [1], [0.0])] * 100_001)
+
+        refused = refusal(tmp_path, crowd.SerializeToString())
+
+        assert (refused.code, refused.status) == ("graph_too_large", 422)
+        assert "100,000 tensors" in refused.detail
+
+    def test_a_tiny_file_whose_constants_take_for_ever_to_fold_is_refused(self, tmp_path: Path) -> None:
+        refused = refusal(tmp_path, endless_folding())
+
+        assert (refused.code, refused.status) == ("resource_limit", 422)
+
     def test_an_outer_product_of_an_input_with_itself_is_refused(self, tmp_path: Path) -> None:
         node = make_node("Einsum", ["x"] * 4, ["y"], equation="ab,cd,ef,gh->abcdefgh")
 
@@ -220,11 +235,25 @@ class TestContents:
         assert (refused.code, refused.status) == ("unsupported_op", 422)
         assert "my.own.Foo" in refused.detail
 
-    @pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.preview.training"])
-    def test_vendor_and_training_operators_are_refused(self, tmp_path: Path, domain: str) -> None:
-        special = model([make_node("Adam", ["x"], ["y"], domain=domain)], domains=[domain])
+    def test_vendor_operators_are_refused(self, tmp_path: Path) -> None:
+        special = model([make_node("Gelu", ["x"], ["y"], domain="com.microsoft")], domains=["com.microsoft"])
 
         assert refusal(tmp_path, special.SerializeToString()).code == "unsupported_op"
+
+    def test_training_operators_are_refused(self, tmp_path: Path) -> None:
+        domain = "ai.onnx.preview.training"
+        training = model([make_node("Adam", ["x"], ["y"], domain=domain)], domains=[domain])
+
+        assert refusal(tmp_path, training.SerializeToString()).code == "unsupported_opset"
+
+    def test_functions_of_the_models_own_are_refused(self, tmp_path: Path) -> None:
+        wrapped = model([make_node("Identity", ["x"], ["y"])])
+        wrapped.functions.add(name="f", domain="my.own")
+
+        refused = refusal(tmp_path, wrapped.SerializeToString())
+
+        assert refused.code == "unsupported_op"
+        assert "inline" in refused.detail
 
     def test_an_unknown_standard_operator_is_refused(self, tmp_path: Path) -> None:
         refused = refusal(tmp_path, model([make_node("Frobnicate", ["x"], ["y"])]).SerializeToString())
@@ -236,7 +265,7 @@ class TestContents:
         trained = model([make_node("Identity", ["x"], ["y"])])
         trained.training_info.add()
 
-        assert refusal(tmp_path, trained.SerializeToString()).code == "unsupported_op"
+        assert refusal(tmp_path, trained.SerializeToString()).code == "unsupported_opset"
 
     def test_a_tensor_whose_bytes_do_not_fill_its_shape_is_refused(self, tmp_path: Path) -> None:
         short = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1 << 40], raw_data=bytes(8))
@@ -266,7 +295,7 @@ class TestContents:
 
         assert (refused.code, refused.status) == ("unsupported_opset", 422)
         assert "opset 99" in refused.detail
-        assert "or lower" in refused.detail
+        assert "opset 7 to " in refused.detail
 
     def test_an_ir_version_newer_than_the_runtime_is_refused(self, tmp_path: Path) -> None:
         future = model([make_node("Identity", ["x"], ["y"])])
@@ -276,6 +305,21 @@ class TestContents:
 
         assert refused.code == "unsupported_opset"
         assert "IR version 99" in refused.detail
+        assert "IR version 3 to " in refused.detail
+
+    @pytest.mark.parametrize(
+        ("opset", "ir_version", "words"), [(6, 8, "opset 7 or"), (15, 2, "version 3 or")]
+    )
+    def test_a_model_older_than_the_runtime_promises_to_read_is_refused(
+        self, tmp_path: Path, opset: int, ir_version: int, words: str
+    ) -> None:
+        old = model([make_node("Identity", ["x"], ["y"])], opset=opset)
+        old.ir_version = ir_version
+
+        refused = refusal(tmp_path, old.SerializeToString())
+
+        assert refused.code == "unsupported_opset"
+        assert words in refused.detail
 
     def test_a_model_without_outputs_is_refused(self, tmp_path: Path) -> None:
         silent = model([make_node("Identity", ["x"], ["y"])], outputs=[])

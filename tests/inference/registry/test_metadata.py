@@ -3,9 +3,13 @@
 import pytest
 
 from inference.registry.intake import IntakeRefused, parse_metadata
+from inference.runtime.providers import CPU
 
 
 class TestParseMetadata:
+    def test_a_version_runs_on_the_cpu_where_nothing_else_is_asked(self) -> None:
+        assert parse_metadata(b"{}").execution_provider == CPU
+
     def test_reads_every_part(self) -> None:
         metadata = parse_metadata(
             b'{"features": [{"name": "age", "type": "int"}, {"name": "carrier", "type": "string"}],'

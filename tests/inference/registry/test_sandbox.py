@@ -2,12 +2,15 @@
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +19,13 @@ from tests.inference.registry.onnx_files import endless_loop, inspect, summing_m
 
 ROOT = Path(__file__).parents[3]
 ATTEMPTS = """
-import json, os, socket, sys
+import json, os, resource, signal, socket, sys
 from inference.registry.intake import sandbox
 from inference.registry.intake.limits import IntakeLimits
 
+port, canary, *walls = sys.argv[1:]
 sandbox.limit_resources(IntakeLimits(memory_bytes=1 << 30, report_bytes=1000))
-walls = {"network": sandbox.leave_network(), "files": sandbox.close_file_system(), "root": sandbox.drop_root()}
-sandbox.forbid_processes()
+holds = {wall: getattr(sandbox, wall)() for wall in walls}
 
 def attempt(action):
     try:
@@ -36,38 +39,73 @@ def fork():
         os._exit(0)
 
 print(json.dumps({
-    "walls": walls,
-    "network": attempt(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)),
-    "files": attempt(lambda: open(sys.argv[2]).read()),
+    "walls": holds,
+    "network": attempt(lambda: socket.create_connection(("127.0.0.1", int(port)), timeout=5)),
+    "files": attempt(lambda: open(canary).read()),
     "root": attempt(lambda: os.setuid(0)),
     "fork": attempt(fork),
+    "program": attempt(lambda: os.execv("/bin/true", ["true"])) if walls else "not tried",
+    "signal": attempt(lambda: os.kill(os.getppid(), 0)),
+    "limits of the parent": attempt(lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CPU)),
+    "own limits": attempt(lambda: sandbox.allow_cpu(1)),
     "memory": attempt(lambda: bytearray(2 << 30)),
 }))
 """
+WALLS = ("leave_network", "close_file_system", "drop_root", "forbid_processes", "filter_system_calls")
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """A file that anybody may read."""
+    path = tmp_path / "canary"
+    path.write_text("secret")
+    path.chmod(0o644)
+    return path
+
+
+def attempts(canary: Path, walls: Sequence[str]) -> dict[str, Any]:
+    """Raise some walls in a process of its own, and tell what it could still do."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        finished = subprocess.run(
+            [sys.executable, "-c", ATTEMPTS, port, str(canary), *walls],
+            env={"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+    results: dict[str, Any] = json.loads(finished.stdout)
+    return results
 
 
 class TestWalls:
-    def test_each_wall_that_is_reported_holds(self, tmp_path: Path) -> None:
-        canary = tmp_path / "canary"
-        canary.write_text("secret")
-        canary.chmod(0o644)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = str(listener.getsockname()[1])
-            finished = subprocess.run(
-                [sys.executable, "-c", ATTEMPTS, port, str(canary)],
-                env={"PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                check=True,
-                timeout=60,
-            )
+    def test_each_wall_that_is_reported_holds(self, canary: Path) -> None:
+        results = attempts(canary, WALLS)
 
-        results = json.loads(finished.stdout)
-
+        held = results["walls"]
         assert results["memory"] == "MemoryError"
         assert results["root"] == "PermissionError" or os.geteuid() != 0
-        assert results["fork"] == "BlockingIOError" or not results["walls"]["root"]
-        for wall in ("network", "files"):
-            assert not results["walls"][wall] or results[wall] != "succeeded"
+        assert results["own limits"] == "succeeded"
+        assert results["network"] != "succeeded" or not held["leave_network"]
+        assert results["files"] != "succeeded" or not held["close_file_system"]
+        if held["filter_system_calls"]:
+            for forbidden in ("network", "files", "fork", "program", "signal", "limits of the parent"):
+                assert results[forbidden] in ("PermissionError", "BlockingIOError"), (forbidden, results)
+
+    @pytest.mark.skipif(
+        platform.machine() not in ("x86_64", "aarch64"), reason="the filter knows x86-64 and ARM64"
+    )
+    def test_the_filter_alone_holds_where_namespaces_and_landlock_are_refused(self, canary: Path) -> None:
+        results = attempts(canary, ["filter_system_calls"])
+
+        assert results["walls"] == {"filter_system_calls": True}
+        for forbidden in ("network", "files", "fork", "program", "signal", "limits of the parent"):
+            assert results[forbidden] == "PermissionError", (forbidden, results)
+
+    def test_without_walls_a_process_could_do_all_of_it(self, canary: Path) -> None:
+        results = attempts(canary, [])
+
+        assert {results[name] for name in ("network", "files", "fork", "signal")} == {"succeeded"}
 
 
 class TestTheChild:

@@ -17,7 +17,7 @@ CLASSIFIER = Findings(
         "label": ObservedOutput([3], finite=True, sums_to_one=False),
         "probabilities": ObservedOutput([3, 2], finite=True, sums_to_one=True),
     },
-    sandbox=SandboxFacts(True, True, True, 0, 0, 0),
+    sandbox=SandboxFacts(True, True, True, True, 0, 0, 0),
 )
 NUMBER = replace(
     CLASSIFIER,

@@ -1,0 +1,40 @@
+"""Gives a version's file out again, to whoever may have it; each time leaves an audit row."""
+
+from typing import BinaryIO
+
+from django.conf import settings
+
+from driftline.accounts.services import record_audit
+from driftline.common.errors import Problem
+from inference.registry.models import Version
+
+
+def artifact_lost(version: Version) -> Problem:
+    """Say that the version's file is gone (410)."""
+    return Problem(
+        410,
+        "artifact_lost",
+        f"The file of version {version.version} is gone from {version.path}; restore it.",
+    )
+
+
+def open_artifact(*, version: Version, actor: str) -> BinaryIO:
+    """Open the version's ONNX for reading; an external version has none (409 `version_has_no_artifact`)."""
+    if version.is_external:
+        raise Problem(
+            409,
+            "version_has_no_artifact",
+            f"Version {version.version} is external; another server has its file.",
+        )
+    try:
+        file = (settings.HOME / version.path).open("rb")
+    except FileNotFoundError as error:
+        raise artifact_lost(version) from error
+    record_audit(
+        project=version.model.project,
+        actor=actor,
+        action="version.download",
+        subject=str(version),
+        after={"sha256": version.sha256},
+    )
+    return file

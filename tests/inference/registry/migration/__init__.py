@@ -1,0 +1,1 @@
+"""Folders of other servers, made by the tests and read as users have them."""
