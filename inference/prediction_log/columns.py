@@ -1,27 +1,26 @@
 """Rows of the log held as columns: the one shape between spool or API, narrow rows and Arrow chunks."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from inference.prediction_log.items import PredictionItem, class_text
-from inference.prediction_log.record import LoggedBatch
+from inference.prediction_log.items import as_objects
+from inference.prediction_log.record import LoggedBatch, feature_columns
+from inference.prediction_log.sent_columns import SentColumns
 from inference.serving.plan import Signature
 
-type Values = NDArray[np.generic]  # float32, float64, int64, or object for text; NaN or None is missing
+type Values = NDArray[Any]  # float32, float64, int64, or object for text; NaN or None is missing
 
 _DTYPES = {"f4": "<f4", "f8": "<f8", "i8": "<i8"}
 _DAY_US = 86_400_000_000
 _HOUR_US = 3_600_000_000
-_IPC = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)  # threads cost more than they save here
+_IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # threads cost more than they save here
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,12 @@ class LogColumns:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def key(self) -> tuple[int, int, str, tuple[str, ...]]:
+        """Tell which rows can be put together: a feature that is text in some and a number in others would be lost."""
+        text = sorted(name for name, values in self.features.items() if values.dtype == object)
+        return self.model_id, self.version_id, self.role, tuple(text)
+
     def take(self, where: NDArray[np.generic]) -> "LogColumns":
         """Keep the rows that `where` (mask or indices) picks."""
         return LogColumns(
@@ -57,11 +62,17 @@ class LogColumns:
             **{name: getattr(self, name)[where] for name in _PLAIN},
         )
 
+    def with_features(self, features: dict[str, Values]) -> "LogColumns":
+        """Give the rows with other features, such as those that may be kept."""
+        return replace(self, features=features)
+
     def by_day(self) -> Iterator[tuple[date, "LogColumns"]]:
         """Split by the UTC day of the event time."""
         days = self.times_us // _DAY_US
-        for day in np.unique(days):
-            yield datetime.fromtimestamp(int(day) * 86_400, UTC).date(), self.take(days == day)
+        found = np.unique(days)
+        for day in found:
+            rows = self if len(found) == 1 else self.take(days == day)
+            yield datetime.fromtimestamp(int(day) * 86_400, UTC).date(), rows
 
     def hours(self) -> list[datetime]:
         """List the UTC hours that the rows fall into."""
@@ -105,7 +116,7 @@ _PLAIN = (
 
 
 def concatenate(parts: Sequence[LogColumns]) -> LogColumns:
-    """Put rows of one model version and role together; a feature that some parts lack is missing there."""
+    """Put rows of one key together; a feature that some parts lack is missing there."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
@@ -154,45 +165,33 @@ def from_batch(batch: LoggedBatch, signature: Signature) -> LogColumns:
                 if isinstance(column.data, bytes)
                 else as_objects(column.data)
             )
-            for column in batch.features
+            for column in feature_columns(batch.features)
         },
         body_hash=np.zeros(n, np.int64),
     )
 
 
-def from_items(
-    items: Sequence[PredictionItem],
-    *,
-    model_id: int,
-    version_id: int,
-    role: str,
-    signature: Signature,
-    now: datetime,
+def from_sent(
+    sent: SentColumns, *, model_id: int, version_id: int, signature: Signature, now: datetime
 ) -> LogColumns:
-    """Turn parsed items of the logging API into columns."""
-    n = len(items)
-    regression = signature.task in ("regression", "ranking")
+    """Turn items of one version and role that the logging API took into what the log keeps."""
+    n = len(sent)
+    declared = {feature.name: feature.type for feature in signature.features}
     return LogColumns(
         model_id=model_id,
         version_id=version_id,
-        role=role,
-        ids=as_objects([item.id for item in items]),
-        times_us=np.array([round(item.timestamp.timestamp() * 1e6) for item in items], np.int64),
+        role=sent.roles[0],
+        ids=sent.ids,
+        times_us=sent.times_us,
         received_us=np.full(n, round(now.timestamp() * 1e6), np.int64),
-        latency_us=np.array(
-            [np.nan if item.latency_ms is None else item.latency_ms * 1e3 for item in items], np.float64
-        ),
-        client_ids=as_objects([item.client_id for item in items]),
-        subjects=as_objects([item.subject for item in items]),
-        tags=as_objects([json.dumps(item.tags) if item.tags else None for item in items]),
-        prediction=(
-            np.array([float(item.prediction) for item in items])
-            if regression
-            else as_objects([class_text(item.prediction) for item in items])
-        ),
-        probability=None if regression else _item_probability(items, signature),
-        features=_features([item.features for item in items], signature),
-        body_hash=np.array([item.body_hash for item in items], np.int64),
+        latency_us=sent.latency_ms * 1e3,
+        client_ids=_nothing(n),
+        subjects=sent.subjects,
+        tags=as_objects([json.dumps(tags) if tags else None for tags in sent.tags]),
+        prediction=sent.predictions,
+        probability=_sent_probability(sent.probabilities, signature),
+        features={name: _feature(values, declared.get(name)) for name, values in sent.features.items()},
+        body_hash=sent.body_hash,
     )
 
 
@@ -205,17 +204,17 @@ def _batch_probability(batch: LoggedBatch, signature: Signature) -> NDArray[np.f
     return matrix[:, signature.classes.index(signature.positive_class)]
 
 
-def _item_probability(items: Sequence[PredictionItem], signature: Signature) -> NDArray[np.float32] | None:
-    if all(item.probabilities is None for item in items):
+def _sent_probability(given: Values | None, signature: Signature) -> NDArray[np.float32] | None:
+    if given is None:
         return None
+    if given.dtype != object:
+        return given.astype(np.float32)
     if signature.task == "binary":
-        return np.array([_positive_probability(item.probabilities, signature) for item in items], np.float32)
+        return np.array([_positive_probability(value, signature) for value in given], np.float32)
+    if not signature.classes:
+        return None  # nobody has told an external version's classes yet: upload its reference
     return np.array(
-        [
-            [(item.probabilities or {}).get(name, np.nan) for name in signature.classes]  # type: ignore[union-attr]
-            for item in items
-        ],
-        np.float32,
+        [[(classes or {}).get(name, np.nan) for name in signature.classes] for classes in given], np.float32
     )
 
 
@@ -227,32 +226,13 @@ def _positive_probability(given: dict[str, float] | float | None, signature: Sig
     return given
 
 
-def _features(rows: Sequence[Mapping[str, object]], signature: Signature) -> dict[str, Values]:
-    """Turn rows into a column a feature; a feature that a row lacks is missing there."""
-    declared = {feature.name: feature.type for feature in signature.features}
-    keys = dict.fromkeys(tuple(row) for row in rows)
-    names = tuple(dict.fromkeys(chain.from_iterable(keys)))
-    if len(names) < 2 or any(len(key) < len(names) for key in keys):
-        table = [tuple(row.get(name) for name in names) for row in rows]
-    else:
-        table = list(map(itemgetter(*names), rows))
-    columns = zip(*table, strict=True)
-    return {name: _column(values, declared.get(name)) for name, values in zip(names, columns, strict=True)}
-
-
-def _column(values: Sequence[object], declared: str | None) -> Values:
-    """A feature is text when the signature says so, or when no signature speaks and any value is text."""
-    is_text = declared == "string" if declared else str in set(map(type, values))
-    if is_text:
+def _feature(values: Values, declared: str | None) -> Values:
+    """Keep a feature as text when the signature says so, or when no signature speaks and any value is text."""
+    if values.dtype != object:
+        return _nothing(len(values)) if declared == "string" else values
+    if declared is None or declared == "string":
         return as_objects([None if value is None else str(value) for value in values])
-    return np.array(values, np.float64)  # None becomes NaN
-
-
-def as_objects(values: Sequence[object]) -> Values:
-    """Hold texts, with None where one is missing, as numpy leaves them alone."""
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
+    return values.astype(np.float64)
 
 
 def _nothing(n: int) -> Values:

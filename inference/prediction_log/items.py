@@ -1,32 +1,18 @@
 """What the logging API's readers give to its services, and what those answer: typed, and free of Django."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Self
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 type Status = Literal[
     "accepted", "duplicate", "conflict", "rejected", "pending_prediction", "superseded", "ambiguous_id"
 ]
-
-
-class PredictionItem(Struct, frozen=True):
-    """One prediction that another server made."""
-
-    id: str
-    timestamp: datetime  # event time, corrected by `sent_at`
-    version: str
-    features: dict[str, float | int | bool | str | None]
-    prediction: str | float  # the class, or the number
-    probabilities: dict[str, float] | float | None
-    latency_ms: float | None
-    role: str
-    client_id: str | None
-    subject: str | None
-    tags: dict[str, str] | None
-    body_hash: int  # 63 bits of the item as it was sent: tells a repetition from a conflict
 
 
 class LabelItem(Struct, frozen=True):
@@ -46,8 +32,8 @@ class ItemFault(Struct, frozen=True):
     pointer: str
 
 
-class ItemResult(Struct, frozen=True, omit_defaults=True):
-    """What became of one item."""
+class ItemResult(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What became of one item; it holds no container, so the collector need not look at the many of a request."""
 
     index: int
     id: str | None
@@ -66,16 +52,16 @@ class BatchResult(Struct, frozen=True):
     @classmethod
     def of(cls, results: Sequence[ItemResult]) -> Self:
         """Count the results; accepted + duplicates + rejected is the number of items."""
-        duplicates = sum(result.status == "duplicate" for result in results)
-        rejected = sum(result.status in ("rejected", "conflict", "ambiguous_id") for result in results)
+        statuses = Counter([result.status for result in results])
+        duplicates = statuses["duplicate"]
+        rejected = statuses["rejected"] + statuses["conflict"] + statuses["ambiguous_id"]
         return cls(len(results) - duplicates - rejected, duplicates, rejected, list(results))
 
 
-@dataclass(frozen=True)
-class Batch[Item]:
-    """A request's items, and by how much the sender's clock was behind ours when that was corrected."""
+@dataclass(frozen=True, kw_only=True)
+class Arrived:
+    """What a request brought; `skew` tells by how much the sender's clock was behind ours when that was corrected."""
 
-    items: list[Item | ItemFault]
     skew: timedelta | None = None
 
     @property
@@ -87,6 +73,20 @@ class Batch[Item]:
             f"sent_at is {abs(seconds):,} s {'behind' if seconds > 0 else 'ahead of'} this server's clock"
         )
         return [{"code": "clock_skew", "detail": f"{detail}; every timestamp was moved by that."}]
+
+
+@dataclass(frozen=True)
+class LabelBatch(Arrived):
+    """A request's labels, or what is wrong with them, in their order."""
+
+    items: list[LabelItem | ItemFault]
+
+
+def as_objects(values: Sequence[object]) -> NDArray[np.object_]:
+    """Hold texts, with None where one is missing, as numpy leaves them alone."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
 
 
 def class_text(value: float | bool | str) -> str:

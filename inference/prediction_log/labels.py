@@ -1,19 +1,40 @@
 """Writes labels in any order: before their prediction, after it, corrected later; each joins exactly once."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection, transaction
 
 from driftline.common.errors import FieldFault, Problem
-from driftline.common.periods import floor
 from driftline.common.work import touch
-from inference.prediction_log.array_literals import text_array
+from inference.prediction_log.array_literals import integer_array, text_array
 from inference.prediction_log.columns import LogColumns
 from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, LabelItem, class_text
-from inference.prediction_log.models import Label, PredictionRow, TouchedPeriod
+from inference.prediction_log.label_rows import (
+    PREDICTION,
+    NewLabel,
+    Told,
+    add_labels,
+    current_labels,
+    does_any_wait,
+    supersede,
+)
+from inference.prediction_log.label_rows import join_waiting as join_rows
+from inference.prediction_log.label_targets import (
+    Found,
+    Row,
+    Searched,
+    Target,
+    find_targets,
+    not_searched,
+    rows_of,
+    search,
+)
+from inference.prediction_log.models import TouchedPeriod
+from inference.prediction_log.packed_search import labels_at
+from inference.prediction_log.partitions import WEEKS
+from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.signals import periods_touched
 from inference.registry.models import Model
 
@@ -32,14 +53,6 @@ def lock(model_id: int, *, exclusive: bool) -> None:
 
 
 # -- labels that arrive ------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Target:
-    """The prediction that a label belongs to."""
-
-    prediction_id: str
-    event_time: datetime
-
-
 def log_labels(
     *, model: Model, items: Sequence[LabelItem | ItemFault], source: str, now: datetime, atomic: bool = False
 ) -> BatchResult:
@@ -47,12 +60,23 @@ def log_labels(
     checked = [_checked(model, index, item) for index, item in enumerate(items)]
     if atomic and any(isinstance(item, ItemFault) for item in checked):
         raise refuse_atomic(checked)
-    with transaction.atomic():
-        lock(model.pk, exclusive=True)
-        results = _store(model, checked, source, now)
-        if atomic and any(result.status == "ambiguous_id" for result in results):
-            raise Problem(422, "ambiguous_id", "An id of this request belongs to more than one prediction.")
-    return BatchResult.of(results)
+    given = list(dict.fromkeys(item.id for item in checked if isinstance(item, LabelItem)))
+    searched = Searched()
+    while True:
+        with transaction.atomic():
+            lock(model.pk, exclusive=True)
+            refuse_without_rows(model, "A label")  # under the lock that whoever changes that has alone
+            WEEKS.keep()
+            found = find_targets(model.pk, given, searched)
+            missing = not_searched(model, given, found, searched)
+            if not missing and not searched.is_out_of_date():
+                results = _store(model, checked, source, now, found)
+                if atomic and any(result.status == "ambiguous_id" for result in results):
+                    raise Problem(
+                        422, "ambiguous_id", "An id of this request belongs to more than one prediction."
+                    )
+                return BatchResult.of(results)
+        searched = search(model, [*searched.ids, *missing])
 
 
 def _checked(model: Model, index: int, item: LabelItem | ItemFault) -> LabelItem | ItemFault:
@@ -67,70 +91,72 @@ def _checked(model: Model, index: int, item: LabelItem | ItemFault) -> LabelItem
 
 
 def _store(
-    model: Model, items: Sequence[LabelItem | ItemFault], source: str, now: datetime
+    model: Model, items: Sequence[LabelItem | ItemFault], source: str, now: datetime, found: Found
 ) -> list[ItemResult]:
-    given = list(dict.fromkeys(item.id for item in items if isinstance(item, LabelItem)))
-    targets, ambiguous = _find_targets(model, given)
-    current = {
-        label.given_id: label
-        for label in Label.objects.filter(model=model, given_id__in=given, is_current=True)
-    }
-    results, fresh, replaced = [], [], []
+    """Write a revision for each label that says something new; of several under one id each is one."""
+    stored = current_labels(model.pk, (item.id for item in items if isinstance(item, LabelItem)))
+    current = _folded_labels(found.targets) | stored
+    results: list[ItemResult] = []
+    fresh: dict[tuple[str, int], NewLabel] = {}
+    touched: set[str] = set()
     for index, item in enumerate(items):
         if isinstance(item, ItemFault):
             results.append(rejected(index, item))
             continue
-        if item.id in ambiguous:
+        if item.id in found.ambiguous:
             results.append(_ambiguous(index, item))
             continue
-        value, before = class_text(item.label), current.get(item.id)
+        value, before, target = class_text(item.label), current.get(item.id), found.targets.get(item.id)
         if before is not None and before.value == value:
-            results.append(ItemResult(index=index, id=item.id, status="duplicate", error=None))
+            results.append(ItemResult(index, item.id, "duplicate"))
             continue
-        label = _label(model, item, value, before, targets.get(item.id), source, now)
+        label = _label(item, value, before, target)
         if before is not None:
-            before.is_current = False
-            replaced.append(before)
-        fresh.append(label)
-        current[item.id] = label
-        results.append(_accepted(index, item, before, label))
-    _write(fresh, replaced)
-    _touch_predictions(model.pk, {label.prediction_id for label in fresh if label.prediction_id})
+            touched.add(before.prediction_id)
+            if (same := fresh.get((item.id, before.revision))) is not None:
+                fresh[item.id, before.revision] = same._replace(is_current=False)
+        fresh[item.id, label.revision] = label
+        id_ = target.prediction_id if target else ""
+        touched.add(id_)
+        current[item.id] = Told(value, label.revision, id_, label.prediction_time)
+        results.append(_stored(index, item, before, target))
+    if fresh:
+        if replaced := stored.keys() & {id_ for id_, _ in fresh}:
+            supersede(model.pk, replaced)
+        add_labels(model.pk, list(fresh.values()), source=source, now=now)
+        others = touched - {row.prediction_id for row in found.rows} - {""}
+        _touch(model.pk, _hours([*found.rows, *rows_of(model.pk, others)], touched))
     return results
 
 
-def _label(
-    model: Model,
-    item: LabelItem,
-    value: str,
-    before: Label | None,
-    target: _Target | None,
-    source: str,
-    now: datetime,
-) -> Label:
-    return Label(
-        model=model,
+def _label(item: LabelItem, value: str, before: Told | None, target: Target | None) -> NewLabel:
+    return NewLabel(
         given_id=item.id,
         revision=before.revision + 1 if before else 1,
+        is_current=True,
         value=value,
         labelled_at=item.timestamp,
-        received_at=now,
-        source=source,
-        prediction_id=target.prediction_id if target else "",
+        prediction_id=target.prediction_id if target and target.prediction_id != item.id else "",
         prediction_time=target.event_time if target else None,
     )
 
 
-def _write(fresh: list[Label], replaced: list[Label]) -> None:
-    kept = [label.pk for label in replaced if label.pk is not None]
-    Label.objects.filter(pk__in=kept).update(is_current=False)
-    Label.objects.bulk_create(fresh)
+def _folded_labels(targets: dict[str, Target]) -> dict[str, Told]:
+    """Read what holds under the given ids in chunks."""
+    folded = labels_at(row for target in targets.values() for row in target.packed)
+    current: dict[str, Told] = {}
+    for id_, target in targets.items():
+        for row in target.packed:
+            for label in folded.get((row.chunk, row.place), ()):
+                if (label.client_id or target.prediction_id) == id_ and label.is_current:
+                    current[id_] = Told(label.value, label.revision, target.prediction_id, target.event_time)
+    return current
 
 
-def _accepted(index: int, item: LabelItem, before: Label | None, label: Label) -> ItemResult:
-    if not label.prediction_id:
-        return ItemResult(index=index, id=item.id, status="pending_prediction", error=None)
-    return ItemResult(index=index, id=item.id, status="superseded" if before else "accepted", error=None)
+def _stored(index: int, item: LabelItem, before: Told | None, target: Target | None) -> ItemResult:
+    if target is None:
+        return ItemResult(index, item.id, "pending_prediction")
+    return ItemResult(index, item.id, "superseded" if before else "accepted")
 
 
 def _ambiguous(index: int, item: LabelItem) -> ItemResult:
@@ -139,54 +165,63 @@ def _ambiguous(index: int, item: LabelItem) -> ItemResult:
     return ItemResult(index=index, id=item.id, status="ambiguous_id", error=fault)
 
 
-def _find_targets(model: Model, ids: list[str]) -> tuple[dict[str, _Target], set[str]]:
-    """Find each id as a prediction id, else as a client id that exactly one prediction holds."""
-    answered = PredictionRow.objects.filter(model=model).exclude(role="shadow")
-    targets = {
-        id_: _Target(id_, moment)
-        for id_, moment in answered.filter(prediction_id__in=ids).values_list("prediction_id", "event_time")
-    }
-    by_client: dict[str, list[_Target]] = {}
-    rest = [id_ for id_ in ids if id_ not in targets]
-    for client_id, id_, moment in answered.filter(client_id__in=rest).values_list(
-        "client_id", "prediction_id", "event_time"
-    ):
-        by_client.setdefault(str(client_id), []).append(_Target(id_, moment))
-    targets |= {client_id: found[0] for client_id, found in by_client.items() if len(found) == 1}
-    return targets, {client_id for client_id, found in by_client.items() if len(found) > 1}
+def _hours(rows: Iterable[Row], ids: set[str]) -> Iterator[tuple[int, str, datetime]]:
+    """Give the hours of every row, the champion's and the shadows', of these predictions."""
+    for row in rows:
+        if row.prediction_id in ids:
+            hour = row.event_time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+            yield row.version_id, row.role, hour
+
+
+def _touch(model_id: int, hours: Iterable[tuple[int, str, datetime]]) -> None:
+    touched = {(model_id, *hour) for hour in hours}
+    if touched:
+        touch(TouchedPeriod, touched, fields=TOUCHED_FIELDS)
+        periods_touched.send(sender=TouchedPeriod, model_id=model_id)
 
 
 # -- labels that waited ------------------------------------------------------------------------------------------------
 def join_waiting(rows: LogColumns) -> None:
-    """Attach labels that came before these predictions, in the caller's transaction."""
-    times = dict(zip(rows.ids, rows.times_us, strict=True))
-    clients = {
-        client: id_ for client, id_ in zip(rows.client_ids, rows.ids, strict=True) if client is not None
-    }
-    waiting = Label.objects.raw(
-        "SELECT * FROM inference_label "
-        "WHERE model_id = %s AND prediction_id = '' AND given_id = ANY(%s::text[])",
-        [rows.model_id, text_array([*times, *clients])],
-    )
-    joined = []
-    for label in waiting:
-        label.prediction_id = label.given_id if label.given_id in times else clients[label.given_id]
-        label.prediction_time = datetime.fromtimestamp(times[label.prediction_id] / 1e6, UTC)
-        joined.append(label)
-    Label.objects.bulk_update(joined, ["prediction_id", "prediction_time"])
+    """Attach labels that came before these predictions, in the caller's transaction.
 
-
-def _touch_predictions(model_id: int, ids: set[str]) -> None:
-    """Mark the hours of every row, the champion's and the shadows', that these labels belong to."""
-    if not ids:
+    One that was told under a client id joins the first prediction that comes with it.
+    """
+    if not does_any_wait(rows.model_id):
         return
-    rows = PredictionRow.objects.filter(model_id=model_id, prediction_id__in=ids)
-    touched = {
-        (model_id, version_id, role, floor(moment, "hour"))
-        for version_id, role, moment in rows.values_list("version_id", "role", "event_time")
-    }
-    touch(TouchedPeriod, touched, fields=TOUCHED_FIELDS)
-    periods_touched.send(sender=TouchedPeriod, model_id=model_id)
+    times = dict(zip(rows.ids, rows.times_us.tolist(), strict=True))
+    clients: dict[str, str] = {}
+    for client, id_ in zip(rows.client_ids, rows.ids, strict=True):
+        if client is not None:
+            clients.setdefault(client, id_)
+    join_rows(rows.model_id, times, clients)
+
+
+# -- labels that are erased --------------------------------------------------------------------------------------------
+def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
+    """Delete the labels of predictions that are erased, and those that wait under their ids, in all revisions.
+
+    A row is an id, its event time in microseconds and its client id: an id may come again after the dedupe window,
+    and the label of that one stays. Those that are folded go with the rows of their chunk. Call it under the model's
+    lock; returns how many labels went.
+    """
+    ids, times, clients = zip(*rows, strict=True)
+    told = text_array([*ids, *filter(None, clients)])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM inference_label WHERE model_id = %s AND given_id IN ("
+            "SELECT given_id FROM inference_label AS told JOIN unnest(%s::text[], %s::bigint[]) AS gone (id, us) "
+            f"ON {PREDICTION} = gone.id "
+            "AND told.prediction_time = 'epoch'::timestamptz + gone.us * interval '1 microsecond' "
+            "WHERE told.model_id = %s AND told.given_id = ANY(%s::text[]) AND told.is_current)",
+            [model_id, text_array(ids), integer_array(times), model_id, told],
+        )
+        joined = int(cursor.rowcount)
+        cursor.execute(
+            "DELETE FROM inference_label "
+            "WHERE model_id = %s AND prediction_time IS NULL AND given_id = ANY(%s::text[])",
+            [model_id, told],
+        )
+        return joined + int(cursor.rowcount)
 
 
 # -- what both writers say about bad items -----------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Where predictions and labels are kept, and which hours they touched."""
 
+import uuid
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -17,56 +19,139 @@ class PredictionRole(models.TextChoices):
     DIRECT = "direct"
 
 
-class PredictionChunk(models.Model):
-    """Rows of one version, role and event day, as an Arrow IPC stream."""
+ANSWERING_ROLES = (PredictionRole.CHAMPION, PredictionRole.CANARY)
+"""The roles in which callers of a model without a version are answered."""
 
-    model = models.ForeignKey(Model, models.CASCADE, related_name="+")
-    version = models.ForeignKey(Version, models.CASCADE, related_name="+")
+
+class PredictionChunk(models.Model):
+    """Rows of one version, role and event day, as an Arrow IPC stream, perhaps sealed (see `sealed_chunks`).
+
+    What was just stored is fresh and lies in a small partition of its own; it is soon packed into large chunks, which
+    lie in the partition of their day. The migration makes the indexes, each partition only those that it needs, and
+    has PostgreSQL number the rows. A question over all days asks `PackedDay` and the fresh chunks: it would have to
+    open every day's partition.
+    """
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    version = models.ForeignKey(Version, models.CASCADE, related_name="+", db_index=False)
     role = models.CharField(max_length=10, choices=PredictionRole)
     day = models.DateField()
+    week = models.DateField(help_text="the Monday of the week in which its rows arrived")
+    is_packed = models.BooleanField(default=False, db_default=False)
     rows = models.IntegerField()
     start = models.DateTimeField(help_text="event time of the earliest row")
     end = models.DateTimeField(help_text="event time of the latest row")
     payload = models.BinaryField()
-    created_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        indexes = [
-            models.Index(fields=["model", "day", "role"], name="chunks_of_a_day"),
-            models.Index(fields=["model", "-end"], name="newest_chunk"),
-        ]
+    id_hashes = models.BinaryField(null=True, help_text="of ids and client ids, sorted; when packed")
+    labels = models.BinaryField(
+        null=True, help_text="of its rows, folded into it when their narrow rows went"
+    )
+    created_at = models.DateTimeField(db_default=Now(), help_text="when the last of its rows was stored")
+    end_stored_at = models.DateTimeField(db_default=Now(), help_text="when the row at `end` was stored")
 
     def __str__(self) -> str:
         return f"{self.rows} {self.role} rows of {self.day}"
 
 
-class PredictionRow(models.Model):
-    """The narrow row that finds a prediction by id, refuses duplicates and joins labels."""
+def size_of(field: str) -> models.Func:
+    """Ask for the length of a field of bytes, which PostgreSQL knows without reading it."""
+    return models.Func(models.F(field), function="octet_length", output_field=models.BigIntegerField())
+
+
+class DayOfRows(models.Model):
+    """What rows of one version, role, event day and week of arrival are together."""
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
-    version = models.ForeignKey(Version, models.CASCADE, related_name="+", db_index=False)
+    version = models.ForeignKey(Version, models.CASCADE, related_name="+")
     role = models.CharField(max_length=10, choices=PredictionRole)
-    prediction_id = models.CharField(max_length=210)
-    client_id = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001  null keeps it out of the index
+    day = models.DateField()
+    week = models.DateField(help_text="the Monday of the week in which the rows arrived")
+    rows = models.BigIntegerField()
+    start = models.DateTimeField(help_text="event time of the earliest row")
+    end = models.DateTimeField(help_text="event time of the latest row")
+    created_at = models.DateTimeField(help_text="when the last of its rows was stored")
+    end_stored_at = models.DateTimeField(help_text="when the row at `end` was stored")
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.rows} {self.role} rows of {self.day}"
+
+
+class PackedDay(DayOfRows):
+    """What the packed chunks of one version, role, event day and week of arrival hold together.
+
+    Whoever packs them keeps it in step, in the same commit.
+    """
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["model", "day", "version", "role", "week"], name="one_packed_day")
+        ]
+        indexes = [
+            models.Index(fields=["model", "-end"], name="newest_packed_day"),
+            models.Index(fields=["day"], name="packed_days_by_day"),
+        ]
+
+
+class SummedDay(DayOfRows):
+    """What the rows were that a model which keeps none has let go of: the event clock goes on from here.
+
+    Whoever deletes their chunks keeps it in step, in the commit that adds the rows to their summaries.
+    """
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["model", "day", "version", "role", "week"], name="one_summed_day")
+        ]
+        indexes = [models.Index(fields=["model", "-end"], name="newest_summed_day")]
+
+
+class UnpackedDay(WorkRow):
+    """Fresh chunks of one version, role and event day that are many or old enough to be packed."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    version = models.ForeignKey(Version, models.CASCADE, related_name="+")
+    role = models.CharField(max_length=10, choices=PredictionRole)
+    day = models.DateField()
+
+    objects = WorkQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["model", "version", "role", "day"], name="one_unpacked_day")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.role} {self.day}"
+
+
+class PredictionRow(models.Model):
+    """The narrow row that finds a prediction by id, refuses duplicates and joins labels.
+
+    One index does all three. `slot` is 0 for the row that answered and the version for a shadow's copy. The database
+    checks no foreign key a row: the chunk that is stored in the same commit has them. It keeps the keys in four bytes,
+    and a row without a null, which saves the bitmap. Rows lie in a partition of the week in which they arrived, which
+    is dropped when its ids need not be refused and no label is awaited any more.
+    """
+
+    pk = models.CompositePrimaryKey("model", "prediction_id", "slot", "week")
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    version = models.ForeignKey(
+        Version, models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    slot = models.IntegerField()
+    week = models.DateField(help_text="the Monday of the week in which it arrived")
+    role = models.CharField(max_length=10, choices=PredictionRole)
+    prediction_id = models.CharField(max_length=210, db_collation="C")
+    client_id = models.CharField(max_length=200, blank=True, db_collation="C")
     event_time = models.DateTimeField()
     body_hash = models.BigIntegerField(help_text="tells a repeated row from a conflicting one")
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["model", "prediction_id"], condition=~Q(role="shadow"), name="answered_once"
-            ),
-            models.UniqueConstraint(
-                fields=["model", "prediction_id", "version"],
-                condition=Q(role="shadow"),
-                name="shadowed_once_a_version",
-            ),
-        ]
         indexes = [
-            models.Index(
-                fields=["model", "client_id"], condition=~Q(client_id=None), name="rows_by_client_id"
-            ),
-            models.Index(fields=["model", "event_time"], name="rows_in_time"),
+            models.Index(fields=["model", "client_id"], condition=~Q(client_id=""), name="rows_by_client_id"),
         ]
 
     def __str__(self) -> str:
@@ -76,32 +161,33 @@ class PredictionRow(models.Model):
 class Label(models.Model):
     """What really happened, as told under `given_id`; a correction is a new revision and the old one is kept.
 
-    `prediction_id` and `prediction_time` are empty until the prediction it belongs to arrives.
+    A label waits, without a `prediction_time`, until its prediction arrives. `prediction_id` is empty where `given_id`
+    is the prediction's id, and names it where that is its client id. When the narrow row of its prediction goes, all
+    revisions are folded into the chunk that holds the prediction; one that is told later lies here until then. As
+    among narrow rows the keys have four bytes and the database checks none of them.
     """
 
-    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
-    given_id = models.CharField(max_length=210)
-    revision = models.IntegerField(default=1)
-    is_current = models.BooleanField(default=True)
+    pk = models.CompositePrimaryKey("model", "given_id", "revision")
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False, db_constraint=False)
+    given_id = models.CharField(max_length=210, db_collation="C")
+    revision = models.IntegerField()
+    is_current = models.BooleanField()
     value = models.CharField(max_length=200)
     labelled_at = models.DateTimeField(null=True, blank=True, help_text="when it happened, as told")
-    received_at = models.DateTimeField(db_default=Now())
+    received_at = models.DateTimeField()
     source = models.CharField(max_length=16, blank=True, help_text="prefix of the token that told it")
-    prediction_id = models.CharField(max_length=210, blank=True)
+    prediction_id = models.CharField(max_length=210, blank=True, db_collation="C")
     prediction_time = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["model", "given_id", "revision"], name="label_revision_once"),
-            models.UniqueConstraint(
-                fields=["model", "given_id"], condition=Q(is_current=True), name="one_current_label_an_id"
-            ),
-        ]
         indexes = [
             models.Index(
                 fields=["model", "prediction_time"],
-                condition=Q(is_current=True),
+                condition=Q(is_current=True, prediction_time__isnull=False),
                 name="labels_in_prediction_time",
+            ),
+            models.Index(
+                fields=["model", "given_id"], condition=Q(prediction_time=None), name="labels_that_wait"
             ),
         ]
 
@@ -128,6 +214,43 @@ class TouchedPeriod(WorkRow):
 
     def __str__(self) -> str:
         return f"{self.model} {self.role} {self.hour:%Y-%m-%d %H}h"
+
+
+class RequestCount(models.Model):
+    """How many requests that arrived within one hour ended one way: `answered`, or why they were not."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField()
+    version = models.CharField(max_length=64)
+    role = models.CharField(max_length=10, choices=PredictionRole)
+    outcome = models.CharField(
+        max_length=12, help_text="answered, or the fault: invalid, model, overloaded, late"
+    )
+    requests = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "hour", "version", "role", "outcome"], name="one_request_count_an_hour"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.requests} {self.outcome} in {self.hour:%Y-%m-%d %H}h"
+
+
+class LogKey(models.Model):
+    """A key under which chunks are sealed for a day at most, wrapped by a master key of the home.
+
+    The sealed bytes begin with its id. It is never deleted: some chunk may still need it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    wrapped = models.BinaryField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return str(self.id)
 
 
 class SpoolCursor(models.Model):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, get_type_hints
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from driftline.common.errors import Problem, invalid
@@ -20,18 +21,29 @@ from driftline.common.json_body import (
     refuse_many_opened,
 )
 from driftline.common.periods import parse_timestamp
-from inference.prediction_log.items import Batch, ItemFault, LabelItem, PredictionItem
+from inference.prediction_log.items import ItemFault, LabelBatch, LabelItem
+from inference.prediction_log.numeric_bodies import Decoders, decoders_like
+from inference.prediction_log.sent_columns import (
+    PredictionBatch,
+    columns_if_plain,
+    columns_of,
+)
 from inference.prediction_log.sent_items import (
     Refused,
     SentLabel,
     SentPrediction,
     accept_label,
-    accept_prediction,
+    check_prediction,
 )
 
 MAX_ITEMS = 10_000
 MAX_ITEM_BYTES = 64 << 10
 SKEW = timedelta(seconds=30)  # below this, `sent_at` differs by the network, not by the clock
+_TELLING_ESCAPES = (
+    b"\\u0000",
+    b"\\u003a",
+    b"\\u003A",
+)  # NUL cannot be kept, and a colon escapes being counted
 _CONTAINERS_AN_ITEM = 8  # no valid item opens more braces and brackets than this
 
 
@@ -48,7 +60,7 @@ class _SentLabels(Struct, frozen=True, forbid_unknown_fields=True):
 
 type _Row = SentPrediction | SentLabel | ItemFault
 
-_encoder = msgspec.json.Encoder(order="deterministic")
+_encoder = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True)
@@ -57,8 +69,7 @@ class _Kind:
 
     key: str
     sent: type[Any]
-    envelope: msgspec.json.Decoder[Any]
-    line: msgspec.json.Decoder[Any]
+    decoders: Decoders
     codes: dict[str, str]  # field -> code of a fault in it, where that is not `wrong_type`
 
     @property
@@ -69,8 +80,7 @@ class _Kind:
 _PREDICTIONS = _Kind(
     "predictions",
     SentPrediction,
-    msgspec.json.Decoder(_SentPredictions),
-    msgspec.json.Decoder(SentPrediction),
+    Decoders(msgspec.json.Decoder(_SentPredictions), msgspec.json.Decoder(SentPrediction)),
     {
         "id": "invalid_id",
         "timestamp": "invalid_timestamp",
@@ -82,47 +92,82 @@ _PREDICTIONS = _Kind(
 _LABELS = _Kind(
     "labels",
     SentLabel,
-    msgspec.json.Decoder(_SentLabels),
-    msgspec.json.Decoder(SentLabel),
+    Decoders(msgspec.json.Decoder(_SentLabels), msgspec.json.Decoder(SentLabel)),
     {"id": "invalid_id", "timestamp": "invalid_timestamp"},
 )
 
 
 # -- the two readers ---------------------------------------------------------------------------------------------------
-def parse_predictions(body: bytes, *, lines: bool, task: str, now: datetime) -> Batch[PredictionItem]:
+def parse_predictions(body: bytes, *, lines: bool, task: str, now: datetime) -> PredictionBatch:
     """Read a batch of predictions: a JSON object with `predictions`, or with `lines` one item a line (NDJSON).
 
-    Whole requests that cannot be read raise Problem; items that cannot be kept come back as ItemFault in their place.
+    Whole requests that cannot be read raise Problem; items that cannot be kept come back as faults by their place.
     """
-    sent, sent_at, sizes = _read(body, _PREDICTIONS, lines=lines)
-    skew = _skew(sent_at, now)
+    alike = decoders_like(body)
+    batch = _read_plain(alike and _decode(body, alike, lines=lines), body, task=task, now=now)
+    if batch is None:
+        decoded = _decode(body, _PREDICTIONS.decoders, lines=lines)
+        batch = _read_plain(decoded, body, task=task, now=now) or _read_each(
+            body, decoded, lines=lines, task=task, now=now
+        )
+    return batch
 
-    def accept(row: SentPrediction, canonical: bytes) -> PredictionItem:
-        return accept_prediction(row, canonical, task=task, now=now, skew=skew)
 
-    return _accept_each(sent, sizes, accept, _PREDICTIONS, lines=lines, skew=skew)
+def _read_plain(
+    decoded: "_Decoded | None", body: bytes, *, task: str, now: datetime
+) -> PredictionBatch | None:
+    """Turn a whole body into columns, unless anything in it needs a closer look."""
+    if decoded is None or not 0 < len(decoded.rows) <= MAX_ITEMS:
+        return None
+    skew = skew_of(decoded.sent_at, now)
+    columns = columns_if_plain(
+        decoded.rows,
+        task=task,
+        now=now,
+        skew=skew,
+        colons=_colons(body) - decoded.colons,
+        numbers=decoded.numbers,
+    )
+    return None if columns is None else PredictionBatch(columns, skew=skew)
 
 
-def parse_labels(body: bytes, *, lines: bool, task: str, now: datetime) -> Batch[LabelItem]:
+def _read_each(
+    body: bytes, decoded: "_Decoded | None", *, lines: bool, task: str, now: datetime
+) -> PredictionBatch:
+    sent, sent_at, canonicals = _read(body, decoded, _PREDICTIONS, lines=lines)
+    skew = skew_of(sent_at, now)
+
+    def accept(row: SentPrediction) -> SentPrediction:
+        check_prediction(row, task=task, now=now, skew=skew)
+        return row
+
+    items = _accept_each(sent, canonicals, accept, _PREDICTIONS, lines=lines)
+    good = {index: item for index, item in enumerate(items) if isinstance(item, SentPrediction)}
+    faults = {index: item for index, item in enumerate(items) if isinstance(item, ItemFault)}
+    columns = columns_of(list(good.values()), task=task, skew=skew, places=list(good))
+    return PredictionBatch(columns, faults, skew=skew)
+
+
+def parse_labels(body: bytes, *, lines: bool, task: str, now: datetime) -> LabelBatch:
     """Read a batch of labels: a JSON object with `labels`, or with `lines` one item a line (NDJSON)."""
-    sent, sent_at, sizes = _read(body, _LABELS, lines=lines)
-    skew = _skew(sent_at, now)
+    decoded = _decode(body, _LABELS.decoders, lines=lines)
+    sent, sent_at, canonicals = _read(body, decoded, _LABELS, lines=lines)
+    skew = skew_of(sent_at, now)
 
-    def accept(row: SentLabel, canonical: bytes) -> LabelItem:
+    def accept(row: SentLabel) -> LabelItem:
         return accept_label(row, task=task, now=now, skew=skew)
 
-    return _accept_each(sent, sizes, accept, _LABELS, lines=lines, skew=skew)
+    return LabelBatch(_accept_each(sent, canonicals, accept, _LABELS, lines=lines), skew=skew)
 
 
 def _accept_each[Item](
     sent: Iterable[_Row],
     canonicals: Iterable[bytes],
-    accept: Callable[[Any, bytes], Item],
+    accept: Callable[[Any], Item],
     kind: _Kind,
     *,
     lines: bool,
-    skew: timedelta | None,
-) -> Batch[Item]:
+) -> list[Item | ItemFault]:
     items: list[Item | ItemFault] = []
     for index, (row, canonical) in enumerate(zip(sent, canonicals, strict=True)):
         if isinstance(row, ItemFault):
@@ -133,10 +178,10 @@ def _accept_each[Item](
                 raise Refused(
                     "item_too_large", "", f"An item has at most 64 KiB, not {len(canonical):,} bytes."
                 )
-            items.append(accept(row, canonical))
+            items.append(accept(row))
         except Refused as refused:
             items.append(_fault(row.id, refused, _pointer(kind, index, lines)))
-    return Batch(items, skew)
+    return items
 
 
 def _pointer(kind: _Kind, index: int, lines: bool) -> str:
@@ -150,42 +195,62 @@ def _fault(given_id: Any, refused: Refused, pointer: str) -> ItemFault:
 
 
 # -- reading: the fast way, and the slow one that explains -------------------------------------------------------------
-def _read(body: bytes, kind: _Kind, *, lines: bool) -> tuple[list[_Row], str | None, list[bytes]]:
+@dataclass(frozen=True)
+class _Decoded:
+    """A body that has the right types throughout; keys that came twice may have been lost."""
+
+    rows: list[Any]
+    sent_at: str | None
+    colons: int  # of the envelope
+    numbers: tuple[str, ...]
+
+
+def _decode(body: bytes, decoders: Decoders, *, lines: bool) -> _Decoded | None:
+    """Decode a whole body at once, or give None when anything about it needs a closer look.
+
+    Duplicate keys pass the decoder silently. They are found by counting colons: what was decoded, written again, has
+    as many as the body unless a key was lost.
+    """
+    if b"\\" in body and any(escape in body for escape in _TELLING_ESCAPES):  # one byte is found much faster
+        return None
+    try:
+        if lines:
+            return _Decoded(decoders.line.decode_lines(body), None, 0, decoders.numbers)
+        envelope = decoders.envelope.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    rows, sent_at = msgspec.structs.astuple(envelope)
+    colons = 1 if sent_at is UNSET else 2 + (sent_at or "").count(":")
+    return _Decoded(rows, sent_at or None, colons, decoders.numbers)
+
+
+def _colons(body: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(":")))
+
+
+def _read(
+    body: bytes, decoded: _Decoded | None, kind: _Kind, *, lines: bool
+) -> tuple[list[_Row], str | None, list[bytes]]:
     """Give the items as typed rows or faults, `sent_at`, and each item in canonical bytes (empty for a fault)."""
-    found = _read_fast(body, kind, lines=lines)
+    found = _read_typed(body, decoded)
     if found is None:
         rows, sent_at = _read_slowly(body, kind, lines=lines)
         found = rows, sent_at, [b"" if isinstance(row, ItemFault) else _encoder.encode(row) for row in rows]
     if not found[0]:
         raise Problem(422, "empty_batch", f"The request holds no {kind.key}.")
     if len(found[0]) > MAX_ITEMS:
-        raise _too_many(kind)
+        raise _too_many(kind.key)
     return found
 
 
-def _read_fast(body: bytes, kind: _Kind, *, lines: bool) -> tuple[list[_Row], str | None, list[bytes]] | None:
-    """Decode a whole batch at once, or give None when anything about it needs a closer look.
-
-    Duplicate keys pass the decoder silently. They are found by counting colons: what was decoded, written again, has
-    as many as the body unless a key was lost.
-    """
-    if b"\\u0000" in body or b"\\u003a" in body or b"\\u003A" in body:
+def _read_typed(body: bytes, decoded: _Decoded | None) -> tuple[list[_Row], str | None, list[bytes]] | None:
+    """Give what was decoded, unless a key of it was lost."""
+    if decoded is None:
         return None
-    sent_at: str | UnsetType | None = None
-    try:
-        if lines:
-            rows = kind.line.decode_lines(body)
-            colons = 0
-        else:
-            envelope = kind.envelope.decode(body)
-            rows, sent_at = getattr(envelope, kind.key), envelope.sent_at
-            colons = 1 if sent_at is UNSET else 2 + (sent_at or "").count(":")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    canonicals = [_encoder.encode(row) for row in decoded.rows]
+    if decoded.colons + sum(canonical.count(b":") for canonical in canonicals) != _colons(body):
         return None
-    canonicals = [_encoder.encode(row) for row in rows]
-    if colons + sum(canonical.count(b":") for canonical in canonicals) != body.count(b":"):
-        return None
-    return rows, sent_at or None, canonicals
+    return decoded.rows, decoded.sent_at, canonicals
 
 
 def _read_slowly(body: bytes, kind: _Kind, *, lines: bool) -> tuple[list[_Row], str | None]:
@@ -193,7 +258,7 @@ def _read_slowly(body: bytes, kind: _Kind, *, lines: bool) -> tuple[list[_Row], 
         return [_typed_line(line, kind, index) for index, line in enumerate(_lines(body, kind))], None
     refuse_many_opened(body)
     if body.count(b"{") + body.count(b"[") > MAX_ITEMS * _CONTAINERS_AN_ITEM:
-        raise _too_many(kind)  # before Python objects are made of them
+        raise _too_many(kind.key)  # before Python objects are made of them
     envelope = decode_json(body)
     if envelope == []:
         raise Problem(422, "empty_batch", f"The request holds no {kind.key}.")
@@ -212,13 +277,13 @@ def _read_slowly(body: bytes, kind: _Kind, *, lines: bool) -> tuple[list[_Row], 
     if sent_at is not None and not isinstance(sent_at, str):
         raise invalid("/sent_at", "'sent_at' must be an RFC 3339 time with a zone.", "invalid_timestamp")
     if len(values) > MAX_ITEMS:
-        raise _too_many(kind)
+        raise _too_many(kind.key)
     return [_typed(value, kind, _pointer(kind, index, False)) for index, value in enumerate(values)], sent_at
 
 
 def _lines(body: bytes, kind: _Kind) -> Iterator[bytes]:
     if body.count(b"\n") > 2 * MAX_ITEMS:
-        raise _too_many(kind)
+        raise _too_many(kind.key)
     return (line for line in body.split(b"\n") if line.strip())
 
 
@@ -280,13 +345,18 @@ def _explain_field(value: Any, name: str, expected: Any, code: str) -> Refused |
     return None
 
 
-def _too_many(kind: _Kind) -> Problem:
+def _too_many(key: str) -> Problem:
     return Problem(
-        413, "batch_too_large", f"A request holds at most {MAX_ITEMS:,} {kind.key}; send them in parts."
+        413, "batch_too_large", f"A request holds at most {MAX_ITEMS:,} {key}; send them in parts."
     )
 
 
-def _skew(sent_at: str | None, now: datetime) -> timedelta | None:
+def too_many_predictions() -> Problem:
+    """Refuse a request with more predictions than one may hold."""
+    return _too_many(_PREDICTIONS.key)
+
+
+def skew_of(sent_at: str | None, now: datetime) -> timedelta | None:
     """Tell how far the sender's clock is behind ours, when that is more than the network explains."""
     if not sent_at:
         return None

@@ -1,20 +1,32 @@
-"""What is logged: one record for each micro-batch and version."""
+"""What is logged: one record for each micro-batch and version, and how requests ended since the last such record."""
 
 from typing import Literal
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 Role = Literal["champion", "shadow", "canary", "direct"]
 ColumnKind = Literal["f4", "f8", "i8", "s"]
 
 
-class FeatureColumn(Struct, frozen=True, array_like=True):
+class FeatureColumn(Struct, frozen=True, array_like=True, gc=False):
     """One feature's values: little-endian raw bytes (NaN is missing), or texts where `kind` is "s"."""
 
     name: str
     kind: ColumnKind
     data: bytes | list[str | None]
+
+
+class FeatureTable(Struct, frozen=True, gc=False):
+    """All features where they are numbers of one kind: little-endian raw bytes (NaN is missing), row after row.
+
+    That is how a batch stands in memory: the hot path need not cut it into columns, which `decode_record` does.
+    """
+
+    names: list[str]
+    kind: ColumnKind
+    data: bytes
 
 
 class LoggedBatch(Struct, frozen=True, array_like=True):
@@ -36,22 +48,66 @@ class LoggedBatch(Struct, frozen=True, array_like=True):
     event_time_us: list[int]
     received_us: int
     latency_us: list[int]
-    features: list[FeatureColumn]
+    features: list[FeatureColumn] | FeatureTable
     prediction: list[str] | bytes
     probabilities: bytes | None
     subjects: list[str | None] | None
     tags: list[dict[str, str] | None] | None
 
 
+class EndedRequests(Struct, frozen=True, array_like=True):
+    """How many requests of one version in one role ended one way; a version is named as in the plan."""
+
+    model_id: int
+    version: str
+    role: Role
+    outcome: str
+    requests: int
+
+
+class RequestCounts(Struct, frozen=True):
+    """How the requests ended that one process took since its last such record, on the hour they are counted in."""
+
+    hour_s: int
+    ended: list[EndedRequests]
+
+
+type Record = LoggedBatch | RequestCounts
+
+_WORDS = {"f4": np.uint32, "f8": np.uint64, "i8": np.uint64}  # moved as they are
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(LoggedBatch)
+_batches = msgspec.msgpack.Decoder(LoggedBatch)
+_counts = msgspec.msgpack.Decoder(RequestCounts)
 
 
-def encode_batch(batch: LoggedBatch) -> bytes:
-    """Turn a batch into the spool's payload."""
-    return _encoder.encode(batch)
+def encode_record(record: Record) -> bytes:
+    """Turn a record into the spool's payload."""
+    return _encoder.encode(record)
 
 
-def decode_batch(payload: bytes | memoryview) -> LoggedBatch:
-    """Turn a spool's payload back into a batch; raise msgspec.DecodeError where it is none."""
-    return _decoder.decode(payload)
+def decode_record(payload: bytes) -> Record:
+    """Turn a spool's payload back into a record, with its features by column.
+
+    Raises msgspec.DecodeError where the payload is no record.
+    """
+    is_map = payload[0] & 0xF0 == 0x80  # counts are a map, a batch is an array
+    if is_map:
+        return _counts.decode(payload)
+    batch = _batches.decode(payload)
+    return msgspec.structs.replace(batch, features=feature_columns(batch.features))
+
+
+def feature_columns(features: list[FeatureColumn] | FeatureTable) -> list[FeatureColumn]:
+    """Give features by column, however they were logged."""
+    return cut_columns(features) if isinstance(features, FeatureTable) else features
+
+
+def cut_columns(table: FeatureTable) -> list[FeatureColumn]:
+    """Cut a table into its columns."""
+    values = np.frombuffer(table.data, _WORDS[table.kind]).reshape(-1, len(table.names))
+    raw = values.T.tobytes()
+    size = len(values) * values.itemsize
+    return [
+        FeatureColumn(name, table.kind, raw[start : start + size])
+        for name, start in zip(table.names, range(0, len(raw), size), strict=True)
+    ]

@@ -1,18 +1,24 @@
 """Reads of the prediction log, as arrays."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from django.db.models.functions import Coalesce
+from django.db.models import Max, Min, QuerySet
 from numpy.typing import NDArray
 
-from inference.prediction_log.columns import as_objects
-from inference.prediction_log.models import Label, PredictionChunk, PredictionRow
-from inference.registry.models import Model
+from inference.prediction_log import binary_copy
+from inference.prediction_log.chunk_rows import read_rows
+from inference.prediction_log.folded_labels import FoldedLabels
+from inference.prediction_log.label_reads import Holding, label_history, labels_in_chunks, labels_in_rows
+from inference.prediction_log.models import PackedDay, PredictionChunk, PredictionRow, SummedDay
+from inference.prediction_log.packed_search import PackedRow, find_packed
+from inference.prediction_log.packing import unpack, unpack_numbers
+from inference.prediction_log.partitions import oldest_week
+from inference.registry.models import Model, Version
 
 type Values = NDArray[np.generic]
 
@@ -32,6 +38,10 @@ class LogFrame:
     label_time_us: NDArray[
         np.int64
     ]  # when it was told to have happened, else received; 0 while it has not arrived
+    tags: Values | None = None  # JSON, or None; None as a whole where no row has any
+    let_go: dict[str, NDArray[np.bool_]] = field(
+        default_factory=dict
+    )  # whose values of a feature are gone, if any
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -40,11 +50,25 @@ class LogFrame:
     def is_labelled(self) -> NDArray[np.bool_]:
         return self.label_time_us > 0
 
+    @property
+    def is_whole(self) -> NDArray[np.bool_]:
+        """Tell which rows have all the values that they came with."""
+        return ~np.logical_or.reduce([*self.let_go.values(), np.zeros(len(self), np.bool_)])
+
+    def known(self, feature: str) -> Values | None:
+        """Give the values of a feature without those that were let go; None where all were."""
+        gone = self.let_go.get(feature)
+        if gone is None:
+            return self.features[feature]
+        return None if gone.all() else self.features[feature][~gone]
+
     def take(self, where: NDArray[np.generic]) -> "LogFrame":
         """Keep the rows that `where` (mask or indices) picks."""
         return LogFrame(
             features={name: values[where] for name, values in self.features.items()},
+            let_go={name: gone[where] for name, gone in self.let_go.items()},
             probability=None if self.probability is None else self.probability[where],
+            tags=None if self.tags is None else self.tags[where],
             **{name: getattr(self, name)[where] for name in _PLAIN},
         )
 
@@ -61,32 +85,93 @@ class PairedFrame:
 
 
 def newest_event(model: Model) -> datetime | None:
-    """Tell the newest event time in the log."""
+    """Tell the newest event time that was logged."""
     return newest_arrival(model)[0]
 
 
 def newest_arrival(model: Model) -> tuple[datetime | None, datetime | None]:
-    """Tell the newest event time in the log and when the rows that hold it were stored."""
-    newest = (
-        PredictionChunk.objects.filter(model=model).order_by("-end").values_list("end", "created_at").first()
+    """Tell the newest event time that was logged and when the rows that hold it were stored."""
+    found = [
+        chunks.order_by("-end").values_list("end", "end_stored_at").first() for chunks in _everything(model)
+    ]
+    return max((newest for newest in found if newest), default=(None, None))
+
+
+def oldest_event(model: Model) -> datetime | None:
+    """Tell the oldest event time that was logged."""
+    return _oldest(*_everything(model))
+
+
+def oldest_row(model: Model) -> datetime | None:
+    """Tell the event time of the oldest row that is still there."""
+    return _oldest(*_rows(model))
+
+
+def first_answered(version: Version, *, role: str) -> datetime | None:
+    """Tell the event time of the oldest row that a version answered in a role."""
+    return _oldest(*(chunks.filter(version=version, role=role) for chunks in _everything(version.model)))
+
+
+def _oldest(*parts: QuerySet[Any]) -> datetime | None:
+    found = [part.aggregate(oldest=Min("start"))["oldest"] for part in parts]
+    return min((oldest for oldest in found if oldest), default=None)
+
+
+def compared_versions(model: Model) -> list[int]:
+    """List the versions of which the log holds rows as a shadow or a canary; the last that did comes first."""
+    last: dict[int, date] = {}
+    for chunks in _everything(model):
+        compared = chunks.filter(role__in=("shadow", "canary"))
+        days = compared.values_list("version_id").annotate(last=Max("day"))
+        last |= {version_id: max(day, last.get(version_id, day)) for version_id, day in days}
+    return sorted(last, key=lambda version_id: (last[version_id], version_id), reverse=True)
+
+
+def days_stored_since(model: Model, moment: datetime) -> list[date]:
+    """List the event days of the rows that were stored since `moment`."""
+    return sorted(
+        {
+            day
+            for chunks in _everything(model)
+            for day in chunks.filter(created_at__gte=moment).values_list("day", flat=True)
+        }
     )
-    return newest or (None, None)
+
+
+def _everything(model: Model) -> tuple[QuerySet[Any], ...]:
+    """Give what tells of every row that was logged, those included that were let go once they were summarised."""
+    return *_rows(model), SummedDay.objects.filter(model=model)
+
+
+def _rows(model: Model) -> tuple[QuerySet[Any], ...]:
+    """Give the fresh chunks and the packed days: together they tell of every row, and no day's partition is opened."""
+    return PredictionChunk.objects.filter(model=model, is_packed=False), PackedDay.objects.filter(model=model)
 
 
 def frame_of(
-    *, model: Model, start: datetime, end: datetime, role: str = "champion", version_id: int | None = None
+    *,
+    model: Model,
+    start: datetime,
+    end: datetime,
+    role: str | Sequence[str] = "champion",
+    version_id: int | None = None,
 ) -> LogFrame:
-    """Read the rows of `[start, end)` that versions made in one role, with the labels that have arrived."""
+    """Read the rows of `[start, end)` that versions made in a role, or in any of several, with their labels."""
+    roles = [role] if isinstance(role, str) else role
+    labels = labels_in_rows(model, start, end)  # before the chunks, or one that is folded now would be missed
     chunks = PredictionChunk.objects.filter(
-        model=model, role=role, day__gte=start.date(), day__lte=end.date(), start__lt=end, end__gte=start
+        model=model, role__in=roles, day__gte=_day(start), day__lte=_day(end), start__lt=end, end__gte=start
     ).order_by("pk")
     if version_id is not None:
         chunks = chunks.filter(version_id=version_id)
-    tables = [_read(payload, version) for version, payload in chunks.values_list("version_id", "payload")]
-    frame = _frame(tables, _labels(model, start, end))
+    if "shadow" in roles:
+        labels = labels_in_chunks(model, start, end) | labels
+    stored = binary_copy.read_rows(chunks.values_list("version_id", "payload", "labels"))
+    frame = frame_from([Part.read(row) for row in stored], labels)
     inside = (frame.times_us >= _us(start)) & (frame.times_us < _us(end))
-    kept = frame.take(inside)
-    return kept.take(np.argsort(kept.times_us, kind="stable"))
+    kept = frame if inside.all() else frame.take(inside)
+    is_ordered = (kept.times_us[1:] >= kept.times_us[:-1]).all()  # as packed chunks of live traffic are
+    return kept if is_ordered else kept.take(np.argsort(kept.times_us, kind="stable"))
 
 
 def paired_frame(
@@ -103,24 +188,43 @@ def paired_frame(
 
 
 def prediction(*, model: Model, prediction_id: str) -> dict[str, Any] | None:
-    """Look one prediction up: the answer, its shadows, and the history of its label."""
-    rows = list(
-        PredictionRow.objects.filter(model=model, prediction_id=prediction_id).select_related("version")
-    )
+    """Look one prediction up: the answer, its shadows, and the history of its label.
+
+    None where there is no such row, or none any more but the narrow one, which only refuses its id.
+    """
+    narrow = PredictionRow.objects.filter(model=model, prediction_id=prediction_id)
+    rows, packed = list(narrow.select_related("version")), list[PackedRow]()
+    if all(row.role == "shadow" for row in rows):  # a copy may come weeks after the answer
+        packed = [
+            found
+            for found in find_packed(model, [prediction_id], oldest_week())
+            if found.row.prediction_id == prediction_id
+        ]
+        rows += [found.row for found in packed]
     answered = next((row for row in rows if row.role != "shadow"), None)
-    if answered is None:
+    detail = answered and _detail(model, answered)
+    if not detail:
         return None
-    labels = Label.objects.filter(model=model, prediction_id=prediction_id).order_by(
-        "received_at", "revision"
-    )
+    copies = [_detail(model, row) for row in rows if row.role == "shadow"]
     return {
-        **_detail(model, answered),
-        "shadows": [_detail(model, row) for row in rows if row.role == "shadow"],
-        "labels": list(labels.values("value", "revision", "labelled_at", "received_at", "is_current")),
+        **detail,
+        "shadows": [copy for copy in copies if copy],
+        "labels": label_history(
+            model, prediction_id, {row.client_id for row in rows if row.client_id}, packed
+        ),
     }
 
 
-def _detail(model: Model, row: PredictionRow) -> dict[str, Any]:
+def has_packed_before(
+    *, model: Model, version_id: int, role: str, start: datetime, end: datetime, week: date
+) -> bool:
+    """Tell whether rows of `[start, end)` arrived before `week`."""
+    return PackedDay.objects.filter(
+        model=model, version_id=version_id, role=role, week__lt=week, start__lt=end, end__gte=start
+    ).exists()
+
+
+def _detail(model: Model, row: PredictionRow) -> dict[str, Any] | None:
     frame = frame_of(
         model=model,
         start=row.event_time,
@@ -129,18 +233,30 @@ def _detail(model: Model, row: PredictionRow) -> dict[str, Any]:
         version_id=row.version_id,
     )
     one = frame.take(frame.ids == row.prediction_id)
-    probability = None if one.probability is None else one.probability[0]
-    latency = one.latency_us[0]
+    if not len(one):
+        return None
     return {
         "id": row.prediction_id,
-        "client_id": row.client_id,
+        "client_id": row.client_id or None,
         "timestamp": row.event_time,
         "version": row.version.version,
         "role": row.role,
+        **describe_row(one, 0),
+    }
+
+
+def describe_row(frame: LogFrame, row: int) -> dict[str, Any]:
+    """Write what came in and what was answered in plain values; what is missing is None."""
+    latency = frame.latency_us[row]
+    return {
         "latency_ms": None if np.isnan(latency) else float(latency) / 1e3,
-        "features": {name: _plain(values[0]) for name, values in one.features.items()},
-        "prediction": _plain(one.prediction[0]),
-        "probability": None if probability is None else np.asarray(probability).tolist(),
+        "features": {
+            name: _plain(values[row])
+            for name, values in frame.features.items()
+            if name not in frame.let_go or not frame.let_go[name][row]
+        },
+        "prediction": _plain(frame.prediction[row]),
+        "probability": None if frame.probability is None else np.asarray(frame.probability[row]).tolist(),
     }
 
 
@@ -150,75 +266,147 @@ def _plain(value: Any) -> Any:
     return None if np.isnan(value) else float(value)
 
 
-def _read(payload: bytes | memoryview, version_id: int) -> tuple[int, pa.RecordBatch]:
-    with pa.ipc.open_stream(payload) as reader:
-        return version_id, reader.read_next_batch()
+@dataclass(frozen=True)
+class Part:
+    """One chunk's rows with the labels that are folded into it."""
+
+    version_id: int
+    rows: pa.RecordBatch
+    labels: FoldedLabels | None
+
+    @classmethod
+    def read(cls, stored: Sequence[memoryview | None]) -> "Part":
+        version_id, payload, labels = stored
+        assert version_id is not None
+        assert payload is not None
+        folded = None if labels is None else FoldedLabels.read(labels)
+        return cls(binary_copy.read_bigint(version_id), read_rows(payload), folded)
 
 
-def _labels(model: Model, start: datetime, end: datetime) -> dict[str, tuple[str, datetime]]:
-    found = Label.objects.filter(
-        model=model, is_current=True, prediction_time__gte=start, prediction_time__lt=end
-    ).values_list("prediction_id", "value", Coalesce("labelled_at", "received_at"))
-    return {id_: (value, known_since) for id_, value, known_since in found}
-
-
-def _frame(tables: Sequence[tuple[int, pa.RecordBatch]], labels: dict[str, tuple[str, datetime]]) -> LogFrame:
-    names = dict.fromkeys(name for _, table in tables for name in table.schema.names if name.startswith("f:"))
+def frame_from(parts: Sequence[Part], labels: Mapping[str, Holding]) -> LogFrame:
+    """Make a frame of stored rows; `labels` are those that are not folded, by prediction id."""
+    tables = [part.rows for part in parts]
+    names = dict.fromkeys(name for table in tables for name in table.schema.names if name.startswith("f:"))
     ids = _gather(tables, "id")
-    found = [labels.get(id_) for id_ in ids]
+    label, label_time_us = _label_columns(ids, parts, labels)
     return LogFrame(
         ids=ids,
         times_us=_gather(tables, "time").astype("int64"),
         version_ids=np.concatenate(
-            [np.full(table.num_rows, version, np.int64) for version, table in tables] or [_NO_INT]
+            [np.full(part.rows.num_rows, part.version_id, np.int64) for part in parts] or [_NO_INT]
         ),
         latency_us=_gather(tables, "latency_us").astype(np.float64),
         features={name[2:]: _gather(tables, name) for name in names},
         prediction=_gather(tables, "prediction"),
         probability=_gather_probability(tables),
-        label=as_objects([pair[0] if pair else None for pair in found]),
-        label_time_us=np.array([_us(pair[1]) if pair else 0 for pair in found], np.int64),
+        label=label,
+        label_time_us=label_time_us,
+        tags=_gather_tags(tables),
+        let_go={name[2:]: gone for name in names if (gone := _let_go(tables, name)).any()},
     )
+
+
+def _gather_tags(tables: Sequence[pa.RecordBatch]) -> Values | None:
+    if all(_kind(table, "tags") == "none" or _is_empty(table.column("tags")) for table in tables):
+        return None
+    return np.concatenate([_texts(table, "tags") for table in tables])
+
+
+def _is_empty(column: pa.Array) -> bool:
+    return bool(column.null_count == len(column))
+
+
+def _let_go(tables: Sequence[pa.RecordBatch], name: str) -> NDArray[np.bool_]:
+    """Tell for each row whether its value was let go: what is left of such a column has no type."""
+    gone = [
+        name in table.schema.names and pa.types.is_null(table.schema.field(name).type) for table in tables
+    ]
+    return np.repeat(gone, [table.num_rows for table in tables])
+
+
+def _label_columns(
+    ids: Values, parts: Sequence[Part], labels: Mapping[str, Holding]
+) -> tuple[Values, NDArray[np.int64]]:
+    """Give each row's label and when it was known; one that is not folded was told later than those that are.
+
+    Both stay empty without a look at each row where none has come.
+    """
+    values, known_us = np.full(len(ids), None, object), np.zeros(len(ids), np.int64)
+    first = 0
+    for part in parts:
+        if part.labels is not None:
+            holds = part.labels.is_current
+            places = first + part.labels.places[holds]
+            values[places] = part.labels.values[holds]
+            known_us[places] = part.labels.known_us[holds]
+        first += part.rows.num_rows
+    if labels:
+        for place, holding in enumerate(map(labels.get, ids)):
+            if holding is not None:
+                values[place], known_us[place] = holding.value, holding.known_us
+    return values, known_us
 
 
 _NO_INT = np.empty(0, np.int64)
 
 
-def _gather(tables: Sequence[tuple[int, pa.RecordBatch]], name: str) -> Values:
-    parts = [_values(table, name) for _, table in tables]
-    if not parts:
+def _gather(tables: Sequence[pa.RecordBatch], name: str) -> Values:
+    """Put a column together; where it is text in any chunk, what others hold of it is missing."""
+    kinds = [_kind(table, name) for table in tables]
+    if not kinds:
         return np.empty(0, object if name in ("id", "prediction") else np.float64)
-    if any(part.dtype == object for part in parts) and not all(part.dtype == object for part in parts):
-        parts = [part if part.dtype == object else np.full(len(part), None, object) for part in parts]
-    return np.concatenate(parts)
+    if "text" in kinds:
+        return np.concatenate([_texts(table, name) for table in tables])
+    if "time" in kinds:
+        return np.concatenate([table.column(name).cast(pa.int64()).to_numpy() for table in tables])
+    values, first = np.empty(sum(table.num_rows for table in tables)), 0
+    for table, kind in zip(tables, kinds, strict=True):
+        part = values[first : first + table.num_rows]
+        if kind == "none":
+            part[:] = np.nan
+        else:
+            unpack_numbers(table, name, part)
+        first += table.num_rows
+    return values
 
 
-def _values(table: pa.RecordBatch, name: str) -> Values:
-    if name not in table.schema.names:
-        return np.full(table.num_rows, np.nan)
-    column = table.column(name)
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    if pa.types.is_string(column.type):
-        return column.to_numpy(zero_copy_only=False)
-    return column.to_numpy(zero_copy_only=False).astype(np.float64)
+def _kind(table: pa.RecordBatch, name: str) -> Literal["none", "text", "time", "number"]:
+    place = table.schema.get_field_index(name)
+    if place < 0:
+        return "none"
+    type_ = table.schema.field(place).type
+    if pa.types.is_null(type_):
+        return "none"
+    if pa.types.is_string(type_):
+        return "text"
+    return "time" if pa.types.is_timestamp(type_) else "number"
 
 
-def _gather_probability(tables: Sequence[tuple[int, pa.RecordBatch]]) -> NDArray[np.float64] | None:
-    given = [table for _, table in tables if "probability" in table.schema.names]
+def _texts(table: pa.RecordBatch, name: str) -> Values:
+    if _kind(table, name) != "text":
+        return np.full(table.num_rows, None, object)
+    return table.column(name).to_numpy(zero_copy_only=False)
+
+
+def _gather_probability(tables: Sequence[pa.RecordBatch]) -> NDArray[np.float64] | None:
+    given = [table for table in tables if "probability" in table.schema.names]
     if not given:
         return None
     width = given[0].column("probability").type
     shape = (width.list_size,) if pa.types.is_fixed_size_list(width) else ()
     parts = []
-    for _, table in tables:
+    for table in tables:
         if "probability" not in table.schema.names:
             parts.append(np.full((table.num_rows, *shape), np.nan))
             continue
-        column = table.column("probability")
+        column = unpack(table, "probability")
         flat = column.flatten() if shape else column
         parts.append(flat.to_numpy(zero_copy_only=False).astype(np.float64).reshape(table.num_rows, *shape))
     return np.concatenate(parts)
+
+
+def _day(moment: datetime) -> date:
+    return moment.astimezone(UTC).date()
 
 
 def _us(moment: datetime) -> int:

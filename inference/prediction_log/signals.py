@@ -3,3 +3,5 @@
 from django.dispatch import Signal
 
 periods_touched = Signal()  # model_id
+requests_counted = Signal()  # model_id, hours
+rows_erased = Signal()  # model_id, version_id, role, lost: hour -> rows that an erasure took

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import msgspec
 import onnx
 from onnx import TensorProto, helper
 
@@ -45,6 +46,24 @@ def summing_signature(features: int) -> Signature:
         positive_class=None,
         missing={},
         task="regression",
+    )
+
+
+def constant_number(number: float, features: int) -> bytes:
+    """A regression that answers this number for any row; the summing model's signature is its own."""
+    return _model(
+        [
+            helper.make_node("ReduceSum", ["X", "axes"], ["total"], keepdims=1),
+            helper.make_node("Mul", ["total", "zero"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "number"], ["sum"]),
+        ],
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, features])],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]),
+            helper.make_tensor("number", TensorProto.FLOAT, [1], [number]),
+        ],
     )
 
 
@@ -157,6 +176,84 @@ def echoing_signature() -> Signature:
     )
 
 
+def swelling_model() -> bytes:
+    """A regression that adds to each `size` as many ones as the largest of them says."""
+    return _model(
+        [
+            helper.make_node("ReduceMax", ["size"], ["largest"], keepdims=0),
+            helper.make_node("Reshape", ["largest", "one"], ["shape"]),
+            helper.make_node(
+                "ConstantOfShape",
+                ["shape"],
+                ["ones"],
+                value=helper.make_tensor("v", TensorProto.FLOAT, [1], [1]),
+            ),
+            helper.make_node("ReduceSum", ["ones"], ["total"], keepdims=0),
+            helper.make_node("Cast", ["size"], ["number"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["number", "total"], ["sum"]),
+        ],
+        [helper.make_tensor_value_info("size", TensorProto.INT64, [None, 1])],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor("one", TensorProto.INT64, [1], [1])],
+    )
+
+
+def swelling_signature() -> Signature:
+    """The swelling model's signature."""
+    return msgspec.structs.replace(
+        summing_signature(1),
+        features=[Feature("size", "int")],
+        inputs=[TensorSpec("size", "INT64", [-1, 1])],
+    )
+
+
+ONNX_TYPES = {
+    "BOOL": TensorProto.BOOL,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "FP16": TensorProto.FLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}
+
+
+def identity_model() -> bytes:
+    """One input of each datatype, named in small letters, each answered as it came as `same_<name>`."""
+    names = [datatype.lower() for datatype in ONNX_TYPES]
+    return _model(
+        [helper.make_node("Identity", [name], [f"same_{name}"]) for name in names],
+        [helper.make_tensor_value_info(name.lower(), kind, [None, 1]) for name, kind in ONNX_TYPES.items()],
+        [
+            helper.make_tensor_value_info(f"same_{name.lower()}", kind, [None, 1])
+            for name, kind in ONNX_TYPES.items()
+        ],
+        [],
+    )
+
+
+def identity_signature() -> Signature:
+    """The identity model's signature."""
+    kinds = {"BOOL": "bool", "BYTES": "string", "FP16": "float", "FP32": "float", "FP64": "float"}
+    return Signature(
+        features=[Feature(name.lower(), kinds.get(name, "int")) for name in ONNX_TYPES],
+        inputs=[TensorSpec(name.lower(), name, [-1, 1]) for name in ONNX_TYPES],
+        outputs=[TensorSpec(f"same_{name.lower()}", name, [-1, 1]) for name in ONNX_TYPES],
+        prediction_output="same_fp64",
+        probabilities_output=None,
+        classes=[],
+        positive_class=None,
+        missing={},
+        task="regression",
+    )
+
+
 def store(home: Path, model: bytes, signature: Signature, *, id: int, version: str) -> PlanVersion:
     """Write a model below `home` by its digest and describe it for a plan."""
     digest = hashlib.sha256(model).hexdigest()
@@ -164,3 +261,75 @@ def store(home: Path, model: bytes, signature: Signature, *, id: int, version: s
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model)
     return PlanVersion(id, version, digest, f"artifacts/{digest}.onnx", signature)
+
+
+def looping_model(features: int) -> bytes:
+    """A summing model that first counts to ten billion where a row's first value is negative."""
+    counting = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["going_on"]),
+            helper.make_node("Add", ["count", "one"], ["counted"]),
+        ],
+        "counting",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("count", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("going_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("counted", TensorProto.FLOAT, []),
+        ],
+    )
+    return _model(
+        [
+            helper.make_node("ReduceSum", ["X", "axes"], ["plain"], keepdims=1),
+            helper.make_node("ReduceMin", ["X"], ["least"], keepdims=0),
+            helper.make_node("Less", ["least", "zero"], ["is_negative"]),
+            helper.make_node("Loop", ["turns", "is_negative", "zero"], ["counted"], body=counting),
+            helper.make_node("Mul", ["counted", "zero"], ["nothing"]),
+            helper.make_node("Add", ["plain", "nothing"], ["sum"]),
+        ],
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, features])],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+            helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
+            helper.make_tensor("turns", TensorProto.INT64, [], [10**10]),
+        ],
+    )
+
+
+def failing_model(features: int) -> bytes:
+    """A summing model that cannot answer a row whose first value is negative: it gathers beyond an end."""
+    return _model(
+        [
+            helper.make_node("ReduceSum", ["X", "axes"], ["plain"], keepdims=1),
+            helper.make_node("ReduceMin", ["X"], ["least"], keepdims=0),
+            helper.make_node("Less", ["least", "zero"], ["is_negative"]),
+            helper.make_node("Cast", ["is_negative"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["nothings", "place"], ["nothing"]),
+            helper.make_node("Add", ["plain", "nothing"], ["sum"]),
+        ],
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, features])],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+            helper.make_tensor("nothings", TensorProto.FLOAT, [1], [0.0]),
+        ],
+    )
+
+
+def root_model(features: int) -> bytes:
+    """Answers the root of the row's sum, which is no number where the sum is negative."""
+    return _model(
+        [
+            helper.make_node("ReduceSum", ["X", "axes"], ["plain"], keepdims=1),
+            helper.make_node("Sqrt", ["plain"], ["sum"]),
+        ],
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, features])],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
+    )

@@ -1,14 +1,28 @@
 """The spool keeps every acknowledged record, and each is read once."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
-from inference.prediction_log.record import FeatureColumn, LoggedBatch, decode_batch, encode_batch
+from driftline.settings.home_keys import key_of_home
+from inference.prediction_log import spool
+from inference.prediction_log.record import (
+    ColumnKind,
+    FeatureColumn,
+    FeatureTable,
+    LoggedBatch,
+    decode_record,
+    encode_record,
+)
 from inference.prediction_log.spool import SpoolReader, SpoolWriter, frame, open_spools, spooled_bytes
 
 
@@ -34,7 +48,7 @@ def batch(name: str) -> LoggedBatch:
 
 def append(writer: SpoolWriter, *names: str) -> None:
     for name in names:
-        writer.append([frame(encode_batch(batch(name)))], sync=False)
+        writer.append([encode_record(batch(name))], sync=False)
 
 
 def ids(batches: list[LoggedBatch]) -> list[str]:
@@ -57,7 +71,19 @@ def writer(tmp_path: Path) -> SpoolWriter:
 
 class TestRecord:
     def test_comes_back_as_it_went(self) -> None:
-        assert decode_batch(encode_batch(batch("a"))) == batch("a")
+        assert decode_record(encode_record(batch("a"))) == batch("a")
+
+    @pytest.mark.parametrize("kind", ["f4", "f8", "i8"])
+    def test_comes_back_by_column_where_it_went_as_a_table(self, kind: ColumnKind) -> None:
+        values = np.array([[1, 2, 3], [4, 5, 6]], kind)
+        table = FeatureTable(["a", "b", "c"], kind, values.tobytes())
+
+        found = decode_record(encode_record(msgspec.structs.replace(batch("a"), features=table)))
+
+        assert isinstance(found, LoggedBatch)
+        assert found.features == [
+            FeatureColumn(name, kind, values[:, place].tobytes()) for place, name in enumerate("abc")
+        ]
 
 
 class TestReading:
@@ -97,7 +123,7 @@ class TestReading:
         self, tmp_path: Path, writer: SpoolWriter
     ) -> None:
         append(writer, "a")
-        whole = frame(encode_batch(batch("b")))
+        whole = frame(encode_record(batch("b")))
         reader = reader_of(tmp_path)
         with segment(tmp_path, 1).open("ab") as file:
             file.write(whole[:-3])
@@ -185,23 +211,149 @@ class TestWriting:
         assert reader_of(tmp_path).segments() == [1, 2]
 
 
+class TestReservedRoom:
+    @pytest.fixture
+    def writer(self, tmp_path: Path) -> SpoolWriter:
+        return SpoolWriter(tmp_path, "me", segment_bytes=2_000, reserved_bytes=1_000)
+
+    def die(self, home: Path, writer: SpoolWriter) -> None:
+        """Leave everything as it lies on the disk, in a folder whose lock nobody holds."""
+        shutil.copytree(home / "spool" / "me", home / "spool" / "dead")
+        shutil.rmtree(home / "spool" / "me")
+
+    def test_is_not_read_as_records(self, tmp_path: Path, writer: SpoolWriter) -> None:
+        names = [str(number) for number in range(100)]
+        reader, number, offset, seen = reader_of(tmp_path), 0, 0, []
+
+        for name in names:
+            append(writer, name)
+            batches, number, offset = reader.read(number, offset, 1 << 20)
+            seen += ids(batches)
+
+        assert (seen, reader.torn) == (names, 0)
+        assert number > 3
+
+    def test_hides_nothing_that_is_written_while_the_reader_looks(
+        self, tmp_path: Path, writer: SpoolWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reader, number, offset, written, seen = reader_of(tmp_path), 0, 0, 0, []
+
+        def writing(look: Callable[..., Any]) -> Callable[..., Any]:
+            def write_and_look(*given: Any) -> Any:
+                nonlocal written
+                append(writer, *[str(name) for name in range(written, written + 7)])
+                written += 7
+                return look(*given)
+
+            return write_and_look
+
+        for owner, name in (
+            (SpoolReader, "is_writer_alive"),
+            (SpoolReader, "segments"),
+            (spool, "_read_position"),
+        ):
+            monkeypatch.setattr(owner, name, writing(getattr(owner, name)))
+        for _ in range(10):
+            batches, number, offset = reader.read(number, offset, 1 << 20)
+            seen += [int(name) for name in ids(batches)]
+
+        assert seen == list(range(len(seen)))
+        assert len(seen) > 100
+
+    def test_does_not_count_as_spooled(self, tmp_path: Path, writer: SpoolWriter) -> None:
+        sizes = [spooled_bytes(tmp_path)]
+        for name in "abcdefghijklmnopqrst":
+            append(writer, name)
+            sizes.append(spooled_bytes(tmp_path))
+
+        assert sizes == sorted(set(sizes))
+        assert sizes[-1] == writer.written < sum(path.stat().st_size for path in tmp_path.rglob("*.log"))
+
+    def test_is_given_back_at_the_end(self, tmp_path: Path, writer: SpoolWriter) -> None:
+        append(writer, "a")
+        writer.close()
+
+        assert segment(tmp_path, 1).stat().st_size == writer.written
+
+    def test_keeps_nobody_from_removing_the_folder_of_a_writer_that_closed(
+        self, tmp_path: Path, writer: SpoolWriter
+    ) -> None:
+        append(writer, "a")
+        writer.close()
+        reader = reader_of(tmp_path)
+
+        _, number, _ = reader.read(0, 0, 1 << 20)
+        reader.discard_before(number)
+
+        assert list(open_spools(tmp_path)) == []
+
+    def test_is_no_torn_record_of_a_writer_that_died(self, tmp_path: Path, writer: SpoolWriter) -> None:
+        append(writer, "a", "b")
+        self.die(tmp_path, writer)
+        reader = reader_of(tmp_path)
+
+        batches, number, offset = reader.read(0, 0, 1 << 20)
+
+        assert ids(batches) == ["a", "b"]
+        assert (number, offset, reader.torn) == (2, 0, 0)
+
+    def test_holds_all_that_was_synced_though_the_position_is_lost(
+        self, tmp_path: Path, writer: SpoolWriter
+    ) -> None:
+        append(writer, "a", "b")
+        self.die(tmp_path, writer)
+        (tmp_path / "spool" / "dead" / "lock").write_bytes(bytes(8))
+
+        assert ids(reader_of(tmp_path).read(0, 0, 1 << 20)[0]) == ["a", "b"]
+
+    def test_shows_a_record_that_its_writer_did_not_finish(self, tmp_path: Path, writer: SpoolWriter) -> None:
+        append(writer, "a")
+        with segment(tmp_path, 1).open("r+b") as file:
+            file.seek(writer.written)
+            file.write(frame(encode_record(batch("b")))[:-3])
+        alive = reader_of(tmp_path).read(0, 0, 1 << 20)
+        self.die(tmp_path, writer)
+        reader = reader_of(tmp_path)
+        dead = reader.read(0, 0, 1 << 20)
+
+        assert (ids(alive[0]), alive[1:]) == (["a"], (1, writer.written))
+        assert (ids(dead[0]), reader.torn) == (["a"], 1)
+
+    def test_is_left_behind_with_a_segment_that_could_not_be_synced(
+        self, tmp_path: Path, writer: SpoolWriter
+    ) -> None:
+        append(writer, "a")
+        writer.abandon_segment()
+        append(writer, "b")
+
+        assert ids(reader_of(tmp_path).read(0, 0, 1 << 20)[0]) == ["a", "b"]
+        assert spooled_bytes(tmp_path) == writer.written
+
+
 WRITE_UNTIL_KILLED = """
 import sys
 from pathlib import Path
-from inference.prediction_log.spool import SpoolWriter, frame
-from inference.prediction_log.record import encode_batch
+from inference.prediction_log.spool import SpoolWriter
+from inference.prediction_log.record import encode_record
 from tests.inference.prediction_log.test_spool import batch
-writer = SpoolWriter(Path(sys.argv[1]), "me", segment_bytes=20_000)
+reserved_bytes, seals = int(sys.argv[2]), sys.argv[3] == "sealed"
+writer = SpoolWriter(Path(sys.argv[1]), "me", 20_000, reserved_bytes=reserved_bytes, seals=seals)
 for number in range(10**9):
-    writer.append([frame(encode_batch(batch(str(number))))], sync=number % 50 == 0)
+    writer.append([encode_record(batch(str(number)))], sync=number % 50 == 0)
     print(number, flush=True)  # the acknowledgement
 """
 
 
 class TestKillingTheWriter:
-    def test_loses_no_acknowledged_record_and_reads_each_once(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("reserved_bytes", "kind"), [(0, "plain"), (6_000, "plain"), (6_000, "sealed")])
+    def test_loses_no_acknowledged_record_and_reads_each_once(
+        self, tmp_path: Path, reserved_bytes: int, kind: str
+    ) -> None:
+        key_of_home(tmp_path, "log_key")
         process = subprocess.Popen(
-            [sys.executable, "-c", WRITE_UNTIL_KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WRITE_UNTIL_KILLED, str(tmp_path), str(reserved_bytes), kind],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert process.stdout is not None
         acknowledged = [int(process.stdout.readline()) for _ in range(300)]

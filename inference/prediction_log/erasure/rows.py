@@ -1,0 +1,206 @@
+"""Erases a subject's rows from the log: chunks are written anew without them, and all that is kept beside them goes.
+
+A day of a model is worked on until every chunk that was listed has been read: one that is packed meanwhile takes its
+rows along into another, so the day is listed again. What another caller logs later under the same ids is kept.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from django.db.models import QuerySet
+
+from driftline.common.work import touch
+from inference.prediction_log import labels, narrow_rows
+from inference.prediction_log.chunk_rows import read_rows
+from inference.prediction_log.compaction import ids_of, recount_day
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.subject import ErasedRow, Subject
+from inference.prediction_log.erasure.work import Work, add_counts
+from inference.prediction_log.folded_labels import FoldedLabels
+from inference.prediction_log.id_hashes import hash_ids, may_hold, write_hashes
+from inference.prediction_log.models import PackedDay, PredictionChunk, TouchedPeriod
+from inference.prediction_log.packing import write
+from inference.prediction_log.sealed_chunks import sealer
+from inference.prediction_log.signals import periods_touched, rows_erased
+from inference.registry.models import Model
+from inference.registry.selectors import privacy_of
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR_US = 3_600_000_000
+
+type _Pick = Callable[[pa.RecordBatch], pa.BooleanArray]
+
+
+def erase_rows(work: Work) -> None:
+    """Erase the rows that name the subject, whatever their role."""
+    key = pa.scalar(work.subject.key, pa.string())
+
+    def pick(batch: pa.RecordBatch) -> pa.BooleanArray:
+        return pc.fill_null(pc.equal(batch.column("subject"), key), False)
+
+    _erase(work, "rows", lambda model: PredictionChunk.objects.filter(model=model), ["subject"], pick)
+
+
+def erase_copies(work: Work) -> None:
+    """Erase what shadows made of the same requests, where they were logged without the subject."""
+    subject = work.subject
+    if not subject.ids:
+        return
+    ids = pa.array(sorted(subject.ids), pa.string())
+
+    def pick(batch: pa.RecordBatch) -> pa.BooleanArray:
+        return pc.is_in(batch.column("id"), value_set=ids)
+
+    def copies(model: Model) -> QuerySet[PredictionChunk]:
+        return PredictionChunk.objects.filter(model=model, role="shadow")
+
+    _erase(work, "copies", copies, ["id"], pick, _hashes_of(subject))
+
+
+def _hashes_of(subject: Subject) -> np.ndarray:
+    return hash_ids(sorted(subject.ids))
+
+
+def _erase(
+    work: Work,
+    step: str,
+    chunks_of: Callable[[Model], QuerySet[PredictionChunk]],
+    columns: list[str],
+    pick: _Pick,
+    hashes: np.ndarray | None = None,
+) -> None:
+    """Go through the project's days, from where an earlier slice ended."""
+    for model in work.models:
+        for day in _days_of(model):
+            place = [model.pk, day.isoformat()]
+            if place <= work.progress.get(step, [0, ""]):
+                continue
+            work.breathe()
+            chunks = chunks_of(model).filter(day=day)
+            if hashes is not None and not _may_hold(chunks, hashes):
+                continue
+            while not _clean(work, chunks, columns, pick):
+                pass
+            work.progress[step] = place
+
+
+def _days_of(model: Model) -> list[date]:
+    fresh = PredictionChunk.objects.filter(model=model, is_packed=False).values_list("day", flat=True)
+    packed = PackedDay.objects.filter(model=model).values_list("day", flat=True)
+    return sorted({*fresh, *packed})
+
+
+def _may_hold(chunks: QuerySet[PredictionChunk], hashes: np.ndarray) -> bool:
+    return any(may_hold(stored, hashes) for stored in chunks.values_list("id_hashes", flat=True))
+
+
+def _clean(work: Work, chunks: QuerySet[PredictionChunk], columns: list[str], pick: _Pick) -> bool:
+    """Read every chunk and write those anew that hold such rows; False where one was gone when its turn came."""
+    were_there = True
+    for pk, is_packed in list(chunks.order_by("pk").values_list("pk", "is_packed")):
+        own = chunks.filter(pk=pk, is_packed=is_packed)
+        payload = own.values_list("payload", flat=True).first()
+        if payload is None:
+            were_there = False
+        elif pc.any(pick(read_rows(payload, columns))).as_py():
+            were_there &= _rewrite(work, own, pick)
+    return were_there
+
+
+def _rewrite(work: Work, own: QuerySet[PredictionChunk], pick: _Pick) -> bool:
+    """Take the rows out of one chunk, with their ids, labels and places in the summaries, in one commit."""
+    with work.fenced() as erasure:
+        model_id = own.values_list("model_id", flat=True).first()
+        if model_id is None:
+            return False
+        labels.lock(model_id, exclusive=True)
+        chunk = own.select_for_update().first()
+        if chunk is None:
+            return False
+        batch = read_rows(chunk.payload)
+        gone = pick(batch)
+        rows = _rows_of(chunk, batch.filter(gone), work.subject.key)
+        work.keep_rows(erasure, rows)
+        folded = FoldedLabels.read(chunk.labels)
+        kept = folded.keep(pc.invert(gone).to_numpy(zero_copy_only=False))
+        _replace(chunk, batch.filter(pc.invert(gone)), kept)
+        _erase_beside(chunk, rows, len(folded) - len(kept), erasure)
+        _mark(chunk, rows)
+    return True
+
+
+def _rows_of(chunk: PredictionChunk, batch: pa.RecordBatch, key: str) -> list[ErasedRow]:
+    columns = [batch.column("time").cast(pa.int64()), batch.column("id"), batch.column("client_id")]
+    privacy = privacy_of(chunk.model_id)
+    texts = {
+        name.removeprefix("f:"): batch.column(name).to_pylist()
+        for name in batch.schema.names
+        if name.startswith("f:") and pa.types.is_string(batch.schema.field(name).type)
+    }
+    names = {name: {key, *privacy.hash_values(name, [key])} for name in texts}
+    return [
+        ErasedRow(
+            model_id=chunk.model_id,
+            version_id=chunk.version_id,
+            role=chunk.role,
+            time_us=time_us,
+            id=id_,
+            client_id=client_id,
+            named_in=tuple(name for name, column in texts.items() if column[place] in names[name]),
+        )
+        for place, (time_us, id_, client_id) in enumerate(
+            zip(*(column.to_pylist() for column in columns), strict=True)
+        )
+    ]
+
+
+def _replace(chunk: PredictionChunk, kept: pa.RecordBatch, folded: FoldedLabels) -> None:
+    """Keep a chunk's other rows, or nothing where it has none. The event clock goes on as if the last were there."""
+    own = PredictionChunk.objects.filter(day=chunk.day, is_packed=chunk.is_packed, pk=chunk.pk)
+    if not kept.num_rows:
+        own.delete()
+    else:
+        seal = sealer()
+        times = kept.column("time").cast(pa.int64()).to_numpy()
+        start, end = (EPOCH + timedelta(microseconds=int(us)) for us in (times.min(), times.max()))
+        own.update(
+            rows=kept.num_rows,
+            payload=seal(write(kept)),
+            id_hashes=write_hashes(ids_of(kept)) if chunk.is_packed else None,
+            labels=seal(folded.write()) if len(folded) else None,
+            start=start,
+            end=end,
+            end_stored_at=chunk.end_stored_at - (chunk.end - end),
+        )
+    if chunk.is_packed:
+        recount_day(chunk)
+
+
+def _erase_beside(chunk: PredictionChunk, rows: list[ErasedRow], folded: int, erasure: Erasure) -> None:
+    """Erase the narrow rows and the labels of these rows; `folded` labels went with their chunk."""
+    is_copy = chunk.role == "shadow"
+    slot = chunk.version_id if is_copy else 0
+    narrow_rows.forget(chunk.model_id, slot, chunk.week, [row.id for row in rows])
+    told = folded
+    if not is_copy:
+        told += labels.forget(chunk.model_id, [(row.id, row.time_us, row.client_id) for row in rows])
+    add_counts(erasure, {"shadow_rows" if is_copy else "predictions": len(rows), "labels": told})
+
+
+def _mark(chunk: PredictionChunk, rows: list[ErasedRow]) -> None:
+    """Have the hours summarised again, and say how many rows they have lost by an erasure: those did not expire."""
+    hours, counts = np.unique([row.time_us // _HOUR_US for row in rows], return_counts=True)
+    lost = {EPOCH + timedelta(hours=int(hour)): int(count) for hour, count in zip(hours, counts, strict=True)}
+    source = (chunk.model_id, chunk.version_id, chunk.role)
+    touch(TouchedPeriod, [(*source, hour) for hour in lost], fields=labels.TOUCHED_FIELDS)
+    rows_erased.send(
+        sender=PredictionChunk,
+        model_id=chunk.model_id,
+        version_id=chunk.version_id,
+        role=chunk.role,
+        lost=lost,
+    )
+    periods_touched.send(sender=TouchedPeriod, model_id=chunk.model_id)

@@ -1,0 +1,121 @@
+"""One erasure in the hands of a worker: its lease, what it found, and what it counted."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.db.models.functions import Now
+
+from driftline.accounts.models import Project
+from driftline.common.secrets_at_rest import decrypt, encrypt
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.subject import ErasedRow, Subject
+from inference.registry.models import Model
+
+LEASE = timedelta(minutes=5)
+SLICE_S = 60.0  # then other work of the worker gets its turn
+
+
+class LeaseLost(Exception):
+    """Another worker has the erasure, after this one seemed dead."""
+
+
+class OutOfTime(Exception):
+    """The erasure goes on in another slice, so that other work has its turn."""
+
+
+class NotYet(Exception):
+    """Something has to happen first, which the receipt tells; the erasure is tried again."""
+
+
+class _Sealed(msgspec.Struct):
+    key: str
+    rows: list[ErasedRow] = []
+
+
+def seal(key: str, rows: list[ErasedRow] | None = None) -> bytes:
+    """Encrypt what the worker must know of the subject."""
+    return encrypt(msgspec.json.encode(_Sealed(key, rows or [])).decode())
+
+
+@dataclass
+class Work:
+    """The right to go on with one erasure. Everything is written through `fenced`, which checks that right."""
+
+    erasure_id: int
+    token: int
+    project: Project
+    subject: Subject
+    progress: dict[str, Any]
+    _deadline: float = field(default_factory=lambda: time.monotonic() + SLICE_S)
+
+    @property
+    def models(self) -> list[Model]:
+        """The project's models: a subject is somebody of a project."""
+        return list(Model.objects.filter(project=self.project).order_by("pk"))
+
+    @contextmanager
+    def fenced(self) -> Iterator[Erasure]:
+        """Open a transaction in which the erasure is locked and its lease renewed; what is changed is saved."""
+        with transaction.atomic():
+            mine = Erasure.objects.filter(pk=self.erasure_id, lease_token=self.token)
+            erasure = mine.select_for_update().first()
+            if erasure is None:
+                raise LeaseLost
+            yield erasure
+            erasure.progress = self.progress
+            erasure.save(update_fields=["progress", "counts", "sealed", "state", "waiting_for", "error"])
+            mine.update(lease_until=Now() + LEASE)
+
+    def count(self, **places: int) -> None:
+        """Add to what the receipt tells."""
+        if any(places.values()):
+            with self.fenced() as erasure:
+                add_counts(erasure, places)
+
+    def keep_rows(self, erasure: Erasure, rows: list[ErasedRow]) -> None:
+        """Remember rows that go in this transaction: their ids and times tell where else they are."""
+        known = set(self.subject.rows)
+        self.subject = Subject(
+            self.subject.key, self.subject.rows + [row for row in rows if row not in known]
+        )
+        erasure.sealed = seal(self.subject.key, self.subject.rows)
+
+    def breathe(self) -> None:
+        """Raise OutOfTime when the slice is over."""
+        if time.monotonic() > self._deadline:
+            raise OutOfTime
+
+
+type Step = Callable[[Work], None]
+"""Erases one kind of place. It may be called again, and raises NotYet where something has to happen first."""
+
+
+def add_counts(erasure: Erasure, places: dict[str, int]) -> None:
+    for place, number in places.items():
+        if number:
+            erasure.counts[place] = erasure.counts.get(place, 0) + number
+
+
+def take(erasure_id: int) -> Work | None:
+    """Lease an unfinished erasure that nobody works on; None when there is nothing to take."""
+    with transaction.atomic():
+        unfinished = Erasure.objects.filter(pk=erasure_id).exclude(state=Erasure.State.DONE)
+        claimed = unfinished.claim(limit=1, lease=LEASE)
+        if not claimed:
+            return None
+        unfinished.update(state=Erasure.State.RUNNING)
+    [erasure] = claimed
+    sealed = msgspec.json.decode(decrypt(erasure.sealed), type=_Sealed)  # type: ignore[arg-type]
+    return Work(
+        erasure.pk,
+        erasure.lease_token,  # type: ignore[arg-type]
+        erasure.project,
+        Subject(sealed.key, sealed.rows),
+        erasure.progress,
+    )

@@ -1,0 +1,178 @@
+"""Brings a file into the log: a block's rows, its bad rows and the position behind it are one commit."""
+
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from django.conf import settings
+from django.db.models.functions import Now
+
+from driftline.common.clock import now
+from inference.prediction_log import labels as label_log
+from inference.prediction_log.arrival import in_arrival_week
+from inference.prediction_log.imports.bad_rows import add_bad_rows
+from inference.prediction_log.imports.cells import Refusals, RowFault
+from inference.prediction_log.imports.layout import Layout
+from inference.prediction_log.imports.lease import Lease
+from inference.prediction_log.imports.models import Import
+from inference.prediction_log.imports.predictions import Reading, read_ids, read_labels, read_predictions
+from inference.prediction_log.imports.source import (
+    Block,
+    Position,
+    Source,
+    UnreadableFile,
+    open_source,
+)
+from inference.prediction_log.items import BatchResult, ItemFault
+from inference.prediction_log.sent_columns import PredictionBatch
+from inference.prediction_log.store import log_predictions
+
+MEMORY_BUDGET = 1 << 30  # bytes of data that reading one file may add to a process
+
+
+@dataclass
+class Outcome:
+    """What became of a block's rows; faults by the row's index in the block's table."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    labels: int = 0
+    faults: dict[int, RowFault] = field(default_factory=dict)
+
+
+def work_on(lease: Lease, *, stop: Callable[[Import], bool]) -> Import:
+    """Go on with an import until its file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
+    job = lease.read()
+    source = open_source(settings.HOME / job.path, job.format)
+    position = Position(job.offset, job.rows, job.lines) if job.offset else source.start
+    layout = msgspec.convert(job.layout, Layout)
+    with bounded_memory(MEMORY_BUDGET):
+        for block in source.blocks(position, layout.types(job.model.task)):
+            with lease.fenced() as job:
+                _import_block(job, block, layout, source)
+            if stop(job):
+                return job
+        return _finish(lease)
+
+
+def _import_block(job: Import, block: Block, layout: Layout, source: Source) -> None:
+    reading = Reading(layout, job.model.task, job.version, job.sha256, now())
+    store = _store_labels if job.kind == Import.Kind.LABELS else _store_predictions
+    outcome = store(job, block, reading)
+    places = block.places.tolist()
+    faults = {places[row]: fault for row, fault in outcome.faults.items()}
+    faults |= {torn.place: RowFault("", "wrong_number_of_cells", torn.detail) for torn in block.torn}
+    add_bad_rows(job, block, faults, source.names)
+    job.accepted += outcome.accepted
+    job.duplicates += outcome.duplicates
+    job.labels += outcome.labels
+    job.offset, job.rows, job.lines = block.end.offset, block.end.rows, block.end.lines
+    job.attempts = 0
+    job.started_at = job.started_at or reading.now
+    job.save(update_fields=_MOVING)
+
+
+_MOVING = (
+    "accepted",
+    "attempts",
+    "bad_bytes",
+    "bad_rows",
+    "duplicates",
+    "labels",
+    "lines",
+    "offset",
+    "rejected",
+    "rows",
+    "started_at",
+)
+
+
+def _store_predictions(job: Import, block: Block, reading: Reading) -> Outcome:
+    rows = read_predictions(block, reading)
+    outcome = Outcome(faults=dict(rows.refusals.faults))
+    if not len(rows.columns):
+        return outcome
+    if rows.labels:
+        _lock_labels(job.model_id)
+    result = log_predictions(model=job.model, batch=PredictionBatch(rows.columns), now=reading.now)
+    outcome.accepted, outcome.duplicates = result.accepted, result.duplicates
+    refused = _faults_of(result)
+    outcome.faults |= refused
+    ids = {found.id for found in result.results if found.index in refused}
+    labels = [label for label in rows.labels if label.id not in ids] if ids else rows.labels
+    if labels:
+        told = label_log.log_labels(model=job.model, items=labels, source=job.source, now=reading.now)
+        outcome.labels = told.accepted
+    return outcome
+
+
+def _lock_labels(model_id: int) -> None:
+    """Take the lock of the labels before the log shares it: two who want it alone would wait for each other.
+
+    The week of arrival is entered first, as all writers do: a writer of the old week may wait for this lock.
+    """
+    in_arrival_week(lambda _: label_log.lock(model_id, exclusive=True))
+
+
+def _store_labels(job: Import, block: Block, reading: Reading) -> Outcome:
+    refusals = Refusals(block.table.num_rows)
+    ids = read_ids(block, refusals)
+    found = read_labels(block, ids, refusals, reading=reading, time_column="timestamp", required=True)
+    kept = [(row, label) for row, label in found if row not in refusals.faults]
+    outcome = Outcome(faults=dict(refusals.faults))
+    if kept:
+        told = label_log.log_labels(
+            model=job.model, items=[label for _, label in kept], source=job.source, now=reading.now
+        )
+        outcome.accepted, outcome.duplicates = told.accepted, told.duplicates
+        outcome.faults |= {kept[index][0]: fault for index, fault in _faults_of(told).items()}
+    return outcome
+
+
+def _faults_of(result: BatchResult) -> dict[int, RowFault]:
+    if not result.rejected:
+        return {}
+    return {item.index: _row_fault(item.error) for item in result.results if item.error is not None}
+
+
+def _row_fault(fault: ItemFault) -> RowFault:
+    """Name the column where the log names the place in a request, such as `/predictions/3/features/income`."""
+    column = "/".join(fault.pointer.split("/")[3:]).removeprefix("features/")
+    return RowFault(column.replace("~1", "/").replace("~0", "~"), fault.code, fault.detail)
+
+
+def _finish(lease: Lease) -> Import:
+    with lease.fenced() as job:
+        job.state, job.lease_until, job.lease_token = Import.State.DONE, None, None
+        job.save(update_fields=["state", "lease_until", "lease_token"])
+        Import.objects.filter(pk=job.pk).update(finished_at=Now())
+    return job
+
+
+@contextmanager
+def bounded_memory(budget: int) -> Iterator[None]:
+    """Let this process grow by so many bytes and no more: a small file can hold what fits into no memory.
+
+    Raises UnreadableFile when that is not enough.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = _data_bytes() + budget
+    limit = wanted if soft == resource.RLIM_INFINITY else min(soft, wanted)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    except MemoryError as error:  # Arrow's own is one
+        raise UnreadableFile(
+            f"Rows of this file need more than {budget >> 20:,} MiB of memory; write it in smaller row groups."
+        ) from error
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _data_bytes() -> int:
+    """Read how much data this process has, as the limit counts it."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData:"))

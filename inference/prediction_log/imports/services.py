@@ -1,0 +1,336 @@
+"""Starts, goes on with and cancels imports."""
+
+import errno
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import msgspec
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from driftline.accounts.services import record_audit
+from driftline.common.clock import now
+from driftline.common.doorbell import ring
+from driftline.common.errors import Problem, invalid
+from driftline.common.json_body import printable
+from inference.prediction_log.imports import bad_rows, engine
+from inference.prediction_log.imports.csv_source import examine_csv
+from inference.prediction_log.imports.layout import Layout, layout_of_labels, layout_of_predictions
+from inference.prediction_log.imports.lease import BeingWorkedOn, Lease, LeaseLost, give_back, leased
+from inference.prediction_log.imports.models import UNFINISHED, Import
+from inference.prediction_log.imports.predictions import Reading, read_predictions
+from inference.prediction_log.imports.source import Source, UnreadableFile, open_source
+from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.sent_items import Refused, check_version
+from inference.registry.models import Model
+
+TASK = "inference.import"
+MAX_BYTES = 2 << 30
+SLICE_S = 30.0  # then other work of the worker gets its turn
+MAX_ATTEMPTS = 5
+LEFT_OVER_AFTER_S = 86_400.0
+_ARRIVING = ".arriving-"
+_OTHER_FORMATS = {
+    b"PK\x03\x04": "zip or xlsx",
+    b"ARROW1": "Arrow IPC",
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xd0\xcf\x11\xe0": "xls",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sends a file, as audit rows and labels name them."""
+
+    actor: str
+    source: str = ""
+
+
+# -- starting ----------------------------------------------------------------------------------------------------------
+def import_upload(
+    *, model: Model, kind: str, stream: IO[bytes], name: str, version: str, sender: Sender,
+    allow: Callable[[Layout], None] = lambda _: None,
+) -> tuple[Import, bool]:  # fmt: skip
+    """Keep an uploaded file and let a worker import it; tells whether it is new.
+
+    A file that is being imported already is not imported twice at the same time: its import is given. `allow` may
+    refuse what the columns ask for.
+    """
+    with (
+        _refuse_full_disk(),
+        tempfile.NamedTemporaryFile(dir=bad_rows.folder(), prefix=_ARRIVING, delete=False) as file,
+    ):
+        path = Path(file.name)
+        try:
+            digest = _spill(stream, file.file)
+            job, is_new = _start(
+                model, kind, path, digest, name, version, sender, allow=allow, is_upload=True
+            )
+        finally:
+            if not Import.objects.filter(path=_relative(path)).exists():
+                path.unlink(missing_ok=True)
+    return job, is_new
+
+
+def import_file(*, model: Model, kind: str, path: Path, version: str, sender: Sender) -> tuple[Import, bool]:
+    """Start to import a file that stays where it is, or find the import of it that did not come to its end."""
+    if not path.is_file():
+        raise Problem(422, "no_file", f"There is no file {path}.")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return _start(model, kind, path.resolve(), digest, path.name, version, sender, is_upload=False)
+
+
+def _start(
+    model: Model, kind: str, path: Path, digest: str, name: str, version: str, sender: Sender, *,
+    is_upload: bool, allow: Callable[[Layout], None] = lambda _: None,
+) -> tuple[Import, bool]:  # fmt: skip
+    if (running := _unfinished(model, kind, digest)) is not None:
+        return _same(running, version, path, is_upload), False
+    version = _version(model, version)
+    file_format = _format(path)
+    source = _examine(path, file_format)
+    layout = (
+        layout_of_labels(source.sample())
+        if kind == Import.Kind.LABELS
+        else layout_of_predictions(model, source.sample())
+    )
+    if "label" in layout.own:
+        refuse_without_rows(model, "A label")
+    allow(layout)
+    job = Import(
+        model=model, kind=kind, file_name=printable(name), path=_relative(path), is_upload=is_upload, sha256=digest,
+        size=path.stat().st_size, format=file_format, layout=msgspec.to_builtins(layout), version=version,
+        total=source.total, created_by=sender.actor, source=sender.source,
+    )  # fmt: skip
+    _try_first_rows(job, source, layout)
+    return _create(job)
+
+
+def _create(job: Import) -> tuple[Import, bool]:
+    try:
+        with transaction.atomic():
+            job.save()
+            record_audit(
+                project=job.model.project,
+                actor=job.created_by,
+                action=f"import.{job.kind}",
+                subject=job.model.name,
+                after={"import": job.pk, "sha256": job.sha256, "size": job.size},
+            )
+            if job.is_upload:
+                ring(TASK, import_id=job.pk)
+    except IntegrityError:
+        running = _unfinished(job.model, job.kind, job.sha256)
+        if running is None:
+            raise
+        return running, False
+    return job, True
+
+
+def _unfinished(model: Model, kind: str, digest: str) -> Import | None:
+    return Import.objects.filter(model=model, kind=kind, sha256=digest, state__in=UNFINISHED).first()
+
+
+def _same(running: Import, version: str, path: Path, is_upload: bool) -> Import:
+    """Give the import that this file has; a file that its owner moved is read from where it is now."""
+    if version and version != running.version:
+        raise Problem(
+            409,
+            "import_running",
+            f"{str(running).capitalize()} takes the same file for version {running.version}; let it end or cancel it.",
+        )
+    if not is_upload and not running.is_upload:
+        running.path = _relative(path)
+        running.save(update_fields=["path"])
+    return running
+
+
+def _version(model: Model, version: str) -> str:
+    champion = model.deployment.champion
+    name = version or (champion.version if champion else "1")
+    try:
+        check_version(name)
+    except Refused as refused:
+        raise invalid("/version", refused.detail, refused.code) from refused
+    return name
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(settings.HOME)) if path.is_relative_to(settings.HOME) else str(path)
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+def _spill(stream: IO[bytes], file: IO[bytes]) -> str:
+    digest, size = hashlib.sha256(), 0
+    while block := stream.read(1 << 20):
+        size += len(block)
+        if size > MAX_BYTES:
+            detail = f"An upload has up to {MAX_BYTES >> 30} GiB; larger files: manage.py import_predictions."
+            raise Problem(413, "body_too_large", detail)
+        digest.update(block)
+        file.write(block)
+    file.flush()
+    os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _format(path: Path) -> str:
+    with path.open("rb") as file:
+        magic = file.read(8)
+    if not magic:
+        raise _no_rows("The file is empty")
+    for start, what in _OTHER_FORMATS.items():
+        if magic.startswith(start):
+            raise Problem(415, "unsupported_media_type", f"This is {what}; send CSV in UTF-8, or Parquet.")
+    return "parquet" if magic.startswith(b"PAR1") else "csv"
+
+
+def _examine(path: Path, file_format: str) -> Source:
+    source = open_source(path, file_format)
+    rows = examine_csv(path) - 1 if file_format == "csv" else source.total
+    if rows < 1:
+        raise _no_rows("The file has columns but no rows")
+    return source
+
+
+def _no_rows(what: str) -> Problem:
+    return Problem(422, "no_rows", f"{what}; send a header and rows.")
+
+
+def _try_first_rows(job: Import, source: Source, layout: Layout) -> None:
+    """Refuse a CSV of whose first rows none can be kept: that is a mistake of the file, not of rows."""
+    if job.format != "csv" or job.kind != Import.Kind.PREDICTIONS:
+        return
+    block = next(source.blocks(source.start, layout.types(job.model.task)), None)
+    if block is None or not block.table.num_rows:
+        return
+    reading = Reading(layout, job.model.task, job.version, job.sha256, now())
+    try:
+        refusals = read_predictions(block, reading).refusals
+    except UnreadableFile as error:
+        raise Problem(422, "invalid_csv", str(error)) from error
+    if len(refusals.faults) == refusals.rows:
+        row, fault = min(refusals.faults.items())
+        raise invalid(
+            f"/{fault.column}",
+            f"None of the first {refusals.rows:,} rows can be kept; row {int(block.places[row]) + 1}: {fault.detail}",
+            fault.code,
+        )
+
+
+@contextmanager
+def _refuse_full_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Problem(
+                507, "insufficient_storage", "The disk is full; make room and send the file again."
+            ) from error
+        raise
+
+
+# -- going on ----------------------------------------------------------------------------------------------------------
+def go_on(import_id: int) -> None:
+    """Import for a while, in a worker; what is left then is rung for again."""
+    deadline = time.monotonic() + SLICE_S
+    with suppress(BeingWorkedOn, LeaseLost):
+        job = run(import_id, stop=lambda _: time.monotonic() > deadline)
+        if job.is_unfinished:
+            ring(TASK, import_id=import_id)
+
+
+def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
+    """Import until the file ends or `stop` says so; raises BeingWorkedOn or LeaseLost.
+
+    A file that cannot be read fails the import; whatever else goes wrong is tried again.
+    """
+    with leased(import_id) as lease:
+        try:
+            job = engine.work_on(lease, stop=stop)
+        except (UnreadableFile, Problem, FileNotFoundError) as error:
+            return _fail(lease, str(error))
+        except (LeaseLost, KeyboardInterrupt):
+            give_back(lease)
+            raise
+        except Exception as error:
+            _note_failure(lease, error)
+            raise
+        if job.is_unfinished:
+            give_back(lease)
+        else:
+            _remove_upload(job)
+    return job
+
+
+def _fail(lease: Lease, reason: str) -> Import:
+    with lease.fenced() as job:
+        job.state, job.error, job.lease_until, job.lease_token = Import.State.FAILED, reason[:500], None, None
+        job.save(update_fields=["state", "error", "lease_until", "lease_token"])
+        Import.objects.filter(pk=job.pk).update(finished_at=Now())
+    _remove_upload(job)
+    return job
+
+
+def _note_failure(lease: Lease, error: Exception) -> None:
+    """Leave an import to the next attempt, which begins when the lease ends; give up after several without progress."""
+    with lease.fenced() as job:
+        job.attempts += 1
+        job.error = f"{type(error).__name__}: {error}"[:500]
+        job.save(update_fields=["attempts", "error"])
+    if job.attempts >= MAX_ATTEMPTS:
+        _fail(lease, job.error)
+
+
+def cancel(*, job: Import, actor: str) -> Import:
+    """End an unfinished import; the rows that are in the log stay."""
+    with transaction.atomic():
+        locked = (
+            Import.objects.select_for_update(of=("self",)).select_related("model__project").get(pk=job.pk)
+        )
+        if not locked.is_unfinished:
+            raise Problem(
+                409,
+                "import_finished",
+                f"{str(locked).capitalize()} is {locked.state}; there is nothing to cancel.",
+            )
+        locked.state, locked.lease_until, locked.lease_token = Import.State.CANCELLED, None, None
+        locked.finished_at = now()
+        locked.save()
+        record_audit(
+            project=locked.model.project, actor=actor, action="import.cancel", subject=locked.model.name,
+            after={"import": locked.pk, "rows": locked.rows},
+        )  # fmt: skip
+    _remove_upload(locked)
+    return locked
+
+
+def _remove_upload(job: Import) -> None:
+    if job.is_upload:
+        (settings.HOME / job.path).unlink(missing_ok=True)
+
+
+def remove_leftovers() -> int:
+    """Remove what killed uploads left behind and bad rows that were kept long enough; returns how many files."""
+    removed = 0
+    ages = {f"{_ARRIVING}*": LEFT_OVER_AFTER_S, "*-bad-rows.csv": bad_rows.KEPT_FOR.total_seconds()}
+    in_use = set(Import.objects.filter(state__in=UNFINISHED).values_list("path", flat=True))
+    for pattern, age in ages.items():
+        for path in bad_rows.folder().glob(pattern):
+            with suppress(FileNotFoundError):
+                if _relative(path) not in in_use and time.time() - path.stat().st_mtime > age:
+                    path.unlink()
+                    removed += 1
+    return removed

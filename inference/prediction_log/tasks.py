@@ -1,0 +1,52 @@
+"""Celery's entry to the upkeep of the log."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from celery import shared_task
+from django.db import OperationalError
+
+from driftline.common.clock import now
+from inference.prediction_log import partitions
+from inference.prediction_log.compaction import find_unpacked, pack_next
+from inference.prediction_log.events.joining import let_go_of_orphans
+from inference.prediction_log.expiry import (
+    find_expired,
+    find_expired_weeks,
+    forget_summed_days,
+    let_go,
+    let_go_of_week,
+)
+from inference.prediction_log.label_folding import fold_labels
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name="inference.pack")
+def pack() -> None:
+    """Pack fresh chunks until nothing is due; workers share the days."""
+    find_unpacked()
+    while pack_next():
+        pass
+
+
+@shared_task(name="inference.expire")
+def expire() -> None:
+    """Drop what nobody keeps or joins any more, fold labels, and make the partitions that are needed next."""
+    moment = now()
+    partitions.make_ahead(moment)
+    for week in find_expired_weeks(moment):
+        _try(partial(let_go_of_week, week))
+    for expired in find_expired(moment):
+        _try(partial(let_go, expired))
+    forget_summed_days(moment)
+    fold_labels()
+    let_go_of_orphans(moment)
+
+
+def _try(let_go_of_it: Callable[[], object]) -> None:
+    try:
+        let_go_of_it()
+    except OperationalError:
+        log.info("a partition of the log is in use and goes later")
