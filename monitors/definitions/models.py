@@ -14,6 +14,13 @@ class MonitorKind(models.TextChoices):
     SERVICE = "service", "Latency, throughput and errors"
 
 
+class DriftMethod(models.TextChoices):
+    """How drift is decided (`monitors.stats.drift`). A monitor keeps the one it began with: its points stay alike."""
+
+    PSI = "psi", "The stability index alone"
+    COMBINED = "combined", "Several statistics, calibrated together"
+
+
 class Monitor(models.Model):
     """One kind of watching over one model: how long its window is and how many rows it needs."""
 
@@ -23,6 +30,9 @@ class Monitor(models.Model):
     min_rows = models.IntegerField(default=200)
     min_label_coverage = models.FloatField(default=0.8, help_text="share of rows that must have a label")
     enabled = models.BooleanField(default=True)
+    method = models.CharField(
+        max_length=10, choices=DriftMethod, default=DriftMethod.COMBINED, help_text="how drift is decided"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["model", "kind"], name="one_monitor_a_kind")]
@@ -49,6 +59,9 @@ class Reference(models.Model):
     performance = models.JSONField(
         default=dict, blank=True, help_text="metric -> mean, lower and upper over days"
     )
+    error_profile = models.JSONField(
+        null=True, blank=True, help_text="of a regression: its losses by bins of the prediction"
+    )
     importance = models.JSONField(default=dict, blank=True, help_text="feature -> permutation importance")
     created_at = models.DateTimeField(db_default=Now())
 
@@ -63,6 +76,22 @@ class Reference(models.Model):
 
     def __str__(self) -> str:
         return f"reference of {self.model} {self.version.version}"
+
+
+class ReferenceDay(models.Model):
+    """One day of a reference that has times: how far days lie apart although nothing drifts is learnt from these."""
+
+    reference = models.ForeignKey(Reference, models.CASCADE, related_name="days")
+    day = models.DateField()
+    payload = models.BinaryField(help_text="encoded WindowSummary of the columns alone")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["reference", "day"], name="one_summary_a_reference_day")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} of {self.reference}"
 
 
 class Segment(models.Model):

@@ -1,6 +1,11 @@
 """What labelled rows came to, in the terms of their model's task."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.serving.plan import Signature
 from monitors.stats.outcomes import (
@@ -9,14 +14,21 @@ from monitors.stats.outcomes import (
     summarise_multiclass_outcomes,
     summarise_regression_outcomes,
 )
+from monitors.stats.ranking_queries import summarise_queries
+
+MOST_CLASSES_SEEN = 100
 
 
 def outcome_of(
-    signature: Signature, label: np.ndarray, prediction: np.ndarray, score: np.ndarray | None
+    signature: Signature,
+    label: np.ndarray,
+    prediction: np.ndarray,
+    score: np.ndarray | None,
+    queries: np.ndarray | None = None,
 ) -> OutcomeSummary | None:
     """Summarise the rows whose label is known (not None, not NaN); None when there are none.
 
-    `score` is p of the positive class, or rows x classes.
+    `score` is p of the positive class, or rows x classes; `queries` numbers the query that a ranked row answers.
     """
     labels = np.asarray(label, object)
     known = np.array([value is not None and value == value for value in labels], bool)
@@ -28,5 +40,46 @@ def outcome_of(
         positive = signature.positive_class
         return summarise_binary_outcomes(labels == positive, prediction == positive, score)
     if signature.task == "multiclass":
-        return summarise_multiclass_outcomes(signature.classes, labels, prediction, score)
-    return summarise_regression_outcomes(labels.astype(np.float64), prediction.astype(np.float64))
+        classes = signature.classes or _classes_seen(labels, prediction)
+        return summarise_multiclass_outcomes(classes, labels, prediction, score)
+    relevance, prediction = labels.astype(np.float64), prediction.astype(np.float64)
+    outcome = summarise_regression_outcomes(relevance, prediction)
+    if queries is None:
+        return outcome
+    return replace(outcome, ranking=summarise_queries(queries[known], prediction, relevance))
+
+
+def coded(values: NDArray[Any], signature: Signature) -> NDArray[np.float64]:
+    """Write labels or answers as the comparison wants them: 0 or 1, the class's position, or the number.
+
+    NaN stands for a label that has not come, or that names no class of the model.
+    """
+    if signature.task == "regression":
+        return np.array([np.nan if value is None else float(value) for value in values])
+    if signature.task == "binary":
+        codes: Mapping[str, int] = {name: int(name == signature.positive_class) for name in signature.classes}
+    else:
+        codes = {name: position for position, name in enumerate(signature.classes)}
+    return np.array([codes.get(value, np.nan) for value in values], np.float64)
+
+
+def answer_score(
+    signature: Signature, prediction: np.ndarray, probability: np.ndarray | None
+) -> np.ndarray | None:
+    """Give the one probability of each row that is watched: the positive class's, or of several the answered class's.
+
+    A row answered with an unknown class has NaN; a regression has none.
+    """
+    if probability is None or signature.task == "regression":
+        return None
+    if probability.ndim == 1:
+        return probability
+    place = {name: position for position, name in enumerate(signature.classes[: probability.shape[1]])}
+    column = np.array([place.get(str(value), -1) for value in prediction], dtype=np.int64)
+    return np.where(column >= 0, probability[np.arange(column.size), column], np.nan)
+
+
+def _classes_seen(labels: np.ndarray, prediction: np.ndarray) -> list[str]:
+    """List the classes of an external version that nobody has told; beyond a hundred it is no list of classes."""
+    seen = sorted({str(value) for value in (*labels, *prediction)})
+    return seen if len(seen) <= MOST_CLASSES_SEEN else []

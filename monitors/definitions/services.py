@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,14 +13,26 @@ from django.db import transaction
 
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
+from driftline.common.json_body import escape_pointer
+from inference.prediction_log.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset, Model, Version
-from inference.registry.selectors import signature_of
+from inference.registry.selectors import privacy_of, signature_of
+from inference.registry.services import number_cannot_be_hashed
 from inference.runtime.scoring import FeatureScorer
 from inference.serving.plan import Signature
-from monitors.definitions.models import FeatureProfile, Monitor, MonitorKind, Reference, Segment
-from monitors.definitions.outcomes import outcome_of
+from monitors.definitions.models import (
+    DriftMethod,
+    FeatureProfile,
+    Monitor,
+    MonitorKind,
+    Reference,
+    ReferenceDay,
+    Segment,
+)
+from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.definitions.signals import reference_ready
+from monitors.stats.error_profile import profile_errors
 from monitors.stats.importance import permutation_importance
 from monitors.stats.outcomes import OutcomeSummary
 from monitors.stats.performance import measure_outcomes
@@ -28,8 +42,10 @@ from monitors.stats.window_summary import summarise_window
 log = logging.getLogger(__name__)
 
 IMPORTANCE_ROWS = 2_000
+MOST_DAYS = 400
+"""The newest days of a reference that are kept apart."""
 DEFAULT_MIN_ROWS = {
-    MonitorKind.DRIFT: 200,
+    MonitorKind.DRIFT: 50,  # limits know the rows of a window, so that small ones are safe to judge
     MonitorKind.QUALITY: 50,
     MonitorKind.PERFORMANCE: 100,
     MonitorKind.SERVICE: 1,
@@ -48,6 +64,9 @@ def set_segments(*, model: Model, features: Sequence[str]) -> None:
     """Choose the features whose values are looked at apart."""
     if len(features) > 10:
         raise invalid("/segments", f"{len(features)} segment features; use up to 10.")
+    for place, feature in enumerate(features):
+        if model.privacy.get(feature) == SUMMARY:
+            raise invalid(f"/segments/{place}", _no_segment(feature))
     with transaction.atomic():
         model.segments.exclude(feature__in=features).delete()
         Segment.objects.bulk_create(
@@ -55,14 +74,29 @@ def set_segments(*, model: Model, features: Sequence[str]) -> None:
         )
 
 
-def centres_of(model: Model, features: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Give the grid centre of each numeric column, fixing it for columns seen for the first time."""
+def _no_segment(feature: str) -> str:
+    return (
+        f"The values of {feature!r} are let go once they are summarised, and a segment needs them in each row; keep "
+        "the feature or hash it."
+    )
+
+
+def centres_of(
+    model: Model, features: Mapping[str, np.ndarray], *, prediction: np.ndarray | None
+) -> dict[str, float]:
+    """Give the grid centre of each numeric column, fixing it for columns seen for the first time.
+
+    The answer of a regression is one of them, by the name `prediction`.
+    """
+    columns = dict(features)
+    if prediction is not None and prediction.dtype != object:
+        columns["prediction"] = prediction
     known = dict(model.feature_profiles.values_list("feature", "centre"))
     fresh = [
         FeatureProfile(
             model=model, feature=name, centre=None if values.dtype == object else choose_centre(values)
         )
-        for name, values in features.items()
+        for name, values in columns.items()
         if name not in known and len(values)
     ]
     if fresh:
@@ -86,7 +120,7 @@ def build_reference(reference_id: int) -> None:
     if reference.state == Reference.State.READY:
         return
     try:
-        _fill(reference)
+        days = _fill(reference)
     except (Problem, ValueError, pa.ArrowException) as error:
         log.exception("reference failed")
         Reference.objects.filter(pk=reference_id).update(state=Reference.State.FAILED, error=str(error)[:500])
@@ -97,26 +131,95 @@ def build_reference(reference_id: int) -> None:
         )
         reference.state, reference.is_active = Reference.State.READY, True
         reference.save()
+        _replace_days(reference, days)
         reference_ready.send(sender=Reference, reference=reference)
 
 
-def _fill(reference: Reference) -> None:
+def rebuild_reference(reference: Reference) -> None:
+    """Reduce a reference again whose data set has lost rows, in the caller's transaction; in use or not it stays."""
+    days: list[ReferenceDay] = []
+    try:
+        days = _fill(reference)
+    except (Problem, ValueError, IndexError, pa.ArrowException) as error:
+        log.warning("a reference has too few rows left", extra={"reference": reference.pk})
+        reference.payload, reference.is_active, reference.state = None, False, Reference.State.FAILED
+        reference.error = str(error)[:500]
+    reference.save()
+    _replace_days(reference, days)
+
+
+def _replace_days(reference: Reference, days: list[ReferenceDay]) -> None:
+    reference.days.all().delete()
+    ReferenceDay.objects.bulk_create(days)
+
+
+def hide(model: Model) -> None:
+    """Bring what is known of the features to the model's privacy, in the transaction that changes it.
+
+    Raises Problem where a feature that is to be hashed has been a number so far, or one to be let go is a segment's.
+    """
+    summed = [name for name, policy in model.privacy.items() if policy == SUMMARY]
+    if (segment := model.segments.filter(feature__in=summed).order_by("feature").first()) is not None:
+        raise invalid(f"/privacy/{escape_pointer(segment.feature)}", _no_segment(segment.feature))
+    hashed = [name for name, policy in model.privacy.items() if policy == HASH]
+    numbers = model.feature_profiles.filter(feature__in=hashed, centre__isnull=False)
+    if (number := numbers.order_by("feature").first()) is not None:
+        raise number_cannot_be_hashed(number.feature)
+    for reference in model.references.filter(is_active=True):
+        Reference.objects.filter(pk=reference.pk).update(state=Reference.State.BUILDING)
+        ring("monitors.build_reference", reference_id=reference.pk)
+
+
+def _fill(reference: Reference) -> list[ReferenceDay]:
+    """Work out everything about a reference; returns its days, which are not saved."""
     signature = signature_of(reference.version)
     table = pq.read_table(path_of(reference.dataset))
     features = _feature_arrays(table, signature)
-    truth = _column(table, "label")
+    truth, prediction, score = (
+        _column(table, "label"),
+        _column(table, "prediction"),
+        _answer_score(table, signature),
+    )
+    kept = privacy_of(reference.model_id).protect(features)
+    centres = centres_of(reference.model, kept, prediction=prediction)
     summary = summarise_window(
         rows=table.num_rows,
-        features=features,
-        centres=centres_of(reference.model, features),
-        prediction=_column(table, "prediction"),
-        score=_score(table, signature),
+        features=kept,
+        centres=centres,
+        prediction=prediction,
+        score=score,
         outcome=_outcome(table, signature, slice(None)),
         labelled=0 if truth is None else int(sum(value is not None for value in truth)),
     )
     reference.payload = summary.encode()
-    reference.performance = _performance_by_day(table, signature)
+    reference.performance = _performance_by_day(table, signature, reference.model.objectives.get("quantile"))
+    reference.error_profile = _error_profile(table, signature)
     reference.importance = _importance(reference.version, signature, features)
+    return [
+        ReferenceDay(
+            reference=reference,
+            day=day.item(),
+            payload=summarise_window(
+                rows=len(rows),
+                features={name: values[rows] for name, values in kept.items()},
+                centres=centres,
+                prediction=None if prediction is None else prediction[rows],
+                score=None if score is None else score[rows],
+            ).encode(),
+        )
+        for day, rows in _rows_by_day(table)[-MOST_DAYS:]
+    ]
+
+
+def _rows_by_day(table: pa.Table) -> list[tuple[np.datetime64, np.ndarray]]:
+    """Tell which rows are of which day, oldest first; rows without a time are of none."""
+    if "timestamp" not in table.column_names:
+        return []
+    days = table["timestamp"].to_numpy().astype("datetime64[D]")
+    rows = np.argsort(days, kind="stable")  # NaT sorts last
+    rows = rows[: int((~np.isnat(days)).sum())]
+    found, starts = np.unique(days[rows], return_index=True)
+    return list(zip(found, np.split(rows, starts[1:]), strict=True)) if len(rows) else []
 
 
 def _feature_arrays(table: pa.Table, signature: Signature) -> dict[str, np.ndarray]:
@@ -145,6 +248,15 @@ def _score(table: pa.Table, signature: Signature) -> np.ndarray | None:
     return None
 
 
+def _answer_score(table: pa.Table, signature: Signature) -> np.ndarray | None:
+    if signature.task != "multiclass":
+        return _score(table, signature)
+    prediction, table_of_classes = _column(table, "prediction"), _class_probabilities(table, signature)
+    if prediction is None or table_of_classes is None:
+        return None
+    return answer_score(signature, prediction, table_of_classes)
+
+
 def _outcome(table: pa.Table, signature: Signature, rows: slice | np.ndarray) -> OutcomeSummary | None:
     label, prediction, score = _column(table, "label"), _column(table, "prediction"), _score(table, signature)
     if label is None or prediction is None:
@@ -161,7 +273,9 @@ def _class_probabilities(table: pa.Table, signature: Signature) -> np.ndarray | 
     return np.column_stack([table[name].to_numpy() for name in names])
 
 
-def _performance_by_day(table: pa.Table, signature: Signature) -> dict[str, dict[str, float]]:
+def _performance_by_day(
+    table: pa.Table, signature: Signature, quantile: float | None
+) -> dict[str, dict[str, float]]:
     """Summarise each metric over the reference's days; without times the whole counts as one day."""
     times = (
         table["timestamp"].to_numpy().astype("datetime64[D]") if "timestamp" in table.column_names else None
@@ -170,7 +284,7 @@ def _performance_by_day(table: pa.Table, signature: Signature) -> dict[str, dict
     values: dict[str, list[float]] = {}
     for day in days:
         outcome = _outcome(table, signature, day)
-        for metric, estimate in (measure_outcomes(outcome) if outcome else {}).items():
+        for metric, estimate in (measure_outcomes(outcome, quantile=quantile) if outcome else {}).items():
             if estimate.value is not None and np.isfinite(estimate.value):
                 values.setdefault(metric, []).append(estimate.value)
     return {
@@ -184,6 +298,18 @@ def _performance_by_day(table: pa.Table, signature: Signature) -> dict[str, dict
     }
 
 
+def _error_profile(table: pa.Table, signature: Signature) -> dict[str, Any] | None:
+    """Learn a regression's losses by its prediction; JSON holds no infinity, and such losses say nothing."""
+    label, prediction = _column(table, "label"), _column(table, "prediction")
+    if signature.task != "regression" or label is None or prediction is None:
+        return None
+    profile = profile_errors(label.astype(np.float64), prediction.astype(np.float64))
+    if profile is None or not all(np.isfinite(part.total_sq) for part in profile.squared):
+        return None
+    built: dict[str, Any] = msgspec.to_builtins(profile)
+    return built
+
+
 def _importance(version: Version, signature: Signature, features: dict[str, np.ndarray]) -> dict[str, float]:
     """Measure permutation importance through the version's own ONNX; an external version has none."""
     if version.is_external:
@@ -192,6 +318,12 @@ def _importance(version: Version, signature: Signature, features: dict[str, np.n
     rows = np.linspace(0, len(next(iter(features.values()))) - 1, IMPORTANCE_ROWS).astype(int)
     sample = {name: values[np.unique(rows)] for name, values in features.items()}
     return permutation_importance(score, sample, rng=np.random.default_rng(0))
+
+
+def drift_method(model: Model) -> str:
+    """Tell how a model's drift is decided."""
+    monitor = Monitor.objects.filter(model=model, kind=MonitorKind.DRIFT).first()
+    return monitor.method if monitor else DriftMethod.COMBINED
 
 
 # -- which reference a window is compared with -------------------------------------------------------------------------

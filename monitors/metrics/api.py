@@ -19,12 +19,13 @@ from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.metrics import selectors
-from monitors.metrics.catalogue import METRICS
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.catalogue import METRICS, nearest_metrics
+from monitors.metrics.models import ChangePoint, MetricPoint
 
 router = Router(tags=["monitoring"])
 
 STORED = ("hour", "day")
+MODES = {"calibrated": selectors.drift_rows, "evidently": selectors.evidently_rows}
 MAX_POINTS = 10_000
 MAX_EXPORT = 500_000
 _PLAIN = (
@@ -41,6 +42,18 @@ _PLAIN = (
     "status",
     "detail",
     "revision",
+)
+_PLAIN_OF_A_CHANGE = (
+    "detector",
+    "error",
+    "span",
+    "segment",
+    "role",
+    "version",
+    "before",
+    "after",
+    "n_before",
+    "n_after",
 )
 _EXPORTED = ("start", "end", *(name for name in _PLAIN if name != "detail"))
 
@@ -65,7 +78,9 @@ def read_metrics(
     A point that is `insufficient` or `unripe` still carries its value and n.
     """
     model = get_model(project=caller_of(request).project, name=name)
-    _check_choice("metric", metric, tuple(METRICS))
+    if metric not in METRICS:
+        near = nearest_metrics(metric)
+        raise refuse_parameter("metric", f"metric is '{printable(metric)}'; use one such as {near}.")
     _check_choice("role", role, tuple(PredictionRole.values))
     _check_choice("step", step, STEPS)
     window = period(start, end, now=now())
@@ -101,12 +116,47 @@ def read_drift(
     start: str = Query("", alias="from"),
     end: str = Query("", alias="to"),
     segment: str = "",
+    mode: str = "calibrated",
 ) -> Any:
-    """Compare a period with the reference, feature by feature; without one, the newest whole day of the log."""
+    """Compare a period with the reference, feature by feature; without one, the newest whole day of the log.
+
+    With `mode=evidently`, by the tests, numbers and lines that Evidently 0.7.23 takes by default.
+    """
     model = get_model(project=caller_of(request).project, name=name)
+    _check_choice("mode", mode, tuple(MODES))
     window = _newest_day(model) if not (start or end) else period(start or "-7d", end or "now", now=now())
-    rows = selectors.drift_rows(model=model, start=window.start, end=window.end, segment=segment)
+    rows = MODES[mode](model=model, start=window.start, end=window.end, segment=segment)
     return {**rows, "window": {"start": rfc3339(window.start), "end": rfc3339(window.end)}, "next": None}
+
+
+@router.get("/models/{name}/change-points", auth=Scoped("read"))
+def read_change_points(
+    request: HttpRequest,
+    name: str,
+    role: str = "champion",
+    version: str = "",
+    start: str = Query("-90d", alias="from"),
+    end: str = Query("now", alias="to"),
+    cursor: str = "",
+    limit: int = 100,
+) -> Any:
+    """List where the error of a model's versions changed, the newest first; `n_before` and `n_after` count windows.
+
+    `at` is the start of the first window after a change, and `noticed_at` the end of the one that told.
+    """
+    model = get_model(project=caller_of(request).project, name=name)
+    _check_choice("role", role, tuple(PredictionRole.values))
+    window = period(start, end, now=now())
+    found = selectors.change_points(
+        model=model, start=window.start, end=window.end, role=role, version=version
+    )
+    return page(found, describe_change, by=("-at", "-pk"), cursor=cursor, limit=limit)
+
+
+def describe_change(change: ChangePoint) -> dict[str, Any]:
+    """Write a change as the API gives it."""
+    times = {"at": rfc3339(change.at), "noticed_at": rfc3339(change.noticed_at)}
+    return times | {name: getattr(change, name) for name in _PLAIN_OF_A_CHANGE}
 
 
 def describe_point(point: MetricPoint) -> dict[str, Any]:

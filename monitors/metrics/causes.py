@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from inference.registry.models import Model
+from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
 from monitors.metrics.drift import drift_points
 from monitors.metrics.models import MetricPoint
@@ -13,36 +14,42 @@ from monitors.metrics.references import ReferenceInUse, reference_in_use
 from monitors.stats.importance import rank_causes as rank_features
 
 MOST = 5
+FAULT, DRIFT = "fault", "drift"
+"""Kinds of causes: data that are broken (missing, unseen, out of range), and data that are whole but moved."""
 
 
 @dataclass(frozen=True)
 class _Movement:
-    """How far one feature stood from its reference."""
+    """How far one feature stood from its reference, by the statistic that spoke loudest."""
 
     feature: str
-    psi: float
+    metric: str
+    value: float
     threshold: float
 
 
 def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = "") -> list[dict[str, Any]]:
-    """Rank what explains a problem of `[start, end)`: dicts with feature or segment, score (share of the blame), and
-    evidence as a sentence. Correlation, not proof."""
+    """Rank what explains a problem of `[start, end)`, faults first: dicts with kind (`fault` or `drift`), feature,
+    score and evidence as a sentence. The score is the share of the rows that are broken, or the share of the blame
+    among what drifted. Correlation, not proof."""
     reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
     faults = _quality_faults(model, start, end)
     if reference is None:
         return faults[:MOST]
     movements = _movements(model, reference, start, end, segment)
     ranked = rank_features(
-        {m.feature: m.psi for m in movements},
+        {m.feature: m.value for m in movements},
         {m.feature: m.threshold for m in movements},
         reference.importance,
     )
     by_name = {m.feature: m for m in movements}
+    days = (end - start).days
     drifted = [
         {
+            "kind": DRIFT,
             "feature": cause.feature,
             "score": round(cause.share, 4),
-            "evidence": _evidence(by_name[cause.feature], reference.importance.get(cause.feature)),
+            "evidence": _evidence(by_name[cause.feature], reference.importance.get(cause.feature), days),
         }
         for cause in ranked
         if cause.share > 0
@@ -58,9 +65,11 @@ def _movements(
     if summary is None:
         return []
     return [
-        _Movement(point.feature, point.value or 0.0, point.threshold or 0.0)
-        for point in drift_points(summary, reference, min_rows=1)
-        if point.metric == "psi" and point.feature not in ("prediction", "score")
+        _Movement(point.feature, point.metric, point.value or 0.0, point.threshold or 0.0)
+        for point in drift_points(
+            summary, reference, length=end - start, min_rows=1, method=drift_method(model)
+        )
+        if point.detail["decides"] and point.feature not in ("prediction", "score")
     ]
 
 
@@ -74,6 +83,7 @@ def _quality_faults(model: Model, start: datetime, end: datetime) -> list[dict[s
     ordered = sorted(worst.values(), key=lambda p: (p.threshold or 0) - (p.value or 0))
     return [
         {
+            "kind": FAULT,
             "feature": point.feature,
             "score": round(point.value or 0, 4),
             "evidence": f"{METRICS[point.metric].title.lower()} in {point.feature}: {point.value:.1%} of rows "
@@ -95,6 +105,10 @@ def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-un
     )
 
 
-def _evidence(movement: _Movement, importance: float | None) -> str:
+def _evidence(movement: _Movement, importance: float | None, days: int) -> str:
     leaning = f", importance {importance:.3g}" if importance is not None else ""
-    return f"{movement.feature} moved: PSI {movement.psi:.2f} against a limit of {movement.threshold:.2f}{leaning}"
+    return (
+        f"{movement.feature} moved: {METRICS[movement.metric].title} {movement.value:.2f} over {days} days "
+        f"against a limit of "
+        f"{movement.threshold:.2f}{leaning}"
+    )

@@ -1,30 +1,51 @@
 """Drift of each feature, of the answer and of its score, against the reference and calibrated limits."""
 
+from datetime import timedelta
+
 from monitors.metrics.models import PointStatus
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.metrics.references import ReferenceInUse, watched_columns
-from monitors.stats.drift import FeatureDrift, judge_drift
+from monitors.stats.drift import FeatureDrift, Method, judge_drift
 from monitors.stats.window_summary import WindowSummary
 
 CRITICAL_TIMES = 4.0  # a statistic this many times beyond its limit is critical
 
 
-def drift_points(summary: WindowSummary, reference: ReferenceInUse, *, min_rows: int) -> list[Point]:
-    """Measure every statistic of every column that the reference knows.
+def drift_points(
+    summary: WindowSummary,
+    reference: ReferenceInUse,
+    *,
+    length: timedelta,
+    min_rows: int,
+    method: str = Method.COMBINED,
+) -> list[Point]:
+    """Measure every statistic of every column that the reference knows, in a window of some length.
 
-    Only the deciding statistic of a feature raises its status, and only where the feature stands out among all
-    features (Benjamini-Hochberg); the others are shown with their own limits.
+    Statuses are raised only where a feature stands out among all features (Benjamini-Hochberg): of the statistics
+    beyond their own limits, and of the psi, which stands for its feature wherever one line has to. A column that is
+    of numbers on one side and of categories on the other is left out.
     """
-    current = {name: column for name, column in watched_columns(summary).items() if name in reference.columns}
-    judged = judge_drift(reference.columns, current, reference.null_of)
-    return [point for drift in judged.values() for point in _points(drift, min_rows)]
+    known = watched_columns(reference.summary)
+    current = {
+        name: column
+        for name, column in watched_columns(summary).items()
+        if name in known and type(column) is type(known[name])
+    }
+    days = max(round(length / timedelta(days=1)), 1)
+    judged = judge_drift(
+        reference.columns,
+        current,
+        lambda column, size: reference.null_of(column, size, days),
+        method=Method(method),
+    )
+    return [point for drift in judged.values() for point in _points(drift, min_rows, method)]
 
 
-def _points(drift: FeatureDrift, min_rows: int) -> list[Point]:
+def _points(drift: FeatureDrift, min_rows: int, method: str) -> list[Point]:
     points = []
     for name, judgement in drift.statistics.items():
         status = judged_by_rows(judgement.value, drift.n, min_rows)
-        if status == PointStatus.OK and drift.drifted and judgement.exceeds:
+        if status == PointStatus.OK and drift.drifted and (judgement.exceeds or name == "psi"):
             beyond = judgement.value >= CRITICAL_TIMES * judgement.threshold
             status = PointStatus.CRITICAL if beyond else PointStatus.WARNING
         points.append(
@@ -39,6 +60,9 @@ def _points(drift: FeatureDrift, min_rows: int) -> list[Point]:
                     "p_value": judgement.p_value,
                     "why": judgement.reason,
                     "decides": name == drift.decided_by,
+                    "decided_by": drift.decided_by,
+                    "decision_p_value": drift.p_value,
+                    "method": str(method),
                 },
             )
         )

@@ -1,23 +1,32 @@
 """Measures one subject in one window: what workers store, and what a question over longer windows asks for."""
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from driftline.common.clock import now
 from driftline.common.periods import following
+from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from inference.serving.plan import Signature
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.drift import drift_points
-from monitors.metrics.event_clock import event_now
+from monitors.metrics.estimation import estimated_points
+from monitors.metrics.fairness import gap_points
+from monitors.metrics.labels import label_points
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
 from monitors.metrics.references import ReferenceInUse, reference_in_use
+from monitors.metrics.requests import error_points
 from monitors.metrics.service import service_points
+from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.sketches import merge_numbers
 from monitors.stats.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import Summary
@@ -35,6 +44,7 @@ class Context:
     monitors: dict[str, Monitor]
     label_lag: timedelta
     event_now: datetime
+    segments: Sequence[str] = ()
     _references: dict[int, ReferenceInUse | None] = field(default_factory=dict)
     _signatures: dict[int, Signature] = field(default_factory=dict)
 
@@ -51,14 +61,28 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Whose:
+    """Whose requests a point counts; an empty version is every one."""
+
+    role: str
+    version: str
+    segment: str = ""
+
+
+@dataclass(frozen=True)
 class Subject:
-    """Whose rows a summary holds: the champion's role across versions, or one version in one role."""
+    """Whose rows a summary holds: those of one version in one role, or all that callers of the model were answered.
+
+    The latter have the role of the champion and no version; a canary's rows are among them. `blocks` are the
+    outcomes of the shorter windows that the summary was added up from, by their start.
+    """
 
     role: str
     version: str
     version_id: int
     segment: str
     summary: WindowSummary
+    blocks: Mapping[datetime, OutcomeSummary] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -76,6 +100,7 @@ def context_of(model: Model) -> Context:
         monitors={monitor.kind: monitor for monitor in model.monitors.filter(enabled=True)},
         label_lag=label_lag(model),
         event_now=event_now(model=model, now=now()),
+        segments=tuple(model.segments.values_list("feature", flat=True)),
     )
 
 
@@ -84,7 +109,9 @@ def label_lag(model: Model) -> timedelta:
     hours = model.objectives.get("label_lag_hours")
     if hours is not None:
         return timedelta(hours=float(hours))
-    days = Summary.objects.filter(model=model, role="champion", span="day", segment="", labelled__gt=0)
+    days = Summary.objects.filter(
+        model=model, role__in=ANSWERING_ROLES, span="day", segment="", labelled__gt=0
+    )
     payloads = days.order_by("-start").values_list("payload", flat=True)[:LAG_DAYS]
     lags = [WindowSummary.decode(bytes(payload), features=()).label_lag_s for payload in payloads]
     known = [lag for lag in lags if lag is not None and lag.n]
@@ -93,32 +120,48 @@ def label_lag(model: Model) -> timedelta:
     return timedelta(seconds=max(0.0, float(merge_numbers(known).quantile(0.95))))
 
 
-def subjects_of(rows: Iterable[Summary]) -> list[Subject]:
+def subjects_of(rows: Iterable[Summary], shorter: Iterable[Summary] = ()) -> list[Subject]:
     """List whose rows one window holds; several summaries of one version, role and segment are added up.
 
-    The champion's role is there a version, and across versions with the reference of the one that answered most.
+    What callers were answered is there a version, and together with the reference of the one that answered most.
+    `shorter` are summaries of the windows that this one consists of, where `rows` are not these themselves.
     """
     parts: dict[tuple[str, int, str], list[Summary]] = {}
     for row in rows:
         parts.setdefault((row.role, row.version_id, row.segment), []).append(row)
-    apart = [_add_up(summaries) for _, summaries in sorted(parts.items())]
-    champions: dict[str, list[Subject]] = {}
+    blocks: dict[tuple[str, int, str], dict[datetime, OutcomeSummary]] = {}
+    for row in shorter:
+        outcome = WindowSummary.decode(bytes(row.payload), features=()).outcome
+        if outcome is not None:
+            blocks.setdefault((row.role, row.version_id, row.segment), {})[row.start] = outcome
+    apart = [_add_up(summaries, blocks.get(whose, {})) for whose, summaries in sorted(parts.items())]
+    answered: dict[str, list[Subject]] = {}
     for subject in apart:
-        if subject.role == "champion":
-            champions.setdefault(subject.segment, []).append(subject)
-    together = [_across_versions(subjects) for subjects in champions.values()]
+        if subject.role in ANSWERING_ROLES:
+            answered.setdefault(subject.segment, []).append(subject)
+    together = [_across_versions(subjects) for subjects in answered.values()]
     return [subject for subject in apart if subject.is_whole or subject.role != "champion"] + together
 
 
-def _add_up(rows: list[Summary]) -> Subject:
-    merged = merge_windows([WindowSummary.decode(bytes(row.payload)) for row in rows])
-    return Subject(rows[0].role, rows[0].version.version, rows[0].version_id, rows[0].segment, merged)
+def _add_up(rows: list[Summary], blocks: Mapping[datetime, OutcomeSummary]) -> Subject:
+    windows = [WindowSummary.decode(bytes(row.payload)) for row in rows]
+    if len(rows) > 1:
+        blocks = {row.start: w.outcome for row, w in zip(rows, windows, strict=True) if w.outcome is not None}
+    first = rows[0]
+    return Subject(
+        first.role, first.version.version, first.version_id, first.segment, merge_windows(windows), blocks
+    )
 
 
 def _across_versions(subjects: list[Subject]) -> Subject:
     largest = max(subjects, key=lambda subject: subject.summary.rows)
     merged = merge_windows([subject.summary for subject in subjects])
-    return Subject("champion", "", largest.version_id, largest.segment, merged)
+    parts: dict[datetime, list[OutcomeSummary]] = {}
+    for subject in subjects:
+        for start, outcome in subject.blocks.items():
+            parts.setdefault(start, []).append(outcome)
+    blocks = {start: merge_outcomes(outcomes) for start, outcomes in parts.items()}
+    return Subject("champion", "", largest.version_id, largest.segment, merged, blocks)
 
 
 def points_of(context: Context, subject: Subject, span: str, start: datetime) -> list[MetricPoint]:
@@ -134,13 +177,39 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
             points += service_points(subject.summary, length=end - start, latency_objective_ms=objective)
         elif kind == MonitorKind.PERFORMANCE:
             points += _performance(context, monitor, subject, reference.performance if reference else {}, end)
+            if reference is not None and reference.version_id == subject.version_id and subject.is_whole:
+                points += _estimated(context, monitor, subject, reference, start)
+            points += (
+                _labels(context, monitor, subject, end) if subject.is_champion and subject.is_whole else []
+            )
         elif kind == MonitorKind.QUALITY and subject.is_champion and subject.is_whole:
             points += quality_points(
                 subject.summary, reference.summary if reference else None, min_rows=monitor.min_rows
             )
         elif kind == MonitorKind.DRIFT and subject.is_champion and reference is not None:
-            points += drift_points(subject.summary, reference, min_rows=monitor.min_rows)
+            points += drift_points(
+                subject.summary,
+                reference,
+                length=end - start,
+                min_rows=monitor.min_rows,
+                method=monitor.method,
+            )
     return [_row(context, subject, span, start, point) for point in points]
+
+
+def _labels(context: Context, monitor: Monitor, subject: Subject, end: datetime) -> list[Point]:
+    hours = context.model.objectives.get("label_lag_hours")
+    return label_points(
+        subject.summary,
+        context.signature_of(subject.version_id),
+        end=end,
+        ripeness=_ripeness(context, monitor),
+        lag_objective_s=3_600 * float(hours) if hours else None,
+    )
+
+
+def _ripeness(context: Context, monitor: Monitor) -> Ripeness:
+    return Ripeness(monitor.min_rows, monitor.min_label_coverage, context.label_lag, context.event_now)
 
 
 def _performance(
@@ -150,17 +219,49 @@ def _performance(
         subject.summary,
         usual if subject.is_whole else {},
         end=end,
-        ripeness=Ripeness(monitor.min_rows, monitor.min_label_coverage, context.label_lag, context.event_now),
+        ripeness=_ripeness(context, monitor),
         positive_class=context.signature_of(subject.version_id).positive_class,
+        quantile=context.model.objectives.get("quantile"),
+        blocks=list(subject.blocks.values()),
     )
 
 
-def _row(context: Context, subject: Subject, span: str, start: datetime, point: Point) -> MetricPoint:
+def _estimated(
+    context: Context, monitor: Monitor, subject: Subject, reference: ReferenceInUse, start: datetime
+) -> list[Point]:
+    """Estimate by the version's own reference; the draws are the same whenever and wherever they are made."""
+    whose = zlib.crc32(f"{subject.role} {subject.version}".encode())
+    return estimated_points(
+        subject.summary,
+        reference,
+        min_rows=monitor.min_rows,
+        positive_class=context.signature_of(subject.version_id).positive_class,
+        rng=np.random.default_rng([reference.id, int(start.timestamp()), whose]),
+    )
+
+
+def gap_rows(
+    context: Context, measured: Iterable[MetricPoint], span: str, start: datetime
+) -> list[MetricPoint]:
+    """Compare the groups of each declared segment by the points that were measured of them."""
+    whose = Whose(PredictionRole.CHAMPION, "")
+    return [_row(context, whose, span, start, point) for point in gap_points(measured, context.segments)]
+
+
+def error_rows(context: Context, span: str, start: datetime) -> list[MetricPoint]:
+    """Measure how many requests were not answered; there may have been no others."""
+    if MonitorKind.SERVICE not in context.monitors:
+        return []
+    found = error_points(model=context.model, start=start, end=following(start, span))
+    return [_row(context, Whose(*whose), span, start, point) for whose, point in found.items()]
+
+
+def _row(context: Context, whose: Whose | Subject, span: str, start: datetime, point: Point) -> MetricPoint:
     return MetricPoint(
         model=context.model,
-        role=subject.role,
-        version=subject.version,
-        segment=subject.segment,
+        role=whose.role,
+        version=whose.version,
+        segment=whose.segment,
         span=span,
         start=start,
         end=following(start, span),

@@ -12,6 +12,7 @@ class PointStatus(models.TextChoices):
     CRITICAL = "critical"
     INSUFFICIENT = "insufficient", "too few rows"
     UNRIPE = "unripe", "labels are still coming"
+    UNRELIABLE = "unreliable", "estimates before it did not come true"
     NO_DATA = "no_data"
     ERROR = "error"
 
@@ -26,7 +27,7 @@ class MetricPoint(models.Model):
     start = models.DateTimeField()
     end = models.DateTimeField()
     metric = models.CharField(max_length=40)
-    feature = models.CharField(max_length=100, blank=True)
+    feature = models.CharField(max_length=200, blank=True, help_text="or the class")
     segment = models.CharField(max_length=200, blank=True)
     value = models.FloatField(null=True)
     n = models.IntegerField()
@@ -49,6 +50,73 @@ class MetricPoint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.metric} {self.feature} {self.start:%Y-%m-%d %H}h"
+
+
+class Detector(models.TextChoices):
+    """What looks for changes of a version's error (`monitors.stats`)."""
+
+    ADWIN = "adwin", "ADWIN"
+    PAGE_HINKLEY = "page_hinkley", "Page-Hinkley"
+
+
+class DetectorState(models.Model):
+    """A detector's state after the windows that end by `until`: where it goes on from when a later one changes."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    role = models.CharField(max_length=10)
+    version = models.CharField(max_length=64)
+    span = models.CharField(max_length=4)
+    detector = models.CharField(max_length=12, choices=Detector)
+    until = models.DateTimeField()
+    payload = models.BinaryField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "span", "role", "version", "detector", "until"], name="one_state_a_moment"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.detector} of {self.role} {self.version} until {self.until:%Y-%m-%d %H}h"
+
+
+class ChangePoint(models.Model):
+    """A version's error has another mean from `at` on, as its detector noticed at the end of a later window.
+
+    The means and the counts of windows are those that the detector held on either side.
+    """
+
+    class Error(models.TextChoices):
+        WRONG_SHARE = "wrong_share", "share of wrong answers"
+        MAE = "mae", "mean absolute error"
+        NDCG_LOSS = "ndcg_loss", "loss of NDCG"
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    role = models.CharField(max_length=10)
+    version = models.CharField(max_length=64)
+    span = models.CharField(max_length=4)
+    segment = models.CharField(max_length=200, blank=True, help_text="empty: all rows")
+    detector = models.CharField(max_length=12, choices=Detector)
+    error = models.CharField(max_length=12, choices=Error)
+    at = models.DateTimeField(help_text="start of the first window after the change")
+    noticed_at = models.DateTimeField()
+    before = models.FloatField()
+    after = models.FloatField()
+    n_before = models.IntegerField(help_text="windows")
+    n_after = models.IntegerField(help_text="windows")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "span", "role", "version", "segment", "detector", "at"],
+                name="one_change_a_moment",
+            )
+        ]
+        indexes = [models.Index(fields=["model", "at"], name="changes_of_a_model")]
+
+    def __str__(self) -> str:
+        return f"{self.error} of {self.role} {self.version} from {self.at:%Y-%m-%d %H}h on"
 
 
 class PendingEvaluation(WorkRow):

@@ -1,21 +1,24 @@
 """How good the answers were, as far as labels have arrived."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from scipy.stats import chi2_contingency
-
+from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import PointStatus
-from monitors.metrics.points import Point
-from monitors.stats.outcomes import BinaryOutcomeSummary
-from monitors.stats.performance import measure_outcomes
+from monitors.metrics.points import LONGEST_FEATURE, Point
+from monitors.stats.blocks import measure_blocks
+from monitors.stats.class_averages import classes_apart
+from monitors.stats.estimate import Estimate
+from monitors.stats.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary, OutcomeSummary
 from monitors.stats.sketches import CategoricalSummary
 from monitors.stats.window_summary import WindowSummary
 
-LOWER_IS_BETTER = {"log_loss", "brier", "mae", "rmse"}
 SELECTIVE_P = 1e-3
 SELECTIVE_GAP = 0.05
+SELECTIVE_ROWS = 20  # answers of a class from which the share that has a label says something
+CLASSES_APART = 50  # the classes of which most rows were labelled; the rest is seen only in the averages
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,14 @@ def performance_points(
     end: datetime,
     ripeness: Ripeness,
     positive_class: str | None,
+    quantile: float | None = None,
+    blocks: Sequence[OutcomeSummary] = (),
 ) -> list[Point]:
     """Measure the task's metrics on labelled rows, and the share of rows that have a label.
 
-    The limit of a metric is the worse end of what single days of the reference showed.
+    The limit of a metric is the worse end of what single days of the reference showed. `blocks` are the outcomes
+    of the shorter windows that this one consists of: intervals then allow for rows of one hour being alike. The
+    points of a class (`class_recall` and its like) have it as their feature.
     """
     coverage = summary.labelled / summary.rows if summary.rows else 0.0
     ripe_at = end + ripeness.label_lag
@@ -59,47 +66,105 @@ def performance_points(
     points = [Point("label_coverage", coverage, summary.rows, _coverage_status(status), detail=detail)]
     if summary.outcome is None:
         return points
-    for metric, estimate in measure_outcomes(summary.outcome).items():
-        limit = _limit(metric, usual)
-        judged = status
-        if status == PointStatus.OK and limit is not None and estimate.value is not None:
-            worse = estimate.value > limit if metric in LOWER_IS_BETTER else estimate.value < limit
-            judged = PointStatus.WARNING if worse else PointStatus.OK
-        points.append(
-            Point(
-                metric,
-                estimate.value,
-                estimate.n,
-                judged if estimate.value is not None else PointStatus.NO_DATA,
-                lower=estimate.lower,
-                upper=estimate.upper,
-                threshold=limit,
-                detail=detail,
-            )
-        )
-    return points
+    measured = measure_blocks(summary.outcome, blocks, quantile=quantile)
+    points += [_point(metric, estimate, status, usual, detail) for metric, estimate in measured.items()]
+    return points + _class_points(summary.outcome, status, ripeness.min_rows, detail)
+
+
+def _point(
+    metric: str, estimate: Estimate, status: str, usual: dict[str, dict[str, float]], detail: dict[str, Any]
+) -> Point:
+    limit, is_beyond = limit_of(metric, usual, estimate.value)
+    if estimate.value is None:
+        status = PointStatus.NO_DATA
+    elif status == PointStatus.OK and is_beyond:
+        status = PointStatus.WARNING
+    return Point(
+        metric,
+        estimate.value,
+        estimate.n,
+        status,
+        lower=estimate.lower,
+        upper=estimate.upper,
+        threshold=limit,
+        detail=detail | told_with(estimate),
+    )
+
+
+def told_with(estimate: Estimate) -> dict[str, Any]:
+    """Give what an estimate is read with: how its interval was made, and what its kernel counted apart."""
+    method = {"method": estimate.method} if estimate.method else {}
+    return method | dict(estimate.detail)
+
+
+def _class_points(outcome: OutcomeSummary, status: str, min_rows: int, detail: dict[str, Any]) -> list[Point]:
+    """Measure each class apart; a class of few rows is insufficient, whatever the window is."""
+    if not isinstance(outcome, MulticlassOutcomeSummary):
+        return []
+    rows = outcome.confusion.sum(axis=1)
+    most = {outcome.classes[i] for i in rows.argsort(kind="stable")[::-1][:CLASSES_APART]}
+    found = []
+    for name, metrics in classes_apart(outcome).items():
+        if name not in most or not 0 < len(name) <= LONGEST_FEATURE:
+            continue
+        for metric, estimate in metrics.items():
+            judged = status
+            if estimate.value is None:
+                judged = PointStatus.NO_DATA
+            elif status == PointStatus.OK and estimate.n < min_rows:
+                judged = PointStatus.INSUFFICIENT
+            found.append(
+                Point(
+                    metric, estimate.value, estimate.n, judged, feature=name,
+                    lower=estimate.lower, upper=estimate.upper, detail=detail | told_with(estimate),
+                )
+            )  # fmt: skip
+    return found
 
 
 def _coverage_status(status: str) -> str:
     return status if status == PointStatus.UNRIPE else PointStatus.OK
 
 
-def _limit(metric: str, usual: dict[str, dict[str, float]]) -> float | None:
-    if metric not in usual:
-        return None
-    return usual[metric]["high" if metric in LOWER_IS_BETTER else "low"]
+def limit_of(
+    metric: str, usual: Mapping[str, dict[str, float]], value: float | None
+) -> tuple[float | None, bool]:
+    """Tell the end of the usual that the value must not pass, and whether it has; a bias may pass neither end."""
+    if metric not in usual or value is None:
+        return None, False
+    low, high = usual[metric]["low"], usual[metric]["high"]
+    falls = value < (low + high) / 2 if metric == "bias" else not METRICS[metric].lower_is_better
+    return (low, value < low) if falls else (high, value > high)
 
 
 def _is_selective(summary: WindowSummary, positive_class: str | None) -> bool:
-    """Tell whether one predicted class gets its labels more often than the other: such labels mislead."""
+    """Tell whether one predicted class gets its labels more often than another: such labels mislead."""
+    table = [(rows, labelled) for rows, labelled in _by_answer(summary, positive_class) if rows]
+    labelled = [known for _, known in table]
+    missing = [rows - known for rows, known in table]
+    if len(table) < 2 or sum(missing) == 0 or sum(labelled) == 0 or min(missing) < 0:
+        return False
+    shares = [known / rows for rows, known in table]
+    if max(shares) - min(shares) <= SELECTIVE_GAP:
+        return False
+    from scipy.stats import chi2_contingency  # as long to load as all else that a process needs
+
+    return bool(chi2_contingency([labelled, missing]).pvalue < SELECTIVE_P)
+
+
+def _by_answer(summary: WindowSummary, positive_class: str | None) -> list[tuple[int, int]]:
+    """Count the rows of each answered class and how many of them have a label; rare ones of many are left out."""
     outcome, answers = summary.outcome, summary.prediction
-    if not isinstance(outcome, BinaryOutcomeSummary) or not isinstance(answers, CategoricalSummary):
-        return False
-    positive = answers.counts.get(positive_class or "", 0)
-    rows = [positive, summary.rows - positive]
-    labelled = [outcome.tp + outcome.fp, outcome.tn + outcome.fn]
-    missing = [total - known for total, known in zip(rows, labelled, strict=True)]
-    if min(rows) == 0 or sum(missing) == 0 or sum(labelled) == 0 or min(missing) < 0:
-        return False
-    gap = abs(labelled[0] / rows[0] - labelled[1] / rows[1])
-    return gap > SELECTIVE_GAP and bool(chi2_contingency([labelled, missing]).pvalue < SELECTIVE_P)
+    if not isinstance(answers, CategoricalSummary):
+        return []
+    if isinstance(outcome, BinaryOutcomeSummary):
+        positive = answers.counts.get(positive_class or "", 0)
+        return [
+            (positive, outcome.tp + outcome.fp),
+            (summary.rows - positive, outcome.tn + outcome.fn),
+        ]
+    if isinstance(outcome, MulticlassOutcomeSummary):
+        labelled = outcome.confusion.sum(axis=0)
+        counted = [(answers.counts.get(name, 0), int(labelled[i])) for i, name in enumerate(outcome.classes)]
+        return [(rows, known) for rows, known in counted if rows >= SELECTIVE_ROWS]
+    return []

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model
 from monitors.stats.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import Summary
@@ -16,7 +17,7 @@ def merged_summary(
     )
     payloads = Summary.objects.filter(
         model=model,
-        role=role,
+        role__in=ANSWERING_ROLES if role == PredictionRole.CHAMPION else [role],
         span="day" if whole_days else "hour",
         segment=segment,
         start__gte=start,

@@ -5,6 +5,10 @@ from typing import Any
 
 from monitors.metrics.models import PointStatus
 
+LONGEST_FEATURE = (
+    200  # characters; nothing of a longer name, be it a feature or a class, has points of its own
+)
+
 
 @dataclass(frozen=True)
 class Point:

@@ -1,15 +1,21 @@
 """A reference as a worker holds it in memory: decoded and prepared once, used for every window."""
 
+import hashlib
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
+import msgspec
 import numpy as np
 
 from inference.registry.models import Model
-from monitors.definitions.models import Reference
+from monitors.definitions.models import Reference, ReferenceDay
 from monitors.definitions.services import active_reference
-from monitors.stats.distances import PreparedReference, prepare_reference
+from monitors.stats.error_profile import ErrorProfile
+from monitors.stats.estimation import ConfidenceEstimator, prepare_estimator
+from monitors.stats.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
+from monitors.stats.prepared import PreparedReference, prepare_reference
+from monitors.stats.reference_days import Days, count_days
 from monitors.stats.thresholds import NullDistributions, resample_null
 from monitors.stats.window_summary import ColumnSummary, WindowSummary
 
@@ -20,22 +26,52 @@ class ReferenceInUse:
 
     id: int
     version: str
+    version_id: int
     summary: WindowSummary
     performance: dict[str, dict[str, float]]
     importance: dict[str, float]
-    _nulls: dict[tuple[str, int], NullDistributions] = field(default_factory=dict)
+    error_profile: ErrorProfile | None
+    _nulls: dict[tuple[str, int, int], NullDistributions] = field(default_factory=dict)
 
     @cached_property
     def columns(self) -> dict[str, PreparedReference]:
         """Every column that drift is measured on: the features, the answer and the score."""
         return {name: prepare_reference(column) for name, column in watched_columns(self.summary).items()}
 
-    def null_of(self, column: str, size: int) -> NullDistributions:
-        """Give what each statistic of a column does when nothing drifts, at `size` rows; the same in every process."""
-        key = (column, size)
+    @cached_property
+    def estimator(self) -> ConfidenceEstimator | str | None:
+        """How often its scores come true; None without labelled scores, or why it cannot tell."""
+        outcome = self.summary.outcome
+        if isinstance(outcome, BinaryOutcomeSummary):
+            scored = outcome.positives.n + outcome.negatives.n
+        elif isinstance(outcome, MulticlassOutcomeSummary):
+            scored = outcome.right.n + outcome.wrong.n
+        else:
+            return None
+        return prepare_estimator(outcome, rng=np.random.default_rng([self.id, 0])) if scored else None
+
+    @cached_property
+    def days(self) -> dict[str, Days | None]:
+        """What the reference's own days say of each column; nothing where it has no times or too few days."""
+        payloads = (
+            ReferenceDay.objects.filter(reference_id=self.id)
+            .order_by("day")
+            .values_list("payload", flat=True)
+        )
+        summaries = [watched_columns(WindowSummary.decode(bytes(payload))) for payload in payloads]
+        return count_days(self.columns, summaries)
+
+    def null_of(self, column: str, size: int, days: int) -> NullDistributions:
+        """Give what each statistic of a column does when nothing drifts, at `size` rows; the same in every process.
+
+        `days` is how many a window has.
+        """
+        key = (column, size, days)
         if key not in self._nulls:
             rng = np.random.default_rng([self.id, size, zlib.crc32(column.encode())])
-            self._nulls[key] = resample_null(self.columns[column], size, rng=rng)
+            self._nulls[key] = resample_null(
+                self.columns[column], size, rng=rng, days=self.days[column], length=days
+            )
         return self._nulls[key]
 
 
@@ -52,17 +88,20 @@ def watched_columns(summary: WindowSummary) -> dict[str, ColumnSummary]:
 def reference_in_use(*, model: Model, version_id: int | None) -> ReferenceInUse | None:
     """Find what a version's windows are compared with, if anything yet."""
     reference = active_reference(model=model, version_id=version_id)
-    return _load(reference.pk) if reference else None
+    return _load(reference.pk, hashlib.sha256(reference.payload or b"").digest()) if reference else None
 
 
 @lru_cache(maxsize=64)
-def _load(reference_id: int) -> ReferenceInUse:
+def _load(reference_id: int, digest: bytes) -> ReferenceInUse:
+    """Decode a reference; it is built anew in its row where its rows or the model's privacy change: `digest` tells."""
     reference = Reference.objects.select_related("version").get(pk=reference_id)
     assert reference.payload is not None
     return ReferenceInUse(
         id=reference.pk,
         version=reference.version.version,
+        version_id=reference.version_id,
         summary=WindowSummary.decode(bytes(reference.payload)),
         performance=reference.performance,
         importance=reference.importance,
+        error_profile=msgspec.convert(reference.error_profile, ErrorProfile | None),
     )

@@ -6,14 +6,18 @@ from typing import Any
 from django.db.models import QuerySet
 
 from driftline.common.periods import Period, windows
+from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
+from monitors.definitions.services import DEFAULT_MIN_ROWS, drift_method
 from monitors.metrics.drift import drift_points
-from monitors.metrics.measuring import context_of, points_of, subjects_of
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.measuring import context_of, error_rows, points_of, subjects_of
+from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
 from monitors.metrics.periods import merged_summary
-from monitors.metrics.references import ReferenceInUse, reference_in_use
+from monitors.metrics.references import ReferenceInUse, reference_in_use, watched_columns
+from monitors.stats.evidently_defaults import DRIFT_SHARE, evidently_verdict
 from monitors.stats.importance import rank_causes
+from monitors.stats.window_summary import ColumnSummary
 from monitors.summaries.models import Summary
 
 
@@ -58,14 +62,34 @@ def longer_points(
     """Measure one metric over weeks or months from the daily summaries; the rows are not stored."""
     context = context_of(model)
     found: list[MetricPoint] = []
+    roles = ANSWERING_ROLES if role == PredictionRole.CHAMPION and not version else [role]
     for window in windows(Period(start, end), step):
         days = Summary.objects.filter(
-            model=model, span="day", segment=segment, role=role, start__gte=window.start, start__lt=window.end
+            model=model,
+            span="day",
+            segment=segment,
+            role__in=roles,
+            start__gte=window.start,
+            start__lt=window.end,
         ).select_related("version")
         for subject in subjects_of(days):
             if subject.version == version:
                 found += points_of(context, subject, step, window.start)
-    return [p for p in found if p.metric == metric and (feature is None or p.feature == feature)]
+        if metric == "error_rate" and not segment:
+            found += [row for row in error_rows(context, step, window.start) if row.version == version]
+    return [
+        p
+        for p in found
+        if p.metric == metric and p.role == role and (feature is None or p.feature == feature)
+    ]
+
+
+def change_points(
+    *, model: Model, start: datetime, end: datetime, role: str = "champion", version: str = ""
+) -> QuerySet[ChangePoint]:
+    """Select where the error of a version, or of each one in a role, changed in `[start, end)`, the newest first."""
+    found = ChangePoint.objects.filter(model=model, role=role, at__gte=start, at__lt=end)
+    return (found.filter(version=version) if version else found).order_by("-at", "-pk")
 
 
 def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:
@@ -82,7 +106,13 @@ def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "
         return answer
     monitor = Monitor.objects.filter(model=model, kind=MonitorKind.DRIFT).first()
     rows: dict[str, dict[str, Any]] = {}
-    for point in drift_points(summary, reference, min_rows=monitor.min_rows if monitor else 200):
+    for point in drift_points(
+        summary,
+        reference,
+        length=end - start,
+        min_rows=monitor.min_rows if monitor else DEFAULT_MIN_ROWS[MonitorKind.DRIFT],
+        method=drift_method(model),
+    ):
         row = rows.setdefault(
             point.feature, {"feature": point.feature, "statistics": {}, "n": point.n, "decision": ""}
         )
@@ -98,6 +128,39 @@ def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "
         row["share"] = blame.get(row["feature"], 0.0)
     answer["items"] = sorted(rows.values(), key=lambda row: (-row["share"], row["feature"]))
     return answer
+
+
+def evidently_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:
+    """Compare one period with the reference as Evidently would by default: its tests, numbers and lines."""
+    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    summary = merged_summary(model=model, start=start, end=end, segment=segment)
+    items: list[dict[str, Any]] = []
+    if summary is not None and reference is not None:
+        usual, current = watched_columns(reference.summary), watched_columns(summary)
+        items = [
+            _evidently_row(name, usual[name], current[name]) for name in sorted(usual.keys() & current.keys())
+        ]
+    judged = [row for row in items if row["decision"] != "no_data"]
+    share = sum(row["decision"] == "drifted" for row in judged) / len(judged) if judged else 0.0
+    return {
+        "n": summary.rows if summary else 0,
+        "reference": _reference(reference),
+        "drifted_share": share,
+        "decision": "drifted" if judged and share >= DRIFT_SHARE else "stable" if judged else "no_data",
+        "items": items,
+    }
+
+
+def _evidently_row(name: str, usual: ColumnSummary, current: ColumnSummary) -> dict[str, Any]:
+    verdict = evidently_verdict(usual, current)
+    row = {"feature": name, "n": current.rows, "statistics": {}, "decision": "no_data"}
+    if verdict is not None:
+        status = PointStatus.WARNING if verdict.drifted else PointStatus.OK
+        row["statistics"] = {
+            verdict.test: {"value": verdict.score, "threshold": verdict.threshold, "status": str(status)}
+        }
+        row["decision"] = _decision([status])
+    return row
 
 
 def _reference(reference: ReferenceInUse | None) -> dict[str, Any] | None:
@@ -117,9 +180,12 @@ def _decision(statuses: list[str]) -> str:
 
 def _blame(rows: dict[str, dict[str, Any]], reference: ReferenceInUse) -> dict[str, float]:
     features = [name for name in rows if name not in ("prediction", "score")]
+    loudest = {
+        name: next(said for said in rows[name]["statistics"].values() if said["decides"]) for name in features
+    }
     causes = rank_causes(
-        {name: rows[name]["statistics"]["psi"]["value"] or 0.0 for name in features},
-        {name: rows[name]["statistics"]["psi"]["threshold"] or 0.0 for name in features},
+        {name: said["value"] or 0.0 for name, said in loudest.items()},
+        {name: said["threshold"] or 0.0 for name, said in loudest.items()},
         reference.importance,
     )
     return {cause.feature: cause.share for cause in causes}

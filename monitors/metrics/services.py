@@ -1,16 +1,20 @@
 """Turns summaries and a reference into metric points."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
 
 from driftline.common.doorbell import ring
+from driftline.common.periods import following
 from driftline.common.work import finish, touch
 from inference.registry.models import Model
-from monitors.metrics.measuring import Context, context_of, points_of, subjects_of
+from monitors.definitions.models import MonitorKind
+from monitors.metrics.change_points import look_for_changes
+from monitors.metrics.measuring import Context, context_of, error_rows, gap_rows, points_of, subjects_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation
+from monitors.metrics.reliability import mark_unreliable
 from monitors.summaries.models import StaleWindow, Summary
 
 WINDOWS_A_TASK = 200
@@ -26,7 +30,8 @@ def measure(model_id: int) -> int:
         _lock_model(model_id)
         context = context_of(Model.objects.get(pk=model_id))
         rows = [row for window in stale for row in _window_rows(context, window.span, window.start)]
-        _save(rows)
+        _save([*rows, *mark_unreliable(context.model, rows)])
+        look_for_changes(context, stale, rows)
         touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
         finish(stale)
         ring("monitors.judge", model_id=model_id)
@@ -44,7 +49,24 @@ def _window_rows(context: Context, span: str, start: datetime) -> list[MetricPoi
     stored = Summary.objects.filter(model=context.model, span=span, start=start).select_related("version")
     if span == "hour":
         stored = stored.filter(segment="")
-    return [point for subject in subjects_of(stored) for point in points_of(context, subject, span, start)]
+    hours = _labelled_hours(context, start) if span == "day" else ()
+    subjects = subjects_of(stored, shorter=hours)
+    measured = [point for subject in subjects for point in points_of(context, subject, span, start)]
+    return measured + gap_rows(context, measured, span, start) + error_rows(context, span, start)
+
+
+def _labelled_hours(context: Context, day: datetime) -> Iterable[Summary]:
+    """Read the hours of a day in which rows have labels: what the day's intervals are made from."""
+    if MonitorKind.PERFORMANCE not in context.monitors:
+        return ()
+    return Summary.objects.filter(
+        model=context.model,
+        span="hour",
+        segment="",
+        labelled__gt=0,
+        start__gte=day,
+        start__lt=following(day, "day"),
+    ).order_by("start")
 
 
 _COLUMNS = (

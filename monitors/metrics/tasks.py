@@ -2,7 +2,10 @@
 
 from celery import shared_task
 
+from driftline.common.clock import now
 from driftline.common.work import work_alone
+from inference.registry.models import Model
+from monitors.metrics.expiry import expire_summaries
 from monitors.metrics.services import measure
 from monitors.summaries.models import StaleWindow
 
@@ -11,3 +14,11 @@ from monitors.summaries.models import StaleWindow
 def measure_model(*, model_id: int) -> None:
     due = StaleWindow.objects.filter(model_id=model_id).due()
     work_alone(7313, model_id, lambda: measure(model_id), due.exists)
+
+
+@shared_task(name="monitors.expire")
+def expire() -> None:
+    """Let go of summaries and points that nobody keeps any more."""
+    moment = now()
+    for model in Model.objects.order_by("pk"):
+        expire_summaries(model, moment)

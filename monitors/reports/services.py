@@ -12,6 +12,7 @@ from django.db import transaction
 from driftline.accounts.services import record_audit
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
+from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.selectors import frame_of
 from inference.registry.datasets import path_of
 from inference.registry.models import Model
@@ -29,6 +30,7 @@ def request_report(*, model: Model, start: datetime, end: datetime, actor: str) 
         raise invalid("/to", "The report's end must lie after its start.")
     if active_reference(model=model, version_id=model.deployment.champion_id) is None:
         raise Problem(409, "no_reference", "A drift report compares with a reference; upload one first.")
+    refuse_without_rows(model, "A report by Evidently")
     with transaction.atomic():
         report = Report.objects.create(model=model, start=start, end=end, created_by=actor)
         record_audit(project=model.project, actor=actor, action="report.request", subject=model.name)
@@ -62,7 +64,9 @@ def _build(report: Report) -> None:
     current = frame_of(model=model, start=report.start, end=report.end)
     if not len(current):
         raise ValueError("the log has no rows in this period")
-    shared = [name for name in current.features if name in reference.dataset.columns]
+    shared = [
+        name for name in current.features if name in reference.dataset.columns and name not in current.let_go
+    ]
     table = pq.read_table(path_of(reference.dataset), columns=shared)
     path = settings.HOME / "reports" / f"{report.pk}.html"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,6 @@ from math import lgamma, log
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as distributions
 
 from monitors.stats.outcomes import PROBABILITY_EPS
 from monitors.stats.sketches import FloatArray
@@ -217,8 +216,8 @@ def compare_pairs(
         only_challenger_right=only_challenger,
         mcnemar_e_value=None if only_champion is None or only_challenger is None
         else mcnemar_e_value(only_champion, only_challenger),
-        latency_p99_ms_champion=_p99(champion_latency_ms),
-        latency_p99_ms_challenger=_p99(challenger_latency_ms),
+        latency_p99_ms_champion=p99_of(champion_latency_ms),
+        latency_p99_ms_challenger=p99_of(challenger_latency_ms),
         selective_labels=selective,
         worst_case=_worst_case(pairs, labelled, rng=rng, confidence=confidence, draws=draws)
         if selective.found else None,
@@ -253,7 +252,7 @@ def _read_pairs(
     labels = np.asarray(y, dtype=np.float64)
     scores = [np.asarray(score, dtype=np.float64) for score in (champion, challenger)]
     answers = [
-        _answers(task, score) if answer is None else np.asarray(answer, dtype=np.float64)
+        answers_of(task, score) if answer is None else np.asarray(answer, dtype=np.float64)
         for score, answer in zip(scores, (champion_answer, challenger_answer), strict=True)
     ]
     blocks = np.asarray(block, dtype=np.int64)
@@ -269,7 +268,7 @@ def _read_pairs(
     return _Pairs(task, labels, scores[0], scores[1], answers[0], answers[1], blocks)
 
 
-def _answers(task: str, score: FloatArray) -> FloatArray:
+def answers_of(task: str, score: FloatArray) -> FloatArray:
     if task == "binary":
         return (score >= 0.5).astype(np.float64)
     return score.argmax(axis=1).astype(np.float64) if task == "multiclass" else score
@@ -285,26 +284,34 @@ def _paired_metrics(
 ) -> dict[str, PairedMetric]:
     if not pairs.y.size:
         return {}
-    blocks, count = _resampling_blocks(pairs.block, rng)
-    # The first row weighs every block once: the observed value. The others are bootstrap draws.
-    weights = np.vstack([np.ones(count), rng.multinomial(count, np.full(count, 1 / count), size=draws)])
+    blocks, count = resampling_blocks(pairs.block, rng)
+    weights = draw_weights(count, draws, rng)
     metrics = {}
     for name in names or METRICS[pairs.task]:
-        champion = _metric(name, pairs, pairs.champion, pairs.champion_answer, blocks, weights)
-        challenger = _metric(name, pairs, pairs.challenger, pairs.challenger_answer, blocks, weights)
-        differences = challenger - champion
-        if np.isnan(differences[0]):
-            continue
-        tail = (1 - confidence) / 2
-        lower, upper = np.nanquantile(differences[1:], [tail, 1 - tail])
-        metrics[name] = PairedMetric(
-            name, HIGHER_IS_BETTER[name], float(champion[0]), float(challenger[0]), float(differences[0]),
-            float(lower), float(upper),
-        )  # fmt: skip
+        champion = metric_draws(name, pairs.y, pairs.champion, pairs.champion_answer, blocks, weights)
+        challenger = metric_draws(name, pairs.y, pairs.challenger, pairs.challenger_answer, blocks, weights)
+        if not np.isnan(challenger[0] - champion[0]):
+            metrics[name] = difference_of(name, champion, challenger, confidence)
     return metrics
 
 
-def _resampling_blocks(block: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
+def difference_of(name: str, champion: FloatArray, challenger: FloatArray, confidence: float) -> PairedMetric:
+    """Bound the difference by the quantiles of its draws; the first of each is the observed value."""
+    differences = challenger - champion
+    tail = (1 - confidence) / 2
+    lower, upper = np.nanquantile(differences[1:], [tail, 1 - tail])
+    return PairedMetric(
+        name, HIGHER_IS_BETTER[name], float(champion[0]), float(challenger[0]), float(differences[0]),
+        float(lower), float(upper),
+    )  # fmt: skip
+
+
+def draw_weights(count: int, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Weigh every block once in the first row, which gives the observed value; the others are bootstrap draws."""
+    return np.vstack([np.ones(count), rng.multinomial(count, np.full(count, 1 / count), size=draws)])
+
+
+def resampling_blocks(block: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
     """Number the blocks from 0; below five blocks resample (groups of) rows instead, dealt out at random."""
     days, numbered = np.unique(block, return_inverse=True)
     if days.size >= FEWEST_BLOCKS:
@@ -313,9 +320,9 @@ def _resampling_blocks(block: NDArray[np.int64], rng: np.random.Generator) -> tu
     return rng.permutation(block.size) % count, count
 
 
-def _metric(
+def metric_draws(
     name: str,
-    pairs: _Pairs,
+    y: FloatArray,
     score: FloatArray,
     answer: FloatArray,
     blocks: NDArray[np.int64],
@@ -324,8 +331,8 @@ def _metric(
     """The metric under each row of block weights; NaN where a draw holds a single class."""
     count = weights.shape[1]
     if name == "roc_auc":
-        return _auc(pairs.y > 0.5, score, blocks, weights)
-    losses = _LOSSES[name](pairs.y, score, answer)
+        return _auc(y > 0.5, score, blocks, weights)
+    losses = _LOSSES[name](y, score, answer)
     sums, rows = np.bincount(blocks, weights=losses, minlength=count), np.bincount(blocks, minlength=count)
     mean = (weights @ sums) / (weights @ rows)
     return np.sqrt(mean) if name == "rmse" else mean
@@ -401,7 +408,7 @@ def _disagreement(pairs: _Pairs) -> float:
     return float((gap > tolerance).mean())
 
 
-def _p99(latency_ms: ArrayLike | None) -> float | None:
+def p99_of(latency_ms: ArrayLike | None) -> float | None:
     values = np.asarray([] if latency_ms is None else latency_ms, dtype=np.float64)
     values = values[~np.isnan(values)]
     return float(np.quantile(values, 0.99)) if values.size else None
@@ -421,8 +428,10 @@ def _find_selective_labels(pairs: _Pairs, labelled: NDArray[np.bool_]) -> Select
     shares = with_label / rows
     if shares.size < 2:
         return SelectiveLabels(coverage, shares.tolist(), 1.0, found=False)
+    from scipy.stats import chi2_contingency  # as long to load as all else that a process needs
+
     table = np.array([with_label, rows - with_label])
-    p_value = float(distributions.chi2_contingency(table, correction=False).pvalue)
+    p_value = float(chi2_contingency(table, correction=False).pvalue)
     found = p_value < 0.01 and float(np.ptp(shares)) >= 0.02
     return SelectiveLabels(coverage, shares.tolist(), p_value, found)
 
@@ -440,12 +449,18 @@ def _worst_case(
     return worst
 
 
+def _ranks(score: FloatArray) -> FloatArray:
+    """Number the scores from the lowest; those that tie share the mean of their places."""
+    ordered = np.sort(score)
+    return (np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")) / 2
+
+
 def _worst_labels(metric: str, pairs: _Pairs, labelled: NDArray[np.bool_]) -> FloatArray:
     if metric == "accuracy":
         return pairs.champion_answer
     if metric == "roc_auc":
         # Only the order of scores counts: whom the challenger ranks lower is a positive.
-        lower = distributions.rankdata(pairs.challenger) < distributions.rankdata(pairs.champion)
+        lower = _ranks(pairs.challenger) < _ranks(pairs.champion)
         return lower.astype(np.float64)
     if pairs.task == "binary":
         return (pairs.challenger < pairs.champion).astype(np.float64)
@@ -457,7 +472,9 @@ def _worst_labels(metric: str, pairs: _Pairs, labelled: NDArray[np.bool_]) -> Fl
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
+class Finding:
+    """What one metric says about the challenger; neither passed nor harmful is not known yet."""
+
     passed: bool
     harmful: bool
     sentence: str
@@ -498,13 +515,13 @@ def _judge_metrics(
             "inconclusive", [f"{n} labelled pairs have arrived; the gate needs {policy.min_labelled}."]
         )
     findings = [
-        _judge_objective(metrics.get(policy.objective), policy),
+        judge_objective(metrics.get(policy.objective), policy),
         *(
-            _judge_guard(metrics[name], margin)
+            judge_guard(metrics[name], margin)
             for name, margin in policy.margins.items()
             if name in metrics and name != policy.objective
         ),
-        *_judge_latency(comparison, policy),
+        *judge_latency(comparison.latency_p99_ms_champion, comparison.latency_p99_ms_challenger, policy),
         *(_judge_segment(segment, policy) for segment in comparison.segments),
     ]
     reasons = [finding.sentence for finding in findings]
@@ -518,35 +535,29 @@ def _judge_metrics(
     return Verdict("inconclusive", reasons)
 
 
-def _judge_objective(metric: PairedMetric | None, policy: GatePolicy) -> _Finding:
+def judge_objective(metric: PairedMetric | None, policy: GatePolicy) -> Finding:
     if metric is None:
-        return _Finding(
-            False, False, f"The objective {policy.objective} cannot be computed from these pairs."
-        )
+        return Finding(False, False, f"The objective {policy.objective} cannot be computed from these pairs.")
     low, high = metric.gain
     if low > 0:
-        return _Finding(True, False, f"{_describe(metric)}: better beyond its interval.")
+        return Finding(True, False, f"{_describe(metric)}: better beyond its interval.")
     if high < 0:
-        return _Finding(False, True, f"{_describe(metric)}: worse beyond its interval.")
-    return _Finding(False, False, f"{_describe(metric)}: the interval includes no difference.")
+        return Finding(False, True, f"{_describe(metric)}: worse beyond its interval.")
+    return Finding(False, False, f"{_describe(metric)}: the interval includes no difference.")
 
 
-def _judge_guard(metric: PairedMetric, margin: float) -> _Finding:
+def judge_guard(metric: PairedMetric, margin: float) -> Finding:
     unit = metric.champion if metric.metric in RELATIVE_MARGINS else 1.0
     low, high = metric.gain
     if low > -margin * unit:
-        return _Finding(
-            True, False, f"{_describe(metric)}: not worse than the margin of {margin * unit:.3g}."
-        )
+        return Finding(True, False, f"{_describe(metric)}: not worse than the margin of {margin * unit:.3g}.")
     if high < -margin * unit:
-        return _Finding(False, True, f"{_describe(metric)}: worse than the margin of {margin * unit:.3g}.")
-    return _Finding(
-        False, False, f"{_describe(metric)}: may be worse than the margin of {margin * unit:.3g}."
-    )
+        return Finding(False, True, f"{_describe(metric)}: worse than the margin of {margin * unit:.3g}.")
+    return Finding(False, False, f"{_describe(metric)}: may be worse than the margin of {margin * unit:.3g}.")
 
 
-def _judge_latency(comparison: PairedComparison, policy: GatePolicy) -> list[_Finding]:
-    champion, challenger = comparison.latency_p99_ms_champion, comparison.latency_p99_ms_challenger
+def judge_latency(champion: float | None, challenger: float | None, policy: GatePolicy) -> list[Finding]:
+    """Judge the challenger's p99 in ms; nothing where one of the two is not known."""
     if champion is None or challenger is None:
         return []
     within_cap = policy.p99_cap_ms is not None and challenger <= policy.p99_cap_ms
@@ -556,17 +567,17 @@ def _judge_latency(comparison: PairedComparison, policy: GatePolicy) -> list[_Fi
         allowed += f" or {policy.p99_cap_ms:g} ms"
     judged = "within" if passed else "above"
     sentence = f"p99 latency {challenger:.3g} ms against {champion:.3g} ms: {judged} {allowed}."
-    return [_Finding(passed, False, sentence)]
+    return [Finding(passed, False, sentence)]
 
 
-def _judge_segment(segment: SegmentComparison, policy: GatePolicy) -> _Finding:
+def _judge_segment(segment: SegmentComparison, policy: GatePolicy) -> Finding:
     metric = segment.metrics.get(policy.objective)
     if metric is None or segment.n_labelled < policy.min_segment_labelled:
         few = f"Segment {segment.segment}: {segment.n_labelled} labelled pairs are too few to judge."
-        return _Finding(True, False, few)
+        return Finding(True, False, few)
     harmed = metric.gain[1] < 0
     outcome = "worse beyond its interval." if harmed else "no significant harm."
-    return _Finding(not harmed, False, f"Segment {segment.segment}: {_describe(metric)}: {outcome}")
+    return Finding(not harmed, False, f"Segment {segment.segment}: {_describe(metric)}: {outcome}")
 
 
 def _describe(metric: PairedMetric) -> str:

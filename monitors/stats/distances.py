@@ -2,6 +2,7 @@
 
 A reference is prepared once; judging one more window against it costs a fraction of a millisecond:
 
+>>> from monitors.stats.prepared import prepare_reference
 >>> from monitors.stats.sketches import summarise_numbers
 >>> reference = prepare_reference(summarise_numbers(range(1000), centre=500.0))
 >>> pair = compare(reference, summarise_numbers(range(250, 1250), centre=500.0))
@@ -9,8 +10,8 @@ A reference is prepared once; judging one more window against it costs a fractio
 0.25
 
 Conventions. A column without any value on one side gives 0 with a p-value of 1: there is nothing to say, and
-the caller reports "no data". `psi`, `js` and `chi_square` see missing values as a bin of their own; `ks` and
-`wasserstein` look at the finite values alone.
+the caller reports "no data". `psi`, `js`, `tv` and `chi_square` see missing values as a bin of their own; `ks`,
+`wasserstein` and `anderson_darling` look at the finite values alone.
 """
 
 from __future__ import annotations
@@ -20,16 +21,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
-from monitors.stats.sketches import CategoricalSummary, FloatArray, KeyArray, NumericSummary
+from monitors.stats.prepared import (
+    CategoricalReference,
+    NumericReference,
+    PreparedReference,
+    count_levels,
+    count_numbers,
+)
+from monitors.stats.sketches import CategoricalSummary, FloatArray, IntArray, NumericSummary
 
 NUMERIC, CATEGORICAL = "numeric", "categorical"
 
-QUANTILE_BINS = 10
-# A categorical reference keeps its most frequent levels as bins. The others share one with levels that it does not
-# know: a fresh sample always holds as many new levels as the reference has levels seen once (Good and Turing).
-CATEGORY_BINS = 255
 # The usual rule for chi-square: a cell expected to hold fewer rows joins the other rare ones.
 LEAST_EXPECTED = 5.0
 
@@ -40,76 +45,6 @@ class Statistic:
 
     value: float
     p_value: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class NumericReference:
-    """A numeric reference, ready for comparisons.
-
-    `bin_ends` are the last grid keys of all bins but the last. `bin_counts` has one more entry than there are
-    bins: missing and infinite values. `scale` is the standard deviation that Wasserstein is divided by.
-    """
-
-    summary: NumericSummary
-    bin_ends: KeyArray
-    bin_counts: FloatArray
-    scale: float
-
-
-@dataclass(frozen=True, eq=False)
-class CategoricalReference:
-    """A categorical reference, ready for comparisons.
-
-    `bin_counts` holds the frequent levels in the order of `bins`, then all other levels, then missing values.
-    """
-
-    summary: CategoricalSummary
-    bins: dict[str, int]
-    bin_counts: FloatArray
-
-
-PreparedReference = NumericReference | CategoricalReference
-
-
-def prepare_reference(summary: NumericSummary | CategoricalSummary) -> PreparedReference:
-    """Work out once what every comparison with this reference needs."""
-    if isinstance(summary, NumericSummary):
-        ends = _quantile_bin_ends(summary)
-        return NumericReference(summary, ends, _bin_numbers(summary, ends), _scale(summary))
-    repeated = [level for level, count in summary.counts.items() if count > 1]
-    frequent = sorted(repeated, key=lambda level: (-summary.counts[level], level))[:CATEGORY_BINS]
-    bins = {level: position for position, level in enumerate(frequent)}
-    return CategoricalReference(summary, bins, _bin_categories(summary, bins))
-
-
-def _quantile_bin_ends(summary: NumericSummary) -> KeyArray:
-    if not summary.n:
-        return summary.keys
-    targets = summary.n * np.arange(1, QUANTILE_BINS) / QUANTILE_BINS
-    ends = summary.keys[np.searchsorted(np.cumsum(summary.counts), targets)].astype(np.int64)
-    distinct, repeats = np.unique(ends, return_counts=True)
-    # A cell that holds several quantiles gets a bin of its own: what is below it must not hide in it.
-    return np.union1d(distinct, np.maximum(distinct[repeats > 1] - 1, 0)).astype(np.uint16)
-
-
-def _bin_numbers(summary: NumericSummary, bin_ends: KeyArray) -> FloatArray:
-    up_to = np.concatenate([[0], np.cumsum(summary.counts)])
-    inner = up_to[np.searchsorted(summary.keys, bin_ends, side="right")]
-    absent = summary.n + summary.missing + summary.infinite
-    return np.diff(np.concatenate([[0], inner, [summary.n, absent]])).astype(np.float64)
-
-
-def _scale(summary: NumericSummary) -> float:
-    spread = summary.std
-    if spread > 0:
-        return spread
-    # A constant reference has no spread to measure by: a thousandth of its size stands in.
-    return 1e-3 * max(abs(summary.mean), 1.0) if summary.n else 1.0
-
-
-def _bin_categories(summary: CategoricalSummary, bins: dict[str, int]) -> FloatArray:
-    counted = [summary.counts.get(level, 0) for level in bins]
-    return np.array([*counted, summary.n - sum(counted), summary.missing], dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +60,7 @@ class NumericPair:
 
     @cached_property
     def current_bins(self) -> FloatArray:
-        return _bin_numbers(self.current, self.reference.bin_ends)
+        return count_numbers(self.current, self.reference.bin_ends)
 
     @property
     def comparable(self) -> bool:
@@ -133,22 +68,32 @@ class NumericPair:
         return self.reference.summary.n > 0 and self.current.n > 0
 
     @cached_property
-    def _merged(self) -> tuple[FloatArray, FloatArray, KeyArray]:
-        """Both columns' cells in one order: offsets, difference of the distributions after each, keys."""
+    def _order(self) -> IntArray:
+        return np.argsort(
+            np.concatenate([self.reference.summary.offsets, self.current.offsets]), kind="stable"
+        )
+
+    @cached_property
+    def _merged(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool]]:
+        """Both columns' cells in one order: offsets, difference of the distributions after each, end of its key."""
         reference, current = self.reference.summary, self.current
         offsets = np.concatenate([reference.offsets, current.offsets])
-        order = np.argsort(offsets, kind="stable")
         # Counts times the other side's n: whole numbers, so that equal distributions differ by exactly 0.
         steps = np.concatenate([reference.counts * float(current.n), current.counts * float(-reference.n)])
-        gaps = np.cumsum(steps[order]) / (float(reference.n) * float(current.n))
-        keys = np.concatenate([reference.keys, current.keys])
-        return offsets[order], gaps, keys[order]
+        gaps = np.cumsum(steps[self._order]) / (float(reference.n) * float(current.n))
+        keys = np.concatenate([reference.keys, current.keys])[self._order]
+        return offsets[self._order], gaps, np.concatenate([keys[1:] != keys[:-1], [True]])
+
+    def gaps(self) -> tuple[FloatArray, FloatArray]:
+        """The difference of the distribution functions after each occupied cell, and the rows of both up to there."""
+        _, gaps, is_end = self._merged
+        rows = np.cumsum(np.concatenate([self.reference.summary.counts, self.current.counts])[self._order])
+        return gaps[is_end], rows[is_end]
 
     def largest_gap(self) -> float:
         """The largest difference between the two distribution functions."""
-        _, gaps, keys = self._merged
-        at_cell_end = np.concatenate([keys[1:] != keys[:-1], [True]])
-        return float(np.abs(gaps[at_cell_end]).max())
+        _, gaps, is_end = self._merged
+        return float(np.abs(gaps[is_end]).max())
 
     def area_between(self) -> float:
         """The area between the two distribution functions, in the column's unit."""
@@ -169,7 +114,7 @@ class CategoricalPair:
 
     @cached_property
     def current_bins(self) -> FloatArray:
-        return _bin_categories(self.current, self.reference.bins)
+        return count_levels(self.current, self.reference.bins)
 
 
 Pair = NumericPair | CategoricalPair
@@ -259,6 +204,28 @@ def wasserstein_normalised(pair: Pair) -> Statistic:
     return Statistic(pair.area_between() / pair.reference.scale if pair.comparable else 0.0)
 
 
+def anderson_darling_distance(pair: Pair) -> Statistic:
+    """Measure the gap between the distribution functions where it is weighed most in both tails.
+
+    The square root of the mean of (F - G)^2 / (H (1 - H)) over the rows of both sides, H being their joint
+    distribution function in the middle of each cell; from 0, without unit. N M / (N + M) times its square is the
+    two-sample statistic of Pettitt (1976) with the midranks of Scholz and Stephens (1987) for equal values.
+    """
+    assert isinstance(pair, NumericPair)
+    if not pair.comparable:
+        return Statistic(0.0)
+    gaps, rows = pair.gaps()
+    return Statistic(float(_anderson_darling(gaps[np.newaxis], rows[np.newaxis])[0]))
+
+
+def total_variation(pair: Pair) -> Statistic:
+    """Measure the share of rows that would have to move for the bins' shares to be equal, from 0 to 1.
+
+    Half the sum of |r - c| over the bins of `population_stability_index`.
+    """
+    return Statistic(float(_tv(pair.reference_bins, pair.current_bins)))
+
+
 def chi_square(pair: Pair) -> Statistic:
     """Measure Pearson's statistic of the two-row contingency table, with its p-value.
 
@@ -292,6 +259,22 @@ def _js(reference: FloatArray, current: FloatArray) -> FloatArray:
     return np.where(_both_present(reference, current), np.sqrt(np.clip(divergence, 0.0, 1.0)), 0.0)
 
 
+def _tv(reference: FloatArray, current: FloatArray) -> FloatArray:
+    r = reference / np.maximum(reference.sum(axis=-1, keepdims=True), 1.0)
+    c = current / np.maximum(current.sum(axis=-1, keepdims=True), 1.0)
+    return np.where(_both_present(reference, current), np.abs(r - c).sum(axis=-1) / 2, 0.0)
+
+
+def _anderson_darling(gaps: FloatArray, rows: FloatArray) -> FloatArray:
+    """Work from the differences after each cell, and from the rows of both sides up to its end."""
+    shares = rows / np.maximum(rows[:, -1:], 1.0)
+    weights = np.diff(shares, axis=-1, prepend=0.0)
+    middle = (gaps + np.concatenate([np.zeros((len(gaps), 1)), gaps[:, :-1]], axis=-1)) / 2
+    joint = shares - weights / 2
+    spread = np.where(weights > 0, joint * (1 - joint), 1.0)
+    return np.sqrt((middle**2 / spread * weights).sum(axis=-1))
+
+
 def _chi_square(reference: FloatArray, current: FloatArray) -> tuple[FloatArray, FloatArray]:
     n_reference = np.maximum(reference.sum(axis=-1, keepdims=True), 1.0)
     n_current = np.maximum(current.sum(axis=-1, keepdims=True), 1.0)
@@ -319,14 +302,14 @@ def _effective_n[Number: (float, FloatArray)](n_reference: Number, n_current: Nu
 def _gaps(draws: Resampled) -> FloatArray:
     r = draws.reference_cells / np.maximum(draws.reference_cells.sum(axis=-1, keepdims=True), 1.0)
     c = draws.current_cells / np.maximum(draws.current_cells.sum(axis=-1, keepdims=True), 1.0)
-    return np.abs(np.cumsum(r - c, axis=-1))
+    return np.cumsum(r - c, axis=-1)
 
 
 _BOTH = frozenset({NUMERIC, CATEGORICAL})
 
 # A psi of 0.1 is the customary line between "stable" and "moved". For small moves the others follow from it:
-# a normal column shifted by 0.3 standard deviations has psi 0.1, ks 0.12, js 0.13, wasserstein 0.3; 0.1 for
-# all of them errs on the side of noticing. Chi-square grows with the rows, so its floor does too.
+# a normal column shifted by 0.3 standard deviations has psi 0.1, ks and tv 0.12, js 0.13, anderson_darling 0.2,
+# wasserstein 0.3; 0.1 for all of them errs on the side of noticing. Chi-square grows with the rows, and its floor too.
 KERNELS: dict[str, Kernel] = {
     kernel.name: kernel
     for kernel in (
@@ -339,12 +322,23 @@ KERNELS: dict[str, Kernel] = {
             lambda draws: _js(draws.reference_bins, draws.current_bins), lambda n_reference, n: 0.1,
         ),
         Kernel(
+            "tv", _BOTH, total_variation,
+            lambda draws: _tv(draws.reference_bins, draws.current_bins), lambda n_reference, n: 0.1,
+        ),
+        Kernel(
             "ks", frozenset({NUMERIC}), kolmogorov_smirnov,
-            lambda draws: _gaps(draws).max(axis=-1, initial=0.0), lambda n_reference, n: 0.1,
+            lambda draws: np.abs(_gaps(draws)).max(axis=-1, initial=0.0), lambda n_reference, n: 0.1,
         ),
         Kernel(
             "wasserstein", frozenset({NUMERIC}), wasserstein_normalised,
-            lambda draws: _gaps(draws)[:, :-1] @ np.diff(draws.cell_offsets) / draws.scale,
+            lambda draws: np.abs(_gaps(draws)[:, :-1]) @ np.diff(draws.cell_offsets) / draws.scale,
+            lambda n_reference, n: 0.1,
+        ),
+        Kernel(
+            "anderson_darling", frozenset({NUMERIC}), anderson_darling_distance,
+            lambda draws: _anderson_darling(
+                _gaps(draws), np.cumsum(draws.reference_cells + draws.current_cells, axis=-1)
+            ),
             lambda n_reference, n: 0.1,
         ),
         Kernel(

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
-from monitors.stats.distances import (
-    CATEGORICAL,
-    NUMERIC,
-    PreparedReference,
-    kind_of,
-    measure_drift,
-)
-from monitors.stats.thresholds import NullDistributions, benjamini_hochberg, grid_size
+from monitors.stats.distances import kind_of, measure_drift
+from monitors.stats.prepared import PreparedReference
+from monitors.stats.thresholds import COMBINED, NullDistributions, benjamini_hochberg, grid_size
 from monitors.stats.window_summary import ColumnSummary
 
-# The statistic whose p-values decide over a feature; all others are shown beside it.
-DECIDING_KERNEL = {NUMERIC: "psi", CATEGORICAL: "psi"}
-
 NullOf = Callable[[str, int], NullDistributions]
+
+
+class Method(StrEnum):
+    """Which p-value decides over a feature: the psi's alone, or the smallest of several statistics' (calibrated)."""
+
+    PSI = "psi"
+    COMBINED = "combined"
+
+    @property
+    def false_discovery_rate(self) -> float:
+        """The share of false ones among flagged features; where nothing drifts, of windows with any flag."""
+        return 0.01 if self == Method.COMBINED else 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +44,16 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
-    """All that one window says about the drift of one feature; `n` counts its rows, missing ones included."""
+    """All that one window says about the drift of one feature; `n` counts its rows, missing ones included.
+
+    `p_value` is the decision's; `decided_by` names the statistic that spoke loudest in it.
+    """
 
     feature: str
     kind: str
     n: int
     statistics: dict[str, Judgement]
+    p_value: float
     decided_by: str
     drifted: bool
 
@@ -55,40 +64,37 @@ def judge_drift(
     null_of: NullOf,
     *,
     quantile: float = 0.99,
-    false_discovery_rate: float = 0.05,
-    deciding: Mapping[str, str] = DECIDING_KERNEL,
+    method: Method = Method.COMBINED,
 ) -> dict[str, FeatureDrift]:
     """Judge every feature that both sides know.
 
     `null_of(feature, size)` returns the feature's null distributions for windows of `size` rows, from the
-    caller's cache. A feature drifted when its deciding statistic passes Benjamini-Hochberg over all features
-    and reaches its effect floor: surely different, and different enough to matter.
+    caller's cache. A feature drifted when its p-value passes Benjamini-Hochberg over all features and a deciding
+    statistic reaches its threshold, and so its effect floor: surely different, and different enough to matter.
     """
     judged = {
-        name: _judge_feature(references[name], current[name], name, null_of, quantile)
+        name: _judge_feature(references[name], current[name], name, null_of, quantile, method)
         for name in references
         if name in current
     }
-    decided_by = {name: deciding[kind_of(references[name])] for name in judged}
-    p_values = [judged[name][decided_by[name]].p_value for name in judged]
-    significant = benjamini_hochberg(p_values, false_discovery_rate)
+    significant = benjamini_hochberg(
+        [drift.p_value for drift in judged.values()], method.false_discovery_rate
+    )
     return {
-        name: FeatureDrift(
-            feature=name,
-            kind=kind_of(references[name]),
-            n=current[name].rows,
-            statistics=statistics,
-            decided_by=decided_by[name],
-            drifted=sure and statistics[decided_by[name]].exceeds,
-        )
-        for (name, statistics), sure in zip(judged.items(), significant, strict=True)
+        name: replace(drift, drifted=sure and drift.statistics[drift.decided_by].exceeds)
+        for (name, drift), sure in zip(judged.items(), significant, strict=True)
     }
 
 
 def _judge_feature(
-    reference: PreparedReference, current: ColumnSummary, name: str, null_of: NullOf, quantile: float
-) -> dict[str, Judgement]:
-    null = null_of(name, grid_size(current.rows))
+    reference: PreparedReference,
+    current: ColumnSummary,
+    name: str,
+    null_of: NullOf,
+    quantile: float,
+    method: Method,
+) -> FeatureDrift:
+    null, kind = null_of(name, grid_size(current.rows)), kind_of(reference)
     judged = {}
     for kernel, statistic in measure_drift(reference, current).items():
         threshold = null.threshold(kernel, quantile=quantile)
@@ -100,4 +106,10 @@ def _judge_feature(
             reason=threshold.reason,
             exceeds=statistic.value >= threshold.value,
         )
-    return judged
+    deciding = COMBINED[kind] if method == Method.COMBINED else ("psi",)
+    # The one that exceeds its threshold most surely; where none does, the least likely one.
+    loudest = min(deciding, key=lambda kernel: (not judged[kernel].exceeds, judged[kernel].p_value))
+    p_value = judged["psi"].p_value
+    if method == Method.COMBINED:
+        p_value = null.combined_p_value({kernel: judged[kernel].value for kernel in deciding})
+    return FeatureDrift(name, kind, current.rows, judged, p_value, loudest, drifted=False)

@@ -22,8 +22,12 @@ from monitors.stats.sketches import (
 PROBABILITY_EPS = float(np.finfo(np.float32).eps)
 
 
+# A label nearer to zero than this (the least normal float32) has no relative error that means anything.
+_ZERO_LABEL = float(np.finfo(np.float32).tiny)
+
+
 class OutcomeMismatch(ValueError):
-    """Outcome summaries of different tasks or classes cannot be added up."""
+    """Outcome summaries of different tasks cannot be added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ class Moments:
         """The standard error of the mean (ddof 1); NaN below two rows."""
         if self.n < 2:
             return float("nan")
-        variance = max(self.total_sq / self.n - self.mean**2, 0.0)
+        # Written as a product: of a float that is too large, a power raises where a product is infinite.
+        variance = max(self.total_sq / self.n - self.mean * self.mean, 0.0)
         return float(np.sqrt(variance / (self.n - 1)))
 
 
@@ -95,9 +100,9 @@ def summarise_binary_outcomes(
     truth, answer = np.asarray(labels, dtype=bool), np.asarray(predicted, dtype=bool)
     score = np.full(truth.shape, np.nan) if probability is None else np.asarray(probability, dtype=np.float64)
     scored = ~np.isnan(score)
-    clipped = np.clip(score[scored], PROBABILITY_EPS, 1 - PROBABILITY_EPS)
+    clipped = _inside(score[scored])
     scored_truth = truth[scored]
-    log_odds = np.log(clipped) - np.log1p(-clipped)
+    log_odds = _log_odds(clipped)
     tp, predicted_positive, positive = (
         int((truth & answer).sum()),
         int(answer.sum()),
@@ -113,18 +118,37 @@ def summarise_binary_outcomes(
     )  # fmt: skip
 
 
+def _inside(probability: FloatArray) -> FloatArray:
+    clipped: FloatArray = np.clip(probability, PROBABILITY_EPS, 1 - PROBABILITY_EPS)
+    return clipped
+
+
+def _log_odds(inside: FloatArray) -> FloatArray:
+    odds: FloatArray = np.log(inside) - np.log1p(-inside)
+    return odds
+
+
+NO_LOSSES = Moments(0, 0.0, 0.0)
+NO_NUMBERS = summarise_numbers([], centre=0.0)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class MulticlassOutcomeSummary:
     """What a multiclass model's labelled predictions came to.
 
     `confusion[i, j]` counts rows of class i answered as class j; `unknown` counts rows whose label or answer
-    is none of `classes`: they are wrong answers.
+    is none of `classes`: they are wrong answers. `right` and `wrong` hold the log-odds of the probability that
+    the answered class was given, by whether it was the true one. Summaries stored before these and `brier`
+    were kept have them empty: their rows count in neither.
     """
 
     classes: tuple[str, ...]
     confusion: IntArray
     unknown: int
     log_loss: Moments
+    brier: Moments = NO_LOSSES
+    right: NumericSummary = NO_NUMBERS
+    wrong: NumericSummary = NO_NUMBERS
 
     @property
     def n(self) -> int:
@@ -132,16 +156,25 @@ class MulticlassOutcomeSummary:
         return int(self.confusion.sum()) + self.unknown
 
     def merge(self, other: MulticlassOutcomeSummary) -> MulticlassOutcomeSummary:
-        """Add `other`, as if all rows had been summarised as one; raises `OutcomeMismatch`."""
-        if self.classes != other.classes:
-            raise OutcomeMismatch(
-                f"The classes {list(self.classes)} and {list(other.classes)} differ; summarise both with the "
-                "classes of one version."
-            )
+        """Add `other`, as if all rows had been summarised as one.
+
+        A version with other classes may have answered in the same window: both confusions are then put on the
+        classes of either.
+        """
+        classes = tuple(dict.fromkeys((*self.classes, *other.classes)))
         return MulticlassOutcomeSummary(
-            self.classes, self.confusion + other.confusion, self.unknown + other.unknown,
-            self.log_loss.merge(other.log_loss),
+            classes, self._confusion_of(classes) + other._confusion_of(classes), self.unknown + other.unknown,
+            self.log_loss.merge(other.log_loss), self.brier.merge(other.brier),
+            merge_numbers([self.right, other.right]), merge_numbers([self.wrong, other.wrong]),
         )  # fmt: skip
+
+    def _confusion_of(self, classes: tuple[str, ...]) -> IntArray:
+        if classes == self.classes:
+            return self.confusion
+        place = [classes.index(name) for name in self.classes]
+        wider = np.zeros((len(classes), len(classes)), dtype=np.int64)
+        wider[np.ix_(place, place)] = self.confusion
+        return wider
 
 
 def summarise_multiclass_outcomes(
@@ -160,17 +193,70 @@ def summarise_multiclass_outcomes(
     known = (truth >= 0) & (answer >= 0)
     k = len(index)
     confusion = np.bincount(truth[known] * k + answer[known], minlength=k * k).reshape(k, k)
-    losses = np.empty(0)
+    table = np.full((truth.size, k), np.nan)
     if probabilities is not None:
-        table = np.asarray(probabilities, dtype=np.float64).reshape(-1, k)[truth >= 0]
-        own = table[np.arange(len(table)), truth[truth >= 0]]
-        losses = -np.log(np.clip(own[~np.isnan(own)], PROBABILITY_EPS, 1.0))
+        table = np.asarray(probabilities, dtype=np.float64).reshape(-1, k)
+    own = table[truth >= 0, truth[truth >= 0]]
+    losses = -np.log(np.clip(own[~np.isnan(own)], PROBABILITY_EPS, 1.0))
+    whole = (truth >= 0) & ~np.isnan(table).any(axis=1)
+    # The sum over classes of (p - [is it the true one])^2, without a table of zeros and ones.
+    squares = (table[whole] ** 2).sum(axis=1) - 2 * table[whole, truth[whole]] + 1
+    was_right, confidence = _confidence(table, truth, answer)
     return MulticlassOutcomeSummary(
         tuple(classes),
         confusion.astype(np.int64),
         int((~known).sum()),
-        Moments.of(losses),
+        log_loss=Moments.of(losses),
+        brier=Moments.of(np.maximum(squares, 0.0)),
+        right=summarise_numbers(_log_odds(_inside(confidence[was_right])), centre=0.0),
+        wrong=summarise_numbers(_log_odds(_inside(confidence[~was_right])), centre=0.0),
     )
+
+
+def _confidence(table: FloatArray, truth: IntArray, answer: IntArray) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Give the probability of the answered class and whether it was the true one, of rows that have one."""
+    rows = np.flatnonzero(answer >= 0)
+    given = table[rows, answer[rows]]
+    rows, given = rows[~np.isnan(given)], given[~np.isnan(given)]
+    return truth[rows] == answer[rows], given
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorShape:
+    """Sums that only the intervals of R² and quantile loss need, of errors e and labels' deviations d from their mean.
+
+    `signed_square` sums e·|e|; `label_third` and `label_fourth` sum d³ and d⁴; `square_by_label` and
+    `square_by_label_sq` sum e²·d and e²·d².
+    """
+
+    signed_square: float
+    label_third: float
+    label_fourth: float
+    square_by_label: float
+    square_by_label_sq: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankingSummary:
+    """What the queries of a ranking came to, one number each; `left_out` counts those that none can be told of."""
+
+    ndcg: Moments
+    ndcg_at_10: Moments
+    average_precision: Moments
+    reciprocal_rank: Moments
+    hit_at_10: Moments
+    left_out: int = 0
+
+    def merge(self, other: RankingSummary) -> RankingSummary:
+        """Add `other`; a query with rows in both counts as two."""
+        return RankingSummary(
+            self.ndcg.merge(other.ndcg),
+            self.ndcg_at_10.merge(other.ndcg_at_10),
+            self.average_precision.merge(other.average_precision),
+            self.reciprocal_rank.merge(other.reciprocal_rank),
+            self.hit_at_10.merge(other.hit_at_10),
+            self.left_out + other.left_out,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +264,10 @@ class RegressionOutcomeSummary:
     """What a regression model's labelled predictions came to; an error is prediction minus label.
 
     `label_mean` and `label_spread` (sum of squared deviations from it) stand for the sums of labels and
-    squared labels, without their loss of precision when labels lie far from zero.
+    squared labels, without their loss of precision when labels lie far from zero. `relative_error` is
+    |error| / |label| of the rows whose label is not zero; `zero_labels` counts the others. `magnitude` holds
+    |error|. `ranking` is of a model that ranks, whose rows name their query. Summaries stored before the last five
+    were kept have them empty.
     """
 
     error: Moments
@@ -186,6 +275,11 @@ class RegressionOutcomeSummary:
     squared_error: Moments
     label_mean: float
     label_spread: float
+    relative_error: Moments = NO_LOSSES
+    zero_labels: int = 0
+    magnitude: NumericSummary = NO_NUMBERS
+    shape: ErrorShape | None = None
+    ranking: RankingSummary | None = None
 
     @property
     def n(self) -> int:
@@ -198,13 +292,54 @@ class RegressionOutcomeSummary:
         if not self.n:
             return other
         gap, n = other.label_mean - self.label_mean, self.n + other.n
+        mean = self.label_mean + gap * other.n / n
         return RegressionOutcomeSummary(
             error=self.error.merge(other.error),
             absolute_error=self.absolute_error.merge(other.absolute_error),
             squared_error=self.squared_error.merge(other.squared_error),
-            label_mean=self.label_mean + gap * other.n / n,
-            label_spread=self.label_spread + other.label_spread + gap**2 * self.n * other.n / n,
+            label_mean=mean,
+            label_spread=self.label_spread + other.label_spread + gap * gap * self.n * other.n / n,
+            relative_error=self.relative_error.merge(other.relative_error),
+            zero_labels=self.zero_labels + other.zero_labels,
+            magnitude=merge_numbers([self.magnitude, other.magnitude]),
+            shape=_add_shapes(self._shape_around(mean), other._shape_around(mean)),
+            ranking=_add_rankings(self.ranking, other.ranking),
         )
+
+    def _shape_around(self, mean: float) -> ErrorShape | None:
+        """Take the labels' deviations from another mean: (d + g)^k, multiplied out; the first power sums to 0."""
+        if self.shape is None:
+            return None
+        old, g, spread = self.shape, self.label_mean - mean, self.label_spread
+        squares = self.squared_error.total
+        return ErrorShape(
+            signed_square=old.signed_square,
+            label_third=old.label_third + 3 * g * spread + self.n * g * g * g,
+            label_fourth=old.label_fourth
+            + 4 * g * old.label_third
+            + 6 * g * g * spread
+            + self.n * g * g * g * g,
+            square_by_label=old.square_by_label + g * squares,
+            square_by_label_sq=old.square_by_label_sq + 2 * g * old.square_by_label + g * g * squares,
+        )
+
+
+def _add_rankings(left: RankingSummary | None, right: RankingSummary | None) -> RankingSummary | None:
+    if left is None or right is None:
+        return left or right
+    return left.merge(right)
+
+
+def _add_shapes(left: ErrorShape | None, right: ErrorShape | None) -> ErrorShape | None:
+    if left is None or right is None:
+        return None
+    return ErrorShape(
+        left.signed_square + right.signed_square,
+        left.label_third + right.label_third,
+        left.label_fourth + right.label_fourth,
+        left.square_by_label + right.square_by_label,
+        left.square_by_label_sq + right.square_by_label_sq,
+    )
 
 
 def summarise_regression_outcomes(labels: ArrayLike, predicted: ArrayLike) -> RegressionOutcomeSummary:
@@ -214,19 +349,32 @@ def summarise_regression_outcomes(labels: ArrayLike, predicted: ArrayLike) -> Re
         np.asarray(predicted, dtype=np.float64),
     )
     finite = np.isfinite(truth) & np.isfinite(answer)
-    truth, error = truth[finite], (answer - truth)[finite]
-    mean = float(truth.mean()) if truth.size else 0.0
-    return RegressionOutcomeSummary(
-        error=Moments.of(error), absolute_error=Moments.of(np.abs(error)), squared_error=Moments.of(error**2),
-        label_mean=mean, label_spread=float(((truth - mean) ** 2).sum()),
-    )  # fmt: skip
+    # Squares of what is far from everything may be infinite: then so is the metric, which says nothing.
+    with np.errstate(over="ignore", invalid="ignore"):
+        truth, error = truth[finite], (answer - truth)[finite]
+        mean = float(truth.mean()) if truth.size else 0.0
+        apart, magnitude, square = truth - mean, np.abs(error), error**2
+        has_size = np.abs(truth) >= _ZERO_LABEL
+        return RegressionOutcomeSummary(
+            error=Moments.of(error), absolute_error=Moments.of(magnitude), squared_error=Moments.of(square),
+            label_mean=mean, label_spread=float((apart**2).sum()),
+            relative_error=Moments.of(magnitude[has_size] / np.abs(truth[has_size])),
+            zero_labels=int((~has_size).sum()),
+            magnitude=summarise_numbers(magnitude, centre=0.0),
+            shape=ErrorShape(
+                signed_square=float((error * magnitude).sum()),
+                label_third=float((apart**3).sum()), label_fourth=float((apart**4).sum()),
+                square_by_label=float((square * apart).sum()),
+                square_by_label_sq=float((square * apart**2).sum()),
+            ),
+        )  # fmt: skip
 
 
 OutcomeSummary = BinaryOutcomeSummary | MulticlassOutcomeSummary | RegressionOutcomeSummary
 
 
 def merge_outcomes(parts: Sequence[OutcomeSummary]) -> OutcomeSummary:
-    """Add up outcome summaries of one task; raises `OutcomeMismatch` when the tasks or classes differ."""
+    """Add up outcome summaries of one task; raises `OutcomeMismatch` when the tasks differ."""
     merged = parts[0]
     for part in parts[1:]:
         match merged, part:

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from monitors.stats.calibration import expected_calibration_error
+from monitors.stats.class_averages import class_averages, f1
+from monitors.stats.estimate import Z95, Estimate, around, mean_loss, share
 from monitors.stats.outcomes import (
     BinaryOutcomeSummary,
-    Moments,
     MulticlassOutcomeSummary,
     OutcomeSummary,
     RegressionOutcomeSummary,
 )
-from monitors.stats.sketches import FloatArray, NumericSummary
-
-Z95 = 1.959963984540054
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A metric on `n` rows (those that it is a share or mean of) with its 95% interval and the interval's method.
-
-    `value` is None where the metric is undefined, as ROC AUC is without both classes; the bounds are None
-    where no interval is known.
-    """
-
-    value: float | None
-    n: int
-    lower: float | None = None
-    upper: float | None = None
-    method: str = ""
+from monitors.stats.ranking_curves import average_precision, roc_auc
+from monitors.stats.ranking_queries import measure_queries
 
 
-def measure_outcomes(outcome: OutcomeSummary) -> dict[str, Estimate]:
+def measure_outcomes(outcome: OutcomeSummary, *, quantile: float | None = None) -> dict[str, Estimate]:
     """Measure every metric that the outcome's task has, by metric name.
 
-    Binary: accuracy, precision, recall, f1, roc_auc, log_loss, brier. Multiclass: accuracy, log_loss and
-    macro averages of precision, recall, f1 over the classes that occur. Regression: mae, rmse, r2, bias
-    (prediction minus label). Precision, recall and f1 without any positive are 0, as in scikit-learn.
+    Binary: accuracy, precision, recall, f1, roc_auc, average_precision, log_loss, brier, ece. Multiclass:
+    accuracy, precision, recall and f1 as macro averages over the classes that occur, weighted_precision,
+    weighted_f1, log_loss, brier (summed over classes, 0 to 2) and ece of the answered class. Regression: mae,
+    rmse, mape, median_absolute_error, r2, bias (prediction minus label), and pinball_loss where the model
+    predicts a `quantile` (between 0 and 1); and of a ranking ndcg, ndcg_at_10, mean_average_precision, mrr and
+    hit_rate_at_10, whose n counts queries. Precision, recall and f1 without any positive are 0, as in
+    scikit-learn. The intervals take rows as independent; `monitors.stats.blocks` does not.
     """
     match outcome:
         case BinaryOutcomeSummary():
@@ -46,123 +34,113 @@ def measure_outcomes(outcome: OutcomeSummary) -> dict[str, Estimate]:
         case MulticlassOutcomeSummary():
             return _measure_multiclass(outcome)
         case RegressionOutcomeSummary():
-            return _measure_regression(outcome)
+            return _measure_regression(outcome, quantile)
 
 
 def _measure_binary(outcome: BinaryOutcomeSummary) -> dict[str, Estimate]:
     tp, fp, fn = outcome.tp, outcome.fp, outcome.fn
+    has_rows = outcome.n > 0
     return {
-        "accuracy": _share(tp + outcome.tn, outcome.n),
-        "precision": _share_or_zero(tp, tp + fp, outcome.n),
-        "recall": _share_or_zero(tp, tp + fn, outcome.n),
-        "f1": _f1(tp, fp + fn, outcome.n),
+        "accuracy": share(tp + outcome.tn, outcome.n),
+        "precision": _or_zero(share(tp, tp + fp), has_rows),
+        "recall": _or_zero(share(tp, tp + fn), has_rows),
+        "f1": _or_zero(f1(tp, fp + fn), has_rows),
         "roc_auc": roc_auc(outcome.positives, outcome.negatives),
-        "log_loss": _mean(outcome.log_loss, least=0.0),
-        "brier": _mean(outcome.brier, least=0.0),
+        "average_precision": average_precision(outcome.positives, outcome.negatives),
+        "log_loss": mean_loss(outcome.log_loss, least=0.0),
+        "brier": mean_loss(outcome.brier, least=0.0),
+        "ece": expected_calibration_error(outcome.positives, outcome.negatives),
     }
+
+
+def _or_zero(estimate: Estimate, has_rows: bool) -> Estimate:
+    return Estimate(0.0, 0) if has_rows and not estimate.n else estimate
 
 
 def _measure_multiclass(outcome: MulticlassOutcomeSummary) -> dict[str, Estimate]:
-    right = np.diag(outcome.confusion).astype(np.float64)
-    answered, actual = outcome.confusion.sum(axis=0), outcome.confusion.sum(axis=1)
-    occurring = answered + actual > 0
-    macro = {
-        "precision": right / np.maximum(answered, 1),
-        "recall": right / np.maximum(actual, 1),
-        "f1": 2 * right / np.maximum(answered + actual, 1),
-    }
     return {
-        "accuracy": _share(int(right.sum()), outcome.n),
-        **{
-            name: Estimate(float(by_class[occurring].mean()) if occurring.any() else None, outcome.n)
-            for name, by_class in macro.items()
-        },
-        "log_loss": _mean(outcome.log_loss, least=0.0),
+        "accuracy": share(int(np.trace(outcome.confusion)), outcome.n),
+        **class_averages(outcome),
+        "log_loss": mean_loss(outcome.log_loss, least=0.0),
+        "brier": mean_loss(outcome.brier, least=0.0),
+        "ece": expected_calibration_error(outcome.right, outcome.wrong),
     }
 
 
-def _measure_regression(outcome: RegressionOutcomeSummary) -> dict[str, Estimate]:
-    squared = _mean(outcome.squared_error, least=0.0)
-    fitted = outcome.n > 1 and outcome.label_spread > 0
-    r2 = 1 - outcome.squared_error.total / outcome.label_spread if fitted else None
-    return {
-        "mae": _mean(outcome.absolute_error, least=0.0),
+def _measure_regression(outcome: RegressionOutcomeSummary, quantile: float | None) -> dict[str, Estimate]:
+    squared = mean_loss(outcome.squared_error, least=0.0)
+    measured = {
+        "mae": mean_loss(outcome.absolute_error, least=0.0),
         "rmse": Estimate(
             _root(squared.value), squared.n, _root(squared.lower), _root(squared.upper), squared.method
         ),
-        "r2": Estimate(r2, outcome.n),
-        "bias": _mean(outcome.error),
+        "mape": _mape(outcome),
+        "median_absolute_error": _median_absolute_error(outcome),
+        "r2": _r2(outcome),
+        "bias": mean_loss(outcome.error),
     }
+    if outcome.ranking is not None:
+        measured |= measure_queries(outcome.ranking)
+    return measured if quantile is None else measured | {"pinball_loss": _pinball_loss(outcome, quantile)}
 
 
 def _root(value: float | None) -> float | None:
     return None if value is None else float(np.sqrt(value))
 
 
-def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """Bound a share at 95% by Wilson's score interval, which stays inside 0 to 1 and is sound for few rows."""
-    share, z2 = successes / n, Z95**2
-    middle = share + z2 / (2 * n)
-    half = Z95 * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
-    return max(float((middle - half) / (1 + z2 / n)), 0.0), min(float((middle + half) / (1 + z2 / n)), 1.0)
+def _mape(outcome: RegressionOutcomeSummary) -> Estimate:
+    """The mean of |error| / |label|, as a share: 0.1 is ten percent. Zero labels have none and are counted apart."""
+    measured = mean_loss(outcome.relative_error, least=0.0)
+    detail = {"zero_labels": outcome.zero_labels} if outcome.zero_labels else {}
+    return Estimate(measured.value, measured.n, measured.lower, measured.upper, measured.method, detail)
 
 
-def _share(successes: int, n: int) -> Estimate:
+def _median_absolute_error(outcome: RegressionOutcomeSummary) -> Estimate:
+    """The median of |error| with bounds that are order statistics, whatever the errors' distribution is."""
+    n = outcome.magnitude.n
     if not n:
         return Estimate(None, 0)
-    return Estimate(successes / n, n, *wilson_interval(successes, n), "wilson")
+    reach = Z95 * 0.5 / np.sqrt(n)
+    if reach > 0.5:
+        return Estimate(outcome.magnitude.quantile(0.5), n)
+    lower, value, upper = outcome.magnitude.quantile([0.5 - reach, 0.5, 0.5 + reach])
+    return Estimate(float(value), n, float(lower), float(upper), "order statistics")
 
 
-def _share_or_zero(successes: int, of: int, rows: int) -> Estimate:
-    return Estimate(0.0, 0) if rows and not of else _share(successes, of)
+def _r2(outcome: RegressionOutcomeSummary) -> Estimate:
+    """One minus squared error over the labels' spread, with the delta method's interval.
 
-
-def _f1(tp: int, wrong: int, rows: int) -> Estimate:
-    """F1 grows with the share tp / (tp + fp + fn): bound that share and convert."""
-    involved = _share_or_zero(tp, tp + wrong, rows)
-    value, lower, upper = (
-        None if share is None else 2 * share / (1 + share)
-        for share in (involved.value, involved.lower, involved.upper)
-    )
-    return Estimate(value, involved.n, lower, upper, involved.method)
-
-
-def _mean(losses: Moments, *, least: float = -np.inf) -> Estimate:
-    if not losses.n:
-        return Estimate(None, 0)
-    if losses.n < 2:
-        return Estimate(losses.mean, losses.n)
-    half = Z95 * losses.standard_error
-    return Estimate(losses.mean, losses.n, max(losses.mean - half, least), losses.mean + half, "normal")
-
-
-def roc_auc(positives: NumericSummary, negatives: NumericSummary) -> Estimate:
-    """Measure the chance that a positive scores above a negative (a tie counts half), from two score grids.
-
-    Scores that share a grid cell count as ties. The interval is DeLong's (1988), from each side's placements.
+    A row moves it by (e² - q d²) / spread, where q is that ratio: these sum to zero, so their squares' sum is the
+    variance. Summaries that were stored without the moments that this takes give no interval.
     """
-    n = positives.n + negatives.n
-    if not positives.n or not negatives.n:
+    n, spread, shape = outcome.n, outcome.label_spread, outcome.shape
+    if n < 2 or not 0 < spread < np.inf or not np.isfinite(outcome.squared_error.total):
         return Estimate(None, n)
-    above = _placements(positives, negatives)
-    below = 1 - _placements(negatives, positives)
-    value = float(positives.counts @ above) / positives.n
-    if positives.n < 2 or negatives.n < 2:
-        return Estimate(value, n)
-    variance = _spread(above, positives) / positives.n + _spread(below, negatives) / negatives.n
-    half = Z95 * float(np.sqrt(variance))
-    return Estimate(value, n, max(value - half, 0.0), min(value + half, 1.0), "delong")
+    ratio = outcome.squared_error.total / spread
+    if shape is None:
+        return Estimate(1 - ratio, n)
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = (
+            outcome.squared_error.total_sq
+            - 2 * ratio * shape.square_by_label_sq
+            + ratio * ratio * shape.label_fourth
+        )
+        error = float(np.sqrt(max(squares, 0.0)) / spread)
+    return around(1 - ratio, n, error, method="delta", most=1.0)
 
 
-def _placements(these: NumericSummary, others: NumericSummary) -> FloatArray:
-    """For each cell of `these`, the share of the others that score lower, ties counted half."""
-    up_to = np.concatenate([[0], np.cumsum(others.counts)])
-    below = up_to[np.searchsorted(others.keys, these.keys, side="left")]
-    up_to_tie = up_to[np.searchsorted(others.keys, these.keys, side="right")]
-    share: FloatArray = (below + up_to_tie) / (2.0 * others.n)
-    return share
+def _pinball_loss(outcome: RegressionOutcomeSummary, quantile: float) -> Estimate:
+    """The mean of q·max(label - prediction, 0) + (1 - q)·max(prediction - label, 0) (Koenker and Bassett, 1978).
 
-
-def _spread(placements: FloatArray, side: NumericSummary) -> float:
-    mean = float(side.counts @ placements) / side.n
-    return float(side.counts @ (placements - mean) ** 2) / (side.n - 1)
+    A row's loss is (|e| + (1 - 2q)·e) / 2, so the sums of e and |e| give it for every quantile, and with the sum
+    of e·|e| its variance.
+    """
+    n, tilt = outcome.n, 1 - 2 * quantile
+    if not n:
+        return Estimate(None, 0)
+    mean = (outcome.absolute_error.mean + tilt * outcome.error.mean) / 2
+    if n < 2 or outcome.shape is None:
+        return around(mean, n, float("nan"), method="normal")
+    mean_square = (1 + tilt**2) * outcome.squared_error.total + 2 * tilt * outcome.shape.signed_square
+    variance = max(mean_square / (4 * n) - mean * mean, 0.0)
+    return around(mean, n, float(np.sqrt(variance / (n - 1))), method="normal", least=0.0)

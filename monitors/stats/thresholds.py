@@ -1,10 +1,14 @@
 """Thresholds that know how many rows a window has, and the correction for looking at many features at once.
 
-A fixed 0.1 alarms falsely on small windows and sleeps on large ones. Here the null distribution of every
-kernel is resampled from the reference: both a reference and a window of their real sizes are drawn from the
-reference's own distribution and compared, as if nothing had drifted. It depends on the window only through
-its number of rows, which is rounded down to a log-spaced grid: callers keep one `NullDistributions` per
-feature and `grid_size(n)`.
+A fixed 0.1 alarms falsely on small windows and sleeps on large ones. Here the null distribution of every kernel is
+resampled from the reference: both a reference and a window of their real sizes are drawn from the reference's own
+distribution and compared, as if nothing had drifted. Where the reference has days and they differ by more than
+independent rows do, the days themselves are compared instead (see `monitors.stats.reference_days`). It depends on the
+window only through its days and its number of rows, which is rounded down to a log-spaced grid: callers keep one
+`NullDistributions` per feature, `grid_size(n)` and days.
+
+The combined decision is Tippett's: of the p-values of several statistics the smallest counts, against what the
+smallest does in the same draws. The draws are joint, so that it needs no independence (Westfall and Young 1993).
 """
 
 from __future__ import annotations
@@ -16,25 +20,29 @@ from typing import Any
 import numpy as np
 
 from monitors.stats.distances import (
+    CATEGORICAL,
     KERNELS,
-    NumericReference,
-    PreparedReference,
+    NUMERIC,
     Resampled,
     kernels_for,
     kind_of,
 )
-from monitors.stats.sketches import FloatArray, IntArray
+from monitors.stats.prepared import NumericReference, PreparedReference
+from monitors.stats.reference_days import Days, draw_windows
+from monitors.stats.sketches import FloatArray
 
-DRAWS = 500
+DRAWS = 1_000
 SIZES_PER_DECADE = 12
 LEAST_SIZE = 10
 
-# Cells for resampling distribution functions: even 128ths, then ever finer ones into both tails, where
-# heavy-tailed columns keep much of their Wasserstein distance.
-_TAILS = 2.0 ** -np.arange(8, 21)
-_CELL_LEVELS = np.unique(np.concatenate([np.arange(1, 128) / 128, _TAILS, 1 - _TAILS]))
-# Beyond this share of draws the tail of the null distribution is taken to fall exponentially.
+# The statistics whose smallest p-value decides. Each sees what the others are slow to see: Anderson-Darling a moved
+# middle and both tails, Wasserstein far values, the psi what changed inside or went missing.
+COMBINED = {NUMERIC: ("anderson_darling", "wasserstein", "psi"), CATEGORICAL: ("chi_square", "psi")}
+
+# Beyond this share of draws, or the largest few of what was truly observed, the tail of the null distribution is
+# taken to fall exponentially.
 _TAIL_SHARE = 0.1
+_LEAST_TAIL = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,52 +55,84 @@ class Threshold:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NullDistributions:
-    """What each kernel's statistic does when nothing drifts, at `n` rows: ascending draws by kernel name."""
+    """What each kernel's statistic does when nothing drifts, at `n` rows: ascending draws by kernel name.
+
+    `combined` are ascending draws of minus the logarithm of the smallest p-value. `runs` counts the runs of days that
+    the draws come from, 0 when rows were drawn independently; `why` says which, as a sentence.
+    """
 
     n: int
     n_reference: int
     draws: dict[str, FloatArray]
+    combined: FloatArray
+    runs: int = 0
+    why: str = ""
 
     def threshold(self, kernel: str, *, quantile: float = 0.99) -> Threshold:
         """Place the threshold at a quantile of the null distribution, never below the effect floor."""
-        null, share = float(np.quantile(self.draws[kernel], quantile)), f"{1 - quantile:.1%}"
+        null, share = _quantile(self.draws[kernel], quantile), f"{1 - quantile:.1%}"
         floor = KERNELS[kernel].effect_floor(self.n_reference, self.n)
         if null >= floor:
-            return Threshold(
-                null,
-                f"At {self.n} rows {kernel} exceeds {null:.3g} in {share} of windows without drift.",
+            said = f"At {self.n} rows {kernel} exceeds {null:.3g} in {share} of windows without drift."
+        else:
+            said = (
+                f"Effects below {floor:.3g} do not matter; at {self.n} rows {kernel} exceeds {null:.3g} in "
+                f"{share} of windows without drift."
             )
-        return Threshold(
-            floor,
-            f"Effects below {floor:.3g} do not matter; at {self.n} rows {kernel} exceeds {null:.3g} in "
-            f"{share} of windows without drift.",
-        )
+        return Threshold(max(null, floor), f"{said} {self.why}".strip())
 
     def p_value(self, kernel: str, value: float) -> float:
-        """Estimate how often a window without drift shows at least `value`.
+        """Estimate how often a window without drift shows at least `value`."""
+        return float(_p_values(self.draws[kernel], np.array([value]), self.runs)[0])
 
-        Inside the draws it is their share (never 0); in the outer tenth an exponential tail with the draws'
-        mean excess continues it, so that a p-value can be as small as a correction for many features needs.
-        """
-        draws = self.draws[kernel]
-        reached = draws.size - int(np.searchsorted(draws, value, side="left"))
-        share = (reached + 1) / (draws.size + 1)
-        tail = draws[int(draws.size * (1 - _TAIL_SHARE)) :]
-        excess = float(tail.mean() - tail[0])
-        if value <= tail[0] or excess <= 0:
-            return share
-        return min(share, float(_TAIL_SHARE * np.exp(-(value - tail[0]) / excess)))
+    def combined_p_value(self, values: Mapping[str, float]) -> float:
+        """Estimate how often the smallest p-value of the statistics is as small as that of `values`, by kernel."""
+        smallest = min(self.p_value(kernel, value) for kernel, value in values.items())
+        return float(_p_values(self.combined, np.array([-np.log(smallest)]), self.runs)[0])
 
     def to_builtins(self) -> dict[str, Any]:
         """Give a JSON-able form, for a cache."""
         draws = {name: values.tolist() for name, values in self.draws.items()}
-        return {"n": self.n, "n_reference": self.n_reference, "draws": draws}
+        return {
+            "n": self.n, "n_reference": self.n_reference, "draws": draws, "combined": self.combined.tolist(),
+            "runs": self.runs, "why": self.why,
+        }  # fmt: skip
 
     @classmethod
     def from_builtins(cls, stored: Mapping[str, Any]) -> NullDistributions:
         """Restore what `to_builtins` gave."""
         draws = {name: np.asarray(values, dtype=np.float64) for name, values in stored["draws"].items()}
-        return cls(n=stored["n"], n_reference=stored["n_reference"], draws=draws)
+        combined = np.asarray(stored["combined"], dtype=np.float64)
+        return cls(stored["n"], stored["n_reference"], draws, combined, stored["runs"], stored["why"])
+
+
+def _quantile(ascending: FloatArray, quantile: float) -> float:
+    """Interpolate as numpy does, which would look for the order again."""
+    position = quantile * (ascending.size - 1)
+    below = int(position)
+    above = min(below + 1, ascending.size - 1)
+    return float(ascending[below] + (position - below) * (ascending[above] - ascending[below]))
+
+
+def _p_values(draws: FloatArray, values: FloatArray, runs: int) -> FloatArray:
+    """Estimate how often a statistic without drift shows at least each value, from its ascending draws.
+
+    Inside the draws it is their share, never 0. In the outer tenth a tail continues it, so that a p-value can be as
+    small as a correction for many features needs: exponential with the draws' mean excess e over m of them, which
+    for a further value is (1 + x / (m e)) ^ -m, the share of an F(2, 2 m) distribution beyond it. `runs` draws, when
+    given, were truly observed; the others only repeat them.
+    """
+    seen = min(runs, draws.size) or draws.size
+    reached = (draws.size - np.searchsorted(draws, values, side="left")) / draws.size
+    share = (reached * seen + 1) / (seen + 1)
+    in_tail = min(max(int(seen * _TAIL_SHARE), _LEAST_TAIL), max(seen // 2, 1))
+    tail = draws[int(draws.size * (1 - in_tail / seen)) :]
+    excess = float(tail.mean() - tail[0])
+    if excess <= 0:
+        return share
+    beyond = np.maximum(values - tail[0], 0.0) / excess
+    continued = in_tail / seen * (1 + beyond / in_tail) ** -in_tail
+    return np.where(values > tail[0], np.minimum(share, continued), share)
 
 
 def grid_size(n: int) -> int:
@@ -108,67 +148,61 @@ def grid_size(n: int) -> int:
 
 
 def resample_null(
-    reference: PreparedReference, n: int, *, rng: np.random.Generator, draws: int = DRAWS
+    reference: PreparedReference,
+    n: int,
+    *,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+    days: Days | None = None,
+    length: int = 1,
 ) -> NullDistributions:
     """Draw the null distribution of every kernel that applies to `reference`, for windows of `n` rows.
 
-    `n` counts all rows, missing ones included, as the reference's shares do. The same `rng` state gives the
-    same result.
+    `n` counts all rows, missing ones included, as the reference's shares do. `days` are the reference's own, of which
+    a window has `length`. The same `rng` state gives the same result.
     """
     rows = int(reference.bin_counts.sum())
     kernels = kernels_for(kind_of(reference))
     if not rows or n <= 0:
-        return NullDistributions(n, rows, {kernel.name: np.zeros(draws) for kernel in kernels})
-    resampled = _resample(reference, rows, n, rng=rng, draws=draws)
-    return NullDistributions(
-        n, rows, {kernel.name: np.sort(kernel.measure_draws(resampled)) for kernel in kernels}
-    )
-
-
-def _resample(
-    reference: PreparedReference, rows: int, n: int, *, rng: np.random.Generator, draws: int
-) -> Resampled:
-    if not isinstance(reference, NumericReference):
-        shares = reference.bin_counts / rows
-        nothing = np.empty((draws, 0))
-        return Resampled(
-            _draw(rows, shares, rng, draws), _draw(n, shares, rng, draws), nothing, nothing, np.empty(0), 1.0
+        nothing = np.zeros(draws)
+        return NullDistributions(n, rows, {kernel.name: nothing for kernel in kernels}, nothing)
+    if days is not None and days.differ:
+        others, windows, runs = draw_windows(days, n, length, rng=rng, draws=draws)
+        why = (
+            f"Judged by {runs} runs of days of the reference, each against its other days: rows of a day resemble "
+            f"each other (design effect {days.design_effect:.3g})."
         )
-    cell_counts, cell_offsets, bin_starts = _coarse_cells(reference)
-    shares = np.append(cell_counts, reference.bin_counts[-1]) / rows
-    drawn_reference, drawn_current = _draw(rows, shares, rng, draws), _draw(n, shares, rng, draws)
+    else:
+        shares = _cells_of(reference) / rows
+        others, windows = (rng.multinomial(size, shares, size=draws).astype(float) for size in (rows, n))
+        runs, why = 0, _why_independent(days)
+    resampled = _resampled(reference, others, windows)
+    joint = {kernel.name: kernel.measure_draws(resampled) for kernel in kernels}
+    sorted_draws = {name: np.sort(values) for name, values in joint.items()}
+    smallest = np.min(
+        [_p_values(sorted_draws[name], joint[name], runs) for name in COMBINED[kind_of(reference)]], axis=0
+    )
+    return NullDistributions(n, rows, sorted_draws, np.sort(-np.log(smallest)), runs, why)
+
+
+def _why_independent(days: Days | None) -> str:
+    if days is None:
+        return "Rows count as independent: the reference has fewer than 14 days with times."
+    return f"Rows count as independent: the reference's {len(days.counts)} days are alike."
+
+
+def _cells_of(reference: PreparedReference) -> FloatArray:
+    return reference.cell_counts if isinstance(reference, NumericReference) else reference.bin_counts
+
+
+def _resampled(reference: PreparedReference, others: FloatArray, windows: FloatArray) -> Resampled:
+    if not isinstance(reference, NumericReference):
+        nothing = np.empty((len(windows), 0))
+        return Resampled(others, windows, nothing, nothing, np.empty(0), 1.0)
     return Resampled(
-        _bins_of(drawn_reference, bin_starts), _bins_of(drawn_current, bin_starts),
-        drawn_reference[:, :-1], drawn_current[:, :-1], cell_offsets, reference.scale,
+        reference.bins_of(others), reference.bins_of(windows), others[:, :-1], windows[:, :-1],
+        reference.cell_offsets, reference.scale,
     )  # fmt: skip
-
-
-def _draw(n: int, shares: FloatArray, rng: np.random.Generator, draws: int) -> FloatArray:
-    return rng.multinomial(n, shares / shares.sum(), size=draws).astype(np.float64)
-
-
-def _coarse_cells(reference: NumericReference) -> tuple[IntArray, FloatArray, IntArray]:
-    """Join grid cells into coarser ones that nest in the bins: counts, mean offsets, first cell of each bin."""
-    summary = reference.summary
-    if not summary.n:
-        return np.empty(0, dtype=np.int64), np.empty(0), np.zeros(1, dtype=np.int64)
-    up_to = np.cumsum(summary.counts)
-    by_level = np.searchsorted(up_to, summary.n * _CELL_LEVELS) + 1
-    by_bin = np.searchsorted(summary.keys, reference.bin_ends, side="right")
-    starts = np.unique(np.concatenate([[0], by_level, by_bin]))
-    starts = starts[starts < summary.keys.size]
-    counts = np.add.reduceat(summary.counts, starts)
-    offsets = np.add.reduceat(summary.sums, starts) / counts
-    # A bin that the reference leaves empty starts where the next one does, and draws nothing.
-    bin_starts = np.searchsorted(starts, np.concatenate([[0], by_bin]))
-    return counts, offsets, bin_starts
-
-
-def _bins_of(cells: FloatArray, bin_starts: IntArray) -> FloatArray:
-    """Sum cells into bins; the last column, missing values, stays a bin of its own."""
-    up_to = np.concatenate([np.zeros((len(cells), 1)), np.cumsum(cells[:, :-1], axis=1)], axis=1)
-    edges = np.append(bin_starts, cells.shape[1] - 1)
-    return np.concatenate([np.diff(up_to[:, edges], axis=1), cells[:, -1:]], axis=1)
 
 
 def benjamini_hochberg(p_values: Sequence[float] | FloatArray, q: float) -> list[bool]:

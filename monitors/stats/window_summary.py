@@ -8,7 +8,7 @@ below 6e-8 of the distance to the centre); counts, totals, minimum and maximum a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -16,10 +16,14 @@ import zstandard
 from numpy.typing import ArrayLike, NDArray
 
 from monitors.stats.outcomes import (
+    NO_LOSSES,
+    NO_NUMBERS,
     BinaryOutcomeSummary,
+    ErrorShape,
     Moments,
     MulticlassOutcomeSummary,
     OutcomeSummary,
+    RankingSummary,
     RegressionOutcomeSummary,
     merge_outcomes,
 )
@@ -50,9 +54,9 @@ class UnreadableSummary(ValueError):
 class WindowSummary:
     """What is remembered of one window and segment.
 
-    `score` is the probability of the positive class; `latency_ms` is per prediction; `outcome` covers the
-    rows whose label has arrived and `labelled` counts them; `label_lag_s` is the time from prediction to
-    label.
+    `score` is the probability of the positive class, or of several that of the answered one; `latency_ms` is
+    per prediction; `outcome` covers the rows whose label has arrived and `labelled` counts them; `label_lag_s` is
+    the time from prediction to label.
     """
 
     rows: int
@@ -169,10 +173,26 @@ def merge_columns(columns: Sequence[ColumnSummary]) -> ColumnSummary:
     categorical = [column for column in columns if isinstance(column, CategoricalSummary)]
     if len(categorical) == len(columns):
         return merge_categories(categorical)
+    counted = [_numbers_of(column, numeric[0].centre) for column in categorical]
+    if all(column is not None for column in counted):
+        return merge_numbers([*numeric, *(column for column in counted if column is not None)])
     raise ColumnKindMismatch(
         f"A column is numeric in {len(numeric)} windows and categorical in {len(categorical)}; "
         "summarise them again with one signature."
     )
+
+
+def _numbers_of(column: CategoricalSummary, centre: float) -> NumericSummary | None:
+    """Read numbers that were counted as categories, as a regression's answers once were; None where one is none.
+
+    Those beyond the levels that are kept are missing.
+    """
+    try:
+        values = np.array([float(level) for level in column.counts], dtype=np.float64)
+    except ValueError:
+        return None
+    numbers = summarise_numbers(np.repeat(values, list(column.counts.values())), centre=centre)
+    return replace(numbers, missing=numbers.missing + column.missing + column.rest)
 
 
 def _merge_present(columns: Sequence[ColumnSummary | None]) -> ColumnSummary | None:
@@ -219,6 +239,7 @@ class _Categories(msgspec.Struct, array_like=True, frozen=True, tag="c"):
     n: int
 
 
+# New fields of outcomes come last and have defaults: summaries that were stored without them still decode.
 class _Binary(msgspec.Struct, array_like=True, frozen=True, tag="binary"):
     confusion: tuple[int, int, int, int]
     n: int
@@ -233,6 +254,9 @@ class _Multiclass(msgspec.Struct, array_like=True, frozen=True, tag="multiclass"
     confusion: list[int]
     unknown: int
     log_loss: Moments
+    brier: Moments | None = None
+    right: bytes | None = None
+    wrong: bytes | None = None
 
 
 class _Regression(msgspec.Struct, array_like=True, frozen=True, tag="regression"):
@@ -241,6 +265,11 @@ class _Regression(msgspec.Struct, array_like=True, frozen=True, tag="regression"
     squared_error: Moments
     label_mean: float
     label_spread: float
+    relative_error: Moments | None = None
+    zero_labels: int = 0
+    magnitude: bytes | None = None
+    shape: ErrorShape | None = None
+    ranking: RankingSummary | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -309,14 +338,16 @@ def _pack_outcome(outcome: OutcomeSummary) -> bytes:
         case MulticlassOutcomeSummary():
             return _encode(
                 _Multiclass(
-                    outcome.classes, outcome.confusion.ravel().tolist(), outcome.unknown, outcome.log_loss
+                    outcome.classes, outcome.confusion.ravel().tolist(), outcome.unknown, outcome.log_loss,
+                    outcome.brier, _pack_column(outcome.right), _pack_column(outcome.wrong),
                 )
-            )
+            )  # fmt: skip
         case RegressionOutcomeSummary():
             return _encode(
                 _Regression(
                     outcome.error, outcome.absolute_error, outcome.squared_error, outcome.label_mean,
-                    outcome.label_spread,
+                    outcome.label_spread, outcome.relative_error, outcome.zero_labels,
+                    _pack_column(outcome.magnitude), outcome.shape, outcome.ranking,
                 )
             )  # fmt: skip
 
@@ -334,8 +365,13 @@ def _unpack_outcome(data: bytes) -> OutcomeSummary:
         case _Multiclass():
             k = len(wire.classes)
             confusion = np.array(wire.confusion, dtype=np.int64).reshape(k, k)
-            return MulticlassOutcomeSummary(wire.classes, confusion, wire.unknown, wire.log_loss)
+            return MulticlassOutcomeSummary(
+                wire.classes, confusion, wire.unknown, wire.log_loss, wire.brier or NO_LOSSES,
+                _unpack_numbers(wire.right) or NO_NUMBERS, _unpack_numbers(wire.wrong) or NO_NUMBERS,
+            )  # fmt: skip
         case _Regression():
             return RegressionOutcomeSummary(
-                wire.error, wire.absolute_error, wire.squared_error, wire.label_mean, wire.label_spread
-            )
+                wire.error, wire.absolute_error, wire.squared_error, wire.label_mean, wire.label_spread,
+                wire.relative_error or NO_LOSSES, wire.zero_labels,
+                _unpack_numbers(wire.magnitude) or NO_NUMBERS, wire.shape, wire.ranking,
+            )  # fmt: skip

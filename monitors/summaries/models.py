@@ -19,6 +19,10 @@ class Summary(models.Model):
     rows = models.IntegerField()
     labelled = models.IntegerField(default=0)
     payload = models.BinaryField(help_text="encoded WindowSummary")
+    gone = models.BinaryField(
+        null=True,
+        help_text="the part of an hour's that its rows in the log do not give any more, encoded alike",
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:

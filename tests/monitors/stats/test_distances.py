@@ -17,8 +17,8 @@ from monitors.stats.distances import (
     compare,
     kernels_for,
     measure_drift,
-    prepare_reference,
 )
+from monitors.stats.prepared import prepare_reference
 from monitors.stats.sketches import (
     choose_centre,
     count_categories,

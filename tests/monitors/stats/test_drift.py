@@ -1,8 +1,8 @@
 import msgspec
 import numpy as np
 
-from monitors.stats.distances import prepare_reference
 from monitors.stats.drift import judge_drift
+from monitors.stats.prepared import prepare_reference
 from monitors.stats.sketches import summarise_categories, summarise_numbers
 from monitors.stats.thresholds import resample_null
 
@@ -71,5 +71,5 @@ def test_a_judgement_is_json():
 
     told = msgspec.json.decode(msgspec.json.encode(judged["x"]))
     assert told["drifted"] is True
-    assert told["decided_by"] == "psi"
-    assert set(told["statistics"]) == {"psi", "js", "chi_square"}
+    assert told["decided_by"] in {"psi", "chi_square"}
+    assert set(told["statistics"]) == {"psi", "js", "tv", "chi_square"}

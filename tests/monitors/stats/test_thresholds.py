@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from monitors.stats.distances import KERNELS, kernels_for, kind_of, measure_drift, prepare_reference
+from monitors.stats.distances import KERNELS, kernels_for, kind_of, measure_drift
+from monitors.stats.prepared import prepare_reference
 from monitors.stats.sketches import summarise_categories, summarise_numbers
 from monitors.stats.thresholds import NullDistributions, benjamini_hochberg, grid_size, resample_null
 from tests.monitors.stats.columns import real_columns
@@ -103,7 +104,7 @@ class TestThreshold:
 class TestPValue:
     @given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.floats(0, 200), st.floats(0, 200))
     def test_falls_as_the_statistic_grows(self, draws, one, other):
-        null = NullDistributions(100, 100, {"psi": np.sort(draws)})
+        null = NullDistributions(100, 100, {"psi": np.sort(draws)}, np.zeros(1))
 
         low, high = sorted([one, other])
 
@@ -111,7 +112,7 @@ class TestPValue:
 
     def test_the_tail_continues_beyond_the_draws(self):
         rng = np.random.default_rng(0)
-        null = NullDistributions(100, 100, {"chi_square": np.sort(rng.chisquare(8, size=2_000))})
+        null = NullDistributions(100, 100, {"chi_square": np.sort(rng.chisquare(8, size=2_000))}, np.zeros(1))
 
         for value in (20.0, 30.0, 40.0):
             exact = stats.chi2.sf(value, 8)

@@ -1,12 +1,16 @@
+import msgspec
 import numpy as np
 import pytest
+import zstandard
 
 from monitors.stats.outcomes import (
+    merge_outcomes,
     summarise_binary_outcomes,
     summarise_multiclass_outcomes,
     summarise_regression_outcomes,
 )
 from monitors.stats.performance import measure_outcomes
+from monitors.stats.sketches import summarise_categories, summarise_numbers
 from monitors.stats.window_summary import (
     ColumnKindMismatch,
     UnreadableSummary,
@@ -105,13 +109,50 @@ def test_every_kind_of_outcome_comes_back(outcome):
 
     assert type(restored) is type(outcome)
     if outcome is not None:
-        assert measure_outcomes(restored) == measure_outcomes(outcome)
+        before, after = measure_outcomes(outcome), measure_outcomes(restored)
+        assert {name: (e.value, e.n) for name, e in after.items()} == {
+            name: (None if e.value is None else pytest.approx(e.value, rel=1e-6), e.n)
+            for name, e in before.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fields_then", "unknown_then"),
+    [
+        (
+            summarise_multiclass_outcomes(("a", "b"), ["a", "b"], ["a", "a"], [[0.9, 0.1]] * 2),
+            5,
+            {"brier", "ece"},
+        ),
+        (summarise_regression_outcomes([1.0, 4.0], [1.5, 3.0]), 6, {"mape", "median_absolute_error"}),
+    ],
+)
+def test_a_window_stored_before_a_metric_was_known_gives_the_others(outcome, fields_then, unknown_then):
+    stored = WindowSummary(rows=2, features={}, outcome=outcome).encode()
+    fields = msgspec.msgpack.decode(zstandard.decompress(stored))
+    fields[-1] = msgspec.msgpack.encode(msgspec.msgpack.decode(fields[-1])[:fields_then])
+    old = zstandard.compress(msgspec.msgpack.encode(fields))
+
+    measured = measure_outcomes(WindowSummary.decode(old).outcome)
+
+    assert {name for name, estimate in measured.items() if estimate.value is None} == unknown_then
+    together = merge_outcomes([WindowSummary.decode(old).outcome, WindowSummary.decode(stored).outcome])
+    assert all(measure_outcomes(together)[name].n == 2 for name in unknown_then)
 
 
 def test_only_the_features_asked_for_are_unpacked():
     window = window_of(flights(np.random.default_rng(0), 100))
 
     assert list(WindowSummary.decode(window.encode(), features=["origin"]).features) == ["origin"]
+
+
+def test_answers_of_a_regression_that_were_counted_as_categories_merge_with_numbers():
+    then, now = [1.5, 1.5, 2.0, None], [2.5, 1.5]
+
+    merged = merge_columns([summarise_categories(then), summarise_numbers(now, centre=2.0)])
+
+    whole = summarise_numbers([*then, *now], centre=2.0)
+    assert same_numbers(merged, whole)
 
 
 def test_empty_windows_are_stored_and_merged():

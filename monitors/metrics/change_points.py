@@ -1,0 +1,175 @@
+"""Where a version's error changed, as detectors notice that read its ripe windows in event time.
+
+A window gives one number: of a task with classes the share of wrong answers, of a ranking what its NDCG lacks of 1, of
+a regression the mean absolute error. It is a window's and not a row's, because rows of one time resemble each other and
+detectors take what they read as drawn independently; and it is the window that the performance monitor judges (a day,
+unless it is set to an hour), as the hours of a day resemble each other too. Windows with too few labels or too low a
+coverage are left out, and none is read before those before it are ripe.
+
+Labels come late and are corrected, so what was read may change. Detectors keep their state at the beginning of each
+week; where a window is measured again they go on from the last state before it, and what they had noticed since then
+gives way to what they notice now. The result is the same as if all labels had come before the first look.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import QuerySet
+
+from driftline.common.periods import floor
+from inference.registry.models import Model
+from monitors.definitions.models import MonitorKind
+from monitors.metrics.measuring import Context
+from monitors.metrics.models import ChangePoint, Detector, DetectorState, MetricPoint, PointStatus
+from monitors.stats.adwin import Adwin
+from monitors.stats.change import Change
+from monitors.stats.page_hinkley import PageHinkley
+from monitors.summaries.models import StaleWindow
+
+KERNELS: dict[Detector, type[Adwin | PageHinkley]] = {
+    Detector.ADWIN: Adwin,
+    Detector.PAGE_HINKLEY: PageHinkley,
+}
+_METRICS = {
+    ChangePoint.Error.WRONG_SHARE: "accuracy",
+    ChangePoint.Error.MAE: "mae",
+    ChangePoint.Error.NDCG_LOSS: "ndcg",
+}
+_ERRORS = {"regression": ChangePoint.Error.MAE, "ranking": ChangePoint.Error.NDCG_LOSS}
+_EVER = datetime.min.replace(tzinfo=UTC)
+_JUDGED = (PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL)
+_LARGEST = 1e100  # of an error that detectors read: sums of its square must be floats
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The error of one version in one role, window by window."""
+
+    model: Model
+    role: str
+    version: str
+    span: str
+    error: ChangePoint.Error
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return {"model": self.model, "role": self.role, "version": self.version, "span": self.span}
+
+    @property
+    def points(self) -> QuerySet[MetricPoint]:
+        whole = MetricPoint.objects.filter(**self.key, metric=_METRICS[self.error], feature="", segment="")
+        return whole.order_by("start").only("start", "end", "value", "status")
+
+    def error_of(self, point: MetricPoint) -> float | None:
+        """Give a window's error; None where it has none that may be judged."""
+        if point.status not in _JUDGED or point.value is None:
+            return None
+        error = point.value if self.error == ChangePoint.Error.MAE else 1.0 - point.value
+        return error if math.isfinite(error) and abs(error) < _LARGEST else None
+
+
+def look_for_changes(context: Context, measured: Sequence[StaleWindow], rows: Sequence[MetricPoint]) -> None:
+    """Have the detectors read what was measured of these windows, in the transaction that stored the rows.
+
+    Windows that wait for labels, as the present day does all day long, are nothing to read yet.
+    """
+    monitor = context.monitors.get(MonitorKind.PERFORMANCE)
+    if monitor is None:
+        return
+    waiting = {(row.span, row.start) for row in rows if row.status == PointStatus.UNRIPE}
+    starts = {window.start for window in measured if window.span == monitor.span}
+    starts -= {start for span, start in waiting if span == monitor.span}
+    if not starts:
+        return
+    for stream in _streams(context.model, monitor.span, since=min(starts)):
+        for detector in Detector:
+            _read_again(stream, detector, since=min(starts))
+
+
+def _streams(model: Model, span: str, *, since: datetime) -> list[_Stream]:
+    """List the versions that have windows from `since` on, or had some that are gone."""
+    error = _ERRORS.get(model.task, ChangePoint.Error.WRONG_SHARE)
+    points = MetricPoint.objects.filter(
+        model=model, span=span, metric=_METRICS[error], feature="", segment="", start__gte=since
+    ).exclude(version="")
+    read = DetectorState.objects.filter(model=model, span=span, until__gt=since)
+    noticed = ChangePoint.objects.filter(model=model, span=span, noticed_at__gt=since)
+    whose = points.values_list("role", "version").union(
+        read.values_list("role", "version"), noticed.values_list("role", "version")
+    )
+    return [_Stream(model, role, version, span, error) for role, version in sorted(whose)]
+
+
+def _read_again(stream: _Stream, detector: Detector, *, since: datetime) -> None:
+    """Go on from the last state before `since`, or from the first window that there is."""
+    states = DetectorState.objects.filter(**stream.key, detector=detector)
+    states.filter(until__gt=since).delete()
+    last = states.order_by("-until").first()
+    kernel = KERNELS[detector].decode(bytes(last.payload)) if last else KERNELS[detector]()
+    begin = reached = last.until if last else _EVER
+    passed: list[DetectorState] = []
+    noticed: list[ChangePoint] = []
+    for point in stream.points.filter(start__gte=begin):
+        if point.status == PointStatus.UNRIPE:
+            break
+        error = stream.error_of(point)
+        if error is None:
+            continue
+        week = floor(point.start, "week")
+        if week > reached:
+            passed.append(DetectorState(**stream.key, detector=detector, until=week, payload=kernel.encode()))
+            reached = week
+        change = kernel.update(error, int(point.start.timestamp()))
+        if change is not None:
+            noticed.append(_row(stream, detector, change, noticed_at=point.end))
+    DetectorState.objects.bulk_create(passed)
+    _replace(stream, detector, noticed, after=begin)
+
+
+def _row(stream: _Stream, detector: Detector, change: Change, *, noticed_at: datetime) -> ChangePoint:
+    return ChangePoint(
+        **stream.key,
+        detector=detector,
+        error=stream.error,
+        at=datetime.fromtimestamp(change.since, UTC),
+        noticed_at=noticed_at,
+        before=change.before,
+        after=change.after,
+        n_before=change.n_before,
+        n_after=change.n_after,
+    )
+
+
+def _replace(stream: _Stream, detector: Detector, noticed: Sequence[ChangePoint], *, after: datetime) -> None:
+    """Store what was noticed after a moment; a change that was known keeps its row."""
+    known = ChangePoint.objects.filter(**stream.key, segment="", detector=detector, noticed_at__gt=after)
+    known.exclude(at__in=[change.at for change in noticed]).delete()
+    ChangePoint.objects.bulk_create(
+        noticed,
+        update_conflicts=True,
+        unique_fields=["model", "span", "role", "version", "segment", "detector", "at"],
+        update_fields=["error", "noticed_at", "before", "after", "n_before", "n_after"],
+    )
+
+
+def sentence_of(change: ChangePoint) -> str:
+    """Say what changed, how far, and who noticed from how many windows."""
+    moved = "rose" if change.after > change.before else "fell"
+    before, after = (_figure(change, value) for value in (change.before, change.after))
+    name = f"{change.get_error_display()} of version {change.version}"
+    return (
+        f"The {name} {moved} from {before} to {after}, as {change.get_detector_display()} noticed "
+        f"by {change.noticed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC from {_windows(change, change.n_before)} before "
+        f"and {change.n_after} after"
+    )
+
+
+def _windows(change: ChangePoint, n: int) -> str:
+    return f"{n} {change.span}" if n == 1 else f"{n} {change.span}s"
+
+
+def _figure(change: ChangePoint, value: float) -> str:
+    return f"{value:.1%}" if change.error == ChangePoint.Error.WRONG_SHARE else f"{value:.4g}"

@@ -1,0 +1,81 @@
+"""How good the answers probably are, before any label has come."""
+
+import numpy as np
+
+from monitors.metrics.catalogue import ESTIMATED, METRICS
+from monitors.metrics.models import PointStatus
+from monitors.metrics.performance import limit_of, told_with
+from monitors.metrics.points import Point, judged_by_rows
+from monitors.metrics.references import ReferenceInUse
+from monitors.stats.error_profile import estimate_errors
+from monitors.stats.estimate import Estimate
+from monitors.stats.estimation import estimate_performance
+from monitors.stats.sketches import CategoricalSummary, NumericSummary
+from monitors.stats.window_summary import WindowSummary
+
+
+def estimated_points(
+    summary: WindowSummary,
+    reference: ReferenceInUse,
+    *,
+    min_rows: int,
+    positive_class: str | None,
+    rng: np.random.Generator,
+) -> list[Point]:
+    """Estimate the task's metrics from scores or predictions alone, by names such as `estimated_accuracy`.
+
+    The limit is that of the realised metric. Where the reference cannot tell, the points have no data and say why;
+    where it has no labels there are none.
+    """
+    if isinstance(reference.estimator, str):
+        return [
+            Point(name, None, 0, PointStatus.NO_DATA, detail={"why": reference.estimator})
+            for name in ESTIMATED
+            if name.removeprefix("estimated_") in reference.performance
+        ]
+    return [
+        _point(f"estimated_{metric}", estimate, reference.performance, min_rows)
+        for metric, estimate in _estimates(summary, reference, positive_class, rng).items()
+    ]
+
+
+def _estimates(
+    summary: WindowSummary,
+    reference: ReferenceInUse,
+    positive_class: str | None,
+    rng: np.random.Generator,
+) -> dict[str, Estimate]:
+    if reference.error_profile is not None and isinstance(summary.prediction, NumericSummary):
+        return estimate_errors(reference.error_profile, summary.prediction)
+    estimator, answers, score = reference.estimator, summary.prediction, summary.score
+    if estimator is None or isinstance(estimator, str) or score is None:
+        return {}
+    if not isinstance(answers, CategoricalSummary):
+        return {}
+    # Rows without a score are taken to be answered like the others.
+    answered = answers.counts.get(positive_class or "", 0)
+    answered = round(answered * score.n / max(summary.rows, 1))
+    return estimate_performance(estimator, score, answered=answered, rng=rng)
+
+
+def _point(metric: str, estimate: Estimate, usual: dict[str, dict[str, float]], min_rows: int) -> Point:
+    limit, _ = limit_of(metric.removeprefix("estimated_"), usual, estimate.value)
+    return Point(
+        metric,
+        estimate.value,
+        estimate.n,
+        estimate_status(metric, estimate.value, estimate.n, limit, min_rows),
+        lower=estimate.lower,
+        upper=estimate.upper,
+        threshold=limit,
+        detail=told_with(estimate) | {"min_rows": min_rows},
+    )
+
+
+def estimate_status(metric: str, value: float | None, n: int, limit: float | None, min_rows: int) -> str:
+    """Judge an estimate by its rows and its limit."""
+    status = judged_by_rows(value, n, min_rows)
+    if status == PointStatus.OK and value is not None and limit is not None:
+        is_beyond = value > limit if METRICS[metric].lower_is_better else value < limit
+        return PointStatus.WARNING if is_beyond else PointStatus.OK
+    return status

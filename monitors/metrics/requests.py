@@ -1,0 +1,52 @@
+"""How many requests were not answered, and why, from the counts that serving processes kept."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.db.models import Sum
+
+from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole, RequestCount
+from inference.registry.models import Model
+from inference.serving.metrics import ANSWERED
+from monitors.metrics.points import Point, judged_by_rows
+from monitors.stats.estimate import wilson_interval
+
+FEWEST_REQUESTS = 20
+
+
+def error_points(*, model: Model, start: datetime, end: datetime) -> dict[tuple[str, str], Point]:
+    """Measure the share of requests without an answer, by role and version, and of all who asked for no version.
+
+    That total is the champion's, across versions: it includes the canary's part, as every other total does.
+    """
+    counts = request_outcomes(model=model, start=start, end=end)
+    together: Counter[str] = Counter()
+    for (role, _), outcomes in counts.items():
+        if role in ANSWERING_ROLES:
+            together += outcomes
+    if together:
+        counts[PredictionRole.CHAMPION.value, ""] = together
+    return {whose: _error_rate(outcomes) for whose, outcomes in counts.items()}
+
+
+def request_outcomes(*, model: Model, start: datetime, end: datetime) -> dict[tuple[str, str], Counter[str]]:
+    """Count the requests that arrived in `[start, end)` (whole hours) by role, version and how they ended."""
+    rows = RequestCount.objects.filter(model=model, hour__gte=start, hour__lt=end)
+    counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for role, version, outcome, requests in (
+        rows.values_list("role", "version", "outcome")
+        .annotate(total=Sum("requests"))
+        .order_by("role", "version")
+    ):
+        counts[role, version][outcome] += int(requests)
+    return dict(counts)
+
+
+def _error_rate(outcomes: Mapping[str, int]) -> Point:
+    n = sum(outcomes.values())
+    failed = n - outcomes.get(ANSWERED, 0)
+    lower, upper = wilson_interval(failed, n)
+    faults = {outcome: count for outcome, count in outcomes.items() if outcome != ANSWERED}
+    status = judged_by_rows(failed / n, n, FEWEST_REQUESTS)
+    return Point("error_rate", failed / n, n, status, lower=lower, upper=upper, detail=faults)

@@ -1,0 +1,110 @@
+"""Erases a subject from the summaries: hours that lost rows are summarised again, and levels that name the key go."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from django.db.models import F, Value
+from django.db.models.functions import Greatest
+
+from driftline.common.periods import floor
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.subject import Subject
+from inference.prediction_log.erasure.work import Work, add_counts
+from inference.registry.models import Model
+from inference.registry.selectors import privacy_of
+from monitors.stats.sketches import CategoricalSummary
+from monitors.stats.window_summary import ColumnSummary, WindowSummary
+from monitors.summaries.models import Summary
+from monitors.summaries.services import lock_model, measure_hours
+
+_AT_ONCE = 200
+
+
+def discount_erased(*, model_id: int, version_id: int, role: str, lost: dict[datetime, int]) -> None:
+    """Tell the summaries that rows were erased, in the transaction that does so: an hour of which fewer rows are left
+    than its summary tells of is taken for one whose rows have expired, and would keep that summary.
+    """
+    for hour, rows in lost.items():
+        for span, start in (("hour", hour), ("day", floor(hour, "day"))):
+            Summary.objects.filter(
+                model_id=model_id, version_id=version_id, role=role, segment="", span=span, start=start
+            ).update(rows=Greatest(F("rows") - rows, Value(0)))
+
+
+def tell_what_remains(work: Work) -> None:
+    """Say whose summaries hold what was let go of the log: if the subject was in it, they count the subject on."""
+    names = [
+        model.name
+        for model in work.models
+        if Summary.objects.filter(model=model, span="hour", gone__isnull=False).exists()
+    ]
+    with work.fenced() as erasure:
+        Erasure.objects.filter(pk=erasure.pk).update(remains=names)
+
+
+def erase_levels(work: Work) -> None:
+    """Count the key among the rare values wherever a summary has it as a category: its rows may have expired."""
+    for model in work.models:
+        named = Summary.objects.filter(model=model, segment__in=segments_of_subject(model, work.subject))
+        work.count(summaries=named.delete()[0])
+        for found in _summaries_with_key(work, model):
+            _rewrite(work, model, found)
+
+
+def _summaries_with_key(work: Work, model: Model) -> Iterator[list[int]]:
+    """Give the keys of such summaries some at a time, from where an earlier slice ended."""
+    step = f"levels of {model.pk}"
+    rows = Summary.objects.filter(model=model).order_by("pk").values_list("pk", "payload")
+    while some := list(rows.filter(pk__gt=work.progress.get(step, 0))[:_AT_ONCE]):
+        work.breathe()
+        if found := [pk for pk, payload in some if without_level(bytes(payload), work.subject, model)]:
+            yield found
+        work.progress[step] = some[-1][0]
+
+
+def _rewrite(work: Work, model: Model, found: list[int]) -> None:
+    with work.fenced() as erasure:
+        lock_model(model.pk)
+        for summary in Summary.objects.filter(pk__in=found):
+            parts = {"payload": summary.payload, "gone": summary.gone}
+            clean = {
+                name: without_level(bytes(part), work.subject, model)
+                for name, part in parts.items()
+                if part is not None
+            }
+            if changed := {name: part for name, part in clean.items() if part is not None}:
+                Summary.objects.filter(pk=summary.pk).update(**changed)
+        starts = Summary.objects.filter(pk__in=found).values_list("start", flat=True)
+        measure_hours(model_id=model.pk, hours=list(starts))
+        add_counts(erasure, {"summaries": len(found)})
+
+
+def segments_of_subject(model: Model, subject: Subject) -> list[str]:
+    """Name the segments that are the subject: a feature that names people has the key as its value."""
+    known = model.feature_profiles.values_list("feature", flat=True)
+    return [f"{feature}:{level}" for feature in known for level in _levels_of(model, subject, feature)]
+
+
+def _levels_of(model: Model, subject: Subject, feature: str) -> set[str]:
+    """Name the values of a feature that are the subject: the key, and its hash where the model keeps that instead."""
+    if not subject.is_named_in(model.pk, feature):
+        return set()
+    [hashed] = privacy_of(model.pk).hash_values(feature, [subject.key])
+    return {subject.key, str(hashed)}
+
+
+def without_level(payload: bytes, subject: Subject, model: Model) -> bytes | None:
+    """Give an encoded summary without the category that is the key; None where none is."""
+    window = WindowSummary.decode(payload)
+    changed: dict[str, ColumnSummary] = {
+        name: replace(
+            column,
+            counts={level: count for level, count in column.counts.items() if level not in gone},
+            rest=column.rest + sum(column.counts[level] for level in gone),
+        )
+        for name, column in window.features.items()
+        if isinstance(column, CategoricalSummary)
+        and (gone := column.counts.keys() & _levels_of(model, subject, name))
+    }
+    return replace(window, features=window.features | changed).encode() if changed else None
