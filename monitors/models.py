@@ -1,24 +1,29 @@
 """The app's models, each defined in the stage that owns it: one app label, one migration history."""
 
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
-from monitors.definitions.models import FeatureProfile, Monitor, Reference, Segment
-from monitors.metrics.models import MetricPoint, PendingEvaluation
+from monitors.definitions.models import FeatureProfile, Monitor, Reference, ReferenceDay, Segment
+from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PendingEvaluation
+from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.workflows.models import Run, Step, Workflow
 
 __all__ = [
+    "ChangePoint",
     "Channel",
     "Delivery",
     "DeliveryAttempt",
+    "DetectorState",
     "FeatureProfile",
     "Incident",
     "IncidentEvent",
     "MetricPoint",
     "Monitor",
+    "Optimisation",
     "PendingEvaluation",
     "Reference",
+    "ReferenceDay",
     "Report",
     "Rule",
     "RuleState",
@@ -29,5 +34,6 @@ __all__ = [
     "Step",
     "Summary",
     "Transition",
+    "Variant",
     "Workflow",
 ]

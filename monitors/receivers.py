@@ -1,24 +1,57 @@
-"""Rings the first doorbell when predictions or labels arrive, and watches models and references from their start."""
+"""Rings the first doorbell when predictions or labels arrive, and watches models and references from their start.
 
+Tells the plan which callbacks there are."""
+
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django.dispatch import receiver
 
 from driftline.common.doorbell import ring
-from inference.prediction_log.signals import periods_touched
+from inference.prediction_log.erasure import services as erasures
+from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
+from inference.registry import publishing
 from inference.registry.models import Dataset, Model
-from inference.registry.signals import model_created, reference_stored
+from inference.registry.signals import dataset_rewritten, model_created, privacy_changed, reference_stored
+from monitors import erasure
+from monitors.alerts.job_callbacks import plan_callbacks
 from monitors.definitions.models import Reference
-from monitors.definitions.services import adopt_reference, ensure_monitors
+from monitors.definitions.services import adopt_reference, ensure_monitors, hide, rebuild_reference
 from monitors.definitions.signals import reference_ready
 from monitors.rules.signals import model_judged
-from monitors.summaries.services import measure_again
+from monitors.summaries.erasure import discount_erased
+from monitors.summaries.services import measure_again, measure_hours
 from monitors.workflows.services import wake_runs
+
+publishing.list_callbacks = plan_callbacks
+erasures.later_steps.update(erasure.STEPS)
 
 
 @receiver(periods_touched)
 def summarise_touched(*, model_id: int, **_: Any) -> None:
-    ring("monitors.summarise", model_id=model_id)
+    ring("monitors.summarise", pause=0.1, model_id=model_id)
+
+
+@receiver(requests_counted)
+def measure_counted(*, model_id: int, hours: Sequence[datetime], **_: Any) -> None:
+    measure_hours(model_id=model_id, hours=hours)
+
+
+@receiver(rows_erased)
+def discount(*, model_id: int, version_id: int, role: str, lost: dict[datetime, int], **_: Any) -> None:
+    discount_erased(model_id=model_id, version_id=version_id, role=role, lost=lost)
+
+
+@receiver(dataset_rewritten)
+def rebuild_references(*, dataset: Dataset, **_: Any) -> None:
+    for reference in Reference.objects.filter(dataset=dataset).exclude(state=Reference.State.FAILED):
+        rebuild_reference(reference)
+
+
+@receiver(privacy_changed)
+def hide_features(*, model: Model, **_: Any) -> None:
+    hide(model)
 
 
 @receiver(model_created)

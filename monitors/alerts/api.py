@@ -23,7 +23,7 @@ router = Router(tags=["alerts"])
 
 class NewChannel(Body):
     name: str = Field(max_length=100)
-    kind: str = Field(max_length=20)
+    kind: str = Field(max_length=20, description="email, webhook, or callback for jobs of inference")
     target: str = Field(max_length=500, description="an e-mail address or an https URL")
     min_severity: str = "warning"
 

@@ -10,6 +10,7 @@ from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import uuid7
 from driftline.common.secrets_at_rest import encrypt
+from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.outbox import database_time, requeue, withhold_pending, write_delivery
@@ -73,6 +74,7 @@ def delete_channel(*, channel: Channel, actor: str) -> None:
             before=_described(channel),
         )
         channel.delete()
+        _publish(channel)
 
 
 def send_test(*, channel: Channel, actor: str) -> Delivery:
@@ -109,6 +111,7 @@ def _save(channel: Channel, *, actor: str, action: str, before: dict[str, Any] |
             channel.save()
             if not channel.enabled:
                 withhold_pending(channel, reason="The channel was disabled.")
+            _publish(channel)
             record_audit(
                 project=channel.project,
                 actor=actor,
@@ -120,6 +123,12 @@ def _save(channel: Channel, *, actor: str, action: str, before: dict[str, Any] |
     except IntegrityError as error:
         detail = f"This project already has a channel {channel.name!r}; choose another name."
         raise Problem(409, "channel_exists", detail) from error
+
+
+def _publish(channel: Channel) -> None:
+    """Tell the serving processes which callbacks there are."""
+    if channel.kind == Channel.Kind.CALLBACK:
+        publish_on_commit()
 
 
 def _described(channel: Channel) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class Channel(models.Model):
     class Kind(models.TextChoices):
         EMAIL = "email", "E-mail"
         WEBHOOK = "webhook", "Webhook"
+        CALLBACK = "callback", "Callback of jobs"
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="channels")
     kind = models.CharField(max_length=8, choices=Kind)
@@ -118,7 +119,7 @@ class Delivery(models.Model):
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="deliveries")
     incident = models.ForeignKey(Incident, models.CASCADE, null=True, blank=True, related_name="deliveries")
-    event = models.CharField(max_length=30, help_text="incident.opened, incident.resolved, test, ...")
+    event = models.CharField(max_length=30, help_text="incident.opened, job.succeeded, test, ...")
     event_id = models.CharField(max_length=60, help_text="stable over retries and replays")
     subject = models.CharField(max_length=200, blank=True)
     body = models.TextField(help_text="the exact text that is sent: JSON for webhooks, plain text for e-mail")

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from driftline.common.doorbell import ring
+from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import DeliveryFailed, Message
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident
@@ -36,6 +37,7 @@ RETRY_AFTER = (
 )
 JITTER = 0.2
 LARGEST_BATCH = 50
+TURN_SECONDS = 30.0
 
 
 def write_delivery(
@@ -80,15 +82,18 @@ def withhold_pending(channel: Channel, *, reason: str) -> None:
 def send_due_deliveries(limit: int = LARGEST_BATCH) -> int:
     """Send up to `limit` deliveries whose time has come, and tell how many were tried.
 
-    One is leased at a time, so that a slow receiver holds up nothing that another worker could send.
+    One is leased at a time, so that a slow receiver holds up nothing that another worker could send, and after
+    `TURN_SECONDS` other tasks have their turn.
     """
-    for tried in range(limit):
+    tried, until = 0, time.monotonic() + TURN_SECONDS
+    while tried < limit and time.monotonic() < until:
         claimed = claim_delivery()
         if claimed is None:
             return tried
         finish_attempt(claimed, attempt(claimed))
+        tried += 1
     ring("monitors.deliver")
-    return limit
+    return tried
 
 
 @dataclass(frozen=True)
@@ -102,15 +107,19 @@ class Outcome:
 
 
 def claim_delivery() -> Delivery | None:
-    """Lease the next due delivery of an enabled channel."""
+    """Lease the next due delivery of an enabled channel; callbacks, of which a project may cause many, go last."""
     due = Delivery.objects.filter(
         state=Delivery.State.PENDING,
         next_attempt_at__lte=Now(),
         channel__in=Channel.objects.filter(enabled=True).values("pk"),
     )
-    with transaction.atomic():
-        claimed = due.claim(limit=1, lease=LEASE)
-    return Delivery.objects.select_related("channel").get(pk=claimed[0].pk) if claimed else None
+    callbacks = Channel.objects.filter(kind=Channel.Kind.CALLBACK).values("pk")
+    for rows in (due.exclude(channel__in=callbacks), due.filter(channel__in=callbacks)):
+        with transaction.atomic():
+            claimed = rows.claim(limit=1, lease=LEASE)
+        if claimed:
+            return Delivery.objects.select_related("channel").get(pk=claimed[0].pk)
+    return None
 
 
 def attempt(delivery: Delivery) -> Outcome:
@@ -169,6 +178,8 @@ def _disable(channel: Channel, reason: str) -> None:
     """Stop sending to a receiver that is gone; nothing is dropped, its deliveries can be replayed."""
     Channel.objects.filter(pk=channel.pk).update(enabled=False, disabled_reason=reason[:200])
     withhold_pending(channel, reason="The receiver said that it is gone, so the channel was disabled.")
+    if channel.kind == Channel.Kind.CALLBACK:
+        publish_on_commit()
 
 
 def _storable(text: str) -> str:

@@ -189,6 +189,7 @@ def _takers(incident: Incident) -> list[Channel]:
     """List the enabled channels that take incidents of this severity."""
     up_to = Severity.values[: Severity.values.index(incident.severity) + 1]
     channels = Channel.objects.filter(project=incident.project, enabled=True, min_severity__in=up_to)
+    channels = channels.exclude(kind=Channel.Kind.CALLBACK)
     return list(channels.select_related("project").order_by("pk"))
 
 

@@ -12,7 +12,9 @@ from inference.registry.models import Deployment, DeploymentChange
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import duration, figure, figures, measured, moment
 from monitors.definitions.services import active_reference
+from monitors.metrics.change_points import sentence_of
 from monitors.metrics.models import PointStatus
+from monitors.metrics.selectors import change_points
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import points_of
 
@@ -90,8 +92,18 @@ class Story:
         return facts
 
     @property
+    def fault_lines(self) -> list[str]:
+        """What is broken in the data, which is to be mended before anything is learnt from them."""
+        return [_cause_line(cause) for cause in self._told if cause.get("kind") == "fault"]
+
+    @property
     def cause_lines(self) -> list[str]:
-        return [_cause_line(cause) for cause in self.incident.causes[:CAUSES_TOLD]]
+        return [_cause_line(cause) for cause in self._told if cause.get("kind") != "fault"]
+
+    @property
+    def _told(self) -> list[dict[str, Any]]:
+        causes: list[dict[str, Any]] = self.incident.causes[:CAUSES_TOLD]
+        return causes
 
     @property
     def url(self) -> str:
@@ -119,7 +131,7 @@ def gather(
         reference=_reference(incident, deployment),
         worst=worst_value(incident, until=incident.resolved_at or transition.window_end),
         ongoing=ongoing,
-        changes=[_change_line(change) for change in _recent_changes(incident)],
+        changes=_changes_told(incident),
     )
 
 
@@ -160,11 +172,23 @@ def _cause_line(cause: dict[str, Any]) -> str:
     return f"{name}{told}{evidence}"
 
 
+def _changes_told(incident: Incident) -> list[str]:
+    """Say what changed shortly before: deployments, then the errors of the versions that answer."""
+    deployed = [_change_line(change) for change in _recent_changes(incident)]
+    errors = change_points(
+        model=incident.model, start=incident.opened_at - CHANGES_WITHIN, end=incident.opened_at
+    )
+    noticed = [f"{moment(change.at)}: {sentence_of(change)}" for change in errors[:CHANGES_TOLD]]
+    return deployed + noticed
+
+
 def _recent_changes(incident: Incident) -> QuerySet[DeploymentChange]:
-    opened = incident.opened_at
-    return DeploymentChange.objects.filter(
-        model=incident.model, event_time__gte=opened - CHANGES_WITHIN
-    ).order_by("-event_time", "-pk")[:CHANGES_TOLD]
+    """What changed shortly before; the first deployment changed nothing."""
+    since = incident.opened_at - CHANGES_WITHIN
+    changes = DeploymentChange.objects.filter(model=incident.model, event_time__gte=since).exclude(
+        kind="first"
+    )
+    return changes.order_by("-event_time", "-pk")[:CHANGES_TOLD]
 
 
 def _change_line(change: DeploymentChange) -> str:

@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime, timedelta
 
+from monitors.metrics.catalogue import METRICS
 from monitors.rules.models import Transition
 
 DIGITS = 3
@@ -10,7 +11,7 @@ MOST_DIGITS = 6
 
 
 def title_of(transition: Transition) -> str:
-    """Name the problem in one line: `flight-delay: log_loss 0.61 above 0.55`."""
+    """Name the problem in one line: `flight-delay: Log loss 0.61 above 0.55`."""
     value, threshold = figures(transition.value, transition.threshold)
     title = f"{transition.model.name}: {measured(transition)} {value} {transition.rule.operator} {threshold}"
     return shortened(title, 200)
@@ -20,9 +21,8 @@ def measured(transition: Transition) -> str:
     """Name what was measured: the metric, its feature (of a rule over all features the worst one) and its segment."""
     rule = transition.rule
     feature = transition.detail.get("feature") or rule.feature
-    return (
-        rule.metric + (f" of {feature}" if feature else "") + (f" in {rule.segment}" if rule.segment else "")
-    )
+    title = METRICS[rule.metric].title if rule.metric in METRICS else rule.metric
+    return title + (f" of {feature}" if feature else "") + (f" in {rule.segment}" if rule.segment else "")
 
 
 def figures(value: float | None, threshold: float) -> tuple[str, str]:
@@ -61,6 +61,6 @@ def one_line(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def shortened(text: str, longest: int) -> str:
+def shortened(text: str, longest: int, mark: str = "…") -> str:
     text = one_line(text)
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+    return text if len(text) <= longest else text[: longest - len(mark)].rstrip() + mark

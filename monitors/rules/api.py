@@ -45,7 +45,7 @@ class RuleChanges(Body):
 
     name: str = Field("", min_length=1, max_length=120)
     metric: str = Field("", max_length=40)
-    feature: str = Field("", max_length=100)
+    feature: str = Field("", max_length=200)
     segment: str = Field("", max_length=200)
     span: str = "day"
     operator: str = "above"

@@ -29,7 +29,7 @@ class Rule(models.Model):
     model = models.ForeignKey(Model, models.CASCADE, related_name="rules")
     name = models.CharField(max_length=120)
     metric = models.CharField(max_length=40)
-    feature = models.CharField(max_length=100, blank=True)
+    feature = models.CharField(max_length=200, blank=True)
     segment = models.CharField(max_length=200, blank=True)
     span = models.CharField(max_length=4, choices=[("hour", "Hour"), ("day", "Day")], default="day")
     operator = models.CharField(max_length=5, choices=Operator, default=Operator.ABOVE)

@@ -15,12 +15,12 @@ from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.work import finish, touch
+from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
-from monitors.metrics.catalogue import METRICS
+from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.causes import rank_causes
-from monitors.metrics.event_clock import event_now
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
 from monitors.rules.conditions import Outcome, Standing, Verdict, step
 from monitors.rules.models import Rule, RuleState, Severity, Transition
@@ -107,9 +107,11 @@ def _name_is_taken(rule: Rule) -> Problem:
 def _check(rule: Rule) -> None:
     metric = METRICS.get(rule.metric)
     if metric is None:
-        known = ", ".join(METRICS)
+        known = nearest_metrics(str(rule.metric))
         raise invalid(
-            "/metric", f"{str(rule.metric)[:64]!r} is not a metric; use one of {known}.", "unknown_metric"
+            "/metric",
+            f"{str(rule.metric)[:64]!r} is not a metric; use one such as {known}.",
+            "unknown_metric",
         )
     if metric.per_feature and not rule.feature:
         raise invalid("/feature", f"{rule.metric} is measured a feature; name one, or use '*' for any.")
@@ -253,10 +255,14 @@ def points_of(rule: Rule):  # type: ignore[no-untyped-def]
     return points if rule.feature == "*" else points.filter(feature=rule.feature)
 
 
+_SILENT = (PointStatus.INSUFFICIENT, PointStatus.UNRELIABLE)
+
+
 def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
     """Group points by window; of several features the one furthest beyond the threshold speaks.
 
-    A window that is insufficient keeps its place and says nothing.
+    A window that is insufficient, or of an estimate that is unreliable, keeps its place and says nothing. A class
+    of few rows is silent by itself: the others speak.
     """
     by_start: dict[datetime, list[MetricPoint]] = {}
     for point in points:
@@ -265,8 +271,9 @@ def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
     windows = []
     for start in sorted(by_start):
         measured = [p for p in by_start[start] if p.value is not None] or by_start[start]
+        measured = [p for p in measured if p.status not in _SILENT] or measured
         worst = max(measured, key=lambda p: -math.inf if p.value is None else sign * p.value)
-        value = None if worst.status == PointStatus.INSUFFICIENT else worst.value
+        value = None if worst.status in _SILENT else worst.value
         windows.append(
             Window(start, worst.end, worst.feature, value, worst.n, worst.status, worst.detail or {})
         )

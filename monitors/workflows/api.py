@@ -68,8 +68,22 @@ def cancel_run(request: HttpRequest, name: str, run_id: int, body: Decision | No
 
 @router.get("/models/{name}/comparison", auth=Scoped("read"))
 def read_comparison(request: HttpRequest, name: str, challenger: str) -> Any:
-    """Compare a challenger with the champion it shadowed, on the same requests, and give the gate's verdict."""
+    """Compare a challenger with the champion and give the gate's verdict.
+
+    `kind` is `paired` for a version that shadowed: both answered the same requests. A canary that never shadowed
+    has no pairs, so `unpaired` compares the requests that each side answered, over `since` to `until`; `sides` holds
+    how many they were, and a promotion on such evidence needs a person.
+    """
     return selectors.comparison(model=_model(request, name), challenger=challenger)
+
+
+@router.get("/models/{name}/agreement", auth=Scoped("read"))
+def read_agreement(request: HttpRequest, name: str, challenger: str) -> Any:
+    """Compare what a challenger and the champion it shadowed answered to the same requests, labels or not.
+
+    Covers the newest pairs, at most 20,000; `disagreeing` holds those whose scores lie furthest apart.
+    """
+    return selectors.describe_agreement(model=_model(request, name), challenger=challenger)
 
 
 def _model(request: HttpRequest, name: str) -> Model:

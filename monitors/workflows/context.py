@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
+from driftline.common.periods import rfc3339
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from inference.serving.plan import Signature
@@ -113,6 +115,8 @@ def to_json(value: Any) -> Any:
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
+    if isinstance(value, datetime):
+        return rfc3339(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

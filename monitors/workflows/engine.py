@@ -49,9 +49,9 @@ def _go_on(lease: Lease) -> bool:
         _begin(lease, step)
     context = RunContext(run=run, workflow=Workflow.objects.get(model=run.model), step=step, lost=lease.lost)
     try:
-        if step.attempts >= MAX_ATTEMPTS:
+        if step.attempts > MAX_ATTEMPTS:
             raise StepFailed(
-                f"The step was started {step.attempts} times and never ended. {step.error}".strip()
+                f"The step was started {MAX_ATTEMPTS} times and never ended. {step.error}".strip()
             )
         return _record(lease, step, STEPS[step.name](context), seen=run.generation)
     except EXPECTED_FAILURES as failure:
@@ -91,6 +91,7 @@ def _begin(lease: Lease, step: Step) -> None:
         run.steps.filter(pk=step.pk).update(
             state=Step.State.RUNNING, attempts=F("attempts") + 1, started_at=Coalesce("started_at", Now())
         )
+    step.attempts += 1
 
 
 def _record(lease: Lease, step: Step, outcome: StepOutcome, *, seen: int) -> bool:

@@ -1,19 +1,19 @@
 """Champion and challenger on the same requests: how many labelled pairs are ripe, and what they show."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from django.db import connection
 from numpy.typing import NDArray
 
 from driftline.common.clock import now
-from inference.prediction_log.selectors import LogFrame, paired_frame
+from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.partitions import oldest_week
+from inference.prediction_log.selectors import LogFrame, PairedFrame, has_packed_before, paired_frame
 from inference.registry.models import Model, Version
 from inference.serving.plan import Signature
-from monitors.metrics.event_clock import event_now
+from monitors.definitions.outcomes import coded
 from monitors.metrics.measuring import label_lag
 from monitors.stats.comparison import GatePolicy, PairedComparison, compare_pairs
 from monitors.workflows.models import Workflow
@@ -47,14 +47,24 @@ def ripe_until(model: Model) -> datetime:
 
 
 def count_labelled(wanted: PairsWanted) -> int:
-    """Count the ripe pairs that have a label, without reading a row of the columnar log."""
+    """Count the ripe pairs that have a label; reads the columnar log only where narrow rows are gone."""
     until = ripe_until(wanted.model)
     if until <= wanted.since:
         return 0
-    period = [wanted.since, until]
-    ids = [wanted.model.pk, wanted.challenger.pk]
+    if has_packed_before(
+        model=wanted.model,
+        version_id=wanted.challenger.pk,
+        role="shadow",
+        start=wanted.since,
+        end=until,
+        week=oldest_week(),
+    ):
+        return int(_pairs(wanted, until).champion.is_labelled.sum())
+    period, model_id = [wanted.since, until], wanted.model.pk
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT_SQL, [wanted.champion.pk, *period, *ids, *period])
+        cursor.execute(
+            _COUNT_SQL, [wanted.champion.pk, model_id, *period, model_id, wanted.challenger.pk, *period]
+        )
         (count,) = cursor.fetchone()
     return int(count)
 
@@ -65,12 +75,23 @@ FROM inference_predictionrow AS copied
 JOIN inference_predictionrow AS answered
   ON answered.model_id = copied.model_id AND answered.prediction_id = copied.prediction_id
  AND answered.role = 'champion' AND answered.version_id = %s
-JOIN inference_label AS label
-  ON label.model_id = copied.model_id AND label.prediction_id = copied.prediction_id AND label.is_current
- AND label.prediction_time >= %s AND label.prediction_time < %s
+JOIN (
+    SELECT DISTINCT coalesce(nullif(prediction_id, ''), given_id) AS prediction_id FROM inference_label
+    WHERE model_id = %s AND is_current AND prediction_time >= %s AND prediction_time < %s
+) AS label ON label.prediction_id = copied.prediction_id
 WHERE copied.model_id = %s AND copied.version_id = %s AND copied.role = 'shadow'
   AND copied.event_time >= %s AND copied.event_time < %s
 """
+
+
+def _pairs(wanted: PairsWanted, until: datetime) -> PairedFrame:
+    return paired_frame(
+        model=wanted.model,
+        champion_id=wanted.champion.pk,
+        challenger_id=wanted.challenger.pk,
+        start=wanted.since,
+        end=until,
+    )
 
 
 def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedComparison | None:
@@ -78,13 +99,7 @@ def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedCompariso
     until = ripe_until(wanted.model)
     if until <= wanted.since:
         return None
-    pairs = paired_frame(
-        model=wanted.model,
-        champion_id=wanted.champion.pk,
-        challenger_id=wanted.challenger.pk,
-        start=wanted.since,
-        end=until,
-    )
+    pairs = _pairs(wanted, until)
     if not len(pairs.champion):
         return None
     scores = scores_of(pairs.champion, signature), scores_of(pairs.challenger, signature)
@@ -116,20 +131,6 @@ def scores_of(frame: LogFrame, signature: Signature) -> NDArray[np.float64]:
         width = (len(signature.classes),) if signature.task == "multiclass" else ()
         return np.full((len(frame), *width), np.nan)
     return frame.probability
-
-
-def coded(values: NDArray[Any], signature: Signature) -> NDArray[np.float64]:
-    """Write labels or answers as the comparison wants them: 0 or 1, the class's position, or the number.
-
-    NaN stands for a label that has not come, or that names no class of the model.
-    """
-    if signature.task == "regression":
-        return np.array([np.nan if value is None else float(value) for value in values])
-    if signature.task == "binary":
-        codes: Mapping[str, int] = {name: int(name == signature.positive_class) for name in signature.classes}
-    else:
-        codes = {name: position for position, name in enumerate(signature.classes)}
-    return np.array([codes.get(value, np.nan) for value in values], np.float64)
 
 
 def segment_masks(model: Model, frame: LogFrame) -> dict[str, NDArray[np.bool_]]:

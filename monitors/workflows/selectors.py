@@ -1,17 +1,22 @@
 """Reads of workflows: runs with their evidence, and the comparison of two versions."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Min, QuerySet
+from django.db.models import Q, QuerySet
 
 from driftline.common.errors import Problem, not_found
 from driftline.common.periods import rfc3339
-from inference.prediction_log.models import PredictionChunk, PredictionRole
+from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.selectors import compared_versions, first_answered
+from inference.registry.canary import describe_split
 from inference.registry.models import Model, Version
 from inference.registry.selectors import get_version, signature_of
 from monitors.rules.models import Transition
 from monitors.stats.comparison import judge
+from monitors.workflows.agreement import Agreement, agreement_of
+from monitors.workflows.canary_evidence import CanaryEvidence, canary_evidence, canary_period
 from monitors.workflows.context import to_json
 from monitors.workflows.models import ACTIVE_STATES, Run, Step, Workflow
 from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
@@ -105,32 +110,127 @@ def _sentence(run: Run) -> str:
 
 
 def comparison(*, model: Model, challenger: str) -> dict[str, Any]:
-    """Compare a version with the champion it shadowed, on all ripe pairs there are now, and judge it."""
+    """Compare a version with the champion on all ripe evidence there is now, and judge it.
+
+    `kind` is `paired` where it shadowed, on the same requests, else `unpaired`: a canary answers requests that the
+    champion does not.
+    """
     version = get_version(model=model, version=challenger)
+    refuse_without_rows(model, "A comparison of requests")
     champion = _champion_of(model, version)
-    since = _first_shadowed(version)
-    workflow = Workflow.objects.filter(model=model).first() or Workflow(model=model)
-    signature = signature_of(champion)
-    found = None
-    if since is not None and signature is not None:
-        found = compare_wanted(PairsWanted(model, champion, version, since), signature)
+    told = _paired(model, champion, version)
+    if told is not None:
+        return told
+    period = canary_period(model, version)
+    if period is not None:
+        return _describe_canary_evidence(canary_evidence(model, period))
+    raise Problem(
+        409,
+        "no_pairs",
+        f"Version {challenger} has answered no request beside the champion whose label had time to come, and it was "
+        "no canary; let it shadow, or answer a share.",
+    )
+
+
+def _paired(model: Model, champion: Version, version: Version) -> dict[str, Any] | None:
+    since = first_answered(version, role="shadow")
+    if since is None:
+        return None
+    found = compare_wanted(PairsWanted(model, champion, version, since), signature_of(champion))
     if found is None:
-        raise Problem(
-            409,
-            "no_pairs",
-            f"Version {challenger} has answered no request beside the champion whose label had time to come.",
-        )
-    evidence = to_json(found)
-    verdict = judge(found, policy_of(model, workflow, model.task))
+        return None
+    workflow = Workflow.objects.filter(model=model).first() or Workflow(model=model)
+    deployment = model.deployment
     return {
-        **evidence,
+        "kind": "paired",
+        **to_json(found),
         "champion": champion.version,
         "challenger": version.version,
         "since": _moment(since),
         "pairs": found.n_pairs,
         "labelled": found.n_labelled,
-        "verdict": to_json(verdict),
+        "verdict": to_json(judge(found, policy_of(model, workflow, model.task))),
+        "canary": describe_split(deployment) if deployment.canary_id == version.pk else None,
     }
+
+
+def _describe_canary_evidence(evidence: CanaryEvidence) -> dict[str, Any]:
+    """Write unpaired evidence under the names that paired evidence has, where they mean the same."""
+    found = evidence.found
+    sides = {"champion": found.champion, "challenger": found.challenger}
+    return {
+        "kind": "unpaired",
+        "task": found.task,
+        "champion": evidence.period.champion.version,
+        "challenger": evidence.period.canary.version,
+        "since": _moment(evidence.start),
+        "until": _moment(evidence.end),
+        "pairs": 0,
+        "labelled": found.challenger.labelled,
+        "sides": to_json({name: asdict(side) for name, side in sides.items()}),
+        "answers": [
+            {"answer": name, "champion": shares[0], "challenger": shares[1]}
+            for name, shares in evidence.answers.items()
+        ],
+        "metrics": to_json(found.metrics),
+        "n_blocks": found.n_blocks,
+        "resampled": found.resampled,
+        "confidence": found.confidence,
+        "verdict": to_json(evidence.verdict),
+        "canary": evidence.split,
+    }
+
+
+def agreement(*, model: Model, challenger: str) -> tuple[Version, Version, Agreement | None]:
+    """Give champion, challenger, and how they answered the same requests; None where there is no pair yet."""
+    version = get_version(model=model, version=challenger)
+    refuse_without_rows(model, "A comparison of requests")
+    champion = _champion_of(model, version)
+    since = first_answered(version, role="shadow")
+    if since is None:
+        return champion, version, None
+    return (
+        champion,
+        version,
+        agreement_of(PairsWanted(model, champion, version, since), signature_of(champion)),
+    )
+
+
+def describe_agreement(*, model: Model, challenger: str) -> dict[str, Any]:
+    """Write how two versions answered the same requests as the API gives it."""
+    champion, version, found = agreement(model=model, challenger=challenger)
+    if found is None:
+        raise Problem(
+            409,
+            "no_pairs",
+            f"Version {challenger} has answered no request beside the champion; let it shadow first.",
+        )
+    return {
+        "champion": champion.version,
+        "challenger": version.version,
+        "share": found.share,
+        **to_json(found),
+    }
+
+
+def last_challenger(model: Model) -> Version | None:
+    """Find the version that shadows now, else the canary, else the one that shadowed last; None where none ever did."""
+    now = model.deployment.shadows.order_by("-pk").first() or model.deployment.canary
+    if now is not None:
+        return now
+    known = compared_versions(model)
+    return Version.objects.get(pk=known[0]) if known else None
+
+
+def challengers(model: Model) -> list[Version]:
+    """List the versions that shadow or answer a share, or ever did, the newest first."""
+    deployment = model.deployment
+    ever = model.versions.filter(
+        Q(pk__in=compared_versions(model))
+        | Q(pk__in=deployment.shadows.values("pk"))
+        | Q(pk=deployment.canary_id)
+    )
+    return list(ever.distinct().order_by("-pk"))
 
 
 def _champion_of(model: Model, challenger: Version) -> Version:
@@ -145,11 +245,6 @@ def _champion_of(model: Model, challenger: Version) -> Version:
     if champion is None:
         raise Problem(409, "no_champion", f"{model} has no champion to compare with; upload a version first.")
     return champion
-
-
-def _first_shadowed(version: Version) -> datetime | None:
-    chunks = PredictionChunk.objects.filter(model=version.model, version=version, role=PredictionRole.SHADOW)
-    return chunks.aggregate(first=Min("start"))["first"]
 
 
 def _moment(moment: datetime | None) -> str | None:

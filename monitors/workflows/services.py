@@ -14,9 +14,11 @@ from driftline.accounts.services import record_audit
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import floor, following
+from inference.prediction_log.rows_kept import RowsNotKept, refuse_without_rows
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Autonomy, Model, Task, Version
 from inference.registry.selectors import signature_of
+from monitors.metrics.catalogue import QUALITY_METRICS
 from monitors.rules.models import Rule, RuleState, Severity, Transition
 from monitors.stats.comparison import GatePolicy
 from monitors.workflows.finishing import finish
@@ -25,7 +27,6 @@ from monitors.workflows.pairs import JUDGED, count_labelled
 from monitors.workflows.steps import STEPS
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
 
-DATA_QUALITY = ("missing_share", "unseen_share", "out_of_range_share")
 COUNTS = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day")
 GATE_SETTINGS = {field.name for field in fields(GatePolicy)} - {"min_labelled", "max_labelled"}
 
@@ -133,7 +134,6 @@ def _answer(transition: Transition) -> Run | None:
         _check_autonomy(model)
         until = newest_data(model, at_least=transition.window_end)
         _check_daily_cap(model, until)
-        _check_data_quality(model, until)
         return start_run(
             model=model,
             trigger=f"rule {transition.rule.name}"[:200],
@@ -168,6 +168,13 @@ def newest_data(model: Model, *, at_least: datetime | None = None) -> datetime:
     return max(moments)
 
 
+def _check_rows_kept(model: Model) -> None:
+    try:
+        refuse_without_rows(model, "A run")
+    except RowsNotKept as refusal:
+        raise UnableToStart(refusal.status, refusal.code, refusal.detail) from refusal
+
+
 def _check_daily_cap(model: Model, until: datetime) -> None:
     """Drift must not retrain in a loop: so many runs a day of event time, those of people not counted."""
     limit = Workflow.objects.get_or_create(model=model)[0].max_runs_a_day
@@ -188,7 +195,7 @@ def _check_data_quality(model: Model, until: datetime) -> None:
         rule__model=model,
         rule__enabled=True,
         rule__severity=Severity.CRITICAL,
-        rule__metric__in=DATA_QUALITY,
+        rule__metric__in=QUALITY_METRICS,
         standing=RuleState.Standing.FIRING,
     ).select_related("rule")
     for state in firing:
@@ -201,7 +208,8 @@ def _check_data_quality(model: Model, until: datetime) -> None:
             raise UnableToStart(
                 409,
                 "broken_data",
-                f"Rule {state.rule.name} says that the data in the training window is broken; mend it first.",
+                f"Rule {state.rule.name} says that the data in the training window is broken; mend them first, or turn "
+                "the rule off if they are right.",
             )
 
 
@@ -214,8 +222,10 @@ def start_run(
     transition: Transition | None = None,
 ) -> Run:
     """Start a run for a model that has none under way; raises UnableToStart with the reason otherwise."""
+    _check_rows_kept(model)
     champion = _champion(model)
     until = data_until or newest_data(model)
+    _check_data_quality(model, until)
     try:
         with transaction.atomic():
             Workflow.objects.get_or_create(model=model)

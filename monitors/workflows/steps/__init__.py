@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from monitors.workflows.context import RunContext, StepOutcome
+from monitors.workflows.steps.check_labels import check_labels
 from monitors.workflows.steps.convert import convert
 from monitors.workflows.steps.gate import gate
 from monitors.workflows.steps.promote import promote
@@ -13,5 +14,6 @@ from monitors.workflows.steps.train import train
 from monitors.workflows.steps.validate import validate
 
 STEPS: dict[str, Callable[[RunContext], StepOutcome]] = {
-    step.__name__: step for step in (snapshot, train, convert, validate, register, shadow, gate, promote)
+    step.__name__: step
+    for step in (snapshot, check_labels, train, convert, validate, register, shadow, gate, promote)
 }

@@ -1,7 +1,8 @@
-"""Step 7: judge the challenger on the ripe labelled pairs (promise 13)."""
+"""Step 8: judge the challenger on the ripe labelled pairs (promise 13)."""
 
 from math import ceil
 
+from driftline.common.periods import parse_timestamp
 from inference.registry.models import Autonomy
 from monitors.stats.comparison import PairedComparison, Verdict, judge
 from monitors.workflows.context import (
@@ -14,7 +15,9 @@ from monitors.workflows.context import (
     to_json,
     waiting,
 )
-from monitors.workflows.pairs import compare_wanted, count_labelled, policy_of
+from monitors.workflows.label_jumps import evidence_of
+from monitors.workflows.pairs import compare_wanted, count_labelled, policy_of, ripe_until
+from monitors.workflows.steps.check_labels import new_jumps, question
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
 
 LOOK_GROWTH = 1.2
@@ -46,7 +49,7 @@ def _answer(context: RunContext, comparison: PairedComparison, verdict: Verdict,
     looks = [*context.step.evidence.get("looks", []), _look(comparison, verdict)]
     evidence: Evidence = {"looks": looks, "comparison": to_json(comparison), "verdict": told}
     if verdict.decision == "promote":
-        return done(evidence, verdict=told)
+        return _promote_unless_labels_jumped(context, evidence, told)
     if verdict.needs_person and found >= context.workflow.max_pairs:
         if context.model.autonomy == Autonomy.AUTO:
             reason = "labels are selective and the verdict hangs on the missing ones; a person may start a run again"
@@ -59,6 +62,16 @@ def _answer(context: RunContext, comparison: PairedComparison, verdict: Verdict,
         next_look = min(next_look, context.workflow.max_pairs)
     evidence["wanted"] = next_look
     return waiting(progress(found, next_look), needs=TRAFFIC, evidence=evidence, verdict=told)
+
+
+def _promote_unless_labels_jumped(context: RunContext, evidence: Evidence, told: Evidence) -> StepOutcome:
+    """A verdict is worth what its labels are: when those of the pairs jumped, a person decides (promise 12)."""
+    since = parse_timestamp(context.evidence_of("shadow")["since"]).date()
+    jumps = new_jumps(context, until=ripe_until(context.model), since=since)
+    evidence["jumps"] = evidence_of(jumps)
+    if jumps:
+        return waiting(question(jumps), needs=PERSON, evidence=evidence, verdict=told)
+    return done(evidence, verdict=told)
 
 
 def _look(comparison: PairedComparison, verdict: Verdict) -> Evidence:

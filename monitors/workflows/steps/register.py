@@ -1,7 +1,8 @@
-"""Step 5: the challenger becomes a version, once, with the lineage that tells where it comes from."""
+"""Step 6: the challenger becomes a version, once, with the lineage that tells where it comes from."""
 
 import msgspec
 
+from inference.registry.lineage import Lineage, TrainingWindow
 from inference.registry.models import Version
 from inference.registry.services import upload_version
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done
@@ -33,23 +34,29 @@ def _registered(context: RunContext) -> Version | None:
 def _upload(context: RunContext) -> Version:
     result = result_of(context)
     snapshot = context.evidence_of("snapshot")
-    lineage = {
-        "run": context.run.pk,
-        "trigger": context.run.trigger,
-        "parent": context.run.champion.version,
-        "trainer": result.report.trainer,
-        "parameters": result.report.parameters,
-        "seed": result.report.seed,
-        "data": {name: snapshot[name] for name in ("dataset", "sha256", "start", "end", "training_rows")},
-    }
+    parity = result.report.parity
+    lineage = Lineage(
+        run=context.run.pk,
+        trigger=context.run.trigger,
+        parent=context.run.champion.version,
+        trainer=result.report.trainer,
+        parameters=result.report.parameters,
+        seed=result.report.seed,
+        data=TrainingWindow(
+            **{name: snapshot[name] for name in ("dataset", "sha256", "start", "end", "training_rows")}
+        ),
+        libraries=result.report.libraries,
+        parity={"rows": parity.rows, "max_difference": parity.max_difference},
+    )
     with result.model_path.open("rb") as stream:
-        return upload_version(
+        version, _ = upload_version(
             model=context.model,
             stream=stream,
             metadata=msgspec.json.encode(result.metadata),
             lineage=lineage,
             actor=context.actor,
         )
+    return version
 
 
 def _check_contract(context: RunContext, version: Version) -> None:
@@ -59,5 +66,5 @@ def _check_contract(context: RunContext, version: Version) -> None:
         if champion and challenger and champion[side] != challenger[side]:
             raise StepFailed(
                 f"The trainer's model has other {side} than the champion {context.run.champion.version}, so it could "
-                "never take its place; upload a champion with one input a feature."
+                "never take its place; upload a champion that the trainers can follow."
             )

@@ -1,6 +1,7 @@
-"""Step 6: copy live requests to the challenger until enough of the pairs have their label."""
+"""Step 7: copy live requests to the challenger until enough of the pairs have their label."""
 
 from driftline.common.periods import parse_timestamp, rfc3339
+from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Deployment
 from inference.registry.services import set_shadows
@@ -13,6 +14,7 @@ TRAFFIC, PERSON = "traffic", "person"
 
 def shadow(context: RunContext) -> StepOutcome:
     """Start shadowing, then wait for the workflow's number of ripe labelled pairs."""
+    refuse_without_rows(context.run.model, "A run")
     pairs = context.workflow.pairs
     if "since" not in context.step.evidence:
         return waiting(

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftline.common.periods import rfc3339
+from inference.prediction_log.models import ANSWERING_ROLES
+from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.selectors import frame_of
 from inference.registry.datasets import path_of, store_table
 from inference.registry.models import Dataset
@@ -28,6 +30,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def snapshot(context: RunContext) -> StepOutcome:
     """Store the champion's labelled rows up to `data_until`, after the rows that it was first trained on."""
+    refuse_without_rows(context.model, "A run")
+    _refuse_hidden_features(context)
     logged, asked = _logged_rows(context)
     table = pa.concat_tables([_reference_rows(context, logged), logged])
     table, unknown = keep_known_labels(table, context.signature)
@@ -60,15 +64,27 @@ def snapshot(context: RunContext) -> StepOutcome:
     return done(evidence, effect=keep)
 
 
+def _refuse_hidden_features(context: RunContext) -> None:
+    """A challenger would learn from hashes, or from nothing, and be asked with what callers send."""
+    taken = {feature.name for feature in context.signature.features}
+    if hidden := sorted(taken & set(context.model.privacy)):
+        raise StepFailed(
+            f"The log keeps {hidden[0]!r} as a hash or not at all, and the model takes it as it is sent; "
+            "train elsewhere and upload the version, or keep the feature."
+        )
+
+
 def _start(context: RunContext) -> datetime:
     days = context.workflow.training_days
     return context.run.data_until - timedelta(days=days) if days else EPOCH
 
 
 def _logged_rows(context: RunContext) -> tuple[pa.Table, int]:
-    """The champion role's labelled rows of the training window, and how many rows there were with or without."""
-    frame = frame_of(model=context.model, start=_start(context), end=context.run.data_until)
-    return from_log(frame.take(frame.is_labelled), context.signature), len(frame)
+    """The labelled rows that callers were answered in the training window, and how many with or without a label."""
+    frame = frame_of(
+        model=context.model, start=_start(context), end=context.run.data_until, role=ANSWERING_ROLES
+    )
+    return from_log(frame.take(frame.is_labelled & frame.is_whole), context.signature), len(frame)
 
 
 def _reference_rows(context: RunContext, logged: pa.Table) -> pa.Table:

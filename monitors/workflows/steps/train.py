@@ -1,4 +1,4 @@
-"""Step 2: let the model's trainer learn, in a subprocess without our credentials."""
+"""Step 3: let the model's trainer learn, in a subprocess without our credentials."""
 
 import shutil
 
@@ -9,10 +9,11 @@ from django.conf import settings
 
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset
+from inference.serving.plan import Signature
 from monitors.workflows.context import RunContext, StepOutcome, done
 from monitors.workflows.leases import LeaseLost
 from monitors.workflows.snapshots import HOLDOUT, TRAIN
-from monitors.workflows.trainers.job import TrainingJob
+from monitors.workflows.trainers.job import Layout, TrainingJob
 from monitors.workflows.trainers.launch import TrainingStopped, run_trainer
 
 TIMEOUT_S = 600.0
@@ -63,8 +64,21 @@ def _job(context: RunContext) -> TrainingJob:
         classes=signature.classes,
         positive_class=signature.positive_class,
         missing=signature.missing,
+        layout=_layout(signature),
         parameters=context.workflow.parameters,
         seed=context.run.pk,
+    )
+
+
+def _layout(signature: Signature) -> Layout | None:
+    """Ask for the champion's tensors; an external champion has none, and callers of its own."""
+    if not signature.inputs:
+        return None
+    return Layout(
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        prediction=signature.prediction_output,
+        probabilities=signature.probabilities_output,
     )
 
 

@@ -1,4 +1,4 @@
-"""Step 4: the challenger against the champion on the newest labelled rows, which the trainer never saw."""
+"""Step 5: the challenger against the champion on the newest labelled rows, which the trainer never saw."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset
 from inference.serving.plan import Signature
+from monitors.definitions.outcomes import coded
 from monitors.stats.comparison import PairedComparison, compare_pairs, judge
 from monitors.workflows.context import RunContext, StepOutcome, done, rejected, to_json
-from monitors.workflows.pairs import DAY_US, coded, policy_of
+from monitors.workflows.pairs import DAY_US, policy_of
 from monitors.workflows.snapshots import HOLDOUT, times_us
 from monitors.workflows.training import result_of
 

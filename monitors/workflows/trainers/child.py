@@ -18,6 +18,8 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from driftline_client.conversion.needs import versions_of
+from driftline_client.errors import DriftlineError
 from monitors.workflows.trainers.catalogue import load_trainer
 from monitors.workflows.trainers.convert import UnfaithfulConversion, check_parity, open_session, run_onnx
 from monitors.workflows.trainers.data import (
@@ -29,6 +31,7 @@ from monitors.workflows.trainers.data import (
 )
 from monitors.workflows.trainers.evaluate import out_of_fold
 from monitors.workflows.trainers.job import Limits, Specification, TrainingJob
+from monitors.workflows.trainers.layout import IncompatibleLayout, adopt_layout
 from monitors.workflows.trainers.report import (
     HOLDOUT_FILE,
     METADATA_FILE,
@@ -40,7 +43,8 @@ from monitors.workflows.trainers.report import (
 )
 
 PR_SET_PDEATHSIG = 1
-EXPLAINED = (InvalidTrainingData, UnfaithfulConversion)
+LIBRARIES = ("scikit-learn", "lightgbm", "skl2onnx", "onnxmltools", "onnx", "onnxruntime")
+EXPLAINED = (InvalidTrainingData, DriftlineError, UnfaithfulConversion, IncompatibleLayout)
 
 
 def main(path: str) -> int:
@@ -81,7 +85,7 @@ def train(specification: Specification, folder: Path) -> None:
     with timed(seconds, "train"):
         model = trainer(job, data)
     with timed(seconds, "convert"):
-        onnx = model.export()
+        onnx = adopt_layout(job, model.export())
         parity = check_parity(job, model, onnx, data)
     with timed(seconds, "evaluate"):
         scores, performance = out_of_fold(job, trainer, data)
@@ -94,6 +98,7 @@ def train(specification: Specification, folder: Path) -> None:
         rows=len(data),
         out_of_fold=performance,
         parity=parity,
+        libraries=versions_of(*LIBRARIES),
         seconds=seconds,
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )

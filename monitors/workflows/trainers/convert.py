@@ -5,23 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 import pandas as pd
-from lightgbm import LGBMClassifier, LGBMRegressor
-from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
-from skl2onnx import convert_sklearn, update_registered_converter
-from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-from skl2onnx.common.shape_calculator import (
-    calculate_linear_classifier_output_shapes,
-    calculate_linear_regressor_output_shapes,
-)
 
+from driftline_client.conversion.scikit import to_onnx
 from monitors.workflows.trainers.data import FloatArray, TrainedModel, TrainingData
 from monitors.workflows.trainers.job import TrainingJob
+from monitors.workflows.trainers.layout import onnx_inputs
 from monitors.workflows.trainers.report import ParityReport
 
-OPSET = {"": 18, "ai.onnx.ml": 3}
 PARITY_ROWS = 4_000
 PARITY_TOLERANCE = 1e-4
 PARITY_SHARE = 0.001
@@ -37,42 +29,8 @@ class UnfaithfulConversion(Exception):
 
 def pipeline_to_onnx(job: TrainingJob, pipeline: Any) -> bytes:
     """Convert a fitted scikit-learn pipeline; LightGBM estimators inside it too."""
-    _register_lightgbm(type(pipeline[-1]))
-    classifier = job.task != "regression"
-    model = convert_sklearn(
-        pipeline,
-        name="model",
-        initial_types=[(f.name, _tensor_type(f.type)) for f in job.features],
-        options={id(pipeline): {"zipmap": False}} if classifier else None,
-        target_opset=OPSET,
-    )
-    content: bytes = model.SerializeToString()
-    return content
-
-
-def _tensor_type(feature_type: str) -> Any:
-    return StringTensorType([None, 1]) if feature_type == "string" else FloatTensorType([None, 1])
-
-
-def _register_lightgbm(estimator: type) -> None:
-    options: dict[str, list[bool] | None]
-    if issubclass(estimator, LGBMClassifier):
-        shapes, options = (
-            calculate_linear_classifier_output_shapes,
-            {"zipmap": [True, False], "nocl": [True, False]},
-        )
-    elif issubclass(estimator, LGBMRegressor):
-        shapes, options = calculate_linear_regressor_output_shapes, {"split": None}
-    else:
-        return
-    update_registered_converter(
-        estimator,
-        f"Driftline{estimator.__name__}",
-        shapes,
-        convert_lightgbm,
-        options=options,
-        overwrite=True,
-    )
+    inputs = [(f.name, "string" if f.type == "string" else "float", 1) for f in job.features]
+    return to_onnx(pipeline, inputs, is_classifier=job.task != "regression")
 
 
 def check_parity(job: TrainingJob, model: TrainedModel, onnx: bytes, data: TrainingData) -> ParityReport:
@@ -120,7 +78,7 @@ def parity_rows(job: TrainingJob, data: TrainingData) -> ParityRows:
     real = data.frame.iloc[chosen]
     tenth = real.iloc[: max(1, len(real) // 10)]
     missing, unseen = tenth.copy(), tenth.copy()
-    for feature in job.features:
+    for feature in filter(lambda feature: job.can_be_missing(feature.name), job.features):
         gone = rng.random(len(tenth)) < 0.3
         if feature.type == "string":
             missing.loc[gone, feature.name] = job.missing_token(feature.name)
@@ -141,14 +99,14 @@ def open_session(onnx: bytes) -> ort.InferenceSession:
 
 def run_onnx(job: TrainingJob, session: ort.InferenceSession, frame: pd.DataFrame) -> FloatArray:
     """Ask the ONNX model for the probabilities, or the numbers, of the rows of `frame`."""
-    answer: FloatArray = session.run([session.get_outputs()[-1].name], onnx_inputs(job, frame))[0]
+    name = session.get_outputs()[-1].name
+    if job.layout is not None:
+        name = job.layout.probabilities or job.layout.prediction or name
+    answer: FloatArray = session.run([name], onnx_inputs(job, frame))[0]
+    if len(job.classes) == 2 and answer.size == len(frame):  # the probability of the second class alone
+        second = answer.reshape(-1, 1)
+        return np.hstack([1 - second, second])
     return answer
-
-
-def onnx_inputs(job: TrainingJob, frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
-    """The rows as the model's named inputs, one column tensor a feature."""
-    types = {f.name: object if f.type == "string" else np.float32 for f in job.features}
-    return {name: frame[name].to_numpy(kind).reshape(-1, 1) for name, kind in types.items()}
 
 
 def _single_row_latency(job: TrainingJob, session: ort.InferenceSession, frame: pd.DataFrame) -> float:

@@ -62,7 +62,7 @@ Trainer = Callable[[TrainingJob, TrainingData], TrainedModel]
 
 
 def load_training_data(job: TrainingJob) -> TrainingData:
-    """Read the snapshot of `job`, without the rows that have no label.
+    """Read the snapshot of `job`, without the rows that have no label or that the model could not be asked.
 
     Raises InvalidTrainingData when columns are absent, labels are unknown, or nothing is left to learn.
     """
@@ -74,7 +74,8 @@ def load_training_data(job: TrainingJob) -> TrainingData:
             f"The snapshot has no column {absent}; write the features, 'label' and 'time'."
         )
     table = pd.read_parquet(job.data, columns=[*names, LABEL, TIME])
-    table = table[table[LABEL].notna()].reset_index(drop=True)
+    known = [LABEL, *(name for name in names if not job.can_be_missing(name))]
+    table = table.dropna(subset=known, ignore_index=True)
     if table.empty:
         raise InvalidTrainingData("The snapshot has no labelled row; wait for labels or widen the window.")
     return TrainingData(

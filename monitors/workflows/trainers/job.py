@@ -4,9 +4,20 @@ from typing import Any
 
 from msgspec import Struct
 
-from inference.serving.plan import Feature
+from inference.protocol.tensors import FLOATS
+from inference.serving.plan import Feature, TensorSpec
 
 MISSING_TOKEN = "missing"
+
+
+class Layout(Struct, frozen=True, kw_only=True):
+    """The tensors by which callers ask a model: a challenger needs the champion's to take its place."""
+
+    inputs: list[TensorSpec]
+    """One tensor [-1, F] whose columns are the features in order, or one [-1, 1] a feature."""
+    outputs: list[TensorSpec]
+    prediction: str | None
+    probabilities: str | None
 
 
 class TrainingJob(Struct, frozen=True, kw_only=True):
@@ -24,6 +35,8 @@ class TrainingJob(Struct, frozen=True, kw_only=True):
     positive_class: str | None = None
     missing: dict[str, str] = {}
     """Token that stands for a missing string, by feature; features not named use `missing`."""
+    layout: Layout | None = None
+    """The tensors that the model must have; without it one FP32 or BYTES input a feature."""
     parameters: dict[str, Any] = {}
     """The trainer's own settings, such as `trees`; an unknown one is refused."""
     seed: int = 0
@@ -33,6 +46,14 @@ class TrainingJob(Struct, frozen=True, kw_only=True):
     @property
     def integer_classes(self) -> bool:
         return all(text.lstrip("-").isdigit() and str(int(text)) == text for text in self.classes)
+
+    def can_be_missing(self, feature: str) -> bool:
+        """Tell whether the model's tensor for the feature can hold a missing value; whole numbers cannot."""
+        if self.layout is None:
+            return True
+        inputs = {spec.name: spec for spec in self.layout.inputs}
+        spec = inputs.get(feature, self.layout.inputs[0])
+        return spec.datatype in FLOATS | {"BYTES"}
 
     def missing_token(self, feature: str) -> str:
         return self.missing.get(feature, MISSING_TOKEN)

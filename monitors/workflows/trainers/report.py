@@ -45,7 +45,7 @@ class OutOfFold(Struct, frozen=True, kw_only=True):
 
 
 class OutputNames(Struct, frozen=True, omit_defaults=True):
-    prediction: str
+    prediction: str | None = None
     probabilities: str | None = None
 
 
@@ -68,6 +68,8 @@ class TrainingReport(Struct, frozen=True, kw_only=True):
     rows: int
     out_of_fold: OutOfFold
     parity: ParityReport
+    libraries: dict[str, str]
+    """Versions of the libraries that trained and converted it."""
     seconds: dict[str, float]
     """Wall time of `load`, `train`, `convert`, `evaluate`."""
     peak_memory_mb: float
@@ -98,11 +100,13 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
 def upload_metadata(job: TrainingJob) -> UploadMetadata:
     """Name the model's features, outputs and classes as the registry wants them."""
     missing = {f.name: job.missing_token(f.name) for f in job.features if f.type == "string"}
+    own = OutputNames("variable") if job.task == "regression" else OutputNames("label", "probabilities")
+    outputs = OutputNames(job.layout.prediction, job.layout.probabilities) if job.layout else own
     if job.task == "regression":
-        return UploadMetadata(features=job.features, outputs=OutputNames("variable"), missing=missing)
+        return UploadMetadata(features=job.features, outputs=outputs, missing=missing)
     return UploadMetadata(
         features=job.features,
-        outputs=OutputNames("label", "probabilities"),
+        outputs=outputs,
         classes=job.output_classes(),
         positive_class=job.positive_class,
         missing=missing,

@@ -14,7 +14,7 @@ from driftline.common.errors import Problem
 from inference.registry.models import DeploymentChange, Model
 from monitors.alerts import services
 from monitors.alerts.models import Channel, Delivery, Incident
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.models import ChangePoint, MetricPoint
 from monitors.rules.models import Rule
 from tests.monitors.alerts.conftest import DAY, Fire
 
@@ -53,7 +53,7 @@ class TestOpening:
         incident, delivery = Incident.objects.get(), Delivery.objects.get()
         assert (
             message["Subject"]
-            == f"[critical] flight-delay: log_loss 0.61 above 0.55 (opened, INC-{incident.pk})"
+            == f"[critical] flight-delay: Log loss 0.61 above 0.55 (opened, INC-{incident.pk})"
         )
         assert message["To"] == "oncall@example.com"
         assert message["Auto-Submitted"] == "auto-generated"
@@ -73,11 +73,18 @@ class TestOpening:
             event_time=now - 2 * DAY,
             actor=ADA,
         )
+        ChangePoint.objects.create(
+            model=model, role="champion", version="1", span="day", detector="adwin", error="wrong_share",
+            at=now - 3 * DAY, noticed_at=now, before=0.091, after=0.153, n_before=31, n_after=3,
+        )  # fmt: skip
         opened = fire(
             detail={
                 "feature": "",
                 "point": {"coverage": 0.97},
-                "causes": [{"feature": "dep_hour", "score": 0.42, "evidence": "later by two hours"}],
+                "causes": [
+                    {"kind": "fault", "feature": "temp", "score": 0.3, "evidence": "missing in 30% of rows"},
+                    {"kind": "drift", "feature": "dep_hour", "score": 0.42, "evidence": "later by two hours"},
+                ],
             }
         )
         services.handle_transition(opened.pk)
@@ -86,16 +93,19 @@ class TestOpening:
 
         text, html = part(message, "plain"), part(message, "html")
         assert text.splitlines()[0].startswith(
-            "log_loss of flight-delay is 0.61, above 0.55, on 812 rows between 20"
+            "Log loss of flight-delay is 0.61, above 0.55, on 812 rows between 20"
         )
         for told in (
             "critical",
             "flight-delay, champion version 1",
             "97%",
+            "Broken data",
+            "temp (score 0.3): missing in 30% of rows",
             "dep_hour (score 0.42): later by two hours",
             "promote by ada@example.com, champion 1 to 2",
+            "The share of wrong answers of version 1 rose from 9.1% to 15.3%, as ADWIN noticed",
             f"/incidents/{Incident.objects.get().pk}",
-            "the rule log loss (log_loss above 0.55 for 1 day window in a row) fired",
+            "the rule log loss (Log loss above 0.55 for 1 day window in a row) fired",
         ):
             assert told in text
             assert told in html
@@ -121,6 +131,20 @@ class TestOpening:
         assert message["Bcc"] is None
         assert "<img" not in html
         assert "&lt;b&gt; (score 1): {{7*7}}" in html
+
+    def test_names_the_metric_of_a_long_subject_as_rules_do(
+        self, fire: Fire, rule: Rule, email: Channel, mailbox: Path
+    ) -> None:
+        Rule.objects.filter(pk=rule.pk).update(metric="psi", feature="dep_delay")
+        rule.refresh_from_db()
+        services.handle_transition(fire().pk)
+
+        [message] = received(mailbox)
+
+        assert (
+            message["Subject"] == "[critical] flight-delay: psi of dep_delay 0.61 above 0.55 "
+            f"(opened, INC-{Incident.objects.get().pk})"
+        )
 
     @pytest.mark.parametrize("length", [10, 40, 100])
     def test_keeps_the_subject_short(
@@ -178,7 +202,7 @@ class TestThread:
 
         [message] = received(mailbox)
         assert part(message, "plain").splitlines()[0] == (
-            "Resolved after 4 d 0 h: flight-delay: log_loss 0.61 above 0.55; its worst value was 0.72."
+            "Resolved after 4 d 0 h: flight-delay: Log loss 0.61 above 0.55; its worst value was 0.72."
         )
         assert "(resolved, INC-" in message["Subject"]
 

@@ -63,7 +63,7 @@ class TestSending:
             0.55,
         )
         assert sent["window"]["n"] == 812
-        assert sent["text"].startswith("[critical] log_loss of flight-delay is 0.61, above 0.55, on 812 rows")
+        assert sent["text"].startswith("[critical] Log loss of flight-delay is 0.61, above 0.55, on 812 rows")
 
     def test_nothing_is_sent_twice(self, delivery: Delivery, receiver: Receiver) -> None:
         services.send_due_deliveries()

@@ -28,10 +28,10 @@ class TestOpening:
         services.handle_transition(opened.pk)
 
         incident = Incident.objects.get()
-        assert incident.title == "flight-delay: log_loss 0.61 above 0.55"
+        assert incident.title == "flight-delay: Log loss 0.61 above 0.55"
         assert (incident.status, incident.severity, incident.causes) == ("open", "critical", causes)
         assert incident.opened_at == opened.window_end
-        assert [event.text for event in incident.events.all()] == ["log_loss 0.61 above 0.55 on 812 rows"]
+        assert [event.text for event in incident.events.all()] == ["Log loss 0.61 above 0.55 on 812 rows"]
         assert states() == {"incident.opened": "pending"}
 
     def test_names_the_worst_feature_of_a_rule_over_all_of_them(self, fire: Fire, rule: Rule) -> None:
@@ -39,7 +39,10 @@ class TestOpening:
 
         services.handle_transition(fire(value=0.5501, detail={"feature": "temp"}).pk)
 
-        assert Incident.objects.get().title == "flight-delay: psi of temp in origin:JFK 0.5501 above 0.55"
+        assert (
+            Incident.objects.get().title
+            == "flight-delay: Population stability index of temp in origin:JFK 0.5501 above 0.55"
+        )
 
     def test_tells_each_enabled_channel_of_the_project_that_takes_its_severity(
         self, fire: Fire, rule: Rule, project: Project, email: Channel
@@ -117,7 +120,7 @@ class TestOpening:
     def test_writes_an_infinite_value(self, fire: Fire, email: Channel, webhook: Channel) -> None:
         services.handle_transition(fire(value=float("inf")).pk)
 
-        assert Incident.objects.get().title == "flight-delay: log_loss inf above 0.55"
+        assert Incident.objects.get().title == "flight-delay: Log loss inf above 0.55"
         assert '"value":null' in Delivery.objects.get(channel=webhook).body
 
 
@@ -231,7 +234,7 @@ class TestResolving:
 
         incident = Incident.objects.get()
         assert (incident.status, incident.resolved_at) == ("resolved", resolved.window_end)
-        assert incident.events.last().text == "log_loss 0.5 no longer above 0.55 on 812 rows"
+        assert incident.events.last().text == "Log loss 0.5 no longer above 0.55 on 812 rows"
         assert states() == {"incident.opened": "pending", "incident.resolved": "pending"}
 
     def test_stays_silent_where_the_opening_was_withheld(self, fire: Fire, email: Channel) -> None:

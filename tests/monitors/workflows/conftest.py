@@ -1,15 +1,20 @@
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pandas as pd
 import pytest
 from django.conf import settings
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.linear_model import LogisticRegression
 
 import driftline.celery  # noqa: F401  rings go to the session's broker
 from driftline.accounts.models import Project
 from inference.registry.datasets import store_reference
+from inference.registry.lineage import Lineage
 from inference.registry.models import Model
 from inference.registry.services import create_model, upload_version
 from monitors.rules.models import Rule, Transition
@@ -46,6 +51,13 @@ def trained(old_truth: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
     return run_trainer("sklearn_logistic_regression", job, folder / "work", 120)
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, settings: Any) -> Path:
+    """A home a test: runs of several test processes have the same numbers, which name their folders."""
+    settings.HOME = tmp_path
+    return tmp_path
+
+
 @pytest.fixture
 def model(transactional_db: None, trained: TrainingResult, old_truth: pd.DataFrame) -> Model:
     project = Project.objects.create(slug="airport", name="Airport")
@@ -62,7 +74,7 @@ def model(transactional_db: None, trained: TrainingResult, old_truth: pd.DataFra
             model=model,
             stream=stream,
             metadata=msgspec.json.encode(trained.metadata),
-            lineage={},
+            lineage=Lineage(),
             actor="ada",
         )
     store_reference(
@@ -81,6 +93,49 @@ def model(transactional_db: None, trained: TrainingResult, old_truth: pd.DataFra
         max_pairs=1500,
     )
     return model
+
+
+@pytest.fixture
+def table_world(transactional_db: None, old_truth: pd.DataFrame) -> World:
+    """A champion made elsewhere that takes one tensor of two numbers, after the truth turned around."""
+    numbers = ["wind", "load"]
+    champion = LogisticRegression().fit(old_truth[numbers].to_numpy(), old_truth["label"])
+    onnx = to_onnx(champion, initial_types=[("X", FloatTensorType([None, 2]))], options={"zipmap": False})
+    project = Project.objects.create(slug="airport", name="Airport")
+    model = create_model(
+        project=project,
+        name="flight-delay",
+        task="binary",
+        actor="ada@example.com",
+        autonomy="auto",
+        objectives={"label_lag_hours": 0},
+    )
+    upload_version(
+        model=model,
+        stream=BytesIO(onnx.SerializeToString()),
+        metadata=b'{"features": [{"name": "wind"}, {"name": "load"}], "positive_class": "late"}',
+        lineage=Lineage(),
+        actor="ada",
+    )
+    store_reference(
+        model=model,
+        version="1",
+        stream=reference_file(old_truth.drop(columns="carrier")),
+        content_type="application/parquet",
+        actor="ada",
+    )
+    configure_workflow(
+        model=model,
+        actor="ada",
+        trainer="sklearn_logistic_regression",
+        min_training_rows=500,
+        pairs=500,
+        max_pairs=1500,
+    )
+    world = World(model, Path(settings.HOME))
+    for day in range(TRAINED_DAYS, TRAINED_DAYS + 5):
+        world.send_day(day)
+    return world
 
 
 def reference_file(rows: pd.DataFrame) -> BytesIO:
@@ -106,6 +161,11 @@ def turned_world(world: World) -> World:
 @pytest.fixture
 def fire(model: Model) -> Fire:
     """Write a transition of the model's retrain rule, as judging does."""
+    return firing(model)
+
+
+def firing(model: Model) -> Fire:
+    """Make the function that writes transitions of a model's retrain rule."""
 
     def write(kind: str = "opened", *, day: int = 9, action: str = "retrain") -> Transition:
         rule, _ = Rule.objects.get_or_create(

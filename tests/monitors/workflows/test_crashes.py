@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
@@ -21,11 +22,17 @@ from monitors.workflows.context import run_folder
 from monitors.workflows.engine import advance
 from monitors.workflows.leases import LeaseLost
 from monitors.workflows.models import Run, Step
+from tests.embedded import subprocess_environment
 from tests.monitors.workflows.conftest import Fire
 from tests.monitors.workflows.world import World
 
+pytestmark = pytest.mark.e2e
+
 CHECKOUT = Path(__file__).parents[3]
-SETTINGS = {"DJANGO_SETTINGS_MODULE": "driftline.settings"}
+SETTINGS = {
+    "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}",
+    "DJANGO_SETTINGS_MODULE": "driftline.settings",
+}
 
 
 def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
@@ -49,14 +56,11 @@ def run(turned_world: World, fire: Fire) -> Run:
 @contextmanager
 def worker(run: Run) -> Iterator[subprocess.Popen[bytes]]:
     name = str(connection.settings_dict["NAME"])
+    home = {"DRIFTLINE_HOME": str(settings.HOME)}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.monitors.workflows.worker", name, str(run.pk)],
         cwd=CHECKOUT,
-        env=os.environ
-        | {
-            "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}",
-            "DJANGO_SETTINGS_MODULE": "driftline.settings",
-        },
+        env=subprocess_environment() | SETTINGS | home,
     )
     try:
         yield process

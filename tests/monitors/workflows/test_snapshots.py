@@ -4,7 +4,7 @@ import pytest
 
 from inference.prediction_log.selectors import LogFrame
 from inference.serving.plan import Feature, Signature
-from monitors.workflows.pairs import coded
+from monitors.definitions.outcomes import coded
 from monitors.workflows.snapshots import (
     DAY_US,
     from_log,

@@ -42,7 +42,7 @@ class TestTransition:
         assert run.trigger == "rule log loss, retrain"
         assert run.data_until == transition.window_end
         assert [step.name for step in run.steps.order_by("position")] == [
-            "snapshot", "train", "convert", "validate", "register", "shadow", "gate", "promote",
+            "snapshot", "check_labels", "train", "convert", "validate", "register", "shadow", "gate", "promote",
         ]  # fmt: skip
         assert selectors.needs_no_traffic(model)
 
@@ -129,6 +129,16 @@ class TestPerson:
         run = services.start_run(model=world.model, trigger="ada@example.com", actor="ada@example.com")
 
         assert FIRST_DAY + 5 * DAY < run.data_until < FIRST_DAY + 6 * DAY
+
+    def test_cannot_start_a_run_on_broken_data_either(self, world: World, fire: Fire) -> None:
+        world.send_day(5, rows=10)
+        broken_data(world.model, fire)
+
+        with pytest.raises(services.UnableToStart, match="Rule gaps says that the data") as refusal:
+            services.start_run(model=world.model, trigger="ada", actor="ada")
+
+        assert refusal.value.code == "broken_data"
+        assert not Run.objects.exists()
 
     def test_cannot_start_a_second_run(self, world: World) -> None:
         world.send_day(5, rows=10)

@@ -13,7 +13,7 @@ from monitors.workflows import selectors, services
 from monitors.workflows.context import run_folder
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run
-from tests.monitors.workflows.conftest import Fire
+from tests.monitors.workflows.conftest import Fire, firing
 from tests.monitors.workflows.world import World
 
 pytestmark = pytest.mark.slow
@@ -74,7 +74,25 @@ class TestRunOfAModelWhoseWorldTurned:
         assert table["probability"].null_count == 0
         assert 0.05 < table["carrier"].null_count / reference.rows < 0.15
         assert not run_folder(run.pk).exists()
-        assert run.challenger.lineage["run"] == run.pk
+        lineage = run.challenger.lineage
+        assert (lineage["run"], lineage["trigger"], lineage["parent"]) == (run.pk, run.trigger, "1")
+        assert lineage["trainer"] == "sklearn_logistic_regression"
+        assert lineage["data"]["training_rows"] == reference.rows
+        assert lineage["data"]["sha256"] == steps["snapshot"]["evidence"]["sha256"]
+        assert lineage["libraries"].keys() >= {"scikit-learn", "onnx"}
+
+    def test_promotes_a_challenger_that_takes_the_champions_one_tensor(self, table_world: World) -> None:
+        run = started(firing(table_world.model))
+        for day in (11, 12):
+            table_world.send_day(day)
+
+        advance(run_id=run.pk)
+
+        run.refresh_from_db()
+        assert run.state == "promoted", selectors.describe_run(run)
+        for side in ("inputs", "outputs", "classes", "features"):
+            assert run.challenger.signature[side] == run.champion.signature[side]
+        assert run.challenger.signature["inputs"] == [{"name": "X", "datatype": "FP32", "shape": [-1, 2]}]
 
     def test_waits_for_a_person_when_autonomy_is_approve(self, turned_world: World, fire: Fire) -> None:
         turned_world.model.autonomy = "approve"

@@ -11,7 +11,7 @@ from driftline.common.clock import now
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels import log_labels
 from inference.prediction_log.record import FeatureColumn, LoggedBatch
-from inference.prediction_log.store import store_batches
+from inference.prediction_log.store import store_records
 from inference.registry.models import Model, Version
 from inference.runtime.session import OnnxSession
 from inference.serving.plan import Feature
@@ -56,8 +56,13 @@ class World:
         turned: bool = True,
         labelled: float = 1.0,
         shadows: bool = True,
+        source: str = "test",
+        always: str | None = None,
     ) -> None:
-        """Send day `number`, answered by the champion and copied to the shadows; a share gets its label."""
+        """Send day `number`, answered by the champion and copied to the shadows; a share gets its label.
+
+        Token `source` tells the labels; with `always`, each of them is that class whatever the truth.
+        """
         day = FIRST_DAY + number * DAY
         table = flights(day, rows=rows, turned=turned, seed=number)
         ids = [f"{self.model.pk}-{number}-{i}" for i in range(rows)]
@@ -68,27 +73,31 @@ class World:
         if shadows:
             for shadow in deployment.shadows.all():
                 self._store(shadow, "shadow", ids, table)
-        self.label(ids[: round(rows * labelled)], table["label"][: round(rows * labelled)], table["time"])
+        told = table["label"] if always is None else pd.Series([always] * rows)
+        count = round(rows * labelled)
+        self.label(ids[:count], told[:count], table["time"], source=source)
 
-    def label(self, ids: list[str], labels: pd.Series, times: pd.Series) -> None:
+    def label(self, ids: list[str], labels: pd.Series, times: pd.Series, *, source: str = "test") -> None:
         items = [
             LabelItem(id=id_, label=label, timestamp=time.to_pydatetime())
             for id_, label, time in zip(ids, labels, times, strict=False)
         ]
         if items:
-            log_labels(model=self.model, items=items, source="test", now=now())
+            log_labels(model=self.model, items=items, source=source, now=now())
 
     def _store(self, version: Version, role: str, ids: list[str], table: pd.DataFrame) -> None:
         self.batches += 1
         session = OnnxSession((self.home / version.path).read_bytes())
-        inputs = {
+        columns = {
             "wind": table["wind"].to_numpy(np.float32),
             "load": table["load"].to_numpy(np.float32),
             "carrier": table["carrier"].fillna(MISSING_TOKEN).to_numpy(object),
         }
-        labels, probabilities = session.run(
-            {name: values.reshape(-1, 1) for name, values in inputs.items()}, ["label", "probabilities"]
-        )
+        features = [feature["name"] for feature in version.signature["features"]]
+        inputs = {name: columns[name].reshape(-1, 1) for name in features}
+        if len(version.signature["inputs"]) == 1:
+            inputs = {version.signature["inputs"][0]["name"]: np.hstack(list(inputs.values()))}
+        labels, probabilities = session.run(inputs, ["label", "probabilities"])
         times = [round(time.timestamp() * 1e6) for time in table["time"]]
         batch = LoggedBatch(
             model_id=self.model.pk,
@@ -102,13 +111,14 @@ class World:
             received_us=times[-1],
             latency_us=[1000] * len(ids),
             features=[
-                FeatureColumn("wind", "f4", inputs["wind"].tobytes()),
-                FeatureColumn("load", "f4", inputs["load"].tobytes()),
-                FeatureColumn("carrier", "s", list(table["carrier"])),
+                FeatureColumn(name, "s", list(table[name]))
+                if name == "carrier"
+                else FeatureColumn(name, "f4", columns[name].tobytes())
+                for name in features
             ],
             prediction=[str(label) for label in labels.reshape(-1)],
             probabilities=probabilities.astype(np.float32).tobytes(),
             subjects=None,
             tags=None,
         )
-        store_batches([batch], spool=f"test-{self.model.pk}", segment=0, offset=self.batches)
+        store_records([batch], spool=f"test-{self.model.pk}", segment=0, offset=self.batches)

@@ -49,7 +49,7 @@ class EmailChannel:
             ) from error
         except OSError as error:  # smtplib's other errors, time-outs and refused connections are OSErrors
             raise DeliveryFailed(f"The mail server could not be used: {error}") from error
-        return Receipt(status=None, answer="accepted for delivery")
+        return Receipt(status=None, answer=_answer())
 
 
 def _email_of(delivery: Delivery) -> EmailMultiAlternatives:
@@ -71,6 +71,13 @@ def _headers(delivery: Delivery) -> dict[str, str]:
     if delivery.incident_id is not None:
         headers["References"] = headers["In-Reply-To"] = _message_id(f"incident-{delivery.incident_id}")
     return headers
+
+
+def _answer() -> str:
+    """Say where the e-mail went; without a mail server nobody finds it in an inbox."""
+    if settings.EMAIL_URL:
+        return "accepted for delivery"
+    return f"written to a file in {settings.HOME / 'mail'}, as DRIFTLINE_EMAIL_URL names no mail server"
 
 
 def _message_id(name: str) -> str:

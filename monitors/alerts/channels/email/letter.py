@@ -12,6 +12,7 @@ from monitors.alerts.channels.base import Message
 from monitors.alerts.models import Channel
 from monitors.alerts.story import RESOLVED, UPDATED, Story, channels_url
 from monitors.alerts.wording import figure, measured, moment, one_line, shortened
+from monitors.metrics.catalogue import METRICS
 
 SUBJECT_LENGTH = 77
 _TEMPLATES = Engine(dirs=[str(Path(__file__).parent)])
@@ -54,6 +55,7 @@ def compose(story: Story, channel: Channel) -> Message:
         sections=[
             Section(heading, lines)
             for heading, lines in (
+                ("Broken data", story.fault_lines),
                 ("Likely causes (not proven)", story.cause_lines),
                 ("What Driftline is doing", story.ongoing),
                 ("What changed lately", story.changes),
@@ -78,10 +80,17 @@ def compose_test(channel: Channel, *, at: datetime) -> Message:
 
 
 def _subject(story: Story) -> str:
-    """Severity, problem and number in less than 78 characters, cutting only the problem's text."""
+    """Severity, problem and number in less than 78 characters, cutting only the problem's text.
+
+    A long one names its metric as rules do, for its feature and its numbers say more than the metric's title. The
+    cut is marked in ASCII: a subject that must be encoded may be folded, and then comes with a space doubled.
+    """
     start = f"[{story.incident.severity}] "
     end = f" ({_WORD.get(story.event, 'opened')}, INC-{story.incident.pk})"
-    return start + shortened(story.incident.title, SUBJECT_LENGTH - len(start) - len(end)) + end
+    room, problem = SUBJECT_LENGTH - len(start) - len(end), story.incident.title
+    if len(problem) > room and story.rule.metric in METRICS:
+        problem = problem.replace(METRICS[story.rule.metric].title, story.rule.metric, 1)
+    return start + shortened(problem, room, "...") + end
 
 
 def _why(story: Story, channel: Channel) -> str:

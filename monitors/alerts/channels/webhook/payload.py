@@ -17,7 +17,7 @@ def compose(story: Story, channel: Channel) -> Message:
     incident = story.incident
     return _message(
         {
-            **_envelope(story.event, story.event_id, story.at, channel),
+            **envelope(story.event, story.event_id, story.at, channel),
             "model": {"name": incident.model.name, "version": story.champion, "stage": "champion"},
             "incident": _incident(story),
             "alert": _alert(story),
@@ -37,7 +37,7 @@ def compose(story: Story, channel: Channel) -> Message:
 def compose_test(channel: Channel, *, event_id: str, at: datetime) -> Message:
     return _message(
         {
-            **_envelope(TEST, event_id, at, channel),
+            **envelope(TEST, event_id, at, channel),
             "links": {"channel": channels_url()},
             "text": f"This is a test of the channel {channel.name}.",
         },
@@ -50,7 +50,8 @@ def _message(payload: dict[str, Any], *, subject: str) -> Message:
     return Message(subject, orjson.dumps(payload).decode())
 
 
-def _envelope(event: str, event_id: str, at: datetime, channel: Channel) -> dict[str, Any]:
+def envelope(event: str, event_id: str, at: datetime, channel: Channel) -> dict[str, Any]:
+    """Write the fields that every webhook has."""
     return {
         "schema_version": SCHEMA_VERSION,
         "event": event,

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from sklearn.dummy import DummyClassifier
 
 from monitors.workflows.trainers.data import TrainedModel, TrainingData
 from monitors.workflows.trainers.job import TrainingJob
+from monitors.workflows.trainers.pipeline import fit_tree_pipeline
 
 
 def never_ends(job: TrainingJob, data: TrainingData) -> TrainedModel:
@@ -32,6 +34,10 @@ def takes_four_gigabytes(job: TrainingJob, data: TrainingData) -> TrainedModel:
 def spins(job: TrainingJob, data: TrainingData) -> TrainedModel:
     while True:
         pass
+
+
+def cannot_be_converted(job: TrainingJob, data: TrainingData) -> TrainedModel:
+    return fit_tree_pipeline(job, data, DummyClassifier())
 
 
 def tells_what_it_sees(job: TrainingJob, data: TrainingData) -> TrainedModel:

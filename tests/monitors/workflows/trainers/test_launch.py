@@ -113,6 +113,15 @@ class TestEnding:
         assert "InvalidTrainingData: Trainer parameters ['tress'] are unknown" in str(failure.value)
         assert "Traceback" not in str(failure.value)
 
+    def test_a_model_that_cannot_be_converted_gives_one_sentence(
+        self, misbehaving: Callable[[str], str], classifier_job: TrainingJob, tmp_path: Path
+    ) -> None:
+        with pytest.raises(TrainingFailed) as failure:
+            attempt(misbehaving("cannot_be_converted"), classifier_job, tmp_path / "work")
+
+        assert "DriftlineError: skl2onnx cannot convert Pipeline" in str(failure.value)
+        assert "Traceback" not in str(failure.value)
+
     def test_memory_beyond_the_limit_fails_the_training(
         self, misbehaving: Callable[[str], str], classifier_job: TrainingJob, tmp_path: Path
     ) -> None:
@@ -128,7 +137,7 @@ class TestEnding:
         self, misbehaving: Callable[[str], str], classifier_job: TrainingJob, tmp_path: Path
     ) -> None:
         with pytest.raises(TrainingFailed, match=r"was ended by SIG(XCPU|KILL)"):
-            attempt(misbehaving("spins"), classifier_job, tmp_path / "work", limits=Limits(cpu_seconds=6))
+            attempt(misbehaving("spins"), classifier_job, tmp_path / "work", limits=Limits(cpu_seconds=3))
 
 
 class TestIsolation:

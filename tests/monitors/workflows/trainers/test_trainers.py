@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pandas as pd
 import pytest
 
-from monitors.workflows.trainers.boosting import round_thresholds_down
+from driftline_client.conversion.boosting import round_thresholds_down
 from monitors.workflows.trainers.catalogue import SHIPPED, TrainerNotAllowed, entry_point, load_trainer
 from monitors.workflows.trainers.convert import (
     PARITY_ROWS,

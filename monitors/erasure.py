@@ -1,0 +1,204 @@
+"""What monitoring erases of a subject, once the log is clean: each step may be called again."""
+
+import email
+import email.policy
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Cast, Now
+
+from driftline.accounts.models import AuditEntry
+from driftline.common.doorbell import ring
+from driftline.common.periods import floor
+from inference.prediction_log.erasure.rows import EPOCH
+from inference.prediction_log.erasure.subject import ERASED
+from inference.prediction_log.erasure.tables import rows_of_subject
+from inference.prediction_log.erasure.work import NotYet, Step, Work, add_counts
+from monitors.alerts.models import Delivery, DeliveryAttempt, Incident, IncidentEvent
+from monitors.definitions.models import Reference
+from monitors.metrics.models import MetricPoint
+from monitors.reports.models import Report
+from monitors.rules.models import Rule, Transition
+from monitors.summaries.erasure import erase_levels, segments_of_subject, tell_what_remains
+from monitors.summaries.services import summarise_hours
+from monitors.workflows.context import run_folder
+from monitors.workflows.models import ACTIVE_STATES, Run
+from monitors.workflows.models import Step as RunStep
+
+_HOUR_US = 3_600_000_000
+
+
+def summarise_again(work: Work) -> None:
+    """Summarise the hours of the erased rows without them, and let go of the points of segments that are gone."""
+    days: dict[tuple[int, int, str, datetime], set[datetime]] = {}
+    for row in work.subject.rows:
+        hour = EPOCH + timedelta(hours=row.time_us // _HOUR_US)
+        days.setdefault((row.model_id, row.version_id, row.role, floor(hour, "day")), set()).add(hour)
+    for place, ((model_id, version_id, role, _), hours) in enumerate(sorted(days.items())):
+        if place < work.progress.get("day", 0):
+            continue
+        work.breathe()
+        _summarise_day_again(model_id, version_id, role, sorted(hours))
+        work.progress["day"] = place + 1
+
+
+@transaction.atomic
+def _summarise_day_again(model_id: int, version_id: int, role: str, hours: list[datetime]) -> None:
+    vanished = summarise_hours(model_id=model_id, version_id=version_id, role=role, hours=hours)
+    for span, start, segment in vanished:
+        MetricPoint.objects.filter(
+            model_id=model_id, role=role, span=span, start=start, segment=segment
+        ).delete()
+
+
+def erase_points(work: Work) -> None:
+    """Let go of the points and the rules of a segment that is the subject."""
+    for model in work.models:
+        named = segments_of_subject(model, work.subject)
+        points = MetricPoint.objects.filter(model=model, segment__in=named).delete()[0]
+        rules = _delete_rules(Rule.objects.filter(model=model, segment__in=named))
+        work.count(points=points, rules=rules)
+
+
+def _delete_rules(rules: models.QuerySet[Rule]) -> int:
+    with transaction.atomic():
+        Incident.objects.filter(rule__in=rules).delete()  # which hold its transitions
+        return sum(bool(rule.delete()) for rule in rules)
+
+
+# -- runs ---------------------------------------------------------------------------------------------------
+def erase_from_runs(work: Work) -> None:
+    """Take the rows out of what runs are learning from; a run that is being worked on ends its step first."""
+    runs = Run.objects.filter(model_id__in=work.subject.model_ids, state__in=ACTIVE_STATES)
+    busy = runs.filter(lease_until__gt=Now()).first()
+    if busy is not None:
+        raise NotYet(f"the present step of {busy}")
+    for run in runs:
+        for path in sorted(run_folder(run.pk).rglob("*.parquet")):
+            _rewrite_training_rows(work, run, path)
+
+
+def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
+    table = pq.read_table(path)
+    gone = rows_of_subject(table, work.subject, {run.model_id}, by_time_alone=True)
+    if gone.any():
+        draft = path.with_name(f".{path.name}")
+        pq.write_table(table.filter(pa.array(~gone)), draft, compression="zstd")
+        draft.replace(path)
+        work.count(training_rows=int(gone.sum()))
+
+
+# -- reports -----------------------------------------------------------------------------------------------------------
+def build_reports_again(work: Work) -> None:
+    """Build the reports anew whose window held an erased row, or which name the key."""
+    reports = Report.objects.filter(model__project=work.project).order_by("pk")
+    for report in reports.filter(state=Report.State.QUEUED, model_id__in=work.subject.model_ids):
+        if _holds_row(work, report):
+            raise NotYet(str(report))
+    for report in reports.filter(state=Report.State.READY):
+        path = settings.HOME / report.path
+        if _holds_row(work, report) or (path.exists() and work.subject.is_in_bytes(path.read_bytes())):
+            path.unlink(missing_ok=True)
+            with work.fenced() as erasure:
+                reports.filter(pk=report.pk).update(state=Report.State.QUEUED, path="", size=0)
+                add_counts(erasure, {"reports": 1})
+                ring("monitors.build_report", report_id=report.pk)
+
+
+def _holds_row(work: Work, report: Report) -> bool:
+    start, end = (round(moment.timestamp() * 1e6) for moment in (report.start, report.end))
+    return any(row.model_id == report.model_id and start <= row.time_us < end for row in work.subject.rows)
+
+
+# -- messages and what they are made from ------------------------------------------------------------------------------
+def erase_callbacks(work: Work) -> None:
+    """Empty what channels were told of jobs whose rows went; what was not sent yet is not sent."""
+    told = Delivery.objects.filter(channel__project=work.project, event__startswith="job.").order_by("pk")
+    wanted = [f'"prediction_id":{orjson.dumps(id_).decode()}' for id_ in sorted(work.subject.request_ids)]
+    for pk, body in told.values_list("pk", "body").iterator(chunk_size=500):
+        if any(part in body for part in wanted) or work.subject.is_in(body):
+            _empty(work, Delivery.objects.filter(pk=pk))
+
+
+def _empty(work: Work, delivery: models.QuerySet[Delivery]) -> None:
+    with work.fenced() as erasure:
+        pending = delivery.filter(state=Delivery.State.PENDING)
+        pending.update(state=Delivery.State.SUPPRESSED, reason="What it told of was erased.")
+        delivery.update(subject=ERASED, body=ERASED, html="")
+        DeliveryAttempt.objects.filter(delivery__in=delivery).update(answer="")
+        add_counts(erasure, {"deliveries": 1})
+
+
+def scrub_texts(work: Work) -> None:
+    """Replace the key wherever a sentence or a piece of evidence has it."""
+    project = work.project
+    scrub(work, Delivery.objects.filter(channel__project=project), "subject", "body", "html", "reason")
+    scrub(work, DeliveryAttempt.objects.filter(delivery__channel__project=project), "answer")
+    scrub(work, Incident.objects.filter(project=project), "title", "causes")
+    scrub(work, IncidentEvent.objects.filter(incident__project=project), "text")
+    scrub(work, Transition.objects.filter(model__project=project), "detail")
+    scrub(work, Run.objects.filter(model__project=project), "trigger", "waiting_for", "verdict")
+    scrub(work, RunStep.objects.filter(run__model__project=project), "evidence", "error")
+    scrub(work, Report.objects.filter(model__project=project), "error")
+    scrub(work, Reference.objects.filter(model__project=project), "error")
+    scrub(work, AuditEntry.objects.filter(project=project), "subject", "before", "after")
+
+
+def scrub(work: Work, rows: models.QuerySet[Any], *fields: str) -> None:
+    """Replace the key in some columns of these rows, which are text or JSON."""
+    named = Q()
+    for field in fields:
+        rows = rows.annotate(**{f"_{field}": Cast(field, models.TextField())})
+        named |= Q(**{f"_{field}__contains": work.subject.key}) | Q(**{f"_{field}__contains": _escaped(work)})
+    for row in rows.filter(named).order_by("pk"):
+        told = {field: work.subject.scrub(getattr(row, field)) for field in fields}
+        changed = {field: value for field, value in told.items() if value != getattr(row, field)}
+        if changed:
+            type(row)._base_manager.filter(pk=row.pk).update(**changed)
+            work.count(texts=1)
+
+
+def _escaped(work: Work) -> str:
+    return str(orjson.dumps(work.subject.key).decode()[1:-1])
+
+
+def erase_mails(work: Work) -> None:
+    """Let go of the e-mails that were written to files and name the key."""
+    if settings.EMAIL_URL:
+        return
+    for path in sorted(Path(settings.EMAIL_FILE_PATH).glob("*.log")):
+        if work.subject.is_in_bytes(path.read_bytes()) or any(map(work.subject.is_in, _texts_of(path))):
+            path.unlink(missing_ok=True)
+            work.count(mails=1)
+
+
+def _texts_of(path: Path) -> Iterable[str]:
+    """Read the texts of the e-mails in a file, whatever they were encoded in for the way."""
+    for content in path.read_bytes().split(b"-" * 79 + b"\n"):
+        message = email.message_from_bytes(content, _class=EmailMessage, policy=email.policy.default)
+        yield str(message.get("subject", ""))
+        for part in message.walk():
+            if part.get_content_maintype() == "text":
+                yield str(part.get_content())
+
+
+STEPS: dict[str, Step] = {
+    "summaries": summarise_again,
+    "levels": erase_levels,
+    "remains": tell_what_remains,
+    "points": erase_points,
+    "runs": erase_from_runs,
+    "reports": build_reports_again,
+    "callbacks": erase_callbacks,
+    "texts": scrub_texts,
+    "mails": erase_mails,
+}
