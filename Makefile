@@ -4,30 +4,51 @@
 #   make run DEMO=none    the same with an empty platform
 #   make test             the test suite on the embedded services; ARGS="-k promote" passes options to pytest
 #   make e2e              the browser tests, and the suite on real PostgreSQL, Redis and RabbitMQ
+#   make chaos            a minute of random kills and stalls under load, with their counts; it prints the seed, and
+#                         DRIFTLINE_TEST_CHAOS_SEED=N deals the same blows again
+#   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
 #   make check            format, lint, types, import contracts, migrations, deployment checks
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
+#   make bench-detection  who notices which drift at the same rate of false alarms: bench-detection.json
+#   make bench-peers      the same load on MLServer, LitServe, TorchServe and Triton, which it installs apart
 
 PYTHON := .venv/bin/python
 DEMO ?= flights
 ARGS ?=
 
+# Where it is set, each of the dozen processes of an installation, and of the hundreds of a test run, compiles anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := run
-.PHONY: run test e2e check bench setup setup-dev format requirements clean
+.PHONY: run test e2e chaos e2e-frameworks check bench bench-detection bench-peers setup setup-dev format requirements protocol clean
 
 run: setup
 	@exec $(PYTHON) manage.py up $(if $(filter none,$(DEMO)),,--demo $(DEMO))
 
 test: setup-dev
-	@exec $(PYTHON) -m pytest -n auto --maxprocesses 4 -m "not e2e and not browser" $(ARGS)
+	@exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not e2e and not browser" $(ARGS)
 
 e2e: setup-dev
 	@exec .ci/e2e $(ARGS)
+
+chaos: setup-dev
+	@DRIFTLINE_TEST_CHAOS_SECONDS=60 DRIFTLINE_TEST_OUTAGE_SECONDS=30 exec $(PYTHON) -m pytest -n 0 \
+		tests/flows/installation/test_chaos.py tests/flows/installation/test_kills.py $(ARGS)
+
+e2e-frameworks: setup-dev
+	@exec .ci/frameworks $(ARGS)
 
 check: setup-dev
 	@exec .ci/check
 
 bench: setup-dev
 	@exec $(PYTHON) -m tests.performance $(ARGS)
+
+bench-detection: setup-dev
+	@exec $(PYTHON) -W ignore -m tests.performance.detection $(ARGS)
+
+bench-peers: setup-dev
+	@exec $(PYTHON) -m tests.performance --peers $(ARGS)
 
 setup:
 	@.ci/setup run
@@ -43,7 +64,12 @@ format: setup-dev
 requirements: setup-dev
 	@.ci/compile $(ARGS)
 
+# Writes the Python of the gRPC protocols anew after a change in their .proto files.
+protocol: setup-dev
+	@.ci/protocol
+
 # Removes the environment and the caches; the state in var/ stays.
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results.json
+	rm -rf .venv .venv-clients .venv-clients.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+		bench-results.json bench-detection.json .bench-peers
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

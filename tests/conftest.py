@@ -1,14 +1,41 @@
 """What every test shares: a home for the session, and a database and a broker started when first needed."""
 
+import gc
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
 import pytest
 
 from tests.embedded import start_services, stop_services
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+# Threads of one test that wait for each other, spinning, take the processors from the tests beside it.
+for library in ("OMP", "OPENBLAS"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """With pytest-xdist the controller owns the services: they outlive the worker that needs them first."""
     if getattr(config.option, "dist", "no") != "no" and not config.option.collectonly:
         start_services()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one worker more than there are processors: many tests wait for processes and servers."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep the garbage collector from looking at all modules and tests again and again: they stay."""
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -26,9 +53,28 @@ def django_db_modify_db_settings(services: None, django_db_modify_db_settings_pa
     """Start the database server before pytest-django makes this worker's test database on it."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def delete_instead_of_truncate() -> Iterator[None]:
+    """Have `transaction=True` tests empty the database by `tests.emptying`."""
+    from django.test import TransactionTestCase
+
+    from tests.emptying import delete_all_rows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: delete_all_rows())
+        yield
+
+
 @pytest.fixture(scope="session")
 def broker_url(services: None) -> str:
     """The URL of the session's broker; its queues are shared, so name yours after the test."""
     from django.conf import settings
 
     return str(settings.CELERY_BROKER_URL)
+
+
+@pytest.fixture(scope="session")
+def client_environment() -> Path:
+    """The folder of the foreign clients' environment, made where it is not there yet."""
+    subprocess.run([CHECKOUT / ".ci/clients"], check=True, timeout=600)
+    return CHECKOUT / ".venv-clients"

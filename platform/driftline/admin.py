@@ -13,11 +13,22 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User
 from driftline.models import Heartbeat
-from inference.prediction_log.models import Label, PredictionChunk, PredictionRow, SpoolCursor, TouchedPeriod
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.events.models import EventHalf
+from inference.prediction_log.models import (
+    PackedDay,
+    PredictionChunk,
+    RequestCount,
+    SpoolCursor,
+    SummedDay,
+    TouchedPeriod,
+    UnpackedDay,
+)
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, PlanGeneration, Version
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
 from monitors.definitions.models import FeatureProfile, Monitor, Reference, Segment
-from monitors.metrics.models import MetricPoint, PendingEvaluation
+from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PendingEvaluation
+from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.summaries.models import StaleWindow, Summary
@@ -98,7 +109,7 @@ class Projects(ModelAdmin):
 
 @admin.register(Monitor)
 class Monitors(ModelAdmin):
-    list_display = ("model", "kind", "span", "min_rows", "min_label_coverage", "enabled")
+    list_display = ("model", "kind", "span", "min_rows", "min_label_coverage", "method", "enabled")
     list_filter = ("kind", "span", "enabled")
     raw_id_fields = ("model",)
     list_select_related = ("model",)
@@ -137,19 +148,25 @@ _look(
 )
 _look(Dataset, ("model", "version", "kind", "rows", "created_at"), ("kind", "model"), ("sha256",))
 _look(PlanGeneration, ("value",))
-_look(PredictionChunk, ("model", "version", "role", "day", "rows", "created_at"), ("role", "model"))
 _look(
-    PredictionRow,
-    ("prediction_id", "model", "version", "role", "event_time"),
-    ("role", "model"),
-    ("=prediction_id", "=client_id"),
+    PredictionChunk, ("model", "version", "role", "day", "rows", "is_packed", "created_at"), ("role", "model")
+)
+_look(PackedDay, ("model", "version", "role", "day", "rows", "created_at"), ("role", "model"))
+_look(SummedDay, ("model", "version", "role", "day", "rows", "created_at"), ("role", "model"))
+_look(UnpackedDay, ("model", "version", "role", "day", "lease_until"), ("role", "model"))
+_look(
+    Erasure,
+    ("key_hash", "project", "state", "waiting_for", "requested_by", "requested_at", "finished_at"),
+    ("state", "project"),
+    ("=key_hash",),
 )
 _look(
-    Label,
-    ("given_id", "model", "value", "revision", "is_current", "received_at"),
-    ("is_current", "model"),
-    ("=given_id",),
+    EventHalf,
+    ("event_id", "kind", "model", "version", "time", "received_at"),
+    ("kind", "model"),
+    ("=event_id",),
 )
+_look(RequestCount, ("model", "version", "role", "hour", "outcome", "requests"), ("outcome", "role", "model"))
 _look(SpoolCursor, ("name", "segment", "offset", "torn", "updated_at"))
 _look(TouchedPeriod, ("model", "version", "role", "hour"), ("role", "model"))
 
@@ -168,6 +185,12 @@ _look(
     ("metric", "span", "status", "role", "model"),
     ("feature",),
 )
+_look(
+    ChangePoint,
+    ("model", "version", "role", "detector", "error", "at", "noticed_at", "before", "after"),
+    ("detector", "role", "model"),
+)
+_look(DetectorState, ("model", "version", "role", "span", "detector", "until"), ("detector", "role", "model"))
 _look(PendingEvaluation, ("model",))
 _look(
     Rule,
@@ -198,6 +221,12 @@ _look(
     ("event_id", "subject"),
 )
 _look(DeliveryAttempt, ("delivery", "succeeded", "status", "duration_ms", "at"), ("succeeded",))
+_look(
+    Optimisation,
+    ("version", "state", "generation", "requested_by", "requested_at", "finished_at"),
+    ("state",),
+)
+_look(Variant, ("version", "kind", "status", "size", "machine", "made_at"), ("kind", "status"))
 _look(Report, ("model", "start", "end", "state", "size", "created_at"), ("state", "model"))
 _look(Workflow, ("model", "trainer", "pairs", "max_pairs", "max_runs_a_day"))
 _look(

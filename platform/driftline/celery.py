@@ -7,6 +7,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "driftline.settings")
 from celery import Celery
 from django.conf import settings
 
+from driftline.observability.trace_settings import trace_options
+
 app = Celery("driftline")
 app.set_default()  # in every thread: the doorbell rings from web requests and from the drain too
 app.conf.update(
@@ -33,18 +35,31 @@ app.conf.update(
         "sweep": {"task": "driftline.sweep", "schedule": 5.0, "options": {"expires": 5}},
         "close windows": {"task": "driftline.close_windows", "schedule": 15.0, "options": {"expires": 15}},
         "heartbeat": {"task": "driftline.heartbeat", "schedule": 15.0, "options": {"expires": 15}},
+        "tidy": {"task": "driftline.tidy", "schedule": 3600.0, "options": {"expires": 3600}},
+        "pack": {"task": "inference.pack", "schedule": 30.0, "options": {"expires": 30}},
+        "expire": {"task": "inference.expire", "schedule": 3600.0, "options": {"expires": 3600}},
+        "expire summaries": {"task": "monitors.expire", "schedule": 3600.0, "options": {"expires": 3600}},
     },
     timezone="UTC",
 )
 app.autodiscover_tasks(
     [
         "driftline",
+        "inference.prediction_log",
+        "inference.prediction_log.erasure",
+        "inference.prediction_log.imports",
         "monitors.definitions",
         "monitors.summaries",
         "monitors.metrics",
         "monitors.rules",
         "monitors.alerts",
         "monitors.workflows",
+        "monitors.optimiser",
         "monitors.reports",
     ],
 )
+if (_options := trace_options()) is not None:
+    from driftline.observability.task_traces import TaskTraces  # it loads OpenTelemetry
+
+    _task_traces = TaskTraces(_options)  # kept here: signals hold their receivers weakly
+    _task_traces.connect()

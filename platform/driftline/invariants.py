@@ -7,7 +7,12 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection
 
-from inference.prediction_log.models import SpoolCursor
+from inference.prediction_log.folded_labels import FoldedLabels
+from inference.prediction_log.id_hashes import read_hashes
+from inference.prediction_log.key_health import look_at_keys
+from inference.prediction_log.models import PredictionChunk, SpoolCursor
+from inference.prediction_log.record import LoggedBatch
+from inference.prediction_log.sealing import KeyMissing
 from inference.prediction_log.spool import open_spools
 
 
@@ -23,6 +28,9 @@ class Invariant:
 def check_all() -> Iterator[Invariant]:
     """Check every invariant over the whole installation."""
     yield _spool_is_drained(settings.HOME)
+    yield _hashes_are_sorted()
+    yield _seals_have_keys(settings.HOME)
+    yield _labels_have_rows()
     for statement, sql in _EQUAL_COUNTS.items():
         left, right = _row(sql)
         yield Invariant(statement, f"{left:,} and {right:,}", left == right)
@@ -31,35 +39,61 @@ def check_all() -> Iterator[Invariant]:
         yield Invariant(statement, f"{found:,} exceptions", found == 0)
 
 
+_OLDEST_WEEK = """(SELECT min(right(relname, 8)::date) FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = 'inference_predictionrow'::regclass)"""
 _EQUAL_COUNTS = {
-    "every prediction has one narrow row and one place in a chunk": """
+    "every prediction of the weeks that have narrow rows has one, and one place in a chunk or in a summed day": f"""
         SELECT (SELECT count(*) FROM inference_predictionrow),
-               (SELECT coalesce(sum(rows), 0) FROM inference_predictionchunk)""",
-    "hourly summaries hold every prediction whose hour is not being worked on": """
-        WITH idle AS (
-            SELECT r.model_id, r.version_id, r.role, date_trunc('hour', r.event_time, 'UTC') AS hour, count(*) AS n
-            FROM inference_predictionrow r GROUP BY 1, 2, 3, 4),
-        due AS (SELECT model_id, version_id, role, hour FROM inference_touchedperiod)
-        SELECT (SELECT coalesce(sum(n), 0) FROM idle
-                WHERE NOT EXISTS (SELECT 1 FROM due WHERE due.model_id = idle.model_id
-                    AND due.version_id = idle.version_id AND due.role = idle.role AND due.hour = idle.hour)),
-               (SELECT coalesce(sum(s.rows), 0) FROM monitors_summary s WHERE span = 'hour' AND segment = ''
-                AND NOT EXISTS (SELECT 1 FROM due WHERE due.model_id = s.model_id
-                    AND due.version_id = s.version_id AND due.role = s.role AND due.hour = s.start))""",
+               (SELECT coalesce(sum(rows), 0) FROM inference_predictionchunk WHERE week >= {_OLDEST_WEEK})
+             + (SELECT coalesce(sum(rows), 0) FROM inference_summedday WHERE week >= {_OLDEST_WEEK})""",
+    "hourly summaries hold every prediction whose day is not being worked on": """
+        WITH logged AS (
+            SELECT model_id, version_id, role, day, rows FROM inference_predictionchunk
+            UNION ALL SELECT model_id, version_id, role, day, rows FROM inference_summedday AS gone
+            WHERE day >= (SELECT min(start AT TIME ZONE 'UTC')::date FROM monitors_summary AS kept
+                WHERE kept.model_id = gone.model_id)),
+        idle AS (
+            SELECT model_id, version_id, role, day, sum(rows) AS n FROM logged AS c
+            WHERE NOT EXISTS (SELECT 1 FROM inference_touchedperiod AS due WHERE due.model_id = c.model_id
+                AND due.version_id = c.version_id AND due.role = c.role
+                AND (due.hour AT TIME ZONE 'UTC')::date = c.day)
+            GROUP BY 1, 2, 3, 4),
+        summed AS (
+            SELECT model_id, version_id, role, (start AT TIME ZONE 'UTC')::date AS day, sum(rows) AS n
+            FROM monitors_summary WHERE span = 'hour' AND segment = '' GROUP BY 1, 2, 3, 4)
+        SELECT coalesce(sum(idle.n), 0), coalesce(sum(summed.n), 0)
+        FROM idle LEFT JOIN summed USING (model_id, version_id, role, day)""",
     "daily summaries hold what their hours hold": """
         SELECT coalesce(sum(rows) FILTER (WHERE span = 'hour'), 0), coalesce(sum(rows) FILTER (WHERE span = 'day'), 0)
         FROM monitors_summary""",
-    "labelled rows in daily summaries are the labels that found their prediction": """
-        SELECT (SELECT count(*) FROM inference_label l JOIN inference_predictionrow r
-                ON r.model_id = l.model_id AND r.prediction_id = l.prediction_id AND r.role = 'champion'
+    "labelled rows in daily summaries are the labels that found their prediction": f"""
+        WITH narrow AS (SELECT model_id, day FROM inference_predictionchunk AS c
+            WHERE NOT EXISTS (SELECT FROM inference_summedday AS gone
+                WHERE gone.model_id = c.model_id AND gone.day = c.day)
+            GROUP BY 1, 2 HAVING min(week) >= {_OLDEST_WEEK})
+        SELECT (SELECT count(DISTINCT (r.model_id, r.prediction_id))
+                FROM inference_label l JOIN inference_predictionrow r
+                ON r.model_id = l.model_id AND r.prediction_id = coalesce(nullif(l.prediction_id, ''), l.given_id)
+                AND l.prediction_time IS NOT NULL AND r.role IN ('champion', 'canary')
+                JOIN narrow ON narrow.model_id = r.model_id AND narrow.day = (r.event_time AT TIME ZONE 'UTC')::date
                 WHERE l.is_current AND NOT EXISTS (SELECT 1 FROM inference_touchedperiod t
                     WHERE t.model_id = l.model_id AND t.hour = date_trunc('hour', r.event_time, 'UTC'))),
                (SELECT coalesce(sum(labelled), 0) FROM monitors_summary s
-                WHERE span = 'hour' AND segment = '' AND role = 'champion' AND NOT EXISTS (
+                JOIN narrow ON narrow.model_id = s.model_id AND narrow.day = (s.start AT TIME ZONE 'UTC')::date
+                WHERE span = 'hour' AND segment = '' AND role IN ('champion', 'canary') AND NOT EXISTS (
                     SELECT 1 FROM inference_touchedperiod t WHERE t.model_id = s.model_id AND t.hour = s.start))""",
 }
 
 _NOTHING = {
+    "no packed chunk holds other rows than its packed day says": """
+        SELECT count(*) FROM (
+            SELECT model_id, version_id, role, day, week, sum(rows) AS rows, min(start) AS start, max("end") AS "end"
+            FROM inference_predictionchunk WHERE is_packed GROUP BY 1, 2, 3, 4, 5) AS held
+        FULL JOIN inference_packedday AS said USING (model_id, version_id, role, day, week)
+        WHERE (held.rows, held.start, held."end") IS DISTINCT FROM (said.rows, said.start, said."end")""",
+    "no chunk reaches into another day": """
+        SELECT count(*) FROM inference_predictionchunk
+        WHERE day <> (start AT TIME ZONE 'UTC')::date OR day <> ("end" AT TIME ZONE 'UTC')::date""",
     "no prediction was answered twice": """
         SELECT count(*) FROM (SELECT 1 FROM inference_predictionrow WHERE role <> 'shadow'
         GROUP BY model_id, prediction_id HAVING count(*) > 1) AS doubled""",
@@ -69,10 +103,22 @@ _NOTHING = {
     "no label waits for a prediction that is there": """
         SELECT count(*) FROM inference_label l JOIN inference_predictionrow r
         ON r.model_id = l.model_id AND r.prediction_id = l.given_id AND r.role <> 'shadow'
-        WHERE l.prediction_id = ''""",
+        WHERE l.prediction_time IS NULL""",
+    "no label has joined a prediction of a day that is not there": """
+        SELECT count(*) FROM (SELECT DISTINCT model_id, (prediction_time AT TIME ZONE 'UTC')::date AS day
+            FROM inference_label WHERE prediction_time IS NOT NULL AND is_current) AS labelled
+        WHERE NOT EXISTS (SELECT FROM inference_predictionchunk AS c
+            WHERE c.model_id = labelled.model_id AND c.day = labelled.day AND c.role <> 'shadow')
+        AND NOT EXISTS (SELECT FROM inference_summedday AS gone
+            WHERE gone.model_id = labelled.model_id AND gone.day = labelled.day)""",
+    "no label and no narrow row belongs to a model that is gone": """
+        SELECT (SELECT count(*) FROM inference_label WHERE model_id NOT IN (SELECT id FROM inference_model))
+             + (SELECT count(*) FROM inference_predictionrow WHERE model_id NOT IN (SELECT id FROM inference_model))""",
     "no id has two current labels": """
         SELECT count(*) FROM (SELECT 1 FROM inference_label WHERE is_current
         GROUP BY model_id, given_id HAVING count(*) > 1) AS doubled""",
+    "no fresh chunk arrived in a week whose narrow rows are gone": f"""
+        SELECT count(*) FROM inference_predictionchunk WHERE NOT is_packed AND week < {_OLDEST_WEEK}""",
     "no rule has two unresolved incidents": """
         SELECT count(*) FROM (SELECT 1 FROM monitors_incident WHERE status <> 'resolved'
         GROUP BY rule_id, model_id HAVING count(*) > 1) AS doubled""",
@@ -96,11 +142,56 @@ def _row(sql: str) -> tuple[int, ...]:
     return tuple(int(value) for value in row)
 
 
+def _hashes_are_sorted() -> Invariant:
+    """Look at every chunk's id hashes; a chunk needs them from the day on which its narrow rows go."""
+    chunks = PredictionChunk.objects.filter(is_packed=True).values_list("rows", "id_hashes")
+    wrong = checked = 0
+    for rows, stored in chunks.iterator(chunk_size=100):
+        checked += 1
+        hashes = read_hashes(stored or b"")
+        wrong += len(hashes) < rows or bool((hashes[1:] < hashes[:-1]).any())
+    return Invariant(
+        "every packed chunk carries sorted hashes of its ids", f"{wrong:,} of {checked:,} do not", wrong == 0
+    )
+
+
+def _labels_have_rows() -> Invariant:
+    """Look at every chunk's labels: each has a row in it, and a prediction has one that holds under each id."""
+    chunks = PredictionChunk.objects.filter(is_packed=True, labels__isnull=False)
+    wrong = checked = 0
+    for rows, stored in chunks.values_list("rows", "labels").iterator(chunk_size=100):
+        labels = FoldedLabels.read(stored)
+        clients = labels.table.column("client_id").to_pylist()
+        told = zip(labels.places.tolist(), clients, labels.is_current.tolist(), strict=True)
+        holding = [(place, client) for place, client, holds in told if holds]
+        checked += len(labels)
+        wrong += int((labels.places >= rows).sum()) + len(holding) - len(set(holding))
+    return Invariant(
+        "every label in a packed chunk has a row there, and one holds under each id",
+        f"{wrong:,} of {checked:,} have not",
+        wrong == 0,
+    )
+
+
+def _seals_have_keys(home: Path) -> Invariant:
+    """Look at the key of every sealed chunk."""
+    health = look_at_keys(home)
+    lost = sum(health.lost_chunks.values())
+    return Invariant(
+        "every sealed chunk names a key that opens", f"{lost:,} of {health.sealed_chunks:,} do not", lost == 0
+    )
+
+
 def _spool_is_drained(home: Path) -> Invariant:
     """Count records that serving processes acknowledged and the log does not hold yet."""
-    waiting = 0
+    waiting = locked = 0
     for reader in open_spools(home):
         cursor = SpoolCursor.objects.filter(name=reader.name).first() or SpoolCursor(name=reader.name)
-        batches, _, _ = reader.read(cursor.segment, cursor.offset, 1 << 30)
-        waiting += sum(len(batch.ids) for batch in batches)
-    return Invariant("the spool is drained into the log", f"{waiting:,} rows wait", waiting == 0)
+        try:
+            records, _, _ = reader.read(cursor.segment, cursor.offset, 1 << 30)
+        except KeyMissing:
+            locked += 1
+            continue
+        waiting += sum(len(record.ids) for record in records if isinstance(record, LoggedBatch))
+    counts = f"{waiting:,} rows wait" + (f", {locked:,} spools wait for their key" if locked else "")
+    return Invariant("the spool is drained into the log", counts, waiting == locked == 0)

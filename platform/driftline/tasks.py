@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
+from django.conf import settings
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -12,10 +13,17 @@ from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.work import touch
 from driftline.models import Heartbeat
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.imports.models import UNFINISHED, Import
+from inference.prediction_log.imports.services import remove_leftovers as remove_leftovers_of_imports
 from inference.prediction_log.models import TouchedPeriod
+from inference.registry.artifacts import remove_leftovers
+from monitors.alerts.job_callbacks import forget_old_callbacks
 from monitors.alerts.models import Delivery
 from monitors.definitions.models import Reference
 from monitors.metrics.models import PendingEvaluation
+from monitors.optimiser.models import UNFINISHED as UNFINISHED_OPTIMISATIONS
+from monitors.optimiser.models import Optimisation
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, Transition
 from monitors.summaries.models import StaleWindow
@@ -27,6 +35,10 @@ PATIENCE = timedelta(minutes=2)  # work without a lease is rung for again when i
 @shared_task(name="driftline.sweep")
 def sweep() -> None:
     """Ring for everything that is due."""
+    _ring_each(
+        "inference.import", "import_id", Import.objects.filter(state__in=UNFINISHED, is_upload=True).due()
+    )
+    _ring_each("inference.erase", "erasure_id", Erasure.objects.exclude(state=Erasure.State.DONE).due())
     _ring_models("monitors.summarise", TouchedPeriod.objects.due())
     _ring_models("monitors.measure", StaleWindow.objects.due())
     _ring_models("monitors.judge", PendingEvaluation.objects.due())
@@ -35,6 +47,11 @@ def sweep() -> None:
     _ring_each("monitors.advance", "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
     _ring_each(
         "monitors.build_reference", "reference_id", Reference.objects.filter(state=Reference.State.BUILDING)
+    )
+    _ring_each(
+        "monitors.optimise",
+        "optimisation_id",
+        Optimisation.objects.filter(state__in=UNFINISHED_OPTIMISATIONS).due(),
     )
     _ring_each("monitors.build_report", "report_id", Report.objects.filter(state=Report.State.QUEUED))
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
@@ -53,6 +70,14 @@ def close_windows() -> None:
 def heartbeat() -> None:
     """Prove that ticks are not only sent but consumed."""
     Heartbeat.objects.update_or_create(name="worker", defaults={"at": now()})
+
+
+@shared_task(name="driftline.tidy")
+def tidy() -> None:
+    """Remove what killed uploads and imports left behind, and callbacks that were settled long ago."""
+    remove_leftovers(settings.HOME)
+    remove_leftovers_of_imports()
+    forget_old_callbacks()
 
 
 def _ring_models(task: str, due: QuerySet[Any]) -> None:

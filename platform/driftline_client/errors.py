@@ -1,4 +1,4 @@
-"""The one exception of the client."""
+"""The exceptions of the client: all of them are a DriftlineError."""
 
 
 class DriftlineError(Exception):
@@ -7,3 +7,11 @@ class DriftlineError(Exception):
     def __init__(self, detail: str, status: int | None = None) -> None:
         super().__init__(detail)
         self.status = status
+
+
+class NotQueued(DriftlineError):
+    """An item that is right, but for which there is no room; `reason` is what it is counted under."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason

@@ -1,25 +1,38 @@
 """A model of a Driftline project, as an application sees it."""
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from urllib.parse import quote
 
 import httpx
 
-from driftline_client.delivery import ClientFactory, Counts, Delivery, Sender, problem
-from driftline_client.errors import DriftlineError
-from driftline_client.inference import Prediction, Row, read_answer, request_body
-from driftline_client.items import label_item, new_id, prediction_item, rfc3339
+from driftline_client.delivery import Counts, Delivery, Sender, queue_opener
+from driftline_client.errors import DriftlineError, NotQueued
+from driftline_client.forks import call_after_fork
+from driftline_client.frame_log import (
+    FrameResult,
+    LabelColumns,
+    PredictionColumns,
+    Progress,
+    Sending,
+    log_labels,
+    log_predictions,
+)
+from driftline_client.ids import new_id
+from driftline_client.inference import About, Prediction, Questions, Row, read_answer
+from driftline_client.items import encode, label_item, prediction_item
+from driftline_client.references import Destination, Reference, upload_reference
+from driftline_client.transport import Backoff, ClientFactory, Courier, Stream, ask
 
 logger = logging.getLogger("driftline_client")
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+PATIENCE_SECONDS = 60.0
 
 
 def model(
@@ -28,6 +41,7 @@ def model(
     token: str | None = None,
     version: str | None = None,
     *,
+    task: str | None = None,
     columns: Sequence[str] | None = None,
     strict: bool = False,
     delivery: Delivery = Delivery(),  # noqa: B008  frozen
@@ -35,16 +49,22 @@ def model(
     """Open a model by name; address and token default to DRIFTLINE_URL and DRIFTLINE_TOKEN.
 
     `version` names the version that made the logged predictions, and the one to ask; without it the champion
-    answers. `columns` names the columns of a model that takes one tensor. With `strict`, logging raises
-    DriftlineError where it would otherwise warn and count.
+    answers. With `task` (`binary`, `multiclass`, `regression` or `ranking`) the first items make the model where
+    there is none, for which the token needs the scope `write`. `columns` names the columns of a model that takes
+    one tensor. With `strict`, logging raises DriftlineError where it would otherwise warn and count.
     """
-    token = token or os.environ.get("DRIFTLINE_TOKEN")
+    client = ClientFactory(*access(url, token), delivery.timeout_s)
+    return ModelHandle(name, client, version, task, columns, strict, delivery)
+
+
+def access(url: str | None, token: str | None) -> tuple[str, str]:
+    """Find Driftline's address and the token: as given, else from the environment."""
+    token = (token or os.environ.get("DRIFTLINE_TOKEN") or "").strip()  # files of tokens end with a newline
     if not token:
-        raise DriftlineError("There is no token; set DRIFTLINE_TOKEN or give token=... to model().")
-    url = url or os.environ.get("DRIFTLINE_URL") or DEFAULT_URL
-    return ModelHandle(
-        name, ClientFactory(url, token, delivery.timeout_s), version, columns, strict, delivery
-    )
+        raise DriftlineError("There is no token; set DRIFTLINE_TOKEN or give token=...")
+    if not (token.isascii() and token.isprintable()):
+        raise DriftlineError("The token holds characters that no token has; copy it again.")
+    return url or os.environ.get("DRIFTLINE_URL") or DEFAULT_URL, token
 
 
 class ModelHandle:
@@ -55,22 +75,26 @@ class ModelHandle:
         name: str,
         client: ClientFactory,
         version: str | None,
+        task: str | None,
         columns: Sequence[str] | None,
         strict: bool,
         delivery: Delivery,
     ) -> None:
         self.name = name
         self.version = version
-        self._new_client = client
-        self._columns = columns
+        self._task = task
+        self.new_client = client
         self._strict = strict
         self._exit_s = delivery.exit_s
-        self._sender = Sender(client, delivery)
-        os.register_at_fork(after_in_child=self._forget_connection)
-        self._log_path = f"/api/v1/models/{quote(name, safe='')}"
-        self._infer_path = f"/v2/models/{quote(name, safe='')}"
-        if version is not None:
-            self._infer_path += f"/versions/{quote(version, safe='')}"
+        self._sender = Sender(self._open_courier, queue_opener(delivery, client.url, name), delivery)
+        call_after_fork(self._forget_connection)
+        path = f"/api/v1/models/{quote(name, safe='')}"
+        self._predictions = Stream(f"{path}/predictions", "predictions")
+        self._labels = Stream(f"{path}/labels", "labels")
+        self._reference_path = f"{path}/reference"
+        self._backoff = partial(Backoff, delivery.first_retry_s, delivery.longest_retry_s)
+        self.questions = Questions.of(name, version, columns)
+        self._metadata: dict[str, Any] | None = None
 
     def log(
         self,
@@ -103,9 +127,9 @@ class ModelHandle:
                 latency_ms=latency_ms,
                 role=role,
                 subject=subject,
-                tags=None if tags is None else dict(tags),
+                tags=tags,
             )
-            self._sender.put(f"{self._log_path}/predictions", "predictions", item)
+            self._sender.put(self._predictions, encode(item))
         except DriftlineError as error:
             self._not_sent(error)
         return prediction_id
@@ -114,43 +138,64 @@ class ModelHandle:
         """Queue what really happened for the prediction `id`; before or after it, and again to correct."""
         try:
             item = label_item(id=id, label=label, timestamp=timestamp)
-            self._sender.put(f"{self._log_path}/labels", "labels", item)
+            self._sender.put(self._labels, encode(item))
         except DriftlineError as error:
             self._not_sent(error)
 
-    def predict(
+    def log_frame(
         self,
-        features: Row | Sequence[Row],
+        frame: Any,
         *,
-        id: str | None = None,
-        timestamp: datetime | None = None,
-        tags: Mapping[str, str] | None = None,
-        subject: str | None = None,
-    ) -> Prediction:
+        progress: Progress | None = None,
+        patience_s: float = PATIENCE_SECONDS,
+        **columns: Unpack[PredictionColumns],
+    ) -> FrameResult:
+        """Log each row of a pandas or polars frame, or of anything that exports Arrow data, and wait for the answers.
+
+        `columns` say which column is what (PredictionColumns). `progress(done, total)` is called after each
+        request. Raises FrameInterrupted when Driftline refuses a request, or takes none for `patience_s`.
+        """
+        with self._open_courier() as courier:
+            sending = Sending(courier, self._predictions, self._backoff, patience_s, progress)
+            return log_predictions(frame, columns, sending, self.version)
+
+    def label_frame(
+        self,
+        frame: Any,
+        *,
+        progress: Progress | None = None,
+        patience_s: float = PATIENCE_SECONDS,
+        **columns: Unpack[LabelColumns],
+    ) -> FrameResult:
+        """Send what really happened for each row of a frame, as `log_frame` does; `columns` are LabelColumns."""
+        with self._open_courier() as courier:
+            sending = Sending(courier, self._labels, self._backoff, patience_s, progress)
+            return log_labels(frame, columns, sending)
+
+    def reference(self, source: Any, *, version: str | None = None, wait_s: float = 0.0) -> Reference:
+        """Upload the data that a version was trained on, by the path of a CSV or Parquet file or as a frame.
+
+        Columns are the features, and optionally id, timestamp, label, prediction, probability or
+        probability_<class>. Driftline then makes a reference of it, for which `wait_s` waits. The token needs the
+        scope `write`, and `read` to wait.
+        """
+        with self.new_client() as client:
+            to = Destination(self._reference_path, self.name, self._task, version or self.version)
+            return upload_reference(client, to, source, wait_s)
+
+    def predict(self, features: Row | Sequence[Row], **about: Unpack[About]) -> Prediction:
         """Ask the model for one row, or for a list of rows; raises DriftlineError.
 
-        A row is {feature: value}, or a list of values in the order of the columns. `id` is your own key: the
-        same request sent again with it is logged once.
+        A row is {feature: value}, or a list of values in the order of the columns. `about` is what else is logged
+        (About), such as your own `id`: the same request sent again with it is logged once.
         """
-        rows = _as_rows(features)
-        if not rows:
-            raise DriftlineError("There are no rows to predict; give at least one.")
-        body = request_body(self._metadata, rows, self._columns)
-        body["parameters"] = {
-            name: value
-            for name, value in {
-                "driftline_id": id,
-                "driftline_timestamp": None if timestamp is None else rfc3339(timestamp),
-                "driftline_tags": None if tags is None else json.dumps(dict(tags)),
-                "driftline_subject": subject,
-            }.items()
-            if value is not None
-        }
-        response = self._call("POST", f"{self._infer_path}/infer", json=body)
-        return read_answer(response.json(), response.headers.get("Driftline-Prediction-Id", ""))
+        if self._metadata is None:
+            self._metadata = ask(self._client, "GET", self.questions.path).json()
+        body = self.questions.body(self._metadata, features, about)
+        return read_answer(ask(self._client, "POST", f"{self.questions.path}/infer", json=body))
 
     def counts(self) -> Counts:
-        """Say how many items were sent, rejected, dropped, and are still queued."""
+        """Say how many items were sent, rejected, dropped and why, and are still queued."""
         return self._sender.counts()
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -159,7 +204,11 @@ class ModelHandle:
 
     def close(self, timeout: float | None = None) -> bool:
         """Flush and stop; at the end of the process this happens by itself."""
-        return self._sender.close(self._exit_s if timeout is None else timeout)
+        flushed = self._sender.close(self._exit_s if timeout is None else timeout)
+        if "_client" in self.__dict__:
+            self._client.close()
+            del self._client
+        return flushed
 
     def __enter__(self) -> Self:
         return self
@@ -174,41 +223,19 @@ class ModelHandle:
 
     @cached_property
     def _client(self) -> httpx.Client:
-        return self._new_client()
+        return self.new_client()
 
-    @cached_property
-    def _metadata(self) -> dict[str, Any]:
-        metadata: dict[str, Any] = self._call("GET", self._infer_path).json()
-        return metadata
+    def _open_courier(self) -> Courier:
+        return Courier(self.new_client(), self.name, self._task)
 
     def _forget_connection(self) -> None:
         """Leave the connection to the parent: two processes must not share it."""
         self.__dict__.pop("_client", None)
 
-    def _call(self, method: str, path: str, **body: Any) -> httpx.Response:
-        try:
-            response = self._client.request(method, path, **body)
-        except httpx.TransportError as error:
-            raise DriftlineError(f"Driftline does not answer ({type(error).__name__}: {error}).") from error
-        if not response.is_success:
-            raise DriftlineError(problem(response), response.status_code)
-        return response
-
     def _not_sent(self, error: DriftlineError) -> None:
         """Count what cannot be sent; an application must not fail because its log does."""
-        dropped = self._sender.drop()
+        dropped = self._sender.drop(error.reason if isinstance(error, NotQueued) else "not_sendable")
         if self._strict:
             raise error
         if dropped & (dropped - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: a full queue would fill the log too
             logger.warning("Not sent to Driftline (%d so far): %s", dropped, error)
-
-
-def _as_rows(features: Any) -> list[Row]:
-    """Tell a list of rows from one row."""
-    if isinstance(features, Mapping):
-        return [features]
-    rows = list(features)
-    many = all(
-        isinstance(row, Mapping) or (hasattr(row, "__len__") and not isinstance(row, str)) for row in rows
-    )
-    return rows if many else [rows]

@@ -1,14 +1,19 @@
 """Ask a model over the Open Inference Protocol (V2, JSON)."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Self, TypedDict
+from urllib.parse import quote
+
+import httpx
 
 from driftline_client.errors import DriftlineError
-from driftline_client.items import plain
+from driftline_client.items import plain, rfc3339
 
-type Row = Mapping[str, Any] | Sequence[Any]
+Row = Mapping[str, Any] | Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,47 @@ class Prediction:
     outputs: dict[str, list[Any]]
 
 
-def request_body(
+class About(TypedDict, total=False):
+    """What is logged with an answer, beside the features."""
+
+    id: str | None
+    timestamp: datetime | None
+    tags: Mapping[str, str] | None
+    subject: str | None
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Where and how one model is asked."""
+
+    path: str
+    columns: Sequence[str] | None
+
+    @classmethod
+    def of(cls, model: str, version: str | None, columns: Sequence[str] | None) -> Self:
+        """Ask a version, or whichever is champion."""
+        path = f"/v2/models/{quote(model, safe='')}"
+        return cls(path if version is None else f"{path}/versions/{quote(version, safe='')}", columns)
+
+    def body(
+        self, metadata: Mapping[str, Any], features: Row | Sequence[Row], about: About
+    ) -> dict[str, Any]:
+        """Write the request for one row or many; raises DriftlineError for what does not fit the model."""
+        rows = _as_rows(features)
+        if not rows:
+            raise DriftlineError("There are no rows to predict; give at least one.")
+        timestamp, tags = about.get("timestamp"), about.get("tags")
+        parameters = {
+            "driftline_id": about.get("id"),
+            "driftline_timestamp": None if timestamp is None else rfc3339(timestamp),
+            "driftline_tags": None if tags is None else json.dumps(dict(tags)),
+            "driftline_subject": about.get("subject"),
+        }
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return _tensors(metadata, rows, self.columns) | {"parameters": given}
+
+
+def _tensors(
     metadata: Mapping[str, Any], rows: Sequence[Row], columns: Sequence[str] | None
 ) -> dict[str, Any]:
     """Build the tensors that `metadata` (GET /v2/models/...) asks for; raises DriftlineError for what is missing."""
@@ -31,12 +76,24 @@ def request_body(
     return {"inputs": [_tensor(spec, [[_named(row, spec["name"])] for row in rows]) for spec in inputs]}
 
 
-def read_answer(answer: Mapping[str, Any], prediction_id: str) -> Prediction:
+def read_answer(response: httpx.Response) -> Prediction:
     """Cut the flat data of each output into rows."""
+    answer, prediction_id = response.json(), response.headers.get("Driftline-Prediction-Id", "")
     outputs = {output["name"]: _rows(output) for output in answer["outputs"]}
     count = max((len(rows) for rows in outputs.values()), default=0)
     ids = [prediction_id] if count == 1 else [f"{prediction_id}:{row}" for row in range(count)]
     return Prediction(ids, str(answer.get("model_version", "")), outputs)
+
+
+def _as_rows(features: Any) -> list[Row]:
+    """Tell a list of rows from one row."""
+    if isinstance(features, Mapping):
+        return [features]
+    rows = list(features)
+    many = all(
+        isinstance(row, Mapping) or (hasattr(row, "__len__") and not isinstance(row, str)) for row in rows
+    )
+    return rows if many else [rows]
 
 
 def _tensor(spec: Mapping[str, Any], rows: list[list[Any]]) -> dict[str, Any]:

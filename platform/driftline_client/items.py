@@ -1,23 +1,17 @@
 """Turn what an application knows of a prediction into the items of the logging API."""
 
+import json
 import math
-import os
-import time
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from driftline_client.errors import DriftlineError
 
-type Item = dict[str, Any]
+Item = dict[str, Any]
 
-
-def new_id() -> str:
-    """Make a UUIDv7 (RFC 9562): ids that grow with time are much cheaper to store than random ones."""
-    bits = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
-    bits = bits & ~(0xF << 76) | 0x7 << 76
-    return str(uuid.UUID(int=bits & ~(0x3 << 62) | 0x2 << 62))
+MAX_ITEM_BYTES = 64 << 10  # the server's limit
+_encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
 def prediction_item(
@@ -47,7 +41,7 @@ def prediction_item(
         }
     elif probabilities is not None:
         item["probabilities"] = _needed(probabilities, "probability")
-    item.update({name: value for name, value in optional.items() if value is not None})
+    item.update({name: _optional(value, name) for name, value in optional.items() if value is not None})
     return item
 
 
@@ -59,6 +53,21 @@ def label_item(*, id: str, label: Any, timestamp: datetime | None) -> Item:
     return item
 
 
+def encode(item: Item) -> bytes:
+    """Write an item as JSON; raises DriftlineError for what the server would not take either."""
+    try:
+        line = _encoder.encode(item).encode()
+    except UnicodeEncodeError as error:
+        raise DriftlineError(
+            f"The item holds text that is not Unicode ({error.object[error.start]!r})."
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise DriftlineError(f"The item cannot be written as JSON: {error}.") from error
+    if len(line) > MAX_ITEM_BYTES:
+        raise DriftlineError(f"An item has at most 64 KiB; this one has {len(line):,} bytes.")
+    return line
+
+
 def rfc3339(moment: datetime) -> str:
     """Write a time with its zone; a naive one is refused, for nobody can tell which hour it means."""
     if moment.utcoffset() is None:
@@ -68,6 +77,8 @@ def rfc3339(moment: datetime) -> str:
 
 def plain(value: Any, what: str) -> float | int | bool | str | None:
     """Turn a value, NumPy's and pandas' included, into JSON's own; missing numbers become None."""
+    if type(value) is float and math.isfinite(value):
+        return value
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -83,6 +94,10 @@ def plain(value: Any, what: str) -> float | int | bool | str | None:
     if math.isinf(number):
         raise DriftlineError(f"The {what} is {number}, which JSON cannot hold; send None or a finite number.")
     return None if math.isnan(number) else number
+
+
+def _optional(value: Any, name: str) -> Any:
+    return dict(value) if isinstance(value, Mapping) else plain(value, name)
 
 
 def _needed(value: Any, what: str) -> float | int | bool | str:

@@ -5,7 +5,7 @@
   const plotlyUrl = document.currentScript.dataset.plotly;
   const looks = {
     main: { color: "#0072B2" }, second: { color: "#5F6770" }, third: { color: "#9AA3AC" },
-    shadow: { color: "#B87D00", dash: "dash" }, baseline: { color: "#5F6770", dash: "dot" }, limit: { color: "#8B1A2B", dash: "dash" },
+    shadow: { color: "#B87D00", dash: "dash" }, baseline: { color: "#5F6770", dash: "dot" }, estimate: { color: "#7B4EA3", dash: "dash" }, limit: { color: "#8B1A2B", dash: "dash" },
   };
   let plotly;
 
@@ -112,6 +112,35 @@
     for (const [details, title] of titles(event.detail.target)) details.open = opened.has(title);
   });
 
+  // The intake's refusal is a form like any other; a file's way to the server is worth a bar.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.xhr.status === 422) { event.detail.shouldSwap = true; event.detail.isError = false; }
+  });
+  document.addEventListener("htmx:xhr:progress", (event) => {
+    const state = event.target.closest?.("[data-upload]")?.querySelector(".upload-state");
+    if (!state || !event.detail.lengthComputable) return;
+    const share = event.detail.loaded / event.detail.total;
+    state.hidden = false;
+    state.querySelector("progress").value = Math.round(share * 100);
+    state.querySelector("label").textContent = share < 1 ? `Sending the file: ${Math.round(share * 100)} %` : state.closest("[data-upload]").dataset.upload;
+  });
+
+  // What moves by itself can be stopped.
+  function offerPause(root) {
+    for (const button of root.querySelectorAll("[data-live] [data-pause]")) {
+      button.hidden = false;
+      button.addEventListener("click", () => {
+        const live = button.closest("[data-live]");
+        button.textContent = live.toggleAttribute("data-paused") ? "Go on" : "Pause";
+      });
+    }
+  }
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const live = event.target.closest?.("[data-live]");
+    if (live && (document.hidden || live.hasAttribute("data-paused"))) event.preventDefault();
+  });
+
+  offerPause(document);
   offerZoom(document);
   offerCopy(document);
 })();

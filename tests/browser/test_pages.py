@@ -20,7 +20,6 @@ from tests.flows.world import DAY, reference_csv, rows_of_a_day
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.django_db(transaction=True),
-    pytest.mark.filterwarnings("ignore:No directory at:UserWarning"),  # static files come from their finders
 ]
 
 AXE = (Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js").read_text()
@@ -122,7 +121,9 @@ class TestWithoutScripts:
         rule.refresh_from_db()
         assert rule.threshold == 0.75
         page.goto(f"/models/{world.model.name}/rules/{rule.pk}")
-        page.click("text=Delete")
+        page.click("text=Delete…")
+        assert "Its history goes with it" in page.inner_text(".verdict >> nth=-1")
+        page.click("text=Yes, delete it")
 
         assert not Rule.objects.filter(name="region moved").exists()
 
@@ -145,6 +146,28 @@ class TestWithoutScripts:
 
         assert Run.objects.get().approved_by == world.owner.email
 
+    def test_a_name_is_taken_from_a_version_after_its_effect_was_told(
+        self, sign_in: SignIn, world: World
+    ) -> None:
+        page = sign_in(scripts=False)
+        page.goto(world.pages["versions"])
+
+        page.click("#names >> text=Remove…")
+        assert "stable will name no version any more" in page.inner_text(".verdict")
+        page.click("text=Yes, take it away")
+
+        assert "No version has a name yet." in page.inner_text("#names")
+
+    def test_a_version_that_is_held_back_is_let_in_again(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in(scripts=False)
+        page.goto(world.pages["versions"])
+
+        page.click("text=lift its quarantine…")
+        assert "ended a serving process 3 times (SIGSEGV)" in page.inner_text(".verdict")
+        page.click("text=Yes, let it be loaded")
+
+        assert "is lifted" in page.inner_text(".messages")
+
     def test_a_token_is_shown_once_and_revoked(self, sign_in: SignIn, world: World) -> None:
         page = sign_in(scripts=False)
         page.goto(world.pages["tokens"])
@@ -154,7 +177,9 @@ class TestWithoutScripts:
         text = page.inner_text("#secret")
         page.goto(world.pages["tokens"])
         assert text not in page.content()
-        page.click("text=Revoke")
+        page.click("text=Revoke…")
+        assert "is refused within a second" in page.inner_text(".verdict")
+        page.click("text=Yes, revoke it")
 
         assert ApiToken.objects.get(name="checkout").revoked_at is not None
 

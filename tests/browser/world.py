@@ -1,14 +1,17 @@
 """A project whose model drifted: real points, an incident with its message, and a run with paired evidence."""
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
+from django.conf import settings
 from django.utils import timezone
 
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from inference.registry.models import Model
+from inference.serving.crashes import QUARANTINE_FILE
 from monitors.alerts.models import Incident
 from monitors.alerts.services import create_channel
 from monitors.alerts.services import handle_transition as alert
@@ -48,13 +51,24 @@ class World:
             "numeric feature": f"{name}/features/income",
             "categorical feature": f"{name}/features/region",
             "performance": f"{name}/performance",
+            "latency": f"{name}/latency",
+            "shadow": f"{name}/shadow?challenger=2&evidence=1",
+            "predictions": f"{name}/predictions?segment=region:north&labelled=true",
+            "predictions without a match": f"{name}/predictions?segment=region:west",
+            "prediction": f"{name}/predictions/{DAY:%Y%m%d}-0",
             "reference": f"{name}/reference",
-            "rollback": f"{name}/rollback",
+            "import": f"{name}/import",
+            "versions": f"{name}/versions",
+            "version": f"{name}/versions/2",
+            "promotion": f"{name}/deployment?do=promote&version=2",
+            "name": f"{name}/alias?do=remove&alias=stable",
+            "quarantine": f"{name}/versions/2/quarantine",
             "runs": f"{name}/runs",
             "run": f"{name}/runs/{self.run.pk}",
             "rules": f"{name}/rules",
             "new rule": f"{name}/rules/new",
             "rule": f"{name}/rules/{self.rule.pk}",
+            "rule's end": f"{name}/rules/{self.rule.pk}/delete",
             "incidents": "/incidents/?status=all",
             "incident": f"/incidents/{self.incident.pk}",
             "tokens": "/settings/tokens",
@@ -78,7 +92,17 @@ def furnish() -> World:
     )  # fmt: skip
     send_days(model)
     alert(Transition.objects.get(rule=rule, kind="opened").pk)
-    return World(owner, project, model, rule, Incident.objects.get(rule=rule), waiting_run(model))
+    run = waiting_run(model)
+    name_and_hold_back(model)
+    return World(owner, project, model, rule, Incident.objects.get(rule=rule), run)
+
+
+def name_and_hold_back(model: Model) -> None:
+    """Give the challenger a name, and the crashes for which it is held back."""
+    version = model.versions.get(version="2")
+    model.aliases.create(name="stable", version=version)
+    crashes = {str(version.pk): {"at": [1e9, 1e9, 1e9], "signal": "SIGSEGV", "quarantined": True}}
+    (settings.HOME / QUARANTINE_FILE).write_text(json.dumps(crashes))
 
 
 def send_days(model: Model) -> None:

@@ -122,17 +122,22 @@ def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: Peo
 
     expected = dict.fromkeys(("anonymous", "revoked", "expired", "unknown"), "who are you")
     expected |= {scope: "let in" if scope == route.takes else "not allowed" for scope in SCOPES}
-    expected |= dict.fromkeys(Role.values, "let in" if route.method == "GET" else "who are you")
-    expected["stranger"] = "not found" if "<" in route.path else "let in"
+    by_session = (
+        "who are you" if route.method != "GET" else "let in" if route.takes == "read" else "not allowed"
+    )
+    expected |= dict.fromkeys(Role.values, by_session)
+    is_ours = "<" in route.path and "<path:key>" not in route.path  # a subject is somebody of each project
+    expected["stranger"] = "not found" if is_ours else "let in"
     assert told == expected
 
 
-QUERIES = {"metrics": "?metric=accuracy", "comparison": "?challenger=1"}
+QUERIES = {"metrics": "?metric=accuracy", "comparison": "?challenger=1", "agreement": "?challenger=1"}
 BODIES: dict[str, tuple[bytes, str]] = {
     "promote": (b'{"version": "1"}', "application/json"),
     "deployment": (b'{"shadows": []}', "application/json"),
     "reports": (b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}', "application/json"),
     "reference": (b"a\n1\n", "text/csv"),
+    "<alias>": (b'{"version": "1"}', "application/json"),
     "versions": (
         b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
         "multipart/form-data; boundary=x",

@@ -1,14 +1,17 @@
-"""A server of the test's own, and a model that talks to it."""
+"""Servers, one of the test's own and the real API, and a model that talks to the former."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import driftline_client
-from driftline_client import Delivery, ModelHandle
+from driftline.accounts.models import SCOPES, Project
+from driftline.accounts.services import create_token
+from driftline_client import ModelHandle
+from tests.driftline_client.platform import HASTY, Platform
 from tests.driftline_client.server import Recorder, running_server
-
-HASTY = Delivery(first_retry_s=0.02, longest_retry_s=0.05, wait_s=0.05)
 
 
 @pytest.fixture
@@ -22,3 +25,12 @@ def flights(server: Recorder) -> Iterator[ModelHandle]:
     handle = driftline_client.model("flights", server.url, "dl_test", "7", delivery=HASTY)
     yield handle
     handle.close(0)
+
+
+@pytest.fixture
+def platform(live_server: Any, transactional_db: None, settings: Any, tmp_path: Path) -> Platform:
+    """The real API with its database; needs no mark."""
+    settings.HOME = tmp_path
+    project = Project.objects.create(slug="airport", name="Airport")
+    _, token = create_token(project=project, name="application", scopes=list(SCOPES), actor="test")
+    return Platform(live_server.url, token)

@@ -35,17 +35,32 @@ class Answer:
 
 @dataclass
 class Recorder:
-    """What arrived, and the answers waiting to be given to the next POSTs (200 when there is none)."""
+    """What arrived, and the answers waiting to be given to the next POSTs (200 when there is none).
+
+    `always` holds those given to every POST to /predictions or /labels.
+    """
 
     url: str = ""
     metadata: Any = field(default_factory=lambda: TABLE)
     requests: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    always: dict[str, Answer] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def items(self, kind: str) -> list[dict[str, Any]]:
         """Give the logged items of all requests to /predictions or /labels."""
         return [item for path, _, body in self.requests if path.endswith(f"/{kind}") for item in body[kind]]
+
+    def next_answer(self, kind: str) -> Answer:
+        """Choose what to answer to a POST of predictions or labels."""
+        if kind in self.always:
+            return self.always[kind]
+        return self.answers.pop(0) if self.answers else Answer()
+
+    def wait_for_items(self, kind: str, count: int) -> None:
+        """Wait until so many items have arrived."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.items(kind)) >= count, 20), self.requests
 
     def wait_for(self, count: int) -> None:
         """Wait until so many requests have arrived."""
@@ -55,6 +70,7 @@ class Recorder:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one packet: two wait for each other's acknowledgement
     recorder: Recorder
 
     def do_GET(self) -> None:
@@ -64,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.recorder.changed:
             self.recorder.requests.append((self.path, dict(self.headers), body))
-            answer = self.recorder.answers.pop(0) if self.recorder.answers else Answer()
+            answer = self.recorder.next_answer(self.path.rpartition("/")[2])
             self.recorder.changed.notify_all()
         self._answer(answer)
 

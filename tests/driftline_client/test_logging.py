@@ -1,13 +1,9 @@
 """What the client sends when an application logs, and what it does when sending is hard."""
 
 import logging
-import os
-import subprocess
-import sys
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +12,8 @@ import pytest
 
 import driftline_client
 from driftline_client import Counts, Delivery, DriftlineError, ModelHandle
-from tests.driftline_client.conftest import HASTY
+from tests.driftline_client.platform import HASTY
+from tests.driftline_client.programs import run
 from tests.driftline_client.server import Answer, Recorder, running_server
 
 
@@ -98,6 +95,9 @@ class TestLog:
             ({"prediction": None}, "prediction is missing"),
             ({"prediction": float("nan")}, "prediction is missing"),
             ({"probabilities": {"late": float("nan")}}, "probability of late"),
+            ({"features": {"x": "y" * 70_000}}, "at most 64 KiB"),
+            ({"features": {"x": "\ud800"}}, "not Unicode"),
+            ({"tags": {"x": object()}}, "cannot be written"),
         ],
     )
     def test_counts_what_cannot_be_sent_and_raises_only_when_strict(
@@ -115,7 +115,7 @@ class TestLog:
             strict.log(**{"features": {}, "prediction": 1} | arguments)
 
         assert uuid.UUID(key)
-        assert flights.counts() == Counts(dropped=1)
+        assert flights.counts() == Counts(dropped=1, reasons={"not_sendable": 1})
         assert words in caplog.text
         assert server.requests == []
 
@@ -162,6 +162,17 @@ class TestDelivery:
         numbers = [item["features"]["n"] for item in server.items("predictions")]
         assert numbers == list(range(1001))
 
+    def test_sends_predictions_and_labels_that_come_in_turn_in_few_batches(self, server: Recorder) -> None:
+        patient = driftline_client.model(
+            "flights", server.url, "dl_test", "7", delivery=replace(HASTY, wait_s=60)
+        )
+        for _ in range(600):
+            patient.label(patient.log(features={}, prediction=0), 1)
+        assert patient.close(10)
+
+        assert (len(server.items("predictions")), len(server.items("labels"))) == (600, 600)
+        assert len(server.requests) <= 8
+
     def test_sends_a_lone_item_without_being_asked(self, server: Recorder, flights: ModelHandle) -> None:
         flights.log(features={}, prediction=0)
 
@@ -192,6 +203,58 @@ class TestDelivery:
         assert [item["id"] for item in back.items("predictions")] == [key]
         handle.close()
 
+    @pytest.mark.parametrize("spelled", ["60", "Fri, 31 Dec 2100 23:59:59 GMT"])
+    def test_waits_as_long_as_the_server_asks_also_when_told_to_hurry(
+        self, server: Recorder, flights: ModelHandle, spelled: str
+    ) -> None:
+        server.answers = [Answer(429, headers={"Retry-After": spelled})]
+        flights.log(features={}, prediction=0)
+        server.wait_for(1)
+
+        assert not flights.flush(0.3)
+
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize("spelled", ["nan", "-60", "soon"])
+    def test_waits_by_its_own_measure_where_the_server_asks_for_no_time(
+        self, server: Recorder, spelled: str
+    ) -> None:
+        server.always = {"predictions": Answer(503, headers={"Retry-After": spelled})}
+        slow = replace(HASTY, first_retry_s=3600, longest_retry_s=3600)
+        flights = driftline_client.model("flights", server.url, "dl_test", "7", delivery=slow)
+        flights.log(features={}, prediction=0)
+        server.wait_for(1)
+
+        assert not flights.flush(0.2)  # which is worth one attempt more
+        assert len(server.requests) <= 2
+        flights.close(0)
+
+    def test_tries_again_at_once_when_the_process_is_about_to_end(self, server: Recorder) -> None:
+        server.answers = [Answer(503)]
+        slow = replace(HASTY, first_retry_s=3600, longest_retry_s=3600)
+        flights = driftline_client.model("flights", server.url, "dl_test", "7", delivery=slow)
+        flights.log(features={}, prediction=0)
+        server.wait_for(1)
+
+        assert flights.close(20)
+
+        assert flights.counts() == Counts(sent=1)
+
+    def test_takes_no_other_site_for_driftline(
+        self, server: Recorder, flights: ModelHandle, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server.answers = [
+            Answer(200, {"hello": "there"}),
+            Answer(301, headers={"Location": "https://there/"}),
+        ]
+
+        for _ in range(2):
+            flights.log(features={}, prediction=0)
+            flights.flush(10)
+
+        assert flights.counts() == Counts(rejected=2, reasons={"not_driftline": 1, "http_301": 1})
+        assert "redirects to https://there/" in caplog.text
+
     @pytest.mark.parametrize("status", [401, 404, 422, 500])
     def test_counts_what_the_server_refuses_and_goes_on(
         self, server: Recorder, flights: ModelHandle, caplog: pytest.LogCaptureFixture, status: int
@@ -202,7 +265,7 @@ class TestDelivery:
         flights.log(features={}, prediction=0)
         flights.flush(10)
 
-        assert flights.counts() == Counts(sent=1, rejected=1)
+        assert flights.counts() == Counts(sent=1, rejected=1, reasons={f"http_{status}": 1})
         assert "The reason." in caplog.text
 
     def test_counts_the_items_of_a_batch_that_were_refused(
@@ -216,7 +279,7 @@ class TestDelivery:
             flights.label(key or "\x00", 1)
         flights.flush(10)
 
-        assert flights.counts() == Counts(sent=1, rejected=1)
+        assert flights.counts() == Counts(sent=1, rejected=1, reasons={"invalid_id": 1})
         assert "invalid_id" in caplog.text
 
     def test_drops_and_counts_what_finds_the_queue_full(
@@ -230,10 +293,21 @@ class TestDelivery:
             for _ in range(13):
                 small.log(features={}, prediction=0)
 
-        assert small.counts() == Counts(dropped=8, queued=5)
+        assert small.counts() == Counts(dropped=8, queued=5, reasons={"queue_full": 8})
         assert caplog.text.count("queue holds 5 items") == 4
         assert small.close(10)
         assert len(server.items("predictions")) == 5
+
+    def test_holds_no_more_bytes_than_it_may(self, server: Recorder) -> None:
+        delivery = Delivery(queue_bytes=10_000, wait_s=60)
+        small = driftline_client.model("flights", server.url, "dl_test", "7", delivery=delivery)
+
+        for _ in range(20):
+            small.log(features={"text": "x" * 1_000}, prediction=0)
+
+        assert small.counts().queued < 10
+        assert small.counts().reasons == {"queue_full": 20 - small.counts().queued}
+        small.close(0)
 
     def test_refuses_to_log_once_closed(self, server: Recorder) -> None:
         closed = driftline_client.model("flights", server.url, "dl_test", "7", strict=True)
@@ -249,7 +323,7 @@ class TestDelivery:
             "for number in range(700): flights.log(features={'n': number}, prediction=0)\n"
         )
 
-        finished = _run(program, server)
+        finished = run(program, url=server.url)
 
         assert finished.stderr == ""
         assert len(server.items("predictions")) == 700
@@ -260,15 +334,13 @@ class TestDelivery:
             "import os, warnings, driftline_client\n"
             "warnings.simplefilter('ignore')\n"
             "flights = driftline_client.model('flights', version='7')\n"
-            "flights.log(features={}, prediction='before')\n"
-            "flights.flush(10)\n"
+            "flights.log(features={}, prediction='before')\n"  # queued, and sent by the parent alone
             "child = os.fork()\n"
             "flights.log(features={}, prediction='child' if child == 0 else 'parent')\n"
-            "flights.flush(10)\n"
-            "os.waitpid(child, 0) if child else os._exit(0)\n"
+            "os.waitpid(child, 0) if child else None\n"
         )
 
-        _run(program, server)
+        run(program, url=server.url)
 
         assert sorted(item["prediction"] for item in server.items("predictions")) == [
             "before",
@@ -276,28 +348,41 @@ class TestDelivery:
             "parent",
         ]
 
+    def test_sends_what_a_process_of_multiprocessing_logged(self, server: Recorder) -> None:
+        program = (
+            "import multiprocessing, warnings, driftline_client\n"
+            "warnings.simplefilter('ignore')\n"
+            "flights = driftline_client.model('flights', version='7')\n"
+            "flights.log(features={}, prediction='parent')\n"
+            "def work(): flights.log(features={}, prediction='child')\n"
+            "child = multiprocessing.get_context('fork').Process(target=work)\n"
+            "child.start()\n"
+            "child.join()\n"
+        )
+
+        run(program, url=server.url)
+
+        assert sorted(item["prediction"] for item in server.items("predictions")) == ["child", "parent"]
+
 
 class TestModel:
+    def test_takes_a_token_as_it_stands_in_a_file(self, server: Recorder) -> None:
+        with driftline_client.model("flights", server.url, "dl_test\n", "7") as flights:
+            flights.log(features={}, prediction=0)
+
+        assert server.requests[0][1]["Authorization"] == "Bearer dl_test"
+
+    def test_says_that_a_token_is_none(self, server: Recorder) -> None:
+        with pytest.raises(DriftlineError, match="copy it again"):
+            driftline_client.model("flights", server.url, "dl_\N{EM DASH}")
+
+    @pytest.mark.parametrize("url", ["localhost:8000", "ftp://there", "there", "http://", "http://h:port"])
+    def test_says_that_the_address_is_none(self, url: str) -> None:
+        with pytest.raises(DriftlineError, match="https://"):
+            driftline_client.model("flights", url, "dl_test")
+
     def test_says_that_there_is_no_token(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("DRIFTLINE_TOKEN", raising=False)
 
         with pytest.raises(DriftlineError, match="DRIFTLINE_TOKEN"):
             driftline_client.model("flights")
-
-
-def _run(program: str, server: Recorder) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own that finds the server by the environment."""
-    drawer = Path(driftline_client.__file__).parents[1]
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(drawer),
-            "DRIFTLINE_URL": server.url,
-            "DRIFTLINE_TOKEN": "dl_from_environment",
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )

@@ -69,7 +69,8 @@ class TestPredict:
         server.answers = [_answer(ONE_ROW)]
         named = driftline_client.model("flights", server.url, "dl_test", columns=["a", "b", "c"])
 
-        named.predict({"c": 3, "a": 1, "b": True})
+        with named:
+            named.predict({"c": 3, "a": 1, "b": True})
 
         path, _, body = server.requests[0]
         assert path == "/v2/models/flights/infer"
@@ -129,5 +130,8 @@ class TestPredict:
         with running_server() as gone:
             pass
 
-        with pytest.raises(DriftlineError, match="does not answer"):
-            driftline_client.model("flights", gone.url, "dl_test").predict([1])
+        with (
+            driftline_client.model("flights", gone.url, "dl_test") as flights,
+            pytest.raises(DriftlineError, match="does not answer"),
+        ):
+            flights.predict([1])

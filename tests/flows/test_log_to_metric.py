@@ -1,27 +1,32 @@
 """From a logged prediction to a metric, in every order in which things may arrive."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from driftline.common.errors import Problem
+from driftline.common.periods import parse_timestamp
 from driftline.invariants import check_all
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels import log_labels
 from inference.prediction_log.models import PredictionRow, TouchedPeriod
+from inference.prediction_log.record import EndedRequests, RequestCounts
+from inference.prediction_log.request_counts import add_request_counts
 from inference.prediction_log.selectors import frame_of
-from inference.prediction_log.store import log_predictions
 from inference.registry.datasets import store_reference
 from inference.registry.models import Dataset, Model
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
-from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
+from monitors.summaries.models import Summary
+from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, send, truths, work
 
 
 def value(model: Model, metric: str, **narrowed: object) -> float | None:
@@ -38,11 +43,9 @@ class TestLogging:
     def test_a_repeated_prediction_is_a_duplicate_and_a_changed_one_a_conflict(self, model: Model) -> None:
         [row] = rows_of_a_day(DAY, 1)
         log(model, [row])
-        changed = type(row)(
-            **{name: getattr(row, name) for name in row.__struct_fields__} | {"body_hash": 99}
-        )
+        changed = msgspec.structs.replace(row, latency_ms=3.0)
 
-        result = log_predictions(model=model, items=[row, changed], source="test", now=timezone.now())
+        result = send(model, [row, changed])
 
         assert [item.status for item in result.results] == ["duplicate", "conflict"]
         assert PredictionRow.objects.count() == 1
@@ -52,7 +55,7 @@ class TestLogging:
         good, bad = rows_of_a_day(DAY, 2)
         bad.features["income"] = "a lot"
 
-        result = log_predictions(model=model, items=[good, bad], source="test", now=timezone.now())
+        result = send(model, [good, bad])
 
         assert (result.accepted, result.rejected) == (1, 1)
         assert result.results[1].error is not None
@@ -98,11 +101,8 @@ class TestLabels:
         assert MetricPoint.objects.get(model=model, metric="accuracy", span="day", version="").revision == 2
 
     def test_a_client_id_that_two_predictions_share_is_ambiguous(self, model: Model) -> None:
-        rows = [
-            type(row)(**{name: getattr(row, name) for name in row.__struct_fields__} | {"client_id": "1"})
-            for row in rows_of_a_day(DAY, 2)
-        ]
-        log(model, rows)
+        log(model, rows_of_a_day(DAY, 2))
+        PredictionRow.objects.filter(model=model).update(client_id="1")  # as inference logs them
 
         result = log_labels(
             model=model,
@@ -181,6 +181,24 @@ class TestMetrics:
         assert set(by_region.values_list("segment", flat=True)) == {"region:north", "region:south"}
         assert sum(point.n for point in by_region) == 300
 
+    def test_values_without_end_or_of_any_length_are_seen_in_the_whole(self, model: Model) -> None:
+        model.segments.create(feature="region")
+        rows = [
+            msgspec.structs.replace(
+                row, features={"region": f"{number % 120}" if number < 240 else "x" * 5_000}
+            )
+            for number, row in enumerate(rows_of_a_day(DAY, 300))
+        ]
+        log(model, rows)
+
+        work(model)
+
+        days = Summary.objects.filter(model=model, span="day")
+        assert days.get(segment="").rows == 300
+        assert 0 < days.exclude(segment="").count() <= 24 * 50
+        assert not days.filter(segment__contains="xxx").exists()
+        assert_invariants_hold()
+
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
@@ -192,7 +210,7 @@ def test_any_order_of_arrival_gives_the_same_metrics(
     model = make_model(project, name=f"m{Model.objects.count()}")  # type: ignore[arg-type]
     rows = rows_of_a_day(DAY, 8)
     labels = [
-        LabelItem(id=row.id, label=str(number % 2), timestamp=row.timestamp)
+        LabelItem(id=row.id, label=str(number % 2), timestamp=parse_timestamp(row.timestamp))
         for number, row in enumerate(rows)
     ]
     for event in data.draw(st.permutations([*rows, *labels])):
@@ -248,3 +266,71 @@ class TestReferences:
         assert refused.value.code == code
         assert not Dataset.objects.exists()
         assert list((home / "datasets").iterdir()) == []
+
+
+def count_requests(model: Model, hour: datetime, *, role: str = "champion", **outcomes: int) -> None:
+    """Add up requests as a drain does after it read them from the spool."""
+    version = "1" if role == "champion" else "2"
+    ended = [EndedRequests(model.pk, version, role, outcome, n) for outcome, n in outcomes.items()]
+    with transaction.atomic():
+        add_request_counts([RequestCounts(int(hour.timestamp()), ended)])
+
+
+class TestErrorRate:
+    def test_is_the_share_of_requests_without_an_answer_and_says_why(self, model: Model) -> None:
+        count_requests(model, DAY + timedelta(hours=3), answered=90, invalid=6)
+        count_requests(model, DAY + timedelta(hours=4), answered=100, overloaded=4)
+
+        work(model)
+
+        day = MetricPoint.objects.get(model=model, metric="error_rate", span="day", version="")
+        assert (day.value, day.n, day.status) == (0.05, 200, "ok")
+        assert day.detail == {"invalid": 6, "overloaded": 4}
+        assert day.lower is not None
+        assert day.upper is not None
+        assert 0 < day.lower < 0.05 < day.upper
+        assert value(model, "error_rate", span="hour", start=DAY + timedelta(hours=3)) == 6 / 96
+
+    def test_of_the_model_includes_the_canary_and_no_direct_call(self, model: Model) -> None:
+        count_requests(model, DAY, answered=90)
+        count_requests(model, DAY, role="canary", answered=5, overloaded=5)
+        count_requests(model, DAY, role="direct", invalid=50)
+
+        work(model)
+
+        assert value(model, "error_rate") == 0.05
+        assert value(model, "error_rate", version="1") == 0
+        assert value(model, "error_rate", role="canary", version="2") == 0.5
+
+    def test_changes_with_counts_that_come_later(self, model: Model) -> None:
+        count_requests(model, DAY, answered=90, invalid=10)
+        work(model)
+
+        count_requests(model, DAY, answered=100)
+        work(model)
+
+        assert value(model, "error_rate") == 0.05
+
+    def test_says_nothing_where_nobody_asked(self, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 50))  # predictions that another server made
+
+        work(model)
+
+        assert not MetricPoint.objects.filter(model=model, metric="error_rate").exists()
+
+    def test_of_few_requests_is_not_judged(self, model: Model) -> None:
+        count_requests(model, DAY, invalid=3)
+
+        work(model)
+
+        assert MetricPoint.objects.get(metric="error_rate", span="day", version="").status == "insufficient"
+
+    def test_of_a_week_adds_its_days_up(self, model: Model) -> None:
+        for number in range(2):
+            count_requests(model, DAY + timedelta(days=number), answered=99, invalid=1)
+
+        [week] = longer_points(
+            model=model, metric="error_rate", start=DAY, end=DAY + timedelta(days=7), step="week"
+        )
+
+        assert (week.value, week.n) == (0.01, 200)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
@@ -49,6 +50,24 @@ class TestJudging:
         opened = rule.transitions.get(kind="opened")
         assert opened.window_start == DAY + ONE_DAY
         assert opened.detail["causes"][0]["feature"] == "income"
+
+    def test_names_broken_data_before_what_drifted(self, project: Project, model: Model) -> None:
+        give_reference(model)
+        rule = drift_rule(project, model, metric="missing_share", threshold=0.3)
+        send_days(model, [0])
+        rows = rows_of_a_day(DAY + ONE_DAY, 300, shift=2.0)
+        broken = [replace(row, features=row.features | {"income": None}) for row in rows[:200]]
+        log(model, [*broken, *rows[200:]])
+        log(model, rows_of_a_day(DAY + 2 * ONE_DAY, 300))
+
+        work(model)
+
+        causes = rule.transitions.get(kind="opened").detail["causes"]
+        assert [(cause["kind"], cause["feature"]) for cause in causes] == [
+            ("fault", "income"),
+            ("drift", "income"),
+        ]
+        assert causes[0]["evidence"].startswith("missing values in income: 66.7% of rows")
 
     def test_never_judges_a_day_that_is_still_being_sent(self, project: Project, model: Model) -> None:
         give_reference(model)

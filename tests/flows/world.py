@@ -7,8 +7,11 @@ import numpy as np
 from django.utils import timezone
 
 from driftline.accounts.models import Project
-from inference.prediction_log.items import LabelItem, PredictionItem
+from driftline.common.periods import parse_timestamp, rfc3339
+from inference.prediction_log.items import BatchResult, LabelItem
 from inference.prediction_log.labels import log_labels
+from inference.prediction_log.sent_columns import PredictionBatch, columns_of
+from inference.prediction_log.sent_items import SentPrediction
 from inference.prediction_log.store import log_predictions
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
@@ -28,44 +31,43 @@ def make_model(project: Project, name: str = "approvals") -> Model:
     )
 
 
-def rows_of_a_day(day: datetime, n: int, *, shift: float = 0.0, seed: int = 0) -> list[PredictionItem]:
+def rows_of_a_day(day: datetime, n: int, *, shift: float = 0.0, seed: int = 0) -> list[SentPrediction]:
     """Make `n` predictions spread over a day; `shift` moves the income by that many standard deviations."""
     rng = np.random.default_rng([seed, day.toordinal()])
     income, region = rng.normal(shift, 1, n), rng.choice(["north", "south"], n)
     probability = 1 / (1 + np.exp(-income))
     return [
-        PredictionItem(
+        SentPrediction(
             id=f"{day:%Y%m%d}-{number}",
-            timestamp=day + timedelta(days=1) * (number / n),
+            timestamp=rfc3339(day + timedelta(days=1) * (number / n)),
             version="1",
             features={"income": float(income[number]), "region": str(region[number])},
             prediction="1" if probability[number] >= 0.5 else "0",
             probabilities=float(probability[number]),
             latency_ms=2.0,
-            role="champion",
-            client_id=None,
-            subject=None,
-            tags=None,
-            body_hash=number,
         )
         for number in range(n)
     ]
 
 
-def truths(rows: list[PredictionItem], seed: int = 1) -> list[LabelItem]:
+def truths(rows: list[SentPrediction], seed: int = 1) -> list[LabelItem]:
     """Draw labels that agree with the probabilities."""
     rng = np.random.default_rng(seed)
     return [
-        LabelItem(id=row.id, label=str(int(rng.random() < row.probabilities)), timestamp=row.timestamp)  # type: ignore[operator]
+        LabelItem(
+            id=row.id,
+            label=str(int(rng.random() < row.probabilities)),  # type: ignore[operator]
+            timestamp=parse_timestamp(row.timestamp),
+        )
         for row in rows
     ]
 
 
-def reference_csv(rows: list[PredictionItem]) -> BytesIO:
+def reference_csv(rows: list[SentPrediction]) -> BytesIO:
     lines = ["income,region,label,prediction,probability,timestamp"]
     lines += [
         f"{row.features['income']},{row.features['region']},{label.label},{row.prediction},{row.probabilities},"
-        f"{row.timestamp:%Y-%m-%dT%H:%M:%SZ}"
+        f"{row.timestamp}"
         for row, label in zip(rows, truths(rows), strict=True)
     ]
     return BytesIO("\n".join(lines).encode())
@@ -82,9 +84,13 @@ def give_reference(model: Model, days: int = 5) -> Reference:
     return reference
 
 
-def log(model: Model, rows: list[PredictionItem]) -> None:
-    result = log_predictions(model=model, items=rows, source="test", now=timezone.now())
-    assert result.accepted == len(rows)
+def log(model: Model, rows: list[SentPrediction]) -> None:
+    assert send(model, rows).accepted == len(rows)
+
+
+def send(model: Model, rows: list[SentPrediction]) -> BatchResult:
+    batch = PredictionBatch(columns_of(rows, task=model.task))
+    return log_predictions(model=model, batch=batch, now=timezone.now())
 
 
 def label(model: Model, labels: list[LabelItem]) -> None:

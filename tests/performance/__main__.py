@@ -1,7 +1,8 @@
-"""All benchmarks one after another, as `make bench` runs them: `python -m tests.performance [--quick]`.
+"""What `make bench` runs, one after another: `python -m tests.performance [--quick] [--peers]`.
 
-Prints one table and writes `bench-results.json` at the top of the checkout. Each bench is a process of its own that
-checks what its contenders answer; every ratio compares runs of one round on the same machine.
+Prints one table and writes `bench-results.json` at the top of the checkout. `--peers`, as `make bench-peers` says,
+measures the products that are installed apart for it instead, and adds them to what the file holds. Each bench is a
+process of its own that checks what its contenders answer; every ratio compares runs of one round on the same machine.
 """
 
 import argparse
@@ -18,6 +19,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+QUIET = "quiet"
+SHADOW_ON = "shadow on"
+PEERS = {
+    "fastapi": "FastAPI",
+    "asgi": "raw ASGI",
+    "triton": "Triton (Python)",  # its Python backend: see peers_bench
+    "torchserve": "TorchServe",
+    "mlserver": "MLServer",
+    "litserve": "LitServe",
+}
+SERVING_GOALS = {  # by connections, workers, peer and number
+    (32, 1, "fastapi", "requests_per_s"): ">= 5x",
+    (32, 1, "asgi", "requests_per_s"): ">= 1.8x",
+    (1, 1, "fastapi", "p50_ms"): ">= 1.43x",
+}
+UNITS = {
+    "requests_per_s": "requests/s",
+    "server_cpu_us": "server CPU us",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+}
 CHECKOUT = Path(__file__).resolve().parents[2]
 RESULTS = CHECKOUT / "bench-results.json"
 
@@ -32,9 +54,13 @@ class Bench:
 
 BENCHES = (
     Bench("serving", ("--workers", "1", "--connections", "32", "--rounds", "1", "--seconds", "0.5")),
+    Bench("neighbour", ("--rounds", "1", "--seconds", "0.5")),
+    Bench("arrivals", ("--rounds", "1", "--seconds", "0.5")),
     Bench("logging", ("--rounds", "1", "--batches", "8")),
+    Bench("storage", ("--rounds", "1", "--rows", "20000")),
     Bench("drift", ("--rounds", "1", "--evidently-rounds", "1")),
 )
+PRODUCTS = Bench("peers", ("--rounds", "1", "--seconds", "0.5"))
 
 
 @dataclass(frozen=True)
@@ -76,23 +102,103 @@ def machine() -> dict[str, Any]:
 def lines(results: dict[str, Any]) -> Iterator[Line]:
     """Read every comparison out of the benches' numbers."""
     yield from _serving_lines(results["serving"])
+    yield from _neighbour_lines(results["neighbour"])
+    yield from _arrival_lines(results["arrivals"])
     yield from _logging_lines(results["logging"])
+    yield from _storage_lines(results["storage"])
     yield from _drift_lines(results["drift"])
 
 
-def _serving_lines(settings: list[dict[str, Any]]) -> Iterator[Line]:
-    names = {"fastapi": "FastAPI", "asgi": "raw ASGI"}
-    for setting in settings:
-        for peer, ratio in setting["ratios"].items():
+def product_lines(peers: dict[str, Any]) -> Iterator[Line]:
+    """Read the comparisons with products out of their bench's numbers."""
+    for name, measured in peers["measured"].items():
+        for setting in measured["settings"]:
+            number = "requests_per_s" if setting["connections"] > 1 else "p50_ms"
+            goal = ">= 2.5x" if (name, number) == ("triton", "requests_per_s") else ""
             yield Line(
-                f"V2 JSON, {setting['connections']} connection(s), {setting['workers']} worker(s)",
-                "requests/s",
-                setting["contenders"]["driftline"]["requests_per_s"],
-                names[peer],
-                setting["contenders"][peer]["requests_per_s"],
-                ratio["requests_per_s"],
-                ">= 3x" if peer == "fastapi" and setting["connections"] == 32 else "",
+                f"V2 JSON, {setting['connections']} connection(s), 1 worker(s)",
+                UNITS[number],
+                setting["contenders"]["driftline"][number],
+                PEERS[name],
+                setting["contenders"][name][number],
+                setting["ratios"][name][number],
+                goal,
             )
+
+
+def _serving_lines(parts: dict[str, Any]) -> Iterator[Line]:
+    for setting in parts["throughput"]:
+        ours = setting["contenders"]["driftline"]
+        what = f"V2 JSON, {setting['connections']} connection(s), {setting['workers']} worker(s)"
+        for peer, ratio in setting["ratios"].items():
+            theirs = setting["contenders"][peer]
+            for number in ("requests_per_s", "server_cpu_us") if setting["connections"] > 1 else ("p50_ms",):
+                goal = SERVING_GOALS.get((setting["connections"], setting["workers"], peer, number), "")
+                yield Line(
+                    what, UNITS[number], ours[number], PEERS[peer], theirs[number], ratio[number], goal
+                )
+    for setting in parts["fsync"]:
+        yield from _log_lines(setting)
+    for result in parts["shadow"]:
+        alone, shadowed = result["states"]["no shadow"], result["states"]["shadow"]
+        what = f"champion with a shadow of its cost, {result['place']}{_lost(shadowed)}"
+        what += _dropped(result["counts"])
+        ratio = _inverse(result["ratios"]["p99"])
+        yield Line(what, "p99 ms", shadowed["p99_ms"], "no shadow", alone["p99_ms"], ratio, "")
+
+
+def _log_lines(setting: dict[str, Any]) -> Iterator[Line]:
+    """Say what the log costs as a whole: the same server, with and without it."""
+    logged, unlogged = (setting["contenders"][name] for name in ("group (default)", "no log"))
+    ratios = setting["ratios"]["no log"]
+    for number in ("requests_per_s", "server_cpu_us") if setting["connections"] > 1 else ("p50_ms",):
+        cost = 1 - ratios[number]["median"]
+        what = f"the log and its sync, {setting['connections']} connection(s): costs {cost:.0%}"
+        yield Line(what, UNITS[number], logged[number], "no log", unlogged[number], ratios[number], "")
+
+
+def _neighbour_lines(measured: dict[str, Any]) -> Iterator[Line]:
+    beside, alone = (measured["contenders"][name] for name in ("beside", "alone"))
+    what = "4 connections beside a project that asks for 10,000 rows at a time"
+    for number in ("requests_per_s", "p50_ms", "p99_ms"):
+        ratio = measured["ratios"]["alone"][number]
+        yield Line(what, UNITS[number], beside[number], "alone", alone[number], ratio, "")
+
+
+def _arrival_lines(arrivals: dict[str, Any]) -> Iterator[Line]:
+    for row in arrivals["rows"]:
+        rate = f"{row['share']:.0%} of capacity"
+        if row["server"] == "driftline" and row["state"] != QUIET:
+            quiet = _find(arrivals, server="driftline", share=row["share"], state=QUIET, of=row["of"])
+            what = f"open loop at {rate}, {row['state']}{_lost(row)}"
+            if row["state"] == SHADOW_ON:
+                what += _dropped(arrivals["shadow_counts"])
+            ratio = _inverse(row["p99_to_quiet"])
+            yield Line(what, "p99 ms", row["p99_ms"], "quiet", quiet["p99_ms"], ratio, ">= 0.67x")
+        elif row["server"] == "fastapi":
+            ours = _find(arrivals, server="driftline", share=row["share"], state=QUIET, of=row["of"])
+            what = f"open loop at {rate} of {row['of']}, quiet{_lost(ours)}"
+            yield Line(what, "p99 ms", ours["p99_ms"], "FastAPI", row["p99_ms"], row["p99_to_ours"], ">= 1x")
+
+
+def _lost(row: dict[str, Any]) -> str:
+    """Say what was not answered: it must not hide behind a good quantile."""
+    if not row["refused"] and not row["unanswered"]:
+        return ""
+    return f" ({row['refused']} refused, {row['unanswered']} unanswered)"
+
+
+def _dropped(counts: dict[str, int]) -> str:
+    """Say which batches the shadow was not given: a champion without its shadow is no measurement of it."""
+    return f" ({counts['dropped_batches']} shadow batches dropped)" if counts["dropped_batches"] else ""
+
+
+def _find(arrivals: dict[str, Any], **wanted: Any) -> dict[str, Any]:
+    return next(row for row in arrivals["rows"] if all(row[key] == value for key, value in wanted.items()))
+
+
+def _inverse(ratio: dict[str, float]) -> dict[str, float]:
+    return {"median": 1 / ratio["median"], "min": 1 / ratio["max"], "max": 1 / ratio["min"]}
 
 
 def _logging_lines(settings: list[dict[str, Any]]) -> Iterator[Line]:
@@ -102,6 +208,32 @@ def _logging_lines(settings: list[dict[str, Any]]) -> Iterator[Line]:
         yield Line(
             what, "rows/s", rates["driftline"], "bare COPY", rates["copy"], setting["ratio"], ">= 0.25x"
         )
+
+
+def _storage_lines(stored: dict[str, Any]) -> Iterator[Line]:
+    weight, wide = stored["bytes_a_row"], stored["wide_bytes_a_row"]
+    for what, ours in (
+        ("inside the dedupe window", weight["inside"]),
+        ("after it", weight["after"]),
+    ):
+        goal = "<= 200 bytes" if what == "after it" else ""
+        yield Line(
+            f"log of 30 features and a label on disk, {what}", "bytes a row", _once(ours), "wide table", _once(wide),
+            _once(wide / ours), goal,
+        )  # fmt: skip
+    yield Line(
+        f"a day's {stored['rows']:,} rows x 30 features into NumPy",
+        "s",
+        stored["read_s"],
+        "wide table",
+        stored["wide_read_s"],
+        stored["read_ratio"],
+        "",
+    )
+
+
+def _once(value: float) -> dict[str, float]:
+    return {"median": value, "min": value, "max": value}
 
 
 def _drift_lines(cases: dict[str, Any]) -> Iterator[Line]:
@@ -121,11 +253,11 @@ def _drift_lines(cases: dict[str, Any]) -> Iterator[Line]:
 
 def show(rows: list[Line]) -> None:
     """Print medians with their spreads; a ratio above 1 means that ours is better."""
-    print(f"\n{'what':58}{'ours':>32}  {'peer':14}{'':>32}{'ratio':>24}  goal")
+    print(f"\n{'what':80}{'ours':>28}  {'peer':18}{'':>28}{'ratio':>22}  goal")
     for row in rows:
         print(
-            f"{f'{row.what} ({row.unit})':58}{_number(row.ours):>32}  {row.peer_name:14}{_number(row.peer):>32}"
-            f"{_number(row.ratio):>24}  {row.goal}"
+            f"{f'{row.what} ({row.unit})':80}{_number(row.ours):>28}  {row.peer_name:18}{_number(row.peer):>28}"
+            f"{_number(row.ratio):>22}  {row.goal}"
         )
 
 
@@ -134,19 +266,37 @@ def _number(spread: dict[str, float]) -> str:
     return f"{spread['median']:,.{digits}f} [{spread['min']:,.{digits}f}-{spread['max']:,.{digits}f}]"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.performance", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round of each: smoke, not numbers")
-    options = parser.parse_args()
-    results: dict[str, Any] = {"machine": machine(), "quick": options.quick}
+def bench_all(*, quick: bool) -> None:
+    """Run every bench of ours and write the results anew."""
+    results: dict[str, Any] = {"machine": machine(), "quick": quick}
     began = time.monotonic()
     for bench in BENCHES:
-        results[bench.name] = run(bench, quick=options.quick)
+        results[bench.name] = run(bench, quick=quick)
     results["machine"]["load_average_after"] = round(os.getloadavg()[0], 2)
     results["seconds"] = round(time.monotonic() - began)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     show(list(lines(results)))
     print(f"\nWritten to {RESULTS.name}; load average {results['machine']['load_average']} before.")
+
+
+def bench_products(*, quick: bool) -> None:
+    """Run the bench of the products and add it to the results that are there."""
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    where = machine()
+    results["peers"] = {"machine": where, "quick": quick, **run(PRODUCTS, quick=quick)}
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    show(list(product_lines(results["peers"])))
+    for name, reason in results["peers"]["left_out"].items():
+        print(f"{name} is left out: {reason}")
+    print(f"\nAdded to {RESULTS.name}; load average {where['load_average']} before.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.performance", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round of each: smoke, not numbers")
+    parser.add_argument("--peers", action="store_true", help="measure the products that are installed apart")
+    options = parser.parse_args()
+    (bench_products if options.peers else bench_all)(quick=options.quick)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ import numpy as np
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from monitors.stats.distances import PreparedReference, prepare_reference
 from monitors.stats.drift import FeatureDrift, judge_drift
+from monitors.stats.prepared import PreparedReference, prepare_reference
 from monitors.stats.sketches import choose_centre
 from monitors.stats.thresholds import NullDistributions, grid_size, resample_null
 from monitors.stats.window_summary import summarise_window

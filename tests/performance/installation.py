@@ -13,9 +13,10 @@ from pathlib import Path
 from driftline.services.children import MANAGE
 from driftline.services.paths import HomePaths
 from driftline.services.postgres import postgres_child
-from driftline.services.processes import Child
+from driftline.services.processes import Child, Process
 from driftline.services.valkey import valkey_child
 from tests.embedded import launch, make_home
+from tests.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,11 @@ class Installed:
     port: int
     token: str
     server_pid: int
-    database_pid: int
+    database: Process
+
+    @property
+    def database_pid(self) -> int:
+        return self.database.pid or 0
 
 
 @contextmanager
@@ -37,8 +42,9 @@ def installation(folder: Path) -> Iterator[Installed]:
         "DRIFTLINE_HOME": str(paths.home),
         "DRIFTLINE_DATABASE_URL": "",
         "DRIFTLINE_BROKER_URL": "",
+        "DRIFTLINE_GRPC_PORT": str(free_port()),
     }
-    started = []
+    started: list[Process] = []
     try:
         for child in (postgres_child(paths), valkey_child(paths)):
             started.append(launch(child, paths))
@@ -53,18 +59,30 @@ def installation(folder: Path) -> Iterator[Installed]:
         )
         started.append(launch(web, paths))
         started[-1].wait_ready()
-        yield Installed(paths, port, token, started[-1].pid or 0, started[0].pid or 0)
+        yield Installed(paths, port, token, started[-1].pid or 0, started[0])
     finally:
         for process in reversed(started):
             process.stop()
 
 
-def free_port() -> int:
-    """Find a port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def services_only(folder: Path) -> Iterator[HomePaths]:
+    """Run the services of an empty home in `folder`, migrated, until the block ends."""
+    paths, started = make_home(folder), []
+    environment = {
+        "DRIFTLINE_HOME": str(paths.home),
+        "DRIFTLINE_DATABASE_URL": "",
+        "DRIFTLINE_BROKER_URL": "",
+    }
+    try:
+        for child in (postgres_child(paths), valkey_child(paths)):
+            started.append(launch(child, paths))
+            started[-1].wait_ready()
+        _manage(environment, "migrate", "--no-input", "--verbosity", "0")
+        yield paths
+    finally:
+        for process in reversed(started):
+            process.stop()
 
 
 def _manage(environment: dict[str, str], *arguments: str) -> str:

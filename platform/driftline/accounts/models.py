@@ -84,7 +84,7 @@ class ApiToken(models.Model):
 
 
 class AuditEntry(models.Model):
-    """One privileged act: who, what, before and after. Rows are only ever added."""
+    """One privileged act: who, what, before and after. Rows are only added; an erasure takes a key out of them."""
 
     project = models.ForeignKey(Project, models.CASCADE, null=True, related_name="audit")
     at = models.DateTimeField(db_default=Now())

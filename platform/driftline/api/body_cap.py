@@ -16,7 +16,7 @@ type App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PLAIN_CAP = 33 << 20  # the log takes 32 MiB and says so itself
 UPLOAD_CAP = (2 << 30) + (1 << 20)
-_UPLOADS = re.compile(r"/api/v1/models/[^/]+/(versions|reference)")
+_UPLOADS = re.compile(r"(/api/v1)?/models/[^/]+/(versions|reference|import|imports/(predictions|labels))")
 
 
 class _BodyTooLarge(Exception):

@@ -3,7 +3,9 @@
 Django gives every ASGI request a thread of its own and keeps connections in threads: it would open one a request.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from asgiref.sync import ThreadSensitiveContext
 
@@ -12,19 +14,31 @@ from driftline.api.body_cap import App, Receive, Scope, Send
 KEPT_THREADS = 16  # each may hold a connection; requests beyond these get a thread for themselves
 
 
-def keep_threads(application: App) -> App:
-    """Give each request a thread that is idle; the one that was used last is the first to be used again."""
-    idle: list[ThreadPoolExecutor] = []
+class KeptThreads:
+    """Threads of which each runs one request at a time."""
 
-    async def on_kept_thread(scope: Scope, receive: Receive, send: Send) -> None:
-        thread = idle.pop() if idle else ThreadPoolExecutor(1, "request")
+    def __init__(self) -> None:
+        self._idle: list[ThreadPoolExecutor] = []
+
+    @contextmanager
+    def one(self) -> Iterator[ThreadPoolExecutor]:
+        """Give a thread that is idle until the block ends; the one that was used last is the first to be used again."""
+        thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, "request")
         try:
-            async with ThreadSensitiveContext(executor=thread):
-                await application(scope, receive, send)
+            yield thread
         finally:
-            if len(idle) < KEPT_THREADS:
-                idle.append(thread)
+            if len(self._idle) < KEPT_THREADS:
+                self._idle.append(thread)
             else:
                 thread.shutdown(wait=False)
+
+
+def keep_threads(application: App, threads: KeptThreads) -> App:
+    """Give each request of an application one of the threads."""
+
+    async def on_kept_thread(scope: Scope, receive: Receive, send: Send) -> None:
+        with threads.one() as thread:
+            async with ThreadSensitiveContext(executor=thread):
+                await application(scope, receive, send)
 
     return on_kept_thread

@@ -1,6 +1,6 @@
 """Models over HTTP. They are the roof's: what a model is lies in the registry, how it is watched in the monitors."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from django.db import transaction
 from django.http import HttpRequest
@@ -36,6 +36,7 @@ class Objectives(Body):
     requests_per_second: float = Field(default=0.0, gt=0)
     quality: Quality | None = None
     label_lag_hours: float = Field(default=0.0, ge=0, le=87_600)
+    quantile: float = Field(default=0.0, gt=0, lt=1, description="what a regression predicts, if a quantile")
 
 
 class Gate(Body):
@@ -65,12 +66,32 @@ class ModelChanges(Body):
     description: str = Field(default="", max_length=500)
     autonomy: str = Field("approve", max_length=10)
     objectives: Objectives = Objectives()
+    retention_days: int | None = Field(default=None, ge=0, le=36_500)
+    summary_retention_days: int | None = Field(default=None, ge=0, le=36_500)
+    privacy: dict[
+        Annotated[str, Field(min_length=1, max_length=100)], Literal["keep", "hash", "drop", "summary"]
+    ] = Field({}, max_length=1_000)
+    schema_policy: str = Field("lenient", max_length=10)
+    rows_kept: Literal["all", "none"] = Field(
+        "all", description="none: each row is let go once it is summarised, those that are stored as well"
+    )
     segments: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field([], max_length=100)
     workflow: WorkflowChanges = WorkflowChanges()
 
     def registry_settings(self) -> dict[str, Any]:
         """Give the sent fields that the registry keeps, as it takes them."""
-        kept = {"name", "task", "description", "autonomy", "objectives"}
+        kept = {
+            "name",
+            "task",
+            "description",
+            "autonomy",
+            "objectives",
+            "retention_days",
+            "summary_retention_days",
+            "privacy",
+            "schema_policy",
+            "rows_kept",
+        }
         return self.model_dump(include=kept & self.model_fields_set, exclude_unset=True)
 
 
@@ -132,6 +153,11 @@ def describe_model(model: Model) -> dict[str, Any]:
         "status": model_status(model),
         "autonomy": model.autonomy,
         "objectives": model.objectives,
+        "retention_days": model.retention_days,
+        "summary_retention_days": model.summary_retention_days,
+        "privacy": model.privacy,
+        "schema_policy": model.schema_policy,
+        "rows_kept": model.rows_kept,
         "segments": sorted(model.segments.values_list("feature", flat=True)),
         "champion": deployment.champion.version if deployment.champion else None,
         "generation": deployment.generation,

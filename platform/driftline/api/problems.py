@@ -1,5 +1,6 @@
 """Every failure below /api in one shape: problem details (RFC 9457)."""
 
+import errno
 import logging
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -103,6 +104,13 @@ def _problem_of(error: BaseException) -> Problem:
                 "storage_unavailable",
                 "The database is away; nothing was stored. Try again.",
                 retry_after=5,
+            )
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            log.error("the disk is full")
+            return Problem(
+                507,
+                "insufficient_storage",
+                "The disk is full; nothing was stored. Make room and send it again.",
             )
         case DataError():
             log.exception("a value passed the checks that the database refuses", exc_info=error)

@@ -12,10 +12,14 @@ from driftline.api.docs import ServerRenderedDocs
 from driftline.api.problems import handle_exceptions, with_problems
 from driftline.api.strictness import JsonRenderer, StrictParser, refuse_unknown_parameters
 from inference.prediction_log import api as prediction_log
+from inference.prediction_log.erasure import api as erasure
+from inference.prediction_log.events import api as events
+from inference.prediction_log.imports import api as imports
 from inference.registry import api as registry
 from monitors.alerts import api as alerts
 from monitors.definitions import api as definitions
 from monitors.metrics import api as metrics
+from monitors.optimiser import api as optimiser
 from monitors.reports import api as reports
 from monitors.rules import api as rules
 from monitors.workflows import api as workflows
@@ -23,7 +27,11 @@ from monitors.workflows import api as workflows
 ROUTERS = (
     models.router,
     registry.router,
+    optimiser.router,
     prediction_log.router,
+    events.router,
+    imports.router,
+    erasure.router,
     definitions.router,
     metrics.router,
     rules.router,

@@ -22,11 +22,16 @@ class WorkQuerySet[Row: "WorkRow"](models.QuerySet[Row]):
         return self.filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
 
     def claim(self, *, limit: int, lease: timedelta = LEASE) -> list[Row]:
-        """Lease up to `limit` due rows to the caller; rows that another worker holds are skipped."""
+        """Lease up to `limit` due rows to the caller; rows that another worker holds are skipped.
+
+        The rows are picked in a query of their own: as a subquery of the update PostgreSQL may run it once a row,
+        and each time it skips what is updated already, until every due row is leased.
+        """
         token = secrets.randbits(62)
-        picked = self.due().order_by("pk").select_for_update(skip_locked=True)[:limit].values("pk")
-        self.model._base_manager.filter(pk__in=picked).update(lease_until=Now() + lease, lease_token=token)
-        return list(self.model._base_manager.filter(lease_token=token).order_by("pk"))
+        due = self.due().order_by("pk").select_for_update(skip_locked=True).values_list("pk", flat=True)
+        picked = self.model._base_manager.filter(pk__in=list(due[:limit]))
+        picked.update(lease_until=Now() + lease, lease_token=token)
+        return list(picked.order_by("pk"))
 
 
 class WorkRow(models.Model):

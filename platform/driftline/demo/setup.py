@@ -95,7 +95,12 @@ def ensure_champion(api: Api, trained: TrainingResult) -> None:
     """Upload the trained version; the first accepted one becomes champion."""
     if api.get(MODEL_PATH)["champion"] is not None:
         return
-    lineage = {"trainer": TRAINER, "parameters": PARAMETERS, "rows": trained.report.rows}
+    lineage = {
+        "trainer": TRAINER,
+        "parameters": PARAMETERS,
+        "data": {"training_rows": trained.report.rows},
+        "libraries": trained.report.libraries,
+    }
     api.upload(
         f"{MODEL_PATH}/versions",
         trained.model_path.read_bytes(),

@@ -1,8 +1,7 @@
-"""/metrics for Prometheus: what every serving process counted, and what waits in the database."""
+"""/metrics for Prometheus: what the serving processes counted, and what waits in the database."""
 
 import ipaddress
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
@@ -11,7 +10,7 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
@@ -19,15 +18,14 @@ from driftline.accounts.http_auth import Caller, identify
 from driftline.api.problems import with_problems
 from driftline.common.clock import now
 from driftline.models import Heartbeat
+from driftline.observability.serving import ServingCollector
+from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
-from inference.registry.rollout import live_reports
 from monitors.alerts.models import Delivery, Incident
 from monitors.metrics.models import PendingEvaluation
 from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run
-
-_US = 1e-6
 
 
 @with_problems
@@ -39,7 +37,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         caller = identify(request, now=now())
         caller.require("read")
     registry = CollectorRegistry()
-    registry.register(ServingCollector(settings.HOME, _names(caller)))
+    registry.register(ServingCollector(settings.HOME, _names(caller), settings.METRIC_ALIASES))
     registry.register(BacklogCollector(caller))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
@@ -61,77 +59,6 @@ def _names(caller: Caller | None) -> dict[int, tuple[str, str]]:
     if caller is not None:
         models = models.filter(project=caller.project)
     return {model.pk: (model.project.slug, model.name) for model in models}
-
-
-# -- serving processes -------------------------------------------------------------------------------------------------
-class ServingCollector(Collector):
-    """Adds up the status files that the live serving processes write every second."""
-
-    def __init__(self, home: Path, names: dict[int, tuple[str, str]]) -> None:
-        self._reports = list(live_reports(home))
-        self._names = names
-
-    def collect(self) -> Iterable[Metric]:
-        """Give the sums over all processes."""
-        yield _gauge("driftline_serving_processes", "Serving processes that live.", len(self._reports))
-        yield _gauge(
-            "driftline_spool_waiting_bytes",
-            "Bytes that wait in the spools for the drain.",
-            max((report["spool"]["waiting_bytes"] for report in self._reports), default=0),
-        )
-        unlogged = sum(report["unlogged_rows"] for report in self._reports)
-        family = CounterMetricFamily("driftline_unlogged_rows", "Rows that the spool could not take.")
-        family.add_metric([], unlogged)
-        yield family
-        yield self._sums("driftline_refusals", "Inference requests refused, by status.", "status", "refusals")
-        yield self._sums(
-            "driftline_shadow_drops", "Shadow batches dropped, by reason.", "reason", "shadow_drops"
-        )
-        yield from self._per_version()
-
-    def _sums(self, name: str, help_text: str, label: str, key: str) -> CounterMetricFamily:
-        sums: dict[str, int] = {}
-        for report in self._reports:
-            for value, count in report[key].items():
-                sums[value] = sums.get(value, 0) + count
-        family = CounterMetricFamily(name, help_text, labels=[label])
-        for value, count in sorted(sums.items()):
-            family.add_metric([value], count)
-        return family
-
-    def _per_version(self) -> Iterator[Metric]:
-        labels = ["project", "model", "version", "role"]
-        merged = self._merged()
-        rows = CounterMetricFamily("driftline_inference_rows", "Rows answered.", labels=labels)
-        latency = HistogramMetricFamily(
-            "driftline_inference_latency_seconds", "From a request's arrival to its answer.", labels=labels
-        )
-        for key, series in sorted(merged.items()):
-            rows.add_metric(list(key), series["rows"])
-            buckets, total = [], 0
-            for limit, count in sorted(series["latency_us"].items()):
-                total += count
-                buckets.append((f"{limit * _US:.6g}", total))
-            buckets.append(("+Inf", series["requests"]))
-            latency.add_metric(list(key), buckets=buckets, sum_value=series["latency_sum_us"] * _US)
-        yield rows
-        yield latency
-
-    def _merged(self) -> dict[tuple[str, str, str, str], dict[str, Any]]:
-        merged: dict[tuple[str, str, str, str], dict[str, Any]] = {}
-        for report in self._reports:
-            for series in report["series"]:
-                if series["model_id"] not in self._names:
-                    continue
-                key = (*self._names[series["model_id"]], series["version"], series["role"])
-                sums = merged.setdefault(
-                    key, {"rows": 0, "requests": 0, "latency_sum_us": 0, "latency_us": {}}
-                )
-                for name in ("rows", "requests", "latency_sum_us"):
-                    sums[name] += series[name]
-                for limit, count in series["latency_us"]:
-                    sums["latency_us"][limit] = sums["latency_us"].get(limit, 0) + count
-        return merged
 
 
 # -- the database ------------------------------------------------------------------------------------------------------
@@ -162,6 +89,8 @@ class BacklogCollector(Collector):
         yield incidents
         runs = self._mine(Run.objects.filter(state__in=ACTIVE_STATES), "model__project")
         yield _gauge("driftline_runs_active", "Retrain runs under way.", runs.count())
+        halves = self._mine(EventHalf.objects.all(), "model__project").count()
+        yield _gauge("driftline_event_halves_waiting", "Halves of events without their other half.", halves)
         newest = Heartbeat.objects.filter(name="worker").first()
         if newest is not None:
             yield _gauge(

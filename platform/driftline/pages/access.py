@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -52,7 +52,7 @@ class PageRequest(HttpRequest):
     visitor: Visitor
 
 
-type View = Callable[..., HttpResponse]
+type View = Callable[..., HttpResponse | FileResponse]
 
 
 def page(*methods: str, writes: str = Role.EDITOR) -> Callable[[View], View]:
@@ -62,7 +62,7 @@ def page(*methods: str, writes: str = Role.EDITOR) -> Callable[[View], View]:
         @require_http_methods([*methods, *(["HEAD"] if "GET" in methods else [])])
         @login_required
         @wraps(view)
-        def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponse | FileResponse:
             visitor = visitor_of(request)
             if visitor is None:
                 return render(request, "pages/no_project.html", status=403)
@@ -106,6 +106,9 @@ def _refuse(request: PageRequest, view: View, args: Any, kwargs: Any) -> HttpRes
     method, request.method = request.method, "GET"
     try:
         view(request, *args, **kwargs)
+    except Problem as problem:
+        if problem.status == 404:
+            raise
     finally:
         request.method = method
     raise PermissionDenied

@@ -41,7 +41,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Series:
-    """A line; `look` is a CSS class: main, second, third, shadow or baseline."""
+    """A line; `look` is a CSS class: main, second, third, shadow, estimate or baseline."""
 
     name: str
     dots: Sequence[Dot]
@@ -75,6 +75,7 @@ class Chart:
     spans: Sequence[tuple[datetime, datetime]] = ()
     from_zero: bool = False
     top: float | None = None
+    least_top: float = 0.0  # the axis reaches at least this far
     limits: bool = True
     compact: bool = False
     csv_url: str = ""
@@ -224,7 +225,8 @@ class Chart:
         low, high = max([low - near, min([low, *bounds])]), min([high + near, max([high, *bounds])])
         low = 0.0 if self.from_zero else low
         margin = (high - low or abs(high) or 1.0) * 0.08
-        top = high + margin if self.top is None else min(self.top, high + margin)
+        high = max(high + margin, self.least_top)
+        top = high if self.top is None else min(self.top, high)
         return (low if self.from_zero else low - margin), top
 
     def _x(self, at: datetime) -> float:

@@ -69,6 +69,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "reference": queries.newest_reference(model),
         "in_use": reference,
         "said": _said(rows, days),
+        "status": _status(rows),
         "csv_url": csv_url(model, metric, chosen),
         "marked_days": {mark.at.astimezone(UTC).date() for mark in marks if mark.kind == "deploy"},
     }
@@ -134,6 +135,13 @@ def _step(point: MetricPoint) -> int:
     return sum(times > edge for edge in (0.5, 1, 2, 4))
 
 
+def _status(rows: list[Row]) -> str:
+    newest = [row.newest for row in rows if row.newest and row.feature not in queries.NOT_FEATURES]
+    if not newest:
+        return "no_data"
+    return "warning" if any(point.status != "ok" for point in newest) else "ok"
+
+
 def _said(rows: list[Row], days: list[datetime]) -> str:
     features = [row for row in rows if row.feature not in queries.NOT_FEATURES]
     moved = [row for row in features if row.drifted]
@@ -175,6 +183,7 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
         "course": _course_chart(model, feature, points, chosen),
         "quantiles": _quantile_chart(model, feature, days, known, chosen),
         "said": _feature_said(feature, of_day),
+        "status": _feature_status(of_day),
         "reference": reference,
         "movers": _movers(model, day, feature),
         "neighbours": _neighbours(points, day),
@@ -201,6 +210,13 @@ def _neighbours(points: list[MetricPoint], day: datetime | None) -> dict[str, da
     before = [one for one in days if day and one < day]
     after = [one for one in days if day and one > day]
     return {"previous": before[-1] if before else None, "next": after[0] if after else None}
+
+
+def _feature_status(points: list[MetricPoint]) -> str:
+    deciding = next((p for p in points if (p.detail or {}).get("decides")), None)
+    if deciding is None or deciding.status not in queries.JUDGED:
+        return "no_data"
+    return "ok" if deciding.status == "ok" else "warning"
 
 
 def _feature_said(feature: str, points: list[MetricPoint]) -> str:

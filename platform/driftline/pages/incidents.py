@@ -14,11 +14,12 @@ from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, Series
 from driftline.pages.verdict import Part, Verdict
+from inference.prediction_log.event_clock import event_now
 from monitors.alerts import selectors, services
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import duration, figure, figures, measured
 from monitors.metrics.catalogue import METRICS
-from monitors.metrics.event_clock import event_now
+from monitors.metrics.causes import FAULT
 from monitors.rules.services import points_of
 from monitors.workflows.models import Run
 
@@ -140,13 +141,25 @@ def _verdict(one: Incident, worst: float | None) -> Verdict:
     parts.append(
         Part(f", {figure(worst)} at worst." if worst is not None and worst != one.opened_by.value else ".")
     )
-    if one.causes:
-        names = ", ".join(str(c.get("feature") or c.get("segment")) for c in one.causes[:3])
-        parts.append(Part(f" What moved most among the inputs: {names}."))
+    broken, moved = _split_by_kind(one)
+    if broken:
+        parts.append(Part(f" Data are broken in {_names(broken)}."))
+    if moved:
+        parts.append(Part(f" What moved most among the inputs: {_names(moved)}."))
     return Verdict(
         "critical" if one.severity == "critical" else "warning" if one.severity == "warning" else "notice",
         parts,
     )
+
+
+def _split_by_kind(one: Incident) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The causes that are faults of the data, and those that are drift."""
+    told = one.causes[:3]
+    return [c for c in told if c.get("kind") == FAULT], [c for c in told if c.get("kind") != FAULT]
+
+
+def _names(causes: list[dict[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(str(cause.get("feature") or cause.get("segment")) for cause in causes))
 
 
 def _chart(one: Incident) -> tuple[Chart, float | None]:
@@ -193,6 +206,7 @@ def _causes(one: Incident) -> list[dict[str, Any]]:
         {
             "name": cause.get("feature") or cause.get("segment"),
             "is_feature": bool(cause.get("feature")),
+            "is_fault": cause.get("kind") == FAULT,
             "score": cause.get("score") or 0,
             "width": round(100 * (cause.get("score") or 0) / most),
             "evidence": cause.get("evidence", ""),

@@ -10,7 +10,6 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.accounts.models import Role
 from driftline.common.errors import Problem
 from driftline.pages import queries, verdict
 from driftline.pages.access import PageRequest, page
@@ -22,14 +21,15 @@ from driftline.pages.timerange import TimeRange, range_of
 from driftline.progress import computed_until
 from inference.registry.datasets import store_reference
 from inference.registry.models import Autonomy, Model, Task
-from inference.registry.selectors import get_model
-from inference.registry.services import create_model, rollback
-from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
+from inference.registry.selectors import find_model, get_model
+from inference.registry.services import create_model
+from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.references import reference_in_use
 
 TOP_FEATURES = 5
-COLUMN_METRICS = ("psi", "js", "ks", "wasserstein", "chi_square", *QUALITY_METRICS)
+VERSIONS_SHOWN = 5
+COLUMN_METRICS = (*DRIFT_METRICS, *QUALITY_METRICS)
 
 
 def frame_of(request: PageRequest, name: str, tab: str) -> dict[str, Any]:
@@ -45,8 +45,13 @@ def frame_of(request: PageRequest, name: str, tab: str) -> dict[str, Any]:
             ("model", "Health"),
             ("drift", "Drift"),
             ("performance", "Performance"),
+            ("latency", "Latency"),
+            ("shadow", "Shadow"),
+            ("predictions", "Predictions"),
+            ("versions", "Versions"),
             ("runs", "Runs"),
             ("rules", "Rules"),
+            ("model_settings", "Settings"),
         ],
     }
 
@@ -68,8 +73,17 @@ def health(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "model")
     model, chosen = frame["model"], frame["range"]
     main = queries.main_metric(model)
-    metrics = [main, "label_coverage", "psi", "count", "latency_p95", "latency_p99", *QUALITY_METRICS]
-    points = queries.by_metric(queries.points_in(model, metrics, chosen.start, chosen.end))
+    metrics = [
+        main,
+        "label_coverage",
+        "psi",
+        "count",
+        "latency_p95",
+        "latency_p99",
+        "error_rate",
+        *QUALITY_METRICS,
+    ]
+    points = queries.judged_points(model, metrics, chosen.start, chosen.end)
     marks = queries.marks_in(model, chosen.start, chosen.end)
     frame |= {
         "tiles": _tiles(model, main, points, chosen),
@@ -78,7 +92,7 @@ def health(request: PageRequest, name: str) -> HttpResponse:
         "marks": list(reversed(marks))[:12],
         "features": top_features(points.get("psi", [])),
         "prediction": _predictions(model, chosen),
-        "versions": queries.versions_with_stage(model),
+        "versions": queries.versions_with_stage(model, model.versions.order_by("-pk")[:VERSIONS_SHOWN]),
         "deployment": model.deployment,
         "reference": queries.newest_reference(model),
         "computed_until": computed_until(model),
@@ -108,7 +122,7 @@ def _quality_tile(main: str, points: dict[str, list[MetricPoint]]) -> Tile:
         return Tile("Performance", "unripe" if pending else "no_data", "—", said, values, "performance")
     coverage = (newest.detail or {}).get("coverage")
     limit = "" if newest.threshold is None else f"limit {newest.threshold:.3f}, "
-    said = f"{METRICS[main].title}, {limit}{newest.n:,} labels" + (
+    said = f"{METRICS[main].title} on {newest.start:%-d %b}, {limit}{newest.n:,} labels" + (
         f" ({coverage:.0%})" if coverage is not None else ""
     )
     return Tile("Performance", newest.status, f"{newest.value:.3f}", said, values, "performance")
@@ -127,11 +141,9 @@ def _drift_tile(points: list[MetricPoint]) -> Tile:
     drifted, total = shares[day]
     worst = worst_drift(judged)
     status = "ok" if not drifted else "warning"
-    said = (
-        f"features drifted; most: {worst.feature}, PSI {worst.value:.2f}"
-        if worst and drifted
-        else "features drifted"
-    )
+    said = f"features drifted on {day:%-d %b}"
+    if worst and drifted:
+        said += f"; most: {worst.feature}, PSI {worst.value:.2f}"
     return Tile(
         "Drift",
         status,
@@ -172,15 +184,19 @@ def _data_tile(points: list[MetricPoint]) -> Tile:
 
 
 def _latency_tile(points: dict[str, list[MetricPoint]]) -> Tile:
-    series = points.get("latency_p99", [])
+    title, series = "Latency, errors", points.get("latency_p99", [])
     newest = queries.newest_judged(series)
     values = [point.value for point in series]
+    failed = queries.newest_judged(points.get("error_rate", []))
+    errors = ""
+    if failed and failed.value is not None:
+        errors = f"; {failed.value:.1%} of requests failed" if failed.value else "; no request failed"
     if newest is None or newest.value is None:
-        return Tile("Latency", "no_data", "—", "no latency was logged", values, "performance")
+        return Tile(title, "no_data", "—", f"no latency was logged{errors}", values, "latency")
     p95 = queries.newest_judged(points.get("latency_p95", []))
     limit = f"limit {newest.threshold:g} ms" if newest.threshold else "no limit set"
     said = f"p99, {limit}" + (f"; p95 {p95.value:.1f} ms" if p95 and p95.value is not None else "")
-    return Tile("Latency", newest.status, f"{newest.value:.1f} ms", said, values, "performance")
+    return Tile(title, newest.status, f"{newest.value:.1f} ms", said + errors, values, "latency")
 
 
 def _freshness_tile(model: Model, counts: list[MetricPoint], chosen: TimeRange) -> Tile:
@@ -208,11 +224,12 @@ def _main_chart(
     title = METRICS[main].title
     series = points.get(main, [])
     newest = queries.newest_judged(series)
-    said = (
-        f"{title}: newest {newest.value:.3f} on {newest.start:%-d %b %Y}."
-        if newest
-        else f"{title}: nothing measured yet."
-    )
+    if newest:
+        said = f"{title}: newest {newest.value:.3f} on {newest.start:%-d %b %Y}."
+    elif any(point.status == "unripe" for point in series):
+        said = f"{title}: labels are still coming, so no day is judged yet."
+    else:
+        said = f"{title}: nothing measured yet."
     return Chart(
         id=main, title=title, summary=said, start=chosen.start, end=chosen.end, marks=marks,
         series=[Series(title, queries.dots(series))], spans=queries.firing_spans(model, main, chosen.start, chosen.end),
@@ -273,7 +290,10 @@ def _predictions(model: Model, chosen: TimeRange) -> Any:
 def _answer_title(model: Model, name: str) -> str:
     champion = model.deployment.champion
     positive = (champion.signature or {}).get("positive_class") if champion else None
-    return f"Probability of {positive or 'the positive class'}" if name == "score" else "Answer"
+    if name != "score":
+        return "Answer"
+    others = "the answered class" if model.task == "multiclass" else "the positive class"
+    return f"Probability of {positive or others}"
 
 
 def csv_url(model: Model, metric: str, chosen: TimeRange, feature: str = "", span: str = "day") -> str:
@@ -327,7 +347,8 @@ class ModelForm(forms.Form):
         max_length=100, help_text="Letters, digits, dots and dashes, such as flight-delay."
     )
     task = forms.ChoiceField(
-        choices=[c for c in Task.choices if c[0] != "ranking"], help_text="What it answers."
+        choices=[c for c in Task.choices if c[0] != "ranking"],
+        help_text="Binary: one of two classes; multiclass: one of several; regression: a number.",
     )
     description = forms.CharField(
         max_length=500, required=False, help_text="The question that it answers, in words."
@@ -377,6 +398,9 @@ class ReferenceForm(forms.Form):
 
 @page("GET", "POST")
 def reference(request: PageRequest, name: str) -> HttpResponse:
+    if request.method == "GET" and request.GET.get("part") == "references":
+        model = find_model(project=request.visitor.project, name=name)
+        return render(request, "partials/references.html", {"model": model, **_references(model)})
     frame = frame_of(request, name, "drift")
     form = ReferenceForm(request.POST or None, request.FILES or None)
     if request.method == "POST" and form.is_valid():
@@ -391,26 +415,14 @@ def reference(request: PageRequest, name: str) -> HttpResponse:
         except Problem as problem:
             explain(form, problem)
         else:
-            messages.success(request, f"{dataset.rows:,} rows were stored; the reference is being built.")
+            messages.success(
+                request, f"{dataset.rows:,} rows were stored; each day of predictions is compared with them."
+            )
             return redirect("reference", name=name)
-    frame |= {
-        "form": form,
-        "references": frame["model"].references.select_related("version", "dataset").order_by("-pk")[:10],
-    }
+    frame |= {"form": form, **_references(frame["model"])}
     return render(request, "pages/reference.html", frame, status=422 if form.errors else 200)
 
 
-# -- rolling back ------------------------------------------------------------------------------------------------------
-@page("GET", "POST", writes=Role.ADMIN)
-def roll_back(request: PageRequest, name: str) -> HttpResponse:
-    """Say what a rollback does, and do it when that is confirmed."""
-    model = get_model(project=request.visitor.project, name=name)
-    if request.method == "POST":
-        generation = int(request.POST.get("generation", "0") or 0)
-        reason = request.POST.get("reason", "")[:500]
-        deployment = rollback(
-            model=model, expected_generation=generation, actor=request.visitor.actor, reason=reason
-        )
-        messages.success(request, f"Version {deployment.champion.version} answers again.")  # type: ignore[union-attr]
-        return redirect("model", name=name)
-    return render(request, "pages/rollback.html", {"model": model, "deployment": model.deployment})
+def _references(model: Model) -> dict[str, Any]:
+    references = list(model.references.select_related("version", "dataset").order_by("-pk")[:10])
+    return {"references": references, "is_building": any(one.state == "building" for one in references)}

@@ -10,8 +10,10 @@ from django.urls import reverse
 
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from inference.prediction_log.models import Label, PredictionChunk
+from inference.prediction_log.label_reads import first_label
+from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
+from monitors.alerts.models import Channel
 from monitors.definitions.models import Reference
 from monitors.rules.models import Rule
 
@@ -65,23 +67,28 @@ def _tasks(request: PageRequest, model: Model | None) -> list[Task]:
         )
         tasks += [
             Task(title, False, "Waiting.")
-            for title in ("The first prediction", "A reference", "The first label")
+            for title in ("The first prediction", "A reference", "The first label", "A rule", "A channel")
         ]
         return tasks
-    newest = PredictionChunk.objects.filter(model=model).order_by("-end").first()
+    newest = newest_event(model)
     reference = Reference.objects.filter(model=model).order_by("-pk").first()
-    label = Label.objects.filter(model=model).order_by("pk").first()
+    labelled = first_label(model)
     rule = Rule.objects.filter(model=model).order_by("pk").first()
+    channel = Channel.objects.filter(project=model.project, enabled=True).order_by("pk").first()
     return [
         *tasks,
         Task("The first prediction", newest is not None,
-             f"Received; newest at {newest.end:%-d %b %Y %H:%M} UTC." if newest else "Waiting for the first row…"),
+             f"Received; newest at {newest:%-d %b %Y %H:%M} UTC." if newest else "Waiting for the first row…",
+             reverse("import", args=[model.name]), "Import a file"),
         Task("A reference", bool(reference and reference.state == "ready"), _reference_said(reference),
              reverse("reference", args=[model.name]), "Upload a reference"),
-        Task("The first label", label is not None,
-             f"Received for {label.given_id}." if label else "Waiting; it may come days later."),
-        Task("A rule that tells you", rule is not None, rule.name if rule else "So that you need not look every day.",
+        Task("The first label", labelled is not None,
+             (f"Received for {labelled}." if labelled else "Received.") if labelled is not None
+             else "Waiting; it may come days later."),
+        Task("A rule", rule is not None, rule.name if rule else "So that you need not look every day.",
              reverse("rule_new", args=[model.name]), "Make a rule"),
+        Task("A channel", channel is not None, channel.name if channel else "Where you are told.",
+             reverse("channels"), "Add your e-mail address"),
     ]  # fmt: skip
 
 

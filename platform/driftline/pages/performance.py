@@ -1,8 +1,8 @@
-"""P5: how good is it, and how sure? With latency and throughput below."""
+"""P5: how good is it, and how sure?"""
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpResponse
@@ -11,11 +11,17 @@ from django.shortcuts import render
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, Dot, Mark, Series
+from driftline.pages.label_arrival import coverage_by_class, lag_chart
+from driftline.pages.latency import MOST_HOURLY_DAYS, volume_chart
 from driftline.pages.model import csv_url, frame_of
+from driftline.pages.reliability import reliability_of
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
-from monitors.metrics.catalogue import METRICS
+from monitors.metrics.catalogue import ESTIMATED, METRICS
+from monitors.metrics.fairness import COMPARED
 from monitors.metrics.models import MetricPoint
+from monitors.stats.class_averages import classes_apart
+from monitors.stats.estimate import Estimate
 from monitors.stats.outcomes import (
     BinaryOutcomeSummary,
     MulticlassOutcomeSummary,
@@ -27,19 +33,26 @@ SHOWN = {
     "binary": ("roc_auc", "log_loss", "accuracy"),
     "multiclass": ("accuracy", "log_loss", "f1"),
     "regression": ("mae", "rmse", "r2"),
+    "ranking": ("ndcg", "mean_average_precision", "mrr"),
 }
-LATENCIES = ("latency_p50", "latency_p95", "latency_p99")
+REST = {
+    "binary": ("precision", "recall", "f1", "average_precision", "brier", "ece"),
+    "multiclass": ("precision", "recall", "weighted_precision", "weighted_f1", "brier", "ece"),
+    "regression": ("bias", "mape", "median_absolute_error", "pinball_loss"),
+    "ranking": ("ndcg_at_10", "hit_rate_at_10"),
+}
 WORST_SEGMENTS = 10
+MOST_CLASSES = 12  # of which a confusion matrix can be read
 
 
 @page("GET")
 def performance(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "performance")
     model, chosen = frame["model"], frame["range"]
-    span = "hour" if request.GET.get("span") == "hour" and chosen.days <= 14 else "day"
+    span = "hour" if request.GET.get("span") == "hour" and chosen.days <= MOST_HOURLY_DAYS else "day"
     shown = SHOWN.get(model.task, SHOWN["binary"])
-    wanted = {*_all_metrics(model), "label_coverage", *LATENCIES, "throughput", "count"}
-    points = queries.by_metric(queries.points_in(model, wanted, chosen.start, chosen.end, span=span))
+    wanted = {*_all_metrics(model), *ESTIMATED, "label_coverage", "count"}
+    points = queries.judged_points(model, wanted, chosen.start, chosen.end, span=span)
     outcomes = queries.outcomes_in(model, chosen.start, chosen.end)
     marks = queries.marks_in(model, chosen.start, chosen.end)
     shadows = _shadow_points(model, shown, chosen, span)
@@ -50,17 +63,22 @@ def performance(request: PageRequest, name: str) -> HttpResponse:
             _metric_chart(model, metric, points, shadows, baselines, chosen, marks, span) for metric in shown
         ],
         "coverage": _coverage_chart(model, points, chosen, marks, span),
-        "latency": _latency_chart(model, points, shadows, chosen, marks, span),
-        "throughput": _volume_chart(model, points, chosen, marks, span),
+        "lag": lag_chart(model, chosen, marks, span),
+        "coverage_by_class": coverage_by_class(model, chosen, span),
+        "throughput": volume_chart(model, points, chosen, marks, span),
         "table": _newest_of_each(points, _all_metrics(model)),
         "outcomes": outcomes,
         "label_share": outcomes.labelled / outcomes.rows if outcomes.rows else None,
         "lag_p50": _duration(outcomes.lag_p50),
         "lag_p95": _duration(outcomes.lag_p95),
         "confusion": _confusion(model, outcomes.total),
+        "classes": _classes(outcomes.total),
+        "curve": reliability_of(outcomes.total, f"class {_binary_classes(model)[0]}"),
+        "estimates": _estimates(model, points),
         "bias": _bias(outcomes.total),
         "segments": _segments(model, shown[0], chosen),
         "segment_metric": shown[0],
+        "gaps": _gaps(model, chosen),
         "said": _said(shown, points, outcomes),
         "marks": list(reversed(marks)),
     }
@@ -68,13 +86,7 @@ def performance(request: PageRequest, name: str) -> HttpResponse:
 
 
 def _all_metrics(model: Model) -> list[str]:
-    shown = list(SHOWN.get(model.task, SHOWN["binary"]))
-    rest = {
-        "binary": ["precision", "recall", "f1", "brier"],
-        "multiclass": ["precision", "recall"],
-        "regression": ["bias"],
-    }
-    return shown + rest.get(model.task, [])
+    return [*SHOWN.get(model.task, SHOWN["binary"]), *REST.get(model.task, ())]
 
 
 def _shadow_points(
@@ -82,7 +94,7 @@ def _shadow_points(
 ) -> dict[tuple[str, str], list[MetricPoint]]:
     """Points of versions in the shadow, by metric and version."""
     found = MetricPoint.objects.filter(
-        model=model, role="shadow", span=span, segment="", metric__in=[*shown, "latency_p99"],
+        model=model, role="shadow", span=span, segment="", metric__in=shown,
         start__gte=chosen.start, start__lt=chosen.end,
     ).order_by("start")  # fmt: skip
     grouped: dict[tuple[str, str], list[MetricPoint]] = {}
@@ -113,7 +125,12 @@ def _metric_chart(
         said = f"{title} {newest.value:.3f} on {newest.start:%-d %b %Y}" + (
             f", limit {newest.threshold:.3f}." if newest.threshold is not None else "."
         )
+    estimates = points.get(f"estimated_{metric}", [])
+    if estimates and (guess := _estimate_said(estimates)):
+        said = f"{said} {guess}"
     lines = [Series("champion", queries.dots(own))]
+    if any(point.value is not None for point in estimates):
+        lines.append(Series("estimated without labels", queries.dots(estimates), "estimate"))
     lines += [
         Series(f"version {version} in the shadow", queries.dots(rows), "shadow")
         for (name, version), rows in shadows.items()
@@ -127,6 +144,14 @@ def _metric_chart(
         csv_url=csv_url(model, metric, chosen, span=span),
         note="lower is better" if METRICS[metric].lower_is_better else "higher is better",
     )  # fmt: skip
+
+
+def _estimate_said(estimates: list[MetricPoint]) -> str:
+    newest = next((point for point in reversed(estimates) if point.value is not None), None)
+    if newest is None:
+        return ""
+    said = f"Estimated {newest.value:.3f} on {newest.start:%-d %b %Y}"
+    return f"{said}, but such estimates have not come true." if newest.status == "unreliable" else f"{said}."
 
 
 def _coverage_chart(
@@ -144,49 +169,6 @@ def _coverage_chart(
         series=[Series("share of rows with a label", dots, "second", bars=True)], from_zero=True, top=1.0,
         limits=False, csv_url=csv_url(model, "label_coverage", chosen, span=span),
         marks=[m for m in marks if m.kind == "deploy"],
-    )  # fmt: skip
-
-
-def _latency_chart(
-    model: Model,
-    points: dict[str, list[MetricPoint]],
-    shadows: dict[tuple[str, str], list[MetricPoint]],
-    chosen: TimeRange,
-    marks: list[Mark],
-    span: str,
-) -> Chart:
-    looks = {"latency_p99": "main", "latency_p95": "second", "latency_p50": "third"}
-    lines = [
-        Series(name.removeprefix("latency_"), queries.dots(points.get(name, [])), look)
-        for name, look in looks.items()
-    ]
-    lines += [
-        Series(f"p99, version {version} in the shadow", queries.dots(rows), "shadow")
-        for (name, version), rows in shadows.items()
-        if name == "latency_p99"
-    ]
-    newest = queries.newest_judged(points.get("latency_p99", []))
-    said = (
-        f"99 % of answers took at most {newest.value:.3g} ms on {newest.start:%-d %b %Y}."
-        if newest
-        else "No latency was logged."
-    )
-    return Chart(
-        id="latency", title="Latency", unit="ms", summary=said, start=chosen.start, end=chosen.end, series=lines,
-        marks=marks, from_zero=True, csv_url=csv_url(model, "latency_p99", chosen, span=span), note="lower is better",
-    )  # fmt: skip
-
-
-def _volume_chart(
-    model: Model, points: dict[str, list[MetricPoint]], chosen: TimeRange, marks: list[Mark], span: str
-) -> Chart:
-    dots = queries.dots(points.get("count", []))
-    total = sum(dot.value or 0 for dot in dots)
-    return Chart(
-        id="count", title=f"Predictions a{'n hour' if span == 'hour' else ' day'}",
-        summary=f"{total:,.0f} predictions in this range.", start=chosen.start, end=chosen.end,
-        series=[Series("predictions", dots, "second", bars=True)], from_zero=True, limits=False, marks=marks,
-        csv_url=csv_url(model, "count", chosen, span=span), compact=True,
     )  # fmt: skip
 
 
@@ -222,10 +204,75 @@ def _newest_of_each(points: dict[str, list[MetricPoint]], names: list[str]) -> l
     for name in names:
         newest = queries.newest_judged(points.get(name, []))
         if newest:
-            rows.append(
-                {"point": newest, "values": [p.value for p in points[name] if p.status in queries.JUDGED]}
-            )
+            values = [p.value for p in points[name] if p.status in queries.JUDGED]
+            rows.append({"point": newest, "values": values, "method": _method(newest)})
     return rows
+
+
+def _method(point: MetricPoint) -> str:
+    """Say how an interval was made, and what the metric leaves out."""
+    detail = point.detail or {}
+    method = str(detail.get("method", ""))
+    if detail.get("blocks"):
+        method = f"jackknife over {detail['blocks']} {'hours' if point.span == 'day' else 'windows'}"
+    if detail.get("zero_labels"):
+        method += f"; {detail['zero_labels']:,} zero labels left out"
+    return method
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """The newest estimate of each metric, and what they are made from; or why there are none."""
+
+    points: list[MetricPoint]
+    basis: str
+    reason: str = ""
+
+
+def _estimates(model: Model, points: dict[str, list[MetricPoint]]) -> Estimates | None:
+    series = [points[name] for name in ESTIMATED if points.get(name)]
+    newest = [
+        found
+        for own in series
+        if (found := next((p for p in reversed(own) if p.value is not None), None)) is not None
+    ]
+    basis = (
+        "The mean errors of the reference's predictions of the same size. They cannot tell what moves the error "
+        "and not the prediction."
+        if model.task == "regression"
+        else "Probabilities, as they came true on the reference, stand for labels. They cannot tell when labels "
+        "change their meaning."
+    )
+    if newest:
+        return Estimates(newest, basis)
+    reasons = [str((point.detail or {}).get("why", "")) for own in series for point in reversed(own)]
+    reason = next((reason for reason in reasons if reason), "")
+    return Estimates([], basis, reason) if reason else None
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class of several: how many rows were it, were answered so, and how well."""
+
+    name: str
+    estimates: list[Estimate]
+    labelled: int
+    answered: int
+
+
+def _classes(outcome: OutcomeSummary | None) -> list[ClassRow]:
+    if not isinstance(outcome, MulticlassOutcomeSummary):
+        return []
+    rows = [
+        ClassRow(
+            name,
+            list(measured.values()),
+            measured["class_recall"].n,
+            measured["class_precision"].n,
+        )
+        for name, measured in classes_apart(outcome).items()
+    ]
+    return sorted(rows, key=lambda row: -row.labelled)
 
 
 def _confusion(model: Model, outcome: OutcomeSummary | None) -> dict[str, Any] | None:
@@ -235,7 +282,7 @@ def _confusion(model: Model, outcome: OutcomeSummary | None) -> dict[str, Any] |
             "classes": classes,
             "rows": _with_shares(classes, [[outcome.tp, outcome.fn], [outcome.fp, outcome.tn]]),
         }
-    if isinstance(outcome, MulticlassOutcomeSummary) and len(outcome.classes) <= 12:
+    if isinstance(outcome, MulticlassOutcomeSummary) and len(outcome.classes) <= MOST_CLASSES:
         return {
             "classes": outcome.classes,
             "rows": _with_shares(list(outcome.classes), outcome.confusion.tolist()),
@@ -279,6 +326,14 @@ def _segments(model: Model, metric: str, chosen: TimeRange) -> list[MetricPoint]
     return sorted(found, key=lambda point: sign * (point.value or 0.0))[:WORST_SEGMENTS]
 
 
+def _gaps(model: Model, chosen: TimeRange) -> list[MetricPoint]:
+    """The newest gap of each metric between the groups of each segment's feature."""
+    names = [f"{name}_gap" for name in COMPARED]
+    found = queries.points_in(model, names, chosen.start, chosen.end).filter(value__isnull=False)
+    newest = {(point.metric, point.feature): point for point in found}
+    return [newest[key] for key in sorted(newest)]
+
+
 def _duration(seconds: float | None) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds is not None else None
 
@@ -290,6 +345,11 @@ def _said(shown: tuple[str, ...], points: dict[str, list[MetricPoint]], outcomes
     if newest is None or newest.value is None:
         if outcomes.labelled:
             return f"{outcomes.labelled:,} labels have come; no window has enough of them to be judged yet."
+        guess = _estimate_said(points.get(f"estimated_{shown[0]}", []))
+        if guess:
+            return (
+                f"No label has come in this range. {METRICS[shown[0]].title}: {guess[0].lower()}{guess[1:]}"
+            )
         return "No label has come in this range, so nothing can be said about how right the answers were."
     interval = (
         f" (95 % interval {newest.lower:.3f} to {newest.upper:.3f})"
@@ -298,16 +358,7 @@ def _said(shown: tuple[str, ...], points: dict[str, list[MetricPoint]], outcomes
     )
     text = f"{METRICS[shown[0]].title} is {newest.value:.3f}{interval} on {newest.start:%-d %b %Y}"
     if newest.threshold is not None:
-        since = _beyond_since(series)
+        since = queries.beyond_since(series)
         text += f", limit {newest.threshold:.3f}"
-        text += f"; beyond it since {since:%-d %b %Y}" if since else "; within it"
+        text += f"; beyond it without a break since {since:%-d %b %Y}" if since else "; within it"
     return f"{text}. {outcomes.labelled:,} of {outcomes.rows:,} predictions have a label."
-
-
-def _beyond_since(series: list[MetricPoint]) -> datetime | None:
-    since = None
-    for point in reversed([p for p in series if p.status in queries.JUDGED]):
-        if point.status == "ok":
-            break
-        since = point.start
-    return since

@@ -10,14 +10,18 @@ from django.db.models import QuerySet
 from driftline.accounts.models import Project
 from driftline.common.periods import floor
 from driftline.pages.charts import Dot, Mark
-from inference.prediction_log.models import PredictionChunk
+from inference.prediction_log.selectors import oldest_event
 from inference.registry.models import DeploymentChange, Model, Version
 from monitors.alerts.models import Incident
 from monitors.definitions.models import Reference
 from monitors.definitions.services import active_reference
+from monitors.metrics.change_points import sentence_of
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.selectors import change_points
+from monitors.rules.models import Rule, Severity
+from monitors.rules.services import points_of
 from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
-from monitors.stats.sketches import merge_numbers
+from monitors.stats.sketches import NumericSummary, merge_numbers
 from monitors.stats.window_summary import ColumnSummary, WindowSummary, merge_columns
 from monitors.summaries.models import Summary
 from monitors.workflows.models import ACTIVE_STATES, Run
@@ -25,7 +29,7 @@ from monitors.workflows.models import ACTIVE_STATES, Run
 DAY = timedelta(days=1)
 NOT_FEATURES = ("prediction", "score")
 JUDGED = ("ok", "warning", "critical")
-MAIN_METRIC = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae", "ranking": "accuracy"}
+MAIN_METRIC = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae", "ranking": "ndcg"}
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
@@ -105,6 +109,66 @@ def newest_judged(points: Sequence[MetricPoint]) -> MetricPoint | None:
     )
 
 
+def drift_lately(model: Model, newest: datetime) -> list[MetricPoint]:
+    """List the features' PSI on the newest judged day, what stands furthest beyond its limit first."""
+    points = points_in(model, ["psi"], newest - DAY * 3, newest).filter(
+        status__in=JUDGED, value__isnull=False
+    )
+    judged = [point for point in points if point.feature not in NOT_FEATURES]
+    day = max((point.start for point in judged), default=None)
+    of_day = [point for point in judged if point.start == day]
+    return sorted(of_day, key=lambda point: -(point.value or 0) / (point.threshold or 1))
+
+
+def newest_of(incident: Incident) -> MetricPoint | None:
+    """The newest point that an incident's rule judges; of a rule over all features the one that opened it."""
+    points = points_of(incident.rule)
+    if incident.rule.feature == "*":
+        points = points.filter(feature=incident.opened_by.detail.get("feature", ""))
+    judged = points.filter(status__in=JUDGED, value__isnull=False, n__gte=incident.rule.min_rows)
+    return judged.order_by("-start").first()
+
+
+def judged_points(
+    model: Model, metrics: Iterable[str], start: datetime, end: datetime, *, span: str = "day"
+) -> dict[str, list[MetricPoint]]:
+    """Read the points of several metrics; where people made a rule, its limit and severity judge instead of ours.
+
+    Else a page would call a value fine for which the same page has an incident open.
+    """
+    points = by_metric(points_in(model, metrics, start, end, span=span))
+    found = Rule.objects.filter(model=model, enabled=True, span=span, feature="", segment="").order_by("pk")
+    rules = sorted(found, key=lambda rule: Severity.values.index(rule.severity))
+    for metric, series in points.items():
+        for point in series:
+            _judge(point, [rule for rule in rules if rule.metric == metric])
+    return points
+
+
+def _judge(point: MetricPoint, rules: Sequence[Rule]) -> None:
+    """Let the most severe of the breached rules judge a point, else the last; `rules` come the least severe first."""
+    if point.status not in JUDGED or point.value is None:
+        return
+    was_breached = False
+    for rule in rules:
+        is_breached = rule.is_breached_by(point.value)
+        if point.n < rule.min_rows or (was_breached and not is_breached):
+            continue
+        was_breached = is_breached
+        point.threshold = rule.threshold
+        point.status = ("critical" if rule.severity == "critical" else "warning") if is_breached else "ok"
+
+
+def beyond_since(points: Sequence[MetricPoint]) -> datetime | None:
+    """Tell since when a series has been beyond its limit without a break; None where its newest judged point is not."""
+    since = None
+    for point in reversed([point for point in points if point.status in JUDGED]):
+        if point.status == "ok":
+            break
+        since = point.start
+    return since
+
+
 def segment_points(model: Model, metric: str, start: datetime, end: datetime) -> list[MetricPoint]:
     """The newest judged point of every segment."""
     found = MetricPoint.objects.filter(
@@ -147,6 +211,15 @@ def reference_column(reference: Reference, name: str) -> ColumnSummary | None:
     if reference.payload is None:
         return None
     return column_of(WindowSummary.decode(bytes(reference.payload), features=[name]), name)
+
+
+def latency_by_day(model: Model, start: datetime, end: datetime) -> list[tuple[datetime, NumericSummary]]:
+    """Read the latencies (ms) of each day, of all champion versions together; days without any are left out."""
+    days: dict[datetime, list[NumericSummary]] = {}
+    for day, summary in _day_summaries(model, start, end, features=()):
+        if summary.latency_ms is not None and summary.latency_ms.n:
+            days.setdefault(day, []).append(summary.latency_ms)
+    return [(day, merge_numbers(parts)) for day, parts in sorted(days.items())]
 
 
 @dataclass(frozen=True)
@@ -197,23 +270,31 @@ def _day_summaries(
 
 # -- what changed ------------------------------------------------------------------------------------------------------
 def marks_in(model: Model, start: datetime, end: datetime) -> list[Mark]:
-    """List deployments, incidents and runs on the axis of event time, oldest first."""
-    return sorted(
-        [*_deployments(model, start, end), *_incidents(model, start, end)], key=lambda mark: mark.at
-    )
+    """List deployments, incidents and changes of the error on the axis of event time, oldest first."""
+    marks = [
+        *_deployments(model, start, end),
+        *_incidents(model, start, end),
+        *_error_changes(model, start, end),
+    ]
+    return sorted(marks, key=lambda mark: mark.at)
 
 
 def _deployments(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
     oldest = oldest_event(model)
     for change in DeploymentChange.objects.filter(model=model).order_by("generation"):
-        # A first version comes before every event; the clock of that moment says nothing on an axis of event time.
-        at = (
-            min(change.event_time, oldest or change.event_time)
-            if change.kind == "first"
-            else change.event_time
-        )
+        at = time_of(change, oldest)
         if start <= at < end:
             yield _deployment(change, at)
+
+
+def time_of(change: DeploymentChange, oldest: datetime | None) -> datetime:
+    """Tell when a change was in event time; `oldest` is the model's first event.
+
+    A first version comes before every event; the clock of that moment says nothing on an axis of event time.
+    """
+    if change.kind == "first" and oldest is not None:
+        return min(change.event_time, oldest)
+    return change.event_time
 
 
 def _deployment(change: DeploymentChange, at: datetime) -> Mark:
@@ -222,18 +303,26 @@ def _deployment(change: DeploymentChange, at: datetime) -> Mark:
     if change.kind == "shadows":
         told = f"Version {', '.join(shadows)} shadows" if shadows else "No version shadows"
         return Mark(at, "", f"{told}, by {change.actor}{reason}", "shadow")
+    if change.kind == "canary":
+        canary = change.after.get("canary")
+        told = (
+            f"Version {canary['version']} answers {canary['weight']:.1%} as canary"
+            if canary
+            else "The canary ended"
+        )
+        return Mark(at, "", f"{told}, by {change.actor}{reason}", "shadow")
     return Mark(at, f"v{champion}", f"Version {champion} answers ({change.kind}), by {change.actor}{reason}")
-
-
-def oldest_event(model: Model) -> datetime | None:
-    """The first event of the oldest day in the log."""
-    return PredictionChunk.objects.filter(model=model).order_by("day").values_list("start", flat=True).first()
 
 
 def _incidents(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
     for incident in Incident.objects.filter(model=model, opened_at__gte=start, opened_at__lt=end):
         url = f"/incidents/{incident.pk}"
         yield Mark(incident.opened_at, "", f"INC-{incident.pk} opened: {incident.title}", "incident", url)
+
+
+def _error_changes(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
+    for change in change_points(model=model, start=start, end=end):
+        yield Mark(change.at, "", f"{sentence_of(change)}.", "change")
 
 
 def firing_spans(
@@ -254,21 +343,23 @@ def began(incident: Incident) -> datetime:
 
 def last_promotions(project: Project) -> dict[int, datetime]:
     """When each model's champion last changed, in event time."""
-    found = DeploymentChange.objects.filter(model__project=project).exclude(kind="shadows")
+    kinds = ("first", "promote", "rollback")
+    found = DeploymentChange.objects.filter(model__project=project, kind__in=kinds)
     return dict(found.order_by("generation").values_list("model_id", "event_time"))
 
 
-def versions_with_stage(model: Model) -> list[dict[str, Any]]:
-    """List versions, newest first, with the part that each plays."""
+def versions_with_stage(model: Model, versions: Iterable[Version]) -> list[dict[str, Any]]:
+    """Give each of the model's versions that is shown with the part that it plays."""
     deployment = model.deployment
     shadows = set(deployment.shadows.values_list("pk", flat=True))
-    rows = Version.objects.filter(model=model).order_by("-pk")[:20]
-    return [{"version": version, "stage": _stage(version, deployment, shadows)} for version in rows]
+    return [{"version": version, "stage": _stage(version, deployment, shadows)} for version in versions]
 
 
 def _stage(version: Version, deployment: Any, shadows: set[int]) -> str:
     if version.pk == deployment.champion_id:
         return "champion"
+    if version.pk == deployment.canary_id:
+        return "canary"
     if version.pk in shadows:
         return "shadow"
     return "previous" if version.pk == deployment.previous_id else "archived"

@@ -40,9 +40,10 @@ class RuleForm(forms.Form):
     name = forms.CharField(max_length=120, help_text="What people read in the e-mail's subject.")
     metric = forms.ChoiceField(choices=_metric_choices, initial="psi")
     feature = forms.CharField(
-        max_length=100,
+        max_length=200,
         required=False,
-        help_text="For drift and data quality: a feature's name, or * for any.",
+        help_text="For drift and data quality a feature's name, for metrics of a class the class; * for any.",
+        widget=forms.TextInput(attrs={"list": "features"}),
     )
     segment = forms.CharField(
         max_length=200, required=False, help_text="Empty: all rows. Else such as origin:JFK."
@@ -131,15 +132,39 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
     return render(request, "pages/rule.html", frame, status=422 if form.errors else 200)
 
 
+@page("GET")
+def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
+    """Say what deleting a rule takes along, before it is done on the rule's own page."""
+    frame = frame_of(request, name, "rules")
+    rule = frame["model"].rules.filter(pk=pk).first()
+    if rule is None:
+        raise Http404
+    incidents = rule.incidents.count()
+    frame |= {
+        "rule": rule,
+        "title": f"Delete the rule {rule.name}",
+        "effects": [
+            "It judges nothing any more, and nobody hears from it.",
+            f"Its history goes with it: what it found, and its {incidents:,} incident{'s' if incidents != 1 else ''}. "
+            "To keep that, disable the rule instead.",
+        ],
+        "yes": "Yes, delete it",
+        "may_confirm": request.visitor.may_edit,
+    }
+    return render(request, "pages/rule_delete.html", frame)
+
+
 def _save(request: PageRequest, model: Model, rule: Rule | None, fields: dict[str, Any]) -> None:
     actor = request.visitor.actor
     if rule is None:
         saved = create_rule(project=request.visitor.project, model=model, actor=actor, **fields)
     else:
         saved = update_rule(rule=rule, actor=actor, **fields)
-    messages.success(
-        request, f"The rule {saved.name!r} is saved; windows that close from now on are judged by it."
-    )
+    judged = "windows that close from now on are judged by it"
+    if rule is None:
+        hours = saved.notify_within.total_seconds() / 3600
+        judged = f"it judges the windows of the last {hours:g} hours at once, and later ones as they close"
+    messages.success(request, f"The rule {saved.name!r} is saved; {judged}.")
 
 
 def _would_fire(model: Model, rule: Rule, chosen: TimeRange) -> dict[str, Any]:

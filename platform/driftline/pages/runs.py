@@ -20,6 +20,7 @@ from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workfl
 RUNS_SHOWN = 50
 PURPOSES = {
     "snapshot": "Freeze the labelled rows to learn from, the newest held out",
+    "check_labels": "See whether the newest labels come as labels always came",
     "train": "Train in a subprocess",
     "convert": "Convert to ONNX and check that it answers the same",
     "validate": "Compare with the champion on the held-out rows",
@@ -30,7 +31,8 @@ PURPOSES = {
 }
 CONFIRM = {
     "approve": "Version {challenger} will answer every request in the place of version {champion}.",
-    "reject": "The run ends and version {champion} stays the champion; version {challenger} stays registered.",
+    "trust": "The run goes on and learns from these labels; version {champion} still answers every request.",
+    "reject": "The run ends and version {champion} stays the champion.",
     "cancel": "The run stops within seconds; version {champion} stays the champion.",
 }
 
@@ -82,7 +84,7 @@ def _act(request: PageRequest, one: Run) -> HttpResponse:
     action, actor = request.POST.get("action", ""), request.visitor.actor
     if action == "approve":
         services.approve(run=one, actor=actor)
-        messages.success(request, "Approved; the promotion follows within seconds.")
+        messages.success(request, "Approved; the run goes on within seconds.")
     elif action == "reject":
         services.reject(run=one, actor=actor, reason=request.POST.get("reason", "")[:500])
         messages.success(request, "Rejected; the champion stays.")
@@ -99,12 +101,13 @@ def _act(request: PageRequest, one: Run) -> HttpResponse:
 def _confirmation(request: PageRequest, one: Run) -> dict[str, str] | None:
     """What the page asks before it acts: `?confirm=approve` states the effect."""
     action = request.GET.get("confirm", "")
-    if action not in CONFIRM or one.state not in ACTIVE_STATES:
+    if action not in ("approve", "reject", "cancel") or one.state not in ACTIVE_STATES:
         return None
     challenger = one.challenger.version if one.challenger else "to come"
+    effect = CONFIRM["trust" if action == "approve" and one.challenger is None else action]
     return {
         "action": action,
-        "effect": CONFIRM[action].format(champion=one.champion.version, challenger=challenger),
+        "effect": effect.format(champion=one.champion.version, challenger=challenger),
     }
 
 
@@ -190,7 +193,12 @@ def _gate(step: Step | None) -> dict[str, Any] | None:
     """The paired differences as a table, its reasons, and every look that the gate took."""
     if step is None or not step.evidence.get("comparison"):
         return None
-    comparison: Mapping[str, Any] = step.evidence["comparison"]
+    paired = paired_tables(step.evidence["comparison"], step.evidence.get("verdict") or {})
+    return paired | {"looks": step.evidence.get("looks") or []}
+
+
+def paired_tables(comparison: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Prepare a comparison as JSON for its table: metrics and segments in order, and what the gate says."""
     return {
         "comparison": comparison,
         "metrics": paired_rows(comparison["metrics"]),
@@ -198,8 +206,7 @@ def _gate(step: Step | None) -> dict[str, Any] | None:
             (segment["segment"], segment["n_labelled"], paired_rows(segment["metrics"]))
             for segment in comparison.get("segments") or []
         ],
-        "verdict": step.evidence.get("verdict") or {},
-        "looks": step.evidence.get("looks") or [],
+        "verdict": verdict,
     }
 
 

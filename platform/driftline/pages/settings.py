@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.conf import settings as django_settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -54,15 +55,12 @@ def tokens(request: PageRequest) -> HttpResponse:
     project = request.visitor.project
     form = TokenForm(request.POST if request.POST.get("do") == "create" else None)
     secret = None
-    if request.method == "POST":
-        if request.POST.get("do") == "revoke":
-            return _revoke(request)
-        if form.is_valid():
-            try:
-                secret = _create_token(request, form.cleaned_data)
-                form = TokenForm()
-            except Problem as problem:
-                explain(form, problem)
+    if request.method == "POST" and form.is_valid():
+        try:
+            secret = _create_token(request, form.cleaned_data)
+            form = TokenForm()
+        except Problem as problem:
+            explain(form, problem)
     context = {
         "tokens": project.tokens.select_related("created_by").order_by("revoked_at", "-pk"),
         "form": form,
@@ -81,13 +79,33 @@ def _create_token(request: PageRequest, values: dict[str, Any]) -> str:
     return text
 
 
-def _revoke(request: PageRequest) -> HttpResponse:
-    token = request.visitor.project.tokens.filter(pk=_number(request, "token")).first()
+@page("GET", "POST", writes=Role.ADMIN)
+def revoke(request: PageRequest, pk: int) -> HttpResponse:
+    """Say what revoking a token does; a POST revokes it."""
+    token = request.visitor.project.tokens.filter(pk=pk).first()
     if token is None:
         raise not_found("token")
-    revoke_token(token=token, actor=request.visitor.actor, now=now())
-    messages.success(request, f"{token.prefix}… is revoked; serving refuses it within a second.")
-    return redirect("tokens")
+    if token.revoked_at is not None:
+        raise Problem(409, "already_revoked", f"{token.prefix}… was revoked on {token.revoked_at:%-d %b %Y}.")
+    if request.method == "POST":
+        revoke_token(token=token, actor=request.visitor.actor, now=now())
+        messages.success(request, f"{token.prefix}… is revoked; serving refuses it within a second.")
+        return redirect("tokens")
+    used = (
+        f"was last used on {token.last_used_at:%-d %b %Y %H:%M} UTC"
+        if token.last_used_at
+        else "was never used"
+    )
+    context = {
+        "title": f"Revoke the token {token.name}",
+        "effects": [
+            f"Whoever signs in with {token.prefix}… is refused within a second. It {used}.",
+            "It cannot be made valid again; a new token can take its place.",
+        ],
+        "yes": "Yes, revoke it",
+        "section": "tokens",
+    }
+    return render(request, "pages/token_revoke.html", context)
 
 
 def _number(request: PageRequest, name: str) -> int:
@@ -98,7 +116,9 @@ def _number(request: PageRequest, name: str) -> int:
 class ChannelForm(forms.Form):
     kind = forms.ChoiceField(choices=Channel.Kind.choices)
     name = forms.CharField(max_length=100)
-    target = forms.CharField(max_length=500, help_text="An e-mail address, or the https URL of a webhook.")
+    target = forms.CharField(
+        max_length=500, help_text="An e-mail address, or the https URL of a webhook or callback."
+    )
     min_severity = forms.ChoiceField(
         choices=Severity.choices,
         initial=Severity.WARNING,
@@ -144,6 +164,7 @@ def _channels_page(
         "secret": secret,
         "test": test,
         "section": "channels",
+        "mail_folder": None if django_settings.EMAIL_URL else django_settings.HOME / "mail",
     }
     return render(request, "pages/channels.html", context, status=422 if form.errors else 200)
 

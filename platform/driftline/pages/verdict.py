@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -13,6 +14,7 @@ from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import figure, figures, measured
 from monitors.metrics.catalogue import METRICS
+from monitors.metrics.causes import FAULT
 from monitors.metrics.models import MetricPoint
 from monitors.workflows.models import Run
 
@@ -42,6 +44,14 @@ class Verdict:
         return "".join(part.text for part in self.parts)
 
 
+@dataclass(frozen=True)
+class Said:
+    """The sentence at the top of a page about one side of a model, without links, and how it looks."""
+
+    status: str
+    text: str
+
+
 def _piece(part: Part) -> SafeString:
     if part.url:
         return format_html('<a href="{}">{}</a>', part.url, part.text)
@@ -58,13 +68,17 @@ def of_model(model: Model) -> Verdict:
         )
     incidents = queries.unresolved(model)
     run = queries.active_run(model)
+    features = queries.drift_lately(model, newest)
     if not incidents:
-        return Verdict("ok", [*_all_right(model, newest), *_under_way(run)])
+        drifted = [point for point in features if point.status != "ok"]
+        return Verdict(
+            "notice" if drifted else "ok", [*_no_rule_fires(model, newest, drifted), *_under_way(run)]
+        )
     worst = incidents[0]
     status = (
         "critical" if worst.severity == "critical" else "warning" if worst.severity == "warning" else "notice"
     )
-    parts = [*_complaint(worst), *_causes(worst)]
+    parts = [*_complaint(worst), *_causes(worst, features)]
     if len(incidents) > 1:
         more = f"{len(incidents) - 1} more incident{'s are' if len(incidents) > 2 else ' is'} open."
         parts += [Part(" "), Part(more, f"{reverse('incidents')}?model={model.name}")]
@@ -77,57 +91,64 @@ def _named(model: Model) -> str:
 
 
 def _complaint(incident: Incident) -> list[Part]:
-    transition = (
-        incident.rule.transitions.exclude(kind="resolved").order_by("-pk").first() or incident.opened_by
-    )
-    value, threshold = figures(transition.value, transition.threshold)
+    """Say what its rule measures now, as the tile and the chart of the same page do, and since when it is wrong."""
     how = {"critical": "is in trouble", "warning": "is degraded", "notice": "has changed"}[incident.severity]
-    since = queries.began(incident)
+    rule, newest = incident.rule, queries.newest_of(incident)
+    measure, url = measured(incident.opened_by), reverse("incident", args=[incident.pk])
+    limit = f"{rule.operator} the limit of {figure(rule.threshold)}{' of its rule' if rule.feature else ''}"
+    begins = Part(f"{incident.model.name} {how} since {_day(queries.began(incident))}: ")
+    if newest is None or newest.value is None:
+        return [begins, Part(f"{measure} went {limit}", url), Part(".")]
+    value, threshold = figures(newest.value, rule.threshold)
+    at = f"on {newest.n:,} rows, {_day(newest.start)}"
+    if rule.is_breached_by(newest.value):
+        told = f"{measure} {value}, {limit.replace(figure(rule.threshold), threshold)}"
+        return [begins, Part(told, url), Part(f" ({at}).")]
+    good = f"{rule.recover_windows} good {rule.span}{'s' if rule.recover_windows > 1 else ''} in a row"
     return [
-        Part(f"{_named(incident.model)} {how} since {_day(since)}: "),
-        Part(
-            f"{_plain_measure(measured(transition))} {value}, {incident.rule.operator} the limit of {threshold}",
-            reverse("incident", args=[incident.pk]),
-        ),
-        Part(f" (on {transition.n:,} rows, {_day(transition.window_start)})."),
+        begins,
+        Part(f"{measure} went {limit}", url),
+        Part(f"; it was back at {value} ({at}), and {good} end the incident."),
     ]
 
 
-def _plain_measure(text: str) -> str:
-    """`log_loss of temp` -> `Log loss of temp`."""
-    name, _, rest = text.partition(" ")
-    title = METRICS[name].title if name in METRICS else name
-    return f"{title} {rest}".strip()
-
-
-def _causes(incident: Incident) -> list[Part]:
-    causes = [cause for cause in incident.causes if cause.get("feature") or cause.get("segment")][
-        :CAUSES_TOLD
-    ]
-    if not causes:
+def _causes(incident: Incident, features: Sequence[MetricPoint]) -> list[Part]:
+    """Name what explains it: what was broken when it opened, and how far the feature stands off now."""
+    named: dict[str, list[dict[str, object]]] = {}
+    for cause in incident.causes:
+        if name := cause.get("feature") or cause.get("segment"):
+            named.setdefault(name, []).append(cause)
+    if not named:
         return [
             Part(" No feature moved beyond its limit, so the cause is not in the inputs that are watched.")
         ]
+    now = {point.feature: point for point in features}
     parts = [Part(" Likely cause: ")]
-    for position, cause in enumerate(causes):
-        if position:
-            parts.append(Part("; "))
-        name = cause.get("feature") or cause["segment"]
-        url = reverse("feature", args=[incident.model.name, name]) if cause.get("feature") else ""
-        parts += [Part(name, url), Part(_evidence(cause, name))]
+    for position, (name, causes) in enumerate(list(named.items())[:CAUSES_TOLD]):
+        url = reverse("feature", args=[incident.model.name, name]) if causes[0].get("feature") else ""
+        broken = "broken data in " if causes[0].get("kind") == FAULT else ""
+        told = _evidence(causes, name, now.get(name))
+        parts += [Part(("; " if position else "") + broken), Part(name, url), Part(f" ({told})")]
     return [*parts, Part(".")]
 
 
-def _evidence(cause: dict[str, object], name: str) -> str:
-    text = str(cause.get("evidence", ""))
-    text = text.removeprefix(f"{name} ").replace(f" in {name}:", ":")
-    text = (
-        text.split(", importance")[0]
-        .removeprefix("moved: ")
-        .replace(" (limit ", ", limit ")
-        .removesuffix(")")
-    )
-    return f" ({text})" if text else ""
+def _evidence(causes: Sequence[dict[str, object]], name: str, now: MetricPoint | None) -> str:
+    """Tell how a feature drifts on the newest judged day; what was broken, and all else, as the incident opened."""
+    told = []
+    if causes[0].get("kind") == FAULT or now is None:
+        told.append(f"{_as_it_opened(causes[0], name)} when it opened")
+    if now is not None:
+        back = "back within its limit, " if now.status == "ok" else ""
+        told.append(f"{back}PSI {_against(now)} on {_day(now.start)}")
+    return "; ".join(told)
+
+
+def _as_it_opened(cause: dict[str, object], name: str) -> str:
+    text = str(cause.get("evidence", "")).removeprefix(f"{name} ").removeprefix("moved: ")
+    text = text.replace(f" in {name}:", ":").split(", importance")[0]
+    for words in (" against a limit of ", " (limit "):
+        text = text.replace(words, ", limit ")
+    return text.removesuffix(")")
 
 
 def _under_way(run: Run | None) -> list[Part]:
@@ -139,14 +160,13 @@ def _under_way(run: Run | None) -> list[Part]:
     return [Part(" "), Part(f"Retrain run {run.pk}", url), Part(f"{challenger}{waits}.")]
 
 
-def _all_right(model: Model, newest: object) -> list[Part]:
-    range_start = newest - queries.DAY * 14  # type: ignore[operator]
+def _no_rule_fires(model: Model, newest: datetime, drifted: Sequence[MetricPoint]) -> list[Part]:
     metric = queries.main_metric(model)
-    points = list(queries.points_in(model, [metric], range_start, newest, feature=""))  # type: ignore[arg-type]
-    parts = [Part(f"{_named(model)} is all right: no rule fires.")]
+    points = queries.judged_points(model, [metric], newest - queries.DAY * 14, newest).get(metric, [])
+    parts = _moved(model, drifted) if drifted else [Part(f"{_named(model)} is all right: no rule fires.")]
     point = queries.newest_judged(points)
     if point:
-        parts.append(Part(f" {METRICS[metric].title} was {_against(point)} on {_day(point.start)}."))
+        parts.append(Part(f" {METRICS[metric].title} was {_against(point)}, on {_day(point.start)}."))
     elif queries.newest_reference(model) is None:
         parts += [
             Part(" It has no reference yet, so drift is not measured: "),
@@ -162,15 +182,25 @@ def _all_right(model: Model, newest: object) -> list[Part]:
     return parts
 
 
+def _moved(model: Model, drifted: Sequence[MetricPoint]) -> list[Part]:
+    """Name what drifted although no rule asks for it, the furthest first."""
+    parts = [Part(f"No rule fires on {_named(model)}, but {len(drifted)} of its features drifted on ")]
+    parts.append(Part(f"{_day(drifted[0].start)}: "))
+    for position, point in enumerate(drifted[:CAUSES_TOLD]):
+        url = reverse("feature", args=[model.name, point.feature])
+        parts += [Part(", " if position else ""), Part(point.feature, url), Part(f" (PSI {_against(point)})")]
+    return [*parts, Part(" and more." if len(drifted) > CAUSES_TOLD else ".")]
+
+
 def _against(point: MetricPoint) -> str:
     assert point.value is not None
     if point.threshold is None:
         return figure(point.value)
     value, limit = figures(point.value, point.threshold)
-    return f"{value} (limit {limit})"
+    return f"{value}, limit {limit}"
 
 
-def _day(moment) -> str:  # type: ignore[no-untyped-def]
+def _day(moment: datetime) -> str:
     return f"{moment:%-d %b %Y}" if moment.hour == 0 else f"{moment:%-d %b %Y %H:%M} UTC"
 
 
@@ -184,8 +214,16 @@ def of_project(verdicts: Sequence[tuple[Model, Verdict]]) -> Verdict:
     total = f"{len(verdicts)} model{'s' if len(verdicts) != 1 else ''}"
     if not troubled:
         waiting = [model for model, verdict in verdicts if verdict.status == "no_data"]
-        silent = f" {len(waiting)} of them has no data yet." if len(waiting) == 1 else ""
+        has = "has" if len(waiting) == 1 else "have"
+        silent = f" {len(waiting)} of them {has} no data yet." if waiting else ""
+        if noticed := [verdict for _, verdict in verdicts if verdict.status == "notice"]:
+            first = Part(f"Nothing is urgent on {total}.{silent} ")
+            return Verdict("notice", [first, *noticed[0].parts, *_more_changed(len(noticed) - 1)])
         return Verdict("ok", [Part(f"Nothing needs you: no rule fires on {total}.{silent}")])
     status = "critical" if any(verdict.status == "critical" for _, verdict in troubled) else "warning"
     needs = "needs" if len(troubled) == 1 else "need"
     return Verdict(status, [Part(f"{len(troubled)} of {total} {needs} attention. "), *troubled[0][1].parts])
+
+
+def _more_changed(count: int) -> list[Part]:
+    return [Part(f" {count} more model{'s' if count > 1 else ''} changed.")] if count else []

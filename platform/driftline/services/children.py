@@ -23,6 +23,7 @@ class Installation:
 
     paths: HomePaths
     port: int
+    grpc_port: int | None  # None where gRPC is turned off
     web_workers: int
     task_workers: int
     embedded_database: bool  # False where DRIFTLINE_DATABASE_URL names a server
@@ -78,10 +79,11 @@ def _application(installation: Installation) -> list[Child]:
 
 
 def _web(installation: Installation) -> Child:
-    port, workers = str(installation.port), str(installation.web_workers)
+    port, grpc_port = str(installation.port), str(installation.grpc_port or 0)
+    workers = str(installation.web_workers)
     return Child(
         name="web",
-        command=_manage("serve", "--port", port, "--workers", workers),
+        command=_manage("serve", "--port", port, "--grpc-port", grpc_port, "--workers", workers),
         environment=_environment(installation),
         stop_seconds=100,  # it stops its workers and then drains the spool
         is_ready=lambda: _answers(f"{installation.url}/healthz"),

@@ -18,6 +18,8 @@ from driftline.services.ownership import current_owner
 from driftline.services.paths import HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
 from driftline.services.valkey import NoValkey, valkey_binary
+from inference.prediction_log.key_health import look_at_keys
+from inference.prediction_log.sealing import KEY_FILE, master_keys
 
 OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
 LEAST_FREE_BYTES = 2 << 30
@@ -53,6 +55,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
         yield migrations
         if migrations.is_fine:
             yield _heartbeat(paths)
+            yield _log_keys(paths)
 
 
 def _python() -> Finding:
@@ -143,6 +146,23 @@ def _migrations() -> Finding:
     missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
     remedy = "Run manage.py migrate." if missing else ""
     return Finding("migrations", f"{missing} to apply" if missing else "all applied", remedy)
+
+
+def _log_keys(paths: HomePaths) -> Finding:
+    """Say what is sealed, and which keys must come back for it to be read."""
+    health = look_at_keys(paths.home)
+    can_seal = not settings.ENCRYPT_LOG or bool(master_keys(paths.home))
+    text = f"{health.sealed_chunks} sealed chunks and {health.sealed_files} sealed files of spool and jobs"
+    if health.is_whole and can_seal:
+        return Finding("log keys", f"{text}, all with their keys")
+    lost = ", ".join(f"{count} need key {key}" for key, count in health.lost_chunks.items()) or "no chunk"
+    masters = f" (master keys {', '.join(health.missing_masters)})" if health.missing_masters else ""
+    return Finding(
+        "log keys",
+        f"{text}; not to be opened: {lost}, {health.lost_files} files{masters}",
+        f"Add the lines of {paths.home / KEY_FILE} from a backup below those that are there, "
+        "and the rows of inference_logkey that are missing.",
+    )
 
 
 def _heartbeat(paths: HomePaths) -> Finding:

@@ -28,6 +28,7 @@ TUNING = {
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
     "max_wal_size": "2GB",
+    "max_locks_per_transaction": "256",  # a year of the log is read through a partition a day
     "checkpoint_completion_target": "0.9",
     "wal_compression": "pglz",
     "random_page_cost": "1.1",
@@ -35,6 +36,8 @@ TUNING = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
+    "log_error_verbosity": "terse",  # what a refused row holds is nobody's business in a log, nor the statement
+    "log_min_error_statement": "panic",
 }
 
 

@@ -6,12 +6,14 @@ from django.utils.csp import CSP
 
 from driftline.services.urls import embedded_broker_url, embedded_database_settings
 from driftline.settings import environment as env
-from driftline.settings.home_keys import secret_key_of_home
+from driftline.settings.home_keys import key_of_home
 
 HOME = env.HOME.read()
 PORT = env.PORT.read()
+GRPC_PORT = env.GRPC_PORT.read()
 DEBUG = env.DEBUG.read()
-SECRET_KEY = env.SECRET_KEY.read() or secret_key_of_home(HOME)
+SECRET_KEY = env.SECRET_KEY.read() or key_of_home(HOME, "secret_key")
+HASH_KEY = key_of_home(HOME, "hash_key").encode()  # of what is kept as a keyed hash only: it is not changed
 ALLOWED_HOSTS = env.ALLOWED_HOSTS.read()
 PUBLIC_URL = (env.PUBLIC_URL.read() or f"http://127.0.0.1:{PORT}").rstrip("/")
 BEHIND_TLS = env.BEHIND_TLS.read()
@@ -66,6 +68,7 @@ MIDDLEWARE = [
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "driftline.pages.admin_scripts.AdminScripts",
     "driftline.observability.requests.RequestIdMiddleware",
+    "driftline.api.hops.RefuseHops",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -95,8 +98,9 @@ TEMPLATES = [
 ]
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [env.CHECKOUT / "templates" / "static"]
-STATIC_ROOT = HOME / "static"
-WHITENOISE_USE_FINDERS = True  # no collectstatic step: the finders' files are indexed when the server starts
+WHITENOISE_USE_FINDERS = (
+    True  # no collectstatic step and no STATIC_ROOT: finders' files are indexed at the start
+)
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
@@ -146,9 +150,10 @@ DEFAULT_FROM_EMAIL = env.EMAIL_FROM.read()
 if EMAIL_URL:
     _mail = urlsplit(EMAIL_URL)
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    EMAIL_HOST, EMAIL_PORT = _mail.hostname or "localhost", _mail.port or 25
+    EMAIL_HOST = _mail.hostname or "localhost"
+    EMAIL_PORT = _mail.port or {"smtp": 25, "smtp+starttls": 587, "smtps": 465}[_mail.scheme]
     EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
-    EMAIL_USE_SSL = _mail.scheme == "smtps"
+    EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.scheme == "smtps", _mail.scheme == "smtp+starttls"
     EMAIL_TIMEOUT = 15
 else:
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
@@ -157,9 +162,22 @@ else:
 # -- serving and workers -----------------------------------------------------------------------------------------------
 SPOOL_FSYNC = env.SPOOL_FSYNC.read()
 SPOOL_MAX_BYTES = env.SPOOL_MAX_BYTES.read()
+ENCRYPT_LOG = env.ENCRYPT_LOG.read()
+if ENCRYPT_LOG:
+    key_of_home(HOME, "log_key")  # serving processes read it from there, and rotate_log_key changes it
+JOB_DEADLINE_SECONDS = env.JOB_DEADLINE_SECONDS.read()
+JOB_KEEP_SECONDS = env.JOB_KEEP_SECONDS.read()
+JOB_MAX_BYTES = env.JOB_MAX_BYTES.read()
+LOG_ROWS_PER_SECOND = env.LOG_ROWS_PER_SECOND.read()
+DEDUPE_DAYS = env.DEDUPE_DAYS.read()
+RETENTION_DAYS = env.RETENTION_DAYS.read()
+SUMMARY_RETENTION_DAYS = env.SUMMARY_RETENTION_DAYS.read()
 WEB_WORKERS = env.WEB_WORKERS.read()
 TASK_WORKERS = env.TASK_WORKERS.read()
 TRAINERS = env.TRAINERS.read()
+OTLP_ENDPOINT = env.OTLP_ENDPOINT.read()
+TRACE_RATIO = env.TRACE_RATIO.read()
+METRIC_ALIASES = env.METRIC_ALIASES.read()
 DEMO_MINUTES_PER_DAY = env.DEMO_MINUTES_PER_DAY.read()
 
 UNFOLD = {"SITE_TITLE": "Driftline admin", "SITE_HEADER": "Driftline"}

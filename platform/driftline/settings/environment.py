@@ -45,8 +45,23 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if int(text) <= 0:
+        raise ValueError(text)
+    return int(text)
+
+
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _metric_aliases(text: str) -> list[str]:
+    words = _words(text)
+    if words == ["none"]:
+        return []
+    if not set(words) <= {"triton", "tensorflow-serving"} or len(set(words)) < len(words):
+        raise ValueError(text)
+    return words
 
 
 def _networks(text: str) -> list[str]:
@@ -66,6 +81,24 @@ def _url(text: str) -> str:
     return text
 
 
+def _http_url(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise ValueError(text)
+    return text
+
+
+def _share(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise ValueError(text)
+    return float(text)
+
+
+def _mail_url(text: str) -> str:
+    if text and text.partition("://")[0] not in ("smtp", "smtp+starttls", "smtps"):
+        raise ValueError(text)
+    return _url(text)
+
+
 HOME = Setting(
     "DRIFTLINE_HOME",
     str(CHECKOUT / "var"),
@@ -74,6 +107,13 @@ HOME = Setting(
     "a folder path",
 )
 PORT = Setting("DRIFTLINE_PORT", "8000", "Port of the web server.", _natural, "a port number such as 8000")
+GRPC_PORT = Setting(
+    "DRIFTLINE_GRPC_PORT",
+    "",
+    "Port of inference over gRPC; empty takes the one after the web server's, 0 turns gRPC off.",
+    lambda text: _natural(text) if text else None,
+    "a port number such as 8001, or 0",
+)
 DATABASE_URL = Setting(
     "DRIFTLINE_DATABASE_URL",
     "",
@@ -140,6 +180,62 @@ SPOOL_MAX_BYTES = Setting(
     _natural,
     "a number of bytes such as 1073741824",
 )
+ENCRYPT_LOG = Setting(
+    "DRIFTLINE_ENCRYPT_LOG",
+    "0",
+    "1 seals what is written to the spool, the jobs and the log's chunks from then on (AES-256-GCM).",
+    _flag,
+    "0 or 1",
+)
+JOB_DEADLINE_SECONDS = Setting(
+    "DRIFTLINE_JOB_DEADLINE_SECONDS",
+    "3600",
+    "Seconds that a job of asynchronous inference may wait and run before it fails.",
+    _positive,
+    "a whole number above 0, such as 3600",
+)
+JOB_KEEP_SECONDS = Setting(
+    "DRIFTLINE_JOB_KEEP_SECONDS",
+    "86400",
+    "Seconds for which a job's answer can be fetched.",
+    _positive,
+    "a whole number above 0, such as 86400",
+)
+JOB_MAX_BYTES = Setting(
+    "DRIFTLINE_JOB_MAX_BYTES",
+    str(1 << 30),
+    "Bytes that jobs and their answers may take; a project gets half before it is answered 429.",
+    _positive,
+    "a number of bytes such as 1073741824",
+)
+LOG_ROWS_PER_SECOND = Setting(
+    "DRIFTLINE_LOG_ROWS_PER_SECOND",
+    "0",
+    "Rows a second that a project may log through each serving process before it is answered 429; 0 sets no limit.",
+    _natural,
+    "a whole number such as 50000, or 0",
+)
+DEDUPE_DAYS = Setting(
+    "DRIFTLINE_DEDUPE_DAYS",
+    "7",
+    "Days from a prediction's arrival in which its id is refused a second time, at least.",
+    _natural,
+    "a whole number of days such as 7",
+)
+RETENTION_DAYS = Setting(
+    "DRIFTLINE_RETENTION_DAYS",
+    "400",
+    "Days of event time that predictions are kept where their model says nothing else; 0 keeps them for ever.",
+    _natural,
+    "a whole number of days such as 400, or 0",
+)
+SUMMARY_RETENTION_DAYS = Setting(
+    "DRIFTLINE_SUMMARY_RETENTION_DAYS",
+    "0",
+    "Days of event time that summaries and points are kept where their model says nothing else; 0 keeps them for ever.",
+    _natural,
+    "a whole number of days such as 800, or 0",
+)
 WEB_WORKERS = Setting(
     "DRIFTLINE_WEB_WORKERS", "1", "Serving processes.", _natural, "a whole number such as 2"
 )
@@ -153,12 +249,33 @@ TRAINERS = Setting(
     _words,
     "trainer names separated by commas",
 )
+METRIC_ALIASES = Setting(
+    "DRIFTLINE_METRIC_ALIASES",
+    "triton",
+    "Servers under whose names /metrics gives the counts too: triton, tensorflow-serving, both, or none.",
+    _metric_aliases,
+    "triton, tensorflow-serving, both separated by a comma, or none",
+)
+OTLP_ENDPOINT = Setting(
+    "DRIFTLINE_OTLP_ENDPOINT",
+    "",
+    "Collector that gets OpenTelemetry traces over OTLP/HTTP, such as http://127.0.0.1:4318; empty makes none.",
+    _http_url,
+    "a URL such as http://127.0.0.1:4318",
+)
+TRACE_RATIO = Setting(
+    "DRIFTLINE_TRACE_RATIO",
+    "0.01",
+    "Share of requests and tasks that are traced where no caller's traceparent decides it.",
+    _share,
+    "a number from 0 to 1, such as 0.01",
+)
 EMAIL_URL = Setting(
     "DRIFTLINE_EMAIL_URL",
     "",
-    "smtp://user:password@host:port (smtps:// for TLS); empty writes e-mails to files under the home's mail/.",
-    _url,
-    "a URL such as smtp://user:password@mail.example.com:587",
+    "smtp://user:password@host:port (smtp+starttls:// or smtps:// for TLS); empty writes e-mails to the home's mail/.",
+    _mail_url,
+    "a URL such as smtp+starttls://user:password@mail.example.com:587, with smtp, smtp+starttls or smtps",
 )
 EMAIL_FROM = Setting(
     "DRIFTLINE_EMAIL_FROM", "driftline@localhost", "Sender of alert e-mails.", str, "an e-mail address"
@@ -170,6 +287,11 @@ DEMO_MINUTES_PER_DAY = Setting(
     _natural,
     "a whole number such as 10",
 )
+
+
+def grpc_port_beside(port: int, chosen: int | None) -> int | None:
+    """Give the port of gRPC beside a web server's; None where it is turned off."""
+    return (port + 1 if chosen is None else chosen) or None
 
 
 def every_setting() -> Iterator[Setting[object]]:

@@ -6,9 +6,9 @@ import secrets
 from pathlib import Path
 
 
-def secret_key_of_home(home: Path) -> str:
-    """Read the home's secret key, making it on first use; two processes that race end with the same key."""
-    path = home / "keys" / "secret_key"
+def key_of_home(home: Path, name: str) -> str:
+    """Read one of the home's keys, making it on first use; two processes that race end with the same key."""
+    path = home / "keys" / name
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         draft = path.with_suffix(f".{os.getpid()}")

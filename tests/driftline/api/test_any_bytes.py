@@ -1,14 +1,17 @@
 """Whatever bytes are sent, the logging routes answer without a fault of the server."""
 
+import gzip
 import json
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from inference.prediction_log.models import Label, PredictionRow
 from inference.registry.models import Model
 from tests.driftline.api.bad_input import GOOD, JSON, LABELS, LINES, PREDICTIONS
 from tests.driftline.api.conftest import Api
@@ -21,6 +24,7 @@ values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
+ids = st.sampled_from(["p1", "p2", "p3", "p4"]) | st.text(max_size=5)
 mutated = st.dictionaries(
     st.sampled_from([*GOOD, "role", "tags", "subject", "latency_ms", "x"]), values, max_size=3
 )
@@ -47,18 +51,78 @@ def test_any_bytes_are_answered(body: bytes, kind: str, encoding: str, path: str
 @given(changes=st.lists(mutated, min_size=1, max_size=4))
 def test_any_items_are_counted(changes: list[dict[str, Any]], api: Api, flights: Model) -> None:
     items = [GOOD | {"id": f"p{number}"} | change for number, change in enumerate(changes)]
-    try:
-        body = orjson.dumps({"predictions": items})
-    except TypeError:  # an integer beyond 64 bits or a lone surrogate, which orjson does not write
-        body = json.dumps({"predictions": items}, allow_nan=False).encode()
 
-    answer = api.post(PREDICTIONS, body)
+    answer = api.post(PREDICTIONS, as_json({"predictions": items}))
 
     assert answer.status_code in (200, 422)
     if answer.status_code == 200:
         told = answer.json()
         assert told["accepted"] + told["duplicates"] + told["rejected"] == len(items)
         assert [result["index"] for result in told["results"]] == list(range(len(items)))
+
+
+good_labels = st.builds(
+    lambda key, value: {"id": key, "label": value}, ids, st.sampled_from(["0", "1", 1, True])
+)
+good_predictions = st.builds(
+    lambda key, features: GOOD | {"id": key, "features": features},
+    ids,
+    st.dictionaries(st.sampled_from("abc"), st.none() | finite | st.text("xy", max_size=3), max_size=3),
+)
+bad_items = values | st.builds(lambda change: GOOD | change, mutated)
+
+
+@FEW
+@given(
+    batch=st.lists(good_labels | good_predictions | bad_items, min_size=1, max_size=8),
+    kind=st.sampled_from([JSON, LINES]),
+    encoding=st.sampled_from(["identity", "gzip", "zstd"]),
+    atomic=st.booleans(),
+    cut=st.integers(0, 30),
+)
+def test_any_mix_is_kept_whole_or_item_by_item(
+    batch: list[Any], kind: str, encoding: str, atomic: bool, cut: int, path: str, api: Api
+) -> None:
+    before = stored()
+    body = written(batch, kind, path.rsplit("/", 1)[1])
+    packed = {"gzip": gzip.compress, "zstd": zstandard.compress}.get(encoding, bytes)(body)
+    sent = packed[: len(packed) - cut] if cut < 4 else packed  # some are cut short
+
+    answer = api.post(
+        f"{path}?atomic={str(atomic).lower()}", sent, content_type=kind, content_encoding=encoding
+    )
+
+    assert answer.status_code in (200, 400, 413, 415, 422), answer.content
+    new = stored() - before
+    if answer.status_code != 200:
+        assert new == 0, "a refused request left something behind"
+        return
+    told = answer.json()
+    statuses = [result["status"] for result in told["results"]]
+    assert told["accepted"] + told["duplicates"] + told["rejected"] == len(told["results"])
+    assert new == sum(
+        status not in ("duplicate", "rejected", "conflict", "ambiguous_id") for status in statuses
+    )
+    assert not (atomic and "rejected" in statuses)
+
+
+def stored() -> int:
+    """Count predictions and all that was ever said of them."""
+    return PredictionRow.objects.count() + Label.objects.count()
+
+
+def written(batch: list[Any], kind: str, key: str) -> bytes:
+    if kind == LINES:
+        return b"\n".join(as_json(item) for item in batch)
+    return as_json({key: batch})
+
+
+def as_json(value: Any) -> bytes:
+    """Write what orjson refuses, such as half a surrogate pair, as the standard library does."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, allow_nan=False).encode()
 
 
 @FEW

@@ -4,9 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from driftline.accounts import http_auth
 from driftline.accounts.models import ApiToken, Membership, Role, User
-from driftline.accounts.services import create_project
+from driftline.accounts.services import create_project, revoke_token
+from driftline.accounts.signals import tokens_changed
+from driftline.common import brief_memory
 from inference.registry.models import Model
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
@@ -21,7 +25,32 @@ def test_a_malformed_header_looks_like_an_unknown_token(header: str, api: Api) -
     assert_problem(answer, 401, "invalid_token")
 
 
-def test_a_use_is_noted_at_most_once_a_minute(api: Api) -> None:
+def test_a_revoked_token_is_refused_at_once(api: Api) -> None:
+    known = api.get("/models")
+
+    revoke_token(token=api.token, actor="test", now=timezone.now())
+
+    assert known.status_code == 200
+    assert_problem(api.get("/models"), 401, "invalid_token")
+
+
+def test_a_token_that_expires_while_it_is_known_is_refused(api: Api) -> None:
+    api.get("/models")
+
+    with pytest.MonkeyPatch.context() as patch:
+        ApiToken.objects.update(expires_at=timezone.now() + timedelta(hours=1))
+        tokens_changed.send(sender=ApiToken)
+        known = api.get("/models")
+        patch.setattr(http_auth, "now", lambda: timezone.now() + timedelta(hours=2))
+        expired = api.get("/models")
+
+    assert known.status_code == 200
+    assert_problem(expired, 401, "invalid_token")
+
+
+def test_a_use_is_noted_at_most_once_a_minute(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brief_memory, "SECONDS", 0)
+
     def last_used() -> datetime | None:
         return ApiToken.objects.get(pk=api.token.pk).last_used_at
 

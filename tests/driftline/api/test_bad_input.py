@@ -1,5 +1,6 @@
 """The catalogue of bad input: each row gets its answer, in the one shape of problems, and nothing is written."""
 
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -69,6 +70,94 @@ def test_a_bad_item_is_refused_and_its_neighbours_are_kept(bad: BadItem, api: Ap
     error = told["results"][1]["error"]
     assert (error["code"], error["pointer"]) == (bad.code, f"/predictions/1{bad.pointer}")
     assert len(error["detail"]) < 400
+
+
+@pytest.mark.parametrize("key", [b'"\\ud800"', b'"x\\udc00"'])
+def test_half_a_surrogate_pair_in_a_name_is_refused(key: bytes, api: Api, world: World) -> None:
+    body = predictions(GOOD | {"features": {"HERE": 1}}).replace(b'"HERE"', key)
+
+    told = api.post(PREDICTIONS, body).json()
+
+    assert told["results"][0]["error"]["code"] == "invalid_text"
+
+
+def test_a_number_of_5000_digits_is_refused(api: Api, world: World) -> None:
+    before = everything()
+    body = predictions(GOOD | {"features": {"a": 1}}, GOOD | {"id": "after"}).replace(
+        b":1}", b":" + b"9" * 5_000 + b"}"
+    )
+
+    answer = api.post(PREDICTIONS, body)
+
+    told = answer.json()
+    assert told["results"][0]["error"]["code"] == "number_out_of_range"
+    assert [result["status"] for result in told["results"]] == ["rejected", "accepted"]
+    assert everything()["inference_predictionrow"] == before["inference_predictionrow"] + 1
+
+
+@pytest.mark.parametrize("minutes", [9, 11])
+def test_ten_minutes_ahead_are_borne(minutes: int, api: Api, flights: Model) -> None:
+    ahead = rfc3339(now() + timedelta(minutes=minutes))
+
+    [result] = api.post(PREDICTIONS, predictions(GOOD | {"timestamp": ahead})).json()["results"]
+
+    assert result["status"] == ("accepted" if minutes < 10 else "rejected")
+    assert minutes < 10 or result["error"]["code"] == "timestamp_out_of_window"
+
+
+def test_one_bad_item_among_500_is_named_by_its_place(api: Api, world: World) -> None:
+    items = [GOOD | {"id": f"n{number}"} for number in range(500)]
+    items[17] = items[17] | {"features": {"a": [41]}}
+
+    told = api.post(PREDICTIONS, predictions(*items)).json()
+
+    assert (told["accepted"], told["rejected"]) == (499, 1)
+    assert told["results"][17]["error"]["pointer"] == "/predictions/17/features/a"
+
+
+class TestOddButGood:
+    """What looks wrong and is kept, as it was sent."""
+
+    @pytest.mark.parametrize(
+        "features",
+        [
+            {"a": None},
+            {"a": "text where a number was before"},
+            {},
+            {"never seen": 1},
+            {"__proto__": "x", "constructor": 1},
+            {"<img src=x onerror=alert(1)>": "{{7*7}}"},
+            {"a": True},
+            {"a": -0.0, "b": 5e-324, "c": 1.7976931348623157e308, "d": 2**53},
+        ],
+        ids=str,
+    )
+    def test_features_come_back_as_they_were(self, features: dict[str, Any], api: Api, world: World) -> None:
+        told = api.post(PREDICTIONS, predictions(GOOD | {"features": features})).json()
+
+        assert told["accepted"] == 1
+        kept = api.get(f"{PREDICTIONS}/new").json()["features"]
+        assert {name: kept.get(name) for name in features} == features
+
+    @pytest.mark.parametrize(
+        "probabilities", [1.0000001, -0.0, 0, 1, {"0": 0.30000004, "1": 0.7}, {"0": 0, "1": 1}], ids=str
+    )
+    def test_a_probability_may_be_off_by_rounding(self, probabilities: Any, api: Api, world: World) -> None:
+        told = api.post(PREDICTIONS, predictions(GOOD | {"probabilities": probabilities})).json()
+
+        assert told["accepted"] == 1, told
+
+    def test_a_model_of_others_looks_like_one_that_is_not_there(
+        self, api: Api, stranger: Api, world: World
+    ) -> None:
+        answers = [
+            stranger.post(PREDICTIONS, predictions(GOOD)).json(),
+            stranger.post(PREDICTIONS.replace("flights", "none"), predictions(GOOD)).json(),
+        ]
+
+        theirs, none = ({**answer, "instance": ""} for answer in answers)
+        assert theirs == none
+        assert theirs["code"] == "model_not_found"
 
 
 @pytest.mark.parametrize("surrogate", [b'"\\ud800"', b'"\\udfff\\ud800"'])

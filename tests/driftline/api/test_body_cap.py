@@ -57,7 +57,7 @@ def test_a_streamed_body_is_refused_at_the_cap() -> None:
     assert PLAIN_CAP - BLOCK <= read <= PLAIN_CAP
 
 
-@pytest.mark.parametrize("what", ["versions", "reference"])
+@pytest.mark.parametrize("what", ["versions", "reference", "imports/predictions", "imports/labels"])
 def test_uploads_may_be_larger(what: str, monkeypatch: Any) -> None:
     path = f"/api/v1/models/a/{what}"
 

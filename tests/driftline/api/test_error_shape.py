@@ -8,6 +8,7 @@ from django.test import Client
 
 from driftline.accounts.models import SCOPES
 from inference.registry.models import Model
+from monitors.alerts.channels.webhook import HOP_HEADER
 from tests.driftline.api.conftest import Api, caller
 from tests.driftline.api.shape import assert_problem
 from tests.driftline.api.world import furnish
@@ -36,6 +37,16 @@ def test_every_route_refuses_in_one_shape(route: Route, api: Api) -> None:
         assert_problem(answer, status)
 
 
+def test_a_webhook_of_ours_is_refused_whatever_it_carries(api: Api) -> None:
+    answer = api.client.post(
+        "/api/v1/models", b"{}", content_type="application/json",
+        headers={"Authorization": f"Bearer {api.text}", HOP_HEADER: "1"},
+    )  # fmt: skip
+
+    assert_problem(answer, 508)
+    assert answer.json()["code"] == "loop_detected"
+
+
 def takes_body(route: Route) -> bool:
     """Actions on an object take no body, or none is needed."""
     verb = route.path.rsplit("/", 1)[1]
@@ -49,6 +60,8 @@ def takes_body(route: Route) -> bool:
         "test",
         "replay",
         "rollback",
+        "variants",
+        "register",
     )
 
 

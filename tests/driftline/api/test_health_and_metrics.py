@@ -1,6 +1,5 @@
 """What probes and Prometheus see."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from driftline import health
 from driftline.models import Heartbeat
 from inference.registry.models import Model
+from inference.serving.jobs.store import JOBS_FOLDER
+from inference.serving.metrics import SECONDS
+from inference.serving.status import retire_dead
 from tests.driftline.api.conftest import Api
+from tests.driftline.api.serving_report import write_report
 from tests.driftline.api.world import furnish
+
+DEAD = 2**22 + 1  # above the largest process id
 
 
 class TestReadiness:
@@ -61,9 +66,9 @@ class TestMetrics:
             for sample in family.samples
         }
 
-    def test_add_up_the_live_processes(self, home: Path, flights: Model) -> None:
-        for name, pid in {"first": os.getpid(), "second": os.getppid(), "gone": 2**22 + 1}.items():
-            (home / "serving" / f"{name}.json").write_text(json.dumps(report(pid, flights.pk)))
+    def test_add_up_the_processes(self, home: Path, flights: Model) -> None:
+        for pid in (os.getpid(), os.getppid()):
+            write_report(home, pid, flights.pk)
         (home / "serving" / "torn.json").write_text('{"pid"')
 
         metrics = self.read()
@@ -77,8 +82,94 @@ class TestMetrics:
             metrics["driftline_inference_latency_seconds_bucket['0.001', '1', 'champion', 'flights', 'ours']"]
             == 2
         )
-        assert metrics["driftline_shadow_drops_total['queue full']"] == 8
+        assert metrics["driftline_inference_batch_rows_bucket['1', '1', 'champion', 'flights', 'ours']"] == 4
+        assert metrics["driftline_shadow_drops_total['2', 'flights', 'ours', 'queue_full']"] == 8
+        assert metrics["driftline_jobs_ended_total['1', 'flights', 'ours', 'succeeded']"] == 6
+        assert metrics["driftline_refusals_total['503']"] == 4
         assert metrics["driftline_unlogged_rows_total[]"] == 2
+        assert metrics["nv_inference_count['1', 'flights', 'ours']"] == 10
+
+    def test_have_the_names_of_the_servers_that_the_setting_names(
+        self, home: Path, flights: Model, settings: Any
+    ) -> None:
+        write_report(home, os.getpid(), flights.pk)
+
+        both = self.read_with(settings, "triton", "tensorflow-serving")
+        none = self.read_with(settings)
+
+        assert both["nv_inference_request_failure['1', 'flights', 'ours']"] == 2
+        requests = ":tensorflow:serving:request_count"
+        assert both[f"{requests}['OK', 'flights', 'ours']"] == 3
+        assert both[f"{requests}['DEADLINE_EXCEEDED', 'flights', 'ours']"] == 2
+        assert both[":tensorflow:serving:request_example_count_total['flights', 'ours']"] == 5
+        assert both[":tensorflow:serving:request_latency_sum['flights', 'ours']"] == pytest.approx(6_000)
+        assert both[":tensorflow:serving:request_latency_bucket['1000', 'flights', 'ours']"] == 1
+        batches = ":tensorflow:serving:batching_session:processed_batch_size_bucket"
+        assert both[f"{batches}['1', 'flights', 'ours']"] == 2
+        assert [name for name in none if not name.startswith("driftline_")] == []
+
+    def test_add_up_the_roles_under_other_servers_names_but_for_copies(
+        self, home: Path, flights: Model, settings: Any
+    ) -> None:
+        write_report(home, os.getpid(), flights.pk, roles=("champion", "canary", "shadow"))
+
+        metrics = self.read_with(settings, "tensorflow-serving")
+
+        assert metrics[":tensorflow:serving:request_latency_count['flights', 'ours']"] == 6
+        assert metrics[":tensorflow:serving:request_latency_bucket['+Inf', 'flights', 'ours']"] == 6
+
+    def read_with(self, settings: Any, *servers: str) -> dict[str, float]:
+        settings.METRIC_ALIASES = list(servers)
+        return self.read()
+
+    def test_keep_the_counts_of_processes_that_died(self, home: Path, flights: Model) -> None:
+        name = "driftline_inference_rows_total['1', 'champion', 'flights', 'ours']"
+        write_report(home, os.getpid(), flights.pk)
+        write_report(home, DEAD, flights.pk)
+        found_dead = self.read()
+
+        retire_dead(home)
+        retired = self.read()
+        write_report(home, DEAD, flights.pk)  # as if its removal had been cut short
+        not_quite_retired = self.read()
+        write_report(home, DEAD, flights.pk, started_at=2.0)  # another process with the same id
+        reborn = self.read()
+
+        assert [seen[name] for seen in (found_dead, retired, not_quite_retired, reborn)] == [10, 10, 10, 15]
+        assert found_dead["driftline_serving_processes[]"] == retired["driftline_serving_processes[]"] == 1
+
+    def test_are_all_named_in_the_readme(self, home: Path, api: Api, flights: Model, settings: Any) -> None:
+        settings.METRIC_ALIASES = ["triton", "tensorflow-serving"]
+        furnish(api.project, "lent")
+        Heartbeat.objects.create(name="worker", at=timezone.now())
+        write_report(home, os.getpid(), flights.pk)
+        readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+
+        text = Client().get("/metrics").content.decode()
+
+        names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+        assert len(names) > 25
+        assert sorted(name for name in names if f"`{name}" not in readme) == []
+
+    def test_have_every_bucket_from_the_first_answer_on(self, home: Path, flights: Model) -> None:
+        write_report(home, os.getpid(), flights.pk)
+
+        limits = [
+            name for name in self.read() if name.startswith("driftline_inference_latency_seconds_bucket")
+        ]
+
+        assert len(limits) == len(SECONDS) + 1
+
+    def test_count_the_jobs(self, home: Path, flights: Model) -> None:
+        write_report(home, os.getpid(), flights.pk)
+        for name in ("1-a", "1-b", "2-c"):
+            (home / JOBS_FOLDER / "open" / name).mkdir(parents=True)
+
+        metrics = self.read()
+
+        assert metrics["driftline_jobs_running[]"] == 1
+        assert metrics["driftline_jobs_waiting[]"] == 2
+        assert metrics["driftline_job_callbacks_waiting[]"] == 0
 
     def test_count_what_waits(self, api: Api) -> None:
         furnish(api.project)
@@ -89,25 +180,3 @@ class TestMetrics:
         assert metrics["driftline_work_due['delivery']"] == 1
         assert metrics["driftline_incidents_open['warning']"] == 1
         assert metrics["driftline_runs_active[]"] == 1
-
-
-def report(pid: int, model_id: int) -> dict[str, Any]:
-    series = {
-        "model_id": model_id,
-        "version": "1",
-        "role": "champion",
-        "requests": 3,
-        "rows": 5,
-        "latency_sum_us": 6_000,
-        "latency_us": [[1_000, 1], [4_000, 2]],
-    }
-    return {
-        "pid": pid,
-        "generation": 1,
-        "stale_models": {},
-        "spool": {"waiting_bytes": 7},
-        "series": [series, {**series, "model_id": -1}],
-        "refusals": {"503": 2},
-        "shadow_drops": {"queue full": 4},
-        "unlogged_rows": 1,
-    }

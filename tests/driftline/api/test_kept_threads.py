@@ -7,7 +7,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from driftline.api.body_cap import Receive, Scope, Send
-from driftline.api.kept_threads import KEPT_THREADS, keep_threads
+from driftline.api.kept_threads import KEPT_THREADS, KeptThreads, keep_threads
 
 SCOPE: Scope = {"type": "http", "path": "/"}
 
@@ -23,7 +23,7 @@ def test_one_request_after_another_runs_on_the_same_thread() -> None:
         seen.append(await sync_to_async(threading.get_ident)())
 
     async def ask_thrice() -> None:
-        kept = keep_threads(application)
+        kept = keep_threads(application, KeptThreads())
         for _ in range(3):
             await kept(SCOPE, _nothing, _nothing)
 
@@ -43,7 +43,7 @@ def test_requests_at_the_same_time_never_share_a_thread_however_many_they_are() 
         seen.append(await sync_to_async(threading.get_ident)())
 
     async def ask_at_once() -> None:
-        kept = keep_threads(application)
+        kept = keep_threads(application, KeptThreads())
         await asyncio.gather(*(kept(SCOPE, _nothing, _nothing) for _ in range(many)))
 
     asyncio.run(ask_at_once())
@@ -59,7 +59,7 @@ def test_a_request_that_fails_gives_its_thread_back() -> None:
         raise RuntimeError("broken")
 
     async def ask_twice() -> None:
-        kept = keep_threads(application)
+        kept = keep_threads(application, KeptThreads())
         for _ in range(2):
             await asyncio.gather(kept(SCOPE, _nothing, _nothing), return_exceptions=True)
 

@@ -5,14 +5,22 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
-from driftline.accounts.models import Project
-from inference.prediction_log.items import PredictionItem
+from driftline.accounts.models import ApiToken, Project
+from driftline.accounts.services import create_token
+from driftline.common.periods import rfc3339
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.services import request_erasure
+from inference.prediction_log.imports.bad_rows import path_of
+from inference.prediction_log.imports.models import Import
+from inference.prediction_log.sent_columns import PredictionBatch, columns_of
+from inference.prediction_log.sent_items import SentPrediction
 from inference.prediction_log.store import log_predictions
-from inference.registry.models import Dataset, Model, Version
+from inference.registry.models import Alias, Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
 from monitors.definitions.models import Reference
 from monitors.metrics.models import MetricPoint
+from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.workflows.models import Run
@@ -34,13 +42,18 @@ class World:
     delivery: Delivery
     run: Run
     report: Report
+    job: Import
+    erasure: Erasure
     prediction_id: str
+    revocable: ApiToken
 
     def fill(self, path: str) -> str:
         """Put the names and numbers of these objects into a path's places."""
         places = {
             "<name>": self.model.name,
             "<version>": self.version.version,
+            "<alias>": "stable",
+            "<kind>": "optimised",
             "<path:prediction_id>": self.prediction_id,
             "<int:rule_id>": str(self.rule.pk),
             "<int:channel_id>": str(self.channel.pk),
@@ -49,9 +62,13 @@ class World:
             "<int:delivery_id>": str(self.delivery.pk),
             "<int:run_id>": str(self.run.pk),
             "<int:report_id>": str(self.report.pk),
+            "<int:import_id>": str(self.job.pk),
+            "<int:erasure_id>": str(self.erasure.pk),
+            "<path:key>": "somebody",
             "runs/<int:pk>": f"runs/{self.run.pk}",
             "rules/<int:pk>": f"rules/{self.rule.pk}",
             "incidents/<int:pk>": f"incidents/{self.incident.pk}",
+            "tokens/<int:pk>": f"tokens/{self.revocable.pk}",
             "<path:feature>": "a",
         }
         for place, value in places.items():
@@ -63,8 +80,12 @@ def furnish(project: Project, name: str = "flights") -> World:
     """Make one object of every kind in `project`."""
     model = create_model(project=project, name=name, task="binary", actor="test")
     item = prediction("p1")
-    log_predictions(model=model, items=[item], source="test", now=NOW)
+    log_predictions(model=model, batch=PredictionBatch(columns_of([item], task=model.task)), now=NOW)
     version = model.versions.get()
+    Alias.objects.create(model=model, name="stable", version=version)
+    Variant.objects.create(
+        version=version, kind="optimised", generation=1, status="no_gain", reason="No gain.", machine="none"
+    )
     dataset = Dataset.objects.create(
         model=model, version=version, kind="reference", path="none", sha256="0" * 64, rows=1, columns=["a"]
     )
@@ -116,23 +137,39 @@ def furnish(project: Project, name: str = "flights") -> World:
     report = Report.objects.create(
         model=model, start=NOW - DAY, end=NOW, state=Report.State.READY, path="report.html", created_by="test"
     )
+    job = Import.objects.create(
+        model=model, kind="predictions", file_name="a.csv", path="imports/a", is_upload=True, sha256="0" * 64, size=9,
+        format="csv", layout={"own": []}, total=9, bad_rows=1, bad_bytes=1, created_by="test",
+    )  # fmt: skip
+    erasure = request_erasure(project=project, key="somebody else", actor="test")
+    path_of(job).write_text("a")
     (settings.HOME / "report.html").write_text("<p>report</p>")
-    return World(model, version, rule, channel, silence, incident, delivery, run, report, item.id)
+    revocable, _ = create_token(project=project, name="old", scopes=["read"], actor="test")
+    return World(
+        model,
+        version,
+        rule,
+        channel,
+        silence,
+        incident,
+        delivery,
+        run,
+        report,
+        job,
+        erasure,
+        item.id,
+        revocable,
+    )
 
 
-def prediction(prediction_id: str) -> PredictionItem:
+def prediction(prediction_id: str) -> SentPrediction:
     """One valid prediction of an external version."""
-    return PredictionItem(
+    return SentPrediction(
         id=prediction_id,
-        timestamp=NOW,
+        timestamp=rfc3339(NOW),
         version="1",
         features={"a": 1.0},
         prediction="1",
         probabilities=0.7,
         latency_ms=2.0,
-        role="champion",
-        client_id=None,
-        subject=None,
-        tags=None,
-        body_hash=1,
     )

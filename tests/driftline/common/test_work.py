@@ -45,6 +45,20 @@ def test_a_claimed_row_is_nobody_elses(model: Model) -> None:
     assert claim() == []
 
 
+def test_no_more_is_claimed_than_was_asked_for_however_the_database_plans_it(model: Model) -> None:
+    touch(StaleWindow, [(model.pk, "day", DAY + day * timedelta(days=1)) for day in range(3)], fields=FIELDS)
+
+    with transaction.atomic():
+        with connection.cursor() as cursor:  # what it chooses by itself where its statistics say one row
+            cursor.execute("SET LOCAL enable_hashagg = off; SET LOCAL enable_hashjoin = off")
+            cursor.execute("SET LOCAL enable_mergejoin = off; SET LOCAL enable_sort = off")
+            cursor.execute("SET LOCAL enable_material = off")
+        claimed = StaleWindow.objects.claim(limit=1)
+
+    assert len(claimed) == 1
+    assert len(claim()) == 2
+
+
 def test_finished_work_is_gone(model: Model) -> None:
     touch_day(model)
 

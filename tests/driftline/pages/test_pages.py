@@ -4,18 +4,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 
 from driftline.accounts.models import Membership, Project, Role, User
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
 from driftline.demo.progress import HISTORY, Progress, save_progress
 from driftline.pages import verdict
+from driftline.pages.templatetags.figures import figure
 from driftline.pages.timerange import range_of
+from driftline.pages.verdict import Part, Verdict
+from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
+from monitors.alerts.wording import figures
+from monitors.metrics.models import MetricPoint
+from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
+from tests.driftline.pages.queries import reads_of
 from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 ONE_DAY = timedelta(days=1)
@@ -49,9 +58,53 @@ class TestTheSentence:
 
         assert said.status == "warning"
         assert "is degraded since 9 Jan 2026: Population stability index of income" in said.text
-        assert "above the limit of 0.2 (on 300 rows" in said.text
-        assert "Likely cause: income (PSI" in said.text
+        assert "above the limit of 0.2 of its rule (on 300 rows, 10 Jan 2026)" in said.text
         assert f'href="/incidents/{incident.pk}"' in said.html()
+
+    def test_tells_the_day_and_the_numbers_of_the_table_below_it(
+        self, client: Client, project: Project, model: Model
+    ) -> None:
+        drifted(project, model)
+        newest = MetricPoint.objects.filter(model=model, metric="psi", feature="income").latest("start")
+        value, limit = figures(newest.value, newest.threshold or 0.0)
+
+        said, page = verdict.of_model(model).text, client.get(f"/models/{model.name}/").content.decode()
+
+        assert f"Likely cause: income (PSI {value}, limit {limit} on 10 Jan 2026)" in said
+        features = page.split("Most drifted features")[1].split("</section>")[0]
+        assert "10 Jan 2026" in features.split("</h2>")[0]
+        assert figure(newest.value) in features
+        assert "Critical" not in features, "drift alone is no emergency"
+
+    def test_says_that_a_metric_is_back_while_its_incident_is_still_open(
+        self, project: Project, model: Model
+    ) -> None:
+        incident = drifted(project, model)
+        Rule.objects.update(recover_windows=3)
+        log(model, rows_of_a_day(DAY + 6 * ONE_DAY, 300))
+        work(model)
+        model.refresh_from_db()
+
+        said = verdict.of_model(model).text
+
+        assert incident.status == "open"
+        assert "of income went above the limit of 0.2 of its rule; it was back at" in said
+        assert "(on 300 rows, 11 Jan 2026), and 3 good days in a row end the incident." in said
+        assert "income (back within its limit, PSI" in said
+
+    def test_names_what_drifted_although_no_rule_asks_for_it(self, project: Project, model: Model) -> None:
+        give_reference(model)
+        log(model, rows_of_a_day(DAY, 300, shift=2.0))
+        work(model)
+        model.refresh_from_db()
+
+        said = verdict.of_model(model)
+
+        assert said.status == "notice"
+        assert "but 1 of its features drifted on 5 Jan 2026: income (PSI" in said.text
+        assert verdict.of_project([(model, said)]).text.startswith(
+            "Nothing is urgent on 1 model. No rule fires"
+        )
 
     def test_says_that_there_is_no_data(self, model: Model) -> None:
         assert verdict.of_model(model).status == "no_data"
@@ -71,6 +124,38 @@ class TestTheSentence:
         pairs = [(one, verdict.of_model(one)) for one in (model, quiet)]
 
         assert verdict.of_project(pairs).text.startswith("1 of 2 models needs attention. approvals")
+
+    def test_counts_the_other_models_that_changed_and_those_without_data(self, project: Project) -> None:
+        changed = [make_model(project, name) for name in ("first", "second", "third")]
+        said = [(one, Verdict("notice", [Part(f"{one.name} changed.")])) for one in changed]
+        silent = make_model(project, "silent")
+
+        assert verdict.of_project([*said, (silent, verdict.of_model(silent))]).text == (
+            "Nothing is urgent on 4 models. 1 of them has no data yet. first changed. 2 more models changed."
+        )
+        assert verdict.of_project(said[:2]).text.endswith("first changed. 1 more model changed.")
+
+    def test_counts_the_models_without_data_where_nothing_changed(
+        self, project: Project, model: Model
+    ) -> None:
+        silent = [(one, verdict.of_model(one)) for one in (model, make_model(project, "silent"))]
+
+        assert verdict.of_project(silent).text == (
+            "Nothing needs you: no rule fires on 2 models. 2 of them have no data yet."
+        )
+
+
+def test_a_rules_limit_judges_a_value_where_people_made_one(
+    client: Client, project: Project, model: Model
+) -> None:
+    log(model, rows_of_a_day(DAY, 300))  # each took 2 ms, and the model has no objective
+    work(model)
+    create_rule(project=project, model=model, actor="test", name="slow", metric="latency_p99", threshold=1.5)
+
+    page = client.get(f"/models/{model.name}/").content.decode()
+
+    assert 'class="tile warning" href="/models/approvals/latency"' in page
+    assert "p99, limit 1.5 ms" in page
 
 
 class TestTheRange:
@@ -112,7 +197,21 @@ class TestTheRange:
 
 
 class TestEmptyStates:
-    @pytest.mark.parametrize("page", ["", "drift", "performance", "runs", "rules", "reference", "rules/new"])
+    @pytest.mark.parametrize(
+        "page",
+        [
+            "",
+            "drift",
+            "performance",
+            "latency",
+            "shadow",
+            "versions",
+            "runs",
+            "rules",
+            "reference",
+            "rules/new",
+        ],
+    )
     def test_a_model_without_anything_has_every_page(self, client: Client, model: Model, page: str) -> None:
         answer = client.get(f"/models/{model.name}/{page}")
 
@@ -189,6 +288,17 @@ class TestTheDemo:
 
     def test_there_is_no_banner_without_a_demo(self, client: Client, model: Model) -> None:
         assert client.get("/demo").content.strip() == b""
+
+
+def test_references_come_alone_for_the_part_that_lives(client: Client, model: Model) -> None:
+    give_reference(model)
+
+    with CaptureQueriesContext(connection) as asked:
+        part = client.get(f"/models/{model.name}/reference?part=references").content.decode()
+
+    assert part.startswith('<section id="references">')
+    assert "2,000" in part
+    assert not reads_of(PredictionChunk, asked)
 
 
 def test_points_are_given_as_csv(client: Client, project: Project, model: Model) -> None:

@@ -29,7 +29,8 @@ paths = home_paths(sys.argv[1])
 def child(name, then="exec sleep 600"):
     trap = f"trap 'echo {name} stops >> {journal}; kill $!; exit 0' TERM"
     stay = f"{trap}; echo {name} $$ >> {journal}; sleep 600 & wait $!" if then == "stay" else then
-    return Child(name, ("sh", "-c", stay), stop_seconds=5)
+    is_there = lambda: then != "stay" or f"{name} " in (journal.read_text() if journal.exists() else "")
+    return Child(name, ("sh", "-c", stay), stop_seconds=5, is_ready=is_there)
 
 stages = Stages(
     services=[child("database", "stay")],

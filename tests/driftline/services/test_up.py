@@ -13,6 +13,7 @@ import pytest
 
 from driftline.services.paths import HomePaths, home_paths
 from tests.driftline.services.test_processes import wait_until
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.chaos]
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -22,11 +23,8 @@ PATIENCE_SECONDS = 120.0
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of an installation of its own, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
-    return kept | {"DRIFTLINE_HOME": str(tmp_path_factory.mktemp("home")), "DRIFTLINE_PORT": str(port)}
+    return kept | {"DRIFTLINE_HOME": str(tmp_path_factory.mktemp("home")), "DRIFTLINE_PORT": str(free_port())}
 
 
 @pytest.fixture

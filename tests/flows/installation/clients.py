@@ -47,6 +47,7 @@ class Ledger:
     unanswered: int = 0  # requests of which nobody knows whether they counted
     turned_away: int = 0  # connections refused: nothing was sent
     refused: Counter[int] = field(default_factory=Counter)  # answers other than 200, by status
+    log_states: Counter[str] = field(default_factory=Counter)  # what 200s said of the log
     slowest_s: float = 0.0
 
     def __add__(self, other: "Ledger") -> "Ledger":
@@ -56,6 +57,7 @@ class Ledger:
             self.unanswered + other.unanswered,
             self.turned_away + other.turned_away,
             self.refused + other.refused,
+            self.log_states + other.log_states,
             max(self.slowest_s, other.slowest_s),
         )
 
@@ -109,6 +111,8 @@ class Client:
             self._connection.close()
         if answer.status != 200:
             self.ledger.refused[answer.status] += 1
+        else:
+            self.ledger.log_states[answer.headers["driftline-log"]] += 1
         return answer
 
     def _ask_until_accepted(self, path: str, body: bytes) -> Answer | None:
@@ -149,7 +153,7 @@ class Logging(Client):
 
     def _turn(self, key: str) -> None:
         keys = [f"{key}-{row}" for row in range(BATCH)]
-        rows = [_logged(key) for key in keys]
+        rows = [logged(key) for key in keys]
         labels = [{"id": key, "label": "1"} for key in keys]
         if self._send("predictions", rows):
             self.ledger.acknowledged += keys
@@ -166,7 +170,8 @@ class Logging(Client):
         return True
 
 
-def _logged(key: str) -> dict[str, Any]:
+def logged(key: str) -> dict[str, Any]:
+    """Make a prediction that another server answered, as the logging API takes it."""
     return {
         "id": key,
         "timestamp": rfc3339(datetime.now(UTC)),

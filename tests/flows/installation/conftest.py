@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.installation.running import Installation, free_port
+from tests.flows.installation.running import Installation
+from tests.ports import free_port
 
 Tell = Callable[[str], None]
 
@@ -17,6 +18,7 @@ def home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instal
         yield installation
     finally:
         installation.end()
+    assert installation.processes() == []
 
 
 @pytest.fixture

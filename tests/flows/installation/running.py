@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from driftline.demo.api_client import Api
 from driftline.services.paths import HomePaths, home_paths
 from driftline.services.postgres import connect
 from tests.inference.onnx_models import constant_classifier_by_feature
+from tests.ports import free_port
 
 MANAGE = Path(__file__).resolve().parents[3] / "manage.py"
 START_SECONDS = 180.0
@@ -55,7 +55,12 @@ class Installation:
 
     def __post_init__(self) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
-        self.environment = kept | {"DRIFTLINE_HOME": str(self.home), "DRIFTLINE_PORT": str(self.port)}
+        self.environment = kept | {
+            "DRIFTLINE_HOME": str(self.home),
+            "DRIFTLINE_PORT": str(self.port),
+            "DRIFTLINE_GRPC_PORT": str(free_port()),
+            "DRIFTLINE_OUTBOUND_ALLOW": "127.0.0.1/32",
+        }
 
     # Starting and stopping
 
@@ -149,8 +154,7 @@ class Installation:
     def kill(self, what: str) -> set[int]:
         """Send SIGKILL to the processes whose command line holds `what`; give their ids."""
         killed = {process.pid for process in wait_until(lambda: self.running(what), what=f"a {what}")}
-        for pid in killed:
-            os.kill(pid, signal.SIGKILL)
+        self.send(signal.SIGKILL, killed)
         return killed
 
     def kill_and_wait(self, what: str) -> None:
@@ -161,6 +165,23 @@ class Installation:
             seconds=90,
             what=f"the restart of {what}",
         )
+
+    @contextmanager
+    def stalled(self, what: str) -> Iterator[None]:
+        """Have the processes whose command line holds `what` stand still meanwhile."""
+        pids = [process.pid for process in self.running(what)]
+        self.send(signal.SIGSTOP, pids)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT, pids)
+
+    def send(self, number: signal.Signals, pids: Iterable[int]) -> None:
+        """Signal processes that were found to be of this installation."""
+        for pid in pids:
+            # One that ended just before stays until its parent, going on again, collects it.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     # What the tests check again and again
 
@@ -193,12 +214,6 @@ SERVER = "manage.py serve"
 DRAIN = "drain_spool"
 DATABASE = "bin/postgres -D"
 TASKS = "driftline.celery worker"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def make_model(installation: Installation, name: str, **settings: Any) -> int:

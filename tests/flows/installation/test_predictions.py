@@ -10,7 +10,7 @@ import pytest
 
 from driftline.demo.api_client import Api
 from driftline.demo.wire import Connection
-from tests.flows.installation.clients import infer_body, request
+from tests.flows.installation.clients import infer_body, logged, request
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import Installation, make_model, wait_until
 
@@ -109,3 +109,20 @@ def _label_and_await(
 
     point = wait_until(changed, what=f"accuracy {accuracy} of {n}")
     return point, time.monotonic() - started
+
+
+def test_a_client_that_hangs_up_within_its_body_leaves_nothing(installation: Installation) -> None:
+    model_id = make_model(installation, "hasty")
+    path, rows = "/api/v1/models/hasty/predictions", [logged(f"hasty-{number}") for number in range(500)]
+    whole = request(installation, path, msgspec.json.encode({"predictions": rows}))
+
+    for share in (0.3, 0.6, 0.999):
+        with closing(Connection("127.0.0.1", installation.port)) as connection:
+            connection.write(whole[: int(share * len(whole))])
+    with closing(Connection("127.0.0.1", installation.port)) as connection:
+        assert installation.stored(model_id) == {}
+        connection.write(whole)
+        told = msgspec.json.decode(connection.read_answer().body)
+
+    assert told["accepted"] == 500
+    assert len(installation.stored(model_id)) == 500

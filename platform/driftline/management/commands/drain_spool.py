@@ -6,14 +6,19 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from inference.prediction_log.drain import drain_until
+from monitors.alerts.job_callbacks import hand_over_until
 
 
 class Command(BaseCommand):
-    help = "Moves spooled predictions into the log until it is told to stop, then once more until the spool is empty."
+    help = (
+        "Moves spooled predictions into the log, and callbacks of jobs into the outbox, until it is told to stop; "
+        "then once more until the spool is empty."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+        threading.Thread(target=hand_over_until, args=(settings.HOME, stop), daemon=True).start()
         rows = drain_until(settings.HOME, stop)
         self.stdout.write(f"Drained {rows} rows.")

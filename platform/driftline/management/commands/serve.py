@@ -5,18 +5,42 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from driftline.observability.trace_settings import trace_options
+from driftline.settings.environment import grpc_port_beside
 from inference.registry.publishing import publish
 from inference.serving.engine import EngineOptions
+from inference.serving.jobs.limits import JobLimits
 from inference.serving.main import serve_forever
 
 
+def _engine_options() -> EngineOptions:
+    jobs = JobLimits(
+        deadline_seconds=settings.JOB_DEADLINE_SECONDS,
+        keep_seconds=settings.JOB_KEEP_SECONDS,
+        most_bytes=settings.JOB_MAX_BYTES,
+    )
+    return EngineOptions(
+        fsync=settings.SPOOL_FSYNC,
+        spool_max_bytes=settings.SPOOL_MAX_BYTES,
+        seals=settings.ENCRYPT_LOG,
+        jobs=jobs,
+        traces=trace_options(),
+    )
+
+
 class Command(BaseCommand):
-    help = "Serves inference, the API and the pages on one port, and drains the spool into the log beside it."
+    help = "Serves inference, the API and the pages, and drains the spool into the log beside them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--only", choices=["inference", "web"], help="serve one plane alone, for scale")
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
         parser.add_argument("--port", type=int, default=settings.PORT, help="port (default DRIFTLINE_PORT)")
+        parser.add_argument(
+            "--grpc-port",
+            type=int,
+            default=settings.GRPC_PORT,
+            help="port of gRPC (default DRIFTLINE_GRPC_PORT, else the one after --port; 0 for none)",
+        )
         parser.add_argument("--workers", type=int, default=settings.WEB_WORKERS, help="serving processes")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -28,8 +52,9 @@ class Command(BaseCommand):
             settings.HOME,
             options["host"],
             options["port"],
+            grpc_port=None if only == "web" else grpc_port_beside(options["port"], options["grpc_port"]),
             workers=options["workers"],
             asgi_app=None if only == "inference" else "driftline.asgi:application",
-            options=EngineOptions(fsync=settings.SPOOL_FSYNC, spool_max_bytes=settings.SPOOL_MAX_BYTES),
+            options=_engine_options(),
             side_processes=[] if only == "web" else [drain],
         )

@@ -14,6 +14,7 @@ from driftline.services.postgres import NoPostgres, WrongPostgresVersion
 from driftline.services.processes import UnableToStart
 from driftline.services.supervisor import Supervisor, signals_taken
 from driftline.services.valkey import NoValkey
+from driftline.settings.environment import grpc_port_beside
 
 
 class Command(BaseCommand):
@@ -29,7 +30,7 @@ class Command(BaseCommand):
             create_folders(installation.paths)
             owner = Owner(os.getpid(), installation.url, datetime.now(UTC).isoformat(timespec="seconds"))
             with signals_taken(), own(installation.paths, owner):
-                _check_port(installation)
+                _check_ports(installation)
                 self._run(installation)
         except (
             AlreadyRunning,
@@ -52,6 +53,8 @@ class Command(BaseCommand):
         credentials = json.loads((installation.paths.home / "credentials").read_text())
         self._say("")
         self._say(f"URL:   {settings.PUBLIC_URL}")
+        if installation.grpc_port is not None:
+            self._say(f"gRPC:  127.0.0.1:{installation.grpc_port}")
         self._say(f"Login: {credentials['email']}  password: {credentials['password']}")
         self._say(f"Token: {credentials['token']}")
         self._say("Press Ctrl-C to stop.")
@@ -63,13 +66,14 @@ class Command(BaseCommand):
 
 
 class PortTaken(Exception):
-    """Something else listens on the web server's port."""
+    """Something else listens on a port of this installation."""
 
 
 def _installation(demo: str | None) -> Installation:
     return Installation(
         paths=home_paths(settings.HOME),
         port=settings.PORT,
+        grpc_port=grpc_port_beside(settings.PORT, settings.GRPC_PORT),
         web_workers=settings.WEB_WORKERS,
         task_workers=settings.TASK_WORKERS,
         embedded_database=not settings.DATABASE_URL,
@@ -78,13 +82,17 @@ def _installation(demo: str | None) -> Installation:
     )
 
 
-def _check_port(installation: Installation) -> None:
+def _check_ports(installation: Installation) -> None:
     """Find a taken port before anything starts: the server would only say so in its log."""
+    _check_port(installation.port, "set DRIFTLINE_PORT to a free one")
+    if installation.grpc_port is not None:
+        _check_port(installation.grpc_port, "set DRIFTLINE_GRPC_PORT to a free one, or to 0 for no gRPC")
+
+
+def _check_port(port: int, remedy: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", installation.port))
+            probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise PortTaken(
-                f"Port {installation.port} is taken ({error.strerror}); set DRIFTLINE_PORT to a free one."
-            ) from error
+            raise PortTaken(f"Port {port} is taken ({error.strerror}); {remedy}.") from error

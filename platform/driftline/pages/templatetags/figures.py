@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.common.periods import parse_timestamp, rfc3339
 from driftline.pages import charts
 from monitors.alerts import wording
 from monitors.metrics.catalogue import METRICS
@@ -26,6 +26,7 @@ WORDS = {
     "no_data": "No data",
     "insufficient": "Too few rows",
     "unripe": "Labels pending",
+    "unreliable": "Did not come true",
     "error": "Error",
     "open": "Open",
     "acknowledged": "Acknowledged",
@@ -62,6 +63,12 @@ def figure(value: Any, digits: int = 3) -> str:
         return f"{number:.0f}"
     whole_digits = len(str(int(abs(number)))) if abs(number) >= 1 else 0
     return f"{number:.{max(0, digits - whole_digits)}f}"
+
+
+@register.filter
+def bound(value: float | None) -> str:
+    """Write the end of an interval; what only rounding keeps from 0 is 0."""
+    return figure(value if value is None else round(value, 9))
 
 
 @register.filter
@@ -113,7 +120,14 @@ def measured(value: float | None, metric: str) -> str:
     unit = METRICS[metric].unit if metric in METRICS else ""
     if value is None:
         return NOTHING
-    if metric in ("label_coverage", "missing_share", "unseen_share", "out_of_range_share"):
+    if metric in (
+        "error_rate",
+        "label_coverage",
+        "label_coverage_by_class",
+        "missing_share",
+        "unseen_share",
+        "out_of_range_share",
+    ):
         return percent(value)
     return f"{figure(value)} {unit}" if unit in ("ms", "rows/s") else figure(value)
 
@@ -121,6 +135,12 @@ def measured(value: float | None, metric: str) -> str:
 @register.filter
 def metric_title(name: str) -> str:
     return METRICS[name].title if name in METRICS else name
+
+
+@register.filter
+def realised_title(name: str) -> str:
+    """Name the metric that an estimate is of."""
+    return metric_title(name.removeprefix("estimated_"))
 
 
 @register.filter
@@ -134,6 +154,12 @@ def direction(name: str) -> str:
 def when(moment: datetime | None) -> SafeString:
     """Write a time in UTC, with its ISO form in the title."""
     return _time(moment, "%-d %b %Y %H:%M") if moment else SafeString(NOTHING)
+
+
+@register.filter
+def stored_time(text: str) -> SafeString:
+    """Write a time that JSON holds."""
+    return when(parse_timestamp(text))
 
 
 @register.filter
@@ -175,6 +201,13 @@ def badge(state: str, word: str = "") -> SafeString:
         '<span class="badge {}"><svg viewBox="0 0 16 16" aria-hidden="true">{}</svg>{}</span>',
         look, mark_safe(_SHAPES[look]), word or WORDS.get(state, state.replace("_", " ").capitalize()),
     )  # fmt: skip
+
+
+@register.simple_tag
+def drift_badge(state: str) -> SafeString:
+    """Write the state of a feature's drift: by itself it is no emergency, however far it goes."""
+    words = {"ok": "Within its limit", "warning": "Drifted", "critical": "Drifted"}
+    return badge("warning" if state == "critical" else state, words.get(state, ""))
 
 
 @register.simple_tag

@@ -1,0 +1,33 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from driftline.common.clock import now
+from inference.prediction_log.expiry import find_expired, find_expired_weeks, let_go, let_go_of_week
+from inference.prediction_log.label_folding import fold_labels
+
+
+class Command(BaseCommand):
+    help = "Deletes logged predictions that are older than their model keeps them, as the hourly tick does."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="say what would go and delete nothing")
+
+    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+        moment = now()
+        weeks = find_expired_weeks(moment)
+        for week in weeks:
+            self.stdout.write(f"{week}  narrow rows that arrived in the week that began then")
+            if not dry_run:
+                let_go_of_week(week)
+        days = rows = 0
+        for expired in find_expired(moment, without=weeks):
+            for packed in expired.packed:
+                self.stdout.write(f"{packed.day}  {packed.model}  {packed.role}  {packed.rows:,} rows")
+            days += 1
+            rows += expired.rows if dry_run else let_go(expired)
+        if not dry_run:
+            fold_labels()
+        told = f"{rows:,} rows of {days} days and the narrow rows of {len(weeks)} weeks"
+        self.stdout.write(f"{told} {'would be' if dry_run else 'were'} deleted.")

@@ -1,0 +1,52 @@
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from driftline.common.clock import now
+from driftline.common.errors import Problem
+from driftline.common.periods import parse_moment
+from driftline.management.import_command import add_model_arguments, find_model, keep_memory_small
+from inference.prediction_log.exports import Wanted, export_predictions
+from inference.prediction_log.models import PredictionRole
+
+
+class Command(BaseCommand):
+    help = "export_predictions FILE --model M: writes the log with its labels as Parquet."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path, help="the Parquet file to write")
+        add_model_arguments(parser)
+        parser.add_argument(
+            "--from", dest="start", help="RFC 3339 with a zone, or a distance back such as -7d"
+        )
+        parser.add_argument("--to", dest="end", help="the same; rows at this time are left out")
+        parser.add_argument("--role", default="", choices=["", *PredictionRole.values])
+        parser.add_argument("--of-version", default="", help="rows of one version only")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        keep_memory_small()
+        wanted = Wanted(
+            find_model(options),
+            self._moment(options["start"]),
+            self._moment(options["end"]),
+            options["role"],
+            options["of_version"],
+        )
+        path: Path = options["file"]
+        draft = path.with_name(f"{path.name}.draft")
+        try:
+            with draft.open("wb") as sink:
+                rows = export_predictions(wanted=wanted, sink=sink, actor="command line")
+            draft.replace(path)
+        except (Problem, OSError) as error:
+            raise CommandError(str(error)) from error
+        finally:
+            draft.unlink(missing_ok=True)
+        self.stdout.write(f"{rows:,} rows in {path} ({path.stat().st_size:,} bytes).")
+
+    def _moment(self, text: str | None) -> Any:
+        try:
+            return parse_moment(text, now=now()) if text else None
+        except (ValueError, OverflowError) as error:
+            raise CommandError(f"{text!r} is no time; use RFC 3339 with a zone, or -7d.") from error

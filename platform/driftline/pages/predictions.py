@@ -1,0 +1,149 @@
+"""P10: the prediction log row by row, newest first, and what did not get into it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.db.models import Sum
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from driftline.common.clock import now
+from driftline.common.periods import rfc3339
+from driftline.pages.access import PageRequest, page
+from driftline.pages.model import frame_of
+from driftline.pages.timerange import TimeRange
+from inference.prediction_log.exploring import MOST_ROWS, Explored, explore
+from inference.prediction_log.filters import NAMES, filter_of
+from inference.prediction_log.imports.selectors import imports_of
+from inference.prediction_log.models import Label, PredictionRole, SpoolCursor
+from inference.prediction_log.sent_items import NUMERIC_TASKS
+from inference.prediction_log.viewing import record_view
+from inference.registry.models import Model, RowsKept
+from inference.serving.metrics import read_label_key
+from inference.serving.status import total_counts
+
+SHOWN = 50
+FEATURES_SHOWN = 4
+MOST_COUNTED = 10_000
+MOST_VERSIONS = 50
+WORDS = {
+    "from": "from {}",
+    "to": "to {}",
+    "version": "version {}",
+    "role": "role {}",
+    "segment": "{}",
+    "labelled": "label has come: {}",
+    "correct": "answer is right: {}",
+    "score_min": "score from {}",
+    "score_max": "score to {}",
+}
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A filter in words, with the address of the page without it."""
+
+    words: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prediction of the list."""
+
+    found: dict[str, Any]
+    score: float | None
+    is_right: bool | None
+    features: list[tuple[str, Any]]
+
+
+@page("GET")
+def predictions(request: PageRequest, name: str) -> HttpResponse:
+    """Show a page of predictions that fit the filters of the address."""
+    frame = frame_of(request, name, "predictions")
+    model, chosen = frame["model"], frame["range"]
+    given = _given(request, chosen)
+    found = Explored([], None)
+    if model.rows_kept == RowsKept.ALL:
+        found = explore(
+            wanted=filter_of(model, given, now=now()), cursor=request.GET.get("cursor", ""), limit=SHOWN
+        )
+    record_view(model=model, given=given, rows=len(found.items), actor=request.visitor.actor)
+    asked = {name: request.GET[name] for name in NAMES if request.GET.get(name)}
+    names = _features_shown(model, given["segment"].partition(":")[0], found.items)
+    frame |= {
+        "found": found,
+        "rows": [_row(model, one, names) for one in found.items],
+        "features": names,
+        "given": asked,
+        "chips": [_chip(name, asked) for name in asked],
+        "older_url": "?" + urlencode(asked | {"cursor": found.next}) if found.next else "",
+        "newest_url": "?" + urlencode(asked) if request.GET.get("cursor") else "",
+        "export_url": _export_url(model, given),
+        "most_rows": MOST_ROWS,
+        "is_classed": model.task not in NUMERIC_TASKS,
+        "roles": PredictionRole.choices,
+        "versions": model.versions.order_by("-pk")[:MOST_VERSIONS],
+        "outside": _outside(model),
+        "keeps_no_rows": model.rows_kept == RowsKept.NONE,
+    }
+    return render(request, "pages/predictions.html", frame)
+
+
+def _given(request: PageRequest, chosen: TimeRange) -> dict[str, str]:
+    """Read the filters of the address; a range without one begins at the newest row and has no end."""
+    given = {name: request.GET.get(name, "").strip() for name in NAMES}
+    if not chosen.is_default:
+        given |= {"from": rfc3339(chosen.start), "to": rfc3339(chosen.end)}
+    return given
+
+
+def _chip(name: str, asked: dict[str, str]) -> Chip:
+    rest = {other: value for other, value in asked.items() if other != name}
+    value = {"true": "yes", "false": "no"}.get(asked[name], asked[name])
+    return Chip(WORDS[name].format(value), "?" + urlencode(rest))
+
+
+def _export_url(model: Model, given: dict[str, str]) -> str:
+    kept = {name: given[name] for name in ("from", "to", "role", "version") if given[name]}
+    return f"/api/v1/models/{model.name}/export" + ("?" + urlencode(kept) if kept else "")
+
+
+def _features_shown(model: Model, asked: str, items: Sequence[dict[str, Any]]) -> list[str]:
+    """Choose a few columns: what was filtered by, then the features of segments, then the first of the newest row."""
+    sent = dict.fromkeys(name for item in items for name in item["features"])
+    wanted = [asked, *model.segments.order_by("pk").values_list("feature", flat=True), *sent]
+    return list(dict.fromkeys(name for name in wanted if name in sent))[:FEATURES_SHOWN]
+
+
+def _row(model: Model, found: dict[str, Any], names: Sequence[str]) -> Row:
+    probability = found["probability"]
+    score = max(probability, default=None) if isinstance(probability, list) else probability
+    is_right = None
+    if found["label"] is not None and model.task not in NUMERIC_TASKS:
+        is_right = found["label"] == found["prediction"]
+    return Row(found, score, is_right, [(name, found["features"].get(name)) for name in names])
+
+
+def _outside(model: Model) -> dict[str, Any]:
+    """Count what did not get in: rows of imports, labels without a prediction, and what serving had to drop."""
+    waiting = (
+        Label.objects.filter(model=model, prediction_time=None).values("given_id")[: MOST_COUNTED + 1].count()
+    )
+    imports = imports_of(model)
+    counts = total_counts(settings.HOME)
+    return {
+        "imports": imports.count(),
+        "newest_import": imports.order_by("-pk").first(),
+        "rejected": imports.aggregate(rows=Sum("rejected"))["rows"] or 0,
+        "waiting": min(waiting, MOST_COUNTED),
+        "is_more_waiting": waiting > MOST_COUNTED,
+        "unlogged": counts["unlogged_rows"],
+        "torn": SpoolCursor.objects.aggregate(records=Sum("torn"))["records"] or 0,
+        "shadow_drops": sum(
+            count for key, count in counts["shadow_drops"].items() if read_label_key(key)[0] == model.pk
+        ),
+    }

@@ -1,0 +1,91 @@
+"""A version that ended the serving process again and again is held back; an admin may let it be tried again."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+
+from driftline.accounts.models import Role
+from driftline.common.errors import Problem
+from driftline.pages.access import PageRequest, page
+from driftline.pages.model import frame_of
+from inference.registry.models import Model, Version
+from inference.registry.rollout import await_rollout
+from inference.registry.selectors import get_version
+from inference.registry.services import update_version
+from inference.serving.crashes import CRASH_SECONDS, MAX_CRASHES, read_crashes
+
+
+@dataclass(frozen=True)
+class CrashRecord:
+    """What is known of a version's crashes."""
+
+    count: int
+    last: datetime
+    signal: str
+    is_held_back: bool
+
+    @property
+    def sentence(self) -> str:
+        """Say how often it crashed lately, and what came of it."""
+        times = "once" if self.count == 1 else f"{self.count} times"
+        told = f"It ended a serving process {times} ({self.signal}), the last time on {self.last:%-d %b %Y %H:%M} UTC"
+        if self.is_held_back:
+            return f"{told}, so it is held back: no process loads it."
+        return f"{told}; {MAX_CRASHES} times within {CRASH_SECONDS / 60:.0f} minutes hold a version back."
+
+
+def crash_records() -> dict[int, CrashRecord]:
+    """Read the crashes on this machine, by version id."""
+    return {
+        version_id: CrashRecord(
+            len(crashes.at), datetime.fromtimestamp(crashes.at[-1], UTC), crashes.signal, crashes.quarantined
+        )
+        for version_id, crashes in read_crashes(settings.HOME).items()
+        if crashes.at
+    }
+
+
+@page("GET", "POST", writes=Role.ADMIN)
+def quarantine(request: PageRequest, name: str, version: str) -> HttpResponse:
+    """Say what lifting a version's quarantine does; a POST lifts it."""
+    frame = frame_of(request, name, "versions")
+    model: Model = frame["model"]
+    one = get_version(model=model, version=version)
+    record = crash_records().get(one.pk)
+    if record is None or not record.is_held_back:
+        raise Problem(409, "not_quarantined", f"Version {one.version} is not held back.")
+    if request.method == "POST":
+        _lift(request, one)
+        return redirect("version", name=model.name, version=one.version)
+    frame |= {
+        "title": f"Lift the quarantine of version {one.version}",
+        "effects": [record.sentence, *_effects(model, one)],
+        "yes": "Yes, let it be loaded",
+    }
+    return render(request, "pages/confirm.html", frame)
+
+
+def _effects(model: Model, version: Version) -> list[str]:
+    deployment = model.deployment
+    loads = "It is loaded again when it is deployed or asked for."
+    if version == deployment.champion:
+        loads = "It is the champion, so it is loaded within a second and answers every request."
+    elif version == deployment.canary or version in deployment.shadows.all():
+        loads = "It is deployed, so it is loaded within a second and gets its requests again."
+    return [
+        loads,
+        "A crash ends the requests that the process had under way; what was answered before is kept in the log. After "
+        f"{MAX_CRASHES} crashes within {CRASH_SECONDS / 60:.0f} minutes it is held back again.",
+    ]
+
+
+def _lift(request: PageRequest, version: Version) -> None:
+    update_version(version=version, actor=request.visitor.actor, lift_quarantine=True)
+    rollout = await_rollout(model=version.model, home=settings.HOME)
+    messages.success(request, f"The quarantine of version {version.version} is lifted.")
+    for pid, reason in rollout.missing.items():
+        messages.warning(request, f"Serving process {pid} does not follow: {reason}")

@@ -1,0 +1,223 @@
+"""P7: may the challenger be promoted? What both answered, and with labels which one is better.
+
+A shadow answered the same requests as the champion, a canary others: its evidence is unpaired.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from driftline.common.errors import Problem
+from driftline.pages.access import PageRequest, page
+from driftline.pages.charts import Chart, Dot, Series
+from driftline.pages.model import frame_of
+from driftline.pages.runs import paired_tables
+from driftline.pages.verdict import Said
+from driftline.pages.version_in_processes import shadow_drops, version_in_processes
+from inference.registry.models import Model, Version
+from inference.registry.selectors import get_model, get_version
+from monitors.workflows import selectors
+from monitors.workflows.agreement import Agreement, Differences
+from monitors.workflows.models import ACTIVE_STATES, Run, Workflow
+
+DROP_WORDS = {
+    "queue_full": "Too many copies were waiting",
+    "spool_full": "The log was full",
+    "spool_unwritable": "The log could not be written",
+    "failed": "The version failed on these values",
+    "timeout": "The version took too long",
+    "circuit_open": "The version had failed several times in a row, so copies paused",
+    "other_inputs": "The version takes other inputs than the champion",
+}
+
+
+@page("GET")
+def shadow(request: PageRequest, name: str) -> HttpResponse:
+    """Show the page at once; `?part=evidence` compares, which reads the log, and `?evidence=1` is both in one."""
+    if request.GET.get("part") == "evidence":
+        return _evidence_alone(request, name)
+    frame = frame_of(request, name, "shadow")
+    model: Model = frame["model"]
+    challenger = _challenger(request, model)
+    frame |= {
+        "challenger": challenger,
+        "others": selectors.challengers(model),
+        "champion": model.deployment.champion,
+    }
+    if challenger is None:
+        return render(request, "pages/shadow.html", frame)
+    frame |= {
+        "is_shadow": model.deployment.shadows.filter(pk=challenger.pk).exists(),
+        "canary_weight": model.deployment.canary_weight if challenger == model.deployment.canary else None,
+        "is_champion": challenger == model.deployment.champion,
+        "run": Run.objects.filter(model=model, challenger=challenger).order_by("-pk").first(),
+        "active_states": list(ACTIVE_STATES),
+        "wanted_pairs": (Workflow.objects.filter(model=model).first() or Workflow(model=model)).pairs,
+        "drops": _drops(model, challenger),
+        "in_processes": version_in_processes(challenger, settings.HOME),
+    }
+    if request.GET.get("evidence"):
+        frame |= {"shows_evidence": True, **_evidence(model, challenger)}
+    return render(request, "pages/shadow.html", frame)
+
+
+def _evidence_alone(request: PageRequest, name: str) -> HttpResponse:
+    model = get_model(project=request.visitor.project, name=name)
+    challenger = _challenger(request, model)
+    if challenger is None:
+        evidence: dict[str, Any] = {
+            "said": Said("no_data", f"No version of {model.name} has shadowed or answered a share yet.")
+        }
+    else:
+        evidence = _evidence(model, challenger)
+    frame = {"model": model, "challenger": challenger, **evidence}
+    return render(request, "partials/shadow_evidence.html", frame)
+
+
+def _challenger(request: PageRequest, model: Model) -> Version | None:
+    asked = request.GET.get("challenger", "")
+    return get_version(model=model, version=asked) if asked else selectors.last_challenger(model)
+
+
+def _drops(model: Model, challenger: Version) -> list[tuple[str, int]]:
+    drops = shadow_drops(model, challenger.version, settings.HOME)
+    return [
+        (DROP_WORDS.get(reason, reason.replace("_", " ")), count) for reason, count in drops.most_common()
+    ]
+
+
+def _evidence(model: Model, challenger: Version) -> dict[str, Any]:
+    """Everything that needs the pairs: agreement, and the gate's view of the labelled ones."""
+    try:
+        champion, _, found = selectors.agreement(model=model, challenger=challenger.version)
+    except Problem as problem:
+        return {"said": Said("no_data", problem.detail)}
+    if found is None:
+        return _unpaired_evidence(model, champion, challenger)
+    gate = _gate(model, challenger)
+    return {
+        "said": _said(champion, challenger, found, gate),
+        "compared_with": champion,
+        "found": found,
+        "gate": gate,
+        "worse_segments": _worse_segments(gate),
+        "chart": _chart(found),
+        "difference_bars": _bars(found.differences) if found.differences else [],
+    }
+
+
+def _unpaired_evidence(model: Model, champion: Version, challenger: Version) -> dict[str, Any]:
+    """What a canary shows that answered no request beside the champion."""
+    try:
+        told = selectors.comparison(model=model, challenger=challenger.version)
+    except Problem:
+        text = f"Version {challenger.version} has answered no request beside version {champion.version} yet."
+        return {"said": Said("no_data", text)}
+    gate = paired_tables(told, told["verdict"])
+    return {"said": _unpaired_said(told, gate), "unpaired": gate, "compared_with": told["champion"]}
+
+
+def _unpaired_said(told: Mapping[str, Any], gate: Mapping[str, Any]) -> Said:
+    """Say what the canary shows, and that its requests were others than the champion's."""
+    rows, version = told["sides"]["challenger"]["rows"], told["challenger"]
+    if not rows:
+        return Said("no_data", f"Version {version} is a canary and has answered no request yet.")
+    status, words = DECISIONS[told["verdict"]["decision"]]
+    measured = _measured(gate)
+    on = f" on {told['labelled']:,} labelled answers of its own" if measured else ""
+    others = f"it answered {rows:,} requests that version {told['champion']} did not, so there are no pairs"
+    return Said(status, f"Version {version} {words}:{measured}{on}{';' if measured else ''} {others}.")
+
+
+def _gate(model: Model, challenger: Version) -> dict[str, Any] | None:
+    """The labelled pairs as the gate sees them now; None while no label has had time to come."""
+    try:
+        told = selectors.comparison(model=model, challenger=challenger.version)
+    except Problem:
+        return None
+    if told["kind"] != "paired":
+        return None
+    return paired_tables(told, told["verdict"]) if told["labelled"] else None
+
+
+def _worse_segments(gate: dict[str, Any] | None) -> list[str]:
+    segments = gate["segments"] if gate else []
+    return [name for name, _, rows in segments if any(row["said"] == "worse" for row in rows)]
+
+
+# -- the sentence ------------------------------------------------------------------------------------------------------
+DECISIONS = {
+    "promote": ("ok", "may be promoted"),
+    "reject": ("warning", "should not be promoted"),
+    "inconclusive": ("notice", "is neither clearly better nor clearly worse; more labels may tell"),
+}
+
+
+def _said(champion: Version, challenger: Version, found: Agreement, gate: Mapping[str, Any] | None) -> Said:
+    """Say whether to promote and by what, else how far the versions agree and what is missing."""
+    both = f"it answers like version {champion.version} on {found.share:.1%} of {found.pairs:,} requests"
+    if gate is None:
+        waits = "no label has had time to come" if found.labelled == 0 else "their labels are still coming"
+        return Said(
+            "notice",
+            f"Version {challenger.version} cannot be judged yet: {both}, and {waits}, so which of the two is right is "
+            "not known.",
+        )
+    status, words = DECISIONS.get(gate["verdict"]["decision"], ("notice", "is not decided"))
+    measured = _measured(gate)
+    if measured:
+        measured += f" on {gate['comparison']['n_labelled']:,} labelled pairs;"
+    return Said(status, f"Version {challenger.version} {words}:{measured} {both}.")
+
+
+def _measured(gate: Mapping[str, Any]) -> str:
+    """Write the difference of the first metric that has an interval."""
+    best = next((row for row in gate["metrics"] if row.get("lower") is not None), None)
+    if best is None:
+        return ""
+    interval = f"95 % interval {best['lower']:+.4f} to {best['upper']:+.4f}"
+    return f" {best['title']} {best['difference']:+.4f} ({best['said']}, {interval})"
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+def _chart(found: Agreement) -> Chart:
+    one_day = timedelta(days=1)
+    dots = [Dot(day, day + one_day, agreed / n, n) for day, n, agreed in found.by_day]
+    return Chart(
+        id="agreement", title="Agreement", unit="share of pairs a day",
+        summary=f"Both answered the same on {found.share:.1%} of {found.pairs:,} pairs.",
+        start=dots[0].start, end=dots[-1].end, series=[Series("same answer", dots, bars=True, look="second")],
+        from_zero=True, top=1.0, limits=False, compact=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The share of pairs whose scores differ by so much; `width` in percent of the largest."""
+
+    name: str
+    share: float
+    width: float
+
+
+def _bars(differences: Differences) -> list[Bar]:
+    """Name each bin of the differences; empty ones at both ends are left out."""
+    used = [place for place, share in enumerate(differences.histogram) if share]
+    largest = max(differences.histogram)
+    return [
+        Bar(
+            f"{_edge(differences.edges[place])} to {_edge(differences.edges[place + 1])}",
+            differences.histogram[place],
+            round(100 * differences.histogram[place] / largest, 1),
+        )
+        for place in range(used[0], used[-1] + 1)
+    ]
+
+
+def _edge(value: float) -> str:
+    return f"{value:+.3g}" if abs(value) > 1e-9 else "0"

@@ -1,0 +1,107 @@
+"""The dashboard asks for what `/metrics` really has."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from prometheus_client.parser import text_string_to_metric_families
+
+from driftline import observability
+from driftline.models import Heartbeat
+from inference.registry.models import Model
+from tests.driftline.api.conftest import Api
+from tests.driftline.api.serving_report import write_report
+from tests.driftline.api.world import furnish
+
+DASHBOARD = json.loads((Path(observability.__path__[0]) / "grafana.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
+LOOKUPS = [
+    variable["definition"] for variable in DASHBOARD["templating"]["list"] if variable["type"] == "query"
+]
+FUNCTIONS = {"sum", "by", "rate", "histogram_quantile", "time"}
+
+Asked = Iterator[tuple[str, set[str]]]
+
+
+@pytest.fixture
+def scraped(api: Api, flights: Model, settings: Any, tmp_path: Path) -> dict[str, set[str]]:
+    """The labels of each sample of a scrape that has something of everything."""
+    settings.HOME = tmp_path
+    (tmp_path / "serving").mkdir()
+    write_report(tmp_path, os.getpid(), flights.pk)
+    furnish(api.project, "lent")
+    Heartbeat.objects.create(name="worker", at=timezone.now())
+    labels: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(Client().get("/metrics").content.decode()):
+        for sample in family.samples:
+            labels.setdefault(sample.name, set()).update(sample.labels)
+    return labels
+
+
+def metrics_of(expression: str) -> Asked:
+    """Find the metrics of an expression, each with the labels by which it is chosen and grouped."""
+    grouped = {label for labels in re.findall(r"by \(([^)]*)\)", expression) for label in labels.split(", ")}
+    plain = re.sub(r'"[^"]*"|by \([^)]*\)|\[[^]]*\]', "", expression)
+    plain = re.sub(r"\w+\s*\(", "(", plain)
+    for name, choice in re.findall(r"([a-zA-Z_:][\w:]*)(\{[^}]*\})?", plain):
+        yield name, grouped | set(re.findall(r"(\w+)\s*[=!]", choice))
+
+
+def test_each_query_names_metrics_and_labels_that_a_scrape_has(scraped: dict[str, set[str]]) -> None:
+    asked = [(name, labels) for expression in EXPRESSIONS for name, labels in metrics_of(expression)]
+
+    assert len(asked) > len(EXPRESSIONS)
+    assert [name for name, _ in asked if name not in scraped] == []
+    assert [(name, labels - scraped[name]) for name, labels in asked if labels - scraped[name]] == []
+
+
+def test_each_query_calls_functions_that_prometheus_has() -> None:
+    called = {word for expression in EXPRESSIONS for word in re.findall(r"(\w+)\s*\(", expression)}
+
+    assert called <= FUNCTIONS
+
+
+def test_each_choice_is_of_a_label_that_a_scrape_has(scraped: dict[str, set[str]]) -> None:
+    chosen = [re.fullmatch(r"label_values\((\w+)(\{.*\})?, (\w+)\)", lookup) for lookup in LOOKUPS]
+
+    assert len(chosen) == 2
+    for match in chosen:
+        assert match is not None
+        name, filters, label = match.groups()
+        assert {label, *re.findall(r"(\w+)=~", filters or "")} <= scraped[name]
+
+
+def test_each_legend_names_labels_that_its_query_leaves(scraped: dict[str, set[str]]) -> None:
+    targets = [target for panel in PANELS for target in panel["targets"]]
+    named = [
+        (label, name, labels if "sum" in target["expr"] else scraped[name])
+        for target in targets
+        for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
+        for name, labels in metrics_of(target["expr"])
+    ]
+
+    assert named
+    assert [(label, name) for label, name, left in named if label not in left] == []
+
+
+def test_shows_every_metric_of_ours(scraped: dict[str, set[str]]) -> None:
+    shown = {
+        re.sub(r"_(bucket|sum|count)$", "", name) for text in EXPRESSIONS for name, _ in metrics_of(text)
+    }
+    ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in scraped if name.startswith("driftline_")}
+
+    assert ours - shown == set()
+
+
+def test_each_panel_has_a_place_of_its_own() -> None:
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in DASHBOARD["panels"]]
+
+    assert len(set(places)) == len(places)
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])

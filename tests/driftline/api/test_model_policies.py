@@ -1,0 +1,134 @@
+"""What a model's own settings refuse: features under a strict schema, and rows that it would not keep."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from driftline.common.clock import now
+from driftline.common.periods import rfc3339
+from inference.registry.models import Model, Version
+from tests.driftline.api.conftest import Api
+
+PATH = "/models/flights/predictions"
+
+
+def item(id_: str, features: dict[str, Any], *, age: timedelta = timedelta(hours=1)) -> dict[str, Any]:
+    moment = rfc3339(now() - age)
+    return {"id": id_, "timestamp": moment, "version": "1", "features": features, "prediction": 1}
+
+
+def faults(answer: Any) -> list[tuple[str, str, str]]:
+    return [
+        (found["id"], found["error"]["code"], found["error"]["pointer"])
+        for found in answer.json()["results"]
+        if "error" in found
+    ]
+
+
+@pytest.fixture
+def declared(flights: Model) -> Version:
+    """A version that declares a number and a text."""
+    features = [{"name": "age", "type": "float32"}, {"name": "carrier", "type": "string"}]
+    signature = {
+        "features": features,
+        "inputs": [],
+        "outputs": [],
+        "prediction_output": None,
+        "probabilities_output": None,
+        "classes": ["0", "1"],
+        "positive_class": "1",
+        "missing": {},
+        "task": "binary",
+    }
+    return Version.objects.create(model=flights, version="1", signature=signature)
+
+
+MIXED = [
+    item("right", {"age": 3, "carrier": "AA"}),
+    item("empty", {"age": None, "carrier": "AA"}),
+    item("more", {"age": 3, "carrier": "AA", "gate": 7}),
+    item("more-empty", {"age": 3, "carrier": "AA", "gate": None}),
+    item("less", {"age": 3}),
+    item("other", {"age": "three", "carrier": "AA"}),
+]
+
+
+@pytest.mark.parametrize("order", [MIXED, MIXED[::-1]])
+def test_a_strict_model_refuses_items_with_other_features(
+    api: Api, declared: Version, order: list[dict[str, Any]]
+) -> None:
+    changed = api.send("PATCH", "/models/flights", {"schema_policy": "strict"})
+
+    answer = api.post(PATH, {"predictions": order})
+
+    assert changed.json()["schema_policy"] == "strict"
+    places = {given["id"]: place for place, given in enumerate(order)}
+    assert sorted(faults(answer)) == [
+        ("less", "missing_feature", f"/predictions/{places['less']}/features/carrier"),
+        ("more", "unknown_feature", f"/predictions/{places['more']}/features/gate"),
+        ("more-empty", "unknown_feature", f"/predictions/{places['more-empty']}/features/gate"),
+        ("other", "wrong_type", f"/predictions/{places['other']}/features/age"),
+    ]
+    assert answer.json()["accepted"] == 2
+
+
+def test_a_strict_model_refuses_a_batch_that_lacks_a_feature_throughout(api: Api, declared: Version) -> None:
+    api.send("PATCH", "/models/flights", {"schema_policy": "strict"})
+
+    answer = api.post(PATH, {"predictions": [item("a", {"age": 1}), item("b", {"age": 2})]})
+
+    assert [code for _, code, _ in faults(answer)] == ["missing_feature", "missing_feature"]
+
+
+def test_a_lenient_model_takes_other_features_and_refuses_wrong_types(api: Api, declared: Version) -> None:
+    answer = api.post(PATH, {"predictions": MIXED})
+
+    assert faults(answer) == [("other", "wrong_type", "/predictions/5/features/age")]
+    assert api.get(f"{PATH}/more").json()["features"]["gate"] == 7
+
+
+def test_a_strict_model_takes_a_version_whose_features_nobody_has_declared(api: Api, flights: Model) -> None:
+    api.send("PATCH", "/models/flights", {"schema_policy": "strict"})
+
+    assert api.post(PATH, {"predictions": [item("a", {"age": 1})]}).json()["accepted"] == 1
+
+
+@pytest.mark.parametrize("policy", ["loose", "", 1, None])
+def test_refuses_a_policy_that_is_none(api: Api, flights: Model, policy: object) -> None:
+    answer = api.send("PATCH", "/models/flights", {"schema_policy": policy})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/schema_policy"
+
+
+class TestRetention:
+    def test_refuses_what_is_older_than_the_model_keeps(self, api: Api, flights: Model) -> None:
+        api.send("PATCH", "/models/flights", {"retention_days": 30})
+        rows = [item("new", {"a": 1}), item("old", {"a": 1}, age=timedelta(days=32))]
+
+        answer = api.post(PATH, {"predictions": rows})
+
+        assert faults(answer) == [("old", "timestamp_out_of_window", "/predictions/1/timestamp")]
+        assert answer.json()["accepted"] == 1
+
+    def test_goes_by_what_was_logged_before(self, api: Api, flights: Model) -> None:
+        api.send("PATCH", "/models/flights", {"retention_days": 30})
+        api.post(PATH, {"predictions": [item("new", {"a": 1})]})
+
+        answer = api.post(PATH, {"predictions": [item("old", {"a": 1}, age=timedelta(days=32))]})
+
+        assert [code for _, code, _ in faults(answer)] == ["timestamp_out_of_window"]
+
+    def test_takes_a_history_from_its_first_day_on(self, api: Api, flights: Model) -> None:
+        api.send("PATCH", "/models/flights", {"retention_days": 30})
+
+        for age in (900, 880, 875):
+            answer = api.post(PATH, {"predictions": [item(str(age), {"a": 1}, age=timedelta(days=age))]})
+            assert answer.json()["accepted"] == 1
+
+    def test_keeps_everything_where_the_model_says_so(self, api: Api, flights: Model) -> None:
+        api.send("PATCH", "/models/flights", {"retention_days": 0})
+        rows = [item("new", {"a": 1}), item("old", {"a": 1}, age=timedelta(days=3_000))]
+
+        assert api.post(PATH, {"predictions": rows}).json()["accepted"] == 2

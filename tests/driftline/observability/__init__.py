@@ -1,0 +1,1 @@
+"""What the roof tells other programs of itself."""

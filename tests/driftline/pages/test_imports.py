@@ -1,0 +1,67 @@
+"""The page Import: says what a file must look like, takes it, and shows how far it is."""
+
+from pathlib import Path
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from inference.prediction_log.imports import services
+from inference.prediction_log.imports.models import Import
+from inference.registry.models import Model
+
+GOOD = b"id,timestamp,prediction,income\np-1,2026-01-05T00:00:00Z,1,2.5\np-2,now,0,3\n"
+
+
+@pytest.fixture
+def path(model: Model) -> str:
+    return f"/models/{model.name}/import"
+
+
+def upload(client: Client, path: str, content: bytes, kind: str = "predictions", **headers: str) -> object:
+    file = SimpleUploadedFile("mine.csv", content, "text/csv")
+    return client.post(path, {"file": file, "kind": kind, "version": ""}, headers=headers)
+
+
+def test_an_empty_one_says_what_the_file_must_look_like(client: Client, path: str) -> None:
+    told = client.get(path).content.decode()
+
+    assert "No file has been imported yet" in told
+    assert "id,timestamp,prediction,probability,income,region,label" in told
+
+
+def test_a_file_is_taken_and_followed_until_it_is_done(client: Client, path: str) -> None:
+    shown = client.post(
+        path, {"file": SimpleUploadedFile("mine.csv", GOOD), "kind": "predictions"}, follow=True
+    ).content.decode()
+    assert "mine.csv was taken" in shown
+    assert 'hx-trigger="every 1s"' in shown
+
+    job = Import.objects.get()
+    services.go_on(job.pk)
+
+    part = client.get(f"{path}?part=imports").content.decode()
+    assert "hx-trigger" not in part
+    assert f"/imports/{job.pk}/bad-rows" in part
+
+
+def test_a_file_that_cannot_be_imported_is_explained_in_the_form(
+    client: Client, path: str, home: Path
+) -> None:
+    answer = upload(client, path, b"a,b\n1,2\n", hx_request="true")
+
+    assert answer.status_code == 422  # type: ignore[attr-defined]
+    assert "The column &#x27;timestamp&#x27; is missing" in answer.content.decode()  # type: ignore[attr-defined]
+    assert not Import.objects.exists()
+
+
+def test_an_import_is_cancelled(client: Client, path: str) -> None:
+    upload(client, path, GOOD)
+    job = Import.objects.get()
+
+    told = client.post(path, {"cancel": str(job.pk)}, follow=True).content.decode()
+
+    job.refresh_from_db()
+    assert job.state == "cancelled"
+    assert "0 rows of it stay in the log" in told
+    assert "<progress" not in told.split('id="imports"')[1].split("</section>")[0]

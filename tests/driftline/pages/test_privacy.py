@@ -1,0 +1,70 @@
+"""The page Privacy: an admin erases a person after a confirmation, and everybody sees the receipts."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from msgspec.structs import replace
+
+from driftline.accounts.models import AuditEntry, Membership, User
+from inference.prediction_log.erasure import services, spooled
+from inference.prediction_log.erasure.models import Erasure
+from inference.registry.models import Model
+from tests.flows.world import DAY, log, rows_of_a_day
+
+PATH = "/settings/privacy"
+
+
+@pytest.fixture
+def viewer(model: Model) -> Client:
+    user = User.objects.create_user("viewer@bank.example")
+    Membership.objects.create(project=model.project, user=user, role="viewer")
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_says_what_an_erasure_does_before_there_is_any(client: Client, model: Model) -> None:
+    told = client.get(PATH).content.decode()
+
+    assert "Nobody has been erased yet" in told
+    assert "It cannot be undone" in told
+
+
+def test_asks_for_a_confirmation(client: Client, model: Model) -> None:
+    answer = client.post(PATH, {"key": "ada"})
+
+    assert answer.status_code == 422
+    assert "what is erased cannot be brought back" in answer.content.decode()
+    assert not Erasure.objects.exists()
+
+
+def test_shows_how_far_it_is_and_what_was_erased_but_never_whom(
+    client: Client, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spooled, "SETTLED_AFTER", timedelta(0))
+    log(model, [replace(row, subject="ada-lovelace") for row in rows_of_a_day(DAY, 3)])
+    begun = client.post(PATH, {"key": "ada-lovelace", "sure": "on"}, follow=True).content.decode()
+    part = client.get(f"{PATH}?part=erasures").content.decode()
+    services.go_on(Erasure.objects.get().pk)
+
+    told = client.get(PATH).content.decode()
+
+    assert "has begun" in begun
+    assert 'hx-trigger="every 2s"' in part
+    assert "hx-trigger" not in told.split('id="erasures"')[1].split("</section>")[0]
+    assert "3 predictions" in told
+    assert "owner@bank.example" in told
+    assert not [page for page in (begun, part, told) if "ada-lovelace" in page]
+    assert not [entry for entry in AuditEntry.objects.all() if "ada-lovelace" in f"{entry} {entry.after}"]
+
+
+def test_a_viewer_sees_receipts_and_erases_nobody(viewer: Client, model: Model) -> None:
+    services.request_erasure(project=model.project, key="ada", actor="owner")
+
+    told = viewer.get(PATH).content.decode()
+
+    assert "by owner" in told
+    assert "Only admins of this project erase people" in told
+    assert viewer.post(PATH, {"key": "bob", "sure": "on"}).status_code == 403
+    assert Erasure.objects.count() == 1

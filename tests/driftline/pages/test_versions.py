@@ -1,0 +1,451 @@
+"""Versions on pages: an upload that is taken or refused in words, and changes that say what they will do."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from driftline.accounts.models import AuditEntry, Membership, Project, Role, User
+from driftline.pages import quarantine
+from driftline.pages.model import VERSIONS_SHOWN
+from driftline.pages.versions import SHOWN, stages_in
+from inference.registry import services
+from inference.registry.intake import IntakeReport, inspect_artifact
+from inference.registry.intake.metadata import UploadMetadata
+from inference.registry.models import DeploymentChange, Model, Version
+from inference.registry.services import create_model, external_version
+from inference.serving.crashes import QUARANTINE_FILE, quarantined
+from tests.driftline.api.test_registry import METADATA, onnx_file
+from tests.driftline.pages.queries import reads_of
+from tests.inference.onnx_models import constant_classifier
+
+PAGE = "/models/delay"
+
+
+@pytest.fixture
+def model(project: Project) -> Model:
+    return create_model(project=project, name="delay", task="regression", actor="test")
+
+
+def upload(client: Client, content: bytes, *, metadata: str = json.dumps(METADATA), **headers: str) -> Any:
+    file = SimpleUploadedFile("model.onnx", content)
+    return client.post(
+        f"{PAGE}/versions", {"file": file, "metadata": metadata}, headers=headers, follow=not headers
+    )
+
+
+REPORTS: dict[bytes, IntakeReport] = {}
+
+
+def examine_once(path: Path, metadata: UploadMetadata | None, **more: Any) -> IntakeReport:
+    """Have the sandboxed child open a file that it has not opened yet in this run; a file's report stays."""
+    content = path.read_bytes()
+    if content not in REPORTS:
+        REPORTS[content] = inspect_artifact(path, metadata, **more)
+    return REPORTS[content]
+
+
+@pytest.fixture
+def two(client: Client, model: Model) -> None:
+    """Two uploaded versions, of which the first is the champion; how they are examined is for other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "inspect_artifact", examine_once)
+        for remark in ("one", "other"):
+            upload(client, onnx_file(remark=remark))
+
+
+def viewer_of(project: Project) -> Client:
+    user = User.objects.create_user("viewer@bank.example")
+    Membership.objects.create(project=project, user=user, role=Role.VIEWER)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def change(client: Client, model: Model, query: str, *, generation: int | None = None, **fields: str) -> Any:
+    """Confirm a change of the deployment, as the page that asks about it does."""
+    model.deployment.refresh_from_db()
+    form = {
+        "generation": model.deployment.generation if generation is None else generation,
+        "reason": "it is better",
+        **fields,
+    }
+    return client.post(f"{PAGE}/deployment?{query}", form, follow=True)
+
+
+class TestUpload:
+    def test_a_good_file_becomes_a_version_whose_page_says_what_the_intake_found(
+        self, client: Client, model: Model
+    ) -> None:
+        answer = upload(client, onnx_file(remark="one"))
+
+        assert answer.redirect_chain[-1][0] == f"{PAGE}/versions/1"
+        text = answer.content.decode()
+        assert "Version 1 is there. It passed the intake in" in text
+        assert "Opened by a child process" in text
+        assert "opset 17, which this server runs" in text
+
+    def test_a_bad_file_is_refused_with_its_reason_and_leaves_no_version(
+        self, client: Client, model: Model
+    ) -> None:
+        answer = upload(client, b"no model at all")
+
+        assert answer.status_code == 422
+        assert "is not" in answer.content.decode().split('class="error"')[1][:300]
+        assert not model.versions.exists()
+
+    def test_wrong_metadata_is_explained_at_its_field(self, client: Client, model: Model) -> None:
+        answer = upload(client, onnx_file(remark="one"), metadata='{"colour": "red"}')
+
+        assert answer.status_code == 422
+        assert "colour" in answer.content.decode()
+
+    def test_with_scripts_only_the_form_comes_back_or_the_way_to_the_version(
+        self, client: Client, model: Model
+    ) -> None:
+        refused = upload(client, b"no model at all", HX_Request="true")
+        taken = upload(client, onnx_file(remark="one"), HX_Request="true")
+
+        assert refused.content.decode().lstrip().startswith('<form id="upload"')
+        assert (taken.status_code, taken["HX-Redirect"]) == (204, f"{PAGE}/versions/1")
+
+    def test_the_same_bytes_are_no_new_version(self, client: Client, model: Model) -> None:
+        upload(client, onnx_file(remark="one"))
+
+        answer = upload(client, onnx_file(remark="one"))
+
+        assert "are version 1 already" in answer.content.decode()
+        assert model.versions.count() == 1
+
+
+@pytest.mark.usefixtures("two")
+class TestReads:
+    @pytest.mark.parametrize(("page", "most"), [("", VERSIONS_SHOWN), ("/versions", SHOWN)])
+    def test_no_more_versions_than_a_page_shows(
+        self, client: Client, model: Model, page: str, most: int
+    ) -> None:
+        with CaptureQueriesContext(connection) as asked:
+            client.get(f"{PAGE}{page or '/'}")
+
+        lists = [sql for sql in reads_of(Version, asked) if '"sha256"' in sql and "ORDER BY" in sql]
+        assert lists
+        assert all(f"LIMIT {most}" in sql for sql in lists), lists
+
+    def test_the_history_of_the_deployment_once(self, client: Client, model: Model) -> None:
+        with CaptureQueriesContext(connection) as asked:
+            client.get(f"{PAGE}/versions/2")
+
+        assert len(reads_of(DeploymentChange, asked)) == 1
+
+
+@pytest.mark.usefixtures("two")
+class TestChanges:
+    def test_promoting_says_first_what_it_does_then_does_it_and_leaves_an_audit_row(
+        self, client: Client, model: Model, owner: User
+    ) -> None:
+        asked = client.get(f"{PAGE}/deployment?do=promote&version=2").content.decode()
+
+        done = change(client, model, "do=promote&version=2")
+
+        assert "Version 2 will answer every request in the place of version 1" in asked
+        model.deployment.refresh_from_db()
+        assert model.deployment.champion.version == "2"  # type: ignore[union-attr]
+        assert "Version 2 has answered since" in done.content.decode()
+        row = AuditEntry.objects.get(action="deployment.promote")
+        assert (row.actor, row.before["champion"], row.after["champion"]) == (owner.email, "1", "2")
+        assert model.deployment_changes.get(kind="promote").reason == "it is better"
+
+    def test_rolling_back_brings_the_one_of_before(self, client: Client, model: Model) -> None:
+        change(client, model, "do=promote&version=2")
+        asked = client.get(f"{PAGE}/deployment?do=rollback").content.decode()
+
+        change(client, model, "do=rollback")
+
+        assert "Version 1 will answer every request in the place of version 2" in asked
+        model.deployment.refresh_from_db()
+        assert model.deployment.champion.version == "1"  # type: ignore[union-attr]
+
+    def test_of_history_stand_at_the_time_of_its_predictions(self, client: Client, model: Model) -> None:
+        change(client, model, "do=promote&version=2")
+        long_ago = datetime(2026, 1, 5, tzinfo=UTC)
+        DeploymentChange.objects.filter(kind="promote").update(event_time=long_ago)
+
+        for page in ("versions", "versions/2"):
+            text = client.get(f"{PAGE}/{page}").content.decode()
+            assert "5 Jan 2026 00:00</time>" in text
+            assert "the clock of this machine" in text
+
+    def test_a_version_begins_and_stops_to_shadow(self, client: Client, model: Model) -> None:
+        change(client, model, "do=shadow&version=2")
+        began = list(model.deployment.shadows.values_list("version", flat=True))
+
+        change(client, model, "do=unshadow&version=2")
+
+        assert (began, model.deployment.shadows.count()) == (["2"], 0)
+
+    def test_a_version_answers_a_share_until_the_canary_is_ended(self, client: Client, model: Model) -> None:
+        asked = client.get(f"{PAGE}/deployment?do=canary&version=2").content.decode()
+        begun = change(client, model, "do=canary&version=2", percent="2.5", key="subject").content.decode()
+        model.deployment.refresh_from_db()
+        weight = model.deployment.canary_weight
+
+        change(client, model, "do=uncanary&version=2")
+
+        assert "will answer the share of requests that you choose" in asked
+        assert "Version 2 has answered a share of the requests since" in begun
+        assert "2.5% of keys (subject) are its own" in begun
+        model.deployment.refresh_from_db()
+        assert (weight, model.deployment.canary) == (0.025, None)
+
+    @pytest.mark.parametrize("action", ["promote&version=3", "promote&version=2", "rollback"])
+    def test_another_champion_says_that_it_ends_the_canary(
+        self, client: Client, model: Model, action: str
+    ) -> None:
+        upload(client, onnx_file(remark="third"))
+        if action == "rollback":
+            change(client, model, "do=promote&version=3")
+        change(client, model, "do=canary&version=2", percent="2.5", key="subject")
+
+        asked = client.get(f"{PAGE}/deployment?do={action}").content.decode()
+        change(client, model, f"do={action}")
+
+        assert "The canary ends: version 2 no longer answers 2.5% of keys." in asked
+        model.deployment.refresh_from_db()
+        assert model.deployment.canary is None
+
+    def test_a_canary_that_nobody_asked_yet_is_compared_in_words(self, client: Client, model: Model) -> None:
+        change(client, model, "do=canary&version=2", percent="2.5", key="subject")
+
+        told = client.get(f"/api/v1/models/{model.name}/comparison?challenger=2").json()
+        part = client.get(f"{PAGE}/shadow?part=evidence").content.decode()
+
+        assert (told["kind"], told["verdict"]["decision"]) == ("unpaired", "inconclusive")
+        assert told["canary"]["weight"] == 0.025
+        assert "Version 2 is a canary and has answered no request yet." in part
+
+    def test_promoting_the_champion_again_leaves_the_canary(self, client: Client, model: Model) -> None:
+        change(client, model, "do=canary&version=2", percent="2.5", key="subject")
+
+        asked = client.get(f"{PAGE}/deployment?do=promote&version=1").content.decode()
+        change(client, model, "do=promote&version=1")
+
+        assert "The canary ends" not in asked
+        model.deployment.refresh_from_db()
+        assert model.deployment.canary is not None
+
+    def test_a_running_canary_is_named_with_its_share_above_the_versions(
+        self, client: Client, model: Model
+    ) -> None:
+        change(client, model, "do=canary&version=2", percent="2.5", key="subject")
+
+        page = client.get(f"{PAGE}/versions").content.decode()
+
+        assert f'<a href="{PAGE}/versions/2">Version 2</a> answers 2.5% of keys as canary.' in page
+
+    @pytest.mark.parametrize("percent", ["0", "100", "-1", "half", "1e1", ""])
+    def test_a_share_that_is_none_is_refused(self, client: Client, model: Model, percent: str) -> None:
+        answer = change(client, model, "do=canary&version=2", percent=percent, key="subject")
+
+        assert "is no share" in answer.content.decode()
+        model.deployment.refresh_from_db()
+        assert model.deployment.canary is None
+
+    def test_a_change_that_was_seen_on_an_older_deployment_is_refused(
+        self, client: Client, model: Model
+    ) -> None:
+        change(client, model, "do=shadow&version=2")
+
+        answer = change(client, model, "do=promote&version=2", generation=1)
+
+        assert "not 1; read it again" in answer.content.decode()
+        model.deployment.refresh_from_db()
+        assert model.deployment.champion.version == "1"  # type: ignore[union-attr]
+
+    def test_there_is_nothing_to_roll_back_to_at_first(self, client: Client, model: Model) -> None:
+        answer = client.get(f"{PAGE}/deployment?do=rollback")
+
+        assert answer.status_code == 409
+        assert "nothing to go back to" in answer.content.decode()
+
+    def test_a_viewer_reads_what_a_change_would_do_and_gets_no_button(
+        self, model: Model, project: Project
+    ) -> None:
+        page = viewer_of(project).get(f"{PAGE}/deployment?do=promote&version=2").content.decode()
+
+        assert "will answer every request" in page
+        assert "Yes, promote" not in page
+
+
+def test_a_version_whose_scores_mean_the_opposite_is_not_promoted(client: Client, project: Project) -> None:
+    model = create_model(project=project, name="delay", task="binary", actor="test")
+    for positive, probability in (("1", 0.25), ("0", 0.75)):
+        metadata = {"classes": ["0", "1"], "positive_class": positive}
+        upload(client, constant_classifier(probability, 2), metadata=json.dumps(metadata))
+
+    answer = change(client, model, "do=promote&version=2")
+
+    assert "Version 2 has another positive class than the champion 1." in answer.content.decode()
+    model.deployment.refresh_from_db()
+    assert model.deployment.champion.version == "1"  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("two")
+class TestArtifact:
+    def test_comes_back_as_it_was_uploaded_and_is_audited(self, client: Client, model: Model) -> None:
+        answer = client.get(f"{PAGE}/versions/2/artifact")
+
+        assert answer.getvalue() == onnx_file(remark="other")  # type: ignore[attr-defined]
+        assert answer["Content-Disposition"] == 'attachment; filename="delay-2.onnx"'
+        assert AuditEntry.objects.get(action="version.download").subject == "delay 2"
+
+    def test_is_not_for_viewers(self, model: Model, project: Project) -> None:
+        assert viewer_of(project).get(f"{PAGE}/versions/2/artifact").status_code == 403
+        assert not AuditEntry.objects.filter(action="version.download").exists()
+
+    def test_of_another_servers_version_does_not_exist(self, client: Client, model: Model) -> None:
+        external_version(model=model, version="theirs")
+
+        assert client.get(f"{PAGE}/versions/theirs/artifact").status_code == 409
+        assert "Another server answers it" in client.get(f"{PAGE}/versions/theirs").content.decode()
+
+
+def test_a_state_of_the_deployment_tells_each_versions_parts() -> None:
+    state = {"champion": "1", "shadows": ["2", "3"], "canary": {"version": "3", "weight": 0.1}}
+
+    assert [stages_in(state, version) for version in "1234"] == [
+        {"champion"},
+        {"shadow"},
+        {"shadow", "canary"},
+        set(),
+    ]
+
+
+@pytest.mark.usefixtures("two")
+class TestNames:
+    def confirm(self, client: Client, query: str) -> Any:
+        return client.post(f"{PAGE}/alias?{query}", follow=True)
+
+    def test_a_name_moves_to_another_version_after_the_page_said_so(
+        self, client: Client, model: Model, owner: User
+    ) -> None:
+        self.confirm(client, "do=set&alias=stable&version=1")
+        asked = client.get(f"{PAGE}/alias?do=set&alias=stable&version=2").content.decode()
+
+        done = self.confirm(client, "do=set&alias=stable&version=2").content.decode()
+
+        assert "stable names version 1 and will name version 2 instead" in asked
+        assert "stable names version 2 now." in done
+        assert model.aliases.get(name="stable").version.version == "2"
+        row = AuditEntry.objects.filter(action="alias.set").latest("pk")
+        assert (row.actor, row.before, row.after) == (owner.email, {"version": "1"}, {"version": "2"})
+
+    def test_a_name_is_taken_away_and_the_version_stays(self, client: Client, model: Model) -> None:
+        self.confirm(client, "do=set&alias=stable&version=1")
+        listed = client.get(f"{PAGE}/versions").content.decode()
+
+        self.confirm(client, "do=remove&alias=stable")
+
+        assert f'href="{PAGE}/alias?do=remove&amp;alias=stable"' in listed
+        assert (model.aliases.count(), model.versions.count()) == (0, 2)
+        assert AuditEntry.objects.filter(action="alias.remove", subject="delay stable").exists()
+
+    @pytest.mark.parametrize(
+        ("query", "status", "said"),
+        [
+            ("do=set&alias=a b&version=1", 422, "is not an alias"),
+            ("do=set&alias=stable&version=9", 404, ""),
+            ("do=remove&alias=stable", 404, ""),
+            ("do=dance&alias=stable", 400, "use set or remove"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_before_anybody_confirms(
+        self, client: Client, query: str, status: int, said: str
+    ) -> None:
+        answer = client.get(f"{PAGE}/alias?{query}")
+
+        assert answer.status_code == status
+        assert said in answer.content.decode()
+
+    def test_a_viewer_sees_names_and_no_way_to_change_them(
+        self, client: Client, model: Model, project: Project
+    ) -> None:
+        self.confirm(client, "do=set&alias=stable&version=1")
+        viewer = viewer_of(project)
+
+        page = viewer.get(f"{PAGE}/versions").content.decode()
+
+        assert "stable" in page
+        assert "do=remove" not in page
+        assert self.confirm(viewer, "do=remove&alias=stable").status_code == 403
+        assert model.aliases.count() == 1
+
+
+@pytest.mark.usefixtures("two")
+class TestAVersionThatKeepsCrashing:
+    @pytest.fixture
+    def held_back(self, model: Model, home: Path) -> Version:
+        version = model.versions.get(version="2")
+        crashes = {
+            str(version.pk): {"at": [1e9, 1e9 + 60, 1e9 + 120], "signal": "SIGSEGV", "quarantined": True}
+        }
+        (home / QUARANTINE_FILE).write_text(json.dumps(crashes))
+        return version
+
+    def test_is_named_on_the_pages_of_versions_with_its_crashes(
+        self, client: Client, held_back: Version
+    ) -> None:
+        listed = client.get(f"{PAGE}/versions").content.decode()
+        own = client.get(f"{PAGE}/versions/2").content.decode()
+
+        assert "Version 2</a> is held back</strong>" in listed
+        assert "ended a serving process 3 times (SIGSEGV), the last time on 9 Sep 2001 01:48 UTC" in own
+
+    def test_is_looked_up_once_for_all_versions_of_a_page(
+        self, client: Client, held_back: Version, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = Mock(wraps=quarantine.read_crashes)
+        monkeypatch.setattr(quarantine, "read_crashes", read)
+
+        client.get(f"{PAGE}/versions")
+
+        assert read.call_count == 1
+
+    def test_is_tried_again_after_the_page_said_what_that_does(
+        self, client: Client, held_back: Version, home: Path, owner: User
+    ) -> None:
+        asked = client.get(f"{PAGE}/versions/2/quarantine").content.decode()
+
+        done = client.post(f"{PAGE}/versions/2/quarantine", follow=True).content.decode()
+
+        assert "A crash ends the requests that the process had under way" in asked
+        assert "The quarantine of version 2 is lifted." in done
+        assert quarantined(home) == {}
+        row = AuditEntry.objects.get(action="version.update")
+        assert (row.actor, row.after["quarantine_lifted"]) == (owner.email, True)
+
+    def test_stays_held_back_where_a_viewer_asks(
+        self, held_back: Version, project: Project, home: Path
+    ) -> None:
+        viewer = viewer_of(project)
+
+        assert "Yes, let it be loaded" not in viewer.get(f"{PAGE}/versions/2/quarantine").content.decode()
+        assert viewer.post(f"{PAGE}/versions/2/quarantine").status_code == 403
+        assert set(quarantined(home)) == {held_back.pk}
+
+    def test_that_does_not_crash_has_nothing_to_lift(self, client: Client) -> None:
+        answer = client.get(f"{PAGE}/versions/1/quarantine")
+
+        assert answer.status_code == 409
+        assert "Version 1 is not held back." in answer.content.decode()
+
+    def test_is_told_by_the_api(self, client: Client, held_back: Version) -> None:
+        items = client.get("/api/v1/models/delay/versions").json()["items"]
+
+        assert {item["version"]: item["quarantined"] for item in items} == {"1": False, "2": True}

@@ -1,0 +1,22 @@
+"""Empties the database after a test that commits.
+
+Django truncates every table and writes all content types and permissions anew: fifty times the work of deleting
+the few rows that a test leaves, and no test changes those two.
+"""
+
+from django.db import connection, transaction
+
+KEPT = {"django_content_type", "auth_permission"}
+
+
+def delete_all_rows() -> None:
+    """Delete what the tables hold, once whoever is still writing has ended."""
+    names = connection.introspection.django_table_names(only_existing=True, include_views=False)
+    tables = [connection.ops.quote_name(name) for name in sorted(set(names) - KEPT)]
+    filled = " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")
+        cursor.execute(filled)
+        # In any order: the keys between them are checked when the transaction ends.
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"DELETE FROM {table}")

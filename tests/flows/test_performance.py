@@ -1,0 +1,185 @@
+"""Labelled predictions of every task, from the log to the points that pages and rules read."""
+
+from datetime import timedelta
+from io import BytesIO
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, mean_pinball_loss, recall_score
+
+from driftline.accounts.models import Project
+from driftline.common.periods import rfc3339
+from inference.prediction_log.items import LabelItem
+from inference.prediction_log.sent_items import SentPrediction
+from inference.registry.datasets import store_reference
+from inference.registry.models import Model
+from inference.registry.services import create_model
+from monitors.definitions.models import Reference
+from monitors.definitions.services import build_reference
+from monitors.metrics.models import MetricPoint
+from monitors.metrics.selectors import longer_points
+from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def day_points(model: Model) -> dict[tuple[str, str], MetricPoint]:
+    found = MetricPoint.objects.filter(model=model, span="day", start=DAY, role="champion", version="")
+    return {(point.metric, point.feature): point for point in found.filter(segment="")}
+
+
+def animals(n: int, seed: int = 0) -> tuple[list[SentPrediction], list[LabelItem]]:
+    """Predictions of three classes over a day, and labels drawn from their probabilities."""
+    rng = np.random.default_rng(seed)
+    table = rng.dirichlet([2, 1, 1], size=n)
+    rows = [
+        SentPrediction(
+            id=f"a{number}",
+            timestamp=rfc3339(DAY + timedelta(days=number / n)),
+            version="1",
+            features={"legs": float(number % 7)},
+            prediction=CLASSES[int(p.argmax())],
+            probabilities=dict(zip(CLASSES, p.tolist(), strict=True)),
+        )
+        for number, p in enumerate(table)
+    ]
+    labels = [
+        LabelItem(id=row.id, label=CLASSES[rng.choice(3, p=p)], timestamp=None)
+        for row, p in zip(rows, table, strict=True)
+    ]
+    return rows, labels
+
+
+def tell_classes(model: Model) -> None:
+    """Give a reference, from which an external version's classes are learnt."""
+    rows, labels = animals(300, seed=1)
+    lines = ["legs,label,prediction," + ",".join(f"probability_{name}" for name in CLASSES)]
+    lines += [
+        f"{row.features['legs']},{item.label},{row.prediction},"
+        + ",".join(str(row.probabilities[name]) for name in CLASSES)
+        for row, item in zip(rows, labels, strict=True)
+    ]
+    stream = BytesIO("\n".join(lines).encode())
+    store_reference(model=model, version="1", stream=stream, content_type="text/csv", actor="test")
+    build_reference(Reference.objects.get(model=model).pk)
+
+
+@pytest.fixture
+def zoo(project: Project, home: object) -> Model:
+    return create_model(
+        project=project, name="zoo", task="multiclass", actor="test", objectives={"label_lag_hours": 0}
+    )
+
+
+def test_a_multiclass_model_is_measured_as_a_whole_and_by_class(zoo: Model) -> None:
+    tell_classes(zoo)
+    rows, labels = animals(600)
+    log(zoo, rows)
+    label(zoo, labels)
+
+    work(zoo)
+
+    truth, answer = [item.label for item in labels], [row.prediction for row in rows]
+    points = day_points(zoo)
+    assert points["f1", ""].value == pytest.approx(f1_score(truth, answer, average="macro"))
+    recalls = recall_score(truth, answer, average=None, labels=CLASSES)
+    assert [points["class_recall", name].value for name in CLASSES] == pytest.approx(list(recalls))
+    assert {points[name, ""].n for name in ("accuracy", "brier", "ece", "weighted_f1")} == {600}
+    assert points["f1", ""].threshold is not None  # from the reference
+    assert points["class_f1", "ant"].detail["method"] == "wilson"
+
+
+def test_an_external_multiclass_model_without_a_reference_is_judged_on_the_classes_seen(zoo: Model) -> None:
+    rows, labels = animals(200)
+    log(zoo, rows)
+    label(zoo, labels)
+
+    work(zoo)
+
+    right = sum(row.prediction == item.label for row, item in zip(rows, labels, strict=True))
+    assert day_points(zoo)["accuracy", ""].value == pytest.approx(right / 200)
+
+
+def test_a_day_of_hours_that_differ_gets_an_interval_over_hours_and_so_does_a_week_over_days(
+    model: Model,
+) -> None:
+    rows = [row for number in range(7) for row in rows_of_a_day(DAY + timedelta(days=number), 240)]
+    labels = truths(rows)
+    # Every third hour of the first day, and every second day, was answered by somebody else: all wrong.
+    for number, row in enumerate(rows):
+        day, hour = divmod(number // 10, 24)
+        if (day == 0 and hour % 3 == 0) or day % 2:
+            labels[number] = LabelItem(id=row.id, label="0" if row.prediction == "1" else "1", timestamp=None)
+    log(model, rows)
+    label(model, labels)
+
+    work(model)
+
+    accuracy = day_points(model)["accuracy", ""]
+    assert (accuracy.detail["method"], accuracy.detail["blocks"]) == ("jackknife", 24)
+    [week] = longer_points(
+        model=model, metric="accuracy", start=DAY, end=DAY + timedelta(days=7), step="week"
+    )
+    assert (week.detail["method"], week.detail["blocks"]) == ("jackknife", 7)
+    assert week.upper - week.lower > 0.3
+
+
+def test_a_regression_that_declares_its_quantile_gets_the_loss_of_that_quantile(
+    project: Project, home: object
+) -> None:
+    model = create_model(
+        project=project, name="load", task="regression", actor="test",
+        objectives={"label_lag_hours": 0, "quantile": 0.9},
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    truth, answer = rng.normal(10, 3, 300), rng.normal(13, 3, 300)
+    log(
+        model,
+        [
+            SentPrediction(
+                id=f"l{number}",
+                timestamp=rfc3339(DAY + timedelta(minutes=number)),
+                version="1",
+                features={"hour": 1.0},
+                prediction=float(value),
+            )
+            for number, value in enumerate(answer)
+        ],
+    )
+    label(model, [LabelItem(id=f"l{i}", label=str(value), timestamp=None) for i, value in enumerate(truth)])
+
+    work(model)
+
+    points = day_points(model)
+    expected = mean_pinball_loss(truth, answer, alpha=0.9)
+    assert points["pinball_loss", ""].value == pytest.approx(expected, rel=1e-5)
+    assert {"mape", "median_absolute_error", "mae", "rmse", "r2", "bias"} <= {metric for metric, _ in points}
+
+
+def test_the_reference_gives_the_new_metrics_their_limits(model: Model) -> None:
+    reference = give_reference(model)
+
+    assert {"ece", "average_precision"} <= reference.performance.keys()
+
+
+def test_a_gap_between_groups_is_measured_where_both_have_enough_labels(model: Model) -> None:
+    model.segments.create(feature="region")
+    rows, few = rows_of_a_day(DAY, 600), rows_of_a_day(DAY + timedelta(days=1), 40)
+    right = [row.features["region"] == "north" or number % 2 == 0 for number, row in enumerate(rows)]
+    other = {"0": "1", "1": "0"}
+    labels = [
+        LabelItem(id=row.id, label=row.prediction if is_right else other[row.prediction], timestamp=None)
+        for row, is_right in zip(rows, right, strict=True)
+    ]
+    log(model, [*rows, *few])
+    label(model, [*labels, *truths(few)])
+
+    work(model)
+
+    gap = day_points(model)["accuracy_gap", "region"]
+    south = [hit for hit, row in zip(right, rows, strict=True) if row.features["region"] == "south"]
+    assert gap.value == pytest.approx(1 - sum(south) / len(south))
+    assert (gap.detail["highest"], gap.detail["lowest"]) == ("north", "south")
+    assert gap.lower > 0.4
+    next_day = MetricPoint.objects.get(model=model, metric="accuracy_gap", span="day", start__gt=DAY)
+    assert (next_day.value, next_day.status) in [(None, "insufficient"), (None, "unripe")]

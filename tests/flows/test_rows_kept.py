@@ -1,0 +1,402 @@
+"""A model that keeps no rows: each is summarised and let go, and nothing that is measured changes by that."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as trying
+from msgspec.structs import replace
+
+from driftline.accounts.models import Project, User
+from driftline.invariants import check_all
+from inference.prediction_log.erasure import services as erasures
+from inference.prediction_log.erasure import spooled
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.expiry import forget_summed_days
+from inference.prediction_log.imports.models import Import
+from inference.prediction_log.imports.services import Sender, import_upload
+from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SummedDay
+from inference.prediction_log.rows_kept import RowsNotKept
+from inference.prediction_log.selectors import newest_event, oldest_event
+from inference.prediction_log.sent_items import SentPrediction
+from inference.registry.models import Model
+from inference.registry.services import update_model
+from monitors.definitions.services import set_segments
+from monitors.metrics.models import MetricPoint
+from monitors.stats.sketches import CategoricalSummary, NumericSummary
+from monitors.stats.window_summary import WindowSummary
+from monitors.summaries.models import Summary
+from monitors.summaries.services import SEGMENT_VALUES, summarise
+from monitors.workflows.steps.snapshot import snapshot
+from tests.driftline.api.conftest import Api, caller
+from tests.embedded import subprocess_environment
+from tests.flows.canary import places_of
+from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, send, truths, work
+from tests.inference.prediction_log.test_compaction import grow_old, pack_all
+
+CHECKOUT = Path(__file__).parents[2]
+CANARY = "canary.Zoe-4711"
+NEXT_DAY = DAY + timedelta(days=1)
+
+
+def keep(model: Model, rows: str) -> None:
+    update_model(model=model, actor="test", rows_kept=rows)
+
+
+def told(model: Model) -> dict[Any, Any]:
+    """What the summaries of a model say, apart from the order in which they added numbers up."""
+    return {
+        (one.span, one.start, one.role, one.segment): _told(WindowSummary.decode(bytes(one.payload)))
+        for one in Summary.objects.filter(model=model)
+    }
+
+
+def _told(window: WindowSummary) -> dict[str, Any]:
+    columns = {
+        **window.features,
+        "prediction": window.prediction,
+        "score": window.score,
+        "ms": window.latency_ms,
+    }
+    outcome = window.outcome
+    return {
+        "rows": window.rows,
+        "labelled": window.labelled,
+        "columns": {name: _column(column) for name, column in columns.items()},
+        "outcome": outcome and outcome.n,
+    }
+
+
+def _column(column: Any) -> Any:
+    if isinstance(column, CategoricalSummary):
+        return column.counts, column.rest, column.missing
+    assert isinstance(column, NumericSummary)
+    return column.keys.tolist(), column.counts.tolist(), column.n, column.missing
+
+
+def holds_rows(model: Model) -> bool:
+    return (
+        PredictionChunk.objects.filter(model=model).exists() or PackedDay.objects.filter(model=model).exists()
+    )
+
+
+def broken_invariants() -> list[str]:
+    return [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds]
+
+
+def let_workers_die(model: Model, *steps: str) -> None:
+    """Kill a worker on the model after each of these steps of `monitors.summaries.services`."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.flows.dying_worker",
+            connection.settings_dict["NAME"],
+            str(model.pk),
+            *steps,
+        ],
+        cwd=CHECKOUT,
+        env=subprocess_environment()
+        | {
+            "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}",
+            "DJANGO_SETTINGS_MODULE": "driftline.settings",
+            "DRIFTLINE_HOME": str(settings.HOME),
+        },
+        check=True,
+    )
+    model.touched_periods.update(lease_until=None)
+
+
+def of_canary(rows: Sequence[SentPrediction]) -> list[SentPrediction]:
+    return [
+        replace(row, features={"income": 4711.25, "region": CANARY}, tags={"mail": CANARY}, subject=CANARY)
+        for row in rows
+    ]
+
+
+class TestRows:
+    def test_are_measured_and_then_found_nowhere(self, model: Model, home: Path) -> None:
+        give_reference(model)
+        keep(model, "none")
+
+        log(model, [*rows_of_a_day(DAY, 300, shift=1.5), *of_canary(rows_of_a_day(NEXT_DAY, 2))])
+        work(model)
+
+        points = MetricPoint.objects.filter(model=model, span="day", start=DAY, version="", segment="")
+        measured = dict(points.filter(feature__in=("", "income")).values_list("metric", "value"))
+        assert measured["count"] == 300
+        assert measured["missing_share"] == 0
+        assert measured["psi"] > 0.5
+        assert not holds_rows(model)
+        assert places_of(CANARY, home) <= {"monitors_summary.payload", "monitors_summary.gone"}  # how often
+        assert newest_event(model) > NEXT_DAY  # type: ignore[operator]
+        assert oldest_event(model) == DAY
+
+    def test_that_come_late_are_added_and_repeated_ones_are_not(self, model: Model) -> None:
+        keep(model, "none")
+        rows = rows_of_a_day(DAY, 48)
+        log(model, rows[::2])
+        work(model)
+
+        late = send(model, rows)
+        work(model)
+
+        assert (late.accepted, late.duplicates) == (24, 24)
+        assert told(model)["day", DAY, "champion", ""]["rows"] == 48
+        assert PredictionRow.objects.filter(model=model).count() == 48
+        assert broken_invariants() == []
+
+    def test_that_were_packed_before_go_with_their_labels_and_leave_what_these_showed(
+        self, model: Model
+    ) -> None:
+        rows = rows_of_a_day(DAY, 60)
+        log(model, rows)
+        label(model, truths(rows))
+        shadows = [replace(row, version="2", role="shadow") for row in rows]
+        log(model, shadows)
+        grow_old()
+        pack_all()
+        work(model)
+        before = told(model)
+
+        keep(model, "none")
+        work(model)
+
+        assert not holds_rows(model)
+        assert not Label.objects.exists()
+        assert told(model) == before
+        assert before["day", DAY, "shadow", ""]["labelled"] == 60
+        assert broken_invariants() == []
+
+    def test_are_forgotten_as_days_when_their_retention_ends(self, model: Model) -> None:
+        keep(model, "none")
+        update_model(model=model, actor="test", retention_days=1)
+        for day in (DAY, DAY + timedelta(days=3)):
+            log(model, rows_of_a_day(day, 2))
+            work(model)
+
+        gone = forget_summed_days(timezone.now())
+
+        assert gone == 1
+        assert oldest_event(model) == DAY + timedelta(days=3)
+
+
+class TestSummaries:
+    @trying(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        parts=st.lists(st.sampled_from(range(6)), min_size=24, max_size=24),
+        steps=st.lists(st.sampled_from(["all", "none", "work", "pack"]), min_size=6, max_size=6),
+    )
+    def test_do_not_depend_on_when_rows_went(
+        self, project: Project, parts: list[int], steps: list[str]
+    ) -> None:
+        models = [make_model(project, f"m{Model.objects.count()}-{name}") for name in ("keeps", "lets-go")]
+        keeps, lets_go = models
+        rows = rows_of_a_day(DAY, 24)
+        for model in models:
+            set_segments(model=model, features=["region"])
+            log(model, rows[:1])  # fixes the centres alike
+            summarise(model.pk)
+
+        for part, step in enumerate(steps):
+            for model in models:
+                if some := [row for row, of in zip(rows[1:], parts[1:], strict=True) if of == part]:
+                    log(model, some)
+            if step in ("all", "none"):
+                keep(lets_go, step)
+            elif step == "pack":
+                grow_old()
+                pack_all()
+            else:
+                summarise(lets_go.pk)
+        for model in models:
+            summarise(model.pk)
+
+        assert told(lets_go) == told(keeps)
+        assert broken_invariants() == []
+
+    def test_of_days_are_the_sums_of_their_hours(self, model: Model) -> None:
+        keep(model, "none")
+        for row in rows_of_a_day(DAY, 6):
+            log(model, [row])
+            summarise(model.pk)
+
+        found = told(model)
+        hours = [one for (span, *_), one in found.items() if span == "hour"]
+        assert len(hours) == 6
+        assert found["day", DAY, "champion", ""]["rows"] == sum(hour["rows"] for hour in hours) == 6
+
+    def test_give_no_more_values_a_place_than_one_look_at_all_rows_would(self, model: Model) -> None:
+        set_segments(model=model, features=["region"])
+        keep(model, "none")
+        [row] = rows_of_a_day(DAY, 1)
+        of_shop = [
+            replace(row, id=f"{visit}-{shop}", features={"region": f"shop {shop}"})
+            for visit in range(2)
+            for shop in range(SEGMENT_VALUES + 10)
+        ]
+
+        for start in range(0, len(of_shop), 30):
+            log(model, of_shop[start : start + 30])
+            summarise(model.pk)
+
+        segments = Summary.objects.filter(model=model, span="hour").exclude(segment="")
+        assert [one.rows for one in segments] == [2] * SEGMENT_VALUES
+
+
+class TestAWorkerThatIsKilled:
+    def test_adds_rows_once(self, model: Model) -> None:
+        keep(model, "none")
+        log(model, rows_of_a_day(DAY, 30))
+
+        let_workers_die(model, "let_go", "_save", "finish")
+        work(model)
+
+        assert told(model)["day", DAY, "champion", ""]["rows"] == 30
+        assert not holds_rows(model)
+        assert broken_invariants() == []
+
+
+class TestWhatNeedsRows:
+    @pytest.fixture
+    def api(self, model: Model) -> Api:
+        log(model, rows_of_a_day(DAY, 3))
+        keep(model, "none")
+        return caller("bank")
+
+    @pytest.mark.parametrize(
+        ("method", "path", "body"),
+        [
+            ("POST", "/labels", {"labels": [{"id": "20260105-0", "label": "1"}]}),
+            ("GET", "/predictions", None),
+            ("GET", "/predictions/20260105-0", None),
+            ("GET", "/export", None),
+            ("POST", "/runs", None),
+            ("GET", "/comparison?challenger=1", None),
+            ("GET", "/agreement?challenger=1", None),
+        ],
+    )
+    def test_is_refused_with_the_reason(
+        self, api: Api, model: Model, method: str, path: str, body: Any
+    ) -> None:
+        answer = api.send(method, f"/models/{model.name}{path}", body)
+
+        assert answer.status_code == 409
+        assert answer.json()["code"] == "rows_not_kept"
+        assert "rows_kept is none" in answer.json()["detail"]
+
+    def test_comes_back_with_rows_that_come_after_they_are_kept_again(self, api: Api, model: Model) -> None:
+        work(model)
+
+        told = api.send("PATCH", f"/models/{model.name}", {"rows_kept": "all"}).json()
+        log(model, rows_of_a_day(NEXT_DAY, 2))
+
+        assert told["rows_kept"] == "all"
+        assert len(api.get(f"/models/{model.name}/predictions").json()["items"]) == 2
+        assert api.get(f"/models/{model.name}/predictions/20260105-0").status_code == 404
+
+    @pytest.mark.parametrize("kind", ["predictions", "labels"])
+    def test_is_refused_in_a_file_before_any_of_it_is_stored(self, api: Api, model: Model, kind: str) -> None:
+        columns = {"predictions": "id,timestamp,prediction,income,label", "labels": "id,label,timestamp"}
+        values = {"predictions": "a,2026-01-05T00:00:00Z,1,1.5,1", "labels": "a,1,2026-01-05T00:00:00Z"}
+
+        with pytest.raises(RowsNotKept, match="A label needs rows"):
+            import_upload(
+                model=model,
+                kind=kind,
+                stream=BytesIO(f"{columns[kind]}\n{values[kind]}\n".encode()),
+                name="mine.csv",
+                version="",
+                sender=Sender("test"),
+            )
+
+        assert not Import.objects.exists()
+
+    def test_ends_a_run_that_was_under_way(self, api: Api, model: Model) -> None:
+        with pytest.raises(RowsNotKept, match="A run needs rows"):
+            snapshot(SimpleNamespace(model=model))  # type: ignore[arg-type]
+
+    def test_labels_that_waited_go_when_no_row_can_come_for_them(self, model: Model) -> None:
+        label(model, truths(rows_of_a_day(DAY, 3)))
+
+        keep(model, "none")
+
+        assert not Label.objects.exists()
+
+    def test_refuses_what_is_no_choice(self, api: Api, model: Model) -> None:
+        answer = api.send("PATCH", f"/models/{model.name}", {"rows_kept": "some"})
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"] == "/rows_kept"
+
+
+class TestErasure:
+    def test_says_that_nobody_can_be_taken_out_of_sums(
+        self, model: Model, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(spooled, "SETTLED_AFTER", timedelta(0))
+        keep(model, "none")
+        log(model, of_canary(rows_of_a_day(DAY, 3)))
+        work(model)
+        log(model, of_canary(rows_of_a_day(NEXT_DAY, 2)))  # which wait
+
+        receipt = erasures.request_erasure(project=model.project, key=CANARY, actor="test")
+        erasures.go_on(receipt.pk)
+        work(model)
+
+        receipt = Erasure.objects.get()
+        assert (receipt.state, receipt.counts["predictions"]) == ("done", 2)
+        assert receipt.remains == [model.name]
+        assert (
+            places_of(CANARY, home) == set()
+        )  # a category that names the person is counted among the rare ones
+        assert told(model)["day", DAY, "champion", ""]["rows"] == 3
+        assert ("day", NEXT_DAY, "champion", "") not in told(model)
+        assert broken_invariants() == []
+
+
+class TestPages:
+    @pytest.fixture
+    def client(self, model: Model) -> Client:
+        user = User.objects.create_user("owner@bank.example")
+        user.memberships.create(project=model.project, role="admin")
+        client = Client()
+        client.force_login(user)
+        return client
+
+    def test_let_rows_go_only_after_a_confirmation(self, client: Client, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 3))
+        work(model)
+        path = f"/models/{model.name}/settings"
+        sent = {"rows_kept": "none", "feature_0": "keep", "feature_1": "keep"}
+
+        refused = client.post(path, sent)
+        kept = holds_rows(model)
+        client.post(path, sent | {"sure": "on"})
+        work(model)
+
+        assert refused.status_code == 422
+        assert "lets go of data" in refused.content.decode()
+        assert kept
+        assert not holds_rows(model)
+        assert SummedDay.objects.get().rows == 3
+
+    def test_say_why_there_is_no_prediction_to_look_at(self, client: Client, model: Model) -> None:
+        keep(model, "none")
+
+        shown = client.get(f"/models/{model.name}/predictions").content.decode()
+
+        assert "keeps no rows" in shown
+        assert "Send the first one" not in shown
