@@ -70,14 +70,18 @@ _EQUAL_COUNTS = {
         WITH narrow AS (SELECT model_id, day FROM inference_predictionchunk AS c
             WHERE NOT EXISTS (SELECT FROM inference_summedday AS gone
                 WHERE gone.model_id = c.model_id AND gone.day = c.day)
-            GROUP BY 1, 2 HAVING min(week) >= {_OLDEST_WEEK})
-        SELECT (SELECT count(DISTINCT (r.model_id, r.prediction_id))
-                FROM inference_label l JOIN inference_predictionrow r
-                ON r.model_id = l.model_id AND r.prediction_id = coalesce(nullif(l.prediction_id, ''), l.given_id)
-                AND l.prediction_time IS NOT NULL AND r.role IN ('champion', 'canary')
-                JOIN narrow ON narrow.model_id = r.model_id AND narrow.day = (r.event_time AT TIME ZONE 'UTC')::date
-                WHERE l.is_current AND NOT EXISTS (SELECT 1 FROM inference_touchedperiod t
-                    WHERE t.model_id = l.model_id AND t.hour = date_trunc('hour', r.event_time, 'UTC'))),
+            GROUP BY 1, 2 HAVING min(week) >= {_OLDEST_WEEK}),
+        -- Grouped instead of joined: where the tables were never analysed, the planner joins them row by row.
+        found AS (SELECT model_id, id, max(event_time) AS event_time FROM (
+                SELECT model_id, prediction_id AS id, event_time, 0 AS labels FROM inference_predictionrow
+                WHERE role IN ('champion', 'canary')
+                UNION ALL SELECT model_id, coalesce(nullif(prediction_id, ''), given_id), NULL, 1 FROM inference_label
+                WHERE is_current AND prediction_time IS NOT NULL) AS told
+            GROUP BY 1, 2 HAVING min(labels) = 0 AND max(labels) = 1)
+        SELECT (SELECT count(*) FROM found JOIN narrow
+                ON narrow.model_id = found.model_id AND narrow.day = (found.event_time AT TIME ZONE 'UTC')::date
+                WHERE NOT EXISTS (SELECT 1 FROM inference_touchedperiod t
+                    WHERE t.model_id = found.model_id AND t.hour = date_trunc('hour', found.event_time, 'UTC'))),
                (SELECT coalesce(sum(labelled), 0) FROM monitors_summary s
                 JOIN narrow ON narrow.model_id = s.model_id AND narrow.day = (s.start AT TIME ZONE 'UTC')::date
                 WHERE span = 'hour' AND segment = '' AND role IN ('champion', 'canary') AND NOT EXISTS (

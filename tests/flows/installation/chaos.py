@@ -37,34 +37,33 @@ KINDS = {  # by what their command lines hold
 FAMILIES = [{"web", "serving", "drain"}, {WORKER, WORKER_CHILD}, {"database", "backend"}]
 """Who dies with whom and starts whom: while one of a family stands still, nobody else of it is killed."""
 PAUSES_S = (0.8, 2.4)  # from one kill to the next
+PATIENCE_S = 180.0  # after the last blow: as long as a worker's child may stand still, and the restarts
 
 
 @dataclass(frozen=True)
 class Blow:
-    """A signal to one process of a kind."""
+    """What happens to one process of a kind: it is killed, or stands still for a while."""
 
     at: float  # seconds after the beginning
     kind: str
-    number: signal.Signals
+    still_s: float | None = None  # None kills
 
 
 def draw_blows(rng: random.Random, *, seconds: float, outlast_leases: bool) -> list[Blow]:
     """Draw what happens within `seconds`: each kind stands still once, and one is killed every second or two.
 
-    Only a worker's child holds leases on work. Where they are outlasted, it stands still beyond `seconds`.
+    Only a worker's child holds leases on work. Where they are outlasted, it may stand still beyond `seconds`.
     """
     still = {kind: (rng.uniform(0.05, 0.6) * seconds, seconds / 5) for kind in KINDS}
     if outlast_leases:
         still[WORKER_CHILD] = (still[WORKER_CHILD][0], LEASE.total_seconds() + 5)
-    drawn = []
-    for kind, (begin, length) in still.items():
-        drawn += [Blow(begin, kind, signal.SIGSTOP), Blow(begin + length, kind, signal.SIGCONT)]
+    drawn = [Blow(begin, kind, length) for kind, (begin, length) in still.items()]
     at = rng.uniform(*PAUSES_S)
     while at < seconds:
         standing = {kind for kind, (begin, length) in still.items() if begin <= at < begin + length}
         free = [kind for kind in KINDS if not standing & _family_of(kind)]
         if free:
-            drawn.append(Blow(at, rng.choice(free), signal.SIGKILL))
+            drawn.append(Blow(at, rng.choice(free)))
         at += rng.uniform(*PAUSES_S)
     return sorted(drawn, key=lambda blow: blow.at)
 
@@ -81,35 +80,44 @@ class Chaos:
     rng: random.Random
     killed: Counter[str] = field(default_factory=Counter)
     stopped: Counter[str] = field(default_factory=Counter)
-    _standing: dict[str, int] = field(default_factory=dict)
+    _standing: dict[str, tuple[int, float]] = field(default_factory=dict)  # its process, and until when
 
     def rage(self, blows: Sequence[Blow]) -> None:
-        """Deal each blow at its time; in the end nothing stands still."""
+        """Deal each blow at its time, or as soon after as it can be; in the end nothing stands still."""
         began = time.monotonic()
+        waiting = list(blows)
         try:
-            for blow in blows:
-                wait_until(lambda at=began + blow.at: time.monotonic() >= at, what="the next blow")
-                self._deal(blow)
+            while waiting or self._standing:
+                self._let_go_on(now=time.monotonic())
+                due = [blow for blow in waiting if began + blow.at <= time.monotonic()]
+                for blow in due:
+                    if self._is_dealt(blow):
+                        waiting.remove(blow)
+                assert time.monotonic() < began + blows[-1].at + PATIENCE_S, f"could not deal {waiting}"
+                time.sleep(0.05)
         finally:
-            self.installation.send(signal.SIGCONT, self._standing.values())
+            self.installation.send(signal.SIGCONT, [pid for pid, _ in self._standing.values()])
 
-    def _deal(self, blow: Blow) -> None:
-        if blow.number == signal.SIGCONT:
-            pids = [self._standing.pop(blow.kind)] if blow.kind in self._standing else []
-            self.installation.send(signal.SIGCONT, pids)
-            return
-        found = self._processes(blow.kind)
-        if blow.number == signal.SIGSTOP:  # whoever must stand still is awaited: each kind does so once
-            found = wait_until(lambda: self._processes(blow.kind), what=f"a {blow.kind} to stop")
+    def _let_go_on(self, *, now: float) -> None:
+        for kind, (pid, until) in list(self._standing.items()):
+            if now >= until:
+                del self._standing[kind]
+                self.installation.send(signal.SIGCONT, [pid])
+
+    def _is_dealt(self, blow: Blow) -> bool:
+        """Deal a blow, unless it must wait: a stall waits for its process, which may have to be started first."""
+        found = [] if self._standing.keys() & _family_of(blow.kind) else self._processes(blow.kind)
         if not found:
-            return  # it is being started again already
+            return blow.still_s is None  # a kill is left out
         pid = self.rng.choice(found).pid
-        self.installation.send(blow.number, [pid])
-        if blow.number == signal.SIGSTOP:
-            self._standing[blow.kind] = pid
-            self.stopped[blow.kind] += 1
-        else:
+        if blow.still_s is None:
+            self.installation.send(signal.SIGKILL, [pid])
             self.killed[blow.kind] += 1
+        else:
+            self.installation.send(signal.SIGSTOP, [pid])
+            self._standing[blow.kind] = pid, time.monotonic() + blow.still_s
+            self.stopped[blow.kind] += 1
+        return True
 
     def _processes(self, kind: str) -> list[Found]:
         """Find the running processes of a kind, in the order of their ids."""
