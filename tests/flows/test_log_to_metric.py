@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
+from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.common.periods import parse_timestamp
 from driftline.invariants import check_all
@@ -26,7 +27,7 @@ from inference.registry.models import Dataset, Model
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
 from monitors.summaries.models import Summary
-from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, send, truths, work
+from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, send, truths, work
 
 
 def value(model: Model, metric: str, **narrowed: object) -> float | None:
@@ -200,31 +201,55 @@ class TestMetrics:
         assert_invariants_hold()
 
 
+def told_of(model: Model) -> dict[tuple[object, ...], tuple[object, ...]]:
+    """All that is said of a model, whenever and however often it was computed."""
+    points = MetricPoint.objects.filter(model=model)
+    return {
+        (point.metric, point.span, point.start, point.role, point.version, point.segment, point.feature): (
+            point.n,
+            point.status,
+            *(
+                None if number is None else round(number, 9)
+                for number in (point.value, point.lower, point.upper)
+            ),
+        )
+        for point in points
+    }
+
+
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_order_of_arrival_gives_the_same_metrics(
-    data: st.DataObject, project: object, home: object
+def test_any_order_of_arrival_with_repetitions_and_corrections_gives_the_same_metrics(
+    data: st.DataObject, project: Project, home: object
 ) -> None:
-    from tests.flows.world import make_model
-
-    model = make_model(project, name=f"m{Model.objects.count()}")  # type: ignore[arg-type]
+    model, twin = (make_model(project, name=f"{name}{Model.objects.count()}") for name in ("late", "once"))
+    for one in (model, twin):
+        one.segments.create(feature="region")
     rows = rows_of_a_day(DAY, 8)
     labels = [
         LabelItem(id=row.id, label=str(number % 2), timestamp=parse_timestamp(row.timestamp))
         for number, row in enumerate(rows)
     ]
-    for event in data.draw(st.permutations([*rows, *labels])):
+    told = [*labels, *(msgspec.structs.replace(item, label="0") for item in labels[::2])]
+    holding = {}
+    for event in data.draw(st.permutations([*rows, *rows[::3], *told])):
         if isinstance(event, LabelItem):
             label(model, [event])
+            holding[event.id] = event
         else:
-            log(model, [event])
+            send(model, [event])
         if data.draw(st.integers(0, 3)) == 0:
             work(model)
     work(model)
 
-    right = sum(row.prediction == item.label for row, item in zip(rows, labels, strict=True))
+    log(twin, rows)
+    label(twin, list(holding.values()))
+    work(twin)
+
+    right = sum(row.prediction == holding[row.id].label for row in rows)
     assert value(model, "accuracy") == pytest.approx(right / 8)
     assert value(model, "count") == 8
+    assert told_of(model) == told_of(twin)
     assert not TouchedPeriod.objects.filter(model=model).exists()
     assert_invariants_hold()
 
