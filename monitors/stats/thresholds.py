@@ -117,8 +117,8 @@ def _quantile(ascending: FloatArray, quantile: float) -> float:
 def _p_values(draws: FloatArray, values: FloatArray, runs: int) -> FloatArray:
     """Estimate how often a statistic without drift shows at least each value, from its ascending draws.
 
-    Inside the draws it is their share, never 0. In the outer tenth a tail continues it, so that a p-value can be as
-    small as a correction for many features needs: exponential with the draws' mean excess e over m of them, which
+    Inside the draws it is their share; it is never 0. In the outer tenth a tail continues it, so that a p-value can
+    be as small as a correction for many features needs: exponential with the draws' mean excess e over m of them, which
     for a further value is (1 + x / (m e)) ^ -m, the share of an F(2, 2 m) distribution beyond it. `runs` draws, when
     given, were truly observed; the others only repeat them.
     """
@@ -131,7 +131,7 @@ def _p_values(draws: FloatArray, values: FloatArray, runs: int) -> FloatArray:
     if excess <= 0:
         return share
     beyond = np.maximum(values - tail[0], 0.0) / excess
-    continued = in_tail / seen * (1 + beyond / in_tail) ** -in_tail
+    continued = np.maximum(in_tail / seen * (1 + beyond / in_tail) ** -in_tail, np.finfo(np.float64).tiny)
     return np.where(values > tail[0], np.minimum(share, continued), share)
 
 

@@ -118,6 +118,13 @@ class TestPValue:
             exact = stats.chi2.sf(value, 8)
             assert exact / 4 < null.p_value("chi_square", value) < exact * 12
 
+    def test_a_value_beyond_all_measure_has_a_p_value_that_is_not_nought(self):
+        draws = np.sort(np.random.default_rng(0).chisquare(8, size=2_000))
+        null = NullDistributions(100, 100, {"wasserstein": draws}, np.sort(draws))
+
+        assert 0 < null.p_value("wasserstein", 1e300) < 1e-300
+        assert 0 < null.combined_p_value({"wasserstein": 1e300}) < 1e-6
+
 
 @pytest.mark.parametrize(
     ("n", "size"), [(0, 10), (10, 10), (11, 10), (12, 10), (13, 13), (999, 826), (1000, 1000), (10**6, 10**6)]
