@@ -1,6 +1,7 @@
 """How numbers, times and measurements read in titles and messages."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitors.metrics.catalogue import METRICS
@@ -8,6 +9,7 @@ from monitors.rules.models import Transition
 
 DIGITS = 3
 MOST_DIGITS = 6
+NAMES_TOLD = 3
 
 
 def title_of(transition: Transition) -> str:
@@ -18,11 +20,23 @@ def title_of(transition: Transition) -> str:
 
 
 def measured(transition: Transition) -> str:
-    """Name what was measured: the metric, its feature (of a rule over all features the worst one) and its segment."""
+    """Name what was measured: the metric, its feature (of a rule over all features the worst one; of a count those
+    that it counts) and its segment."""
     rule = transition.rule
     feature = transition.detail.get("feature") or rule.feature
     title = METRICS[rule.metric].title if rule.metric in METRICS else rule.metric
-    return title + (f" of {feature}" if feature else "") + (f" in {rule.segment}" if rule.segment else "")
+    counted = _few((transition.detail.get("point") or {}).get("features") or [])
+    return (
+        title
+        + (f" of {feature}" if feature else "")
+        + (f" in {rule.segment}" if rule.segment else "")
+        + (f" ({counted})" if counted else "")
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+    return ", ".join(names[:NAMES_TOLD]) + more
 
 
 def figures(value: float | None, threshold: float) -> tuple[str, str]:

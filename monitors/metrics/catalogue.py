@@ -79,6 +79,7 @@ def _metrics() -> list[Metric]:
         Metric("estimated_brier", performance, "Brier score, estimated"),
         Metric("estimated_mae", performance, "Mean absolute error, estimated"),
         Metric("estimated_rmse", performance, "Root mean squared error, estimated"),
+        Metric("drifted_features", drift, "Drifted features", "features"),
         Metric("psi", drift, "Population stability index", per_feature=True),
         Metric("tv", drift, "Total variation distance", "0 to 1", per_feature=True),
         Metric("js", drift, "Jensen-Shannon distance", "0 to 1", per_feature=True),
@@ -86,6 +87,7 @@ def _metrics() -> list[Metric]:
         Metric("wasserstein", drift, "Wasserstein distance", "reference std", per_feature=True),
         Metric("anderson_darling", drift, "Anderson-Darling distance", per_feature=True),
         Metric("chi_square", drift, "Chi-square", per_feature=True),
+        Metric("faulty_features", quality, "Features with faults", "features"),
         Metric("missing_share", quality, "Missing values", "share", per_feature=True),
         Metric("unseen_share", quality, "Unseen categories", "share", per_feature=True),
         Metric("out_of_range_share", quality, "Out of range", "share", per_feature=True),
@@ -94,8 +96,11 @@ def _metrics() -> list[Metric]:
 
 METRICS = {metric.name: metric for metric in _metrics()}
 ESTIMATED = tuple(name for name in METRICS if name.startswith("estimated_"))
-DRIFT_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind == MonitorKind.DRIFT)
-QUALITY_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind == MonitorKind.QUALITY)
+FEATURE_METRICS = {name: metric for name, metric in METRICS.items() if metric.per_feature}
+DRIFT_METRICS = tuple(name for name, metric in FEATURE_METRICS.items() if metric.kind == MonitorKind.DRIFT)
+QUALITY_METRICS = tuple(
+    name for name, metric in FEATURE_METRICS.items() if metric.kind == MonitorKind.QUALITY
+)
 
 
 def nearest_metrics(name: str) -> str:

@@ -1,21 +1,25 @@
-"""Why: data-quality faults first, then features by how much they moved times how much the model leans on them."""
+"""Why: faults of data and labels first, then features by how much they moved times how much the model leans on them."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from statistics import median
 from typing import Any
 
 from inference.registry.models import Model
 from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
 from monitors.metrics.drift import drift_points
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.models import MetricPoint, PointStatus
 from monitors.metrics.periods import merged_summary
-from monitors.metrics.references import ReferenceInUse, reference_in_use
+from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, reference_in_use
 from monitors.stats.importance import rank_causes as rank_features
 
 MOST = 5
-FAULT, DRIFT = "fault", "drift"
-"""Kinds of causes: data that are broken (missing, unseen, out of range), and data that are whole but moved."""
+FAULT, LABELS, DRIFT = "fault", "labels", "drift"
+"""Kinds of causes: data that are broken (missing, unseen, out of range), labels that are late or stay away, and data
+that are whole but moved."""
+USUAL_DAYS = timedelta(days=28)
+FEW = 0.5  # of the labels that usually come
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,11 @@ class _Movement:
 
 
 def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = "") -> list[dict[str, Any]]:
-    """Rank what explains a problem of `[start, end)`, faults first: dicts with kind (`fault` or `drift`), feature,
-    score and evidence as a sentence. The score is the share of the rows that are broken, or the share of the blame
-    among what drifted. Correlation, not proof."""
+    """Rank what explains a problem of `[start, end)`, faults first: dicts with kind (`fault`, `labels` or `drift`),
+    feature (of labels `label`), score and evidence as a sentence. The score is the share of the rows that are broken
+    or lack what they should have, or the share of the blame among what drifted. Correlation, not proof."""
     reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
-    faults = _quality_faults(model, start, end)
+    faults = _quality_faults(model, start, end) + _label_faults(model, start, end)
     if reference is None:
         return faults[:MOST]
     movements = _movements(model, reference, start, end, segment)
@@ -69,7 +73,7 @@ def _movements(
         for point in drift_points(
             summary, reference, length=end - start, min_rows=1, method=drift_method(model)
         )
-        if point.detail["decides"] and point.feature not in ("prediction", "score")
+        if point.detail["decides"] and point.feature not in ANSWER_COLUMNS
     ]
 
 
@@ -91,6 +95,37 @@ def _quality_faults(model: Model, start: datetime, end: datetime) -> list[dict[s
         }
         for point in ordered
     ]
+
+
+def _label_faults(model: Model, start: datetime, end: datetime) -> list[dict[str, Any]]:
+    """Find days whose labels came later than the objective, or far fewer than in the weeks before."""
+    told = [_missing_labels(model, start, end), _late_labels(model, start, end)]
+    return [
+        {"kind": LABELS, "feature": "label", "score": round(score, 4), "evidence": evidence}
+        for score, evidence in filter(None, told)
+    ]
+
+
+def _missing_labels(model: Model, start: datetime, end: datetime) -> tuple[float, str] | None:
+    points = _points(model, end - USUAL_DAYS, end).filter(metric="label_coverage", status=PointStatus.OK)
+    shares = dict(points.values_list("start", "value"))
+    inside = [(share, at) for at, share in shares.items() if at >= start]
+    if not inside:
+        return None
+    (least, day), usual = min(inside), median(shares.values())
+    if least >= FEW * usual:
+        return None
+    return 1 - least / usual, f"labels of {least:.0%} of the rows of {day:%-d %b} came, usually {usual:.0%}"
+
+
+def _late_labels(model: Model, start: datetime, end: datetime) -> tuple[float, str] | None:
+    late = _points(model, start, end).filter(metric="label_lag_p95", status=PointStatus.WARNING)
+    point = late.order_by("-value").first()
+    if point is None or not point.value or not point.threshold:
+        return None
+    hours, limit = point.value / 3_600, point.threshold / 3_600
+    evidence = f"labels of {point.start:%-d %b} came after up to {hours:.3g} h (95th percentile), beyond {limit:.3g} h"
+    return 1 - limit / hours, evidence
 
 
 def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-untyped-def]

@@ -1,10 +1,11 @@
 """Drift of each feature, of the answer and of its score, against the reference and calibrated limits."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from monitors.metrics.models import PointStatus
-from monitors.metrics.points import Point, judged_by_rows
-from monitors.metrics.references import ReferenceInUse, watched_columns
+from monitors.metrics.points import Point, count_of_features, judged_by_rows
+from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, watched_columns
 from monitors.stats.drift import FeatureDrift, Method, judge_drift
 from monitors.stats.window_summary import WindowSummary
 
@@ -39,6 +40,12 @@ def drift_points(
         method=Method(method),
     )
     return [point for drift in judged.values() for point in _points(drift, min_rows, method)]
+
+
+def drifted_features(points: Iterable[Point], rows: int, min_rows: int) -> Point:
+    """Count the features that drifted, by the `points` of a window of so many rows; the answer is no feature."""
+    inputs = [point for point in points if point.feature not in ANSWER_COLUMNS]
+    return count_of_features("drifted_features", inputs, rows, min_rows)
 
 
 def _points(drift: FeatureDrift, min_rows: int, method: str) -> list[Point]:

@@ -15,7 +15,7 @@ from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from inference.serving.plan import Signature
 from monitors.definitions.models import Monitor, MonitorKind
-from monitors.metrics.drift import drift_points
+from monitors.metrics.drift import drift_points, drifted_features
 from monitors.metrics.estimation import estimated_points
 from monitors.metrics.fairness import gap_points
 from monitors.metrics.labels import label_points
@@ -187,13 +187,14 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
                 subject.summary, reference.summary if reference else None, min_rows=monitor.min_rows
             )
         elif kind == MonitorKind.DRIFT and subject.is_champion and reference is not None:
-            points += drift_points(
+            drift = drift_points(
                 subject.summary,
                 reference,
                 length=end - start,
                 min_rows=monitor.min_rows,
                 method=monitor.method,
             )
+            points += [*drift, drifted_features(drift, subject.summary.rows, monitor.min_rows)]
     return [_row(context, subject, span, start, point) for point in points]
 
 

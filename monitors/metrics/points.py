@@ -1,5 +1,6 @@
 """One measured value with everything that says how far to trust it, before it becomes a row."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,17 @@ class Point:
     upper: float | None = None
     threshold: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
+
+
+def count_of_features(metric: str, points: Iterable[Point], rows: int, min_rows: int) -> Point:
+    """Count the features that stand out in `points`, name them in the detail, and be as severe as the worst."""
+    out = [point for point in points if point.status in (PointStatus.WARNING, PointStatus.CRITICAL)]
+    names = sorted({point.feature for point in out})
+    status = judged_by_rows(float(len(names)), rows, min_rows)
+    if status == PointStatus.OK and out:
+        is_critical = any(point.status == PointStatus.CRITICAL for point in out)
+        status = PointStatus.CRITICAL if is_critical else PointStatus.WARNING
+    return Point(metric, float(len(names)), rows, status, detail={"features": names})
 
 
 def judged_by_rows(value: float | None, n: int, min_rows: int) -> str:

@@ -1,6 +1,6 @@
 """Data quality of each feature: what is missing, never seen before, or out of the reference's range."""
 
-from monitors.metrics.points import Point, judged_by_rows
+from monitors.metrics.points import Point, count_of_features, judged_by_rows
 from monitors.stats.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.window_summary import ColumnSummary, WindowSummary
 
@@ -9,7 +9,10 @@ TOLERANCE = 0.05  # how much worse than its reference a feature may be
 
 
 def quality_points(summary: WindowSummary, reference: WindowSummary | None, *, min_rows: int) -> list[Point]:
-    """Measure missing, unseen and out-of-range shares of each feature; a limit needs a reference."""
+    """Measure missing, unseen and out-of-range shares of each feature; a limit needs a reference.
+
+    With one, `faulty_features` counts those beyond their limits.
+    """
     points: list[Point] = []
     for name, column in summary.features.items():
         known = reference.features.get(name) if reference else None
@@ -19,7 +22,9 @@ def quality_points(summary: WindowSummary, reference: WindowSummary | None, *, m
             if status == "ok" and limit is not None and share > limit:
                 status = "critical" if share > 0.5 + limit / 2 else "warning"
             points.append(Point(metric, share, column.rows, status, feature=name, threshold=limit))
-    return points
+    if reference is None:
+        return points
+    return [*points, count_of_features("faulty_features", points, summary.rows, min_rows)]
 
 
 def _shares(column: ColumnSummary, known: ColumnSummary | None) -> list[tuple[str, float, float | None]]:

@@ -75,6 +75,9 @@ class ReferenceInUse:
         return self._nulls[key]
 
 
+ANSWER_COLUMNS = ("prediction", "score")
+
+
 def watched_columns(summary: WindowSummary) -> dict[str, ColumnSummary]:
     """Name the columns whose drift is watched; the answer is `prediction`, its probability `score`."""
     columns = dict(summary.features)

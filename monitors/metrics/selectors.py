@@ -14,7 +14,7 @@ from monitors.metrics.drift import drift_points
 from monitors.metrics.measuring import context_of, error_rows, points_of, subjects_of
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
 from monitors.metrics.periods import merged_summary
-from monitors.metrics.references import ReferenceInUse, reference_in_use, watched_columns
+from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, reference_in_use, watched_columns
 from monitors.stats.evidently_defaults import DRIFT_SHARE, evidently_verdict
 from monitors.stats.importance import rank_causes
 from monitors.stats.window_summary import ColumnSummary
@@ -179,7 +179,7 @@ def _decision(statuses: list[str]) -> str:
 
 
 def _blame(rows: dict[str, dict[str, Any]], reference: ReferenceInUse) -> dict[str, float]:
-    features = [name for name in rows if name not in ("prediction", "score")]
+    features = [name for name in rows if name not in ANSWER_COLUMNS]
     loudest = {
         name: next(said for said in rows[name]["statistics"].values() if said["decides"]) for name in features
     }

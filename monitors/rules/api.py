@@ -17,7 +17,7 @@ from driftline.common.errors import not_found
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
 from inference.registry.selectors import get_model
-from monitors.rules import services
+from monitors.rules import defaults, services
 from monitors.rules.models import Rule, RuleState
 
 router = Router(tags=["rules"])
@@ -104,6 +104,20 @@ def list_rules(
     if model is not None:
         rules = rules.filter(model=get_model(project=project, name=model))
     return page(rules, describe_rule, by=("pk",), cursor=cursor, limit=limit)
+
+
+class WhichModel(Body):
+    model: str
+
+
+@router.post("/rules/defaults", auth=Scoped("write"), response={201: dict[str, Any]})
+def add_default_rules(request: HttpRequest, body: WhichModel) -> Any:
+    """Create the rules that follow from the model's objectives and that any model should have, but for those that it
+    has by name; `items` are the new ones."""
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=body.model)
+    added = defaults.add_default_rules(project=caller.project, model=model, actor=caller.actor)
+    return Status(201, {"items": [describe_rule(rule) for rule in added]})
 
 
 @router.post("/rules/backtest", auth=Scoped("read"))

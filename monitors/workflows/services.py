@@ -195,7 +195,7 @@ def _check_data_quality(model: Model, until: datetime) -> None:
         rule__model=model,
         rule__enabled=True,
         rule__severity=Severity.CRITICAL,
-        rule__metric__in=QUALITY_METRICS,
+        rule__metric__in=[*QUALITY_METRICS, "faulty_features"],
         standing=RuleState.Standing.FIRING,
     ).select_related("rule")
     for state in firing:

@@ -68,6 +68,7 @@ GET     api/v1/erasures/<int:erasure_id>                            read
 GET     api/v1/rules                                                read
 POST    api/v1/rules                                                write
 POST    api/v1/rules/backtest                                       read
+POST    api/v1/rules/defaults                                       write
 GET     api/v1/rules/<int:rule_id>                                  read
 PATCH   api/v1/rules/<int:rule_id>                                  write
 DELETE  api/v1/rules/<int:rule_id>                                  write
@@ -135,6 +136,7 @@ POST    models/<name>/runs/<int:pk>             admin
 GET     models/<name>/rules                     viewer
 GET     models/<name>/rules/new                 viewer
 POST    models/<name>/rules/new                 editor
+POST    models/<name>/rules/defaults            editor
 GET     models/<name>/rules/<int:pk>            viewer
 POST    models/<name>/rules/<int:pk>            editor
 GET     models/<name>/rules/<int:pk>/delete     viewer

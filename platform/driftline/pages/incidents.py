@@ -19,7 +19,7 @@ from monitors.alerts import selectors, services
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import duration, figure, figures, measured
 from monitors.metrics.catalogue import METRICS
-from monitors.metrics.causes import FAULT
+from monitors.metrics.causes import FAULT, LABELS
 from monitors.rules.services import points_of
 from monitors.workflows.models import Run
 
@@ -205,7 +205,7 @@ def _causes(one: Incident) -> list[dict[str, Any]]:
     return [
         {
             "name": cause.get("feature") or cause.get("segment"),
-            "is_feature": bool(cause.get("feature")),
+            "is_feature": bool(cause.get("feature")) and cause.get("kind") != LABELS,
             "is_fault": cause.get("kind") == FAULT,
             "score": cause.get("score") or 0,
             "width": round(100 * (cause.get("score") or 0) / most),

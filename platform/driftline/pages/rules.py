@@ -17,6 +17,7 @@ from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS
+from monitors.rules.defaults import add_default_rules, missing_default_rules
 from monitors.rules.models import Rule, Severity
 from monitors.rules.services import DEFAULTS, backtest, create_rule, delete_rule, update_rule
 
@@ -89,8 +90,23 @@ def rules(request: PageRequest, name: str) -> HttpResponse:
     frame |= {
         "rules": found.order_by("-enabled", "name"),
         "channels": request.visitor.project.channels.filter(enabled=True),
+        "defaults": missing_default_rules(frame["model"]),
     }
     return render(request, "pages/rules.html", frame)
+
+
+@page("POST")
+def add_defaults(request: PageRequest, name: str) -> HttpResponse:
+    frame = frame_of(request, name, "rules")
+    visitor = request.visitor
+    try:
+        added = add_default_rules(project=visitor.project, model=frame["model"], actor=visitor.actor)
+    except Problem as problem:
+        messages.error(request, problem.detail)
+    else:
+        many = f"{len(added)} rule{'s' if len(added) != 1 else ''}"
+        messages.success(request, f"{many} added; change or delete what does not fit this model.")
+    return redirect("rules", name=name)
 
 
 @page("GET", "POST")

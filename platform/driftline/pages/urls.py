@@ -56,6 +56,7 @@ urlpatterns = [
     path("models/<name>/runs/<int:pk>", runs.run, name="run"),
     path("models/<name>/rules", rules.rules, name="rules"),
     path("models/<name>/rules/new", rules.new_rule, name="rule_new"),
+    path("models/<name>/rules/defaults", rules.add_defaults, name="rule_defaults"),
     path("models/<name>/rules/<int:pk>", rules.edit_rule, name="rule"),
     path("models/<name>/rules/<int:pk>/delete", rules.delete, name="rule_delete"),
     path("incidents/", incidents.incidents, name="incidents"),

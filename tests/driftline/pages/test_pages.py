@@ -217,6 +217,19 @@ class TestEmptyStates:
 
         assert answer.status_code == 200
 
+    def test_a_model_without_rules_gets_the_default_ones_at_one_press(
+        self, client: Client, model: Model
+    ) -> None:
+        offered = client.get(f"/models/{model.name}/rules").content.decode()
+        assert "Inputs are broken" in offered
+
+        client.post(f"/models/{model.name}/rules/defaults")
+
+        there = client.get(f"/models/{model.name}/rules").content.decode()
+        assert "3 rules added" in there
+        assert "3 rules watch this model" in there
+        assert "Default rules" not in there
+
     def test_a_project_without_models_begins_with_the_first_steps(
         self, client: Client, project: Project
     ) -> None:
