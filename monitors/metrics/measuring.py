@@ -184,7 +184,10 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
             )
         elif kind == MonitorKind.QUALITY and subject.is_champion and subject.is_whole:
             points += quality_points(
-                subject.summary, reference.summary if reference else None, min_rows=monitor.min_rows
+                subject.summary,
+                reference.summary if reference else None,
+                reference.worst_days if reference else {},
+                min_rows=monitor.min_rows,
             )
         elif kind == MonitorKind.DRIFT and subject.is_champion and reference is not None:
             drift = drift_points(

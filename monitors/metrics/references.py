@@ -11,6 +11,7 @@ import numpy as np
 from inference.registry.models import Model
 from monitors.definitions.models import Reference, ReferenceDay
 from monitors.definitions.services import active_reference
+from monitors.metrics.quality import worst_days
 from monitors.stats.error_profile import ErrorProfile
 from monitors.stats.estimation import ConfidenceEstimator, prepare_estimator
 from monitors.stats.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
@@ -53,13 +54,17 @@ class ReferenceInUse:
     @cached_property
     def days(self) -> dict[str, Days | None]:
         """What the reference's own days say of each column; nothing where it has no times or too few days."""
-        payloads = (
-            ReferenceDay.objects.filter(reference_id=self.id)
-            .order_by("day")
-            .values_list("payload", flat=True)
-        )
-        summaries = [watched_columns(WindowSummary.decode(bytes(payload))) for payload in payloads]
-        return count_days(self.columns, summaries)
+        return count_days(self.columns, [watched_columns(day) for day in self._read_days()])
+
+    @cached_property
+    def worst_days(self) -> dict[tuple[str, str], float]:
+        """The worst data quality that single days of the reference show; nothing where it has no days."""
+        return worst_days(self._read_days())
+
+    def _read_days(self) -> list[WindowSummary]:
+        """Read the summaries of the reference's days: they are large, and not kept."""
+        days = ReferenceDay.objects.filter(reference_id=self.id).order_by("day")
+        return [WindowSummary.decode(bytes(payload)) for payload in days.values_list("payload", flat=True)]
 
     def null_of(self, column: str, size: int, days: int) -> NullDistributions:
         """Give what each statistic of a column does when nothing drifts, at `size` rows; the same in every process.
