@@ -20,6 +20,7 @@ FAULT, LABELS, DRIFT = "fault", "labels", "drift"
 that are whole but moved."""
 USUAL_DAYS = timedelta(days=28)
 FEW = 0.5  # of the labels that usually come
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = 
 def _movements(
     model: Model, reference: ReferenceInUse, start: datetime, end: datetime, segment: str
 ) -> list[_Movement]:
-    """Compare the whole period at once: a single day always differs from months, by its weather and its weekday."""
+    """Compare the whole period at once, by what periods of its length showed in the reference."""
     summary = merged_summary(model=model, start=start, end=end, segment=segment)
     if summary is None:
         return []
@@ -109,7 +110,7 @@ def _label_faults(model: Model, start: datetime, end: datetime) -> list[dict[str
 def _missing_labels(model: Model, start: datetime, end: datetime) -> tuple[float, str] | None:
     points = _points(model, end - USUAL_DAYS, end).filter(metric="label_coverage", status=PointStatus.OK)
     shares = dict(points.values_list("start", "value"))
-    inside = [(share, at) for at, share in shares.items() if at >= start]
+    inside = [(share, at) for at, share in shares.items() if at > start - _DAY]
     if not inside:
         return None
     (least, day), usual = min(inside), median(shares.values())
@@ -129,21 +130,22 @@ def _late_labels(model: Model, start: datetime, end: datetime) -> tuple[float, s
 
 
 def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-untyped-def]
+    """Select what is known of the days that `[start, end)` touches."""
     return MetricPoint.objects.filter(
         model=model,
         span="day",
         role="champion",
         version="",
-        start__gte=start,
-        end__lte=end,
+        start__lt=end,
+        end__gt=start,
         value__isnull=False,
     )
 
 
 def _evidence(movement: _Movement, importance: float | None, days: int) -> str:
     leaning = f", importance {importance:.3g}" if importance is not None else ""
+    length = f"{days} day{'s' if days != 1 else ''}"
     return (
-        f"{movement.feature} moved: {METRICS[movement.metric].title} {movement.value:.2f} over {days} days "
-        f"against a limit of "
-        f"{movement.threshold:.2f}{leaning}"
+        f"{movement.feature} moved: {METRICS[movement.metric].title} {movement.value:.2f} over {length} "
+        f"against a limit of {movement.threshold:.2f}{leaning}"
     )

@@ -42,7 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "enabled": True,
 }
 MAX_RULES = 1_000
-_CAUSE_DAYS = timedelta(days=7)
+_DAY = timedelta(days=1)
 _OWN_KEYS = {"id", "created_at"}
 
 
@@ -294,7 +294,7 @@ def _record(rule: Rule, window: Window, verdict: Verdict) -> Transition:
     detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
     if verdict.outcome is not Outcome.RESOLVED:
         detail["causes"] = rank_causes(
-            model=rule.model, start=window.end - _CAUSE_DAYS, end=window.end, segment=rule.segment
+            model=rule.model, start=window.end - _judged_length(rule), end=window.end, segment=rule.segment
         )
     transition, _ = Transition.objects.get_or_create(
         rule=rule,
@@ -310,6 +310,14 @@ def _record(rule: Rule, window: Window, verdict: Verdict) -> Transition:
         },
     )
     return transition
+
+
+def _judged_length(rule: Rule) -> timedelta:
+    """How long a rule looks before it fires, in whole days: causes are looked for in just these, as days before would
+    water them down."""
+    if rule.span == "day":
+        return rule.for_windows * _DAY
+    return -(-rule.for_windows // 24) * _DAY
 
 
 def backtest(*, rule: Rule, start: datetime, end: datetime) -> list[Window]:
