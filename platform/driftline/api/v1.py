@@ -8,7 +8,7 @@ from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
 from driftline.api import incidents, models
-from driftline.api.docs import ServerRenderedDocs
+from driftline.api.docs import DescribedAPI, ServerRenderedDocs
 from driftline.api.problems import handle_exceptions, with_problems
 from driftline.api.strictness import JsonRenderer, StrictParser, refuse_unknown_parameters
 from inference.prediction_log import api as prediction_log
@@ -43,7 +43,7 @@ ROUTERS = (
 
 
 def _mount() -> NinjaAPI:
-    api = NinjaAPI(
+    api = DescribedAPI(
         title="Driftline",
         version="1",
         description="Models, their predictions and labels, and what is computed and done about them.",

@@ -5,6 +5,7 @@ import re
 from django.test import Client
 
 from driftline.accounts.models import SCOPES
+from driftline.api.v1 import api
 from tests.driftline.test_routes import ROUTES
 
 
@@ -41,3 +42,7 @@ def test_the_page_lists_every_operation_and_loads_nothing_from_elsewhere(db: Non
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
     assert "unsafe-eval" not in answer["Content-Security-Policy"]
+
+
+def test_the_schema_is_written_once() -> None:
+    assert api.get_openapi_schema() is api.get_openapi_schema()
