@@ -1,11 +1,13 @@
 """Two projects: ours, with a model and a token of every scope, and a stranger's."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import pytest
-from django.test import Client
+from django.conf import settings
+from django.test import Client, override_settings
 
 from driftline.accounts.models import SCOPES, ApiToken, Project, User
 from driftline.accounts.services import create_project, create_token
@@ -51,10 +53,11 @@ def caller(slug: str, *scopes: str) -> Api:
     return Api(project, token, text)
 
 
-@pytest.fixture(autouse=True)
-def without_static_files(settings: Any) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def without_static_files() -> Iterator[None]:
     """Leave out whitenoise, which looks through every static file whenever a client is made."""
-    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]
+    with override_settings(MIDDLEWARE=[name for name in settings.MIDDLEWARE if "whitenoise" not in name]):
+        yield
 
 
 @pytest.fixture
