@@ -5,7 +5,6 @@ import os
 import msgspec
 
 from inference.registry.intake import sandbox
-from inference.registry.intake.formats import refuse_other_formats
 from inference.registry.intake.graph import examine_graph, parse_model
 from inference.registry.intake.limits import Order, ReferenceRows
 from inference.registry.intake.reference import run_on_reference
@@ -16,8 +15,7 @@ from inference.serving.plan import TensorSpec
 
 
 def examine(content: bytes, order: Order, facts: SandboxFacts) -> Findings:
-    """Screen, load and rehearse the model in `content`; raises `IntakeRefused`."""
-    refuse_other_formats(content)
+    """Parse, load and rehearse the model in `content`; raises `IntakeRefused`."""
     model = parse_model(content)
     graph = examine_graph(model, order.limits)
     session = open_session(content)

@@ -4,6 +4,7 @@ import re
 
 from inference.registry.intake.errors import IntakeRefused
 
+HEAD_BYTES = 4096
 _CONVERT = "Convert the model to ONNX (skl2onnx, onnxmltools, torch.onnx, tf2onnx) and upload that file."
 _PROGRAMS = {
     b"\x93NUMPY": "a NumPy array",
@@ -34,11 +35,13 @@ _SAFETENSORS = re.compile(rb".{6}\x00\x00\{\"", re.DOTALL)
 _MODEL_IN_ZIP = re.compile(rb"data\.pkl|\.npy|\.pkl|config\.json|metadata\.json|\.h5|MLmodel")
 
 
-def refuse_other_formats(content: bytes) -> None:
-    """Raise `IntakeRefused` for an empty file or any format that is known and is not ONNX."""
-    if not content:
+def refuse_other_formats(head: bytes) -> None:
+    """Raise `IntakeRefused` for an empty file or any format that is known and is not ONNX.
+
+    `head` holds the first `HEAD_BYTES` of the file, or all of a shorter one.
+    """
+    if not head:
         raise _not_onnx("empty")
-    head = content[:4096]
     for magic, name in _PROGRAMS.items():
         if head.startswith(magic):
             raise _refused(name)

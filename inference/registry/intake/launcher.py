@@ -12,6 +12,7 @@ from typing import IO, BinaryIO
 import msgspec
 
 from inference.registry.intake.errors import IntakeRefused
+from inference.registry.intake.formats import HEAD_BYTES, refuse_other_formats
 from inference.registry.intake.limits import IntakeLimits, Order, Reference, ReferenceRows
 from inference.registry.intake.metadata import UploadMetadata
 from inference.registry.intake.process import run_child
@@ -31,14 +32,14 @@ def inspect_artifact(
 ) -> IntakeReport:
     """Open an uploaded model for the first time, in a sandboxed child; raises `IntakeRefused`.
 
-    This process hashes the bytes and never parses them. `task` is the model's: binary, multiclass, regression
-    or ranking; `reference` holds some rows of its reference. Takes about a second for a small model, at most
-    `limits.wall_s`.
+    This process compares the first bytes with those of other formats, hashes all and parses none. `task` is the
+    model's: binary, multiclass, regression or ranking; `reference` holds some rows of its reference. Takes about
+    a second for a small model, at most `limits.wall_s`.
     """
     began = time.perf_counter()
     metadata = metadata or UploadMetadata()
     with path.open("rb") as artifact, _rows_file(reference.rows if reference else None) as rows:
-        size = _checked_size(artifact, limits)
+        size = _screened_size(artifact, limits)
         sha256 = hashlib.file_digest(artifact, "sha256").hexdigest()
         answer = _examine(artifact, metadata, rows, limits)
     signature, warnings = derive_signature(answer, metadata, task=task)
@@ -72,14 +73,17 @@ def examine_artifact(
     For a model whose task is not known yet: the findings tell it, and `derive_signature` reads them for a task.
     """
     with path.open("rb") as artifact:
-        _checked_size(artifact, limits)
+        _screened_size(artifact, limits)
         return _examine(artifact, metadata, None, limits)
 
 
-def _checked_size(artifact: BinaryIO, limits: IntakeLimits) -> int:
+def _screened_size(artifact: BinaryIO, limits: IntakeLimits) -> int:
+    """Tell the size; refuse what needs no child to be refused."""
     size = os.fstat(artifact.fileno()).st_size
     if size > limits.file_bytes:
         raise artifact_too_large(limits.file_bytes)
+    refuse_other_formats(artifact.read(HEAD_BYTES))
+    artifact.seek(0)
     return size
 
 
