@@ -8,11 +8,13 @@ import orjson
 import pytest
 from django.conf import settings
 from django.test import Client, override_settings
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import SCOPES, ApiToken, Project, User
 from driftline.accounts.services import create_project, create_token
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from tests.shared_rows import rows_of_many_tests
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ def without_static_files() -> Iterator[None]:
     """Leave out whitenoise, which looks through every static file whenever a client is made."""
     with override_settings(MIDDLEWARE=[name for name in settings.MIDDLEWARE if "whitenoise" not in name]):
         yield
+
+
+@pytest.fixture(scope="module")
+def shared_api(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Api]:
+    """What `api` is, stored once for a module whose tests start from the same world and all use `db`."""
+    with rows_of_many_tests(django_db_blocker):
+        yield caller("ours")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from django.db import connection
 
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
-from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.rules.services import create_rule
 from tests.driftline.api.bad_input import (
@@ -26,8 +25,15 @@ from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
 from tests.driftline.api.world import World, furnish
 
+pytestmark = pytest.mark.django_db
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
+def api(shared_api: Api) -> Api:
+    return shared_api
+
+
+@pytest.fixture(scope="module")
 def world(api: Api) -> World:
     create_model(project=api.project, name="two", task="binary", actor="test")
     world = furnish(api.project)
@@ -96,7 +102,7 @@ def test_a_number_of_5000_digits_is_refused(api: Api, world: World) -> None:
 
 
 @pytest.mark.parametrize("minutes", [9, 11])
-def test_ten_minutes_ahead_are_borne(minutes: int, api: Api, flights: Model) -> None:
+def test_ten_minutes_ahead_are_borne(minutes: int, api: Api, world: World) -> None:
     ahead = rfc3339(now() + timedelta(minutes=minutes))
 
     [result] = api.post(PREDICTIONS, predictions(GOOD | {"timestamp": ahead})).json()["results"]
@@ -260,7 +266,7 @@ class TestLabels:
 
 
 class TestClocks:
-    def test_that_differ_by_hours_are_corrected(self, api: Api, flights: Model) -> None:
+    def test_that_differ_by_hours_are_corrected(self, api: Api, world: World) -> None:
         body = {
             "predictions": [GOOD | {"timestamp": "2026-01-01T00:00:00Z"}],
             "sent_at": "2026-01-01T00:00:01Z",
@@ -271,7 +277,7 @@ class TestClocks:
         assert (answer["accepted"], answer["warnings"][0]["code"]) == (1, "clock_skew")
         assert api.get(f"{PREDICTIONS}/new").json()["timestamp"] > "2026-01-02"
 
-    def test_that_agree_are_left_alone(self, api: Api, flights: Model) -> None:
+    def test_that_agree_are_left_alone(self, api: Api, world: World) -> None:
         answer = api.post(PREDICTIONS, {"predictions": [GOOD], "sent_at": rfc3339(now())}).json()
 
         assert "warnings" not in answer
