@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 from unittest.mock import Mock
 
@@ -12,7 +14,9 @@ import onnx
 import orjson
 import pytest
 from django.conf import settings
+from django.test import override_settings
 from onnx import TensorProto, helper
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import AuditEntry
 from inference.registry.intake import inspect_artifact
@@ -23,6 +27,9 @@ from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
 from tests.inference.onnx_models import summing_model
 from tests.inference.registry.onnx_files import memory_bomb
+from tests.shared_rows import rows_of_many_tests
+
+pytestmark = pytest.mark.django_db
 
 MODEL = "/models/delay"
 METADATA = {
@@ -47,10 +54,12 @@ def onnx_file(*, remark: str) -> bytes:
     return model.SerializeToString()
 
 
-@pytest.fixture
-def upload(api: Api) -> Any:
-    api.post("/models", {"name": "delay", "task": "regression"})
+@pytest.fixture(scope="module")
+def api(shared_api: Api) -> Api:
+    return shared_api
 
+
+def uploader(api: Api) -> Any:
     def send(
         *,
         remark: int = 1,
@@ -66,6 +75,23 @@ def upload(api: Api) -> Any:
         )
 
     return send
+
+
+@pytest.fixture
+def upload(api: Api, db: None) -> Any:
+    api.post("/models", {"name": "delay", "task": "regression"})
+    return uploader(api)
+
+
+@pytest.fixture(scope="class")
+def two(api: Api, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A model of two versions, uploaded once for a class."""
+    with rows_of_many_tests(django_db_blocker):
+        api.post("/models", {"name": "delay", "task": "regression"})
+        upload = uploader(api)
+        upload()
+        assert upload(remark=2).json()["version"] == "2"
+        yield
 
 
 def test_an_upload_is_inspected_and_the_first_becomes_champion(api: Api, upload: Any) -> None:
@@ -228,22 +254,20 @@ class TestLineage:
 
 
 class TestAliases:
-    @pytest.fixture
-    def two(self, upload: Any) -> None:
-        upload()
-        upload(remark=2)
-
     def plan_aliases(self) -> dict[str, str]:
         [model] = load_plan(settings.HOME / "plan.json").models
         return model.aliases
 
-    @pytest.mark.django_db(transaction=True)
-    def test_point_at_one_version_and_are_published(self, api: Api, two: None) -> None:
-        set_ = api.send("PUT", f"{MODEL}/aliases/stable", {"version": "1"})
-        api.send("PUT", f"{MODEL}/aliases/2026.11", {"version": "2"})
+    def test_point_at_one_version_and_are_published(
+        self, api: Api, two: None, django_capture_on_commit_callbacks: Any
+    ) -> None:
+        with django_capture_on_commit_callbacks(execute=True):
+            set_ = api.send("PUT", f"{MODEL}/aliases/stable", {"version": "1"})
+            api.send("PUT", f"{MODEL}/aliases/2026.11", {"version": "2"})
         assert self.plan_aliases() == {"2026.11": "2", "stable": "1"}
-        api.send("PUT", f"{MODEL}/aliases/stable", {"version": "2"})
-        removed = api.send("DELETE", f"{MODEL}/aliases/2026.11")
+        with django_capture_on_commit_callbacks(execute=True):
+            api.send("PUT", f"{MODEL}/aliases/stable", {"version": "2"})
+            removed = api.send("DELETE", f"{MODEL}/aliases/2026.11")
 
         assert set_.json() == {"alias": "stable", "version": "1"}
         assert removed.status_code == 204
@@ -281,17 +305,26 @@ class TestAliases:
         assert_problem(api.send("DELETE", f"{MODEL}/aliases/stable"), 404, "alias_not_found")
 
 
+@pytest.fixture(scope="class")
+def home_of_champion(
+    api: Api, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The home of a model with a champion, uploaded once for a class."""
+    home = tmp_path_factory.mktemp("home")
+    with rows_of_many_tests(django_db_blocker), override_settings(HOME=home):
+        api.post("/models", {"name": "delay", "task": "regression"})
+        assert uploader(api)().status_code == 201
+        yield home
+
+
 class TestPromotingWhatShouldNotAnswer:
     """Rows 59 and 60 of the bad-input catalogue: uploaded, but never promoted."""
 
-    @pytest.fixture(autouse=True)
-    def own_home(self, settings: Any, tmp_path: Path) -> None:
-        """Store where no other test does."""
-        settings.HOME = tmp_path
-
     @pytest.fixture
-    def champion(self, upload: Any) -> None:
-        upload()
+    def upload(self, api: Api, home_of_champion: Path, settings: Any, tmp_path: Path) -> Any:
+        """Upload into a copy of that home, as some of these tests damage what is stored."""
+        settings.HOME = copytree(home_of_champion, tmp_path, dirs_exist_ok=True)
+        return uploader(api)
 
     def put_reference(self, api: Api, least: int = -30, model: str = MODEL) -> None:
         csv = b"f0,f1\n" + b"".join(b"%d,%d\n" % (row + least, row * 2) for row in range(60))
@@ -305,13 +338,13 @@ class TestPromotingWhatShouldNotAnswer:
         canary = {"version": "2", "weight": 0.1}
         return api.send("PATCH", f"{MODEL}/deployment", {"canary": canary}, If_Match="1")
 
-    def test_other_inputs_than_the_champions(self, api: Api, champion: None, upload: Any) -> None:
+    def test_other_inputs_than_the_champions(self, api: Api, upload: Any) -> None:
         uploaded = upload(file=summing_model(3), metadata=b'{"outputs": {"prediction": "sum"}}')
 
         assert uploaded.status_code == 201
         assert_problem(self.promote(api), 409, "incompatible_signature")
 
-    def test_a_constant(self, api: Api, champion: None, upload: Any) -> None:
+    def test_a_constant(self, api: Api, upload: Any) -> None:
         self.put_reference(api)
         uploaded = upload(file=scaled_model(0.0))
 
@@ -323,7 +356,7 @@ class TestPromotingWhatShouldNotAnswer:
         assert "from 0 to 0) for each of 60 rows" in answer.json()["detail"]
         assert api.get(f"{MODEL}/deployment").json()["champion"] == "1"
 
-    def test_a_constant_whole_number(self, api: Api, champion: None, upload: Any) -> None:
+    def test_a_constant_whole_number(self, api: Api, upload: Any) -> None:
         api.post("/models", {"name": "count", "task": "regression"})
         model = "/models/count"
         for factor in (1.0, 0.0):
@@ -343,7 +376,7 @@ class TestPromotingWhatShouldNotAnswer:
             )
             assert expected in answer.json()["detail"]
 
-    def test_no_number(self, api: Api, champion: None, upload: Any) -> None:
+    def test_no_number(self, api: Api, upload: Any) -> None:
         self.put_reference(api)
         uploaded = upload(file=root_model())
 
@@ -353,9 +386,7 @@ class TestPromotingWhatShouldNotAnswer:
         assert_problem(answer, 409, "validation_failed")
         assert "50.0% of the values of 'sum' for 60 rows" in answer.json()["detail"]
 
-    def test_is_found_by_a_reference_that_came_after_the_upload(
-        self, api: Api, champion: None, upload: Any
-    ) -> None:
+    def test_is_found_by_a_reference_that_came_after_the_upload(self, api: Api, upload: Any) -> None:
         uploaded = upload(file=scaled_model(0.0))
         self.put_reference(api)
 
@@ -364,7 +395,7 @@ class TestPromotingWhatShouldNotAnswer:
         assert uploaded.json()["intake_report"]["reference"] is None
         assert_problem(answer, 409, "validation_failed")
 
-    def test_one_that_the_intake_of_today_refuses(self, api: Api, champion: None, upload: Any) -> None:
+    def test_one_that_the_intake_of_today_refuses(self, api: Api, upload: Any) -> None:
         version = Version.objects.get(version=upload(file=scaled_model(2.0)).json()["version"])
         path = settings.HOME / version.path
         self.put_reference(api)
@@ -378,7 +409,7 @@ class TestPromotingWhatShouldNotAnswer:
             assert_problem(answer, 409, "validation_failed")
             assert "is refused by the intake of today: The model needs more memory" in answer.json()["detail"]
 
-    def test_one_whose_file_is_lost(self, api: Api, champion: None, upload: Any) -> None:
+    def test_one_whose_file_is_lost(self, api: Api, upload: Any) -> None:
         version = Version.objects.get(version=upload(file=scaled_model(2.0)).json()["version"])
         self.put_reference(api)
         (settings.HOME / version.path).unlink()
@@ -389,9 +420,7 @@ class TestPromotingWhatShouldNotAnswer:
         for answer in (promoted, canary):
             assert_problem(answer, 410, "artifact_lost")
 
-    def test_is_found_by_a_newer_reference_than_that_of_the_upload(
-        self, api: Api, champion: None, upload: Any
-    ) -> None:
+    def test_is_found_by_a_newer_reference_than_that_of_the_upload(self, api: Api, upload: Any) -> None:
         self.put_reference(api, least=0)
         uploaded = upload(file=root_model())
         self.put_reference(api, least=-30)
@@ -403,7 +432,7 @@ class TestPromotingWhatShouldNotAnswer:
         assert "50.0% of the values of 'sum'" in answer.json()["detail"]
 
     def test_a_reference_is_tried_once_also_where_it_lacks_the_columns(
-        self, api: Api, champion: None, upload: Any, monkeypatch: Any
+        self, api: Api, upload: Any, monkeypatch: Any
     ) -> None:
         named = {"features": [{"name": "g0"}, {"name": "g1"}], "outputs": {"prediction": "sum"}}
         uploaded = upload(file=scaled_model(2.0), metadata=orjson.dumps(named))
@@ -420,7 +449,7 @@ class TestPromotingWhatShouldNotAnswer:
         assert examine.call_count == 1
         assert "validation_failed" not in {answer.json().get("code") for answer in answers}
 
-    def test_a_model_that_answers_is_promoted(self, api: Api, champion: None, upload: Any) -> None:
+    def test_a_model_that_answers_is_promoted(self, api: Api, upload: Any) -> None:
         self.put_reference(api)
         uploaded = upload(file=scaled_model(2.0))
 
@@ -475,11 +504,6 @@ def edited(nodes: list[onnx.NodeProto], constant: onnx.TensorProto) -> bytes:
 
 
 class TestDeployment:
-    @pytest.fixture
-    def two(self, upload: Any) -> None:
-        upload()
-        assert upload(remark=2).json()["version"] == "2"
-
     def test_shadows_promotion_and_rollback(self, api: Api, two: None) -> None:
         shadowed = api.send("PATCH", f"{MODEL}/deployment", {"shadows": ["2"]}, If_Match="1").json()
         promoted = api.post(f"{MODEL}/promote", {"version": "2", "reason": "better"}, If_Match='"2"').json()
