@@ -58,22 +58,15 @@ def wait_for_heartbeat(*, after: datetime | None = None) -> datetime:
 
 
 class TestDoorbell:
-    def test_is_heard_by_a_worker(self, queue: str, start_worker: Callable[[], object]) -> None:
-        start_worker()
-
-        ring(queue)
-
-        assert wait_for_heartbeat()
-
-    def test_rung_while_no_worker_lives_is_heard_by_the_next(
+    def test_is_heard_by_a_worker_and_rung_while_none_lives_by_the_next(
         self, queue: str, start_worker: Callable[[], subprocess.Popen[bytes]]
     ) -> None:
         worker = start_worker()
         ring(queue)
         first = wait_for_heartbeat()
+
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-
         ring(queue)
         start_worker()
 
