@@ -15,7 +15,7 @@ def home(tmp_path: Path, settings: Any) -> Path:
 
 
 @pytest.fixture
-def project(transactional_db: None) -> Project:
+def project(db: None) -> Project:
     return Project.objects.create(slug="bank", name="Bank")
 
 

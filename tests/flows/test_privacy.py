@@ -4,6 +4,7 @@ from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,8 +215,11 @@ class TestSetting:
             "privacy": {"email": "hash"}
         }
 
-    def test_reaches_the_plan_that_serving_processes_read(self, model: Model, home: Path) -> None:
-        keep(model, email="hash")
+    def test_reaches_the_plan_that_serving_processes_read(
+        self, model: Model, home: Path, django_capture_on_commit_callbacks: Any
+    ) -> None:
+        with django_capture_on_commit_callbacks(execute=True):
+            keep(model, email="hash")
 
         [planned] = load_plan(home / "plan.json").models
         assert planned.privacy == {"email": "hash"}

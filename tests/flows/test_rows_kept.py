@@ -256,6 +256,7 @@ class TestSummaries:
         assert [one.rows for one in segments] == [2] * SEGMENT_VALUES
 
 
+@pytest.mark.django_db(transaction=True)
 class TestAWorkerThatIsKilled:
     def test_adds_rows_once(self, model: Model) -> None:
         keep(model, "none")

@@ -154,6 +154,7 @@ class TestSummaries:
         assert broken_invariants() == []
 
 
+@pytest.mark.django_db(transaction=True)
 class TestAWorkerThatIsKilled:
     def test_adds_values_once(self, model: Model) -> None:
         keep(model, "summary", "salary", "note")
