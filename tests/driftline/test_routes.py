@@ -12,7 +12,6 @@ from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import SCOPES, Membership, Project, Role, User
 from driftline.accounts.services import create_project, create_token, revoke_token
-from tests.driftline.api.conftest import without_static_files  # noqa: F401  used by every test
 from tests.driftline.api.world import World, furnish
 from tests.driftline.route_matrix import ACCOUNTS, ADMIN, API, PAGES
 from tests.shared_rows import rows_of_many_tests

@@ -6,8 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from django.conf import settings
-from django.test import Client, override_settings
+from django.test import Client
 from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import SCOPES, ApiToken, Project, User
@@ -53,13 +52,6 @@ def caller(slug: str, *scopes: str) -> Api:
         project = create_project(slug=slug, name=slug.title(), owner=owner)
     token, text = create_token(project=project, name="test", scopes=scopes or SCOPES, actor="test")
     return Api(project, token, text)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def without_static_files() -> Iterator[None]:
-    """Leave out whitenoise, which looks through every static file whenever a client is made."""
-    with override_settings(MIDDLEWARE=[name for name in settings.MIDDLEWARE if "whitenoise" not in name]):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,39 +1,43 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from inference.registry.models import Model
 from tests.flows.world import make_model
+from tests.shared_rows import rows_of_many_tests
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, settings: Any) -> Path:
     settings.HOME = tmp_path
-    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]
     return tmp_path
 
 
-@pytest.fixture
-def owner(transactional_db: None) -> User:
-    return User.objects.create_user("owner@bank.example")
+@pytest.fixture(scope="module")
+def owner(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[User]:
+    """The owner of the project, both stored once for a module."""
+    with rows_of_many_tests(django_db_blocker):
+        yield User.objects.create_user("owner@bank.example")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def project(owner: User) -> Project:
     return create_project(slug="bank", name="Bank", owner=owner)
 
 
 @pytest.fixture
-def model(project: Project) -> Model:
+def model(project: Project, db: None) -> Model:
     return make_model(project)
 
 
 @pytest.fixture
-def client(owner: User) -> Client:
+def client(owner: User, db: None) -> Client:
     client = Client()
     client.force_login(owner)
     return client

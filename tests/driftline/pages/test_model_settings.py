@@ -1,6 +1,7 @@
 """A model's settings: days, policies of features, and a confirmation before anything is lost."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -53,13 +54,16 @@ def test_keeps_rows_for_fewer_days_only_after_a_confirmation(
     assert AuditEntry.objects.get(action="model.update").after == {"retention_days": 30}
 
 
-def test_hashes_a_text_and_offers_no_hash_for_a_number(client: Client, logged: Model, path: str) -> None:
+def test_hashes_a_text_and_offers_no_hash_for_a_number(
+    client: Client, logged: Model, path: str, django_capture_on_commit_callbacks: Any
+) -> None:
     shown = client.get(path).content.decode()
     income, region = shown.split('name="feature_0"')[1].split('name="feature_1"')
     assert 'value="hash"' not in income
     assert 'value="hash"' in region
 
-    client.post(path, {"feature_0": "drop", "feature_1": "hash", "sure": "on"})
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post(path, {"feature_0": "drop", "feature_1": "hash", "sure": "on"})
     log(logged, [row for row in rows_of_a_day(DAY, 6) if row.id.endswith("-5")])
 
     logged.refresh_from_db()

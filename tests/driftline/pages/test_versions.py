@@ -1,37 +1,43 @@
 """Versions on pages: an upload that is taken or refused in words, and changes that say what they will do."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
-from django.test import Client
+from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import AuditEntry, Membership, Project, Role, User
 from driftline.pages import quarantine
 from driftline.pages.model import VERSIONS_SHOWN
 from driftline.pages.versions import SHOWN, stages_in
-from inference.registry import services
-from inference.registry.intake import IntakeReport, inspect_artifact
-from inference.registry.intake.metadata import UploadMetadata
 from inference.registry.models import DeploymentChange, Model, Version
 from inference.registry.services import create_model, external_version
 from inference.serving.crashes import QUARANTINE_FILE, quarantined
 from tests.driftline.api.test_registry import METADATA, onnx_file
 from tests.driftline.pages.queries import reads_of
 from tests.inference.onnx_models import constant_classifier
+from tests.shared_rows import rows_of_many_tests
 
 PAGE = "/models/delay"
 
 
-@pytest.fixture
-def model(project: Project) -> Model:
+@pytest.fixture(scope="module")
+def stored_model(project: Project) -> Model:
     return create_model(project=project, name="delay", task="regression", actor="test")
+
+
+@pytest.fixture
+def model(stored_model: Model, db: None) -> Model:
+    return Model.objects.get(pk=stored_model.pk)
 
 
 def upload(client: Client, content: bytes, *, metadata: str = json.dumps(METADATA), **headers: str) -> Any:
@@ -41,24 +47,26 @@ def upload(client: Client, content: bytes, *, metadata: str = json.dumps(METADAT
     )
 
 
-REPORTS: dict[bytes, IntakeReport] = {}
-
-
-def examine_once(path: Path, metadata: UploadMetadata | None, **more: Any) -> IntakeReport:
-    """Have the sandboxed child open a file that it has not opened yet in this run; a file's report stays."""
-    content = path.read_bytes()
-    if content not in REPORTS:
-        REPORTS[content] = inspect_artifact(path, metadata, **more)
-    return REPORTS[content]
+@pytest.fixture(scope="class")
+def home_of_two(
+    owner: User,
+    stored_model: Model,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Path]:
+    """The home of two versions, of which the first is the champion, uploaded once for a class."""
+    home = tmp_path_factory.mktemp("home")
+    with rows_of_many_tests(django_db_blocker), override_settings(HOME=home):
+        client = Client()
+        client.force_login(owner)
+        for remark in ("one", "other"):
+            upload(client, onnx_file(remark=remark))
+        yield home
 
 
 @pytest.fixture
-def two(client: Client, model: Model) -> None:
-    """Two uploaded versions, of which the first is the champion; how they are examined is for other tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services, "inspect_artifact", examine_once)
-        for remark in ("one", "other"):
-            upload(client, onnx_file(remark=remark))
+def two(home_of_two: Path, home: Path) -> None:
+    copytree(home_of_two, home, dirs_exist_ok=True)
 
 
 def viewer_of(project: Project) -> Client:
@@ -283,8 +291,8 @@ class TestChanges:
         assert "Yes, promote" not in page
 
 
-def test_a_version_whose_scores_mean_the_opposite_is_not_promoted(client: Client, project: Project) -> None:
-    model = create_model(project=project, name="delay", task="binary", actor="test")
+def test_a_version_whose_scores_mean_the_opposite_is_not_promoted(client: Client, model: Model) -> None:
+    Model.objects.update(task="binary")
     for positive, probability in (("1", 0.25), ("0", 0.75)):
         metadata = {"classes": ["0", "1"], "positive_class": positive}
         upload(client, constant_classifier(probability, 2), metadata=json.dumps(metadata))
