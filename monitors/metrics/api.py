@@ -21,6 +21,7 @@ from inference.registry.selectors import get_model
 from monitors.metrics import selectors
 from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.models import ChangePoint, MetricPoint
+from monitors.metrics.periods import held_period
 
 router = Router(tags=["monitoring"])
 
@@ -55,6 +56,9 @@ _PLAIN_OF_A_CHANGE = (
     "n_before",
     "n_after",
 )
+_WIDENED = (
+    "Summaries of so long ago are kept by the day or the month alone; this is about all of those it touches."
+)
 _EXPORTED = ("start", "end", *(name for name in _PLAIN if name != "detail"))
 
 
@@ -75,7 +79,8 @@ def read_metrics(
 ) -> Any:
     """Read a metric's points, oldest first; without `feature` those of every feature. Also as CSV and Parquet.
 
-    A point that is `insufficient` or `unripe` still carries its value and n.
+    A point that is `insufficient` or `unripe` still carries its value and n. Of weeks whose daily summaries were
+    dropped there are the months.
     """
     model = get_model(project=caller_of(request).project, name=name)
     if metric not in METRICS:
@@ -120,13 +125,16 @@ def read_drift(
 ) -> Any:
     """Compare a period with the reference, feature by feature; without one, the newest whole day of the log.
 
-    With `mode=evidently`, by the tests, numbers and lines that Evidently 0.7.23 takes by default.
+    With `mode=evidently`, by the tests, numbers and lines that Evidently 0.7.23 takes by default. Where the period
+    cuts a day (or a month) that is kept without its hours (or days), `window` is widened and `note` says so.
     """
     model = get_model(project=caller_of(request).project, name=name)
     _check_choice("mode", mode, tuple(MODES))
     window = _newest_day(model) if not (start or end) else period(start or "-7d", end or "now", now=now())
-    rows = MODES[mode](model=model, start=window.start, end=window.end, segment=segment)
-    return {**rows, "window": {"start": rfc3339(window.start), "end": rfc3339(window.end)}, "next": None}
+    held = held_period(model, window)
+    rows = MODES[mode](model=model, start=held.start, end=held.end, segment=segment)
+    told = {"start": rfc3339(held.start), "end": rfc3339(held.end)}
+    return {**rows, "window": told, "note": _WIDENED if held != window else "", "next": None}
 
 
 @router.get("/models/{name}/change-points", auth=Scoped("read"))

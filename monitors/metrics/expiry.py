@@ -1,15 +1,21 @@
-"""Lets go of summaries and points that are older than their model keeps them, by the model's own event clock."""
+"""Lets go of summaries and points that are older than they are kept, by the model's own event clock.
+
+Hours go once their day stands for them, and days once their month does; points stay as long as their model says.
+"""
 
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Min
 
 from driftline.common.periods import floor
 from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.selectors import oldest_row
 from inference.registry.models import Model
-from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint
+from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PointStatus
 from monitors.summaries.models import Summary
+from monitors.summaries.rollups import drop_parts
+from monitors.summaries.stored import SHORTER
 
 
 def first_kept(model: Model, now: datetime) -> datetime | None:
@@ -34,5 +40,42 @@ def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
     points, _ = MetricPoint.objects.filter(model=model, start__lt=kept).delete()
     DetectorState.objects.filter(model=model, until__lt=kept).delete()
     ChangePoint.objects.filter(model=model, at__lt=kept).delete()
-    summaries, _ = Summary.objects.filter(model=model, start__lt=kept).delete()
-    return summaries, points
+    summaries = Summary.objects.filter(model=model)
+    months, _ = summaries.filter(span="month", start__lt=floor(kept, "month")).delete()
+    shorter, _ = summaries.exclude(span="month").filter(start__lt=kept).delete()
+    return months + shorter, points
+
+
+def roll_up(model: Model, now: datetime) -> int:
+    """Drop hours that are older than they are kept into their days, then days into months; returns how many went.
+
+    Days stay as long as rows of their month are there, which late data may have summarised again.
+    """
+    today, oldest = floor(event_now(model=model, now=now), "day"), oldest_row(model)
+    kept = {"day": settings.HOURLY_SUMMARY_DAYS, "month": settings.DAILY_SUMMARY_DAYS}
+    needed = {"day": None, "month": oldest}
+    return sum(
+        drop_parts(
+            model=model,
+            span=span,
+            before=min(
+                moment
+                for moment in (
+                    today - timedelta(days=days),
+                    needed[span],
+                    _oldest_unripe(model, SHORTER[span]),
+                )
+                if moment is not None
+            ),
+        )
+        for span, days in kept.items()
+        if days
+    )
+
+
+def _oldest_unripe(model: Model, span: str) -> datetime | None:
+    """Tell the first window whose labels are still due: it is measured again when they have come."""
+    unripe = MetricPoint.objects.filter(
+        model=model, span=span, metric="label_coverage", status=PointStatus.UNRIPE
+    )
+    return unripe.aggregate(oldest=Min("start"))["oldest"]

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from monitors.metrics.requests import error_points
 from monitors.metrics.service import service_points
 from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.sketches import merge_numbers
-from monitors.stats.window_summary import WindowSummary, merge_windows
+from monitors.stats.window_summary import WindowSummary, decode_outcomes, merge_windows
 from monitors.summaries.models import Summary
 
 LAG_DAYS = 7
@@ -124,7 +124,8 @@ def subjects_of(rows: Iterable[Summary], shorter: Iterable[Summary] = ()) -> lis
     """List whose rows one window holds; several summaries of one version, role and segment are added up.
 
     What callers were answered is there a version, and together with the reference of the one that answered most.
-    `shorter` are summaries of the windows that this one consists of, where `rows` are not these themselves.
+    `shorter` are summaries of the windows that this one consists of, where `rows` are not these themselves and do
+    not stand for them.
     """
     parts: dict[tuple[str, int, str], list[Summary]] = {}
     for row in rows:
@@ -144,10 +145,15 @@ def subjects_of(rows: Iterable[Summary], shorter: Iterable[Summary] = ()) -> lis
 
 
 def _add_up(rows: list[Summary], blocks: Mapping[datetime, OutcomeSummary]) -> Subject:
+    first = rows[0]
     windows = [WindowSummary.decode(bytes(row.payload)) for row in rows]
     if len(rows) > 1:
         blocks = {row.start: w.outcome for row, w in zip(rows, windows, strict=True) if w.outcome is not None}
-    first = rows[0]
+    elif first.blocks is not None:
+        blocks = {
+            datetime.fromtimestamp(start, UTC): outcome
+            for start, outcome in decode_outcomes(bytes(first.blocks)).items()
+        }
     return Subject(
         first.role, first.version.version, first.version_id, first.segment, merge_windows(windows), blocks
     )

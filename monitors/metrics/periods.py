@@ -2,26 +2,66 @@
 
 from datetime import datetime
 
+from django.db.models import Max, Q
+
+from driftline.common.periods import Period, floor, following, window, windows
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model
 from monitors.stats.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import Summary
+from monitors.summaries.stored import SHORTER
+
+
+def held_period(model: Model, period: Period) -> Period:
+    """Widen a period to what summaries still tell apart: whole days, or months, where they alone were kept."""
+    first, last = period.start, period.end
+    for span in SHORTER:
+        first, last = _held_edge(model, first, span).start, _held_edge(model, last, span).end
+    return Period(first, last)
+
+
+def _held_edge(model: Model, moment: datetime, span: str) -> Period:
+    """Give the day or month around a moment within it that stands for its hours or days, else the moment alone."""
+    around = window(moment, span)
+    stored = Summary.objects.filter(model=model, segment="", start__gte=around.start, start__lt=around.end)
+    whole = stored.filter(span=span, start=around.start).values_list("role", "version_id")
+    apart = stored.filter(span=SHORTER[span]).values_list("role", "version_id")
+    is_whole = moment != around.start and bool(set(whole) - set(apart))
+    return around if is_whole else Period(moment, moment)
+
+
+def windows_held(model: Model, period: Period, step: str) -> list[tuple[str, Period]]:
+    """List the windows of a period, each with its length; months stand for weeks whose days were dropped."""
+    since = days_held_since(model)
+    if since is None or since <= period.start:
+        return [(step, one) for one in windows(period, step)]
+    months = [("month", one) for one in windows(Period(period.start, min(since, period.end)), "month")]
+    return months + (
+        [(step, one) for one in windows(Period(since, period.end), step)] if since < period.end else []
+    )
+
+
+def days_held_since(model: Model) -> datetime | None:
+    """Tell when the newest month ended that is kept without its days; None where all days are kept."""
+    newest = Summary.objects.filter(model=model, span="month").aggregate(start=Max("start"))["start"]
+    return newest and following(newest, "month")
 
 
 def merged_summary(
     *, model: Model, start: datetime, end: datetime, segment: str = "", role: str = "champion"
 ) -> WindowSummary | None:
-    """Add up the stored summaries of `[start, end)`: whole days from daily ones, the rest from hours."""
-    whole_days = (
-        start == start.replace(hour=0, minute=0, second=0, microsecond=0) and (end - start).seconds == 0
-    )
+    """Add up the stored summaries of `[start, end)`: whole days and months, and hours at either end."""
+    first, last = floor(start, "day"), floor(end, "day")
+    if first < start:
+        first = following(first, "day")
+    inside = Q(span="hour", start__gte=start, start__lt=min(first, end))
+    inside |= Q(span__in=SHORTER, start__gte=first, start__lt=last)
+    inside |= Q(span="hour", start__gte=max(first, last), start__lt=end)
     payloads = Summary.objects.filter(
+        inside,
         model=model,
         role__in=ANSWERING_ROLES if role == PredictionRole.CHAMPION else [role],
-        span="day" if whole_days else "hour",
         segment=segment,
-        start__gte=start,
-        start__lt=end,
     ).values_list("payload", flat=True)
     parts = [WindowSummary.decode(bytes(payload)) for payload in payloads]
     return merge_windows(parts) if parts else None

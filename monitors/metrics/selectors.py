@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from driftline.common.periods import Period, windows
+from driftline.common.periods import Period
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
@@ -13,12 +13,13 @@ from monitors.definitions.services import DEFAULT_MIN_ROWS, drift_method
 from monitors.metrics.drift import drift_points
 from monitors.metrics.measuring import context_of, error_rows, points_of, subjects_of
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
-from monitors.metrics.periods import merged_summary
+from monitors.metrics.periods import merged_summary, windows_held
 from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, reference_in_use, watched_columns
 from monitors.stats.evidently_defaults import DRIFT_SHARE, evidently_verdict
 from monitors.stats.importance import rank_causes
 from monitors.stats.window_summary import ColumnSummary
 from monitors.summaries.models import Summary
+from monitors.summaries.stored import SHORTER
 
 
 def points(
@@ -59,14 +60,17 @@ def longer_points(
     role: str = "champion",
     version: str = "",
 ) -> list[MetricPoint]:
-    """Measure one metric over weeks or months from the daily summaries; the rows are not stored."""
+    """Measure one metric over weeks or months from the daily summaries; the rows are not stored.
+
+    Of weeks whose days were dropped, the months give the points.
+    """
     context = context_of(model)
     found: list[MetricPoint] = []
     roles = ANSWERING_ROLES if role == PredictionRole.CHAMPION and not version else [role]
-    for window in windows(Period(start, end), step):
+    for length, window in windows_held(model, Period(start, end), step):
         days = Summary.objects.filter(
             model=model,
-            span="day",
+            span__in=SHORTER,
             segment=segment,
             role__in=roles,
             start__gte=window.start,
@@ -74,9 +78,9 @@ def longer_points(
         ).select_related("version")
         for subject in subjects_of(days):
             if subject.version == version:
-                found += points_of(context, subject, step, window.start)
+                found += points_of(context, subject, length, window.start)
         if metric == "error_rate" and not segment:
-            found += [row for row in error_rows(context, step, window.start) if row.version == version]
+            found += [row for row in error_rows(context, length, window.start) if row.version == version]
     return [
         p
         for p in found

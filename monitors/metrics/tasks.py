@@ -5,7 +5,7 @@ from celery import shared_task
 from driftline.common.clock import now
 from driftline.common.work import work_alone
 from inference.registry.models import Model
-from monitors.metrics.expiry import expire_summaries
+from monitors.metrics.expiry import expire_summaries, roll_up
 from monitors.metrics.services import measure
 from monitors.summaries.models import StaleWindow
 
@@ -18,7 +18,8 @@ def measure_model(*, model_id: int) -> None:
 
 @shared_task(name="monitors.expire")
 def expire() -> None:
-    """Let go of summaries and points that nobody keeps any more."""
+    """Let go of summaries and points that nobody keeps any more, and of hours and days that longer ones hold."""
     moment = now()
     for model in Model.objects.order_by("pk"):
         expire_summaries(model, moment)
+        roll_up(model, moment)

@@ -112,6 +112,23 @@ class WindowSummary:
         )
 
 
+def encode_outcomes(outcomes: Mapping[int, OutcomeSummary]) -> bytes:
+    """Pack outcomes by the start of their window, in seconds since 1970, for storage."""
+    wire = {start: _pack_outcome(outcome) for start, outcome in sorted(outcomes.items())}
+    return zstandard.compress(msgspec.msgpack.encode(wire), 3)
+
+
+def decode_outcomes(data: bytes) -> dict[int, OutcomeSummary]:
+    """Unpack what `encode_outcomes` packed; raises `UnreadableSummary`."""
+    try:
+        wire = msgspec.msgpack.decode(zstandard.decompress(data), type=dict[int, bytes])
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise UnreadableSummary(
+            f"{len(data)} bytes are not outcomes of windows ({error}); recompute this window from the log."
+        ) from error
+    return {start: _unpack_outcome(outcome) for start, outcome in wire.items()}
+
+
 def summarise_window(
     *,
     rows: int,

@@ -26,7 +26,7 @@ def discount_erased(*, model_id: int, version_id: int, role: str, lost: dict[dat
     than its summary tells of is taken for one whose rows have expired, and would keep that summary.
     """
     for hour, rows in lost.items():
-        for span, start in (("hour", hour), ("day", floor(hour, "day"))):
+        for span, start in (("hour", hour), ("day", floor(hour, "day")), ("month", floor(hour, "month"))):
             Summary.objects.filter(
                 model_id=model_id, version_id=version_id, role=role, segment="", span=span, start=start
             ).update(rows=Greatest(F("rows") - rows, Value(0)))
@@ -37,7 +37,7 @@ def tell_what_remains(work: Work) -> None:
     names = [
         model.name
         for model in work.models
-        if Summary.objects.filter(model=model, span="hour", gone__isnull=False).exists()
+        if Summary.objects.filter(model=model, gone__isnull=False).exists()
     ]
     with work.fenced() as erasure:
         Erasure.objects.filter(pk=erasure.pk).update(remains=names)

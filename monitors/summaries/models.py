@@ -8,12 +8,16 @@ from inference.registry.models import Model, Version
 
 
 class Summary(models.Model):
-    """Everything that any metric needs of one version, role, window and segment."""
+    """Everything that any metric needs of one version, role, window and segment.
+
+    A day is the sum of its hours, and stands for them once they are dropped; a month so stands for its days. A
+    window that stands for others has none of them beside it.
+    """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
     version = models.ForeignKey(Version, models.CASCADE, related_name="+", db_index=False)
     role = models.CharField(max_length=10, choices=PredictionRole)
-    span = models.CharField(max_length=4, choices=[("hour", "Hour"), ("day", "Day")])
+    span = models.CharField(max_length=5, choices=[("hour", "Hour"), ("day", "Day"), ("month", "Month")])
     start = models.DateTimeField()
     segment = models.CharField(max_length=200, blank=True, help_text="feature:value, empty for all rows")
     rows = models.IntegerField()
@@ -21,7 +25,12 @@ class Summary(models.Model):
     payload = models.BinaryField(help_text="encoded WindowSummary")
     gone = models.BinaryField(
         null=True,
-        help_text="the part of an hour's that its rows in the log do not give any more, encoded alike",
+        help_text="the part that rows in the log do not give any more, encoded alike; of a day or a month only "
+        "while it stands for its hours or days",
+    )
+    blocks = models.BinaryField(
+        null=True,
+        help_text="the outcomes of the hours or days that it stands for, which intervals are made from",
     )
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import orjson
@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 
 from driftline.common.doorbell import ring
-from driftline.common.periods import floor
+from driftline.common.periods import floor, following
 from driftline.common.work import finish, touch
 from inference.prediction_log.letting_go import let_go, let_go_of_values, take_rows, take_values
 from inference.prediction_log.models import ANSWERING_ROLES, TouchedPeriod
@@ -25,8 +25,9 @@ from inference.serving.plan import Signature
 from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.definitions.services import centres_of
 from monitors.stats.outcomes import OutcomeSummary
-from monitors.stats.window_summary import WindowSummary, merge_windows, summarise_window
+from monitors.stats.window_summary import WindowSummary, summarise_window
 from monitors.summaries.models import StaleWindow, Summary
+from monitors.summaries.stored import Told, add_up, encode_blocks, parts_of, row_of, save
 
 HOURS_A_TASK = 400
 WINDOWS_MEASURED_AGAIN = 2_000  # about 80 days of hours and days
@@ -43,6 +44,10 @@ class _Source:
     version: Version
     role: str
     segments: tuple[str, ...]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return {"model": self.model, "version": self.version, "role": self.role}
 
 
 def summarise(model_id: int) -> int:
@@ -74,6 +79,9 @@ class _Leaving:
 
     frame: LogFrame
     features: Sequence[str] = ()
+
+    def within(self, start: datetime, end: datetime) -> Self:
+        return replace(self, frame=_within(self.frame, start, end))
 
 
 type Window = tuple[str, datetime, str]
@@ -163,9 +171,9 @@ def measure_hours(*, model_id: int, hours: Iterable[datetime]) -> None:
 
 def measure_again(*, version_id: int) -> None:
     """Have the newest windows that a version answered in measured anew, because its reference is another."""
-    windows = Summary.objects.filter(version_id=version_id, role__in=ANSWERING_ROLES, segment="").order_by(
-        "-start"
-    )
+    windows = Summary.objects.filter(
+        version_id=version_id, role__in=ANSWERING_ROLES, span__in=("hour", "day"), segment=""
+    ).order_by("-start")
     stale = list(windows.values_list("model_id", "span", "start")[:WINDOWS_MEASURED_AGAIN])
     touch(StaleWindow, stale, fields=("model_id", "span", "start"))
     for model_id in {model_id for model_id, _, _ in stale}:
@@ -196,53 +204,121 @@ def _summarise_day(
 ) -> set[Window]:
     """Summarise a day's touched hours and add the day up; tells the windows that have no rows any more.
 
-    A summary is what is gone of its hour and what the log still holds of it together; what is `leaving` the log moves
-    from one to the other. An hour of which fewer rows are left than its summary tells of keeps that one: what is
-    missing has expired, and a row that comes so late may not stand for all of them.
+    Where the hours were dropped, what stands for them is summarised instead, as a whole. A day of which nothing is
+    gone gets its hours back for that, so that what comes late changes their points too.
     """
+    span, start = _standing_for_hours(source, day)
+    starts = [start] if span != "hour" else hours
     frame = frame_of(
         model=source.model,
         role=source.role,
         version_id=source.version.pk,
-        start=min(hours),
-        end=max(hours) + timedelta(hours=1),
+        start=min(starts),
+        end=following(max(starts), span),
     )
-    signature = signature_of(source.version)
     leaving = leaving or _Leaving(frame.take(np.empty(0, np.intp)))
-    frames = [(some, some.times_us // _HOUR_US) for some in (leaving.frame, frame)]
-    for some, _ in frames:
+    if span == "day" and _has_all_rows(source, day, frame, leaving):
+        span, starts = "hour", [day + timedelta(hours=hour) for hour in range(24)]
+    vanished = _summarise_windows(source, span, starts, frame, leaving)
+    if span != "hour":
+        return vanished
+    merged = _merge_day(source, day)
+    save(merged)
+    return vanished | _forget_others(source, "day", [day], merged)
+
+
+def _standing_for_hours(source: _Source, day: datetime) -> tuple[str, datetime]:
+    """Tell the span and the start of what holds an hour of this day: itself, its day, or its month."""
+    month = floor(day, "month")
+    of_day = Q(span="hour", start__gte=day, start__lt=following(day, "day")) | Q(span="day", start=day)
+    held = set(
+        Summary.objects.filter(
+            of_day | Q(span="month", start=month), **source.fields, segment=""
+        ).values_list("span", flat=True)
+    )
+    if held and "hour" not in held:
+        return ("day", day) if "day" in held else ("month", month)
+    return "hour", day
+
+
+def _has_all_rows(source: _Source, day: datetime, frame: LogFrame, leaving: _Leaving) -> bool:
+    """Tell whether the log and what leaves it are all that a day without hours was ever made from."""
+    held = _held_of(source, "day", [day])[day]
+    return not held.gone and _rows(frame, leaving) >= held.rows
+
+
+def _rows(kept: LogFrame, leaving: _Leaving) -> int:
+    """Count rows that were in the log before some left it; of a row that loses values only, it stays."""
+    return len(kept) if leaving.features else len(kept) + len(leaving.frame)
+
+
+def _summarise_windows(
+    source: _Source, span: str, starts: list[datetime], frame: LogFrame, leaving: _Leaving
+) -> set[Window]:
+    """Summarise windows from their rows; tells those that have none any more.
+
+    A summary is what is gone of its window and what the log still holds of it together; what is `leaving` the log
+    moves from one to the other. A window of which fewer rows are left than its summary tells of keeps that one: what
+    is missing has expired, and a row that comes so late may not stand for all of them.
+    """
+    signature = signature_of(source.version)
+    for some in (leaving.frame, frame):
         centres = centres_of(source.model, some.features, prediction=some.prediction)
     of_rows = partial(_summary, signature=signature, centres=centres)
     of_values = partial(_summary_of_values, features=leaving.features, centres=centres)
-    held = _held_of(source, hours)
+    held = _held_of(source, span, starts)
     fresh: list[Summary] = []
     done: list[datetime] = []
-    for hour in hours:
-        going, kept = (some.take(which == int(hour.timestamp()) // 3600) for some, which in frames)
-        rows = len(kept) if leaving.features else len(kept) + len(going)
-        if rows < held[hour].rows:
+    for start in starts:
+        end = following(start, span)
+        going, kept = leaving.within(start, end), _within(frame, start, end)
+        if _rows(kept, going) < held[start].rows:
             continue
-        done.append(hour)
-        gone = held[hour].gone
-        gone = _add(gone, _summaries(source, going, of_values if leaving.features else of_rows, seated=gone))
-        whole = _add(gone, _summaries(source, kept, of_rows, seated=gone))
+        done.append(start)
+        gone = held[start].gone
+        left = _by_hour(source, going.frame, of_values if leaving.features else of_rows, seated=gone)
+        gone = add_up([gone, *left.values()])
+        stays = _by_hour(source, kept, of_rows, seated=gone)
+        blocks = encode_blocks({hour: told[""] for hour, told in stays.items()}, span)
         fresh += [
-            _row(source, "hour", hour, segment, summary, gone=gone.get(segment))
-            for segment, summary in whole.items()
-        ]
-    _save(fresh)
-    vanished = _forget_others(source, "hour", done, fresh)
-    merged = _merge_day(source, day)
-    _save(merged)
-    return vanished | _forget_others(source, "day", [day], merged)
+            row_of(
+                source.fields, span, start, segment, summary,
+                gone=gone.get(segment), blocks=None if segment else blocks,
+            )
+            for segment, summary in add_up([gone, *stays.values()]).items()
+        ]  # fmt: skip
+    save(fresh)
+    return _forget_others(source, span, done, fresh)
+
+
+def _within(frame: LogFrame, start: datetime, end: datetime) -> LogFrame:
+    first, last = (int(moment.timestamp()) * 1_000_000 for moment in (start, end))
+    return frame.take((frame.times_us >= first) & (frame.times_us < last))
+
+
+def _by_hour(
+    source: _Source,
+    rows: LogFrame,
+    summary_of: Callable[[LogFrame], WindowSummary],
+    *,
+    seated: Collection[str],
+) -> dict[datetime, Told]:
+    """Summarise rows hour by hour, as they are wherever hours are kept; none gives nothing."""
+    return {
+        hour: {
+            segment: summary_of(part)
+            for segment, part in _segments(
+                _within(rows, hour, following(hour, "hour")), source.segments, seated
+            )
+        }
+        for hour in _hours_of(rows)
+    }
 
 
 def _forget_others(source: _Source, span: str, starts: list[datetime], kept: list[Summary]) -> set[Window]:
     """Delete what these windows had summaries of beside `kept`: rows that were erased, or a segment's last ones."""
     known = {(summary.start, summary.segment) for summary in kept}
-    held = Summary.objects.filter(
-        model=source.model, version=source.version, role=source.role, span=span, start__in=starts
-    )
+    held = Summary.objects.filter(**source.fields, span=span, start__in=starts)
     others = {
         pk: (span, start, segment)
         for pk, start, segment in held.values_list("pk", "start", "segment")
@@ -254,18 +330,16 @@ def _forget_others(source: _Source, span: str, starts: list[datetime], kept: lis
 
 @dataclass
 class _Held:
-    """What an hour's present summaries tell: how many rows the log has of it, and what is gone, by segment."""
+    """What a window's present summaries tell: how many rows the log has of it, and what is gone, by segment."""
 
     rows: int = 0
     gone: dict[str, WindowSummary] = field(default_factory=dict)
 
 
-def _held_of(source: _Source, hours: list[datetime]) -> dict[datetime, _Held]:
-    hourly = Summary.objects.filter(
-        model=source.model, version=source.version, role=source.role, span="hour", start__in=hours
-    )
+def _held_of(source: _Source, span: str, starts: list[datetime]) -> dict[datetime, _Held]:
+    stored = Summary.objects.filter(**source.fields, span=span, start__in=starts)
     held: dict[datetime, _Held] = defaultdict(_Held)
-    told = hourly.filter(Q(segment="") | Q(gone__isnull=False))
+    told = stored.filter(Q(segment="") | Q(gone__isnull=False))
     for start, segment, rows, payload in told.values_list("start", "segment", "rows", "gone"):
         gone = None if payload is None else WindowSummary.decode(bytes(payload))
         if gone is not None:
@@ -273,30 +347,6 @@ def _held_of(source: _Source, hours: list[datetime]) -> dict[datetime, _Held]:
         if segment == "":
             held[start].rows = rows - (gone.rows if gone else 0)
     return held
-
-
-def _add(one: dict[str, WindowSummary], other: dict[str, WindowSummary]) -> dict[str, WindowSummary]:
-    """Add summaries up, segment by segment."""
-    return {
-        segment: one[segment].merge(other[segment])
-        if segment in one and segment in other
-        else one.get(segment) or other[segment]
-        for segment in one | other
-    }
-
-
-def _summaries(
-    source: _Source,
-    rows: LogFrame,
-    summary_of: Callable[[LogFrame], WindowSummary],
-    *,
-    seated: Collection[str],
-) -> dict[str, WindowSummary]:
-    """Summarise rows of an hour, by segment; none gives nothing."""
-    if not len(rows):
-        return {}
-    parts = _segments(rows, source.segments, seated)
-    return {segment: summary_of(part) for segment, part in parts}
 
 
 def _segments(
@@ -375,49 +425,8 @@ def _queries(frame: LogFrame) -> np.ndarray | None:
     return np.array([known[text] for text in frame.tags], dtype=np.int64)
 
 
-def _row(
-    source: _Source,
-    span: str,
-    start: datetime,
-    segment: str,
-    summary: WindowSummary,
-    *,
-    gone: WindowSummary | None = None,
-) -> Summary:
-    return Summary(
-        model=source.model,
-        version=source.version,
-        role=source.role,
-        span=span,
-        start=start,
-        segment=segment,
-        rows=summary.rows,
-        labelled=summary.labelled,
-        payload=summary.encode(),
-        gone=None if gone is None else gone.encode(),
-    )
-
-
 def _merge_day(source: _Source, day: datetime) -> list[Summary]:
     """Add a day's hours up, segment by segment."""
-    hours = Summary.objects.filter(
-        model=source.model,
-        version=source.version,
-        role=source.role,
-        span="hour",
-        start__gte=day,
-        start__lt=day + timedelta(days=1),
-    ).order_by("start")
-    by_segment: dict[str, list[WindowSummary]] = {}
-    for segment, payload in hours.values_list("segment", "payload"):
-        by_segment.setdefault(segment, []).append(WindowSummary.decode(bytes(payload)))
-    return [_row(source, "day", day, segment, merge_windows(parts)) for segment, parts in by_segment.items()]
-
-
-def _save(rows: list[Summary]) -> None:
-    Summary.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=["model", "span", "start", "role", "version", "segment"],
-        update_fields=["rows", "labelled", "payload", "gone", "updated_at"],
-    )
+    hours = parts_of(source.fields, "day", day).values_list("segment", "payload")
+    merged = add_up({segment: WindowSummary.decode(bytes(payload))} for segment, payload in hours)
+    return [row_of(source.fields, "day", day, segment, summary) for segment, summary in merged.items()]

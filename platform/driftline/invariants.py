@@ -46,26 +46,36 @@ _EQUAL_COUNTS = {
         SELECT (SELECT count(*) FROM inference_predictionrow),
                (SELECT coalesce(sum(rows), 0) FROM inference_predictionchunk WHERE week >= {_OLDEST_WEEK})
              + (SELECT coalesce(sum(rows), 0) FROM inference_summedday WHERE week >= {_OLDEST_WEEK})""",
-    "hourly summaries hold every prediction whose day is not being worked on": """
+    "daily summaries hold every prediction whose day is not being worked on, but those that are kept by the month": """
         WITH logged AS (
             SELECT model_id, version_id, role, day, rows FROM inference_predictionchunk
             UNION ALL SELECT model_id, version_id, role, day, rows FROM inference_summedday AS gone
             WHERE day >= (SELECT min(start AT TIME ZONE 'UTC')::date FROM monitors_summary AS kept
                 WHERE kept.model_id = gone.model_id)),
+        months AS (
+            SELECT model_id, version_id, role, (start AT TIME ZONE 'UTC')::date AS month
+            FROM monitors_summary WHERE span = 'month' AND segment = ''),
         idle AS (
-            SELECT model_id, version_id, role, day, sum(rows) AS n FROM logged AS c
+            SELECT model_id, version_id, role, day, sum(rows) AS n FROM (
+                SELECT logged.* FROM logged LEFT JOIN months
+                ON (months.model_id, months.version_id, months.role, months.month)
+                 = (logged.model_id, logged.version_id, logged.role, date_trunc('month', logged.day::timestamp)::date)
+                WHERE months.month IS NULL) AS c
             WHERE NOT EXISTS (SELECT 1 FROM inference_touchedperiod AS due WHERE due.model_id = c.model_id
                 AND due.version_id = c.version_id AND due.role = c.role
                 AND (due.hour AT TIME ZONE 'UTC')::date = c.day)
             GROUP BY 1, 2, 3, 4),
         summed AS (
             SELECT model_id, version_id, role, (start AT TIME ZONE 'UTC')::date AS day, sum(rows) AS n
-            FROM monitors_summary WHERE span = 'hour' AND segment = '' GROUP BY 1, 2, 3, 4)
+            FROM monitors_summary WHERE span = 'day' AND segment = '' GROUP BY 1, 2, 3, 4)
         SELECT coalesce(sum(idle.n), 0), coalesce(sum(summed.n), 0)
         FROM idle LEFT JOIN summed USING (model_id, version_id, role, day)""",
-    "daily summaries hold what their hours hold": """
-        SELECT coalesce(sum(rows) FILTER (WHERE span = 'hour'), 0), coalesce(sum(rows) FILTER (WHERE span = 'day'), 0)
-        FROM monitors_summary""",
+    "daily summaries hold what their hours hold, as long as these are kept": """
+        SELECT coalesce(sum(of_hours), 0), coalesce(sum(of_day), 0) FROM (
+            SELECT sum(rows) FILTER (WHERE span = 'hour') AS of_hours, sum(rows) FILTER (WHERE span = 'day') AS of_day
+            FROM monitors_summary WHERE span IN ('hour', 'day')
+            GROUP BY model_id, version_id, role, (start AT TIME ZONE 'UTC')::date) AS told
+        WHERE of_hours IS NOT NULL""",
     "labelled rows in daily summaries are the labels that found their prediction": f"""
         WITH narrow AS (SELECT model_id, day FROM inference_predictionchunk AS c
             WHERE NOT EXISTS (SELECT FROM inference_summedday AS gone
@@ -81,11 +91,12 @@ _EQUAL_COUNTS = {
         SELECT (SELECT count(*) FROM found JOIN narrow
                 ON narrow.model_id = found.model_id AND narrow.day = (found.event_time AT TIME ZONE 'UTC')::date
                 WHERE NOT EXISTS (SELECT 1 FROM inference_touchedperiod t
-                    WHERE t.model_id = found.model_id AND t.hour = date_trunc('hour', found.event_time, 'UTC'))),
+                    WHERE t.model_id = narrow.model_id AND (t.hour AT TIME ZONE 'UTC')::date = narrow.day)),
                (SELECT coalesce(sum(labelled), 0) FROM monitors_summary s
                 JOIN narrow ON narrow.model_id = s.model_id AND narrow.day = (s.start AT TIME ZONE 'UTC')::date
-                WHERE span = 'hour' AND segment = '' AND role IN ('champion', 'canary') AND NOT EXISTS (
-                    SELECT 1 FROM inference_touchedperiod t WHERE t.model_id = s.model_id AND t.hour = s.start))""",
+                WHERE span = 'day' AND segment = '' AND role IN ('champion', 'canary') AND NOT EXISTS (
+                    SELECT 1 FROM inference_touchedperiod t
+                    WHERE t.model_id = narrow.model_id AND (t.hour AT TIME ZONE 'UTC')::date = narrow.day))""",
 }
 
 _NOTHING = {
@@ -115,6 +126,16 @@ _NOTHING = {
             WHERE c.model_id = labelled.model_id AND c.day = labelled.day AND c.role <> 'shadow')
         AND NOT EXISTS (SELECT FROM inference_summedday AS gone
             WHERE gone.model_id = labelled.model_id AND gone.day = labelled.day)""",
+    "no month that is kept without its days holds fewer predictions than are known of these": """
+        SELECT count(*) FROM monitors_summary AS kept WHERE span = 'month' AND segment = '' AND rows < (
+            SELECT coalesce(sum(gone.rows), 0) FROM inference_summedday AS gone
+            WHERE (gone.model_id, gone.version_id, gone.role) = (kept.model_id, kept.version_id, kept.role)
+            AND date_trunc('month', gone.day::timestamp) = (kept.start AT TIME ZONE 'UTC'))""",
+    "no day is summarised beside the month that stands for it": """
+        SELECT count(*) FROM monitors_summary AS kept JOIN monitors_summary AS short
+        USING (model_id, version_id, role, segment)
+        WHERE kept.span = 'month' AND short.span IN ('hour', 'day')
+        AND date_trunc('month', short.start AT TIME ZONE 'UTC') = (kept.start AT TIME ZONE 'UTC')""",
     "no label and no narrow row belongs to a model that is gone": """
         SELECT (SELECT count(*) FROM inference_label WHERE model_id NOT IN (SELECT id FROM inference_model))
              + (SELECT count(*) FROM inference_predictionrow WHERE model_id NOT IN (SELECT id FROM inference_model))""",

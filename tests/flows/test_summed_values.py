@@ -160,7 +160,7 @@ class TestAWorkerThatIsKilled:
         keep(model, "summary", "salary", "note")
         log(model, rows(30))
 
-        let_workers_die(model, "let_go_of_values", "_save", "finish")
+        let_workers_die(model, "let_go_of_values", "save", "finish")
         work(model)
 
         assert told(model)["day", DAY, "champion", ""]["columns"]["note"][0] == {CANARY: 30}

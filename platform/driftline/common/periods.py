@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
-Span = Literal["hour", "day"]
 Step = Literal["hour", "day", "week", "month"]
 STEPS: tuple[str, ...] = get_args(Step)
 _RELATIVE = re.compile(r"-(\d{1,4})([hdw])")

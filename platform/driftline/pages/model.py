@@ -25,6 +25,7 @@ from inference.registry.selectors import find_model, get_model
 from inference.registry.services import create_model
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.periods import days_held_since
 from monitors.metrics.references import reference_in_use
 
 TOP_FEATURES = 5
@@ -39,6 +40,7 @@ def frame_of(request: PageRequest, name: str, tab: str) -> dict[str, Any]:
     return {
         "model": model,
         "range": chosen,
+        "days_since": days_held_since(model),
         "tab": tab,
         "verdict": verdict.of_model(model),
         "tabs": [

@@ -24,6 +24,7 @@ from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.sketches import NumericSummary, merge_numbers
 from monitors.stats.window_summary import ColumnSummary, WindowSummary, merge_columns
 from monitors.summaries.models import Summary
+from monitors.summaries.stored import SHORTER
 from monitors.workflows.models import ACTIVE_STATES, Run
 
 DAY = timedelta(days=1)
@@ -262,8 +263,13 @@ def _day_summaries(
     model: Model, start: datetime, end: datetime, *, features: Sequence[str]
 ) -> Iterable[tuple[datetime, WindowSummary]]:
     stored = Summary.objects.filter(
-        model=model, role="champion", span="day", segment="", start__gte=floor(start, "day"), start__lt=end
-    ).order_by("start")
+        model=model,
+        role="champion",
+        span__in=SHORTER,
+        segment="",
+        start__gte=floor(start, "day"),
+        start__lt=end,
+    ).order_by("start")  # a month that is kept without its days counts on its first
     for day, payload in stored.values_list("start", "payload"):
         yield day, WindowSummary.decode(bytes(payload), features=features)
 

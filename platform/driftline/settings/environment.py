@@ -229,6 +229,20 @@ RETENTION_DAYS = Setting(
     _natural,
     "a whole number of days such as 400, or 0",
 )
+HOURLY_SUMMARY_DAYS = Setting(
+    "DRIFTLINE_HOURLY_SUMMARY_DAYS",
+    "14",
+    "Days of event time after which a day's hourly summaries are kept added up alone; 0 keeps them for ever.",
+    _natural,
+    "a whole number of days such as 14, or 0",
+)
+DAILY_SUMMARY_DAYS = Setting(
+    "DRIFTLINE_DAILY_SUMMARY_DAYS",
+    "400",
+    "Days of event time after which a month's daily summaries are kept added up alone; 0 keeps them for ever.",
+    _natural,
+    "a whole number of days such as 400, or 0",
+)
 SUMMARY_RETENTION_DAYS = Setting(
     "DRIFTLINE_SUMMARY_RETENTION_DAYS",
     "0",

@@ -15,6 +15,7 @@ from monitors.stats.window_summary import (
     ColumnKindMismatch,
     UnreadableSummary,
     WindowSummary,
+    decode_outcomes,
     merge_columns,
     merge_windows,
     summarise_window,
@@ -182,8 +183,9 @@ def test_a_column_that_changed_its_kind_does_not_merge():
 
 @pytest.mark.parametrize("data", [b"", b"no summary", WindowSummary(rows=1, features={}).encode()[:-3]])
 def test_bytes_that_are_no_summary_are_refused(data):
-    with pytest.raises(UnreadableSummary, match="recompute"):
-        WindowSummary.decode(data)
+    for decode in (WindowSummary.decode, decode_outcomes):
+        with pytest.raises(UnreadableSummary, match="recompute"):
+            decode(data)
 
 
 def test_a_day_of_100_000_rows_takes_some_kilobytes_a_column():

@@ -1,0 +1,69 @@
+"""Lets a day stand for its hours and a month for its days, where these are old enough to be dropped."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from driftline.common.periods import floor, following
+from inference.prediction_log.models import TouchedPeriod
+from inference.registry.models import Model
+from monitors.stats.window_summary import WindowSummary, merge_windows
+from monitors.summaries.models import StaleWindow, Summary
+from monitors.summaries.services import lock_model
+from monitors.summaries.stored import SHORTER, Source, encode_blocks, parts_of, row_of, save
+
+
+def drop_parts(*, model: Model, span: str, before: datetime) -> int:
+    """Drop the hours of days (or the days of months, as `span` says) that ended by `before`; returns how many went.
+
+    What waits to be summarised or measured keeps its hours or days until it has been.
+    """
+    parts = Summary.objects.filter(model=model, span=SHORTER[span], segment="", start__lt=before)
+    windows = {
+        (role, version_id, floor(start, span))
+        for role, version_id, start in parts.values_list("role", "version_id", "start")
+    }
+    return sum(
+        _drop({"model_id": model.pk, "version_id": version_id, "role": role}, span, start)
+        for role, version_id, start in sorted(windows)
+        if following(start, span) <= before
+    )
+
+
+def _drop(source: Source, span: str, start: datetime) -> int:
+    """Write what a window's parts come to and delete them, in one commit."""
+    with transaction.atomic():
+        lock_model(source["model_id"])
+        if _is_changing(source, span, start):
+            return 0
+        parts = parts_of(source, span, start)
+        segments = parts.order_by("segment").values_list("segment", flat=True).distinct()
+        save([_sum(source, span, start, segment) for segment in segments])
+        return parts.delete()[0]
+
+
+def _is_changing(source: Source, span: str, start: datetime) -> bool:
+    end = following(start, span)
+    touched = TouchedPeriod.objects.filter(**source, hour__gte=start, hour__lt=end)
+    stale = StaleWindow.objects.filter(model_id=source["model_id"], start__gte=start, start__lt=end)
+    hours = Summary.objects.filter(**source, span="hour", start__gte=start, start__lt=end)
+    return touched.exists() or stale.exists() or (span == "month" and hours.exists())
+
+
+def _sum(source: Source, span: str, start: datetime, segment: str) -> Summary:
+    """Add a segment's parts up: what they hold, what of that is gone, and the outcomes of each."""
+    parts = parts_of(source, span, start).filter(segment=segment).values_list("start", "payload", "gone")
+    told: dict[datetime, WindowSummary] = {}
+    gone: list[WindowSummary] = []
+    for moment, payload, left in parts:
+        told[moment] = WindowSummary.decode(bytes(payload))
+        gone += [] if left is None else [WindowSummary.decode(bytes(left))]
+    return row_of(
+        source,
+        span,
+        start,
+        segment,
+        merge_windows(list(told.values())),
+        gone=merge_windows(gone) if gone else None,
+        blocks=None if segment else encode_blocks(told, span),
+    )
