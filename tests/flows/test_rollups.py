@@ -1,6 +1,7 @@
 """Hours go into their day and days into their month, and nothing that is measured changes by that."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project
 from driftline.common.work import touch
 from driftline.invariants import check_all
+from inference.prediction_log.erasure import services as erasures
+from inference.prediction_log.erasure import spooled
+from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SummedDay
 from inference.registry.models import Model
 from inference.registry.services import update_model
@@ -224,6 +228,27 @@ class TestWhatComesLate:
         assert told(model)["day", DAY, "champion", ""]["rows"] == 12
 
 
+class TestErasure:
+    def test_takes_rows_out_of_a_day_without_hours(
+        self, model: Model, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(spooled, "SETTLED_AFTER", timedelta(0))
+        rows = rows_of_a_day(DAY, 24)
+        log(model, [*rows[:-2], *(replace(row, subject="Zoe-4711") for row in rows[-2:])])
+        work(model)
+        grow_old(model)
+
+        receipt = erasures.request_erasure(project=model.project, key="Zoe-4711", actor="test")
+        erasures.go_on(receipt.pk)
+        work(model)
+        expire()
+
+        assert Erasure.objects.get().state == "done"
+        assert spans_of(model) == {"day"}
+        assert told(model)["day", DAY, "champion", ""]["rows"] == 22
+        assert broken_invariants() == []
+
+
 class TestDays:
     def test_go_into_their_month_with_the_rows(self, model: Model) -> None:
         days = [DAY + timedelta(days=number) for number in range(8)]
@@ -232,7 +257,7 @@ class TestDays:
             log(model, rows)
             label(model, truths(rows))
         work(model)
-        asked = {
+        asked: dict[str, Any] = {
             "model": model,
             "metric": "accuracy",
             "start": MONTH,
