@@ -221,6 +221,12 @@ def _storage_lines(stored: dict[str, Any]) -> Iterator[Line]:
             f"log of 30 features and a label on disk, {what}", "bytes a row", _once(ours), "wide table", _once(wide),
             _once(wide / ours), goal,
         )  # fmt: skip
+    summed = stored["summed_bytes_a_day"]
+    for span in ("day", "month"):
+        yield Line(
+            f"summaries of 30 features x 96,000 rows a day, by the {span}", "bytes a model-day", _once(summed[span]),
+            "by the hour", _once(summed["hour"]), _once(summed["hour"] / summed[span]), "",
+        )  # fmt: skip
     yield Line(
         f"a day's {stored['rows']:,} rows x 30 features into NumPy",
         "s",
