@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from standardwebhooks import Webhook
 
 from driftline.common.clock import now
+from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
 from driftline.common.secrets_at_rest import SecretUnreadable, decrypt
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
 from monitors.alerts.channels.webhook.payload import compose, compose_test
-from monitors.alerts.channels.webhook.target import UrlNotAllowed, check_target, parse_target
 from monitors.alerts.channels.webhook.transport import post
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.story import Story
@@ -22,7 +22,7 @@ HOP_HEADER = "Driftline-Hop"
 
 class WebhookChannel:
     def check_target(self, target: str) -> None:
-        check_target(target)
+        check_target(target, "/target")
 
     def new_secret(self) -> str | None:
         return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()

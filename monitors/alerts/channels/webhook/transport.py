@@ -15,8 +15,9 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests_hardened import Config, Manager
 
+from driftline.common.outbound.addresses import AddressBlocked, resolve
+from driftline.common.outbound.targets import outbound_rules
 from monitors.alerts.channels.base import DeliveryFailed, Receipt
-from monitors.alerts.channels.webhook.addresses import AddressBlocked, resolve
 
 DEADLINE_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
@@ -100,7 +101,8 @@ class CheckedAdapter(HTTPAdapter):
         where, options = super().build_connection_pool_key_attributes(request, verify, cert)
         parts = urlsplit(request.url or "")
         encrypted, name = parts.scheme == "https", where["host"]
-        address = resolve(name, parts.port or (443 if encrypted else 80), encrypted=encrypted)
+        port = parts.port or (443 if encrypted else 80)
+        address = resolve(name, port, encrypted=encrypted, rules=outbound_rules())
         request.headers["Host"] = parts.netloc
         if encrypted:
             options |= {"server_hostname": name, "assert_hostname": name}  # type: ignore[misc]

@@ -1,11 +1,13 @@
-"""Which addresses a webhook may reach: public ones, and the private networks that the operator allows."""
+"""Which addresses this server may call for others: public ones, and the private networks that the operator allows.
+
+No Django here: serving processes call other servers under the same rules.
+"""
 
 import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from urllib.parse import urlsplit
 
-from django.conf import settings
+from msgspec import Struct
 from requests_hardened.ip_filter import EXTRA_BLOCKED_NET_RANGES
 
 Address = IPv4Address | IPv6Address
@@ -27,11 +29,22 @@ DENIED = (
 )
 
 
+class OutboundRules(Struct, frozen=True):
+    """What the operator says of calls to other servers.
+
+    `allowed` are networks that may be called although private, and without TLS; `own_ports` are those on which this
+    server answers on loopback.
+    """
+
+    allowed: list[str] = []
+    own_ports: list[int] = []
+
+
 class AddressBlocked(Exception):
-    """The host resolves to an address that webhooks may not reach."""
+    """The host resolves to an address that must not be called."""
 
 
-def resolve(host: str, port: int, *, encrypted: bool) -> Address:
+def resolve(host: str, port: int, *, encrypted: bool, rules: OutboundRules) -> Address:
     """Resolve `host` once and give an address to connect to; every answer must be allowed, or none is used.
 
     Without TLS only the operator's own networks may be reached. Raises `AddressBlocked`, or OSError where the
@@ -40,14 +53,14 @@ def resolve(host: str, port: int, *, encrypted: bool) -> Address:
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [_unmapped(ip_address(answer[4][0])) for answer in answers]
     for address in addresses:
-        _check(address, port, encrypted=encrypted)
+        _check(address, port, encrypted, rules)
     return addresses[0]
 
 
-def _check(address: Address, port: int, *, encrypted: bool) -> None:
-    if address.is_loopback and port in _own_ports():
+def _check(address: Address, port: int, encrypted: bool, rules: OutboundRules) -> None:
+    if address.is_loopback and port in rules.own_ports:
         raise AddressBlocked(f"{address} port {port} is Driftline itself")
-    if _within(address, map(ip_network, settings.OUTBOUND_ALLOW)):
+    if _within(address, map(ip_network, rules.allowed)):
         return
     if not address.is_global or _within(address, DENIED):
         raise AddressBlocked(
@@ -64,8 +77,3 @@ def _unmapped(address: Address) -> Address:
 
 def _within(address: Address, networks: Iterable[object]) -> bool:
     return any(address in network for network in networks)  # type: ignore[operator]  # both versions are mixed
-
-
-def _own_ports() -> set[int]:
-    public = urlsplit(settings.PUBLIC_URL)
-    return {settings.PORT, public.port or (443 if public.scheme == "https" else 80)}

@@ -1,4 +1,4 @@
-"""Which URLs may be a webhook's target. Addresses are checked again on every connection."""
+"""Which URLs this server may call for others. Addresses are checked again on every connection."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -7,8 +7,8 @@ from django.conf import settings
 from requests import PreparedRequest
 from requests.exceptions import RequestException
 
-from driftline.common.errors import Problem, invalid
-from monitors.alerts.channels.webhook.addresses import AddressBlocked, resolve
+from driftline.common.errors import invalid
+from driftline.common.outbound.addresses import AddressBlocked, OutboundRules, resolve
 
 # Services that are not spoken to by HTTP, above the system ports (of which only 80 and 443 are allowed).
 PORTS_OF_OTHER_SERVICES = frozenset(
@@ -38,7 +38,7 @@ LONGEST = 500
 
 
 class UrlNotAllowed(Exception):
-    """The URL could never be a webhook's target; the text says why and what to use."""
+    """The URL could never be called; the text says why and what to use."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Read a webhook's URL, without resolving its name; raises `UrlNotAllowed`."""
+    """Read a URL, without resolving its name; raises `UrlNotAllowed`."""
     if len(text) > LONGEST:
         raise UrlNotAllowed(f"The URL has {len(text)} characters; use at most {LONGEST}.")
     if not text.isprintable() or " " in text:
@@ -65,29 +65,33 @@ def parse_target(text: str) -> Target:
         raise UrlNotAllowed(f"The URL cannot be read: {error}.") from error
     if parts.username is not None or parts.password is not None:
         raise UrlNotAllowed(
-            "The URL holds a user name or password; remove it, as receivers check the signature."
+            "The URL holds a user name or password; remove it: it would be shown with the URL."
         )
     encrypted = parts.scheme == "https"
     port = port or (443 if encrypted else 80)
     if port in PORTS_OF_OTHER_SERVICES or (port < 1024 and port not in {80, 443}):
         raise UrlNotAllowed(
-            f"Port {port} is not one for webhooks; use 443, or one above 1023 that speaks HTTP."
+            f"Port {port} is not one to be called; use 443, or one above 1023 that speaks HTTP."
         )
     _refuse_ourselves(host)
     return Target(url, host, port, encrypted)
 
 
-def check_target(text: str) -> None:
-    """Refuse a URL that webhooks may not reach, as far as can be known when it is saved, with a `Problem`."""
+def check_target(text: str, pointer: str) -> Target:
+    """Read a URL that may be called, as far as can be known when it is saved; raises a `Problem` at `pointer`."""
     try:
         target = parse_target(text)
         _check_addresses(target)
     except UrlNotAllowed as error:
-        raise url_not_allowed(str(error)) from error
+        raise invalid(pointer, str(error), code="url_not_allowed") from error
+    return target
 
 
-def url_not_allowed(detail: str) -> Problem:
-    return invalid("/target", detail, code="url_not_allowed")
+def outbound_rules() -> OutboundRules:
+    """Give the operator's rules, as the settings have them."""
+    public = urlsplit(settings.PUBLIC_URL)
+    own_ports = [settings.PORT, public.port or (443 if public.scheme == "https" else 80)]
+    return OutboundRules(settings.OUTBOUND_ALLOW, own_ports)
 
 
 def _prepared(text: str) -> str:
@@ -103,15 +107,15 @@ def _prepared(text: str) -> str:
 
 
 def _refuse_ourselves(host: str) -> None:
-    """A message to ourselves could cause the next one. On loopback the port tells, see `addresses.py`."""
+    """A call to ourselves could cause the next one. On loopback the port tells, see `addresses.py`."""
     own = urlsplit(settings.PUBLIC_URL).hostname or ""
     if host.rstrip(".") == own and own not in {"localhost", "127.0.0.1", "::1"}:
-        raise UrlNotAllowed(f"{host} is this Driftline itself; use the address of the program to be told.")
+        raise UrlNotAllowed(f"{host} is this Driftline itself; use the address of the other program.")
 
 
 def _check_addresses(target: Target) -> None:
     try:
-        resolve(target.host, target.port, encrypted=target.encrypted)
+        resolve(target.host, target.port, encrypted=target.encrypted, rules=outbound_rules())
     except AddressBlocked as error:
         raise UrlNotAllowed(f"{target.host} must not be reached: {error}.") from error
     except (OSError, UnicodeError) as error:
