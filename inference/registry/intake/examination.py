@@ -1,6 +1,7 @@
 """The child's work from bytes to findings, one stage after another."""
 
 import os
+from functools import partial
 
 import msgspec
 
@@ -10,7 +11,14 @@ from inference.registry.intake.limits import Order, ReferenceRows
 from inference.registry.intake.reference import run_on_reference
 from inference.registry.intake.rehearsal import rehearse
 from inference.registry.intake.report import Findings, ReferenceRun, SandboxFacts
-from inference.registry.intake.session import Session, describe_inputs, describe_outputs, open_session
+from inference.registry.intake.session import (
+    Session,
+    describe_inputs,
+    describe_outputs,
+    open_session,
+    plain_reason,
+    raise_if_out_of_memory,
+)
 from inference.serving.plan import TensorSpec
 
 
@@ -32,4 +40,12 @@ def _run_on_reference(session: Session, inputs: list[TensorSpec], order: Order) 
         return None
     with os.fdopen(order.rows_handle, "rb") as file:
         rows = msgspec.msgpack.decode(file.read(), type=ReferenceRows)
-    return run_on_reference(session, inputs, order.features, order.missing, rows)
+    outputs = [argument.name for argument in session.get_outputs()]
+    return run_on_reference(
+        partial(session.run, None), _explain, inputs, outputs, order.features, order.missing, rows
+    )
+
+
+def _explain(failure: Exception) -> str:
+    raise_if_out_of_memory(failure)
+    return plain_reason(failure)

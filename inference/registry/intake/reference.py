@@ -1,16 +1,17 @@
 """A run on rows of the model's reference: what a version answers to real questions, before it answers for anybody."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from inference.registry.intake.limits import ReferenceRows
-from inference.registry.intake.rehearsal import NUMPY_TYPES, Array
+from inference.registry.intake.made_up_rows import NUMPY_TYPES, Array
 from inference.registry.intake.report import OutputOnReference, ReferenceRun
-from inference.registry.intake.session import Session, plain_reason, raise_if_out_of_memory
 from inference.serving.plan import TensorSpec
+
+type Ask = Callable[[dict[str, Array]], Sequence[Any]]
 
 RUN_SECONDS = 1.5
 """After so long no further rows are asked: a slow model is known by fewer."""
@@ -18,16 +19,19 @@ _LARGEST_BATCH = 50
 
 
 def run_on_reference(
-    session: Session,
+    ask: Ask,
+    explain: Callable[[Exception], str],
     inputs: list[TensorSpec],
+    outputs: list[str],
     features: list[str],
     missing: dict[str, str],
     rows: ReferenceRows,
 ) -> ReferenceRun | None:
     """Ask the model the reference's rows; None where the reference has not the columns that the model takes.
 
-    `features` names the columns of one tensor in order; without names the inputs' own are taken. `missing` holds
-    the text that stands for a missing string, by feature.
+    `ask` runs a batch and gives `outputs` in order, `explain` says why it failed. `features` names the columns of
+    one tensor in order; without names the inputs' own are taken. `missing` holds the text that stands for a missing
+    string, by feature.
     """
     columns = _columns(inputs, features)
     if not columns or not columns.keys() <= rows.keys():
@@ -38,17 +42,16 @@ def run_on_reference(
     error = None
     try:
         for batch in _batches(feed):
-            answers.append([np.asarray(value) for value in session.run(None, batch)])
+            answers.append([np.asarray(value) for value in ask(batch)])
     except Exception as failure:
-        raise_if_out_of_memory(failure)
-        error = plain_reason(failure)
+        error = explain(failure)
     return ReferenceRun(
-        rows=sum(len(outputs[0]) for outputs in answers),
+        rows=sum(len(arrays[0]) for arrays in answers),
         milliseconds=round((time.perf_counter() - began) * 1e3, 1),
         error=error,
         outputs={
-            argument.name: _summary(np.concatenate([outputs[place] for outputs in answers]))
-            for place, argument in enumerate(session.get_outputs())
+            name: _summary(np.concatenate([arrays[place] for arrays in answers]))
+            for place, name in enumerate(outputs)
             if answers
         },
     )

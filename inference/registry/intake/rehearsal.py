@@ -4,20 +4,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 
 from inference.registry.intake.errors import IntakeRefused, shown
+from inference.registry.intake.made_up_rows import Array, fills_of, make_up, observe, with_columns
 from inference.registry.intake.report import DryRun, Fill, ObservedOutput
 from inference.registry.intake.session import plain_reason, raise_if_out_of_memory
 from inference.serving.plan import TensorSpec
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
-NUMPY_TYPES = {"FP16": "f2", "FP32": "f4", "FP64": "f8", "BOOL": "?", "BYTES": "O"}
 _CATEGORIES = ("cats_strings", "keys_strings")
-_GUESSED_SIZE = 32  # of an open dimension beyond rows and columns, such as an image's side
 
 
 def rehearse(
@@ -29,27 +25,18 @@ def rehearse(
     categories may be unknown to us, and tensors of higher rank. Then the report tells.
     """
     categories = {spec.name: _known_category(spec.name, graph) for spec in inputs}
-    specs = [_with_columns(spec, columns if len(inputs) == 1 else None) for spec in inputs]
+    specs = [with_columns(spec, columns if len(inputs) == 1 else None) for spec in inputs]
     runs: list[DryRun] = []
     observed: dict[str, ObservedOutput] = {}
-    for fill in _fills(inputs):
+    for fill in fills_of(inputs):
         for rows in (1, 3):
-            feed = {spec.name: _made_up(spec, rows, fill, categories[spec.name]) for spec in specs}
+            feed = {spec.name: make_up(spec, rows, fill, categories[spec.name]) for spec in specs}
             run, outputs = _run(session, feed, rows, fill)
             runs.append(run)
             if fill == "typical" and rows == 3 and outputs:
                 observed = _observe(session, outputs)
     _refuse_if_never_ran(runs, inputs)
     return runs, observed
-
-
-def _fills(inputs: list[TensorSpec]) -> list[Fill]:
-    fills: list[Fill] = ["typical"]
-    if any(spec.datatype.startswith("FP") for spec in inputs):
-        fills.append("missing")
-    if any(spec.datatype == "BYTES" for spec in inputs):
-        fills.append("unseen")
-    return fills
 
 
 def _run(
@@ -82,33 +69,9 @@ def _refuse_if_never_ran(runs: list[DryRun], inputs: list[TensorSpec]) -> None:
 
 
 def _observe(session: ort.InferenceSession, outputs: Sequence[Any]) -> dict[str, ObservedOutput]:
-    observed = {}
-    for argument, value in zip(session.get_outputs(), outputs, strict=True):
-        array = np.asarray(value)
-        floats = array.dtype.kind == "f"
-        observed[argument.name] = ObservedOutput(
-            shape=list(array.shape),
-            finite=bool(np.isfinite(array).all()) if floats else True,
-            sums_to_one=floats and array.ndim == 2 and bool(np.allclose(array.sum(axis=1), 1, atol=1e-3)),
-        )
-    return observed
-
-
-def _with_columns(spec: TensorSpec, columns: int | None) -> TensorSpec:
-    if len(spec.shape) != 2 or spec.shape[1] != -1:
-        return spec
-    return TensorSpec(spec.name, spec.datatype, [-1, columns or 1])
-
-
-def _made_up(spec: TensorSpec, rows: int, fill: Fill, category: str) -> Array:
-    sizes = [rows, *[_GUESSED_SIZE] * len(spec.shape)]
-    shape = [size if size >= 0 else guess for size, guess in zip(spec.shape, sizes, strict=False)]
-    value: object = 0
-    if spec.datatype == "BYTES":
-        value = "" if fill == "unseen" else category
-    elif spec.datatype.startswith("FP") and fill == "missing":
-        value = np.nan
-    return np.full(shape, value, dtype=NUMPY_TYPES.get(spec.datatype, spec.datatype.lower()))
+    return {
+        argument.name: observe(value) for argument, value in zip(session.get_outputs(), outputs, strict=True)
+    }
 
 
 def _known_category(name: str, graph: onnx.GraphProto) -> str:

@@ -86,6 +86,11 @@ class Findings(Struct, frozen=True, tag="findings"):
     sandbox: SandboxFacts
     reference: ReferenceRun | None = None
 
+    @property
+    def class_labels(self) -> dict[str, list[str]]:
+        """Class labels by the output that they feed, as the graph names them."""
+        return self.graph.class_labels
+
 
 class Refusal(Struct, frozen=True, tag="refusal"):
     """The child's answer for a file it turned away."""

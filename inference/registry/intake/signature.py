@@ -1,8 +1,11 @@
 """Derive a version's signature from what the graph shows and what the uploader says. Pure, runs in the caller."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.metadata import UploadMetadata
-from inference.registry.intake.report import Findings
+from inference.registry.intake.report import ObservedOutput
 from inference.serving.plan import Feature, Signature, TensorSpec
 
 LABEL_NAMES = ("label", "output_label")
@@ -16,8 +19,24 @@ _FEATURE_TYPES = {
 }
 
 
+class SeenModel(Protocol):
+    """What was seen of a model: its tensors, the class labels that it names itself, and its answer to three rows."""
+
+    @property
+    def inputs(self) -> list[TensorSpec]: ...
+
+    @property
+    def outputs(self) -> list[TensorSpec]: ...
+
+    @property
+    def class_labels(self) -> Mapping[str, list[str]]: ...
+
+    @property
+    def observed(self) -> Mapping[str, ObservedOutput]: ...
+
+
 def derive_signature(
-    findings: Findings, metadata: UploadMetadata, *, task: str
+    findings: SeenModel, metadata: UploadMetadata, *, task: str
 ) -> tuple[Signature, list[str]]:
     """Return the signature and warnings; what does not fit raises `IntakeRefused` with a pointer.
 
@@ -162,7 +181,7 @@ def _default_type(tensor: TensorSpec) -> str:
     return _allowed_types(tensor)[0]
 
 
-def _classifier_outputs(findings: Findings, metadata: UploadMetadata) -> tuple[str | None, str | None]:
+def _classifier_outputs(findings: SeenModel, metadata: UploadMetadata) -> tuple[str | None, str | None]:
     """Find the label and the probabilities: as declared, by the converters' names, or the only one there is."""
     prediction = _named(findings, metadata.outputs.prediction, LABEL_NAMES, "/outputs/prediction")
     probabilities = _named(
@@ -188,7 +207,7 @@ def _classifier_outputs(findings: Findings, metadata: UploadMetadata) -> tuple[s
     return prediction, probabilities
 
 
-def _number_output(findings: Findings, metadata: UploadMetadata) -> str:
+def _number_output(findings: SeenModel, metadata: UploadMetadata) -> str:
     if metadata.outputs.probabilities is not None or metadata.classes:
         pointer = "/classes" if metadata.classes else "/outputs/probabilities"
         raise _incompatible("The model predicts numbers: it has neither classes nor probabilities.", pointer)
@@ -208,7 +227,7 @@ def _number_output(findings: Findings, metadata: UploadMetadata) -> str:
     return name
 
 
-def _named(findings: Findings, declared: str | None, usual: tuple[str, ...], pointer: str) -> str | None:
+def _named(findings: SeenModel, declared: str | None, usual: tuple[str, ...], pointer: str) -> str | None:
     names = [spec.name for spec in findings.outputs]
     if declared is not None and declared not in names:
         raise _incompatible(
@@ -218,14 +237,14 @@ def _named(findings: Findings, declared: str | None, usual: tuple[str, ...], poi
 
 
 def _classes(
-    findings: Findings,
+    findings: SeenModel,
     metadata: UploadMetadata,
     prediction: str | None,
     probabilities: str | None,
     task: str,
 ) -> list[str]:
     """Take the classes from the metadata, which the graph's must equal, or from the graph."""
-    known = findings.graph.class_labels
+    known = findings.class_labels
     in_graph = known.get(prediction or "") or known.get(probabilities or "") or []
     classes = metadata.class_texts or in_graph
     if len(classes) < 2:
@@ -247,7 +266,7 @@ def _classes(
 
 
 def _check_probabilities(
-    findings: Findings, probabilities: str | None, classes: list[str], warnings: list[str]
+    findings: SeenModel, probabilities: str | None, classes: list[str], warnings: list[str]
 ) -> None:
     if probabilities is None:
         warnings.append("The model gives no probabilities: AUC, log loss and estimates cannot be computed.")
@@ -267,7 +286,7 @@ def _check_probabilities(
         )
 
 
-def _check_one_value_a_row(findings: Findings, prediction: str | None) -> None:
+def _check_one_value_a_row(findings: SeenModel, prediction: str | None) -> None:
     if prediction is None:
         return
     seen = findings.observed.get(prediction)
@@ -302,11 +321,11 @@ def _missing(metadata: UploadMetadata, features: list[Feature]) -> dict[str, str
     return metadata.missing
 
 
-def _spec(findings: Findings, name: str) -> TensorSpec:
+def _spec(findings: SeenModel, name: str) -> TensorSpec:
     return next(spec for spec in findings.outputs if spec.name == name)
 
 
-def _outputs_listed(findings: Findings) -> str:
+def _outputs_listed(findings: SeenModel) -> str:
     return _listed([spec.name for spec in findings.outputs])
 
 
