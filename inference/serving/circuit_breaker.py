@@ -33,6 +33,17 @@ class CircuitBreaker:
             return True
         return False
 
+    def seconds_shut(self, now: float) -> float:
+        """Tell for how long nothing is let through; 0 where the next piece of work is. Nothing is changed by asking.
+
+        While a trial is under way its end decides, so the pause is given as it would be after a failure.
+        """
+        if self.state is State.CLOSED:
+            return 0.0
+        if self.state is State.HALF_OPEN:
+            return self._open_seconds
+        return max(self._open_seconds - (now - self._opened_at), 0.0)
+
     def give_back(self) -> None:
         """Take note that a trial was not made after all; the next piece of work is the trial."""
         if self.state is State.HALF_OPEN:

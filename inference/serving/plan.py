@@ -46,8 +46,28 @@ class Signature(Struct, frozen=True):
     task: str
 
 
+class PlanEndpoint(Struct, frozen=True):
+    """Another server that answers for a version.
+
+    `protocol` is one of `inference.runtime.remote.protocols.PROTOCOLS`, `url` the server's address before the
+    protocol's own path. `names` maps a tensor of the signature to the other server's name for it, where that differs.
+    With `binary` it takes and gives V2's binary tensors. No call has more than `max_rows` rows, nor takes longer than
+    `timeout_ms`. `credential` holds sealed headers: see `inference.runtime.remote.credentials`.
+    """
+
+    protocol: str
+    url: str
+    model: str
+    version: str | None = None
+    names: dict[str, str] = {}
+    binary: bool = False
+    max_rows: int = 1024
+    timeout_ms: int = 10_000
+    credential: str = ""
+
+
 class PlanVersion(Struct, frozen=True):
-    """A servable version; `path` of its ONNX file is relative to DRIFTLINE_HOME.
+    """A servable version: an ONNX file, whose `path` is relative to DRIFTLINE_HOME, or an `endpoint` and no file.
 
     `execution_provider` is one of `inference.runtime.providers.PROVIDERS`.
     """
@@ -58,6 +78,7 @@ class PlanVersion(Struct, frozen=True):
     path: str
     signature: Signature
     execution_provider: str = "cpu"
+    endpoint: PlanEndpoint | None = None
 
 
 class PlanCanary(Struct, frozen=True):

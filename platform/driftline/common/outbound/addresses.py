@@ -7,8 +7,9 @@ import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from msgspec import Struct
 from requests_hardened.ip_filter import EXTRA_BLOCKED_NET_RANGES
+
+from driftline.common.outbound.rules import OutboundRules
 
 Address = IPv4Address | IPv6Address
 
@@ -27,17 +28,6 @@ DENIED = (
         ),
     ),
 )
-
-
-class OutboundRules(Struct, frozen=True):
-    """What the operator says of calls to other servers.
-
-    `allowed` are networks that may be called although private, and without TLS; `own_ports` are those on which this
-    server answers on loopback.
-    """
-
-    allowed: list[str] = []
-    own_ports: list[int] = []
 
 
 class AddressBlocked(Exception):

@@ -8,7 +8,8 @@ from requests import PreparedRequest
 from requests.exceptions import RequestException
 
 from driftline.common.errors import invalid
-from driftline.common.outbound.addresses import AddressBlocked, OutboundRules, resolve
+from driftline.common.outbound.addresses import AddressBlocked, resolve
+from driftline.common.outbound.rules import OutboundRules
 
 # Services that are not spoken to by HTTP, above the system ports (of which only 80 and 443 are allowed).
 PORTS_OF_OTHER_SERVICES = frozenset(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from driftline.common.errors import Problem
-from driftline.common.outbound.addresses import AddressBlocked, OutboundRules, resolve
+from driftline.common.outbound.addresses import AddressBlocked, resolve
+from driftline.common.outbound.rules import OutboundRules
 from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
 
 PUBLIC = "93.184.216.34"
