@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from inference.prediction_log.record import LoggedBatch
 from inference.protocol.results import BatchOutputs
 from inference.runtime.memory import is_memory_taken
+from inference.runtime.remote.errors import UpstreamFailed
 from inference.runtime.session import first_line
 from inference.serving.answers import Prediction, Reply
 from inference.serving.journal import Journal
 from inference.serving.lanes import Pending
 from inference.serving.large_requests import LargeAnswer, LargeRequest
 from inference.serving.metrics import Series, ServingMetrics, fault_of
-from inference.serving.refusals import Refusal, overloaded
+from inference.serving.refusals import Refusal, overloaded, upstream_failed
 from inference.serving.routing import Route
 from inference.serving.runs import Run
 from inference.serving.shadows import ShadowRunner, ShadowWork
@@ -46,13 +47,11 @@ class Answering:
         self._when_full = when_full
         self._traces = traces
 
-    def refuse(
-        self, refusal: Refusal, reply: Reply[Any], route: Route | None = None, fault: str = ""
-    ) -> None:
+    def refuse(self, refusal: Refusal, reply: Reply[Any], route: Route | None = None) -> None:
         """Answer that there is no answer; with the route that was asked, it counts among its faults."""
         self._metrics.refusals[refusal.status] += 1
         if route is not None:
-            self.series(route).faults[fault or fault_of(refusal.status)] += 1
+            self.series(route).faults[refusal.fault or fault_of(refusal.status)] += 1
         reply(refusal)
 
     def refuse_late(self, route: Route, pending: Pending, sentence: str = _TOO_LATE) -> None:
@@ -69,7 +68,12 @@ class Answering:
             self.refuse(overloaded(sentence, route.fields), pending.reply, route)
             return
         sentence = f"The model cannot answer these values: {first_line(error)}"
-        self.refuse(Refusal(400, sentence, route.fields), pending.reply, route, fault="model")
+        self.refuse(Refusal(400, sentence, route.fields, fault="model"), pending.reply, route)
+
+    def refuse_upstream(self, route: Route, pending: Pending, failure: UpstreamFailed) -> None:
+        """Answer that the other server gave no answer."""
+        pending.is_over = True
+        self.refuse(upstream_failed(failure, route.fields), pending.reply, route)
 
     def log_and_answer(
         self,

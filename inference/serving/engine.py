@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
+from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.prediction_log.record import encode_record
 from inference.prediction_log.spool import RESERVED_BYTES, SEGMENT_BYTES, SpoolWriter, new_instance_name
 from inference.protocol.dialect import Codec, Dialect, Headers, InferRequest
 from inference.protocol.parameters import NO_FACTS
 from inference.protocol.tensors import InvalidRequest
+from inference.runtime.remote.counts import CALLS
+from inference.runtime.remote.errors import UpstreamFailed
 from inference.serving.answering import Answering, unlogged
 from inference.serving.answers import Prediction, Reply
 from inference.serving.body_budget import MOST_BYTES, BodyBudget
@@ -26,7 +29,7 @@ from inference.serving.lanes import MAX_BATCH_ROWS, Lane, Pending
 from inference.serving.large_requests import LARGE_ROWS, PIECE_SECONDS, LargeAnswer, LargeRequest
 from inference.serving.metrics import ServingMetrics
 from inference.serving.plan import Plan, PlanModel, PlanVersion
-from inference.serving.refusals import Refusal, overloaded, too_many
+from inference.serving.refusals import Refusal, overloaded, too_many, upstream_failed
 from inference.serving.request_tally import RequestTally
 from inference.serving.rotation import Rotation
 from inference.serving.routing import Admission, NotLoaded, Route, RoutingTable, check_times
@@ -43,6 +46,7 @@ TURN_SECONDS = 0.002  # of runs in one turn of the loop, then it looks at its so
 HELD_ROWS = 32  # from here on a larger batch costs hardly less a row
 LARGE_BODY_BYTES = 64 * 1024  # what is longer is read in a thread
 LOAD_SECONDS = 30.0
+REMOTE_THREADS = 32  # they wait for other servers and compute nothing
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +55,8 @@ class EngineOptions(Struct, frozen=True):
 
     For logging see DRIFTLINE_SPOOL_FSYNC, DRIFTLINE_SPOOL_MAX_BYTES and DRIFTLINE_ENCRYPT_LOG (`seals`).
     `most_body_bytes` bounds all requests that are under way, `most_wait_seconds` how long a new one may have to wait,
-    `most_run_seconds` one run of a model. Without `traces` there are none.
+    `most_run_seconds` one run of a model. `remote_threads` wait for other servers, under the rules `outbound`.
+    Without `traces` there are none.
     """
 
     fsync: Fsync = "group"
@@ -62,6 +67,8 @@ class EngineOptions(Struct, frozen=True):
     most_wait_seconds: float = 10.0
     most_run_seconds: float = 30.0
     threads: int = THREADS
+    remote_threads: int = REMOTE_THREADS
+    outbound: OutboundRules = NO_RULES
     shadows: ShadowLimits = ShadowLimits()
     jobs: JobLimits = JobLimits()
     traces: TraceOptions | None = None
@@ -97,7 +104,7 @@ class Engine:
         """Make an engine in the running event loop; `load_version` brings a version into the next table."""
         self.home = home
         self.table = RoutingTable(Plan(0, [], []), {}, {})
-        self.metrics = ServingMetrics()
+        self.metrics = ServingMetrics(CALLS)
         self._tally = RequestTally(self.metrics)
         self.options = options
         self._most_wait_ns = round(options.most_wait_seconds * 1e9)
@@ -128,6 +135,7 @@ class Engine:
         )
         self._loop_runs = LoopRuns()
         self._threads = FairThreads(options.threads)
+        self._remote_threads = FairThreads(options.remote_threads)
         self._lanes: dict[tuple[Route, bool], Lane] = {}
         self._ready: Rotation[Lane] = Rotation()
         self._scheduled = False
@@ -304,6 +312,8 @@ class Engine:
         since_ns = self._journal.in_flight_since_ns
         if since_ns and time.perf_counter_ns() - since_ns > self._most_wait_ns:
             return overloaded("The disk is too slow to log predictions; ask again.", route.fields)
+        if (failure := route.version.refusal()) is not None:
+            return upstream_failed(failure, route.fields)
         if request.rows > LARGE_ROWS:
             return self._reason_not_to_wait(route, self._large_seconds(route))
         if lane.rows + request.rows <= route.version.cost.inline_rows:
@@ -323,13 +333,18 @@ class Engine:
         """
         most = self.options.most_wait_seconds
         project_id = route.model.project_id
-        wait = max(ahead / self._threads.parallel(project_id), self._threads.oldest_seconds(project_id))
+        threads = self._threads_of(route)
+        wait = max(ahead / threads.parallel(project_id), threads.oldest_seconds(project_id))
         if wait <= most:
             return None
         sentence = f"A request would wait about {wait:.0f} s here, and {most:.0f} s is the most;"
-        if self._threads.is_full_for(project_id) or ahead / self._threads.share > most:
+        if threads.is_full_for(project_id) or ahead / threads.share > most:
             return too_many(f"{sentence} wait for this project's answers first.", route.fields, wait - most)
         return overloaded(f"{sentence} ask again.", route.fields, wait - most)
+
+    def _threads_of(self, route: Route) -> FairThreads:
+        """Give the threads in which a route's version runs: who waits for another server takes none that computes."""
+        return self._threads if route.version.remote is None else self._remote_threads
 
     # Runs
 
@@ -409,7 +424,7 @@ class Engine:
         """Run a lane's next batch in a thread; it takes whatever has come by when a thread is free."""
         route = lane.route
         delay_ns = min([pending.delay_ns for pending in lane.waiting])
-        async with self._threads.turn(route.model.project_id, delay_ns) as worker:
+        async with self._threads_of(route).turn(route.model.project_id, delay_ns) as worker:
             lane.waits_for_thread = False
             run = self._take_run(lane, route.version.cost.rows_within(PIECE_SECONDS, MAX_BATCH_ROWS))
             self._make_ready(lane)
@@ -442,15 +457,24 @@ class Engine:
     def _fail(self, lane: Lane, run: Run, error: Exception, *, on_loop: bool) -> None:
         """Find the request that the model cannot answer, so that it does not fail its neighbours."""
         waiting = [pending for pending in run.pendings if not pending.is_over]
-        if len(run.pendings) > 1 or (on_loop and isinstance(error, RunEnded)):
+        is_nobodys_fault = isinstance(error, UpstreamFailed) or (
+            isinstance(error, RunEnded) and run.route.version.remote is not None
+        )
+        if (len(run.pendings) > 1 and not is_nobodys_fault) or (on_loop and isinstance(error, RunEnded)):
             lane.put_back(waiting)  # each for a run of its own
             self._make_ready(lane)
             return
         for pending in waiting:
-            if isinstance(error, RunEnded):
-                self._answering.refuse_late(run.route, pending, self._too_long())
-            else:
-                self._answering.refuse_values(run.route, pending, error)
+            self._refuse_for(run.route, pending, error)
+
+    def _refuse_for(self, route: Route, pending: Pending, error: Exception) -> None:
+        """Answer that there is no answer, by what the run raised."""
+        if isinstance(error, RunEnded):
+            self._answering.refuse_late(route, pending, self._too_long())
+        elif isinstance(error, UpstreamFailed):
+            self._answering.refuse_upstream(route, pending, error)
+        else:
+            self._answering.refuse_values(route, pending, error)
 
     def _too_long(self) -> str:
         return f"The model took longer than {self.options.most_run_seconds:g} s; send fewer rows at a time."
@@ -460,7 +484,9 @@ class Engine:
     async def _answer_large(self, large: LargeRequest) -> None:
         """Answer a request piece by piece in threads, so that others find their turns in between."""
         try:
-            outcome: LargeAnswer | Exception = await large.run(self._threads, self.options.most_run_seconds)
+            outcome: LargeAnswer | Exception = await large.run(
+                self._threads_of(large.route), self.options.most_run_seconds
+            )
         except Exception as error:  # such as pieces of unequal width: the caller must not wait for ever
             log.exception("a large request failed")
             outcome = error
@@ -469,10 +495,8 @@ class Engine:
         pending = large.pending
         if pending.is_over:
             return
-        if isinstance(outcome, RunEnded):
-            self._answering.refuse_late(large.route, pending, self._too_long())
-        elif isinstance(outcome, Exception):
-            self._answering.refuse_values(large.route, pending, outcome)
+        if isinstance(outcome, Exception):
+            self._refuse_for(large.route, pending, outcome)
         else:
             self._answer_pieces(large, outcome)
 
@@ -551,7 +575,8 @@ class Engine:
             "oldest_seconds": 0.0 if oldest_ns is None else (time.perf_counter_ns() - oldest_ns) / 1e9,
             "body_bytes": self.bodies.bytes,
             "threads": self._threads.busy,
-            "threads_given_up": self._threads.given_up,
+            "threads_given_up": self._threads.given_up + self._remote_threads.given_up,
+            "remote_threads": self._remote_threads.busy,
         }
 
     @property
@@ -586,7 +611,7 @@ class Engine:
 
         False where a run does not end: the process then has to end without waiting for it.
         """
-        have_ended = self._threads.close()
+        have_ended = all([self._threads.close(), self._remote_threads.close()])
         self._loop_runs.close()
         self._journal.close()
         self._writer.close()

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.prediction_log.privacy import Privacy, read_hash_key
 from inference.runtime.session import ModelRefused
 from inference.serving.crashes import quarantined
@@ -29,9 +30,15 @@ class PlanKeeper:
     quarantined, leaves the champion in its place.
     """
 
-    def __init__(self, home: Path, adopt: Callable[[RoutingTable], object]) -> None:
-        """Make a keeper; `adopt` is called from its thread with each new table."""
+    def __init__(
+        self, home: Path, adopt: Callable[[RoutingTable], object], rules: OutboundRules = NO_RULES
+    ) -> None:
+        """Make a keeper; `adopt` is called from its thread with each new table.
+
+        Versions that another server answers are asked under these `rules`.
+        """
         self._home = home
+        self._rules = rules
         self._path = home / PLAN_FILE
         self._adopt = adopt
         self._seen: tuple[int, int, int] | None = None
@@ -143,7 +150,7 @@ class PlanKeeper:
         same_inputs = champion is not None and champion.plan.signature.inputs == version.signature.inputs
         asked = champion.recent.one_row() if champion is not None and same_inputs else None
         try:
-            loaded = LoadedVersion(self._home, model, version, asked)
+            loaded = LoadedVersion(self._home, model, version, asked, self._rules)
         except (ModelRefused, ValueError) as error:
             self._fail(model, version, "a version cannot be loaded", error)
             return

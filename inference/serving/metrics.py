@@ -128,7 +128,9 @@ class Series:
 class ServingMetrics:
     """All counts of one process; written by its threads, read by any."""
 
-    def __init__(self) -> None:
+    def __init__(self, upstream_calls: Counter[tuple[int, str, str]] | None = None) -> None:
+        """Begin at zero; `upstream_calls` are counted elsewhere: model id, version, outcome -> calls."""
+        self.upstream_calls = Counter() if upstream_calls is None else upstream_calls
         self._series: dict[tuple[int, str, str], Series] = {}
         self.refusals: Counter[int] = Counter()  # HTTP status -> answers
         self.shadow_drops: Counter[tuple[int, str, str]] = Counter()  # model id, version, reason -> batches
@@ -164,6 +166,9 @@ class ServingMetrics:
                 label_key(*key): count for key, count in sorted(self.shadow_drops.copy().items())
             },
             "jobs_ended": {label_key(*key): count for key, count in sorted(self.jobs_ended.copy().items())},
+            "upstream_calls": {
+                label_key(*key): count for key, count in sorted(self.upstream_calls.copy().items())
+            },
             "unlogged_rows": self.unlogged,
         }
 

@@ -4,15 +4,22 @@ import math
 
 from msgspec import Struct
 
+from inference.runtime.remote.errors import UpstreamFailed
+
 LONGEST_RETRY_S = 60
+UPSTREAM = "upstream"  # the fault of another server, which answers for the version
 
 
 class Refusal(Struct, frozen=True):
-    """A status of HTTP with a sentence; `fields` are whole header lines, each with its line end."""
+    """A status of HTTP with a sentence; `fields` are whole header lines, each with its line end.
+
+    `fault` is the reason in counts, where the status does not tell it.
+    """
 
     status: int
     sentence: str
     fields: bytes = b""
+    fault: str = ""
 
 
 def overloaded(sentence: str, fields: bytes = b"", retry_s: float = 1.0) -> Refusal:
@@ -23,6 +30,12 @@ def overloaded(sentence: str, fields: bytes = b"", retry_s: float = 1.0) -> Refu
 def too_many(sentence: str, fields: bytes = b"", retry_s: float = 1.0) -> Refusal:
     """Refuse what may succeed later, for want of room that the caller's own project takes."""
     return Refusal(429, sentence, _retry_after(retry_s) + fields)
+
+
+def upstream_failed(failure: UpstreamFailed, fields: bytes = b"") -> Refusal:
+    """Refuse for a failure of the other server that answers for the version."""
+    retry = b"" if failure.retry_s is None else _retry_after(failure.retry_s)
+    return Refusal(failure.status, str(failure), retry + fields, fault=UPSTREAM)
 
 
 def _retry_after(seconds: float) -> bytes:

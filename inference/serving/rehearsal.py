@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from inference.runtime.remote.errors import UpstreamFailed
 from inference.runtime.session import MAX_RUN_SECONDS, Array, ModelRefused, first_line, time_limit
 from inference.serving.recent import Batch
 from inference.serving.versions import LoadedVersion
@@ -18,7 +19,7 @@ def rehearse(version: LoadedVersion, champion: LoadedVersion) -> None:
     for batch in champion.recent.batches():
         answers = _answer(version, batch)
         for spec, mine, expected in zip(
-            champion.plan.signature.outputs, answers, champion.run(batch).outputs, strict=False
+            champion.plan.signature.outputs, answers, _expected(champion, batch), strict=False
         ):
             _compare(spec.name, mine, expected, version, champion)
 
@@ -43,6 +44,14 @@ def _answer(version: LoadedVersion, batch: Batch) -> list[Array]:
                 else f"cannot answer {rows} recent rows: {first_line(error)}"
             )
     raise ModelRefused(f"Version {version.plan.version} {reason}")
+
+
+def _expected(champion: LoadedVersion, batch: Batch) -> list[Array]:
+    """Give what the champion answers; nothing where another server answers for it, and does not: others may then."""
+    try:
+        return champion.run(batch).outputs
+    except UpstreamFailed:
+        return []
 
 
 def _compare(

@@ -11,8 +11,12 @@ MOST = 4  # times the prediction that one run is believed to have taken
 class RunCost:
     """Predicts the seconds of a run: so much for its first row, and so much for each further one."""
 
-    def __init__(self, first_row: float, each_row: float) -> None:
-        """Begin with what a trial took; infinity where it failed and nothing is known."""
+    def __init__(self, first_row: float, each_row: float, *, waits: bool = False) -> None:
+        """Begin with what a trial took; infinity where it failed and nothing is known.
+
+        A run that `waits` for another server never runs in the event loop, however quick it is.
+        """
+        self._waits = waits
         self._first_row = first_row
         self._each_row = each_row
         self.inline_rows = 0
@@ -20,7 +24,7 @@ class RunCost:
 
     def _set_inline_rows(self) -> None:
         """Find how many rows run within INLINE_SECONDS: asked for each request, it changes with each run only."""
-        if self._first_row > INLINE_SECONDS:
+        if self._waits or self._first_row > INLINE_SECONDS:
             self.inline_rows = 0
         elif self._each_row <= 0:
             self.inline_rows = sys.maxsize

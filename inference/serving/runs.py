@@ -122,9 +122,9 @@ def seconds_left(run: Run, most: float) -> float:
     """Tell how long a run may take: at `most` until the last of its requests is past its deadline.
 
     Requests that share a run are not to wait for a neighbour whose values never end: they get a run each once
-    theirs has taken much longer than predicted.
+    theirs has taken much longer than predicted. Another server that is slow is so for all of them.
     """
-    if len(run.pendings) > 1:
+    if len(run.pendings) > 1 and run.route.version.remote is None:
         predicted = run.route.version.cost.seconds(run.rows)
         most = min(most, max(FEW_SECONDS, MANY_TIMES * predicted))
     last_ns = 0

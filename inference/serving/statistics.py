@@ -13,7 +13,7 @@ from inference.serving.metrics import read_label_key
 from inference.serving.plan import PlanModel
 from inference.serving.refusals import Refusal
 from inference.serving.routing import RoutingTable, find_version
-from inference.serving.status import total_counts
+from inference.serving.status import total_counts, upstream_circuits
 
 # V2's parts of an answer's time -> our phases.
 PARTS = {
@@ -58,21 +58,34 @@ def _names(model: PlanModel) -> list[str]:
 
 
 def _answer(home: Path, pairs: list[tuple[PlanModel, str]]) -> Answer:
-    counts = _read_counts(home)
-    stats = [
-        {"name": model.name, "version": version, **_describe(counts.get((model.id, version), []))}
-        for model, version in pairs
-    ]
+    totals = total_counts(home)
+    counts, calls, circuits = _read_counts(totals), _read_calls(totals), upstream_circuits(home)
+    stats = []
+    for model, version in pairs:
+        key = model.id, version
+        told = {"name": model.name, "version": version, **_describe(counts.get(key, []))}
+        if key in calls or key in circuits:
+            told["upstream"] = {"circuits": circuits.get(key, {}), "calls": calls.get(key, {})}
+        stats.append(told)
     return json_answer({"model_stats": stats})
 
 
-def _read_counts(home: Path) -> Counts:
+def _read_counts(totals: dict[str, Any]) -> Counts:
     """Read the counts of requests; a shadow answers copies of them, so its are left out."""
     found: Counts = {}
-    for key, series in total_counts(home)["series"].items():
+    for key, series in totals["series"].items():
         model_id, version, role = read_label_key(key)
         if role != "shadow":
             found.setdefault((model_id, version), []).append(series)
+    return found
+
+
+def _read_calls(totals: dict[str, Any]) -> dict[tuple[int, str], dict[str, int]]:
+    """Read how calls of other servers ended, by model id and version: our own addition to what V2 tells."""
+    found: dict[tuple[int, str], dict[str, int]] = {}
+    for key, count in totals["upstream_calls"].items():
+        model_id, version, outcome = read_label_key(key)
+        found.setdefault((model_id, version), {})[outcome] = count
     return found
 
 

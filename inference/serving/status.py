@@ -22,7 +22,7 @@ STATUS_FOLDER = "serving"
 STATUS_SECONDS = 1.0
 TOTALS_FILE = "totals"
 LIMITS = [*SECONDS, *ROWS]
-COUNTS = ("series", "refusals", "shadow_drops", "jobs_ended", "unlogged_rows")
+COUNTS = ("series", "refusals", "shadow_drops", "jobs_ended", "upstream_calls", "unlogged_rows")
 MAX_SERIES = 5_000  # in the totals; the ones that ended longest ago are forgotten
 MAX_ENDED = 1_000  # processes that the totals remember to hold
 
@@ -75,6 +75,16 @@ def describe_process(engine: Engine, started_at: float) -> dict[str, Any]:
             for version_id, version in table.loaded.items()
         },
         "shadows": engine.shadows.states(),
+        "upstreams": [
+            {
+                "model_id": version.model_id,
+                "version": version.plan.version,
+                "circuit": version.remote.circuit.value,
+                "last_failure": version.remote.last_failure,
+            }
+            for version in table.loaded.values()
+            if version.remote is not None
+        ],
         "resident_bytes": _resident_bytes(),
         "spool": {
             "fsync": engine.options.fsync,
@@ -126,6 +136,16 @@ def total_counts(home: Path) -> dict[str, Any]:
         if _instance(report) not in totals["ended"]:
             _add(totals, report)
     return {name: totals[name] for name in COUNTS}
+
+
+def upstream_circuits(home: Path) -> dict[tuple[int, str], dict[str, int]]:
+    """Count by model id and version in how many processes the circuit to another server has which state."""
+    found: dict[tuple[int, str], dict[str, int]] = {}
+    for path in sorted((home / STATUS_FOLDER).glob("*.json")):
+        for one in (_read(path) or {}).get("upstreams", []):
+            states = found.setdefault((one["model_id"], one["version"]), {})
+            states[one["circuit"]] = states.get(one["circuit"], 0) + 1
+    return found
 
 
 def _instance(report: dict[str, Any]) -> str:

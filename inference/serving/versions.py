@@ -4,22 +4,30 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
 
+from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.prediction_log.privacy import Privacy
 from inference.prediction_log.record import ColumnKind, FeatureColumn, FeatureTable, feature_columns
 from inference.protocol.dialect import Codec, Dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.tensors import Buffer, TensorCodec, tensor_codecs
-from inference.runtime.providers import open_with_provider
-from inference.runtime.session import Array, ModelRefused, RunOptions, read_verified
+from inference.runtime.providers import Execution, open_with_provider
+from inference.runtime.remote.counts import CALLS
+from inference.runtime.remote.errors import UpstreamFailed
+from inference.runtime.session import Array, ModelRefused, OnnxSession, RunOptions, read_verified
 from inference.serving.crashes import MARKS
 from inference.serving.plan import PlanModel, PlanVersion, Signature
 from inference.serving.recent import Batch, RecentInputs
 from inference.serving.run_cost import RunCost
+
+if TYPE_CHECKING:
+    from inference.runtime.remote.session import RemoteSession
+
+REMOTE_SECONDS = 0.01  # what a call of another server is thought to take before one was made
 
 
 class Outcome(Struct):
@@ -39,9 +47,17 @@ class LoadedVersion:
     """A version in memory. `run` may be called from one thread at a time or from several."""
 
     def __init__(
-        self, home: Path, model: PlanModel, version: PlanVersion, asked: Batch | None = None
+        self,
+        home: Path,
+        model: PlanModel,
+        version: PlanVersion,
+        asked: Batch | None = None,
+        rules: OutboundRules = NO_RULES,
     ) -> None:
-        """Load a version and warm it with a row that was really `asked`, else with an invented one."""
+        """Load a version and warm it with a row that was really `asked`, else with an invented one.
+
+        One that another server answers under these `rules` is not asked here: it may be down, and come back.
+        """
         signature = version.signature
         self.plan = version
         self.recent = RecentInputs()
@@ -52,19 +68,29 @@ class LoadedVersion:
         self._outputs = [spec.name for spec in signature.outputs]
         self._reader = PredictionReader(signature)
         self._log = FeatureLog(signature)
-        example = asked or {codec.name: _blank_row(codec) for codec in self.tensors}
+        self.remote = _open_remote(home, model, version, rules)
+        self._marked_as = 0 if self.remote is not None else version.id  # no other server crashes this process
+        if self.remote is not None:
+            self._session: OnnxSession | RemoteSession = self.remote
+            self.execution = Execution("remote", "remote")
+            self.cost = RunCost(REMOTE_SECONDS, 0.0, waits=True)
+            return
         mark = MARKS.begin(version.id)
         try:
-            self._session, self.execution = open_with_provider(
-                read_verified(home / version.path, version.sha256),
-                version.execution_provider,
-                example,
-                self._outputs,
-            )
-            self._check_names()
-            self.cost = RunCost(*self._warm(example))
+            self._load(home, asked or {codec.name: _blank_row(codec) for codec in self.tensors})
         finally:
             MARKS.end(mark)
+
+    def _load(self, home: Path, example: Batch) -> None:
+        session, self.execution = open_with_provider(
+            read_verified(home / self.plan.path, self.plan.sha256),
+            self.plan.execution_provider,
+            example,
+            self._outputs,
+        )
+        self._session = session
+        self._check_names(session)
+        self.cost = RunCost(*self._warm(session, example))
 
     def join(self, requests: Sequence[Sequence[Buffer]]) -> dict[str, Array]:
         """Join the tensors of several requests into one batch."""
@@ -79,7 +105,7 @@ class LoadedVersion:
     def run(self, batch: Batch, options: RunOptions | None = None) -> Outcome:
         """Answer a batch of rows; `options.terminate`, set by another thread, ends a run that takes too long."""
         began_ns = time.perf_counter_ns()
-        mark = MARKS.begin(self.plan.id)
+        mark = MARKS.begin(self._marked_as)
         try:
             outputs = self._session.run(batch, self._outputs, options)
         finally:
@@ -104,8 +130,12 @@ class LoadedVersion:
         """Tell whether a batch for the other version can be given to this one as it is."""
         return self.plan.signature.inputs == other.plan.signature.inputs
 
-    def _check_names(self) -> None:
-        known = {*self._session.input_names, *self._session.output_names}
+    def refusal(self) -> UpstreamFailed | None:
+        """Tell why it would not be run now; None where it would."""
+        return self.remote.refusal() if self.remote is not None else None
+
+    def _check_names(self, session: OnnxSession) -> None:
+        known = {*session.input_names, *session.output_names}
         wanted = {*self._outputs, *(codec.name for codec in self.tensors)}
         if not wanted <= known:
             raise ModelRefused(
@@ -113,17 +143,35 @@ class LoadedVersion:
                 "correct the metadata and upload it again."
             )
 
-    def _warm(self, example: Batch) -> tuple[float, float]:
+    def _warm(self, session: OnnxSession, example: Batch) -> tuple[float, float]:
         """Run a row and a batch of it; return seconds of one row and of each further one."""
-        one_row = self._session.warm(example, self._outputs)
+        one_row = session.warm(example, self._outputs)
         if math.isinf(one_row):
             return one_row, 0.0
-        self._reader.check(self._session.run(example, self._outputs))
+        self._reader.check(session.run(example, self._outputs))
         rows = 32
         batch = {name: np.repeat(column, rows, axis=0) for name, column in example.items()}
         began = time.perf_counter()
-        self._session.run(batch, self._outputs)
+        session.run(batch, self._outputs)
         return one_row, max(time.perf_counter() - began - one_row, 0.0) / (rows - 1)
+
+
+def _open_remote(
+    home: Path, model: PlanModel, version: PlanVersion, rules: OutboundRules
+) -> "RemoteSession | None":
+    if version.endpoint is None:
+        return None
+    from inference.runtime.remote.session import (
+        RemoteSession,  # who serves its own files needs no HTTP client
+    )
+
+    def count(outcome: str) -> None:
+        CALLS[model.id, version.version, outcome] += 1
+
+    signature = version.signature
+    return RemoteSession(
+        version.endpoint, signature.inputs, signature.outputs, home=home, rules=rules, count=count
+    )
 
 
 class Codecs(dict[Dialect[Any, Any], Codec[Any, Any]]):

@@ -81,7 +81,9 @@ async def serve(options: WorkerOptions) -> bool:
     home = Path(options.home)
     loop = asyncio.get_running_loop()
     MARKS.keep_in(home)
-    keeper = PlanKeeper(home, lambda table: loop.call_soon_threadsafe(engine.adopt, table))
+    keeper = PlanKeeper(
+        home, lambda table: loop.call_soon_threadsafe(engine.adopt, table), options.engine.outbound
+    )
     engine = Engine(home, options.engine, keeper.want)
     status = StatusFile(home, engine)
     application = import_from_string(options.asgi_app) if options.asgi_app else None

@@ -71,6 +71,7 @@ _STATUS = {
     "model": "INTERNAL",
     "overloaded": "RESOURCE_EXHAUSTED",
     "late": "DEADLINE_EXCEEDED",
+    "upstream": "UNAVAILABLE",
 }
 _MICROSECONDS = tuple(round(limit * 1e6) for limit in SECONDS)
 _HISTOGRAMS: tuple[

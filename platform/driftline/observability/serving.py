@@ -17,7 +17,7 @@ from driftline.observability.aliases import Labelled, alias_metrics
 from inference.registry.rollout import live_reports
 from inference.serving.jobs.store import count_open, waiting_callbacks
 from inference.serving.metrics import ROWS, SECONDS, read_label_key
-from inference.serving.status import total_counts
+from inference.serving.status import total_counts, upstream_circuits
 
 LABELS = ("project", "model", "version", "role")
 
@@ -45,6 +45,10 @@ class ServingCollector(Collector):
         yield from alias_metrics(self._aliases, series)
         yield self._by_word("driftline_shadow_drops", "Shadow batches dropped, by reason.", "reason")
         yield self._by_word("driftline_jobs_ended", "Jobs that ended, by state.", "state")
+        yield self._by_word(
+            "driftline_upstream_calls", "Calls of other servers, by how they ended.", "outcome"
+        )
+        yield self._circuits()
         refusals = CounterMetricFamily(
             "driftline_refusals", "Inference requests refused, by HTTP status.", labels=["status"]
         )
@@ -84,6 +88,19 @@ class ServingCollector(Collector):
             sum(1 for _ in waiting_callbacks(self._home)),
         )
 
+    def _circuits(self) -> Metric:
+        """Tell for how many processes the other server of a version is left alone, or on trial."""
+        family = GaugeMetricFamily(
+            "driftline_upstream_circuits",
+            "Serving processes by the state of the circuit to another server.",
+            labels=[*LABELS[:3], "state"],
+        )
+        for (model_id, version), states in sorted(upstream_circuits(self._home).items()):
+            for state, count in states.items():
+                if model_id in self._names:
+                    family.add_metric([*self._names[model_id], version, state], count)
+        return family
+
     def _labelled(self, counts: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
         """Give counts with project, model, version and role or reason, of the models that may be seen."""
         for key, count in sorted(counts.items()):
@@ -105,6 +122,7 @@ _LOAD: tuple[tuple[str, str, Callable[[list[Any]], float]], ...] = (
     ("oldest_seconds", "Age of the request that has waited longest for a run.", max),
     ("body_bytes", "Bytes of the requests under way.", sum),
     ("threads", "Threads at work on slow models and large requests.", sum),
+    ("remote_threads", "Threads that wait for other servers.", sum),
     ("threads_given_up", "Threads whose model does not end.", sum),
 )
 

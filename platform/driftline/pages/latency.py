@@ -38,6 +38,7 @@ FAULT_WORDS = {
     "model": "The model failed on these values",
     "overloaded": "Too much was waiting, or the log was full",
     "late": "The caller's deadline passed",
+    "upstream": "The server that answers for the version did not",
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from driftline.common.outbound.targets import outbound_rules
 from driftline.observability.trace_settings import trace_options
 from driftline.settings.environment import grpc_port_beside
 from inference.registry.publishing import publish
@@ -24,6 +25,7 @@ def _engine_options() -> EngineOptions:
         spool_max_bytes=settings.SPOOL_MAX_BYTES,
         seals=settings.ENCRYPT_LOG,
         jobs=jobs,
+        outbound=outbound_rules(),
         traces=trace_options(),
     )
 
