@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 from django.conf import settings
 from django.http import FileResponse, HttpRequest
 from ninja import Router
+from ninja.errors import ValidationError
 from ninja.responses import Status
 from pydantic import Field
+from pydantic import ValidationError as PydanticError
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.common.bodies import Body
@@ -15,11 +17,13 @@ from driftline.common.errors import invalid
 from driftline.common.json_body import read_json
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
-from driftline.common.request_values import expected_generation, media_type
+from driftline.common.request_values import expected_generation, media_type, read_body
 from inference.registry import services
 from inference.registry.aliases import remove_alias, set_alias
 from inference.registry.canary import KEY, CanaryWanted, describe_split
 from inference.registry.downloads import open_artifact
+from inference.registry.endpoints.services import register_endpoint
+from inference.registry.endpoints.told import RemoteVersion
 from inference.registry.lineage import MAX_BYTES, Lineage, read_lineage
 from inference.registry.models import Alias, Deployment, Model, Version
 from inference.registry.rollout import InProcess, await_rollout, live_reports, serving_of
@@ -49,7 +53,8 @@ _UPLOAD = {
                         "version": {"type": "string", "description": "its name; the next number without one"},
                     },
                 }
-            }
+            },
+            "application/json": {"schema": RemoteVersion.model_json_schema()},
         },
     }
 }
@@ -101,11 +106,18 @@ def model_of(request: HttpRequest, name: str) -> Model:
 def upload_version(request: HttpRequest, name: str) -> Any:
     """Upload an ONNX file, which a sandboxed child opens first. The first accepted version becomes champion.
 
+    As JSON, name an endpoint of a server that you run already: it is asked for some rows first, and Driftline then
+    forwards requests to it, with deadline, retries and circuit breaker, and logs and compares its answers.
     Answers when every serving process has the version, so that it can be asked at once: 201, or 200 where a
     version holds the same bytes and metadata already.
     """
     model = model_of(request, name)
-    media_type(request, ("multipart/form-data",))
+    if media_type(request, ("multipart/form-data", "application/json")) == "application/json":
+        version, is_new = register_endpoint(
+            model=model, told=_told_endpoint(request), actor=caller_of(request).actor
+        )
+        await_rollout(model=model, home=settings.HOME)
+        return Status(201 if is_new else 200, _describe_now(version))
     file = request.FILES.get("file")
     if file is None:
         raise invalid("/file", "The form has no part 'file' that holds the ONNX.", "missing_field")
@@ -191,6 +203,7 @@ def describe_version(
         "created_at": rfc3339(version.created_at),
         "created_by": version.created_by,
         "is_external": version.is_external,
+        "endpoint": version.endpoint and {**version.endpoint, "has_credential": bool(version.credential)},
         "execution_provider": version.execution_provider,
         "quarantined": version.pk in held_back,
         "serving": [
@@ -201,6 +214,16 @@ def describe_version(
 
 def _describe_process(one: InProcess) -> dict[str, Any]:
     return {name: getattr(one, name) for name in ("pid", "provider", "fallback", "nodes", "failure")}
+
+
+def _told_endpoint(request: HttpRequest) -> RemoteVersion:
+    told = read_json(read_body(request, cap=MAX_BYTES))
+    try:
+        return RemoteVersion.model_validate(told)
+    except PydanticError as error:  # as ninja's own, which has already chosen how to read the body
+        raise ValidationError(
+            [{**fault, "loc": ("body", "body", *fault["loc"])} for fault in error.errors()]
+        ) from error
 
 
 def _part(request: HttpRequest, name: str) -> bytes | None:

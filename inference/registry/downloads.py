@@ -19,12 +19,12 @@ def artifact_lost(version: Version) -> Problem:
 
 
 def open_artifact(*, version: Version, actor: str) -> BinaryIO:
-    """Open the version's ONNX for reading; an external version has none (409 `version_has_no_artifact`)."""
-    if version.is_external:
+    """Open the version's ONNX for reading; one that another server answers has none (409 `version_has_no_artifact`)."""
+    if not version.has_artifact:
         raise Problem(
             409,
             "version_has_no_artifact",
-            f"Version {version.version} is external; another server has its file.",
+            f"Another server answers version {version.version} and has its file.",
         )
     try:
         file = (settings.HOME / version.path).open("rb")

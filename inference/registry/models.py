@@ -95,8 +95,17 @@ class Model(models.Model):
         return self.name
 
 
+class VersionQuerySet(models.QuerySet["Version"]):
+    def servable(self) -> Self:
+        """Keep those that Driftline answers for: from a file, or through an endpoint."""
+        return self.exclude(sha256="", endpoint__isnull=True)
+
+
 class Version(models.Model):
-    """One artifact of a model, or an external version that another server answers (no artifact)."""
+    """One artifact of a model, an endpoint of another server that Driftline asks, or an external version.
+
+    An external version is answered elsewhere, without Driftline: only its predictions are logged.
+    """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="versions")
     version = models.CharField(max_length=64)
@@ -108,6 +117,14 @@ class Version(models.Model):
     lineage = models.JSONField(
         default=dict, blank=True, help_text="data window, trainer, parameters, parent version, trigger"
     )
+    endpoint = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="the other server that answers: protocol, url, model, ...: see inference/serving/plan.py",
+    )
+    credential = models.BinaryField(
+        default=b"", help_text="headers for the endpoint, sealed: see inference/runtime/remote/credentials.py"
+    )
     created_at = models.DateTimeField(db_default=Now())
     created_by = models.CharField(max_length=200, blank=True)
     execution_provider = models.CharField(
@@ -116,15 +133,30 @@ class Version(models.Model):
         help_text="cpu, cuda, tensorrt, openvino, ...: see inference/runtime/providers.py",
     )
 
+    objects: ClassVar[VersionQuerySet] = VersionQuerySet.as_manager()  # type: ignore[assignment]
+
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["model", "version"], name="version_once_a_model")]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "version"], name="version_once_a_model"),
+            models.CheckConstraint(
+                condition=Q(sha256="") | Q(endpoint__isnull=True), name="version_from_file_or_endpoint"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.model} {self.version}"
 
     @property
+    def has_artifact(self) -> bool:
+        return bool(self.sha256)
+
+    @property
+    def is_remote(self) -> bool:
+        return self.endpoint is not None
+
+    @property
     def is_external(self) -> bool:
-        return not self.sha256
+        return not self.has_artifact and not self.is_remote
 
 
 class Alias(models.Model):

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F
 
 from driftline.accounts.models import ApiToken
+from inference.registry.endpoints.stored import endpoint_of
 from inference.registry.models import Alias, Deployment, Model, PlanGeneration, Version
 from inference.serving.plan import (
     Plan,
@@ -61,7 +62,7 @@ def _models() -> list[PlanModel]:
         ).prefetch_related("shadows")
     }
     versions: dict[int, list[PlanVersion]] = {}
-    for version in Version.objects.exclude(sha256="").order_by("pk"):
+    for version in Version.objects.servable().order_by("pk"):
         versions.setdefault(version.model_id, []).append(_version(version))
     aliases: dict[int, dict[str, str]] = {}
     for alias in Alias.objects.select_related("version").order_by("name"):
@@ -110,6 +111,7 @@ def _version(version: Version) -> PlanVersion:
         path=version.path,
         signature=msgspec.convert(version.signature, Signature),
         execution_provider=version.execution_provider,
+        endpoint=endpoint_of(version) if version.is_remote else None,
     )
 
 

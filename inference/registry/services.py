@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import IO, Any
 
 import msgspec
@@ -20,7 +21,6 @@ from inference.registry import artifacts
 from inference.registry.canary import CanaryWanted, describe_canary
 from inference.registry.intake import (
     IntakeRefused,
-    IntakeReport,
     UploadMetadata,
     inspect_artifact,
     parse_metadata,
@@ -231,10 +231,7 @@ def upload_version(
     version that holds them. Without `name` the version gets the next number. Raises Problem: `digest_mismatch`
     and the refusals of the intake (4xx), `version_exists` (409) where another version has the name.
     """
-    if name is not None and not _VERSION.fullmatch(name):
-        raise invalid(
-            "/version", f"{name[:64]!r} is not a version name; use 1 to 64 letters, digits, dots, dashes."
-        )
+    check_version_name(name)
     try:
         parsed = parse_metadata(metadata) if metadata else UploadMetadata()
         with artifacts.receive(settings.HOME, stream) as arrived:
@@ -251,24 +248,49 @@ def upload_version(
     except IntakeRefused as refusal:
         faults = invalid(refusal.pointer or "/file", refusal.detail, refusal.code).errors
         raise Problem(refusal.status, refusal.code, refusal.detail, faults) from refusal
-    return _register(model, name, stored, report, lineage, actor, parsed.execution_provider)
+    contents = Contents(
+        identity={
+            "sha256": stored.sha256,
+            "signature": msgspec.to_builtins(report.signature),
+            "execution_provider": parsed.execution_provider,
+        },
+        details={
+            "size": stored.size,
+            "path": stored.path,
+            "intake_report": msgspec.to_builtins(report),
+        },
+        audited={"sha256": stored.sha256},
+    )
+    return register(model=model, name=name, contents=contents, lineage=lineage, actor=actor)
 
 
-def _register(
-    model: Model,
-    name: str | None,
-    stored: artifacts.StoredArtifact,
-    report: IntakeReport,
-    lineage: Lineage,
-    actor: str,
-    execution_provider: str,
+def check_version_name(name: str | None) -> None:
+    """Refuse what cannot be a version's name."""
+    if name is not None and not _VERSION.fullmatch(name):
+        raise invalid(
+            "/version", f"{name[:64]!r} is not a version name; use 1 to 64 letters, digits, dots, dashes."
+        )
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a version holds, by column: `identity` makes two versions the same, `details` follow from it."""
+
+    identity: dict[str, Any]
+    details: dict[str, Any]
+    audited: dict[str, Any]
+
+
+def register(
+    *, model: Model, name: str | None, contents: Contents, lineage: Lineage, actor: str
 ) -> tuple[Version, bool]:
-    signature = msgspec.to_builtins(report.signature)
+    """Keep what passed the intake as a version; gives the version and whether it is new.
+
+    The first one becomes champion. Without `name` it gets the next number. Raises Problem `version_exists` (409).
+    """
     with transaction.atomic():
         deployment = Deployment.objects.select_for_update().get(model=model)
-        same = model.versions.filter(
-            sha256=stored.sha256, signature=signature, execution_provider=execution_provider
-        ).order_by("pk")
+        same = model.versions.filter(**contents.identity).order_by("pk")
         if known := same.filter(version=name).first() if name else same.first():
             return known, False
         if name is not None and model.versions.filter(version=name).exists():
@@ -278,21 +300,17 @@ def _register(
         version = Version.objects.create(
             model=model,
             version=name or _next_version(model),
-            sha256=stored.sha256,
-            size=stored.size,
-            path=stored.path,
-            signature=signature,
-            intake_report=msgspec.to_builtins(report),
             lineage=lineage.model_dump(exclude_unset=True),
             created_by=actor,
-            execution_provider=execution_provider,
+            **contents.identity,
+            **contents.details,
         )
         record_audit(
             project=model.project,
             actor=actor,
             action="version.upload",
             subject=str(version),
-            after={"sha256": stored.sha256},
+            after=contents.audited,
         )
         if deployment.champion is None:
             _change(deployment, kind="first", actor=actor, reason="first accepted version", champion=version)
@@ -330,6 +348,12 @@ def update_version(
     before = version.execution_provider
     if execution_provider is not None:
         _check_choice("/execution_provider", execution_provider, PROVIDERS)
+        if not version.has_artifact:
+            raise Problem(
+                409,
+                "version_has_no_artifact",
+                f"Another server answers version {version.version}; it chooses itself where that runs.",
+            )
     elif not lift_quarantine:
         return version
     with transaction.atomic():

@@ -8,7 +8,8 @@ from django.conf import settings
 
 from driftline.common.errors import Problem
 from inference.registry.downloads import artifact_lost
-from inference.registry.intake import IntakeRefused, IntakeReport, inspect_artifact
+from inference.registry.endpoints.probing import probe_again
+from inference.registry.intake import IntakeRefused, inspect_artifact
 from inference.registry.intake.limits import Reference, ReferenceRows
 from inference.registry.intake.metadata import declare
 from inference.registry.intake.report import OutputOnReference, ReferenceRun
@@ -45,8 +46,8 @@ def read_reference(model: Model, but: str | None = None) -> Reference | None:
 def check_answers(version: Version) -> None:
     """Raise ValidationFailed (409) where the version fails, or gives NaN or one constant, on the reference's rows.
 
-    A version that came before the newest reference is run on it now, in the intake's sandbox: this raises Problem
-    `artifact_lost` (410) where its file is gone.
+    A version that came before the newest reference is run on it now, in the intake's sandbox or by its server: this
+    raises Problem `artifact_lost` (410) where its file is gone.
     """
     run = _run_on_reference(version)
     if run is None:
@@ -95,18 +96,23 @@ def _run_on_reference(version: Version) -> ReferenceRun | None:
     report: dict[str, Any] = version.intake_report or {}
     newer = read_reference(version.model, but=report.get("reference_sha256"))
     if newer is not None:
-        report = msgspec.to_builtins(_examine_again(version, newer))
+        report = _examine_again(version, newer)
         version.intake_report = report
         version.save(update_fields=["intake_report"])
     return msgspec.convert(report.get("reference"), ReferenceRun | None)
 
 
-def _examine_again(version: Version, reference: Reference) -> IntakeReport:
+def _examine_again(version: Version, reference: Reference) -> dict[str, Any]:
     signature = signature_of(version)
     try:
-        return inspect_artifact(
-            settings.HOME / version.path, declare(signature), task=signature.task, reference=reference
+        if version.is_remote:
+            return probe_again(version, reference)
+        report: dict[str, Any] = msgspec.to_builtins(
+            inspect_artifact(
+                settings.HOME / version.path, declare(signature), task=signature.task, reference=reference
+            )
         )
+        return report
     except IntakeRefused as refusal:
         raise _failed(
             version, f"is refused by the intake of today: {refusal.detail.rstrip('.')}"

@@ -311,8 +311,8 @@ def _error_profile(table: pa.Table, signature: Signature) -> dict[str, Any] | No
 
 
 def _importance(version: Version, signature: Signature, features: dict[str, np.ndarray]) -> dict[str, float]:
-    """Measure permutation importance through the version's own ONNX; an external version has none."""
-    if version.is_external:
+    """Measure permutation importance through the version's own ONNX; one that another server answers has none."""
+    if not version.has_artifact:
         return {}
     score = FeatureScorer(settings.HOME / version.path, version.sha256, signature)
     rows = np.linspace(0, len(next(iter(features.values()))) - 1, IMPORTANCE_ROWS).astype(int)

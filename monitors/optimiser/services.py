@@ -21,13 +21,13 @@ TASK = "monitors.optimise"
 def request_optimisation(*, version: Version, actor: str) -> Optimisation:
     """Have every variant of a version built and measured; asked for while one is under way, gives that one.
 
-    Raises Problem `version_has_no_artifact` (409) for an external version.
+    Raises Problem `version_has_no_artifact` (409) for a version without a file.
     """
-    if version.is_external:
+    if not version.has_artifact:
         raise Problem(
             409,
             "version_has_no_artifact",
-            f"Version {version.version} is external; upload its ONNX first.",
+            f"Another server answers version {version.version}; upload its ONNX to optimise it here.",
         )
     with transaction.atomic():
         optimisation, is_new = Optimisation.objects.select_for_update().get_or_create(

@@ -256,7 +256,7 @@ def _champion(model: Model) -> Version:
     if champion is None:
         raise UnableToStart(409, "no_champion", f"{model} has no champion; upload a version first.")
     signature = signature_of(champion)
-    if champion.is_external or signature is None:
+    if not champion.has_artifact or signature is None:
         raise UnableToStart(
             409,
             "version_has_no_artifact",

@@ -16,6 +16,7 @@ SECRET_KEY = env.SECRET_KEY.read() or key_of_home(HOME, "secret_key")
 HASH_KEY = key_of_home(HOME, "hash_key").encode()  # of what is kept as a keyed hash only: it is not changed
 ALLOWED_HOSTS = env.ALLOWED_HOSTS.read()
 PUBLIC_URL = (env.PUBLIC_URL.read() or f"http://127.0.0.1:{PORT}").rstrip("/")
+ENDPOINT_KEY = key_of_home(HOME, "endpoint_key")  # seals credentials that serving processes open
 BEHIND_TLS = env.BEHIND_TLS.read()
 
 # -- services ----------------------------------------------------------------------------------------------------------

@@ -162,7 +162,7 @@ BEHIND_TLS = Setting(
 OUTBOUND_ALLOW = Setting(
     "DRIFTLINE_OUTBOUND_ALLOW",
     "",
-    "Networks that webhooks may reach although private, such as 10.1.0.0/16, separated by commas.",
+    "Networks that webhooks and endpoints may reach although private, such as 10.1.0.0/16, separated by commas.",
     _networks,
     "networks such as 10.1.0.0/16, separated by commas",
 )

@@ -131,7 +131,10 @@ REQUESTS = [
     Bad("44 PNG", "POST", "/models/flights/versions", form("file", b"\x89PNG\r\n\x1a\n" + b"0" * 99), 422, "not_onnx", "/file", {"content_type": FORM}),
     Bad("45 pickle", "POST", "/models/flights/versions", form("file", b"\x80\x04\x95" + b"0" * 99), 415, "format_refused", "/file", {"content_type": FORM}),
     Bad("no file in the form", "POST", "/models/flights/versions", form("other", b""), 422, "missing_field", "/file", {"content_type": FORM}),
-    Bad("upload as JSON", "POST", "/models/flights/versions", b"{}", 415, "unsupported_media_type"),
+    Bad("no endpoint in the JSON", "POST", "/models/flights/versions", b"{}", 422, "missing_field", "/endpoint"),
+    Bad("an endpoint of no protocol", "POST", "/models/flights/versions", {"endpoint": {"protocol": "v3", "url": "https://a.example", "model": "m"}}, 422, "invalid_parameter", "/endpoint/protocol"),
+    Bad("a private endpoint", "POST", "/models/flights/versions", {"endpoint": {"protocol": "v2", "url": "http://10.0.0.1", "model": "m"}}, 422, "url_not_allowed", "/endpoint/url"),
+    Bad("upload as text", "POST", "/models/flights/versions", b"{}", 415, "unsupported_media_type", None, {"content_type": "text/plain"}),
     Bad("a form without its boundary", "POST", "/models/flights/versions", b"x", 400, "malformed_multipart", None, {"content_type": "multipart/form-data"}),
     Bad("lineage is a list", "POST", "/models/flights/versions", form("file", b"x")[:-7] + form("lineage", b"[]"), 422, "invalid_parameter", "/lineage", {"content_type": FORM}),
     # D. rules, filters, names
