@@ -20,6 +20,7 @@ from inference.registry.intake.signature import derive_signature
 from inference.runtime.remote.errors import UpstreamFailed, ValuesRefused
 from inference.runtime.remote.session import RemoteSession
 from inference.runtime.remote.v2 import model_path, read_metadata, takes_binary
+from inference.runtime.session import ModelRefused
 from inference.serving.plan import PlanEndpoint, Signature, TensorSpec
 
 PROBE_MS = 5_000  # the most that one question of a probe may take
@@ -222,7 +223,10 @@ def _as_number(spec: TensorSpec, task: str) -> TensorSpec:
 def _session(
     asked: Asked, endpoint: PlanEndpoint, inputs: list[TensorSpec], outputs: list[TensorSpec]
 ) -> RemoteSession:
-    return RemoteSession(endpoint, inputs, outputs, home=asked.home, rules=asked.rules)
+    try:
+        return RemoteSession(endpoint, inputs, outputs, home=asked.home, rules=asked.rules)
+    except ModelRefused as error:  # its credential cannot be opened
+        raise IntakeRefused("credential_unreadable", 422, str(error), "/endpoint/token") from error
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------

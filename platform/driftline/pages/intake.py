@@ -50,17 +50,23 @@ class Intake:
             return "Another server answers it; there is no file to examine here."
         if not self.is_known:
             return "No report was kept."
-        took = (
-            f", the slowest of {len(self.dry_runs)} dry runs took {self.slowest_ms:.1f} ms"
-            if self.dry_runs
-            else ""
-        )
-        warned = (
-            f"; {len(self.warnings)} warning{'s' if len(self.warnings) > 1 else ''}" if self.warnings else ""
-        )
+        if self.version.is_remote:
+            return f"Its server was tried in {self.report['duration_ms'] / 1000:.1f} s{self._slowest}{self._warned}."
         return (
             f"It passed the intake in {self.report['duration_ms'] / 1000:.1f} s: opset {self.report['opset']}, "
-            f"{self.report['node_count']:,} operators{took}{warned}."
+            f"{self.report['node_count']:,} operators{self._slowest}{self._warned}."
+        )
+
+    @property
+    def _slowest(self) -> str:
+        if not self.dry_runs:
+            return ""
+        return f", the slowest of {len(self.dry_runs)} dry runs took {self.slowest_ms:.1f} ms"
+
+    @property
+    def _warned(self) -> str:
+        return (
+            f"; {len(self.warnings)} warning{'s' if len(self.warnings) > 1 else ''}" if self.warnings else ""
         )
 
     @property
@@ -69,6 +75,12 @@ class Intake:
         if not self.is_known:
             return []
         report = self.report
+        if self.version.is_remote:
+            return [
+                f"Its tensors fit the task: {_names(report['inputs'])} to {_names(report['outputs'])}.",
+                *_runs(self.dry_runs),
+                *_reference(report.get("reference")),
+            ]
         return [
             f"Opened by a child process {_walls(report.get('sandbox') or {})}.",
             f"ONNX IR version {report['ir_version']} and opset {report['opset']}, which this server runs.",

@@ -16,6 +16,7 @@ from django.urls import reverse
 from driftline.common.errors import Problem
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
+from driftline.pages.endpoints import empty_form, facts_of
 from driftline.pages.forms import explain
 from driftline.pages.intake import Intake
 from driftline.pages.model import frame_of
@@ -98,6 +99,7 @@ def versions(request: PageRequest, name: str) -> HttpResponse:
     rows = [_row(version, parts, crashes) for version in found]
     frame |= {
         "form": form,
+        "endpoint_form": empty_form(),
         "rows": rows,
         "is_moved": is_moved(changes),
         "held_back": [row["version"] for row in rows if row["crashes"] and row["crashes"].is_held_back],
@@ -164,7 +166,8 @@ def version(request: PageRequest, name: str, version: str) -> HttpResponse:
         "origin": origin_of(one),
         "aliases": sorted(one.aliases.values_list("name", flat=True)),
         "run": Run.objects.filter(model=model, challenger=one).order_by("-pk").first(),
-        **({} if one.is_external else table_of(one)),
+        **(table_of(one) if one.has_artifact else {}),
+        "endpoint": facts_of(one) if one.is_remote else [],
         "in_processes": version_in_processes(one, settings.HOME),
         "measured": newest_points(model, one),
         "changes": [

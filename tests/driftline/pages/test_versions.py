@@ -19,13 +19,16 @@ from driftline.accounts.models import AuditEntry, Membership, Project, Role, Use
 from driftline.pages import quarantine
 from driftline.pages.model import VERSIONS_SHOWN
 from driftline.pages.versions import SHOWN, stages_in
+from driftline.settings.home_keys import key_of_home
 from inference.registry.models import DeploymentChange, Model, Version
 from inference.registry.services import create_model, external_version
 from inference.serving.crashes import QUARANTINE_FILE, quarantined
 from tests.driftline.api.test_registry import METADATA, onnx_file
+from tests.driftline.api.test_remote_versions import FEATURES, sums_in_v2
 from tests.driftline.pages.queries import reads_of
 from tests.inference.onnx_models import constant_classifier
 from tests.shared_rows import rows_of_many_tests
+from tests.upstream import running_upstream
 
 PAGE = "/models/delay"
 
@@ -457,3 +460,57 @@ class TestAVersionThatKeepsCrashing:
         items = client.get("/api/v1/models/delay/versions").json()["items"]
 
         assert {item["version"]: item["quarantined"] for item in items} == {"1": False, "2": True}
+
+
+class TestAnotherServer:
+    @pytest.fixture(autouse=True)
+    def may_be_on_loopback(self, settings: Any, home: Path) -> None:
+        settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
+        settings.ENDPOINT_KEY = key_of_home(home, "endpoint_key")
+
+    def told(self, url: str, **more: str) -> dict[str, str]:
+        return {
+            "url": url, "protocol": "v2", "model": "theirs", "token": "s3cret",
+            "metadata": json.dumps(FEATURES),
+        } | more  # fmt: skip
+
+    def test_becomes_a_version_whose_page_shows_the_endpoint_and_never_the_credential(
+        self, client: Client, model: Model
+    ) -> None:
+        with running_upstream(sums_in_v2) as upstream:
+            answer = client.post(f"{PAGE}/endpoint", self.told(upstream.url), follow=True)
+
+        page = answer.content.decode()
+        assert answer.redirect_chain == [(f"{PAGE}/versions/1", 302)]
+        assert "Its server was tried in" in page
+        assert upstream.url in page
+        assert "<dt>Credential</dt><dd>sealed</dd>" in page
+        assert "s3cret" not in page
+        assert "Download the ONNX" not in page
+
+    def test_is_refused_at_the_field_that_can_mend_it_and_forgets_the_token(
+        self, client: Client, model: Model
+    ) -> None:
+        for told, field, sentence in (
+            (self.told("http://10.0.0.1"), "url", "is not a public address"),
+            (self.told("http://127.0.0.1:9999", protocol="v3"), "protocol", "v3 is not one"),
+            (self.told("http://127.0.0.1:9999", metadata='{"colour": 1}'), "metadata", "colour"),
+            (self.told("http://127.0.0.1:9999", metadata="{"), None, "not JSON"),
+        ):
+            answer = client.post(f"{PAGE}/endpoint", told)
+
+            page = answer.content.decode()
+            assert answer.status_code == 422
+            assert sentence in " ".join(answer.context["endpoint_form"].errors.get(field or "__all__", []))
+            assert "s3cret" not in page
+        assert not Version.objects.exists()
+
+    def test_is_offered_on_the_page_of_versions_to_those_who_may(
+        self, client: Client, model: Model, project: Project
+    ) -> None:
+        assert f'action="{PAGE}/endpoint"' in client.get(f"{PAGE}/versions").content.decode()
+        assert client.get(f"{PAGE}/endpoint").status_code == 200
+
+        viewer = viewer_of(project)
+        assert f'action="{PAGE}/endpoint"' not in viewer.get(f"{PAGE}/versions").content.decode()
+        assert viewer.post(f"{PAGE}/endpoint", self.told("http://127.0.0.1:9999")).status_code == 403
