@@ -611,7 +611,7 @@ class Engine:
 
         False where a run does not end: the process then has to end without waiting for it.
         """
-        have_ended = all([self._threads.close(), self._remote_threads.close()])
+        have_ended = self._threads.close() & self._remote_threads.close()
         self._loop_runs.close()
         self._journal.close()
         self._writer.close()

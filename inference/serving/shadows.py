@@ -6,21 +6,24 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from inference.prediction_log.record import LoggedBatch, encode_record
 from inference.prediction_log.spool import SpoolUnwritable, SpoolWriter
 from inference.protocol.results import BatchOutputs
+from inference.runtime.remote.errors import ValuesRefused
 from inference.runtime.session import Array, RunOptions, first_line
 from inference.serving.circuit_breaker import CircuitBreaker, State
 from inference.serving.metrics import ServingMetrics
 from inference.serving.versions import LoadedVersion, Outcome
 
 LOOK_SECONDS = 0.05
+MOST_TOGETHER = 256  # rows of several copies that another server is asked at once
 log = logging.getLogger(__name__)
 
 
@@ -66,10 +69,10 @@ class Watched(Struct):
 
 
 class ShadowRunner:
-    """Runs shadows in one thread of the process, each from a queue of its own that drops rather than grows.
+    """Lets shadows answer what champions did, each from a queue of its own that drops rather than grows.
 
-    The shadows take turns, so that a slow one holds up the others by a run at most, and that is ended at its
-    deadline. A shadow that fails or runs out of time five times in a row is left alone for a while.
+    Our own versions share one thread, as they compute; those of other servers another, as they wait. A shadow that
+    fails or runs out of time five times in a row is left alone for a while.
     """
 
     def __init__(
@@ -81,32 +84,34 @@ class ShadowRunner:
         limits: ShadowLimits | None = None,
     ) -> None:
         """Make a runner with a spool of its own; `sync` brings every record to the disk at once."""
-        self._writer = writer
+        self._spool = ShadowSpool(writer, sync)
         self._metrics = metrics
-        self._sync = sync
         self._limits = limits or ShadowLimits()
-        self._arrived: queue.SimpleQueue[tuple[ShadowLane, ShadowWork] | None] = queue.SimpleQueue()
         self._lanes: dict[tuple[int, str], ShadowLane] = {}
-        self._watched: Watched | None = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="shadows", daemon=True)
-        self._thread.start()
-        threading.Thread(target=self._enforce_deadlines, name="shadow-deadlines", daemon=True).start()
+        self._ours = ShadowThread(self._spool, metrics, self._limits.run_seconds)
+        self._remote: ShadowThread | None = None
 
     def offer(self, work: ShadowWork, *, spool_is_full: bool) -> None:
         """Queue a copy, or drop it and count why."""
         rows = len(work.logged.ids)
         lane = self._lane(work.shadow)
         if spool_is_full:
-            self._count_drop(work, "spool_full")
+            count_drop(self._metrics, work, "spool_full")
         elif lane.queued_rows + rows > self._limits.max_queued_rows:
-            self._count_drop(work, "queue_full")
+            count_drop(self._metrics, work, "queue_full")
         elif not lane.breaker.admits(time.monotonic()):
-            self._count_drop(work, "circuit_open")
+            count_drop(self._metrics, work, "circuit_open")
         else:
             lane.put_rows += rows
             work.is_trial = lane.breaker.state is not State.CLOSED
-            self._arrived.put((lane, work))
+            self._thread_of(work.shadow).put(lane, work)
+
+    def _thread_of(self, shadow: LoadedVersion) -> "ShadowThread":
+        if shadow.remote is None:
+            return self._ours
+        if self._remote is None:
+            self._remote = ShadowThread(self._spool, self._metrics, self._limits.run_seconds)
+        return self._remote
 
     def states(self) -> list[dict[str, Any]]:
         """Describe each shadow that was asked: its circuit, what waits, and why it last failed."""
@@ -126,18 +131,14 @@ class ShadowRunner:
         kept = {(shadow.model_id, shadow.plan.version) for shadow in shadows}
         self._lanes = {key: lane for key, lane in self._lanes.items() if key in kept}
 
-    def _count_drop(self, work: ShadowWork, reason: str) -> None:
-        self._metrics.shadow_drops[work.shadow.model_id, work.shadow.plan.version, reason] += 1
-
     def close(self, seconds: float) -> bool:
-        """Answer what is queued, for at most so long, then drop the rest; tell whether the thread has ended."""
-        self._arrived.put(None)
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            self._stopping.set()
-            self._thread.join(seconds)  # the run on its way
-        self._stopping.set()
-        return not self._thread.is_alive()
+        """Answer what is queued, for at most so long, then drop the rest; tell whether the threads have ended."""
+        threads = [thread for thread in (self._ours, self._remote) if thread is not None]
+        for thread in threads:
+            thread.finish()
+        deadline = time.monotonic() + seconds
+        ended = [thread.close(max(deadline - time.monotonic(), 0.0), seconds) for thread in threads]
+        return all(ended)
 
     def _lane(self, shadow: LoadedVersion) -> ShadowLane:
         key = shadow.model_id, shadow.plan.version
@@ -146,7 +147,53 @@ class ShadowRunner:
             lane = self._lanes[key] = ShadowLane(self._limits.open_seconds)
         return lane
 
-    # The thread
+
+class ShadowSpool:
+    """The spool of all shadows, which threads append to in turn."""
+
+    def __init__(self, writer: SpoolWriter, sync: bool) -> None:
+        self._writer = writer
+        self._sync = sync
+        self._lock = threading.Lock()
+
+    def append(self, records: Sequence[bytes]) -> None:
+        with self._lock:
+            self._writer.append(records, sync=self._sync)
+
+
+class ShadowThread:
+    """Runs the shadows of some lanes, which take turns: a slow one holds up the others by a run at most.
+
+    A run is ended at its deadline.
+    """
+
+    def __init__(self, spool: ShadowSpool, metrics: ServingMetrics, run_seconds: float) -> None:
+        self._spool = spool
+        self._metrics = metrics
+        self._run_seconds = run_seconds
+        self._arrived: queue.SimpleQueue[tuple[ShadowLane, ShadowWork] | None] = queue.SimpleQueue()
+        self._watched: Watched | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="shadows", daemon=True)
+        self._thread.start()
+        threading.Thread(target=self._enforce_deadlines, name="shadow-deadlines", daemon=True).start()
+
+    def put(self, lane: ShadowLane, work: ShadowWork) -> None:
+        """Let a copy wait for its run."""
+        self._arrived.put((lane, work))
+
+    def finish(self) -> None:
+        """Take nothing more, and end after what is queued."""
+        self._arrived.put(None)
+
+    def close(self, seconds: float, last_run_seconds: float) -> bool:
+        """Wait for the end at most so long, then drop what is queued; False where the run on its way does not end."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._stopping.set()
+            self._thread.join(last_run_seconds)
+        self._stopping.set()
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         """Answer what waits, one batch of each shadow in turn."""
@@ -156,7 +203,7 @@ class ShadowRunner:
             is_open = self._take_arrivals(turns, wait=is_open and not turns) and is_open
             if turns:
                 lane = turns.popleft()
-                self._answer_or_count(lane, lane.waiting.popleft())
+                self._answer_or_count(lane, _take_together(lane))
                 if lane.waiting:
                     turns.append(lane)
         if left := sum(len(lane.waiting) for lane in turns):
@@ -177,44 +224,53 @@ class ShadowRunner:
                 turns.append(lane)
             lane.waiting.append(work)
 
-    def _answer_or_count(self, lane: ShadowLane, work: ShadowWork) -> None:
+    def _answer_or_count(self, lane: ShadowLane, works: list[ShadowWork]) -> None:
+        """Answer copies together; where the other server refuses values of one of them, each by itself."""
         try:
-            self._answer(lane, work)
+            self._answer(lane, works)
         except SpoolUnwritable:
-            self._count_drop(work, "spool_unwritable")
+            self._drop(works, "spool_unwritable")
         except Exception as error:
+            if isinstance(error, ValuesRefused) and len(works) > 1:
+                for work in works:
+                    self._answer_or_count(lane, [work])
+                return
             reason = "timeout" if self._watched and self._watched.options.terminate else "failed"
-            self._count_drop(work, reason)
+            self._drop(works, reason)
             lane.breaker.fail(f"{reason}: {first_line(error)}", time.monotonic())
-            log.warning("a shadow failed", exc_info=True, extra={"version_id": work.shadow.plan.id})
+            log.warning("a shadow failed", exc_info=True, extra={"version_id": works[0].shadow.plan.id})
         finally:
             self._watched = None
-            lane.done_rows += len(work.logged.ids)
+        lane.done_rows += sum(len(work.logged.ids) for work in works)
 
-    def _answer(self, lane: ShadowLane, work: ShadowWork) -> None:
-        if lane.breaker.state is not State.CLOSED and not work.is_trial:
-            self._count_drop(work, "circuit_open")
+    def _drop(self, works: Sequence[ShadowWork], reason: str) -> None:
+        for work in works:
+            count_drop(self._metrics, work, reason)
+
+    def _answer(self, lane: ShadowLane, works: list[ShadowWork]) -> None:
+        if lane.breaker.state is not State.CLOSED and not works[0].is_trial:
+            self._drop(works, "circuit_open")
             return
-        if not work.shadow.takes_same_inputs(work.champion):
-            self._count_drop(work, "other_inputs")
+        if not works[0].shadow.takes_same_inputs(works[0].champion):
+            self._drop(works, "other_inputs")
             lane.breaker.give_back()
             return
-        sample = _sample(work)
-        if not sample.logged.ids:
+        samples = [sample for sample in map(_sample, works) if sample.logged.ids]
+        if not samples:
             lane.breaker.give_back()
             return
-        outcome = self._run(sample)
+        outcome = self._run(samples)
         lane.breaker.succeed()
-        self._writer.append([encode_record(_record(sample, outcome))], sync=self._sync)
-        series = self._metrics.series(work.shadow.model_id, work.shadow.plan.version, "shadow")
-        series.observe_run(len(sample.logged.ids))
+        self._spool.append([encode_record(record) for record in _records(samples, outcome)])
+        series = self._metrics.series(works[0].shadow.model_id, works[0].shadow.plan.version, "shadow")
+        series.observe_run(len(outcome.outputs[0]))
         series.observe_phases({"compute": outcome.run_ns, "total": outcome.run_ns})
         series.invalid_outputs += BatchOutputs(outcome.outputs).finite.count(False)
 
-    def _run(self, work: ShadowWork) -> Outcome:
+    def _run(self, works: list[ShadowWork]) -> Outcome:
         options = RunOptions()
-        self._watched = Watched(options, time.monotonic() + self._limits.run_seconds)
-        return work.shadow.run(work.batch, options)
+        self._watched = Watched(options, time.monotonic() + self._run_seconds)
+        return works[0].shadow.run(_join([work.batch for work in works]), options)
 
     def _enforce_deadlines(self) -> None:
         """End the run under way once its time is up, and also when the process stops."""
@@ -224,6 +280,45 @@ class ShadowRunner:
                 watched.options.terminate = True
         if (watched := self._watched) is not None:
             watched.options.terminate = True
+
+
+def count_drop(metrics: ServingMetrics, work: ShadowWork, reason: str) -> None:
+    """Count a copy that a shadow does not get."""
+    metrics.shadow_drops[work.shadow.model_id, work.shadow.plan.version, reason] += 1
+
+
+def _take_together(lane: ShadowLane) -> list[ShadowWork]:
+    """Take what is to be run next: one copy, or as many as another server is asked at once."""
+    works = [lane.waiting.popleft()]
+    first, rows = works[0], len(works[0].logged.ids)
+    if first.shadow.remote is None or first.is_trial:
+        return works
+    while lane.waiting:
+        work = lane.waiting[0]
+        rows += len(work.logged.ids)
+        is_like = (work.shadow, work.champion) == (first.shadow, first.champion)
+        if rows > MOST_TOGETHER or work.is_trial or not is_like:
+            break
+        works.append(lane.waiting.popleft())
+    return works
+
+
+def _join(batches: list[dict[str, Array]]) -> dict[str, Array]:
+    if len(batches) == 1:
+        return batches[0]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _records(works: list[ShadowWork], outcome: Outcome) -> Iterator[LoggedBatch]:
+    """Cut a run's outcome into the records of the copies that it answered together."""
+    if len(works) == 1:
+        yield _record(works[0], outcome)
+        return
+    start = 0
+    for work in works:
+        stop = start + len(work.logged.ids)
+        yield _record(work, work.shadow.keep_rows(outcome, list(range(start, stop))))
+        start = stop
 
 
 def _record(work: ShadowWork, outcome: Outcome) -> LoggedBatch:

@@ -2,10 +2,12 @@
 
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from driftline.common.outbound.rules import OutboundRules
@@ -13,6 +15,7 @@ from inference.runtime.remote.credentials import KEY_FILE, seal_headers
 from inference.serving.circuit_breaker import FAILURES_TO_OPEN
 from inference.serving.engine import EngineOptions
 from inference.serving.plan import PlanEndpoint, PlanModel, PlanVersion
+from inference.serving.shadows import ShadowLimits
 from tests.inference.onnx_models import store, summing_model, summing_signature
 from tests.inference.serving.running import (
     Server,
@@ -110,6 +113,7 @@ MODELS = [
     "down",
     "spoilt",
 ]
+OURS, THEIRS = 101, 102  # the shadows of one more model
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +130,13 @@ def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iter
         PlanModel(id, 1, name, 1, name, [], [remote(id, name, upstream.url, timeout_ms=400)])
         for id, name in enumerate(MODELS, 1)
     ]
+    champion = store(home, summing_model(3), SUMS, id=100, version="champion")
+    ours = store(home, summing_model(3), SUMS, id=OURS, version="ours")
+    theirs = remote(THEIRS, "theirs", upstream.url)
+    models.append(PlanModel(100, 1, "shadowed", 1, "champion", ["theirs", "ours"], [champion, ours, theirs]))
     publish(home, models, [token("dl_infer", "infer", "read")])
-    with running_server(home, options=OPTIONS) as running:
+    limits = ShadowLimits(run_seconds=30)
+    with running_server(home, options=msgspec.structs.replace(OPTIONS, shadows=limits)) as running:
         yield running
 
 
@@ -240,17 +249,49 @@ def told_of(server: Server, model: str) -> Any:
     return stats["upstream"]
 
 
+def test_a_remote_shadow_holds_up_no_other_and_catches_up_in_few_calls(
+    server: Server, upstream: Upstream
+) -> None:
+    released = threading.Event()
+
+    def answer_when_released(asked: Asked) -> bytes:
+        released.wait(20)
+        return refuse_nine(asked)
+
+    upstream.answer = answer_when_released
+    called = len(upstream.asked)
+    answers = [
+        server.ask("/v2/models/shadowed/infer", rows_body([1, 2, 9 if place == 20 else 3]))
+        for place in range(40)
+    ]
+
+    assert {answer.status for answer in answers} == {200}
+    wait_until(lambda: len(shadow_ids(server, OURS)) == 40)
+    assert shadow_ids(server, THEIRS) == []
+    released.set()
+    wait_until(lambda: len(shadow_ids(server, THEIRS)) == 39)  # all but the one that the server refuses
+    refused = answers[20].headers["driftline-prediction-id"]
+    assert shadow_ids(server, THEIRS) == [id for id in shadow_ids(server, OURS) if id != refused]
+    assert len(upstream.asked) - called <= 1 + 1 + 39  # the first, all together, and then each alone
+
+
+def shadow_ids(server: Server, version_id: int) -> list[str]:
+    return [id for batch in server.spooled("shadow") if batch.version_id == version_id for id in batch.ids]
+
+
+def refuse_nine(asked: Asked) -> bytes:
+    """Answer 1 to each row, unless a 9 is among them."""
+    [tensor] = json.loads(asked.body)["inputs"]
+    if 9 in tensor["data"]:
+        return response(b'{"error": "9 is too much"}', 400)
+    rows = tensor["shape"][0]
+    told = {"name": "sum", "datatype": "FP32", "shape": [rows, 1], "data": [1.0] * rows}
+    return response(json.dumps({"outputs": [told]}).encode())
+
+
 def test_values_that_the_server_refuses_fail_their_own_request_alone(
     server: Server, upstream: Upstream
 ) -> None:
-    def refuse_nine(asked: Asked) -> bytes:
-        [tensor] = json.loads(asked.body)["inputs"]
-        if 9 in tensor["data"]:
-            return response(b'{"error": "9 is too much"}', 400)
-        rows = tensor["shape"][0]
-        told = {"name": "sum", "datatype": "FP32", "shape": [rows, 1], "data": [1.0] * rows}
-        return response(json.dumps({"outputs": [told]}).encode())
-
     upstream.answer = refuse_nine
     connections = [server.connect() for _ in range(6)]
     for place, connection in enumerate(connections):
