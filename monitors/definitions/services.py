@@ -31,6 +31,7 @@ from monitors.definitions.models import (
     Segment,
 )
 from monitors.definitions.outcomes import answer_score, outcome_of
+from monitors.definitions.reference_rows import feature_arrays
 from monitors.definitions.signals import reference_ready
 from monitors.stats.error_profile import profile_errors
 from monitors.stats.importance import permutation_importance
@@ -174,7 +175,7 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
     """Work out everything about a reference; returns its days, which are not saved."""
     signature = signature_of(reference.version)
     table = pq.read_table(path_of(reference.dataset))
-    features = _feature_arrays(table, signature)
+    features = feature_arrays(table, signature.features)
     truth, prediction, score = (
         _column(table, "label"),
         _column(table, "prediction"),
@@ -220,17 +221,6 @@ def _rows_by_day(table: pa.Table) -> list[tuple[np.datetime64, np.ndarray]]:
     rows = rows[: int((~np.isnat(days)).sum())]
     found, starts = np.unique(days[rows], return_index=True)
     return list(zip(found, np.split(rows, starts[1:]), strict=True)) if len(rows) else []
-
-
-def _feature_arrays(table: pa.Table, signature: Signature) -> dict[str, np.ndarray]:
-    return {
-        feature.name: (
-            np.array(table[feature.name].to_pylist(), object)
-            if feature.type == "string"
-            else table[feature.name].to_numpy().astype(np.float64)
-        )
-        for feature in signature.features
-    }
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray | None:

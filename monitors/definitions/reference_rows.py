@@ -1,0 +1,61 @@
+"""The rows of a reference's file, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from inference.registry.datasets import path_of
+from inference.registry.selectors import privacy_of, signature_of
+from inference.serving.plan import Feature
+from monitors.definitions.models import Reference
+
+_HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True)
+class ReferenceRows:
+    """Features of a reference's rows as the log keeps them, and the hours since 1970 of those rows, if known."""
+
+    features: dict[str, NDArray[Any]]
+    hours: NDArray[np.int64] | None
+
+
+def read_rows(reference: Reference, names: Collection[str], *, most: int) -> ReferenceRows:
+    """Read some features of up to `most` rows, evenly spaced over the file.
+
+    Where rows have times, those without one are left out. Raises FileNotFoundError where the file is gone.
+    """
+    features = [feature for feature in signature_of(reference.version).features if feature.name in names]
+    timed = ["timestamp"] if "timestamp" in reference.dataset.columns else []
+    table = pq.read_table(path_of(reference.dataset), columns=[*(one.name for one in features), *timed])
+    if timed:
+        table = table.filter(table["timestamp"].is_valid())
+    if table.num_rows > most:
+        table = table.take(np.linspace(0, table.num_rows - 1, most).astype(np.int64))
+    kept = privacy_of(reference.model_id).protect(feature_arrays(table, features))
+    return ReferenceRows(kept, _hours(table) if timed else None)
+
+
+def feature_arrays(table: pa.Table, features: Iterable[Feature]) -> dict[str, NDArray[Any]]:
+    """Give a table's features by name: texts as objects, anything else as float64."""
+    return {
+        feature.name: (
+            np.array(table[feature.name].to_pylist(), object)
+            if feature.type == "string"
+            else table[feature.name].to_numpy().astype(np.float64)
+        )
+        for feature in features
+    }
+
+
+def _hours(table: pa.Table) -> NDArray[np.int64]:
+    times = table["timestamp"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
+    hours: NDArray[np.int64] = times // _HOUR_US
+    return hours
