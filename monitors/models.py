@@ -2,7 +2,14 @@
 
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
 from monitors.definitions.models import FeatureProfile, Monitor, Reference, ReferenceDay, Segment
-from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PendingEvaluation
+from monitors.metrics.models import (
+    ChangePoint,
+    DetectorState,
+    JointDay,
+    JointNullDraws,
+    MetricPoint,
+    PendingEvaluation,
+)
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
@@ -18,6 +25,8 @@ __all__ = [
     "FeatureProfile",
     "Incident",
     "IncidentEvent",
+    "JointDay",
+    "JointNullDraws",
     "MetricPoint",
     "Monitor",
     "Optimisation",

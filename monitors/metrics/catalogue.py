@@ -87,6 +87,9 @@ def _metrics() -> list[Metric]:
         Metric("wasserstein", drift, "Wasserstein distance", "reference std", per_feature=True),
         Metric("anderson_darling", drift, "Anderson-Darling distance", per_feature=True),
         Metric("chi_square", drift, "Chi-square", per_feature=True),
+        # Of all features together, once a day.
+        Metric("domain_auc", drift, "Domain classifier AUC", "0 to 1"),
+        Metric("pca_reconstruction_error", drift, "PCA reconstruction error", "reference std"),
         Metric("faulty_features", quality, "Features with faults", "features"),
         Metric("missing_share", quality, "Missing values", "share", per_feature=True),
         Metric("unseen_share", quality, "Unseen categories", "share", per_feature=True),
@@ -101,6 +104,7 @@ DRIFT_METRICS = tuple(name for name, metric in FEATURE_METRICS.items() if metric
 QUALITY_METRICS = tuple(
     name for name, metric in FEATURE_METRICS.items() if metric.kind == MonitorKind.QUALITY
 )
+JOINT_METRICS = ("domain_auc", "pca_reconstruction_error")
 
 
 def nearest_metrics(name: str) -> str:

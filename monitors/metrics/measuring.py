@@ -204,7 +204,7 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
                 method=monitor.method,
             )
             points += [*drift, drifted_features(drift, subject.summary.rows, monitor.min_rows)]
-    return [_row(context, subject, span, start, point) for point in points]
+    return [row_of(context, subject, span, start, point) for point in points]
 
 
 def _labels(context: Context, monitor: Monitor, subject: Subject, end: datetime) -> list[Point]:
@@ -255,7 +255,7 @@ def gap_rows(
 ) -> list[MetricPoint]:
     """Compare the groups of each declared segment by the points that were measured of them."""
     whose = Whose(PredictionRole.CHAMPION, "")
-    return [_row(context, whose, span, start, point) for point in gap_points(measured, context.segments)]
+    return [row_of(context, whose, span, start, point) for point in gap_points(measured, context.segments)]
 
 
 def error_rows(context: Context, span: str, start: datetime) -> list[MetricPoint]:
@@ -263,10 +263,11 @@ def error_rows(context: Context, span: str, start: datetime) -> list[MetricPoint
     if MonitorKind.SERVICE not in context.monitors:
         return []
     found = error_points(model=context.model, start=start, end=following(start, span))
-    return [_row(context, Whose(*whose), span, start, point) for whose, point in found.items()]
+    return [row_of(context, Whose(*whose), span, start, point) for whose, point in found.items()]
 
 
-def _row(context: Context, whose: Whose | Subject, span: str, start: datetime, point: Point) -> MetricPoint:
+def row_of(context: Context, whose: Whose | Subject, span: str, start: datetime, point: Point) -> MetricPoint:
+    """Make the row of a measured point; it is not saved."""
     return MetricPoint(
         model=context.model,
         role=whose.role,

@@ -1,9 +1,13 @@
 """Metric points: what every page, rule and export reads."""
 
+from datetime import datetime, timedelta
+from typing import Self
+
 from django.db import models
 
 from driftline.common.work import WorkQuerySet, WorkRow
 from inference.registry.models import Model
+from monitors.definitions.models import Reference
 
 
 class PointStatus(models.TextChoices):
@@ -128,3 +132,46 @@ class PendingEvaluation(WorkRow):
 
     def __str__(self) -> str:
         return f"rules of {self.model}"
+
+
+class JointDayQuerySet(WorkQuerySet["JointDay"]):
+    def ended(self, now: datetime) -> Self:
+        """Narrow to days that were over by `now`."""
+        return self.filter(start__lte=now - timedelta(days=1))
+
+
+class JointDay(WorkRow):
+    """A day whose rows are compared with the reference's in all columns at once, when it has ended."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="joint_days")
+    start = models.DateTimeField()
+
+    objects = JointDayQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "start"], name="one_joint_day")]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.start:%Y-%m-%d}"
+
+
+class JointNullDraws(models.Model):
+    """What joint comparisons give when nothing drifts: kept because they take seconds to draw.
+
+    `digest` is of the reference's summary and of the columns that were compared.
+    """
+
+    reference = models.ForeignKey(Reference, models.CASCADE, related_name="+")
+    digest = models.CharField(max_length=64)
+    size = models.IntegerField(help_text="rows of the window")
+    draws = models.JSONField(help_text="metric -> ascending values")
+    why = models.CharField(max_length=200)
+
+    class Meta:
+        verbose_name_plural = "joint null draws"
+        constraints = [
+            models.UniqueConstraint(fields=["reference", "digest", "size"], name="one_joint_null_a_size")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.size} rows against {self.reference}"

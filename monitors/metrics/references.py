@@ -26,6 +26,7 @@ class ReferenceInUse:
     """What windows of one version are compared with."""
 
     id: int
+    digest: bytes
     version: str
     version_id: int
     summary: WindowSummary
@@ -106,6 +107,7 @@ def _load(reference_id: int, digest: bytes) -> ReferenceInUse:
     assert reference.payload is not None
     return ReferenceInUse(
         id=reference.pk,
+        digest=digest,
         version=reference.version.version,
         version_id=reference.version_id,
         summary=WindowSummary.decode(bytes(reference.payload)),

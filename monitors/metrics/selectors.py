@@ -1,15 +1,16 @@
 """Reads of metric points: what pages and the API show."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import QuerySet
 
 from driftline.common.periods import Period
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
-from inference.registry.models import Model
+from inference.registry.models import Model, RowsKept
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.services import DEFAULT_MIN_ROWS, drift_method
+from monitors.metrics.catalogue import JOINT_METRICS
 from monitors.metrics.drift import drift_points
 from monitors.metrics.measuring import context_of, error_rows, points_of, subjects_of
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
@@ -104,6 +105,7 @@ def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "
         "window": {"start": start, "end": end},
         "n": summary.rows if summary else 0,
         "reference": _reference(reference),
+        "together": joint_rows(model=model, start=start, end=end, segment=segment),
         "items": [],
     }
     if summary is None or reference is None:
@@ -132,6 +134,53 @@ def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "
         row["share"] = blame.get(row["feature"], 0.0)
     answer["items"] = sorted(rows.values(), key=lambda row: (-row["share"], row["feature"]))
     return answer
+
+
+def joint_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:
+    """Tell what the newest day of a period that was compared in all features together said, and its decision.
+
+    Without such a day `why` tells the reason.
+    """
+    found = MetricPoint.objects.filter(
+        model=model,
+        metric__in=JOINT_METRICS,
+        span="day",
+        segment=segment,
+        role=PredictionRole.CHAMPION,
+        version="",
+        start__gte=start,
+        start__lt=end,
+    )
+    newest = found.order_by("-start").values_list("start", flat=True).first()
+    points = list(found.filter(start=newest).order_by("metric")) if newest else []
+    if not points:
+        return {"decision": "not_available", "why": _why_not_together(model, segment), "items": []}
+    return {
+        "decision": _decision([p.status for p in points]),
+        "why": "",
+        "items": list(map(_joint_row, points)),
+    }
+
+
+_TOLD = ("p_value", "why", "usual", "lower_threshold", "features", "columns", "left_out")
+
+
+def _joint_row(point: MetricPoint) -> dict[str, Any]:
+    plain = ("metric", "value", "n", "lower", "upper", "threshold", "status")
+    detail = point.detail or {}
+    return (
+        {"day": point.start.astimezone(UTC).date().isoformat()}
+        | {name: getattr(point, name) for name in plain}
+        | {name: detail[name] for name in _TOLD if name in detail}
+    )
+
+
+def _why_not_together(model: Model, segment: str) -> str:
+    if segment:
+        return "Features are compared together over all rows, not by segment."
+    if model.rows_kept == RowsKept.NONE:
+        return "Rows are not kept, and features are compared together row by row."
+    return "No day of this period has been compared yet: each is once it has ended and there is a reference."
 
 
 def evidently_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:

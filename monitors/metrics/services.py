@@ -1,8 +1,7 @@
 """Turns summaries and a reference into metric points."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from django.db import connection, transaction
 
@@ -12,9 +11,11 @@ from driftline.common.work import finish, touch
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.change_points import look_for_changes
+from monitors.metrics.joint import touch_days
 from monitors.metrics.measuring import Context, context_of, error_rows, gap_rows, points_of, subjects_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.reliability import mark_unreliable
+from monitors.metrics.storing import save_points
 from monitors.summaries.models import StaleWindow, Summary
 
 WINDOWS_A_TASK = 200
@@ -30,8 +31,9 @@ def measure(model_id: int) -> int:
         _lock_model(model_id)
         context = context_of(Model.objects.get(pk=model_id))
         rows = [row for window in stale for row in _window_rows(context, window.span, window.start)]
-        _save([*rows, *mark_unreliable(context.model, rows)])
+        save_points([*rows, *mark_unreliable(context.model, rows)])
         look_for_changes(context, stale, rows)
+        touch_days(context, stale)
         touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
         finish(stale)
         ring("monitors.judge", model_id=model_id)
@@ -67,31 +69,3 @@ def _labelled_hours(context: Context, day: datetime) -> Iterable[Summary]:
         start__gte=day,
         start__lt=following(day, "day"),
     ).order_by("start")
-
-
-_COLUMNS = (
-    "model_id", "role", "version", "segment", "span", "start", "\"end\"", "metric", "feature", "value", "n", "lower",
-    "upper", "threshold", "status", "detail",
-)  # fmt: skip
-_CHANGING = ('"end"', "value", "n", "lower", "upper", "threshold", "status", "detail")
-
-
-def _save(rows: Sequence[MetricPoint]) -> None:
-    """Upsert points in bulk; a value that late data changed counts as a new revision."""
-    field = MetricPoint._meta.get_field("detail")
-    for begin in range(0, len(rows), 2_000):
-        part = rows[begin : begin + 2_000]
-        places = ", ".join(["(" + ", ".join(["%s"] * len(_COLUMNS)) + ", 1, now())"] * len(part))
-        values: list[Any] = []
-        for row in part:
-            values += [getattr(row, name.strip('"')) for name in _COLUMNS[:-1]]
-            values.append(field.get_db_prep_save(row.detail, connection))
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO monitors_metricpoint ({', '.join(_COLUMNS)}, revision, updated_at) VALUES {places} "
-                "ON CONFLICT (model_id, span, metric, feature, segment, role, version, start) DO UPDATE SET "
-                + ", ".join(f"{name} = EXCLUDED.{name}" for name in _CHANGING)
-                + ", updated_at = now(), revision = monitors_metricpoint.revision"
-                " + (monitors_metricpoint.value IS DISTINCT FROM EXCLUDED.value)::int",
-                values,
-            )

@@ -6,6 +6,7 @@ from driftline.common.clock import now
 from driftline.common.work import work_alone
 from inference.registry.models import Model
 from monitors.metrics.expiry import expire_summaries, roll_up
+from monitors.metrics.joint import compare_days, days_to_compare
 from monitors.metrics.services import measure
 from monitors.summaries.models import StaleWindow
 
@@ -14,6 +15,13 @@ from monitors.summaries.models import StaleWindow
 def measure_model(*, model_id: int) -> None:
     due = StaleWindow.objects.filter(model_id=model_id).due()
     work_alone(7313, model_id, lambda: measure(model_id), due.exists)
+
+
+@shared_task(name="monitors.compare_jointly")
+def compare_jointly(*, model_id: int) -> None:
+    work_alone(
+        7315, model_id, lambda: compare_days(model_id), lambda: days_to_compare(model_id).due().exists()
+    )
 
 
 @shared_task(name="monitors.expire")

@@ -19,7 +19,7 @@ from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
-from monitors.metrics.catalogue import METRICS, nearest_metrics
+from monitors.metrics.catalogue import JOINT_METRICS, METRICS, nearest_metrics
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
 from monitors.rules.conditions import Outcome, Standing, Verdict, step
@@ -117,6 +117,11 @@ def _check(rule: Rule) -> None:
         raise invalid("/feature", f"{rule.metric} is measured a feature; name one, or use '*' for any.")
     if rule.feature and not metric.per_feature:
         raise invalid("/feature", f"{rule.metric} has no feature; leave it out.")
+    if rule.metric in JOINT_METRICS:
+        if rule.span != "day":
+            raise invalid("/span", f"{rule.metric} is measured once a day; use day.")
+        if rule.segment:
+            raise invalid("/segment", f"{rule.metric} is measured of all rows; leave the segment out.")
     if not rule.name.strip() or any(ord(character) < 32 for character in rule.name):
         raise invalid("/name", "A rule needs a name of printable characters.", "invalid_text")
     if not isinstance(rule.threshold, int | float) or not math.isfinite(rule.threshold):

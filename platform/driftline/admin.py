@@ -27,7 +27,14 @@ from inference.prediction_log.models import (
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, PlanGeneration, Version
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
 from monitors.definitions.models import FeatureProfile, Monitor, Reference, Segment
-from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PendingEvaluation
+from monitors.metrics.models import (
+    ChangePoint,
+    DetectorState,
+    JointDay,
+    JointNullDraws,
+    MetricPoint,
+    PendingEvaluation,
+)
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
@@ -191,6 +198,8 @@ _look(
     ("detector", "role", "model"),
 )
 _look(DetectorState, ("model", "version", "role", "span", "detector", "until"), ("detector", "role", "model"))
+_look(JointDay, ("model", "start"), ("model",))
+_look(JointNullDraws, ("reference", "size", "why"))
 _look(PendingEvaluation, ("model",))
 _look(
     Rule,

@@ -6,7 +6,7 @@ from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
-from monitors.metrics.models import PendingEvaluation
+from monitors.metrics.models import JointDay, PendingEvaluation
 from monitors.rules.models import Severity, Transition
 from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run
@@ -26,13 +26,26 @@ def computed_until(model: Model) -> datetime | None:
 def _unfinished(model: Model, newest: datetime) -> list[datetime]:
     touched = TouchedPeriod.objects.filter(model=model).order_by("hour").values_list("hour", flat=True)[:1]
     stale = StaleWindow.objects.filter(model=model).order_by("start").values_list("start", flat=True)[:1]
+    joint = (
+        JointDay.objects.filter(model=model)
+        .ended(newest)
+        .order_by("start")
+        .values_list("start", flat=True)[:1]
+    )
     transitions = Transition.objects.filter(model=model)
     open_transitions = transitions.filter(workflows_done_at=None) | transitions.filter(alerts_done_at=None)
     unhandled = open_transitions.order_by("window_start").values_list("window_start", flat=True)[:1]
     busy_runs = Run.objects.filter(model=model, state__in=ACTIVE_STATES, needs="")
     running = busy_runs.order_by("data_until").values_list("data_until", flat=True)[:1]
     unjudged = [_day_start(newest)] if PendingEvaluation.objects.filter(model=model).exists() else []
-    return [*touched, *stale, *unhandled, *(min(moment, _day_start(newest)) for moment in running), *unjudged]
+    return [
+        *touched,
+        *stale,
+        *joint,
+        *unhandled,
+        *(min(moment, _day_start(newest)) for moment in running),
+        *unjudged,
+    ]
 
 
 def _day_start(moment: datetime) -> datetime:

@@ -21,7 +21,7 @@ from inference.registry.artifacts import remove_leftovers
 from monitors.alerts.job_callbacks import forget_old_callbacks
 from monitors.alerts.models import Delivery
 from monitors.definitions.models import Reference
-from monitors.metrics.models import PendingEvaluation
+from monitors.metrics.models import JointDay, PendingEvaluation
 from monitors.optimiser.models import UNFINISHED as UNFINISHED_OPTIMISATIONS
 from monitors.optimiser.models import Optimisation
 from monitors.reports.models import Report
@@ -74,10 +74,14 @@ def heartbeat() -> None:
 
 @shared_task(name="driftline.tidy")
 def tidy() -> None:
-    """Remove what killed uploads and imports left behind, and callbacks that were settled long ago."""
+    """Remove what killed uploads and imports left behind, and callbacks that were settled long ago.
+
+    Days of models that fell silent are compared by now at the latest: else the next event rings.
+    """
     remove_leftovers(settings.HOME)
     remove_leftovers_of_imports()
     forget_old_callbacks()
+    _ring_models("monitors.compare_jointly", JointDay.objects.ended(now()).due())
 
 
 def _ring_models(task: str, due: QuerySet[Any]) -> None:

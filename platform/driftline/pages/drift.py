@@ -18,6 +18,7 @@ from inference.registry.models import Model
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.references import ReferenceInUse, reference_in_use
+from monitors.metrics.selectors import joint_rows
 from monitors.stats.sketches import NumericSummary
 
 STEPS = 5
@@ -68,6 +69,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "share": drift_share_chart(model, [p for p in points if p.metric == "psi"], chosen, marks),
         "reference": queries.newest_reference(model),
         "in_use": reference,
+        "together": joint_rows(model=model, start=chosen.start, end=chosen.end),
         "said": _said(rows, days),
         "status": _status(rows),
         "csv_url": csv_url(model, metric, chosen),

@@ -1,0 +1,297 @@
+"""Drift of all features together: a day's rows beside rows of the reference (kernels in `monitors.stats.joint_drift`).
+
+Summaries hold each column by itself, so this needs rows: a seeded sample of the log's, once the day has ended. A day is
+compared again when it has other rows by then, or another reference. Rows that are let go once they are summarised
+cannot be compared.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from django.db import transaction
+
+from driftline.common.clock import now
+from driftline.common.doorbell import ring
+from driftline.common.periods import following
+from driftline.common.work import finish, touch
+from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
+from inference.prediction_log.selectors import LogFrame, frame_of
+from inference.registry.models import Model, RowsKept
+from monitors.definitions.models import MonitorKind, Reference
+from monitors.definitions.reference_rows import read_rows
+from monitors.definitions.services import active_reference
+from monitors.metrics.drift import CRITICAL_TIMES
+from monitors.metrics.measuring import Context, Whose, context_of, row_of
+from monitors.metrics.models import (
+    JointDay,
+    JointDayQuerySet,
+    JointNullDraws,
+    MetricPoint,
+    PendingEvaluation,
+    PointStatus,
+)
+from monitors.metrics.points import Point
+from monitors.metrics.references import ReferenceInUse
+from monitors.metrics.storing import save_points
+from monitors.stats.joint_drift import (
+    JOINT_KERNELS,
+    LEAST_ROWS,
+    MOST_ROWS,
+    JointMeasure,
+    JointNull,
+    draw_joint_null,
+    joint_size,
+    judge_jointly,
+)
+from monitors.stats.joint_rows import JointEncoding, JointRows
+from monitors.summaries.models import StaleWindow, Summary
+
+DAYS_A_TASK = 5
+LEASE = timedelta(minutes=10)
+MOST_COLUMNS = 200  # the model's most important features; a fit takes time by rows times columns
+MOST_READ = 100_000  # rows of a day; of a larger one a part of each hour is read
+MOST_OF_REFERENCE = 300_000  # rows of a reference's file, among them those of each of its days
+_NAMED = 5  # features that separate, and columns that were left out
+_HOUR_US = 3_600_000_000
+
+
+def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
+    """Have these windows' days compared once they have ended, in the transaction that measured them."""
+    model = context.model
+    if MonitorKind.DRIFT not in context.monitors or model.rows_kept == RowsKept.NONE:
+        return
+    days = [(model.pk, window.start) for window in measured if window.span == "day"]
+    if days and active_reference(model=model, version_id=None) is not None:
+        touch(JointDay, days, fields=("model_id", "start"))
+    if JointDay.objects.filter(model=model).ended(context.event_now).due().exists():
+        ring("monitors.compare_jointly", pause=1.0, model_id=model.pk)
+
+
+def days_to_compare(model_id: int) -> JointDayQuerySet:
+    """Select a model's days that wait to be compared and have ended by its event clock."""
+    clock = event_now(model=Model.objects.get(pk=model_id), now=now())
+    return JointDay.objects.filter(model_id=model_id).ended(clock)
+
+
+def compare_days(model_id: int) -> int:
+    """Compare some ended days with their reference and ring the rules; returns how many days were done."""
+    with transaction.atomic():
+        days = days_to_compare(model_id).claim(limit=DAYS_A_TASK, lease=LEASE)
+    if not days:
+        return 0
+    context = context_of(Model.objects.get(pk=model_id))
+    for day in sorted(days, key=lambda day: day.start):
+        points = _compare(context, day.start)
+        with transaction.atomic():
+            if points:
+                whose = Whose(PredictionRole.CHAMPION, "")
+                save_points([row_of(context, whose, "day", day.start, point) for point in points])
+                touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
+                ring("monitors.judge", model_id=model_id)
+            finish([day])
+    return len(days)
+
+
+# -- one day -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Day:
+    """A day's rows, how many there are, and the reference of the version that answered most of them."""
+
+    model: Model
+    start: datetime
+    rows: int
+    min_rows: int
+    reference: ReferenceInUse
+
+    @property
+    def compared(self) -> dict[str, Any]:
+        """What a comparison depends on: where it is the same it need not be made again."""
+        return {"rows": self.rows, "reference": self.reference.digest.hex()[:16]}
+
+
+def _compare(context: Context, start: datetime) -> list[Point]:
+    """Measure a day; nothing where there is nothing new to say."""
+    day = _day_of(context, start)
+    if day is None or _is_known(day):
+        return []
+    try:
+        return _points(day)
+    except FileNotFoundError:
+        return _said(day, 0, PointStatus.ERROR, "The reference's file is gone; upload it again.")
+
+
+def _day_of(context: Context, start: datetime) -> _Day | None:
+    whole = Summary.objects.filter(
+        model=context.model, span="day", segment="", role__in=ANSWERING_ROLES, start=start, rows__gt=0
+    )
+    answered = {
+        version_id: rows for rows, version_id in whole.order_by("rows").values_list("rows", "version_id")
+    }
+    monitor = context.monitors.get(MonitorKind.DRIFT)
+    if not answered or monitor is None:
+        return None
+    reference = context.reference_of(max(answered, key=answered.__getitem__))
+    if reference is None:
+        return None
+    return _Day(context.model, start, sum(whole.values_list("rows", flat=True)), monitor.min_rows, reference)
+
+
+def _is_known(day: _Day) -> bool:
+    stored = MetricPoint.objects.filter(
+        model=day.model, span="day", start=day.start, segment="", role=PredictionRole.CHAMPION, version="",
+        metric__in=JOINT_KERNELS, detail__compared=day.compared,
+    )  # fmt: skip
+    return stored.count() == len(JOINT_KERNELS)
+
+
+def _points(day: _Day) -> list[Point]:
+    usual = _reference_rows(day.reference.id, day.reference.digest, _columns_of(day.reference))
+    frames = [frame for frame in _read(day) if len(frame)]
+    n = sum(map(len, frames))
+    least = max(day.min_rows, LEAST_ROWS)
+    if not n:
+        return []
+    if n < least:
+        return _said(
+            day, n, PointStatus.INSUFFICIENT, f"{n} rows are too few to compare; {least} are needed."
+        )
+    if len(usual.sample) < 2 * LEAST_ROWS:
+        why = f"A reference of {len(usual.sample)} rows is too small to compare with; use {2 * LEAST_ROWS} or more."
+        return _said(day, n, PointStatus.INSUFFICIENT, why)
+    columns = [_known_columns(frame) for frame in frames]
+    alike = [set(usual.encoding.comparable(part)) for part in columns]
+    names = [name for name in usual.sample.names if all(name in part for part in alike)]
+    if not names:
+        return _said(
+            day, n, PointStatus.NO_DATA, "No column of these rows can be compared with the reference."
+        )
+    window = JointRows.concatenate(
+        [
+            usual.encoding.encode(part, names, frame.times_us // _HOUR_US)
+            for part, frame in zip(columns, frames, strict=True)
+        ]
+    ).sample(joint_size(n), _chance(day))
+    sample, null = usual.sample.select(names), _null_of(day.reference, names, len(window))
+    left_out = [name for name in day.reference.summary.features if name not in names]
+    about = {"columns": len(names), "left_out": left_out[:_NAMED], "compared": day.compared}
+    return [
+        _point(name, kernel.measure(sample, window), null, about) for name, kernel in JOINT_KERNELS.items()
+    ]
+
+
+def _said(day: _Day, n: int, status: PointStatus, why: str) -> list[Point]:
+    return [
+        Point(name, None, n, status, detail={"why": why, "compared": day.compared}) for name in JOINT_KERNELS
+    ]
+
+
+def _point(name: str, measured: JointMeasure, null: JointNull, about: Mapping[str, Any]) -> Point:
+    estimate = measured.estimate
+    judged = judge_jointly(name, measured, null)
+    if judged is None:
+        why = "The reference does not tell what is usual."
+        return Point(name, estimate.value, estimate.n, PointStatus.INSUFFICIENT, detail={"why": why, **about})
+    status = PointStatus.OK
+    if judged.drifted:
+        status = PointStatus.CRITICAL if judged.times >= CRITICAL_TIMES else PointStatus.WARNING
+    loudest = sorted(measured.shares.items(), key=lambda item: -item[1])[:_NAMED]
+    return Point(
+        name,
+        estimate.value,
+        estimate.n,
+        status,
+        lower=estimate.lower,
+        upper=estimate.upper,
+        threshold=judged.upper,
+        detail={
+            "p_value": judged.p_value,
+            "why": judged.reason,
+            "usual": judged.usual,
+            "lower_threshold": judged.lower,
+            "features": [{"feature": name, "share": round(share, 4)} for name, share in loudest if share > 0],
+            **about,
+        },
+    )
+
+
+def _chance(day: _Day) -> np.random.Generator:
+    """Give a day's own generator, so that it has the same sample wherever it is compared."""
+    return np.random.default_rng(abs(int(day.start.timestamp())))
+
+
+# -- the day's rows ----------------------------------------------------------------------------------------------------
+def _read(day: _Day) -> list[LogFrame]:
+    """Read a day's rows; of a large day a part of each hour, which lies elsewhere in each."""
+    if day.rows <= MOST_READ:
+        return [_frame(day.model, day.start, following(day.start, "day"))]
+    length = timedelta(hours=1) * (MOST_READ / day.rows)
+    begins = _chance(day).random(24)
+    starts = [
+        day.start + timedelta(hours=hour) + (timedelta(hours=1) - length) * float(begin)
+        for hour, begin in enumerate(begins)
+    ]
+    return [_frame(day.model, start, start + length) for start in starts]
+
+
+def _frame(model: Model, start: datetime, end: datetime) -> LogFrame:
+    return frame_of(model=model, start=start, end=end, role=ANSWERING_ROLES)
+
+
+def _known_columns(frame: LogFrame) -> dict[str, Any]:
+    return {name: values for name, values in frame.features.items() if name not in frame.let_go}
+
+
+# -- the reference's rows ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class _ReferenceRows:
+    """A reference's columns as numbers, and the sample of its rows that windows are compared with."""
+
+    encoding: JointEncoding
+    sample: JointRows
+
+
+def _columns_of(reference: ReferenceInUse) -> tuple[str, ...]:
+    """Choose the features that are compared, in the order of the reference."""
+    names = list(reference.summary.features)
+    chosen = set(sorted(names, key=lambda name: -reference.importance.get(name, 0.0))[:MOST_COLUMNS])
+    return tuple(name for name in names if name in chosen)
+
+
+@lru_cache(maxsize=8)
+def _reference_rows(reference_id: int, digest: bytes, names: tuple[str, ...]) -> _ReferenceRows:
+    """Sample a reference's rows; `digest` tells when they or the model's privacy have changed."""
+    encoding, rows = _all_rows(reference_id, names)
+    return _ReferenceRows(encoding, rows.sample(MOST_ROWS, np.random.default_rng(0)))
+
+
+def _all_rows(reference_id: int, names: Sequence[str]) -> tuple[JointEncoding, JointRows]:
+    reference = Reference.objects.select_related("version__model", "dataset").get(pk=reference_id)
+    rows = read_rows(reference, names, most=MOST_OF_REFERENCE)
+    encoding = JointEncoding.learn(rows.features)
+    return encoding, encoding.encode(rows.features, tuple(rows.features), rows.hours)
+
+
+def _null_of(reference: ReferenceInUse, names: Sequence[str], size: int) -> JointNull:
+    """Read what these columns give when nothing drifts, or draw and keep it; the same in every process."""
+    digest = hashlib.sha256(reference.digest + "\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+    stored = JointNullDraws.objects.filter(reference_id=reference.id, digest=digest, size=size).first()
+    if stored is None:
+        _, rows = _all_rows(reference.id, names)
+        null = draw_joint_null(
+            rows,
+            size,
+            by_day=any(days is not None and days.differ for days in reference.days.values()),
+            rng=np.random.default_rng(size),
+        )
+        draws = {name: values.tolist() for name, values in null.draws.items()}
+        stored = JointNullDraws(
+            reference_id=reference.id, digest=digest, size=size, draws=draws, why=null.why
+        )
+        JointNullDraws.objects.bulk_create([stored], ignore_conflicts=True)
+    return JointNull({name: np.array(values) for name, values in stored.draws.items()}, stored.why)

@@ -1,0 +1,35 @@
+"""Stores metric points."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+
+from monitors.metrics.models import MetricPoint
+
+_COLUMNS = (
+    "model_id", "role", "version", "segment", "span", "start", "\"end\"", "metric", "feature", "value", "n", "lower",
+    "upper", "threshold", "status", "detail",
+)  # fmt: skip
+_CHANGING = ('"end"', "value", "n", "lower", "upper", "threshold", "status", "detail")
+
+
+def save_points(rows: Sequence[MetricPoint]) -> None:
+    """Upsert points in bulk, in the caller's transaction; a value that late data changed counts as a new revision."""
+    field = MetricPoint._meta.get_field("detail")
+    for begin in range(0, len(rows), 2_000):
+        part = rows[begin : begin + 2_000]
+        places = ", ".join(["(" + ", ".join(["%s"] * len(_COLUMNS)) + ", 1, now())"] * len(part))
+        values: list[Any] = []
+        for row in part:
+            values += [getattr(row, name.strip('"')) for name in _COLUMNS[:-1]]
+            values.append(field.get_db_prep_save(row.detail, connection))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO monitors_metricpoint ({', '.join(_COLUMNS)}, revision, updated_at) VALUES {places} "
+                "ON CONFLICT (model_id, span, metric, feature, segment, role, version, start) DO UPDATE SET "
+                + ", ".join(f"{name} = EXCLUDED.{name}" for name in _CHANGING)
+                + ", updated_at = now(), revision = monitors_metricpoint.revision"
+                " + (monitors_metricpoint.value IS DISTINCT FROM EXCLUDED.value)::int",
+                values,
+            )
