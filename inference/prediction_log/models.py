@@ -217,7 +217,10 @@ class TouchedPeriod(WorkRow):
 
 
 class RequestCount(models.Model):
-    """How many requests that arrived within one hour ended one way: `answered`, or why they were not."""
+    """How many requests that arrived within one hour ended one way: `answered`, or why they were not.
+
+    Of a shadow the rows that were copied to it: `answered` or `dropped`.
+    """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
     hour = models.DateTimeField()

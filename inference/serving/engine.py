@@ -606,6 +606,16 @@ class Engine:
         """Tell whether every request taken has its answer."""
         return self._journal.is_settled() and not self._ready and not self._tasks and not self._parked
 
+    def _log_last_copies(self) -> None:
+        """Spool which copies the shadows answered or dropped since the requests were counted last."""
+        counts = self._tally.take(time.time())
+        if counts is None:
+            return
+        try:
+            self._shadow_writer.append([encode_record(counts)], sync=self.options.fsync == "always")
+        except OSError:
+            log.warning("the last counts of shadows were not spooled", exc_info=True)
+
     def close(self, shadow_seconds: float = 10.0) -> bool:
         """Spool what the shadows still owe and let go of the spool; the event loop takes no more requests.
 
@@ -617,6 +627,7 @@ class Engine:
         self._writer.close()
         has_ended = self.shadows.close(shadow_seconds)
         if has_ended:
+            self._log_last_copies()
             self._shadow_writer.close()
         if self._traces is not None:
             self._traces.close()

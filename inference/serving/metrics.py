@@ -38,6 +38,7 @@ SECONDS = (
 )
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 ANSWERED = "answered"
+DROPPED = "dropped"  # a row that was to be copied to a shadow
 MAX_RAW = 1024  # values that wait to be sorted into their buckets
 
 _NANOSECONDS = [round(limit * 1e9) for limit in SECONDS]
@@ -134,6 +135,7 @@ class ServingMetrics:
         self._series: dict[tuple[int, str, str], Series] = {}
         self.refusals: Counter[int] = Counter()  # HTTP status -> answers
         self.shadow_drops: Counter[tuple[int, str, str]] = Counter()  # model id, version, reason -> batches
+        self.dropped_copies: Counter[tuple[int, str, str]] = Counter()  # as shadow_drops -> rows
         self.jobs_ended: Counter[tuple[int, str, str]] = Counter()  # model id, version, state -> jobs
         self.jobs_running = 0  # now
         self.unlogged = 0  # rows answered or refused because the spool could not take them
@@ -147,12 +149,16 @@ class ServingMetrics:
         return found
 
     def ended(self) -> Counter[tuple[int, str, str, str]]:
-        """Count by model, version, role and outcome how requests ended; a shadow's are copies, not requests."""
+        """Count by model, version, role and outcome how requests ended, and rows that were copied to shadows."""
         counts: Counter[tuple[int, str, str, str]] = Counter()
         for key, series in self._series.copy().items():
-            if key[2] != "shadow":
+            if key[2] == "shadow":
+                counts[*key, ANSWERED] = series.rows
+            else:
                 counts[*key, ANSWERED] = series.requests
                 counts.update({(*key, fault): count for fault, count in series.faults.items()})
+        for (model_id, version, _), rows in self.dropped_copies.copy().items():
+            counts[model_id, version, "shadow", DROPPED] += rows
         return counts
 
     def snapshot(self) -> dict[str, Any]:

@@ -206,8 +206,10 @@ class ShadowThread:
                 self._answer_or_count(lane, _take_together(lane))
                 if lane.waiting:
                     turns.append(lane)
-        if left := sum(len(lane.waiting) for lane in turns):
-            log.warning("shadows were dropped at shutdown", extra={"batches": left})
+        left = [work for lane in turns for work in lane.waiting]
+        self._drop(left, "shutdown")
+        if left:
+            log.warning("shadows were dropped at shutdown", extra={"batches": len(left)})
 
     def _take_arrivals(self, turns: deque[ShadowLane], *, wait: bool) -> bool:
         """Put what has arrived into its lanes; False where nothing more will come."""
@@ -284,7 +286,9 @@ class ShadowThread:
 
 def count_drop(metrics: ServingMetrics, work: ShadowWork, reason: str) -> None:
     """Count a copy that a shadow does not get."""
-    metrics.shadow_drops[work.shadow.model_id, work.shadow.plan.version, reason] += 1
+    key = work.shadow.model_id, work.shadow.plan.version, reason
+    metrics.shadow_drops[key] += 1
+    metrics.dropped_copies[key] += len(_chosen(work))
 
 
 def _take_together(lane: ShadowLane) -> list[ShadowWork]:
@@ -333,12 +337,19 @@ def _record(work: ShadowWork, outcome: Outcome) -> LoggedBatch:
     )
 
 
+def _chosen(work: ShadowWork) -> Sequence[int]:
+    """Place the rows whose id's hash lies below the share: the same rows in every process and at any time."""
+    if work.share >= 1:
+        return range(len(work.logged.ids))
+    limit = work.share * 2**64
+    return [place for place, row_id in enumerate(work.logged.ids) if _hash(row_id) < limit]
+
+
 def _sample(work: ShadowWork) -> ShadowWork:
-    """Keep the rows whose id's hash lies below the share: the same rows in every process and at any time."""
+    """Keep the rows that are copied."""
     if work.share >= 1:
         return work
-    limit = work.share * 2**64
-    chosen = [place for place, row_id in enumerate(work.logged.ids) if _hash(row_id) < limit]
+    chosen = _chosen(work)
     batch = {name: values[chosen] for name, values in work.batch.items()}
     logged = work.logged
     return ShadowWork(

@@ -23,6 +23,7 @@ def _metrics() -> list[Metric]:
         Metric("count", service, "Predictions", "rows", lower_is_better=False),
         Metric("throughput", service, "Throughput", "rows/s", lower_is_better=False),
         Metric("error_rate", service, "Error rate", "share"),
+        Metric("shadow_drop_rate", service, "Copies that shadows dropped", "share"),
         Metric("latency_p50", service, "Latency, median", "ms"),
         Metric("latency_p95", service, "Latency, 95th percentile", "ms"),
         Metric("latency_p99", service, "Latency, 99th percentile", "ms"),

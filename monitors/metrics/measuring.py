@@ -24,7 +24,7 @@ from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
 from monitors.metrics.references import ReferenceInUse, reference_in_use
-from monitors.metrics.requests import error_points
+from monitors.metrics.requests import drop_points, error_points
 from monitors.metrics.service import service_points
 from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.sketches import merge_numbers
@@ -259,11 +259,16 @@ def gap_rows(
 
 
 def error_rows(context: Context, span: str, start: datetime) -> list[MetricPoint]:
-    """Measure how many requests were not answered; there may have been no others."""
+    """Measure how many requests were not answered, there may have been no others, and how many copies dropped."""
     if MonitorKind.SERVICE not in context.monitors:
         return []
-    found = error_points(model=context.model, start=start, end=following(start, span))
-    return [row_of(context, Whose(*whose), span, start, point) for whose, point in found.items()]
+    found = [
+        measure(model=context.model, start=start, end=following(start, span))
+        for measure in (error_points, drop_points)
+    ]
+    return [
+        row_of(context, Whose(*whose), span, start, point) for some in found for whose, point in some.items()
+    ]
 
 
 def row_of(context: Context, whose: Whose | Subject, span: str, start: datetime, point: Point) -> MetricPoint:

@@ -1,14 +1,14 @@
-"""How many requests were not answered, and why, from the counts that serving processes kept."""
+"""How many requests were not answered and why, and how many copies, from the counts that serving processes kept."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole, RequestCount
 from inference.registry.models import Model
-from inference.serving.metrics import ANSWERED
+from inference.serving.metrics import ANSWERED, DROPPED
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.stats.estimate import wilson_interval
 
@@ -30,9 +30,24 @@ def error_points(*, model: Model, start: datetime, end: datetime) -> dict[tuple[
     return {whose: _error_rate(outcomes) for whose, outcomes in counts.items()}
 
 
+def drop_points(*, model: Model, start: datetime, end: datetime) -> dict[tuple[str, str], Point]:
+    """Measure the share of copied rows that shadows dropped, by version; the champion's total is that of them all."""
+    counts = _outcomes(_counted(model, start, end).filter(role=PredictionRole.SHADOW))
+    if counts:
+        counts[PredictionRole.CHAMPION.value, ""] = sum(counts.values(), Counter())
+    return {whose: _drop_rate(outcomes) for whose, outcomes in counts.items()}
+
+
 def request_outcomes(*, model: Model, start: datetime, end: datetime) -> dict[tuple[str, str], Counter[str]]:
     """Count the requests that arrived in `[start, end)` (whole hours) by role, version and how they ended."""
-    rows = RequestCount.objects.filter(model=model, hour__gte=start, hour__lt=end)
+    return _outcomes(_counted(model, start, end).exclude(role=PredictionRole.SHADOW))
+
+
+def _counted(model: Model, start: datetime, end: datetime) -> QuerySet[RequestCount]:
+    return RequestCount.objects.filter(model=model, hour__gte=start, hour__lt=end)
+
+
+def _outcomes(rows: QuerySet[RequestCount]) -> dict[tuple[str, str], Counter[str]]:
     counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for role, version, outcome, requests in (
         rows.values_list("role", "version", "outcome")
@@ -41,6 +56,19 @@ def request_outcomes(*, model: Model, start: datetime, end: datetime) -> dict[tu
     ):
         counts[role, version][outcome] += int(requests)
     return dict(counts)
+
+
+def _drop_rate(outcomes: Mapping[str, int]) -> Point:
+    n, dropped = sum(outcomes.values()), outcomes.get(DROPPED, 0)
+    lower, upper = wilson_interval(dropped, n)
+    return Point(
+        "shadow_drop_rate",
+        dropped / n,
+        n,
+        judged_by_rows(dropped / n, n, FEWEST_REQUESTS),
+        lower=lower,
+        upper=upper,
+    )
 
 
 def _error_rate(outcomes: Mapping[str, int]) -> Point:

@@ -80,7 +80,7 @@ def longer_points(
         for subject in subjects_of(days):
             if subject.version == version:
                 found += points_of(context, subject, length, window.start)
-        if metric == "error_rate" and not segment:
+        if metric in ("error_rate", "shadow_drop_rate") and not segment:
             found += [row for row in error_rows(context, length, window.start) if row.version == version]
     return [
         p

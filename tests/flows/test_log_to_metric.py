@@ -301,6 +301,27 @@ def count_requests(model: Model, hour: datetime, *, role: str = "champion", **ou
         add_request_counts([RequestCounts(int(hour.timestamp()), ended)])
 
 
+class TestShadowDropRate:
+    def test_is_the_share_of_copied_rows_by_version_and_of_all_shadows(self, model: Model) -> None:
+        count_requests(model, DAY, answered=500)
+        count_requests(model, DAY + timedelta(hours=3), role="shadow", answered=150, dropped=50)
+
+        work(model)
+
+        assert value(model, "shadow_drop_rate", role="shadow", version="2") == 0.25
+        assert value(model, "shadow_drop_rate") == 0.25
+        assert value(model, "shadow_drop_rate", span="hour", start=DAY + timedelta(hours=3)) == 0.25
+        assert value(model, "error_rate") == 0
+        [week] = longer_points(
+            model=model,
+            metric="shadow_drop_rate",
+            start=DAY,
+            end=DAY + timedelta(days=7),
+            step="week",
+        )
+        assert (week.value, week.n) == (0.25, 200)
+
+
 class TestErrorRate:
     def test_is_the_share_of_requests_without_an_answer_and_says_why(self, model: Model) -> None:
         count_requests(model, DAY + timedelta(hours=3), answered=90, invalid=6)

@@ -60,6 +60,7 @@ def latency(request: PageRequest, name: str) -> HttpResponse:
         "may_be_hourly": chosen.days <= MOST_HOURLY_DAYS,
         "latency": _latency_chart(model, points, chosen, marks, span),
         "errors": _error_chart(model, points.get("error_rate", []), chosen, marks, span),
+        "drops": _drop_chart(model, points.get("shadow_drop_rate", []), chosen, marks, span),
         "throughput": volume_chart(model, points, chosen, marks, span),
         "faults": _faults(outcomes.values()),
         "versions": _versions(model, outcomes, chosen),
@@ -81,7 +82,11 @@ def _points(model: Model, chosen: TimeRange, asked: str) -> tuple[str, dict[str,
         spans = ["day"]
     for span in spans:
         points = queries.judged_points(
-            model, [*LATENCIES, "count", "error_rate"], chosen.start, chosen.end, span=span
+            model,
+            [*LATENCIES, "count", "error_rate", "shadow_drop_rate"],
+            chosen.start,
+            chosen.end,
+            span=span,
         )
         if queries.newest_judged(points.get("latency_p99", [])):
             break
@@ -143,6 +148,26 @@ def _error_chart(
     )  # fmt: skip
 
 
+def _drop_chart(
+    model: Model, points: list[MetricPoint], chosen: TimeRange, marks: list[Mark], span: str
+) -> Chart | None:
+    """Draw the share of copies that shadows dropped; None where nothing was copied."""
+    if not points:
+        return None
+    newest = queries.newest_judged(points)
+    said = "Too few rows were copied for a share to say much."
+    if newest is not None and newest.value is not None:
+        share = f"{newest.value:.2%}" if newest.value else "None"
+        said = f"{share} of {newest.n:,} rows that were to be copied {at(newest)} was dropped."
+    return Chart(
+        id="shadow_drop_rate", title="Copies that shadows dropped", unit="share of rows", summary=said,
+        start=chosen.start, end=chosen.end, series=[Series("dropped", queries.dots(points))], from_zero=True,
+        marks=marks, spans=queries.firing_spans(model, "shadow_drop_rate", chosen.start, chosen.end),
+        note="lower is better", csv_url=csv_url(model, "shadow_drop_rate", chosen, span=span), compact=True,
+        least_top=0.01,
+    )  # fmt: skip
+
+
 def volume_chart(
     model: Model, points: dict[str, list[MetricPoint]], chosen: TimeRange, marks: list[Mark], span: str
 ) -> Chart:
@@ -200,7 +225,9 @@ def _uncounted(model: Model, chosen: TimeRange) -> int:
 
     Requests are counted when they come, by this machine's clock, and predictions where their event time puts them.
     """
-    came = RequestCount.objects.filter(model=model, hour__gte=chosen.start, hour__lt=chosen.end)
+    came = RequestCount.objects.exclude(role="shadow").filter(
+        model=model, hour__gte=chosen.start, hour__lt=chosen.end
+    )
     days = set(came.annotate(day=TruncDate("hour", tzinfo=UTC)).values_list("day", flat=True).distinct())
     made = Q(model=model, role__in=ANSWERING_ROLES, day__gte=chosen.start.date(), day__lt=chosen.end.date())
     made &= ~Q(day__in=days)

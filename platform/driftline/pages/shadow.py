@@ -32,6 +32,7 @@ DROP_WORDS = {
     "failed": "The version failed on these values",
     "timeout": "The version took too long",
     "circuit_open": "The version had failed several times in a row, so copies paused",
+    "shutdown": "The serving process ended before their turn",
     "other_inputs": "The version takes other inputs than the champion",
 }
 

@@ -92,6 +92,18 @@ class TestTheSentence:
         assert "30 predictions of this range are missing here: they were sent on other days" in page
         assert "are missing here" not in page_of(client, model, "?from=2026-01-06&to=2026-01-06")
 
+    def test_is_beside_the_share_of_copies_that_shadows_dropped(self, client: Client, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 30))
+        work(model)
+        without = page_of(client, model)
+        count_requests(model, DAY, role="shadow", answered=150, dropped=50)
+        work(model)
+
+        page = page_of(client, model)
+
+        assert "Copies that shadows dropped" not in without
+        assert "25.00% of 200 rows that were to be copied on 5 Jan 2026 was dropped." in page
+
     def test_reads_the_latencies_of_the_range_once(self, client: Client, model: Model) -> None:
         with CaptureQueriesContext(connection) as asked:
             page_of(client, model)

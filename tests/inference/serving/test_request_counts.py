@@ -38,15 +38,15 @@ class TestServing:
 
         assert counted == Counter()
 
-    def test_counts_no_copy_for_a_shadow(self, tmp_path: Path) -> None:
+    def test_counts_the_rows_that_a_shadow_copied_also_as_it_ends(self, tmp_path: Path) -> None:
         publish_everything(tmp_path)
 
         with running_server(tmp_path) as server:
-            assert server.ask("/v2/models/coins/infer", rows_body([1, 2, 3])).status == 200
+            assert server.ask("/v2/models/coins/infer", rows_body([1, 2, 3], [4, 5, 6])).status == 200
             server.stop()
             counted = server.counted()
 
-        assert counted == Counter({("1", "answered"): 1})
+        assert counted == Counter({("1", "answered"): 1, ("2", "answered"): 2})
 
 
 class TestTally:

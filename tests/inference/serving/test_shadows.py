@@ -131,6 +131,7 @@ class TestShadowThatFails:
 
             assert answers == [[-6.0]] * 5
             assert "out of data bounds" in state_of(server)["last_failure"]
+            wait_until(lambda: server.counted()["2", "dropped"] == 5)
 
 
 class TestShadowThatAnswersNoNumber:

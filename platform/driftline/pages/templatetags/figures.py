@@ -122,6 +122,7 @@ def measured(value: float | None, metric: str) -> str:
         return NOTHING
     if metric in (
         "error_rate",
+        "shadow_drop_rate",
         "label_coverage",
         "label_coverage_by_class",
         "missing_share",
