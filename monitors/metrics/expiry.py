@@ -10,6 +10,7 @@ from django.db.models import Min
 
 from driftline.common.periods import floor
 from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.selectors import oldest_row
 from inference.registry.models import Model
 from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PointStatus
@@ -76,6 +77,12 @@ def roll_up(model: Model, now: datetime) -> int:
 def _oldest_unripe(model: Model, span: str) -> datetime | None:
     """Tell the first window whose labels are still due: it is measured again when they have come."""
     unripe = MetricPoint.objects.filter(
-        model=model, span=span, metric="label_coverage", status=PointStatus.UNRIPE
+        model=model,
+        role=PredictionRole.CHAMPION,
+        version="",
+        segment="",
+        span=span,
+        metric="label_coverage",
+        status=PointStatus.UNRIPE,
     )
     return unripe.aggregate(oldest=Min("start"))["oldest"]

@@ -251,9 +251,9 @@ class TestErasure:
 
 class TestDays:
     def test_go_into_their_month_with_the_rows(self, model: Model) -> None:
-        days = [DAY + timedelta(days=number) for number in range(8)]
+        days = [DAY + timedelta(days=number) for number in range(7)]
         for day in days:
-            rows = rows_of_a_day(day, 40)
+            rows = rows_of_a_day(day, 5)
             log(model, rows)
             label(model, truths(rows))
         work(model)
@@ -280,7 +280,7 @@ class TestDays:
             before.lower,
             before.upper,
         )
-        assert after.detail["blocks"] == 8  # type: ignore[index]
+        assert after.detail["blocks"] == 7  # type: ignore[index]
         assert MetricPoint.objects.filter(model=model, span="day", start=DAY, metric="count").exists()
         assert broken_invariants() == []
 
