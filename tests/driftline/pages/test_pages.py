@@ -1,12 +1,14 @@
 """What pages say: the sentence at the top, the range in the URL, empty states, and whose objects are seen."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from django.db import connection
-from django.test import Client, RequestFactory
+from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import Membership, Project, Role, User
 from driftline.accounts.services import create_project
@@ -26,33 +28,43 @@ from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
 from tests.driftline.pages.queries import reads_of
 from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
+from tests.shared_rows import rows_of_many_tests
 
 ONE_DAY = timedelta(days=1)
 
 
-def drifted(project: Project, model: Model) -> Incident:
-    """Send four quiet days and two that moved, of which the first opens an incident."""
-    give_reference(model)
-    rule = create_rule(
-        project=project,
-        model=model,
-        actor="test",
-        name="moved",
-        metric="psi",
-        feature="income",
-        threshold=0.2,
-    )
-    for number in range(6):
-        log(model, rows_of_a_day(DAY + number * ONE_DAY, 300, shift=2.0 if number >= 4 else 0.0))
-        work(model)
-    handle_transition(rule.transitions.get(kind="opened").pk)
-    model.refresh_from_db()
-    return Incident.objects.get()
+@pytest.fixture(scope="class")
+def drifted(
+    project: Project, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """The key of a model with four quiet days and two that moved, of which the first opened an incident."""
+    home = tmp_path_factory.mktemp("home")
+    with rows_of_many_tests(django_db_blocker), override_settings(HOME=home):
+        model = make_model(project)
+        give_reference(model)
+        rule = create_rule(
+            project=project,
+            model=model,
+            actor="test",
+            name="moved",
+            metric="psi",
+            feature="income",
+            threshold=0.2,
+        )
+        for number in range(6):
+            log(model, rows_of_a_day(DAY + number * ONE_DAY, 300, shift=2.0 if number >= 4 else 0.0))
+            work(model)
+        handle_transition(rule.transitions.get(kind="opened").pk)
+        yield model.pk
 
 
-class TestTheSentence:
-    def test_says_what_is_wrong_since_when_and_why(self, project: Project, model: Model) -> None:
-        incident = drifted(project, model)
+class TestAModelThatDrifted:
+    @pytest.fixture
+    def model(self, drifted: int, db: None) -> Model:
+        return Model.objects.get(pk=drifted)
+
+    def test_says_what_is_wrong_since_when_and_why(self, model: Model) -> None:
+        incident = Incident.objects.get()
 
         said = verdict.of_model(model)
 
@@ -61,10 +73,7 @@ class TestTheSentence:
         assert "above the limit of 0.2 of its rule (on 300 rows, 10 Jan 2026)" in said.text
         assert f'href="/incidents/{incident.pk}"' in said.html()
 
-    def test_tells_the_day_and_the_numbers_of_the_table_below_it(
-        self, client: Client, project: Project, model: Model
-    ) -> None:
-        drifted(project, model)
+    def test_tells_the_day_and_the_numbers_of_the_table_below_it(self, client: Client, model: Model) -> None:
         newest = MetricPoint.objects.filter(model=model, metric="psi", feature="income").latest("start")
         value, limit = figures(newest.value, newest.threshold or 0.0)
 
@@ -76,10 +85,8 @@ class TestTheSentence:
         assert figure(newest.value) in features
         assert "Critical" not in features, "drift alone is no emergency"
 
-    def test_says_that_a_metric_is_back_while_its_incident_is_still_open(
-        self, project: Project, model: Model
-    ) -> None:
-        incident = drifted(project, model)
+    def test_says_that_a_metric_is_back_while_its_incident_is_still_open(self, model: Model) -> None:
+        incident = Incident.objects.get()
         Rule.objects.update(recover_windows=3)
         log(model, rows_of_a_day(DAY + 6 * ONE_DAY, 300))
         work(model)
@@ -92,6 +99,22 @@ class TestTheSentence:
         assert "(on 300 rows, 11 Jan 2026), and 3 good days in a row end the incident." in said
         assert "income (back within its limit, PSI" in said
 
+    def test_leads_with_the_worst_model(self, project: Project, model: Model) -> None:
+        quiet = make_model(project, "quiet")
+        pairs = [(one, verdict.of_model(one)) for one in (model, quiet)]
+
+        assert verdict.of_project(pairs).text.startswith("1 of 2 models needs attention. approvals")
+
+    def test_points_are_given_as_csv(self, client: Client, model: Model) -> None:
+        answer = client.get(f"/models/{model.name}/data.csv?metric=psi&feature=income")
+
+        lines = answer.content.decode().splitlines()
+        assert lines[0].startswith("start,end,metric,feature")
+        assert len(lines) == 7
+        assert client.get(f"/models/{model.name}/data.csv?metric=vibes").status_code == 404
+
+
+class TestTheSentence:
     def test_names_what_drifted_although_no_rule_asks_for_it(self, project: Project, model: Model) -> None:
         give_reference(model)
         log(model, rows_of_a_day(DAY, 300, shift=2.0))
@@ -117,13 +140,6 @@ class TestTheSentence:
         assert said.status == "ok"
         assert "no reference yet" in said.text
         assert "Nobody is told" in said.text
-
-    def test_leads_with_the_worst_model(self, project: Project, model: Model) -> None:
-        drifted(project, model)
-        quiet = make_model(project, "quiet")
-        pairs = [(one, verdict.of_model(one)) for one in (model, quiet)]
-
-        assert verdict.of_project(pairs).text.startswith("1 of 2 models needs attention. approvals")
 
     def test_counts_the_other_models_that_changed_and_those_without_data(self, project: Project) -> None:
         changed = [make_model(project, name) for name in ("first", "second", "third")]
@@ -235,9 +251,10 @@ class TestEmptyStates:
     ) -> None:
         assert client.get("/").url == "/start/"  # type: ignore[attr-defined]
 
-    def test_a_person_without_a_project_is_told_so(self, owner: User) -> None:
+    @pytest.mark.django_db
+    def test_a_person_without_a_project_is_told_so(self) -> None:
         client = Client()
-        client.force_login(owner)
+        client.force_login(User.objects.create_user("newcomer@bank.example"))
 
         answer = client.get("/models/")
 
@@ -312,14 +329,3 @@ def test_references_come_alone_for_the_part_that_lives(client: Client, model: Mo
     assert part.startswith('<section id="references">')
     assert "2,000" in part
     assert not reads_of(PredictionChunk, asked)
-
-
-def test_points_are_given_as_csv(client: Client, project: Project, model: Model) -> None:
-    drifted(project, model)
-
-    answer = client.get(f"/models/{model.name}/data.csv?metric=psi&feature=income")
-
-    lines = answer.content.decode().splitlines()
-    assert lines[0].startswith("start,end,metric,feature")
-    assert len(lines) == 7
-    assert client.get(f"/models/{model.name}/data.csv?metric=vibes").status_code == 404
