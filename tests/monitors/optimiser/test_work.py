@@ -137,7 +137,7 @@ class TestAsking:
     def test_for_an_external_version_is_refused(self, project: Project) -> None:
         model = make_version(project, BUSY).model
 
-        with pytest.raises(Problem, match="is external; upload its ONNX first"):
+        with pytest.raises(Problem, match="upload its ONNX to optimise it here"):
             request_optimisation(version=external_version(model=model, version="theirs"), actor="ada")
 
 
