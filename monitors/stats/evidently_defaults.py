@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from scipy.spatial import distance
+import scipy  # `scipy.stats` loads at its first use: it takes as long as all else that a process needs
 
 from monitors.stats.sketches import CategoricalSummary, FloatArray, NumericSummary
 
@@ -58,13 +57,13 @@ def _judge_numbers(reference: NumericSummary, current: NumericSummary) -> Eviden
     if keys.size <= _FEW_VALUES:
         return _judge_values(_counts_at(keys, reference), _counts_at(keys, current))
     if reference.n > _LARGE:
-        area = stats.wasserstein_distance(
+        area = scipy.stats.wasserstein_distance(
             reference.offsets, current.offsets, reference.counts, current.counts
         )
         return _distance("wasserstein", float(area) / max(reference.std, 0.001))
     # Equal keys stand for equal values: what scipy reads of both columns is their order alone.
     usual, seen = (np.repeat(side.keys.astype(np.float64), side.counts) for side in (reference, current))
-    return _p_value("ks", float(stats.ks_2samp(usual, seen).pvalue), inclusive=True)
+    return _p_value("ks", float(scipy.stats.ks_2samp(usual, seen).pvalue), inclusive=True)
 
 
 def _counts_at(keys: np.ndarray, side: NumericSummary) -> FloatArray:
@@ -77,14 +76,15 @@ def _judge_values(usual: FloatArray, seen: FloatArray) -> EvidentlyVerdict:
     """Judge by the counts of each distinct value, in the order of the values."""
     if usual.sum() > _LARGE:
         return _distance(
-            "jensenshannon", float(distance.jensenshannon(usual / usual.sum(), seen / seen.sum()))
+            "jensenshannon",
+            float(scipy.spatial.distance.jensenshannon(usual / usual.sum(), seen / seen.sum())),
         )
     if usual.size > 2:
         with np.errstate(divide="ignore", invalid="ignore"):  # a new level is infinitely unlikely to it
             statistic = (
                 (seen - usual * seen.sum() / usual.sum()) ** 2 / (usual * seen.sum() / usual.sum())
             ).sum()
-        return _p_value("chisquare", float(stats.chi2.sf(statistic, usual.size - 1)))
+        return _p_value("chisquare", float(scipy.stats.chi2.sf(statistic, usual.size - 1)))
     return _p_value("z", _z_p_value(usual, seen))
 
 
@@ -96,7 +96,7 @@ def _z_p_value(usual: FloatArray, seen: FloatArray) -> float:
     pooled = (usual[1] + seen[1]) / (n_usual + n_seen)
     gap = usual[1] / n_usual - seen[1] / n_seen
     z = gap / np.sqrt(pooled * (1 - pooled) * (1 / n_usual + 1 / n_seen))
-    return float(2 * (1 - stats.norm.cdf(abs(z))))
+    return float(2 * (1 - scipy.stats.norm.cdf(abs(z))))
 
 
 def _p_value(test: str, p_value: float, *, inclusive: bool = False) -> EvidentlyVerdict:

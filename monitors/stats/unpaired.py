@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact
 
 from monitors.stats.comparison import (
     FEWEST_BLOCKS,
@@ -202,6 +201,8 @@ def _judge_failures(champion: Side, challenger: Side) -> Finding:
     """Compare the shares of unanswered requests by Fisher's exact test, one-sided."""
     if not (champion.requests and challenger.requests):
         return Finding(True, False, "Requests that were not answered were not counted on both sides.")
+    from scipy.stats import fisher_exact  # as long to load as all else that a process needs
+
     answered = [side.requests - side.failed for side in (challenger, champion)]
     table = [[challenger.failed, answered[0]], [champion.failed, answered[1]]]
     p_value = float(fisher_exact(table, alternative="greater").pvalue)
