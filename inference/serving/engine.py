@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.prediction_log.record import encode_record
 from inference.prediction_log.spool import RESERVED_BYTES, SEGMENT_BYTES, SpoolWriter, new_instance_name
 from inference.protocol.dialect import Codec, Dialect, Headers, InferRequest
@@ -20,14 +19,14 @@ from inference.runtime.remote.counts import CALLS
 from inference.runtime.remote.errors import UpstreamFailed
 from inference.serving.answering import Answering, unlogged
 from inference.serving.answers import Prediction, Reply
-from inference.serving.body_budget import MOST_BYTES, BodyBudget
-from inference.serving.fair_threads import THREADS, FairThreads
+from inference.serving.body_budget import BodyBudget
+from inference.serving.fair_threads import FairThreads
 from inference.serving.ids import new_prediction_id, new_prediction_ids
-from inference.serving.jobs.limits import JobLimits
-from inference.serving.journal import Fsync, Journal
+from inference.serving.journal import Journal
 from inference.serving.lanes import MAX_BATCH_ROWS, Lane, Pending
 from inference.serving.large_requests import LARGE_ROWS, PIECE_SECONDS, LargeAnswer, LargeRequest
 from inference.serving.metrics import ServingMetrics
+from inference.serving.options import EngineOptions
 from inference.serving.plan import Plan, PlanModel, PlanVersion
 from inference.serving.refusals import Refusal, overloaded, too_many, upstream_failed
 from inference.serving.request_tally import RequestTally
@@ -35,7 +34,7 @@ from inference.serving.rotation import Rotation
 from inference.serving.routing import Admission, NotLoaded, Route, RoutingTable, check_times
 from inference.serving.run_cost import INLINE_SECONDS
 from inference.serving.runs import LoopRuns, Run, RunEnded, describe, run_in, seconds_left
-from inference.serving.shadows import ShadowLimits, ShadowRunner
+from inference.serving.shadows import ShadowRunner
 from inference.serving.trace_options import TraceOptions
 from inference.serving.versions import Outcome
 
@@ -46,32 +45,7 @@ TURN_SECONDS = 0.002  # of runs in one turn of the loop, then it looks at its so
 HELD_ROWS = 32  # from here on a larger batch costs hardly less a row
 LARGE_BODY_BYTES = 64 * 1024  # what is longer is read in a thread
 LOAD_SECONDS = 30.0
-REMOTE_THREADS = 32  # they wait for other servers and compute nothing
 log = logging.getLogger(__name__)
-
-
-class EngineOptions(Struct, frozen=True):
-    """How a serving process logs, and what it bears.
-
-    For logging see DRIFTLINE_SPOOL_FSYNC, DRIFTLINE_SPOOL_MAX_BYTES and DRIFTLINE_ENCRYPT_LOG (`seals`).
-    `most_body_bytes` bounds all requests that are under way, `most_wait_seconds` how long a new one may have to wait,
-    `most_run_seconds` one run of a model. `remote_threads` wait for other servers, under the rules `outbound`.
-    Without `traces` there are none.
-    """
-
-    fsync: Fsync = "group"
-    spool_max_bytes: int = 2 * 1024**3
-    when_full: Literal["refuse", "drop"] = "refuse"
-    seals: bool = False
-    most_body_bytes: int = MOST_BYTES
-    most_wait_seconds: float = 10.0
-    most_run_seconds: float = 30.0
-    threads: int = THREADS
-    remote_threads: int = REMOTE_THREADS
-    outbound: OutboundRules = NO_RULES
-    shadows: ShadowLimits = ShadowLimits()
-    jobs: JobLimits = JobLimits()
-    traces: TraceOptions | None = None
 
 
 class Inbound[Body, Content](Struct):

@@ -15,7 +15,6 @@ from queue import SimpleQueue
 
 from msgspec import Struct
 
-THREADS = 4
 MOST_GIVEN_UP = 8  # threads that hang and are replaced; each further one is missing
 log = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ class Worker:
 class FairThreads:
     """Hands out threads; belongs to the running event loop."""
 
-    def __init__(self, threads: int = THREADS) -> None:
+    def __init__(self, threads: int) -> None:
         self.share = max(threads // 2, 1)  # of one project
         self.given_up = 0  # threads whose work does not end
         self._threads = threads

@@ -5,12 +5,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
 
 from inference.prediction_log.spool import SpoolUnwritable, SpoolWriter
 from inference.serving.disk_sync import DiskSync, open_disk_sync
+from inference.serving.options import Fsync
 
-Fsync = Literal["off", "group", "always"]
 Settle = Callable[[OSError | None], None]
 
 

@@ -17,9 +17,8 @@ from pathlib import Path
 import msgspec
 
 from inference.serving.crashes import forget_dead, note_death
-from inference.serving.engine import EngineOptions
+from inference.serving.options import EngineOptions, WorkerOptions
 from inference.serving.status import STATUS_FOLDER, retire, retire_dead
-from inference.serving.worker import WorkerOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 40.0

@@ -20,19 +20,12 @@ from inference.runtime.remote.errors import ValuesRefused
 from inference.runtime.session import Array, RunOptions, first_line
 from inference.serving.circuit_breaker import CircuitBreaker, State
 from inference.serving.metrics import ServingMetrics
+from inference.serving.options import ShadowLimits
 from inference.serving.versions import LoadedVersion, Outcome
 
 LOOK_SECONDS = 0.05
 MOST_TOGETHER = 256  # rows of several copies that another server is asked at once
 log = logging.getLogger(__name__)
-
-
-class ShadowLimits(Struct, frozen=True):
-    """What shadows may take: rows that wait for one of them, seconds of one run, seconds that a breaker is open."""
-
-    max_queued_rows: int = 20_000
-    run_seconds: float = 2.0
-    open_seconds: float = 30.0
 
 
 class ShadowWork(Struct):

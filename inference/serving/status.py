@@ -10,13 +10,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from inference.serving.engine import Engine
 from inference.serving.last_minute import LastMinute
 from inference.serving.metrics import ROWS, SECONDS, ServingMetrics
+
+if TYPE_CHECKING:
+    from inference.serving.engine import Engine
 
 STATUS_FOLDER = "serving"
 STATUS_SECONDS = 1.0
@@ -30,7 +32,7 @@ MAX_ENDED = 1_000  # processes that the totals remember to hold
 class StatusFile:
     """The file of this process."""
 
-    def __init__(self, home: Path, engine: Engine) -> None:
+    def __init__(self, home: Path, engine: "Engine") -> None:
         self._folder = home / STATUS_FOLDER
         self._path = self._folder / f"{os.getpid()}.json"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ class StatusFile:
         retire(self._path)
 
 
-def describe_process(engine: Engine, started_at: float) -> dict[str, Any]:
+def describe_process(engine: "Engine", started_at: float) -> dict[str, Any]:
     """Describe this process: identity, live plan, models that could not follow it, spool, load and counts."""
     table = engine.table
     return {

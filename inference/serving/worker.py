@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
-from msgspec import Struct
 from uvicorn.importer import import_from_string
 
 from inference.prediction_log.spool import spooled_bytes
 from inference.serving.asgi import wrap
 from inference.serving.crashes import MARKS
-from inference.serving.engine import Engine, EngineOptions
+from inference.serving.engine import Engine
 from inference.serving.http import IDLE_SECONDS, HotProtocol
 from inference.serving.jobs.service import Jobs
 from inference.serving.keeper import PlanKeeper
+from inference.serving.options import WorkerOptions
 from inference.serving.status import StatusFile
 
 if TYPE_CHECKING:
@@ -34,20 +34,6 @@ if TYPE_CHECKING:
 SWEEP_SECONDS = 0.25
 GRACE_SECONDS = 20
 SWITCH_INTERVAL = 0.0005  # how long a background thread may keep the event loop waiting for the interpreter
-
-
-class WorkerOptions(Struct, frozen=True):
-    """What a worker is told.
-
-    `asgi_app` is "module:attribute" or None for inference alone; `grpc_address` "host:port" or None for no gRPC.
-    """
-
-    home: str
-    socket_fd: int
-    parent_pid: int
-    asgi_app: str | None = None
-    grpc_address: str | None = None
-    engine: EngineOptions = EngineOptions()
 
 
 class WorkerServer(uvicorn.Server):

@@ -61,3 +61,13 @@ class TestHotPath:
         result = subprocess.run(command, capture_output=True, text=True, check=True)
 
         assert result.stdout.strip() == "[]"
+
+    def test_is_loaded_by_the_workers_and_not_by_the_parent_that_starts_them(self) -> None:
+        look = (
+            "import sys, inference.serving.main\n"
+            "print([name for name in ('onnxruntime', 'uvicorn', 'inference.serving.engine') if name in sys.modules])"
+        )
+
+        found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+
+        assert found.stdout == "[]\n"

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingClassifier
 
-from inference.serving.journal import Fsync
+from inference.serving.options import Fsync
 from inference.serving.plan import (
     Feature,
     Plan,
@@ -41,7 +41,7 @@ ROWS = 512
 ANSWER_SECONDS = 60.0
 SERVE = """
 import sys, pathlib
-from inference.serving.engine import EngineOptions
+from inference.serving.options import EngineOptions
 from inference.serving.main import serve_forever
 home, port, workers, fsync = sys.argv[1:]
 serve_forever(

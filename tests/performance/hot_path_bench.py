@@ -19,8 +19,9 @@ from uvicorn.server import ServerState
 
 from driftline.settings.home_keys import key_of_home
 from inference.serving import journal
-from inference.serving.engine import Engine, EngineOptions
+from inference.serving.engine import Engine
 from inference.serving.http import HotProtocol
+from inference.serving.options import EngineOptions
 from inference.serving.plan import load_plan
 from inference.serving.routing import RoutingTable
 from inference.serving.trace_options import TraceOptions

@@ -22,8 +22,9 @@ from msgspec import Struct
 from inference.prediction_log.spool import open_spools
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.answers import Prediction
-from inference.serving.engine import Engine, EngineOptions, Inbound
+from inference.serving.engine import Engine, Inbound
 from inference.serving.keeper import PlanKeeper
+from inference.serving.options import EngineOptions
 from inference.serving.plan import PlanModel
 from inference.serving.refusals import Refusal
 from inference.serving.status import StatusFile

@@ -18,13 +18,13 @@ import msgspec
 from inference.prediction_log.record import LoggedBatch, Record, RequestCounts
 from inference.prediction_log.spool import open_spools
 from inference.serving.disk_sync import Done
-from inference.serving.engine import EngineOptions
+from inference.serving.options import EngineOptions
 from inference.serving.plan import PLAN_FILE, Plan, PlanCallback, PlanModel, PlanToken, publish_plan
 from tests.ports import free_port
 
 SERVE = """
 import sys, pathlib, msgspec
-from inference.serving.engine import EngineOptions
+from inference.serving.options import EngineOptions
 from inference.serving.main import serve_forever
 home, port, grpc_port, workers, app, options = sys.argv[1:]
 serve_forever(

@@ -15,8 +15,8 @@ from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import InvalidRequest
 from inference.runtime.session import Array
 from inference.serving.answers import Prediction
-from inference.serving.engine import HELD_ROWS, Engine, EngineOptions, Inbound
-from inference.serving.journal import Fsync
+from inference.serving.engine import HELD_ROWS, Engine, Inbound
+from inference.serving.options import EngineOptions, Fsync
 from inference.serving.plan import Plan, PlanModel, Signature
 from inference.serving.refusals import Refusal
 from inference.serving.routing import Admission, RoutingTable

@@ -11,8 +11,8 @@ from driftline.accounts.models import Project
 from inference.prediction_log.drain import drain_once
 from inference.prediction_log.models import PredictionRow
 from inference.registry.models import Model, Version
-from inference.serving.engine import EngineOptions
 from inference.serving.jobs.limits import JobLimits
+from inference.serving.options import EngineOptions
 from inference.serving.plan import PlanModel, PlanVersion
 from tests.flows.world import make_model
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store

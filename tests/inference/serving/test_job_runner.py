@@ -16,12 +16,13 @@ from inference.prediction_log.spool import open_spools
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.preferences import Preferences
 from inference.serving.answers import Answer
-from inference.serving.engine import Engine, EngineOptions, Inbound
+from inference.serving.engine import Engine, Inbound
 from inference.serving.jobs import runner
 from inference.serving.jobs.desk import Wish
 from inference.serving.jobs.limits import JobLimits
 from inference.serving.jobs.service import Jobs
 from inference.serving.jobs.store import Claim, JobStore, StoredAnswer
+from inference.serving.options import EngineOptions
 from inference.serving.plan import Plan, PlanCanary, PlanModel
 from inference.serving.refusals import Refusal
 from inference.serving.routing import RoutingTable

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.serving.engine import EngineOptions
+from inference.serving.options import EngineOptions
 from inference.serving.plan import PlanModel, PlanVersion
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store
 from tests.inference.serving.running import (

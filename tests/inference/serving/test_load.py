@@ -17,8 +17,9 @@ from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array
 from inference.serving.answers import Prediction
 from inference.serving.body_budget import BodyBudget
-from inference.serving.engine import Engine, EngineOptions, Inbound
+from inference.serving.engine import Engine, Inbound
 from inference.serving.lanes import LEVEL_NS, MAX_BATCH_ROWS, Lane, Pending
+from inference.serving.options import EngineOptions
 from inference.serving.plan import Plan, PlanModel
 from inference.serving.refusals import Refusal
 from inference.serving.routing import Admission, RoutingTable

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from driftline.settings.home_keys import key_of_home
-from inference.serving.engine import EngineOptions
 from inference.serving.metrics import read_label_key
+from inference.serving.options import EngineOptions, ShadowLimits
 from inference.serving.plan import PlanModel, PlanVersion
-from inference.serving.shadows import ShadowLimits
 from tests.inference.onnx_models import (
     failing_model,
     looping_model,

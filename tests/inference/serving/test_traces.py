@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from inference.protocol import inference_service_pb2 as messages
-from inference.serving.engine import EngineOptions
+from inference.serving.options import EngineOptions
 from inference.serving.trace_options import TraceOptions
 from tests.inference.serving.collector import Collector, attributes_of, collecting
 from tests.inference.serving.conftest import publish_everything

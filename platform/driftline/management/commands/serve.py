@@ -9,9 +9,9 @@ from driftline.common.outbound.targets import outbound_rules
 from driftline.observability.trace_settings import trace_options
 from driftline.settings.environment import grpc_port_beside
 from inference.registry.publishing import publish
-from inference.serving.engine import EngineOptions
 from inference.serving.jobs.limits import JobLimits
 from inference.serving.main import serve_forever
+from inference.serving.options import EngineOptions
 
 
 def _engine_options() -> EngineOptions:

@@ -1,0 +1,58 @@
+"""What a serving process is told when it starts. Light: the parent that starts it loads no more of it than this."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from driftline.common.outbound.rules import NO_RULES, OutboundRules
+from inference.serving.body_budget import MOST_BYTES
+from inference.serving.jobs.limits import JobLimits
+from inference.serving.trace_options import TraceOptions
+
+Fsync = Literal["off", "group", "always"]
+
+
+class ShadowLimits(Struct, frozen=True):
+    """What shadows may take: rows that wait for one of them, seconds of one run, seconds that a breaker is open."""
+
+    max_queued_rows: int = 20_000
+    run_seconds: float = 2.0
+    open_seconds: float = 30.0
+
+
+class EngineOptions(Struct, frozen=True):
+    """How a serving process logs, and what it bears.
+
+    For logging see DRIFTLINE_SPOOL_FSYNC, DRIFTLINE_SPOOL_MAX_BYTES and DRIFTLINE_ENCRYPT_LOG (`seals`).
+    `most_body_bytes` bounds all requests that are under way, `most_wait_seconds` how long a new one may have to wait,
+    `most_run_seconds` one run of a model. `remote_threads` wait for other servers and compute nothing, under the rules
+    `outbound`. Without `traces` there are none.
+    """
+
+    fsync: Fsync = "group"
+    spool_max_bytes: int = 2 * 1024**3
+    when_full: Literal["refuse", "drop"] = "refuse"
+    seals: bool = False
+    most_body_bytes: int = MOST_BYTES
+    most_wait_seconds: float = 10.0
+    most_run_seconds: float = 30.0
+    threads: int = 4
+    remote_threads: int = 32
+    outbound: OutboundRules = NO_RULES
+    shadows: ShadowLimits = ShadowLimits()
+    jobs: JobLimits = JobLimits()
+    traces: TraceOptions | None = None
+
+
+class WorkerOptions(Struct, frozen=True):
+    """What a worker is told.
+
+    `asgi_app` is "module:attribute" or None for inference alone; `grpc_address` "host:port" or None for no gRPC.
+    """
+
+    home: str
+    socket_fd: int
+    parent_pid: int
+    asgi_app: str | None = None
+    grpc_address: str | None = None
+    engine: EngineOptions = EngineOptions()
