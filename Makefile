@@ -7,6 +7,7 @@
 #   make chaos            a minute of random kills and stalls under load, with their counts; it prints the seed, and
 #                         DRIFTLINE_TEST_CHAOS_SEED=N deals the same blows again
 #   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
+#   make e2e-upstreams    puts a real MLServer and a real TorchServe (Java 17) behind Driftline and kills them
 #   make check            format, lint, types, import contracts, migrations, deployment checks
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
 #   make bench-detection  who notices which drift at the same rate of false alarms: bench-detection.json
@@ -20,7 +21,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := run
-.PHONY: run test e2e chaos e2e-frameworks check bench bench-detection bench-peers setup setup-dev format requirements protocol clean
+.PHONY: run test e2e chaos e2e-frameworks e2e-upstreams check bench bench-detection bench-peers setup setup-dev format requirements protocol clean
 
 run: setup
 	@exec $(PYTHON) manage.py up $(if $(filter none,$(DEMO)),,--demo $(DEMO))
@@ -37,6 +38,9 @@ chaos: setup-dev
 
 e2e-frameworks: setup-dev
 	@exec .ci/frameworks $(ARGS)
+
+e2e-upstreams: setup-dev
+	@exec $(PYTHON) -m pytest -n 0 -m upstreams tests/upstreams $(ARGS)
 
 check: setup-dev
 	@exec .ci/check

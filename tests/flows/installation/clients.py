@@ -93,6 +93,10 @@ class Client:
     def _turn(self, key: str) -> None:
         raise NotImplementedError
 
+    def _question(self, **parameters: str) -> bytes:
+        """Write a request of one row, in the layout that the model takes."""
+        return infer_body([0.5, 1.0, -1.0, 0.0], **parameters)
+
     def _ask(self, path: str, body: bytes) -> Answer | None:
         """Send a request once; None where no answer came."""
         started = time.monotonic()
@@ -131,7 +135,7 @@ class Asking(Client):
     """Asks for one prediction at a time and lets the server choose its id: an unanswered request is let go."""
 
     def _turn(self, key: str) -> None:
-        answer = self._ask(f"/v2/models/{self._model}/infer", infer_body([0.5, 1.0, -1.0, 0.0]))
+        answer = self._ask(f"/v2/models/{self._model}/infer", self._question())
         if answer is None:
             time.sleep(RETRY_S)  # a pause between tries; nothing waits for it
         elif answer.status == 200:
@@ -142,7 +146,7 @@ class AskingWithKey(Client):
     """Asks with a `driftline_id` of its own and repeats each request until it was answered."""
 
     def _turn(self, key: str) -> None:
-        body = infer_body([0.5, 1.0, -1.0, 0.0], driftline_id=key)
+        body = self._question(driftline_id=key)
         answer = self._ask_until_accepted(f"/v2/models/{self._model}/infer", body)
         if answer is not None:
             self.ledger.acknowledged.append(key)
