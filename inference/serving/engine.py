@@ -431,9 +431,10 @@ class Engine:
     def _fail(self, lane: Lane, run: Run, error: Exception, *, on_loop: bool) -> None:
         """Find the request that the model cannot answer, so that it does not fail its neighbours."""
         waiting = [pending for pending in run.pendings if not pending.is_over]
-        is_nobodys_fault = isinstance(error, UpstreamFailed) or (
-            isinstance(error, RunEnded) and run.route.version.remote is not None
-        )
+        if isinstance(error, UpstreamFailed):
+            is_nobodys_fault = not error.may_be_one_requests_fault
+        else:
+            is_nobodys_fault = isinstance(error, RunEnded) and run.route.version.remote is not None
         if (len(run.pendings) > 1 and not is_nobodys_fault) or (on_loop and isinstance(error, RunEnded)):
             lane.put_back(waiting)  # each for a run of its own
             self._make_ready(lane)

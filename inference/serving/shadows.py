@@ -16,7 +16,7 @@ from msgspec import Struct
 from inference.prediction_log.record import LoggedBatch, encode_record
 from inference.prediction_log.spool import SpoolUnwritable, SpoolWriter
 from inference.protocol.results import BatchOutputs
-from inference.runtime.remote.errors import ValuesRefused
+from inference.runtime.remote.errors import UpstreamFailed, ValuesRefused
 from inference.runtime.session import Array, RunOptions, first_line
 from inference.serving.circuit_breaker import CircuitBreaker, State
 from inference.serving.metrics import ServingMetrics
@@ -220,13 +220,13 @@ class ShadowThread:
             lane.waiting.append(work)
 
     def _answer_or_count(self, lane: ShadowLane, works: list[ShadowWork]) -> None:
-        """Answer copies together; where the other server refuses values of one of them, each by itself."""
+        """Answer copies together; where one of them may have failed all, each by itself."""
         try:
             self._answer(lane, works)
         except SpoolUnwritable:
             self._drop(works, "spool_unwritable")
         except Exception as error:
-            if isinstance(error, ValuesRefused) and len(works) > 1:
+            if len(works) > 1 and _may_be_one_copys_fault(error):
                 for work in works:
                     self._answer_or_count(lane, [work])
                 return
@@ -336,6 +336,12 @@ def _chosen(work: ShadowWork) -> Sequence[int]:
         return range(len(work.logged.ids))
     limit = work.share * 2**64
     return [place for place, row_id in enumerate(work.logged.ids) if _hash(row_id) < limit]
+
+
+def _may_be_one_copys_fault(error: Exception) -> bool:
+    if isinstance(error, UpstreamFailed):
+        return error.may_be_one_requests_fault
+    return isinstance(error, ValuesRefused)
 
 
 def _sample(work: ShadowWork) -> ShadowWork:

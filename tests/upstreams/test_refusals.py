@@ -9,10 +9,10 @@ import pytest
 
 from driftline.demo.api_client import ApiRefused
 from driftline.demo.wire import Connection
-from tests.flows.installation.clients import request
+from tests.flows.installation.clients import Load, request
 from tests.flows.installation.running import FEATURES, Installation
-from tests.upstreams.deploying import ask_all, await_whole_log, deploy
-from tests.upstreams.risk import as_onnx, ours, some_rows
+from tests.upstreams.deploying import AskingRows, AskingRowsWithKey, await_whole_log, deploy
+from tests.upstreams.risk import as_onnx, ours
 from tests.upstreams.servers import Upstream
 
 pytestmark = [pytest.mark.upstreams, pytest.mark.e2e]
@@ -57,19 +57,26 @@ def test_an_unknown_model_a_wrong_signature_and_a_wrong_datatype_make_no_version
     assert kept == []
 
 
-def test_a_row_that_the_server_cannot_answer_is_refused_and_leaves_no_row_in_the_log(
+def test_rows_that_the_server_cannot_answer_fail_no_other_request_and_leave_no_row_in_the_log(
     installation: Installation, upstream: Upstream
 ) -> None:
     name = f"missing-{upstream.name}"
     model_id = deploy(installation, name, champion=upstream, shadow=as_onnx(ours()))
     missing = request(installation, f"/v1/models/{name}:predict", b'{"instances": [[NaN, 0.0, 0.0, 0.0]]}')
 
-    before, _ = ask_all(installation, name, [some_rows(1, 1)])
-    with closing(Connection("127.0.0.1", installation.port)) as connection:
-        connection.write(missing)
-        refused = connection.read_answer()
-    after, _ = ask_all(installation, name, [some_rows(1, 2)])
+    refused = []
+    with (
+        closing(Connection("127.0.0.1", installation.port)) as connection,
+        Load(installation, name, asking=AskingRows, asking_too=AskingRows, keyed=AskingRowsWithKey) as load,
+    ):
+        for _ in range(5):
+            load.await_more(3)
+            connection.write(missing)
+            refused.append(connection.read_answer())
 
-    assert refused.status == 502
-    assert "The model's server" in msgspec.json.decode(refused.body)["error"]
-    assert await_whole_log(installation, model_id, 4).keys() == {*before, *after}
+    told = load.ledger(AskingRows, AskingRowsWithKey)
+    logged = await_whole_log(installation, model_id, 2 * len(told.acknowledged))
+    assert {answer.status for answer in refused} == {502}
+    assert all("The model's server" in msgspec.json.decode(answer.body)["error"] for answer in refused)
+    assert not told.refused
+    assert logged.keys() == set(told.acknowledged)

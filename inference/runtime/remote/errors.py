@@ -2,7 +2,7 @@
 
 
 class UpstreamFailed(Exception):
-    """The server that answers for a version did not; whoever asked is not at fault.
+    """The server that answers for a version did not; as far as it tells, whoever asked is not at fault.
 
     `kind` names the reason in counts, `status` is that of HTTP for the caller. `may_pass` tells that the same call
     may succeed at once, `retry_s` after how many seconds it is worth asking again.
@@ -16,6 +16,15 @@ class UpstreamFailed(Exception):
         self.status = status
         self.may_pass = may_pass
         self.retry_s = retry_s
+
+    @property
+    def may_be_one_requests_fault(self) -> bool:
+        """Tell whether one request may have failed all that were asked together.
+
+        Many servers know no better than 500, or TorchServe 503, for a row that their model cannot take, and give NaN
+        as what is not JSON.
+        """
+        return self.kind in ("status", "garbage") or (self.kind == "busy" and self.may_pass)
 
 
 class ValuesRefused(Exception):

@@ -256,12 +256,15 @@ def test_a_remote_shadow_holds_up_no_other_and_catches_up_in_few_calls(
 
     def answer_when_released(asked: Asked) -> bytes:
         released.wait(20)
-        return refuse_nine(asked)
+        [tensor] = json.loads(asked.body)["inputs"]
+        if 8 in tensor["data"]:
+            return response(b"", 500)
+        return answer_but_nine(asked, response(b'{"error": "9 is too much"}', 400))
 
     upstream.answer = answer_when_released
     called = len(upstream.asked)
     answers = [
-        server.ask("/v2/models/shadowed/infer", rows_body([1, 2, 9 if place == 20 else 3]))
+        server.ask("/v2/models/shadowed/infer", rows_body([1, 2, {20: 9, 30: 8}.get(place, 3)]))
         for place in range(40)
     ]
 
@@ -269,9 +272,9 @@ def test_a_remote_shadow_holds_up_no_other_and_catches_up_in_few_calls(
     wait_until(lambda: len(shadow_ids(server, OURS)) == 40)
     assert shadow_ids(server, THEIRS) == []
     released.set()
-    wait_until(lambda: len(shadow_ids(server, THEIRS)) == 39)  # all but the one that the server refuses
-    refused = answers[20].headers["driftline-prediction-id"]
-    assert shadow_ids(server, THEIRS) == [id for id in shadow_ids(server, OURS) if id != refused]
+    wait_until(lambda: len(shadow_ids(server, THEIRS)) == 38)  # all but the two that the server does not take
+    refused = {answers[place].headers["driftline-prediction-id"] for place in (20, 30)}
+    assert shadow_ids(server, THEIRS) == [id for id in shadow_ids(server, OURS) if id not in refused]
     assert len(upstream.asked) - called <= 1 + 1 + 39  # the first, all together, and then each alone
 
 
@@ -279,20 +282,30 @@ def shadow_ids(server: Server, version_id: int) -> list[str]:
     return [id for batch in server.spooled("shadow") if batch.version_id == version_id for id in batch.ids]
 
 
-def refuse_nine(asked: Asked) -> bytes:
+def answer_but_nine(asked: Asked, refusal: bytes) -> bytes:
     """Answer 1 to each row, unless a 9 is among them."""
     [tensor] = json.loads(asked.body)["inputs"]
     if 9 in tensor["data"]:
-        return response(b'{"error": "9 is too much"}', 400)
+        return refusal
     rows = tensor["shape"][0]
     told = {"name": "sum", "datatype": "FP32", "shape": [rows, 1], "data": [1.0] * rows}
     return response(json.dumps({"outputs": [told]}).encode())
 
 
-def test_values_that_the_server_refuses_fail_their_own_request_alone(
-    server: Server, upstream: Upstream
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (response(b'{"error": "9 is too much"}', 400), 400),
+        (response(b"Internal Server Error", 500), 502),
+        (response(b'{"code": 503, "message": "Prediction failed"}', 503), 503),
+        (response(GOOD.replace(b"6", b"NaN")), 502),
+    ],
+    ids=["400", "MLServer's 500", "TorchServe's 503", "NaN"],
+)
+def test_values_that_the_server_does_not_answer_fail_their_own_request_alone(
+    server: Server, upstream: Upstream, refusal: bytes, status: int
 ) -> None:
-    upstream.answer = refuse_nine
+    upstream.answer = lambda asked: answer_but_nine(asked, refusal)
     connections = [server.connect() for _ in range(6)]
     for place, connection in enumerate(connections):
         body = rows_body([1, 2, 9 if place == 3 else 3])
@@ -301,7 +314,7 @@ def test_values_that_the_server_refuses_fail_their_own_request_alone(
     for connection in connections:
         connection.socket.close()
 
-    assert statuses == [200, 200, 200, 400, 200, 200]
+    assert statuses == [200, 200, 200, status, 200, 200]
 
 
 def test_a_process_starts_while_the_server_is_down_and_calls_no_private_address(tmp_path: Path) -> None:
