@@ -246,7 +246,7 @@ def _estimated(
         reference,
         min_rows=monitor.min_rows,
         positive_class=context.signature_of(subject.version_id).positive_class,
-        rng=np.random.default_rng([reference.id, int(start.timestamp()), whose]),
+        rng=np.random.default_rng([reference.seed, int(start.timestamp()), whose]),
     )
 
 

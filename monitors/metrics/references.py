@@ -35,6 +35,11 @@ class ReferenceInUse:
     error_profile: ErrorProfile | None
     _nulls: dict[tuple[str, int, int], NullDistributions] = field(default_factory=dict)
 
+    @property
+    def seed(self) -> int:
+        """What draws by this reference begin with: the same data give the same limits in every database."""
+        return int.from_bytes(self.digest[:8])
+
     @cached_property
     def columns(self) -> dict[str, PreparedReference]:
         """Every column that drift is measured on: the features, the answer and the score."""
@@ -50,7 +55,7 @@ class ReferenceInUse:
             scored = outcome.right.n + outcome.wrong.n
         else:
             return None
-        return prepare_estimator(outcome, rng=np.random.default_rng([self.id, 0])) if scored else None
+        return prepare_estimator(outcome, rng=np.random.default_rng([self.seed, 0])) if scored else None
 
     @cached_property
     def days(self) -> dict[str, Days | None]:
@@ -74,7 +79,7 @@ class ReferenceInUse:
         """
         key = (column, size, days)
         if key not in self._nulls:
-            rng = np.random.default_rng([self.id, size, zlib.crc32(column.encode())])
+            rng = np.random.default_rng([self.seed, size, zlib.crc32(column.encode())])
             self._nulls[key] = resample_null(
                 self.columns[column], size, rng=rng, days=self.days[column], length=days
             )

@@ -123,6 +123,8 @@ GET     models/<name>/versions/<version>/quarantine viewer
 POST    models/<name>/versions/<version>/quarantine admin
 GET     models/<name>/versions/<version>/variants viewer
 POST    models/<name>/versions/<version>/variants editor
+GET     models/<name>/endpoint                  viewer
+POST    models/<name>/endpoint                  editor
 GET     models/<name>/alias                     viewer
 POST    models/<name>/alias                     admin
 GET     models/<name>/deployment                viewer

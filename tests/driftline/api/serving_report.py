@@ -6,7 +6,7 @@ from pathlib import Path
 
 from inference.serving.metrics import ServingMetrics
 
-LOAD = ("requests", "rows", "oldest_seconds", "body_bytes", "threads", "threads_given_up")
+LOAD = ("requests", "rows", "oldest_seconds", "body_bytes", "threads", "threads_given_up", "remote_threads")
 
 
 def write_report(
