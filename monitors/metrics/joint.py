@@ -52,8 +52,7 @@ from monitors.stats.joint_drift import (
 from monitors.stats.joint_rows import JointEncoding, JointRows
 from monitors.summaries.models import StaleWindow, Summary
 
-DAYS_A_TASK = 5
-LEASE = timedelta(minutes=10)
+DAYS_A_TASK = 3  # done well within a lease, also where null distributions are to be drawn first
 MOST_COLUMNS = 200  # the model's most important features; a fit takes time by rows times columns
 MOST_READ = 100_000  # rows of a day; of a larger one a part of each hour is read
 MOST_OF_REFERENCE = 300_000  # rows of a reference's file, among them those of each of its days
@@ -82,7 +81,7 @@ def days_to_compare(model_id: int) -> JointDayQuerySet:
 def compare_days(model_id: int) -> int:
     """Compare some ended days with their reference and ring the rules; returns how many days were done."""
     with transaction.atomic():
-        days = days_to_compare(model_id).claim(limit=DAYS_A_TASK, lease=LEASE)
+        days = days_to_compare(model_id).claim(limit=DAYS_A_TASK)
     if not days:
         return 0
     context = context_of(Model.objects.get(pk=model_id))

@@ -6,6 +6,7 @@ from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
+from monitors.metrics.catalogue import JOINT_METRICS
 from monitors.metrics.models import JointDay, PendingEvaluation
 from monitors.rules.models import Severity, Transition
 from monitors.summaries.models import StaleWindow
@@ -15,7 +16,8 @@ from monitors.workflows.models import ACTIVE_STATES, Run
 def computed_until(model: Model) -> datetime | None:
     """Tell up to which event time everything is computed, judged and acted on; None before the first event.
 
-    Work that is due holds it back to where that work begins; so does a run that can go on without traffic.
+    Work that is due holds it back to where that work begins; so does a run that can go on without traffic. Days that
+    are to be compared in all features together hold it back where a rule listens to that.
     """
     newest = newest_event(model)
     if newest is None:
@@ -26,12 +28,8 @@ def computed_until(model: Model) -> datetime | None:
 def _unfinished(model: Model, newest: datetime) -> list[datetime]:
     touched = TouchedPeriod.objects.filter(model=model).order_by("hour").values_list("hour", flat=True)[:1]
     stale = StaleWindow.objects.filter(model=model).order_by("start").values_list("start", flat=True)[:1]
-    joint = (
-        JointDay.objects.filter(model=model)
-        .ended(newest)
-        .order_by("start")
-        .values_list("start", flat=True)[:1]
-    )
+    joint = JointDay.objects.filter(model=model).ended(newest).order_by("start")
+    listens = model.rules.filter(enabled=True, metric__in=JOINT_METRICS).exists()
     transitions = Transition.objects.filter(model=model)
     open_transitions = transitions.filter(workflows_done_at=None) | transitions.filter(alerts_done_at=None)
     unhandled = open_transitions.order_by("window_start").values_list("window_start", flat=True)[:1]
@@ -41,7 +39,7 @@ def _unfinished(model: Model, newest: datetime) -> list[datetime]:
     return [
         *touched,
         *stale,
-        *joint,
+        *(joint.values_list("start", flat=True)[:1] if listens else ()),
         *unhandled,
         *(min(moment, _day_start(newest)) for moment in running),
         *unjudged,

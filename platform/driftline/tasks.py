@@ -42,6 +42,9 @@ def sweep() -> None:
     _ring_models("monitors.summarise", TouchedPeriod.objects.due())
     _ring_models("monitors.measure", StaleWindow.objects.due())
     _ring_models("monitors.judge", PendingEvaluation.objects.due())
+    _ring_models(
+        "monitors.compare_jointly", JointDay.objects.filter(lease_until__lt=Now())
+    )  # left by a dead worker
     _ring_each("monitors.alert", "transition_id", Transition.objects.filter(alerts_done_at=None))
     _ring_each("monitors.workflow", "transition_id", Transition.objects.filter(workflows_done_at=None))
     _ring_each("monitors.advance", "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())

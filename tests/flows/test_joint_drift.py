@@ -150,9 +150,13 @@ class TestADay:
         assert point.value != before
         assert point.revision == 2
 
-    def test_holds_back_what_counts_as_computed_until_it_is_compared(self, model: Model) -> None:
+    def test_holds_back_what_counts_as_computed_where_a_rule_waits_for_it(self, model: Model) -> None:
         give_reference(model)
         send(model, False)
+        assert computed_until(model) > DAY + A_DAY  # type: ignore[operator]
+        rule = {"name": "all together", "metric": "domain_auc", "threshold": 0.7}
+        create_rule(project=model.project, model=model, actor="test", **rule)
+        work(model)
         before = computed_until(model)
 
         compare(model)
