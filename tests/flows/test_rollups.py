@@ -59,7 +59,7 @@ def spans_of(model: Model, day: datetime = DAY) -> set[str]:
 
 def points_of(model: Model, **which: Any) -> list[tuple[Any, ...]]:
     found = MetricPoint.objects.filter(model=model, **which).order_by(
-        "metric", "feature", "segment", "version", "start"
+        "metric", "feature", "segment", "version", "start", "span"
     )
     return list(
         found.values_list(
