@@ -25,7 +25,7 @@ def measured(transition: Transition) -> str:
     rule = transition.rule
     feature = transition.detail.get("feature") or rule.feature
     title = METRICS[rule.metric].title if rule.metric in METRICS else rule.metric
-    counted = _few((transition.detail.get("point") or {}).get("features") or [])
+    counted = _few((transition.detail.get("point") or {}).get("counted") or [])
     return (
         title
         + (f" of {feature}" if feature else "")

@@ -34,7 +34,7 @@ def count_of_features(metric: str, points: Iterable[Point], rows: int, min_rows:
     if status == PointStatus.OK and out:
         is_critical = any(point.status == PointStatus.CRITICAL for point in out)
         status = PointStatus.CRITICAL if is_critical else PointStatus.WARNING
-    return Point(metric, float(len(names)), rows, status, detail={"features": names})
+    return Point(metric, float(len(names)), rows, status, detail={"counted": names})
 
 
 def judged_by_rows(value: float | None, n: int, min_rows: int) -> str:

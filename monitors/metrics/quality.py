@@ -10,7 +10,7 @@ from monitors.stats.window_summary import ColumnSummary, WindowSummary
 FLOOR = 0.02  # a share below this is no fault, whatever the reference says
 TOLERANCE = 0.05  # how much worse than its reference a feature may be
 WORSE = 1.25  # times the worst of the reference's days: of a few weeks' days the next may be worse by chance
-MOST = 0.9  # beyond this share anything is a fault
+MOST = 0.9  # a day of the reference that was broken as a whole excuses no other
 MARGIN = 0.5  # of the reference's range: a new extreme is no fault, a new unit is
 
 type Shares = Mapping[tuple[str, str], float]
@@ -62,7 +62,8 @@ def _limit(metric: str, feature: str, known: ColumnSummary | None, worst: Shares
     if known is None:
         return None
     usual = _missing(known) / max(known.rows, 1) if metric == "missing_share" else 0.0
-    return min(max(FLOOR, max(usual, WORSE * worst.get((metric, feature), 0.0)) + TOLERANCE), MOST)
+    on_worst_day = min(WORSE * worst.get((metric, feature), 0.0) + TOLERANCE, MOST)
+    return max(FLOOR, usual + TOLERANCE, on_worst_day)
 
 
 def _shares(column: ColumnSummary, known: ColumnSummary | None) -> dict[str, float]:

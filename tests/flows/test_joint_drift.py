@@ -16,6 +16,8 @@ from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.datasets import path_of, store_reference
 from inference.registry.models import Model
 from inference.registry.services import update_model
+from monitors.alerts.models import Incident
+from monitors.alerts.services import handle_transition
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics import joint
@@ -241,7 +243,7 @@ class TestTheReference:
 
 
 class TestWhoIsTold:
-    def test_a_rule_opens(self, project: Project, model: Model) -> None:
+    def test_a_rule_opens_an_incident(self, project: Project, model: Model) -> None:
         give_reference(model)
         rule = create_rule(
             project=project, model=model, actor="test", name="apart", metric="domain_auc", threshold=0.6
@@ -251,7 +253,10 @@ class TestWhoIsTold:
         compare(model)
         work(model)
 
-        assert rule.transitions.get(kind="opened").window_start == DAY + A_DAY
+        opened = rule.transitions.get(kind="opened")
+        handle_transition(opened.pk)
+        assert opened.window_start == DAY + A_DAY
+        assert Incident.objects.get().title.startswith("approvals: Domain classifier AUC ")
 
     @pytest.mark.parametrize(
         ("fields", "pointer"), [({"span": "hour"}, "/span"), ({"segment": "region:north"}, "/segment")]

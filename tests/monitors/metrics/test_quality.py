@@ -43,6 +43,12 @@ def test_a_column_that_was_empty_for_a_day_is_still_missed() -> None:
     assert told(numbers(np.nan), days)["missing_share"].status == "critical"
 
 
+def test_a_column_that_is_nearly_always_empty_is_as_it_should_be() -> None:
+    sparse = numbers(*[np.nan] * 24, 1.0)
+
+    assert told(sparse, [sparse, sparse])["missing_share"].status == "ok"
+
+
 def test_a_stormy_day_is_no_fault_and_another_unit_is() -> None:
     calm, stormy = numbers(1010.0, 1020.0), numbers(980.0, 990.0)
 
@@ -63,7 +69,7 @@ def test_features_beyond_their_limits_are_counted_by_name() -> None:
     points = quality_points(window(x=numbers(np.nan), y=names("b")), reference, {}, min_rows=50)
 
     counted = next(point for point in points if point.metric == "faulty_features")
-    assert (counted.value, counted.status, counted.detail) == (2.0, "critical", {"features": ["x", "y"]})
+    assert (counted.value, counted.status, counted.detail) == (2.0, "critical", {"counted": ["x", "y"]})
 
 
 @pytest.mark.parametrize("days", [[], [window(x=numbers(1.0))]], ids=["no day", "one day"])
