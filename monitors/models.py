@@ -1,7 +1,7 @@
 """The app's models, each defined in the stage that owns it: one app label, one migration history."""
 
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
-from monitors.definitions.models import FeatureProfile, Monitor, Reference, ReferenceDay, Segment
+from monitors.definitions.models import Expectation, FeatureProfile, Monitor, Reference, ReferenceDay, Segment
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
@@ -22,6 +22,7 @@ __all__ = [
     "Delivery",
     "DeliveryAttempt",
     "DetectorState",
+    "Expectation",
     "FeatureProfile",
     "Incident",
     "IncidentEvent",

@@ -18,7 +18,7 @@ from monitors import erasure
 from monitors.alerts.job_callbacks import plan_callbacks
 from monitors.definitions.models import Reference
 from monitors.definitions.services import adopt_reference, ensure_monitors, hide, rebuild_reference
-from monitors.definitions.signals import reference_ready
+from monitors.definitions.signals import expectations_changed, reference_ready
 from monitors.rules.signals import model_judged
 from monitors.summaries.erasure import discount_erased
 from monitors.summaries.services import measure_again, measure_hours
@@ -67,6 +67,12 @@ def use_reference(*, dataset: Dataset, **_: Any) -> None:
 @receiver(reference_ready)
 def compare_again(*, reference: Reference, **_: Any) -> None:
     measure_again(version_id=reference.version_id)
+
+
+@receiver(expectations_changed)
+def judge_again(*, model: Model, **_: Any) -> None:
+    for version_id in model.versions.values_list("pk", flat=True):
+        measure_again(version_id=version_id)
 
 
 @receiver(model_judged)

@@ -1,20 +1,23 @@
-"""References over HTTP."""
+"""References and what is expected of features over HTTP."""
 
-from typing import IO, Any, cast
+from typing import IO, Annotated, Any, cast
 
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser
 from ninja import Router
 from ninja.params.functions import Query
 from ninja.responses import Status
+from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.common.bodies import Body
 from driftline.common.errors import invalid, not_found
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import media_type
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.selectors import get_model, get_version
+from monitors.definitions.expectations import expect, schema_of
 from monitors.definitions.models import Reference
 
 router = Router(tags=["monitoring"])
@@ -52,6 +55,41 @@ def read_reference(request: HttpRequest, name: str, version: str = Query("", max
     if reference is None:
         raise not_found("reference")
     return describe_reference(reference)
+
+
+class FeatureExpectation(Body):
+    """What a feature should be; what is left out is not said. Nothing said at all is no expectation."""
+
+    least: float | None = None
+    most: float | None = None
+    categories: list[str] | None = Field(None, max_length=1_000)
+    missing_share: float | None = Field(None, description="share of rows that may lack it")
+    tolerance: float = Field(0.0, description="share of rows that may be out of range or have another value")
+
+
+class SchemaChanges(Body):
+    features: dict[Annotated[str, Field(min_length=1, max_length=200)], FeatureExpectation | None] = Field(
+        min_length=1, max_length=1_000, description="null: nothing is expected any more"
+    )
+
+
+@router.get("/models/{name}/schema", auth=Scoped("read"))
+def read_schema(request: HttpRequest, name: str) -> Any:
+    """List the features: what the champion's reference shows of each, and what is expected of it."""
+    model = get_model(project=caller_of(request).project, name=name)
+    return {"items": schema_of(model), "next": None}
+
+
+@router.patch("/models/{name}/schema", auth=Scoped("write"))
+def change_schema(request: HttpRequest, name: str, body: SchemaChanges) -> Any:
+    """Say what the named features should be; the newest windows are judged by it again."""
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=name)
+    changes = {
+        feature: None if said is None else said.model_dump() for feature, said in body.features.items()
+    }
+    expect(model=model, changes=changes, actor=caller.actor)
+    return {"items": schema_of(model), "next": None}
 
 
 def describe_reference(reference: Reference) -> dict[str, Any]:

@@ -119,3 +119,28 @@ class FeatureProfile(models.Model):
 
     def __str__(self) -> str:
         return f"{self.feature} of {self.model}"
+
+
+class Expectation(models.Model):
+    """What somebody says that a feature should be, before what its reference shows; what is empty is not said."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="expectations")
+    feature = models.CharField(max_length=200)
+    least = models.FloatField(null=True)
+    most = models.FloatField(null=True)
+    categories = models.JSONField(null=True, help_text="the values that there may be, as text")
+    missing_share = models.FloatField(null=True, help_text="share of rows that may lack it")
+    tolerance = models.FloatField(
+        default=0.0, help_text="share of rows that may be outside the range or have another value"
+    )
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "feature"], name="one_expectation_a_feature")]
+
+    def __str__(self) -> str:
+        return f"{self.feature} of {self.model}"
+
+    @property
+    def has_range(self) -> bool:
+        """Whether a least or a largest value is said."""
+        return self.least is not None or self.most is not None

@@ -3,3 +3,4 @@
 from django.dispatch import Signal
 
 reference_ready = Signal()  # reference
+expectations_changed = Signal()  # model

@@ -14,7 +14,7 @@ from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from inference.serving.plan import Signature
-from monitors.definitions.models import Monitor, MonitorKind
+from monitors.definitions.models import Expectation, Monitor, MonitorKind
 from monitors.metrics.drift import drift_points, drifted_features
 from monitors.metrics.estimation import estimated_points
 from monitors.metrics.fairness import gap_points
@@ -45,6 +45,7 @@ class Context:
     label_lag: timedelta
     event_now: datetime
     segments: Sequence[str] = ()
+    expected: Mapping[str, Expectation] = field(default_factory=dict)
     _references: dict[int, ReferenceInUse | None] = field(default_factory=dict)
     _signatures: dict[int, Signature] = field(default_factory=dict)
 
@@ -101,6 +102,7 @@ def context_of(model: Model) -> Context:
         label_lag=label_lag(model),
         event_now=event_now(model=model, now=now()),
         segments=tuple(model.segments.values_list("feature", flat=True)),
+        expected={one.feature: one for one in model.expectations.all()},
     )
 
 
@@ -193,6 +195,7 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
                 subject.summary,
                 reference.summary if reference else None,
                 reference.worst_days if reference else {},
+                expected=context.expected,
                 min_rows=monitor.min_rows,
             )
         elif kind == MonitorKind.DRIFT and subject.is_champion and reference is not None:

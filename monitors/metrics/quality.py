@@ -1,8 +1,15 @@
-"""Data quality of each feature: what is missing, never seen before, or out of the reference's range."""
+"""Data quality of each feature: what is missing, never seen before, out of range, or stuck at one value.
 
+What is usual is learnt from the reference and its days; what somebody expects of a feature goes before it.
+"""
+
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
+
+from monitors.definitions.models import Expectation
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
 from monitors.stats.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.window_summary import ColumnSummary, WindowSummary
@@ -12,29 +19,42 @@ TOLERANCE = 0.05  # how much worse than its reference a feature may be
 WORSE = 1.25  # times the worst of the reference's days: of a few weeks' days the next may be worse by chance
 MOST = 0.9  # a day of the reference that was broken as a whole excuses no other
 MARGIN = 0.5  # of the reference's range: a new extreme is no fault, a new unit is
+STUCK = 0.9  # of the way from the usual share of the most frequent value to all rows
+DAYS_OF_STUCK = 7  # days that tell how often a feature has one value all day, as a weekday has
+BY_CHANCE = 1e-6  # how likely rows of the usual kind may be alike, for their being so to count as a fault
 
 type Shares = Mapping[tuple[str, str], float]
 """A share of rows by metric and feature."""
 
 
 def quality_points(
-    summary: WindowSummary, reference: WindowSummary | None, worst: Shares, *, min_rows: int
+    summary: WindowSummary,
+    reference: WindowSummary | None,
+    worst: Shares,
+    *,
+    expected: Mapping[str, Expectation],
+    min_rows: int,
 ) -> list[Point]:
-    """Measure missing, unseen and out-of-range shares of each feature; a limit needs a reference.
+    """Measure the shares of each feature's rows that are missing, unseen, out of range, and of one value.
 
-    `worst` is what single days of the reference showed (`worst_days`). With a reference, `faulty_features` counts the
-    features beyond their limits.
+    A limit needs a reference, or somebody who expects something. `worst` is what single days of the reference showed
+    (`worst_days`). Where there are limits, `faulty_features` counts the features beyond them.
     """
     points: list[Point] = []
     for name, column in summary.features.items():
-        known = reference.features.get(name) if reference else None
-        for metric, share in _shares(column, known).items():
-            limit = _limit(metric, name, known, worst)
+        known, wanted = reference.features.get(name) if reference else None, expected.get(name)
+        for metric, share in _shares(column, known, wanted).items():
+            said = None if wanted is None else _expected_limit(metric, column, wanted)
+            limit = _usual_limit(metric, name, column, known, worst) if said is None else said
             status = judged_by_rows(share, column.rows, min_rows)
             if status == "ok" and limit is not None and share > limit:
-                status = "critical" if share > 0.5 + limit / 2 else "warning"
-            points.append(Point(metric, share, column.rows, status, feature=name, threshold=limit))
-    if reference is None:
+                is_worst = metric != "mode_share" and share > 0.5 + limit / 2
+                status = "critical" if is_worst else "warning"
+            detail = {} if said is None else {"why": "as somebody expects of this feature"}
+            points.append(
+                Point(metric, share, column.rows, status, feature=name, threshold=limit, detail=detail)
+            )
+    if reference is None and not expected:
         return points
     return [*points, count_of_features("faulty_features", points, summary.rows, min_rows)]
 
@@ -49,6 +69,8 @@ def worst_days(days: Sequence[WindowSummary]) -> dict[tuple[str, str], float]:
     for name in {name for day in days for name in day.features} if len(days) > 1 else ():
         columns = [day.features[name] for day in days if name in day.features]
         worst["missing_share", name] = max(_missing(column) / max(column.rows, 1) for column in columns)
+        if len(columns) >= DAYS_OF_STUCK:
+            worst["mode_share", name] = max(_mode_share(column) or 0.0 for column in columns)
         numeric = [column for column in columns if isinstance(column, NumericSummary) and column.n]
         categorical = [column for column in columns if isinstance(column, CategoricalSummary)]
         if len(numeric) > 1:
@@ -58,23 +80,77 @@ def worst_days(days: Sequence[WindowSummary]) -> dict[tuple[str, str], float]:
     return worst
 
 
-def _limit(metric: str, feature: str, known: ColumnSummary | None, worst: Shares) -> float | None:
+def _usual_limit(
+    metric: str, feature: str, column: ColumnSummary, known: ColumnSummary | None, worst: Shares
+) -> float | None:
+    """Give the largest share that the reference, its days and some more explain; None without a reference."""
     if known is None:
         return None
+    if metric == "mode_share":
+        return _stuck_limit(column, worst.get((metric, feature), 1.0))
     usual = _missing(known) / max(known.rows, 1) if metric == "missing_share" else 0.0
     on_worst_day = min(WORSE * worst.get((metric, feature), 0.0) + TOLERANCE, MOST)
     return max(FLOOR, usual + TOLERANCE, on_worst_day)
 
 
-def _shares(column: ColumnSummary, known: ColumnSummary | None) -> dict[str, float]:
+def _expected_limit(metric: str, column: ColumnSummary, wanted: Expectation) -> float | None:
+    is_number = isinstance(column, NumericSummary)
+    if metric == "missing_share":
+        return wanted.missing_share
+    if metric == "out_of_range_share" and is_number and wanted.has_range:
+        return wanted.tolerance
+    if metric == "unseen_share" and not is_number and wanted.categories is not None:
+        return wanted.tolerance
+    return None
+
+
+def _stuck_limit(column: ColumnSummary, on_worst_day: float) -> float | None:
+    """Call a feature stuck that has one value nearly always, where its days never did and chance would not do it."""
+    by_chance = max(on_worst_day, 0.5) ** column.rows
+    return on_worst_day + STUCK * (1 - on_worst_day) if by_chance < BY_CHANCE else None
+
+
+def _shares(
+    column: ColumnSummary, known: ColumnSummary | None, wanted: Expectation | None
+) -> dict[str, float]:
     rows = max(column.rows, 1)
     shares = {"missing_share": _missing(column) / rows}
-    if isinstance(column, CategoricalSummary) and isinstance(known, CategoricalSummary) and known.exact:
-        unseen = sum(count for level, count in column.counts.items() if level not in known.counts)
+    if (mode := _mode_share(column)) is not None:
+        shares["mode_share"] = mode
+    if isinstance(column, CategoricalSummary) and (levels := _levels(known, wanted)) is not None:
+        unseen = sum(count for level, count in column.counts.items() if level not in levels)
         shares["unseen_share"] = unseen / rows
-    if isinstance(column, NumericSummary) and isinstance(known, NumericSummary) and known.n:
-        shares["out_of_range_share"] = _outside(column, known.minimum, known.maximum) / rows
+    if isinstance(column, NumericSummary) and (edges := _range(known, wanted)) is not None:
+        shares["out_of_range_share"] = _beyond(column, *edges) / rows
     return shares
+
+
+def _levels(known: ColumnSummary | None, wanted: Expectation | None) -> Collection[str] | None:
+    if wanted is not None and wanted.categories is not None:
+        return frozenset(wanted.categories)
+    return known.counts if isinstance(known, CategoricalSummary) and known.exact else None
+
+
+def _range(known: ColumnSummary | None, wanted: Expectation | None) -> tuple[float, float] | None:
+    """Give the least and the largest value that is no fault; a side that nobody speaks of is the reference's."""
+    least, most = (wanted.least, wanted.most) if wanted is not None else (None, None)
+    if isinstance(known, NumericSummary) and known.n:
+        margin = MARGIN * (known.maximum - known.minimum)
+        usual = known.minimum - margin, known.maximum + margin
+    elif least is None and most is None:
+        return None
+    else:
+        usual = -math.inf, math.inf
+    return usual[0] if least is None else least, usual[1] if most is None else most
+
+
+def _mode_share(column: ColumnSummary) -> float | None:
+    """Give the share of the most frequent value among those that are there; None where none is.
+
+    Numbers of one cell of the grid count as one value.
+    """
+    counts = list(column.counts.values()) if isinstance(column, CategoricalSummary) else column.counts
+    return None if column.n == 0 or len(counts) == 0 else float(max(counts)) / column.n
 
 
 def _missing(column: ColumnSummary) -> int:
@@ -83,7 +159,15 @@ def _missing(column: ColumnSummary) -> int:
 
 def _outside(column: NumericSummary, least: float, most: float) -> int:
     margin = MARGIN * (most - least)
-    outside = (column.positions < least - margin) | (column.positions > most + margin)
+    return _beyond(column, least - margin, most + margin)
+
+
+def _beyond(column: NumericSummary, least: float, most: float) -> int:
+    """Count the values of cells whose mean lies outside; a stored mean is off by some millionths of its distance."""
+    if not column.n or (least <= column.minimum and column.maximum <= most):
+        return 0
+    slack = 1e-6 * np.abs(column.offsets)
+    outside = (column.positions < least - slack) | (column.positions > most + slack)
     return int(column.counts[outside].sum())
 
 

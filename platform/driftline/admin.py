@@ -26,7 +26,7 @@ from inference.prediction_log.models import (
 )
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, PlanGeneration, Version
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
-from monitors.definitions.models import FeatureProfile, Monitor, Reference, Segment
+from monitors.definitions.models import Expectation, FeatureProfile, Monitor, Reference, Segment
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
@@ -179,6 +179,7 @@ _look(TouchedPeriod, ("model", "version", "role", "hour"), ("role", "model"))
 
 _look(Reference, ("model", "version", "state", "is_active", "created_at"), ("state", "is_active", "model"))
 _look(Segment, ("model", "feature"), ("model",))
+_look(Expectation, ("model", "feature", "least", "most", "missing_share", "tolerance"), ("model",))
 _look(FeatureProfile, ("model", "feature", "centre"), ("model",))
 _look(
     Summary,

@@ -31,6 +31,8 @@ PATCH   api/v1/models/<name>/deployment                             deploy
 POST    api/v1/models/<name>/promote                                deploy
 POST    api/v1/models/<name>/rollback                               deploy
 GET     api/v1/models/<name>/reference                              read
+GET     api/v1/models/<name>/schema                                 read
+PATCH   api/v1/models/<name>/schema                                 write
 PUT     api/v1/models/<name>/reference                              write
 POST    api/v1/models/<name>/predictions                            log
 GET     api/v1/models/<name>/predictions                            read
@@ -106,6 +108,8 @@ GET     models/<name>/                          viewer
 GET     models/<name>/data.csv                  viewer
 GET     models/<name>/drift                     viewer
 GET     models/<name>/features/<path:feature>   viewer
+GET     models/<name>/expected/<path:feature>   viewer
+POST    models/<name>/expected/<path:feature>   editor
 GET     models/<name>/performance               viewer
 GET     models/<name>/latency                   viewer
 GET     models/<name>/shadow                    viewer

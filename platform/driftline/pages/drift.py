@@ -189,6 +189,8 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
         "reference": reference,
         "movers": _movers(model, day, feature),
         "neighbours": _neighbours(points, day),
+        "expected": model.expectations.filter(feature=feature).first(),
+        "is_feature": feature not in queries.NOT_FEATURES,
     }
     return render(request, "pages/feature.html", frame)
 

@@ -18,7 +18,7 @@ from inference.prediction_log.store import log_predictions
 from inference.registry.models import Alias, Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
-from monitors.definitions.models import Reference
+from monitors.definitions.models import FeatureProfile, Reference
 from monitors.metrics.models import MetricPoint
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
@@ -90,6 +90,7 @@ def furnish(project: Project, name: str = "flights") -> World:
         model=model, version=version, kind="reference", path="none", sha256="0" * 64, rows=1, columns=["a"]
     )
     Reference.objects.create(model=model, version=version, dataset=dataset)
+    FeatureProfile.objects.create(model=model, feature="a", centre=0.0)
     MetricPoint.objects.create(
         model=model,
         role="champion",

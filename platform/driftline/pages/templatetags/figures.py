@@ -128,9 +128,10 @@ def measured(value: float | None, metric: str) -> str:
         "missing_share",
         "unseen_share",
         "out_of_range_share",
+        "mode_share",
     ):
         return percent(value)
-    return f"{figure(value)} {unit}" if unit in ("ms", "rows/s") else figure(value)
+    return f"{figure(value)} {unit}" if unit in ("ms", "rows/s", "h") else figure(value)
 
 
 @register.filter
