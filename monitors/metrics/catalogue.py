@@ -22,6 +22,8 @@ def _metrics() -> list[Metric]:
     return [
         Metric("count", service, "Predictions", "rows", lower_is_better=False),
         Metric("throughput", service, "Throughput", "rows/s", lower_is_better=False),
+        Metric("volume_ratio", service, "Predictions beside the usual", "times", lower_is_better=False),
+        Metric("freshness", service, "Time without a prediction", "h"),
         Metric("error_rate", service, "Error rate", "share"),
         Metric("shadow_drop_rate", service, "Copies that shadows dropped", "share"),
         Metric("latency_p50", service, "Latency, median", "ms"),

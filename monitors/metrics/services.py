@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from driftline.common.doorbell import ring
 from driftline.common.periods import following
@@ -15,7 +15,8 @@ from monitors.metrics.joint import touch_days
 from monitors.metrics.measuring import Context, context_of, error_rows, gap_rows, points_of, subjects_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.reliability import mark_unreliable
-from monitors.metrics.storing import save_points
+from monitors.metrics.storing import lock_points, save_points
+from monitors.metrics.volume import volume_rows
 from monitors.summaries.models import StaleWindow, Summary
 
 WINDOWS_A_TASK = 200
@@ -28,22 +29,17 @@ def measure(model_id: int) -> int:
     if not stale:
         return 0
     with transaction.atomic():
-        _lock_model(model_id)
+        lock_points(model_id)
         context = context_of(Model.objects.get(pk=model_id))
         rows = [row for window in stale for row in _window_rows(context, window.span, window.start)]
         save_points([*rows, *mark_unreliable(context.model, rows)])
+        save_points(volume_rows(context, [(window.span, window.start) for window in stale]))
         look_for_changes(context, stale, rows)
         touch_days(context, stale)
         touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
         finish(stale)
         ring("monitors.judge", model_id=model_id)
     return len(stale)
-
-
-def _lock_model(model_id: int) -> None:
-    """Let one worker at a time write the points of a model, so that an older result never lands on a newer one."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(7303, %s)", [model_id])
 
 
 def _window_rows(context: Context, span: str, start: datetime) -> list[MetricPoint]:

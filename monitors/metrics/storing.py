@@ -14,6 +14,12 @@ _COLUMNS = (
 _CHANGING = ('"end"', "value", "n", "lower", "upper", "threshold", "status", "detail")
 
 
+def lock_points(model_id: int) -> None:
+    """Let one worker at a time write the points of a model, so that an older result never lands on a newer one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(7303, %s)", [model_id])
+
+
 def save_points(rows: Sequence[MetricPoint]) -> None:
     """Upsert points in bulk, in the caller's transaction; a value that late data changed counts as a new revision."""
     field = MetricPoint._meta.get_field("detail")

@@ -8,6 +8,7 @@ from inference.registry.models import Model
 from monitors.metrics.expiry import expire_summaries, roll_up
 from monitors.metrics.joint import compare_days, days_to_compare
 from monitors.metrics.services import measure
+from monitors.metrics.volume import measure_ended
 from monitors.summaries.models import StaleWindow
 
 
@@ -22,6 +23,13 @@ def compare_jointly(*, model_id: int) -> None:
     work_alone(
         7315, model_id, lambda: compare_days(model_id), lambda: days_to_compare(model_id).due().exists()
     )
+
+
+@shared_task(name="monitors.measure_ended")
+def measure_what_ended() -> None:
+    """Measure the volume of hours that ended, also of models that fell silent and ring for nothing."""
+    for model in Model.objects.order_by("pk"):
+        measure_ended(model)
 
 
 @shared_task(name="monitors.expire")

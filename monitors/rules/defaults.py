@@ -14,6 +14,8 @@ FAILED_SHARE = 0.05
 LABELLED_SHARE = 0.5
 DRIFTING_DAYS = 3
 QUIET = timedelta(days=7)
+USUAL_SHARE = 0.1  # of the predictions that usually come in this hour of the week
+USUAL_ROWS = 20  # an hour: that so few of fewer come is chance
 
 
 def default_rules(model: Model) -> list[dict[str, Any]]:
@@ -49,6 +51,16 @@ def _of_any_model() -> Iterator[dict[str, Any]]:
         "for_windows": DRIFTING_DAYS,
         "cooldown": QUIET,
         "severity": Severity.NOTICE,
+    }
+    yield {
+        "name": "Predictions stay away",
+        "metric": "volume_ratio",
+        "threshold": USUAL_SHARE,
+        "operator": Rule.Operator.BELOW,
+        "span": "hour",
+        "for_windows": 3,
+        "min_rows": USUAL_ROWS,
+        "severity": Severity.CRITICAL,
     }
     yield {
         "name": "Requests fail",

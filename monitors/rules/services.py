@@ -49,7 +49,8 @@ _OWN_KEYS = {"id", "created_at"}
 # -- writing rules -----------------------------------------------------------------------------------------------------
 def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) -> Rule:
     """Create a rule; of the past it judges only what it would still notify of."""
-    rule = Rule(project=project, model=model, **(DEFAULTS | fields))
+    least_rows = {"min_rows": 1} if fields.get("metric") == "freshness" else {}
+    rule = Rule(project=project, model=model, **(DEFAULTS | least_rows | fields))
     _check(rule)
     if project.rules.count() >= MAX_RULES:
         raise Problem(422, "quota", f"A project may have {MAX_RULES:,} rules.")
@@ -122,6 +123,11 @@ def _check(rule: Rule) -> None:
             raise invalid("/span", f"{rule.metric} is measured once a day; use day.")
         if rule.segment:
             raise invalid("/segment", f"{rule.metric} is measured of all rows; leave the segment out.")
+    if rule.metric == "freshness" and (rule.span != "hour" or rule.min_rows != 1):
+        place = "/span" if rule.span != "hour" else "/min_rows"
+        raise invalid(
+            place, "freshness is measured by the hour, and where no row comes: use hour, and 1 row."
+        )
     if not rule.name.strip() or any(ord(character) < 32 for character in rule.name):
         raise invalid("/name", "A rule needs a name of printable characters.", "invalid_text")
     if not isinstance(rule.threshold, int | float) or not math.isfinite(rule.threshold):

@@ -36,6 +36,7 @@ app.conf.update(
         "close windows": {"task": "driftline.close_windows", "schedule": 15.0, "options": {"expires": 15}},
         "heartbeat": {"task": "driftline.heartbeat", "schedule": 15.0, "options": {"expires": 15}},
         "tidy": {"task": "driftline.tidy", "schedule": 3600.0, "options": {"expires": 3600}},
+        "measure ended": {"task": "monitors.measure_ended", "schedule": 300.0, "options": {"expires": 300}},
         "pack": {"task": "inference.pack", "schedule": 30.0, "options": {"expires": 30}},
         "expire": {"task": "inference.expire", "schedule": 3600.0, "options": {"expires": 3600}},
         "expire summaries": {"task": "monitors.expire", "schedule": 3600.0, "options": {"expires": 3600}},
