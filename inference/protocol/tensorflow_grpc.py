@@ -26,11 +26,11 @@ from inference.protocol.results import BatchOutputs
 from inference.protocol.tensorflow_rest import (
     DTYPES,
     LATEST,
-    METHOD_NAME,
     MOST_REPEATED,
     SIGNATURE_NAME,
     VersionStatus,
     check_signature_name,
+    method_name,
 )
 from inference.protocol.tensors import FLOATS, Buffer, InvalidRequest, TensorCodec, TooManyRows
 from inference.serving.plan import Signature, TensorSpec
@@ -66,7 +66,7 @@ class PredictGrpcCodec:
 
     def decode(self, message: PredictRequest, headers: Headers) -> InferRequest:
         """Read a request; raise InvalidRequest with a sentence where it does not fit."""
-        check_signature_name(message.model_spec.signature_name)
+        check_signature_name(message.model_spec.signature_name, "predict")
         packed: dict[str, Buffer] = {}
         rows: int | None = None
         for name, tensor in message.inputs.items():
@@ -201,7 +201,7 @@ def metadata_message(model: str, version: str, signature: Signature) -> GetModel
     """Describe a version's tensors."""
     described = SignatureDefMap()
     definition = described.signature_def[SIGNATURE_NAME]
-    definition.method_name = METHOD_NAME
+    definition.method_name = method_name("predict")
     _describe(signature.inputs, definition.inputs)
     _describe(signature.outputs, definition.outputs)
     message = GetModelMetadataResponse(model_spec=write_spec(model, version))

@@ -22,7 +22,6 @@ from inference.protocol.tensors import InvalidRequest, TooManyRows, shorten
 from inference.serving.plan import Signature, TensorSpec
 
 SIGNATURE_NAME = "serving_default"
-METHOD_NAME = "tensorflow/serving/predict"
 MOST_REPEATED = 2**20  # values that a request may have us repeat, which take no room in it
 LATEST = "0"  # what some clients send as the version where the caller names none
 
@@ -46,6 +45,11 @@ type Verb = Literal["predict", "classify", "regress"]
 type State = Literal["START", "AVAILABLE", "END"]
 
 
+def method_name(verb: Verb) -> str:
+    """Name a verb as signatures do, which exporters of TensorFlow often name after it."""
+    return f"tensorflow/serving/{verb}"
+
+
 # Requests and answers
 
 
@@ -59,7 +63,7 @@ class PredictCodec:
 
     def decode(self, body: bytes, headers: Headers) -> InferRequest:
         """Read a request by rows or by columns; the answer has the same order."""
-        document = _read_object(body)
+        document = _read_object(body, "predict")
         by_row = "instances" in document
         if by_row == ("inputs" in document):
             raise InvalidRequest("The body has to hold either 'instances' or 'inputs'; send one of the two.")
@@ -81,7 +85,8 @@ class ExamplesCodec:
     `output` is the place of the output that is asked for, None for a version that has none, with the reason.
     """
 
-    def __init__(self, signature: Signature, output: int | None, reason: str) -> None:
+    def __init__(self, verb: Verb, signature: Signature, output: int | None, reason: str) -> None:
+        self._verb: Verb = verb
         self._reader = RowReader(signature)
         self._output = output
         self._reason = reason
@@ -90,7 +95,7 @@ class ExamplesCodec:
         """Read the examples of a request."""
         if self._output is None:
             raise InvalidRequest(self._reason)
-        document = _read_object(body)
+        document = _read_object(body, self._verb)
         examples, context = document.get("examples"), document.get("context", {})
         if not isinstance(context, dict):
             raise InvalidRequest(f"'context' is {shorten(context)}; send an object by feature.")
@@ -110,7 +115,7 @@ class ClassifyCodec(ExamplesCodec):
 
     def __init__(self, signature: Signature) -> None:
         output = _place(signature, signature.probabilities_output)
-        super().__init__(signature, output, "The model gives no probabilities; use ':predict'.")
+        super().__init__("classify", signature, output, "The model gives no probabilities; use ':predict'.")
         self._labels = [orjson.dumps(name) for name in signature.classes]
 
     def encode(self, outputs: BatchOutputs, start: int, stop: int, request: InferRequest) -> HttpBody:
@@ -132,7 +137,8 @@ class RegressCodec(ExamplesCodec):
     def __init__(self, signature: Signature) -> None:
         predicts_numbers = signature.task in ("regression", "ranking")
         output = (_place(signature, signature.prediction_output) or 0) if predicts_numbers else None
-        super().__init__(signature, output, "The model predicts classes; use ':classify' or ':predict'.")
+        reason = "The model predicts classes; use ':classify' or ':predict'."
+        super().__init__("regress", signature, output, reason)
 
     def encode(self, outputs: BatchOutputs, start: int, stop: int, request: InferRequest) -> HttpBody:
         """Write each row's number."""
@@ -153,18 +159,18 @@ _CODECS: dict[Verb, type[PredictCodec | ClassifyCodec | RegressCodec]] = {
 }
 
 
-def _read_object(body: bytes) -> dict[str, Any]:
+def _read_object(body: bytes, verb: Verb) -> dict[str, Any]:
     """Read a body, and check the signature that it names."""
     document = read_json_with_nan(body)
     if not isinstance(document, dict):
         raise InvalidRequest('The body is not a JSON object; send {"instances": [...]}.')
-    check_signature_name(document.get("signature_name"))
+    check_signature_name(document.get("signature_name"), verb)
     return document
 
 
-def check_signature_name(name: object) -> None:
-    """Refuse a signature that no model has; each has one."""
-    if name not in (None, "", SIGNATURE_NAME):
+def check_signature_name(name: object, verb: Verb) -> None:
+    """Refuse a signature that no model has: each has one, which may also go by the name of the verb's method."""
+    if name not in (None, "", SIGNATURE_NAME, method_name(verb)):
         raise InvalidRequest(
             f"The model has no signature {shorten(name)}; leave it out, or send '{SIGNATURE_NAME}'."
         )
@@ -264,7 +270,7 @@ def model_metadata(name: str, version: str, signature: Signature) -> dict[str, o
     described = {
         "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
         "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
-        "method_name": METHOD_NAME,
+        "method_name": method_name("predict"),
     }
     return {
         "model_spec": {"name": name, "signature_name": "", "version": version},

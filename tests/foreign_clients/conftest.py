@@ -14,7 +14,14 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import RandomForestClassifier
 
 from inference.serving.plan import PlanModel
-from tests.inference.onnx_models import classifier_signature, identity_model, identity_signature, store
+from tests.inference.onnx_models import (
+    classifier_signature,
+    identity_model,
+    identity_signature,
+    linear_model,
+    linear_signature,
+    store,
+)
 from tests.inference.serving.running import Server, publish, running_server, token
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -28,13 +35,13 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Platform:
-    """A server of two models, `identity` of all datatypes and `forest`, and the models' own bytes."""
+    """A server of `identity` of all datatypes, `forest` and `half_plus_three`, and the models' own bytes."""
 
     server: Server
     models: dict[str, bytes]
 
     def questions(self) -> dict[str, Arrays]:
-        """Give a few rows for each model, extremes of each datatype among them."""
+        """Give a few rows for `identity` and `forest`, extremes of each datatype among them."""
         identity = {}
         for datatype in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"):
             info = np.iinfo(datatype)
@@ -63,13 +70,15 @@ class Platform:
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     home = tmp_path_factory.mktemp("home")
-    models = {"identity": identity_model(), "forest": _forest()}
+    models = {"identity": identity_model(), "forest": _forest(), "half_plus_three": linear_model(0.5, 3)}
     identity = store(home, models["identity"], identity_signature(), id=1, version="1")
     forest = store(home, models["forest"], classifier_signature(FEATURES), id=2, version="1")
+    line = store(home, models["half_plus_three"], linear_signature(), id=3, version="1")
     plan = [
         PlanModel(1, 1, "identity", 1, "1", [], [identity]),
         PlanModel(2, 1, "forest", 1, "1", [], [forest], aliases={"stable": "1"}),
         PlanModel(3, 2, "forest", 1, "1", [], [forest]),
+        PlanModel(4, 1, "half_plus_three", 1, "1", [], [line]),
     ]
     publish(home, plan, [token(TOKEN, "infer", "read"), token(SINGLE_TOKEN, project_id=2)])
     with running_server(home, grpc=True) as server:

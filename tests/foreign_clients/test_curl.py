@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from tests.foreign_clients.conftest import TOKEN, Platform
@@ -106,8 +107,20 @@ class TestTensorFlowServing:
         assert [[label for label, _ in row] for row in results] == [["0", "1"]] * len(rows)
         assert as_float32([[score for _, score in row] for row in results]) == own_probabilities(platform)
 
+    def test_regresses(self, platform: Platform) -> None:
+        numbers = [1.0, 2.0, -0.1, 1e30]
+        examples = [{"x": number} for number in numbers]
+        body = json.dumps({"signature_name": "tensorflow/serving/regress", "examples": examples})
+
+        answer = curl(platform, "-d", body, "-X", "POST", path="/v1/models/half_plus_three:regress")
+
+        session = onnxruntime.InferenceSession(platform.models["half_plus_three"])
+        [own] = session.run(None, {"X": np.array([numbers], np.float32).T})
+        assert as_float32(answer["results"]) == own.ravel().tolist()
+        assert answer["results"][:2] == [3.5, 4.0]  # as TensorFlow Serving's documentation has it
+
     def test_lists_the_models(self, platform: Platform) -> None:
-        assert curl(platform, path="/v1/models") == {"models": ["identity", "forest"]}
+        assert curl(platform, path="/v1/models") == {"models": ["identity", "forest", "half_plus_three"]}
 
 
 class TestMlflow:

@@ -73,6 +73,7 @@ class TestLookingAround:
         assert {(model["name"], model["state"]) for model in models} == {
             ("identity", "READY"),
             ("forest", "READY"),
+            ("half_plus_three", "READY"),
         }
 
     def test_gets_the_output_and_the_classes_that_it_asks_for(

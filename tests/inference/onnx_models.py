@@ -49,6 +49,37 @@ def summing_signature(features: int) -> Signature:
     )
 
 
+def linear_model(slope: float, intercept: float) -> bytes:
+    """A regression of one feature, x, by these two numbers."""
+    return _model(
+        [
+            helper.make_node("Mul", ["X", "slope"], ["product"]),
+            helper.make_node("Add", ["product", "intercept"], ["y"]),
+        ],
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])],
+        [
+            helper.make_tensor("slope", TensorProto.FLOAT, [1], [slope]),
+            helper.make_tensor("intercept", TensorProto.FLOAT, [1], [intercept]),
+        ],
+    )
+
+
+def linear_signature() -> Signature:
+    """The linear model's signature."""
+    return Signature(
+        features=[Feature("x", "float")],
+        inputs=[TensorSpec("X", "FP32", [-1, 1])],
+        outputs=[TensorSpec("y", "FP32", [-1, 1])],
+        prediction_output="y",
+        probabilities_output=None,
+        classes=[],
+        positive_class=None,
+        missing={},
+        task="regression",
+    )
+
+
 def constant_number(number: float, features: int) -> bytes:
     """A regression that answers this number for any row; the summing model's signature is its own."""
     return _model(

@@ -45,7 +45,7 @@ class TestPredict:
 
         assert (request.rows, values_of(TABLE, request.tensors)) == (1, {"X": [[1, 2, 3]]})
 
-    @pytest.mark.parametrize("name", ["", "serving_default"])
+    @pytest.mark.parametrize("name", ["", "serving_default", "tensorflow/serving/predict"])
     def test_knows_the_signature_that_each_model_has(self, name: str) -> None:
         assert read(PREDICT, TABLE, json.dumps({"signature_name": name, "instances": [[1, 2, 3]]})).rows == 1
 
@@ -58,6 +58,7 @@ class TestPredict:
             ("{", "not JSON"),
             ('{"instances":[[1,2,Infinity]]}', "Infinity"),
             ('{"signature_name":"other","instances":[[1,2,3]]}', "no signature 'other'"),
+            ('{"signature_name":"tensorflow/serving/regress","instances":[[1,2,3]]}', "no signature"),
             ('{"signature_name":{},"instances":[[1,2,3]]}', "no signature"),
         ],
     )
