@@ -44,7 +44,10 @@ class Environment:
         subprocess.run([str(SOURCES / "install"), name], check=True, capture_output=True, text=True)
 
     def ask(self, code: str) -> str:
-        result = subprocess.run([str(self.python), "-c", code], check=True, capture_output=True, text=True)
+        return self.run("-c", code)
+
+    def run(self, *arguments: str | Path) -> str:
+        result = subprocess.run([self.python, *arguments], check=True, capture_output=True, text=True)
         return result.stdout.strip()
 
     def packages(self) -> Path:
@@ -95,14 +98,16 @@ def prepare_litserve(own: Environment, folder: Path, model: bytes, *, batching: 
 
 
 def prepare_torchserve(own: Environment, folder: Path, model: bytes, *, batching: bool) -> Launch:
+    (folder / "model.onnx").write_bytes(model)
     together = {"batchSize": 64, "maxBatchDelay": 2} if batching else {}
-    return lay_out_torchserve(own, folder, "trees", model, SOURCES / "torchserve_peer.py", **together)
+    handler = SOURCES / "torchserve_peer.py"
+    return lay_out_torchserve(own, folder, "trees", folder / "model.onnx", handler, **together)
 
 
 def lay_out_torchserve(
-    own: Environment, folder: Path, name: str, model: bytes, handler: Path, **served: Any
+    own: Environment, folder: Path, name: str, model: Path, handler: Path, **served: Any
 ) -> Launch:
-    """Have TorchServe serve an ONNX model with one worker that runs `handler`; `served` are its other settings."""
+    """Have TorchServe serve a model's file with one worker that runs `handler`; `served` are its other settings."""
     port = free_port()
     manifest = {
         "runtime": "python",
@@ -110,13 +115,13 @@ def lay_out_torchserve(
             "modelName": name,
             "modelVersion": "1.0",
             "handler": handler.name,
-            "serializedFile": "model.onnx",
+            "serializedFile": model.name,
         },
         "archiverVersion": "0.12.0",
     }
     with zipfile.ZipFile(folder / f"{name}.mar", "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
-        archive.writestr("model.onnx", model)
+        archive.write(model, model.name)
         archive.write(handler, handler.name)
     served = {"marName": f"{name}.mar", "minWorkers": 1, "maxWorkers": 1, **served}
     addresses = {"inference": port, "management": free_port(), "metrics": free_port()}

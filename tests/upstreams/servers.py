@@ -22,9 +22,10 @@ from tests.performance.peer_servers import (
     lay_out_torchserve,
     started,
 )
-from tests.upstreams.risk import METADATA, Rows, as_onnx, theirs
+from tests.upstreams.risk import METADATA, Rows, theirs
 
 Probabilities = NDArray[np.float64]
+SOURCES = Path(__file__).parent
 MODEL = "risk"
 INPUTS = [{"name": "X", "datatype": "FP32", "shape": [-1, len(FEATURES)]}]
 SKLEARN_OUTPUTS = [
@@ -99,12 +100,16 @@ def mlserver(folder: Path) -> Upstream:
 
 
 def torchserve(folder: Path) -> Upstream:
-    """TorchServe with a handler, which is how it serves any model."""
+    """TorchServe with a PyTorch model as TorchScript, and a handler."""
     own = installed("torchserve")
-    handler = Path(__file__).with_name("torchserve_handler.py")
+    model, coefficients = theirs(), folder / "coefficients.json"
+    told = {"weights": model.coef_[0].tolist(), "bias": float(model.intercept_[0])}
+    coefficients.write_text(json.dumps(told))
+    own.run(SOURCES / "torch_model.py", coefficients, folder / "model.pt")
+    handler = SOURCES / "torchserve_handler.py"
     return Upstream(
         "torchserve",
-        lay_out_torchserve(own, folder, MODEL, as_onnx(theirs()), handler),
+        lay_out_torchserve(own, folder, MODEL, folder / "model.pt", handler),
         folder,
         "label",
         {"protocol": "torchserve"},

@@ -1,28 +1,25 @@
 """A handler of TorchServe, which runs in its environment: a list of rows in, a list with one object a row out."""
 
-import os
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
+import torch
+from ts.torch_handler.base_handler import BaseHandler
 
 
-class Logistic:
-    def initialize(self, context: Any) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        path = os.path.join(context.system_properties["model_dir"], "model.onnx")
-        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+class Logistic(BaseHandler):
+    """Loads TorchScript as its base does, and runs the requests of a batch together."""
 
-    def handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
-        """Answer each request of a batch with a list as long as its own."""
-        return [self._answer(request["body"]) for request in data]
+    def preprocess(self, data: list[dict[str, Any]]) -> torch.Tensor:
+        """Join the rows of all requests."""
+        self._counts = [len(request["body"]) for request in data]
+        rows = [row for request in data for row in request["body"]]
+        return torch.from_numpy(np.array(rows, np.float32))  # null becomes NaN
 
-    def _answer(self, rows: list[list[float]]) -> list[dict[str, Any]]:
-        labels, probabilities = self._session.run(
-            ["label", "probabilities"], {"X": np.array(rows, np.float32)}
-        )
-        return [
-            {"label": int(label), "probabilities": pair.tolist()}
-            for label, pair in zip(labels, probabilities, strict=True)
-        ]
+    def postprocess(self, data: torch.Tensor) -> list[Any]:
+        """Answer each request with a list as long as its own."""
+        return [[_answer(chance) for chance in part] for part in data.ravel().split(self._counts)]
+
+
+def _answer(chance: torch.Tensor) -> dict[str, Any]:
+    return {"label": int(chance > 0.5), "probabilities": [1 - chance.item(), chance.item()]}
