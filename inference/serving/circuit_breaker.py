@@ -1,8 +1,10 @@
 """Keeps work from what fails again and again, and lets one piece through now and then to see whether it has mended."""
 
+from collections import deque
 from enum import StrEnum
 
 FAILURES_TO_OPEN = 5
+CALLS_REMEMBERED = 20
 
 
 class State(StrEnum):
@@ -12,16 +14,18 @@ class State(StrEnum):
 
 
 class CircuitBreaker:
-    """Opens after five failures in a row; after a pause it lets one trial through, which closes or opens it again.
+    """Opens where five of the last 20 pieces of work failed, and more than half of them.
 
-    One thread may ask `admits` while another tells how the work went. Times are seconds of any steady clock.
+    So one caller whose work fails shuts out no others whose work goes well. After a pause it lets one trial through,
+    which closes or opens it again. One thread may ask `admits` while another tells how the work went. Times are
+    seconds of any steady clock.
     """
 
     def __init__(self, open_seconds: float) -> None:
         self.state = State.CLOSED
         self.last_failure: str | None = None
         self._open_seconds = open_seconds
-        self._failures = 0
+        self._have_failed: deque[bool] = deque(maxlen=CALLS_REMEMBERED)
         self._opened_at = 0.0
 
     def admits(self, now: float) -> bool:
@@ -51,13 +55,17 @@ class CircuitBreaker:
 
     def succeed(self) -> None:
         """Take note of work that went well."""
-        self._failures = 0
-        self.state = State.CLOSED
+        if self.state is not State.CLOSED:
+            self._have_failed.clear()
+            self.state = State.CLOSED
+        self._have_failed.append(False)
 
     def fail(self, reason: str, now: float) -> None:
         """Take note of work that failed."""
-        self._failures += 1
+        self._have_failed.append(True)
         self.last_failure = reason
-        if self.state is State.HALF_OPEN or self._failures >= FAILURES_TO_OPEN:
+        failures = self._have_failed.count(True)
+        most_fail = failures >= FAILURES_TO_OPEN and 2 * failures > len(self._have_failed)
+        if self.state is State.HALF_OPEN or most_fail:
             self.state = State.OPEN
             self._opened_at = now

@@ -65,7 +65,7 @@ class ShadowRunner:
     """Lets shadows answer what champions did, each from a queue of its own that drops rather than grows.
 
     Our own versions share one thread, as they compute; those of other servers another, as they wait. A shadow that
-    fails or runs out of time five times in a row is left alone for a while.
+    fails or runs out of time more often than not is left alone for a while.
     """
 
     def __init__(

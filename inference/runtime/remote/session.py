@@ -194,7 +194,7 @@ class RemoteSession:
 
 def _shut(wait: float) -> UpstreamFailed:
     sentence = (
-        "The model's server failed several times in a row and is left alone for a while; ask again later."
+        "The model's server failed most of its last calls and is left alone for a while; ask again later."
     )
     return UpstreamFailed("circuit_open", 503, sentence, retry_s=max(wait, 1.0))
 

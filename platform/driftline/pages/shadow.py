@@ -31,7 +31,7 @@ DROP_WORDS = {
     "spool_unwritable": "The log could not be written",
     "failed": "The version failed on these values",
     "timeout": "The version took too long",
-    "circuit_open": "The version had failed several times in a row, so copies paused",
+    "circuit_open": "Most of its last copies had failed, so copies paused",
     "shutdown": "The serving process ended before their turn",
     "other_inputs": "The version takes other inputs than the champion",
 }

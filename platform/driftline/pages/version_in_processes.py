@@ -30,7 +30,7 @@ def _words(one: InProcess) -> tuple[str, str]:
     if one.provider is None:
         return "no_data", "Not in memory; it is loaded when it is deployed or asked for."
     if one.paused is not None:
-        return "warning", f"Its copies pause after failures in a row, the last: {one.paused}"
+        return "warning", f"Its copies pause because most of the last ones failed: {one.paused}"
     if one.fallback:
         return "warning", f"In memory, on {one.provider}, not on {one.asked}: {one.fallback}"
     return "ok", f"In memory, on {one.provider}"

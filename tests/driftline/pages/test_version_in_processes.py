@@ -46,7 +46,7 @@ class TestAVersionInTheProcesses:
 
         assert (status, words) == (
             "warning",
-            "Its copies pause after failures in a row, the last: timeout: slow",
+            "Its copies pause because most of the last ones failed: timeout: slow",
         )
 
 

@@ -1,6 +1,6 @@
 """When a shadow is left alone, and how it comes back."""
 
-from inference.serving.circuit_breaker import FAILURES_TO_OPEN, CircuitBreaker, State
+from inference.serving.circuit_breaker import CALLS_REMEMBERED, FAILURES_TO_OPEN, CircuitBreaker, State
 
 PAUSE = 30.0
 
@@ -13,7 +13,7 @@ def opened() -> CircuitBreaker:
 
 
 class TestCircuitBreaker:
-    def test_opens_after_failures_in_a_row(self) -> None:
+    def test_opens_when_nothing_but_failures_came(self) -> None:
         breaker = CircuitBreaker(PAUSE)
         for _ in range(FAILURES_TO_OPEN - 1):
             breaker.fail("timeout", now=0)
@@ -22,11 +22,40 @@ class TestCircuitBreaker:
         breaker.fail("timeout", now=0)
         assert not breaker.admits(PAUSE - 1)
 
-    def test_forgets_failures_that_a_success_interrupts(self) -> None:
+    def test_stays_closed_while_no_less_work_goes_well(self) -> None:
         breaker = CircuitBreaker(PAUSE)
         for _ in range(3 * FAILURES_TO_OPEN):
-            breaker.fail("failed", now=0)
             breaker.succeed()
+            breaker.fail("failed", now=0)
+
+        assert breaker.state is State.CLOSED
+
+    def test_stays_closed_for_one_caller_whose_work_fails_time_after_time(self) -> None:
+        breaker = CircuitBreaker(PAUSE)
+        for _ in range(CALLS_REMEMBERED):
+            breaker.succeed()
+        for _ in range(FAILURES_TO_OPEN):
+            breaker.fail("his rows", now=0)
+
+        assert breaker.state is State.CLOSED
+
+    def test_opens_when_what_went_well_is_long_ago(self) -> None:
+        breaker = CircuitBreaker(PAUSE)
+        for _ in range(10 * CALLS_REMEMBERED):
+            breaker.succeed()
+        for _ in range(CALLS_REMEMBERED // 2):
+            breaker.fail("timeout", now=0)
+        assert breaker.state is State.CLOSED
+
+        breaker.fail("timeout", now=0)
+
+        assert breaker.state is State.OPEN
+
+    def test_forgets_its_failures_when_it_closes(self) -> None:
+        breaker = opened()
+        breaker.admits(PAUSE)
+        breaker.succeed()
+        breaker.fail("timeout", now=PAUSE)
 
         assert breaker.state is State.CLOSED
 

@@ -112,6 +112,7 @@ MODELS = [
     "deadline",
     "down",
     "spoilt",
+    "crowded",
 ]
 OURS, THEIRS = 101, 102  # the shadows of one more model
 
@@ -182,12 +183,12 @@ NOT_ANSWERED: list[tuple[Misbehave, int, str]] = [
 
 def test_what_is_not_answered_is_said_and_not_logged(server: Server, upstream: Upstream) -> None:
     for misbehave, status, sentence in NOT_ANSWERED:
+        upstream.answer = say(GOOD)
+        ask(server, "garbage")  # so that no more calls fail than go well, which would open the circuit
         upstream.answer = misbehave
         answer = ask(server, "garbage")
         assert answer.status == status, answer.body
         assert sentence in answer.json["error"]
-        upstream.answer = say(GOOD)
-        ask(server, "garbage")  # so that the failures are not in a row, which would open the circuit
 
     assert len(ids_of(server, "garbage")) == len(NOT_ANSWERED)  # those of the good answers
     wait_until(lambda: server.counted()["garbage", "model"] == 1)
@@ -241,6 +242,19 @@ def test_a_server_that_is_down_is_left_alone_and_found_again(server: Server, ups
     wait_until(lambda: told_of(server, "down")["circuits"] == {"closed": 1})
     assert told_of(server, "down")["calls"] == {"status": FAILURES_TO_OPEN, "answered": 1}
     assert len(ids_of(server, "down")) == 1
+
+
+def test_rows_that_fail_time_after_time_shut_nobody_else_out(server: Server, upstream: Upstream) -> None:
+    upstream.answer = lambda asked: answer_but_nine(asked, response(b"Internal Server Error", 500))
+    spoilt, good = rows_body([1, 2, 9]), rows_body([1, 2, 3])
+
+    for body in [good] * FAILURES_TO_OPEN + [spoilt] * FAILURES_TO_OPEN:
+        server.ask("/v2/models/crowded/infer", body)
+    answer = server.ask("/v2/models/crowded/infer", good)
+
+    assert answer.status == 200
+    wait_until(lambda: told_of(server, "crowded")["calls"] == {"answered": 6, "status": 5})
+    assert told_of(server, "crowded")["circuits"] == {"closed": 1}
 
 
 def told_of(server: Server, model: str) -> Any:
