@@ -1,0 +1,84 @@
+"""What a fleet of models asks of one node: `python -m tests.performance.fleet_bench [--models 20 --features 10]`.
+
+A thousand models of a hundred features, of which a fifth are categories, each with a reference, default rules and 200
+labelled rows an hour. First a few of them live through a whole day, hour by hour: what a model-hour and a model-day
+cost and weigh. Then all of them get the hours of today up to the present one, so that ticks, pages and the plan are
+measured with a whole fleet in the tables. Rows come over HTTP as Arrow bodies, labels as JSON, as they would come from
+other servers; the work is that of the Celery tasks, called here one after another as one worker does. Processor time
+is counted, not time, so that it may run beside other work; what the database's processes took meanwhile is counted too.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import django
+
+from tests.performance.installation import installation
+
+
+def show(results: dict[str, Any]) -> None:
+    size = results["size"]
+    print(
+        f"\nfleet: {size['models']:,} models x {size['features']} features, {size['rows']} labelled rows a model-hour; "
+        f"{size['day_models']} lived through a day"
+    )
+    for title, costs in results["costs"].items():
+        print(
+            f"\n  {title + ', ms of processor time a call':<52}{'calls':>8}{'worker':>10}{'database':>10}{'web':>8}"
+        )
+        for name, cost in costs.items():
+            own, database, web = (cost[who] / cost["calls"] * 1e3 for who in ("own", "database", "web"))
+            print(f"  {name:<52}{cost['calls']:>8,}{own:>10.1f}{database:>10.1f}{web:>8.1f}")
+    for title in ("rings", "pages", "memory", "disk", "rows"):
+        print(f"\n  {title}")
+        for name, told in results[title].items():
+            print(f"  {name:<52}{told}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--models", type=int, default=1_000)
+    parser.add_argument("--features", type=int, default=100)
+    parser.add_argument("--rows", type=int, default=200, help="a model-hour")
+    parser.add_argument("--day-models", type=int, default=2, help="that live through a whole day")
+    parser.add_argument(
+        "--pass-hours", type=int, default=1, help="of rows that workers find at once on that day"
+    )
+    parser.add_argument("--busy", type=int, default=10, help="copies that get an hour of rows")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
+        installation(Path(folder)) as installed,
+    ):
+        os.environ |= {
+            "DRIFTLINE_HOME": str(installed.paths.home),
+            "DRIFTLINE_DATABASE_URL": "",
+            "DRIFTLINE_BROKER_URL": "",
+        }
+        os.environ["DJANGO_SETTINGS_MODULE"] = "driftline.settings"
+        django.setup()
+        from tests.performance import fleet  # it needs Django's models
+
+        results = fleet.measure(
+            installed,
+            fleet.Size(
+                options.models,
+                options.features,
+                options.rows,
+                options.day_models,
+                options.pass_hours,
+                options.busy,
+            ),
+        )
+    show(results)
+    if options.json:
+        options.json.write_text(json.dumps({"fleet": results}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
