@@ -50,7 +50,14 @@ class MetricPoint(models.Model):
                 name="one_point_a_window",
             )
         ]
-        indexes = [models.Index(fields=["model", "span", "start"], name="points_of_a_window")]
+        indexes = [
+            models.Index(fields=["model", "span", "start"], name="points_of_a_window"),
+            models.Index(
+                fields=["model", "metric"],
+                condition=models.Q(status=PointStatus.UNRIPE),
+                name="unripe_points",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.metric} {self.feature} {self.start:%Y-%m-%d %H}h"
