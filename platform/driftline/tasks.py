@@ -1,12 +1,10 @@
 """The ticks: they ring for work that waits in PostgreSQL, in case the first ring was lost."""
 
-from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Min, QuerySet
 from django.db.models.functions import Now
 
 from driftline.common.clock import now
@@ -25,37 +23,33 @@ from monitors.metrics.models import JointDay, PendingEvaluation
 from monitors.optimiser.models import UNFINISHED as UNFINISHED_OPTIMISATIONS
 from monitors.optimiser.models import Optimisation
 from monitors.reports.models import Report
-from monitors.rules.models import Rule, Transition
+from monitors.rules.models import Transition
+from monitors.rules.selectors import models_to_judge
 from monitors.summaries.models import StaleWindow
-from monitors.workflows.models import ACTIVE_STATES, Run
+from monitors.workflows.models import ACTIVE_STATES, Run, RunState
+from monitors.workflows.steps.shadow import TRAFFIC
 
-PATIENCE = timedelta(minutes=2)  # work without a lease is rung for again when it should long be done
+MOST_RUNG = 50  # a tick and kind: more than workers do by the next, so that rings never queue up
 
 
 @shared_task(name="driftline.sweep")
 def sweep() -> None:
-    """Ring for everything that is due."""
-    _ring_each(
-        "inference.import", "import_id", Import.objects.filter(state__in=UNFINISHED, is_upload=True).due()
-    )
+    """Ring for what is due, the oldest first: what is left is rung for when that is done."""
+    uploads = Import.objects.filter(state__in=UNFINISHED, is_upload=True)
+    unfinished = Optimisation.objects.filter(state__in=UNFINISHED_OPTIMISATIONS)
+    _ring_each("inference.import", "import_id", uploads.due())
     _ring_each("inference.erase", "erasure_id", Erasure.objects.exclude(state=Erasure.State.DONE).due())
-    _ring_models("monitors.summarise", TouchedPeriod.objects.due())
-    _ring_models("monitors.measure", StaleWindow.objects.due())
-    _ring_models("monitors.judge", PendingEvaluation.objects.due())
-    _ring_models(
-        "monitors.compare_jointly", JointDay.objects.filter(lease_until__lt=Now())
-    )  # left by a dead worker
+    _ring_models("monitors.summarise", TouchedPeriod.objects.due(), most=MOST_RUNG)
+    _ring_models("monitors.measure", StaleWindow.objects.due(), most=MOST_RUNG)
+    _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
+    left_by_a_dead_worker = JointDay.objects.filter(lease_until__lt=Now())
+    _ring_models("monitors.compare_jointly", left_by_a_dead_worker, most=MOST_RUNG)
     _ring_each("monitors.alert", "transition_id", Transition.objects.filter(alerts_done_at=None))
     _ring_each("monitors.workflow", "transition_id", Transition.objects.filter(workflows_done_at=None))
     _ring_each("monitors.advance", "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
-    _ring_each(
-        "monitors.build_reference", "reference_id", Reference.objects.filter(state=Reference.State.BUILDING)
-    )
-    _ring_each(
-        "monitors.optimise",
-        "optimisation_id",
-        Optimisation.objects.filter(state__in=UNFINISHED_OPTIMISATIONS).due(),
-    )
+    building = Reference.objects.filter(state=Reference.State.BUILDING)
+    _ring_each("monitors.build_reference", "reference_id", building)
+    _ring_each("monitors.optimise", "optimisation_id", unfinished.due())
     _ring_each("monitors.build_report", "report_id", Report.objects.filter(state=Report.State.QUEUED))
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
         ring("monitors.deliver")
@@ -63,10 +57,11 @@ def sweep() -> None:
 
 @shared_task(name="driftline.close_windows")
 def close_windows() -> None:
-    """Let rules look again: windows close and ripen by time alone."""
-    models = Rule.objects.filter(enabled=True).values_list("model_id", flat=True).distinct()
+    """Let rules look again where a window has closed or ripened by time alone, or where a run waits for rows."""
+    waiting = Run.objects.filter(state=RunState.WAITING, needs=TRAFFIC).values_list("model_id", flat=True)
+    models = models_to_judge(now()).union(waiting)
     touch(PendingEvaluation, [(pk,) for pk in models], fields=("model_id",))
-    _ring_models("monitors.judge", PendingEvaluation.objects.due())
+    _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
 
 
 @shared_task(name="driftline.heartbeat")
@@ -87,11 +82,13 @@ def tidy() -> None:
     _ring_models("monitors.compare_jointly", JointDay.objects.ended(now()).due())
 
 
-def _ring_models(task: str, due: QuerySet[Any]) -> None:
-    for model_id in set(due.values_list("model_id", flat=True)):
+def _ring_models(task: str, due: QuerySet[Any], *, most: int | None = None) -> None:
+    """Ring for the models of these work rows, those first that have waited longest."""
+    models = due.values_list("model_id", flat=True).annotate(since=Min("touched_at")).order_by("since")
+    for model_id in models[:most]:
         ring(task, model_id=model_id)
 
 
-def _ring_each(task: str, argument: str, rows: Iterable[Any]) -> None:
-    for row in rows:
-        ring(task, **{argument: row.pk})
+def _ring_each(task: str, argument: str, rows: QuerySet[Any]) -> None:
+    for pk in rows.order_by("pk").values_list("pk", flat=True)[:MOST_RUNG]:
+        ring(task, **{argument: pk})

@@ -1,0 +1,97 @@
+"""Which models the clock alone gives something to judge."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftline.accounts.models import Project
+from driftline.common.work import touch
+from inference.registry.models import Model
+from inference.registry.services import create_model
+from monitors.definitions.models import MonitorKind
+from monitors.rules.models import Rule
+from monitors.rules.selectors import models_to_judge
+from monitors.rules.services import create_rule
+from monitors.summaries.models import StaleWindow
+from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+
+ONE_DAY, A_MOMENT = timedelta(days=1), timedelta(seconds=1)
+AFTER_A_DAY = DAY + ONE_DAY
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, settings: Any) -> None:
+    settings.HOME = tmp_path
+
+
+@pytest.fixture
+def project(db: None) -> Project:
+    return Project.objects.create(slug="bank", name="Bank")
+
+
+def watch(model: Model, metric: str, **fields: object) -> Rule:
+    return create_rule(
+        project=model.project, model=model, actor="test", name=metric, metric=metric, threshold=0, **fields
+    )
+
+
+def watch_no_labels(model: Model) -> None:
+    """Else each hour's labels ripen too."""
+    model.monitors.filter(kind=MonitorKind.PERFORMANCE).update(enabled=False)
+
+
+def send_days(model: Model, days: int) -> None:
+    for number in range(days):
+        rows = rows_of_a_day(DAY + number * ONE_DAY, 120)
+        log(model, rows)
+        label(model, truths(rows))
+    work(model)
+
+
+class TestModelsToJudge:
+    def test_are_those_whose_window_closed_since_their_rule_looked(self, project: Project) -> None:
+        watched, unwatched = make_model(project), make_model(project, "unwatched")
+        watch(watched, "count")
+        for model in (watched, unwatched):
+            send_days(model, 2)  # the first of them is closed, and judged by now
+
+        assert models_to_judge(AFTER_A_DAY + ONE_DAY - A_MOMENT) == set()
+        assert models_to_judge(AFTER_A_DAY + ONE_DAY) == {watched.pk}
+
+    def test_are_not_those_whose_rule_is_off(self, project: Project) -> None:
+        model = make_model(project)
+        watch(model, "count", enabled=False)
+        send_days(model, 1)
+
+        assert models_to_judge(AFTER_A_DAY) == set()
+
+    def test_are_found_for_one_feature_and_for_all_of_them(self, project: Project) -> None:
+        one, every, none = (make_model(project, name) for name in ("one", "every", "none"))
+        for model, feature in ((one, "income"), (every, "*"), (none, "unknown")):
+            watch(model, "missing_share", feature=feature)
+            watch_no_labels(model)
+            send_days(model, 1)
+
+        assert models_to_judge(AFTER_A_DAY) == {one.pk, every.pk}
+
+    def test_wait_while_the_closed_window_is_still_measured(self, project: Project) -> None:
+        model = make_model(project)
+        watch(model, "count")
+        watch_no_labels(model)
+        send_days(model, 1)
+        touch(StaleWindow, [(model.pk, "day", DAY)], fields=("model_id", "span", "start"))
+
+        assert models_to_judge(AFTER_A_DAY) == set()
+
+    def test_wait_until_labels_have_ripened(self, project: Project) -> None:
+        model = create_model(
+            project=project, name="slow", task="binary", actor="test", objectives={"label_lag_hours": 24}
+        )
+        watch(model, "accuracy", span="hour")
+        send_days(model, 1)
+        first_ripe = DAY + timedelta(hours=1 + 24)
+
+        assert models_to_judge(first_ripe - A_MOMENT) == set()
+        assert models_to_judge(first_ripe) == {model.pk}
