@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import msgspec
@@ -20,6 +20,11 @@ from monitors.stats.reference_days import Days, count_days
 from monitors.stats.thresholds import NullDistributions, resample_null
 from monitors.stats.window_summary import ColumnSummary, WindowSummary
 
+REFERENCES_KEPT = 64
+NULLS_KEPT = (
+    4_096  # of 56 kB: of all references together, for a growing day asks for a dozen sizes of each column
+)
+
 
 @dataclass(frozen=True, eq=False)
 class ReferenceInUse:
@@ -33,7 +38,6 @@ class ReferenceInUse:
     performance: dict[str, dict[str, float]]
     importance: dict[str, float]
     error_profile: ErrorProfile | None
-    _nulls: dict[tuple[str, int, int], NullDistributions] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -77,13 +81,17 @@ class ReferenceInUse:
 
         `days` is how many a window has.
         """
-        key = (column, size, days)
-        if key not in self._nulls:
-            rng = np.random.default_rng([self.seed, size, zlib.crc32(column.encode())])
-            self._nulls[key] = resample_null(
-                self.columns[column], size, rng=rng, days=self.days[column], length=days
-            )
-        return self._nulls[key]
+        return _null_of(self.id, self.digest, column, size, days)
+
+    def draw_null(self, column: str, size: int, days: int) -> NullDistributions:
+        """Draw what `null_of` gives, which takes some milliseconds."""
+        rng = np.random.default_rng([self.seed, size, zlib.crc32(column.encode())])
+        return resample_null(self.columns[column], size, rng=rng, days=self.days[column], length=days)
+
+
+@lru_cache(maxsize=NULLS_KEPT)
+def _null_of(reference_id: int, digest: bytes, column: str, size: int, days: int) -> NullDistributions:
+    return _load(reference_id, digest).draw_null(column, size, days)
 
 
 ANSWER_COLUMNS = ("prediction", "score")
@@ -105,7 +113,7 @@ def reference_in_use(*, model: Model, version_id: int | None) -> ReferenceInUse 
     return _load(reference.pk, hashlib.sha256(reference.payload or b"").digest()) if reference else None
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=REFERENCES_KEPT)
 def _load(reference_id: int, digest: bytes) -> ReferenceInUse:
     """Decode a reference; it is built anew in its row where its rows or the model's privacy change: `digest` tells."""
     reference = Reference.objects.select_related("version").get(pk=reference_id)
