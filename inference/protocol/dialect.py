@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from inference.protocol.header_facts import FACT_HEADERS
+from inference.protocol.hops import HOPS
 from inference.protocol.parameters import RowFacts
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import Buffer
@@ -20,7 +21,8 @@ Headers = Mapping[bytes, bytes]  # by lower-case name; only those of TELLING_HEA
 JOB_HEADERS = frozenset({b"prefer", b"driftline-callback"})  # whoever sends one may want to be answered later
 TRACEPARENT = b"traceparent"
 TELLING_HEADERS = JOB_HEADERS.union(
-    {b"accept-encoding", b"content-encoding", b"inference-header-content-length", TRACEPARENT}, FACT_HEADERS
+    {b"accept-encoding", b"content-encoding", b"inference-header-content-length", TRACEPARENT, HOPS},
+    FACT_HEADERS,
 )
 JSON_FIELDS = b"content-type: application/json\r\n"
 
@@ -44,7 +46,8 @@ class InferRequest(Struct):
     """A request that fits its version's signature.
 
     `tensors` follow the signature's inputs; `outputs` are indices into its outputs, in the order asked for.
-    `answer_form` is what its codec remembers to write the answer as the caller wants it.
+    `answer_form` is what its codec remembers to write the answer as the caller wants it, `hops` how often it was
+    forwarded on its way here.
     """
 
     rows: int
@@ -53,6 +56,7 @@ class InferRequest(Struct):
     outputs: Sequence[int]
     facts: RowFacts
     answer_form: Any = None
+    hops: int = 0
 
 
 class HttpBody(Struct):

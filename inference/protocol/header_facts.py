@@ -29,7 +29,7 @@ def read_header_facts(
     }
     for name, parameter in NUMBER_HEADERS.items():
         if name in headers:
-            said[parameter] = _read_number(name, headers[name])
+            said[parameter] = read_number(name, headers[name])
     return read_parameters({**said, **(parameters or {})}, rows)
 
 
@@ -40,7 +40,8 @@ def _read_text(name: bytes, value: bytes) -> str:
         raise InvalidRequest(f"The header {_title(name)} is not UTF-8; send text.") from None
 
 
-def _read_number(name: bytes, value: bytes) -> int:
+def read_number(name: bytes, value: bytes) -> int:
+    """Read a whole number from a header; raises InvalidRequest."""
     if not value.isdigit() or len(value) > 18:
         shown = shorten(value.decode("latin-1"))
         raise InvalidRequest(f"The header {_title(name)} is {shown}; send a whole number, or leave it out.")

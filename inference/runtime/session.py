@@ -25,7 +25,12 @@ CPU_PROVIDER = "CPUExecutionProvider"
 
 
 class RunOptions(ort.RunOptions):
-    """Options of one run; `terminate`, set from another thread, makes it raise before its next node."""
+    """Options of one run; `terminate`, set from another thread, makes it raise before its next node.
+
+    `hops` is how often what it answers was forwarded before, for versions that forward.
+    """
+
+    hops = 0
 
 
 class ModelRefused(RuntimeError):

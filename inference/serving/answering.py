@@ -158,7 +158,9 @@ class Answering:
         assert run.outcome is not None
         for shadow in run.route.shadows:
             share = run.route.model.shadow_shares.get(shadow.plan.version, 1.0)
-            work = ShadowWork(shadow, run.route.version, run.batch, logged, run.outcome.run_us, share)
+            work = ShadowWork(
+                shadow, run.route.version, run.batch, logged, run.outcome.run_us, share, run.hops
+            )
             self._shadows.offer(work, spool_is_full=self.spool_is_full)
 
     def series(self, route: Route) -> Series:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from inference.prediction_log.record import encode_record
 from inference.prediction_log.spool import RESERVED_BYTES, SEGMENT_BYTES, SpoolWriter, new_instance_name
 from inference.protocol.dialect import Codec, Dialect, Headers, InferRequest
+from inference.protocol.hops import HOPS, read_hops
 from inference.protocol.parameters import NO_FACTS
 from inference.protocol.tensors import InvalidRequest
 from inference.runtime.remote.counts import CALLS
@@ -193,14 +194,8 @@ class Engine:
     ) -> None:
         """Read a request with the codec of its dialect, or refuse it for what it says."""
         if not isinstance(inbound.body, bytes) or len(inbound.body) <= LARGE_BODY_BYTES:
-            try:
-                request = admission.route.version.codecs[inbound.dialect].decode(
-                    inbound.body, inbound.headers
-                )
-            except InvalidRequest as error:
-                self._take(admission, error, inbound.dialect, reply, received_ns)
-            else:
-                self.enqueue(admission, request, inbound.dialect, reply, received_ns)
+            request = _try_decode(admission.route.version.codecs[inbound.dialect], inbound)
+            self._take(admission, request, inbound.dialect, reply, received_ns)
         elif (reason := self._reason_not_to_wait(admission.route, 0.0)) is not None:
             self._answering.refuse(reason, reply, admission.route)
         else:
@@ -286,7 +281,7 @@ class Engine:
         since_ns = self._journal.in_flight_since_ns
         if since_ns and time.perf_counter_ns() - since_ns > self._most_wait_ns:
             return overloaded("The disk is too slow to log predictions; ask again.", route.fields)
-        if (failure := route.version.refusal()) is not None:
+        if (failure := route.version.refusal(request.hops)) is not None:
             return upstream_failed(failure, route.fields)
         if request.rows > LARGE_ROWS:
             return self._reason_not_to_wait(route, self._large_seconds(route))
@@ -405,7 +400,7 @@ class Engine:
             if run is None:
                 return
             seconds = seconds_left(run, self.options.most_run_seconds)
-            outcome = await run_in(worker, route.version, run.batch, seconds)
+            outcome = await run_in(worker, run, seconds)
         self._finish(lane, run, outcome)
         self._journal.flush()
 
@@ -624,6 +619,9 @@ def _open_traces(options: TraceOptions | None) -> "RequestTraces | None":
 
 def _try_decode(codec: Codec[Any, Any], inbound: Inbound[Any, Any]) -> InferRequest | InvalidRequest:
     try:
-        return codec.decode(inbound.body, inbound.headers)
+        request = codec.decode(inbound.body, inbound.headers)
+        if HOPS in inbound.headers:
+            request.hops = read_hops(inbound.headers)
     except InvalidRequest as error:
         return error
+    return request

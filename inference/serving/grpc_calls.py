@@ -28,6 +28,7 @@ CODES = {
     502: grpc.StatusCode.UNAVAILABLE,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
+    508: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

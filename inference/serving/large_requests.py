@@ -95,7 +95,7 @@ class LargeRequest:
         rows = min(most_rows, self.pending.request.rows - first)
         batch = {name: values[first : first + rows] for name, values in self._batch.items()}
         piece = Run(self.route, self.keyed, [self.pending], rows, batch, taken_ns, first)
-        outcome = await run_in(worker, self.route.version, batch, seconds_left(piece, most_seconds))
+        outcome = await run_in(worker, piece, seconds_left(piece, most_seconds))
         if isinstance(outcome, Exception):
             return outcome
         piece.outcome = outcome

@@ -40,6 +40,11 @@ class Run(Struct):
     outcome: Outcome | None = None
     contents: list[Any] | None = None
 
+    @property
+    def hops(self) -> int:
+        """Tell how often the request among them was forwarded that was so most often."""
+        return max([pending.request.hops for pending in self.pendings])
+
     def drop_those_over(self) -> None:
         """Take out the requests that do not wait for an answer any more, with their rows."""
         if not any(pending.is_over for pending in self.pendings):
@@ -103,14 +108,15 @@ class LoopRuns:
         self._stopping.set()
 
 
-async def run_in(
-    worker: Worker, version: LoadedVersion, batch: dict[str, Array], seconds: float
-) -> Outcome | Exception:
+async def run_in(worker: Worker, run: Run, seconds: float) -> Outcome | Exception:
     """Run a batch in a thread, for at most so many seconds: then it is told to end, or given up."""
     options = RunOptions()
+    options.hops = run.hops
     timer = asyncio.get_running_loop().call_later(seconds, setattr, options, "terminate", True)
     try:
-        outcome = await worker.run(partial(try_run, version, batch, options), seconds + GRACE_SECONDS)
+        outcome = await worker.run(
+            partial(try_run, run.route.version, run.batch, options), seconds + GRACE_SECONDS
+        )
     except WorkHangs:
         return RunEnded()
     finally:

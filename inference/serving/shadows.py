@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from inference.prediction_log.record import LoggedBatch, encode_record
 from inference.prediction_log.spool import SpoolUnwritable, SpoolWriter
+from inference.protocol.hops import MOST_HOPS
 from inference.protocol.results import BatchOutputs
 from inference.runtime.remote.errors import UpstreamFailed, ValuesRefused
 from inference.runtime.session import Array, RunOptions, first_line
@@ -37,6 +38,7 @@ class ShadowWork(Struct):
     logged: LoggedBatch
     champion_run_us: int
     share: float = 1.0
+    hops: int = 0
     is_trial: bool = False  # let through by an open circuit
 
 
@@ -90,6 +92,8 @@ class ShadowRunner:
         lane = self._lane(work.shadow)
         if spool_is_full:
             count_drop(self._metrics, work, "spool_full")
+        elif work.hops >= MOST_HOPS and work.shadow.remote is not None:
+            count_drop(self._metrics, work, "loop")
         elif lane.queued_rows + rows > self._limits.max_queued_rows:
             count_drop(self._metrics, work, "queue_full")
         elif not lane.breaker.admits(time.monotonic()):
@@ -264,6 +268,7 @@ class ShadowThread:
 
     def _run(self, works: list[ShadowWork]) -> Outcome:
         options = RunOptions()
+        options.hops = max(work.hops for work in works)
         self._watched = Watched(options, time.monotonic() + self._run_seconds)
         return works[0].shadow.run(_join([work.batch for work in works]), options)
 
@@ -366,6 +371,7 @@ def _sample(work: ShadowWork) -> ShadowWork:
             tags=_pick(logged.tags, chosen),
         ),
         champion_run_us=work.champion_run_us,
+        hops=work.hops,
     )
 
 

@@ -130,9 +130,9 @@ class LoadedVersion:
         """Tell whether a batch for the other version can be given to this one as it is."""
         return self.plan.signature.inputs == other.plan.signature.inputs
 
-    def refusal(self) -> UpstreamFailed | None:
-        """Tell why it would not be run now; None where it would."""
-        return self.remote.refusal() if self.remote is not None else None
+    def refusal(self, hops: int) -> UpstreamFailed | None:
+        """Tell why it would not be run now for a request that was forwarded so often; None where it would."""
+        return self.remote.refusal(hops) if self.remote is not None else None
 
     def _check_names(self, session: OnnxSession) -> None:
         known = {*session.input_names, *session.output_names}

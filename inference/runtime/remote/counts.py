@@ -7,5 +7,5 @@ CALLS: Counter[tuple[int, str, str]] = Counter()
 
 Outcomes are `answered`, `refused` (the values), `ended` (our caller's deadline), `retried` (and then counted again by
 its end), `circuit_open` (not made), and the kinds of `UpstreamFailed`: unreachable, status, busy, garbage, timeout,
-credential, unknown_model, blocked.
+credential, unknown_model, blocked, loop.
 """

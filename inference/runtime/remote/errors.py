@@ -24,7 +24,7 @@ class UpstreamFailed(Exception):
         Many servers know no better than 500, or TorchServe 503, for a row that their model cannot take, and give NaN
         as what is not JSON.
         """
-        return self.kind in ("status", "garbage") or (self.kind == "busy" and self.may_pass)
+        return self.kind in ("status", "garbage", "loop") or (self.kind == "busy" and self.may_pass)
 
 
 class ValuesRefused(Exception):

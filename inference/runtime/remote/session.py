@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from driftline.common.outbound.rules import OutboundRules
+from inference.protocol.hops import HOPS, MOST_HOPS
 from inference.runtime.remote.connections import Call, Connections, Reply
 from inference.runtime.remote.credentials import CredentialUnreadable, open_headers
 from inference.runtime.remote.errors import CallEnded, UpstreamFailed, ValuesRefused
@@ -30,7 +31,8 @@ _STATUS_WORDS = {
     403: "refuses our credential (403)",
     404: "knows no such model or version (404)",
 }
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "Driftline"}
+_HOPS = HOPS.decode().title()
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "Driftline", _HOPS: "1"}
 
 type Count = Callable[[str], None]
 
@@ -91,6 +93,8 @@ class RemoteSession:
 
     def _run(self, inputs: dict[str, Array], rows: int, options: RunOptions | None) -> list[Array]:
         body, headers = self._protocol.write(inputs)
+        if options is not None and options.hops:
+            headers[_HOPS] = str(options.hops + 1)
         call = Call(self._endpoint.timeout_ms / 1000, options)
         self._enter()
         began = time.monotonic()
@@ -146,8 +150,10 @@ class RemoteSession:
         """Tell why the other server last gave no answer."""
         return self._breaker.last_failure
 
-    def refusal(self) -> UpstreamFailed | None:
-        """Tell why a call would not be made now; None where it would."""
+    def refusal(self, hops: int = 0) -> UpstreamFailed | None:
+        """Tell why a call would not be made now for what was forwarded so often before; None where it would."""
+        if hops >= MOST_HOPS:
+            return _goes_round(hops)
         if self._breaker.state is State.CLOSED:
             return None
         with self._lock:
@@ -184,7 +190,9 @@ class RemoteSession:
             return
         with self._lock:
             self._count(error.kind if isinstance(error, UpstreamFailed) else "ended")
-            if isinstance(error, UpstreamFailed):
+            if isinstance(error, UpstreamFailed) and error.kind == "loop":
+                self._breaker.give_back()  # who tells us so is well
+            elif isinstance(error, UpstreamFailed):
                 self._breaker.fail(str(error), time.monotonic())
             elif isinstance(error, CallEnded) and seconds < max(HUNG_SECONDS, HUNG_TIMES * self._slowest):
                 self._breaker.give_back()
@@ -197,6 +205,14 @@ def _shut(wait: float) -> UpstreamFailed:
         "The model's server failed most of its last calls and is left alone for a while; ask again later."
     )
     return UpstreamFailed("circuit_open", 503, sentence, retry_s=max(wait, 1.0))
+
+
+def _goes_round(hops: int) -> UpstreamFailed:
+    sentence = (
+        f"The request was forwarded {hops} times on its way here and goes no further, as between servers that name "
+        "each other it would go round for ever; name the server that answers itself."
+    )
+    return UpstreamFailed("loop", 508, sentence)
 
 
 def _check_status(reply: Reply) -> None:
@@ -221,6 +237,8 @@ def _check_status(reply: Reply) -> None:
             may_pass=status == 503 and retry_s is None,
             retry_s=retry_s or 1.0,
         )
+    if status == 508:
+        raise UpstreamFailed("loop", 508, f"The model's server answered 508: {_reason(reply)}")
     if status in _STATUS_WORDS:
         kind = "unknown_model" if status == 404 else "credential"
         raise UpstreamFailed(kind, 502, f"The model's server {_STATUS_WORDS[status]}: {_reason(reply)}")

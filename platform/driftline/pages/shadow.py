@@ -33,6 +33,7 @@ DROP_WORDS = {
     "timeout": "The version took too long",
     "circuit_open": "Most of its last copies had failed, so copies paused",
     "shutdown": "The serving process ended before their turn",
+    "loop": "The copies came back from a server that shadows with this one",
     "other_inputs": "The version takes other inputs than the champion",
 }
 

@@ -43,17 +43,36 @@ def remote(id: int, version: str, url: str, **endpoint: Any) -> PlanVersion:
     return PlanVersion(id=id, version=version, sha256="", path="", signature=SUMS, endpoint=told)
 
 
+ROUND, MIRROR = 40, 41
+
+
 # -- a Driftline behind a Driftline ------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with, for each form, a model whose champion is remote and one whose shadow is."""
+    """A server with, for each form, a model whose champion is remote and one whose shadow is.
+
+    The other server's own `round` and `mirror` name this one's, which name the other's.
+    """
     there, here = tmp_path_factory.mktemp("there"), tmp_path_factory.mktemp("here")
     sums = store(there, summing_model(3), SUMS, id=1, version="1")
-    publish(there, [PlanModel(1, 1, "sums", 1, "1", [], [sums])], [token("dl_infer", "infer")])
-    (here / KEY_FILE).parent.mkdir()
-    (here / KEY_FILE).write_text("the home's key")
+    theirs_alone = PlanModel(1, 1, "sums", 1, "1", [], [sums])
+    publish(there, [theirs_alone], [token("dl_infer", "infer")])
+    for home in (there, here):
+        (home / KEY_FILE).parent.mkdir()
+        (home / KEY_FILE).write_text("the home's key")
     credential = seal_headers({"Authorization": "Bearer dl_infer"}, "the home's key")
-    with running_server(there) as other:
+
+    def naming(url: str, ours: PlanVersion) -> list[PlanModel]:
+        round_, mirror = (
+            remote(id, "theirs", url, model=model, credential=credential)
+            for id, model in ((ROUND, "round"), (MIRROR, "mirror"))
+        )
+        return [
+            PlanModel(ROUND, 1, "round", 1, "theirs", [], [round_]),
+            PlanModel(MIRROR, 1, "mirror", 1, ours.version, ["theirs"], [ours, mirror]),
+        ]
+
+    with running_server(there, options=OPTIONS) as other:
         url = f"http://127.0.0.1:{other.port}"
         ours = store(here, summing_model(3), SUMS, id=1, version="ours")
         models = []
@@ -63,8 +82,11 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 models.append(
                     PlanModel(id + place, 1, f"{champion}-{name}", 1, champion, [shadow], [ours, theirs])
                 )
-        publish(here, models, [token("dl_infer", "infer", "read")])
+        publish(here, [*models, *naming(url, ours)], [token("dl_infer", "infer", "read")])
         with running_server(here, options=OPTIONS) as server:
+            back = naming(f"http://127.0.0.1:{server.port}", sums)
+            publish(there, [theirs_alone, *back], [token("dl_infer", "infer")], generation=2)
+            wait_until(lambda: other.status_files()[0]["generation"] == 2)
             yield server
 
 
@@ -90,6 +112,36 @@ def rows_of(server: Server, role: str, model_id: int) -> list[tuple[list[str], o
     """Give each logged row's id with the predictions of its batch."""
     batches = [batch for batch in server.spooled(role) if batch.model_id == model_id]
     return [(id, batch.prediction) for batch in batches for id in batch.ids]  # type: ignore[misc]
+
+
+def test_a_request_that_goes_round_is_said_to_after_one_round(pairs: Server) -> None:
+    answer = pairs.ask("/v2/models/round/infer", rows_body([1, 2, 3]))
+
+    assert answer.status == 508
+    assert "forwarded 2 times" in answer.json["error"]
+    wait_until(lambda: told_of(pairs, "round", "theirs")["calls"] == {"loop": 1})
+    assert rows_of(pairs, "champion", ROUND) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "hops", "status"),
+    [("theirs", "1", 200), ("theirs", "2", 508), ("theirs", "x", 400), ("ours", "2", 200)],
+)
+def test_what_was_forwarded_twice_is_answered_here_or_not_at_all(
+    pairs: Server, version: str, hops: str, status: int
+) -> None:
+    path = f"/v2/models/ours-v2/versions/{version}/infer"  # by its name, so without the shadow
+
+    answer = pairs.ask(path, rows_body([1, 2, 3]), headers={"Driftline-Hops": hops})
+
+    assert answer.status == status
+
+
+def test_copies_that_come_back_are_not_copied_again(pairs: Server) -> None:
+    pairs.ask("/v2/models/mirror/infer", rows_body([1, 2, 3]))
+
+    wait_until(lambda: pairs.status_files()[0]["shadow_drops"] == {f"{MIRROR}/loop/theirs": 1})
+    assert len(rows_of(pairs, "champion", MIRROR)) == 2  # the caller's, and its copy's copy
 
 
 def test_a_large_request_is_answered_in_pieces(pairs: Server) -> None:
@@ -257,9 +309,10 @@ def test_rows_that_fail_time_after_time_shut_nobody_else_out(server: Server, ups
     assert told_of(server, "crowded")["circuits"] == {"closed": 1}
 
 
-def told_of(server: Server, model: str) -> Any:
-    """Read what the statistics tell of a model's other server."""
-    [stats] = server.ask(f"/v2/models/{model}/versions/{model}/stats", method="GET").json["model_stats"]
+def told_of(server: Server, model: str, version: str = "") -> Any:
+    """Read what the statistics tell of a model's other server; its version is called like it unless told."""
+    path = f"/v2/models/{model}/versions/{version or model}/stats"
+    [stats] = server.ask(path, method="GET").json["model_stats"]
     return stats["upstream"]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from driftline.common.outbound.rules import OutboundRules
+from inference.protocol.hops import MOST_HOPS
 from inference.runtime.remote.credentials import KEY_FILE, seal_headers
 from inference.runtime.remote.errors import CallEnded, UpstreamFailed, ValuesRefused
 from inference.runtime.session import ModelRefused, RunOptions
@@ -106,6 +107,42 @@ class TestAsking:
 
         with pytest.raises(ModelRefused, match="send it again"):
             open_session("http://127.0.0.1:9", credential=seal_headers({"A": "b"}, "the home's key"))
+
+
+class TestHops:
+    def test_are_counted_on(self, open_session: Opens) -> None:
+        options = RunOptions()
+        options.hops = 1
+
+        with running_upstream(sums) as upstream:
+            session = open_session(upstream.url)
+            session.run(ROWS, ["sum"])
+            session.run(ROWS, ["sum"], options)
+
+        assert [asked.headers["driftline-hops"] for asked in upstream.asked] == ["1", "2"]
+
+    def test_beyond_which_nothing_is_forwarded(self, open_session: Opens) -> None:
+        session = open_session("http://127.0.0.1:9")
+
+        assert session.refusal(MOST_HOPS - 1) is None
+        refusal = session.refusal(MOST_HOPS)
+        assert refusal is not None
+        assert (refusal.status, refusal.kind) == (508, "loop")
+
+    def test_that_another_server_refuses_are_no_fault_of_its_own(
+        self, open_session: Opens, counts: Counter[str]
+    ) -> None:
+        refusal = response(b'{"error": "The request was forwarded 2 times"}', 508)
+
+        with running_upstream(lambda _: refusal) as upstream:
+            session = open_session(upstream.url)
+            for _ in range(FAILURES_TO_OPEN):
+                with pytest.raises(UpstreamFailed, match="answered 508: The request was forwarded") as failed:
+                    session.run(ROWS, ["sum"])
+
+        assert failed.value.status == 508
+        assert session.circuit is State.CLOSED
+        assert counts == {"loop": FAILURES_TO_OPEN}
 
 
 class TestOtherForms:
