@@ -108,6 +108,8 @@ DRIFT_METRICS = tuple(name for name, metric in FEATURE_METRICS.items() if metric
 QUALITY_METRICS = tuple(
     name for name, metric in FEATURE_METRICS.items() if metric.kind == MonitorKind.QUALITY
 )
+CLASS_METRICS = ("class_precision", "class_recall", "class_f1", "label_coverage_by_class")
+"""Those whose feature is a class."""
 JOINT_METRICS = ("domain_auc", "pca_reconstruction_error")
 
 

@@ -15,7 +15,7 @@ from monitors.metrics.joint import touch_days
 from monitors.metrics.measuring import Context, context_of, error_rows, gap_rows, points_of, subjects_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.reliability import mark_unreliable
-from monitors.metrics.storing import lock_points, save_points
+from monitors.metrics.storing import forget_classes, lock_points, save_points
 from monitors.metrics.volume import volume_rows
 from monitors.summaries.models import StaleWindow, Summary
 
@@ -33,7 +33,9 @@ def measure(model_id: int) -> int:
         context = context_of(Model.objects.get(pk=model_id))
         rows = [row for window in stale for row in _window_rows(context, window.span, window.start)]
         save_points([*rows, *mark_unreliable(context.model, rows)])
-        save_points(volume_rows(context, [(window.span, window.start) for window in stale]))
+        windows = [(window.span, window.start) for window in stale]
+        save_points(volume_rows(context, windows))
+        forget_classes(model_id, rows, windows)
         look_for_changes(context, stale, rows)
         touch_days(context, stale)
         touch(PendingEvaluation, [(model_id,)], fields=("model_id",))

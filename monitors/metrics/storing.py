@@ -1,10 +1,13 @@
 """Stores metric points."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 
+from monitors.metrics.catalogue import CLASS_METRICS
 from monitors.metrics.models import MetricPoint
 
 _COLUMNS = (
@@ -39,3 +42,32 @@ def save_points(rows: Sequence[MetricPoint]) -> None:
                 " + (monitors_metricpoint.value IS DISTINCT FROM EXCLUDED.value)::int",
                 values,
             )
+
+
+def forget_classes(
+    model_id: int, rows: Iterable[MetricPoint], windows: Sequence[tuple[str, datetime]]
+) -> None:
+    """Delete the points of classes that a metric does not have in these windows (span, start) any more.
+
+    `rows` are what was measured there now. A class goes where its last label is corrected, or more frequent ones come
+    late. A metric that was not measured of a subject keeps its points.
+    """
+    fresh = {(*_subject(row), row.feature) for row in rows if row.metric in CLASS_METRICS}
+    if not fresh:
+        return
+    measured = {key[:-1] for key in fresh}
+    of_windows = Q()
+    for span in {span for span, _ in windows}:
+        of_windows |= Q(span=span, start__in=[start for one, start in windows if one == span])
+    stored = MetricPoint.objects.filter(of_windows, model_id=model_id, metric__in=CLASS_METRICS)
+    gone = [
+        point.pk
+        for point in stored.only("metric", "span", "start", "role", "version", "segment", "feature")
+        if _subject(point) in measured and (*_subject(point), point.feature) not in fresh
+    ]
+    if gone:
+        MetricPoint.objects.filter(pk__in=gone).delete()
+
+
+def _subject(point: MetricPoint) -> tuple[str, str, datetime, str, str, str]:
+    return point.metric, point.span, point.start, point.role, point.version, point.segment

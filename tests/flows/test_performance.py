@@ -3,6 +3,7 @@
 from datetime import timedelta
 from io import BytesIO
 
+import msgspec
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, mean_pinball_loss, recall_score
@@ -87,6 +88,23 @@ def test_a_multiclass_model_is_measured_as_a_whole_and_by_class(zoo: Model) -> N
     assert {points[name, ""].n for name in ("accuracy", "brier", "ece", "weighted_f1")} == {600}
     assert points["f1", ""].threshold is not None  # from the reference
     assert points["class_f1", "ant"].detail["method"] == "wilson"
+
+
+def test_a_class_that_a_correction_takes_away_has_no_points_any_more(zoo: Model) -> None:
+    tell_classes(zoo)
+    rows = [msgspec.structs.replace(row, prediction="ant") for row in animals(8)[0]]
+    log(zoo, rows)
+    label(zoo, [LabelItem(id=row.id, label="ant", timestamp=None) for row in rows[1:]])
+    label(zoo, [LabelItem(id=rows[0].id, label="bee", timestamp=None)])
+    work(zoo)
+    before = {feature for metric, feature in day_points(zoo) if metric == "class_recall"}
+
+    label(zoo, [LabelItem(id=rows[0].id, label="ant", timestamp=None)])
+    work(zoo)
+
+    assert before == {"ant", "bee"}
+    assert {feature for metric, feature in day_points(zoo) if metric == "class_recall"} == {"ant"}
+    assert ("label_coverage_by_class", "ant") in day_points(zoo)
 
 
 def test_an_external_multiclass_model_without_a_reference_is_judged_on_the_classes_seen(zoo: Model) -> None:
