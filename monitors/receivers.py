@@ -12,19 +12,29 @@ from driftline.common.doorbell import ring
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
 from inference.registry import publishing
-from inference.registry.models import Dataset, Model
-from inference.registry.signals import dataset_rewritten, model_created, privacy_changed, reference_stored
+from inference.registry.models import Dataset, Deployment, DeploymentChange, Model
+from inference.registry.signals import (
+    dataset_rewritten,
+    deployment_changed,
+    model_created,
+    privacy_changed,
+    reference_stored,
+)
 from monitors import erasure
 from monitors.alerts.job_callbacks import plan_callbacks
+from monitors.alerts.selectors import days_of_critical_incidents
+from monitors.definitions.choosing import adopt_reference, rebase_reference
 from monitors.definitions.models import Reference
-from monitors.definitions.services import adopt_reference, ensure_monitors, hide, rebuild_reference
+from monitors.definitions.services import ensure_monitors, hide, rebuild_reference
 from monitors.definitions.signals import expectations_changed, reference_ready
+from monitors.metrics import log_references
 from monitors.rules.signals import model_judged
 from monitors.summaries.erasure import discount_erased
 from monitors.summaries.services import measure_again, measure_hours
 from monitors.workflows.services import wake_runs
 
 publishing.list_callbacks = plan_callbacks
+log_references.days_of_faults = days_of_critical_incidents
 erasures.later_steps.update(erasure.STEPS)
 
 
@@ -66,13 +76,21 @@ def use_reference(*, dataset: Dataset, **_: Any) -> None:
 
 @receiver(reference_ready)
 def compare_again(*, reference: Reference, **_: Any) -> None:
-    measure_again(version_id=reference.version_id)
+    measure_again(version_id=reference.version_id, since=reference.since)
+
+
+@receiver(deployment_changed)
+def rebase(*, deployment: Deployment, change: DeploymentChange, **_: Any) -> None:
+    former, champion = change.before["champion"], deployment.champion
+    if champion is not None and champion.version != former:
+        before = deployment.model.versions.filter(version=former).first()
+        rebase_reference(model=deployment.model, before=before, after=champion, actor=change.actor)
 
 
 @receiver(expectations_changed)
 def judge_again(*, model: Model, **_: Any) -> None:
     for version_id in model.versions.values_list("pk", flat=True):
-        measure_again(version_id=version_id)
+        measure_again(version_id=version_id, since=None)
 
 
 @receiver(model_judged)

@@ -1,13 +1,16 @@
 """Reads of alerts, each within one project: what belongs to another one does not exist."""
 
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from driftline.accounts.models import Project
 from driftline.common.errors import not_found
+from inference.registry.models import Model
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.rules.models import Severity
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,19 @@ def incidents(
 def open_incidents(*, project: Project) -> QuerySet[Incident]:
     """List what is not resolved, acknowledged or not, newest first."""
     return incidents(project=project).exclude(status=Incident.Status.RESOLVED)
+
+
+def days_of_critical_incidents(model: Model, start: datetime, end: datetime) -> set[date]:
+    """List the days of `[start, end)` that some critical incident of a model lasted in, from its first window on."""
+    found = Incident.objects.filter(model=model, severity=Severity.CRITICAL, opened_by__window_start__lt=end)
+    found = found.filter(Q(resolved_at=None) | Q(resolved_at__gt=start))
+    days: set[date] = set()
+    for begun, ended in found.values_list("opened_by__window_start", "resolved_at"):
+        day, last = max(begun, start), min(ended or end, end) - timedelta(microseconds=1)
+        while day.astimezone(UTC).date() <= last.astimezone(UTC).date():
+            days.add(day.astimezone(UTC).date())
+            day += timedelta(days=1)
+    return days
 
 
 def get_incident(*, project: Project, incident_id: int) -> Incident:

@@ -11,7 +11,7 @@ from django.db.models import Max, Min, QuerySet
 from inference.registry.models import Deployment, DeploymentChange
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import duration, figure, figures, measured, moment
-from monitors.definitions.services import active_reference
+from monitors.definitions.choosing import active_reference, described
 from monitors.metrics.change_points import sentence_of
 from monitors.metrics.models import PointStatus
 from monitors.metrics.selectors import change_points
@@ -157,11 +157,14 @@ def channels_url() -> str:
 
 def _reference(incident: Incident, deployment: Deployment | None) -> dict[str, Any] | None:
     reference = active_reference(
-        model=incident.model, version_id=deployment.champion_id if deployment else None
+        model=incident.model,
+        version_id=deployment.champion_id if deployment else None,
+        at=incident.opened_by.window_start,
     )
     if reference is None:
         return None
-    return {"id": reference.pk, "version": reference.version.version, "rows": reference.dataset.rows}
+    rows = {"rows": reference.dataset.rows} if reference.dataset else {}
+    return {**described(reference), **rows}
 
 
 def _cause_line(cause: dict[str, Any]) -> str:

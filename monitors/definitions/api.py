@@ -10,13 +10,21 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.common.bodies import Body
+from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid, not_found
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import media_type
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.selectors import get_model, get_version
+from monitors.definitions.choosing import (
+    GAP_DAYS,
+    TRAILING_DAYS,
+    WEEKS,
+    ReferenceChoice,
+    choose_reference,
+    described,
+)
 from monitors.definitions.expectations import expect, schema_of
 from monitors.definitions.models import Reference
 
@@ -47,9 +55,54 @@ def put_reference(request: HttpRequest, name: str, version: str = Query("", max_
     return Status(202, describe_reference(reference))
 
 
+class Choice(Body):
+    """What windows are compared with from now on; each kind has fields of its own."""
+
+    kind: str = Field(max_length=20, description="file, period, trailing or same_hours")
+    version: str = Field("", max_length=64, description="the champion when empty")
+    start: Moment | None = Field(None, alias="from", description="of a period: midnight UTC")
+    end: Moment | None = Field(None, alias="to", description="of a period: midnight UTC")
+    days: int | None = Field(None, description=f"of trailing: 14 to 180; {TRAILING_DAYS} where none is given")
+    gap_days: int | None = Field(None, description=f"of trailing: 0 to 60; {GAP_DAYS} where none is given")
+    weeks: int | None = Field(None, description=f"of same_hours: 4 to 26; {WEEKS} where none is given")
+
+    def choice(self) -> ReferenceChoice:
+        """Give the choice with what holds where nothing is said; raises Problem for fields of another kind."""
+        is_trailing, is_same = self.kind == Reference.Kind.TRAILING, self.kind == Reference.Kind.SAME_HOURS
+        for name, belongs in (("days", is_trailing), ("gap_days", is_trailing), ("weeks", is_same)):
+            if getattr(self, name) is not None and not belongs:
+                raise invalid(f"/{name}", f"A reference of this kind has no {name}.")
+        length = (TRAILING_DAYS if self.days is None else self.days) if is_trailing else None
+        if is_same:
+            length = WEEKS if self.weeks is None else self.weeks
+        gap = (GAP_DAYS if self.gap_days is None else self.gap_days) if is_trailing else 0
+        return ReferenceChoice(self.kind, self.start, self.end, length, gap)
+
+
+@router.post("/models/{name}/reference", auth=Scoped("write"), response={201: dict[str, Any]})
+def choose(request: HttpRequest, name: str, body: Choice) -> Any:
+    """Compare windows with something else from the present day on; what was compared before stays.
+
+    `period` is a fixed part of the log, `trailing` the days before each window, `same_hours` the same hours of the
+    weeks before it, and `file` the newest file of the version.
+    """
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=name)
+    version = get_version(model=model, version=body.version) if body.version else model.deployment.champion
+    if version is None:
+        raise not_found("version")
+    reference = choose_reference(model=model, version=version, choice=body.choice(), actor=caller.actor)
+    reference.refresh_from_db()
+    return Status(201, describe_reference(reference))
+
+
 @router.get("/models/{name}/reference", auth=Scoped("read"))
 def read_reference(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> Any:
-    """Read the newest reference of a version, or of the model when no version is named."""
+    """Read the newest reference of a version, or of the model when no version is named.
+
+    `since` is the start of the first window that it judges, where another one judged those before; `rows`, `columns`
+    and what follows from them are of a file.
+    """
     model = get_model(project=caller_of(request).project, name=name)
     reference = _newest(model, version)
     if reference is None:
@@ -96,16 +149,16 @@ def describe_reference(reference: Reference) -> dict[str, Any]:
     """Write a reference as the API gives it."""
     dataset = reference.dataset
     return {
-        "id": reference.pk,
+        **described(reference),
         "state": reference.state,
         "error": reference.error or None,
         "is_active": reference.is_active,
-        "version": reference.version.version,
-        "rows": dataset.rows,
-        "columns": dataset.columns,
-        "start": rfc3339(dataset.start) if dataset.start else None,
-        "end": rfc3339(dataset.end) if dataset.end else None,
-        "sha256": dataset.sha256,
+        "since": rfc3339(reference.since) if reference.since else None,
+        "rows": dataset.rows if dataset else None,
+        "columns": dataset.columns if dataset else [],
+        "start": rfc3339(dataset.start) if dataset and dataset.start else None,
+        "end": rfc3339(dataset.end) if dataset and dataset.end else None,
+        "sha256": dataset.sha256 if dataset else None,
         "performance": reference.performance,
         "importance": reference.importance,
         "created_at": rfc3339(reference.created_at),

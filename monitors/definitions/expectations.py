@@ -12,8 +12,8 @@ from driftline.common.json_body import escape_pointer, printable
 from inference.prediction_log.privacy import HASH
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
+from monitors.definitions.choosing import active_reference
 from monitors.definitions.models import Expectation, Reference
-from monitors.definitions.services import active_reference
 from monitors.definitions.signals import expectations_changed
 from monitors.stats.sketches import NumericSummary
 from monitors.stats.window_summary import ColumnSummary, WindowSummary

@@ -1,5 +1,7 @@
 """What is watched: monitors, the reference they compare with, and the segments they look at apart."""
 
+from datetime import timedelta
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -42,20 +44,38 @@ class Monitor(models.Model):
 
 
 class Reference(models.Model):
-    """The data that a version's windows are compared with, reduced to a summary once."""
+    """What a version's windows are compared with: a file reduced to a summary once, or stored summaries of the log.
+
+    It judges the windows that start in `[since, until)`; while it is active there is no `until`.
+    """
 
     class State(models.TextChoices):
         BUILDING = "building"
         READY = "ready"
         FAILED = "failed"
 
+    class Kind(models.TextChoices):
+        FILE = "file", "An uploaded file"
+        PERIOD = "period", "A fixed period of the log"
+        TRAILING = "trailing", "The days before each window"
+        SAME_HOURS = "same_hours", "The same hours of the weeks before"
+
     model = models.ForeignKey(Model, models.CASCADE, related_name="references")
     version = models.ForeignKey(Version, models.CASCADE, related_name="references")
-    dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.FILE)
+    dataset = models.ForeignKey(Dataset, models.PROTECT, null=True, blank=True, related_name="+")
+    start = models.DateTimeField(null=True, blank=True, help_text="of a fixed period")
+    end = models.DateTimeField(null=True, blank=True, help_text="of a fixed period")
+    length = models.IntegerField(
+        null=True, blank=True, help_text="trailing days, or weeks with the same hours"
+    )
+    gap = models.IntegerField(default=0, help_text="days between trailing days and the window")
     state = models.CharField(max_length=10, choices=State, default=State.BUILDING)
     is_active = models.BooleanField(default=False)
+    since = models.DateTimeField(null=True, blank=True, help_text="first window judged; empty: all")
+    until = models.DateTimeField(null=True, blank=True, help_text="first window that another one judges")
     error = models.CharField(max_length=500, blank=True)
-    payload = models.BinaryField(null=True, blank=True, help_text="encoded WindowSummary")
+    payload = models.BinaryField(null=True, blank=True, help_text="encoded WindowSummary of a file")
     performance = models.JSONField(
         default=dict, blank=True, help_text="metric -> mean, lower and upper over days"
     )
@@ -71,11 +91,29 @@ class Reference(models.Model):
                 fields=["model", "version"],
                 condition=Q(is_active=True),
                 name="one_active_reference_a_version",
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="file", dataset__isnull=False) | (~Q(kind="file") & Q(dataset__isnull=True)),
+                name="a_file_has_a_data_set",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"reference of {self.model} {self.version.version}"
+
+    @property
+    def told(self) -> str:
+        """Say what it is, as the end of a sentence."""
+        match self.kind:
+            case self.Kind.PERIOD if self.start and self.end:
+                last = self.end - timedelta(days=1)
+                return f"the log from {self.start:%-d %b %Y} to {last:%-d %b %Y}"
+            case self.Kind.TRAILING:
+                before = f", which end {self.gap} days before it" if self.gap else ""
+                return f"the last {self.length} days before each window{before}"
+            case self.Kind.SAME_HOURS:
+                return f"the same hours of the {self.length} weeks before each window"
+        return f"{self.dataset.rows:,} rows of a file" if self.dataset else "a file"
 
 
 class ReferenceDay(models.Model):

@@ -1,6 +1,6 @@
 """What labelled rows came to, in the terms of their model's task."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from monitors.stats.outcomes import (
     summarise_multiclass_outcomes,
     summarise_regression_outcomes,
 )
+from monitors.stats.performance import measure_outcomes
 from monitors.stats.ranking_queries import summarise_queries
 
 MOST_CLASSES_SEEN = 100
@@ -47,6 +48,26 @@ def outcome_of(
     if queries is None:
         return outcome
     return replace(outcome, ranking=summarise_queries(queries[known], prediction, relevance))
+
+
+def usual_performance(
+    outcomes: Iterable[OutcomeSummary | None], quantile: float | None
+) -> dict[str, dict[str, float]]:
+    """Summarise each metric over the days of a reference; days without labels say nothing."""
+    values: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        for metric, estimate in (measure_outcomes(outcome, quantile=quantile) if outcome else {}).items():
+            if estimate.value is not None and np.isfinite(estimate.value):
+                values.setdefault(metric, []).append(estimate.value)
+    return {
+        metric: {
+            "mean": float(np.mean(series)),
+            "low": float(np.quantile(series, 0.05)),
+            "high": float(np.quantile(series, 0.95)),
+            "days": len(series),
+        }
+        for metric, series in values.items()
+    }
 
 
 def coded(values: NDArray[Any], signature: Signature) -> NDArray[np.float64]:

@@ -32,6 +32,7 @@ def read_rows(reference: Reference, names: Collection[str], *, most: int) -> Ref
 
     Where rows have times, those without one are left out. Raises FileNotFoundError where the file is gone.
     """
+    assert reference.dataset is not None
     features = [feature for feature in signature_of(reference.version).features if feature.name in names]
     timed = ["timestamp"] if "timestamp" in reference.dataset.columns else []
     table = pq.read_table(path_of(reference.dataset), columns=[*(one.name for one in features), *timed])

@@ -16,11 +16,12 @@ from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import escape_pointer
 from inference.prediction_log.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
-from inference.registry.models import Dataset, Model, Version
+from inference.registry.models import Model, Version
 from inference.registry.selectors import privacy_of, signature_of
 from inference.registry.services import number_cannot_be_hashed
 from inference.runtime.scoring import FeatureScorer
 from inference.serving.plan import Signature
+from monitors.definitions.choosing import put_in_use
 from monitors.definitions.models import (
     DriftMethod,
     FeatureProfile,
@@ -30,13 +31,11 @@ from monitors.definitions.models import (
     ReferenceDay,
     Segment,
 )
-from monitors.definitions.outcomes import answer_score, outcome_of
+from monitors.definitions.outcomes import answer_score, outcome_of, usual_performance
 from monitors.definitions.reference_rows import feature_arrays
-from monitors.definitions.signals import reference_ready
 from monitors.stats.error_profile import profile_errors
 from monitors.stats.importance import permutation_importance
 from monitors.stats.outcomes import OutcomeSummary
-from monitors.stats.performance import measure_outcomes
 from monitors.stats.sketches import choose_centre
 from monitors.stats.window_summary import summarise_window
 
@@ -107,16 +106,8 @@ def centres_of(
 
 
 # -- references --------------------------------------------------------------------------------------------------------
-def adopt_reference(*, dataset: Dataset) -> Reference:
-    """Start turning a stored data set into the reference of its version."""
-    assert dataset.version is not None
-    reference = Reference.objects.create(model=dataset.model, version=dataset.version, dataset=dataset)
-    ring("monitors.build_reference", reference_id=reference.pk)
-    return reference
-
-
 def build_reference(reference_id: int) -> None:
-    """Reduce a reference to its summary, performance and importance, and make it the one in use; safe to repeat."""
+    """Reduce a file to its summary, performance and importance, and put it in use; safe to repeat."""
     reference = Reference.objects.select_related("model", "version", "dataset").get(pk=reference_id)
     if reference.state == Reference.State.READY:
         return
@@ -127,13 +118,10 @@ def build_reference(reference_id: int) -> None:
         Reference.objects.filter(pk=reference_id).update(state=Reference.State.FAILED, error=str(error)[:500])
         return
     with transaction.atomic():
-        Reference.objects.filter(model=reference.model, version=reference.version, is_active=True).update(
-            is_active=False
-        )
-        reference.state, reference.is_active = Reference.State.READY, True
+        reference.state = Reference.State.READY
         reference.save()
         _replace_days(reference, days)
-        reference_ready.send(sender=Reference, reference=reference)
+        put_in_use(reference)
 
 
 def rebuild_reference(reference: Reference) -> None:
@@ -166,7 +154,7 @@ def hide(model: Model) -> None:
     numbers = model.feature_profiles.filter(feature__in=hashed, centre__isnull=False)
     if (number := numbers.order_by("feature").first()) is not None:
         raise number_cannot_be_hashed(number.feature)
-    for reference in model.references.filter(is_active=True):
+    for reference in model.references.filter(is_active=True, kind=Reference.Kind.FILE):
         Reference.objects.filter(pk=reference.pk).update(state=Reference.State.BUILDING)
         ring("monitors.build_reference", reference_id=reference.pk)
 
@@ -174,6 +162,7 @@ def hide(model: Model) -> None:
 def _fill(reference: Reference) -> list[ReferenceDay]:
     """Work out everything about a reference; returns its days, which are not saved."""
     signature = signature_of(reference.version)
+    assert reference.dataset is not None
     table = pq.read_table(path_of(reference.dataset))
     features = feature_arrays(table, signature.features)
     truth, prediction, score = (
@@ -271,21 +260,7 @@ def _performance_by_day(
         table["timestamp"].to_numpy().astype("datetime64[D]") if "timestamp" in table.column_names else None
     )
     days = [slice(None)] if times is None else [times == day for day in np.unique(times)]
-    values: dict[str, list[float]] = {}
-    for day in days:
-        outcome = _outcome(table, signature, day)
-        for metric, estimate in (measure_outcomes(outcome, quantile=quantile) if outcome else {}).items():
-            if estimate.value is not None and np.isfinite(estimate.value):
-                values.setdefault(metric, []).append(estimate.value)
-    return {
-        metric: {
-            "mean": float(np.mean(series)),
-            "low": float(np.quantile(series, 0.05)),
-            "high": float(np.quantile(series, 0.95)),
-            "days": len(series),
-        }
-        for metric, series in values.items()
-    }
+    return usual_performance((_outcome(table, signature, day) for day in days), quantile)
 
 
 def _error_profile(table: pa.Table, signature: Signature) -> dict[str, Any] | None:
@@ -314,11 +289,3 @@ def drift_method(model: Model) -> str:
     """Tell how a model's drift is decided."""
     monitor = Monitor.objects.filter(model=model, kind=MonitorKind.DRIFT).first()
     return monitor.method if monitor else DriftMethod.COMBINED
-
-
-# -- which reference a window is compared with -------------------------------------------------------------------------
-def active_reference(*, model: Model, version_id: int | None) -> Reference | None:
-    """Find the reference of a version, else of the newest version that has one."""
-    ready = Reference.objects.filter(model=model, is_active=True).order_by("-created_at")
-    own = ready.filter(version_id=version_id).first() if version_id else None
-    return own or ready.first()

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
+from driftline.common.periods import Period
 from inference.registry.models import Model
 from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
@@ -37,9 +38,11 @@ def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = 
     """Rank what explains a problem of `[start, end)`, faults first: dicts with kind (`fault`, `labels` or `drift`),
     feature (of labels `label`), score and evidence as a sentence. The score is the share of the rows that are broken
     or lack what they should have, or the share of the blame among what drifted. Correlation, not proof."""
-    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    reference = reference_in_use(
+        model=model, version_id=model.deployment.champion_id, window=Period(start, end)
+    )
     faults = _quality_faults(model, start, end) + _label_faults(model, start, end)
-    if reference is None:
+    if reference is None or reference.lacks:
         return faults[:MOST]
     movements = _movements(model, reference, start, end, segment)
     ranked = rank_features(

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from monitors.metrics.models import PointStatus
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
-from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, watched_columns
+from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, told_against, watched_columns
 from monitors.stats.drift import FeatureDrift, Method, judge_drift
 from monitors.stats.window_summary import WindowSummary
 
@@ -32,14 +32,15 @@ def drift_points(
         for name, column in watched_columns(summary).items()
         if name in known and type(column) is type(known[name])
     }
-    days = max(round(length / timedelta(days=1)), 1)
+    days = reference.days_in(length)
     judged = judge_drift(
         reference.columns,
         current,
         lambda column, size: reference.null_of(column, size, days),
         method=Method(method),
     )
-    return [point for drift in judged.values() for point in _points(drift, min_rows, method)]
+    points = [point for drift in judged.values() for point in _points(drift, min_rows, method)]
+    return told_against(points, reference)
 
 
 def drifted_features(points: Iterable[Point], rows: int, min_rows: int) -> Point:

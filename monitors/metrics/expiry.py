@@ -1,18 +1,20 @@
 """Lets go of summaries and points that are older than they are kept, by the model's own event clock.
 
 Hours go once their day stands for them, and days once their month does; points stay as long as their model says.
+What a reference in use is made of stays as long as it is in use.
 """
 
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Min
+from django.db.models import Min, QuerySet
 
 from driftline.common.periods import floor
 from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.selectors import oldest_row
 from inference.registry.models import Model
+from monitors.definitions.models import Reference
 from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PointStatus
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
@@ -42,6 +44,8 @@ def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
     DetectorState.objects.filter(model=model, until__lt=kept).delete()
     ChangePoint.objects.filter(model=model, at__lt=kept).delete()
     summaries = Summary.objects.filter(model=model)
+    for reference in _of_log(model, Reference.Kind.PERIOD):
+        summaries = summaries.exclude(span="day", start__gte=reference.start, start__lt=reference.end)
     months, _ = summaries.filter(span="month", start__lt=floor(kept, "month")).delete()
     shorter, _ = summaries.exclude(span="month").filter(start__lt=kept).delete()
     return months + shorter, points
@@ -54,7 +58,10 @@ def roll_up(model: Model, now: datetime) -> int:
     """
     today, oldest = floor(event_now(model=model, now=now), "day"), oldest_row(model)
     kept = {"day": settings.HOURLY_SUMMARY_DAYS, "month": settings.DAILY_SUMMARY_DAYS}
-    needed = {"day": None, "month": oldest}
+    weeks = max((reference.length or 0 for reference in _of_log(model, Reference.Kind.SAME_HOURS)), default=0)
+    hours = today - timedelta(weeks=weeks, days=1) if weeks else None
+    first_days = [reference.start for reference in _of_log(model, Reference.Kind.PERIOD) if reference.start]
+    needed = {"day": [hours], "month": [oldest, *first_days]}
     return sum(
         drop_parts(
             model=model,
@@ -63,7 +70,7 @@ def roll_up(model: Model, now: datetime) -> int:
                 moment
                 for moment in (
                     today - timedelta(days=days),
-                    needed[span],
+                    *needed[span],
                     _oldest_unripe(model, SHORTER[span]),
                 )
                 if moment is not None
@@ -72,6 +79,10 @@ def roll_up(model: Model, now: datetime) -> int:
         for span, days in kept.items()
         if days
     )
+
+
+def _of_log(model: Model, kind: str) -> QuerySet[Reference]:
+    return Reference.objects.filter(model=model, kind=kind, is_active=True)
 
 
 def _oldest_unripe(model: Model, span: str) -> datetime | None:

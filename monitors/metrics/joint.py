@@ -23,9 +23,9 @@ from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.prediction_log.selectors import LogFrame, frame_of
 from inference.registry.models import Model, RowsKept
+from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.reference_rows import read_rows
-from monitors.definitions.services import active_reference
 from monitors.metrics.drift import CRITICAL_TIMES
 from monitors.metrics.measuring import Context, Whose, context_of, row_of
 from monitors.metrics.models import (
@@ -66,7 +66,7 @@ def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
     if MonitorKind.DRIFT not in context.monitors or model.rows_kept == RowsKept.NONE:
         return
     days = [(model.pk, window.start) for window in measured if window.span == "day"]
-    if days and active_reference(model=model, version_id=None) is not None:
+    if days and file_reference(model=model, version_id=None) is not None:
         touch(JointDay, days, fields=("model_id", "start"))
     if JointDay.objects.filter(model=model).ended(context.event_now).due().exists():
         ring("monitors.compare_jointly", pause=1.0, model_id=model.pk)
@@ -135,7 +135,7 @@ def _day_of(context: Context, start: datetime) -> _Day | None:
     monitor = context.monitors.get(MonitorKind.DRIFT)
     if not answered or monitor is None:
         return None
-    reference = context.reference_of(max(answered, key=answered.__getitem__))
+    reference = context.references.with_rows(max(answered, key=answered.__getitem__))
     if reference is None:
         return None
     return _Day(context.model, start, sum(whole.values_list("rows", flat=True)), monitor.min_rows, reference)

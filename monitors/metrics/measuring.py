@@ -4,11 +4,12 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 
 from driftline.common.clock import now
-from driftline.common.periods import following
+from driftline.common.periods import Period, following
 from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model
@@ -23,7 +24,7 @@ from monitors.metrics.models import MetricPoint
 from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
-from monitors.metrics.references import ReferenceInUse, reference_in_use
+from monitors.metrics.references import ReferenceInUse, References, told_against
 from monitors.metrics.requests import drop_points, error_points
 from monitors.metrics.service import service_points
 from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
@@ -46,13 +47,11 @@ class Context:
     event_now: datetime
     segments: Sequence[str] = ()
     expected: Mapping[str, Expectation] = field(default_factory=dict)
-    _references: dict[int, ReferenceInUse | None] = field(default_factory=dict)
     _signatures: dict[int, Signature] = field(default_factory=dict)
 
-    def reference_of(self, version_id: int) -> ReferenceInUse | None:
-        if version_id not in self._references:
-            self._references[version_id] = reference_in_use(model=self.model, version_id=version_id)
-        return self._references[version_id]
+    @cached_property
+    def references(self) -> References:
+        return References(self.model)
 
     def signature_of(self, version_id: int) -> Signature:
         if version_id not in self._signatures:
@@ -175,7 +174,7 @@ def _across_versions(subjects: list[Subject]) -> Subject:
 def points_of(context: Context, subject: Subject, span: str, start: datetime) -> list[MetricPoint]:
     """Measure every metric of the model's monitors; the rows are not saved."""
     end = following(start, span)
-    reference = context.reference_of(subject.version_id)
+    reference = context.references.of(subject.version_id, Period(start, end))
     points: list[Point] = []
     for kind, monitor in context.monitors.items():
         if span == "hour" and monitor.span != "hour" and kind not in HOURLY_KINDS:
@@ -185,19 +184,13 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
             points += service_points(subject.summary, length=end - start, latency_objective_ms=objective)
         elif kind == MonitorKind.PERFORMANCE:
             points += _performance(context, monitor, subject, reference.performance if reference else {}, end)
-            if reference is not None and reference.version_id == subject.version_id and subject.is_whole:
+            if reference is not None and _can_estimate(reference, subject):
                 points += _estimated(context, monitor, subject, reference, start)
             points += (
                 _labels(context, monitor, subject, end) if subject.is_champion and subject.is_whole else []
             )
         elif kind == MonitorKind.QUALITY and subject.is_champion and subject.is_whole:
-            points += quality_points(
-                subject.summary,
-                reference.summary if reference else None,
-                reference.worst_days if reference else {},
-                expected=context.expected,
-                min_rows=monitor.min_rows,
-            )
+            points += _quality(subject.summary, reference, context.expected, monitor.min_rows)
         elif kind == MonitorKind.DRIFT and subject.is_champion and reference is not None:
             drift = drift_points(
                 subject.summary,
@@ -206,8 +199,27 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
                 min_rows=monitor.min_rows,
                 method=monitor.method,
             )
-            points += [*drift, drifted_features(drift, subject.summary.rows, monitor.min_rows)]
+            count = drifted_features(drift, subject.summary.rows, monitor.min_rows)
+            points += [*drift, *told_against([count], reference)]
     return [row_of(context, subject, span, start, point) for point in points]
+
+
+def _can_estimate(reference: ReferenceInUse, subject: Subject) -> bool:
+    return reference.version_id == subject.version_id and subject.is_whole and not reference.lacks
+
+
+def _quality(
+    summary: WindowSummary,
+    reference: ReferenceInUse | None,
+    expected: Mapping[str, Expectation],
+    min_rows: int,
+) -> list[Point]:
+    if reference is None:
+        return quality_points(summary, None, {}, expected=expected, min_rows=min_rows)
+    points = quality_points(
+        summary, reference.summary, reference.worst_days, expected=expected, min_rows=min_rows
+    )
+    return told_against(points, reference)
 
 
 def _labels(context: Context, monitor: Monitor, subject: Subject, end: datetime) -> list[Point]:

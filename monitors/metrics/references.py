@@ -1,16 +1,31 @@
-"""A reference as a worker holds it in memory: decoded and prepared once, used for every window."""
+"""A reference as a worker holds it in memory: decoded and prepared once, used for every window that it judges."""
 
 import hashlib
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property, lru_cache
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from driftline.common.periods import Period, rfc3339
 from inference.registry.models import Model
+from monitors.definitions.choosing import file_reference, in_force, references_in_force
 from monitors.definitions.models import Reference, ReferenceDay
-from monitors.definitions.services import active_reference
+from monitors.definitions.outcomes import usual_performance
+from monitors.metrics.log_references import (
+    Stretch,
+    Stretches,
+    find_stretches,
+    merged,
+    read_stretches,
+    with_answers_of_most,
+)
+from monitors.metrics.models import PointStatus
+from monitors.metrics.points import Point
 from monitors.metrics.quality import worst_days
 from monitors.stats.error_profile import ErrorProfile
 from monitors.stats.estimation import ConfidenceEstimator, prepare_estimator
@@ -28,9 +43,13 @@ NULLS_KEPT = (
 
 @dataclass(frozen=True, eq=False)
 class ReferenceInUse:
-    """What windows of one version are compared with."""
+    """What windows of one version are compared with.
+
+    `period` is that of its rows, if known; `lacks` says why it is too little to judge by, if it is.
+    """
 
     id: int
+    kind: str
     digest: bytes
     version: str
     version_id: int
@@ -38,6 +57,9 @@ class ReferenceInUse:
     performance: dict[str, dict[str, float]]
     importance: dict[str, float]
     error_profile: ErrorProfile | None
+    read_days: Callable[[], list[WindowSummary]]
+    period: Period | None = None
+    lacks: str = ""
 
     @property
     def seed(self) -> int:
@@ -64,24 +86,35 @@ class ReferenceInUse:
     @cached_property
     def days(self) -> dict[str, Days | None]:
         """What the reference's own days say of each column; nothing where it has no times or too few days."""
-        return count_days(self.columns, [watched_columns(day) for day in self._read_days()])
+        return count_days(self.columns, [watched_columns(day) for day in self.read_days()])
 
     @cached_property
     def worst_days(self) -> dict[tuple[str, str], float]:
         """The worst data quality that single days of the reference show; nothing where it has no days."""
-        return worst_days(self._read_days())
+        return worst_days(self.read_days())
 
-    def _read_days(self) -> list[WindowSummary]:
-        """Read the summaries of the reference's days: they are large, and not kept."""
-        days = ReferenceDay.objects.filter(reference_id=self.id).order_by("day")
-        return [WindowSummary.decode(bytes(payload)) for payload in days.values_list("payload", flat=True)]
+    @property
+    def told(self) -> dict[str, Any]:
+        """Say which one it is, as points do."""
+        period = {"from": rfc3339(self.period.start), "to": rfc3339(self.period.end)} if self.period else {}
+        return {"kind": self.kind, **period, "rows": self.summary.rows}
+
+    def days_in(self, length: timedelta) -> int:
+        """Tell how many of its days are as long as a window; of the same hours each stretch is."""
+        return 1 if self.kind == Reference.Kind.SAME_HOURS else max(round(length / timedelta(days=1)), 1)
 
     def null_of(self, column: str, size: int, days: int) -> NullDistributions:
         """Give what each statistic of a column does when nothing drifts, at `size` rows; the same in every process.
 
         `days` is how many a window has.
         """
-        return _null_of(self.id, self.digest, column, size, days)
+        return _null_of(self, column, size, days)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ReferenceInUse) and (self.id, self.digest) == (other.id, other.digest)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.digest))
 
     def draw_null(self, column: str, size: int, days: int) -> NullDistributions:
         """Draw what `null_of` gives, which takes some milliseconds."""
@@ -90,8 +123,8 @@ class ReferenceInUse:
 
 
 @lru_cache(maxsize=NULLS_KEPT)
-def _null_of(reference_id: int, digest: bytes, column: str, size: int, days: int) -> NullDistributions:
-    return _load(reference_id, digest).draw_null(column, size, days)
+def _null_of(reference: ReferenceInUse, column: str, size: int, days: int) -> NullDistributions:
+    return reference.draw_null(column, size, days)
 
 
 ANSWER_COLUMNS = ("prediction", "score")
@@ -107,19 +140,69 @@ def watched_columns(summary: WindowSummary) -> dict[str, ColumnSummary]:
     return columns
 
 
-def reference_in_use(*, model: Model, version_id: int | None) -> ReferenceInUse | None:
-    """Find what a version's windows are compared with, if anything yet."""
-    reference = active_reference(model=model, version_id=version_id)
-    return _load(reference.pk, hashlib.sha256(reference.payload or b"").digest()) if reference else None
+def told_against(points: Iterable[Point], reference: ReferenceInUse) -> list[Point]:
+    """Say on points which reference they were compared with, where that is no file; where it lacks, none is judged."""
+    if reference.kind == Reference.Kind.FILE:
+        return list(points)
+    about: dict[str, Any] = {"reference": reference.told}
+    if not reference.lacks:
+        return [replace(point, detail=point.detail | about) for point in points]
+    about["why"] = reference.lacks
+    return [
+        replace(point, status=PointStatus.INSUFFICIENT, detail=point.detail | about)
+        if point.threshold is not None or not point.feature
+        else point
+        for point in points
+    ]
+
+
+class References:
+    """The references of one model as one pass over its windows finds them."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._known = references_in_force(model)
+        self._digests: dict[int, bytes] = {}
+        self._stretches: dict[tuple[int, Period], Stretches] = {}
+
+    def of(self, version_id: int | None, window: Period) -> ReferenceInUse | None:
+        """Give what a version's window is compared with, if anything yet."""
+        reference = in_force(self._known, version_id=version_id, at=window.start)
+        if reference is None:
+            return None
+        if reference.kind == Reference.Kind.FILE:
+            return self._file(reference)
+        stretches = self._stretches.get((reference.pk, window))
+        if stretches is None:
+            stretches = self._stretches[reference.pk, window] = find_stretches(reference, window)
+        return _load_stretches(reference.pk, stretches.found, stretches.period, stretches.lacks)
+
+    def with_rows(self, version_id: int | None) -> ReferenceInUse | None:
+        """Give what a version's rows are compared with: the newest file."""
+        reference = file_reference(model=self._model, version_id=version_id)
+        return self._file(reference) if reference else None
+
+    def _file(self, reference: Reference) -> ReferenceInUse:
+        if reference.pk not in self._digests:
+            payload = Reference.objects.values_list("payload", flat=True).get(pk=reference.pk)
+            self._digests[reference.pk] = hashlib.sha256(payload or b"").digest()
+        return _load(reference.pk, self._digests[reference.pk])
+
+
+def reference_in_use(*, model: Model, version_id: int | None, window: Period) -> ReferenceInUse | None:
+    """Find what a version's window is compared with, if anything yet."""
+    return References(model).of(version_id, window)
 
 
 @lru_cache(maxsize=REFERENCES_KEPT)
 def _load(reference_id: int, digest: bytes) -> ReferenceInUse:
-    """Decode a reference; it is built anew in its row where its rows or the model's privacy change: `digest` tells."""
-    reference = Reference.objects.select_related("version").get(pk=reference_id)
+    """Decode a file's summary; where its rows or the model's privacy change it is built anew: `digest` tells."""
+    reference = Reference.objects.select_related("version", "dataset").get(pk=reference_id)
     assert reference.payload is not None
+    dataset = reference.dataset
     return ReferenceInUse(
         id=reference.pk,
+        kind=reference.kind,
         digest=digest,
         version=reference.version.version,
         version_id=reference.version_id,
@@ -127,4 +210,39 @@ def _load(reference_id: int, digest: bytes) -> ReferenceInUse:
         performance=reference.performance,
         importance=reference.importance,
         error_profile=msgspec.convert(reference.error_profile, ErrorProfile | None),
+        read_days=lambda: _days_of_file(reference_id),
+        period=Period(dataset.start, dataset.end) if dataset and dataset.start and dataset.end else None,
+    )
+
+
+def _days_of_file(reference_id: int) -> list[WindowSummary]:
+    """Read the summaries of a file's days: they are large, and not kept."""
+    days = ReferenceDay.objects.filter(reference_id=reference_id).order_by("day")
+    return [WindowSummary.decode(bytes(payload)) for payload in days.values_list("payload", flat=True)]
+
+
+@lru_cache(maxsize=8)
+def _load_stretches(
+    reference_id: int, stretches: tuple[Stretch, ...], period: Period | None, lacks: str
+) -> ReferenceInUse:
+    """Add up what was found of a reference in the log; other summaries than these would be other arguments."""
+    reference = Reference.objects.select_related("version", "model").get(pk=reference_id)
+    parts = read_stretches(reference, stretches)
+    summary = with_answers_of_most(merged(parts), parts)
+    model = reference.model
+    file = file_reference(model=model, version_id=reference.version_id)
+    outcomes = [part.outcome for part in parts] if summary.outcome else []
+    return ReferenceInUse(
+        id=reference.pk,
+        kind=reference.kind,
+        digest=hashlib.sha256(summary.encode()).digest(),
+        version=reference.version.version,
+        version_id=reference.version_id,
+        summary=summary,
+        performance={} if lacks else usual_performance(outcomes, model.objectives.get("quantile")),
+        importance=file.importance if file else {},
+        error_profile=None,
+        read_days=lambda: read_stretches(reference, stretches),
+        period=period,
+        lacks=lacks,
     )

@@ -99,7 +99,9 @@ def change_points(
 
 def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:
     """Compare one period with the reference: each feature's statistics, limits and why, decision and blame."""
-    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    reference = reference_in_use(
+        model=model, version_id=model.deployment.champion_id, window=Period(start, end)
+    )
     summary = merged_summary(model=model, start=start, end=end, segment=segment)
     answer: dict[str, Any] = {
         "window": {"start": start, "end": end},
@@ -185,10 +187,12 @@ def _why_not_together(model: Model, segment: str) -> str:
 
 def evidently_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:
     """Compare one period with the reference as Evidently would by default: its tests, numbers and lines."""
-    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    reference = reference_in_use(
+        model=model, version_id=model.deployment.champion_id, window=Period(start, end)
+    )
     summary = merged_summary(model=model, start=start, end=end, segment=segment)
     items: list[dict[str, Any]] = []
-    if summary is not None and reference is not None:
+    if summary is not None and reference is not None and not reference.lacks:
         usual, current = watched_columns(reference.summary), watched_columns(summary)
         items = [
             _evidently_row(name, usual[name], current[name]) for name in sorted(usual.keys() & current.keys())
@@ -219,7 +223,8 @@ def _evidently_row(name: str, usual: ColumnSummary, current: ColumnSummary) -> d
 def _reference(reference: ReferenceInUse | None) -> dict[str, Any] | None:
     if reference is None:
         return None
-    return {"id": reference.id, "version": reference.version, "rows": reference.summary.rows}
+    told = {"id": reference.id, "version": reference.version, **reference.told}
+    return told | ({"lacks": reference.lacks} if reference.lacks else {})
 
 
 def _decision(statuses: list[str]) -> str:

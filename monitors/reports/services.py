@@ -16,7 +16,7 @@ from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.selectors import frame_of
 from inference.registry.datasets import path_of
 from inference.registry.models import Model
-from monitors.definitions.services import active_reference
+from monitors.definitions.choosing import file_reference
 from monitors.reports.models import Report
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,10 @@ def request_report(*, model: Model, start: datetime, end: datetime, actor: str) 
     """Ask for Evidently's drift report of `[start, end)`."""
     if not start < end:
         raise invalid("/to", "The report's end must lie after its start.")
-    if active_reference(model=model, version_id=model.deployment.champion_id) is None:
-        raise Problem(409, "no_reference", "A drift report compares with a reference; upload one first.")
+    if file_reference(model=model, version_id=model.deployment.champion_id) is None:
+        raise Problem(
+            409, "no_reference", "A drift report compares with rows of a reference; upload a file first."
+        )
     refuse_without_rows(model, "A report by Evidently")
     with transaction.atomic():
         report = Report.objects.create(model=model, start=start, end=end, created_by=actor)
@@ -58,9 +60,9 @@ def _build(report: Report) -> None:
     )  # seconds and 280 MB: only in the task that needs it
 
     model = report.model
-    reference = active_reference(model=model, version_id=model.deployment.champion_id)
-    if reference is None:
-        raise ValueError("the model has no reference any more")
+    reference = file_reference(model=model, version_id=model.deployment.champion_id)
+    if reference is None or reference.dataset is None:
+        raise ValueError("the model has no reference with rows any more")
     current = frame_of(model=model, start=report.start, end=report.end)
     if not len(current):
         raise ValueError("the log has no rows in this period")

@@ -169,11 +169,15 @@ def measure_hours(*, model_id: int, hours: Iterable[datetime]) -> None:
     ring("monitors.measure", model_id=model_id)
 
 
-def measure_again(*, version_id: int) -> None:
-    """Have the newest windows that a version answered in measured anew, because its reference is another."""
+def measure_again(*, version_id: int, since: datetime | None) -> None:
+    """Have the newest windows that a version answered in measured anew, because its reference is another `since` then.
+
+    None: for all windows.
+    """
     windows = Summary.objects.filter(
         version_id=version_id, role__in=ANSWERING_ROLES, span__in=("hour", "day"), segment=""
     ).order_by("-start")
+    windows = windows if since is None else windows.filter(start__gte=since)
     stale = list(windows.values_list("model_id", "span", "start")[:WINDOWS_MEASURED_AGAIN])
     touch(StaleWindow, stale, fields=("model_id", "span", "start"))
     for model_id in {model_id for model_id, _, _ in stale}:

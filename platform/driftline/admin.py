@@ -177,7 +177,11 @@ _look(RequestCount, ("model", "version", "role", "hour", "outcome", "requests"),
 _look(SpoolCursor, ("name", "segment", "offset", "torn", "updated_at"))
 _look(TouchedPeriod, ("model", "version", "role", "hour"), ("role", "model"))
 
-_look(Reference, ("model", "version", "state", "is_active", "created_at"), ("state", "is_active", "model"))
+_look(
+    Reference,
+    ("model", "version", "kind", "state", "is_active", "since", "until", "created_at"),
+    ("kind", "state", "is_active", "model"),
+)
 _look(Segment, ("model", "feature"), ("model",))
 _look(Expectation, ("model", "feature", "least", "most", "missing_share", "tolerance"), ("model",))
 _look(FeatureProfile, ("model", "feature", "centre"), ("model",))

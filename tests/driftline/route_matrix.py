@@ -34,6 +34,7 @@ GET     api/v1/models/<name>/reference                              read
 GET     api/v1/models/<name>/schema                                 read
 PATCH   api/v1/models/<name>/schema                                 write
 PUT     api/v1/models/<name>/reference                              write
+POST    api/v1/models/<name>/reference                              write
 POST    api/v1/models/<name>/predictions                            log
 GET     api/v1/models/<name>/predictions                            read
 GET     api/v1/models/<name>/predictions/<path:prediction_id>       read

@@ -145,7 +145,8 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "promote": (b'{"version": "1"}', "application/json"),
     "deployment": (b'{"shadows": []}', "application/json"),
     "reports": (b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}', "application/json"),
-    "reference": (b"a\n1\n", "text/csv"),
+    "PUT reference": (b"a\n1\n", "text/csv"),
+    "POST reference": (b'{"kind": "trailing"}', "application/json"),
     "schema": (b'{"features": {"a": {"least": 0}}}', "application/json"),
     "<alias>": (b'{"version": "1"}', "application/json"),
     "versions": (
@@ -160,7 +161,8 @@ def call_with_body(route: Route, world: World, token: str) -> int:
     name = route.path.rsplit("/", 1)[1]
     body, kind = b"", ""
     if route.method not in ("GET", "DELETE"):
-        body, kind = BODIES.get(name, (b"{}", "application/json"))
+        sent = BODIES.get(name) or BODIES.get(f"{route.method} {name}")
+        body, kind = sent or (b"{}", "application/json")
     path = f"/{world.fill(route.path)}{QUERIES.get(name, '')}"
     headers = {"Authorization": f"Bearer {token}", "If-Match": "1"}
     return nobody().generic(route.method, path, body, kind, headers=headers).status_code

@@ -103,7 +103,9 @@ def _reference_rows(context: RunContext, logged: pa.Table) -> pa.Table:
 
 def _reference_dataset(context: RunContext) -> Dataset | None:
     reference = (
-        Reference.objects.filter(model=context.model, version=context.run.champion, is_active=True)
+        Reference.objects.filter(
+            model=context.model, version=context.run.champion, is_active=True, kind=Reference.Kind.FILE
+        )
         .select_related("dataset")
         .first()
     )

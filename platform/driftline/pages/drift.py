@@ -1,7 +1,7 @@
 """P3: which features moved, and when? P4: what exactly changed in one of them?"""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.http import Http404, HttpResponse
@@ -17,7 +17,7 @@ from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.references import ReferenceInUse, reference_in_use
+from monitors.metrics.references import ReferenceInUse
 from monitors.metrics.selectors import joint_rows
 from monitors.stats.sketches import NumericSummary
 
@@ -56,7 +56,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
     model, chosen = frame["model"], frame["range"]
     metric = _metric(request)
     points = list(queries.points_in(model, {metric, "psi"}, chosen.start, chosen.end))
-    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    reference = queries.reference_on(model, chosen.end - queries.DAY)
     rows, days = _heatmap([point for point in points if point.metric == metric], reference)
     marks = queries.marks_in(model, chosen.start, chosen.end)
     wanted = request.GET.get("feature", "").strip().lower()
@@ -69,6 +69,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "share": drift_share_chart(model, [p for p in points if p.metric == "psi"], chosen, marks),
         "reference": queries.newest_reference(model),
         "in_use": reference,
+        "in_use_until": reference and reference.period and reference.period.end - timedelta(microseconds=1),
         "together": joint_rows(model=model, start=chosen.start, end=chosen.end),
         "said": _said(rows, days),
         "status": _status(rows),
@@ -170,8 +171,8 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
     day = _day(request, points)
     of_day = [point for point in points if point.start == day]
     days = queries.column_by_day(model, feature, chosen.start, chosen.end)
-    reference = queries.active_reference_of(model)
-    known = queries.reference_column(reference, feature) if reference else None
+    reference = queries.reference_on(model, day or chosen.end - queries.DAY)
+    known = queries.column_of(reference.summary, feature) if reference else None
     current = [one.column for one in days if one.start == day]
     overlay = overlay_of(feature, known, current) if known and current else None
     frame |= {

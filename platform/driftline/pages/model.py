@@ -19,14 +19,12 @@ from driftline.pages.histograms import overlay_of
 from driftline.pages.overview import worst_drift
 from driftline.pages.timerange import TimeRange, range_of
 from driftline.progress import computed_until
-from inference.registry.datasets import store_reference
 from inference.registry.models import Autonomy, Model, Task
-from inference.registry.selectors import find_model, get_model
+from inference.registry.selectors import get_model
 from inference.registry.services import create_model
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.periods import days_held_since
-from monitors.metrics.references import reference_in_use
 
 TOP_FEATURES = 5
 VERSIONS_SHOWN = 5
@@ -279,7 +277,7 @@ def top_features(points: list[MetricPoint]) -> list[dict[str, Any]]:
 
 def _predictions(model: Model, chosen: TimeRange) -> Any:
     """What the model answers, against its reference: by score where there is one, else by answer."""
-    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    reference = queries.reference_on(model, chosen.end - queries.DAY)
     if reference is None:
         return None
     for name, known in (("score", reference.summary.score), ("prediction", reference.summary.prediction)):
@@ -384,47 +382,3 @@ def new_model(request: PageRequest) -> HttpResponse:
             )
             return redirect("reference", name=model.name)
     return render(request, "pages/model_new.html", {"form": form}, status=422 if form.errors else 200)
-
-
-class ReferenceForm(forms.Form):
-    file = forms.FileField(
-        label="CSV or Parquet file", help_text="One row an example, a header with the features' names."
-    )
-    version = forms.CharField(
-        max_length=64,
-        required=False,
-        label="For version",
-        help_text="Empty: the champion, or version 1 of a new model.",
-    )
-
-
-@page("GET", "POST")
-def reference(request: PageRequest, name: str) -> HttpResponse:
-    if request.method == "GET" and request.GET.get("part") == "references":
-        model = find_model(project=request.visitor.project, name=name)
-        return render(request, "partials/references.html", {"model": model, **_references(model)})
-    frame = frame_of(request, name, "drift")
-    form = ReferenceForm(request.POST or None, request.FILES or None)
-    if request.method == "POST" and form.is_valid():
-        upload = form.cleaned_data["file"]
-        is_parquet = upload.name.lower().endswith((".parquet", ".pq"))
-        try:
-            dataset = store_reference(
-                model=frame["model"], version=form.cleaned_data["version"] or None, stream=upload.file,
-                content_type="application/vnd.apache.parquet" if is_parquet else "text/csv",
-                actor=request.visitor.actor,
-            )  # fmt: skip
-        except Problem as problem:
-            explain(form, problem)
-        else:
-            messages.success(
-                request, f"{dataset.rows:,} rows were stored; each day of predictions is compared with them."
-            )
-            return redirect("reference", name=name)
-    frame |= {"form": form, **_references(frame["model"])}
-    return render(request, "pages/reference.html", frame, status=422 if form.errors else 200)
-
-
-def _references(model: Model) -> dict[str, Any]:
-    references = list(model.references.select_related("version", "dataset").order_by("-pk")[:10])
-    return {"references": references, "is_building": any(one.state == "building" for one in references)}

@@ -97,7 +97,7 @@ def _reference_said(reference: Reference | None) -> str:
         return "What is normal: usually the training data."
     if reference.state == "failed":
         return f"It could not be read: {reference.error}"
-    return f"{reference.dataset.rows:,} rows, {reference.state}."
+    return f"{reference.told[0].upper()}{reference.told[1:]}, {reference.state}."
 
 
 def _features(model: Model | None) -> list[tuple[str, str]]:

@@ -8,15 +8,15 @@ from typing import Any
 from django.db.models import QuerySet
 
 from driftline.accounts.models import Project
-from driftline.common.periods import floor
+from driftline.common.periods import Period, floor
 from driftline.pages.charts import Dot, Mark
 from inference.prediction_log.selectors import oldest_event
 from inference.registry.models import DeploymentChange, Model, Version
 from monitors.alerts.models import Incident
 from monitors.definitions.models import Reference
-from monitors.definitions.services import active_reference
 from monitors.metrics.change_points import sentence_of
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.references import ReferenceInUse, reference_in_use
 from monitors.metrics.selectors import change_points
 from monitors.rules.models import Rule, Severity
 from monitors.rules.services import points_of
@@ -60,6 +60,13 @@ def active_run(model: Model) -> Run | None:
 def newest_reference(model: Model) -> Reference | None:
     """The newest reference in whatever state, for pages that say how its building goes."""
     return model.references.select_related("version", "dataset").order_by("-pk").first()
+
+
+def reference_on(model: Model, day: datetime) -> ReferenceInUse | None:
+    """What the champion's rows of a day are compared with."""
+    return reference_in_use(
+        model=model, version_id=model.deployment.champion_id, window=Period(day, day + DAY)
+    )
 
 
 # -- points ------------------------------------------------------------------------------------------------------------
@@ -205,13 +212,6 @@ def column_of(summary: WindowSummary, name: str) -> ColumnSummary | None:
     if name == "prediction":
         return summary.prediction
     return summary.score if name == "score" else summary.features.get(name)
-
-
-def reference_column(reference: Reference, name: str) -> ColumnSummary | None:
-    """Read one column of a reference."""
-    if reference.payload is None:
-        return None
-    return column_of(WindowSummary.decode(bytes(reference.payload), features=[name]), name)
 
 
 def latency_by_day(model: Model, start: datetime, end: datetime) -> list[tuple[datetime, NumericSummary]]:
@@ -369,8 +369,3 @@ def _stage(version: Version, deployment: Any, shadows: set[int]) -> str:
     if version.pk in shadows:
         return "shadow"
     return "previous" if version.pk == deployment.previous_id else "archived"
-
-
-def active_reference_of(model: Model) -> Reference | None:
-    """The reference that the champion's windows are compared with."""
-    return active_reference(model=model, version_id=model.deployment.champion_id)

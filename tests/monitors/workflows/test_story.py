@@ -112,7 +112,13 @@ class TestRunOfAModelWhoseWorldTurned:
         assert (run.state, run.approved_by) == ("promoted", "ada@example.com")
         assert Deployment.objects.get(model=run.model).champion == run.challenger
         audited = set(AuditEntry.objects.values_list("action", flat=True))
-        assert {"run.start", "run.approve", "run.promoted", "deployment.promote"} <= audited
+        assert {
+            "run.start",
+            "run.approve",
+            "run.promoted",
+            "deployment.promote",
+            "reference.rebase",
+        } <= audited
 
     def test_leaves_the_champion_when_a_person_rejects_the_challenger(
         self, turned_world: World, fire: Fire

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("monitors", "0011_joint_drift")]
+    dependencies = [("monitors", "0012_expectations")]
 
     operations = [
         migrations.AddIndex(

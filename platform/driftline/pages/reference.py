@@ -1,0 +1,170 @@
+"""What a model's windows are compared with: an uploaded file, or a part of the log that is chosen here."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+
+from driftline.common.errors import Problem
+from driftline.pages.access import PageRequest, page
+from driftline.pages.forms import explain
+from driftline.pages.model import frame_of
+from inference.registry.datasets import store_reference
+from inference.registry.models import Model
+from inference.registry.selectors import find_model
+from monitors.definitions.choosing import GAP_DAYS, TRAILING_DAYS, WEEKS, ReferenceChoice, choose_reference
+from monitors.definitions.models import Reference
+
+
+class ReferenceForm(forms.Form):
+    file = forms.FileField(
+        label="CSV or Parquet file", help_text="One row an example, a header with the features' names."
+    )
+    version = forms.CharField(
+        max_length=64,
+        required=False,
+        label="For version",
+        help_text="Empty: the champion, or version 1 of a new model.",
+    )
+
+
+def _day_field(label: str) -> forms.DateField:
+    return forms.DateField(label=label, widget=forms.DateInput(attrs={"type": "date"}))
+
+
+class PeriodForm(forms.Form):
+    kind = Reference.Kind.PERIOD
+    when = (
+        "When there is no training data, or a time is known to have gone well. It stays until you change it."
+    )
+    trap = "It has only the season that it is of: what is usual in June may be drift beside January."
+
+    first = _day_field("First day")
+    to = _day_field("Last day")
+
+    def choice(self) -> ReferenceChoice:
+        first, last = (_midnight(self.cleaned_data[name]) for name in ("first", "to"))
+        return ReferenceChoice(self.kind, first, last + timedelta(days=1))
+
+
+class TrailingForm(forms.Form):
+    kind = Reference.Kind.TRAILING
+    when = "When data change slowly for good reasons, and you want to hear of sudden changes alone."
+    trap = "It forgets slow drift: what creeps in over weeks becomes usual. Judge performance beside it."
+
+    days = forms.IntegerField(initial=TRAILING_DAYS, label="Days")
+    gap_days = forms.IntegerField(
+        initial=GAP_DAYS,
+        label="Days left out before each window",
+        help_text="They keep a fault out that has begun.",
+    )
+
+    def choice(self) -> ReferenceChoice:
+        values = self.cleaned_data
+        return ReferenceChoice(self.kind, length=values["days"], gap=values["gap_days"])
+
+
+class SameHoursForm(forms.Form):
+    kind = Reference.Kind.SAME_HOURS
+    when = (
+        "When a Monday is unlike a Sunday, or a morning unlike a night: a day is compared with the same weekday, an "
+        "hour with the same hour of that weekday."
+    )
+    trap = (
+        "It forgets slow drift as well, and holidays look like drift. Hours are then kept for as many weeks; before "
+        "they are there, windows are too few to judge."
+    )
+
+    weeks = forms.IntegerField(
+        initial=WEEKS, label="Weeks", help_text="From 14 on, limits know how far such hours lie apart."
+    )
+
+    def choice(self) -> ReferenceChoice:
+        return ReferenceChoice(self.kind, length=self.cleaned_data["weeks"])
+
+
+class FileForm(forms.Form):
+    kind = Reference.Kind.FILE
+    when = "The newest file of the version that answers, as before."
+    trap = ""
+
+    def choice(self) -> ReferenceChoice:
+        return ReferenceChoice(self.kind)
+
+
+type ChoiceForm = PeriodForm | TrailingForm | SameHoursForm | FileForm
+CHOICES: tuple[type[ChoiceForm], ...] = (PeriodForm, TrailingForm, SameHoursForm, FileForm)
+
+
+@page("GET", "POST")
+def reference(request: PageRequest, name: str) -> HttpResponse:
+    if request.method == "GET" and request.GET.get("part") == "references":
+        model = find_model(project=request.visitor.project, name=name)
+        return render(request, "partials/references.html", {"model": model, **_references(model)})
+    frame = frame_of(request, name, "drift")
+    kind = request.POST.get("kind") if request.method == "POST" else None
+    upload = ReferenceForm(request.POST, request.FILES) if request.method == "POST" and not kind else None
+    choices = [form(request.POST if form.kind == kind else None, prefix=form.kind) for form in CHOICES]
+    posted = next((form for form in choices if form.is_bound), None)
+    if upload is not None and upload.is_valid() and _store(request, frame["model"], upload):
+        return redirect("reference", name=name)
+    if posted is not None and posted.is_valid() and _choose(request, frame["model"], posted):
+        return redirect("reference", name=name)
+    is_wrong = bool((upload or posted) and (upload or posted).errors)  # type: ignore[union-attr]
+    frame |= {"form": upload or ReferenceForm(), "choices": _offered(choices, frame["model"])}
+    frame |= _references(frame["model"])
+    return render(request, "pages/reference.html", frame, status=422 if is_wrong else 200)
+
+
+def _store(request: PageRequest, model: Model, form: ReferenceForm) -> bool:
+    upload = form.cleaned_data["file"]
+    is_parquet = upload.name.lower().endswith((".parquet", ".pq"))
+    try:
+        dataset = store_reference(
+            model=model, version=form.cleaned_data["version"] or None, stream=upload.file,
+            content_type="application/vnd.apache.parquet" if is_parquet else "text/csv",
+            actor=request.visitor.actor,
+        )  # fmt: skip
+    except Problem as problem:
+        explain(form, problem)
+        return False
+    messages.success(
+        request, f"{dataset.rows:,} rows were stored; each day of predictions is compared with them."
+    )
+    return True
+
+
+def _choose(request: PageRequest, model: Model, form: ChoiceForm) -> bool:
+    champion = model.deployment.champion
+    if champion is None:
+        form.add_error(None, "No version answers yet: log a prediction or upload a version first.")
+        return False
+    try:
+        chosen = choose_reference(
+            model=model, version=champion, choice=form.choice(), actor=request.visitor.actor
+        )
+    except Problem as problem:
+        explain(form, problem)
+        return False
+    messages.success(request, f"From today on, windows are compared with {chosen.told}.")
+    return True
+
+
+def _offered(choices: list[ChoiceForm], model: Model) -> list[ChoiceForm]:
+    """Leave out the way back to a file where there is none, or it is in use."""
+    files = model.references.filter(kind=Reference.Kind.FILE)
+    return [
+        form for form in choices if form.kind != Reference.Kind.FILE or files.filter(is_active=False).exists()
+    ]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _references(model: Model) -> dict[str, Any]:
+    references = list(model.references.select_related("version", "dataset").order_by("-pk")[:10])
+    return {"references": references, "is_building": any(one.state == "building" for one in references)}
