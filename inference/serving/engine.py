@@ -266,11 +266,11 @@ class Engine:
             lane = self._lanes[route, keyed] = Lane(route, keyed=keyed)
         return lane
 
-    def has_room_for(self, route: Route, request: InferRequest) -> bool:
-        """Tell whether a request with an id would be taken now; nothing is counted."""
+    def reason_to_wait(self, route: Route, request: InferRequest) -> Refusal | None:
+        """Tell why a request with an id would not be taken now; nothing is counted."""
         if self.spool_is_full and self.options.when_full == "refuse":
-            return False
-        return self._reason_not_to_take(self._lane(route, keyed=True), request) is None
+            return unlogged("The spool is full", route)
+        return self._reason_not_to_take(self._lane(route, keyed=True), request)
 
     def _reason_not_to_take(self, lane: Lane, request: InferRequest) -> Refusal | None:
         """Refuse what there is no room for: in the log, or among those who wait."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from inference.protocol.dialect import HttpBody, HttpDialect, InferRequest, Target
 from inference.protocol.dialects import find_dialect
@@ -26,8 +27,16 @@ from inference.serving.routing import Admission, Route, RoutingTable
 
 LOOK_SECONDS = 0.5  # after which a process looks for jobs that others took, or left behind
 THREADS = 4  # which wait for the disk most of the time
-RETRY_SECONDS = 1.0  # for which a job waits that the engine had no room for
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # for which a job waits that cannot be answered yet
 log = logging.getLogger(__name__)
+
+
+class Wait(Struct):
+    """A job that waits until it is tried again; `pause` is how long it waits, and each time twice as long."""
+
+    until: float
+    pause: float
+    reason: str
 
 
 class JobRunner:
@@ -42,7 +51,7 @@ class JobRunner:
         self._woken = asyncio.Event()
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._later: dict[str, float] = {}  # jobs that wait for room -> until when
+        self._waits: dict[str, Wait] = {}  # by the names of jobs
 
     async def in_thread[*Given, Result](self, work: Callable[[*Given], Result], *given: *Given) -> Result:
         """Do what reaches the disk, or takes long, in a thread."""
@@ -76,21 +85,27 @@ class JobRunner:
 
     async def _take_some(self) -> None:
         now = time.monotonic()
-        self._later = {name: until for name, until in self._later.items() if until > now}
+        self._forget_waits(now - 2 * LONGEST_RETRY_SECONDS)
         if self._running.total() >= self._limits.at_once:
             return
-        claims, failed = await self.in_thread(self._claim_some, self._running.copy(), set(self._later))
-        self._later |= dict.fromkeys(failed, now + RETRY_SECONDS)
+        later = {name for name, wait in self._waits.items() if wait.until > now}
+        claims, failed = await self.in_thread(self._claim_some, self._running.copy(), later)
+        for name, reason in failed.items():
+            self._let_wait(name, reason)
         for claim in claims:
             self._count(claim, 1)
             task = asyncio.get_running_loop().create_task(self._run(claim))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _claim_some(self, running: Counter[int], later: set[str]) -> tuple[list[Claim], list[str]]:
-        """Claim as many jobs as may run beside those that do, by projects in turn; name also those that failed."""
+    def _forget_waits(self, before: float) -> None:
+        """Forget jobs that were not tried again though they could be: others have ended them."""
+        self._waits = {name: wait for name, wait in self._waits.items() if wait.until > before}
+
+    def _claim_some(self, running: Counter[int], later: set[str]) -> tuple[list[Claim], dict[str, str]]:
+        """Claim as many jobs as may run beside those that do, by projects in turn; say also why others failed."""
         claims: list[Claim] = []
-        failed: list[str] = []
+        failed: dict[str, str] = {}
         names = [name for name in self._store.waiting() if name not in later]
         most_of_project = max(self._limits.at_once // 2, 1)
         for name in in_turns(names):
@@ -104,7 +119,7 @@ class JobRunner:
             except OSError as error:  # the claims made so far hold their locks: they have to be run
                 if not failed:  # a full disk fails them all, at each look
                     log.error("a job could not be claimed", extra={"job": name, "error": str(error)})
-                failed.append(name)
+                failed[name] = str(error)
                 continue
             if claim is not None:
                 running[project_id] += 1
@@ -112,16 +127,16 @@ class JobRunner:
         return claims, failed
 
     async def _run(self, claim: Claim) -> None:
-        """Run a job, and keep its answer; let it wait again where there is no room for it yet."""
+        """Run a job, and keep its answer; let it wait again where it cannot be answered yet."""
         try:
             answer = await self._answer(claim)
-            if answer is None:
-                await self._put_back(claim)
+            if isinstance(answer, Refusal):
+                await self._put_back(claim, answer.sentence)
             else:
                 await self._end(claim, answer)
-        except Exception:  # such as a full disk; its deadline ends it in any case
+        except Exception as error:  # such as a full disk; its deadline ends it in any case
             log.exception("a job could not be run", extra={"job": claim.job.id})
-            await self._put_back(claim)
+            await self._put_back(claim, str(error))
         finally:
             claim.let_go()
             self._count(claim, -1)
@@ -131,35 +146,42 @@ class JobRunner:
         self._running[claim.job.project_id] += change
         self._engine.metrics.jobs_running += change
 
-    async def _put_back(self, claim: Claim) -> None:
-        self._later[claim.job.name] = time.monotonic() + RETRY_SECONDS
+    async def _put_back(self, claim: Claim, reason: str) -> None:
+        self._let_wait(claim.job.name, reason, claim.job.deadline_at - time.time())
         await self.in_thread(claim.put_back)
 
+    def _let_wait(self, name: str, reason: str, most: float = LONGEST_RETRY_SECONDS) -> None:
+        """Let a job wait longer each time, and no longer than `most` seconds: its deadline is not to be missed."""
+        known = self._waits.get(name)
+        pause = RETRY_SECONDS if known is None else min(2 * known.pause, LONGEST_RETRY_SECONDS)
+        self._waits[name] = Wait(time.monotonic() + max(min(pause, most), 0.0), pause, reason)
+
     async def _end(self, claim: Claim, answer: Answer) -> None:
+        self._waits.pop(claim.job.name, None)
         if await self.in_thread(claim.end, answer.status, answer.fields, answer.body):
             job, state = claim.job, "succeeded" if answer.status == 200 else "failed"
             self._engine.metrics.jobs_ended[job.model_id, job.version, state] += 1
 
-    async def _answer(self, claim: Claim) -> Answer | None:
-        """Give the answer that the request would have had, or None where it has to wait for room."""
+    async def _answer(self, claim: Claim) -> Answer | Refusal:
+        """Give the answer that the request would have had, or the reason why it has to wait for one."""
         job = claim.job
         dialect = find_dialect(job.path.encode())
         assert dialect is not None  # it was taken under this path
         if time.time() >= job.deadline_at:
-            return write_answer(dialect, _late(job))
+            return write_answer(dialect, _late(job, self._waits.get(job.name)))
         if claim.starts > self._limits.most_starts:
             return write_answer(dialect, _gave_up(claim.starts - 1))
         admission = await self._engine.wait_for_route(partial(find_route, job))
         if isinstance(admission, Refusal):
-            return None if admission.status == 503 else write_answer(dialect, admission)
+            return admission if admission.may_pass else write_answer(dialect, admission)
         request = await self.in_thread(read_request, claim, dialect, admission.route)
         if isinstance(request, Refusal):
             return write_answer(dialect, self._engine.count_refusal(request, admission.route))
-        if not self._engine.has_room_for(admission.route, request):
-            return None
+        if (reason := self._engine.reason_to_wait(admission.route, request)) is not None and reason.may_pass:
+            return reason
         result = await self._ask(admission, request, dialect)
-        if isinstance(result, Refusal) and result.status == 503:
-            return None
+        if isinstance(result, Refusal) and result.may_pass:
+            return result
         return self._bounded(dialect, write_answer(dialect, result))
 
     async def _ask(
@@ -217,9 +239,12 @@ def read_request(claim: Claim, dialect: HttpDialect, route: Route) -> InferReque
     return request
 
 
-def _late(job: Job) -> Refusal:
+def _late(job: Job, wait: Wait | None) -> Refusal:
     deadline = format_time(round(job.deadline_at * 1e6))
-    return Refusal(504, f"The job was not run by {deadline}; allow more with 'timeout', or send it again.")
+    why = "" if wait is None else f" (the last time: {wait.reason.rstrip('.')})"
+    return Refusal(
+        504, f"The job was not run by {deadline}{why}; allow more with 'timeout', or send it again."
+    )
 
 
 def _gave_up(starts: int) -> Refusal:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from driftline.common.outbound.rules import OutboundRules
 from inference.prediction_log.record import LoggedBatch
 from inference.prediction_log.spool import open_spools
 from inference.protocol.open_inference import OPEN_INFERENCE
@@ -23,12 +24,13 @@ from inference.serving.jobs.limits import JobLimits
 from inference.serving.jobs.service import Jobs
 from inference.serving.jobs.store import Claim, JobStore, StoredAnswer
 from inference.serving.options import EngineOptions
-from inference.serving.plan import Plan, PlanCanary, PlanModel
+from inference.serving.plan import Plan, PlanCanary, PlanEndpoint, PlanModel, PlanVersion
 from inference.serving.refusals import Refusal
 from inference.serving.routing import RoutingTable
 from inference.serving.versions import LoadedVersion
-from tests.inference.onnx_models import classifier_signature, constant_classifier, store
+from tests.inference.onnx_models import classifier_signature, constant_classifier, store, summing_signature
 from tests.inference.serving.running import rows_body, token
+from tests.upstream import response, running_upstream
 
 COINS = b"/v2/models/coins/infer"
 BEARER = b"Bearer dl_infer"
@@ -60,6 +62,14 @@ class House:
         tokens = [token("dl_infer", "infer"), token("dl_theirs", "infer", project_id=2)]
         plan = Plan(1, [model, other], tokens)
         self.engine.adopt(RoutingTable(plan, {key: self._loaded[key] for key in loaded}, {}))
+
+    def deploy_endpoint(self, url: str) -> None:
+        """Let another server answer, with the sum of a row."""
+        endpoint = PlanEndpoint(protocol="v2", url=url, model="sums")
+        plan = PlanVersion(3, "3", "", "", summing_signature(3), endpoint=endpoint)
+        rules = OutboundRules(["127.0.0.1/32"])
+        self._loaded[3] = LoadedVersion(self.home, self.model, plan, rules=rules)
+        self.deploy(loaded=(1, 2, 3), champion="3", versions=[*self.model.versions, plan])
 
     async def accept(
         self, body: bytes = rows_body([1, 2, 3]), bearer: bytes = BEARER, wish: Wish = LATER
@@ -221,7 +231,7 @@ class TestRoom:
             job = await house.accept_job()
             house.engine.measure_spool(1 << 50)
             house.jobs.start()
-            while not house.jobs._runner._later:
+            while not house.jobs._runner._waits:
                 await asyncio.sleep(0.01)
             assert json.loads((await house.jobs.desk.answer("GET", job["url"], BEARER)).body)[  # type: ignore[union-attr]
                 "state"
@@ -231,6 +241,62 @@ class TestRoom:
             assert class_of(await house.answer_of(job)) == 0
             assert house.engine.metrics.unlogged == 0
             assert house.engine.metrics.refusals == {}
+
+        tell(story)
+
+
+SUM = b'{"outputs":[{"name":"sum","datatype":"FP32","shape":[1,1],"data":[6]}]}'
+
+
+class TestAnotherServer:
+    @pytest.mark.parametrize("status", [502, 503, 504])
+    def test_that_does_not_answer_yet_is_asked_again(self, tell: Tell, status: int) -> None:
+        failures = [response(b"", status)] * 4
+
+        async def story(house: House) -> None:
+            with running_upstream(lambda _: failures.pop() if failures else response(SUM)) as upstream:
+                house.deploy_endpoint(upstream.url)
+                job = await house.accept_job()
+                house.jobs.start()
+
+                answer = await house.answer_of(job)
+
+            assert (answer.ended.status, len(upstream.asked)) == (200, 5)
+            assert [record.ids for record in house.logged()] == [[job["prediction_id"]]]
+
+        tell(story)
+
+    def test_that_never_answers_is_named_at_the_deadline(
+        self, tell: Tell, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def story(house: House) -> None:
+            with running_upstream(lambda _: response(b"", 503)) as upstream:
+                house.deploy_endpoint(upstream.url)
+                job = await house.accept_job()
+                house.jobs.start()
+                while not house.jobs._runner._waits:
+                    await asyncio.sleep(0.01)
+                now = time.time()
+                monkeypatch.setattr(time, "time", lambda: now + 3600)
+
+                answer = await house.answer_of(job)
+
+            assert answer.ended.status == 504
+            assert b"(the last time: The model's server" in answer.body
+
+        tell(story)
+
+    def test_that_fails_on_the_values_ends_the_job(self, tell: Tell) -> None:
+        async def story(house: House) -> None:
+            with running_upstream(lambda _: response(b'{"error": "boom"}', 500)) as upstream:
+                house.deploy_endpoint(upstream.url)
+                job = await house.accept_job()
+                house.jobs.start()
+
+                answer = await house.answer_of(job)
+
+            assert (answer.ended.status, len(upstream.asked)) == (502, 1)
+            assert b"answered 500: boom" in answer.body
 
         tell(story)
 
