@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import msgspec
 import pytest
 
@@ -26,6 +27,8 @@ from tests.inference.serving.running import (
     token,
     wait_until,
 )
+from tests.inference.serving.test_grpc import ask as ask_over_grpc
+from tests.inference.serving.test_grpc import infer_request, open_channel
 from tests.upstream import Asked, Upstream, response, running_upstream
 
 OPTIONS = EngineOptions(outbound=OutboundRules(["127.0.0.1/32"]))
@@ -124,15 +127,22 @@ def test_a_request_that_goes_round_is_said_to_after_one_round(pairs: Server) -> 
 
 
 @pytest.mark.parametrize(
-    ("version", "hops", "status"),
-    [("theirs", "1", 200), ("theirs", "2", 508), ("theirs", "x", 400), ("ours", "2", 200)],
+    ("path", "hops", "status"),
+    [
+        ("ours-v2/versions/theirs", "1", 200),
+        ("ours-v2/versions/theirs", "2", 508),
+        ("ours-v2/versions/theirs", "x", 400),
+        ("theirs-v2/versions/ours", "2", 200),
+    ],
 )
 def test_what_was_forwarded_twice_is_answered_here_or_not_at_all(
-    pairs: Server, version: str, hops: str, status: int
+    pairs: Server, path: str, hops: str, status: int
 ) -> None:
-    path = f"/v2/models/ours-v2/versions/{version}/infer"  # by its name, so without the shadow
+    body, headers = rows_body([1, 2, 3]), {"Driftline-Hops": hops}
 
-    answer = pairs.ask(path, rows_body([1, 2, 3]), headers={"Driftline-Hops": hops})
+    answer = pairs.ask(
+        f"/v2/models/{path}/infer", body, headers=headers
+    )  # no champion, so without the shadow
 
     assert answer.status == status
 
@@ -140,7 +150,7 @@ def test_what_was_forwarded_twice_is_answered_here_or_not_at_all(
 def test_copies_that_come_back_are_not_copied_again(pairs: Server) -> None:
     pairs.ask("/v2/models/mirror/infer", rows_body([1, 2, 3]))
 
-    wait_until(lambda: pairs.status_files()[0]["shadow_drops"] == {f"{MIRROR}/loop/theirs": 1})
+    wait_until(lambda: pairs.status_files()[0]["shadow_drops"].get(f"{MIRROR}/loop/theirs") == 1)
     assert len(rows_of(pairs, "champion", MIRROR)) == 2  # the caller's, and its copy's copy
 
 
@@ -165,6 +175,7 @@ MODELS = [
     "down",
     "spoilt",
     "crowded",
+    "grpc",
 ]
 OURS, THEIRS = 101, 102  # the shadows of one more model
 
@@ -189,7 +200,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iter
     models.append(PlanModel(100, 1, "shadowed", 1, "champion", ["theirs", "ours"], [champion, ours, theirs]))
     publish(home, models, [token("dl_infer", "infer", "read")])
     limits = ShadowLimits(run_seconds=30)
-    with running_server(home, options=msgspec.structs.replace(OPTIONS, shadows=limits)) as running:
+    with running_server(home, options=msgspec.structs.replace(OPTIONS, shadows=limits), grpc=True) as running:
         yield running
 
 
@@ -264,6 +275,29 @@ def test_each_protocols_clients_get_the_error_that_they_expect(
 
     assert answer.status == 502
     assert "answered 500: boom" in answer.json[field]
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "code", "part"),
+    [
+        (say(b'{"error": "boom"}', 500), "UNAVAILABLE", "answered 500: boom"),
+        (say(b'{"error": "full"}', 429), "UNAVAILABLE", "no room now (429): full"),
+        (lambda _: b"", "DEADLINE_EXCEEDED", "did not answer within 0.4 s"),
+        (say(b'{"error": "round"}', 508), "FAILED_PRECONDITION", "answered 508: round"),
+        (say(b'{"error": "X is too large"}', 400), "INVALID_ARGUMENT", "X is too large"),
+    ],
+)
+def test_a_client_over_grpc_gets_the_code_that_stands_for_the_status(
+    server: Server, upstream: Upstream, misbehave: Misbehave, code: str, part: str
+) -> None:
+    upstream.answer = misbehave
+
+    with open_channel(server.grpc_port) as channel, pytest.raises(grpc.RpcError) as caught:
+        ask_over_grpc(channel, "ModelInfer", infer_request("grpc", [1, 2, 3]))
+
+    call: Any = caught.value
+    assert call.code() == grpc.StatusCode[code]
+    assert part in call.details()
 
 
 def test_a_deadline_ends_in_504_whatever_the_server_does(server: Server, upstream: Upstream) -> None:
