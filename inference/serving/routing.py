@@ -118,6 +118,8 @@ class RoutingTable:
     ) -> None:
         """Make the table; a model whose champion could not be loaded stays as `previous` had it.
 
+        Where that process answered nothing yet, or its champion crashes it, the champion of before answers.
+
         `loaded` and `failed` are by version id; `failed` holds the reasons.
         """
         self.plan = plan
@@ -149,6 +151,13 @@ class RoutingTable:
         answered = previous.champion(model.id) if previous is not None else None
         if answered is not None and answered.version.plan.id in self.loaded:  # else it is quarantined
             self._champions[model.id] = answered
+        elif (before := self._champion_before(model)) is not None:
+            self._champions[model.id] = Route(model, before, "champion", [])
+
+    def _champion_before(self, model: PlanModel) -> LoadedVersion | None:
+        """Give the champion of before the present one, which stays in memory for a while."""
+        before = model.find(model.previous) if model.previous is not None else None
+        return None if before is None else self.loaded.get(before.id)
 
     def _shadows_of(self, model: PlanModel) -> list[LoadedVersion]:
         found = [model.find(name) for name in model.shadows if name != model.champion]

@@ -216,6 +216,18 @@ class TestQuarantine:
         assert keeping.table.champion(1) is None
         assert "quarantined because it ended the serving process 3 times" in keeping.table.stale_models[1]
 
+    def test_of_a_new_champion_brings_back_the_one_before(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3), root_model(3))
+        for _ in range(crashes.MAX_CRASHES):
+            blame(keeping.home, version_id=2)
+
+        keeping.deploy(
+            "2", previous="1", previous_until=time.time() + 60
+        )  # as a process begins that took its place
+
+        assert keeping.champion == "1"
+        assert "quarantined" in keeping.table.stale_models[1]
+
     def test_ends_when_it_is_lifted(self, keeping: Keeping) -> None:
         keeping.store(summing_model(3))
         for _ in range(crashes.MAX_CRASHES):
