@@ -2,7 +2,9 @@
 
 from datetime import datetime
 
-from inference.prediction_log.selectors import newest_arrival
+from django.db.models import QuerySet
+
+from inference.prediction_log.selectors import Arrival, newest_arrival, newest_arrivals
 from inference.registry.models import Model
 
 
@@ -11,7 +13,16 @@ def event_now(*, model: Model, now: datetime) -> datetime:
 
     For live traffic this is the wall clock; while history is sent day by day it stands at the newest event.
     """
-    newest, arrived = newest_arrival(model)
+    return _after(newest_arrival(model), now)
+
+
+def event_nows(*, models: QuerySet[Model], now: datetime) -> dict[int, datetime]:
+    """Tell of each of these models at once how far its event time has come, by its id."""
+    return {pk: _after(arrival, now) for pk, arrival in newest_arrivals(models).items()}
+
+
+def _after(arrival: Arrival, now: datetime) -> datetime:
+    newest, arrived = arrival
     if newest is None or arrived is None:
         return now
     return min(now, newest + (now - arrived))

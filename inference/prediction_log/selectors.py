@@ -1,13 +1,13 @@
 """Reads of the prediction log, as arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from django.db.models import Max, Min, QuerySet
+from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 from numpy.typing import NDArray
 
 from inference.prediction_log import binary_copy
@@ -21,6 +21,8 @@ from inference.prediction_log.partitions import oldest_week
 from inference.registry.models import Model, Version
 
 type Values = NDArray[np.generic]
+type Arrival = tuple[datetime | None, datetime | None]
+"""An event time and when the rows that hold it were stored; None where nothing was logged."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,32 @@ def newest_event(model: Model) -> datetime | None:
     return newest_arrival(model)[0]
 
 
-def newest_arrival(model: Model) -> tuple[datetime | None, datetime | None]:
+def newest_arrival(model: Model) -> Arrival:
     """Tell the newest event time that was logged and when the rows that hold it were stored."""
     found = [
         chunks.order_by("-end").values_list("end", "end_stored_at").first() for chunks in _everything(model)
     ]
-    return max((newest for newest in found if newest), default=(None, None))
+    return _newest(found)
+
+
+def newest_arrivals(models: QuerySet[Model]) -> dict[int, Arrival]:
+    """Tell of each of these models at once what `newest_arrival` tells, by its id."""
+    logged = (
+        PredictionChunk.objects.filter(is_packed=False),
+        PackedDay.objects.all(),
+        SummedDay.objects.all(),
+    )
+    newest = {
+        f"{field}_{place}": Subquery(rows.filter(model=OuterRef("pk")).order_by("-end").values(field)[:1])
+        for place, rows in enumerate(logged)
+        for field in ("end", "end_stored_at")
+    }
+    found = models.annotate(**newest).values_list("pk", *newest)
+    return {pk: _newest(zip(told[::2], told[1::2], strict=True)) for pk, *told in found}
+
+
+def _newest(found: Iterable[Arrival | None]) -> Arrival:
+    return max((newest for newest in found if newest and newest[0]), default=(None, None))
 
 
 def oldest_event(model: Model) -> datetime | None:

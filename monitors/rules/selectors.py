@@ -18,6 +18,9 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 
+from driftline.common.periods import following
+from inference.prediction_log.event_clock import event_nows
+from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint, PointStatus
 from monitors.rules.models import Rule
 from monitors.summaries.models import StaleWindow
@@ -27,16 +30,17 @@ _NEVER = Value(datetime(1970, 1, 1, tzinfo=UTC))
 
 
 def models_to_judge(now: datetime) -> set[int]:
-    """List the models with a closed window that a rule has yet to judge, or with labels that have ripened.
-
-    A model whose event clock is behind the wall's may be among them too early, never too late.
-    """
+    """List the models with a closed window that a rule has yet to judge, or with labels that have ripened."""
     watched = Rule.objects.filter(enabled=True)
-    return {*_with_closed_windows(watched, now), *_with_ripened_windows(watched, now)}
+    due = [*_closed_windows(watched, now), *_ripened_windows(watched, now)]
+    clocks = event_nows(models=Model.objects.filter(pk__in={pk for pk, _ in due}), now=now)
+    return {pk for pk, moment in due if moment <= clocks[pk]}
 
 
-def _with_closed_windows(rules: QuerySet[Rule], now: datetime) -> QuerySet[Rule, int]:
-    """Select the models of rules whose next window is closed; one that is unripe, or being measured, holds it up."""
+def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:
+    """Give model and end of each rule's next window, where the wall clock is past it; one that is unripe, or being
+    measured, holds the rule up.
+    """
     points = MetricPoint.objects.filter(
         model=OuterRef("model"), span=OuterRef("span"), metric=OuterRef("metric"), segment=OuterRef("segment"),
         role="champion", version="",
@@ -59,14 +63,17 @@ def _with_closed_windows(rules: QuerySet[Rule], now: datetime) -> QuerySet[Rule,
         model=OuterRef("model"), span=OuterRef("span"), start=OuterRef("next_start")
     )
     waiting = rules.filter(~Exists(unripe), ~Exists(being_measured), next_start__isnull=False)
-    return waiting.values_list("model_id", flat=True)
+    found = waiting.values_list("model_id", "next_start", "span")
+    return [(pk, following(start, span)) for pk, start, span in found]
 
 
-def _with_ripened_windows(rules: QuerySet[Rule], now: datetime) -> QuerySet[MetricPoint, int]:
+def _ripened_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:
+    """Give model and moment of labels that have ripened by the wall clock."""
     ripened = MetricPoint.objects.filter(
-        Q(detail__ripe_at__lte=now.isoformat()),
         status=PointStatus.UNRIPE,
         metric="label_coverage",
+        detail__ripe_at__lte=now.isoformat(),
         model__in=rules.values("model"),
     )
-    return ripened.values_list("model_id", flat=True)
+    found = ripened.values_list("model_id", "detail__ripe_at")
+    return [(pk, datetime.fromisoformat(moment)) for pk, moment in found]

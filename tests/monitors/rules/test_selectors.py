@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import F
+from django.utils import timezone
 
 from driftline.accounts.models import Project
 from driftline.common.work import touch
+from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import MonitorKind
@@ -48,6 +51,7 @@ def send_days(model: Model, days: int) -> None:
         log(model, rows)
         label(model, truths(rows))
     work(model)
+    PredictionChunk.objects.update(end_stored_at=F("end"))  # as if each had arrived when it happened
 
 
 class TestModelsToJudge:
@@ -59,6 +63,14 @@ class TestModelsToJudge:
 
         assert models_to_judge(AFTER_A_DAY + ONE_DAY - A_MOMENT) == set()
         assert models_to_judge(AFTER_A_DAY + ONE_DAY) == {watched.pk}
+
+    def test_are_not_those_whose_events_stand_still_while_history_is_sent(self, project: Project) -> None:
+        model = make_model(project)
+        watch(model, "count")
+        log(model, rows_of_a_day(DAY, 120))
+        work(model)
+
+        assert models_to_judge(timezone.now()) == set()
 
     def test_are_not_those_whose_rule_is_off(self, project: Project) -> None:
         model = make_model(project)
