@@ -16,7 +16,6 @@ from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, Dot, Series
 from driftline.pages.forms import explain
 from driftline.pages.histograms import overlay_of
-from driftline.pages.overview import worst_drift
 from driftline.pages.timerange import TimeRange, range_of
 from driftline.progress import computed_until
 from inference.registry.models import Autonomy, Model, Task
@@ -139,7 +138,7 @@ def _drift_tile(points: list[MetricPoint]) -> Tile:
     shares = drifted_by_day(judged)
     day = max(shares)
     drifted, total = shares[day]
-    worst = worst_drift(judged)
+    worst = _worst_drift(judged)
     status = "ok" if not drifted else "warning"
     said = f"features drifted on {day:%-d %b}"
     if worst and drifted:
@@ -152,6 +151,15 @@ def _drift_tile(points: list[MetricPoint]) -> Tile:
         [shares[d][0] / shares[d][1] for d in sorted(shares)],
         "drift",
     )
+
+
+def _worst_drift(points: list[MetricPoint]) -> MetricPoint | None:
+    """Of the newest judged day, the feature that stands furthest beyond its own limit."""
+    judged = [p for p in points if p.status in queries.JUDGED and p.feature not in queries.NOT_FEATURES]
+    if not judged:
+        return None
+    newest = max(point.start for point in judged)
+    return max((p for p in judged if p.start == newest), key=lambda p: (p.value or 0) / (p.threshold or 1))
 
 
 def drifted_by_day(points: list[MetricPoint]) -> dict[datetime, tuple[int, int]]:

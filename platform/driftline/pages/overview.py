@@ -4,23 +4,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
+from driftline.accounts.models import Project
 from driftline.common.clock import now
 from driftline.models import Heartbeat
-from driftline.pages import queries, verdict
+from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.context import demo_progress
+from driftline.pages.standing import Standing, standings_of, verdict_of, worst_drifts
 from driftline.progress import computed_until
-from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.selectors import open_incidents
 from monitors.metrics.models import MetricPoint
 
 INCIDENTS_SHOWN = 5
+MODELS_SHOWN = 50
+WORKS_SHOWN = 10
 SPARK_DAYS = 30
-_ORDER = {"critical": 0, "warning": 1, "notice": 2, "no_data": 3, "ok": 4}
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class ModelRow:
     """One line of the table of models."""
 
     model: Model
-    verdict: verdict.Verdict
+    status: str
     newest: datetime | None
     counts: list[float | None]
     rows: float | None
@@ -41,24 +44,27 @@ class ModelRow:
 
 @page("GET")
 def overview(request: PageRequest) -> HttpResponse:
-    rows = _rows(request)
-    if not rows:
-        return redirect("start")
     project = request.visitor.project
+    standings = standings_of(project)
+    if not standings:
+        return redirect("start")
     context = {
-        "verdict": verdict.of_project([(row.model, row.verdict) for row in rows]),
-        "rows": rows,
+        "verdict": verdict_of(standings),
+        "rows": _rows(project, standings[:MODELS_SHOWN]),
+        "models": len(standings),
         "incidents": open_incidents(project=project)[:INCIDENTS_SHOWN],
-        "works": _works(rows),
+        "works": _works(standings[:WORKS_SHOWN]),
     }
     return render(request, "pages/overview.html", context)
 
 
 @page("GET")
 def models(request: PageRequest) -> HttpResponse:
-    rows = _rows(request)
-    summary = verdict.of_project([(row.model, row.verdict) for row in rows])
-    return render(request, "pages/models.html", {"rows": rows, "verdict": summary})
+    project = request.visitor.project
+    standings = standings_of(project)
+    shown = Paginator(standings, MODELS_SHOWN).get_page(request.GET.get("page"))
+    context = {"rows": _rows(project, list(shown)), "shown": shown, "verdict": verdict_of(standings)}
+    return render(request, "pages/models.html", context)
 
 
 @page("GET")
@@ -67,54 +73,59 @@ def demo(request: PageRequest) -> HttpResponse:
     return render(request, "partials/demo.html", {"demo": demo_progress()})
 
 
-def _rows(request: PageRequest) -> list[ModelRow]:
-    changed = queries.last_promotions(request.visitor.project)
-    rows = [_row(model, changed.get(model.pk)) for model in queries.models_of(request.visitor.project)]
-    return sorted(rows, key=lambda row: (_ORDER[row.verdict.status], row.model.name))
+def _rows(project: Project, standings: list[Standing]) -> list[ModelRow]:
+    changed, drifts, points = queries.last_promotions(project), worst_drifts(standings), _points(standings)
+    return [
+        _row(standing, points.get(standing.model.pk, {}), drifts.get(standing.model.pk), changed)
+        for standing in standings
+    ]
 
 
-def _row(model: Model, changed_at: datetime | None) -> ModelRow:
-    newest = newest_event(model)
-    end = newest or now()
-    main = queries.main_metric(model)
-    metrics = ["count", "latency_p95", "label_coverage", main, "psi"]
-    points = queries.by_metric(queries.points_in(model, metrics, end - timedelta(days=SPARK_DAYS), end))
-    counts = points.get("count", [])
-    latency = points.get("latency_p95", [])
-    quality = queries.newest_judged(points.get(main, []))
+def _points(standings: list[Standing]) -> dict[int, dict[str, list[MetricPoint]]]:
+    """Read the series of these models' lines, oldest first."""
+    ends = {standing.model.pk: standing.newest or now() for standing in standings}
+    metrics = {"count", "latency_p95", "label_coverage", *(queries.main_metric(s.model) for s in standings)}
+    found = MetricPoint.objects.filter(
+        model__in=list(ends), span="day", metric__in=metrics, feature="", segment="", role="champion", version="",
+        start__gte=min(ends.values(), default=now()) - timedelta(days=SPARK_DAYS),
+    )  # fmt: skip
+    by_model: dict[int, list[MetricPoint]] = {}
+    for point in found.order_by("start"):
+        end = ends[point.model_id]
+        if end - timedelta(days=SPARK_DAYS) <= point.start < end:
+            by_model.setdefault(point.model_id, []).append(point)
+    return {pk: queries.by_metric(points) for pk, points in by_model.items()}
+
+
+def _row(
+    standing: Standing,
+    points: dict[str, list[MetricPoint]],
+    drift: MetricPoint | None,
+    changed: dict[int, datetime],
+) -> ModelRow:
+    model = standing.model
+    counts, latency = points.get("count", []), points.get("latency_p95", [])
+    quality = queries.newest_judged(points.get(queries.main_metric(model), []))
     coverage = next(
         (p.value for p in reversed(points.get("label_coverage", [])) if quality and p.start == quality.start),
         None,
     )
     return ModelRow(
         model=model,
-        verdict=verdict.of_model(model),
-        newest=newest,
+        status=standing.status,
+        newest=standing.newest,
         counts=[point.value for point in counts],
         rows=counts[-1].value if counts else None,
         p95=latency[-1].value if latency else None,
-        worst_drift=worst_drift(points.get("psi", [])),
+        worst_drift=drift,
         quality=quality,
         coverage=coverage,
-        changed_at=changed_at,
+        changed_at=changed.get(model.pk),
     )
 
 
-def worst_drift(points: list[MetricPoint]) -> MetricPoint | None:
-    """Of the newest judged day, the feature that stands furthest beyond its own limit."""
-    judged = [p for p in points if p.status in queries.JUDGED and p.feature not in queries.NOT_FEATURES]
-    if not judged:
-        return None
-    newest = max(point.start for point in judged)
-    return max((p for p in judged if p.start == newest), key=lambda p: (p.value or 0) / (p.threshold or 1))
-
-
-def _works(rows: list[ModelRow]) -> list[dict[str, Any]]:
-    """How far the workers are, a line a model with data, and whether the ticks are consumed."""
-    lines = [
-        {"name": row.model.name, "until": computed_until(row.model), "newest": row.newest}
-        for row in rows
-        if row.newest
-    ]
+def _works(standings: list[Standing]) -> list[dict[str, Any]]:
+    """How far the workers are with the first models that have data, and whether the ticks are consumed."""
+    lines = [{"name": s.model.name, "until": computed_until(s.model)} for s in standings if s.newest]
     beat = Heartbeat.objects.filter(name="worker").first()
     return [{"beat": beat.at if beat else None}, *lines]

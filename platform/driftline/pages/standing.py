@@ -1,0 +1,101 @@
+"""How every model of a project is, worst first, by as many queries for a thousand models as for one."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import or_
+
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+
+from driftline.accounts.models import Project
+from driftline.pages import queries, verdict
+from inference.prediction_log.selectors import newest_arrivals
+from inference.registry.models import Model
+from monitors.alerts.selectors import open_incidents
+from monitors.metrics.models import MetricPoint
+from monitors.rules.models import Severity
+
+_ORDER = {"critical": 0, "warning": 1, "notice": 2, "no_data": 3, "ok": 4}
+_TROUBLED = ("critical", "warning")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a model is; `drift_day` is the newest day on which its drift was judged."""
+
+    model: Model
+    status: str
+    newest: datetime | None
+    drift_day: datetime | None
+
+
+def standings_of(project: Project) -> list[Standing]:
+    """Tell how each model is, as the sentence of its own page does."""
+    models = queries.models_of(project)
+    newest, drift, severities = newest_arrivals(models), _newest_drift(models), _worst_severities(project)
+    found = [
+        _standing(model, newest[model.pk][0], drift[model.pk], severities.get(model.pk)) for model in models
+    ]
+    return sorted(found, key=lambda standing: (_ORDER[standing.status], standing.model.name))
+
+
+def verdict_of(standings: Sequence[Standing]) -> verdict.Verdict:
+    """Say how many models need somebody, in the words of the worst one's page."""
+    worst = {
+        next((s.model.pk for s in standings if s.status in statuses), None)
+        for statuses in (_TROUBLED, ("notice",))
+    }
+    return verdict.of_project(
+        [
+            (s.model, verdict.of_model(s.model) if s.model.pk in worst else verdict.Verdict(s.status))
+            for s in standings
+        ]
+    )
+
+
+def worst_drifts(standings: Iterable[Standing]) -> dict[int, MetricPoint]:
+    """Find the feature of each model that stood furthest beyond its limit when drift was last judged."""
+    days = [Q(model=s.model, start=s.drift_day) for s in standings if s.drift_day is not None]
+    if not days:
+        return {}
+    points = MetricPoint.objects.filter(
+        reduce(or_, days), span="day", metric="psi", segment="", role="champion", version="",
+        status__in=queries.JUDGED, value__isnull=False, threshold__gt=0,
+    ).exclude(feature__in=queries.NOT_FEATURES)  # fmt: skip
+    worst_first = points.order_by("model_id", (F("value") / F("threshold")).desc(), "feature")
+    return {point.model_id: point for point in worst_first.distinct("model_id")}
+
+
+def _standing(
+    model: Model, newest: datetime | None, drift: tuple[datetime | None, float | None], severity: str | None
+) -> Standing:
+    day, drifted = drift
+    if newest is None:
+        status = "no_data"
+    elif severity is not None:
+        status = severity
+    else:
+        is_late = day is not None and newest - queries.DAY * 3 <= day < newest
+        status = "notice" if drifted and is_late else "ok"
+    return Standing(model, status, newest, day)
+
+
+def _worst_severities(project: Project) -> dict[int, str]:
+    worst: dict[int, str] = {}
+    for model_id, severity in open_incidents(project=project).values_list("model_id", "severity"):
+        known = worst.get(model_id, Severity.NOTICE)
+        worst[model_id] = max(known, severity, key=Severity.values.index)
+    return worst
+
+
+def _newest_drift(models: QuerySet[Model]) -> dict[int, tuple[datetime | None, float | None]]:
+    """Read of each model when its drift was last judged, and how many of its features had drifted."""
+    judged = MetricPoint.objects.filter(
+        model=OuterRef("pk"), span="day", metric="drifted_features", feature="", segment="", role="champion",
+        version="", status__in=queries.JUDGED,
+    ).order_by("-start")  # fmt: skip
+    found = models.annotate(
+        drift_day=Subquery(judged.values("start")[:1]), drifted=Subquery(judged.values("value")[:1])
+    )
+    return {pk: (day, drifted) for pk, day, drifted in found.values_list("pk", "drift_day", "drifted")}
