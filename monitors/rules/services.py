@@ -41,7 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "action": Rule.Action.NOTIFY,
     "enabled": True,
 }
-MAX_RULES = 1_000
+MAX_RULES = 10_000  # a thousand models with all default rules
 _DAY = timedelta(days=1)
 _OWN_KEYS = {"id", "created_at"}
 
