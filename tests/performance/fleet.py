@@ -44,6 +44,7 @@ from monitors.rules.models import Rule, RuleState
 from monitors.rules.tasks import judge_model
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.tasks import summarise_model
+from tests.performance import fleet_serving
 from tests.performance.installation import Installed
 
 OBJECTIVES = {"label_lag_hours": 1, "latency_p99_ms": 50, "quality": {"metric": "accuracy", "floor": 0.6}}
@@ -228,6 +229,7 @@ def measure(installed: Installed, size: Size) -> dict[str, Any]:
         "rings": rings,
         "pages": pages(sender, together),
         "memory": {"at the start": idle, "after all": memory(installed)},
+        "serving": fleet_serving.measure(size.models, size.features),
         "rows": rows_of_tables(),
         "disk": disk | {"plan file": f"{(installed.paths.home / 'plan.json').stat().st_size / 1e3:,.0f} kB"},
         "costs": {

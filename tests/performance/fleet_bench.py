@@ -1,11 +1,13 @@
 """What a fleet of models asks of one node: `python -m tests.performance.fleet_bench [--models 20 --features 10]`.
 
-A thousand models of a hundred features, of which a fifth are categories, each with a reference, default rules and 200
-labelled rows an hour. First a few of them live through a whole day, hour by hour: what a model-hour and a model-day
-cost and weigh. Then all of them get the hours of today up to the present one, so that ticks, pages and the plan are
-measured with a whole fleet in the tables. Rows come over HTTP as Arrow bodies, labels as JSON, as they would come from
-other servers; the work is that of the Celery tasks, called here one after another as one worker does. Processor time
-is counted, not time, so that it may run beside other work; what the database's processes took meanwhile is counted too.
+A thousand models of a hundred features, of which a fifth are categories, each with a reference of 2,000 rows, default
+rules and 200 labelled rows an hour. A few of them live through a whole day: what a model-day weighs, and what a pass
+over a model costs. Rows come over HTTP as Arrow bodies, labels as JSON, as they would come from other servers; the work
+is that of the Celery tasks, called here one after another as one worker does. The other models are copies in the
+database of the first: they have its reference, rules, points and daily summaries, and not its rows. Some of them get an
+hour of rows as well, and ticks, pages and upkeep are measured over all. Processor time is counted, not time, so that it
+may run beside other work; what the database's and the web server's processes took meanwhile is counted too. A serving
+process with as many models is measured by itself (see `fleet_serving`).
 """
 
 import argparse
@@ -33,7 +35,7 @@ def show(results: dict[str, Any]) -> None:
         for name, cost in costs.items():
             own, database, web = (cost[who] / cost["calls"] * 1e3 for who in ("own", "database", "web"))
             print(f"  {name:<52}{cost['calls']:>8,}{own:>10.1f}{database:>10.1f}{web:>8.1f}")
-    for title in ("rings", "pages", "memory", "disk", "rows"):
+    for title in ("rings", "pages", "serving", "memory", "disk", "rows"):
         print(f"\n  {title}")
         for name, told in results[title].items():
             print(f"  {name:<52}{told}")
