@@ -66,7 +66,7 @@ def test_follow_from_the_objectives_and_come_once(promising: Model, model: Model
     assert thresholds["label_lag_p95"] == 7_200
     assert promising.rules.get(metric="log_loss").operator == "above"
     assert {fields["metric"] for fields in default_rules(model)} == {
-        "faulty_features", "drifted_features", "error_rate",
+        "faulty_features", "drifted_features", "volume_ratio", "error_rate",
     }  # fmt: skip
     assert add_default_rules(project=project, model=promising, actor="test") == []
 
