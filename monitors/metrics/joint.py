@@ -8,7 +8,7 @@ cannot be compared.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -17,11 +17,11 @@ from django.db import transaction
 
 from driftline.common.clock import now
 from driftline.common.doorbell import ring
-from driftline.common.periods import following
+from driftline.common.periods import Period, following
 from driftline.common.work import finish, touch
 from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
-from inference.prediction_log.selectors import LogFrame, frame_of
+from inference.prediction_log.selectors import LogFrame
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import MonitorKind, Reference
@@ -38,6 +38,7 @@ from monitors.metrics.models import (
 )
 from monitors.metrics.points import Point
 from monitors.metrics.references import ReferenceInUse
+from monitors.metrics.sampled_rows import sample_rows
 from monitors.metrics.storing import save_points
 from monitors.stats.joint_drift import (
     JOINT_KERNELS,
@@ -227,19 +228,10 @@ def _chance(day: _Day) -> np.random.Generator:
 # -- the day's rows ----------------------------------------------------------------------------------------------------
 def _read(day: _Day) -> list[LogFrame]:
     """Read a day's rows; of a large day a part of each hour, which lies elsewhere in each."""
-    if day.rows <= MOST_READ:
-        return [_frame(day.model, day.start, following(day.start, "day"))]
-    length = timedelta(hours=1) * (MOST_READ / day.rows)
-    begins = _chance(day).random(24)
-    starts = [
-        day.start + timedelta(hours=hour) + (timedelta(hours=1) - length) * float(begin)
-        for hour, begin in enumerate(begins)
-    ]
-    return [_frame(day.model, start, start + length) for start in starts]
-
-
-def _frame(model: Model, start: datetime, end: datetime) -> LogFrame:
-    return frame_of(model=model, start=start, end=end, role=ANSWERING_ROLES)
+    window = Period(day.start, following(day.start, "day"))
+    return sample_rows(
+        model=day.model, window=window, rows=day.rows, most=MOST_READ, parts=24, rng=_chance(day)
+    )
 
 
 def _known_columns(frame: LogFrame) -> dict[str, Any]:

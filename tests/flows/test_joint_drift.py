@@ -140,7 +140,7 @@ class TestADay:
         before = points(model)["domain_auc"].value
         JointDay.objects.create(model=model, start=DAY)
         with monkeypatch.context() as patch:
-            patch.delattr(joint, "frame_of")
+            patch.delattr(joint, "sample_rows")
             assert compare(model) == 1
 
         late = [replace(row, id=f"late-{row.id}") for row in day_of(DAY, apart=True)]
