@@ -9,6 +9,7 @@ from monitors.metrics.models import (
     JointNullDraws,
     MetricPoint,
     PendingEvaluation,
+    SegmentSearch,
 )
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
@@ -39,6 +40,7 @@ __all__ = [
     "RuleState",
     "Run",
     "Segment",
+    "SegmentSearch",
     "Silence",
     "StaleWindow",
     "Step",

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from django.db import models
+from django.db.models.functions import Now
 
 from driftline.common.work import WorkQuerySet, WorkRow
 from inference.registry.models import Model
@@ -182,3 +183,49 @@ class JointNullDraws(models.Model):
 
     def __str__(self) -> str:
         return f"{self.size} rows against {self.reference}"
+
+
+class RowLoss(models.TextChoices):
+    """What one labelled row adds to the error of its model."""
+
+    LOG_LOSS = "log_loss", "Log loss"
+    WRONG_SHARE = "wrong_share", "Share of wrong answers"
+    BRIER = "brier", "Brier score"
+    MAE = "mae", "Mean absolute error"
+    MSE = "mse", "Mean squared error"
+
+
+class SegmentSearch(WorkRow):
+    """A search for the segments of a period that got worse: asked for, done by a worker, and kept with what it found.
+
+    `rows` and `labelled` are what the log held of the period then: with other ones it is searched again.
+    """
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        READY = "ready"
+        FAILED = "failed"
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="segment_searches")
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+    loss = models.CharField(max_length=12, choices=RowLoss)
+    state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
+    error = models.CharField(max_length=500, blank=True)
+    rows = models.BigIntegerField(default=0)
+    labelled = models.BigIntegerField(default=0)
+    findings = models.JSONField(
+        null=True, blank=True, help_text="see Findings in monitors/metrics/segments.py"
+    )
+    requested_by = models.CharField(max_length=200)
+    requested_at = models.DateTimeField(db_default=Now())
+
+    objects = WorkQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["model", "start", "end", "loss"], name="one_segment_search")
+        ]
+
+    def __str__(self) -> str:
+        return f"segments of {self.model}, {self.start:%Y-%m-%d %H}h to {self.end:%Y-%m-%d %H}h"

@@ -34,6 +34,7 @@ from monitors.metrics.models import (
     JointNullDraws,
     MetricPoint,
     PendingEvaluation,
+    SegmentSearch,
 )
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
@@ -204,6 +205,9 @@ _look(
 )
 _look(DetectorState, ("model", "version", "role", "span", "detector", "until"), ("detector", "role", "model"))
 _look(JointDay, ("model", "start"), ("model",))
+_look(
+    SegmentSearch, ("model", "start", "end", "loss", "state", "rows", "labelled"), ("state", "loss", "model")
+)
 _look(JointNullDraws, ("reference", "size", "why"))
 _look(PendingEvaluation, ("model",))
 _look(
