@@ -25,7 +25,7 @@ from inference.prediction_log.erasure.tables import rows_of_subject
 from inference.prediction_log.erasure.work import NotYet, Step, Work, add_counts
 from monitors.alerts.models import Delivery, DeliveryAttempt, Incident, IncidentEvent
 from monitors.definitions.models import Reference
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, Transition
 from monitors.summaries.erasure import erase_levels, segments_of_subject, tell_what_remains
@@ -148,6 +148,7 @@ def scrub_texts(work: Work) -> None:
     scrub(work, Transition.objects.filter(model__project=project), "detail")
     scrub(work, Run.objects.filter(model__project=project), "trigger", "waiting_for", "verdict")
     scrub(work, RunStep.objects.filter(run__model__project=project), "evidence", "error")
+    scrub(work, SegmentSearch.objects.filter(model__project=project), "findings", "error")
     scrub(work, Report.objects.filter(model__project=project), "error")
     scrub(work, Reference.objects.filter(model__project=project), "error")
     scrub(work, AuditEntry.objects.filter(project=project), "subject", "before", "after")

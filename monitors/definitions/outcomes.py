@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from inference.serving.plan import Signature
 from monitors.stats.outcomes import (
+    PROBABILITY_EPS,
     OutcomeSummary,
     summarise_binary_outcomes,
     summarise_multiclass_outcomes,
@@ -82,6 +83,37 @@ def coded(values: NDArray[Any], signature: Signature) -> NDArray[np.float64]:
     else:
         codes = {name: position for position, name in enumerate(signature.classes)}
     return np.array([codes.get(value, np.nan) for value in values], np.float64)
+
+
+def row_losses(
+    signature: Signature,
+    loss: str,
+    label: NDArray[Any],
+    prediction: NDArray[Any],
+    probability: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
+    """Tell what each row loses: `log_loss`, `brier` or `wrong_share` of a class, `mae` or `mse` of a number.
+
+    NaN where it is not known: no label has come, or no probability is there to judge.
+    """
+    if signature.task == "regression":
+        off = coded(label, signature) - coded(prediction, signature)
+        return np.abs(off) if loss == "mae" else off**2
+    is_known = np.array([value is not None and value == value for value in label], bool)
+    if loss == "wrong_share":
+        return np.where(is_known, label != prediction, np.nan)
+    truth = coded(label, signature)
+    if probability is None:
+        return np.full(truth.shape, np.nan)
+    if probability.ndim == 1:
+        own = np.where(truth > 0, probability, 1 - probability)
+        squares = (1 - own) ** 2
+    else:
+        truth = np.where(truth < probability.shape[1], truth, np.nan)
+        own = probability[np.arange(truth.size), np.nan_to_num(truth).astype(np.int64)]
+        squares = (probability**2).sum(axis=1) - 2 * own + 1
+    losses = -np.log(np.clip(own, PROBABILITY_EPS, 1.0)) if loss == "log_loss" else squares
+    return np.where(np.isnan(truth), np.nan, losses)
 
 
 def answer_score(

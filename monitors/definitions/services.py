@@ -74,6 +74,16 @@ def set_segments(*, model: Model, features: Sequence[str]) -> None:
         )
 
 
+def add_segment(*, model: Model, feature: str) -> None:
+    """Look at the values of one more feature apart, from the next rows on."""
+    with transaction.atomic():
+        Model.objects.select_for_update().get(pk=model.pk)
+        set_segments(
+            model=model,
+            features=[*model.segments.exclude(feature=feature).values_list("feature", flat=True), feature],
+        )
+
+
 def _no_segment(feature: str) -> str:
     return (
         f"The values of {feature!r} are let go once they are summarised, and a segment needs them in each row; keep "

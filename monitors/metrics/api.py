@@ -1,17 +1,22 @@
-"""Metric points and drift over HTTP."""
+"""Metric points, drift, changes and segments over HTTP."""
 
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from django.http import HttpRequest
 from ninja import Router
 from ninja.params.functions import Query
+from ninja.responses import Status
+from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.common import exports
+from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
+from driftline.common.errors import not_found
 from driftline.common.json_body import printable
-from driftline.common.paging import page
+from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import STEPS, Period, floor, rfc3339
 from driftline.common.request_values import period, refuse_parameter
 from inference.prediction_log.models import PredictionRole
@@ -20,8 +25,10 @@ from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.metrics import selectors
 from monitors.metrics.catalogue import METRICS, nearest_metrics
-from monitors.metrics.models import ChangePoint, MetricPoint
+from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.metrics.periods import held_period
+from monitors.metrics.segments import LOSSES, findings_of, request_search
+from monitors.stats.segment_search import FoundSegment
 
 router = Router(tags=["monitoring"])
 
@@ -159,6 +166,79 @@ def read_change_points(
         model=model, start=window.start, end=window.end, role=role, version=version
     )
     return page(found, describe_change, by=("-at", "-pk"), cursor=cursor, limit=limit)
+
+
+class NewSegmentSearch(Body):
+    start: Moment = Field(alias="from")
+    end: Moment = Field(alias="to")
+    loss: str = Field("", max_length=64)
+
+
+@router.post("/models/{name}/segment-searches", auth=Scoped("write"), response={202: dict[str, Any]})
+def create_segment_search(request: HttpRequest, name: str, body: NewSegmentSearch) -> Any:
+    """Have a worker search a period for the segments whose rows got worse than the others.
+
+    `loss` is log_loss, wrong_share or brier of classes, mae or mse of numbers; the first of them unless it is sent.
+    """
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=name)
+    search = request_search(
+        model=model,
+        window=Period(body.start, body.end),
+        loss=body.loss or next(iter(LOSSES[model.task]), ""),
+        actor=caller.actor,
+    )
+    return Status(202, describe_search(search))
+
+
+@router.get("/models/{name}/segment-searches", auth=Scoped("read"))
+def list_segment_searches(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+    """List a model's searches with what they found, the newest first; those of rules that fired are among them."""
+    model = get_model(project=caller_of(request).project, name=name)
+    searches = model.segment_searches.select_related("model")
+    return page(searches, describe_search, by=("-pk",), cursor=cursor, limit=limit)
+
+
+@router.get("/models/{name}/segment-searches/{int:search_id}", auth=Scoped("read"))
+def read_segment_search(request: HttpRequest, name: str, search_id: int) -> Any:
+    """Read what a search found, the most harmful segment first.
+
+    A segment's `excess` is its mean loss `inside` less that `outside` and less the `usual` difference in the four
+    weeks before. `lower` and `upper` hold at 95 % for all that is found, `p_value` is adjusted for all that was tried,
+    and `harm` is by how much the excess raises the mean of the whole period (`share`: of its rise).
+    """
+    model = get_model(project=caller_of(request).project, name=name)
+    search = model.segment_searches.filter(pk=search_id).first()
+    if search is None:
+        raise not_found("segment search")
+    return describe_search(search)
+
+
+def describe_search(search: SegmentSearch) -> dict[str, Any]:
+    """Write a search as the API gives it."""
+    findings = findings_of(search)
+    return {
+        "id": search.pk,
+        "state": search.state,
+        "error": search.error or None,
+        "from": rfc3339(search.start),
+        "to": rfc3339(search.end),
+        "loss": search.loss,
+        "n": findings.found.n if findings else None,
+        "n_before": findings.n_before if findings else None,
+        "mean": findings.found.mean if findings else None,
+        "mean_before": findings.found.usual_mean if findings else None,
+        "tried": findings.found.tried if findings else None,
+        "items": [_segment(one) for one in findings.found.found] if findings else [],
+        "requested_at": rfc3339(search.requested_at),
+        "requested_by": search.requested_by,
+    }
+
+
+def _segment(one: FoundSegment) -> dict[str, Any]:
+    """Write a found segment; `segment` names it as other routes take it, where it is one value of one feature."""
+    told = {"name": one.name, "segment": ":".join(one.single) if one.single else None}
+    return told | msgspec.to_builtins(one)
 
 
 def describe_change(change: ChangePoint) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.selectors import oldest_row
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
-from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PointStatus
+from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PointStatus, SegmentSearch
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
 from monitors.summaries.stored import SHORTER
@@ -36,13 +36,15 @@ def first_kept(model: Model, now: datetime) -> datetime | None:
 
 
 def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
-    """Delete what a model no longer keeps, changes of its error too; returns how many summaries and points."""
+    """Delete what a model no longer keeps, changes of its error and found segments too; returns how many summaries and
+    points."""
     kept = first_kept(model, now)
     if kept is None:
         return 0, 0
     points, _ = MetricPoint.objects.filter(model=model, start__lt=kept).delete()
     DetectorState.objects.filter(model=model, until__lt=kept).delete()
     ChangePoint.objects.filter(model=model, at__lt=kept).delete()
+    SegmentSearch.objects.filter(model=model, start__lt=kept).delete()
     summaries = Summary.objects.filter(model=model)
     for reference in _of_log(model, Reference.Kind.PERIOD):
         summaries = summaries.exclude(span="day", start__gte=reference.start, start__lt=reference.end)

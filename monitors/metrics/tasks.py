@@ -7,6 +7,7 @@ from driftline.common.work import work_alone
 from inference.registry.models import Model
 from monitors.metrics.expiry import expire_summaries, roll_up
 from monitors.metrics.joint import compare_days, days_to_compare
+from monitors.metrics.segments import TASK, do_search
 from monitors.metrics.services import measure
 from monitors.metrics.volume import measure_ended
 from monitors.summaries.models import StaleWindow
@@ -30,6 +31,11 @@ def measure_what_ended() -> None:
     """Measure the volume of hours that ended, also of models that fell silent and ring for nothing."""
     for model in Model.objects.order_by("pk"):
         measure_ended(model)
+
+
+@shared_task(name=TASK)
+def search_segments(*, search_id: int) -> None:
+    do_search(search_id)
 
 
 @shared_task(name="monitors.expire")

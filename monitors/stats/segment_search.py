@@ -33,6 +33,7 @@ LEAST_USUAL = 30  # rows of a segment in the earlier period, if it has any there
 MOST_PAIRED = 24  # columns
 COARSE = 4  # cells of a number in a pair
 COARSE_LEVELS = 12
+_ROUNDING = 1e-9
 MOST_LOOKED_THROUGH, MOST_FOUND = 200, 10
 
 
@@ -78,9 +79,15 @@ class FoundSegment:
     def name(self) -> str:
         return " and ".join(map(str, self.conditions))
 
+    @property
+    def single(self) -> tuple[str, str] | None:
+        """The feature and its value where that is all that the segment is."""
+        first = self.conditions[0]
+        return (first.feature, first.value) if len(self.conditions) == 1 and first.value is not None else None
+
 
 @dataclass(frozen=True, slots=True)
-class SegmentSearch:
+class SegmentFindings:
     """The found segments, the most harmful first, of `tried` ones in `n` rows; mean losses of both periods."""
 
     found: tuple[FoundSegment, ...]
@@ -92,7 +99,7 @@ class SegmentSearch:
 
 def search_segments(
     window: ScoredRows, usual: ScoredRows | None = None, *, rate: float = RATE, most_paired: int = MOST_PAIRED
-) -> SegmentSearch:
+) -> SegmentFindings:
     """Find the segments of a window that are worse than the rest by more than they were in `usual`.
 
     `rate` is the expected share of false ones among those found, at most. Only the first `most_paired` columns are
@@ -102,14 +109,14 @@ def search_segments(
     of more harmful ones are set aside is left out.
     """
     if not len(window):
-        return SegmentSearch((), 0, 0, None, None)
+        return SegmentFindings((), 0, 0, None, None)
     usual = usual if usual is not None and len(usual) else None
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is not finite is not found
         field = _Field.lay_out(window, usual)
         families = [_tried(field, batches) for batches in (_singles(field), _pairs(field, most_paired))]
         discovered = _discovered([one for promising, _ in families for one in promising], rate)
         found = _without_subsumed(field, discovered, rate)
-        return SegmentSearch(
+        return SegmentFindings(
             tuple(_told(field, found, rate)),
             sum(count for _, count in families),
             len(window),
@@ -312,7 +319,8 @@ def _excesses(some: _Tables, whole: _Tables) -> _Excesses:
         moved = moved - moved.mean(axis=1, keepdims=True)
         variance = np.maximum(variance, (count - 1) / count * (moved**2).sum(axis=1))
         freedom = n**2 / (some.rows**2).sum(axis=1) - 1  # as many as equal blocks would give
-    return _Excesses(n, inside, outside, variance, np.maximum(freedom, 0.0))
+    rounding = (_ROUNDING * (np.abs(inside) + np.abs(outside))) ** 2  # of sums of equal losses
+    return _Excesses(n, inside, outside, variance + rounding, np.maximum(freedom, 0.0))
 
 
 def _mean(tables: _Tables) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:

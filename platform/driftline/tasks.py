@@ -19,7 +19,7 @@ from inference.registry.artifacts import remove_leftovers
 from monitors.alerts.job_callbacks import forget_old_callbacks
 from monitors.alerts.models import Delivery
 from monitors.definitions.models import Reference
-from monitors.metrics.models import JointDay, PendingEvaluation
+from monitors.metrics.models import JointDay, PendingEvaluation, SegmentSearch
 from monitors.optimiser.models import UNFINISHED as UNFINISHED_OPTIMISATIONS
 from monitors.optimiser.models import Optimisation
 from monitors.reports.models import Report
@@ -50,6 +50,8 @@ def sweep() -> None:
     building = Reference.objects.filter(state=Reference.State.BUILDING)
     _ring_each("monitors.build_reference", "reference_id", building)
     _ring_each("monitors.optimise", "optimisation_id", unfinished.due())
+    searches = SegmentSearch.objects.filter(state=SegmentSearch.State.QUEUED)
+    _ring_each("monitors.search_segments", "search_id", searches.due())
     _ring_each("monitors.build_report", "report_id", Report.objects.filter(state=Report.State.QUEUED))
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
         ring("monitors.deliver")

@@ -51,6 +51,9 @@ GET     api/v1/models/<name>/export                                 read
 GET     api/v1/models/<name>/metrics                                read
 GET     api/v1/models/<name>/drift                                  read
 GET     api/v1/models/<name>/change-points                          read
+GET     api/v1/models/<name>/segment-searches                       read
+POST    api/v1/models/<name>/segment-searches                       write
+GET     api/v1/models/<name>/segment-searches/<int:search_id>       read
 GET     api/v1/models/<name>/comparison                             read
 GET     api/v1/models/<name>/agreement                              read
 GET     api/v1/models/<name>/runs                                   read
@@ -112,6 +115,8 @@ GET     models/<name>/features/<path:feature>   viewer
 GET     models/<name>/expected/<path:feature>   viewer
 POST    models/<name>/expected/<path:feature>   editor
 GET     models/<name>/performance               viewer
+GET     models/<name>/segments                  viewer
+POST    models/<name>/segments                  editor
 GET     models/<name>/latency                   viewer
 GET     models/<name>/shadow                    viewer
 GET     models/<name>/predictions               viewer

@@ -15,6 +15,7 @@ from driftline.pages.label_arrival import coverage_by_class, lag_chart
 from driftline.pages.latency import MOST_HOURLY_DAYS, volume_chart
 from driftline.pages.model import csv_url, frame_of
 from driftline.pages.reliability import reliability_of
+from driftline.pages.segments import found_segments
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.metrics.catalogue import ESTIMATED, METRICS
@@ -79,6 +80,7 @@ def performance(request: PageRequest, name: str) -> HttpResponse:
         "segments": _segments(model, shown[0], chosen),
         "segment_metric": shown[0],
         "gaps": _gaps(model, chosen),
+        **found_segments(model, chosen, request.GET.get("loss", "")),
         "said": _said(shown, points, outcomes),
         "marks": list(reversed(marks)),
     }

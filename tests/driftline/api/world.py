@@ -19,7 +19,7 @@ from inference.registry.models import Alias, Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
 from monitors.definitions.models import FeatureProfile, Reference
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
@@ -42,6 +42,7 @@ class World:
     delivery: Delivery
     run: Run
     report: Report
+    search: SegmentSearch
     job: Import
     erasure: Erasure
     prediction_id: str
@@ -62,6 +63,7 @@ class World:
             "<int:delivery_id>": str(self.delivery.pk),
             "<int:run_id>": str(self.run.pk),
             "<int:report_id>": str(self.report.pk),
+            "<int:search_id>": str(self.search.pk),
             "<int:import_id>": str(self.job.pk),
             "<int:erasure_id>": str(self.erasure.pk),
             "<path:key>": "somebody",
@@ -135,6 +137,9 @@ def furnish(project: Project, name: str = "flights") -> World:
     run = Run.objects.create(
         model=model, transition=transition, trigger="test", data_until=NOW, champion=version, needs="person"
     )
+    search = SegmentSearch.objects.create(
+        model=model, start=NOW - DAY, end=NOW, loss="log_loss", requested_by="test"
+    )
     report = Report.objects.create(
         model=model, start=NOW - DAY, end=NOW, state=Report.State.READY, path="report.html", created_by="test"
     )
@@ -156,6 +161,7 @@ def furnish(project: Project, name: str = "flights") -> World:
         delivery,
         run,
         report,
+        search,
         job,
         erasure,
         item.id,

@@ -1,0 +1,166 @@
+"""Segments that got worse: searches that are asked for and done by a worker, and what they found.
+
+Rows are compared with those of the weeks before, so that a segment that was always harder is no news (the kernel is
+`monitors.stats.segment_search`). What was found is kept until the log holds other rows or labels of the period.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from driftline.common.doorbell import ring
+from driftline.common.errors import Problem, invalid
+from driftline.common.periods import Period
+from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.registry.models import Model, Task
+from monitors.metrics.models import RowLoss, SegmentSearch
+from monitors.metrics.segment_rows import held_rows, scored_rows
+from monitors.stats.segment_search import SegmentFindings, search_segments
+
+log = logging.getLogger(__name__)
+
+TASK = "monitors.search_segments"
+LEASE = timedelta(minutes=5)  # longer than the largest search
+BEFORE = timedelta(days=28)  # a period is compared with
+LEAST_BEFORE = 500  # labelled rows, or the rest of the period itself has to do
+_OF_CLASSES = (RowLoss.LOG_LOSS, RowLoss.WRONG_SHARE, RowLoss.BRIER)
+LOSSES: dict[str, tuple[RowLoss, ...]] = {
+    Task.BINARY: _OF_CLASSES,
+    Task.MULTICLASS: _OF_CLASSES,
+    Task.REGRESSION: (RowLoss.MAE, RowLoss.MSE),
+    Task.RANKING: (),
+}
+"""What can be searched by, of each task, the usual one first."""
+LOSS_OF_METRIC = {
+    "accuracy": RowLoss.WRONG_SHARE, "precision": RowLoss.WRONG_SHARE, "recall": RowLoss.WRONG_SHARE,
+    "f1": RowLoss.WRONG_SHARE, "weighted_precision": RowLoss.WRONG_SHARE, "weighted_f1": RowLoss.WRONG_SHARE,
+    "roc_auc": RowLoss.LOG_LOSS, "average_precision": RowLoss.LOG_LOSS, "log_loss": RowLoss.LOG_LOSS,
+    "brier": RowLoss.BRIER, "ece": RowLoss.BRIER,
+    "mae": RowLoss.MAE, "median_absolute_error": RowLoss.MAE, "mape": RowLoss.MAE, "pinball_loss": RowLoss.MAE,
+    "bias": RowLoss.MAE, "rmse": RowLoss.MSE, "r2": RowLoss.MSE,
+}  # fmt: skip
+"""Which loss of a row stands for a metric of performance."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a search found; `n_before` rows of the weeks before were what it compared with, none if 0."""
+
+    found: SegmentFindings
+    n_before: int
+    columns: int
+
+
+def findings_of(search: SegmentSearch) -> Findings | None:
+    """Read what a search found; None while it is under way or when it failed."""
+    return msgspec.convert(search.findings, Findings) if search.findings is not None else None
+
+
+# -- asked for ---------------------------------------------------------------------------------------------------------
+def request_search(*, model: Model, window: Period, loss: str, actor: str) -> SegmentSearch:
+    """Have a window searched by a worker; where that was done with the same rows and labels, give what was found.
+
+    Raises Problem `invalid_request` for a window that ends before it starts or a loss that the task has not, and
+    `rows_not_kept` (409).
+    """
+    if not window.start < window.end:
+        raise invalid("/to", "The end must lie after the start.")
+    losses = LOSSES[model.task]
+    if not losses:
+        raise Problem(
+            409, "no_row_loss", "What a ranked row loses depends on its query; there is no such search."
+        )
+    if loss not in losses:
+        raise invalid("/loss", f"A {model.task} model has no {loss[:64]!r}; use one of {', '.join(losses)}.")
+    refuse_without_rows(model, "A search for segments")
+    with transaction.atomic():
+        search, _ = SegmentSearch.objects.select_for_update().get_or_create(
+            model=model, start=window.start, end=window.end, loss=loss, defaults={"requested_by": actor}
+        )
+        if _is_done(search):
+            return search
+        _begin_again(search, actor)
+        ring(TASK, search_id=search.pk)
+    search.refresh_from_db()
+    return search
+
+
+def _is_done(search: SegmentSearch) -> bool:
+    held = held_rows(search.model, Period(search.start, search.end))
+    return search.state == SegmentSearch.State.READY and held == (search.rows, search.labelled)
+
+
+def _begin_again(search: SegmentSearch, actor: str) -> None:
+    SegmentSearch.objects.filter(pk=search.pk).update(
+        generation=F("generation") + 1, state=SegmentSearch.State.QUEUED, error="", findings=None,
+        requested_by=actor, requested_at=Now(), lease_until=None, lease_token=None,
+    )  # fmt: skip
+
+
+# -- done by a worker --------------------------------------------------------------------------------------------------
+def do_search(search_id: int) -> bool:
+    """Do a search that was asked for; returns whether it was still to be done."""
+    queued = SegmentSearch.objects.filter(pk=search_id, state=SegmentSearch.State.QUEUED)
+    with transaction.atomic():
+        claimed = queued.select_related("model").claim(limit=1, lease=LEASE)
+    for search in claimed:
+        _keep(search, _searched(search))
+    return bool(claimed)
+
+
+def _searched(search: SegmentSearch) -> dict[str, Any]:
+    window = Period(search.start, search.end)
+    rows, labelled = held_rows(search.model, window)
+    try:
+        findings = find_segments(model=search.model, window=window, loss=search.loss)
+    except Exception as error:  # whatever the rows hold, the person who asked must see it
+        log.exception("segment search failed", extra={"search": search.pk})
+        return {"state": SegmentSearch.State.FAILED, "error": f"{type(error).__name__}: {error}"[:500]}
+    return _ready(findings, rows, labelled)
+
+
+def _ready(findings: Findings, rows: int, labelled: int) -> dict[str, Any]:
+    return {
+        "state": SegmentSearch.State.READY,
+        "rows": rows,
+        "labelled": labelled,
+        "findings": msgspec.to_builtins(findings),
+    }
+
+
+def _keep(search: SegmentSearch, result: dict[str, Any]) -> None:
+    mine = SegmentSearch.objects.filter(
+        pk=search.pk, generation=search.generation, lease_token=search.lease_token
+    )
+    mine.update(lease_until=None, lease_token=None, **result)
+
+
+def findings_for(*, model: Model, window: Period, loss: str, actor: str) -> Findings:
+    """Search a window now and keep what is found; where that was done with the same rows and labels, give that."""
+    search = SegmentSearch.objects.filter(model=model, start=window.start, end=window.end, loss=loss).first()
+    known = findings_of(search) if search is not None and _is_done(search) else None
+    if known is not None:
+        return known
+    rows, labelled = held_rows(model, window)
+    findings = find_segments(model=model, window=window, loss=loss)
+    SegmentSearch.objects.update_or_create(
+        model=model, start=window.start, end=window.end, loss=loss,
+        create_defaults={"requested_by": actor, **_ready(findings, rows, labelled)},
+        defaults={"generation": F("generation") + 1, **_ready(findings, rows, labelled)},
+    )  # fmt: skip
+    return findings
+
+
+def find_segments(*, model: Model, window: Period, loss: str) -> Findings:
+    """Search a window now, against the four weeks before it where they have enough labels."""
+    rows = scored_rows(model, window, loss)
+    before = scored_rows(model, Period(window.start - BEFORE, window.start), loss)
+    usual = before if len(before) >= LEAST_BEFORE else None
+    found = search_segments(rows, usual)
+    return Findings(found, len(before) if usual else 0, len(rows.columns))
