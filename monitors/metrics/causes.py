@@ -1,4 +1,7 @@
-"""Why: faults of data and labels first, then features by how much they moved times how much the model leans on them."""
+"""Why: faults of data and labels first, then features by how much they moved times how much the model leans on them.
+
+Of a metric of performance also the segments whose rows got worse.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,19 +9,23 @@ from statistics import median
 from typing import Any
 
 from driftline.common.periods import Period
-from inference.registry.models import Model
+from inference.prediction_log.sealed_chunks import LogUnreadable
+from inference.registry.models import Model, RowsKept
 from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
 from monitors.metrics.drift import drift_points
-from monitors.metrics.models import MetricPoint, PointStatus
+from monitors.metrics.models import MetricPoint, PointStatus, RowLoss
 from monitors.metrics.periods import merged_summary
 from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, reference_in_use
+from monitors.metrics.segments import LOSS_OF_METRIC, LOSSES, findings_for
 from monitors.stats.importance import rank_causes as rank_features
+from monitors.stats.segment_search import FoundSegment
 
 MOST = 5
-FAULT, LABELS, DRIFT = "fault", "labels", "drift"
-"""Kinds of causes: data that are broken (missing, unseen, out of range), labels that are late or stay away, and data
-that are whole but moved."""
+MOST_SEGMENTS = 2
+FAULT, LABELS, DRIFT, SEGMENT = "fault", "labels", "drift", "segment"
+"""Kinds of causes: data that are broken (missing, unseen, out of range), labels that are late or stay away, data that
+are whole but moved, and rows that got worse than others."""
 USUAL_DAYS = timedelta(days=28)
 FEW = 0.5  # of the labels that usually come
 _DAY = timedelta(days=1)
@@ -34,16 +41,24 @@ class _Movement:
     threshold: float
 
 
-def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = "") -> list[dict[str, Any]]:
-    """Rank what explains a problem of `[start, end)`, faults first: dicts with kind (`fault`, `labels` or `drift`),
-    feature (of labels `label`), score and evidence as a sentence. The score is the share of the rows that are broken
-    or lack what they should have, or the share of the blame among what drifted. Correlation, not proof."""
+def rank_causes(
+    *, model: Model, start: datetime, end: datetime, segment: str = "", metric: str = ""
+) -> list[dict[str, Any]]:
+    """Rank what explains a problem of `[start, end)`, faults first: dicts with kind (`fault`, `labels`, `drift` or
+    `segment`), feature (of labels `label`) or segment, score and evidence as a sentence. The score is the share of the
+    rows that are broken or lack what they should have, the share of the blame among what drifted, or the share of the
+    metric's rise that a segment explains. Correlation, not proof."""
+    faults = _quality_faults(model, start, end) + _label_faults(model, start, end)
+    worse = [] if segment else _worse_segments(model, Period(start, end), metric)
+    return (faults + _drifted(model, start, end, segment))[: MOST - len(worse)] + worse
+
+
+def _drifted(model: Model, start: datetime, end: datetime, segment: str) -> list[dict[str, Any]]:
     reference = reference_in_use(
         model=model, version_id=model.deployment.champion_id, window=Period(start, end)
     )
-    faults = _quality_faults(model, start, end) + _label_faults(model, start, end)
     if reference is None or reference.lacks:
-        return faults[:MOST]
+        return []
     movements = _movements(model, reference, start, end, segment)
     ranked = rank_features(
         {m.feature: m.value for m in movements},
@@ -52,7 +67,7 @@ def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = 
     )
     by_name = {m.feature: m for m in movements}
     days = (end - start).days
-    drifted = [
+    return [
         {
             "kind": DRIFT,
             "feature": cause.feature,
@@ -62,7 +77,6 @@ def rank_causes(*, model: Model, start: datetime, end: datetime, segment: str = 
         for cause in ranked
         if cause.share > 0
     ]
-    return (faults + drifted)[:MOST]
 
 
 def _movements(
@@ -130,6 +144,30 @@ def _late_labels(model: Model, start: datetime, end: datetime) -> tuple[float, s
     hours, limit = point.value / 3_600, point.threshold / 3_600
     evidence = f"labels of {point.start:%-d %b} came after up to {hours:.3g} h (95th percentile), beyond {limit:.3g} h"
     return 1 - limit / hours, evidence
+
+
+def _worse_segments(model: Model, window: Period, metric: str) -> list[dict[str, Any]]:
+    """Find segments that explain a rise of the loss that stands for a metric; none without rows or weeks before."""
+    loss = LOSS_OF_METRIC.get(metric)
+    if loss not in LOSSES[model.task] or model.rows_kept == RowsKept.NONE:
+        return []
+    try:
+        findings = findings_for(model=model, window=window, loss=loss, actor="rules")
+    except LogUnreadable:  # said elsewhere; what is wrong is told without it
+        return []
+    return [
+        {"kind": SEGMENT, "segment": one.name, "score": round(one.share, 4), "evidence": _worse(one, loss)}
+        for one in findings.found.found[:MOST_SEGMENTS]
+        if one.share is not None
+    ]
+
+
+def _worse(one: FoundSegment, loss: RowLoss) -> str:
+    usual = "not there before" if one.usual is None else f"usually {one.usual:+.3g} apart"
+    return (
+        f"{loss.label.lower()} {one.inside:.3g} where {one.name}, {one.outside:.3g} elsewhere, {usual}: "
+        f"{one.share:.0%} of the rise (n={one.n:,})"
+    )
 
 
 def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-untyped-def]

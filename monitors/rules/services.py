@@ -305,7 +305,11 @@ def _record(rule: Rule, window: Window, verdict: Verdict) -> Transition:
     detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
     if verdict.outcome is not Outcome.RESOLVED:
         detail["causes"] = rank_causes(
-            model=rule.model, start=window.end - _judged_length(rule), end=window.end, segment=rule.segment
+            model=rule.model,
+            start=window.end - _judged_length(rule),
+            end=window.end,
+            segment=rule.segment,
+            metric=rule.metric,
         )
     transition, _ = Transition.objects.get_or_create(
         rule=rule,

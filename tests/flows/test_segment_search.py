@@ -17,6 +17,8 @@ from inference.registry.models import Model, RowsKept
 from inference.registry.services import create_model, update_model
 from monitors.metrics.models import SegmentSearch
 from monitors.metrics.segments import do_search, findings_of, request_search
+from monitors.rules.models import Rule, Transition
+from monitors.rules.services import create_rule
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
 from tests.shared_rows import rows_of_many_tests
 
@@ -177,6 +179,25 @@ class TestSearch:
         assert findings is not None
         (found,) = findings.found.found
         assert (found.name, found.inside, found.outside) == ("region = south", 3.0, 1.0)
+
+
+class TestCauses:
+    def test_of_an_incident_of_performance_name_the_segment(self, project: Project, model: Model) -> None:
+        rule: Rule = create_rule(
+            project=project, model=model, actor="test", name="accuracy fell", metric="accuracy",
+            operator="below", threshold=0.65, recover_windows=1, for_windows=1, notify_within=30 * A_DAY,
+        )  # fmt: skip
+        log(model, rows_of_a_day(DAY + 2 * A_DAY, 5))
+        work(model)
+
+        opened = Transition.objects.get(rule=rule, kind="opened", window_start=DAY)
+
+        causes = [cause for cause in opened.detail["causes"] if cause["kind"] == "segment"]
+        assert causes
+        assert all("region = south" in cause["segment"] for cause in causes)
+        assert all(0 < cause["score"] <= 1 for cause in causes)
+        assert causes[0]["evidence"].startswith("share of wrong answers 0.")
+        assert SegmentSearch.objects.get(start=DAY, loss="wrong_share").state == "ready"
 
 
 class TestPage:
