@@ -242,6 +242,26 @@ class RequestCount(models.Model):
         return f"{self.requests} {self.outcome} in {self.hour:%Y-%m-%d %H}h"
 
 
+class RequestWait(models.Model):
+    """How long the answered requests that arrived within one hour waited for a run."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    hour = models.DateTimeField()
+    version = models.CharField(max_length=64)
+    role = models.CharField(max_length=10, choices=PredictionRole)
+    counts = models.JSONField(help_text="requests by the limits of WAIT_SECONDS")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "hour", "version", "role"], name="one_request_wait_an_hour"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{sum(self.counts)} requests in {self.hour:%Y-%m-%d %H}h"
+
+
 class LogKey(models.Model):
     """A key under which chunks are sealed for a day at most, wrapped by a master key of the home.
 

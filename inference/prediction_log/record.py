@@ -65,11 +65,21 @@ class EndedRequests(Struct, frozen=True, array_like=True):
     requests: int
 
 
+class WaitedRequests(Struct, frozen=True, array_like=True):
+    """How long requests of one version in one role waited for a run, counted by the limits of `WAIT_SECONDS`."""
+
+    model_id: int
+    version: str
+    role: Role
+    counts: list[int]
+
+
 class RequestCounts(Struct, frozen=True):
     """How the requests ended that one process took since its last such record, on the hour they are counted in."""
 
     hour_s: int
     ended: list[EndedRequests]
+    waited: list[WaitedRequests] = []
 
 
 type Record = LoggedBatch | RequestCounts

@@ -1,5 +1,6 @@
-"""How requests ended, by model and hour of arrival: what processes spooled, added up exactly once."""
+"""How requests ended and waited, by model and hour of arrival: what processes spooled, added up exactly once."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from inference.prediction_log.signals import requests_counted
 from inference.registry.models import Model
 
 type _Key = tuple[int, int, str, str, str]  # model, hour, version, role, outcome
+type _WaitKey = tuple[int, int, str, str]  # model, hour, version, role
 
 
 def add_request_counts(records: Sequence[RequestCounts]) -> None:
@@ -22,14 +24,26 @@ def add_request_counts(records: Sequence[RequestCounts]) -> None:
         for ended in record.ended:
             key = (ended.model_id, record.hour_s, ended.version, ended.role, ended.outcome)
             sums[key] += ended.requests
-    known = set(Model.objects.filter(pk__in={key[0] for key in sums}).values_list("pk", flat=True))
-    kept = sorted((key, count) for key, count in sums.items() if key[0] in known)
-    if not kept:
-        return
-    _upsert(kept)
+    waits = _add_waits(records)
+    touched = {key[:2] for key in sums} | {key[:2] for key in waits}
+    models = {model_id for model_id, _ in touched}
+    known = set(Model.objects.filter(pk__in=models).values_list("pk", flat=True))
+    if kept := sorted((key, count) for key, count in sums.items() if key[0] in known):
+        _upsert(kept)
+    _upsert_waits(sorted((key, counts) for key, counts in waits.items() if key[0] in known))
     for model_id in known:
-        hours = {datetime.fromtimestamp(key[1], UTC) for key, _ in kept if key[0] == model_id}
+        hours = {datetime.fromtimestamp(hour, UTC) for owner, hour in touched if owner == model_id}
         requests_counted.send(sender=RequestCount, model_id=model_id, hours=sorted(hours))
+
+
+def _add_waits(records: Sequence[RequestCounts]) -> dict[_WaitKey, list[int]]:
+    sums: dict[_WaitKey, list[int]] = {}
+    for record in records:
+        for waited in record.waited:
+            key = (waited.model_id, record.hour_s, waited.version, waited.role)
+            known = sums.get(key) or [0] * len(waited.counts)
+            sums[key] = [one + other for one, other in zip(known, waited.counts, strict=True)]
+    return sums
 
 
 def _upsert(rows: Sequence[tuple[_Key, int]]) -> None:
@@ -49,3 +63,18 @@ def _upsert(rows: Sequence[tuple[_Key, int]]) -> None:
                 integer_array([count for _, count in rows]),
             ],
         )
+
+
+def _upsert_waits(rows: Sequence[tuple[_WaitKey, Sequence[int]]]) -> None:
+    """Add the counts, limit by limit; rows come in order, so that two drains cannot deadlock."""
+    with connection.cursor() as cursor:
+        for key, counts in rows:
+            cursor.execute(
+                "INSERT INTO inference_requestwait AS known (model_id, hour, version, role, counts) "
+                "VALUES (%s, to_timestamp(%s), %s, %s, %s::jsonb) "
+                "ON CONFLICT (model_id, hour, version, role) DO UPDATE SET counts = ("
+                "SELECT jsonb_agg(one::bigint + other::bigint ORDER BY place) "
+                "FROM ROWS FROM (jsonb_array_elements_text(known.counts), jsonb_array_elements_text(EXCLUDED.counts)) "
+                "WITH ORDINALITY AS pair (one, other, place))",
+                [*key, json.dumps(counts)],
+            )

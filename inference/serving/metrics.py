@@ -36,6 +36,7 @@ SECONDS = (
     10.0,
     30.0,
 )
+WAIT_SECONDS = SECONDS  # stored counts lie between these limits: they may not change
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 ANSWERED = "answered"
 DROPPED = "dropped"  # a row that was to be copied to a shadow
@@ -160,6 +161,14 @@ class ServingMetrics:
         for (model_id, version, _), rows in self.dropped_copies.copy().items():
             counts[model_id, version, "shadow", DROPPED] += rows
         return counts
+
+    def waited(self) -> dict[tuple[int, str, str], list[int]]:
+        """Count by model, version and role how long answered requests waited for a run; a shadow has no caller."""
+        return {
+            key: list(series.phases["queue"].snapshot()["counts"])
+            for key, series in self._series.copy().items()
+            if key[2] != "shadow"
+        }
 
     def snapshot(self) -> dict[str, Any]:
         """Give all counts as a tree of mappings, fit for JSON; labels as `label_key` writes them."""

@@ -26,6 +26,7 @@ def _metrics() -> list[Metric]:
         Metric("freshness", service, "Time without a prediction", "h"),
         Metric("error_rate", service, "Error rate", "share"),
         Metric("shadow_drop_rate", service, "Copies that shadows dropped", "share"),
+        Metric("queue_p95", service, "Wait for a run, 95th percentile", "ms"),
         Metric("latency_p50", service, "Latency, median", "ms"),
         Metric("latency_p95", service, "Latency, 95th percentile", "ms"),
         Metric("latency_p99", service, "Latency, 99th percentile", "ms"),

@@ -25,7 +25,7 @@ from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
 from monitors.metrics.references import ReferenceInUse, References, told_against
-from monitors.metrics.requests import drop_points, error_points
+from monitors.metrics.requests import drop_points, error_points, wait_points
 from monitors.metrics.service import service_points
 from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.sketches import merge_numbers
@@ -274,12 +274,14 @@ def gap_rows(
 
 
 def error_rows(context: Context, span: str, start: datetime) -> list[MetricPoint]:
-    """Measure how many requests were not answered, there may have been no others, and how many copies dropped."""
+    """Measure how many requests were not answered, there may have been no others, how long they waited, and how many
+    copies were dropped.
+    """
     if MonitorKind.SERVICE not in context.monitors:
         return []
     found = [
         measure(model=context.model, start=start, end=following(start, span))
-        for measure in (error_points, drop_points)
+        for measure in (error_points, drop_points, wait_points)
     ]
     return [
         row_of(context, Whose(*whose), span, start, point) for some in found for whose, point in some.items()

@@ -1,4 +1,5 @@
-"""How many requests were not answered and why, and how many copies, from the counts that serving processes kept."""
+"""How many requests were not answered and why, how long the others waited, and how many copies were dropped: from what
+serving processes counted."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -6,13 +7,16 @@ from datetime import datetime
 
 from django.db.models import QuerySet, Sum
 
-from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole, RequestCount
+from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole, RequestCount, RequestWait
 from inference.registry.models import Model
-from inference.serving.metrics import ANSWERED, DROPPED
+from inference.serving.metrics import ANSWERED, DROPPED, WAIT_SECONDS
 from monitors.metrics.points import Point, judged_by_rows
+from monitors.stats.bucket_quantile import bucket_quantile
 from monitors.stats.estimate import wilson_interval
 
 FEWEST_REQUESTS = 20
+REQUEST_METRICS = ("error_rate", "queue_p95", "shadow_drop_rate")
+_WAIT_LIMITS_MS = [1e3 * limit for limit in WAIT_SECONDS]
 
 
 def error_points(*, model: Model, start: datetime, end: datetime) -> dict[tuple[str, str], Point]:
@@ -36,6 +40,22 @@ def drop_points(*, model: Model, start: datetime, end: datetime) -> dict[tuple[s
     if counts:
         counts[PredictionRole.CHAMPION.value, ""] = sum(counts.values(), Counter())
     return {whose: _drop_rate(outcomes) for whose, outcomes in counts.items()}
+
+
+def wait_points(*, model: Model, start: datetime, end: datetime) -> dict[tuple[str, str], Point]:
+    """Measure how long answered requests waited for a run, by role and version, and all who asked for no version.
+
+    The bounds are those of the histogram's bucket that holds the percentile.
+    """
+    rows = RequestWait.objects.filter(model=model, hour__gte=start, hour__lt=end)
+    counts: dict[tuple[str, str], list[list[int]]] = {}
+    for role, version, waited in rows.order_by("role", "version").values_list("role", "version", "counts"):
+        counts.setdefault((role, version), []).append(waited)
+        if role in ANSWERING_ROLES:
+            counts.setdefault((PredictionRole.CHAMPION.value, ""), []).append(waited)
+    return {
+        whose: _wait([sum(column) for column in zip(*some, strict=True)]) for whose, some in counts.items()
+    }
 
 
 def request_outcomes(*, model: Model, start: datetime, end: datetime) -> dict[tuple[str, str], Counter[str]]:
@@ -69,6 +89,12 @@ def _drop_rate(outcomes: Mapping[str, int]) -> Point:
         lower=lower,
         upper=upper,
     )
+
+
+def _wait(counts: list[int]) -> Point:
+    found = bucket_quantile(_WAIT_LIMITS_MS, counts, 0.95)
+    status = judged_by_rows(found.value, found.n, FEWEST_REQUESTS)
+    return Point("queue_p95", found.value, found.n, status, lower=found.lower, upper=found.upper)
 
 
 def _error_rate(outcomes: Mapping[str, int]) -> Point:

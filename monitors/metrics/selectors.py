@@ -16,6 +16,7 @@ from monitors.metrics.measuring import context_of, error_rows, points_of, subjec
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
 from monitors.metrics.periods import merged_summary, windows_held
 from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, reference_in_use, watched_columns
+from monitors.metrics.requests import REQUEST_METRICS
 from monitors.stats.evidently_defaults import DRIFT_SHARE, evidently_verdict
 from monitors.stats.importance import rank_causes
 from monitors.stats.window_summary import ColumnSummary
@@ -80,7 +81,7 @@ def longer_points(
         for subject in subjects_of(days):
             if subject.version == version:
                 found += points_of(context, subject, length, window.start)
-        if metric in ("error_rate", "shadow_drop_rate") and not segment:
+        if metric in REQUEST_METRICS and not segment:
             found += [row for row in error_rows(context, length, window.start) if row.version == version]
     return [
         p

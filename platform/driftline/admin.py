@@ -19,6 +19,7 @@ from inference.prediction_log.models import (
     PackedDay,
     PredictionChunk,
     RequestCount,
+    RequestWait,
     SpoolCursor,
     SummedDay,
     TouchedPeriod,
@@ -175,6 +176,7 @@ _look(
     ("=event_id",),
 )
 _look(RequestCount, ("model", "version", "role", "hour", "outcome", "requests"), ("outcome", "role", "model"))
+_look(RequestWait, ("model", "version", "role", "hour", "counts"), ("role", "model"))
 _look(SpoolCursor, ("name", "segment", "offset", "torn", "updated_at"))
 _look(TouchedPeriod, ("model", "version", "role", "hour"), ("role", "model"))
 

@@ -19,11 +19,12 @@ from driftline.invariants import check_all
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels import log_labels
 from inference.prediction_log.models import PredictionRow, TouchedPeriod
-from inference.prediction_log.record import EndedRequests, RequestCounts
+from inference.prediction_log.record import EndedRequests, RequestCounts, WaitedRequests
 from inference.prediction_log.request_counts import add_request_counts
 from inference.prediction_log.selectors import frame_of
 from inference.registry.datasets import store_reference
 from inference.registry.models import Dataset, Model
+from inference.serving.metrics import WAIT_SECONDS
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
 from monitors.summaries.models import Summary
@@ -320,6 +321,29 @@ class TestShadowDropRate:
             step="week",
         )
         assert (week.value, week.n) == (0.25, 200)
+
+
+class TestQueue:
+    def test_is_the_95th_percentile_of_waits_with_what_is_sure(self, model: Model) -> None:
+        for role, version, counts in (("champion", "1", {3: 60, 5: 30}), ("canary", "2", {5: 10})):
+            waits = [counts.get(place, 0) for place in range(len(WAIT_SECONDS) + 1)]
+            with transaction.atomic():
+                waited = [WaitedRequests(model.pk, version, role, waits)]  # type: ignore[arg-type]
+                add_request_counts([RequestCounts(int(DAY.timestamp()), [], waited)])
+
+        work(model)
+
+        [day] = MetricPoint.objects.filter(model=model, metric="queue_p95", span="day", version="")
+        assert (day.n, day.status) == (100, "ok")
+        assert (day.lower, day.upper) == (1.0, 2.5)  # ms, between which the histogram says nothing
+        assert day.value == pytest.approx(1 + 1.5 * 35 / 40)
+        assert value(model, "queue_p95", version="1") == pytest.approx(1 + 1.5 * 25.5 / 30)
+        canary = MetricPoint.objects.get(model=model, metric="queue_p95", span="day", version="2")
+        assert canary.status == "insufficient"
+        [week] = longer_points(
+            model=model, metric="queue_p95", start=DAY, end=DAY + timedelta(days=7), step="week"
+        )
+        assert week.value == day.value
 
 
 class TestErrorRate:

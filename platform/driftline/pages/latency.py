@@ -25,10 +25,11 @@ from inference.registry.models import Model
 from inference.registry.selectors import find_model
 from inference.serving.metrics import ANSWERED
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.requests import request_outcomes
+from monitors.metrics.requests import REQUEST_METRICS, request_outcomes
 from monitors.stats.sketches import NumericSummary, merge_numbers
 
 LATENCIES = ("latency_p50", "latency_p95", "latency_p99")
+OF_A_VERSION = (*LATENCIES, "queue_p95")
 HOURLY_DAYS, MOST_HOURLY_DAYS = 3, 14
 BUDGET = 0.01  # the share of answers that a p99 objective lets be slower
 LIMITS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0)
@@ -60,6 +61,7 @@ def latency(request: PageRequest, name: str) -> HttpResponse:
         "may_be_hourly": chosen.days <= MOST_HOURLY_DAYS,
         "latency": _latency_chart(model, points, chosen, marks, span),
         "errors": _error_chart(model, points.get("error_rate", []), chosen, marks, span),
+        "waits": _wait_chart(model, points.get("queue_p95", []), chosen, marks, span),
         "drops": _drop_chart(model, points.get("shadow_drop_rate", []), chosen, marks, span),
         "throughput": volume_chart(model, points, chosen, marks, span),
         "faults": _faults(outcomes.values()),
@@ -83,7 +85,7 @@ def _points(model: Model, chosen: TimeRange, asked: str) -> tuple[str, dict[str,
     for span in spans:
         points = queries.judged_points(
             model,
-            [*LATENCIES, "count", "error_rate", "shadow_drop_rate"],
+            [*LATENCIES, "count", *REQUEST_METRICS],
             chosen.start,
             chosen.end,
             span=span,
@@ -145,6 +147,27 @@ def _error_chart(
         end=chosen.end, series=[Series("not answered", queries.dots(points))], from_zero=True, marks=marks,
         spans=queries.firing_spans(model, "error_rate", chosen.start, chosen.end), note="lower is better",
         csv_url=csv_url(model, "error_rate", chosen, span=span), compact=True, least_top=0.01,
+    )  # fmt: skip
+
+
+def _wait_chart(
+    model: Model, points: list[MetricPoint], chosen: TimeRange, marks: list[Mark], span: str
+) -> Chart | None:
+    """Draw how long requests waited for a run; None where none was counted."""
+    if not points:
+        return None
+    newest = queries.newest_judged(points)
+    said = "Too few requests came to say how long they wait."
+    if newest is not None and newest.value is not None:
+        within = (
+            f"less than {newest.upper:.3g} ms" if newest.upper is not None else "longer than can be counted"
+        )
+        said = f"19 of 20 requests that came {at(newest)} waited {within} for a run."
+    return Chart(
+        id="queue_p95", title="Wait for a run, 95th percentile", unit="ms", summary=said,
+        start=chosen.start, end=chosen.end, series=[Series("p95", queries.dots(points))], from_zero=True,
+        marks=marks, spans=queries.firing_spans(model, "queue_p95", chosen.start, chosen.end),
+        note="lower is better", csv_url=csv_url(model, "queue_p95", chosen, span=span), compact=True,
     )  # fmt: skip
 
 
@@ -240,7 +263,7 @@ def _versions(
 ) -> list[dict[str, Any]]:
     """Latency and errors of each version in each role, by its newest judged day."""
     points = MetricPoint.objects.exclude(version="").filter(
-        model=model, span="day", segment="", metric__in=LATENCIES, status__in=queries.JUDGED, value__isnull=False,
+        model=model, span="day", segment="", metric__in=OF_A_VERSION, status__in=queries.JUDGED, value__isnull=False,
         start__gte=chosen.start, start__lt=chosen.end,
     )  # fmt: skip
     newest: dict[tuple[str, str], dict[str, MetricPoint]] = {}
@@ -250,7 +273,7 @@ def _versions(
         {
             "role": role,
             "version": version,
-            "points": [newest.get((role, version), {}).get(metric) for metric in LATENCIES],
+            "points": [newest.get((role, version), {}).get(metric) for metric in OF_A_VERSION],
             "faults": _faults([outcomes[role, version]]) if (role, version) in outcomes else None,
         }
         for role, version in sorted({*newest, *outcomes})

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from driftline.accounts.models import Project
 from inference.prediction_log.drain import drain_once
-from inference.prediction_log.models import RequestCount, SpoolCursor
-from inference.prediction_log.record import EndedRequests, RequestCounts, encode_record
+from inference.prediction_log.models import RequestCount, RequestWait, SpoolCursor
+from inference.prediction_log.record import EndedRequests, RequestCounts, WaitedRequests, encode_record
 from inference.prediction_log.spool import SpoolWriter
 from inference.registry.models import Model
 from tests.flows.world import make_model
@@ -26,6 +27,11 @@ def model(transactional_db: None) -> Model:
 def counts(model_id: int, **outcomes: int) -> bytes:
     ended = [EndedRequests(model_id, "1", "champion", outcome, n) for outcome, n in outcomes.items()]
     return encode_record(RequestCounts(int(HOUR.timestamp()), ended))
+
+
+def waits(model_id: int, counted: list[int]) -> bytes:
+    waited = [WaitedRequests(model_id, "1", "champion", counted)]
+    return encode_record(RequestCounts(int(HOUR.timestamp()), [], waited))
 
 
 def spool(home: Path, process: str, *payloads: bytes) -> None:
@@ -60,6 +66,26 @@ class TestDraining:
 
         assert stored() == {"answered": 5}
         assert SpoolCursor.objects.count() == 1
+
+    def test_adds_up_how_long_requests_waited(self, model: Model, tmp_path: Path) -> None:
+        spool(tmp_path, "first", waits(model.pk, [1, 2, 0]), waits(model.pk, [0, 3, 1]))
+        drain_once(tmp_path)
+        spool(tmp_path, "second", waits(model.pk, [5, 0, 0]), waits(model.pk + 1, [7, 7, 7]))
+
+        drain_once(tmp_path)
+
+        assert [(one.hour, one.version, one.counts) for one in RequestWait.objects.all()] == [
+            (HOUR, "1", [6, 5, 1])
+        ]
+
+    def test_takes_what_was_spooled_before_waits_were_counted(self, model: Model, tmp_path: Path) -> None:
+        ended = [[model.pk, "1", "champion", "answered", 4]]
+        spool(tmp_path, "old", msgspec.msgpack.encode({"hour_s": int(HOUR.timestamp()), "ended": ended}))
+
+        drain_once(tmp_path)
+
+        assert stored() == {"answered": 4}
+        assert not RequestWait.objects.exists()
 
     def test_lets_go_of_a_model_that_is_gone(self, model: Model, tmp_path: Path) -> None:
         spool(tmp_path, "only", counts(model.pk + 1, answered=5), counts(model.pk, answered=1))

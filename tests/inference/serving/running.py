@@ -198,6 +198,14 @@ class Server:
                     counts[ended.version, ended.outcome] += ended.requests
         return counts
 
+    def waited(self) -> Counter[str]:
+        """Count by version the requests of which the spool tells how long they waited."""
+        counts: Counter[str] = Counter()
+        for record in self._records():
+            for waited in record.waited if isinstance(record, RequestCounts) else ():
+                counts[waited.version] += sum(waited.counts)
+        return counts
+
     def _records(self) -> list[Record]:
         return [record for reader in open_spools(self.home) for record in reader.read(0, 0, 1 << 30)[0]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.serving.metrics import ServingMetrics, fault_of
+from inference.serving.metrics import WAIT_SECONDS, ServingMetrics, fault_of
 from inference.serving.request_tally import RequestTally
 from tests.inference.serving.conftest import publish_everything
 from tests.inference.serving.running import rows_body, running_server
@@ -24,9 +24,10 @@ class TestServing:
             for body in (b"{", rows_body([1, 2]), b""):
                 assert server.ask(SUMS, body).status == 400
             server.stop()
-            counted = server.counted()
+            counted, waited = server.counted(), server.waited()
 
         assert counted == Counter({("1", "answered"): 20, ("1", "invalid"): 3})
+        assert waited == Counter({"1": 20})
 
     def test_counts_no_request_of_a_stranger_against_a_model(self, tmp_path: Path) -> None:
         publish_everything(tmp_path)
@@ -77,6 +78,32 @@ class TestTally:
         again = tally.take(time.time())
         assert again is not None
         assert again.ended == lost.ended
+
+    def test_takes_how_long_requests_waited_once(self) -> None:
+        metrics = ServingMetrics()
+        tally = RequestTally(metrics)
+        waits = metrics.series(1, "1", "champion").phases["queue"]
+        waits.extend([40_000, 60_000, 31 * 10**9])  # 40 us, 60 us, 31 s
+        first = tally.take(7_201.0)
+        waits.extend([90_000])
+        lost = tally.take(7_202.0)
+        assert first is not None
+        assert lost is not None
+
+        tally.give_back(lost)
+
+        again = tally.take(7_203.0)
+        assert again is not None
+        assert first.waited[0].counts == [1, 1] + [0] * (len(WAIT_SECONDS) - 2) + [1]
+        assert again.waited == lost.waited
+        assert again.waited[0].counts == [0, 1] + [0] * (len(WAIT_SECONDS) - 1)
+        assert tally.take(7_204.0) is None
+
+    def test_takes_no_waits_of_a_shadow(self) -> None:
+        metrics = ServingMetrics()
+        metrics.series(1, "1", "shadow").phases["queue"].extend([40_000])
+
+        assert RequestTally(metrics).take(7_201.0) is None
 
 
 @pytest.mark.parametrize(
