@@ -121,7 +121,7 @@ class ReferenceDay(models.Model):
 
     reference = models.ForeignKey(Reference, models.CASCADE, related_name="days")
     day = models.DateField()
-    payload = models.BinaryField(help_text="encoded WindowSummary of the columns alone")
+    payload = models.BinaryField(help_text="encoded WindowSummary of the columns and labels")
 
     class Meta:
         constraints = [

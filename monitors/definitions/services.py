@@ -205,6 +205,7 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
                 centres=centres,
                 prediction=None if prediction is None else prediction[rows],
                 score=None if score is None else score[rows],
+                outcome=_outcome(table, signature, rows),
             ).encode(),
         )
         for day, rows in _rows_by_day(table)[-MOST_DAYS:]

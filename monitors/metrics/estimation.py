@@ -1,5 +1,8 @@
 """How good the answers probably are, before any label has come."""
 
+from datetime import timedelta
+from functools import lru_cache
+
 import numpy as np
 
 from monitors.metrics.catalogue import ESTIMATED, METRICS
@@ -7,9 +10,11 @@ from monitors.metrics.models import PointStatus
 from monitors.metrics.performance import limit_of, told_with
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.metrics.references import ReferenceInUse
+from monitors.stats.day_errors import DayErrors, allow_for_days, errors_by_day
 from monitors.stats.error_profile import estimate_errors
 from monitors.stats.estimate import Estimate
 from monitors.stats.estimation import estimate_performance
+from monitors.stats.performance import measure_outcomes
 from monitors.stats.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.window_summary import WindowSummary
 
@@ -18,13 +23,15 @@ def estimated_points(
     summary: WindowSummary,
     reference: ReferenceInUse,
     *,
+    length: timedelta,
     min_rows: int,
     positive_class: str | None,
     rng: np.random.Generator,
 ) -> list[Point]:
     """Estimate the task's metrics from scores or predictions alone, by names such as `estimated_accuracy`.
 
-    The limit is that of the realised metric. Where the reference cannot tell, the points have no data and say why;
+    The limit is that of the realised metric; the interval of a window of this `length` allows for what rows of one day
+    share, where the reference has days. Where the reference cannot tell, the points have no data and say why;
     where it has no labels there are none.
     """
     if isinstance(reference.estimator, str):
@@ -33,10 +40,30 @@ def estimated_points(
             for name in ESTIMATED
             if name.removeprefix("estimated_") in reference.performance
         ]
+    estimates = _estimates(summary, reference, positive_class, rng)
+    errors = _day_errors(reference, positive_class) if estimates else {}
     return [
-        _point(f"estimated_{metric}", estimate, reference.performance, min_rows)
-        for metric, estimate in _estimates(summary, reference, positive_class, rng).items()
+        _point(
+            f"estimated_{metric}",
+            allow_for_days(metric, estimate, errors.get(metric), length=length.days),
+            reference.performance,
+            min_rows,
+        )
+        for metric, estimate in estimates.items()
     ]
+
+
+@lru_cache(maxsize=64)
+def _day_errors(reference: ReferenceInUse, positive_class: str | None) -> dict[str, DayErrors]:
+    """Estimate the reference's own days like windows, and hold that against their labels."""
+    rng = np.random.default_rng([reference.seed, 1])
+    return errors_by_day(
+        [
+            (_estimates(day, reference, positive_class, rng), measure_outcomes(day.outcome))
+            for day in reference.read_days()
+            if day.outcome is not None
+        ]
+    )
 
 
 def _estimates(

@@ -185,7 +185,7 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
         elif kind == MonitorKind.PERFORMANCE:
             points += _performance(context, monitor, subject, reference.performance if reference else {}, end)
             if reference is not None and _can_estimate(reference, subject):
-                points += _estimated(context, monitor, subject, reference, start)
+                points += _estimated(context, monitor, subject, reference, Period(start, end))
             points += (
                 _labels(context, monitor, subject, end) if subject.is_champion and subject.is_whole else []
             )
@@ -252,16 +252,17 @@ def _performance(
 
 
 def _estimated(
-    context: Context, monitor: Monitor, subject: Subject, reference: ReferenceInUse, start: datetime
+    context: Context, monitor: Monitor, subject: Subject, reference: ReferenceInUse, window: Period
 ) -> list[Point]:
     """Estimate by the version's own reference; the draws are the same whenever and wherever they are made."""
     whose = zlib.crc32(f"{subject.role} {subject.version}".encode())
     return estimated_points(
         subject.summary,
         reference,
+        length=window.end - window.start,
         min_rows=monitor.min_rows,
         positive_class=context.signature_of(subject.version_id).positive_class,
-        rng=np.random.default_rng([reference.seed, int(start.timestamp()), whose]),
+        rng=np.random.default_rng([reference.seed, int(window.start.timestamp()), whose]),
     )
 
 

@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("day", models.DateField()),
-                ("payload", models.BinaryField(help_text="encoded WindowSummary of the columns alone")),
+                ("payload", models.BinaryField(help_text="encoded WindowSummary of the columns and labels")),
                 (
                     "reference",
                     models.ForeignKey(

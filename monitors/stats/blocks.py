@@ -21,7 +21,7 @@ from monitors.stats.sketches import FloatArray
 MIN_BLOCKS = 7  # of a week's days, as well as of a day's hours
 
 # What each metric can be; the others are bounded below by 0 as all losses are.
-_RANGES = {"r2": (-np.inf, 1.0), "bias": (-np.inf, np.inf)} | dict.fromkeys(
+RANGES = {"r2": (-np.inf, 1.0), "bias": (-np.inf, np.inf)} | dict.fromkeys(
     (
         "accuracy", "precision", "recall", "f1", "weighted_precision", "weighted_f1", "roc_auc",
         "average_precision", "ece", "ndcg", "ndcg_at_10", "mean_average_precision", "mrr", "hit_rate_at_10",
@@ -71,7 +71,7 @@ def _wider(name: str, estimate: Estimate, sizes: FloatArray, without: Sequence[f
     if not np.isfinite(error):  # as of values whose squares are too large for a float
         return estimate
     half = float(stdtrit(sizes.size - 1, 0.975)) * error
-    least, most = _RANGES.get(name, (0.0, np.inf))
+    least, most = RANGES.get(name, (0.0, np.inf))
     lower, upper = max(estimate.value - half, least), min(estimate.value + half, most)
     known = estimate.lower is not None and estimate.upper is not None
     if known and upper - lower <= estimate.upper - estimate.lower:  # type: ignore[operator]

@@ -26,7 +26,7 @@ from monitors.stats.sketches import CategoricalSummary, FloatArray, NumericSumma
 
 LEAST_DAYS = 14
 # A window of more days than this share of the reference's is judged as if it had fewer: it needs enough runs.
-_LARGEST_SHARE = 0.25
+LARGEST_SHARE = 0.25
 # Days count as alike unless the chance of counts so different is below this.
 _ALIKE = 0.01
 _CATCHING = 0.1
@@ -108,7 +108,7 @@ def draw_windows(
     without replacement; where it has fewer, its shares count as `n` rows, once: it then keeps the noise of its own
     size, which errs on the side of calm.
     """
-    length = min(max(length, 1), max(int(len(days.counts) * _LARGEST_SHARE), 1))
+    length = min(max(length, 1), max(int(len(days.counts) * LARGEST_SHARE), 1))
     up_to = np.concatenate([np.zeros((1, days.counts.shape[1])), np.cumsum(days.counts, axis=0)])
     runs = up_to[length:] - up_to[:-length]
     rest = days.counts.sum(axis=0) - runs

@@ -78,6 +78,26 @@ def test_an_estimate_is_measured_again_to_the_same_interval(model: Model) -> Non
     )
 
 
+def test_where_days_of_the_reference_differ_the_interval_allows_for_it(model: Model) -> None:
+    rows = [row for back in range(1, 17) for row in rows_of_a_day(DAY - timedelta(days=back), 60)]
+    lines = ["income,region,label,prediction,probability,timestamp"]
+    for row in rows:
+        is_odd_day = int(row.timestamp[8:10]) % 2  # on every other day the opposite happens
+        answer = "1" if row.probabilities > 0.5 else "0"
+        told = answer if is_odd_day or row.features["income"] > 1 else "10"[int(answer)]
+        lines.append(f"{row.features['income']},north,{told},{answer},{row.probabilities},{row.timestamp}")
+    stream = BytesIO("\n".join(lines).encode())
+    store_reference(model=model, version="1", stream=stream, content_type="text/csv", actor="test")
+    build_reference(Reference.objects.get(model=model).pk)
+    log(model, rows_of_a_day(DAY, 600))
+
+    work(model)
+
+    estimate = point(model, "estimated_accuracy")
+    assert (estimate.detail["method"], estimate.detail["days"]) == ("reference_days", 16)
+    assert estimate.upper - estimate.lower > 0.5
+
+
 def test_few_rows_are_insufficient_and_a_model_without_a_reference_has_no_estimate(model: Model) -> None:
     log(model, rows_of_a_day(DAY, 30))
     work(model)
