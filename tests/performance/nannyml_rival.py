@@ -33,6 +33,13 @@ class Fitted:
         """Give one row for each chunk of `later`."""
         return pd.DataFrame(self.rival.ask({"number": self.number}, later)["chunks"])
 
+    def distances(self, chunk: pd.DataFrame) -> dict[str, list[float | None]]:
+        """Give a drift calculator's statistics of some of its columns in one chunk: a value per method."""
+        answer: dict[str, list[float | None]] = self.rival.ask(
+            {"number": self.number, "distances": True}, chunk
+        )["distances"]
+        return answer
+
 
 @dataclass(frozen=True, eq=False)
 class Rival:

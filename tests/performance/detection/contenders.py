@@ -1,10 +1,13 @@
-"""Who decides: the product's own decision, Evidently's default tests, and Kolmogorov-Smirnov with Benjamini-Hochberg.
+"""Who decides: the product, Evidently's and NannyML's defaults, and Kolmogorov-Smirnov with Benjamini-Hochberg.
 
 Each says of a window how loudly it would be flagged, so that thresholds can be tuned alike; 1 is its own line.
 """
 
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -18,28 +21,36 @@ from monitors.stats.sketches import choose_centre
 from monitors.stats.thresholds import NullDistributions, resample_null
 from monitors.stats.window_summary import ColumnSummary, summarise_window
 from tests.performance.detection.worlds import Columns, Window
+from tests.performance.nannyml_rival import Rival, nannyml_rival
 
 os.environ["DO_NOT_TRACK"] = "1"
 FALSE_DISCOVERY_RATE = 0.05
+# What a drift monitor asks of a window, unless it is told otherwise.
+LEAST_ROWS = 50
+LEAST_CHUNKS = 6
 _SMALLEST = 1e-300
 
 
 class Fitted(Protocol):
     """A contender that knows its reference."""
 
-    def measure(self, name: str, values: np.ndarray) -> object:
-        """Reduce one column of a window to what the decision needs."""
+    def measure(self, columns: Columns) -> dict[str, object]:
+        """Reduce some columns of a window to what the decision needs."""
 
     def loudness(self, measured: dict[str, object]) -> float:
-        """Say how loudly a window is flagged: at 1 and above it is, with the settings as shipped."""
+        """Say how loudly a window is flagged: at 1 and above it is, with the settings as shipped.
+
+        Not a number where the window is `insufficient`.
+        """
+
+
+Contender = Callable[[Window, int, int], Fitted]  # the reference, the rows of later windows, a seed
 
 
 class Ours:
     """Summaries, the combined decision on calibrated p-values, effect floors, Benjamini-Hochberg: `judge_drift`."""
 
-    name = "driftline"
-
-    def __init__(self, reference: Window, seed: int) -> None:
+    def __init__(self, reference: Window, rows: int, seed: int) -> None:
         self.centres = {
             name: choose_centre(values)
             for name, values in reference.columns.items()
@@ -64,11 +75,13 @@ class Ours:
             )
         return self.nulls[name, size]
 
-    def measure(self, name: str, values: np.ndarray) -> object:
-        return self._summarise({name: values})[name]
+    def measure(self, columns: Columns) -> dict[str, object]:
+        return dict(self._summarise(columns))
 
     def loudness(self, measured: dict[str, object]) -> float:
         """Invert the smallest false discovery rate at which some feature would count as drifted."""
+        if next(iter(measured.values())).rows < LEAST_ROWS:  # type: ignore[attr-defined]
+            return np.nan
         judged = judge_drift(self.references, measured, self._null_of)  # type: ignore[arg-type]
         p_values = [max(drift.p_value, _SMALLEST) for drift in judged.values()]
         rates = stats.false_discovery_control(p_values)
@@ -85,12 +98,13 @@ def _days_of(reference: Window) -> list[Columns]:
 class Evidently:
     """Evidently 0.7.23's own choice of test, its own functions and thresholds; a window is flagged by any column."""
 
-    name = "Evidently"
-
-    def __init__(self, reference: Window, seed: int) -> None:
+    def __init__(self, reference: Window, rows: int, seed: int) -> None:
         self.columns = {name: _clean(values) for name, values in reference.columns.items()}
 
-    def measure(self, name: str, values: np.ndarray) -> object:
+    def measure(self, columns: Columns) -> dict[str, object]:
+        return {name: self._measure(name, values) for name, values in columns.items()}
+
+    def _measure(self, name: str, values: np.ndarray) -> float:
         from evidently.legacy.calculations.stattests.registry import get_stattest
         from evidently.legacy.core import ColumnType
 
@@ -116,29 +130,75 @@ def _clean(values: np.ndarray) -> pd.Series:
     return pd.Series(values[np.isfinite(values)] if values.dtype != object else values[pd.notna(values)])
 
 
+class NannyML:
+    """NannyML 0.13.1's own calculator as it comes: the Jensen-Shannon distance of every column, and its limit.
+
+    The limit is the mean of the reference's chunks and three of their standard deviations; a chunk has the rows of a
+    window where the reference has at least the six of them that NannyML asks for, else there are its default of ten.
+    Tuned alike with the others is the number of standard deviations.
+    """
+
+    def __init__(self, rival: Rival, reference: Window, rows: int, seed: int) -> None:
+        frame = pd.DataFrame(reference.columns)
+        chunks = {"chunk_size": rows} if len(frame) >= LEAST_CHUNKS * rows else {}
+        self.calculator = rival.fit(
+            "UnivariateDriftCalculator", frame, column_names=list(reference.columns), **chunks
+        )
+        said = self.calculator.measure(frame)
+        self.usual: dict[str, tuple[float, float]] = {}
+        for name in reference.columns:
+            usual = float(said[f"{name}.jensen_shannon.value"].mean())
+            limit = float(said[f"{name}.jensen_shannon.upper_threshold"].iloc[0])
+            self.usual[name] = usual, limit - usual
+
+    def measure(self, columns: Columns) -> dict[str, object]:
+        said = self.calculator.distances(pd.DataFrame(columns))
+        return {name: self._beyond(name, distance) for name, [distance] in said.items()}
+
+    def _beyond(self, name: str, distance: float | None) -> float:
+        """Give the distance from the usual one, in those of the limit; a column without a value says nothing."""
+        usual, room = self.usual[name]
+        if distance is None or distance <= usual:
+            return 0.0
+        return (distance - usual) / max(room, _SMALLEST)
+
+    def loudness(self, measured: dict[str, object]) -> float:
+        return max(measured.values())  # type: ignore[type-var, return-value]
+
+
 class KolmogorovSmirnov:
     """KS for numbers and chi-square for categories, on p-values that Benjamini-Hochberg holds at 5%."""
 
-    name = "KS + BH"
+    def __init__(self, reference: Window, rows: int, seed: int) -> None:
+        self.numbers, self.levels = {}, {}
+        for name, values in reference.columns.items():
+            if values.dtype == object:
+                self.levels[name] = _clean(values).value_counts()
+            else:
+                self.numbers[name] = np.sort(_clean(values).to_numpy())
 
-    def __init__(self, reference: Window, seed: int) -> None:
-        self.columns = {name: _clean(values).to_numpy() for name, values in reference.columns.items()}
+    def measure(self, columns: Columns) -> dict[str, object]:
+        return {name: self._p_value(name, _clean(values)) for name, values in columns.items()}
 
-    def measure(self, name: str, values: np.ndarray) -> object:
-        usual, current = self.columns[name], _clean(values).to_numpy()
+    def _p_value(self, name: str, current: pd.Series) -> float:
         if not len(current):
             return 1.0
-        if values.dtype != object:
-            return float(stats.ks_2samp(usual, current, method="asymp").pvalue)
-        levels, codes = np.unique(np.concatenate([usual, current]).astype(str), return_inverse=True)
-        table = [
-            np.bincount(part, minlength=levels.size) for part in (codes[: usual.size], codes[usual.size :])
-        ]
-        return float(stats.chi2_contingency(table).pvalue) if levels.size > 1 else 1.0
+        if name in self.numbers:
+            return float(stats.ks_2samp(self.numbers[name], current.to_numpy(), method="asymp").pvalue)
+        table = pd.concat([self.levels[name], current.value_counts()], axis=1).fillna(0)
+        return float(stats.chi2_contingency(table.to_numpy().T).pvalue) if len(table) > 1 else 1.0
 
     def loudness(self, measured: dict[str, object]) -> float:
         rates = stats.false_discovery_control([max(p, _SMALLEST) for p in measured.values()])  # type: ignore[type-var]
         return float(FALSE_DISCOVERY_RATE / rates.min())
 
 
-CONTENDERS = (Ours, Evidently, KolmogorovSmirnov)
+OURS = "driftline"
+WITHIN: dict[str, Contender] = {OURS: Ours, "Evidently": Evidently, "KS + BH": KolmogorovSmirnov}
+
+
+@contextmanager
+def everybody() -> Iterator[dict[str, Contender]]:
+    """Give all contenders by name, ours first; NannyML's process runs until the block ends."""
+    with nannyml_rival() as rival:
+        yield WITHIN | {"NannyML": partial(NannyML, rival)}

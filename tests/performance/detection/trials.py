@@ -1,17 +1,19 @@
 """One setting of rows and reference: thresholds tuned on quiet windows; power, delay, false alarms on others."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tests.performance.detection.contenders import CONTENDERS, Fitted
+from tests.performance.detection.contenders import OURS, Contender, Fitted
 from tests.performance.detection.worlds import (
     COURSE_LENGTH,
     COURSES,
     SHIFTS,
     WORLDS,
     Columns,
+    Process,
     Shift,
     Window,
     World,
@@ -42,7 +44,9 @@ class Effort:
     shifted: int
 
 
-def run(setting: Setting, effort: Effort, *, seed: int) -> dict[str, Any]:
+def run(
+    contenders: Mapping[str, Contender], setting: Setting, effort: Effort, *, seed: int
+) -> dict[str, Any]:
     """Measure a setting: false alarms as shipped; power and delay at thresholds tuned apart to equal false alarms."""
     worlds = [world for world in WORLDS if world.most_rows_a_day >= max(setting.rows, setting.rows_a_day)]
     tuning = {world.name: _Loudness() for world in worlds}
@@ -53,8 +57,12 @@ def run(setting: Setting, effort: Effort, *, seed: int) -> dict[str, Any]:
         for part, loudness in ((0, tuning[world.name]), (1, testing[world.name])):
             for repeat in range(effort.references * 2 // alike):
                 rng = np.random.default_rng([seed, setting.rows, setting.reference_rows, index, part, repeat])
-                _run_reference(world, setting, effort, rng, loudness, shifted=part == 1)
-    return _report(setting, worlds, tuning, testing)
+                process = world.start(rng)
+                reference = process.reference(setting.days, setting.rows_a_day)
+                own = int(rng.integers(1 << 31))
+                fitted = [contender(reference, setting.rows, own) for contender in contenders.values()]
+                _run_reference(process, reference, fitted, setting, effort, rng, loudness, shifted=part == 1)
+    return _report(list(contenders), setting, worlds, tuning, testing)
 
 
 class _Loudness:
@@ -67,7 +75,9 @@ class _Loudness:
 
 
 def _run_reference(
-    world: World,
+    process: Process,
+    reference: Window,
+    fitted: list[Fitted],
     setting: Setting,
     effort: Effort,
     rng: np.random.Generator,
@@ -75,13 +85,10 @@ def _run_reference(
     *,
     shifted: bool,
 ) -> None:
-    process = world.start(rng)
-    reference = process.reference(setting.days, setting.rows_a_day)
-    fitted: list[Fitted] = [contender(reference, int(rng.integers(1 << 31))) for contender in CONTENDERS]
     course: list[tuple[Columns, list[dict[str, object]]]] = []
     for number in range(effort.quiet):
         window = process.window(setting.rows).columns
-        measured = [{name: one.measure(name, column) for name, column in window.items()} for one in fitted]
+        measured = [one.measure(window) for one in fitted]
         loudness.quiet.append([one.loudness(seen) for one, seen in zip(fitted, measured, strict=True)])
         if shifted and number < effort.shifted:
             for shift in SHIFTS:
@@ -133,14 +140,17 @@ def _after(
     """Shift one column of a window that was measured already."""
     values = shift.apply(window[column], reference.columns[column], size, rng)
     return [
-        one.loudness(seen | {column: one.measure(column, values)})
-        for one, seen in zip(fitted, measured, strict=True)
+        one.loudness(seen | one.measure({column: values})) for one, seen in zip(fitted, measured, strict=True)
     ]
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 def _report(
-    setting: Setting, worlds: list[World], tuning: dict[str, _Loudness], testing: dict[str, _Loudness]
+    names: list[str],
+    setting: Setting,
+    worlds: list[World],
+    tuning: dict[str, _Loudness],
+    testing: dict[str, _Loudness],
 ) -> dict[str, Any]:
     groups = {
         "all": [world.name for world in worlds],
@@ -152,15 +162,16 @@ def _report(
         "reference_rows": setting.reference_rows,
         "reference_days": setting.days,
         "groups": {
-            name: _group([tuning[world] for world in members], [testing[world] for world in members])
-            for name, members in groups.items()
+            group: _group(names, [tuning[world] for world in members], [testing[world] for world in members])
+            for group, members in groups.items()
         },
     }
 
 
-def _group(tuning: list[_Loudness], testing: list[_Loudness]) -> dict[str, Any]:
+def _group(names: list[str], tuning: list[_Loudness], testing: list[_Loudness]) -> dict[str, Any]:
+    tuned_on = np.concatenate([np.array(one.quiet) for one in tuning])
     lines = np.quantile(
-        np.concatenate([np.array(one.quiet) for one in tuning]), 1 - FALSE_ALARMS, axis=0, method="higher"
+        np.where(np.isnan(tuned_on), -np.inf, tuned_on), 1 - FALSE_ALARMS, axis=0, method="higher"
     )
     quiet = np.concatenate([np.array(one.quiet) for one in testing])
     shifted = {
@@ -170,25 +181,41 @@ def _group(tuning: list[_Loudness], testing: list[_Loudness]) -> dict[str, Any]:
         name: np.concatenate([np.array(one.courses[name]) for one in testing if one.courses])
         for name in COURSES
     }
+    flagged = {name: said > lines for name, said in shifted.items()}
+    flagged |= {name: (said > lines).reshape(-1, len(names)) for name, said in courses.items()}
+    firsts = {name: _first(said > lines) for name, said in courses.items()}
+
+    def by_name(values: np.ndarray) -> dict[str, float]:
+        return {name: float(f"{value:.5g}") for name, value in zip(names, values, strict=True)}
+
     return {
-        "tuned_on": sum(len(one.quiet) for one in tuning),
+        "tuned_on": len(tuned_on),
         "quiet_windows": len(quiet),
-        "tuned_line": _by_name(lines),
-        "per_1000_as_shipped": _by_name(1_000 * (quiet >= 1).mean(axis=0)),
-        "per_1000_tuned": _by_name(1_000 * (quiet > lines).mean(axis=0)),
-        "power_as_shipped": {name: _by_name((said >= 1).mean(axis=0)) for name, said in shifted.items()},
-        "power": {name: _by_name((said > lines).mean(axis=0)) for name, said in shifted.items()}
-        | {name: _by_name((said > lines).mean(axis=(0, 1))) for name, said in courses.items()},
-        "delay": {name: _by_name(_delay(said > lines)) for name, said in courses.items()},
+        "tuned_line": by_name(lines),
+        "insufficient": by_name(np.isnan(quiet).mean(axis=0)),
+        "per_1000_as_shipped": by_name(1_000 * (quiet >= 1).mean(axis=0)),
+        "per_1000_tuned": by_name(1_000 * (quiet > lines).mean(axis=0)),
+        "power_as_shipped": {name: by_name((said >= 1).mean(axis=0)) for name, said in shifted.items()},
+        "power": {name: by_name(said.mean(axis=0)) for name, said in flagged.items()},
+        "delay": {name: by_name(first.mean(axis=0)) for name, first in firsts.items()},
+        "windows": {name: len(said) for name, said in flagged.items()},
+        # On the same windows: how many ours alone noticed, or noticed first, and how many a rival.
+        "ours_alone": {name: _wins(names, said, np.greater) for name, said in flagged.items()},
+        "rival_alone": {name: _wins(names, said, np.less) for name, said in flagged.items()},
+        "ours_first": {name: _wins(names, first, np.less) for name, first in firsts.items()},
+        "rival_first": {name: _wins(names, first, np.greater) for name, first in firsts.items()},
     }
 
 
-def _delay(flagged: np.ndarray) -> np.ndarray:
-    """Count the windows to the first flag of each course, one more than all if there was none; their mean."""
-    first = np.where(flagged.any(axis=1), flagged.argmax(axis=1) + 1, flagged.shape[1] + 1)
-    return first.mean(axis=0)
+def _first(flagged: np.ndarray) -> np.ndarray:
+    """Count the windows to the first flag of each course; one more than all if there was none."""
+    return np.where(flagged.any(axis=1), flagged.argmax(axis=1) + 1, flagged.shape[1] + 1)
 
 
-def _by_name(values: np.ndarray) -> dict[str, float]:
-    names = [contender.name for contender in CONTENDERS]
-    return {name: float(f"{value:.5g}") for name, value in zip(names, values, strict=True)}
+def _wins(names: list[str], said: np.ndarray, better: np.ufunc) -> dict[str, int]:
+    ours = said[:, names.index(OURS)]
+    return {
+        name: int(better(ours, theirs).sum())
+        for name, theirs in zip(names, said.T, strict=True)
+        if name != OURS
+    }

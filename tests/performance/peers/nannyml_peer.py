@@ -1,7 +1,8 @@
 """NannyML behind a pipe: reads questions as lines of JSON, answers each with a line of JSON; see `nannyml_rival.py`.
 
 A question says what to `fit` (a class of NannyML, its arguments and the Parquet file of a reference), or which of
-the fitted ones shall `measure` the Parquet file of later rows.
+the fitted ones shall `measure` the Parquet file of later rows; a drift calculator may be asked for the `distances` of
+some of its columns, with the rows as one chunk.
 """
 
 import json
@@ -30,11 +31,25 @@ def measure(fitted, question):
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
+def distances(calculator, question):
+    """Give what the calculator's own methods say of each column that the rows have; None where they have no value."""
+    rows = pd.read_parquet(question["rows"])
+    said = {
+        name: [method.calculate(rows[name]) for method in calculator._column_to_models_mapping[name]]
+        for name in rows
+    }
+    return {
+        name: [None if value != value else float(value) for value in values] for name, values in said.items()
+    }
+
+
 def answer(question, fitted):
     try:
         if "fit" in question:
             fitted.append(fit(question))
             return {"number": len(fitted) - 1}
+        if question.get("distances"):
+            return {"distances": distances(fitted[question["number"]], question)}
         return {"chunks": measure(fitted[question["number"]], question)}
     except Exception:
         return {"error": traceback.format_exc(limit=-3)}
