@@ -15,7 +15,7 @@ NullOf = Callable[[str, int], NullDistributions]
 
 
 class Method(StrEnum):
-    """Which p-value decides over a feature: the psi's alone, or the smallest of several statistics' (calibrated)."""
+    """Which p-value decides over a feature: the psi's alone, or those of several statistics together (calibrated)."""
 
     PSI = "psi"
     COMBINED = "combined"

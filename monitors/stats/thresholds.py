@@ -7,8 +7,9 @@ independent rows do, the days themselves are compared instead (see `monitors.sta
 window only through its days and its number of rows, which is rounded down to a log-spaced grid: callers keep one
 `NullDistributions` per feature, `grid_size(n)` and days.
 
-The combined decision is Tippett's: of the p-values of several statistics the smallest counts, against what the
-smallest does in the same draws. The draws are joint, so that it needs no independence (Westfall and Young 1993).
+The combined decision takes the harmonic mean of the p-values of several statistics (Wilson 2019): a small one leads,
+and those that agree with it add to it. It is compared with what it does in the same draws. The draws are joint, so
+that it needs no independence (Westfall and Young 1993).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ DRAWS = 1_000
 SIZES_PER_DECADE = 12
 LEAST_SIZE = 10
 
-# The statistics whose smallest p-value decides. Each sees what the others are slow to see: Anderson-Darling a moved
+# The statistics whose p-values decide together. Each sees what the others are slow to see: Anderson-Darling a moved
 # middle and both tails, Wasserstein far values, the psi what changed inside or went missing.
 COMBINED = {NUMERIC: ("anderson_darling", "wasserstein", "psi"), CATEGORICAL: ("chi_square", "psi")}
 
@@ -57,8 +58,8 @@ class Threshold:
 class NullDistributions:
     """What each kernel's statistic does when nothing drifts, at `n` rows: ascending draws by kernel name.
 
-    `combined` are ascending draws of minus the logarithm of the smallest p-value. `runs` counts the runs of days that
-    the draws come from, 0 when rows were drawn independently; `why` says which, as a sentence.
+    `combined` are ascending draws of what `_pooled` makes of the p-values of one draw. `runs` counts the runs of days
+    that the draws come from, 0 when rows were drawn independently; `why` says which, as a sentence.
     """
 
     n: int
@@ -86,9 +87,9 @@ class NullDistributions:
         return float(_p_values(self.draws[kernel], np.array([value]), self.runs)[0])
 
     def combined_p_value(self, values: Mapping[str, float]) -> float:
-        """Estimate how often the smallest p-value of the statistics is as small as that of `values`, by kernel."""
-        smallest = min(self.p_value(kernel, value) for kernel, value in values.items())
-        return float(_p_values(self.combined, np.array([-np.log(smallest)]), self.runs)[0])
+        """Estimate how often the p-values of the statistics are together as small as those of `values`, by kernel."""
+        p_values = np.array([[self.p_value(kernel, value)] for kernel, value in values.items()])
+        return float(_p_values(self.combined, _pooled(p_values), self.runs)[0])
 
     def to_builtins(self) -> dict[str, Any]:
         """Give a JSON-able form, for a cache."""
@@ -135,6 +136,11 @@ def _p_values(draws: FloatArray, values: FloatArray, runs: int) -> FloatArray:
     return np.where(values > tail[0], np.minimum(share, continued), share)
 
 
+def _pooled(p_values: FloatArray) -> FloatArray:
+    """Pool a row of p-values per statistic: the logarithm of the sum of their inverses, larger where less likely."""
+    return np.logaddexp.reduce(-np.log(p_values), axis=0)
+
+
 def grid_size(n: int) -> int:
     """Round a window's rows down to the log-spaced grid (12 sizes a decade): fewer rows, a wider threshold.
 
@@ -179,10 +185,10 @@ def resample_null(
     resampled = _resampled(reference, others, windows)
     joint = {kernel.name: kernel.measure_draws(resampled) for kernel in kernels}
     sorted_draws = {name: np.sort(values) for name, values in joint.items()}
-    smallest = np.min(
-        [_p_values(sorted_draws[name], joint[name], runs) for name in COMBINED[kind_of(reference)]], axis=0
+    pooled = _pooled(
+        np.array([_p_values(sorted_draws[name], joint[name], runs) for name in COMBINED[kind_of(reference)]])
     )
-    return NullDistributions(n, rows, sorted_draws, np.sort(-np.log(smallest)), runs, why)
+    return NullDistributions(n, rows, sorted_draws, np.sort(pooled), runs, why)
 
 
 def _why_independent(days: Days | None) -> str:

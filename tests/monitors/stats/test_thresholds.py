@@ -125,6 +125,21 @@ class TestPValue:
         assert 0 < null.p_value("wasserstein", 1e300) < 1e-300
         assert 0 < null.combined_p_value({"wasserstein": 1e300}) < 1e-6
 
+    def test_statistics_that_agree_say_more_than_one_alone(self):
+        rng = np.random.default_rng(0)
+        null = resample_null(
+            prepare_reference(summarise_numbers(rng.normal(size=2_000), centre=0.0)), 200, rng=rng
+        )
+        usual, rare = (
+            {kernel: float(np.quantile(null.draws[kernel], share)) for kernel in ("psi", "wasserstein")}
+            for share in (0.5, 0.995)
+        )
+
+        alone = null.combined_p_value(usual | {"psi": rare["psi"]})
+        together = null.combined_p_value(rare)
+
+        assert together < 0.6 * alone
+
 
 @pytest.mark.parametrize(
     ("n", "size"), [(0, 10), (10, 10), (11, 10), (12, 10), (13, 13), (999, 826), (1000, 1000), (10**6, 10**6)]
