@@ -13,7 +13,7 @@ from inference.prediction_log.selectors import LogFrame
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.outcomes import row_losses
-from monitors.metrics.references import reference_in_use
+from monitors.metrics.references import References
 from monitors.metrics.sampled_rows import sample_rows
 from monitors.stats.segment_search import ScoredRows
 from monitors.summaries.models import Summary
@@ -83,7 +83,7 @@ def _columns(model: Model, frames: Sequence[LogFrame]) -> dict[str, NDArray[Any]
     """Put the features together that all pieces have, as the same kind."""
     if not frames:
         return {}
-    reference = reference_in_use(model=model, version_id=model.deployment.champion_id)
+    reference = References(model).with_rows(model.deployment.champion_id)
     importance = reference.importance if reference else {}
     names = sorted(frames[0].features, key=lambda name: -importance.get(name, 0.0))
     columns = {}

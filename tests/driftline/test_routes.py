@@ -148,7 +148,10 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "PUT reference": (b"a\n1\n", "text/csv"),
     "POST reference": (b'{"kind": "trailing"}', "application/json"),
     "schema": (b'{"features": {"a": {"least": 0}}}', "application/json"),
-    "segment-searches": (b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}', "application/json"),
+    "segment-searches": (
+        b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}',
+        "application/json",
+    ),
     "<alias>": (b'{"version": "1"}', "application/json"),
     "versions": (
         b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
