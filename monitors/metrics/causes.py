@@ -1,6 +1,6 @@
 """Why: faults of data and labels first, then features by how much they moved times how much the model leans on them.
 
-Of a metric of performance also the segments whose rows got worse.
+Of a metric of performance also the segments whose rows got worse, after the two causes that come first.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from monitors.stats.importance import rank_causes as rank_features
 from monitors.stats.segment_search import FoundSegment
 
 MOST = 5
+FIRST = 2  # causes that come before segments: messages tell three
 MOST_SEGMENTS = 2
 FAULT, LABELS, DRIFT, SEGMENT = "fault", "labels", "drift", "segment"
 """Kinds of causes: data that are broken (missing, unseen, out of range), labels that are late or stay away, data that
@@ -49,8 +50,9 @@ def rank_causes(
     rows that are broken or lack what they should have, the share of the blame among what drifted, or the share of the
     metric's rise that a segment explains. Correlation, not proof."""
     faults = _quality_faults(model, start, end) + _label_faults(model, start, end)
+    others = faults + _drifted(model, start, end, segment)
     worse = [] if segment else _worse_segments(model, Period(start, end), metric)
-    return (faults + _drifted(model, start, end, segment))[: MOST - len(worse)] + worse
+    return (others[:FIRST] + worse + others[FIRST:])[:MOST]
 
 
 def _drifted(model: Model, start: datetime, end: datetime, segment: str) -> list[dict[str, Any]]:

@@ -255,7 +255,7 @@ def measure(n: int, seed: int, folder: Path) -> dict[str, Any]:
 
 def named(fault: Fault, incidents: "list[Incident]") -> bool:
     """Tell whether some incident names all that is broken among its first two causes."""
-    firsts = [{cause["feature"] for cause in incident.causes[:2]} for incident in incidents]
+    firsts = [{cause.get("feature") for cause in incident.causes[:2]} for incident in incidents]
     return any(set(fault.causes) <= first for first in firsts)
 
 

@@ -19,7 +19,7 @@ from monitors.alerts import selectors, services
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import duration, figure, figures, measured
 from monitors.metrics.catalogue import METRICS
-from monitors.metrics.causes import FAULT, LABELS
+from monitors.metrics.causes import FAULT, LABELS, SEGMENT
 from monitors.rules.services import points_of
 from monitors.workflows.models import Run
 
@@ -141,21 +141,29 @@ def _verdict(one: Incident, worst: float | None) -> Verdict:
     parts.append(
         Part(f", {figure(worst)} at worst." if worst is not None and worst != one.opened_by.value else ".")
     )
-    broken, moved = _split_by_kind(one)
+    broken, moved, worse = _split_by_kind(one)
     if broken:
         parts.append(Part(f" Data are broken in {_names(broken)}."))
     if moved:
         parts.append(Part(f" What moved most among the inputs: {_names(moved)}."))
+    if worse:
+        parts.append(Part(f" It got worse most where {_names(worse)}."))
     return Verdict(
         "critical" if one.severity == "critical" else "warning" if one.severity == "warning" else "notice",
         parts,
     )
 
 
-def _split_by_kind(one: Incident) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The causes that are faults of the data, and those that are drift."""
+def _split_by_kind(
+    one: Incident,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """The causes that are faults of the data, those that are drift, and segments that got worse."""
     told = one.causes[:3]
-    return [c for c in told if c.get("kind") == FAULT], [c for c in told if c.get("kind") != FAULT]
+    return (
+        [c for c in told if c.get("kind") == FAULT],
+        [c for c in told if c.get("kind") not in (FAULT, SEGMENT)],
+        [c for c in told if c.get("kind") == SEGMENT],
+    )
 
 
 def _names(causes: list[dict[str, Any]]) -> str:
