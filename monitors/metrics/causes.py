@@ -48,7 +48,7 @@ def rank_causes(
     """Rank what explains a problem of `[start, end)`, faults first: dicts with kind (`fault`, `labels`, `drift` or
     `segment`), feature (of labels `label`) or segment, score and evidence as a sentence. The score is the share of the
     rows that are broken or lack what they should have, the share of the blame among what drifted, or the share of the
-    metric's rise that a segment explains. Correlation, not proof."""
+    loss's rise (or of the loss) that a segment explains. Correlation, not proof."""
     faults = _quality_faults(model, start, end) + _label_faults(model, start, end)
     others = faults + _drifted(model, start, end, segment)
     worse = [] if segment else _worse_segments(model, Period(start, end), metric)
@@ -149,7 +149,7 @@ def _late_labels(model: Model, start: datetime, end: datetime) -> tuple[float, s
 
 
 def _worse_segments(model: Model, window: Period, metric: str) -> list[dict[str, Any]]:
-    """Find segments that explain a rise of the loss that stands for a metric; none without rows or weeks before."""
+    """Find segments that got worse by the loss that stands for a metric; none without rows or weeks before."""
     loss = LOSS_OF_METRIC.get(metric)
     if loss not in LOSSES[model.task] or model.rows_kept == RowsKept.NONE:
         return []
@@ -157,19 +157,20 @@ def _worse_segments(model: Model, window: Period, metric: str) -> list[dict[str,
         findings = findings_for(model=model, window=window, loss=loss, actor="rules")
     except LogUnreadable:  # said elsewhere; what is wrong is told without it
         return []
-    return [
-        {"kind": SEGMENT, "segment": one.name, "score": round(one.share, 4), "evidence": _worse(one, loss)}
-        for one in findings.found.found[:MOST_SEGMENTS]
-        if one.share is not None
-    ]
+    if not findings.n_before:  # what was always harder explains nothing
+        return []
+    return [_worse(one, loss, findings.found.mean) for one in findings.found.found[:MOST_SEGMENTS]]
 
 
-def _worse(one: FoundSegment, loss: RowLoss) -> str:
-    usual = "not there before" if one.usual is None else f"usually {one.usual:+.3g} apart"
-    return (
+def _worse(one: FoundSegment, loss: RowLoss, mean: float | None) -> dict[str, Any]:
+    """Score a segment by its share of the rise; where the loss as a whole did not rise, by that of the loss."""
+    usual = "new" if one.usual is None else f"usually {one.usual:+.3g} apart"
+    score, whole = (one.share, "rise") if one.share is not None else (min(one.harm / (mean or 1), 1), "loss")
+    told = (
         f"{loss.label.lower()} {one.inside:.3g} where {one.name}, {one.outside:.3g} elsewhere, {usual}: "
-        f"{one.share:.0%} of the rise (n={one.n:,})"
+        f"{score:.0%} of the {whole} (n={one.n:,})"
     )
+    return {"kind": SEGMENT, "segment": one.name, "score": round(score, 4), "evidence": told}
 
 
 def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-untyped-def]

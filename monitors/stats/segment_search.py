@@ -2,20 +2,21 @@
 
 What may be tried is fixed by the columns alone (`segment_conditions`): every cell of a column, every run of a number's
 cells, and every pair of coarse cells of two columns. Each is tested against all other rows, and where there are rows
-of an earlier, quiet period, against its own usual excess over the others there: a segment that was always harder is
-no news. Rows of one hour resemble each other, so the error of an excess is the larger one of two, over rows and over
-blocks of time left out one by one (`blocks`), with no more degrees of freedom than the segment has blocks.
+of an earlier, quiet period, against its own usual excess over the others there, and against its own loss there: a
+segment that was always harder is no news, nor is one that stayed as it was while the others got better. Both tests
+have to hold (Berger, Technometrics 24, 1982). Rows of one hour resemble each other, so the error is the larger one of
+two, over rows and over blocks of time left out one by one (`blocks`), with no more degrees of freedom than the segment
+has blocks.
 
 Benjamini and Hochberg (1995) hold the false discovery rate over all that is tried, single columns and pairs with half
 of the weight each (Genovese, Roeder and Wasserman, Biometrika 93, 2006). Intervals are those of Benjamini and
-Yekutieli (JASA 100, 2005) for parameters that a selection chose: one lies above 0 just where its segment is found.
+Yekutieli (JASA 100, 2005) for parameters that a selection chose: one lies above 0 wherever its segment is found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -100,7 +101,7 @@ class SegmentFindings:
 def search_segments(
     window: ScoredRows, usual: ScoredRows | None = None, *, rate: float = RATE, most_paired: int = MOST_PAIRED
 ) -> SegmentFindings:
-    """Find the segments of a window that are worse than the rest by more than they were in `usual`.
+    """Find the segments of a window that are worse than the rest by more than they were in `usual`, and than there.
 
     `rate` is the expected share of false ones among those found, at most. Only the first `most_paired` columns are
     tried in pairs: put those first that matter. A segment has at least 50 rows and 1 %, and at most 75 % of the rows.
@@ -294,12 +295,13 @@ def _pair(field: _Field, left: _Coarse, right: _Coarse) -> _Batch:
 # -- the test ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class _Excesses:
-    """How much more segments lose a row than the rest of a period: the estimates and what they are made of."""
+    """How much segments lose a row, `inside`, and how much more than the rest of a period; with both variances."""
 
     n: FloatArray
     inside: FloatArray
     outside: FloatArray
     variance: FloatArray
+    inside_variance: FloatArray
     freedom: FloatArray
 
     @property
@@ -310,17 +312,19 @@ class _Excesses:
 def _excesses(some: _Tables, whole: _Tables) -> _Excesses:
     """Compare segments with the rest; 0 or all rows give NaN."""
     rest = _Tables(whole.rows - some.rows, whole.losses - some.losses, whole.squares - some.squares)
-    (n, inside, own, own_blocks), (_, outside, other, other_blocks) = map(_mean, (some, rest))
-    variance, freedom = own + other, n - 1
+    (n, inside, own, own_moved), (_, outside, other, other_moved) = map(_mean, (some, rest))
     filled = whole.rows[0] > 0
-    count = int(filled.sum())
-    if count >= MIN_BLOCKS:
-        moved = (own_blocks - other_blocks)[:, filled]
-        moved = moved - moved.mean(axis=1, keepdims=True)
-        variance = np.maximum(variance, (count - 1) / count * (moved**2).sum(axis=1))
+    is_blocked = int(filled.sum()) >= MIN_BLOCKS
+    freedom = n - 1
+    inside_variance, variance = own, own + other
+    if is_blocked:
+        inside_variance = np.maximum(own, _jackknife(own_moved[:, filled]))
+        variance = np.maximum(variance, _jackknife((own_moved - other_moved)[:, filled]))
         freedom = n**2 / (some.rows**2).sum(axis=1) - 1  # as many as equal blocks would give
     rounding = (_ROUNDING * (np.abs(inside) + np.abs(outside))) ** 2  # of sums of equal losses
-    return _Excesses(n, inside, outside, variance + rounding, np.maximum(freedom, 0.0))
+    return _Excesses(
+        n, inside, outside, variance + rounding, inside_variance + rounding, np.maximum(freedom, 0.0)
+    )
 
 
 def _mean(tables: _Tables) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -332,6 +336,13 @@ def _mean(tables: _Tables) -> tuple[FloatArray, FloatArray, FloatArray, FloatArr
     return n, mean, variance, moved
 
 
+def _jackknife(moved: FloatArray) -> FloatArray:
+    """Estimate a variance from how far an estimate moves without each block, a row each estimate."""
+    blocks = moved.shape[1]
+    squares: FloatArray = ((moved - moved.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    return (blocks - 1) / blocks * squares
+
+
 @dataclass(frozen=True, eq=False)
 class _Tested:
     """Excesses beyond the usual ones, a row each segment; `is_tried` tells which have enough rows."""
@@ -341,33 +352,50 @@ class _Tested:
     value: FloatArray
     error: FloatArray
     freedom: FloatArray
+    p_value: FloatArray  # 1 where it says nothing
     is_tried: NDArray[np.bool_]
-
-    @cached_property
-    def p_value(self) -> FloatArray:
-        """How probable so much excess would be without any; 1 where it says nothing."""
-        p: FloatArray = stdtr(self.freedom, -self.value / self.error)
-        return np.where(np.isfinite(p), p, 1.0)
 
 
 def _test(field: _Field, batch: _Batch) -> _Tested:
     now = _excesses(batch.window, field.whole)
     enough = (now.n >= field.least) & (now.n <= MOST_SHARE * field.whole.rows.sum())
-    usual = np.full(now.n.shape, np.nan)
+    alone = _p_value(now.value, now.variance, now.freedom)
     if batch.usual is None or field.usual_whole is None:
-        return _Tested(now, usual, now.value, np.sqrt(now.variance), now.freedom, enough)
+        usual = np.full(now.n.shape, np.nan)
+        return _Tested(now, usual, now.value, np.sqrt(now.variance), now.freedom, alone, enough)
     before = _excesses(batch.usual, field.usual_whole)
     is_new, is_known = before.n == 0, before.n >= LEAST_USUAL
-    variance = np.where(is_new, now.variance, now.variance + before.variance)
-    freedom = variance**2 / (now.variance**2 / now.freedom + before.variance**2 / before.freedom)
+    variance = now.variance + before.variance
+    freedom = _freedom(now.variance, now.freedom, before.variance, before.freedom)
+    p_value = np.maximum(
+        _p_value(now.value - before.value, variance, freedom),
+        _p_value(
+            now.inside - before.inside,
+            now.inside_variance + before.inside_variance,
+            _freedom(now.inside_variance, now.freedom, before.inside_variance, before.freedom),
+        ),
+    )
     return _Tested(
         now,
         np.where(is_new, np.nan, before.value),
         np.where(is_new, now.value, now.value - before.value),
-        np.sqrt(variance),
+        np.sqrt(np.where(is_new, now.variance, variance)),
         np.where(is_new, now.freedom, freedom),
+        np.where(is_new, alone, p_value),
         enough & (is_new | is_known),
     )
+
+
+def _p_value(value: FloatArray, variance: FloatArray, freedom: FloatArray) -> FloatArray:
+    """Tell how probable so much would be without any."""
+    p: FloatArray = stdtr(freedom, -value / np.sqrt(variance))
+    return np.where(np.isfinite(p), p, 1.0)
+
+
+def _freedom(one: FloatArray, its: FloatArray, other: FloatArray, others: FloatArray) -> FloatArray:
+    """Give the degrees of freedom of a sum of two variances (Welch and Satterthwaite)."""
+    freedom: FloatArray = (one + other) ** 2 / (one**2 / its + other**2 / others)
+    return freedom
 
 
 # -- what is found -----------------------------------------------------------------------------------------------------
@@ -387,7 +415,7 @@ class _Tried:
     weight: float
 
     def half(self, rate: float) -> float:
-        """Give half of the interval that lies above 0 just where the weighted p-value is below `rate`."""
+        """Give half of the interval that lies above 0 wherever the weighted p-value is below `rate`."""
         return -float(stdtrit(self.freedom, rate / self.weight)) * self.error
 
     def harm_lower(self, rate: float) -> float:

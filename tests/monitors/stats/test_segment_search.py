@@ -113,6 +113,14 @@ class TestSearch:
         assert search_segments(window, usual).found == ()
         assert [one.name for one in search_segments(window).found] == [f"airport = {USUALLY_HARD}"]
 
+    def test_takes_what_stayed_as_it_was_while_the_others_got_better_for_no_news(self) -> None:
+        rng = np.random.default_rng(11)
+        window = rows_of(rng, 6_000, 48, harder=lambda columns: columns["carrier"] != "x", by=-0.2)
+        usual = rows_of(rng, 12_000, 96)
+
+        assert search_segments(window, usual).found == ()
+        assert search_segments(usual, window).found[0].name.startswith("carrier = ")
+
     def test_finds_a_level_that_was_not_there_before(self) -> None:
         rng = np.random.default_rng(5)
         window = rows_of(rng, 4_000, 48, harder=lambda columns: columns["airport"] == "e", by=0.2)
@@ -201,20 +209,43 @@ def holds(condition: Condition, values: NDArray[np.generic]) -> NDArray[np.bool_
     return np.logical_and(numbers >= lower, numbers < upper)
 
 
-def excess_and_error(rows: ScoredRows, inside: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Give the excess, its variance and degrees of freedom, each block left out in turn by hand."""
+Measure = Callable[[ScoredRows, NDArray[np.bool_], NDArray[np.bool_]], float]
 
-    def excess(kept: NDArray[np.bool_]) -> float:
-        return float(rows.loss[kept & inside].mean() - rows.loss[kept & ~inside].mean())
 
+def excess(rows: ScoredRows, inside: NDArray[np.bool_], kept: NDArray[np.bool_]) -> float:
+    return float(rows.loss[kept & inside].mean() - rows.loss[kept & ~inside].mean())
+
+
+def mean_inside(rows: ScoredRows, inside: NDArray[np.bool_], kept: NDArray[np.bool_]) -> float:
+    return float(rows.loss[kept & inside].mean())
+
+
+def with_error(rows: ScoredRows, inside: NDArray[np.bool_], measure: Measure) -> tuple[float, float, float]:
+    """Give a measure, its variance and degrees of freedom, each block left out in turn by hand."""
     blocks = np.unique(rows.block)
-    whole = excess(np.ones(len(rows), bool))
-    without = np.array([excess(rows.block != block) for block in blocks])
+    without = np.array([measure(rows, inside, rows.block != block) for block in blocks])
     by_block = (blocks.size - 1) / blocks.size * ((without - without.mean()) ** 2).sum()
-    own, other = rows.loss[inside], rows.loss[~inside]
-    by_row = own.var() / (own.size - 1) + other.var() / (other.size - 1)
+    parts = [rows.loss[inside], rows.loss[~inside]][: 2 if measure is excess else 1]
+    by_row = sum(part.var() / (part.size - 1) for part in parts)
     counts = np.array([(inside & (rows.block == block)).sum() for block in blocks])
-    return whole, max(by_block, by_row), own.size**2 / float((counts**2).sum()) - 1
+    whole = measure(rows, inside, np.ones(len(rows), bool))
+    return whole, max(by_block, by_row), inside.sum() ** 2 / float((counts**2).sum()) - 1
+
+
+def both(
+    window: ScoredRows,
+    now: NDArray[np.bool_],
+    usual: ScoredRows,
+    before: NDArray[np.bool_],
+    measure: Measure,
+) -> tuple[float, float]:
+    """Give by how much a measure rose, and its p-value."""
+    (value, variance, freedom), (usually, more, others) = (
+        with_error(window, now, measure), with_error(usual, before, measure)
+    )  # fmt: skip
+    together = (variance + more) ** 2 / (variance**2 / freedom + more**2 / others)
+    rise = value - usually
+    return rise, float(stats.t.sf(rise / np.sqrt(variance + more), together))
 
 
 def all_conditions(cells: list[Cells]) -> Iterator[tuple[Condition, ...]]:
@@ -243,15 +274,12 @@ class TestBruteForce:
             )
             if not 50 <= now.sum() <= MOST_SHARE * 1_000 or 0 < before.sum() < 30:
                 continue
-            value, variance, freedom = excess_and_error(window, now)
-            if before.any():
-                usually, more, others = excess_and_error(usual, before)
-                value -= usually
-                freedom = (variance + more) ** 2 / (variance**2 / freedom + more**2 / others)
-                variance += more
-            by_name[" and ".join(map(str, conditions))] = (
-                value, float(stats.t.sf(value / np.sqrt(variance), freedom))
-            )  # fmt: skip
+            if not before.any():
+                value, variance, freedom = with_error(window, now, excess)
+                tested = [(value, float(stats.t.sf(value / np.sqrt(variance), freedom)))]
+            else:
+                tested = [both(window, now, usual, before, measure) for measure in (excess, mean_inside)]
+            by_name[" and ".join(map(str, conditions))] = (tested[0][0], max(p for _, p in tested))
 
         search = search_segments(window, usual)
 
