@@ -1,10 +1,11 @@
-"""What `make bench-detection` runs: `python -m tests.performance.detection [--quick] [--json PATH]`.
+"""What `make bench-detection` runs: `python -m tests.performance.detection [--quick] [--settings N ...] [--json PATH]`.
 
 Who notices what, at the same rate of false alarms. Prints two tables and writes them as JSON, by default to
 `bench-detection.json` at the top of the checkout:
 
 (a) power and delay, each side's one threshold tuned on separate quiet windows to 10 flagged ones per 1,000: over all
-    worlds, and again in those with independent rows and in those with dependent rows alone;
+    worlds, and again in those with independent rows and in those with dependent rows alone; `quiet` is what the
+    thresholds then flag of the quiet windows that they were not tuned on;
 (b) what everybody flags as shipped, per 1,000 quiet windows.
 
 A window is flagged when any of its 20 columns is; of a shifted window one column is shifted.
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +42,14 @@ SETTINGS = (
 QUICK = ((Setting(200, 20, 50), Effort(1, 14, 4)),)
 
 
-def measure(*, quick: bool) -> dict[str, Any]:
-    """Run every setting, the same numbers every time."""
+def measure(chosen: Sequence[tuple[Setting, Effort]]) -> dict[str, Any]:
+    """Run the chosen settings; each gives the same numbers every time, whatever the others are."""
     settings = []
     with everybody() as contenders:
-        for setting, effort in QUICK if quick else SETTINGS:
+        for setting, effort in chosen:
             settings.append(run(contenders, setting, effort, seed=2026))
             print(f"{setting}: {_cpu_s():.0f} CPU seconds so far", file=sys.stderr)
     return {
-        "quick": quick,
         "settings": settings,
         "goal": {group: goal(settings, group) for group in ("all", "independent", "dependent")},
         "cpu_s": round(_cpu_s()),
@@ -111,10 +112,11 @@ def show(results: dict[str, Any]) -> None:
         for setting in results["settings"]:
             numbers = setting["groups"][group]
             head = f"{setting['rows']:>8,}{setting['reference_rows']:>11,}  "
-            for shift, by in numbers["power"].items():
+            shares = {"quiet": {name: numbers["per_1000_tuned"][name] / 1_000 for name in names}}
+            windows = {"quiet": numbers["quiet_windows"]} | numbers["windows"]
+            for shift, by in (shares | numbers["power"]).items():
                 print(
-                    f"{head}{shift:17}{numbers['windows'][shift]:>8}"
-                    + "".join(f"{by[name]:>12.3f}" for name in names)
+                    f"{head}{shift:17}{windows[shift]:>8}" + "".join(f"{by[name]:>12.3f}" for name in names)
                 )
             for shift, by in numbers["delay"].items():
                 print(
@@ -139,9 +141,18 @@ def show(results: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.performance.detection", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one small setting: smoke, not numbers")
+    parser.add_argument(
+        "--settings",
+        type=int,
+        nargs="+",
+        choices=range(1, len(SETTINGS) + 1),
+        metavar="N",
+        help="only these of the six, from 1",
+    )
     parser.add_argument("--json", type=Path, default=CHECKOUT / "bench-detection.json")
     options = parser.parse_args()
-    results = measure(quick=options.quick)
+    chosen = [SETTINGS[number - 1] for number in options.settings] if options.settings else SETTINGS
+    results = measure(QUICK if options.quick else chosen)
     options.json.write_text(json.dumps(results, indent=2) + "\n")
     show(results)
 
