@@ -14,7 +14,7 @@ from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.selectors import oldest_row
 from inference.registry.models import Model
-from monitors.definitions.models import Reference
+from monitors.definitions.models import MonitorKind, Reference
 from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PointStatus, SegmentSearch
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
@@ -88,7 +88,12 @@ def _of_log(model: Model, kind: str) -> QuerySet[Reference]:
 
 
 def _oldest_unripe(model: Model, span: str) -> datetime | None:
-    """Tell the first window whose labels are still due: it is measured again when they have come."""
+    """Tell the first window whose labels are still due: it is measured again when they have come.
+
+    None where performance is not watched: nobody would measure it again, and its hours would wait for ever.
+    """
+    if not model.monitors.filter(kind=MonitorKind.PERFORMANCE, enabled=True).exists():
+        return None
     unripe = MetricPoint.objects.filter(
         model=model,
         role=PredictionRole.CHAMPION,

@@ -141,6 +141,16 @@ class TestHours:
         assert unripe == {"hour", "day"}
         assert spans_of(model) == {"day"}
 
+    def test_wait_for_no_labels_where_performance_is_not_watched(self, model: Model) -> None:
+        update_model(model=model, actor="test", objectives={"label_lag_hours": 24 * 25})
+        log(model, rows_of_a_day(DAY, 3))
+        work(model)
+        model.monitors.filter(kind="performance").update(enabled=False)
+
+        grow_old(model)
+
+        assert spans_of(model) == {"day"}
+
     def test_stay_while_something_is_to_be_measured_of_them(self, model: Model) -> None:
         log(model, rows_of_a_day(DAY, 3))
         log(model, rows_of_a_day(LATER, 1))
