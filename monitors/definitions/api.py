@@ -60,11 +60,13 @@ class Choice(Body):
 
     kind: str = Field(max_length=20, description="file, period, trailing or same_hours")
     version: str = Field("", max_length=64, description="the champion when empty")
-    start: Moment | None = Field(None, alias="from", description="of a period: midnight UTC")
+    start: Moment | None = Field(
+        None, alias="from", description="of a period: midnight UTC, 14 to 180 days before `to`"
+    )
     end: Moment | None = Field(None, alias="to", description="of a period: midnight UTC")
     days: int | None = Field(None, description=f"of trailing: 14 to 180; {TRAILING_DAYS} where none is given")
     gap_days: int | None = Field(None, description=f"of trailing: 0 to 60; {GAP_DAYS} where none is given")
-    weeks: int | None = Field(None, description=f"of same_hours: 4 to 26; {WEEKS} where none is given")
+    weeks: int | None = Field(None, description=f"of same_hours: 14 to 52; {WEEKS} where none is given")
 
     def choice(self) -> ReferenceChoice:
         """Give the choice with what holds where nothing is said; raises Problem for fields of another kind."""

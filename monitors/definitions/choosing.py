@@ -5,7 +5,7 @@ A series keeps its reference: another kind judges the windows from the present d
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -22,10 +22,10 @@ from inference.registry.models import Dataset, Model, Version
 from monitors.definitions.models import Reference
 from monitors.definitions.signals import reference_ready
 
-LONGEST_PERIOD_DAYS = 180
-TRAILING_DAYS, GAP_DAYS, WEEKS = 28, 7, 14
+PERIOD_DAYS = range(14, 181)
+TRAILING_DAYS, GAP_DAYS, WEEKS = 28, 7, 16
 """What is taken where nothing is said."""
-_LENGTHS = {Reference.Kind.TRAILING: range(14, 181), Reference.Kind.SAME_HOURS: range(4, 27)}
+_LENGTHS = {Reference.Kind.TRAILING: range(14, 181), Reference.Kind.SAME_HOURS: range(14, 53)}
 _GAPS = range(61)
 _ROLLING = (Reference.Kind.TRAILING, Reference.Kind.SAME_HOURS)
 
@@ -239,5 +239,5 @@ def _check_period(choice: ReferenceChoice, today: datetime) -> None:
         raise invalid(
             "/to", f"A fixed period ends after its start and by {rfc3339(today)}, when today began."
         )
-    if end - start > timedelta(days=LONGEST_PERIOD_DAYS):
-        raise invalid("/from", f"{(end - start).days} days; use up to {LONGEST_PERIOD_DAYS}.")
+    if (days := (end - start).days) not in PERIOD_DAYS:
+        raise invalid("/from", f"{days} days; use {PERIOD_DAYS[0]} to {PERIOD_DAYS[-1]}.")

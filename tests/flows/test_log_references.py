@@ -33,7 +33,7 @@ from tests.shared_rows import rows_of_many_tests
 ONE_DAY = timedelta(days=1)
 HISTORY = 36
 TRAILING = ReferenceChoice("trailing", length=28, gap=7)
-WEEKDAYS = ReferenceChoice("same_hours", length=5)
+WEEKDAYS = ReferenceChoice("same_hours", length=16)
 
 
 def morning(
@@ -63,10 +63,14 @@ def remember(model: Model, rows: list[SentPrediction]) -> None:
 def shared(
     django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[int]:
-    """The key of a model with quiet days before `DAY`, all labelled, of which Sundays have larger incomes."""
+    """The key of a model with quiet days before `DAY`, all labelled, of which Sundays have larger incomes.
+
+    Earlier ones are Sundays and Mondays alone.
+    """
     with rows_of_many_tests(django_db_blocker), override_settings(HOME=tmp_path_factory.mktemp("home")):
         model = make_model(Project.objects.create(slug="shop", name="Shop"))
-        days = [DAY - back * ONE_DAY for back in range(HISTORY, 0, -1)]
+        before = [back for back in range(113, HISTORY, -1) if back % 7 in (0, 1)]
+        days = [DAY - back * ONE_DAY for back in (*before, *range(HISTORY, 0, -1))]
         rows = [row for day in days for row in morning(day, shift=float(day.weekday() == 6))]
         log(model, rows)
         label(model, truths(rows))
@@ -146,12 +150,12 @@ class TestTrailingDays:
         assert accuracy.threshold > accuracy.value
 
     def test_that_are_too_few_judge_nothing_and_say_so(self, model: Model) -> None:
-        choose(model, replace(TRAILING, length=80))
+        choose(model, replace(TRAILING, length=180))
 
         point = arrive(model, shift=4.0)
 
         assert point.status == "insufficient"
-        assert point.detail["why"].startswith("Too little to compare with: 29 of 80 days")
+        assert point.detail["why"].startswith("Too little to compare with: 51 of 180 days")
         counted = MetricPoint.objects.get(model=model, metric="drifted_features", span="day", start=DAY)
         assert counted.status == "insufficient"
 
@@ -203,7 +207,7 @@ class TestSameHours:
 
         assert sunday.weekday() == 6
         assert point.status == "ok"
-        assert reference_of(point)["rows"] == 5 * 60
+        assert reference_of(point)["rows"] == 16 * 60
         assert arrive(model, sunday + ONE_DAY, shift=1.0).status in ("warning", "critical")
 
     def test_judge_an_hour_by_the_same_hour(self, model: Model) -> None:
@@ -215,7 +219,7 @@ class TestSameHours:
         work(model)
 
         at_ten, at_three = (income_on(model, DAY + timedelta(hours=hour), "hour") for hour in (10, 3))
-        assert (at_ten.status, reference_of(at_ten)["rows"]) == ("ok", 5 * 60)
+        assert (at_ten.status, reference_of(at_ten)["rows"]) == ("ok", 16 * 60)
         assert (at_three.status, reference_of(at_three)["rows"]) == ("insufficient", 60)
 
     def test_keep_the_hours_that_they_need(self, model: Model) -> None:
@@ -233,7 +237,7 @@ class TestSameHours:
         choose(model, TRAILING)
         expire()
 
-        assert with_weeks == DAY - 36 * ONE_DAY + timedelta(hours=10)
+        assert with_weeks == DAY - 113 * ONE_DAY + timedelta(hours=10)
         assert oldest_hour() == DAY - 14 * ONE_DAY + timedelta(hours=10)
 
 
@@ -250,12 +254,14 @@ class TestAFixedPeriod:
     def test_keeps_its_summaries(self, model: Model, settings: Any) -> None:
         settings.SUMMARY_RETENTION_DAYS = 10
         PredictionChunk.objects.filter(model=model).delete()
-        choose(model, ReferenceChoice("period", DAY - 20 * ONE_DAY, DAY - 18 * ONE_DAY))
+        choose(model, ReferenceChoice("period", DAY - 30 * ONE_DAY, DAY - 16 * ONE_DAY))
 
         expire()
 
-        kept = Summary.objects.filter(model=model, span="day", start__lt=DAY - 17 * ONE_DAY)
-        assert [one.start for one in kept.order_by("start")] == [DAY - 20 * ONE_DAY, DAY - 19 * ONE_DAY]
+        kept = Summary.objects.filter(model=model, span="day", start__lt=DAY - 10 * ONE_DAY)
+        assert [one.start for one in kept.order_by("start")] == [
+            DAY - back * ONE_DAY for back in range(30, 16, -1)
+        ]
 
 
 class TestAChoice:

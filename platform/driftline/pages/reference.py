@@ -31,8 +31,8 @@ class ReferenceForm(forms.Form):
     )
 
 
-def _day_field(label: str) -> forms.DateField:
-    return forms.DateField(label=label, widget=forms.DateInput(attrs={"type": "date"}))
+def _day_field(label: str, help_text: str = "") -> forms.DateField:
+    return forms.DateField(label=label, help_text=help_text, widget=forms.DateInput(attrs={"type": "date"}))
 
 
 class PeriodForm(forms.Form):
@@ -43,7 +43,7 @@ class PeriodForm(forms.Form):
     trap = "It has only the season that it is of: what is usual in June may be drift beside January."
 
     first = _day_field("First day")
-    to = _day_field("Last day")
+    to = _day_field("Last day", "At least 14 days: limits are made from how far they lie apart.")
 
     def choice(self) -> ReferenceChoice:
         first, last = (_midnight(self.cleaned_data[name]) for name in ("first", "to"))
@@ -79,7 +79,9 @@ class SameHoursForm(forms.Form):
     )
 
     weeks = forms.IntegerField(
-        initial=WEEKS, label="Weeks", help_text="From 14 on, limits know how far such hours lie apart."
+        initial=WEEKS,
+        label="Weeks",
+        help_text="14 or more: limits are made from how far such hours lie apart.",
     )
 
     def choice(self) -> ReferenceChoice:

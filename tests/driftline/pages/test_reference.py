@@ -53,11 +53,12 @@ def test_drift_says_that_too_little_is_stored(client: Client, model: Model, path
 
 
 def test_drift_says_which_part_of_the_log_it_is_against(client: Client, model: Model, path: str) -> None:
-    period = {"kind": "period", "period-first": "2026-01-05", "period-to": "2026-01-05"}
-    log(model, rows_of_a_day(DAY + timedelta(days=1), 60))
+    period = {"kind": "period", "period-first": "2025-12-22", "period-to": "2026-01-04"}
+    log(model, [row for back in range(1, 15) for row in rows_of_a_day(DAY - timedelta(days=back), 3)])
+    work(model)
     client.post(path, period)
     work(model)
 
     told = client.get(f"/models/{model.name}/drift").content.decode()
 
-    assert "Reference: 60 rows of version 1, the log from" in told
+    assert "Reference: 42 rows of version 1, the log from" in told
