@@ -1,10 +1,11 @@
 """Measures one subject in one window: what workers store, and what a question over longer windows asks for."""
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -48,6 +49,10 @@ class Context:
     segments: Sequence[str] = ()
     expected: Mapping[str, Expectation] = field(default_factory=dict)
     _signatures: dict[int, Signature] = field(default_factory=dict)
+
+    def of_kind(self, kind: str) -> Self:
+        """Narrow what is measured to the points of one kind of monitor."""
+        return replace(self, monitors={name: one for name, one in self.monitors.items() if name == kind})
 
     @cached_property
     def references(self) -> References:
@@ -121,12 +126,14 @@ def label_lag(model: Model) -> timedelta:
     return timedelta(seconds=max(0.0, float(merge_numbers(known).quantile(0.95))))
 
 
-def subjects_of(rows: Iterable[Summary], shorter: Iterable[Summary] = ()) -> list[Subject]:
+def subjects_of(
+    rows: Iterable[Summary], shorter: Iterable[Summary] = (), *, features: Collection[str] | None = None
+) -> list[Subject]:
     """List whose rows one window holds; several summaries of one version, role and segment are added up.
 
     What callers were answered is there a version, and together with the reference of the one that answered most.
     `shorter` are summaries of the windows that this one consists of, where `rows` are not these themselves and do
-    not stand for them.
+    not stand for them. Of the features those named are unpacked, or all.
     """
     parts: dict[tuple[str, int, str], list[Summary]] = {}
     for row in rows:
@@ -136,7 +143,9 @@ def subjects_of(rows: Iterable[Summary], shorter: Iterable[Summary] = ()) -> lis
         outcome = WindowSummary.decode(bytes(row.payload), features=()).outcome
         if outcome is not None:
             blocks.setdefault((row.role, row.version_id, row.segment), {})[row.start] = outcome
-    apart = [_add_up(summaries, blocks.get(whose, {})) for whose, summaries in sorted(parts.items())]
+    apart = [
+        _add_up(summaries, blocks.get(whose, {}), features) for whose, summaries in sorted(parts.items())
+    ]
     answered: dict[str, list[Subject]] = {}
     for subject in apart:
         if subject.role in ANSWERING_ROLES:
@@ -145,9 +154,11 @@ def subjects_of(rows: Iterable[Summary], shorter: Iterable[Summary] = ()) -> lis
     return [subject for subject in apart if subject.is_whole or subject.role != "champion"] + together
 
 
-def _add_up(rows: list[Summary], blocks: Mapping[datetime, OutcomeSummary]) -> Subject:
+def _add_up(
+    rows: list[Summary], blocks: Mapping[datetime, OutcomeSummary], features: Collection[str] | None
+) -> Subject:
     first = rows[0]
-    windows = [WindowSummary.decode(bytes(row.payload)) for row in rows]
+    windows = [WindowSummary.decode(bytes(row.payload), features=features) for row in rows]
     if len(rows) > 1:
         blocks = {row.start: w.outcome for row, w in zip(rows, windows, strict=True) if w.outcome is not None}
     elif first.blocks is not None:

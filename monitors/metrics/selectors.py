@@ -1,5 +1,6 @@
 """Reads of metric points: what pages and the API show."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.services import DEFAULT_MIN_ROWS, drift_method
-from monitors.metrics.catalogue import JOINT_METRICS
+from monitors.metrics.catalogue import JOINT_METRICS, METRICS
 from monitors.metrics.drift import drift_points
 from monitors.metrics.measuring import context_of, error_rows, points_of, subjects_of
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
@@ -66,7 +67,9 @@ def longer_points(
 
     Of weeks whose days were dropped, the months give the points.
     """
-    context = context_of(model)
+    kind = METRICS[metric].kind
+    context = context_of(model).of_kind(kind)
+    needed = _features_needed(kind, feature)
     found: list[MetricPoint] = []
     roles = ANSWERING_ROLES if role == PredictionRole.CHAMPION and not version else [role]
     for length, window in windows_held(model, Period(start, end), step):
@@ -78,7 +81,7 @@ def longer_points(
             start__gte=window.start,
             start__lt=window.end,
         ).select_related("version")
-        for subject in subjects_of(days):
+        for subject in subjects_of(days, features=needed):
             if subject.version == version:
                 found += points_of(context, subject, length, window.start)
         if metric in REQUEST_METRICS and not segment:
@@ -88,6 +91,15 @@ def longer_points(
         for p in found
         if p.metric == metric and p.role == role and (feature is None or p.feature == feature)
     ]
+
+
+def _features_needed(kind: str, feature: str | None) -> Collection[str] | None:
+    """Name the features that points of a kind are measured from; None is all of them."""
+    if kind == MonitorKind.DRIFT:
+        return None  # whether one drifted depends on all
+    if kind == MonitorKind.QUALITY:
+        return [feature] if feature else None
+    return ()
 
 
 def change_points(
