@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,8 @@ BENCHES = (
     Bench("logging", ("--rounds", "1", "--batches", "8")),
     Bench("storage", ("--rounds", "1", "--rows", "20000")),
     Bench("drift", ("--rounds", "1", "--evidently-rounds", "1")),
+    Bench("summary", ("--rounds", "1", "--rows", "50000")),
+    Bench("history", ("--rounds", "1", "--days", "2")),
 )
 PRODUCTS = Bench("peers", ("--rounds", "1", "--seconds", "0.5"))
 
@@ -107,6 +110,8 @@ def lines(results: dict[str, Any]) -> Iterator[Line]:
     yield from _logging_lines(results["logging"])
     yield from _storage_lines(results["storage"])
     yield from _drift_lines(results["drift"])
+    yield from _summary_lines(results["summary"])
+    yield from _history_lines(results["history"])
 
 
 def product_lines(peers: dict[str, Any]) -> Iterator[Line]:
@@ -255,6 +260,37 @@ def _drift_lines(cases: dict[str, Any]) -> Iterator[Line]:
                 ratio,
                 ">= 50x" if peer == "evidently" else "",
             )
+
+
+def _summary_lines(measured: dict[str, Any]) -> Iterator[Line]:
+    what = f"summarise {measured['rows']:,} rows x 30 numbers, counts and sums"
+    for name, peer, goal in (("sum", "one np.sum", ">= 0.067x"), ("histogram", "np.histogram, 10 bins", "")):
+        ms = measured["ms"]
+        yield Line(what, "CPU ms", ms["ours"], peer, ms[name], measured["ratios"][name], goal)
+
+
+def _history_lines(measured: dict[str, Any]) -> Iterator[Line]:
+    """Compare the model of more rows with the one of fewer: a chart's time must not know them apart."""
+    for question in measured["questions"]:
+        (few, of_few), (many, of_many) = question["sizes"].items()
+        goal = f"< {question['goal_ms']:,.0f} ms" if question["goal_ms"] else ""
+        for state in ("cold", "warm"):
+            fewer, more = ([one["ms"] for one in asked[state]] for asked in (of_few, of_many))
+            what = f"{question['what']}, {measured['days']} days of {int(many):,} rows an hour, {state}"
+            if state == "cold":
+                what += f", {statistics.median(one['read_mb'] for one in of_many[state]):.1f} MB read"
+            ratios = [less / own for less, own in zip(fewer, more, strict=True)]
+            yield Line(
+                what, "ms", _spread(more), f"{few} rows an hour", _spread(fewer), _spread(ratios), goal
+            )
+    for path, size in measured["first_page_kb"].items():
+        page = "overview" if path == "/" else "a model's page"
+        yield Line(f"first page with its files, {page}", "kB", _once(size), "goal", _once(300), _once(300 / size),
+                   "< 300 kB")  # fmt: skip
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def show(rows: list[Line]) -> None:

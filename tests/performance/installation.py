@@ -68,6 +68,13 @@ def installation(folder: Path) -> Iterator[Installed]:
 @contextmanager
 def services_only(folder: Path) -> Iterator[HomePaths]:
     """Run the services of an empty home in `folder`, migrated, until the block ends."""
+    with services_and_database(folder) as (paths, _):
+        yield paths
+
+
+@contextmanager
+def services_and_database(folder: Path) -> Iterator[tuple[HomePaths, Process]]:
+    """Run the services as `services_only` does, and give the database server too, which the block may restart."""
     paths, started = make_home(folder), []
     environment = {
         "DRIFTLINE_HOME": str(paths.home),
@@ -79,7 +86,7 @@ def services_only(folder: Path) -> Iterator[HomePaths]:
             started.append(launch(child, paths))
             started[-1].wait_ready()
         _manage(environment, "migrate", "--no-input", "--verbosity", "0")
-        yield paths
+        yield paths, started[0]
     finally:
         for process in reversed(started):
             process.stop()
