@@ -208,8 +208,9 @@ def anderson_darling_distance(pair: Pair) -> Statistic:
     """Measure the gap between the distribution functions where it is weighed most in both tails.
 
     The square root of the mean of (F - G)^2 / (H (1 - H)) over the rows of both sides, H being their joint
-    distribution function in the middle of each cell; from 0, without unit. N M / (N + M) times its square is the
-    two-sample statistic of Pettitt (1976) with the midranks of Scholz and Stephens (1987) for equal values.
+    distribution function in the middle of each cell; from 0, without unit. Without equal values N M / (N + M) times its
+    square is the two-sample statistic of Pettitt (1976) but for a share 1 / N; rows of equal value count by their
+    midrank, as with Scholz and Stephens (1987), who divide by a spread that is smaller for them.
     """
     assert isinstance(pair, NumericPair)
     if not pair.comparable:
