@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inference.registry.datasets import path_of
 from inference.registry.selectors import privacy_of, signature_of
-from inference.serving.plan import Feature
+from inference.serving.plan import Feature, Signature
 from monitors.definitions.models import Reference
 
 _HOUR_US = 3_600_000_000
@@ -54,6 +54,31 @@ def feature_arrays(table: pa.Table, features: Iterable[Feature]) -> dict[str, ND
         )
         for feature in features
     }
+
+
+def column_of(table: pa.Table, name: str) -> NDArray[Any] | None:
+    """Give a column that is no feature: texts as objects, anything else as float64; None where it is not there."""
+    if name not in table.column_names:
+        return None
+    if pa.types.is_string(table[name].type):
+        return np.array(table[name].to_pylist(), object)
+    return table[name].to_numpy().astype(np.float64)
+
+
+def positive_score(table: pa.Table, signature: Signature) -> NDArray[Any] | None:
+    """Give the probability of the positive class, under either of its names."""
+    for name in ("probability", f"probability_{signature.positive_class}"):
+        if name in table.column_names:
+            return column_of(table, name)
+    return None
+
+
+def class_probabilities(table: pa.Table, signature: Signature) -> NDArray[Any] | None:
+    """Give rows x classes; None unless each class has its column."""
+    names = [f"probability_{name}" for name in signature.classes]
+    if not names or not all(name in table.column_names for name in names):
+        return None
+    return np.column_stack([table[name].to_numpy() for name in names])
 
 
 def _hours(table: pa.Table) -> NDArray[np.int64]:

@@ -32,7 +32,12 @@ from monitors.definitions.models import (
     Segment,
 )
 from monitors.definitions.outcomes import answer_score, outcome_of, usual_performance
-from monitors.definitions.reference_rows import feature_arrays
+from monitors.definitions.reference_rows import (
+    class_probabilities,
+    column_of,
+    feature_arrays,
+    positive_score,
+)
 from monitors.stats.error_profile import profile_errors
 from monitors.stats.importance import permutation_importance
 from monitors.stats.outcomes import OutcomeSummary
@@ -176,8 +181,8 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
     table = pq.read_table(path_of(reference.dataset))
     features = feature_arrays(table, signature.features)
     truth, prediction, score = (
-        _column(table, "label"),
-        _column(table, "prediction"),
+        column_of(table, "label"),
+        column_of(table, "prediction"),
         _answer_score(table, signature),
     )
     kept = privacy_of(reference.model_id).protect(features)
@@ -223,44 +228,26 @@ def _rows_by_day(table: pa.Table) -> list[tuple[np.datetime64, np.ndarray]]:
     return list(zip(found, np.split(rows, starts[1:]), strict=True)) if len(rows) else []
 
 
-def _column(table: pa.Table, name: str) -> np.ndarray | None:
-    if name not in table.column_names:
-        return None
-    if pa.types.is_string(table[name].type):
-        return np.array(table[name].to_pylist(), object)
-    return table[name].to_numpy().astype(np.float64)
-
-
-def _score(table: pa.Table, signature: Signature) -> np.ndarray | None:
-    for name in ("probability", f"probability_{signature.positive_class}"):
-        if name in table.column_names:
-            return _column(table, name)
-    return None
-
-
 def _answer_score(table: pa.Table, signature: Signature) -> np.ndarray | None:
     if signature.task != "multiclass":
-        return _score(table, signature)
-    prediction, table_of_classes = _column(table, "prediction"), _class_probabilities(table, signature)
+        return positive_score(table, signature)
+    prediction, table_of_classes = column_of(table, "prediction"), class_probabilities(table, signature)
     if prediction is None or table_of_classes is None:
         return None
     return answer_score(signature, prediction, table_of_classes)
 
 
 def _outcome(table: pa.Table, signature: Signature, rows: slice | np.ndarray) -> OutcomeSummary | None:
-    label, prediction, score = _column(table, "label"), _column(table, "prediction"), _score(table, signature)
+    label, prediction, score = (
+        column_of(table, "label"),
+        column_of(table, "prediction"),
+        positive_score(table, signature),
+    )
     if label is None or prediction is None:
         return None
     if signature.task == "multiclass":
-        score = _class_probabilities(table, signature)
+        score = class_probabilities(table, signature)
     return outcome_of(signature, label[rows], prediction[rows], None if score is None else score[rows])
-
-
-def _class_probabilities(table: pa.Table, signature: Signature) -> np.ndarray | None:
-    names = [f"probability_{name}" for name in signature.classes]
-    if not all(name in table.column_names for name in names):
-        return None
-    return np.column_stack([table[name].to_numpy() for name in names])
 
 
 def _performance_by_day(
@@ -276,7 +263,7 @@ def _performance_by_day(
 
 def _error_profile(table: pa.Table, signature: Signature) -> dict[str, Any] | None:
     """Learn a regression's losses by its prediction; JSON holds no infinity, and such losses say nothing."""
-    label, prediction = _column(table, "label"), _column(table, "prediction")
+    label, prediction = column_of(table, "label"), column_of(table, "prediction")
     if signature.task != "regression" or label is None or prediction is None:
         return None
     profile = profile_errors(label.astype(np.float64), prediction.astype(np.float64))
