@@ -26,7 +26,10 @@ from inference.prediction_log.erasure.work import NotYet, Step, Work, add_counts
 from monitors.alerts.models import Delivery, DeliveryAttempt, Incident, IncidentEvent
 from monitors.definitions.models import Reference
 from monitors.metrics.models import MetricPoint, SegmentSearch
+from monitors.reports import files
+from monitors.reports.models import TASK as BUILD_REPORT
 from monitors.reports.models import Report
+from monitors.reports.services import AFRESH, delete_report
 from monitors.rules.models import Rule, Transition
 from monitors.summaries.erasure import erase_levels, segments_of_subject, tell_what_remains
 from monitors.summaries.services import summarise_hours
@@ -99,24 +102,44 @@ def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
 
 # -- reports -----------------------------------------------------------------------------------------------------------
 def build_reports_again(work: Work) -> None:
-    """Build the reports anew whose window held an erased row, or which name the key."""
+    """Build the reports anew whose rows held an erased one, or which name the key; one of a segment that is the
+    subject goes.
+
+    What nobody has begun with will be of the clean log.
+    """
     reports = Report.objects.filter(model__project=work.project).order_by("pk")
-    for report in reports.filter(state=Report.State.QUEUED, model_id__in=work.subject.model_ids):
-        if _holds_row(work, report):
-            raise NotYet(str(report))
-    for report in reports.filter(state=Report.State.READY):
-        path = settings.HOME / report.path
-        if _holds_row(work, report) or (path.exists() and work.subject.is_in_bytes(path.read_bytes())):
-            path.unlink(missing_ok=True)
+    for model in work.models:
+        for report in reports.filter(model=model, segment__in=segments_of_subject(model, work.subject)):
+            delete_report(report=report, actor="erasure")
+            work.count(reports=1)
+    begun = reports.filter(state=Report.State.RUNNING, lease_until__gt=Now()).first()
+    if begun is not None:
+        raise NotYet(str(begun))
+    for report in reports.filter(state=Report.State.READY).select_related("reference__dataset"):
+        if _is_of_erased_rows(work, report) or _names_key(work, report):
+            files.remove(report)
             with work.fenced() as erasure:
-                reports.filter(pk=report.pk).update(state=Report.State.QUEUED, path="", size=0)
+                reports.filter(pk=report.pk).update(**AFRESH)
                 add_counts(erasure, {"reports": 1})
-                ring("monitors.build_report", report_id=report.pk)
+                ring(BUILD_REPORT, report_id=report.pk)
 
 
-def _holds_row(work: Work, report: Report) -> bool:
-    start, end = (round(moment.timestamp() * 1e6) for moment in (report.start, report.end))
-    return any(row.model_id == report.model_id and start <= row.time_us < end for row in work.subject.rows)
+def _is_of_erased_rows(work: Work, report: Report) -> bool:
+    """Tell whether a window of the report held an erased row, or the reference's file is another since."""
+    if report.reference and report.reference_sha256 not in ("", report.reference.dataset.sha256):
+        return True
+    times = [row.time_us for row in work.subject.rows if row.model_id == report.model_id]
+    windows = [(report.start, report.end), (report.reference_start, report.reference_end)]
+    return any(
+        start is not None and end is not None and start.timestamp() * 1e6 <= time < end.timestamp() * 1e6
+        for start, end in windows
+        for time in times
+    )
+
+
+def _names_key(work: Work, report: Report) -> bool:
+    paths = [path for path in (files.html_of(report), files.json_of(report)) if path.exists()]
+    return any(work.subject.is_in_bytes(path.read_bytes()) for path in paths)
 
 
 # -- messages and what they are made from ------------------------------------------------------------------------------
@@ -149,7 +172,7 @@ def scrub_texts(work: Work) -> None:
     scrub(work, Run.objects.filter(model__project=project), "trigger", "waiting_for", "verdict")
     scrub(work, RunStep.objects.filter(run__model__project=project), "evidence", "error")
     scrub(work, SegmentSearch.objects.filter(model__project=project), "findings", "error")
-    scrub(work, Report.objects.filter(model__project=project), "error")
+    scrub(work, Report.objects.filter(model__project=project), "error", "left_out", "segment")
     scrub(work, Reference.objects.filter(model__project=project), "error")
     scrub(work, AuditEntry.objects.filter(project=project), "subject", "before", "after")
 

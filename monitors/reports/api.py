@@ -1,8 +1,7 @@
 """Evidently's reports over HTTP."""
 
-from typing import Any
+from typing import Any, Literal
 
-from django.conf import settings
 from django.http import FileResponse, HttpRequest
 from ninja import Router
 from ninja.responses import Status
@@ -10,74 +9,111 @@ from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.common.bodies import Body, Moment
-from driftline.common.errors import Problem, not_found
 from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.periods import rfc3339
+from driftline.common.periods import Period
+from driftline.common.request_values import refuse_parameter
 from inference.registry.selectors import get_model
-from monitors.reports.models import Report
-from monitors.reports.services import request_report
+from monitors.reports.choices import METHODS
+from monitors.reports.models import Preset, Report
+from monitors.reports.selectors import describe_report, get_report, open_report, reports_of
+from monitors.reports.services import Wish, delete_report, request_report, retry_report
 
 router = Router(tags=["monitoring"])
 
+SANDBOX = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:; frame-ancestors 'self'"
+)
+"""A report's scripts run without this origin: they reach neither its cookies nor any server."""
+_FORMATS = {"html": "text/html; charset=utf-8", "json": "application/json"}
+
 
 class NewReport(Body):
+    preset: Literal["data_drift", "data_summary", "classification", "regression"] = "data_drift"
     start: Moment = Field(alias="from")
     end: Moment = Field(alias="to")
+    version: str = Field("", max_length=64)
+    segment: str = Field("", max_length=300)
+    reference: str = Field("active", max_length=20, description="active, none, period, or a reference's id")
+    reference_from: Moment | None = None
+    reference_to: Moment | None = None
+    num_method: str = Field("", max_length=30)
+    cat_method: str = Field("", max_length=30)
+    text_method: str = Field("", max_length=30)
 
 
 @router.post("/models/{name}/reports", auth=Scoped("write"), response={202: dict[str, Any]})
 def create_report(request: HttpRequest, name: str, body: NewReport) -> Any:
-    """Ask for Evidently's drift report of a period; a worker builds it."""
+    """Ask for a report by Evidently on a window; a worker builds it.
+
+    `preset` is `data_drift`, `data_summary`, `classification` or `regression`, as the model's task allows. Without
+    `version` it is about what callers were answered. `reference` is `active` (the one in use), `none` (not for drift),
+    `period` (the log's rows from `reference_from` to `reference_to`), or the id of a reference. For drift,
+    `num_method`, `cat_method` and `text_method` choose among Evidently's tests.
+    """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
-    report = request_report(model=model, start=body.start, end=body.end, actor=caller.actor)
-    return Status(202, describe_report(report))
+    return Status(202, describe_report(request_report(model=model, wish=_wish(body), actor=caller.actor)))
+
+
+def _wish(body: NewReport) -> Wish:
+    has_period = body.reference_from is not None and body.reference_to is not None
+    return Wish(
+        period=Period(body.start, body.end),
+        preset=Preset(body.preset),
+        version=body.version,
+        segment=body.segment,
+        reference=body.reference,
+        reference_period=Period(body.reference_from, body.reference_to) if has_period else None,  # type: ignore[arg-type]
+        methods={field: getattr(body, field) for field in METHODS},
+    )
 
 
 @router.get("/models/{name}/reports", auth=Scoped("read"))
 def list_reports(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List a model's reports, newest first."""
     model = get_model(project=caller_of(request).project, name=name)
-    return page(model.reports.all(), describe_report, by=("-pk",), cursor=cursor, limit=limit)
+    return page(reports_of(model), describe_report, by=("-pk",), cursor=cursor, limit=limit)
 
 
 @router.get("/models/{name}/reports/{int:report_id}", auth=Scoped("read"))
 def read_report(request: HttpRequest, name: str, report_id: int) -> Any:
-    """Tell whether a report is ready."""
+    """Tell how far a report is, what it is about, and what it leaves out."""
     return describe_report(_find(request, name, report_id))
 
 
-@router.get("/models/{name}/reports/{int:report_id}/file", auth=Scoped("read"))
-def read_report_file(request: HttpRequest, name: str, report_id: int) -> Any:
-    """Download a report that is ready. Its scripts may not reach this server: it comes in a sandbox of its own."""
+@router.delete("/models/{name}/reports/{int:report_id}", auth=Scoped("write"), response={204: None})
+def remove_report(request: HttpRequest, name: str, report_id: int) -> Any:
+    """Delete a report and its files; one that is being made is stopped."""
+    delete_report(report=_find(request, name, report_id), actor=caller_of(request).actor)
+    return Status(204, None)
+
+
+@router.post(
+    "/models/{name}/reports/{int:report_id}/retry", auth=Scoped("write"), response={202: dict[str, Any]}
+)
+def repeat_report(request: HttpRequest, name: str, report_id: int) -> Any:
+    """Have a report made that failed."""
     report = _find(request, name, report_id)
-    if report.state != Report.State.READY:
-        raise Problem(409, "report_not_ready", f"The report is {report.state}; read it again later.")
-    file = (settings.HOME / report.path).open("rb")
+    retry_report(report=report, actor=caller_of(request).actor)
+    return Status(202, describe_report(_find(request, name, report_id)))
+
+
+@router.get("/models/{name}/reports/{int:report_id}/file", auth=Scoped("read"))
+def read_report_file(request: HttpRequest, name: str, report_id: int, format: str = "html") -> Any:
+    """Download a report that is ready, as `html` or as `json`. Its scripts run in a sandbox of its own."""
+    report = _find(request, name, report_id)
+    if format not in _FORMATS:
+        raise refuse_parameter("format", f"format is {format[:20]!r}; use {' or '.join(_FORMATS)}.")
     response = FileResponse(
-        file, as_attachment=True, filename=f"{name}-drift-{report.pk}.html", content_type="text/html"
+        open_report(report, is_json=format == "json"),
+        as_attachment=True,
+        filename=f"{name}-{report.preset.replace('_', '-')}-{report.pk}.{format}",
+        content_type=_FORMATS[format],
     )
-    response["Content-Security-Policy"] = "sandbox allow-scripts"
+    response["Content-Security-Policy"] = SANDBOX
     return response
 
 
-def describe_report(report: Report) -> dict[str, Any]:
-    """Write a report as the API gives it."""
-    return {
-        "id": report.pk,
-        "state": report.state,
-        "from": rfc3339(report.start),
-        "to": rfc3339(report.end),
-        "size": report.size,
-        "error": report.error or None,
-        "created_at": rfc3339(report.created_at),
-        "created_by": report.created_by,
-    }
-
-
 def _find(request: HttpRequest, name: str, report_id: int) -> Report:
-    model = get_model(project=caller_of(request).project, name=name)
-    report = model.reports.filter(pk=report_id).first()
-    if report is None:
-        raise not_found("report")
-    return report
+    return get_report(model=get_model(project=caller_of(request).project, name=name), report_id=report_id)

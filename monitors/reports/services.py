@@ -1,92 +1,206 @@
-"""Writes of reports: asked for by people, built by a worker, kept as a file."""
+"""Writes of reports that people ask for: a worker builds them (see `building`)."""
 
-import logging
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
+from driftline.common.periods import Period
+from inference.prediction_log.privacy import DROP, SUMMARY
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.selectors import frame_of
-from inference.registry.datasets import path_of
-from inference.registry.models import Model
+from inference.registry.models import Model, Version
 from monitors.definitions.choosing import file_reference
-from monitors.reports.models import Report
+from monitors.definitions.models import Reference
+from monitors.reports import files
+from monitors.reports.choices import METHODS, presets_of
+from monitors.reports.models import TASK, UNFINISHED, Preset, Report
 
-log = logging.getLogger(__name__)
+LONGEST = timedelta(days=400)
+MOST_UNFINISHED = 10
+ACTIVE, PERIOD, NONE = "active", "period", "none"
 
-MOST_ROWS = 20_000  # Evidently needs about a second for each thousand rows of thirty columns
+
+@dataclass(frozen=True)
+class Wish:
+    """What a report is to be about.
+
+    `reference` is `active` (the one in use), `none`, `period` (the log's rows of `reference_period`), or the id of one.
+    `methods` has Evidently's tests by `num_method`, `cat_method` and `text_method`; what it lacks Evidently chooses.
+    """
+
+    period: Period
+    preset: str = Preset.DATA_DRIFT
+    version: str = ""
+    segment: str = ""
+    reference: str = ACTIVE
+    reference_period: Period | None = None
+    methods: dict[str, str] | None = None
 
 
-def request_report(*, model: Model, start: datetime, end: datetime, actor: str) -> Report:
-    """Ask for Evidently's drift report of `[start, end)`."""
-    if not start < end:
-        raise invalid("/to", "The report's end must lie after its start.")
-    if file_reference(model=model, version_id=model.deployment.champion_id) is None:
-        raise Problem(
-            409, "no_reference", "A drift report compares with rows of a reference; upload a file first."
-        )
+def request_report(*, model: Model, wish: Wish, actor: str) -> Report:
+    """Ask for a report by Evidently; raises Problem where it cannot be made."""
+    _check_preset(model, wish)
+    _check_period("/to", wish.period)
+    _check_segment(model, wish.segment)
+    methods = _methods(wish)
+    version = _version(model, wish.version)
+    reference = _reference(model, version, wish)
     refuse_without_rows(model, "A report by Evidently")
     with transaction.atomic():
-        report = Report.objects.create(model=model, start=start, end=end, created_by=actor)
+        Model.objects.select_for_update().get(pk=model.pk)  # or two requests at once would both count
+        if Report.objects.filter(model=model, state__in=UNFINISHED).count() >= MOST_UNFINISHED:
+            raise Problem(
+                409,
+                "too_many_reports",
+                f"{MOST_UNFINISHED} reports of {model.name} are being made; wait for one of them, or delete it.",
+            )
+        report = Report.objects.create(
+            model=model,
+            preset=wish.preset,
+            start=wish.period.start,
+            end=wish.period.end,
+            version=version,
+            segment=wish.segment,
+            has_reference=wish.reference != NONE and (reference is not None or wish.reference == PERIOD),
+            reference=reference,
+            reference_start=wish.reference_period.start if wish.reference_period else None,
+            reference_end=wish.reference_period.end if wish.reference_period else None,
+            created_by=actor,
+            **methods,
+        )
         record_audit(project=model.project, actor=actor, action="report.request", subject=model.name)
-        ring("monitors.build_report", report_id=report.pk)
+        ring(TASK, report_id=report.pk)
+    report.refresh_from_db()
     return report
 
 
-def build_report(report_id: int) -> None:
-    """Build a report that was asked for; building it twice gives the same file."""
-    report = Report.objects.select_related("model__deployment").get(pk=report_id)
-    if report.state != Report.State.QUEUED:
+def retry_report(*, report: Report, actor: str) -> None:
+    """Have a report made that failed; raises Problem `report_not_failed` (409) for any other."""
+    with transaction.atomic():
+        failed = Report.objects.filter(pk=report.pk, state=Report.State.FAILED)
+        if not failed.update(**AFRESH):
+            raise Problem(409, "report_not_failed", "Only a report that failed can be tried again.")
+        record_audit(
+            project=report.model.project, actor=actor, action="report.retry", subject=report.model.name
+        )
+        ring(TASK, report_id=report.pk)
+
+
+AFRESH: dict[str, Any] = {
+    "state": Report.State.QUEUED,
+    "stage": "",
+    "progress": 0.0,
+    "attempts": 0,
+    "left_out": [],
+    "path": "",
+    "size": 0,
+    "error": "",
+    "finished_at": None,
+    "lease_until": None,
+    "lease_token": None,
+}
+"""What a report is before anybody begins with it; a worker that has it loses it."""
+
+
+def delete_report(*, report: Report, actor: str) -> None:
+    """Delete a report and its files; a worker that is making it stops at its next step."""
+    with transaction.atomic():
+        found = Report.objects.select_for_update().filter(pk=report.pk).first()
+        if found is None:
+            return
+        found.delete()
+        record_audit(
+            project=report.model.project, actor=actor, action="report.delete", subject=report.model.name
+        )
+        found.pk = report.pk
+        transaction.on_commit(lambda: files.remove(found))
+
+
+def forget_old_reports(now: datetime) -> int:
+    """Delete reports that are older than they are kept, and files without a report; returns how many reports."""
+    count = 0
+    if settings.REPORT_RETENTION_DAYS:
+        old = Report.objects.filter(created_at__lt=now - timedelta(days=settings.REPORT_RETENTION_DAYS))
+        count = old.exclude(state__in=UNFINISHED).delete()[0]
+    files.remove_leftovers()
+    return count
+
+
+# -- what may be asked for ---------------------------------------------------------------------------------------------
+def _check_preset(model: Model, wish: Wish) -> None:
+    known = presets_of(model.task)
+    if wish.preset not in known:
+        raise invalid(
+            "/preset", f"A report of a {model.task} model is one of {', '.join(one.value for one in known)}."
+        )
+
+
+def _check_period(pointer: str, period: Period) -> None:
+    if not period.start < period.end:
+        raise invalid(pointer, "The end must lie after the start.")
+    if period.end - period.start > LONGEST:
+        raise invalid(pointer, f"A report covers up to {LONGEST.days} days.")
+
+
+def _check_segment(model: Model, segment: str) -> None:
+    if not segment:
         return
-    try:
-        _build(report)
-        report.state = Report.State.READY
-    except Exception as error:  # whatever Evidently raises, the person who asked must see it
-        log.exception("report failed", extra={"report": report_id})
-        report.state, report.error = Report.State.FAILED, f"{type(error).__name__}: {error}"[:500]
-    report.save()
+    feature, mark, value = segment.partition(":")
+    if not (feature and mark and value) or len(segment) > 300 or "\0" in segment:
+        raise invalid("/segment", "A segment is feature:value, such as airport:JFK.")
+    if model.privacy.get(feature) in (DROP, SUMMARY):
+        raise invalid("/segment", f"The log keeps no values of {feature!r}; choose another feature.")
 
 
-def _build(report: Report) -> None:
-    from monitors.reports.evidently import (
-        write_drift_report,
-    )  # seconds and 280 MB: only in the task that needs it
-
-    model = report.model
-    reference = file_reference(model=model, version_id=model.deployment.champion_id)
-    if reference is None or reference.dataset is None:
-        raise ValueError("the model has no reference with rows any more")
-    current = frame_of(model=model, start=report.start, end=report.end)
-    if not len(current):
-        raise ValueError("the log has no rows in this period")
-    shared = [
-        name for name in current.features if name in reference.dataset.columns and name not in current.let_go
-    ]
-    table = pq.read_table(path_of(reference.dataset), columns=shared)
-    path = settings.HOME / "reports" / f"{report.pk}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_drift_report(
-        {name: _sample(_array(table, name)) for name in table.column_names},
-        {name: _sample(current.features[name]) for name in table.column_names},
-        path,
-    )
-    report.path, report.size = str(path.relative_to(settings.HOME)), path.stat().st_size
+def _methods(wish: Wish) -> dict[str, str]:
+    chosen = {field: name for field, name in (wish.methods or {}).items() if name}
+    if chosen and wish.preset != Preset.DATA_DRIFT:
+        raise invalid(f"/{min(chosen)}", f"Tests are chosen for {Preset.DATA_DRIFT} alone.")
+    for field, name in chosen.items():
+        if name not in METHODS[field]:
+            raise invalid(
+                f"/{field}", f"{name[:40]!r} is no such test; use one of {', '.join(METHODS[field])}."
+            )
+    return chosen
 
 
-def _array(table: pa.Table, name: str) -> np.ndarray:
-    values = table[name].to_numpy()
-    return values if values.dtype == object else values.astype(np.float64)
+def _version(model: Model, name: str) -> Version | None:
+    if not name:
+        return None
+    found = model.versions.filter(version=name).first() if "\0" not in name else None
+    if found is None:
+        raise invalid("/version", f"The model has no version {name[:64]!r}.")
+    return found
 
 
-def _sample(values: np.ndarray) -> np.ndarray:
-    """Take evenly spaced rows when there are more than Evidently can chew."""
-    if len(values) <= MOST_ROWS:
-        return values
-    return values[np.linspace(0, len(values) - 1, MOST_ROWS).astype(int)]
+def _reference(model: Model, version: Version | None, wish: Wish) -> Reference | None:
+    """Find what the window is compared with; None for the log's own rows, and where nothing is asked for or found."""
+    if (wish.reference_period is None) == (wish.reference == PERIOD):
+        raise invalid(
+            "/reference_from", "Give reference_from and reference_to with the reference 'period' alone."
+        )
+    if wish.reference == NONE and wish.preset == Preset.DATA_DRIFT:
+        raise invalid("/reference", "Drift is measured against a reference; choose one.")
+    if wish.reference == PERIOD:
+        assert wish.reference_period is not None
+        _check_period("/reference_to", wish.reference_period)
+        return None
+    if wish.reference == NONE:
+        return None
+    if wish.reference == ACTIVE:
+        found = file_reference(
+            model=model, version_id=version.pk if version else model.deployment.champion_id
+        )
+        if found is None and wish.preset == Preset.DATA_DRIFT:
+            raise Problem(409, "no_reference", "A drift report compares with a reference; upload one first.")
+        return found
+    number = int(wish.reference) if wish.reference.isdecimal() and len(wish.reference) < 19 else 0
+    chosen = model.references.filter(pk=number).first()
+    if chosen is None:
+        raise invalid("/reference", "Use 'active', 'none', 'period', or the id of a reference of this model.")
+    return chosen

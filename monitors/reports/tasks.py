@@ -2,9 +2,14 @@
 
 from celery import shared_task
 
-from monitors.reports import services
+from monitors.reports import building
+from monitors.reports.models import TASK
 
 
-@shared_task(name="monitors.build_report")
-def build_report(*, report_id: int) -> None:
-    services.build_report(report_id)
+@shared_task(
+    name=TASK,
+    soft_time_limit=building.PATIENCE_S,
+    time_limit=building.PATIENCE_S + 30,
+)
+def build_report(*, report_id: int, **_: object) -> None:
+    building.build(report_id)

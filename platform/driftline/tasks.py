@@ -22,7 +22,9 @@ from monitors.definitions.models import Reference
 from monitors.metrics.models import JointDay, PendingEvaluation, SegmentSearch
 from monitors.optimiser.models import UNFINISHED as UNFINISHED_OPTIMISATIONS
 from monitors.optimiser.models import Optimisation
+from monitors.reports.models import UNFINISHED as UNFINISHED_REPORTS
 from monitors.reports.models import Report
+from monitors.reports.services import forget_old_reports
 from monitors.rules.models import Transition
 from monitors.rules.selectors import models_to_judge
 from monitors.summaries.models import StaleWindow
@@ -52,7 +54,9 @@ def sweep() -> None:
     _ring_each("monitors.optimise", "optimisation_id", unfinished.due())
     searches = SegmentSearch.objects.filter(state=SegmentSearch.State.QUEUED)
     _ring_each("monitors.search_segments", "search_id", searches.due())
-    _ring_each("monitors.build_report", "report_id", Report.objects.filter(state=Report.State.QUEUED))
+    _ring_each(
+        "monitors.build_report", "report_id", Report.objects.filter(state__in=UNFINISHED_REPORTS).due()
+    )
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
         ring("monitors.deliver")
 
@@ -74,13 +78,14 @@ def heartbeat() -> None:
 
 @shared_task(name="driftline.tidy")
 def tidy() -> None:
-    """Remove what killed uploads and imports left behind, and callbacks that were settled long ago.
+    """Remove what killed uploads and imports left behind, callbacks that were settled long ago, and old reports.
 
     Days of models that fell silent are compared by now at the latest: else the next event rings.
     """
     remove_leftovers(settings.HOME)
     remove_leftovers_of_imports()
     forget_old_callbacks()
+    forget_old_reports(now())
     _ring_models("monitors.compare_jointly", JointDay.objects.ended(now()).due())
 
 

@@ -64,6 +64,8 @@ POST    api/v1/models/<name>/runs/<int:run_id>/reject               deploy
 POST    api/v1/models/<name>/runs/<int:run_id>/cancel               deploy
 GET     api/v1/models/<name>/reports                                read
 POST    api/v1/models/<name>/reports                                write
+DELETE  api/v1/models/<name>/reports/<int:report_id>                write
+POST    api/v1/models/<name>/reports/<int:report_id>/retry          write
 GET     api/v1/models/<name>/reports/<int:report_id>                read
 GET     api/v1/models/<name>/reports/<int:report_id>/file           read
 
@@ -145,6 +147,12 @@ GET     models/<name>/runs                      viewer
 POST    models/<name>/runs                      admin
 GET     models/<name>/runs/<int:pk>             viewer
 POST    models/<name>/runs/<int:pk>             admin
+GET     models/<name>/reports                   viewer
+POST    models/<name>/reports                   editor
+GET     models/<name>/reports/<int:pk>          viewer
+POST    models/<name>/reports/<int:pk>          editor
+GET     models/<name>/reports/<int:pk>/view     viewer
+GET     models/<name>/reports/<int:pk>/delete   viewer
 GET     models/<name>/rules                     viewer
 GET     models/<name>/rules/new                 viewer
 POST    models/<name>/rules/new                 editor

@@ -269,7 +269,10 @@ def visit(route: Route, world: World, client: Client, **extra: Any) -> Any:
     """Open a page, or send its form with just enough to reach the object."""
     data = {"project": "ours", "do": "create"} if route.method == "POST" else None
     path = f"/{world.fill(route.path)}{'?metric=accuracy' if route.path.endswith('.csv') else ''}"
-    return getattr(client, route.method.lower())(path, data, **extra)
+    answer = getattr(client, route.method.lower())(path, data, **extra)
+    if answer.streaming:
+        answer.getvalue()  # the client closes the file that it read to its end
+    return answer
 
 
 def test_a_page_refuses_a_form_of_another_site(people: People, world: World) -> None:

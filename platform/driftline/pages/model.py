@@ -46,6 +46,7 @@ def frame_of(request: PageRequest, name: str, tab: str) -> dict[str, Any]:
             ("performance", "Performance"),
             ("latency", "Latency"),
             ("shadow", "Shadow"),
+            ("reports", "Reports"),
             ("predictions", "Predictions"),
             ("versions", "Versions"),
             ("runs", "Runs"),

@@ -250,6 +250,13 @@ SUMMARY_RETENTION_DAYS = Setting(
     _natural,
     "a whole number of days such as 800, or 0",
 )
+REPORT_RETENTION_DAYS = Setting(
+    "DRIFTLINE_REPORT_RETENTION_DAYS",
+    "90",
+    "Days from being asked for that reports by Evidently are kept; 0 keeps them until somebody deletes them.",
+    _natural,
+    "a whole number of days such as 90, or 0",
+)
 WEB_WORKERS = Setting(
     "DRIFTLINE_WEB_WORKERS", "1", "Serving processes.", _natural, "a whole number such as 2"
 )

@@ -68,6 +68,7 @@ class World:
             "<int:erasure_id>": str(self.erasure.pk),
             "<path:key>": "somebody",
             "runs/<int:pk>": f"runs/{self.run.pk}",
+            "reports/<int:pk>": f"reports/{self.report.pk}",
             "rules/<int:pk>": f"rules/{self.rule.pk}",
             "incidents/<int:pk>": f"incidents/{self.incident.pk}",
             "tokens/<int:pk>": f"tokens/{self.revocable.pk}",

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("inference", "0015_remote_versions"),
-        ("monitors", "0011_joint_drift"),
+        ("monitors", "0015_segment_searches"),
     ]
 
     operations = [

@@ -1,0 +1,223 @@
+"""The rows of either side of a report: a uniform sample of the log's or of a reference's, as columns."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from django.db.models import Sum
+from numpy.typing import NDArray
+
+from driftline.common.periods import Period, windows
+from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, PredictionRole
+from inference.prediction_log.selectors import LogFrame, frame_of, newest_event, oldest_event
+from inference.registry.datasets import path_of
+from inference.registry.models import Model
+from inference.registry.selectors import privacy_of, signature_of
+from monitors.definitions.models import Reference
+from monitors.definitions.reference_rows import (
+    class_probabilities,
+    column_of,
+    feature_arrays,
+    positive_score,
+)
+
+MOST_READ = 500_000  # rows at once; a day of more is read by the hour
+
+type Values = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Side:
+    """Sampled rows as columns: numbers as float64 with NaN, texts as objects with None."""
+
+    total: int  # rows that there were
+    features: dict[str, Values]
+    prediction: Values | None = None
+    probability: Values | None = None  # of the positive class, or rows x classes
+    label: Values | None = None
+    let_go: frozenset[str] = field(default_factory=frozenset)  # features whose values are gone in some rows
+
+    def __len__(self) -> int:
+        return len(next((one for one in (self.prediction, *self.features.values()) if one is not None), ()))
+
+    def take(self, where: Values) -> "Side":
+        """Keep the rows that `where` (mask or indices) picks."""
+        return replace(
+            self,
+            features={name: values[where] for name, values in self.features.items()},
+            prediction=None if self.prediction is None else self.prediction[where],
+            probability=None if self.probability is None else self.probability[where],
+            label=None if self.label is None else self.label[where],
+        )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The rows of one value of a feature, as the log writes it."""
+
+    feature: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str, model: Model) -> "Segment":
+        """Read `feature:value`; of a feature that is hashed the value is hashed as well."""
+        feature, _, value = text.partition(":")
+        [kept] = privacy_of(model.pk).protect({feature: np.array([value], object)}).get(feature, [value])
+        return cls(feature, str(kept))
+
+    def of(self, values: Values) -> NDArray[np.bool_]:
+        """Mark the rows of the segment."""
+        return np.array([value is not None and _text(value) == self.value for value in values], bool)
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+def read_log(
+    model: Model,
+    period: Period,
+    *,
+    version_id: int | None,
+    segment: Segment | None,
+    most: int,
+    rng: np.random.Generator,
+    on_progress: Callable[[float], None],
+) -> Side:
+    """Sample the rows of a period, in the order of their events.
+
+    With a version all that it answered, also as a shadow; else what callers were answered. `on_progress` is told the
+    share that is read.
+    """
+    roles = ANSWERING_ROLES if version_id is None else tuple(PredictionRole)
+    pieces = list(_pieces(model, period, roles))
+    sample = _Sample(most, rng)
+    for place, piece in enumerate(pieces):
+        frame = frame_of(model=model, start=piece.start, end=piece.end, role=roles, version_id=version_id)
+        sample.add(frame if segment is None else frame.take(_in_segment(frame, segment)))
+        on_progress((place + 1) / len(pieces))
+    return _side(sample)
+
+
+def _in_segment(frame: LogFrame, segment: Segment) -> NDArray[np.bool_]:
+    values = frame.features.get(segment.feature)
+    return np.zeros(len(frame), bool) if values is None else segment.of(values)
+
+
+def _pieces(model: Model, period: Period, roles: Sequence[str]) -> Iterator[Period]:
+    """Cut the part of a period that has events into days, and busy days into hours."""
+    oldest, newest = oldest_event(model), newest_event(model)
+    if oldest is None or newest is None:
+        return
+    held = Period(max(period.start, oldest), min(period.end, newest + timedelta(microseconds=1)))
+    for day in windows(held, "day") if held.start < held.end else ():
+        chunks = PredictionChunk.objects.filter(model=model, role__in=roles, day=day.start.date())
+        rows = chunks.aggregate(rows=Sum("rows"))["rows"]
+        if not rows:
+            continue
+        inside = Period(max(day.start, held.start), min(day.end, held.end))
+        for part in windows(inside, "hour") if rows > MOST_READ else (inside,):
+            yield Period(max(part.start, inside.start), min(part.end, inside.end))
+
+
+class _Sample:
+    """At most `most` of the rows that come, each as likely as any other: those that drew the smallest numbers."""
+
+    def __init__(self, most: int, rng: np.random.Generator) -> None:
+        self.total = 0
+        self._most, self._rng = most, rng
+        self._limit = 1.0
+        self._kept: list[tuple[NDArray[np.float64], LogFrame]] = []
+
+    def add(self, frame: LogFrame) -> None:
+        self.total += len(frame)
+        draws = self._rng.random(len(frame))
+        self._kept.append((draws, frame))
+        self._lower(self._limit)
+        if sum(len(drawn) for drawn, _ in self._kept) > self._most:
+            smallest = np.sort(np.concatenate([drawn for drawn, _ in self._kept]))
+            self._lower(float(smallest[self._most]))
+
+    def _lower(self, limit: float) -> None:
+        self._limit = limit
+        below = [(drawn < limit, drawn, frame) for drawn, frame in self._kept]
+        self._kept = [(drawn[is_in], frame.take(is_in)) for is_in, drawn, frame in below if is_in.any()]
+
+    @property
+    def frames(self) -> list[LogFrame]:
+        return [frame for _, frame in self._kept]
+
+
+def _side(sample: _Sample) -> Side:
+    frames = sample.frames
+    names = dict.fromkeys(name for frame in frames for name in frame.features)
+    return Side(
+        total=sample.total,
+        features={name: _join([frame.features.get(name) for frame in frames], frames) for name in names},
+        prediction=_join([frame.prediction for frame in frames], frames) if frames else None,
+        probability=_join_probabilities(frames),
+        label=np.concatenate([frame.label for frame in frames]) if frames else None,
+        let_go=frozenset(name for frame in frames for name in frame.let_go),
+    )
+
+
+def _join(parts: Sequence[Values | None], frames: Sequence[LogFrame]) -> Values:
+    """Put a column together; where it is text in any part, what others hold of it is missing."""
+    is_text = any(part is not None and part.dtype == object for part in parts)
+    missing, dtype = (None, object) if is_text else (np.nan, np.float64)
+    return np.concatenate(
+        [
+            part
+            if part is not None and (part.dtype == object) == is_text
+            else np.full(len(frame), missing, dtype)
+            for part, frame in zip(parts, frames, strict=True)
+        ]
+    )
+
+
+def _join_probabilities(frames: Sequence[LogFrame]) -> Values | None:
+    """Put probabilities together; None where there are none, or versions have other classes."""
+    shapes = {frame.probability.shape[1:] for frame in frames if frame.probability is not None}
+    if len(shapes) != 1:
+        return None
+    [shape] = shapes
+    return np.concatenate(
+        [
+            np.full((len(frame), *shape), np.nan) if frame.probability is None else frame.probability
+            for frame in frames
+        ]
+    )
+
+
+# -- a reference's file ------------------------------------------------------------------------------------------------
+def read_reference(
+    reference: Reference, *, segment: Segment | None, most: int, rng: np.random.Generator
+) -> Side:
+    """Sample the rows of a reference's file, as the log would keep them; raises FileNotFoundError where it is gone."""
+    signature = signature_of(reference.version)
+    table = pq.read_table(path_of(reference.dataset))
+    if segment is not None:
+        table = table.filter(pa.array(_of_segment(table, reference, segment)))
+    total = table.num_rows
+    if total > most:
+        table = table.take(np.sort(rng.choice(total, most, replace=False)))
+    is_multiclass = signature.task == "multiclass"
+    return Side(
+        total=total,
+        features=privacy_of(reference.model_id).protect(feature_arrays(table, signature.features)),
+        prediction=column_of(table, "prediction"),
+        probability=(class_probabilities if is_multiclass else positive_score)(table, signature),
+        label=column_of(table, "label"),
+    )
+
+
+def _of_segment(table: pa.Table, reference: Reference, segment: Segment) -> NDArray[np.bool_]:
+    features = [one for one in signature_of(reference.version).features if one.name == segment.feature]
+    kept = privacy_of(reference.model_id).protect(feature_arrays(table, features))
+    values = kept.get(segment.feature)
+    return np.zeros(table.num_rows, bool) if values is None else segment.of(values)

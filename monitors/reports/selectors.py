@@ -1,0 +1,109 @@
+"""Reads of reports."""
+
+from pathlib import Path
+from typing import IO, Any
+
+from django.db.models import QuerySet
+
+from driftline.common.errors import Problem, not_found
+from driftline.common.periods import rfc3339
+from inference.registry.models import Model
+from monitors.reports import files
+from monitors.reports.choices import METHODS, SEED
+from monitors.reports.models import Report
+
+
+def reports_of(model: Model) -> QuerySet[Report]:
+    """List a model's reports."""
+    return model.reports.select_related("model__project", "version", "reference__version")
+
+
+def get_report(*, model: Model, report_id: int) -> Report:
+    """Find a report of this model."""
+    found = reports_of(model).filter(pk=report_id).first()
+    if found is None:
+        raise not_found("report")
+    return found
+
+
+def open_report(report: Report, *, is_json: bool = False) -> IO[bytes]:
+    """Open a report's file; raises Problem `report_not_ready` (409) or `report_lost` (410)."""
+    if report.state != Report.State.READY:
+        raise Problem(409, "report_not_ready", f"The report is {report.state}; read it again later.")
+    path: Path = files.json_of(report) if is_json else files.html_of(report)
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise Problem(410, "report_lost", "The report's file is gone; ask for the report again.") from error
+
+
+def about(report: Report) -> str:
+    """Say in sentences what a report is about, as it stands on the report itself."""
+    version = f"version {report.version.version}" if report.version else "what callers were answered"
+    segment = f", rows of {report.segment}" if report.segment else ""
+    sentences = [
+        f"{report.get_preset_display()} of {report.model.name}: {version}{segment}, "
+        f"{rfc3339(report.start)} to {rfc3339(report.end)}.",
+        f"{_rows(report.rows, report.rows_used)}{_beside(report)}.",
+    ]
+    methods = [known[name] for field, known in METHODS.items() if (name := getattr(report, field)) in known]
+    if methods:
+        sentences.append(f"Tests: {', '.join(methods)}.")
+    sentences += [f"Left out: {one}." for one in report.left_out]
+    return " ".join(sentences)
+
+
+def _rows(rows: int | None, used: int | None) -> str:
+    if rows is None or used is None:
+        return "Rows are not counted yet"
+    return f"{rows:,} rows" if rows == used else f"{used:,} of {rows:,} rows, drawn with seed {SEED}"
+
+
+def _beside(report: Report) -> str:
+    if not report.has_reference or report.reference_rows is None:
+        return ", beside no reference"
+    if report.reference_start and report.reference_end:
+        whose = f"the log from {rfc3339(report.reference_start)} to {rfc3339(report.reference_end)}"
+    else:
+        whose = (
+            f"the reference of version {report.reference.version.version}"
+            if report.reference
+            else "a reference"
+        )
+    return f", beside {whose}: {_rows(report.reference_rows, report.reference_rows_used)}"
+
+
+def describe_report(report: Report) -> dict[str, Any]:
+    """Write a report as the API gives it; sizes in bytes."""
+    return {
+        "id": report.pk,
+        "preset": report.preset,
+        "state": report.state,
+        "stage": report.stage if report.state == Report.State.RUNNING else None,
+        "progress": round(report.progress, 3),
+        "from": rfc3339(report.start),
+        "to": rfc3339(report.end),
+        "version": report.version.version if report.version else None,
+        "segment": report.segment or None,
+        "reference": _describe_reference(report),
+        **{field: getattr(report, field) or None for field in METHODS},
+        "rows": report.rows,
+        "rows_used": report.rows_used,
+        "reference_rows": report.reference_rows,
+        "reference_rows_used": report.reference_rows_used,
+        "seed": SEED,
+        "left_out": report.left_out,
+        "size": report.size,
+        "error": report.error or None,
+        "created_at": rfc3339(report.created_at),
+        "created_by": report.created_by,
+        "finished_at": rfc3339(report.finished_at) if report.finished_at else None,
+    }
+
+
+def _describe_reference(report: Report) -> dict[str, Any] | None:
+    if report.reference_start and report.reference_end:
+        return {"from": rfc3339(report.reference_start), "to": rfc3339(report.reference_end)}
+    if report.reference:
+        return {"id": report.reference.pk, "version": report.reference.version.version}
+    return None

@@ -1,0 +1,208 @@
+"""Reports by Evidently: asked for on a window, followed while a worker makes them, looked at in a sandbox."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import FileResponse, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.clickjacking import xframe_options_exempt
+
+from driftline.common.errors import Problem
+from driftline.common.periods import Period
+from driftline.pages.access import PageRequest, page
+from driftline.pages.forms import explain
+from driftline.pages.model import frame_of
+from driftline.pages.timerange import TimeRange
+from inference.registry.models import Model, RowsKept
+from inference.registry.selectors import find_model
+from monitors.reports.api import SANDBOX
+from monitors.reports.choices import METHODS, MOST_ROWS, SEED, presets_of
+from monitors.reports.models import Preset
+from monitors.reports.selectors import about, get_report, open_report, reports_of
+from monitors.reports.services import (
+    ACTIVE,
+    NONE,
+    PERIOD,
+    Wish,
+    delete_report,
+    request_report,
+    retry_report,
+)
+
+SHOWN = 50
+REFERENCES_SHOWN = 20
+_DAY = timedelta(days=1)
+_TITLES = {
+    "num_method": "Test of numbers",
+    "cat_method": "Test of categories",
+    "text_method": "Test of texts",
+}
+
+
+class _Date(forms.DateInput):
+    input_type = "date"
+
+
+class ReportForm(forms.Form):
+    """What a report is to be about; the choices are the model's."""
+
+    preset = forms.ChoiceField(label="Report")
+    start = forms.DateField(label="From", widget=_Date(format="%Y-%m-%d"))
+    to = forms.DateField(
+        label="To", widget=_Date(format="%Y-%m-%d"), help_text="The last day, included; in UTC."
+    )
+    version = forms.ChoiceField(required=False, label="Version")
+    segment = forms.CharField(
+        required=False, max_length=300, label="Segment", help_text="Such as airport:JFK, of either side."
+    )
+    reference = forms.ChoiceField(label="Beside")
+    reference_from = forms.DateField(
+        required=False, label="Other days, from", widget=_Date(format="%Y-%m-%d")
+    )
+    reference_to = forms.DateField(required=False, label="Other days, to", widget=_Date(format="%Y-%m-%d"))
+    num_method = forms.ChoiceField(required=False, label=_TITLES["num_method"])
+    cat_method = forms.ChoiceField(required=False, label=_TITLES["cat_method"])
+    text_method = forms.ChoiceField(required=False, label=_TITLES["text_method"])
+
+    def __init__(self, model: Model, chosen: TimeRange, data: Any = None) -> None:
+        super().__init__(data, initial={"start": chosen.start.date(), "to": chosen.last_day.date()})
+        versions = [("", "All that answered callers"), *((v, v) for v in _versions(model))]
+        for name, choices in {
+            "preset": [(one.value, one.label) for one in presets_of(model.task)],
+            "version": versions,
+            "reference": _references(model),
+            **{name: [("", "Evidently's choice"), *known.items()] for name, known in METHODS.items()},
+        }.items():
+            self.fields[name].choices = choices  # type: ignore[attr-defined]
+
+    @property
+    def methods(self) -> list[forms.BoundField]:
+        """Give the fields that concern drift alone."""
+        return [self[name] for name in METHODS]
+
+    @property
+    def wish(self) -> Wish:
+        """Read a valid form."""
+        values = self.cleaned_data
+        first, last = values["reference_from"], values["reference_to"]
+        return Wish(
+            period=_period(values["start"], values["to"]),
+            preset=values["preset"],
+            version=values["version"],
+            segment=values["segment"],
+            reference=values["reference"],
+            reference_period=_period(first, last)
+            if values["reference"] == PERIOD and first and last
+            else None,
+            methods={name: values[name] for name in METHODS}
+            if values["preset"] == Preset.DATA_DRIFT
+            else None,
+        )
+
+
+def _period(first: date, last: date) -> Period:
+    start, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (first, last))
+    return Period(start, end + _DAY)
+
+
+def _versions(model: Model) -> list[str]:
+    return list(model.versions.order_by("-pk").values_list("version", flat=True)[:SHOWN])
+
+
+def _references(model: Model) -> list[tuple[str, str]]:
+    known = model.references.select_related("version", "dataset").order_by("-pk")[:REFERENCES_SHOWN]
+    given = [
+        (str(one.pk), f"Reference {one.pk}: version {one.version.version}, {one.dataset.rows:,} rows")
+        for one in known
+    ]
+    in_use = [(ACTIVE, "The reference in use")] if given else []
+    return [*in_use, (PERIOD, "Other days of the log"), (NONE, "Nothing (not for drift)"), *given]
+
+
+@page("GET", "POST")
+def reports(request: PageRequest, name: str) -> HttpResponse:
+    """List reports with how far they are, and take an order for one."""
+    if request.method == "GET" and request.GET.get("part") == "reports":
+        model = find_model(project=request.visitor.project, name=name)
+        return render(request, "partials/reports.html", {"model": model, **_list(model)})
+    frame = frame_of(request, name, "reports")
+    model = frame["model"]
+    form = ReportForm(model, frame["range"], request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            report = request_report(model=model, wish=form.wish, actor=request.visitor.actor)
+        except Problem as problem:
+            explain(form, problem)
+        else:
+            messages.success(request, "The report is being made; you may leave this page.")
+            return redirect("report", name=model.name, pk=report.pk)
+    frame |= {
+        "form": form,
+        "keeps_no_rows": model.rows_kept == RowsKept.NONE,
+        "most_rows": MOST_ROWS,
+        "seed": SEED,
+        **_list(model),
+    }
+    return render(request, "pages/reports.html", frame, status=422 if form.errors else 200)
+
+
+def _list(model: Model) -> dict[str, Any]:
+    found = list(reports_of(model).order_by("-pk")[:SHOWN])
+    return {"reports": found, "is_making": any(one.is_unfinished for one in found)}
+
+
+@page("GET", "POST")
+def report(request: PageRequest, name: str, pk: int) -> HttpResponse:
+    """Show one report, or how far it is; a POST tries a failed one again, or deletes any."""
+    if request.GET.get("part") == "report":
+        model = find_model(project=request.visitor.project, name=name)
+        return render(request, "partials/report.html", {"model": model, **_one(model, pk)})
+    frame = frame_of(request, name, "reports")
+    frame |= _one(frame["model"], pk)
+    wanted = request.POST.get("do")
+    if wanted == "delete":
+        delete_report(report=frame["report"], actor=request.visitor.actor)
+        messages.success(request, f"Report {pk} is deleted.")
+        return redirect("reports", name=name)
+    if wanted == "retry":
+        retry_report(report=frame["report"], actor=request.visitor.actor)
+    if request.method == "POST":
+        return redirect("report", name=name, pk=pk)
+    return render(request, "pages/report.html", frame)
+
+
+def _one(model: Model, pk: int) -> dict[str, Any]:
+    found = get_report(model=model, report_id=pk)
+    return {"report": found, "about": about(found)}
+
+
+@page("GET")
+def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
+    """Say what deleting a report takes along, before it is done on the report's own page."""
+    frame = frame_of(request, name, "reports")
+    one = get_report(model=frame["model"], report_id=pk)
+    frame |= {
+        "report": one,
+        "title": f"Delete report {pk}",
+        "effects": [
+            "It is being made, which stops." if one.is_unfinished else "Its files go with it, for everybody.",
+            "The rows that it is about stay; the same report can be asked for again as long as they do.",
+        ],
+        "yes": "Yes, delete it",
+        "may_confirm": request.visitor.may_edit,
+    }
+    return render(request, "pages/report_delete.html", frame)
+
+
+@xframe_options_exempt
+@page("GET")
+def view(request: PageRequest, name: str, pk: int) -> FileResponse:
+    """Give a report to the frame on its page, where its scripts run without this origin."""
+    model: Model = find_model(project=request.visitor.project, name=name)
+    content = open_report(get_report(model=model, report_id=pk))
+    response = FileResponse(content, content_type="text/html; charset=utf-8")
+    response["Content-Security-Policy"] = SANDBOX
+    response["Cache-Control"] = "private, no-store"
+    return response
