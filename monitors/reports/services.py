@@ -151,7 +151,7 @@ def _check_segment(model: Model, segment: str) -> None:
     if not segment:
         return
     feature, mark, value = segment.partition(":")
-    if not (feature and mark and value) or len(segment) > 300 or "\0" in segment:
+    if not (feature and mark and value) or len(segment) > 300:
         raise invalid("/segment", "A segment is feature:value, such as airport:JFK.")
     if model.privacy.get(feature) in (DROP, SUMMARY):
         raise invalid("/segment", f"The log keeps no values of {feature!r}; choose another feature.")
@@ -172,7 +172,7 @@ def _methods(wish: Wish) -> dict[str, str]:
 def _version(model: Model, name: str) -> Version | None:
     if not name:
         return None
-    found = model.versions.filter(version=name).first() if "\0" not in name else None
+    found = model.versions.filter(version=name).first()
     if found is None:
         raise invalid("/version", f"The model has no version {name[:64]!r}.")
     return found

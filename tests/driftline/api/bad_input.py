@@ -71,6 +71,10 @@ def rule(**changes: Any) -> bytes:
     return orjson.dumps(fields)
 
 
+def report(**changes: Any) -> bytes:
+    return orjson.dumps({"from": NOW - DAY, "to": NOW} | changes)
+
+
 def channel(target: str) -> bytes:
     return orjson.dumps({"name": "hook", "kind": "webhook", "target": target})
 
@@ -213,6 +217,16 @@ REQUESTS = [
     Bad("85 JSON", "PUT", "/models/flights/reference?version=1", b"{}", 415, "unsupported_media_type"),
     # reports and runs
     Bad("report that ends first", "POST", "/models/flights/reports", orjson.dumps({"from": NOW, "to": NOW - DAY}), 422, "invalid_parameter", "/to"),
+    Bad("report of another task", "POST", "/models/flights/reports", report(preset="regression"), 422, "invalid_parameter", "/preset"),
+    Bad("report of no preset", "POST", "/models/flights/reports", report(preset="magic"), 422, "invalid_parameter", "/preset"),
+    Bad("report by a test that is none", "POST", "/models/flights/reports", report(num_method="__import__"), 422, "invalid_parameter", "/num_method"),
+    Bad("tests of a report that makes none", "POST", "/models/flights/reports", report(preset="data_summary", num_method="ks"), 422, "invalid_parameter", "/num_method"),
+    Bad("report of a version that is none", "POST", "/models/flights/reports", report(version="9"), 422, "invalid_parameter", "/version"),
+    Bad("report beside another's reference", "POST", "/models/flights/reports", report(preset="data_summary", reference="999999"), 422, "invalid_parameter", "/reference"),
+    Bad("report beside half a period", "POST", "/models/flights/reports", report(reference="period"), 422, "invalid_parameter", "/reference_from"),
+    Bad("report of NUL", "POST", "/models/flights/reports", report(segment="a:\0"), 422, "invalid_text", "/segment"),
+    Bad("report that did not fail, again", "POST", "/models/flights/reports/{report}/retry", b"", 409, "report_not_failed"),
+    Bad("report as a spreadsheet", "GET", "/models/flights/reports/{report}/file?format=xlsx", b"", 400, "invalid_parameter", "/format"),
     Bad("run of an external version", "POST", "/models/two/runs", b"", 409, "no_champion"),
     Bad("comparison without pairs", "GET", "/models/flights/comparison?challenger=1", b"", 409, "no_pairs"),
     Bad("91 token in the URL", "GET", "/models?token=dl_abc", b"", 400, "token_in_url"),

@@ -54,7 +54,7 @@ def everything() -> dict[str, int]:
 @pytest.mark.parametrize("bad", REQUESTS, ids=lambda bad: bad.id)
 def test_a_bad_request_gets_its_answer_and_writes_nothing(bad: Bad, api: Api, world: World) -> None:
     before = everything()
-    path = bad.path.replace("{rule}", str(world.rule.pk))
+    path = bad.path.replace("{rule}", str(world.rule.pk)).replace("{report}", str(world.report.pk))
 
     answer = api.send(bad.method, path, bad.body, **bad.headers)
 

@@ -1,0 +1,190 @@
+"""Reports: asked for on a page, followed while a worker makes them, shown in a sandbox, deleted."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from driftline.accounts.models import Project
+from inference.registry.models import Model
+from monitors.reports.building import build
+from monitors.reports.models import Report
+from monitors.reports.services import forget_old_reports
+from tests.driftline.pages.test_versions import viewer_of
+from tests.flows.world import DAY, give_reference, log, rows_of_a_day
+
+PAGE = "/models/approvals/reports"
+ORDER = {"preset": "classification", "start": "2026-01-05", "to": "2026-01-05", "reference": "none"}
+
+
+@pytest.fixture
+def logged(model: Model) -> Model:
+    log(model, rows_of_a_day(DAY, 20))
+    return model
+
+
+def text(client: Client, path: str = PAGE) -> str:
+    return str(client.get(path).content.decode())
+
+
+def ready(model: Model, home: Path) -> Report:
+    (home / "reports").mkdir()
+    for name in ("7.html", "7.json"):
+        (home / "reports" / name).write_text("<p>Report</p>")
+    return Report.objects.create(
+        pk=7, model=model, start=DAY, end=DAY + timedelta(days=1), state="ready", path="reports/7.html",
+        size=13, rows=20, rows_used=20, has_reference=False, created_by="test",
+    )  # fmt: skip
+
+
+def test_a_report_is_asked_for_and_a_failure_says_what_to_do(client: Client, logged: Model) -> None:
+    answer = client.post(PAGE, ORDER, follow=True)
+    report = Report.objects.get()
+    waiting = answer.content.decode()
+    build(report.pk)
+    failed = text(client, f"{PAGE}/{report.pk}")
+
+    assert (report.start, report.end) == (DAY, DAY + timedelta(days=1))
+    assert "Waiting for a worker: 0%" in waiting
+    assert f'hx-get="{PAGE}/{report.pk}?part=report"' in waiting
+    assert "None of the 20 rows of this window has a label beside its answer yet. Send labels" in failed
+    assert "hx-get" not in failed.partition('id="report"')[2]
+    client.post(f"{PAGE}/{report.pk}", {"do": "retry"})
+    report.refresh_from_db()
+    assert (report.state, report.error) == ("queued", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"to": "2026-01-04"}, "The end must lie after the start."),
+        ({"preset": "data_drift"}, "Drift is measured against a reference; choose one."),
+        ({"preset": "regression"}, "Select a valid choice. regression is not one of the available choices."),
+        ({"segment": "region"}, "A segment is feature:value, such as airport:JFK."),
+        ({"reference": "period"}, "Give reference_from and reference_to"),
+        ({"reference": "active"}, "Select a valid choice"),
+        ({"start": "2020-01-01"}, "A report covers up to 400 days."),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused_at_its_field(
+    client: Client, logged: Model, change: dict[str, str], said: str
+) -> None:
+    answer = client.post(PAGE, ORDER | change)
+
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert not Report.objects.exists()
+
+
+def test_a_ready_report_runs_its_scripts_without_this_origin(
+    client: Client, logged: Model, home: Path
+) -> None:
+    report = ready(logged, home)
+
+    page = text(client, f"{PAGE}/{report.pk}")
+    framed = client.get(f"{PAGE}/{report.pk}/view")
+
+    assert f'<iframe class="report" src="{PAGE}/7/view" sandbox="allow-scripts"' in page
+    assert framed.getvalue() == b"<p>Report</p>"
+    policy = framed["Content-Security-Policy"]
+    assert policy.startswith("sandbox allow-scripts; default-src 'none'")
+    assert "allow-same-origin" not in policy
+    assert "X-Frame-Options" not in framed
+    assert 'href="/api/v1/models/approvals/reports/7/file?format=json"' in page
+    found = client.get("/api/v1/models/approvals/reports/7/file?format=json")
+    assert found.getvalue() == b"<p>Report</p>"
+    assert found["Content-Disposition"] == 'attachment; filename="approvals-data-drift-7.json"'
+
+
+def test_a_report_is_deleted_with_its_files_once_it_is_confirmed(
+    client: Client, logged: Model, home: Path, django_capture_on_commit_callbacks: Any
+) -> None:
+    report = ready(logged, home)
+
+    asked = text(client, f"{PAGE}/{report.pk}/delete")
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = client.post(f"{PAGE}/{report.pk}", {"do": "delete"}, follow=True)
+
+    assert "Its files go with it, for everybody." in asked
+    assert "Report 7 is deleted." in answer.content.decode()
+    assert not Report.objects.exists()
+    assert list((home / "reports").iterdir()) == []
+
+
+def test_a_viewer_reads_and_makes_nothing(project: Project, logged: Model, home: Path) -> None:
+    viewer, report = viewer_of(project), ready(logged, home)
+
+    assert "Editors and admins of this project make reports." in text(viewer)
+    assert "Delete" not in text(viewer, f"{PAGE}/{report.pk}")
+    assert viewer.post(PAGE, ORDER).status_code == 403
+    assert viewer.post(f"{PAGE}/{report.pk}", {"do": "delete"}).status_code == 403
+
+
+def test_a_model_that_keeps_no_rows_says_where_else_to_look(client: Client, logged: Model) -> None:
+    Model.objects.filter(pk=logged.pk).update(rows_kept="none")
+
+    answer = client.post(PAGE, ORDER)
+
+    assert "keeps none once they are summarised" in text(client)
+    assert answer.status_code == 422
+    assert not Report.objects.exists()
+
+
+def test_old_reports_go_and_with_them_files_that_no_report_names(logged: Model, home: Path) -> None:
+    kept = ready(logged, home)
+    (home / "reports" / "99.html").write_text("of a report that is gone")
+    (home / "reports" / ".7-1.html").write_text("a draft of the one that stays")
+
+    assert forget_old_reports(timezone.now()) == 0
+    left = sorted(path.name for path in (home / "reports").iterdir())
+    assert forget_old_reports(kept.created_at + timedelta(days=91)) == 1
+
+    assert left == [".7-1.html", "7.html", "7.json"]
+    assert list((home / "reports").iterdir()) == []
+
+
+def test_only_one_is_made_at_a_time_and_the_next_is_rung_for(
+    client: Client, logged: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung = []
+    monkeypatch.setattr("monitors.reports.building.ring", lambda task, **what: rung.append(what["report_id"]))
+    for _ in range(2):
+        client.post(PAGE, ORDER)
+    first, second = Report.objects.order_by("pk")
+    Report.objects.filter(pk=first.pk).update(
+        state="running", lease_until=timezone.now() + timedelta(minutes=1)
+    )
+
+    build(second.pk)
+    second.refresh_from_db()
+    waited = second.state
+    Report.objects.filter(pk=first.pk).update(lease_until=timezone.now() - timedelta(minutes=1))
+    build(second.pk)
+
+    second.refresh_from_db()
+    assert (waited, second.state) == ("queued", "failed")
+    assert rung == [first.pk]  # whose worker died
+
+
+def test_a_report_that_kills_its_workers_is_given_up(client: Client, logged: Model) -> None:
+    client.post(PAGE, ORDER)
+    Report.objects.update(state="running", attempts=3, lease_until=timezone.now() - timedelta(minutes=1))
+
+    build(Report.objects.get().pk)
+
+    assert "Its worker died 3 times" in Report.objects.get().error
+
+
+def test_the_references_to_choose_from_are_named(client: Client, model: Model) -> None:
+    reference = give_reference(model, days=1)
+    log(model, rows_of_a_day(DAY, 20))
+
+    page = text(client)
+
+    assert f"Reference {reference.pk}: version 1, 400 rows" in page
+    assert "The reference in use" in page
+    answer = client.post(PAGE, ORDER | {"reference": str(reference.pk + 1)})
+    assert answer.status_code == 422
