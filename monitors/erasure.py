@@ -126,7 +126,8 @@ def build_reports_again(work: Work) -> None:
 
 def _is_of_erased_rows(work: Work, report: Report) -> bool:
     """Tell whether a window of the report held an erased row, or the reference's file is another since."""
-    if report.reference and report.reference_sha256 not in ("", report.reference.dataset.sha256):
+    dataset = report.reference and report.reference.dataset
+    if dataset and report.reference_sha256 not in ("", dataset.sha256):
         return True
     times = [row.time_us for row in work.subject.rows if row.model_id == report.model_id]
     windows = [(report.start, report.end), (report.reference_start, report.reference_end)]

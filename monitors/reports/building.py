@@ -135,7 +135,7 @@ def _build(lease: Lease) -> None:
         stage=Report.Stage.COMPUTING,
         progress=_READ,
         reference=reference,
-        reference_sha256=reference.dataset.sha256 if reference else "",
+        reference_sha256=reference.dataset.sha256 if reference and reference.dataset else "",
         rows=sides[0].total,
         rows_used=len(sides[0]),
         reference_rows=sides[1].total if sides[1] else None,

@@ -200,6 +200,7 @@ def read_reference(
 ) -> Side:
     """Sample the rows of a reference's file, as the log would keep them; raises FileNotFoundError where it is gone."""
     signature = signature_of(reference.version)
+    assert reference.dataset is not None
     table = pq.read_table(path_of(reference.dataset))
     if segment is not None:
         table = table.filter(pa.array(_of_segment(table, reference, segment)))

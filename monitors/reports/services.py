@@ -200,7 +200,10 @@ def _reference(model: Model, version: Version | None, wish: Wish) -> Reference |
             raise Problem(409, "no_reference", "A drift report compares with a reference; upload one first.")
         return found
     number = int(wish.reference) if wish.reference.isdecimal() and len(wish.reference) < 19 else 0
-    chosen = model.references.filter(pk=number).first()
+    chosen = model.references.filter(pk=number, dataset__isnull=False).first()
     if chosen is None:
-        raise invalid("/reference", "Use 'active', 'none', 'period', or the id of a reference of this model.")
+        raise invalid(
+            "/reference",
+            "Use 'active', 'none', 'period', or the id of a reference of this model that is a file.",
+        )
     return chosen

@@ -112,12 +112,13 @@ def _versions(model: Model) -> list[str]:
 
 
 def _references(model: Model) -> list[tuple[str, str]]:
-    known = model.references.select_related("version", "dataset").order_by("-pk")[:REFERENCES_SHOWN]
+    files = model.references.filter(dataset__isnull=False).select_related("version", "dataset")
     given = [
         (str(one.pk), f"Reference {one.pk}: version {one.version.version}, {one.dataset.rows:,} rows")
-        for one in known
+        for one in files.order_by("-pk")[:REFERENCES_SHOWN]
+        if one.dataset
     ]
-    in_use = [(ACTIVE, "The reference in use")] if given else []
+    in_use = [(ACTIVE, "The newest file of the version")] if given else []
     return [*in_use, (PERIOD, "Other days of the log"), (NONE, "Nothing (not for drift)"), *given]
 
 
