@@ -185,6 +185,6 @@ def test_the_references_to_choose_from_are_named(client: Client, model: Model) -
     page = text(client)
 
     assert f"Reference {reference.pk}: version 1, 400 rows" in page
-    assert "The reference in use" in page
+    assert "The newest file of the version" in page
     answer = client.post(PAGE, ORDER | {"reference": str(reference.pk + 1)})
     assert answer.status_code == 422
