@@ -15,6 +15,7 @@ from inference.registry.selectors import signature_of
 from monitors.definitions.outcomes import row_losses
 from monitors.metrics.references import References
 from monitors.metrics.sampled_rows import sample_rows
+from monitors.stats.segment_conditions import given_away
 from monitors.stats.segment_search import ScoredRows
 from monitors.summaries.models import Summary
 
@@ -22,6 +23,7 @@ MOST_ROWS = 20_000  # labelled ones that are searched
 MOST_READ = 60_000  # rows, with a label or without
 MOST_COLUMNS = 200  # the model's most important features
 PARTS = 56  # of a long period, of which a piece each is read
+TELLS_WHEN = 0.7  # of a feature that its day gives away
 _LONG_DAYS = 14
 _HOUR_US = 3_600_000_000
 
@@ -43,7 +45,7 @@ def scored_rows(model: Model, window: Period, loss: str) -> ScoredRows:
     """Read what labelled rows of a window lost, the most important features first; a large window is sampled.
 
     Rows of one hour count as one block, in a window of two weeks or more those of one day. Features whose values were
-    let go are left out.
+    let go are left out, and of a shorter window those that a day gives away, such as the weekday: they tell when.
     """
     rng = np.random.default_rng(abs(int(window.start.timestamp())))
     rows, _ = held_rows(model, window)
@@ -59,11 +61,12 @@ def scored_rows(model: Model, window: Period, loss: str) -> ScoredRows:
         known = np.sort(rng.choice(known, MOST_ROWS, replace=False))
     is_long = (window.end - window.start).days >= _LONG_DAYS
     times_us = np.concatenate([frame.times_us for frame in frames]) if frames else np.empty(0, np.int64)
-    return ScoredRows(
-        columns={name: values[known] for name, values in _columns(model, frames).items()},
-        loss=joined[known],
-        block=times_us[known] // (_HOUR_US * (24 if is_long else 1)),
-    )
+    hours = times_us[known] // _HOUR_US
+    columns = {name: values[known] for name, values in _columns(model, frames).items()}
+    if is_long:
+        return ScoredRows(columns, joined[known], hours // 24)
+    where = {name: values for name, values in columns.items() if given_away(values, hours // 24) < TELLS_WHEN}
+    return ScoredRows(where, joined[known], hours)
 
 
 def _losses(model: Model, frame: LogFrame, loss: str) -> NDArray[np.float64]:

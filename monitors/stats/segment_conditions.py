@@ -146,3 +146,19 @@ def cut_columns(columns: Mapping[str, NDArray[Any]], *, least: int) -> list[Cell
     """Cut every column that has more than one cell, in the order of the columns."""
     cut = (cut_column(feature, values, least=least) for feature, values in columns.items())
     return [cells for cells in cut if cells is not None]
+
+
+def given_away(values: NDArray[Any], groups: IntArray) -> float:
+    """Tell how much of a column is known of a row whose group is known: 0 nothing, 1 all (Goodman-Kruskal's lambda).
+
+    >>> given_away(np.array(["mon", "mon", "tue", "tue"], object), np.array([1, 1, 2, 2]))
+    1.0
+    """
+    cells = cut_column("", values, least=1)
+    if cells is None:
+        return 0.0
+    _, group = np.unique(groups, return_inverse=True)
+    counts = np.bincount(group * (cells.size + 1) + cells.codes + 1).astype(np.float64)
+    table = np.pad(counts, (0, -counts.size % (cells.size + 1))).reshape(-1, cells.size + 1)
+    guessed, best = table.max(axis=1).sum(), table.sum(axis=0).max()
+    return float((guessed - best) / (table.sum() - best)) if table.sum() > best else 0.0

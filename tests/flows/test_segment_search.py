@@ -110,6 +110,20 @@ class TestSearch:
         assert findings.found.found == ()
         assert findings.found.tried > 10
 
+    def test_of_a_few_days_leaves_out_what_the_day_gives_away(self, project: Project, db: None) -> None:
+        shop = make_model(project, "shop")
+        for number in range(-2, 2):
+            day = DAY + number * A_DAY
+            rows = rows_of_a_day(day, 400)
+            log(shop, [replace(row, features=row.features | {"weekday": f"{day:%a}"}) for row in rows])
+            label(shop, [replace(told, label="1") for told in truths(rows)] if number == 1 else truths(rows))
+
+        findings = findings_of(search(shop))
+
+        assert findings is not None
+        assert findings.columns == 2
+        assert not any("weekday" in one.name for one in findings.found.found)
+
     def test_of_a_large_period_reads_a_part_of_its_rows(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
