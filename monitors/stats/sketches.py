@@ -175,7 +175,7 @@ def summarise_numbers(values: ArrayLike, *, centre: float) -> NumericSummary:
             n += chunk.size
             minimum, maximum = min(minimum, float(chunk.min())), max(maximum, float(chunk.max()))
             total_sq += float(offsets @ offsets)
-            tally.add(_keys_of(narrow), offsets)
+            tally.add(narrow, offsets)
     keys, counts, sums = tally.cells()
     return NumericSummary(
         centre=float(centre), keys=keys, counts=counts, sums=sums,
@@ -228,24 +228,30 @@ class _SortedTally:
         self.keys = np.empty(0, dtype=np.int32)
         self.offsets = np.empty(0)
 
-    def add(self, keys: NDArray[np.int32], offsets: FloatArray) -> None:
-        self.keys, self.offsets = keys, offsets
+    def add(self, narrow: NDArray[np.float32], offsets: FloatArray) -> None:
+        self.keys, self.offsets = _keys_of(narrow), offsets
 
     def cells(self) -> tuple[KeyArray, IntArray, FloatArray]:
         return _add_up(self.keys.astype(np.uint16), np.ones(self.keys.size, dtype=np.int64), self.offsets)
 
 
 class _TableTally:
-    """Counts the cells of a large column in a table of the whole grid."""
+    """Counts the cells of a large column in a table of the whole grid.
+
+    The table has the cells of both signs side by side: values around the centre then lie close together in it, and
+    what is added up a chunk is as short as the chunk's magnitudes differ, not as both signs lie apart.
+    """
 
     def __init__(self) -> None:
         self.counts = np.zeros(_GRID_CELLS, dtype=np.int64)
         self.sums = np.zeros(_GRID_CELLS)
         self.lowest, self.highest = _GRID_CELLS, 0
 
-    def add(self, keys: NDArray[np.int32], offsets: FloatArray) -> None:
-        first = int(keys.min())
-        cells = (keys - first).astype(np.intp)
+    def add(self, narrow: NDArray[np.float32], offsets: FloatArray) -> None:
+        bits = (narrow + np.float32(0)).view(np.uint32)  # zero is added as in _keys_of
+        places = ((bits >> 15) & 0xFFFE) | (bits >> 31)
+        first = int(places.min())
+        cells = (places - first).astype(np.intp)
         counts = np.bincount(cells)
         end = first + counts.size
         self.counts[first:end] += counts
@@ -254,7 +260,10 @@ class _TableTally:
 
     def cells(self) -> tuple[KeyArray, IntArray, FloatArray]:
         occupied = np.flatnonzero(self.counts[self.lowest : self.highest]) + self.lowest
-        return occupied.astype(np.uint16), self.counts[occupied], self.sums[occupied]
+        magnitude, is_negative = occupied >> 1, (occupied & 1).astype(bool)
+        keys = np.where(is_negative, 0x7FFF - magnitude, 0x8000 + magnitude).astype(np.uint16)
+        order = keys.argsort()
+        return keys[order], self.counts[occupied[order]], self.sums[occupied[order]]
 
 
 def _add_up(keys: KeyArray, counts: IntArray, sums: FloatArray) -> tuple[KeyArray, IntArray, FloatArray]:
