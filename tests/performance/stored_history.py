@@ -90,7 +90,8 @@ def build(project: Project, *, rows_an_hour: int, days: int) -> History:
     starts = [end - back * DAY for back in range(days, 0, -1)]
     for number, start in enumerate(starts):
         _store_day(source, start, rng, rows_an_hour, drift=0.5 * (number % 10 == 9))
-    _log_one(model, end - timedelta(minutes=1))
+    for moment in (starts[0], end - timedelta(minutes=1)):
+        _log_one(model, moment)
     cpu_s = _measure_all(model, starts)
     return History(model, rows_an_hour, days, MetricPoint.objects.filter(model=model).count(), cpu_s)
 
@@ -146,9 +147,14 @@ def _probability(table: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _log_one(model: Model, moment: datetime) -> None:
-    """Log one prediction: pages and windows run by the newest event that was logged."""
+    """Log one prediction: pages begin with the oldest event that was logged and end with the newest."""
     row = SentPrediction(
-        id="last", timestamp=rfc3339(moment), version="1", features={}, prediction="1", probabilities=0.7
+        id=rfc3339(moment),
+        timestamp=rfc3339(moment),
+        version="1",
+        features={},
+        prediction="1",
+        probabilities=0.7,
     )
     log_predictions(
         model=model, batch=PredictionBatch(columns_of([row], task="binary")), now=datetime.now(UTC)
