@@ -185,10 +185,10 @@ def _data_tile(points: list[MetricPoint]) -> Tile:
         if worst
         else "columns with faults"
     )
-    days = sorted({p.start for p in judged})
-    course: list[float | None] = [
-        float(sum(p.start == d and p.status in ("warning", "critical") for p in judged)) for d in days
-    ]
+    by_day: dict[datetime, float] = {}
+    for point in judged:
+        by_day[point.start] = by_day.get(point.start, 0.0) + (point.status in ("warning", "critical"))
+    course: list[float | None] = [by_day[day] for day in sorted(by_day)]
     return Tile("Data quality", status, str(len(faults)), said, course, "drift")
 
 
