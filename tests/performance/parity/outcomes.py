@@ -39,7 +39,7 @@ def answers(rng: np.random.Generator) -> Iterator[Answers]:
     x, y = datasets.load_breast_cancer(return_X_y=True)
     for name, model in (
         ("logistic", LogisticRegression(max_iter=50)),
-        ("forest", RandomForestClassifier(20)),
+        ("forest", RandomForestClassifier(20, random_state=0)),
     ):
         yield _classified(f"breast cancer, {name}", model, x, y)
     for name in ("digits", "wine", "iris"):
