@@ -60,7 +60,7 @@ def errors_by_day(
             if truth is None or truth.value is None or estimate.value is None or deviation is None:
                 continue
             if np.isfinite(truth.value):
-                found.setdefault(name, []).append((truth.value - estimate.value, deviation**2, truth.n))
+                found.setdefault(name, []).append((truth.value - estimate.value, deviation**2, estimate.n))
     columns = {name: np.array(rows).T for name, rows in found.items() if len(rows) >= LEAST_DAYS}
     return {name: DayErrors(*column) for name, column in columns.items()}
 
