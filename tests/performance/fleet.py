@@ -185,7 +185,8 @@ class Sender:
         return bytes(sink.getvalue()), json.dumps({"labels": labels}).encode()
 
     def send(self, model: Model, predictions: bytes, labels: bytes) -> None:
-        """Send both, and make sure that all of them are stored."""
+        """Send both, over a connection of their own as it may be long until the next, and see that all are stored."""
+        self.reconnect()
         self._post(model, "predictions", predictions, "application/vnd.apache.arrow.stream")
         self._post(model, "labels", labels, "application/json")
 
