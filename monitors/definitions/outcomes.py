@@ -1,6 +1,6 @@
 """What labelled rows came to, in the terms of their model's task."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.serving.plan import Signature
+from monitors.stats.estimate import Estimate
 from monitors.stats.outcomes import (
     PROBABILITY_EPS,
     OutcomeSummary,
@@ -54,21 +55,24 @@ def outcome_of(
 def usual_performance(
     outcomes: Iterable[OutcomeSummary | None], quantile: float | None
 ) -> dict[str, dict[str, float]]:
-    """Summarise each metric over the days of a reference; days without labels say nothing."""
-    values: dict[str, list[float]] = {}
+    """Summarise each metric over the days of a reference; days without labels say nothing.
+
+    `low` and `high` are the 5 % and 95 % quantiles of days; of a single day they are the ends of its own interval.
+    """
+    days: dict[str, list[Estimate]] = {}
     for outcome in outcomes:
         for metric, estimate in (measure_outcomes(outcome, quantile=quantile) if outcome else {}).items():
             if estimate.value is not None and np.isfinite(estimate.value):
-                values.setdefault(metric, []).append(estimate.value)
-    return {
-        metric: {
-            "mean": float(np.mean(series)),
-            "low": float(np.quantile(series, 0.05)),
-            "high": float(np.quantile(series, 0.95)),
-            "days": len(series),
-        }
-        for metric, series in values.items()
-    }
+                days.setdefault(metric, []).append(estimate)
+    return {metric: _usual(estimates) for metric, estimates in days.items()}
+
+
+def _usual(days: Sequence[Estimate]) -> dict[str, float]:
+    values = [estimate.value for estimate in days if estimate.value is not None]
+    low, high = (float(np.quantile(values, q)) for q in (0.05, 0.95))
+    if len(days) == 1 and days[0].lower is not None and days[0].upper is not None:
+        low, high = days[0].lower, days[0].upper
+    return {"mean": float(np.mean(values)), "low": low, "high": high, "days": len(days)}
 
 
 def coded(values: NDArray[Any], signature: Signature) -> NDArray[np.float64]:

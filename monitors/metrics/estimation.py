@@ -86,7 +86,7 @@ def _estimates(
 
 
 def _point(metric: str, estimate: Estimate, usual: dict[str, dict[str, float]], min_rows: int) -> Point:
-    limit, _ = limit_of(metric.removeprefix("estimated_"), usual, estimate.value)
+    limit, _ = limit_of(metric.removeprefix("estimated_"), usual, estimate)
     return Point(
         metric,
         estimate.value,

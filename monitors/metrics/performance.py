@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import hypot
 from typing import Any
 
 from monitors.metrics.catalogue import METRICS
@@ -74,7 +75,7 @@ def performance_points(
 def _point(
     metric: str, estimate: Estimate, status: str, usual: dict[str, dict[str, float]], detail: dict[str, Any]
 ) -> Point:
-    limit, is_beyond = limit_of(metric, usual, estimate.value)
+    limit, is_beyond = limit_of(metric, usual, estimate)
     if estimate.value is None:
         status = PointStatus.NO_DATA
     elif status == PointStatus.OK and is_beyond:
@@ -127,14 +128,28 @@ def _coverage_status(status: str) -> str:
 
 
 def limit_of(
-    metric: str, usual: Mapping[str, dict[str, float]], value: float | None
+    metric: str, usual: Mapping[str, dict[str, float]], estimate: Estimate
 ) -> tuple[float | None, bool]:
-    """Tell the end of the usual that the value must not pass, and whether it has; a bias may pass neither end."""
+    """Tell the end of the usual that the value must not pass, and whether it has; a bias may pass neither end.
+
+    A reference of one day, or without times, does not know how days differ: its limit lies where the difference of two
+    samples of these sizes is beyond chance, which leaves out what rows of a day share.
+    """
+    value = estimate.value
     if metric not in usual or value is None:
         return None, False
     low, high = usual[metric]["low"], usual[metric]["high"]
+    if usual[metric].get("days") == 1:
+        mean, half = usual[metric]["mean"], _half_width(estimate)
+        low, high = mean - hypot(mean - low, half), mean + hypot(high - mean, half)
     falls = value < (low + high) / 2 if metric == "bias" else not METRICS[metric].lower_is_better
     return (low, value < low) if falls else (high, value > high)
+
+
+def _half_width(estimate: Estimate) -> float:
+    if estimate.lower is None or estimate.upper is None:
+        return 0.0
+    return (estimate.upper - estimate.lower) / 2
 
 
 def _is_selective(summary: WindowSummary, positive_class: str | None) -> bool:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from monitors.definitions.outcomes import usual_performance
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
@@ -78,6 +79,23 @@ def test_a_bias_beyond_either_end_of_the_usual_is_a_warning(bias, status, limit)
 )
 def test_a_metric_is_judged_in_its_own_direction(metric, usual, status):
     assert points_of(off_by(3.0), usual={metric: usual})[metric, ""].status == status
+
+
+def test_a_reference_of_one_day_leaves_room_for_chance_and_for_no_more():
+    rng = np.random.default_rng(0)
+
+    def prices(n: int, spread: float = 1.0) -> OutcomeSummary:
+        return summarise_regression_outcomes(np.zeros(n), rng.normal(0, spread, n))
+
+    usual = usual_performance([prices(1_000)], None)
+    quiet = [points_of(prices(200), usual=usual)["mae", ""].status for _ in range(100)]
+    worse = [points_of(prices(200, 1.3), usual=usual)["mae", ""].status for _ in range(20)]
+
+    assert usual["mae"]["low"] < usual["mae"]["mean"] < usual["mae"]["high"]
+    assert (
+        quiet.count("warning") <= 7
+    )  # one in forty by design, one in two where the mean itself is the limit
+    assert worse.count("warning") >= 18
 
 
 def test_zero_labels_are_told_beside_the_percentage_error():
