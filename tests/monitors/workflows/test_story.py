@@ -8,6 +8,8 @@ import pytest
 from driftline.accounts.models import AuditEntry
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset, Deployment
+from monitors.definitions.models import Reference
+from monitors.definitions.services import build_reference
 from monitors.rules.models import Transition
 from monitors.workflows import selectors, services
 from monitors.workflows.context import run_folder
@@ -97,6 +99,7 @@ class TestRunOfAModelWhoseWorldTurned:
     def test_waits_for_a_person_when_autonomy_is_approve(self, turned_world: World, fire: Fire) -> None:
         turned_world.model.autonomy = "approve"
         turned_world.model.save()
+        build_reference(Reference.objects.get(model=turned_world.model).pk)
         run = started(fire)
         for day in (11, 12):
             turned_world.send_day(day)
@@ -112,13 +115,12 @@ class TestRunOfAModelWhoseWorldTurned:
         assert (run.state, run.approved_by) == ("promoted", "ada@example.com")
         assert Deployment.objects.get(model=run.model).champion == run.challenger
         audited = set(AuditEntry.objects.values_list("action", flat=True))
-        assert {
-            "run.start",
-            "run.approve",
-            "run.promoted",
-            "deployment.promote",
-            "reference.rebase",
-        } <= audited
+        assert {"run.start", "run.approve", "run.promoted", "deployment.promote"} <= audited
+        rebased = AuditEntry.objects.get(action="reference.rebase")
+        assert (rebased.before["version"], rebased.after["version"]) == (
+            run.champion.version,
+            run.challenger.version,
+        )
 
     def test_leaves_the_champion_when_a_person_rejects_the_challenger(
         self, turned_world: World, fire: Fire
