@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from django.db.models import F, Value
-from django.db.models.functions import Greatest
+from django.db.models.functions import Greatest, Now
 
 from driftline.common.periods import floor
 from inference.prediction_log.erasure.models import Erasure
@@ -74,7 +74,7 @@ def _rewrite(work: Work, model: Model, found: list[int]) -> None:
                 if part is not None
             }
             if changed := {name: part for name, part in clean.items() if part is not None}:
-                Summary.objects.filter(pk=summary.pk).update(**changed)
+                Summary.objects.filter(pk=summary.pk).update(**changed, updated_at=Now())
         starts = Summary.objects.filter(pk__in=found).values_list("start", flat=True)
         measure_hours(model_id=model.pk, hours=list(starts))
         add_counts(erasure, {"summaries": len(found)})

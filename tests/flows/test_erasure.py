@@ -15,7 +15,7 @@ from django.db import connection
 from msgspec.structs import replace
 
 from driftline.accounts.models import Project
-from driftline.common.periods import rfc3339
+from driftline.common.periods import Period, rfc3339
 from driftline.invariants import check_all
 from driftline.settings.home_keys import key_of_home
 from inference.prediction_log.drain import drain_once
@@ -39,14 +39,17 @@ from inference.serving.jobs.store import Job, JobStore
 from inference.serving.plan import PlanCallback
 from monitors.alerts.job_callbacks import hand_over
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.definitions.choosing import ReferenceChoice, choose_reference
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference, set_segments
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.references import reference_in_use
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.stats.sketches import CategoricalSummary
 from monitors.stats.window_summary import WindowSummary
 from monitors.summaries.models import Summary
+from monitors.summaries.services import summarise
 from monitors.workflows.snapshots import from_log
 from tests.driftline.api.conftest import Api, caller
 from tests.flows.canary import places_of
@@ -513,6 +516,35 @@ class TestWhereTheModelDoesNotKeepTheKey:
 
         assert places_of(CANARY, home) | places_of(str(hashed), home) == set()
         assert Dataset.objects.get().rows == 120
+
+
+class TestAReferenceOfTheLog:
+    def test_forgets_the_key_though_its_rows_have_expired(self, api: Api, model: Model) -> None:
+        days = [DAY - back * timedelta(days=1) for back in range(14, 0, -1)]
+        for day in days:
+            log(model, customers(day)[:3])
+            log(model, of_canary(day, f"{day:%d}"))
+        while summarise(model.pk):
+            pass
+        version = model.versions.get()
+        choice = ReferenceChoice("period", days[0], days[-1] + timedelta(days=1))
+        log(model, customers(DAY)[:1])
+        choose_reference(model=model, version=version, choice=choice, actor="test")
+        PredictionChunk.objects.filter(model=model, day__lt=DAY.date()).delete()
+        window = Period(DAY, NEXT_DAY)
+
+        def known() -> bool:
+            reference = reference_in_use(model=model, version_id=version.pk, window=window)
+            assert reference is not None
+            customer = reference.summary.features["customer"]
+            assert isinstance(customer, CategoricalSummary)
+            return CANARY in customer.counts
+
+        assert known()
+
+        go_on_until_done(api, erase(api))
+
+        assert not known()
 
 
 class TestDying:
