@@ -53,6 +53,7 @@ class World:
             "performance": f"{name}/performance",
             "latency": f"{name}/latency",
             "shadow": f"{name}/shadow?challenger=2&evidence=1",
+            "reports": f"{name}/reports",
             "predictions": f"{name}/predictions?segment=region:north&labelled=true",
             "predictions without a match": f"{name}/predictions?segment=region:west",
             "prediction": f"{name}/predictions/{DAY:%Y%m%d}-0",
