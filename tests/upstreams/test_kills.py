@@ -57,7 +57,9 @@ def test_a_champion_that_is_killed_is_refused_clearly_and_then_answers_again(
         f"slowest {told.slowest_s:.1f} s; 40 more answers of each client {recovery_s:.1f} s after the restart; "
         f"calls {calls}"
     )
-    assert set(told.refused) == {502, 503}
+    assert (
+        {502, 503} <= told.refused.keys() <= {502, 503, 504}
+    )  # a server may take calls before its model is loaded
     assert "left alone for a while" in json.loads(shut.body)["error"]
     assert 1 <= int(shut.headers["retry-after"]) <= 5
     assert told.unanswered == told.turned_away == 0

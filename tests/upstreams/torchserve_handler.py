@@ -10,6 +10,14 @@ from ts.torch_handler.base_handler import BaseHandler
 class Logistic(BaseHandler):
     """Loads TorchScript as its base does, and runs the requests of a batch together."""
 
+    def initialize(self, context: Any) -> None:
+        """Load the model, and run it until TorchScript has compiled it: nobody is to wait for that."""
+        super().initialize(context)
+        row = torch.zeros(1, next(self.model.parameters()).shape[1])
+        with torch.inference_mode():
+            for _ in range(3):
+                self.model(row)
+
     def preprocess(self, data: list[dict[str, Any]]) -> torch.Tensor:
         """Join the rows of all requests."""
         self._counts = [len(request["body"]) for request in data]
