@@ -42,7 +42,7 @@ from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference, set_segments
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.metrics.references import reference_in_use
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
@@ -281,6 +281,10 @@ class World:
             project=project, model=self.model, rule=rule, opened_by=transition, severity="warning", opened_at=DAY,
             title=f"customer:{CANARY} moved", causes=[{"segment": f"customer:{CANARY}", "score": 1}],
         )  # fmt: skip
+        SegmentSearch.objects.create(
+            model=self.model, start=DAY, end=NEXT_DAY, loss="log_loss", state="ready", requested_by="rules",
+            findings={"found": {"found": [{"conditions": [{"feature": "customer", "value": CANARY}]}]}},
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -312,6 +316,7 @@ PLACES = {
     "monitors_incident.title": True,
     "monitors_incident.causes": True,
     "monitors_transition.detail": True,
+    "monitors_segmentsearch.findings": True,
     "monitors_delivery.body": True,
     "monitors_summary.payload": True,
     "monitors_summary.segment": True,
