@@ -227,7 +227,7 @@ class TestPage:
 
         said = client.get(page).content.decode()
         assert "region = south" in said
-        assert "Measure region apart" in said
+        assert "Measure apart" in said
         assert "800 rows of the four weeks before" in said
 
     def test_declares_the_feature_of_what_was_found(self, client: Client, model: Model) -> None:
@@ -236,4 +236,4 @@ class TestPage:
         client.post(self.ADDRESS, {"declare": "region"})
 
         assert list(model.segments.values_list("feature", flat=True)) == ["region"]
-        assert "Measure region apart" not in client.get(f"{self.ADDRESS}&part=segments").content.decode()
+        assert "Measure apart" not in client.get(f"{self.ADDRESS}&part=segments").content.decode()
