@@ -3,13 +3,15 @@
 Of a metric of performance also the segments whose rows got worse, after the two causes that come first.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
+from django.db import transaction
+
 from driftline.common.periods import Period
-from inference.prediction_log.sealed_chunks import LogUnreadable
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
@@ -20,6 +22,8 @@ from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, referenc
 from monitors.metrics.segments import LOSS_OF_METRIC, LOSSES, findings_for
 from monitors.stats.importance import rank_causes as rank_features
 from monitors.stats.segment_search import FoundSegment
+
+log = logging.getLogger(__name__)
 
 MOST = 5
 FIRST = 2  # causes that come before segments: messages tell three
@@ -154,8 +158,10 @@ def _worse_segments(model: Model, window: Period, metric: str) -> list[dict[str,
     if loss not in LOSSES[model.task] or model.rows_kept == RowsKept.NONE:
         return []
     try:
-        findings = findings_for(model=model, window=window, loss=loss, actor="rules")
-    except LogUnreadable:  # said elsewhere; what is wrong is told without it
+        with transaction.atomic():
+            findings = findings_for(model=model, window=window, loss=loss, actor="rules")
+    except Exception:  # an incident opens whatever the rows hold, be it without this cause
+        log.exception("segment search failed", extra={"model": model.pk})
         return []
     if not findings.n_before:  # what was always harder explains nothing
         return []

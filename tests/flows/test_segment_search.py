@@ -15,6 +15,7 @@ from driftline.common.periods import Period
 from inference.prediction_log.items import LabelItem
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import create_model, update_model
+from monitors.metrics.causes import rank_causes
 from monitors.metrics.models import SegmentSearch
 from monitors.metrics.segments import do_search, findings_of, request_search
 from monitors.rules.models import Rule, Transition
@@ -212,6 +213,16 @@ class TestCauses:
         assert all(0 < cause["score"] <= 1 for cause in causes)
         assert causes[0]["evidence"].startswith("share of wrong answers 0.")
         assert SegmentSearch.objects.get(start=DAY, loss="wrong_share").state == "ready"
+
+    def test_are_told_without_it_where_the_search_fails(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise MemoryError("no room")
+
+        monkeypatch.setattr("monitors.metrics.segments.scored_rows", broken)
+
+        assert rank_causes(model=model, start=DAY, end=DAY + A_DAY, metric="accuracy") == []
 
 
 class TestPage:
