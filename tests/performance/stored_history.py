@@ -227,7 +227,7 @@ def questions_of(history: History, pages: Client, api: Client) -> Iterator[Quest
     yield Question("changed rule: psi of one feature by the hour", computed, 500,
                    lambda: api.post("/api/v1/rules/backtest", rule, content_type="application/json"), 10)  # fmt: skip
     yield Question("changed windows: psi of one feature by the week", computed, 500,
-                   lambda: api.get(f"{metrics}&metric=psi&feature={FEATURE}&step=week"))  # fmt: skip
+                   lambda: api.get(f"{metrics}&metric=psi&feature={FEATURE}&step=week"), 300)  # fmt: skip
     yield Question("changed period: 30 features, summed up", computed, 1_000,
                    lambda: api.get(f"/api/v1/models/{name}/drift{ask}"), 10_000)  # fmt: skip
 
