@@ -170,9 +170,9 @@ def measure_hours(*, model_id: int, hours: Iterable[datetime]) -> None:
 
 
 def measure_again(*, version_id: int, since: datetime | None) -> None:
-    """Have the newest windows that a version answered in measured anew, because its reference is another `since` then.
+    """Have the newest windows that a version answered in measured anew: its reference is another, or what is expected.
 
-    None: for all windows.
+    `since` is when that began; None is always.
     """
     windows = Summary.objects.filter(
         version_id=version_id, role__in=ANSWERING_ROLES, span__in=("hour", "day"), segment=""
