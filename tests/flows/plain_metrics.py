@@ -1,5 +1,6 @@
 """Metric points by a plain look at all rows at once: NumPy, SciPy and scikit-learn, no summary, nothing of ours."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -207,6 +208,17 @@ def _quality(rows: list[Row], reference: Sequence[Row]) -> Found:
         ("missing_share", "region"): np.mean([row.region is None for row in rows]),
         ("unseen_share", "region"): np.mean([row.region not in levels for row in rows]),
         ("out_of_range_share", "income"): outside.sum() / len(rows),
+        **_modes(
+            {"income": incomes.tolist(), "region": [row.region for row in rows if row.region is not None]}
+        ),
+    }
+
+
+def _modes(columns: dict[str, list]) -> Found:
+    return {
+        ("mode_share", name): max(Counter(values).values()) / len(values)
+        for name, values in columns.items()
+        if values
     }
 
 

@@ -31,7 +31,8 @@ CLASSES = {"binary": ("0", "1"), "multiclass": ("ant", "bee", "cat"), "regressio
 LAGS_S = (60, 600, 3_600)
 # Of draws, of other points, or of rows of one request: these have tests of their own.
 NOT_OF_ROWS = {
-    *ESTIMATED, *JOINT_METRICS, "drifted_features", "faulty_features", "error_rate", "shadow_drop_rate",
+    *ESTIMATED, *JOINT_METRICS, "drifted_features", "faulty_features", "error_rate", "shadow_drop_rate", "freshness",
+    "volume_ratio",
 }  # fmt: skip
 
 

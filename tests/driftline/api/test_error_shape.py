@@ -82,6 +82,7 @@ def takes_body(route: Route) -> bool:
         "resolve",
         "test",
         "replay",
+        "retry",
         "rollback",
         "variants",
         "register",

@@ -242,8 +242,8 @@ class TestEmptyStates:
         client.post(f"/models/{model.name}/rules/defaults")
 
         there = client.get(f"/models/{model.name}/rules").content.decode()
-        assert "3 rules added" in there
-        assert "3 rules watch this model" in there
+        assert "4 rules added" in there
+        assert "4 rules watch this model" in there
         assert "Default rules" not in there
 
     def test_a_project_without_models_begins_with_the_first_steps(

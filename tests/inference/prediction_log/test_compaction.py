@@ -104,7 +104,8 @@ class TestPacking:
     def test_no_metric_changes(self, model: Model) -> None:
         log_small_batches(model, rows=300, batch=30)
         work(model)
-        points = MetricPoint.objects.order_by("metric", "feature", "span", "start", "version", "segment")
+        points = MetricPoint.objects.exclude(metric="freshness")  # hours end while this test goes on
+        points = points.order_by("metric", "feature", "span", "start", "version", "segment")
         told = ("metric", "feature", "span", "start", "version", "segment", "value", "n", "lower", "upper")
         before = list(points.values_list(*told))
         grow_old()
