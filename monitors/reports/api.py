@@ -47,8 +47,8 @@ def create_report(request: HttpRequest, name: str, body: NewReport) -> Any:
     """Ask for a report by Evidently on a window; a worker builds it.
 
     `preset` is `data_drift`, `data_summary`, `classification` or `regression`, as the model's task allows. Without
-    `version` it is about what callers were answered. `reference` is `active` (the one in use), `none` (not for drift),
-    `period` (the log's rows from `reference_from` to `reference_to`), or the id of a reference. For drift,
+    `version` it is about what callers were answered. `reference` is `active` (the version's newest file), `none` (not
+    for drift), `period` (the log's rows from `reference_from` to `reference_to`), or the id of a reference. For drift,
     `num_method`, `cat_method` and `text_method` choose among Evidently's tests.
     """
     caller = caller_of(request)
