@@ -113,8 +113,10 @@ def does_any_wait(model_id: int) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def join_waiting(model_id: int, times_us: dict[str, int], clients: dict[str, str]) -> None:
+def join_waiting(model_id: int, times_us: dict[str, int], clients: dict[str, str]) -> set[str]:
     """Attach the labels that wait for predictions with these ids, or with the client ids that name them.
+
+    Returns the ids of the predictions that got one.
 
     Writers of predictions may do so at the same time: the labels are locked in one order, and one waits no more when
     another's prediction has it.
@@ -128,7 +130,7 @@ def join_waiting(model_id: int, times_us: dict[str, int], clients: dict[str, str
         )
         waiting = cursor.fetchall()
         if not waiting:
-            return
+            return set()
         ids = [given_id if given_id in times_us else clients[given_id] for given_id, _ in waiting]
         cursor.execute(
             "UPDATE inference_label AS label SET prediction_id = joined.prediction_id, "
@@ -146,6 +148,7 @@ def join_waiting(model_id: int, times_us: dict[str, int], clients: dict[str, str
                 model_id,
             ],
         )
+    return set(ids)
 
 
 def _moment(moment: datetime | None) -> bytes:

@@ -181,19 +181,21 @@ def _touch(model_id: int, hours: Iterable[tuple[int, str, datetime]]) -> None:
 
 
 # -- labels that waited ------------------------------------------------------------------------------------------------
-def join_waiting(rows: LogColumns) -> None:
+def join_waiting(rows: LogColumns) -> list[tuple[int, str, datetime]]:
     """Attach labels that came before these predictions, in the caller's transaction.
 
-    One that was told under a client id joins the first prediction that comes with it.
+    One that was told under a client id joins the first prediction that comes with it. Returns version, role and hour of
+    what has a label now: copies that shadows answered may lie there longer than the answer.
     """
     if not does_any_wait(rows.model_id):
-        return
+        return []
     times = dict(zip(rows.ids, rows.times_us.tolist(), strict=True))
     clients: dict[str, str] = {}
     for client, id_ in zip(rows.client_ids, rows.ids, strict=True):
         if client is not None:
             clients.setdefault(client, id_)
-    join_rows(rows.model_id, times, clients)
+    joined = join_rows(rows.model_id, times, clients)
+    return list(_hours(rows_of(rows.model_id, joined), joined))
 
 
 # -- labels that are erased --------------------------------------------------------------------------------------------

@@ -264,9 +264,9 @@ def _store(columns: LogColumns, week: date, *, all_new: bool) -> NDArray[np.bool
     if is_new.any():
         rows = columns if is_new.all() else columns.take(is_new)
         _add_chunks(rows, week)
-        if rows.role != "shadow":
-            labels.join_waiting(rows)
-        touched = [(rows.model_id, rows.version_id, rows.role, hour) for hour in rows.hours()]
+        labelled = labels.join_waiting(rows) if rows.role != "shadow" else []
+        touched = {(rows.model_id, rows.version_id, rows.role, hour) for hour in rows.hours()}
+        touched |= {(rows.model_id, *whose) for whose in labelled}
         touch(TouchedPeriod, touched, fields=labels.TOUCHED_FIELDS)
         periods_touched.send(sender=TouchedPeriod, model_id=rows.model_id)
     return is_new

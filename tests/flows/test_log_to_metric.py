@@ -88,6 +88,20 @@ class TestLabels:
         assert value(model, "label_coverage") == 1.0
         assert_invariants_hold()
 
+    def test_a_label_that_waited_counts_for_a_shadows_copy_that_came_before_the_answer(
+        self, model: Model
+    ) -> None:
+        [row] = rows_of_a_day(DAY, 1)
+        log(model, [msgspec.structs.replace(row, version="2", role="shadow")])
+        label(model, truths([row]))
+        work(model)
+
+        log(model, [row])
+        work(model)
+
+        assert value(model, "label_coverage") == 1.0
+        assert value(model, "label_coverage", role="shadow", version="2") == 1.0
+
     def test_a_correction_replaces_the_label_and_changes_the_metric(self, model: Model) -> None:
         rows = rows_of_a_day(DAY, 4)
         log(model, rows)
