@@ -22,6 +22,7 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
+    worker_consumer="driftline.consumer:Consumer",
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],
