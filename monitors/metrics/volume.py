@@ -10,9 +10,11 @@ from statistics import median
 
 from django.db import transaction
 
+from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.periods import Period, floor, following, windows
 from driftline.common.work import touch
+from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import PredictionRole, TouchedPeriod
 from inference.prediction_log.selectors import newest_event, oldest_event
 from inference.registry.models import Model
@@ -102,10 +104,11 @@ def measure_ended(model: Model) -> int:
 
     Nothing while rows of the model are still on their way to its points: what is not counted yet is no silence.
     """
+    if not _ended(model):  # as nearly always: the lock and the context are for the others
+        return 0
     with transaction.atomic():
         lock_points(model.pk)
-        context = context_of(model)
-        ended = _ended(context)
+        ended, context = _ended(model), context_of(model)
         is_busy = any(work.objects.filter(model=model).exists() for work in (TouchedPeriod, StaleWindow))
         if not ended or is_busy or MonitorKind.SERVICE not in context.monitors:
             return 0
@@ -115,13 +118,13 @@ def measure_ended(model: Model) -> int:
     return len(ended)
 
 
-def _ended(context: Context) -> list[tuple[str, datetime]]:
+def _ended(model: Model) -> list[tuple[str, datetime]]:
     """List the hours that have ended since the last one whose volume was measured, and the days that end with them."""
-    newest = newest_event(context.model)
+    newest = newest_event(model)
     if newest is None:
         return []
     measured = MetricPoint.objects.filter(
-        model=context.model,
+        model=model,
         span="hour",
         metric="freshness",
         feature="",
@@ -133,7 +136,7 @@ def _ended(context: Context) -> list[tuple[str, datetime]]:
     begin = floor(newest, "hour")
     if last is not None:
         begin = max(begin, last + _HOUR)
-    end = floor(min(context.event_now, newest + LONGEST_SILENCE), "hour")
+    end = floor(min(event_now(model=model, now=now()), newest + LONGEST_SILENCE), "hour")
     hours = [hour.start for hour in windows(Period(begin, end), "hour")]
     days = {
         floor(hour, "day")

@@ -10,7 +10,7 @@ from driftline.common.errors import Problem
 from driftline.common.periods import rfc3339
 from inference.prediction_log import event_clock
 from inference.registry.models import Model
-from monitors.metrics import measuring
+from monitors.metrics import measuring, volume
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.volume import measure_ended
 from monitors.rules.defaults import add_default_rules
@@ -33,7 +33,7 @@ def send_hours(model: Model, *hours: datetime, rows: int = ROWS) -> None:
 
 def let_pass(model: Model, moment: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bring event time to a moment, as the wall clock does while nothing arrives, and let the tick come."""
-    for module in (event_clock, measuring):
+    for module in (event_clock, measuring, volume):
         monkeypatch.setattr(module, "event_now", lambda **_: moment, raising=True)
     monkeypatch.setattr("monitors.rules.services.event_now", lambda **_: moment)
     measure_ended(model)
@@ -118,9 +118,12 @@ def test_rows_that_are_still_on_their_way_are_no_silence(
     busy: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send_hours(busy, DAY + timedelta(days=4, hours=9))
-    monkeypatch.setattr(measuring, "event_now", lambda **_: DAY + timedelta(days=4, hours=11))
+    for module in (measuring, volume):
+        monkeypatch.setattr(module, "event_now", lambda **_: DAY + timedelta(days=4, hours=11))
 
     assert measure_ended(busy) == 0
+    work(busy)
+    assert measure_ended(busy) > 0
 
 
 def test_a_rule_on_freshness_needs_no_rows(busy: Model, project: Project) -> None:

@@ -17,8 +17,8 @@ from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
 from inference.prediction_log.privacy import DROP, HASH, KEEP, SUMMARY
 from inference.registry.models import Model, RowsKept
-from inference.registry.selectors import signature_of
 from inference.registry.services import LONGEST_RETENTION_DAYS, update_model
+from monitors.definitions.expectations import kinds_of_features
 
 POLICIES = [
     (KEEP, "kept as it is"),
@@ -113,11 +113,7 @@ def _kept_days(days: int | None, default: int) -> float:
 
 def _features_of(model: Model) -> dict[str, bool]:
     """List the features that are known, and whether each is a number; hashed ones are text."""
-    known = {
-        name: centre is not None for name, centre in model.feature_profiles.values_list("feature", "centre")
-    }
-    for version in model.versions.filter(signature__isnull=False):
-        known |= {feature.name: feature.type != "string" for feature in signature_of(version).features}
+    known = kinds_of_features(model)
     known |= {name: known.get(name, False) for name in model.privacy}
     return dict(sorted(known.items()))
 
