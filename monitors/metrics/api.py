@@ -27,7 +27,8 @@ from monitors.metrics import selectors
 from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.metrics.periods import held_period
-from monitors.metrics.segments import LOSSES, findings_of, request_search
+from monitors.metrics.segments import findings_of, request_search
+from monitors.metrics.value_losses import value_losses
 from monitors.stats.segment_search import FoundSegment
 
 router = Router(tags=["monitoring"])
@@ -168,6 +169,36 @@ def read_change_points(
     return page(found, describe_change, by=("-at", "-pk"), cursor=cursor, limit=limit)
 
 
+@router.get("/models/{name}/losses", auth=Scoped("read"))
+def read_losses(
+    request: HttpRequest,
+    name: str,
+    feature: str,
+    loss: str = "",
+    start: str = Query("-1d", alias="from"),
+    end: str = Query("now", alias="to"),
+) -> Any:
+    """Tell what labelled rows of a period lost by the values of a feature, with intervals at 95 %.
+
+    `loss` is log_loss, wrong_share or brier of classes, mae or mse of numbers; the first of them unless it is sent. Of
+    a period of more than ten thousand rows about so many are read.
+    """
+    model = get_model(project=caller_of(request).project, name=name)
+    window = period(start, end, now=now())
+    found = value_losses(model=model, feature=feature, window=window, loss=loss)
+    return {
+        "feature": feature,
+        "loss": found.loss,
+        "start": rfc3339(window.start),
+        "end": rfc3339(window.end),
+        "n": found.n,
+        "mean": found.mean,
+        "note": found.reason,
+        "items": [{"name": str(one.condition), **msgspec.to_builtins(one)} for one in found.values],
+        "next": None,
+    }
+
+
 class NewSegmentSearch(Body):
     start: Moment = Field(alias="from")
     end: Moment = Field(alias="to")
@@ -185,7 +216,7 @@ def create_segment_search(request: HttpRequest, name: str, body: NewSegmentSearc
     search = request_search(
         model=model,
         window=Period(body.start, body.end),
-        loss=body.loss or next(iter(LOSSES[model.task]), ""),
+        loss=body.loss,
         actor=caller.actor,
     )
     return Status(202, describe_search(search))

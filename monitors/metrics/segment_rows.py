@@ -54,7 +54,7 @@ def scored_rows(model: Model, window: Period, loss: str) -> ScoredRows:
         for frame in sample_rows(model=model, window=window, rows=rows, most=MOST_READ, parts=PARTS, rng=rng)
         if len(frame)
     ]
-    losses = [_losses(model, frame, loss) for frame in frames]
+    losses = [losses_of(model, frame, loss) for frame in frames]
     joined = np.concatenate(losses) if losses else np.empty(0)
     known = np.flatnonzero(np.isfinite(joined))
     if known.size > MOST_ROWS:
@@ -69,7 +69,7 @@ def scored_rows(model: Model, window: Period, loss: str) -> ScoredRows:
     return ScoredRows(where, joined[known], hours)
 
 
-def _losses(model: Model, frame: LogFrame, loss: str) -> NDArray[np.float64]:
+def losses_of(model: Model, frame: LogFrame, loss: str) -> NDArray[np.float64]:
     """Tell what rows lost, each by the classes of the version that answered it."""
     losses = np.full(len(frame), np.nan)
     labelled = frame.is_labelled

@@ -57,6 +57,21 @@ class Findings:
     columns: int
 
 
+def loss_of(model: Model, asked: str) -> RowLoss:
+    """Choose by what rows of a model are judged: what was asked for, else the usual loss of its task.
+
+    Raises Problem `invalid_request` for a loss that the task has not, and `no_row_loss` (409).
+    """
+    losses = LOSSES[model.task]
+    if not losses:
+        raise Problem(
+            409, "no_row_loss", "What a ranked row loses depends on its query, so rows are not judged."
+        )
+    if asked and asked not in losses:
+        raise invalid("/loss", f"A {model.task} model has no {asked[:64]!r}; use one of {', '.join(losses)}.")
+    return RowLoss(asked) if asked else losses[0]
+
+
 def findings_of(search: SegmentSearch) -> Findings | None:
     """Read what a search found; None while it is under way or when it failed."""
     return msgspec.convert(search.findings, Findings) if search.findings is not None else None
@@ -71,17 +86,11 @@ def request_search(*, model: Model, window: Period, loss: str, actor: str) -> Se
     """
     if not window.start < window.end:
         raise invalid("/to", "The end must lie after the start.")
-    losses = LOSSES[model.task]
-    if not losses:
-        raise Problem(
-            409, "no_row_loss", "What a ranked row loses depends on its query; there is no such search."
-        )
-    if loss not in losses:
-        raise invalid("/loss", f"A {model.task} model has no {loss[:64]!r}; use one of {', '.join(losses)}.")
+    chosen = loss_of(model, loss)
     refuse_without_rows(model, "A search for segments")
     with transaction.atomic():
         search, _ = SegmentSearch.objects.select_for_update().get_or_create(
-            model=model, start=window.start, end=window.end, loss=loss, defaults={"requested_by": actor}
+            model=model, start=window.start, end=window.end, loss=chosen, defaults={"requested_by": actor}
         )
         if _is_done(search):
             return search

@@ -51,6 +51,7 @@ GET     api/v1/models/<name>/export                                 read
 GET     api/v1/models/<name>/metrics                                read
 GET     api/v1/models/<name>/drift                                  read
 GET     api/v1/models/<name>/change-points                          read
+GET     api/v1/models/<name>/losses                                 read
 GET     api/v1/models/<name>/segment-searches                       read
 POST    api/v1/models/<name>/segment-searches                       write
 GET     api/v1/models/<name>/segment-searches/<int:search_id>       read

@@ -140,7 +140,12 @@ def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: Peo
     assert told == expected
 
 
-QUERIES = {"metrics": "?metric=accuracy", "comparison": "?challenger=1", "agreement": "?challenger=1"}
+QUERIES = {
+    "metrics": "?metric=accuracy",
+    "losses": "?feature=a",
+    "comparison": "?challenger=1",
+    "agreement": "?challenger=1",
+}
 BODIES: dict[str, tuple[bytes, str]] = {
     "promote": (b'{"version": "1"}', "application/json"),
     "deployment": (b'{"shadows": []}', "application/json"),

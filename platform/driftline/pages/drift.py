@@ -8,6 +8,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import render
 
 from driftline.common.errors import Problem
+from driftline.common.periods import Period
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, Dot, Series
@@ -19,6 +20,7 @@ from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.references import ReferenceInUse
 from monitors.metrics.selectors import joint_rows
+from monitors.metrics.value_losses import ValueLosses, value_losses
 from monitors.stats.sketches import NumericSummary
 
 STEPS = 5
@@ -169,6 +171,9 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
     if not points and not MetricPoint.objects.filter(model=model, feature=feature).exists():
         raise Http404
     day = _day(request, points)
+    if request.GET.get("part") == "losses":
+        part = {"model": model, "feature": feature, "day": day, "losses": _losses(model, feature, day)}
+        return render(request, "partials/value_losses.html", part)
     of_day = [point for point in points if point.start == day]
     days = queries.column_by_day(model, feature, chosen.start, chosen.end)
     reference = queries.reference_on(model, day or chosen.end - queries.DAY)
@@ -192,8 +197,20 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
         "neighbours": _neighbours(points, day),
         "expected": model.expectations.filter(feature=feature).first(),
         "is_feature": feature not in queries.NOT_FEATURES,
+        "losses": _losses(model, feature, day) if request.GET.get("show") == "losses" else None,
     }
     return render(request, "pages/feature.html", frame)
+
+
+def _losses(model: Model, feature: str, day: datetime | None) -> ValueLosses | str:
+    """Tell what rows of the day lost by the feature's values, or why that is not told."""
+    if day is None:
+        return "There is no day to look at."
+    try:
+        found = value_losses(model=model, feature=feature, window=Period(day, day + queries.DAY))
+    except Problem as problem:
+        return problem.detail
+    return found if found.values else found.reason or f"All judged rows hold the same value of {feature}."
 
 
 def _day(request: PageRequest, points: list[MetricPoint]) -> datetime | None:

@@ -10,7 +10,8 @@ from django.shortcuts import render
 
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Dot, Mark, Series
+from driftline.pages.charts import Chart, Dot, Mark, Overlay, Series
+from driftline.pages.histograms import overlay_of
 from driftline.pages.label_arrival import coverage_by_class, lag_chart
 from driftline.pages.latency import MOST_HOURLY_DAYS, volume_chart
 from driftline.pages.model import csv_url, frame_of
@@ -74,6 +75,7 @@ def performance(request: PageRequest, name: str) -> HttpResponse:
         "lag_p95": _duration(outcomes.lag_p95),
         "confusion": _confusion(model, outcomes.total),
         "classes": _classes(outcomes.total),
+        "errors": _errors(model, outcomes.total, chosen),
         "curve": reliability_of(outcomes.total, f"class {_binary_classes(model)[0]}"),
         "estimates": _estimates(model, points),
         "bias": _bias(outcomes.total),
@@ -320,6 +322,17 @@ def _bias(outcome: OutcomeSummary | None) -> Bias | None:
     if isinstance(outcome, RegressionOutcomeSummary) and outcome.n:
         return Bias(outcome.label_mean + outcome.error.mean, outcome.label_mean)
     return None
+
+
+def _errors(model: Model, outcome: OutcomeSummary | None, chosen: TimeRange) -> Overlay | None:
+    """Lay the sizes of a regression's errors over those that the reference shows."""
+    if not isinstance(outcome, RegressionOutcomeSummary):
+        return None
+    reference = queries.reference_on(model, chosen.end - queries.DAY)
+    known = reference.summary.outcome if reference else None
+    if not isinstance(known, RegressionOutcomeSummary):
+        return None
+    return overlay_of("Absolute error", known.magnitude, [outcome.magnitude])
 
 
 def _segments(model: Model, metric: str, chosen: TimeRange) -> list[MetricPoint]:

@@ -73,7 +73,8 @@ def predictions(request: PageRequest, name: str) -> HttpResponse:
         )
     record_view(model=model, given=given, rows=len(found.items), actor=request.visitor.actor)
     asked = {name: request.GET[name] for name in NAMES if request.GET.get(name)}
-    names = _features_shown(model, given["segment"].partition(":")[0], found.items)
+    by_name = [request.GET.get("feature", ""), given["segment"].partition(":")[0]]
+    names = _features_shown(model, by_name, found.items)
     frame |= {
         "found": found,
         "rows": [_row(model, one, names) for one in found.items],
@@ -112,10 +113,10 @@ def _export_url(model: Model, given: dict[str, str]) -> str:
     return f"/api/v1/models/{model.name}/export" + ("?" + urlencode(kept) if kept else "")
 
 
-def _features_shown(model: Model, asked: str, items: Sequence[dict[str, Any]]) -> list[str]:
-    """Choose a few columns: what was filtered by, then the features of segments, then the first of the newest row."""
+def _features_shown(model: Model, asked: Sequence[str], items: Sequence[dict[str, Any]]) -> list[str]:
+    """Choose a few columns: those asked for, then the features of segments, then the first of the newest row."""
     sent = dict.fromkeys(name for item in items for name in item["features"])
-    wanted = [asked, *model.segments.order_by("pk").values_list("feature", flat=True), *sent]
+    wanted = [*asked, *model.segments.order_by("pk").values_list("feature", flat=True), *sent]
     return list(dict.fromkeys(name for name in wanted if name in sent))[:FEATURES_SHOWN]
 
 

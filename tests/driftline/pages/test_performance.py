@@ -3,14 +3,18 @@
 import html
 import re
 from datetime import timedelta
+from io import BytesIO
 
 from django.test import Client
 
 from driftline.common.periods import rfc3339
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.sent_items import SentPrediction
+from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from monitors.definitions.models import Reference
+from monitors.definitions.services import build_reference
 from monitors.metrics.models import ChangePoint, MetricPoint
 from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
@@ -94,6 +98,32 @@ def test_zero_labels_are_told_beside_the_percentage_error(client: Client, model:
 
     assert "Mean absolute percentage error" in said
     assert "20 zero labels left out" in said
+
+
+def test_the_errors_of_a_regression_lie_over_those_of_its_reference(client: Client, model: Model) -> None:
+    load = create_model(
+        project=model.project, name="load", task="regression", actor="test", objectives={"label_lag_hours": 0}
+    )
+    known = "hour,prediction,label\n" + "".join(f"1,{i % 7},{i % 7 + 1}\n" for i in range(200))
+    store_reference(
+        model=load, version="1", stream=BytesIO(known.encode()), content_type="text/csv", actor="test"
+    )
+    build_reference(Reference.objects.get(model=load).pk)
+    rows = [
+        SentPrediction(
+            id=f"l{number}", timestamp=rfc3339(DAY + timedelta(minutes=number)), version="1",
+            features={"hour": 1.0}, prediction=float(number % 7),
+        )
+        for number in range(140)
+    ]  # fmt: skip
+    log(load, rows)
+    label(
+        load,
+        [LabelItem(id=row.id, label=str(float(i % 7 + 3)), timestamp=None) for i, row in enumerate(rows)],
+    )
+    work(load)
+
+    assert "Absolute error: median 1 in the reference, 3 now, on 140 rows." in text_of(client, load)
 
 
 def test_a_change_of_the_error_is_marked_on_its_day_and_told_as_a_sentence(
