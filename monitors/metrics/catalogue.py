@@ -8,12 +8,17 @@ from monitors.definitions.models import MonitorKind
 
 @dataclass(frozen=True)
 class Metric:
+    """One metric. It has points of these `spans`, of segments or of all rows alone, and of rows or of their absence."""
+
     name: str
     kind: str
     title: str
     unit: str = ""
     lower_is_better: bool = True
     per_feature: bool = False
+    spans: tuple[str, ...] = ("hour", "day")
+    of_segments: bool = True
+    of_rows: bool = True
 
 
 def _metrics() -> list[Metric]:
@@ -23,7 +28,7 @@ def _metrics() -> list[Metric]:
         Metric("count", service, "Predictions", "rows", lower_is_better=False),
         Metric("throughput", service, "Throughput", "rows/s", lower_is_better=False),
         Metric("volume_ratio", service, "Predictions beside the usual", "times", lower_is_better=False),
-        Metric("freshness", service, "Time without a prediction", "h"),
+        Metric("freshness", service, "Time without a prediction", "h", spans=("hour",), of_rows=False),
         Metric("error_rate", service, "Error rate", "share"),
         Metric("shadow_drop_rate", service, "Copies that shadows dropped", "share"),
         Metric("queue_p95", service, "Wait for a run, 95th percentile", "ms"),
@@ -92,8 +97,15 @@ def _metrics() -> list[Metric]:
         Metric("anderson_darling", drift, "Anderson-Darling distance", per_feature=True),
         Metric("chi_square", drift, "Chi-square", per_feature=True),
         # Of all features together, once a day.
-        Metric("domain_auc", drift, "Domain classifier AUC", "0 to 1"),
-        Metric("pca_reconstruction_error", drift, "PCA reconstruction error", "reference std"),
+        Metric("domain_auc", drift, "Domain classifier AUC", "0 to 1", spans=("day",), of_segments=False),
+        Metric(
+            "pca_reconstruction_error",
+            drift,
+            "PCA reconstruction error",
+            "reference std",
+            spans=("day",),
+            of_segments=False,
+        ),
         Metric("faulty_features", quality, "Features with faults", "features"),
         Metric("missing_share", quality, "Missing values", "share", per_feature=True),
         Metric("unseen_share", quality, "Unseen categories", "share", per_feature=True),

@@ -19,7 +19,7 @@ from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
-from monitors.metrics.catalogue import JOINT_METRICS, METRICS, nearest_metrics
+from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
 from monitors.rules.conditions import Outcome, Standing, Verdict, step
@@ -49,7 +49,8 @@ _OWN_KEYS = {"id", "created_at"}
 # -- writing rules -----------------------------------------------------------------------------------------------------
 def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) -> Rule:
     """Create a rule; of the past it judges only what it would still notify of."""
-    least_rows = {"min_rows": 1} if fields.get("metric") == "freshness" else {}
+    metric = METRICS.get(fields.get("metric", ""))
+    least_rows = {"min_rows": 1} if metric and not metric.of_rows else {}
     rule = Rule(project=project, model=model, **(DEFAULTS | least_rows | fields))
     _check(rule)
     if project.rules.count() >= MAX_RULES:
@@ -118,16 +119,12 @@ def _check(rule: Rule) -> None:
         raise invalid("/feature", f"{rule.metric} is measured a feature; name one, or use '*' for any.")
     if rule.feature and not metric.per_feature:
         raise invalid("/feature", f"{rule.metric} has no feature; leave it out.")
-    if rule.metric in JOINT_METRICS:
-        if rule.span != "day":
-            raise invalid("/span", f"{rule.metric} is measured once a day; use day.")
-        if rule.segment:
-            raise invalid("/segment", f"{rule.metric} is measured of all rows; leave the segment out.")
-    if rule.metric == "freshness" and (rule.span != "hour" or rule.min_rows != 1):
-        place = "/span" if rule.span != "hour" else "/min_rows"
-        raise invalid(
-            place, "freshness is measured by the hour, and where no row comes: use hour, and 1 row."
-        )
+    if rule.span in ("hour", "day") and rule.span not in metric.spans:
+        raise invalid("/span", f"{rule.metric} is measured by the {metric.spans[0]}; use {metric.spans[0]}.")
+    if rule.segment and not metric.of_segments:
+        raise invalid("/segment", f"{rule.metric} is measured of all rows; leave the segment out.")
+    if rule.min_rows != 1 and not metric.of_rows:
+        raise invalid("/min_rows", f"{rule.metric} is measured where no row comes; use 1 row.")
     if not rule.name.strip() or any(ord(character) < 32 for character in rule.name):
         raise invalid("/name", "A rule needs a name of printable characters.", "invalid_text")
     if not isinstance(rule.threshold, int | float) or not math.isfinite(rule.threshold):

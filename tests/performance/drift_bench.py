@@ -184,7 +184,9 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def run(reference: Columns, day: Columns, rounds: int, evidently_rounds: int) -> dict[str, Any]:
     """Time all contenders in interleaved rounds."""
-    contenders = {"ours": Ours(reference), "plain": Plain(reference), "evidently": Evidently(reference)}
+    contenders: dict[str, Any] = {"ours": Ours(reference), "plain": Plain(reference)}
+    if evidently_rounds:
+        contenders["evidently"] = Evidently(reference)
     times: dict[str, list[float]] = {name: [] for name in contenders}
     answers: dict[str, Any] = {}
     for round_number in range(rounds):
@@ -197,7 +199,8 @@ def run(reference: Columns, day: Columns, rounds: int, evidently_rounds: int) ->
         "ms": {name: spread(values) for name, values in times.items()},
         "ratios": {
             name: spread([peer / own for peer, own in zip(times[name], times["ours"], strict=False)])
-            for name in ("plain", "evidently")
+            for name in contenders
+            if name != "ours"
         },
         "answers": check_answers(answers["ours"], answers["plain"]),
     }
