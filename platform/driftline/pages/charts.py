@@ -18,6 +18,8 @@ from driftline.common.periods import rfc3339
 WIDTH, HEIGHT = 1000.0, 200.0
 _TICKS = 4
 _MOST_DATES = 6
+_EDGE = 0.03  # of the width: a word in the middle of it would lie on the labels of the axis
+_WORD = 0.055
 
 
 @dataclass(frozen=True)
@@ -167,14 +169,21 @@ class Chart:
             at += step
         return labels
 
-    def mark_labels(self) -> list[dict[str, str]]:
-        """The marks' words, without those that would lie on another one."""
-        labels: list[dict[str, str]] = []
+    def mark_labels(self) -> list[dict[str, Any]]:
+        """The marks' words, without those that would lie on another one; one at the edge begins at its mark."""
+        labels: list[dict[str, Any]] = []
         last = -1.0
         for mark in sorted(self.visible_marks, key=lambda mark: mark.at):
             share = self._x(mark.at) / WIDTH
-            if mark.word and share - last > 0.055:
-                labels.append({"left": f"{share * 100:.2f}%", "text": mark.word, "title": mark.text})
+            if mark.word and share - last > _WORD:
+                labels.append(
+                    {
+                        "left": f"{share * 100:.2f}%",
+                        "text": mark.word,
+                        "title": mark.text,
+                        "is_at_edge": share < _EDGE,
+                    }
+                )
                 last = share
         return labels
 

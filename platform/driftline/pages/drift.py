@@ -25,6 +25,7 @@ from monitors.stats.sketches import NumericSummary
 
 STEPS = 5
 MOST_COLUMNS = 92
+KINDS = {"": "any", "number": "numbers", "category": "categories"}
 FALSE_DISCOVERY_RATE = 0.05
 
 
@@ -62,10 +63,17 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
     rows, days = _heatmap([point for point in points if point.metric == metric], reference)
     marks = queries.marks_in(model, chosen.start, chosen.end)
     wanted = request.GET.get("feature", "").strip().lower()
+    kind = request.GET.get("kind", "")
     frame |= {
         "metric": metric,
         "metrics": [(name, METRICS[name].title) for name in COLUMN_METRICS],
-        "rows": [row for row in rows if wanted in row.feature.lower()],
+        "rows": [
+            row
+            for row in rows
+            if wanted in row.feature.lower() and kind in ("", _kind_of(reference, row.feature))
+        ],
+        "kind": kind,
+        "kinds": KINDS,
         "days": days,
         "wanted": wanted,
         "share": drift_share_chart(model, [p for p in points if p.metric == "psi"], chosen, marks),
@@ -98,6 +106,11 @@ def _heatmap(points: list[MetricPoint], reference: ReferenceInUse | None) -> tup
     importance = reference.importance if reference else {}
     rows = [_row(name, cells, days, importance.get(name)) for name, cells in by_feature.items()]
     return sorted(rows, key=_badness, reverse=True), days
+
+
+def _kind_of(reference: ReferenceInUse | None, name: str) -> str:
+    column = queries.column_of(reference.summary, name) if reference else None
+    return "" if column is None else "number" if isinstance(column, NumericSummary) else "category"
 
 
 def _badness(row: Row) -> tuple[bool, int, float]:

@@ -58,6 +58,13 @@ class TestChart:
 
         assert [label["text"] for label in chart([dot(0, 1.0)], marks=marks).mark_labels()] == ["v2"]
 
+    def test_begins_a_word_at_its_mark_where_the_middle_of_it_would_lie_on_the_axis(self) -> None:
+        marks = [Mark(START, "v1", "Version 1 answers"), Mark(START + DAY, "v2", "Version 2 answers")]
+
+        labels = chart([dot(0, 1.0), dot(1, 1.0)], marks=marks).mark_labels()
+
+        assert [label["is_at_edge"] for label in labels] == [True, False]
+
     def test_is_empty_without_a_value(self) -> None:
         assert chart([dot(0, None)]).is_empty
 

@@ -73,6 +73,25 @@ class TestAModelThatDrifted:
         assert "above the limit of 0.2 of its rule (on 300 rows, 10 Jan 2026)" in said.text
         assert f'href="/incidents/{incident.pk}"' in said.html()
 
+    @pytest.mark.parametrize(
+        ("query", "shown"),
+        [
+            ("", {"income", "region"}),
+            ("kind=number", {"income"}),
+            ("kind=category", {"region"}),
+            ("feature=INC", {"income"}),
+        ],
+    )
+    def test_the_drift_page_shows_the_features_that_are_asked_for(
+        self, client: Client, model: Model, query: str, shown: set[str]
+    ) -> None:
+        page = client.get(
+            f"/models/{model.name}/drift?from=2026-01-05&to=2026-01-10&{query}"
+        ).content.decode()
+
+        table = page.split("<tbody>")[1].split("</tbody>")[0]
+        assert {name for name in ("income", "region") if f"/features/{name}" in table} == shown
+
     def test_tells_the_day_and_the_numbers_of_the_table_below_it(self, client: Client, model: Model) -> None:
         newest = MetricPoint.objects.filter(model=model, metric="psi", feature="income").latest("start")
         value, limit = figures(newest.value, newest.threshold or 0.0)
