@@ -9,9 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.embedded import start_services, stop_services
-
-CHECKOUT = Path(__file__).resolve().parents[1]
+from tests.embedded import CHECKOUT, start_services, start_template, stop_services, wait_for_template
 
 # Threads of one test that wait for each other, spinning, take the processors from the tests beside it.
 for library in ("OMP", "OPENBLAS"):
@@ -25,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """With pytest-xdist the controller owns the services: they outlive the worker that needs them first."""
     if getattr(config.option, "dist", "no") != "no" and not config.option.collectonly:
         start_services()
+        start_template()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -50,7 +49,11 @@ def services() -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(services: None, django_db_modify_db_settings_parallel_suffix: None) -> None:
-    """Start the database server before pytest-django makes this worker's test database on it."""
+    """Start the database server before pytest-django makes this worker's test database on it, as a copy if it can."""
+    from django.db import connection
+
+    if wait_for_template():
+        connection.settings_dict["TEST"]["TEMPLATE"] = connection.settings_dict["NAME"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,8 +4,11 @@ Loaded as a pytest plugin (`-p tests.embedded`), as pytest-django reads the sett
 """
 
 import atexit
+import fcntl
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from urllib.parse import quote
@@ -17,10 +20,12 @@ from driftline.services.postgres import postgres_child
 from driftline.services.processes import Child, Process
 from driftline.services.valkey import valkey_child
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 REAL_SERVERS = {
     "DRIFTLINE_TEST_DATABASE_URL": "DRIFTLINE_DATABASE_URL",
     "DRIFTLINE_TEST_BROKER_URL": "DRIFTLINE_BROKER_URL",
 }
+TEMPLATE_LOCK = "template.lock"
 _running: list[Process] = []
 
 
@@ -54,6 +59,32 @@ def start_services() -> None:
     for process in [launch(child, paths) for child in children]:
         process.wait_ready()
         _running.append(process)
+
+
+def start_template() -> None:
+    """Begin to migrate the embedded server's own database, which workers copy in place of migrating one each.
+
+    The lock is held by the process that migrates, until it has ended.
+    """
+    if os.environ.get("DRIFTLINE_DATABASE_URL"):
+        return  # that database is somebody's
+    with (Path(os.environ["DRIFTLINE_TEST_HOME"]) / TEMPLATE_LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.Popen(
+            [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"],
+            cwd=CHECKOUT,
+            pass_fds=[lock.fileno()],
+        )
+
+
+def wait_for_template() -> bool:
+    """Wait until there is a migrated database to copy; False where none is made."""
+    path = Path(os.environ["DRIFTLINE_TEST_HOME"]) / TEMPLATE_LOCK
+    if not path.exists():
+        return False
+    with path.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    return True
 
 
 def subprocess_environment() -> dict[str, str]:
