@@ -3,9 +3,10 @@
 A fixed 0.1 alarms falsely on small windows and sleeps on large ones. Here the null distribution of every kernel is
 resampled from the reference: both a reference and a window of their real sizes are drawn from the reference's own
 distribution and compared, as if nothing had drifted. Where the reference has days and they differ by more than
-independent rows do, the days themselves are compared instead (see `monitors.stats.reference_days`). It depends on the
-window only through its days and its number of rows, which is rounded down to a log-spaced grid: callers keep one
-`NullDistributions` per feature, `grid_size(n)` and days.
+independent rows do, the days themselves are compared instead (see `monitors.stats.reference_days`), and the next one
+is predicted from these few (see `monitors.stats.next_run`). It depends on the window only through its days and its
+number of rows, which is rounded down to a log-spaced grid: callers keep one `NullDistributions` per feature,
+`grid_size(n)` and days.
 
 The combined decision takes the harmonic mean of the p-values of several statistics (Wilson 2019): a small one leads,
 and those that agree with it add to it. It is compared with what it does in the same draws. The draws are joint, so
@@ -15,7 +16,7 @@ that it needs no independence (Westfall and Young 1993).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from monitors.stats.distances import (
     kernels_for,
     kind_of,
 )
+from monitors.stats.next_run import NextRun, predict_next_run
 from monitors.stats.prepared import NumericReference, PreparedReference
 from monitors.stats.reference_days import Days, draw_windows
 from monitors.stats.sketches import FloatArray
@@ -59,7 +61,8 @@ class NullDistributions:
     """What each kernel's statistic does when nothing drifts, at `n` rows: ascending draws by kernel name.
 
     `combined` are ascending draws of what `_pooled` makes of the p-values of one draw. `runs` counts the runs of days
-    that the draws come from, 0 when rows were drawn independently; `why` says which, as a sentence.
+    that the draws come from, 0 when rows were drawn independently; `why` says which, as a sentence. `next_run`
+    is what they predict of each statistic that differs among them.
     """
 
     n: int
@@ -68,10 +71,11 @@ class NullDistributions:
     combined: FloatArray
     runs: int = 0
     why: str = ""
+    next_run: dict[str, NextRun] = field(default_factory=dict)
 
     def threshold(self, kernel: str, *, quantile: float = 0.99) -> Threshold:
         """Place the threshold at a quantile of the null distribution, never below the effect floor."""
-        null, share = _quantile(self.draws[kernel], quantile), f"{1 - quantile:.1%}"
+        null, share = self._quantile(kernel, quantile), f"{1 - quantile:.1%}"
         floor = KERNELS[kernel].effect_floor(self.n_reference, self.n)
         if null >= floor:
             said = f"At {self.n} rows {kernel} exceeds {null:.3g} in {share} of windows without drift."
@@ -82,9 +86,20 @@ class NullDistributions:
             )
         return Threshold(max(null, floor), f"{said} {self.why}".strip())
 
+    def _quantile(self, kernel: str, quantile: float) -> float:
+        if kernel in self.next_run:
+            return self.next_run[kernel].quantile(quantile)
+        return _quantile(self.draws[kernel], quantile)
+
     def p_value(self, kernel: str, value: float) -> float:
         """Estimate how often a window without drift shows at least `value`."""
-        return float(_p_values(self.draws[kernel], np.array([value]), self.runs)[0])
+        return float(self.p_values(kernel, np.array([value]))[0])
+
+    def p_values(self, kernel: str, values: FloatArray) -> FloatArray:
+        """Estimate how often a window without drift shows at least each value; never 0."""
+        if kernel in self.next_run:
+            return self.next_run[kernel].p_values(values)
+        return _p_values(self.draws[kernel], values, self.runs)
 
     def combined_p_value(self, values: Mapping[str, float]) -> float:
         """Estimate how often the p-values of the statistics are together as small as those of `values`, by kernel."""
@@ -94,9 +109,10 @@ class NullDistributions:
     def to_builtins(self) -> dict[str, Any]:
         """Give a JSON-able form, for a cache."""
         draws = {name: values.tolist() for name, values in self.draws.items()}
+        next_run = {name: asdict(predicted) for name, predicted in self.next_run.items()}
         return {
             "n": self.n, "n_reference": self.n_reference, "draws": draws, "combined": self.combined.tolist(),
-            "runs": self.runs, "why": self.why,
+            "runs": self.runs, "why": self.why, "next_run": next_run,
         }  # fmt: skip
 
     @classmethod
@@ -104,7 +120,10 @@ class NullDistributions:
         """Restore what `to_builtins` gave."""
         draws = {name: np.asarray(values, dtype=np.float64) for name, values in stored["draws"].items()}
         combined = np.asarray(stored["combined"], dtype=np.float64)
-        return cls(stored["n"], stored["n_reference"], draws, combined, stored["runs"], stored["why"])
+        next_run = {name: NextRun(**predicted) for name, predicted in stored["next_run"].items()}
+        return cls(
+            stored["n"], stored["n_reference"], draws, combined, stored["runs"], stored["why"], next_run
+        )
 
 
 def _quantile(ascending: FloatArray, quantile: float) -> float:
@@ -184,11 +203,11 @@ def resample_null(
         runs, why = 0, _why_independent(days)
     resampled = _resampled(reference, others, windows)
     joint = {kernel.name: kernel.measure_draws(resampled) for kernel in kernels}
+    next_run = predict_next_run(joint, runs, len(days.counts)) if days is not None and runs else {}
     sorted_draws = {name: np.sort(values) for name, values in joint.items()}
-    pooled = _pooled(
-        np.array([_p_values(sorted_draws[name], joint[name], runs) for name in COMBINED[kind_of(reference)]])
-    )
-    return NullDistributions(n, rows, sorted_draws, np.sort(pooled), runs, why)
+    null = NullDistributions(n, rows, sorted_draws, np.empty(0), runs, why, next_run)
+    p_values = np.array([null.p_values(name, joint[name]) for name in COMBINED[kind_of(reference)]])
+    return replace(null, combined=np.sort(_pooled(p_values)))
 
 
 def _why_independent(days: Days | None) -> str:

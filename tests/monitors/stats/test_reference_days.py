@@ -1,5 +1,7 @@
 """Days whose rows resemble each other: a quiet day is no drift, a moved one is."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from monitors.stats.drift import judge_drift
 from monitors.stats.prepared import NumericReference, PreparedReference, prepare_reference
 from monitors.stats.reference_days import Days, count_days, draw_windows
 from monitors.stats.sketches import merge_numbers, summarise_categories, summarise_numbers
-from monitors.stats.thresholds import resample_null
+from monitors.stats.thresholds import NullDistributions, resample_null
 
 ROWS = 200
 
@@ -64,6 +66,23 @@ class TestDaysThatDiffer:
 
         assert "40 runs of days" in said
         assert "design effect" in said
+
+    def test_a_window_at_the_limit_has_the_p_value_of_the_limit(self):
+        rng = np.random.default_rng(1)
+        references, days = reference_of(rng, spread=0.5)
+        null = resample_null(references["x"], ROWS, rng=rng, days=days["x"])
+
+        assert null.p_value("psi", null.threshold("psi", quantile=0.99).value) == pytest.approx(0.01)
+
+    def test_what_was_learnt_from_days_comes_back_from_a_cache(self):
+        rng = np.random.default_rng(1)
+        references, days = reference_of(rng, spread=0.5)
+        null = resample_null(references["x"], ROWS, rng=rng, days=days["x"])
+
+        restored = NullDistributions.from_builtins(json.loads(json.dumps(null.to_builtins())))
+
+        assert restored.threshold("psi") == null.threshold("psi")
+        assert restored.combined_p_value({"psi": 3.0}) == null.combined_p_value({"psi": 3.0})
 
     def test_a_week_varies_less_than_a_day(self):
         rng = np.random.default_rng(1)
