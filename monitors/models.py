@@ -8,6 +8,7 @@ from monitors.metrics.models import (
     JointDay,
     JointNullDraws,
     MetricPoint,
+    NullDraws,
     PendingEvaluation,
     SegmentSearch,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "JointNullDraws",
     "MetricPoint",
     "Monitor",
+    "NullDraws",
     "Optimisation",
     "PendingEvaluation",
     "Reference",

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from monitors.metrics.models import PointStatus
+from monitors.metrics.nulls import nulls_of
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
 from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, told_against, watched_columns
 from monitors.stats.drift import FeatureDrift, Method, judge_drift
+from monitors.stats.thresholds import grid_size
 from monitors.stats.window_summary import WindowSummary
 
 CRITICAL_TIMES = 4.0  # a statistic this many times beyond its limit is critical
@@ -32,12 +34,10 @@ def drift_points(
         for name, column in watched_columns(summary).items()
         if name in known and type(column) is type(known[name])
     }
-    days = reference.days_in(length)
+    sizes = [(name, grid_size(column.rows)) for name, column in current.items()]
+    nulls = nulls_of(reference, sizes, reference.days_in(length))
     judged = judge_drift(
-        reference.columns,
-        current,
-        lambda column, size: reference.null_of(column, size, days),
-        method=Method(method),
+        reference.columns, current, lambda column, size: nulls[column, size], method=Method(method)
     )
     points = [point for drift in judged.values() for point in _points(drift, min_rows, method)]
     return told_against(points, reference)

@@ -15,10 +15,19 @@ from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.selectors import oldest_row
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind, Reference
-from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PointStatus, SegmentSearch
+from monitors.metrics.models import (
+    ChangePoint,
+    DetectorState,
+    MetricPoint,
+    NullDraws,
+    PointStatus,
+    SegmentSearch,
+)
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
 from monitors.summaries.stored import SHORTER
+
+NULL_DRAWS_KEPT = timedelta(days=30)  # of a reference or a size of window that nobody asks for any more
 
 
 def first_kept(model: Model, now: datetime) -> datetime | None:
@@ -51,6 +60,12 @@ def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
     months, _ = summaries.filter(span="month", start__lt=floor(kept, "month")).delete()
     shorter, _ = summaries.exclude(span="month").filter(start__lt=kept).delete()
     return months + shorter, points
+
+
+def expire_null_draws(model: Model, now: datetime) -> int:
+    """Delete draws of long ago, which are made anew where they are still asked for; returns how many went."""
+    old = NullDraws.objects.filter(reference__model=model, made_at__lt=now - NULL_DRAWS_KEPT)
+    return old.delete()[0]
 
 
 def roll_up(model: Model, now: datetime) -> int:

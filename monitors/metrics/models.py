@@ -163,6 +163,32 @@ class JointDay(WorkRow):
         return f"{self.model} {self.start:%Y-%m-%d}"
 
 
+class NullDraws(models.Model):
+    """What the statistics of one column give in windows of one size when nothing drifts.
+
+    `digest` is of the reference's summary and of how draws are made.
+    """
+
+    reference = models.ForeignKey(Reference, models.CASCADE, related_name="+", db_index=False)
+    digest = models.CharField(max_length=64)
+    column = models.CharField(max_length=200)
+    size = models.IntegerField(help_text="rows of the window, on the grid")
+    days = models.IntegerField(help_text="of the window")
+    payload = models.BinaryField(help_text="see monitors/stats/stored_nulls.py")
+    made_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name_plural = "null draws"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["reference", "digest", "days", "size", "column"], name="one_null_a_size"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.column}, {self.size} rows against {self.reference}"
+
+
 class JointNullDraws(models.Model):
     """What joint comparisons give when nothing drifts: kept because they take seconds to draw.
 

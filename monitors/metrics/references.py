@@ -1,7 +1,6 @@
 """A reference as a worker holds it in memory: decoded and prepared once, used for every window that it judges."""
 
 import hashlib
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -32,13 +31,9 @@ from monitors.stats.estimation import ConfidenceEstimator, prepare_estimator
 from monitors.stats.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
 from monitors.stats.prepared import PreparedReference, prepare_reference
 from monitors.stats.reference_days import Days, count_days
-from monitors.stats.thresholds import NullDistributions, resample_null
 from monitors.stats.window_summary import ColumnSummary, WindowSummary
 
 REFERENCES_KEPT = 64
-NULLS_KEPT = (
-    4_096  # of 56 kB: of all references together, for a growing day asks for a dozen sizes of each column
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,29 +97,6 @@ class ReferenceInUse:
     def days_in(self, length: timedelta) -> int:
         """Tell how many of its days are as long as a window; of the same hours each stretch is."""
         return 1 if self.kind == Reference.Kind.SAME_HOURS else max(round(length / timedelta(days=1)), 1)
-
-    def null_of(self, column: str, size: int, days: int) -> NullDistributions:
-        """Give what each statistic of a column does when nothing drifts, at `size` rows; the same in every process.
-
-        `days` is how many a window has.
-        """
-        return _null_of(self, column, size, days)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ReferenceInUse) and (self.id, self.digest) == (other.id, other.digest)
-
-    def __hash__(self) -> int:
-        return hash((self.id, self.digest))
-
-    def draw_null(self, column: str, size: int, days: int) -> NullDistributions:
-        """Draw what `null_of` gives, which takes some milliseconds."""
-        rng = np.random.default_rng([self.seed, size, zlib.crc32(column.encode())])
-        return resample_null(self.columns[column], size, rng=rng, days=self.days[column], length=days)
-
-
-@lru_cache(maxsize=NULLS_KEPT)
-def _null_of(reference: ReferenceInUse, column: str, size: int, days: int) -> NullDistributions:
-    return reference.draw_null(column, size, days)
 
 
 ANSWER_COLUMNS = ("prediction", "score")

@@ -5,7 +5,7 @@ from celery import shared_task
 from driftline.common.clock import now
 from driftline.common.work import work_alone
 from inference.registry.models import Model
-from monitors.metrics.expiry import expire_summaries, roll_up
+from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
 from monitors.metrics.joint import compare_days, days_to_compare
 from monitors.metrics.segments import TASK, do_search
 from monitors.metrics.services import measure
@@ -40,8 +40,9 @@ def search_segments(*, search_id: int) -> None:
 
 @shared_task(name="monitors.expire")
 def expire() -> None:
-    """Let go of summaries and points that nobody keeps any more, and of hours and days that longer ones hold."""
+    """Let go of summaries, points and draws that nobody keeps any more, and of hours and days that longer ones hold."""
     moment = now()
     for model in Model.objects.order_by("pk"):
         expire_summaries(model, moment)
+        expire_null_draws(model, moment)
         roll_up(model, moment)

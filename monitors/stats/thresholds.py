@@ -16,8 +16,7 @@ that it needs no independence (Westfall and Young 1993).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -105,25 +104,6 @@ class NullDistributions:
         """Estimate how often the p-values of the statistics are together as small as those of `values`, by kernel."""
         p_values = np.array([[self.p_value(kernel, value)] for kernel, value in values.items()])
         return float(_p_values(self.combined, _pooled(p_values), self.runs)[0])
-
-    def to_builtins(self) -> dict[str, Any]:
-        """Give a JSON-able form, for a cache."""
-        draws = {name: values.tolist() for name, values in self.draws.items()}
-        next_run = {name: asdict(predicted) for name, predicted in self.next_run.items()}
-        return {
-            "n": self.n, "n_reference": self.n_reference, "draws": draws, "combined": self.combined.tolist(),
-            "runs": self.runs, "why": self.why, "next_run": next_run,
-        }  # fmt: skip
-
-    @classmethod
-    def from_builtins(cls, stored: Mapping[str, Any]) -> NullDistributions:
-        """Restore what `to_builtins` gave."""
-        draws = {name: np.asarray(values, dtype=np.float64) for name, values in stored["draws"].items()}
-        combined = np.asarray(stored["combined"], dtype=np.float64)
-        next_run = {name: NextRun(**predicted) for name, predicted in stored["next_run"].items()}
-        return cls(
-            stored["n"], stored["n_reference"], draws, combined, stored["runs"], stored["why"], next_run
-        )
 
 
 def _quantile(ascending: FloatArray, quantile: float) -> float:

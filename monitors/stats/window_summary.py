@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 import zstandard
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from monitors.stats.byte_planes import shuffle, unshuffle
 from monitors.stats.outcomes import (
     NO_LOSSES,
     NO_NUMBERS,
@@ -303,10 +304,10 @@ def _pack_column(column: ColumnSummary) -> bytes:
         _Numbers(
             column.centre, column.n, column.missing, column.infinite, column.minimum, column.maximum,
             column.total, column.total_sq,
-            key_steps=_shuffle(np.diff(column.keys, prepend=np.uint16(0))),
+            key_steps=shuffle(np.diff(column.keys, prepend=np.uint16(0))),
             count_width=np.dtype(count_type).itemsize,
-            counts=_shuffle(column.counts.astype(count_type)),
-            means=_shuffle(column.offsets.astype(np.float32)),
+            counts=shuffle(column.counts.astype(count_type)),
+            means=shuffle(column.offsets.astype(np.float32)),
         )
     )  # fmt: skip
 
@@ -315,11 +316,11 @@ def _unpack_column(data: bytes) -> ColumnSummary:
     wire = _decode_column(data)
     if isinstance(wire, _Categories):
         return CategoricalSummary(wire.counts, wire.rest, wire.missing, wire.n)
-    keys = np.cumsum(_unshuffle(wire.key_steps, np.uint16), dtype=np.uint16)
-    counts = _unshuffle(wire.counts, np.dtype(f"<u{wire.count_width}")).astype(np.int64)
+    keys = np.cumsum(unshuffle(wire.key_steps, np.uint16), dtype=np.uint16)
+    counts = unshuffle(wire.counts, np.dtype(f"<u{wire.count_width}")).astype(np.int64)
     return NumericSummary(
         centre=wire.centre, keys=keys, counts=counts,
-        sums=_unshuffle(wire.means, np.float32).astype(np.float64) * counts,
+        sums=unshuffle(wire.means, np.float32).astype(np.float64) * counts,
         n=wire.n, missing=wire.missing, infinite=wire.infinite, minimum=wire.minimum, maximum=wire.maximum,
         total=wire.total, total_sq=wire.total_sq,
     )  # fmt: skip
@@ -329,18 +330,6 @@ def _unpack_numbers(data: bytes | None) -> NumericSummary | None:
     column = _unpack_column(data) if data else None
     assert not isinstance(column, CategoricalSummary)
     return column
-
-
-def _shuffle(values: NDArray[np.generic]) -> bytes:
-    """Put all first bytes first, then all second bytes, ...: like bytes side by side compress far better."""
-    little = values.astype(values.dtype.newbyteorder("<"))
-    return little.view(np.uint8).reshape(-1, little.itemsize).T.tobytes()
-
-
-def _unshuffle(data: bytes, kind: np.typing.DTypeLike) -> NDArray[np.generic]:
-    little = np.dtype(kind).newbyteorder("<")
-    planes = np.frombuffer(data, dtype=np.uint8).reshape(little.itemsize, -1)
-    return np.ascontiguousarray(planes.T).view(little).ravel().astype(kind)
 
 
 def _pack_outcome(outcome: OutcomeSummary) -> bytes:

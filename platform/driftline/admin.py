@@ -34,6 +34,7 @@ from monitors.metrics.models import (
     JointDay,
     JointNullDraws,
     MetricPoint,
+    NullDraws,
     PendingEvaluation,
     SegmentSearch,
 )
@@ -211,6 +212,7 @@ _look(
     SegmentSearch, ("model", "start", "end", "loss", "state", "rows", "labelled"), ("state", "loss", "model")
 )
 _look(JointNullDraws, ("reference", "size", "why"))
+_look(NullDraws, ("reference", "column", "size", "days", "made_at"))
 _look(PendingEvaluation, ("model",))
 _look(
     Rule,

@@ -28,7 +28,7 @@ from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Monitor, MonitorKind, Reference
 from monitors.definitions.services import build_reference, centres_of
-from monitors.metrics import references
+from monitors.metrics import nulls, references
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.services import measure as measure_windows
 from monitors.stats.outcomes import summarise_binary_outcomes
@@ -241,12 +241,13 @@ def clients_of(project: Project, owner: User) -> tuple[Client, Client]:
 
 
 def make_cold(database: Process) -> None:
-    """Begin anew: PostgreSQL with empty buffers, no connection to it, and no reference unpacked in the process."""
+    """Begin anew: PostgreSQL with empty buffers, no connection to it, no reference or draws in the process."""
     connections.close_all()
     database.stop()
     database.start()
     database.wait_ready()
     references._load.cache_clear()
+    nulls._memory.clear()
 
 
 def answer(question: Question) -> Answer:
