@@ -1,6 +1,5 @@
 """P3: which features moved, and when? P4: what exactly changed in one of them?"""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ from driftline.common.periods import Period
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, Dot, Series
+from driftline.pages.heat_map import HeatMap, Row, heat_map
 from driftline.pages.histograms import overlay_of
 from driftline.pages.model import COLUMN_METRICS, csv_url, drift_share_chart, frame_of
 from driftline.pages.timerange import TimeRange
@@ -23,34 +23,7 @@ from monitors.metrics.selectors import joint_rows
 from monitors.metrics.value_losses import ValueLosses, value_losses
 from monitors.stats.sketches import NumericSummary
 
-STEPS = 5
-MOST_COLUMNS = 92
 KINDS = {"": "any", "number": "numbers", "category": "categories"}
-FALSE_DISCOVERY_RATE = 0.05
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One feature on one day: a lightness step, the number, and what a screen reader says."""
-
-    point: MetricPoint | None
-    step: int
-    label: str
-
-    @property
-    def look(self) -> str:
-        if self.point is None or self.point.value is None:
-            return "none"
-        return "few" if self.point.status == "insufficient" else f"s{self.step}"
-
-
-@dataclass(frozen=True)
-class Row:
-    feature: str
-    cells: list[Cell]
-    importance: float | None
-    drifted: int
-    newest: MetricPoint | None
 
 
 @page("GET")
@@ -58,9 +31,11 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "drift")
     model, chosen = frame["model"], frame["range"]
     metric = _metric(request)
-    points = list(queries.points_in(model, {metric, "psi"}, chosen.start, chosen.end))
+    points = queries.by_metric(
+        queries.points_in(model, {metric, "psi"}, chosen.start, chosen.end).defer("detail")
+    )
     reference = queries.reference_on(model, chosen.end - queries.DAY)
-    rows, days = _heatmap([point for point in points if point.metric == metric], reference)
+    heat = heat_map(model, points.get(metric, ()), reference, chosen)
     marks = queries.marks_in(model, chosen.start, chosen.end)
     wanted = request.GET.get("feature", "").strip().lower()
     kind = request.GET.get("kind", "")
@@ -69,20 +44,20 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "metrics": [(name, METRICS[name].title) for name in COLUMN_METRICS],
         "rows": [
             row
-            for row in rows
+            for row in heat.rows
             if wanted in row.feature.lower() and kind in ("", _kind_of(reference, row.feature))
         ],
         "kind": kind,
         "kinds": KINDS,
-        "days": days,
+        "days": heat.days,
         "wanted": wanted,
-        "share": drift_share_chart(model, [p for p in points if p.metric == "psi"], chosen, marks),
+        "share": drift_share_chart(model, points.get("psi", []), chosen, marks),
         "reference": queries.newest_reference(model),
         "in_use": reference,
         "in_use_until": reference and reference.period and reference.period.end - timedelta(microseconds=1),
         "together": joint_rows(model=model, start=chosen.start, end=chosen.end),
-        "said": _said(rows, days),
-        "status": _status(rows),
+        "said": _said(heat),
+        "status": _status(heat.rows),
         "csv_url": csv_url(model, metric, chosen),
         "marked_days": {mark.at.astimezone(UTC).date() for mark in marks if mark.kind == "deploy"},
     }
@@ -98,59 +73,9 @@ def _metric(request: PageRequest) -> str:
     return metric
 
 
-def _heatmap(points: list[MetricPoint], reference: ReferenceInUse | None) -> tuple[list[Row], list[datetime]]:
-    days = sorted({point.start for point in points})[-MOST_COLUMNS:]
-    by_feature: dict[str, dict[datetime, MetricPoint]] = {}
-    for point in points:
-        by_feature.setdefault(point.feature, {})[point.start] = point
-    importance = reference.importance if reference else {}
-    rows = [_row(name, cells, days, importance.get(name)) for name, cells in by_feature.items()]
-    return sorted(rows, key=_badness, reverse=True), days
-
-
 def _kind_of(reference: ReferenceInUse | None, name: str) -> str:
     column = queries.column_of(reference.summary, name) if reference else None
     return "" if column is None else "number" if isinstance(column, NumericSummary) else "category"
-
-
-def _badness(row: Row) -> tuple[bool, int, float]:
-    newest = row.newest
-    beyond = (newest.value or 0) / (newest.threshold or 1) if newest else 0.0
-    return row.feature not in queries.NOT_FEATURES, row.drifted, beyond
-
-
-def _row(
-    name: str, cells: dict[datetime, MetricPoint], days: list[datetime], importance: float | None
-) -> Row:
-    ordered = [cells.get(day) for day in days]
-    judged = [point for point in ordered if point is not None and point.status in queries.JUDGED]
-    return Row(
-        feature=name,
-        cells=[_cell(name, day, point) for day, point in zip(days, ordered, strict=True)],
-        importance=importance,
-        drifted=sum(point.status in ("warning", "critical") for point in judged),
-        newest=judged[-1] if judged else None,
-    )
-
-
-def _cell(name: str, day: datetime, point: MetricPoint | None) -> Cell:
-    if point is None or point.value is None:
-        return Cell(point, 0, f"{name}, {day:%-d %b}, no data")
-    title = METRICS[point.metric].title
-    if point.status == "insufficient":
-        return Cell(point, 0, f"{name}, {day:%-d %b}, only {point.n} rows")
-    step = _step(point)
-    limit = "" if point.threshold is None else f", limit {point.threshold:.3g}"
-    word = "drifted" if point.status in ("warning", "critical") else "within its limit"
-    return Cell(point, step, f"{name}, {day:%-d %b}, {title} {point.value:.3g}{limit}, {word}")
-
-
-def _step(point: MetricPoint) -> int:
-    """Choose one of five steps by how many times its own limit the value is: below half, 1, 2, 4, beyond."""
-    if not point.threshold:
-        return 0 if not point.value else min(STEPS - 1, 1 + int((point.value or 0) * 4))
-    times = (point.value or 0) / point.threshold
-    return sum(times > edge for edge in (0.5, 1, 2, 4))
 
 
 def _status(rows: list[Row]) -> str:
@@ -160,17 +85,17 @@ def _status(rows: list[Row]) -> str:
     return "warning" if any(point.status != "ok" for point in newest) else "ok"
 
 
-def _said(rows: list[Row], days: list[datetime]) -> str:
-    features = [row for row in rows if row.feature not in queries.NOT_FEATURES]
+def _said(heat: HeatMap) -> str:
+    features = [row for row in heat.rows if row.feature not in queries.NOT_FEATURES]
     moved = [row for row in features if row.drifted]
     if not features:
         return ""
     if not moved:
-        return f"None of {len(features)} features drifted in these {len(days)} days."
+        return f"None of {len(features)} features drifted in these {len(heat.days)} days."
     names = ", ".join(row.feature for row in moved[:3])
     now = sum(row.newest is not None and row.newest.status in ("warning", "critical") for row in features)
     return (
-        f"{len(moved)} of {len(features)} features drifted at some time in these {len(days)} days, "
+        f"{len(moved)} of {len(features)} features drifted at some time in these {len(heat.days)} days, "
         f"{now} on the newest one; most often {names}."
     )
 

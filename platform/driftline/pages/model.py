@@ -73,24 +73,16 @@ def health(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "model")
     model, chosen = frame["model"], frame["range"]
     main = queries.main_metric(model)
-    metrics = [
-        main,
-        "label_coverage",
-        "psi",
-        "count",
-        "latency_p95",
-        "latency_p99",
-        "error_rate",
-        *QUALITY_METRICS,
-    ]
+    metrics = [main, "label_coverage", "count", "latency_p95", "latency_p99", "error_rate"]
     points = queries.judged_points(model, metrics, chosen.start, chosen.end)
+    drift = list(queries.points_in(model, ["psi"], chosen.start, chosen.end).defer("detail"))
     marks = queries.marks_in(model, chosen.start, chosen.end)
     frame |= {
-        "tiles": _tiles(model, main, points, chosen),
+        "tiles": _tiles(model, main, points, drift, chosen),
         "performance": _main_chart(model, main, points, chosen, marks),
-        "drift": drift_share_chart(model, points.get("psi", []), chosen, marks),
+        "drift": drift_share_chart(model, drift, chosen, marks),
         "marks": list(reversed(marks))[:12],
-        "features": top_features(points.get("psi", [])),
+        "features": top_features(drift),
         "prediction": _predictions(model, chosen),
         "versions": queries.versions_with_stage(model, model.versions.order_by("-pk")[:VERSIONS_SHOWN]),
         "deployment": model.deployment,
@@ -100,11 +92,17 @@ def health(request: PageRequest, name: str) -> HttpResponse:
     return render(request, "pages/model.html", frame)
 
 
-def _tiles(model: Model, main: str, points: dict[str, list[MetricPoint]], chosen: TimeRange) -> list[Tile]:
+def _tiles(
+    model: Model,
+    main: str,
+    points: dict[str, list[MetricPoint]],
+    drift: list[MetricPoint],
+    chosen: TimeRange,
+) -> list[Tile]:
     tiles = [
         _quality_tile(main, points),
-        _drift_tile(points.get("psi", [])),
-        _data_tile([p for name in QUALITY_METRICS for p in points.get(name, [])]),
+        _drift_tile(drift),
+        _data_tile(queries.faults_in(model, chosen.start, chosen.end)),
         _latency_tile(points),
         _freshness_tile(model, points.get("count", []), chosen),
     ]
@@ -172,24 +170,18 @@ def drifted_by_day(points: list[MetricPoint]) -> dict[datetime, tuple[int, int]]
     return days
 
 
-def _data_tile(points: list[MetricPoint]) -> Tile:
-    judged = [point for point in points if point.status in queries.JUDGED]
-    if not judged:
+def _data_tile(faults: queries.Faults) -> Tile:
+    if not faults.by_day:
         return Tile("Data quality", "no_data", "—", "no rows to judge", [], "drift")
-    newest = max(point.start for point in judged)
-    faults = [p for p in judged if p.start == newest and p.status in ("warning", "critical")]
-    worst = max(faults, key=lambda p: p.value or 0, default=None)
-    status = "critical" if any(p.status == "critical" for p in faults) else "warning" if faults else "ok"
+    newest = faults.newest
+    worst = max(newest, key=lambda p: p.value or 0, default=None)
+    status = "critical" if any(p.status == "critical" for p in newest) else "warning" if newest else "ok"
     said = (
         f"{METRICS[worst.metric].title.lower()} in {worst.feature}: {worst.value:.1%}"
         if worst
         else "columns with faults"
     )
-    by_day: dict[datetime, float] = {}
-    for point in judged:
-        by_day[point.start] = by_day.get(point.start, 0.0) + (point.status in ("warning", "critical"))
-    course: list[float | None] = [by_day[day] for day in sorted(by_day)]
-    return Tile("Data quality", status, str(len(faults)), said, course, "drift")
+    return Tile("Data quality", status, str(len(newest)), said, list(faults.by_day.values()), "drift")
 
 
 def _latency_tile(points: dict[str, list[MetricPoint]]) -> Tile:

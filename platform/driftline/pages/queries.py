@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from driftline.accounts.models import Project
 from driftline.common.periods import Period, floor
@@ -14,6 +14,7 @@ from inference.prediction_log.selectors import oldest_event
 from inference.registry.models import DeploymentChange, Model, Version
 from monitors.alerts.models import Incident
 from monitors.definitions.models import Reference
+from monitors.metrics.catalogue import QUALITY_METRICS
 from monitors.metrics.change_points import sentence_of
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.references import ReferenceInUse, reference_in_use
@@ -165,6 +166,22 @@ def _judge(point: MetricPoint, rules: Sequence[Rule]) -> None:
         was_breached = is_breached
         point.threshold = rule.threshold
         point.status = ("critical" if rule.severity == "critical" else "warning") if is_breached else "ok"
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Faults of data quality: how many each judged day has, oldest first, and those of the newest one."""
+
+    by_day: dict[datetime, int]
+    newest: list[MetricPoint]
+
+
+def faults_in(model: Model, start: datetime, end: datetime) -> Faults:
+    """Count the faults of a range's days where they are stored: their points are thousands."""
+    judged = points_in(model, QUALITY_METRICS, start, end).filter(status__in=JUDGED)
+    is_fault = Q(status__in=("warning", "critical"))
+    by_day = dict(judged.order_by("start").values_list("start").annotate(faults=Count("pk", filter=is_fault)))
+    return Faults(by_day, list(judged.filter(is_fault, start=max(by_day))) if by_day else [])
 
 
 def beyond_since(points: Sequence[MetricPoint]) -> datetime | None:
