@@ -16,4 +16,7 @@ def unshuffle(data: bytes, kind: np.typing.DTypeLike) -> NDArray[np.generic]:
     """Give back what `shuffle` took, as values of a kind."""
     little = np.dtype(kind).newbyteorder("<")
     planes = np.frombuffer(data, dtype=np.uint8).reshape(little.itemsize, -1)
-    return np.ascontiguousarray(planes.T).view(little).ravel().astype(kind)
+    together = np.empty(planes.shape[::-1], dtype=np.uint8)
+    for place, plane in enumerate(planes):  # plane by plane: a transposed copy takes three times as long
+        together[:, place] = plane
+    return together.view(little).ravel().astype(kind, copy=False)

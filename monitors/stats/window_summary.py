@@ -317,10 +317,10 @@ def _unpack_column(data: bytes) -> ColumnSummary:
     if isinstance(wire, _Categories):
         return CategoricalSummary(wire.counts, wire.rest, wire.missing, wire.n)
     keys = np.cumsum(unshuffle(wire.key_steps, np.uint16), dtype=np.uint16)
-    counts = unshuffle(wire.counts, np.dtype(f"<u{wire.count_width}")).astype(np.int64)
+    counts = unshuffle(wire.counts, f"u{wire.count_width}").astype(np.int64)
     return NumericSummary(
         centre=wire.centre, keys=keys, counts=counts,
-        sums=unshuffle(wire.means, np.float32).astype(np.float64) * counts,
+        sums=np.multiply(unshuffle(wire.means, np.float32), counts, dtype=np.float64),
         n=wire.n, missing=wire.missing, infinite=wire.infinite, minimum=wire.minimum, maximum=wire.maximum,
         total=wire.total, total_sq=wire.total_sq,
     )  # fmt: skip
