@@ -1,7 +1,8 @@
 """Writes what serving processes need to know into the plan file, so that they need no database."""
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -10,7 +11,7 @@ from django.db.models import F
 
 from driftline.accounts.models import ApiToken
 from inference.registry.endpoints.stored import endpoint_of
-from inference.registry.models import Alias, Deployment, Model, PlanGeneration, Version
+from inference.registry.models import Alias, Deployment, PlanGeneration, Version
 from inference.serving.plan import (
     Plan,
     PlanCallback,
@@ -55,52 +56,100 @@ def publish() -> int:
 
 
 def _models() -> list[PlanModel]:
-    deployments = {
-        deployment.model_id: deployment
-        for deployment in Deployment.objects.select_related(
-            "champion", "previous", "canary"
-        ).prefetch_related("shadows")
-    }
-    versions: dict[int, list[PlanVersion]] = {}
-    for version in Version.objects.servable().order_by("pk"):
-        versions.setdefault(version.model_id, []).append(_version(version))
+    """Describe the models; what refers to versions is read before them, and what was made since has its own turn."""
+    deployed = list(Deployment.objects.order_by("model_id").values_list(*_OF_A_DEPLOYMENT, named=True))
+    shadows: dict[int, list[int]] = {}
+    for deployment_id, version_id in Deployment.shadows.through.objects.order_by("pk").values_list(
+        "deployment_id", "version_id"
+    ):
+        shadows.setdefault(deployment_id, []).append(version_id)
     aliases: dict[int, dict[str, str]] = {}
-    for alias in Alias.objects.select_related("version").order_by("name"):
-        aliases.setdefault(alias.model_id, {})[alias.name] = alias.version.version
+    for model_id, name, version in Alias.objects.order_by("name").values_list(
+        "model_id", "name", "version__version"
+    ):
+        aliases.setdefault(model_id, {})[name] = version
+    versions = _versions()
     return [
-        _model(model, deployments[model.pk], versions.get(model.pk, []), aliases.get(model.pk, {}))
-        for model in Model.objects.order_by("pk")
+        _model(row, shadows.get(row.pk, []), versions.get(row.model_id, {}), aliases.get(row.model_id, {}))
+        for row in deployed
     ]
 
 
+_OF_A_DEPLOYMENT = (
+    "pk",
+    "model_id",
+    "model__project_id",
+    "model__name",
+    "model__privacy",
+    "generation",
+    "champion_id",
+    "previous_id",
+    "promoted_at",
+    "shadow_shares",
+    "canary_id",
+    "canary_weight",
+    "canary_key",
+)
+
+
 def _model(
-    model: Model, deployment: Deployment, versions: list[PlanVersion], aliases: dict[str, str]
+    row: Any, shadows: list[int], versions: Mapping[int, PlanVersion], aliases: dict[str, str]
 ) -> PlanModel:
     """Describe one model; an external champion answers elsewhere, so here nobody does."""
-    champion, previous = deployment.champion, deployment.previous
+    names = {pk: version.version for pk, version in versions.items()}
+    canary = names.get(row.canary_id)
     return PlanModel(
-        id=model.pk,
-        project_id=model.project_id,
-        name=model.name,
-        generation=deployment.generation,
-        champion=champion.version if champion and not champion.is_external else None,
-        shadows=[shadow.version for shadow in deployment.shadows.all()],
-        versions=versions,
+        id=row.model_id,
+        project_id=row.model__project_id,
+        name=row.model__name,
+        generation=row.generation,
+        champion=names.get(row.champion_id),
+        shadows=[names[pk] for pk in shadows if pk in names],
+        versions=list(versions.values()),
         aliases=aliases,
-        canary=_canary(deployment),
-        shadow_shares=deployment.shadow_shares,
-        previous=previous.version if previous and not previous.is_external else None,
-        previous_until=(deployment.promoted_at + KEEP_PREVIOUS).timestamp()
-        if deployment.promoted_at
-        else 0.0,
-        privacy=model.privacy,
+        canary=PlanCanary(canary, row.canary_weight, row.canary_key) if canary is not None else None,
+        shadow_shares=row.shadow_shares,
+        previous=names.get(row.previous_id),
+        previous_until=(row.promoted_at + KEEP_PREVIOUS).timestamp() if row.promoted_at else 0.0,
+        privacy=row.model__privacy,
     )
 
 
-def _canary(deployment: Deployment) -> PlanCanary | None:
-    if deployment.canary is None or deployment.canary_weight is None:
-        return None
-    return PlanCanary(deployment.canary.version, deployment.canary_weight, deployment.canary_key)
+type _Made = tuple[int, int, datetime, str, bytes]
+"""A version by its model, id and creation, and what may change of it: where it runs, its endpoint's credential."""
+
+_described: dict[_Made, PlanVersion] = {}
+"""The versions that this process published last: of a fleet's plan they are nearly everything.
+
+Were all described anew for each change, the time to create models would grow with the square of their number.
+"""
+
+
+def _versions() -> dict[int, dict[int, PlanVersion]]:
+    """Describe the servable versions, by the ids of their models and their own."""
+    global _described
+    rows = Version.objects.servable().values_list(
+        "model_id", "pk", "created_at", "execution_provider", "credential"
+    )
+    made: list[_Made] = [(*row[:-1], bytes(row[-1])) for row in rows]
+    known = {one: _described[one] for one in made if one in _described}
+    new = Version.objects.filter(pk__in=[one[1] for one in made if one not in known])
+    described = known | {_made(version): _version(version) for version in new}
+    _described = dict(sorted(described.items(), key=lambda item: item[1].id))
+    found: dict[int, dict[int, PlanVersion]] = {}
+    for (model_id, pk, *_), version in _described.items():
+        found.setdefault(model_id, {})[pk] = version
+    return found
+
+
+def _made(version: Version) -> _Made:
+    return (
+        version.model_id,
+        version.pk,
+        version.created_at,
+        version.execution_provider,
+        bytes(version.credential),
+    )
 
 
 def _version(version: Version) -> PlanVersion:

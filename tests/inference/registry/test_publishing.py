@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from django.utils import timezone
 
 from driftline.accounts.models import Project, digest_of
 from driftline.accounts.services import create_token, revoke_token
-from inference.registry.services import create_model, external_version
+from inference.registry.lineage import Lineage
+from inference.registry.services import Contents, create_model, external_version, register, update_version
 from inference.serving.plan import Plan, load_plan
+from tests.inference.onnx_models import summing_signature
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,3 +53,26 @@ def test_each_change_is_a_new_generation(project: Project, settings: Any) -> Non
     create_model(project=project, name="second", task="binary", actor="test")
 
     assert plan(settings).generation > before
+
+
+def test_what_changes_of_a_version_is_in_the_plan_also_where_the_version_was_before(
+    project: Project, settings: Any
+) -> None:
+    model = create_model(project=project, name="approvals", task="binary", actor="test")
+    contents = Contents(
+        identity={
+            "sha256": "ab" * 32,
+            "signature": msgspec.to_builtins(summing_signature(2)),
+            "execution_provider": "cpu",
+        },
+        details={"path": "models/sum.onnx"},
+        audited={},
+    )
+    version, _ = register(model=model, name=None, contents=contents, lineage=Lineage(), actor="test")
+    [before] = plan(settings).models[0].versions
+
+    update_version(version=version, actor="test", execution_provider="cuda")
+
+    [after] = plan(settings).models[0].versions
+    assert (before.execution_provider, after.execution_provider) == ("cpu", "cuda")
+    assert before.signature == after.signature == summing_signature(2)
