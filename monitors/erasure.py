@@ -31,7 +31,12 @@ from monitors.reports.models import TASK as BUILD_REPORT
 from monitors.reports.models import Report
 from monitors.reports.services import AFRESH, delete_report
 from monitors.rules.models import Rule, Transition
-from monitors.summaries.erasure import erase_levels, segments_of_subject, tell_what_remains
+from monitors.summaries.erasure import (
+    declared_of_subject,
+    erase_levels,
+    segments_of_subject,
+    tell_what_remains,
+)
 from monitors.summaries.services import summarise_hours
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import ACTIVE_STATES, Run
@@ -143,6 +148,13 @@ def _names_key(work: Work, report: Report) -> bool:
     return any(work.subject.is_in_bytes(path.read_bytes()) for path in paths)
 
 
+def erase_segments(work: Work) -> None:
+    """Let go of the declared segments that are the subject, once nothing goes by their names any more."""
+    for model in work.models:
+        named = [one.pk for one in declared_of_subject(model, work.subject)]
+        work.count(segments=model.segments.filter(pk__in=named).delete()[0])
+
+
 # -- messages and what they are made from ------------------------------------------------------------------------------
 def erase_callbacks(work: Work) -> None:
     """Empty what channels were told of jobs whose rows went; what was not sent yet is not sent."""
@@ -223,6 +235,7 @@ STEPS: dict[str, Step] = {
     "points": erase_points,
     "runs": erase_from_runs,
     "reports": build_reports_again,
+    "segments": erase_segments,
     "callbacks": erase_callbacks,
     "texts": scrub_texts,
     "mails": erase_mails,

@@ -1,7 +1,15 @@
 """The app's models, each defined in the stage that owns it: one app label, one migration history."""
 
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
-from monitors.definitions.models import Expectation, FeatureProfile, Monitor, Reference, ReferenceDay, Segment
+from monitors.definitions.models import (
+    Expectation,
+    FeatureProfile,
+    Monitor,
+    Reference,
+    ReferenceDay,
+    Segment,
+    SegmentFeature,
+)
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
@@ -42,6 +50,7 @@ __all__ = [
     "RuleState",
     "Run",
     "Segment",
+    "SegmentFeature",
     "SegmentSearch",
     "Silence",
     "StaleWindow",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Q
 from django.dispatch import receiver
 
 from driftline.common.doorbell import ring
@@ -26,11 +27,23 @@ from monitors.alerts.selectors import days_of_critical_incidents
 from monitors.definitions.choosing import adopt_reference, rebase_reference
 from monitors.definitions.models import Reference
 from monitors.definitions.services import ensure_monitors, hide, rebuild_reference
-from monitors.definitions.signals import expectations_changed, reference_ready
+from monitors.definitions.signals import (
+    expectations_changed,
+    reference_ready,
+    segments_changed,
+    segments_dropped,
+)
 from monitors.metrics import log_references
+from monitors.metrics.storing import forget_points
+from monitors.rules.services import refuse_while_watched
 from monitors.rules.signals import model_judged
 from monitors.summaries.erasure import discount_erased
-from monitors.summaries.services import measure_again, measure_hours
+from monitors.summaries.services import (
+    forget_segments,
+    measure_again,
+    measure_hours,
+    summarise_again,
+)
 from monitors.workflows.services import wake_runs
 
 publishing.list_callbacks = plan_callbacks
@@ -91,6 +104,24 @@ def rebase(*, deployment: Deployment, change: DeploymentChange, **_: Any) -> Non
 def judge_again(*, model: Model, **_: Any) -> None:
     for version_id in model.versions.values_list("pk", flat=True):
         measure_again(version_id=version_id, since=None)
+
+
+@receiver(segments_changed)
+def look_again(*, model: Model, which: Q | None = None, **_: Any) -> None:
+    if which is not None:
+        _forget(model, which)
+    summarise_again(model.pk)
+
+
+@receiver(segments_dropped)
+def drop_segments(*, model: Model, which: Q, **_: Any) -> None:
+    refuse_while_watched(model=model, which=which)
+    _forget(model, which)
+
+
+def _forget(model: Model, which: Q) -> None:
+    forget_segments(model.pk, which)
+    forget_points(model.pk, which)
 
 
 @receiver(model_judged)

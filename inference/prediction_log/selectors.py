@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 from numpy.typing import NDArray
@@ -63,6 +64,13 @@ class LogFrame:
         if gone is None:
             return self.features[feature]
         return None if gone.all() else self.features[feature][~gone]
+
+    def tag(self, name: str) -> Values:
+        """Give the value of a tag in each row, None where it has none."""
+        if self.tags is None:
+            return np.full(len(self), None, object)
+        known = {text: orjson.loads(text).get(name) if text else None for text in set(self.tags)}
+        return np.array([known[text] for text in self.tags], object)
 
     def take(self, where: NDArray[np.generic]) -> "LogFrame":
         """Keep the rows that `where` (mask or indices) picks."""

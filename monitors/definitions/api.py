@@ -1,4 +1,4 @@
-"""References and what is expected of features over HTTP."""
+"""References, what is expected of features, and segments over HTTP."""
 
 from typing import IO, Annotated, Any, cast
 
@@ -9,14 +9,16 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.http_auth import Caller, Scoped, caller_of
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid, not_found
+from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import media_type
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.selectors import get_model, get_version
+from monitors.definitions import segments
 from monitors.definitions.choosing import (
     GAP_DAYS,
     TRAILING_DAYS,
@@ -26,7 +28,7 @@ from monitors.definitions.choosing import (
     described,
 )
 from monitors.definitions.expectations import expect, schema_of
-from monitors.definitions.models import Reference
+from monitors.definitions.models import Reference, Segment
 
 router = Router(tags=["monitoring"])
 
@@ -145,6 +147,88 @@ def change_schema(request: HttpRequest, name: str, body: SchemaChanges) -> Any:
     }
     expect(model=model, changes=changes, actor=caller.actor)
     return {"items": schema_of(model), "next": None}
+
+
+class SegmentCondition(Body):
+    """What a row's value has to be: of a feature or a tag, and a value, a range or nothing at all."""
+
+    feature: str = Field("", max_length=200)
+    tag: str = Field("", max_length=200)
+    value: str | None = Field(None, description="as text, also of a number")
+    lower: float | None = Field(None, description="at least this")
+    upper: float | None = Field(None, description="below this")
+    is_missing: bool = False
+
+
+class SegmentChanges(Body):
+    conditions: list[SegmentCondition] = Field(max_length=100)
+
+    def said(self) -> list[dict[str, Any]]:
+        """Give the conditions as the services take them."""
+        return [one.model_dump() for one in self.conditions]
+
+
+class NewSegment(SegmentChanges):
+    name: str = Field("", max_length=1_000, description="the conditions themselves when empty")
+
+
+@router.post("/models/{name}/segments", auth=Scoped("write"), response={201: dict[str, Any]})
+def create_segment(request: HttpRequest, name: str, body: NewSegment) -> Any:
+    """Look at the rows of which all conditions hold apart, under a name: up to 20 segments of up to 5 conditions.
+
+    What the log still has is summarised again. `segment=<name>` names it on every other route.
+    """
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=name)
+    segment = segments.declare_segment(
+        model=model, name=body.name, conditions=body.said(), actor=caller.actor
+    )
+    return Status(201, describe_segment(segment))
+
+
+@router.get("/models/{name}/segments", auth=Scoped("read"))
+def list_segments(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+    """List a model's segments; the features of which each value is one stand on the model."""
+    model = get_model(project=caller_of(request).project, name=name)
+    return page(model.segments.all(), describe_segment, by=("pk",), cursor=cursor, limit=limit)
+
+
+@router.patch("/models/{name}/segments/{int:segment_id}", auth=Scoped("write"))
+def change_segment(request: HttpRequest, name: str, segment_id: int, body: SegmentChanges) -> Any:
+    """Give a segment other conditions: its points are forgotten and measured again from what the log still has."""
+    caller = caller_of(request)
+    segment = _find_segment(caller, name, segment_id)
+    segments.change_segment(segment=segment, conditions=body.said(), actor=caller.actor)
+    return describe_segment(segment)
+
+
+@router.delete("/models/{name}/segments/{int:segment_id}", auth=Scoped("write"), response={204: None})
+def remove_segment(request: HttpRequest, name: str, segment_id: int) -> Any:
+    """Stop looking at a segment and delete its points; refused (409) while a rule watches it."""
+    caller = caller_of(request)
+    segments.remove_segment(segment=_find_segment(caller, name, segment_id), actor=caller.actor)
+    return Status(204, None)
+
+
+def describe_segment(segment: Segment) -> dict[str, Any]:
+    """Write a segment as the API gives it; of each condition what it says."""
+    return {
+        "id": segment.pk,
+        "name": segment.name,
+        "conditions": [
+            {field: said for field, said in condition.items() if said not in ("", None) and said is not False}
+            for condition in segment.conditions
+        ],
+        "since": rfc3339(segment.since),
+    }
+
+
+def _find_segment(caller: Caller, name: str, segment_id: int) -> Segment:
+    model = get_model(project=caller.project, name=name)
+    segment: Segment | None = model.segments.select_related("model__project").filter(pk=segment_id).first()
+    if segment is None:
+        raise not_found("segment")
+    return segment
 
 
 def describe_reference(reference: Reference) -> dict[str, Any]:

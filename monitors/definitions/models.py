@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 
+import msgspec
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from inference.registry.models import Dataset, Model, Version
+from monitors.stats.segment_conditions import Condition
 
 
 class MonitorKind(models.TextChoices):
@@ -132,10 +134,10 @@ class ReferenceDay(models.Model):
         return f"{self.day} of {self.reference}"
 
 
-class Segment(models.Model):
+class SegmentFeature(models.Model):
     """A feature whose values are looked at apart, such as one airport at a time."""
 
-    model = models.ForeignKey(Model, models.CASCADE, related_name="segments")
+    model = models.ForeignKey(Model, models.CASCADE, related_name="segment_features")
     feature = models.CharField(max_length=100)
 
     class Meta:
@@ -143,6 +145,29 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} by {self.feature}"
+
+
+class Segment(models.Model):
+    """Rows that are looked at apart under a name: those of which all its conditions hold.
+
+    Its summaries, points and rules go by the name, which has no colon: `feature:value` names one value of a feature.
+    """
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="segments", db_index=False)
+    name = models.CharField(max_length=200)
+    conditions = models.JSONField(help_text="see Condition in monitors/stats/segment_conditions.py")
+    since = models.DateTimeField(help_text="when it was declared, or its conditions were changed")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "name"], name="one_segment_a_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.model}"
+
+    @property
+    def parsed(self) -> tuple[Condition, ...]:
+        """Give its conditions."""
+        return msgspec.convert(self.conditions, tuple[Condition, ...])
 
 
 class FeatureProfile(models.Model):

@@ -1,7 +1,7 @@
-"""Writes of what is watched: monitors, segments, feature profiles, and references reduced to summaries."""
+"""Writes of what is watched: monitors, feature profiles, and references reduced to summaries."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,9 +12,8 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.common.doorbell import ring
-from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
-from inference.prediction_log.privacy import HASH, SUMMARY
+from driftline.common.errors import Problem
+from inference.prediction_log.privacy import HASH
 from inference.registry.datasets import path_of
 from inference.registry.models import Model, Version
 from inference.registry.selectors import privacy_of, signature_of
@@ -29,7 +28,6 @@ from monitors.definitions.models import (
     MonitorKind,
     Reference,
     ReferenceDay,
-    Segment,
 )
 from monitors.definitions.outcomes import answer_score, outcome_of, usual_performance
 from monitors.definitions.reference_rows import (
@@ -38,6 +36,7 @@ from monitors.definitions.reference_rows import (
     feature_arrays,
     positive_score,
 )
+from monitors.definitions.segments import refuse_to_hide
 from monitors.stats.error_profile import profile_errors
 from monitors.stats.importance import permutation_importance
 from monitors.stats.outcomes import OutcomeSummary
@@ -62,37 +61,6 @@ def ensure_monitors(model: Model) -> None:
     Monitor.objects.bulk_create(
         [Monitor(model=model, kind=kind, min_rows=rows) for kind, rows in DEFAULT_MIN_ROWS.items()],
         ignore_conflicts=True,
-    )
-
-
-def set_segments(*, model: Model, features: Sequence[str]) -> None:
-    """Choose the features whose values are looked at apart."""
-    if len(features) > 10:
-        raise invalid("/segments", f"{len(features)} segment features; use up to 10.")
-    for place, feature in enumerate(features):
-        if model.privacy.get(feature) == SUMMARY:
-            raise invalid(f"/segments/{place}", _no_segment(feature))
-    with transaction.atomic():
-        model.segments.exclude(feature__in=features).delete()
-        Segment.objects.bulk_create(
-            [Segment(model=model, feature=f) for f in features], ignore_conflicts=True
-        )
-
-
-def add_segment(*, model: Model, feature: str) -> None:
-    """Look at the values of one more feature apart, from the next rows on."""
-    with transaction.atomic():
-        Model.objects.select_for_update().get(pk=model.pk)
-        set_segments(
-            model=model,
-            features=[*model.segments.exclude(feature=feature).values_list("feature", flat=True), feature],
-        )
-
-
-def _no_segment(feature: str) -> str:
-    return (
-        f"The values of {feature!r} are let go once they are summarised, and a segment needs them in each row; keep "
-        "the feature or hash it."
     )
 
 
@@ -160,11 +128,9 @@ def _replace_days(reference: Reference, days: list[ReferenceDay]) -> None:
 def hide(model: Model) -> None:
     """Bring what is known of the features to the model's privacy, in the transaction that changes it.
 
-    Raises Problem where a feature that is to be hashed has been a number so far, or one to be let go is a segment's.
+    Raises Problem where a feature that is to be hashed has been a number so far, or a segment needs what would go.
     """
-    summed = [name for name, policy in model.privacy.items() if policy == SUMMARY]
-    if (segment := model.segments.filter(feature__in=summed).order_by("feature").first()) is not None:
-        raise invalid(f"/privacy/{escape_pointer(segment.feature)}", _no_segment(segment.feature))
+    refuse_to_hide(model)
     hashed = [name for name, policy in model.privacy.items() if policy == HASH]
     numbers = model.feature_profiles.filter(feature__in=hashed, centre__isnull=False)
     if (number := numbers.order_by("feature").first()) is not None:

@@ -46,7 +46,7 @@ class Context:
     monitors: dict[str, Monitor]
     label_lag: timedelta
     event_now: datetime
-    segments: Sequence[str] = ()
+    segment_features: Sequence[str] = ()
     expected: Mapping[str, Expectation] = field(default_factory=dict)
     _signatures: dict[int, Signature] = field(default_factory=dict)
 
@@ -105,7 +105,7 @@ def context_of(model: Model) -> Context:
         monitors={monitor.kind: monitor for monitor in model.monitors.filter(enabled=True)},
         label_lag=label_lag(model),
         event_now=event_now(model=model, now=now()),
-        segments=tuple(model.segments.values_list("feature", flat=True)),
+        segment_features=tuple(model.segment_features.values_list("feature", flat=True)),
         expected={one.feature: one for one in model.expectations.all()},
     )
 
@@ -282,7 +282,9 @@ def gap_rows(
 ) -> list[MetricPoint]:
     """Compare the groups of each declared segment by the points that were measured of them."""
     whose = Whose(PredictionRole.CHAMPION, "")
-    return [row_of(context, whose, span, start, point) for point in gap_points(measured, context.segments)]
+    return [
+        row_of(context, whose, span, start, point) for point in gap_points(measured, context.segment_features)
+    ]
 
 
 def error_rows(context: Context, span: str, start: datetime) -> list[MetricPoint]:

@@ -15,7 +15,7 @@ from monitors.metrics.joint import touch_days
 from monitors.metrics.measuring import Context, context_of, error_rows, gap_rows, points_of, subjects_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.reliability import mark_unreliable
-from monitors.metrics.storing import forget_classes, lock_points, save_points
+from monitors.metrics.storing import forget_classes, forget_vanished_segments, lock_points, save_points
 from monitors.metrics.volume import volume_rows
 from monitors.summaries.models import StaleWindow, Summary
 
@@ -36,6 +36,7 @@ def measure(model_id: int) -> int:
         windows = [(window.span, window.start) for window in stale]
         save_points(volume_rows(context, windows))
         forget_classes(model_id, rows, windows)
+        forget_vanished_segments(model_id, windows)
         look_for_changes(context, stale, rows)
         touch_days(context, stale)
         touch(PendingEvaluation, [(model_id,)], fields=("model_id",))

@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from monitors.metrics.catalogue import CLASS_METRICS
 from monitors.metrics.models import MetricPoint
+from monitors.summaries.models import Summary
 
 _COLUMNS = (
     "model_id", "role", "version", "segment", "span", "start", "\"end\"", "metric", "feature", "value", "n", "lower",
@@ -67,6 +68,31 @@ def forget_classes(
     ]
     if gone:
         MetricPoint.objects.filter(pk__in=gone).delete()
+
+
+def forget_points(model_id: int, which: Q) -> None:
+    """Delete the points of segments, in the caller's transaction; `which` is over the column `segment`."""
+    lock_points(model_id)
+    MetricPoint.objects.filter(which, model_id=model_id).delete()
+
+
+def forget_vanished_segments(model_id: int, windows: Sequence[tuple[str, datetime]]) -> None:
+    """Delete the points of segments that have no summary in these windows (span, start) any more.
+
+    More frequent values of a feature came late, or the last row of one was corrected. A day that a month stands for
+    keeps its points.
+    """
+    days = Summary.objects.filter(
+        model_id=model_id, span="day", start__in=[start for span, start in windows if span == "day"]
+    )
+    kept: dict[datetime, set[str]] = {}
+    for start, segment in days.values_list("start", "segment"):
+        kept.setdefault(start, set()).add(segment)
+    for start, segments in kept.items():
+        of_segments = MetricPoint.objects.filter(model_id=model_id, span="day", start=start).exclude(
+            segment=""
+        )
+        of_segments.exclude(segment__in=segments).delete()
 
 
 def _subject(point: MetricPoint) -> tuple[str, str, datetime, str, str, str]:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,14 +19,15 @@ from driftline.common.periods import Period
 from inference.registry.selectors import signature_of, unlearnt_signature
 from inference.serving.plan import Signature
 from monitors.definitions.choosing import file_reference
-from monitors.definitions.models import Reference
+from monitors.definitions.models import Reference, Segment
 from monitors.reports import files
 from monitors.reports.answers import classification_columns, regression_columns
 from monitors.reports.choices import EQUAL_ROWS, METHODS, SEED, most_rows
 from monitors.reports.columns import NoReport, data_columns, texts_among
 from monitors.reports.models import TASK, UNFINISHED, Preset, Report
-from monitors.reports.rows import Segment, Side, read_log, read_reference
+from monitors.reports.rows import Side, conditions_of, read_log, read_reference
 from monitors.reports.selectors import about, reports_of
+from monitors.stats.segment_conditions import Condition
 
 if TYPE_CHECKING:
     from monitors.reports.evidently import Made
@@ -158,12 +159,19 @@ def _reference_of(report: Report) -> Reference | None:
     return found
 
 
+def _conditions(report: Report) -> Sequence[Condition]:
+    try:
+        return conditions_of(report.segment, report.model)
+    except Segment.DoesNotExist as error:
+        raise NoReport(f"The segment {report.segment} was removed; choose another.") from error
+
+
 # -- reading -----------------------------------------------------------------------------------------------------------
 def _read(lease: Lease, reference: Reference | None) -> tuple[Side, Side | None]:
     report = lease.report
     methods = [getattr(report, field) for field in METHODS]
     most = most_rows(methods)
-    segment = Segment.parse(report.segment, report.model) if report.segment else None
+    segment = _conditions(report)
     parts = 1 if report.reference_start is None else 2
 
     def read(start: Any, end: Any, part: int) -> Side:

@@ -24,6 +24,8 @@ from monitors.definitions.reference_rows import (
     feature_arrays,
     positive_score,
 )
+from monitors.definitions.segment_masks import rows_where
+from monitors.stats.segment_conditions import Condition
 
 MOST_READ = 500_000  # rows at once; a day of more is read by the hour
 
@@ -55,27 +57,18 @@ class Side:
         )
 
 
-@dataclass(frozen=True)
-class Segment:
-    """The rows of one value of a feature, as the log writes it."""
+def conditions_of(segment: str, model: Model) -> tuple[Condition, ...]:
+    """Read a segment: a declared one by its name, or `feature:value`, of a hashed feature by its plain value.
 
-    feature: str
-    value: str
-
-    @classmethod
-    def parse(cls, text: str, model: Model) -> "Segment":
-        """Read `feature:value`; of a feature that is hashed the value is hashed as well."""
-        feature, _, value = text.partition(":")
-        [kept] = privacy_of(model.pk).protect({feature: np.array([value], object)}).get(feature, [value])
-        return cls(feature, str(kept))
-
-    def of(self, values: Values) -> NDArray[np.bool_]:
-        """Mark the rows of the segment."""
-        return np.array([value is not None and _text(value) == self.value for value in values], bool)
-
-
-def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    Nothing is no condition. Raises Segment.DoesNotExist where it was removed.
+    """
+    feature, mark, value = segment.partition(":")
+    if not segment:
+        return ()
+    if not mark:
+        return model.segments.get(name=segment).parsed
+    [kept] = privacy_of(model.pk).protect({feature: np.array([value], object)}).get(feature, [value])
+    return (Condition(feature, value=str(kept)),)
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------
@@ -84,7 +77,7 @@ def read_log(
     period: Period,
     *,
     version_id: int | None,
-    segment: Segment | None,
+    segment: Sequence[Condition],
     most: int,
     rng: np.random.Generator,
     on_progress: Callable[[float], None],
@@ -99,14 +92,9 @@ def read_log(
     sample = _Sample(most, rng)
     for place, piece in enumerate(pieces):
         frame = frame_of(model=model, start=piece.start, end=piece.end, role=roles, version_id=version_id)
-        sample.add(frame if segment is None else frame.take(_in_segment(frame, segment)))
+        sample.add(frame.take(rows_where(segment, frame)) if segment else frame)
         on_progress((place + 1) / len(pieces))
     return _side(sample)
-
-
-def _in_segment(frame: LogFrame, segment: Segment) -> NDArray[np.bool_]:
-    values = frame.features.get(segment.feature)
-    return np.zeros(len(frame), bool) if values is None else segment.of(values)
 
 
 def _pieces(model: Model, period: Period, roles: Sequence[str]) -> Iterator[Period]:
@@ -196,13 +184,13 @@ def _join_probabilities(frames: Sequence[LogFrame]) -> Values | None:
 
 # -- a reference's file ------------------------------------------------------------------------------------------------
 def read_reference(
-    reference: Reference, *, segment: Segment | None, most: int, rng: np.random.Generator
+    reference: Reference, *, segment: Sequence[Condition], most: int, rng: np.random.Generator
 ) -> Side:
     """Sample the rows of a reference's file, as the log would keep them; raises FileNotFoundError where it is gone."""
     signature = signature_of(reference.version)
     assert reference.dataset is not None
     table = pq.read_table(path_of(reference.dataset))
-    if segment is not None:
+    if segment:
         table = table.filter(pa.array(_of_segment(table, reference, segment)))
     total = table.num_rows
     if total > most:
@@ -217,8 +205,10 @@ def read_reference(
     )
 
 
-def _of_segment(table: pa.Table, reference: Reference, segment: Segment) -> NDArray[np.bool_]:
-    features = [one for one in signature_of(reference.version).features if one.name == segment.feature]
+def _of_segment(table: pa.Table, reference: Reference, segment: Sequence[Condition]) -> NDArray[np.bool_]:
+    """Mark the rows of which all conditions hold; the file has no tags."""
+    wanted = {one.feature for one in segment}
+    features = [one for one in signature_of(reference.version).features if one.name in wanted]
     kept = privacy_of(reference.model_id).protect(feature_arrays(table, features))
-    values = kept.get(segment.feature)
-    return np.zeros(table.num_rows, bool) if values is None else segment.of(values)
+    absent = np.full(table.num_rows, None, object)
+    return np.logical_and.reduce([one.holds(kept.get(one.feature, absent)) for one in segment])

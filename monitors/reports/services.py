@@ -151,8 +151,12 @@ def _check_segment(model: Model, segment: str) -> None:
     if not segment:
         return
     feature, mark, value = segment.partition(":")
+    if not mark and model.segments.filter(name=segment).exists():
+        return
     if not (feature and mark and value) or len(segment) > 300:
-        raise invalid("/segment", "A segment is feature:value, such as airport:JFK.")
+        raise invalid(
+            "/segment", "A segment is feature:value, such as airport:JFK, or the name of a declared one."
+        )
     if model.privacy.get(feature) in (DROP, SUMMARY):
         raise invalid("/segment", f"The log keeps no values of {feature!r}; choose another feature.")
 

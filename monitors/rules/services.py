@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.forms.models import model_to_dict
 
 from driftline.accounts.models import Project
@@ -100,6 +101,16 @@ def delete_rule(*, rule: Rule, actor: str) -> None:
             project=rule.project, actor=actor, action="rule.delete", subject=rule.name, before=_plain(rule)
         )
         rule.delete()
+
+
+def refuse_while_watched(*, model: Model, which: Q) -> None:
+    """Raise Problem where a rule watches one of these segments; `which` is over the column `segment`."""
+    if (rule := Rule.objects.filter(which, model=model).order_by("pk").first()) is not None:
+        raise Problem(
+            409,
+            "segment_watched",
+            f"The rule {rule.name!r} watches {rule.segment}; change or delete the rule first.",
+        )
 
 
 def _name_is_taken(rule: Rule) -> Problem:

@@ -23,26 +23,61 @@ LEVELS = 50  # a category's most frequent ones
 class Condition:
     """What a row's value has to be: this `value`, within `[lower, upper)` (None is open), or missing.
 
+    It is the value of a `feature` or of a `tag`; the other one is empty.
+
     >>> print(Condition("origin", value="EWR"), Condition("wind", lower=20.0), sep="; ")
     origin = EWR; wind ≥ 20
     """
 
-    feature: str
+    feature: str = ""
     value: str | None = None
     lower: float | None = None
     upper: float | None = None
     is_missing: bool = False
+    tag: str = ""
+
+    @property
+    def column(self) -> str:
+        """Name whose value it is."""
+        return f"tag {self.tag}" if self.tag else self.feature
 
     def __str__(self) -> str:
         if self.is_missing:
-            return f"{self.feature} is missing"
+            return f"{self.column} is missing"
         if self.value is not None:
-            return f"{self.feature} = {self.value}"
+            return f"{self.column} = {self.value}"
         if self.lower is None:
-            return f"{self.feature} < {self.upper:.6g}"
+            return f"{self.column} < {self.upper:.6g}"
         if self.upper is None:
-            return f"{self.feature} ≥ {self.lower:.6g}"
-        return f"{self.lower:.6g} ≤ {self.feature} < {self.upper:.6g}"
+            return f"{self.column} ≥ {self.lower:.6g}"
+        return f"{self.lower:.6g} ≤ {self.column} < {self.upper:.6g}"
+
+    def holds(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tell of which rows it holds; `values` are texts as objects (None is missing) or numbers as floats (NaN is).
+
+        >>> Condition("wind", lower=20.0).holds(np.array([3.0, 20.0, np.nan]))
+        array([False,  True, False])
+        """
+        if values.dtype == object:
+            if self.is_missing or self.value is not None:
+                return np.array([value == self.value for value in values.tolist()], bool)
+            return np.zeros(values.size, bool)
+        if self.is_missing:
+            return np.isnan(values)
+        if self.value is not None:
+            return _equals(values, self.value)
+        lower = -np.inf if self.lower is None else self.lower
+        return (values >= lower) & (values < (np.inf if self.upper is None else self.upper))
+
+
+def _equals(values: FloatArray, text: str) -> NDArray[np.bool_]:
+    """Compare numbers with one as it is written; of what was a float32 once only its first digits are."""
+    try:
+        number = float(text)
+    except ValueError:
+        return np.zeros(values.size, bool)
+    with np.errstate(over="ignore"):
+        return (values == number) | (values == float(np.float32(number)))
 
 
 @dataclass(frozen=True, eq=False)

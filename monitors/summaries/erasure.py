@@ -13,6 +13,8 @@ from inference.prediction_log.erasure.subject import Subject
 from inference.prediction_log.erasure.work import Work, add_counts
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
+from monitors.definitions.models import Segment
+from monitors.stats.segment_conditions import Condition
 from monitors.stats.sketches import CategoricalSummary
 from monitors.stats.window_summary import ColumnSummary, WindowSummary
 from monitors.summaries.models import Summary
@@ -81,9 +83,25 @@ def _rewrite(work: Work, model: Model, found: list[int]) -> None:
 
 
 def segments_of_subject(model: Model, subject: Subject) -> list[str]:
-    """Name the segments that are the subject: a feature that names people has the key as its value."""
+    """Name the segments that are the subject: the key is the value of a feature that names people, or a condition."""
     known = model.feature_profiles.values_list("feature", flat=True)
-    return [f"{feature}:{level}" for feature in known for level in _levels_of(model, subject, feature)]
+    values = [f"{feature}:{level}" for feature in known for level in _levels_of(model, subject, feature)]
+    return values + [one.name for one in declared_of_subject(model, subject)]
+
+
+def declared_of_subject(model: Model, subject: Subject) -> list[Segment]:
+    """Give the declared segments whose name or conditions name the subject."""
+    return [
+        one
+        for one in model.segments.order_by("pk")
+        if subject.is_in(one.name) or any(_names(part, model, subject) for part in one.parsed)
+    ]
+
+
+def _names(condition: Condition, model: Model, subject: Subject) -> bool:
+    return condition.value == subject.key and (
+        bool(condition.tag) or subject.is_named_in(model.pk, condition.feature)
+    )
 
 
 def _levels_of(model: Model, subject: Subject, feature: str) -> set[str]:

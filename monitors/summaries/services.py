@@ -1,28 +1,30 @@
 """Turns touched hours of the prediction log into summaries, and hours into days."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import orjson
 from django.db import connection, transaction
 from django.db.models import Q
 
 from driftline.common.doorbell import ring
 from driftline.common.periods import floor, following
 from driftline.common.work import finish, touch
+from inference.prediction_log.labels import TOUCHED_FIELDS
 from inference.prediction_log.letting_go import let_go, let_go_of_values, take_rows, take_values
 from inference.prediction_log.models import ANSWERING_ROLES, TouchedPeriod
 from inference.prediction_log.privacy import SUMMARY
 from inference.prediction_log.selectors import LogFrame, frame_of
+from inference.prediction_log.signals import periods_touched
 from inference.registry.models import Model, RowsKept, Version
 from inference.registry.selectors import signature_of
 from inference.serving.plan import Signature
 from monitors.definitions.outcomes import answer_score, outcome_of
+from monitors.definitions.segment_masks import DeclaredSegments, declared_segments, segment_masks
 from monitors.definitions.services import centres_of
 from monitors.stats.outcomes import OutcomeSummary
 from monitors.stats.window_summary import WindowSummary, summarise_window
@@ -31,8 +33,6 @@ from monitors.summaries.stored import Told, add_up, encode_blocks, parts_of, row
 
 HOURS_A_TASK = 400
 WINDOWS_MEASURED_AGAIN = 2_000  # about 80 days of hours and days
-SEGMENT_LENGTH = 200  # of a segment's name; a longer value too is seen only in the whole
-SEGMENT_VALUES = 50  # a segment feature's most frequent values; the rest is seen only in the whole
 _HOUR_US = 3_600_000_000
 
 
@@ -43,7 +43,7 @@ class _Source:
     model: Model
     version: Version
     role: str
-    segments: tuple[str, ...]
+    segments: DeclaredSegments
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def summarise(model_id: int) -> int:
         lock_model(model_id)
         model = Model.objects.get(pk=model_id)
         if model.rows_kept == RowsKept.ALL:
-            for source, day, hours in _by_source(model, _segments_of(model), periods):
+            for source, day, hours in _by_source(model, declared_segments(model), periods):
                 _summarise_day(source, day, hours)
         finish(periods)
         measure_hours(model_id=model_id, hours=[period.hour for period in periods])
@@ -94,7 +94,7 @@ def summarise_hours(*, model_id: int, version_id: int, role: str, hours: Sequenc
         lock_model(model_id)
         model = Model.objects.get(pk=model_id)
         version = Version.objects.select_related("model").get(pk=version_id)
-        source = _Source(model, version, role, _segments_of(model))
+        source = _Source(model, version, role, declared_segments(model))
         vanished: set[Window] = set()
         by_day: dict[datetime, list[datetime]] = {}
         for hour in hours:
@@ -118,7 +118,7 @@ def _let_go(model_id: int) -> bool:
             return False
         let_go(taken)
         version = Version.objects.select_related("model").get(pk=taken.version_id)
-        source = _Source(model, version, taken.role, _segments_of(model))
+        source = _Source(model, version, taken.role, declared_segments(model))
         hours = _hours_of(taken.frame)
         _summarise_day(source, floor(hours[0], "day"), hours, leaving=_Leaving(taken.frame))
         measure_hours(model_id=model_id, hours=hours)
@@ -129,7 +129,7 @@ def _let_go_of_values_in(model_id: int, periods: Iterable[TouchedPeriod]) -> Non
     """Let go of values that are kept in summaries alone, of the days of some hours."""
     model = Model.objects.get(pk=model_id)
     features = [name for name, policy in model.privacy.items() if policy == SUMMARY]
-    for source, day, _ in _by_source(model, _segments_of(model), periods) if features else ():
+    for source, day, _ in _by_source(model, declared_segments(model), periods) if features else ():
         while _let_go_of_values(source, day, features):
             pass
 
@@ -157,10 +157,6 @@ def _hours_of(frame: LogFrame) -> list[datetime]:
     return [datetime.fromtimestamp(int(hour) * 3600, UTC) for hour in np.unique(frame.times_us // _HOUR_US)]
 
 
-def _segments_of(model: Model) -> tuple[str, ...]:
-    return tuple(model.segments.values_list("feature", flat=True))
-
-
 def measure_hours(*, model_id: int, hours: Iterable[datetime]) -> None:
     """Have the windows that hold these hours measured, in the caller's transaction."""
     stale = {(model_id, "hour", hour) for hour in hours}
@@ -184,6 +180,26 @@ def measure_again(*, version_id: int, since: datetime | None) -> None:
         ring("monitors.measure", model_id=model_id)
 
 
+def summarise_again(model_id: int) -> None:
+    """Have all rows of a model that the log still has summarised once more, in the caller's transaction.
+
+    What stands for its hours or days is touched as one, and what has lost rows stays as it is. Months stay too.
+    """
+    held = Summary.objects.filter(model_id=model_id, segment="", span__in=("hour", "day"))
+    told = list(held.values_list("version_id", "role", "span", "start"))
+    hours = {(version, role, start) for version, role, span, start in told if span == "hour"}
+    by_the_hour = {(version, role, floor(start, "day")) for version, role, start in hours}
+    days = {(version, role, start) for version, role, span, start in told if span == "day"} - by_the_hour
+    touch(TouchedPeriod, [(model_id, *key) for key in hours | days], fields=TOUCHED_FIELDS)
+    periods_touched.send(sender=TouchedPeriod, model_id=model_id)
+
+
+def forget_segments(model_id: int, which: Q) -> None:
+    """Delete the summaries of segments, in the caller's transaction; `which` is over the column `segment`."""
+    lock_model(model_id)
+    Summary.objects.filter(which, model_id=model_id).delete()
+
+
 def lock_model(model_id: int) -> None:
     """Let one worker at a time write the summaries of a model: a day is merged from hours that stand still."""
     with connection.cursor() as cursor:
@@ -191,7 +207,7 @@ def lock_model(model_id: int) -> None:
 
 
 def _by_source(
-    model: Model, segments: tuple[str, ...], periods: Iterable[TouchedPeriod]
+    model: Model, segments: DeclaredSegments, periods: Iterable[TouchedPeriod]
 ) -> list[tuple[_Source, datetime, list[datetime]]]:
     groups: dict[tuple[int, str, datetime], list[datetime]] = {}
     for period in periods:
@@ -280,9 +296,9 @@ def _summarise_windows(
             continue
         done.append(start)
         gone = held[start].gone
-        left = _by_hour(source, going.frame, of_values if leaving.features else of_rows, seated=gone)
+        left = _by_hour(source, going.frame, of_values if leaving.features else of_rows, gone=gone)
         gone = add_up([gone, *left.values()])
-        stays = _by_hour(source, kept, of_rows, seated=gone)
+        stays = _by_hour(source, kept, of_rows, gone=gone)
         blocks = encode_blocks({hour: told[""] for hour, told in stays.items()}, span)
         fresh += [
             row_of(
@@ -305,18 +321,24 @@ def _by_hour(
     rows: LogFrame,
     summary_of: Callable[[LogFrame], WindowSummary],
     *,
-    seated: Collection[str],
+    gone: Told,
 ) -> dict[datetime, Told]:
     """Summarise rows hour by hour, as they are wherever hours are kept; none gives nothing."""
-    return {
-        hour: {
-            segment: summary_of(part)
-            for segment, part in _segments(
-                _within(rows, hour, following(hour, "hour")), source.segments, seated
-            )
-        }
-        for hour in _hours_of(rows)
-    }
+    told: dict[datetime, Told] = {}
+    for hour in _hours_of(rows):
+        part = _within(rows, hour, following(hour, "hour"))
+        segments = segment_masks(_tellable(source.segments, gone, hour), part, seated=gone)
+        told[hour] = {"": summary_of(part)} | {name: summary_of(part.take(mask)) for name, mask in segments}
+    return told
+
+
+def _tellable(segments: DeclaredSegments, gone: Told, hour: datetime) -> DeclaredSegments:
+    """Leave out the segments that are newer than rows that were let go: they would hold a part of the hour."""
+    if "" not in gone or not gone[""].rows:
+        return segments
+    return replace(
+        segments, named=tuple(one for one in segments.named if one.name in gone or one.since <= hour)
+    )
 
 
 def _forget_others(source: _Source, span: str, starts: list[datetime], kept: list[Summary]) -> set[Window]:
@@ -351,38 +373,6 @@ def _held_of(source: _Source, span: str, starts: list[datetime]) -> dict[datetim
         if segment == "":
             held[start].rows = rows - (gone.rows if gone else 0)
     return held
-
-
-def _segments(
-    frame: LogFrame, features: Sequence[str], seated: Collection[str]
-) -> Iterable[tuple[str, LogFrame]]:
-    """Give the whole, then the rows of each value of each declared segment feature.
-
-    A value is `seated` where rows of it are gone: it keeps its place, and others get one while there is room. So a
-    value either has all its rows of an hour in its summary or has none, in however many parts they came.
-    """
-    yield "", frame
-    for feature in features:
-        column = frame.features.get(feature)
-        if column is None:
-            continue
-        texts = np.array(
-            ["" if value is None or value != value else _text(value) for value in column], object
-        )
-        values, counts = np.unique(texts.astype(str), return_counts=True)
-        room = SEGMENT_VALUES - sum(segment.startswith(f"{feature}:") for segment in seated)
-        for value in values[np.argsort(-counts)]:
-            segment = f"{feature}:{value}"
-            if not value or len(segment) > SEGMENT_LENGTH:
-                continue
-            if segment not in seated:
-                room -= 1
-            if segment in seated or room >= 0:
-                yield segment, frame.take(texts == value)
-
-
-def _text(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _summary_of_values(frame: LogFrame, features: Sequence[str], centres: dict[str, float]) -> WindowSummary:
@@ -422,11 +412,11 @@ def _queries(frame: LogFrame) -> np.ndarray | None:
     if frame.tags is None:
         return None
     numbers: dict[str, int] = {}
-    known = {None: -1}
-    for text in set(frame.tags) - {None}:
-        name = orjson.loads(text).get("query")
-        known[text] = -1 if name is None else numbers.setdefault(str(name), len(numbers))
-    return np.array([known[text] for text in frame.tags], dtype=np.int64)
+    names = frame.tag("query")
+    return np.array(
+        [-1 if name is None else numbers.setdefault(str(name), len(numbers)) for name in names],
+        dtype=np.int64,
+    )
 
 
 def _merge_day(source: _Source, day: datetime) -> list[Summary]:

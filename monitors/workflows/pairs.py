@@ -14,12 +14,12 @@ from inference.prediction_log.selectors import LogFrame, PairedFrame, has_packed
 from inference.registry.models import Model, Version
 from inference.serving.plan import Signature
 from monitors.definitions.outcomes import coded
+from monitors.definitions.segment_masks import declared_segments, segment_masks
 from monitors.metrics.measuring import label_lag
 from monitors.stats.comparison import GatePolicy, PairedComparison, compare_pairs
 from monitors.workflows.models import Workflow
 
 DAY_US = 86_400_000_000
-SEGMENT_VALUES = 50
 JUDGED = {
     "binary": ("log_loss", "roc_auc", "accuracy", "brier"),
     "multiclass": ("log_loss", "accuracy", "brier"),
@@ -119,7 +119,7 @@ def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedCompariso
         rng=np.random.default_rng(0),
         champion_latency_ms=champion.latency_us / 1e3,
         challenger_latency_ms=challenger.latency_us / 1e3,
-        segments=segment_masks(wanted.model, champion),
+        segments=dict(segment_masks(declared_segments(wanted.model), champion)),
     )
 
 
@@ -131,19 +131,6 @@ def scores_of(frame: LogFrame, signature: Signature) -> NDArray[np.float64]:
         width = (len(signature.classes),) if signature.task == "multiclass" else ()
         return np.full((len(frame), *width), np.nan)
     return frame.probability
-
-
-def segment_masks(model: Model, frame: LogFrame) -> dict[str, NDArray[np.bool_]]:
-    """The rows of each declared segment, named `feature:value`; of a feature's values the most frequent ones."""
-    masks = {}
-    for feature in model.segments.order_by("feature").values_list("feature", flat=True):
-        if feature not in frame.features:
-            continue
-        values = frame.features[feature].astype(str)
-        names, counts = np.unique(values, return_counts=True)
-        for name in names[np.argsort(-counts, kind="stable")][:SEGMENT_VALUES]:
-            masks[f"{feature}:{name}"] = values == name
-    return masks
 
 
 def policy_of(model: Model, workflow: Workflow, task: str) -> GatePolicy:

@@ -27,7 +27,14 @@ from inference.prediction_log.models import (
 )
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, PlanGeneration, Version
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
-from monitors.definitions.models import Expectation, FeatureProfile, Monitor, Reference, Segment
+from monitors.definitions.models import (
+    Expectation,
+    FeatureProfile,
+    Monitor,
+    Reference,
+    Segment,
+    SegmentFeature,
+)
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
@@ -186,7 +193,8 @@ _look(
     ("model", "version", "kind", "state", "is_active", "since", "until", "created_at"),
     ("kind", "state", "is_active", "model"),
 )
-_look(Segment, ("model", "feature"), ("model",))
+_look(SegmentFeature, ("model", "feature"), ("model",))
+_look(Segment, ("model", "name", "since"), ("model",))
 _look(Expectation, ("model", "feature", "least", "most", "missing_share", "tolerance"), ("model",))
 _look(FeatureProfile, ("model", "feature", "centre"), ("model",))
 _look(

@@ -52,6 +52,10 @@ GET     api/v1/models/<name>/metrics                                read
 GET     api/v1/models/<name>/drift                                  read
 GET     api/v1/models/<name>/change-points                          read
 GET     api/v1/models/<name>/losses                                 read
+GET     api/v1/models/<name>/segments                               read
+POST    api/v1/models/<name>/segments                               write
+PATCH   api/v1/models/<name>/segments/<int:segment_id>              write
+DELETE  api/v1/models/<name>/segments/<int:segment_id>              write
 GET     api/v1/models/<name>/segment-searches                       read
 POST    api/v1/models/<name>/segment-searches                       write
 GET     api/v1/models/<name>/segment-searches/<int:search_id>       read
@@ -120,6 +124,10 @@ POST    models/<name>/expected/<path:feature>   editor
 GET     models/<name>/performance               viewer
 GET     models/<name>/segments                  viewer
 POST    models/<name>/segments                  editor
+GET     models/<name>/segments/<int:pk>/remove  viewer
+GET     models/<name>/segments/of/<path:feature> viewer
+GET     models/<name>/segment-searches          viewer
+POST    models/<name>/segment-searches          editor
 GET     models/<name>/latency                   viewer
 GET     models/<name>/shadow                    viewer
 GET     models/<name>/predictions               viewer

@@ -153,6 +153,8 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "PUT reference": (b"a\n1\n", "text/csv"),
     "POST reference": (b'{"kind": "trailing"}', "application/json"),
     "schema": (b'{"features": {"a": {"least": 0}}}', "application/json"),
+    "POST segments": (b'{"conditions": [{"feature": "a", "lower": 0}]}', "application/json"),
+    "<int:segment_id>": (b'{"conditions": [{"feature": "a", "lower": 0}]}', "application/json"),
     "segment-searches": (
         b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}',
         "application/json",

@@ -41,7 +41,8 @@ from monitors.alerts.job_callbacks import hand_over
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
 from monitors.definitions.models import Reference
-from monitors.definitions.services import build_reference, set_segments
+from monitors.definitions.segments import declare_segment, set_segments
+from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.metrics.references import reference_in_use
 from monitors.reports.models import Report
@@ -81,7 +82,7 @@ def api(project: Project) -> Api:
 @pytest.fixture
 def model(project: Project) -> Model:
     model = make_model(project)
-    set_segments(model=model, features=["customer"])
+    set_segments(model=model, features=["customer"], actor="test")
     return model
 
 
@@ -281,6 +282,9 @@ class World:
             project=project, model=self.model, rule=rule, opened_by=transition, severity="warning", opened_at=DAY,
             title=f"customer:{CANARY} moved", causes=[{"segment": f"customer:{CANARY}", "score": 1}],
         )  # fmt: skip
+        declare_segment(
+            model=self.model, name="", conditions=[{"feature": "customer", "value": CANARY}], actor="test"
+        )
         SegmentSearch.objects.create(
             model=self.model, start=DAY, end=NEXT_DAY, loss="log_loss", state="ready", requested_by="rules",
             findings={"found": {"found": [{"conditions": [{"feature": "customer", "value": CANARY}]}]}},
@@ -317,6 +321,8 @@ PLACES = {
     "monitors_incident.causes": True,
     "monitors_transition.detail": True,
     "monitors_segmentsearch.findings": True,
+    "monitors_segment.name": True,
+    "monitors_segment.conditions": True,
     "monitors_delivery.body": True,
     "monitors_summary.payload": True,
     "monitors_summary.segment": True,

@@ -186,7 +186,7 @@ class TestMetrics:
         assert (point.start, point.end, point.n) == (DAY, DAY + timedelta(days=7), 600)
 
     def test_segments_are_measured_apart(self, model: Model) -> None:
-        model.segments.create(feature="region")
+        model.segment_features.create(feature="region")
         rows = rows_of_a_day(DAY, 300)
         log(model, rows)
         label(model, truths(rows))
@@ -198,7 +198,7 @@ class TestMetrics:
         assert sum(point.n for point in by_region) == 300
 
     def test_values_without_end_or_of_any_length_are_seen_in_the_whole(self, model: Model) -> None:
-        model.segments.create(feature="region")
+        model.segment_features.create(feature="region")
         rows = [
             msgspec.structs.replace(
                 row, features={"region": f"{number % 120}" if number < 240 else "x" * 5_000}
@@ -239,7 +239,7 @@ def test_any_order_of_arrival_with_repetitions_and_corrections_gives_the_same_me
 ) -> None:
     model, twin = (make_model(project, name=f"{name}{Model.objects.count()}") for name in ("late", "once"))
     for one in (model, twin):
-        one.segments.create(feature="region")
+        one.segment_features.create(feature="region")
     rows = rows_of_a_day(DAY, 8)
     labels = [
         LabelItem(id=row.id, label=str(number % 2), timestamp=parse_timestamp(row.timestamp))

@@ -181,7 +181,7 @@ def test_the_reference_gives_the_new_metrics_their_limits(model: Model) -> None:
 
 
 def test_a_gap_between_groups_is_measured_where_both_have_enough_labels(model: Model) -> None:
-    model.segments.create(feature="region")
+    model.segment_features.create(feature="region")
     rows, few = rows_of_a_day(DAY, 600), rows_of_a_day(DAY + timedelta(days=1), 40)
     right = [row.features["region"] == "north" or number % 2 == 0 for number, row in enumerate(rows)]
     other = {"0": "1", "1": "0"}

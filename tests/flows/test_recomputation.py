@@ -21,7 +21,8 @@ from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Reference
-from monitors.definitions.services import build_reference, set_segments
+from monitors.definitions.segments import set_segments
+from monitors.definitions.services import build_reference
 from monitors.metrics.catalogue import ESTIMATED, JOINT_METRICS
 from monitors.metrics.models import MetricPoint
 from tests.flows.plain_metrics import Key, Plain, Row
@@ -45,7 +46,7 @@ def models(project: Project, home: Path) -> Callable[[str], Model]:
             project=project, name=f"{task}-{Model.objects.count()}", task=task, actor="test",
             objectives={"label_lag_hours": 0},
         )  # fmt: skip
-        set_segments(model=model, features=["region"])
+        set_segments(model=model, features=["region"], actor="test")
         for version in ("1", "2", "3") if task == "multiclass" else ("1",):  # classes are learnt from it
             stream = _csv(reference_of(task), task)
             store_reference(

@@ -16,7 +16,7 @@ from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SummedDay
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from monitors.definitions.services import set_segments
+from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
 from monitors.metrics.tasks import expire
@@ -41,7 +41,7 @@ def _days_are_kept_for_some_months(settings: Any) -> None:
 @pytest.fixture
 def model() -> Model:
     model = make_model(Project.objects.create(slug="bank", name="Bank"))
-    set_segments(model=model, features=["region"])
+    set_segments(model=model, features=["region"], actor="test")
     return model
 
 
@@ -183,7 +183,7 @@ class TestWhatComesLate:
 
     def test_is_measured_as_if_it_had_come_in_time(self, model: Model) -> None:
         punctual = make_model(model.project, "punctual")
-        set_segments(model=punctual, features=["region"])
+        set_segments(model=punctual, features=["region"], actor="test")
         rows = rows_of_a_day(DAY, 96)
         for each in (punctual, model):
             log(each, rows[::2])
@@ -210,7 +210,7 @@ class TestWhatComesLate:
         keeps = make_model(model.project, "keeps")
         rows = rows_of_a_day(DAY, 48)
         for each in (keeps, model):
-            set_segments(model=each, features=["region"])
+            set_segments(model=each, features=["region"], actor="test")
             log(each, rows[:24])
             work(each)
         keep_no_rows(model)

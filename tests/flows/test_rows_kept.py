@@ -33,13 +33,14 @@ from inference.prediction_log.selectors import newest_event, oldest_event
 from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from monitors.definitions.services import set_segments
+from monitors.definitions.segment_masks import MOST_VALUES
+from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
 from monitors.stats.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.window_summary import WindowSummary
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
-from monitors.summaries.services import SEGMENT_VALUES, summarise
+from monitors.summaries.services import summarise
 from monitors.workflows.steps.snapshot import snapshot
 from tests.driftline.api.conftest import Api, caller
 from tests.embedded import subprocess_environment
@@ -207,7 +208,7 @@ class TestSummaries:
         keeps, lets_go = models
         rows = rows_of_a_day(DAY, 24)
         for model in models:
-            set_segments(model=model, features=["region"])
+            set_segments(model=model, features=["region"], actor="test")
             log(model, rows[:1])  # fixes the centres alike
             summarise(model.pk)
 
@@ -245,13 +246,13 @@ class TestSummaries:
         assert found["day", DAY, "champion", ""]["rows"] == sum(hour["rows"] for hour in hours) == 6
 
     def test_give_no_more_values_a_place_than_one_look_at_all_rows_would(self, model: Model) -> None:
-        set_segments(model=model, features=["region"])
+        set_segments(model=model, features=["region"], actor="test")
         keep(model, "none")
         [row] = rows_of_a_day(DAY, 1)
         of_shop = [
             replace(row, id=f"{visit}-{shop}", features={"region": f"shop {shop}"})
             for visit in range(2)
-            for shop in range(SEGMENT_VALUES + 10)
+            for shop in range(MOST_VALUES + 10)
         ]
 
         for start in range(0, len(of_shop), 30):
@@ -259,7 +260,7 @@ class TestSummaries:
             summarise(model.pk)
 
         segments = Summary.objects.filter(model=model, span="hour").exclude(segment="")
-        assert [one.rows for one in segments] == [2] * SEGMENT_VALUES
+        assert [one.rows for one in segments] == [2] * MOST_VALUES
 
 
 @pytest.mark.django_db(transaction=True)

@@ -226,7 +226,7 @@ class TestCauses:
 
 
 class TestPage:
-    ADDRESS = "/models/approvals/segments?from=2026-01-05&to=2026-01-06"
+    ADDRESS = "/models/approvals/segment-searches?from=2026-01-05&to=2026-01-06"
 
     def test_asks_for_a_search_and_shows_what_it_found(self, client: Client, model: Model) -> None:
         page = "/models/approvals/performance?from=2026-01-05&to=2026-01-06"
@@ -238,13 +238,15 @@ class TestPage:
 
         said = client.get(page).content.decode()
         assert "region = south" in said
-        assert "Measure apart" in said
+        assert "Watch this segment" in said
         assert "800 rows of the four weeks before" in said
 
-    def test_declares_the_feature_of_what_was_found(self, client: Client, model: Model) -> None:
+    def test_declares_what_was_found_at_one_press(self, client: Client, model: Model) -> None:
         search(model)
 
-        client.post(self.ADDRESS, {"declare": "region"})
+        client.post(f"{self.ADDRESS}&loss=log_loss", {"watch": "region = south"})
 
-        assert list(model.segments.values_list("feature", flat=True)) == ["region"]
-        assert "Measure apart" not in client.get(f"{self.ADDRESS}&part=segments").content.decode()
+        assert [str(one) for one in model.segments.get().parsed] == ["region = south"]
+        said = client.get(f"{self.ADDRESS}&part=segments").content.decode()
+        assert "Watch this segment" not in said
+        assert "<small>watched</small>" in said

@@ -20,7 +20,7 @@ from inference.prediction_log.selectors import frame_of
 from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from monitors.definitions.services import set_segments
+from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
 from monitors.summaries.models import Summary
 from monitors.summaries.services import summarise
@@ -130,7 +130,7 @@ class TestSummaries:
         )
         sent = rows(24)
         for model in (keeps, lets_go):
-            set_segments(model=model, features=["region"])
+            set_segments(model=model, features=["region"], actor="test")
             log(model, sent[:1])  # fixes the centres alike
             summarise(model.pk)
 
@@ -172,12 +172,12 @@ class TestSegments:
         keep(model, "summary", "region")
 
         with pytest.raises(Problem) as refused:
-            set_segments(model=model, features=["income", "region"])
+            set_segments(model=model, features=["income", "region"], actor="test")
 
         assert refused.value.errors[0].pointer == "/segments/1"
 
     def test_keep_their_feature_from_being_let_go(self, model: Model) -> None:
-        set_segments(model=model, features=["region"])
+        set_segments(model=model, features=["region"], actor="test")
 
         with pytest.raises(Problem) as refused:
             keep(model, "summary", "region")
@@ -187,7 +187,7 @@ class TestSegments:
         assert model.privacy == {}
 
     def test_of_other_features_count_the_values_too(self, model: Model) -> None:
-        set_segments(model=model, features=["region"])
+        set_segments(model=model, features=["region"], actor="test")
         keep(model, "summary", "note")
         log(model, rows(20))
 

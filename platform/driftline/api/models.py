@@ -17,7 +17,7 @@ from inference.prediction_log.selectors import newest_event
 from inference.registry import services
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
-from monitors.definitions.services import set_segments
+from monitors.definitions.segments import set_segments
 from monitors.workflows.selectors import describe_workflow
 from monitors.workflows.services import configure_workflow
 
@@ -137,7 +137,7 @@ def change_model(request: HttpRequest, name: str, body: ModelChanges) -> Any:
 
 def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
     if "segments" in body.model_fields_set:
-        set_segments(model=model, features=body.segments)
+        set_segments(model=model, features=body.segments, actor=caller.actor)
     if "workflow" in body.model_fields_set:
         configure_workflow(model=model, actor=caller.actor, **body.workflow.model_dump(exclude_unset=True))
 
@@ -158,7 +158,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "privacy": model.privacy,
         "schema_policy": model.schema_policy,
         "rows_kept": model.rows_kept,
-        "segments": sorted(model.segments.values_list("feature", flat=True)),
+        "segments": sorted(model.segment_features.values_list("feature", flat=True)),
         "champion": deployment.champion.version if deployment.champion else None,
         "generation": deployment.generation,
         "computed_until": rfc3339(until) if until else None,

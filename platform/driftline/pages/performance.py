@@ -16,7 +16,7 @@ from driftline.pages.label_arrival import coverage_by_class, lag_chart
 from driftline.pages.latency import MOST_HOURLY_DAYS, volume_chart
 from driftline.pages.model import csv_url, frame_of
 from driftline.pages.reliability import reliability_of
-from driftline.pages.segments import found_segments
+from driftline.pages.segment_searches import found_segments
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.metrics.catalogue import ESTIMATED, METRICS

@@ -116,7 +116,7 @@ def _export_url(model: Model, given: dict[str, str]) -> str:
 def _features_shown(model: Model, asked: Sequence[str], items: Sequence[dict[str, Any]]) -> list[str]:
     """Choose a few columns: those asked for, then the features of segments, then the first of the newest row."""
     sent = dict.fromkeys(name for item in items for name in item["features"])
-    wanted = [*asked, *model.segments.order_by("pk").values_list("feature", flat=True), *sent]
+    wanted = [*asked, *model.segment_features.order_by("pk").values_list("feature", flat=True), *sent]
     return list(dict.fromkeys(name for name in wanted if name in sent))[:FEATURES_SHOWN]
 
 

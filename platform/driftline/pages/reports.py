@@ -55,7 +55,10 @@ class ReportForm(forms.Form):
     )
     version = forms.ChoiceField(required=False, label="Version")
     segment = forms.CharField(
-        required=False, max_length=300, label="Segment", help_text="Such as airport:JFK, of either side."
+        required=False,
+        max_length=300,
+        label="Segment",
+        help_text="Such as airport:JFK, or a declared one, of either side.",
     )
     reference = forms.ChoiceField(label="Beside")
     reference_from = forms.DateField(

@@ -1,72 +1,180 @@
-"""Where it got worse: the segments that a search found, on the performance page. Asked for, followed, declared."""
+"""What is looked at apart: segments by their conditions and each value of some features, to add and to remove."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django import forms
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.shortcuts import get_object_or_404, redirect, render
 
-from driftline.common.periods import Period
+from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
-from driftline.pages.timerange import TimeRange, range_of
-from inference.registry.models import Model, RowsKept
-from inference.registry.selectors import find_model
-from monitors.definitions.services import add_segment
-from monitors.metrics.models import RowLoss, SegmentSearch
-from monitors.metrics.segments import LOSSES, findings_of, request_search
+from driftline.pages.model import frame_of
+from inference.registry.models import Model
+from monitors.definitions.expectations import kinds_of_features
+from monitors.definitions.models import Segment, SegmentFeature
+from monitors.definitions.segment_masks import MOST_VALUES, NAME_LENGTH
+from monitors.definitions.segments import (
+    LONGEST_VALUE,
+    MOST_CONDITIONS,
+    MOST_FEATURES,
+    MOST_SEGMENTS,
+    declare_segment,
+    remove_segment,
+    set_segments,
+)
+from monitors.summaries.models import Summary
+
+ROWS = 3  # conditions that the page offers at once
+TAG = "tag:"
+
+
+class NameForm(forms.Form):
+    name = forms.CharField(
+        required=False, max_length=NAME_LENGTH, label="Name", help_text="Empty: its conditions are its name."
+    )
+
+
+class ConditionForm(forms.Form):
+    """One condition: a value, a range or nothing at all, of a feature or a tag."""
+
+    column = forms.CharField(
+        required=False,
+        max_length=200,
+        label="Feature",
+        help_text="Or tag:name.",
+        widget=forms.TextInput(attrs={"list": "columns"}),
+    )
+    value = forms.CharField(required=False, max_length=LONGEST_VALUE, label="Is")
+    lower = forms.FloatField(required=False, label="At least")
+    upper = forms.FloatField(required=False, label="Below")
+    is_missing = forms.BooleanField(required=False, label="Is missing")
+
+    def said(self) -> dict[str, Any]:
+        """Give what was entered as the domain takes it."""
+        column = self.cleaned_data["column"]
+        whose = {"tag": column.removeprefix(TAG)} if column.startswith(TAG) else {"feature": column}
+        plain = {name: self.cleaned_data[name] for name in ("lower", "upper", "is_missing")}
+        return whose | plain | {"value": self.cleaned_data["value"] or None}
 
 
 @page("GET", "POST")
 def segments(request: PageRequest, name: str) -> HttpResponse:
-    """Show what was found in the range; a POST asks for a search, or declares the feature of a found segment."""
-    model = find_model(project=request.visitor.project, name=name)
-    chosen = range_of(request, model)
-    loss = request.GET.get("loss", "")
-    if request.method == "POST":
-        feature = request.POST.get("declare")
-        return _declare(request, model, chosen, feature) if feature else _search(request, model, chosen)
-    if request.GET.get("part") == "segments":
-        frame = {"model": model, "range": chosen, **found_segments(model, chosen, loss)}
-        return render(request, "partials/found_segments.html", frame)
-    return redirect(_address(model, chosen, loss))
+    """List what is looked at apart; a POST adds a segment or each value of one more feature, or removes one."""
+    frame = frame_of(request, name, "performance")
+    model, sent = frame["model"], request.POST if request.method == "POST" else None
+    if sent is not None and sent.keys() & _AT_ONCE.keys():
+        said = next(do(request, model, sent[key]) for key, do in _AT_ONCE.items() if key in sent)
+        messages.success(request, said)
+        return redirect("segments", name=name)
+    form, rows = NameForm(sent), [ConditionForm(sent, prefix=str(place)) for place in range(ROWS)]
+    if sent is not None and all([form.is_valid(), *(row.is_valid() for row in rows)]):
+        filled = [row for row in rows if row.has_changed()]
+        try:
+            segment = declare_segment(
+                model=model,
+                name=form.cleaned_data["name"],
+                conditions=[row.said() for row in filled],
+                actor=request.visitor.actor,
+            )
+        except Problem as problem:
+            _explain(form, filled or rows, problem)
+        else:
+            messages.success(request, f"{segment.name} is watched; the rows that are kept are read again.")
+            return redirect("segments", name=name)
+    frame |= _listed(model) | {"form": form, "rows": rows}
+    is_wrong = form.errors or any(row.errors for row in rows)
+    return render(request, "pages/segments.html", frame, status=422 if is_wrong else 200)
 
 
-def found_segments(model: Model, chosen: TimeRange, loss: str) -> dict[str, Any]:
-    """Gather what the section shows: the newest search of just this range, by a loss or by any."""
-    searches = SegmentSearch.objects.filter(model=model, start=chosen.start, end=chosen.end)
-    if loss:
-        searches = searches.filter(loss=loss)
-    search = searches.order_by("-requested_at", "-pk").first()
-    findings = findings_of(search) if search else None
+def _listed(model: Model) -> dict[str, Any]:
+    looked_at = sorted(model.segment_features.values_list("feature", flat=True))
+    known = sorted(kinds_of_features(model))
     return {
-        "segment_search": search,
-        "findings": findings,
-        "found": [
-            (one, f"{one.single[0]}:{one.single[1]}" if one.single else "") for one in findings.found.found
-        ]
-        if findings
-        else [],
-        "declared": set(model.segments.values_list("feature", flat=True)),
-        "losses": [(one.value, RowLoss(one).label) for one in LOSSES[model.task]],
-        "keeps_rows": model.rows_kept != RowsKept.NONE,
+        "segments": [(one, _newest_day(model, one.name)) for one in model.segments.order_by("name")],
+        "features": looked_at,
+        "columns": known,
+        "addable": [feature for feature in known if feature not in looked_at],
+        "most_segments": MOST_SEGMENTS,
+        "most_conditions": MOST_CONDITIONS,
+        "most_features": MOST_FEATURES,
+        "most_values": MOST_VALUES,
     }
 
 
-def _search(request: PageRequest, model: Model, chosen: TimeRange) -> HttpResponse:
-    loss = request.POST.get("loss", "")
-    request_search(
-        model=model, window=Period(chosen.start, chosen.end), loss=loss, actor=request.visitor.actor
+def _newest_day(model: Model, segment: str) -> Summary | None:
+    days: QuerySet[Summary] = Summary.objects.filter(
+        model=model, span="day", segment=segment, role="champion"
     )
-    return redirect(_address(model, chosen, loss))
+    return days.defer("payload", "gone", "blocks").order_by("-start").first()
 
 
-def _declare(request: PageRequest, model: Model, chosen: TimeRange, feature: str) -> HttpResponse:
-    add_segment(model=model, feature=feature)
-    messages.success(request, f"The values of {feature} are measured apart, from the next rows on.")
-    return redirect(_address(model, chosen, request.GET.get("loss", "")))
+def _explain(form: forms.Form, rows: Sequence[forms.Form], problem: Problem) -> None:
+    """Put each fault where its pointer says: /name, or /conditions/<place>/<field>."""
+    for fault in problem.errors:
+        parts = fault.pointer.split("/")[1:]
+        is_of_row = parts[0] == "conditions" and len(parts) > 1
+        told = rows[int(parts[1])] if is_of_row else form
+        field = "column" if parts[-1] in ("feature", "tag") else parts[-1]
+        told.add_error(field if field in told.fields else None, fault.detail)
+    if not problem.errors:
+        form.add_error(None, problem.detail)
 
 
-def _address(model: Model, chosen: TimeRange, loss: str) -> str:
-    query = chosen.suffix + (f"{'&' if chosen.suffix else '?'}loss={loss}" if loss in RowLoss.values else "")
-    return f"{reverse('performance', args=[model.name])}{query}#found-segments"
+# -- at one press ------------------------------------------------------------------------------------------------------
+def _watch_values(request: PageRequest, model: Model, feature: str) -> str:
+    features = [*model.segment_features.values_list("feature", flat=True), feature]
+    set_segments(model=model, features=list(dict.fromkeys(features)), actor=request.visitor.actor)
+    return f"Each value of {feature} is watched; the rows that are kept are read again."
+
+
+def _remove_values(request: PageRequest, model: Model, feature: str) -> str:
+    others = model.segment_features.exclude(feature=feature)
+    set_segments(
+        model=model, features=list(others.values_list("feature", flat=True)), actor=request.visitor.actor
+    )
+    return f"The values of {feature} are not watched any more."
+
+
+def _remove(request: PageRequest, model: Model, pk: str) -> str:
+    segment = get_object_or_404(Segment.objects.select_related("model__project"), model=model, pk=pk)
+    remove_segment(segment=segment, actor=request.visitor.actor)
+    return f"{segment.name} is not watched any more."
+
+
+_AT_ONCE = {"values": _watch_values, "remove_values": _remove_values, "remove": _remove}
+
+
+# -- asked before it is removed ----------------------------------------------------------------------------------------
+@page("GET")
+def remove(request: PageRequest, name: str, pk: int) -> HttpResponse:
+    """Say what removing a segment takes along, before it is done on the list's own page."""
+    frame = frame_of(request, name, "performance")
+    segment = get_object_or_404(Segment, model=frame["model"], pk=pk)
+    return _confirm(request, frame, f"Remove the segment {segment.name}", ("remove", pk))
+
+
+@page("GET")
+def remove_values(request: PageRequest, name: str, feature: str) -> HttpResponse:
+    """Say what goes when a feature's values are not looked at apart any more."""
+    frame = frame_of(request, name, "performance")
+    get_object_or_404(SegmentFeature, model=frame["model"], feature=feature)
+    return _confirm(request, frame, f"Stop watching the values of {feature}", ("remove_values", feature))
+
+
+def _confirm(
+    request: PageRequest, frame: Mapping[str, Any], title: str, sent: tuple[str, object]
+) -> HttpResponse:
+    told = {
+        "title": title,
+        "sent": sent,
+        "effects": [
+            "Its summaries and points are deleted, on every page and for everybody.",
+            "Declared again, only rows that the log still has come back.",
+        ],
+        "yes": "Yes, remove it",
+        "may_confirm": request.visitor.may_edit,
+    }
+    return render(request, "pages/segment_remove.html", {**frame, **told})

@@ -18,7 +18,7 @@ from inference.prediction_log.store import log_predictions
 from inference.registry.models import Alias, Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
-from monitors.definitions.models import FeatureProfile, Reference
+from monitors.definitions.models import FeatureProfile, Reference, Segment, SegmentFeature
 from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
@@ -43,6 +43,7 @@ class World:
     run: Run
     report: Report
     search: SegmentSearch
+    segment: Segment
     job: Import
     erasure: Erasure
     prediction_id: str
@@ -64,10 +65,12 @@ class World:
             "<int:run_id>": str(self.run.pk),
             "<int:report_id>": str(self.report.pk),
             "<int:search_id>": str(self.search.pk),
+            "<int:segment_id>": str(self.segment.pk),
             "<int:import_id>": str(self.job.pk),
             "<int:erasure_id>": str(self.erasure.pk),
             "<path:key>": "somebody",
             "runs/<int:pk>": f"runs/{self.run.pk}",
+            "segments/<int:pk>": f"segments/{self.segment.pk}",
             "reports/<int:pk>": f"reports/{self.report.pk}",
             "rules/<int:pk>": f"rules/{self.rule.pk}",
             "incidents/<int:pk>": f"incidents/{self.incident.pk}",
@@ -141,6 +144,10 @@ def furnish(project: Project, name: str = "flights") -> World:
     search = SegmentSearch.objects.create(
         model=model, start=NOW - DAY, end=NOW, loss="log_loss", requested_by="test"
     )
+    SegmentFeature.objects.create(model=model, feature="a")
+    segment = Segment.objects.create(
+        model=model, name="low", conditions=[{"feature": "a", "upper": 1.0}], since=NOW
+    )
     report = Report.objects.create(
         model=model, start=NOW - DAY, end=NOW, state=Report.State.READY, path="report.html", created_by="test"
     )
@@ -163,6 +170,7 @@ def furnish(project: Project, name: str = "flights") -> World:
         run,
         report,
         search,
+        segment,
         job,
         erasure,
         item.id,

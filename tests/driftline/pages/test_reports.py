@@ -63,7 +63,10 @@ def test_a_report_is_asked_for_and_a_failure_says_what_to_do(client: Client, log
         ({"to": "2026-01-04"}, "The end must lie after the start."),
         ({"preset": "data_drift"}, "Drift is measured against a reference; choose one."),
         ({"preset": "regression"}, "Select a valid choice. regression is not one of the available choices."),
-        ({"segment": "region"}, "A segment is feature:value, such as airport:JFK."),
+        (
+            {"segment": "region"},
+            "A segment is feature:value, such as airport:JFK, or the name of a declared one.",
+        ),
         ({"reference": "period"}, "Give reference_from and reference_to"),
         ({"reference": "active"}, "Select a valid choice"),
         ({"start": "2020-01-01"}, "A report covers up to 400 days."),

@@ -5,7 +5,7 @@ import pytest
 
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
-from monitors.reports.rows import Segment, Side, read_log, read_reference
+from monitors.reports.rows import Side, conditions_of, read_log, read_reference
 from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day
 from tests.monitors.reports.world import DAYS
 
@@ -17,7 +17,7 @@ def model(project) -> Model:
 
 def read(model: Model, *, most: int = 1_000, segment: str = "", version_id: int | None = None) -> Side:
     return read_log(
-        model, DAYS, version_id=version_id, segment=Segment.parse(segment, model) if segment else None,
+        model, DAYS, version_id=version_id, segment=conditions_of(segment, model),
         most=most, rng=np.random.default_rng(0), on_progress=lambda share: None,
     )  # fmt: skip
 
@@ -53,6 +53,19 @@ class TestLog:
         assert north.total == sum(row.features["region"] == "north" for row in rows)
         assert set(north.features["region"]) == {"north"}
 
+    def test_keeps_to_a_declared_segment_by_its_name(self, model: Model) -> None:
+        rows = rows_of_a_day(DAY, 100)
+        log(model, rows)
+        conditions = [{"feature": "region", "value": "north"}, {"feature": "income", "lower": 0.0}]
+        model.segments.create(name="rich north", conditions=conditions, since=DAY)
+
+        found = read(model, segment="rich north")
+
+        assert found.total == sum(
+            row.features["region"] == "north" and row.features["income"] >= 0 for row in rows
+        )
+        assert found.features["income"].min() >= 0
+
     def test_finds_a_segment_of_a_hashed_feature_by_its_plain_value(self, model: Model) -> None:
         Model.objects.filter(pk=model.pk).update(privacy={"region": "hash"})
         rows = rows_of_a_day(DAY, 100)
@@ -74,7 +87,7 @@ def test_a_reference_is_read_as_the_log_would_keep_it(model: Model) -> None:
     reference: Reference = give_reference(model, days=1)
 
     side = read_reference(
-        reference, segment=Segment.parse("region:north", model), most=50, rng=np.random.default_rng(0)
+        reference, segment=conditions_of("region:north", model), most=50, rng=np.random.default_rng(0)
     )
 
     assert set(side.features) == {"region"}

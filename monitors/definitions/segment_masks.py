@@ -1,0 +1,91 @@
+"""Which rows of the log each declared segment of a model has."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.prediction_log.selectors import LogFrame
+from inference.registry.models import Model
+from monitors.stats.segment_conditions import Condition
+
+NAME_LENGTH = 200  # of a segment; a longer value too is seen only in the whole
+MOST_VALUES = 50  # a segment feature's most frequent ones; the rest is seen only in the whole
+
+
+@dataclass(frozen=True)
+class NamedSegment:
+    """A segment as its conditions have been `since` then."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+    since: datetime
+
+
+@dataclass(frozen=True)
+class DeclaredSegments:
+    """All that a model looks at apart: each value of some features, and segments by their names."""
+
+    features: tuple[str, ...]
+    named: tuple[NamedSegment, ...]
+
+
+def declared_segments(model: Model) -> DeclaredSegments:
+    """Read what a model looks at apart."""
+    return DeclaredSegments(
+        tuple(model.segment_features.order_by("feature").values_list("feature", flat=True)),
+        tuple(NamedSegment(one.name, one.parsed, one.since) for one in model.segments.order_by("name")),
+    )
+
+
+def segment_masks(
+    declared: DeclaredSegments, frame: LogFrame, *, seated: Collection[str] = ()
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Give the rows of each segment that has some: `feature:value` of a feature's frequent values, then those by name.
+
+    A value is `seated` where rows of it are gone: it keeps its place, and others get one while there is room. So a
+    value either has all its rows of an hour in its summary or has none, in however many parts they came.
+    """
+    for feature in declared.features:
+        if feature in frame.features:
+            yield from _each_value(feature, frame, seated)
+    for one in declared.named:
+        mask = rows_where(one.conditions, frame)
+        if mask.any():
+            yield one.name, mask
+
+
+def _each_value(
+    feature: str, frame: LogFrame, seated: Collection[str]
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    column = frame.features[feature]
+    texts = np.array(["" if value is None or value != value else as_text(value) for value in column], object)
+    values, counts = np.unique(texts.astype(str), return_counts=True)
+    room = MOST_VALUES - sum(segment.startswith(f"{feature}:") for segment in seated)
+    for value in values[np.argsort(-counts, kind="stable")]:
+        segment = f"{feature}:{value}"
+        if not value or len(segment) > NAME_LENGTH:
+            continue
+        if segment not in seated:
+            room -= 1
+        if segment in seated or room >= 0:
+            yield segment, texts == value
+
+
+def rows_where(conditions: Sequence[Condition], frame: LogFrame) -> NDArray[np.bool_]:
+    """Mark the rows of which all conditions hold."""
+    return np.logical_and.reduce([one.holds(_column(one, frame)) for one in conditions])
+
+
+def _column(condition: Condition, frame: LogFrame) -> NDArray[np.generic]:
+    if condition.tag:
+        return frame.tag(condition.tag)
+    absent = np.full(len(frame), None, object)
+    return frame.features.get(condition.feature, absent)
+
+
+def as_text(value: object) -> str:
+    """Write a value as a segment's name has it: a whole number without decimals."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
