@@ -213,10 +213,14 @@ def merge_numbers(parts: Sequence[NumericSummary]) -> NumericSummary:
     )  # fmt: skip
 
 
+def _bits_of(narrow: NDArray[np.float32]) -> NDArray[np.int32]:
+    # Adding zero turns -0.0 into 0.0: equal values must share a cell.
+    return (narrow + np.float32(0)).view(np.int32)
+
+
 def _keys_of(narrow: NDArray[np.float32]) -> NDArray[np.int32]:
     """Number each value's cell in the order of values: 0x8000 is the cell of the centre itself."""
-    # Adding zero turns -0.0 into 0.0: equal values must share a cell.
-    bits = (narrow + np.float32(0)).view(np.int32) >> 16
+    bits = _bits_of(narrow) >> 16
     # The bits of negative floats count their magnitude upwards; flipping them makes them ascend.
     return (bits ^ ((bits >> 31) & 0x7FFF)) + 0x8000
 
@@ -236,32 +240,21 @@ class _SortedTally:
 
 
 class _TableTally:
-    """Counts the cells of a large column in a table of the whole grid.
-
-    The table has the cells of both signs side by side: values around the centre then lie close together in it, and
-    what is added up a chunk is as short as the chunk's magnitudes differ, not as both signs lie apart.
-    """
+    """Counts the cells of a large column in a table of the whole grid, in the order of the floats' own bits."""
 
     def __init__(self) -> None:
         self.counts = np.zeros(_GRID_CELLS, dtype=np.int64)
         self.sums = np.zeros(_GRID_CELLS)
-        self.lowest, self.highest = _GRID_CELLS, 0
 
     def add(self, narrow: NDArray[np.float32], offsets: FloatArray) -> None:
-        bits = (narrow + np.float32(0)).view(np.uint32)  # zero is added as in _keys_of
-        places = ((bits >> 15) & 0xFFFE) | (bits >> 31)
-        first = int(places.min())
-        cells = (places - first).astype(np.intp)
-        counts = np.bincount(cells)
-        end = first + counts.size
-        self.counts[first:end] += counts
-        self.sums[first:end] += np.bincount(cells, weights=offsets)
-        self.lowest, self.highest = min(self.lowest, first), max(self.highest, end)
+        cells = (_bits_of(narrow).view(np.uint32) >> 16).astype(np.intp)
+        # Straight into the table: np.bincount would make one as long as a chunk's cells lie apart.
+        np.add.at(self.counts, cells, 1)
+        np.add.at(self.sums, cells, offsets)
 
     def cells(self) -> tuple[KeyArray, IntArray, FloatArray]:
-        occupied = np.flatnonzero(self.counts[self.lowest : self.highest]) + self.lowest
-        magnitude, is_negative = occupied >> 1, (occupied & 1).astype(bool)
-        keys = np.where(is_negative, 0x7FFF - magnitude, 0x8000 + magnitude).astype(np.uint16)
+        occupied = np.flatnonzero(self.counts)
+        keys = np.where(occupied < 0x8000, occupied + 0x8000, 0xFFFF - occupied).astype(np.uint16)
         order = keys.argsort()
         return keys[order], self.counts[occupied[order]], self.sums[occupied[order]]
 
