@@ -3,9 +3,9 @@
 Two models of 30 features, one of 400 rows an hour and one of 4,000, all labelled, have 90 days of hourly and daily
 summaries, made from arrays by the product's own functions, and every point of them, with the drift of each hour. The
 pages and API handlers then answer in this process. Cold: PostgreSQL has just been started (its buffers are empty; the
-operating system's page cache is not), the connection is new and no reference is unpacked. Times are wall time, and CPU
-time of the handler and of the database's process together; what was read are the blocks that PostgreSQL asked the
-system for. Rounds are interleaved between the two models.
+operating system's page cache is not), the connection is new and the process holds no reference and no draws of it.
+Times are wall time, and CPU time of the handler and of the database's process together; what was read are the blocks
+that PostgreSQL asked the system for. Rounds are interleaved between the two models.
 """
 
 import argparse
