@@ -265,7 +265,7 @@ class RequestWait(models.Model):
 class LogKey(models.Model):
     """A key under which chunks are sealed for a day at most, wrapped by a master key of the home.
 
-    The sealed bytes begin with its id. It is never deleted: some chunk may still need it.
+    The sealed bytes begin with its id. It is deleted once all chunks are gone that were stored while it was in use.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

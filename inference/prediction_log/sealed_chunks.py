@@ -6,13 +6,16 @@ begins like that, so that turning DRIFTLINE_ENCRYPT_LOG on or off leaves what wa
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from functools import lru_cache, partial
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Min
+from django.db.models.functions import Coalesce, Now
 
 from driftline.common.errors import Problem
-from inference.prediction_log.models import LogKey
+from inference.prediction_log.models import LogKey, PredictionChunk
 from inference.prediction_log.sealing import (
     KeyMissing,
     Tampered,
@@ -87,6 +90,16 @@ def make_key() -> tuple[uuid.UUID, bytes]:
         raise UnableToSeal(str(error)) from error
     made = LogKey.objects.create(wrapped=wrapped)
     return made.pk, key
+
+
+def forget_unused_keys() -> int:
+    """Delete the keys that were in use only before the oldest chunk was stored; returns how many.
+
+    Chunks and their labels are sealed when or after they are stored, under a key that is a day old at most. One more
+    day is for a writer that has not committed yet.
+    """
+    oldest = PredictionChunk.objects.aggregate(stored=Coalesce(Min("created_at"), Now()))["stored"]
+    return LogKey.objects.filter(created_at__lt=oldest - timedelta(days=2)).delete()[0]
 
 
 @lru_cache(maxsize=1024)

@@ -19,6 +19,7 @@ from inference.prediction_log.expiry import (
     let_go_of_week,
 )
 from inference.prediction_log.label_folding import fold_labels
+from inference.prediction_log.sealed_chunks import forget_unused_keys
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def expire() -> None:
     forget_summed_days(moment)
     fold_labels()
     let_go_of_orphans(moment)
+    forget_unused_keys()
 
 
 def _try(let_go_of_it: Callable[[], object]) -> None:

@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from driftline.accounts.models import Project
+from driftline.common.clock import now
 from driftline.invariants import check_all
 from driftline.services.diagnosis import diagnose
 from driftline.services.paths import home_paths
@@ -23,7 +24,7 @@ from inference.prediction_log.exploring import explore
 from inference.prediction_log.filters import filter_of
 from inference.prediction_log.models import LogKey, PredictionChunk, SpoolCursor
 from inference.prediction_log.record import FeatureColumn, LoggedBatch, encode_record
-from inference.prediction_log.sealed_chunks import LogUnreadable, UnableToSeal, is_sealed
+from inference.prediction_log.sealed_chunks import LogUnreadable, UnableToSeal, forget_unused_keys, is_sealed
 from inference.prediction_log.sealing import KEY_FILE, master_keys
 from inference.prediction_log.selectors import frame_of
 from inference.prediction_log.sent_items import SentPrediction
@@ -229,6 +230,22 @@ class TestKeys:
 
         assert first == second != third
         assert notes(model) == [CANARY] * 6
+
+    def test_goes_once_the_chunks_are_gone_that_were_stored_in_its_day(self, model: Model) -> None:
+        for number, age in enumerate((40, 30)):
+            log(model, rows(start=number))
+            aged = now() - timedelta(days=age)
+            LogKey.objects.filter(created_at__gt=now() - timedelta(days=1)).update(created_at=aged)
+            PredictionChunk.objects.filter(created_at__gt=aged).update(created_at=aged + timedelta(hours=20))
+        kept = LogKey.objects.latest("created_at")
+        assert forget_unused_keys() == 0
+
+        PredictionChunk.objects.filter(created_at__lt=kept.created_at).delete()
+
+        assert forget_unused_keys() == 1
+        assert list(LogKey.objects.all()) == [kept]
+        restart()
+        assert len(frame_of(model=model, start=DAY, end=END)) == 10
 
     def test_nothing_is_written_in_plain_where_there_is_none(self, model: Model, home: Path) -> None:
         (home / KEY_FILE).unlink()
