@@ -11,10 +11,10 @@ from itertools import groupby
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Min
+from django.db.models import Min, QuerySet
 
 from inference.prediction_log import partitions
-from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.event_clock import event_nows
 from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay
 from inference.registry.models import Model
 
@@ -40,7 +40,7 @@ def find_expired(now: datetime, *, without: Collection[date] = ()) -> Iterator[E
     As long as it has a narrow row, a row has its place in a chunk; `without` are weeks whose narrow rows are going.
     """
     week = min(set(partitions.WEEKS.starts()) - set(without), default=date.max)
-    first_kept = {model.pk: first_kept_day(model, now) for model in Model.objects.all()}
+    first_kept = _first_kept_days(Model.objects.all(), now)
     by_day = {
         day: tuple(packed)
         for day, packed in groupby(PackedDay.objects.order_by("day", "pk"), lambda packed: packed.day)
@@ -52,10 +52,17 @@ def find_expired(now: datetime, *, without: Collection[date] = ()) -> Iterator[E
             yield ExpiredDay(day, expired, whole=len(expired) == len(held))
 
 
-def first_kept_day(model: Model, now: datetime) -> date:
-    """Tell the oldest event day that a model keeps."""
-    days = settings.RETENTION_DAYS if model.retention_days is None else model.retention_days
-    return event_now(model=model, now=now).astimezone(UTC).date() - timedelta(days=days) if days else date.min
+def _first_kept_days(models: QuerySet[Model], now: datetime) -> dict[int, date]:
+    """Tell the oldest event day that each of these models keeps, by its id."""
+    clocks = event_nows(models=models, now=now)
+    kept = {
+        model.pk: settings.RETENTION_DAYS if model.retention_days is None else model.retention_days
+        for model in models
+    }
+    return {
+        pk: clocks[pk].astimezone(UTC).date() - timedelta(days=days) if days else date.min
+        for pk, days in kept.items()
+    }
 
 
 def let_go(expired: ExpiredDay) -> int:
@@ -80,10 +87,10 @@ def let_go(expired: ExpiredDay) -> int:
 
 def forget_summed_days(now: datetime) -> int:
     """Forget what the rows of days were together that were let go before, where the model would keep none of these."""
-    known = SummedDay.objects.order_by().values_list("model", flat=True).distinct()
+    known = Model.objects.filter(pk__in=SummedDay.objects.values("model"))
     return sum(
-        SummedDay.objects.filter(model=model, day__lt=first_kept_day(model, now)).delete()[0]
-        for model in Model.objects.filter(pk__in=known)
+        SummedDay.objects.filter(model=model_id, day__lt=day).delete()[0]
+        for model_id, day in _first_kept_days(known, now).items()
     )
 
 
