@@ -11,7 +11,7 @@ from django.db.models import Min, QuerySet
 
 from driftline.common.periods import floor
 from inference.prediction_log.event_clock import event_now
-from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.models import PredictionRole, RequestCount, RequestWait
 from inference.prediction_log.selectors import oldest_row
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind, Reference
@@ -45,8 +45,8 @@ def first_kept(model: Model, now: datetime) -> datetime | None:
 
 
 def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
-    """Delete what a model no longer keeps, changes of its error and found segments too; returns how many summaries and
-    points."""
+    """Delete what a model no longer keeps, changes of its error, found segments and counts of its requests too; returns
+    how many summaries and points."""
     kept = first_kept(model, now)
     if kept is None:
         return 0, 0
@@ -54,6 +54,8 @@ def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
     DetectorState.objects.filter(model=model, until__lt=kept).delete()
     ChangePoint.objects.filter(model=model, at__lt=kept).delete()
     SegmentSearch.objects.filter(model=model, start__lt=kept).delete()
+    for counted in (RequestCount, RequestWait):
+        counted._base_manager.filter(model=model, hour__lt=kept).delete()
     summaries = Summary.objects.filter(model=model)
     for reference in _of_log(model, Reference.Kind.PERIOD):
         summaries = summaries.exclude(span="day", start__gte=reference.start, start__lt=reference.end)

@@ -9,6 +9,7 @@ from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.invariants import check_all
 from inference.prediction_log import arrival
+from inference.prediction_log.models import RequestCount, RequestWait
 from inference.prediction_log.selectors import oldest_event
 from inference.prediction_log.tasks import expire as expire_rows
 from inference.registry.models import Model
@@ -69,6 +70,20 @@ def test_they_go_after_their_own_days(model: Model) -> None:
     assert days_of(Summary) == days_of(MetricPoint) == [LAST]
     assert not Summary.objects.filter(start__lt=LAST).exists()
     assert not [result for result in check_all() if not result.holds]
+
+
+def test_counts_of_requests_go_with_them(model: Model) -> None:
+    for day in (DAY, LAST):
+        of_hour = {"model": model, "hour": day, "version": "1", "role": "champion"}
+        RequestCount.objects.create(**of_hour, outcome="answered", requests=3)
+        RequestWait.objects.create(**of_hour, counts=[3])
+    keep(model, rows=10, summaries=20)
+
+    expire_rows()
+    expire()
+
+    assert [count.hour for count in RequestCount.objects.all()] == [LAST]
+    assert [wait.hour for wait in RequestWait.objects.all()] == [LAST]
 
 
 def test_they_wait_for_rows_that_are_kept_longer(model: Model) -> None:
