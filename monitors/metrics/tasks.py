@@ -9,7 +9,7 @@ from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
 from monitors.metrics.joint import compare_days, days_to_compare
 from monitors.metrics.segments import TASK, do_search
 from monitors.metrics.services import measure
-from monitors.metrics.volume import measure_ended
+from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow
 
 
@@ -29,8 +29,9 @@ def compare_jointly(*, model_id: int) -> None:
 @shared_task(name="monitors.measure_ended")
 def measure_what_ended() -> None:
     """Measure the volume of hours that ended, also of models that fell silent and ring for nothing."""
-    for model in Model.objects.order_by("pk"):
-        measure_ended(model)
+    moment = now()
+    for model in models_with_ended_windows(moment):
+        measure_ended(model, moment)
 
 
 @shared_task(name=TASK)

@@ -4,19 +4,20 @@ Both are of hours and days by event time, as known when they are measured: a row
 counted then, not what was judged since.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 
 from django.db import transaction
+from django.db.models import Max, OuterRef, QuerySet, Subquery
 
-from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.periods import Period, floor, following, windows
 from driftline.common.work import touch
-from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.event_clock import event_now, event_nows
 from inference.prediction_log.models import PredictionRole, TouchedPeriod
-from inference.prediction_log.selectors import newest_event, oldest_event
+from inference.prediction_log.selectors import newest_arrivals, newest_event, oldest_event
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.measuring import Context, Whose, context_of, row_of
@@ -47,10 +48,11 @@ def volume_rows(context: Context, measured: Iterable[tuple[str, datetime]]) -> l
 def _rows_of(context: Context, span: str, starts: set[datetime], first: datetime) -> Iterator[MetricPoint]:
     looked_at = {start - back for start in starts for back in (timedelta(0), *WEEKS, *DAYS)}
     counts = _counts(context.model, span, looked_at)
+    with_rows = _hours_with_rows(context.model, starts - counts.keys()) if span == "hour" else []
     for start in sorted(starts):
         points = [_ratio(counts, start, since=floor(first, span))]
         if span == "hour":
-            points.append(_freshness(context.model, counts, start))
+            points.append(_freshness(with_rows, start, is_silent=start not in counts))
         if start not in counts:
             points.append(Point("count", 0.0, 0))
         yield from (row_of(context, _ALL, span, start, point) for point in points if point is not None)
@@ -62,7 +64,7 @@ def _counts(model: Model, span: str, starts: Collection[datetime]) -> dict[datet
     return {start: value for start, value in points.values_list("start", "value") if value}
 
 
-def _counted(model: Model, span: str):  # type: ignore[no-untyped-def]
+def _counted(model: Model, span: str) -> QuerySet[MetricPoint]:
     return MetricPoint.objects.filter(
         model=model, span=span, metric="count", feature="", segment="", role=_ALL.role, version=""
     )
@@ -90,25 +92,44 @@ def _ratio(counts: dict[datetime, float], start: datetime, *, since: datetime) -
     )
 
 
-def _freshness(model: Model, counts: dict[datetime, float], start: datetime) -> Point | None:
+def _hours_with_rows(model: Model, silent: Collection[datetime]) -> list[datetime]:
+    """List the hours with rows among which are the last ones before each of these silent hours; oldest first."""
+    if not silent:
+        return []
+    counted = _counted(model, "hour").filter(value__gt=0)
+    before = counted.filter(start__lt=min(silent)).order_by("-start").values_list("start", flat=True)[:1]
+    between = counted.filter(start__gt=min(silent), start__lt=max(silent)).order_by("start")
+    return [*before, *between.values_list("start", flat=True)]
+
+
+def _freshness(with_rows: Sequence[datetime], start: datetime, *, is_silent: bool) -> Point | None:
     """Count the hours without a row up to the end of this one."""
-    if start in counts:
+    if not is_silent:
         return Point("freshness", 0.0, 1)
-    last = _counted(model, "hour").filter(start__lt=start, value__gt=0).order_by("-start").first()
-    return None if last is None else Point("freshness", (start - last.start) / _HOUR, 1)
+    place = bisect_left(with_rows, start)
+    return Point("freshness", (start - with_rows[place - 1]) / _HOUR, 1) if place else None
 
 
 # -- what ends without a row that would say so -------------------------------------------------------------------------
-def measure_ended(model: Model) -> int:
+def models_with_ended_windows(now: datetime) -> list[Model]:
+    """List the models of which an hour has ended whose volume was not measured, by a few queries for all models."""
+    models = Model.objects.order_by("pk")
+    of_model = _measured().filter(model=OuterRef("pk")).order_by("-start").values("start")[:1]
+    measured = dict(models.annotate(last=Subquery(of_model)).values_list("pk", "last"))
+    newest, clocks = newest_arrivals(models), event_nows(models=models, now=now)
+    return [
+        model for model in models if _ended_hours(newest[model.pk][0], measured[model.pk], clocks[model.pk])
+    ]
+
+
+def measure_ended(model: Model, now: datetime) -> int:
     """Measure the volume of hours and days that have ended since, with rows or without; returns how many.
 
     Nothing while rows of the model are still on their way to its points: what is not counted yet is no silence.
     """
-    if not _ended(model):  # as nearly always: the lock and the context are for the others
-        return 0
     with transaction.atomic():
         lock_points(model.pk)
-        ended, context = _ended(model), context_of(model)
+        ended, context = _ended(model, now), context_of(model)
         is_busy = any(work.objects.filter(model=model).exists() for work in (TouchedPeriod, StaleWindow))
         if not ended or is_busy or MonitorKind.SERVICE not in context.monitors:
             return 0
@@ -118,29 +139,30 @@ def measure_ended(model: Model) -> int:
     return len(ended)
 
 
-def _ended(model: Model) -> list[tuple[str, datetime]]:
-    """List the hours that have ended since the last one whose volume was measured, and the days that end with them."""
-    newest = newest_event(model)
-    if newest is None:
-        return []
-    measured = MetricPoint.objects.filter(
-        model=model,
-        span="hour",
-        metric="freshness",
-        feature="",
-        segment="",
-        role=_ALL.role,
-        version="",
+def _measured() -> QuerySet[MetricPoint]:
+    return MetricPoint.objects.filter(
+        span="hour", metric="freshness", feature="", segment="", role=_ALL.role, version=""
     )
-    last = measured.order_by("-start").values_list("start", flat=True).first()
-    begin = floor(newest, "hour")
-    if last is not None:
-        begin = max(begin, last + _HOUR)
-    end = floor(min(event_now(model=model, now=now()), newest + LONGEST_SILENCE), "hour")
-    hours = [hour.start for hour in windows(Period(begin, end), "hour")]
+
+
+def _ended(model: Model, now: datetime) -> list[tuple[str, datetime]]:
+    """List the hours that have ended since the last one whose volume was measured, and the days that end with them."""
+    last = _measured().filter(model=model).aggregate(last=Max("start"))["last"]
+    hours = _ended_hours(newest_event(model), last, event_now(model=model, now=now))
     days = {
         floor(hour, "day")
         for hour in hours
         if following(hour, "hour") == floor(following(hour, "hour"), "day")
     }
     return [("hour", hour) for hour in hours] + [("day", day) for day in sorted(days)]
+
+
+def _ended_hours(newest: datetime | None, measured: datetime | None, clock: datetime) -> list[datetime]:
+    """List the hours from that of the newest event, or from after the last measured one, until the event clock."""
+    if newest is None:
+        return []
+    begin = floor(newest, "hour")
+    if measured is not None:
+        begin = max(begin, measured + _HOUR)
+    end = floor(min(clock, newest + LONGEST_SILENCE), "hour")
+    return [hour.start for hour in windows(Period(begin, end), "hour")]

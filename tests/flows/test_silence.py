@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from msgspec.structs import replace
 
 from driftline.accounts.models import Project
@@ -12,11 +14,11 @@ from inference.prediction_log import event_clock
 from inference.registry.models import Model
 from monitors.metrics import measuring, volume
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.volume import measure_ended
+from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
-from tests.flows.world import DAY, log, rows_of_a_day, work
+from tests.flows.world import DAY, log, make_model, rows_of_a_day, work
 
 HOUR = timedelta(hours=1)
 ROWS = 30
@@ -36,7 +38,7 @@ def let_pass(model: Model, moment: datetime, monkeypatch: pytest.MonkeyPatch) ->
     for module in (event_clock, measuring, volume):
         monkeypatch.setattr(module, "event_now", lambda **_: moment, raising=True)
     monkeypatch.setattr("monitors.rules.services.event_now", lambda **_: moment)
-    measure_ended(model)
+    measure_ended(model, moment)
     work(model)
 
 
@@ -118,12 +120,38 @@ def test_rows_that_are_still_on_their_way_are_no_silence(
     busy: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send_hours(busy, DAY + timedelta(days=4, hours=9))
+    moment = DAY + timedelta(days=4, hours=11)
     for module in (measuring, volume):
-        monkeypatch.setattr(module, "event_now", lambda **_: DAY + timedelta(days=4, hours=11))
+        monkeypatch.setattr(module, "event_now", lambda **_: moment)
 
-    assert measure_ended(busy) == 0
+    assert measure_ended(busy, moment) == 0
     work(busy)
-    assert measure_ended(busy) > 0
+    assert measure_ended(busy, moment) > 0
+
+
+def test_the_tick_looks_only_at_models_with_an_hour_to_measure(
+    busy: Model, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_model(project, name="other")
+    moment = DAY + timedelta(days=4, hours=11)
+    monkeypatch.setattr(volume, "event_nows", lambda **_: {busy.pk: moment, other.pk: moment})
+    assert models_with_ended_windows(moment) == [busy]
+
+    let_pass(busy, moment, monkeypatch)
+
+    assert models_with_ended_windows(moment) == []
+
+
+def test_a_silence_of_days_is_measured_by_as_many_queries_as_one_of_an_hour(
+    busy: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with CaptureQueriesContext(connection) as short:
+        let_pass(busy, DAY + timedelta(days=3, hours=13), monkeypatch)
+    with CaptureQueriesContext(connection) as long:
+        let_pass(busy, DAY + timedelta(days=6, hours=13), monkeypatch)
+
+    assert points(busy, "freshness")[6 * 24 + 12] == 3 * 24 + 1
+    assert len(long) <= len(short) + 10
 
 
 def test_a_rule_on_freshness_needs_no_rows(busy: Model, project: Project) -> None:
