@@ -19,7 +19,7 @@ from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.periods import Period, following
 from driftline.common.work import finish, touch
-from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.event_clock import event_now, event_nows
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.prediction_log.selectors import LogFrame
 from inference.registry.models import Model, RowsKept
@@ -62,15 +62,25 @@ _HOUR_US = 3_600_000_000
 
 
 def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
-    """Have these windows' days compared once they have ended, in the transaction that measured them."""
+    """Have these windows' days compared once they have ended, in the transaction that measured them.
+
+    Nothing rings for them but the sweep, a model at a time: a fleet's days end together, and metrics go first.
+    """
     model = context.model
     if MonitorKind.DRIFT not in context.monitors or model.rows_kept == RowsKept.NONE:
         return
     days = [(model.pk, window.start) for window in measured if window.span == "day"]
     if days and file_reference(model=model, version_id=None) is not None:
         touch(JointDay, days, fields=("model_id", "start"))
-    if JointDay.objects.filter(model=model).ended(context.event_now).due().exists():
-        ring("monitors.compare_jointly", pause=1.0, model_id=model.pk)
+
+
+def models_to_compare(now: datetime) -> list[int]:
+    """List the models of which a day that has ended waits, those first that have waited longest."""
+    waiting = JointDay.objects.ended(now).due()
+    clocks = event_nows(models=Model.objects.filter(pk__in=waiting.values("model")), now=now)
+    days = waiting.order_by("touched_at").values_list("model_id", "start")
+    ended = [model_id for model_id, start in days if following(start, "day") <= clocks[model_id]]
+    return list(dict.fromkeys(ended))
 
 
 def days_to_compare(model_id: int) -> JointDayQuerySet:

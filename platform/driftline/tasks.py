@@ -19,7 +19,8 @@ from inference.registry.artifacts import remove_leftovers
 from monitors.alerts.job_callbacks import forget_old_callbacks
 from monitors.alerts.models import Delivery
 from monitors.definitions.models import Reference
-from monitors.metrics.models import JointDay, PendingEvaluation, SegmentSearch
+from monitors.metrics.joint import models_to_compare
+from monitors.metrics.models import PendingEvaluation, SegmentSearch
 from monitors.optimiser.models import UNFINISHED as UNFINISHED_OPTIMISATIONS
 from monitors.optimiser.models import Optimisation
 from monitors.reports.models import UNFINISHED as UNFINISHED_REPORTS
@@ -44,8 +45,8 @@ def sweep() -> None:
     _ring_models("monitors.summarise", TouchedPeriod.objects.due(), most=MOST_RUNG)
     _ring_models("monitors.measure", StaleWindow.objects.due(), most=MOST_RUNG)
     _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
-    left_by_a_dead_worker = JointDay.objects.filter(lease_until__lt=Now())
-    _ring_models("monitors.compare_jointly", left_by_a_dead_worker, most=MOST_RUNG)
+    for model_id in models_to_compare(now())[:1]:
+        ring("monitors.compare_jointly", model_id=model_id)
     _ring_each("monitors.alert", "transition_id", Transition.objects.filter(alerts_done_at=None))
     _ring_each("monitors.workflow", "transition_id", Transition.objects.filter(workflows_done_at=None))
     _ring_each("monitors.advance", "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
@@ -78,15 +79,11 @@ def heartbeat() -> None:
 
 @shared_task(name="driftline.tidy")
 def tidy() -> None:
-    """Remove what killed uploads and imports left behind, callbacks that were settled long ago, and old reports.
-
-    Days of models that fell silent are compared by now at the latest: else the next event rings.
-    """
+    """Remove what killed uploads and imports left behind, callbacks that were settled long ago, and old reports."""
     remove_leftovers(settings.HOME)
     remove_leftovers_of_imports()
     forget_old_callbacks()
     forget_old_reports(now())
-    _ring_models("monitors.compare_jointly", JointDay.objects.ended(now()).due())
 
 
 def _ring_models(task: str, due: QuerySet[Any], *, most: int | None = None) -> None:

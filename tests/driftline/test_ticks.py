@@ -10,7 +10,8 @@ from driftline import tasks
 from driftline.accounts.models import Project
 from driftline.common.work import touch
 from inference.registry.models import Model
-from monitors.metrics.models import PendingEvaluation
+from monitors.metrics.joint import models_to_compare
+from monitors.metrics.models import JointDay, PendingEvaluation
 
 type Capture = Callable[[], AbstractContextManager[list[Callable[[], None]]]]
 
@@ -36,3 +37,22 @@ class TestSweep:
             tasks.sweep()
 
         assert (len(first), len(second)) == (tasks.MOST_RUNG, 3)
+
+    def test_rings_for_one_model_a_time_whose_day_is_to_be_compared_and_not_before_it_has_ended(
+        self, db: None, django_capture_on_commit_callbacks: Capture
+    ) -> None:
+        project = Project.objects.create(slug="fleet", name="Fleet")
+        early, late, today = (
+            Model.objects.create(project=project, name=name, task="binary")
+            for name in ("early", "late", "today")
+        )
+        day = timezone.now() - timedelta(days=2)
+        JointDay.objects.bulk_create([JointDay(model=late, start=day), JointDay(model=early, start=day)])
+        JointDay.objects.filter(model=early).update(touched_at=day)
+        JointDay.objects.create(model=today, start=timezone.now() - timedelta(hours=1))
+
+        assert models_to_compare(timezone.now()) == [early.pk, late.pk]
+        with django_capture_on_commit_callbacks() as rung:
+            tasks.sweep()
+
+        assert len(rung) == 1
