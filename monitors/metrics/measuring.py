@@ -26,7 +26,7 @@ from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
 from monitors.metrics.references import ReferenceInUse, References, told_against
-from monitors.metrics.requests import drop_points, error_points, wait_points
+from monitors.metrics.requests import RequestLog
 from monitors.metrics.service import service_points
 from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.sketches import merge_numbers
@@ -287,18 +287,17 @@ def gap_rows(
     ]
 
 
-def error_rows(context: Context, span: str, start: datetime) -> list[MetricPoint]:
+def request_rows(context: Context, requests: RequestLog, span: str, start: datetime) -> list[MetricPoint]:
     """Measure how many requests were not answered, there may have been no others, how long they waited, and how many
     copies were dropped.
     """
     if MonitorKind.SERVICE not in context.monitors:
         return []
-    found = [
-        measure(model=context.model, start=start, end=following(start, span))
-        for measure in (error_points, drop_points, wait_points)
-    ]
+    found = requests.points(Period(start, following(start, span)))
     return [
-        row_of(context, Whose(*whose), span, start, point) for some in found for whose, point in some.items()
+        row_of(context, Whose(*whose), span, start, point)
+        for whose, points in found.items()
+        for point in points
     ]
 
 

@@ -13,11 +13,11 @@ from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.services import DEFAULT_MIN_ROWS, drift_method
 from monitors.metrics.catalogue import JOINT_METRICS, METRICS
 from monitors.metrics.drift import drift_points
-from monitors.metrics.measuring import context_of, error_rows, points_of, subjects_of
+from monitors.metrics.measuring import context_of, points_of, request_rows, subjects_of
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
 from monitors.metrics.periods import merged_summary, windows_held
 from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, reference_in_use, watched_columns
-from monitors.metrics.requests import REQUEST_METRICS
+from monitors.metrics.requests import REQUEST_METRICS, RequestLog
 from monitors.stats.evidently_defaults import DRIFT_SHARE, evidently_verdict
 from monitors.stats.importance import rank_causes
 from monitors.stats.window_summary import ColumnSummary
@@ -71,8 +71,12 @@ def longer_points(
     context = context_of(model).of_kind(kind)
     needed = _features_needed(kind, feature)
     found: list[MetricPoint] = []
+    held = windows_held(model, Period(start, end), step)
+    requests = None
+    if held and metric in REQUEST_METRICS and not segment:
+        requests = RequestLog.read(model, Period(held[0][1].start, held[-1][1].end))
     roles = ANSWERING_ROLES if role == PredictionRole.CHAMPION and not version else [role]
-    for length, window in windows_held(model, Period(start, end), step):
+    for length, window in held:
         days = Summary.objects.filter(
             model=model,
             span__in=SHORTER,
@@ -84,8 +88,9 @@ def longer_points(
         for subject in subjects_of(days, features=needed):
             if subject.version == version:
                 found += points_of(context, subject, length, window.start)
-        if metric in REQUEST_METRICS and not segment:
-            found += [row for row in error_rows(context, length, window.start) if row.version == version]
+        if requests is not None:
+            rows = request_rows(context, requests, length, window.start)
+            found += [row for row in rows if row.version == version]
     return [
         p
         for p in found

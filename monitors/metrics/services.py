@@ -1,20 +1,21 @@
 """Turns summaries and a reference into metric points."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from django.db import transaction
 
 from driftline.common.doorbell import ring
-from driftline.common.periods import following
+from driftline.common.periods import Period, following
 from driftline.common.work import finish, touch
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.change_points import look_for_changes
 from monitors.metrics.joint import touch_days
-from monitors.metrics.measuring import Context, context_of, error_rows, gap_rows, points_of, subjects_of
+from monitors.metrics.measuring import Context, context_of, gap_rows, points_of, request_rows, subjects_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.reliability import mark_unreliable
+from monitors.metrics.requests import RequestLog
 from monitors.metrics.storing import forget_classes, forget_vanished_segments, lock_points, save_points
 from monitors.metrics.volume import volume_rows
 from monitors.summaries.models import StaleWindow, Summary
@@ -31,9 +32,10 @@ def measure(model_id: int) -> int:
     with transaction.atomic():
         lock_points(model_id)
         context = context_of(Model.objects.get(pk=model_id))
-        rows = [row for window in stale for row in _window_rows(context, window.span, window.start)]
-        save_points([*rows, *mark_unreliable(context.model, rows)])
         windows = [(window.span, window.start) for window in stale]
+        requests = RequestLog.read(context.model, _around(windows))
+        rows = [row for span, start in windows for row in _window_rows(context, requests, span, start)]
+        save_points([*rows, *mark_unreliable(context.model, rows)])
         save_points(volume_rows(context, windows))
         forget_classes(model_id, rows, windows)
         forget_vanished_segments(model_id, windows)
@@ -45,7 +47,12 @@ def measure(model_id: int) -> int:
     return len(stale)
 
 
-def _window_rows(context: Context, span: str, start: datetime) -> list[MetricPoint]:
+def _around(windows: Sequence[tuple[str, datetime]]) -> Period:
+    """Give the period from the first start to the last end."""
+    return Period(min(start for _, start in windows), max(following(start, span) for span, start in windows))
+
+
+def _window_rows(context: Context, requests: RequestLog, span: str, start: datetime) -> list[MetricPoint]:
     """Measure a window. Segments are measured by the day, and by the hour only as a whole."""
     stored = Summary.objects.filter(model=context.model, span=span, start=start).select_related("version")
     if span == "hour":
@@ -53,7 +60,8 @@ def _window_rows(context: Context, span: str, start: datetime) -> list[MetricPoi
     hours = _labelled_hours(context, start) if span == "day" else ()
     subjects = subjects_of(stored, shorter=hours)
     measured = [point for subject in subjects for point in points_of(context, subject, span, start)]
-    return measured + gap_rows(context, measured, span, start) + error_rows(context, span, start)
+    gaps = gap_rows(context, measured, span, start)
+    return measured + gaps + request_rows(context, requests, span, start)
 
 
 def _labelled_hours(context: Context, day: datetime) -> Iterable[Summary]:
