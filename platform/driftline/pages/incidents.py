@@ -1,5 +1,6 @@
 """P8: what is wrong, why, and what is being done about it."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,8 @@ from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, Series
 from driftline.pages.verdict import Part, Verdict
-from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.event_clock import event_now, event_nows
+from inference.registry.models import Model
 from monitors.alerts import selectors, services
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import duration, figure, figures, measured
@@ -42,22 +44,34 @@ def incidents(request: PageRequest) -> HttpResponse:
     open_count = selectors.open_incidents(project=project).count()
     last = selectors.incidents(project=project, status="resolved").order_by("-resolved_at").first()
     context = {
-        "rows": [{"incident": incident, "lasted": lasted(incident)} for incident in shown],
+        "rows": _rows(shown),
         "shown": shown,
         "statuses": STATUSES,
         "status": status,
         "model_name": model,
-        "models": queries.models_of(project),
+        "models": queries.models_of(project).values_list("name", flat=True),
         "open_count": open_count,
         "last": last,
     }
     return render(request, "pages/incidents.html", context)
 
 
+def _rows(shown: Iterable[Incident]) -> list[dict[str, Any]]:
+    found = list(shown)
+    models = Model.objects.filter(pk__in={incident.model_id for incident in found})
+    clocks = event_nows(models=models, now=now())
+    return [
+        {"incident": incident, "lasted": _lasted(incident, clocks[incident.model_id])} for incident in found
+    ]
+
+
 def lasted(incident: Incident) -> timedelta:
     """How long an incident lasted, or lasts by now, in event time."""
-    end = incident.resolved_at or event_now(model=incident.model, now=now())
-    return max(end - incident.opened_at, timedelta())
+    return _lasted(incident, event_now(model=incident.model, now=now()))
+
+
+def _lasted(incident: Incident, clock: datetime) -> timedelta:
+    return max((incident.resolved_at or clock) - incident.opened_at, timedelta())
 
 
 @page("GET", "POST")

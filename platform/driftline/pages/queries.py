@@ -36,8 +36,11 @@ MAIN_METRIC = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae
 
 # -- models ------------------------------------------------------------------------------------------------------------
 def models_of(project: Project) -> QuerySet[Model]:
-    """List a project's models with their champions."""
-    return Model.objects.of_project(project).select_related("deployment__champion").order_by("name")
+    """List a project's models with their champions, but for what is wide in these."""
+    models = Model.objects.of_project(project).select_related("deployment__champion").order_by("name")
+    return models.defer(
+        *(f"deployment__champion__{name}" for name in ("signature", "intake_report", "lineage"))
+    )
 
 
 def main_metric(model: Model) -> str:

@@ -11,6 +11,7 @@ from driftline.accounts.models import Project
 from driftline.pages import overview, verdict
 from driftline.pages.standing import standings_of, verdict_of
 from inference.registry.models import Model
+from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
@@ -83,3 +84,21 @@ class TestStandings:
         assert ("alarming</a>" in first, "quiet</a>" in first) == (True, False)
         assert ("alarming</a>" in second.split("<table")[1], "quiet</a>" in second) == (False, True)
         assert "All 4 models" in client.get("/").content.decode()
+
+
+class TestIncidents:
+    def test_are_listed_by_as_many_queries_however_many_models_have_one(
+        self, models: list[Model], client: Client
+    ) -> None:
+        incident = Incident.objects.get()
+        with CaptureQueriesContext(connection) as few:
+            client.get("/incidents/")
+        for model in models[1:]:
+            incident.pk, incident.model, incident.title = None, model, f"{model} is off"
+            incident.save(force_insert=True)
+
+        with CaptureQueriesContext(connection) as many:
+            page = client.get("/incidents/").content.decode()
+
+        assert all(f"{model} is off" in page for model in models[1:])
+        assert len(many) == len(few)
