@@ -1,7 +1,7 @@
 """Metric points, drift, changes and segments over HTTP."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from django.http import HttpRequest
@@ -14,7 +14,7 @@ from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.common import exports
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
-from driftline.common.errors import not_found
+from driftline.common.errors import invalid, not_found
 from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import STEPS, Period, floor, rfc3339
@@ -27,8 +27,9 @@ from monitors.metrics import selectors
 from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.metrics.periods import held_period
-from monitors.metrics.segments import findings_of, request_search
+from monitors.metrics.segments import findings_of, growth_of, loss_of, request_search
 from monitors.metrics.value_losses import value_losses
+from monitors.stats.segment_growth import GrownSegment
 from monitors.stats.segment_search import FoundSegment
 
 router = Router(tags=["monitoring"])
@@ -202,24 +203,30 @@ def read_losses(
 class NewSegmentSearch(Body):
     start: Moment = Field(alias="from")
     end: Moment = Field(alias="to")
-    loss: str = Field("", max_length=64)
+    by: Literal["performance", "drift"] = "performance"
+    loss: str = Field("", max_length=64, description="of performance alone")
 
 
 @router.post("/models/{name}/segment-searches", auth=Scoped("write"), response={202: dict[str, Any]})
 def create_segment_search(request: HttpRequest, name: str, body: NewSegmentSearch) -> Any:
-    """Have a worker search a period for the segments whose rows got worse than the others.
+    """Have a worker search a period for the segments that got worse than the others, or by drift for those that grew.
 
     `loss` is log_loss, wrong_share or brier of classes, mae or mse of numbers; the first of them unless it is sent.
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
-    search = request_search(
-        model=model,
-        window=Period(body.start, body.end),
-        loss=body.loss,
-        actor=caller.actor,
-    )
+    window = Period(body.start, body.end)
+    search = request_search(model=model, window=window, loss=_loss(model, body), actor=caller.actor)
     return Status(202, describe_search(search))
+
+
+def _loss(model: Model, body: NewSegmentSearch) -> str:
+    """Give what is searched by: nothing is by drift."""
+    if body.by == "drift":
+        if body.loss:
+            raise invalid("/loss", "A search by drift has no loss; leave it out.")
+        return ""
+    return loss_of(model, body.loss)
 
 
 @router.get("/models/{name}/segment-searches", auth=Scoped("read"))
@@ -237,6 +244,9 @@ def read_segment_search(request: HttpRequest, name: str, search_id: int) -> Any:
     A segment's `excess` is its mean loss `inside` less that `outside` and less the `usual` difference in the four
     weeks before. `lower` and `upper` hold at 95 % for all that is found, `p_value` is adjusted for all that was tried,
     and `harm` is by how much the excess raises the mean of the whole period (`share`: of its rise).
+
+    By drift its `share` is its part of the period's rows, `usual` its part of the rows `compared_with`, and `excess`
+    the difference, which is also its harm.
     """
     model = get_model(project=caller_of(request).project, name=name)
     search = model.segment_searches.filter(pk=search_id).first()
@@ -247,28 +257,35 @@ def read_segment_search(request: HttpRequest, name: str, search_id: int) -> Any:
 
 def describe_search(search: SegmentSearch) -> dict[str, Any]:
     """Write a search as the API gives it."""
-    findings = findings_of(search)
+    findings, growth = findings_of(search), growth_of(search)
+    items = findings.found.found if findings else growth.found.found if growth else ()
+    found = findings or growth
     return {
         "id": search.pk,
         "state": search.state,
         "error": search.error or None,
         "from": rfc3339(search.start),
         "to": rfc3339(search.end),
-        "loss": search.loss,
-        "n": findings.found.n if findings else None,
+        "by": "performance" if search.loss else "drift",
+        "loss": search.loss or None,
+        "n": found.found.n if found else None,
         "n_before": findings.n_before if findings else None,
+        "n_usual": growth.n_usual if growth else None,
+        "compared_with": growth.usual if growth else None,
         "mean": findings.found.mean if findings else None,
         "mean_before": findings.found.usual_mean if findings else None,
-        "tried": findings.found.tried if findings else None,
-        "items": [_segment(one) for one in findings.found.found] if findings else [],
+        "tried": found.found.tried if found else None,
+        "items": [_segment(one) for one in items],
         "requested_at": rfc3339(search.requested_at),
         "requested_by": search.requested_by,
     }
 
 
-def _segment(one: FoundSegment) -> dict[str, Any]:
+def _segment(one: FoundSegment | GrownSegment) -> dict[str, Any]:
     """Write a found segment; `segment` names it as other routes take it, where it is one value of one feature."""
-    told = {"name": one.name, "segment": ":".join(one.single) if one.single else None}
+    first = one.conditions[0]
+    is_value = len(one.conditions) == 1 and first.value is not None
+    told = {"name": one.name, "segment": f"{first.feature}:{first.value}" if is_value else None}
     return told | msgspec.to_builtins(one)
 
 

@@ -222,7 +222,7 @@ class RowLoss(models.TextChoices):
 
 
 class SegmentSearch(WorkRow):
-    """A search for the segments of a period that got worse: asked for, done by a worker, and kept with what it found.
+    """A search for the segments of a period that got worse or grew: asked for, done by a worker, kept as it ended.
 
     `rows` and `labelled` are what the log held of the period then: with other ones it is searched again.
     """
@@ -235,13 +235,15 @@ class SegmentSearch(WorkRow):
     model = models.ForeignKey(Model, models.CASCADE, related_name="segment_searches")
     start = models.DateTimeField()
     end = models.DateTimeField()
-    loss = models.CharField(max_length=12, choices=RowLoss)
+    loss = models.CharField(
+        max_length=12, choices=RowLoss, blank=True, help_text="what rows lose; empty: by drift"
+    )
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
     error = models.CharField(max_length=500, blank=True)
     rows = models.BigIntegerField(default=0)
     labelled = models.BigIntegerField(default=0)
     findings = models.JSONField(
-        null=True, blank=True, help_text="see Findings in monitors/metrics/segments.py"
+        null=True, blank=True, help_text="see Findings and Growth in monitors/metrics"
     )
     requested_by = models.CharField(max_length=200)
     requested_at = models.DateTimeField(db_default=Now())

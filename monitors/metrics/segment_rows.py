@@ -1,6 +1,6 @@
-"""The labelled rows of a period, as a search for segments takes them."""
+"""The rows of a period and of what it is compared with, as searches for segments take them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,22 @@ from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.selectors import LogFrame
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
+from monitors.definitions.models import Reference
 from monitors.definitions.outcomes import row_losses
+from monitors.definitions.reference_rows import read_rows
 from monitors.metrics.references import References
 from monitors.metrics.sampled_rows import sample_rows
 from monitors.stats.segment_conditions import given_away
+from monitors.stats.segment_growth import TimedRows
 from monitors.stats.segment_search import ScoredRows
 from monitors.summaries.models import Summary
 
-MOST_ROWS = 20_000  # labelled ones that are searched
+MOST_ROWS = 20_000  # that are searched
 MOST_READ = 60_000  # rows, with a label or without
 MOST_COLUMNS = 200  # the model's most important features
 PARTS = 56  # of a long period, of which a piece each is read
 TELLS_WHEN = 0.7  # of a feature that its day gives away
-_LONG_DAYS = 14
+LONG_DAYS = 14
 _HOUR_US = 3_600_000_000
 
 
@@ -47,26 +50,73 @@ def scored_rows(model: Model, window: Period, loss: str) -> ScoredRows:
     Rows of one hour count as one block, in a window of two weeks or more those of one day. Features whose values were
     let go are left out, and of a shorter window those that a day gives away, such as the weekday: they tell when.
     """
-    rng = np.random.default_rng(abs(int(window.start.timestamp())))
-    rows, _ = held_rows(model, window)
-    frames = [
-        frame
-        for frame in sample_rows(model=model, window=window, rows=rows, most=MOST_READ, parts=PARTS, rng=rng)
-        if len(frame)
-    ]
-    losses = [losses_of(model, frame, loss) for frame in frames]
-    joined = np.concatenate(losses) if losses else np.empty(0)
-    known = np.flatnonzero(np.isfinite(joined))
-    if known.size > MOST_ROWS:
-        known = np.sort(rng.choice(known, MOST_ROWS, replace=False))
-    is_long = (window.end - window.start).days >= _LONG_DAYS
-    times_us = np.concatenate([frame.times_us for frame in frames]) if frames else np.empty(0, np.int64)
-    hours = times_us[known] // _HOUR_US
+    rng = _chance(window)
+    frames = _sampled(model, window, rng)
+    losses = np.concatenate([losses_of(model, frame, loss) for frame in frames] or [np.empty(0)])
+    known = _some(np.flatnonzero(np.isfinite(losses)), rng)
+    hours = _hours_of(frames)[known]
     columns = {name: values[known] for name, values in _columns(model, frames).items()}
-    if is_long:
-        return ScoredRows(columns, joined[known], hours // 24)
-    where = {name: values for name, values in columns.items() if given_away(values, hours // 24) < TELLS_WHEN}
-    return ScoredRows(where, joined[known], hours)
+    if _is_long(window):
+        return ScoredRows(columns, losses[known], hours // 24)
+    return ScoredRows(_tell_where(columns, hours // 24), losses[known], hours)
+
+
+def timed_rows(model: Model, window: Period) -> TimedRows:
+    """Read rows of a window, with a label or without, by the hour, but for features that the day gives away.
+
+    Numbers are as exact as a float32: a reference's file may hold more digits than callers sent.
+    """
+    rng = _chance(window)
+    frames = _sampled(model, window, rng)
+    hours = _hours_of(frames)
+    some = _some(np.arange(hours.size), rng)
+    columns = {name: values[some] for name, values in _columns(model, frames).items()}
+    return TimedRows(_tell_where(_as_float32(columns), hours[some] // 24), hours[some])
+
+
+def reference_rows(reference: Reference, names: Collection[str]) -> TimedRows:
+    """Read some features of a reference's file by the day, but for those that the day gives away; without times as one
+    block. Raises FileNotFoundError where the file is gone."""
+    rows = read_rows(reference, names, most=MOST_ROWS)
+    columns, count = _as_float32(rows.features), len(next(iter(rows.features.values()), ()))
+    if rows.hours is None:
+        return TimedRows(columns, np.zeros(count, np.int64))
+    return TimedRows(_tell_where(columns, rows.hours // 24), rows.hours // 24)
+
+
+def _chance(window: Period) -> np.random.Generator:
+    return np.random.default_rng(abs(int(window.start.timestamp())))
+
+
+def _is_long(window: Period) -> bool:
+    return (window.end - window.start).days >= LONG_DAYS
+
+
+def _sampled(model: Model, window: Period, rng: np.random.Generator) -> list[LogFrame]:
+    rows, _ = held_rows(model, window)
+    frames = sample_rows(model=model, window=window, rows=rows, most=MOST_READ, parts=PARTS, rng=rng)
+    return [frame for frame in frames if len(frame)]
+
+
+def _some(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    return rows if rows.size <= MOST_ROWS else np.sort(rng.choice(rows, MOST_ROWS, replace=False))
+
+
+def _hours_of(frames: Sequence[LogFrame]) -> NDArray[np.int64]:
+    times_us = np.concatenate([frame.times_us for frame in frames] or [np.empty(0, np.int64)])
+    return times_us // _HOUR_US
+
+
+def _tell_where(columns: Mapping[str, NDArray[Any]], days: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    return {name: values for name, values in columns.items() if given_away(values, days) < TELLS_WHEN}
+
+
+def _as_float32(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    with np.errstate(over="ignore"):
+        return {
+            name: values if values.dtype == object else values.astype(np.float32).astype(np.float64)
+            for name, values in columns.items()
+        }
 
 
 def losses_of(model: Model, frame: LogFrame, loss: str) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
-"""Segments that got worse: searches that are asked for and done by a worker, and what they found.
+"""Segments that got worse or grew: searches that are asked for and done by a worker, and what they found.
 
-Rows are compared with those of the weeks before, so that a segment that was always harder is no news (the kernel is
-`monitors.stats.segment_search`). What was found is kept until the log holds other rows or labels of the period.
+By a loss, rows are compared with those of the weeks before, so that a segment that was always harder is no news (the
+kernel is `monitors.stats.segment_search`); by drift, their shares with those of the reference (`segment_growth`). What
+was found is kept until the log holds other rows or labels of the period, or by drift there is another reference.
 """
 
 import logging
@@ -20,6 +21,7 @@ from driftline.common.periods import Period
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model, Task
 from monitors.metrics.models import RowLoss, SegmentSearch
+from monitors.metrics.segment_growth import Growth, compared_with, find_growth
 from monitors.metrics.segment_rows import held_rows, scored_rows
 from monitors.stats.segment_search import SegmentFindings, search_segments
 
@@ -73,24 +75,31 @@ def loss_of(model: Model, asked: str) -> RowLoss:
 
 
 def findings_of(search: SegmentSearch) -> Findings | None:
-    """Read what a search found; None while it is under way or when it failed."""
-    return msgspec.convert(search.findings, Findings) if search.findings is not None else None
+    """Read what a search by a loss found; None while it is under way or when it failed."""
+    return msgspec.convert(search.findings, Findings) if search.loss and search.findings is not None else None
+
+
+def growth_of(search: SegmentSearch) -> Growth | None:
+    """Read what a search by drift found; None while it is under way or when it failed."""
+    is_there = not search.loss and search.findings is not None
+    return msgspec.convert(search.findings, Growth) if is_there else None
 
 
 # -- asked for ---------------------------------------------------------------------------------------------------------
 def request_search(*, model: Model, window: Period, loss: str, actor: str) -> SegmentSearch:
     """Have a window searched by a worker; where that was done with the same rows and labels, give what was found.
 
-    Raises Problem `invalid_request` for a window that ends before it starts or a loss that the task has not, and
-    `rows_not_kept` (409).
+    By drift where `loss` is empty. Raises Problem `invalid_request` for a window that ends before it starts or a loss
+    that the task has not, and `rows_not_kept` (409).
     """
     if not window.start < window.end:
         raise invalid("/to", "The end must lie after the start.")
-    chosen = loss_of(model, loss)
+    if loss:
+        loss_of(model, loss)
     refuse_without_rows(model, "A search for segments")
     with transaction.atomic():
         search, _ = SegmentSearch.objects.select_for_update().get_or_create(
-            model=model, start=window.start, end=window.end, loss=chosen, defaults={"requested_by": actor}
+            model=model, start=window.start, end=window.end, loss=loss, defaults={"requested_by": actor}
         )
         if _is_done(search):
             return search
@@ -102,7 +111,12 @@ def request_search(*, model: Model, window: Period, loss: str, actor: str) -> Se
 
 def _is_done(search: SegmentSearch) -> bool:
     held = held_rows(search.model, Period(search.start, search.end))
-    return search.state == SegmentSearch.State.READY and held == (search.rows, search.labelled)
+    growth = growth_of(search)
+    return (
+        search.state == SegmentSearch.State.READY
+        and held == (search.rows, search.labelled)
+        and (growth is None or growth.usual == compared_with(search.model))
+    )
 
 
 def _begin_again(search: SegmentSearch, actor: str) -> None:
@@ -127,14 +141,18 @@ def _searched(search: SegmentSearch) -> dict[str, Any]:
     window = Period(search.start, search.end)
     rows, labelled = held_rows(search.model, window)
     try:
-        findings = find_segments(model=search.model, window=window, loss=search.loss)
+        findings = (
+            find_segments(model=search.model, window=window, loss=search.loss)
+            if search.loss
+            else find_growth(model=search.model, window=window)
+        )
     except Exception as error:  # whatever the rows hold, the person who asked must see it
         log.exception("segment search failed", extra={"search": search.pk})
         return {"state": SegmentSearch.State.FAILED, "error": f"{type(error).__name__}: {error}"[:500]}
     return _ready(findings, rows, labelled)
 
 
-def _ready(findings: Findings, rows: int, labelled: int) -> dict[str, Any]:
+def _ready(findings: Findings | Growth, rows: int, labelled: int) -> dict[str, Any]:
     return {
         "state": SegmentSearch.State.READY,
         "rows": rows,

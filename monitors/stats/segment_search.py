@@ -80,12 +80,6 @@ class FoundSegment:
     def name(self) -> str:
         return " and ".join(map(str, self.conditions))
 
-    @property
-    def single(self) -> tuple[str, str] | None:
-        """The feature and its value where that is all that the segment is."""
-        first = self.conditions[0]
-        return (first.feature, first.value) if len(self.conditions) == 1 and first.value is not None else None
-
 
 @dataclass(frozen=True, slots=True)
 class SegmentFindings:

@@ -88,7 +88,7 @@ class TestSearch:
 
         assert findings is not None
         (found,) = findings.found.found
-        assert found.single == ("region", "south")
+        assert found.name == "region = south"
         assert (findings.found.n, findings.n_before) == (800, 800)
         assert found.lower > 0
         assert found.share == pytest.approx(1, abs=0.1)

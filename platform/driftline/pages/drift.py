@@ -14,6 +14,7 @@ from driftline.pages.charts import Chart, Dot, Series
 from driftline.pages.heat_map import HeatMap, Row, heat_map
 from driftline.pages.histograms import overlay_of
 from driftline.pages.model import COLUMN_METRICS, csv_url, drift_share_chart, frame_of
+from driftline.pages.segment_searches import grown_segments
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
@@ -59,6 +60,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "said": _said(heat),
         "status": _status(heat.rows),
         "csv_url": csv_url(model, metric, chosen),
+        **grown_segments(model, chosen),
         "marked_days": {mark.at.astimezone(UTC).date() for mark in marks if mark.kind == "deploy"},
     }
     return render(request, "pages/drift.html", frame)

@@ -1,9 +1,13 @@
-"""Where it got worse: the segments that a search found, on the performance page. Asked for, followed, watched."""
+"""Segments that a search found: what got worse on the performance page, and what grew on the drift page.
+
+Asked for, followed, watched.
+"""
 
 from typing import Any
 
 import msgspec
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -15,66 +19,89 @@ from inference.registry.models import Model, RowsKept
 from inference.registry.selectors import find_model
 from monitors.definitions.segments import declare_segment
 from monitors.metrics.models import RowLoss, SegmentSearch
-from monitors.metrics.segments import LOSSES, findings_of, request_search
+from monitors.metrics.segments import LOSSES, findings_of, growth_of, request_search
+from monitors.stats.segment_growth import GrownSegment
+from monitors.stats.segment_search import FoundSegment
 
 
 @page("GET", "POST")
 def searches(request: PageRequest, name: str) -> HttpResponse:
     """Show what was found in the range; a POST asks for a search, or declares a found segment."""
     model = find_model(project=request.visitor.project, name=name)
-    chosen = range_of(request, model)
-    loss = request.GET.get("loss", "")
-    if request.method == "POST":
-        watched = request.POST.get("watch")
-        return _watch(request, model, chosen, watched) if watched else _search(request, model, chosen)
-    if request.GET.get("part") == "segments":
-        frame = {"model": model, "range": chosen, **found_segments(model, chosen, loss)}
-        return render(request, "partials/found_segments.html", frame)
-    return redirect(_address(model, chosen, loss))
+    chosen, by_drift = range_of(request, model), request.GET.get("by") == "drift"
+    loss = "" if by_drift else request.GET.get("loss", "")
+    if request.method == "POST" and "watch" in request.POST:
+        found = (grown_segments if by_drift else found_segments)(model, chosen, loss)["found"]
+        _watch(request, model, next((one for one, _ in found if one.name == request.POST["watch"]), None))
+    elif request.method == "POST":
+        loss = "" if by_drift else request.POST.get("loss", "") or "none"
+        window = Period(chosen.start, chosen.end)
+        request_search(model=model, window=window, loss=loss, actor=request.visitor.actor)
+    elif request.GET.get("part") == "segments":
+        if by_drift:
+            frame, partial = grown_segments(model, chosen), "partials/grown_segments.html"
+        else:
+            frame, partial = found_segments(model, chosen, loss), "partials/found_segments.html"
+        return render(request, partial, {"model": model, "range": chosen, **frame})
+    return redirect(_address(model, chosen, loss, by_drift=by_drift))
 
 
 def found_segments(model: Model, chosen: TimeRange, loss: str) -> dict[str, Any]:
-    """Gather what the section shows: the newest search of just this range, by a loss or by any."""
-    searches = SegmentSearch.objects.filter(model=model, start=chosen.start, end=chosen.end)
-    if loss:
-        searches = searches.filter(loss=loss)
-    search = searches.order_by("-requested_at", "-pk").first()
+    """Gather what the section of performance shows: the newest search of just this range, by a loss or by any."""
+    searches = _searches(model, chosen)
+    search = (searches.filter(loss=loss) if loss else searches.exclude(loss="")).first()
     findings = findings_of(search) if search else None
     return {
         "segment_search": search,
         "findings": findings,
-        "found": [
-            (one, f"{one.single[0]}:{one.single[1]}" if one.single else "") for one in findings.found.found
-        ]
-        if findings
-        else [],
-        "watched": {segment.parsed for segment in model.segments.all()},
+        "found": [(one, _as_filter(one)) for one in findings.found.found] if findings else [],
         "losses": [(one.value, RowLoss(one).label) for one in LOSSES[model.task]],
+        **_about(model),
+    }
+
+
+def grown_segments(model: Model, chosen: TimeRange, loss: str = "") -> dict[str, Any]:
+    """Gather what the section of drift shows: the search by drift of just this range."""
+    search = _searches(model, chosen).filter(loss=loss).first()
+    growth = growth_of(search) if search else None
+    return {
+        "segment_search": search,
+        "growth": growth,
+        "found": [(one, _as_filter(one)) for one in growth.found.found] if growth else [],
+        **_about(model),
+    }
+
+
+def _searches(model: Model, chosen: TimeRange) -> QuerySet[SegmentSearch]:
+    searches = SegmentSearch.objects.filter(model=model, start=chosen.start, end=chosen.end)
+    return searches.order_by("-requested_at", "-pk")
+
+
+def _about(model: Model) -> dict[str, Any]:
+    return {
+        "watched": {segment.parsed for segment in model.segments.all()},
         "keeps_rows": model.rows_kept != RowsKept.NONE,
     }
 
 
-def _search(request: PageRequest, model: Model, chosen: TimeRange) -> HttpResponse:
-    loss = request.POST.get("loss", "")
-    request_search(
-        model=model, window=Period(chosen.start, chosen.end), loss=loss, actor=request.visitor.actor
-    )
-    return redirect(_address(model, chosen, loss))
+def _as_filter(one: FoundSegment | GrownSegment) -> str:
+    """Give a segment as the page of predictions filters by it, where it is one value of one feature."""
+    first = one.conditions[0]
+    is_value = len(one.conditions) == 1 and first.value is not None
+    return f"{first.feature}:{first.value}" if is_value else ""
 
 
-def _watch(request: PageRequest, model: Model, chosen: TimeRange, name: str) -> HttpResponse:
+def _watch(request: PageRequest, model: Model, found: FoundSegment | GrownSegment | None) -> None:
     """Declare what was found under the name that it was found by."""
-    loss = request.GET.get("loss", "")
-    found = next((one for one, _ in found_segments(model, chosen, loss)["found"] if one.name == name), None)
     if found is None:
         raise Http404
-    segment = declare_segment(
-        model=model, name="", conditions=msgspec.to_builtins(found.conditions), actor=request.visitor.actor
-    )
+    conditions = msgspec.to_builtins(found.conditions)
+    segment = declare_segment(model=model, name="", conditions=conditions, actor=request.visitor.actor)
     messages.success(request, f"{segment.name} is watched; the rows that are kept are read again.")
-    return redirect(_address(model, chosen, loss))
 
 
-def _address(model: Model, chosen: TimeRange, loss: str) -> str:
+def _address(model: Model, chosen: TimeRange, loss: str, *, by_drift: bool) -> str:
+    if by_drift:
+        return f"{reverse('drift', args=[model.name])}{chosen.suffix}#grown-segments"
     query = chosen.suffix + (f"{'&' if chosen.suffix else '?'}loss={loss}" if loss in RowLoss.values else "")
     return f"{reverse('performance', args=[model.name])}{query}#found-segments"

@@ -1,0 +1,58 @@
+"""Segments that grew: which rows of a period there are more of than in the reference (`monitors.stats.segment_growth`).
+
+The reference is the file that the champion's windows are compared with; without one, the four weeks before the period.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from driftline.common.periods import Period
+from inference.registry.models import Model
+from monitors.definitions.choosing import file_reference
+from monitors.definitions.models import Reference
+from monitors.metrics.segment_rows import LONG_DAYS, reference_rows, timed_rows
+from monitors.stats.segment_growth import GrowthFindings, TimedRows, search_growth
+
+BEFORE = timedelta(days=28)  # that a period is compared with where there is no file
+LEAST_USUAL = 500  # rows to compare with
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a search found, in comparison with `n_usual` rows of what `usual` says, none if 0."""
+
+    found: GrowthFindings
+    n_usual: int
+    usual: str
+
+
+def compared_with(model: Model) -> str:
+    """Say what a period is compared with, as the end of a sentence."""
+    reference = _file_of(model)
+    return f"{reference.told}, reference {reference.pk}" if reference else "the four weeks before"
+
+
+def find_growth(*, model: Model, window: Period) -> Growth:
+    """Search a window now. Raises FileNotFoundError where the reference's file is gone."""
+    rows, reference = timed_rows(model, window), _file_of(model)
+    if reference is not None:
+        usual = reference_rows(reference, rows.columns.keys())
+    else:
+        usual = _by_day(timed_rows(model, Period(window.start - BEFORE, window.start)))
+    told = compared_with(model)
+    if len(usual) < LEAST_USUAL:
+        return Growth(GrowthFindings((), 0, len(rows)), 0, told)
+    length, by_day = (window.end - window.start) / timedelta(days=1), _by_day(rows)
+    days = min(length, float(np.unique(by_day.block).size))
+    found = search_growth(by_day if length >= LONG_DAYS else rows, usual, days=days)
+    return Growth(found, len(usual), told)
+
+
+def _by_day(rows: TimedRows) -> TimedRows:
+    return TimedRows(rows.columns, rows.block // 24)
+
+
+def _file_of(model: Model) -> Reference | None:
+    return file_reference(model=model, version_id=model.deployment.champion_id)

@@ -1,0 +1,175 @@
+"""Segments that grew: from rows and a reference to what was found, the API and the page."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from msgspec.structs import replace
+
+from driftline.accounts.models import Project, User
+from driftline.accounts.services import create_project
+from driftline.common.periods import Period
+from inference.registry.models import Model
+from monitors.metrics.models import SegmentSearch
+from monitors.metrics.segment_growth import Growth, find_growth
+from monitors.metrics.segments import do_search, growth_of, request_search
+from tests.driftline.api.conftest import caller
+from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
+
+A_DAY = timedelta(days=1)
+WINDOW = Period(DAY, DAY + 2 * A_DAY)
+
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def owner() -> User:
+    return User.objects.create_user("owner@bank.example")
+
+
+@pytest.fixture
+def project(owner: User) -> Project:
+    return create_project(slug="bank", name="Bank", owner=owner)
+
+
+@pytest.fixture
+def model(project: Project) -> Model:
+    """Two days on which most rows are of the south, beside a reference of ten days on which half are; no label yet."""
+    model = make_model(project)
+    fill(model, mostly="south")
+    give_reference(model, days=10)
+    return model
+
+
+def fill(model: Model, *, mostly: str = "", first: int = 0) -> None:
+    """Log two days; where the region is to be `mostly` one, two of three rows are moved there."""
+    for number in (first, first + 1):
+        rows = rows_of_a_day(DAY + number * A_DAY, 600)
+        log(
+            model,
+            [
+                replace(row, features=row.features | {"region": mostly}) if mostly and place % 3 else row
+                for place, row in enumerate(rows)
+            ],
+        )
+    work(model)
+
+
+def search(model: Model) -> SegmentSearch:
+    asked = request_search(model=model, window=WINDOW, loss="", actor="test")
+    do_search(asked.pk)
+    asked.refresh_from_db()
+    return asked
+
+
+def growth(model: Model) -> Growth:
+    found = growth_of(search(model))
+    assert found is not None
+    return found
+
+
+class TestSearch:
+    def test_names_the_region_that_grew_against_the_reference(self, model: Model) -> None:
+        found = growth(model)
+
+        (south,) = found.found.found
+        assert south.name == "region = south"
+        assert south.share == pytest.approx(5 / 6, abs=0.05)
+        assert south.usual == pytest.approx(1 / 2, abs=0.05)
+        assert 0 < south.lower < south.excess < south.upper
+        assert (found.found.n, found.n_usual) == (1_200, 4_000)
+        assert found.usual.startswith("4,000 rows of a file")
+
+    def test_says_so_where_nothing_grew(self, project: Project) -> None:
+        quiet = make_model(project, "quiet")
+        fill(quiet)
+        give_reference(quiet, days=10)
+
+        found = growth(quiet)
+
+        assert found.found.found == ()
+        assert found.found.tried > 10
+
+    def test_compares_with_the_weeks_before_where_there_is_no_file(self, project: Project) -> None:
+        young = make_model(project, "young")
+        for first in (-8, -6, -4, -2):
+            fill(young, first=first)
+        fill(young, mostly="north")
+
+        found = growth(young)
+
+        assert [one.name for one in found.found.found] == ["region = north"]
+        assert (found.n_usual, found.usual) == (4_800, "the four weeks before")
+
+    def test_of_a_model_without_a_past_says_so(self, project: Project) -> None:
+        newborn = make_model(project, "newborn")
+        fill(newborn)
+
+        found = growth(newborn)
+
+        assert (found.found.found, found.found.n, found.n_usual) == ((), 1_200, 0)
+
+    def test_leaves_out_what_the_day_gives_away(self, project: Project) -> None:
+        dated = make_model(project, "dated")
+        for number in (-2, -1, 0, 1):
+            day = DAY + number * A_DAY
+            rows = rows_of_a_day(day, 400)
+            log(dated, [replace(row, features=row.features | {"date": f"{day:%d}"}) for row in rows])
+        work(dated)
+
+        assert find_growth(model=dated, window=WINDOW).found.found == ()
+
+    def test_is_made_again_for_another_reference(self, model: Model) -> None:
+        done = search(model)
+        again = request_search(model=model, window=WINDOW, loss="", actor="test")
+        assert (again.pk, again.state) == (done.pk, "ready")
+
+        give_reference_again(model)
+
+        again = request_search(model=model, window=WINDOW, loss="", actor="test")
+        assert (again.pk, again.state) == (done.pk, "queued")
+
+
+def give_reference_again(model: Model) -> None:
+    model.references.all().delete()
+    give_reference(model, days=8)
+
+
+class TestApi:
+    def test_searches_by_drift(self, model: Model) -> None:
+        api, path = caller("bank"), "/models/approvals/segment-searches"
+        asked = {"from": "2026-01-05T00:00:00Z", "to": "2026-01-07T00:00:00Z", "by": "drift"}
+
+        made = api.post(path, asked)
+        do_search(made.json()["id"])
+        told = api.get(f"{path}/{made.json()['id']}").json()
+
+        assert made.status_code == 202
+        assert (told["by"], told["loss"], told["state"], told["n_usual"]) == ("drift", None, "ready", 4_000)
+        assert [(one["name"], one["segment"]) for one in told["items"]] == [
+            ("region = south", "region:south")
+        ]
+        refused = api.post(path, asked | {"loss": "log_loss"})
+        assert refused.json()["errors"][0]["pointer"] == "/loss"
+
+
+class TestPage:
+    DRIFT = "/models/approvals/drift?from=2026-01-05&to=2026-01-06"
+    SEARCHES = "/models/approvals/segment-searches?from=2026-01-05&to=2026-01-06&by=drift"
+
+    def test_asks_for_a_search_shows_what_it_found_and_declares_it(self, owner: User, model: Model) -> None:
+        client = Client()
+        client.force_login(owner)
+        assert "This range was not searched yet" in client.get(self.DRIFT).content.decode()
+
+        client.post(self.SEARCHES)
+        assert "A worker is searching this range." in client.get(self.DRIFT).content.decode()
+        do_search(SegmentSearch.objects.get().pk)
+        assert "region = south" in client.get(f"{self.SEARCHES}&part=segments").content.decode()
+        client.post(self.SEARCHES, {"watch": "region = south"})
+
+        assert [str(one) for one in model.segments.get().parsed] == ["region = south"]
+        assert "<small>watched</small>" in client.get(self.DRIFT).content.decode()
+        performance = client.get(self.DRIFT.replace("drift", "performance")).content.decode()
+        assert "was not searched yet" in performance
