@@ -14,7 +14,7 @@ from driftline.accounts.models import Membership, Project, Role, User
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
 from driftline.demo.progress import HISTORY, Progress, save_progress
-from driftline.pages import verdict
+from driftline.pages import queries, verdict
 from driftline.pages.templatetags.figures import figure
 from driftline.pages.timerange import range_of
 from driftline.pages.verdict import Part, Verdict
@@ -103,6 +103,18 @@ class TestAModelThatDrifted:
         assert "10 Jan 2026" in features.split("</h2>")[0]
         assert figure(newest.value) in features
         assert "Critical" not in features, "drift alone is no emergency"
+
+    def test_counts_the_columns_with_faults_of_its_newest_day(self, client: Client, model: Model) -> None:
+        quality = MetricPoint.objects.filter(model=model, metric="missing_share", span="day", version="")
+        newest, before = DAY + 5 * ONE_DAY, DAY + 3 * ONE_DAY
+        quality.filter(feature="income", start=newest).update(status="critical", value=0.3)
+        quality.filter(start=before).update(status="warning", value=0.5)
+
+        faults = queries.faults_in(model, DAY, DAY + 6 * ONE_DAY)
+        page = client.get(f"/models/{model.name}/").content.decode()
+
+        assert list(faults.by_day.values()) == [0, 0, 0, quality.filter(start=before).count(), 0, 1]
+        assert "missing values in income: 30.0%" in page
 
     def test_says_that_a_metric_is_back_while_its_incident_is_still_open(self, model: Model) -> None:
         incident = Incident.objects.get()
