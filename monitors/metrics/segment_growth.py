@@ -31,7 +31,7 @@ class Growth:
 def compared_with(model: Model) -> str:
     """Say what a period is compared with, as the end of a sentence."""
     reference = _file_of(model)
-    return f"{reference.told}, reference {reference.pk}" if reference else "the four weeks before"
+    return f"the file of reference {reference.pk}" if reference else "the four weeks before"
 
 
 def find_growth(*, model: Model, window: Period) -> Growth:

@@ -10,11 +10,15 @@ from django.utils import timezone
 
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
+from driftline.common.periods import Period
 from inference.registry.models import Model
 from inference.serving.crashes import QUARANTINE_FILE
 from monitors.alerts.models import Incident
 from monitors.alerts.services import create_channel
 from monitors.alerts.services import handle_transition as alert
+from monitors.definitions.models import Segment
+from monitors.definitions.segments import declare_segment, set_segments
+from monitors.metrics.segments import do_search, request_search
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
 from monitors.stats.comparison import GatePolicy, compare_pairs, judge
@@ -37,6 +41,7 @@ class World:
     rule: Rule
     incident: Incident
     run: Run
+    segment: Segment
 
     @property
     def pages(self) -> dict[str, str]:
@@ -51,6 +56,8 @@ class World:
             "numeric feature": f"{name}/features/income",
             "categorical feature": f"{name}/features/region",
             "performance": f"{name}/performance",
+            "segments": f"{name}/segments",
+            "segment's end": f"{name}/segments/{self.segment.pk}/remove",
             "latency": f"{name}/latency",
             "shadow": f"{name}/shadow?challenger=2&evidence=1",
             "reports": f"{name}/reports",
@@ -95,7 +102,7 @@ def furnish() -> World:
     alert(Transition.objects.get(rule=rule, kind="opened").pk)
     run = waiting_run(model)
     name_and_hold_back(model)
-    return World(owner, project, model, rule, Incident.objects.get(rule=rule), run)
+    return World(owner, project, model, rule, Incident.objects.get(rule=rule), run, segments(model))
 
 
 def name_and_hold_back(model: Model) -> None:
@@ -104,6 +111,18 @@ def name_and_hold_back(model: Model) -> None:
     model.aliases.create(name="stable", version=version)
     crashes = {str(version.pk): {"at": [1e9, 1e9, 1e9], "signal": "SIGSEGV", "quarantined": True}}
     (settings.HOME / QUARANTINE_FILE).write_text(json.dumps(crashes))
+
+
+def segments(model: Model) -> Segment:
+    """Watch a segment and each region, and search the default range for the segments that grew."""
+    set_segments(model=model, features=["region"], actor="test")
+    rich_north = [{"feature": "region", "value": "north"}, {"feature": "income", "lower": 0.5}]
+    segment = declare_segment(model=model, name="rich north", conditions=rich_north, actor="test")
+    work(model)
+    window = Period(DAY, DAY + timedelta(days=DAYS))
+    for loss in ("", "log_loss"):
+        do_search(request_search(model=model, window=window, loss=loss, actor="test").pk)
+    return segment
 
 
 def send_days(model: Model) -> None:

@@ -79,7 +79,7 @@ class TestSearch:
         assert south.usual == pytest.approx(1 / 2, abs=0.05)
         assert 0 < south.lower < south.excess < south.upper
         assert (found.found.n, found.n_usual) == (1_200, 4_000)
-        assert found.usual.startswith("4,000 rows of a file")
+        assert found.usual == f"the file of reference {model.references.get().pk}"
 
     def test_says_so_where_nothing_grew(self, project: Project) -> None:
         quiet = make_model(project, "quiet")
