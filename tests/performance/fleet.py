@@ -5,17 +5,20 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from celery import current_app
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -25,28 +28,54 @@ from driftline.accounts.models import Project, User
 from driftline.common.clock import now
 from driftline.common.ids import uuid7
 from driftline.common.periods import floor
-from driftline.common.work import touch
 from driftline.tasks import close_windows, sweep, tidy
 from inference.prediction_log.models import PackedDay, PredictionChunk, TouchedPeriod
 from inference.prediction_log.tasks import expire as expire_log
 from inference.prediction_log.tasks import pack
+from inference.registry import artifacts
 from inference.registry.datasets import store_reference
-from inference.registry.models import Model, Version
+from inference.registry.lineage import Lineage
+from inference.registry.models import Deployment, Model, Version
 from inference.registry.publishing import publish
-from inference.registry.services import create_model, external_version
+from inference.registry.services import Contents, create_model, external_version, register
 from monitors.definitions.models import FeatureProfile, Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import JointDay, MetricPoint, PendingEvaluation
-from monitors.metrics.tasks import compare_jointly, measure_model
+from monitors.metrics.tasks import compare_jointly, measure_model, measure_what_ended
 from monitors.metrics.tasks import expire as expire_summaries
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Rule, RuleState
 from monitors.rules.tasks import judge_model
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.tasks import summarise_model
+from tests.inference.onnx_models import classifier_signature, constant_classifier
 from tests.performance import fleet_serving
 from tests.performance.installation import Installed
 
+OFTEN: dict[str, Callable[[], None]] = {
+    "sweep, every 5 s": sweep,
+    "close windows, every 15 s": close_windows,
+    "pack, every 30 s": pack,
+}
+SELDOM: dict[str, Callable[[], None]] = {
+    "measure ended, every 5 minutes": measure_what_ended,
+    "expire the log, every hour": expire_log,
+    "expire summaries, every hour": expire_summaries,
+    "tidy, every hour": tidy,
+}
+TICKED = 3
+CHANGES = 5
+PAGES = (
+    "overview",
+    "models",
+    "incidents",
+    "start",
+    *(
+        f"admin:{name}_changelist"
+        for name in ("inference_model", "inference_version", "inference_deployment")
+    ),
+    *(f"admin:{name}_changelist" for name in ("monitors_metricpoint", "monitors_summary", "monitors_rule")),
+)
 OBJECTIVES = {"label_lag_hours": 1, "latency_p99_ms": 50, "quality": {"metric": "accuracy", "floor": 0.6}}
 LEVELS = np.array([f"level {place}" for place in range(10)])
 CATEGORIES_SHARE = 0.2
@@ -57,7 +86,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 @dataclass(frozen=True)
 class Size:
     """How much is measured: models and their features, rows a model-hour; `day_models` live through a day that is
-    worked on every `pass_hours`, and `busy` copies of them get an hour."""
+    worked on every `pass_hours`; of the others `busy` get an hour, and workers come to `worked` of these."""
 
     models: int
     features: int
@@ -65,17 +94,20 @@ class Size:
     day_models: int
     pass_hours: int
     busy: int
+    worked: int
 
 
 # -- what it costs -----------------------------------------------------------------------------------------------------
 @dataclass
 class Cost:
-    """Seconds of processor time of some calls: this process's, the database's and the web server's."""
+    """Seconds of processor time of some calls: this process's with its children's, the database's and the web
+    server's; `each` holds what a call took of the first two, one number each time that it was measured."""
 
     calls: int = 0
     own: float = 0.0
     database: float = 0.0
     web: float = 0.0
+    each: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -94,16 +126,13 @@ class Meter:
             return
         cost = self.costs.setdefault(name, Cost())
         cost.calls += calls
-        for who, begin, end in zip(("own", "database", "web"), before, self._seconds(), strict=True):
-            setattr(cost, who, getattr(cost, who) + end - begin)
+        own, database, web = (end - begin for begin, end in zip(before, self._seconds(), strict=True))
+        cost.own, cost.database, cost.web = cost.own + own, cost.database + database, cost.web + web
+        cost.each.append((own + database) / calls)
 
     def _seconds(self) -> tuple[float, float, float]:
-        database, web = self.installed.database_pid, self.installed.server_pid
-        return (
-            time.process_time(),
-            _cpu_seconds(database),
-            _cpu_seconds(web),
-        )
+        own, database, web = os.times(), self.installed.database_pid, self.installed.server_pid
+        return sum(own[:4]), _cpu_seconds(database), _cpu_seconds(web)
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -198,6 +227,21 @@ class Sender:
         if response.status != 200 or json.loads(answer)["rejected"]:
             raise AssertionError(f"{what} were answered by {response.status}: {answer[:500]!r}")
 
+    def promote(self, model: Model, version: str) -> None:
+        """Let a version answer, and wait until every serving process has it."""
+        self.reconnect()
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+            "If-Match": str(Deployment.objects.get(model=model).generation),
+        }
+        path = f"/api/v1/models/{model.name}/promote"
+        self._connection.request("POST", path, json.dumps({"version": version}).encode(), headers)
+        response = self._connection.getresponse()
+        answer = response.read()
+        if response.status != 200:
+            raise AssertionError(f"The promotion was answered by {response.status}: {answer[:500]!r}")
+
     def get(self, path: str) -> bytes:
         self._connection.request("GET", path, headers={"Authorization": f"Bearer {self._token}"})
         response = self._connection.getresponse()
@@ -211,26 +255,32 @@ class Sender:
 def measure(installed: Installed, size: Size) -> dict[str, Any]:
     """Let some models live through a day, add the others as their copies, and work for them; what was found."""
     idle = memory(installed)
-    a_day, together = Meter(installed), Meter(installed)
+    a_day, together, ticked = Meter(installed), Meter(installed), Meter(installed)
     sender = Sender(installed, Traffic(size))
     originals = set_up(size, sender.traffic, a_day)
     disk = live_a_day(originals, floor(now(), "day") - DAY, size, sender, a_day)
-    copies = copy_models(originals, size.models, together)
+    copies = copy_models(originals, size, together)
     present = floor(now(), "hour") - HOUR  # the hour that has just ended
     current_app.control.purge()
-    with together.of("send an hour's rows and labels, with making them", size.busy):
-        for model in copies[: size.busy]:
-            sender.send(model, *sender.prepare(model, [present], size.rows))
+    for model in copies[: size.busy]:
+        bodies = sender.prepare(model, [present], size.rows)
+        with together.of("send an hour's rows and labels"):
+            sender.send(model, *bodies)
     rings = {"an hour of a model in two bodies": f"{current_app.control.purge() / size.busy:.1f}"}
-    work(copies[: size.busy], together)
-    rings |= ticks([*originals, *copies], together)
-    upkeep(together)
+    rings |= ticks(ticked, OFTEN, "models due")
+    work(copies[: size.worked], together)
+    let_the_others_go(copies[size.worked :])
+    rings |= ticks(ticked, OFTEN, "nothing due")
+    rings |= ticks(ticked, SELDOM, "nothing due")
+    shown = pages(sender, together)
+    served = serve_another_version(copies, size, sender, together)
     return {
         "size": vars(size),
+        "ticks": {name: told_of(cost) for name, cost in ticked.costs.items()},
         "rings": rings,
-        "pages": pages(sender, together),
+        "pages": shown,
         "memory": {"at the start": idle, "after all": memory(installed)},
-        "serving": fleet_serving.measure(size.models, size.features),
+        "serving": fleet_serving.measure(size.models, size.features) | served,
         "rows": rows_of_tables(),
         "disk": disk | {"plan file": f"{(installed.paths.home / 'plan.json').stat().st_size / 1e3:,.0f} kB"},
         "costs": {
@@ -238,6 +288,12 @@ def measure(installed: Installed, size: Size) -> dict[str, Any]:
             for title, meter in (("a model's day", a_day), ("the fleet", together))
         },
     }
+
+
+def told_of(cost: Cost) -> str:
+    """Write the least, the median and the most of what calls took."""
+    least, *_, most = sorted(cost.each)
+    return f"{least * 1e3:,.0f} / {median(cost.each) * 1e3:,.0f} / {most * 1e3:,.0f} ms"
 
 
 def set_up(size: Size, traffic: Traffic, meter: Meter) -> list[Model]:
@@ -303,20 +359,88 @@ def live_a_day(
     return told
 
 
+# -- creating ----------------------------------------------------------------------------------------------------------
+def measure_creating(installed: Installed, size: Size) -> dict[str, Any]:
+    """Create the models alone, let other versions answer for some, and look at the pages; what was found."""
+    meter, sender = Meter(installed), Sender(installed, Traffic(size))
+    models = create_served(Project.objects.get(slug="default"), size.models, size.features, meter)
+    return {
+        "size": vars(size),
+        "serving": serve_another_version(models, size, sender, meter),
+        "pages": pages(sender, meter),
+        "memory": {"after all": memory(installed)},
+        "costs": {"the fleet": {name: vars(cost) for name, cost in meter.costs.items()}},
+    }
+
+
+def create_served(project: Project, number: int, features: int, meter: Meter) -> list[Model]:
+    """Create models that each serve an ONNX file of their own.
+
+    The sandbox that examines an upload is left out: its cost is the same for each.
+    """
+    models = []
+    for place in range(number):
+        first = place // 100 * 100
+        with meter.of(f"create a model that serves, {first:,} to {first + 99:,}"):
+            models.append(_create(project, f"model-{place:04}"))
+            serve(models[-1], "served", features)
+    with meter.of("publish the plan"):
+        publish()
+    return models
+
+
+def serve(model: Model, version: str, features: int) -> None:
+    """Register an ONNX file that no other version holds."""
+    content = constant_classifier(0.5 + Version.objects.count() / 1e6, features)
+    with artifacts.receive(settings.HOME, io.BytesIO(content)) as arrived:
+        stored = arrived.keep()
+    contents = Contents(
+        identity={
+            "sha256": stored.sha256,
+            "signature": msgspec.to_builtins(classifier_signature(features)),
+            "execution_provider": "cpu",
+        },
+        details={"size": stored.size, "path": stored.path},
+        audited={"sha256": stored.sha256},
+    )
+    register(model=model, name=version, contents=contents, lineage=Lineage(), actor="bench")
+
+
+def serve_another_version(models: list[Model], size: Size, sender: Sender, meter: Meter) -> dict[str, str]:
+    """Let other versions answer for some models, one after another; how long until every process serves one."""
+    waited = []
+    for model in models[:CHANGES]:
+        serve(model, "another", size.features)
+        began = time.monotonic()
+        with meter.of("promote a version, until it is served"):
+            sender.promote(model, "another")
+        waited.append(time.monotonic() - began)
+    told = f"{min(waited):.2f} / {median(waited):.2f} / {max(waited):.2f} s of wall time on a busy machine"
+    return {"promotion over HTTP until every process serves it": told}
+
+
 # -- copies ------------------------------------------------------------------------------------------------------------
-COPIED = (FeatureProfile, Reference, Rule, PackedDay, MetricPoint, Summary)
+COPIED: dict[type[Any], str] = {
+    FeatureProfile: "true",
+    Reference: "true",
+    Rule: "true",
+    PackedDay: "true",
+    MetricPoint: "status <> 'unripe'",  # those would be measured again, from summaries that are not there
+    Summary: "span <> 'hour'",
+}
 
 
-def copy_models(originals: list[Model], wanted: int, meter: Meter) -> list[Model]:
-    """Fill the fleet up with models that have what the first original has, but for its rows and hourly summaries."""
-    project, [template] = originals[0].project, originals[0].versions.all()
-    number = wanted - len(originals)
-    with meter.of("create a model and its version", number):
-        copies = [_create(project, f"model-{place:04}") for place in range(number)]
-        versions = [external_version(model=model, version="1") for model in copies]
+def copy_models(originals: list[Model], size: Size, meter: Meter) -> list[Model]:
+    """Fill the fleet up with models that have what the first original has, but for its rows and hourly summaries.
+
+    Each serves a file of its own too.
+    """
+    project, template = originals[0].project, originals[0].versions.get()
+    copies = create_served(project, size.models - len(originals), size.features, meter)
+    versions = [external_version(model=model, version="1") for model in copies]
     Version.objects.filter(pk__in=[version.pk for version in versions]).update(signature=template.signature)
-    for model in COPIED:
-        _copy(model, template, "span <> 'hour'" if model is Summary else "true")
+    for model, condition in COPIED.items():
+        _copy(model, template, condition)
     rules = Rule.objects.filter(state=None)
     RuleState.objects.bulk_create([RuleState(rule=rule, judged_until=now()) for rule in rules])
     with connection.cursor() as cursor:
@@ -333,7 +457,7 @@ def _copy(model: type[Any], template: Version, condition: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {model._meta.db_table} ({names}) SELECT {given} FROM {model._meta.db_table} t, "
-            f"inference_version v WHERE t.model_id = %s AND {condition} AND v.model_id IN "
+            f"inference_version v WHERE t.model_id = %s AND {condition} AND v.version = '1' AND v.model_id IN "
             "(SELECT id FROM inference_model WHERE name LIKE 'model-%%')",
             [template.model_id],
         )
@@ -355,40 +479,22 @@ def work(models: list[Model], meter: Meter, what: str = "of an hour") -> None:
                     task(model_id=model_id)
 
 
-def ticks(models: list[Model], meter: Meter) -> dict[str, str]:
-    """Run the ticks of every few seconds once, quiet and while all models wait; how often they rang."""
+def ticks(meter: Meter, clock: Mapping[str, Callable[[], None]], when: str) -> dict[str, str]:
+    """Run ticks of the clock some times; how often each rang."""
     told = {}
-    for name, tick in (("sweep", sweep), ("close windows", close_windows)):
+    for name, tick in clock.items():
         current_app.control.purge()
-        with meter.of(f"tick: {name}, nothing due"):
-            tick()
-        told[f"{name}, nothing due"] = f"{current_app.control.purge():,}"
-        due = list(PendingEvaluation.objects.values_list("model_id", flat=True))
-        if due:
-            with meter.of(f"what {name} rang for: judge a model", len(due)):
-                for model_id in due:
-                    judge_model(model_id=model_id)
-    touch(PendingEvaluation, [(model.pk,) for model in models], fields=("model_id",))
-    with meter.of("tick: sweep, all models due"):
-        sweep()
-    told["sweep, all models due"] = f"{current_app.control.purge():,}"
-    PendingEvaluation.objects.all().delete()
+        for _ in range(TICKED):
+            with meter.of(f"{name}, {when}"):
+                tick()
+        told[f"{name}, {when}"] = f"{current_app.control.purge() / TICKED:,.0f}"
     return told
 
 
-def upkeep(meter: Meter) -> None:
-    """Run the ticks of every half a minute and of every hour once."""
-    ages: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("tick: pack, nothing old enough", pack),
-        ("tick: expire the log", expire_log),
-        ("tick: expire summaries", expire_summaries),
-        ("tick: tidy", tidy),
-    )
-    for name, tick in ages:
-        with meter.of(name):
-            tick()
-    with meter.of("publish the plan"):
-        publish()
+def let_the_others_go(models: list[Model]) -> None:
+    """Forget the work that waits for models that workers do not come to here."""
+    for rows in (TouchedPeriod, StaleWindow, PendingEvaluation):
+        rows._base_manager.filter(model__in=models).delete()
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------
@@ -397,7 +503,8 @@ def pages(sender: Sender, meter: Meter) -> dict[str, str]:
     visitor = Client(HTTP_HOST="localhost")
     visitor.force_login(User.objects.get())
     told = {}
-    for name in ("overview", "models"):
+    for name in PAGES:
+        visitor.get(reverse(name))  # the first time templates are compiled
         with meter.of(f"page: {name}"), CaptureQueriesContext(connection) as queries:
             answer = visitor.get(reverse(name))
         if answer.status_code != 200:

@@ -4,10 +4,10 @@ A thousand models of a hundred features, of which a fifth are categories, each w
 rules and 200 labelled rows an hour. A few of them live through a whole day: what a model-day weighs, and what a pass
 over a model costs. Rows come over HTTP as Arrow bodies, labels as JSON, as they would come from other servers; the work
 is that of the Celery tasks, called here one after another as one worker does. The other models are copies in the
-database of the first: they have its reference, rules, points and daily summaries, and not its rows. Some of them get an
-hour of rows as well, and ticks, pages and upkeep are measured over all. Processor time is counted, not time, so that it
-may run beside other work; what the database's and the web server's processes took meanwhile is counted too. A serving
-process with as many models is measured by itself (see `fleet_serving`).
+database of the first: they have its reference, rules, points and daily summaries, and not its rows. Each of them serves
+an ONNX file; some get an hour of rows, to which workers come for some; ticks and pages are measured over all. Processor
+time is counted, not time, so that it may run beside other work; what the database's and the web server's processes took
+meanwhile is counted too. A serving process with as many models is measured by itself (see `fleet_serving`).
 """
 
 import argparse
@@ -35,8 +35,10 @@ def show(results: dict[str, Any]) -> None:
         for name, cost in costs.items():
             own, database, web = (cost[who] / cost["calls"] * 1e3 for who in ("own", "database", "web"))
             print(f"  {name:<52}{cost['calls']:>8,}{own:>10.1f}{database:>10.1f}{web:>8.1f}")
-    for title in ("rings", "pages", "serving", "memory", "disk", "rows"):
-        print(f"\n  {title}")
+    for title in ("ticks", "rings", "pages", "serving", "memory", "disk", "rows"):
+        if title not in results:
+            continue
+        print(f"\n  {title}{', least / median / most processor time' if title == 'ticks' else ''}")
         for name, told in results[title].items():
             print(f"  {name:<52}{told}")
 
@@ -51,7 +53,9 @@ def main() -> None:
     parser.add_argument(
         "--pass-hours", type=int, default=1, help="of rows that workers find at once on that day"
     )
-    parser.add_argument("--busy", type=int, default=10, help="copies that get an hour of rows")
+    parser.add_argument("--busy", type=int, default=999, help="copies that get an hour of rows")
+    parser.add_argument("--worked", type=int, default=10, help="copies whose hour of rows workers come to")
+    parser.add_argument("--only-create", action="store_true", help="and see what changes and pages cost then")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
@@ -66,7 +70,8 @@ def main() -> None:
         django.setup()
         from tests.performance import fleet  # it needs Django's models
 
-        results = fleet.measure(
+        measure = fleet.measure_creating if options.only_create else fleet.measure
+        results = measure(
             installed,
             fleet.Size(
                 options.models,
@@ -74,7 +79,8 @@ def main() -> None:
                 options.rows,
                 options.day_models,
                 options.pass_hours,
-                options.busy,
+                min(options.busy, options.models - options.day_models),
+                options.worked,
             ),
         )
     show(results)
