@@ -11,7 +11,7 @@ from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.prediction_log.privacy import Privacy, read_hash_key
 from inference.runtime.session import ModelRefused
 from inference.serving.crashes import quarantined
-from inference.serving.plan import PLAN_FILE, Plan, PlanModel, PlanUnreadable, PlanVersion, load_plan
+from inference.serving.plan import PLAN_FILE, Plan, PlanModel, PlanReader, PlanUnreadable, PlanVersion
 from inference.serving.rehearsal import rehearse, warm_up
 from inference.serving.routing import Route, RoutingTable
 from inference.serving.versions import LoadedVersion
@@ -40,6 +40,7 @@ class PlanKeeper:
         self._home = home
         self._rules = rules
         self._path = home / PLAN_FILE
+        self._reader = PlanReader(self._path)
         self._adopt = adopt
         self._seen: tuple[int, int, int] | None = None
         self._plan = Plan(0, [], [])
@@ -118,7 +119,7 @@ class PlanKeeper:
         if seen == self._seen:
             return False
         try:
-            self._plan = load_plan(self._path)
+            self._plan = self._reader.read()
         except PlanUnreadable:
             log.exception("the plan is unreadable; the one before stays in force")
             return False

@@ -150,15 +150,40 @@ class PlanUnreadable(ValueError):
     """The plan file is missing or is not a plan."""
 
 
-_decoder = msgspec.json.Decoder(Plan)
+class _UnreadPlan(Struct):
+    """A plan whose models are still JSON."""
+
+    generation: int
+    models: list[msgspec.Raw]
+    tokens: list[PlanToken]
+    callbacks: list[PlanCallback] = []
+
+
+_unread = msgspec.json.Decoder(_UnreadPlan)
+_model = msgspec.json.Decoder(PlanModel)
+
+
+class PlanReader:
+    """Reads a plan again and again; a model that is as it was is the same object, and is not decoded again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._models: dict[bytes, PlanModel] = {}
+
+    def read(self) -> Plan:
+        """Read the plan as it is now; raise PlanUnreadable where there is none."""
+        try:
+            unread = _unread.decode(self._path.read_bytes())
+            texts = [bytes(model) for model in unread.models]
+            self._models = {text: self._models.get(text) or _model.decode(text) for text in texts}
+        except (OSError, msgspec.DecodeError) as error:
+            raise PlanUnreadable(f"{self._path} holds no plan ({error}); publish it again.") from error
+        return Plan(unread.generation, list(self._models.values()), unread.tokens, unread.callbacks)
 
 
 def load_plan(path: Path) -> Plan:
-    """Read the plan at `path`; raise PlanUnreadable where there is none."""
-    try:
-        return _decoder.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise PlanUnreadable(f"{path} holds no plan ({error}); publish it again.") from error
+    """Read the plan at `path` once; raise PlanUnreadable where there is none."""
+    return PlanReader(path).read()
 
 
 def publish_plan(plan: Plan, path: Path) -> None:
