@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from monitors.stats.drift import Method, judge_drift
+from monitors.stats.drift import FeatureDrift, Method, judge_drift
 from monitors.stats.prepared import PreparedReference, prepare_reference
 from monitors.stats.reference_days import count_days
 from monitors.stats.sketches import choose_centre
@@ -76,16 +76,16 @@ class Ours:
         return self.nulls[name, size]
 
     def measure(self, columns: Columns) -> dict[str, object]:
-        return dict(self._summarise(columns))
+        """Judge each column by itself: all but the correction for looking at many."""
+        return dict(judge_drift(self.references, self._summarise(columns), self._null_of))
 
     def loudness(self, measured: dict[str, object]) -> float:
         """Invert the smallest false discovery rate at which some feature would count as drifted."""
-        if next(iter(measured.values())).rows < LEAST_ROWS:  # type: ignore[attr-defined]
+        judged: list[FeatureDrift] = list(measured.values())  # type: ignore[arg-type]
+        if judged[0].n < LEAST_ROWS:
             return np.nan
-        judged = judge_drift(self.references, measured, self._null_of)  # type: ignore[arg-type]
-        p_values = [max(drift.p_value, _SMALLEST) for drift in judged.values()]
-        rates = stats.false_discovery_control(p_values)
-        enough = [drift.statistics[drift.decided_by].exceeds for drift in judged.values()]
+        rates = stats.false_discovery_control([max(drift.p_value, _SMALLEST) for drift in judged])
+        enough = [drift.statistics[drift.decided_by].exceeds for drift in judged]
         least = min((rate for rate, matters in zip(rates, enough, strict=True) if matters), default=np.inf)
         return float(Method.COMBINED.false_discovery_rate / least)
 
