@@ -13,6 +13,7 @@ from monitors.definitions.models import (
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
+    ExpectedErrors,
     JointDay,
     JointNullDraws,
     MetricPoint,
@@ -33,6 +34,7 @@ __all__ = [
     "DeliveryAttempt",
     "DetectorState",
     "Expectation",
+    "ExpectedErrors",
     "FeatureProfile",
     "Incident",
     "IncidentEvent",

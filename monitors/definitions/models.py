@@ -84,6 +84,14 @@ class Reference(models.Model):
     error_profile = models.JSONField(
         null=True, blank=True, help_text="of a regression: its losses by bins of the prediction"
     )
+    learnt_errors = models.BinaryField(
+        null=True,
+        blank=True,
+        help_text="encoded LearntErrors, where features tell a regression's losses better",
+    )
+    error_basis = models.CharField(
+        max_length=300, blank=True, help_text="why its losses are told by what they are"
+    )
     importance = models.JSONField(default=dict, blank=True, help_text="feature -> permutation importance")
     created_at = models.DateTimeField(db_default=Now())
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +12,7 @@ from django.db import transaction
 
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem
-from inference.prediction_log.privacy import HASH
+from inference.prediction_log.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
 from inference.registry.models import Model, Version
 from inference.registry.selectors import privacy_of, signature_of
@@ -39,6 +38,7 @@ from monitors.definitions.reference_rows import (
 from monitors.definitions.segments import refuse_to_hide
 from monitors.stats.error_profile import profile_errors
 from monitors.stats.importance import permutation_importance
+from monitors.stats.learnt_errors import MOST_COLUMNS, learn_errors
 from monitors.stats.outcomes import OutcomeSummary
 from monitors.stats.sketches import choose_centre
 from monitors.stats.window_summary import summarise_window
@@ -164,8 +164,11 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
     )
     reference.payload = summary.encode()
     reference.performance = _performance_by_day(table, signature, reference.model.objectives.get("quantile"))
-    reference.error_profile = _error_profile(table, signature)
     reference.importance = _importance(reference.version, signature, features)
+    reference.error_profile = reference.learnt_errors = None
+    reference.error_basis = ""
+    if signature.task == "regression" and truth is not None and prediction is not None:
+        _learn_errors(reference, truth, prediction, kept, _days(table))
     return [
         ReferenceDay(
             reference=reference,
@@ -185,13 +188,20 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
 
 def _rows_by_day(table: pa.Table) -> list[tuple[np.datetime64, np.ndarray]]:
     """Tell which rows are of which day, oldest first; rows without a time are of none."""
-    if "timestamp" not in table.column_names:
+    days = _days(table)
+    if days is None:
         return []
-    days = table["timestamp"].to_numpy().astype("datetime64[D]")
     rows = np.argsort(days, kind="stable")  # NaT sorts last
     rows = rows[: int((~np.isnat(days)).sum())]
     found, starts = np.unique(days[rows], return_index=True)
     return list(zip(found, np.split(rows, starts[1:]), strict=True)) if len(rows) else []
+
+
+def _days(table: pa.Table) -> np.ndarray | None:
+    """Tell the day of each row; None without times."""
+    return (
+        table["timestamp"].to_numpy().astype("datetime64[D]") if "timestamp" in table.column_names else None
+    )
 
 
 def _answer_score(table: pa.Table, signature: Signature) -> np.ndarray | None:
@@ -220,23 +230,34 @@ def _performance_by_day(
     table: pa.Table, signature: Signature, quantile: float | None
 ) -> dict[str, dict[str, float]]:
     """Summarise each metric over the reference's days; without times the whole counts as one day."""
-    times = (
-        table["timestamp"].to_numpy().astype("datetime64[D]") if "timestamp" in table.column_names else None
-    )
+    times = _days(table)
     days = [slice(None)] if times is None else [times == day for day in np.unique(times)]
     return usual_performance((_outcome(table, signature, day) for day in days), quantile)
 
 
-def _error_profile(table: pa.Table, signature: Signature) -> dict[str, Any] | None:
-    """Learn a regression's losses by its prediction; JSON holds no infinity, and such losses say nothing."""
-    label, prediction = column_of(table, "label"), column_of(table, "prediction")
-    if signature.task != "regression" or label is None or prediction is None:
-        return None
-    profile = profile_errors(label.astype(np.float64), prediction.astype(np.float64))
-    if profile is None or not all(np.isfinite(part.total_sq) for part in profile.squared):
-        return None
-    built: dict[str, Any] = msgspec.to_builtins(profile)
-    return built
+def _learn_errors(
+    reference: Reference,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    kept: Mapping[str, np.ndarray],
+    days: np.ndarray | None,
+) -> None:
+    """Learn a regression's losses, by its prediction and, where they tell more, by the features that rows keep."""
+    answer = prediction.astype(np.float64)
+    profile = profile_errors(answer - truth.astype(np.float64), answer)
+    reference.error_profile = msgspec.to_builtins(profile)
+    let_go = {name for name, policy in reference.model.privacy.items() if policy == SUMMARY}
+    names = sorted(kept.keys() - let_go, key=lambda name: (-reference.importance.get(name, 0.0), name))
+    labels = truth.astype(np.float64)
+    if days is not None:
+        labels = np.where(np.isnat(days), np.nan, labels)  # of rows without a time nobody knows the day
+    learnt, reference.error_basis = learn_errors(
+        {name: kept[name] for name in names[:MOST_COLUMNS]},
+        labels,
+        answer,
+        None if days is None else days.astype(np.int64),
+    )
+    reference.learnt_errors = learnt.encode() if learnt else None
 
 
 def _importance(version: Version, signature: Signature, features: dict[str, np.ndarray]) -> dict[str, float]:

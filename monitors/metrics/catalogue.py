@@ -124,6 +124,8 @@ QUALITY_METRICS = tuple(
 CLASS_METRICS = ("class_precision", "class_recall", "class_f1", "label_coverage_by_class")
 """Those whose feature is a class."""
 JOINT_METRICS = ("domain_auc", "pca_reconstruction_error")
+METRICS_OF_ROWS = (*JOINT_METRICS, "estimated_mae", "estimated_rmse")
+"""Those of a day that wait for its rows to be read once it has ended."""
 
 
 def nearest_metrics(name: str) -> str:

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from monitors.metrics.catalogue import ESTIMATED, METRICS
+from monitors.metrics.expected_errors import ExpectedRows
 from monitors.metrics.models import PointStatus
 from monitors.metrics.performance import limit_of, told_with
 from monitors.metrics.points import Point, judged_by_rows
@@ -26,12 +27,14 @@ def estimated_points(
     length: timedelta,
     min_rows: int,
     positive_class: str | None,
+    errors: ExpectedRows | None,
     rng: np.random.Generator,
 ) -> list[Point]:
     """Estimate the task's metrics from scores or predictions alone, by names such as `estimated_accuracy`.
 
     The limit is that of the realised metric; the interval of a window of this `length` allows for what rows of one day
-    share, where the reference has days. Where the reference cannot tell, the points have no data and say why;
+    share, where the reference has days. A regression's `errors` are its rows by what is expected of their features, or
+    why the size of its predictions stands in. Where the reference cannot tell, the points have no data and say why;
     where it has no labels there are none.
     """
     if isinstance(reference.estimator, str):
@@ -40,17 +43,30 @@ def estimated_points(
             for name in ESTIMATED
             if name.removeprefix("estimated_") in reference.performance
         ]
-    estimates = _estimates(summary, reference, positive_class, rng)
-    errors = _day_errors(reference, positive_class) if estimates else {}
+    if errors is not None and errors.counts is not None and reference.learnt_errors is not None:
+        estimates = estimate_errors(reference.learnt_errors.profile, errors.counts)
+        days = reference.learnt_errors.days
+    else:
+        estimates = _estimates(summary, reference, positive_class, rng)
+        days = _day_errors(reference, positive_class) if estimates else {}
     return [
         _point(
             f"estimated_{metric}",
-            allow_for_days(metric, estimate, errors.get(metric), length=length.days),
+            allow_for_days(metric, estimate, days.get(metric), length=length.days),
             reference.performance,
             min_rows,
+            _basis(errors),
         )
         for metric, estimate in estimates.items()
     ]
+
+
+def _basis(errors: ExpectedRows | None) -> dict[str, str]:
+    """Say what a regression's errors were estimated by, and why."""
+    if errors is None:
+        return {}
+    by = {"estimated_by": "prediction" if errors.counts is None else "features"}
+    return by | ({"why": errors.why} if errors.why else {})
 
 
 @lru_cache(maxsize=64)
@@ -73,7 +89,8 @@ def _estimates(
     rng: np.random.Generator,
 ) -> dict[str, Estimate]:
     if reference.error_profile is not None and isinstance(summary.prediction, NumericSummary):
-        return estimate_errors(reference.error_profile, summary.prediction)
+        profile, predictions = reference.error_profile, summary.prediction
+        return estimate_errors(profile, profile.count(predictions.positions, predictions.counts))
     estimator, answers, score = reference.estimator, summary.prediction, summary.score
     if estimator is None or isinstance(estimator, str) or score is None:
         return {}
@@ -85,7 +102,13 @@ def _estimates(
     return estimate_performance(estimator, score, answered=answered, rng=rng)
 
 
-def _point(metric: str, estimate: Estimate, usual: dict[str, dict[str, float]], min_rows: int) -> Point:
+def _point(
+    metric: str,
+    estimate: Estimate,
+    usual: dict[str, dict[str, float]],
+    min_rows: int,
+    basis: dict[str, str],
+) -> Point:
     limit, _ = limit_of(metric.removeprefix("estimated_"), usual, estimate)
     return Point(
         metric,
@@ -95,7 +118,7 @@ def _point(metric: str, estimate: Estimate, usual: dict[str, dict[str, float]], 
         lower=estimate.lower,
         upper=estimate.upper,
         threshold=limit,
-        detail=told_with(estimate) | {"min_rows": min_rows},
+        detail=told_with(estimate) | basis | {"min_rows": min_rows},
     )
 
 

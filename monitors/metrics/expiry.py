@@ -18,6 +18,7 @@ from monitors.definitions.models import MonitorKind, Reference
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
+    ExpectedErrors,
     MetricPoint,
     NullDraws,
     PointStatus,
@@ -56,6 +57,7 @@ def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
     SegmentSearch.objects.filter(model=model, start__lt=kept).delete()
     for counted in (RequestCount, RequestWait):
         counted._base_manager.filter(model=model, hour__lt=kept).delete()
+    ExpectedErrors.objects.filter(model=model, start__lt=kept).delete()
     summaries = Summary.objects.filter(model=model)
     for reference in _of_log(model, Reference.Kind.PERIOD):
         summaries = summaries.exclude(span="day", start__gte=reference.start, start__lt=reference.end)

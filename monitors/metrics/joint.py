@@ -1,8 +1,7 @@
 """Drift of all features together: a day's rows beside rows of the reference (kernels in `monitors.stats.joint_drift`).
 
-Summaries hold each column by itself, so this needs rows: a seeded sample of the log's, once the day has ended. A day is
-compared again when it has other rows by then, or another reference. Rows that are let go once they are summarised
-cannot be compared.
+Summaries hold each column by itself, so this needs rows: a seeded sample of the log's, once the day has ended
+(`monitors.metrics.ended_days`).
 """
 
 import hashlib
@@ -13,33 +12,19 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from django.db import transaction
 
-from driftline.common.clock import now
-from driftline.common.doorbell import ring
 from driftline.common.periods import Period, following
-from driftline.common.work import finish, touch
-from inference.prediction_log.event_clock import event_now, event_nows
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.prediction_log.selectors import LogFrame
-from inference.registry.models import Model, RowsKept
-from monitors.definitions.choosing import file_reference
+from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.reference_rows import read_rows
 from monitors.metrics.drift import CRITICAL_TIMES
-from monitors.metrics.measuring import Context, Whose, context_of, row_of
-from monitors.metrics.models import (
-    JointDay,
-    JointDayQuerySet,
-    JointNullDraws,
-    MetricPoint,
-    PendingEvaluation,
-    PointStatus,
-)
+from monitors.metrics.measuring import Context
+from monitors.metrics.models import JointNullDraws, MetricPoint, PointStatus
 from monitors.metrics.points import Point
 from monitors.metrics.references import ReferenceInUse
 from monitors.metrics.sampled_rows import sample_rows
-from monitors.metrics.storing import save_points
 from monitors.stats.joint_drift import (
     JOINT_KERNELS,
     LEAST_ROWS,
@@ -51,61 +36,13 @@ from monitors.stats.joint_drift import (
     judge_jointly,
 )
 from monitors.stats.joint_rows import JointEncoding, JointRows
-from monitors.summaries.models import StaleWindow, Summary
+from monitors.summaries.models import Summary
 
-DAYS_A_TASK = 3  # done well within a lease, also where null distributions are to be drawn first
 MOST_COLUMNS = 200  # the model's most important features; a fit takes time by rows times columns
 MOST_READ = 100_000  # rows of a day; of a larger one a part of each hour is read
 MOST_OF_REFERENCE = 300_000  # rows of a reference's file, among them those of each of its days
 _NAMED = 5  # features that separate, and columns that were left out
 _HOUR_US = 3_600_000_000
-
-
-def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
-    """Have these windows' days compared once they have ended, in the transaction that measured them.
-
-    Nothing rings for them but the sweep, a model at a time: a fleet's days end together, and metrics go first.
-    """
-    model = context.model
-    if MonitorKind.DRIFT not in context.monitors or model.rows_kept == RowsKept.NONE:
-        return
-    days = [(model.pk, window.start) for window in measured if window.span == "day"]
-    if days and file_reference(model=model, version_id=None) is not None:
-        touch(JointDay, days, fields=("model_id", "start"))
-
-
-def models_to_compare(now: datetime) -> list[int]:
-    """List the models of which a day that has ended waits, those first that have waited longest."""
-    waiting = JointDay.objects.ended(now).due()
-    clocks = event_nows(models=Model.objects.filter(pk__in=waiting.values("model")), now=now)
-    days = waiting.order_by("touched_at").values_list("model_id", "start")
-    ended = [model_id for model_id, start in days if following(start, "day") <= clocks[model_id]]
-    return list(dict.fromkeys(ended))
-
-
-def days_to_compare(model_id: int) -> JointDayQuerySet:
-    """Select a model's days that wait to be compared and have ended by its event clock."""
-    clock = event_now(model=Model.objects.get(pk=model_id), now=now())
-    return JointDay.objects.filter(model_id=model_id).ended(clock)
-
-
-def compare_days(model_id: int) -> int:
-    """Compare some ended days with their reference and ring the rules; returns how many days were done."""
-    with transaction.atomic():
-        days = days_to_compare(model_id).claim(limit=DAYS_A_TASK)
-    if not days:
-        return 0
-    context = context_of(Model.objects.get(pk=model_id))
-    for day in sorted(days, key=lambda day: day.start):
-        points = _compare(context, day.start)
-        with transaction.atomic():
-            if points:
-                whose = Whose(PredictionRole.CHAMPION, "")
-                save_points([row_of(context, whose, "day", day.start, point) for point in points])
-                touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
-                ring("monitors.judge", model_id=model_id)
-            finish([day])
-    return len(days)
 
 
 # -- one day -----------------------------------------------------------------------------------------------------------
@@ -125,8 +62,8 @@ class _Day:
         return {"rows": self.rows, "reference": self.reference.digest.hex()[:16]}
 
 
-def _compare(context: Context, start: datetime) -> list[Point]:
-    """Measure a day; nothing where there is nothing new to say."""
+def compare(context: Context, start: datetime) -> list[Point]:
+    """Compare a day with its reference; nothing where there is nothing new to say."""
     day = _day_of(context, start)
     if day is None or _is_known(day):
         return []

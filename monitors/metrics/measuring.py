@@ -19,6 +19,7 @@ from inference.serving.plan import Signature
 from monitors.definitions.models import Expectation, Monitor, MonitorKind
 from monitors.metrics.drift import drift_points, drifted_features
 from monitors.metrics.estimation import estimated_points
+from monitors.metrics.expected_errors import expected_rows
 from monitors.metrics.fairness import gap_points
 from monitors.metrics.labels import label_points
 from monitors.metrics.models import MetricPoint
@@ -196,7 +197,7 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
         elif kind == MonitorKind.PERFORMANCE:
             points += _performance(context, monitor, subject, reference.performance if reference else {}, end)
             if reference is not None and _can_estimate(reference, subject):
-                points += _estimated(context, monitor, subject, reference, Period(start, end))
+                points += _estimated(context, monitor, subject, reference, span, Period(start, end))
             points += (
                 _labels(context, monitor, subject, end) if subject.is_champion and subject.is_whole else []
             )
@@ -263,9 +264,30 @@ def _performance(
 
 
 def _estimated(
-    context: Context, monitor: Monitor, subject: Subject, reference: ReferenceInUse, window: Period
+    context: Context,
+    monitor: Monitor,
+    subject: Subject,
+    reference: ReferenceInUse,
+    span: str,
+    window: Period,
 ) -> list[Point]:
-    """Estimate by the version's own reference; the draws are the same whenever and wherever they are made."""
+    """Estimate by the version's own reference; the draws are the same whenever and wherever they are made.
+
+    Of a day whose rows will be read there is no estimate before: rules would take two ways of estimating for a change.
+    """
+    errors = None
+    if context.model.task == "regression":
+        errors = expected_rows(
+            context.model,
+            reference,
+            role=subject.role,
+            version=subject.version,
+            rows=subject.summary.rows,
+            span=span,
+            window=window,
+        )
+        if errors.is_awaited:
+            return []
     whose = zlib.crc32(f"{subject.role} {subject.version}".encode())
     return estimated_points(
         subject.summary,
@@ -273,6 +295,7 @@ def _estimated(
         length=window.end - window.start,
         min_rows=monitor.min_rows,
         positive_class=context.signature_of(subject.version_id).positive_class,
+        errors=errors,
         rng=np.random.default_rng([reference.seed, int(window.start.timestamp()), whose]),
     )
 

@@ -149,7 +149,9 @@ class JointDayQuerySet(WorkQuerySet["JointDay"]):
 
 
 class JointDay(WorkRow):
-    """A day whose rows are compared with the reference's in all columns at once, when it has ended."""
+    """A day whose rows are read when it has ended: compared with the reference's in all columns at once, and, of a
+    regression, counted by the error that is expected of them.
+    """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="joint_days")
     start = models.DateTimeField()
@@ -209,6 +211,34 @@ class JointNullDraws(models.Model):
 
     def __str__(self) -> str:
         return f"{self.size} rows against {self.reference}"
+
+
+class ExpectedErrors(models.Model):
+    """How many rows of an ended day lie in each bin of the error that a reference lets one expect of them.
+
+    `version` is empty for all that callers were answered; `rows` is how many there were then, of which a sample may
+    have been counted. Without counts `why` says what stood in their way.
+    """
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    start = models.DateTimeField()
+    role = models.CharField(max_length=10)
+    version = models.CharField(max_length=64, blank=True)
+    digest = models.CharField(max_length=64, help_text="of what the reference taught")
+    rows = models.BigIntegerField()
+    counts = models.JSONField(null=True, blank=True)
+    why = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        verbose_name_plural = "expected errors"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "start", "role", "version"], name="expected_errors_once_a_day"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"errors of {self.role} {self.version} on {self.start:%Y-%m-%d}"
 
 
 class RowLoss(models.TextChoices):

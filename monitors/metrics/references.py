@@ -28,6 +28,7 @@ from monitors.metrics.points import Point
 from monitors.metrics.quality import worst_days
 from monitors.stats.error_profile import ErrorProfile
 from monitors.stats.estimation import ConfidenceEstimator, prepare_estimator
+from monitors.stats.learnt_errors import LearntErrors
 from monitors.stats.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
 from monitors.stats.prepared import PreparedReference, prepare_reference
 from monitors.stats.reference_days import Days, count_days
@@ -40,7 +41,9 @@ REFERENCES_KEPT = 64
 class ReferenceInUse:
     """What windows of one version are compared with.
 
-    `period` is that of its rows, if known; `lacks` says why it is too little to judge by, if it is.
+    `error_basis` says why a regression's errors go by features (`learnt_errors`) or by the prediction; `learnt_digest`
+    tells when the former change. `period` is that of its rows, if known; `lacks` says why it is too little to judge by,
+    if it is.
     """
 
     id: int
@@ -52,6 +55,9 @@ class ReferenceInUse:
     performance: dict[str, dict[str, float]]
     importance: dict[str, float]
     error_profile: ErrorProfile | None
+    learnt_errors: LearntErrors | None
+    error_basis: str
+    learnt_digest: str
     read_days: Callable[[], list[WindowSummary]]
     period: Period | None = None
     lacks: str = ""
@@ -134,7 +140,7 @@ class References:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._known = references_in_force(model)
-        self._digests: dict[int, bytes] = {}
+        self._digests: dict[int, tuple[bytes, bytes]] = {}
         self._stretches: dict[tuple[int, Period], Stretches] = {}
 
     def of(self, version_id: int | None, window: Period) -> ReferenceInUse | None:
@@ -156,9 +162,13 @@ class References:
 
     def _file(self, reference: Reference) -> ReferenceInUse:
         if reference.pk not in self._digests:
-            payload = Reference.objects.values_list("payload", flat=True).get(pk=reference.pk)
-            self._digests[reference.pk] = hashlib.sha256(payload or b"").digest()
-        return _load(reference.pk, self._digests[reference.pk])
+            payload, learnt = Reference.objects.values_list("payload", "learnt_errors").get(pk=reference.pk)
+            self._digests[reference.pk] = _digest(payload), _digest(learnt)
+        return _load(reference.pk, *self._digests[reference.pk])
+
+
+def _digest(stored: bytes | memoryview | None) -> bytes:
+    return hashlib.sha256(stored or b"").digest()
 
 
 def reference_in_use(*, model: Model, version_id: int | None, window: Period) -> ReferenceInUse | None:
@@ -167,8 +177,8 @@ def reference_in_use(*, model: Model, version_id: int | None, window: Period) ->
 
 
 @lru_cache(maxsize=REFERENCES_KEPT)
-def _load(reference_id: int, digest: bytes) -> ReferenceInUse:
-    """Decode a file's summary; where its rows or the model's privacy change it is built anew: `digest` tells."""
+def _load(reference_id: int, digest: bytes, learnt_digest: bytes) -> ReferenceInUse:
+    """Decode a file's summary; where its rows or the model's privacy change it is built anew: the digests tell."""
     reference = Reference.objects.select_related("version", "dataset").get(pk=reference_id)
     assert reference.payload is not None
     dataset = reference.dataset
@@ -182,6 +192,9 @@ def _load(reference_id: int, digest: bytes) -> ReferenceInUse:
         performance=reference.performance,
         importance=reference.importance,
         error_profile=msgspec.convert(reference.error_profile, ErrorProfile | None),
+        learnt_errors=LearntErrors.decode(bytes(learnt)) if (learnt := reference.learnt_errors) else None,
+        error_basis=reference.error_basis,
+        learnt_digest=learnt_digest.hex(),
         read_days=lambda: _days_of_file(reference_id),
         period=Period(dataset.start, dataset.end) if dataset and dataset.start and dataset.end else None,
     )
@@ -214,6 +227,9 @@ def _load_stretches(
         performance={} if lacks else usual_performance(outcomes, model.objectives.get("quantile")),
         importance=file.importance if file else {},
         error_profile=None,
+        learnt_errors=None,
+        error_basis="",
+        learnt_digest="",
         read_days=lambda: read_stretches(reference, stretches),
         period=period,
         lacks=lacks,

@@ -1,5 +1,7 @@
 """Rows of the log for what needs rows and not all of them."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from driftline.common.periods import Period
@@ -9,23 +11,33 @@ from inference.registry.models import Model
 
 
 def sample_rows(
-    *, model: Model, window: Period, rows: int, most: int, parts: int, rng: np.random.Generator
+    *,
+    model: Model,
+    window: Period,
+    rows: int,
+    most: int,
+    parts: int,
+    rng: np.random.Generator,
+    roles: Collection[str] = ANSWERING_ROLES,
+    version_id: int | None = None,
 ) -> list[LogFrame]:
-    """Read what callers were answered in a window of about `rows` rows, in order of time.
+    """Read what callers were answered, or one version in some roles, in a window of about `rows` rows, by time.
 
     Where that is more than `most`, the window is cut into `parts` and a piece of each is read that lies elsewhere in
     each, so that about `most` rows are.
     """
+
+    def frame(piece: Period) -> LogFrame:
+        return frame_of(
+            model=model, start=piece.start, end=piece.end, role=list(roles), version_id=version_id
+        )
+
     if rows <= most:
-        return [_frame(model, window)]
+        return [frame(window)]
     part = (window.end - window.start) / parts
     length = part * (most / rows)
     starts = [
         window.start + part * number + (part - length) * float(begin)
         for number, begin in enumerate(rng.random(parts))
     ]
-    return [_frame(model, Period(start, start + length)) for start in starts]
-
-
-def _frame(model: Model, window: Period) -> LogFrame:
-    return frame_of(model=model, start=window.start, end=window.end, role=ANSWERING_ROLES)
+    return [frame(Period(start, start + length)) for start in starts]

@@ -5,8 +5,8 @@ from celery import shared_task
 from driftline.common.clock import now
 from driftline.common.work import work_alone
 from inference.registry.models import Model
+from monitors.metrics.ended_days import days_to_read, read_days
 from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
-from monitors.metrics.joint import compare_days, days_to_compare
 from monitors.metrics.segments import TASK, do_search
 from monitors.metrics.services import measure
 from monitors.metrics.volume import measure_ended, models_with_ended_windows
@@ -21,9 +21,7 @@ def measure_model(*, model_id: int) -> None:
 
 @shared_task(name="monitors.compare_jointly")
 def compare_jointly(*, model_id: int) -> None:
-    work_alone(
-        7315, model_id, lambda: compare_days(model_id), lambda: days_to_compare(model_id).due().exists()
-    )
+    work_alone(7315, model_id, lambda: read_days(model_id), lambda: days_to_read(model_id).due().exists())
 
 
 @shared_task(name="monitors.measure_ended")

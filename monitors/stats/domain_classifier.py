@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monitors.stats.boosted_trees import deal_folds, train_out_of_fold
 from monitors.stats.estimate import Estimate
 from monitors.stats.joint_rows import JointRows, level_shares, look_up
 from monitors.stats.ranking_curves import roc_auc
@@ -20,19 +21,6 @@ from monitors.stats.sketches import FloatArray, IntArray, summarise_numbers
 
 FOLDS = 3
 ROUNDS = 40
-_PARAMETERS = {
-    "objective": "binary",
-    "num_leaves": 15,
-    "learning_rate": 0.1,
-    "max_bin": 63,
-    "min_data_in_leaf": 20,
-    "feature_pre_filter": False,
-    "force_col_wise": True,
-    "deterministic": True,
-    "seed": 0,
-    "num_threads": 1,  # workers are processes; threads of several would wait for each other
-    "verbosity": -1,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +42,7 @@ def separate(reference: JointRows, window: JointRows) -> Separation:
         return Separation(Estimate(None, n), {})
     values = np.vstack(_recoded(reference, window))
     is_window = np.repeat([0.0, 1.0], [len(reference), n])
-    folds = np.concatenate([_folds(_groups(reference)), _folds(_groups(window))])
+    folds = np.concatenate([deal_folds(_groups(side), FOLDS) for side in (reference, window)])
     scores, gain = _out_of_fold(values, is_window, folds)
     sides = [summarise_numbers(scores[is_window == side], centre=0.0) for side in (1.0, 0.0)]
     total = float(gain.sum())
@@ -85,29 +73,17 @@ def _groups(rows: JointRows) -> IntArray:
     return -1 - np.arange(len(rows))
 
 
-def _folds(groups: IntArray) -> IntArray:
-    """Deal a side's groups out to the folds by chance, alike wherever the same groups are dealt."""
-    known, which = np.unique(groups, return_inverse=True)
-    dealt = np.random.default_rng(0).permutation(known.size) % FOLDS
-    folds: IntArray = dealt[which]
-    return folds
-
-
 def _out_of_fold(values: FloatArray, target: FloatArray, folds: IntArray) -> tuple[FloatArray, FloatArray]:
     """Score each row by trees that have not seen its fold, and add up what each column gained them.
 
     A score is how far the trees move the log-odds from the share of window rows that they learnt from: a fold that
     happens to have more of these leaves fewer to learn from, and scores would rank the folds the wrong way round.
     """
-    import lightgbm  # takes seconds to load, so only in the process that needs it
-
-    data = lightgbm.Dataset(values, target, params=_PARAMETERS, free_raw_data=False).construct()
     scores, gain = np.zeros(len(values)), np.zeros(values.shape[1])
-    for fold in range(FOLDS):
-        rest = data.subset(np.flatnonzero(folds != fold).tolist())
-        trees = lightgbm.train(_PARAMETERS, rest, ROUNDS)
-        share = float(target[folds != fold].mean())
-        log_odds = trees.predict(values[folds == fold], raw_score=True, num_threads=1)
-        scores[folds == fold] = log_odds - np.log(share / (1 - share))
+    trained = train_out_of_fold(values, target, folds, objective="binary", rounds=ROUNDS)
+    for inside, trees in trained:
+        share = float(target[~inside].mean())
+        log_odds = trees.predict(values[inside], raw_score=True, num_threads=1)
+        scores[inside] = log_odds - np.log(share / (1 - share))
         gain += trees.feature_importance("gain")
     return scores, gain

@@ -38,6 +38,7 @@ from monitors.definitions.models import (
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
+    ExpectedErrors,
     JointDay,
     JointNullDraws,
     MetricPoint,
@@ -216,6 +217,7 @@ _look(
 )
 _look(DetectorState, ("model", "version", "role", "span", "detector", "until"), ("detector", "role", "model"))
 _look(JointDay, ("model", "start"), ("model",))
+_look(ExpectedErrors, ("model", "start", "role", "version", "rows", "why"), ("role", "model"))
 _look(
     SegmentSearch, ("model", "start", "end", "loss", "state", "rows", "labelled"), ("state", "loss", "model")
 )

@@ -6,7 +6,7 @@ from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
-from monitors.metrics.catalogue import JOINT_METRICS
+from monitors.metrics.catalogue import METRICS_OF_ROWS
 from monitors.metrics.models import JointDay, PendingEvaluation
 from monitors.rules.models import Severity, Transition
 from monitors.summaries.models import StaleWindow
@@ -16,8 +16,8 @@ from monitors.workflows.models import ACTIVE_STATES, Run
 def computed_until(model: Model) -> datetime | None:
     """Tell up to which event time everything is computed, judged and acted on; None before the first event.
 
-    Work that is due holds it back to where that work begins; so does a run that can go on without traffic. Days that
-    are to be compared in all features together hold it back where a rule listens to that.
+    Work that is due holds it back to where that work begins; so does a run that can go on without traffic. Days whose
+    rows are to be read hold it back where a rule listens to what is measured from them.
     """
     newest = newest_event(model)
     if newest is None:
@@ -29,7 +29,7 @@ def _unfinished(model: Model, newest: datetime) -> list[datetime]:
     touched = TouchedPeriod.objects.filter(model=model).order_by("hour").values_list("hour", flat=True)[:1]
     stale = StaleWindow.objects.filter(model=model).order_by("start").values_list("start", flat=True)[:1]
     joint = JointDay.objects.filter(model=model).ended(newest).order_by("start")
-    listens = model.rules.filter(enabled=True, metric__in=JOINT_METRICS).exists()
+    listens = model.rules.filter(enabled=True, metric__in=METRICS_OF_ROWS).exists()
     transitions = Transition.objects.filter(model=model)
     open_transitions = transitions.filter(workflows_done_at=None) | transitions.filter(alerts_done_at=None)
     unhandled = open_transitions.order_by("window_start").values_list("window_start", flat=True)[:1]

@@ -19,7 +19,7 @@ from inference.registry.artifacts import remove_leftovers
 from monitors.alerts.job_callbacks import forget_old_callbacks
 from monitors.alerts.models import Delivery
 from monitors.definitions.models import Reference
-from monitors.metrics.joint import models_to_compare
+from monitors.metrics.ended_days import models_to_read
 from monitors.metrics.models import PendingEvaluation, SegmentSearch
 from monitors.optimiser.models import UNFINISHED as UNFINISHED_OPTIMISATIONS
 from monitors.optimiser.models import Optimisation
@@ -45,7 +45,7 @@ def sweep() -> None:
     _ring_models("monitors.summarise", TouchedPeriod.objects.due(), most=MOST_RUNG)
     _ring_models("monitors.measure", StaleWindow.objects.due(), most=MOST_RUNG)
     _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
-    for model_id in models_to_compare(now())[:1]:
+    for model_id in models_to_read(now())[:1]:
         ring("monitors.compare_jointly", model_id=model_id)
     _ring_each("monitors.alert", "transition_id", Transition.objects.filter(alerts_done_at=None))
     _ring_each("monitors.workflow", "transition_id", Transition.objects.filter(workflows_done_at=None))

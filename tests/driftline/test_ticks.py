@@ -10,7 +10,7 @@ from driftline import tasks
 from driftline.accounts.models import Project
 from driftline.common.work import touch
 from inference.registry.models import Model
-from monitors.metrics.joint import models_to_compare
+from monitors.metrics.ended_days import models_to_read
 from monitors.metrics.models import JointDay, PendingEvaluation
 
 type Capture = Callable[[], AbstractContextManager[list[Callable[[], None]]]]
@@ -51,7 +51,7 @@ class TestSweep:
         JointDay.objects.filter(model=early).update(touched_at=day)
         JointDay.objects.create(model=today, start=timezone.now() - timedelta(hours=1))
 
-        assert models_to_compare(timezone.now()) == [early.pk, late.pk]
+        assert models_to_read(timezone.now()) == [early.pk, late.pk]
         with django_capture_on_commit_callbacks() as rung:
             tasks.sweep()
 

@@ -20,8 +20,8 @@ from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics import joint
-from monitors.metrics.joint import compare_days
+from monitors.metrics import ended_days, joint
+from monitors.metrics.ended_days import read_days
 from monitors.metrics.models import JointDay, JointNullDraws, MetricPoint
 from monitors.metrics.selectors import drift_rows
 from monitors.rules.models import Rule
@@ -80,7 +80,7 @@ def send(model: Model, *days: bool) -> None:
 
 def compare(model: Model) -> int:
     done = 0
-    while days := compare_days(model.pk):
+    while days := read_days(model.pk):
         done += days
     return done
 
@@ -316,7 +316,7 @@ class TestWhoIsTold:
         log(model, day_of(DAY))
         work(model)
         later = timezone.now() + 2 * A_DAY
-        monkeypatch.setattr(joint, "now", lambda: later)
+        monkeypatch.setattr(ended_days, "now", lambda: later)
 
         assert compare(model) == 1
         assert set(points(model)) == set(NAMES)

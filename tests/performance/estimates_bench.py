@@ -1,9 +1,9 @@
 """Estimates without labels beside NannyML's, against what labels said: `python -m tests.performance.estimates_bench
 [--only NAME] [--json PATH]`.
 
-On the sequences of `labelled_sequences`, cut into the same windows: CBPE for classes, and for numbers our errors by
-size of the prediction beside NannyML's DLE, which learns them from all features by LightGBM. Ours reads a window's
-summary, as in the product, NannyML its rows. Of each metric:
+On the sequences of `labelled_sequences`, cut into the same windows: CBPE for classes, where ours reads a window's
+summary as in the product, and for numbers the errors that features or the size of the prediction tell, as the reference
+chooses, beside NannyML's DLE. Of each metric:
 
 - how far estimates are from the realised metric (mean of the absolute differences), ours, NannyML's, and the
   reference's own value given for every window: what one would expect without any estimate;
@@ -28,6 +28,7 @@ from monitors.stats.day_errors import allow_for_days, errors_by_day
 from monitors.stats.error_profile import estimate_errors, profile_errors
 from monitors.stats.estimate import Z95, Estimate
 from monitors.stats.estimation import ConfidenceEstimator, estimate_performance, prepare_estimator
+from monitors.stats.learnt_errors import LearntErrors, learn_errors
 from monitors.stats.outcomes import summarise_binary_outcomes, summarise_regression_outcomes
 from monitors.stats.performance import measure_outcomes
 from monitors.stats.sketches import choose_centre, summarise_numbers
@@ -60,6 +61,7 @@ class Ours:
 
     def __init__(self, sequence: Labelled, length: int) -> None:
         reference, self.length = sequence.reference, length
+        self.learnt: LearntErrors | None = None
         self.rng = np.random.default_rng(0)
         if "y_pred_proba" in reference:
             outcome = summarise_binary_outcomes(
@@ -69,12 +71,35 @@ class Ours:
             assert isinstance(estimator, ConfidenceEstimator), estimator
             self.estimator = estimator
         else:
-            self.centre = choose_centre(reference["y_pred"].to_numpy())
-            profile = profile_errors(reference["y_true"], reference["y_pred"])
-            assert profile is not None
-            self.profile = profile
+            self.features = sequence.features
+            self.learn(sequence)
         days = reference.groupby(cut(reference, "day")) if sequence.is_timed else ()
-        self.errors = errors_by_day([(self._estimate(day), outcome_of(day)) for _, day in days])
+        self.errors = (
+            errors_by_day([(self._estimate(day), outcome_of(day)) for _, day in days])
+            if self.learnt is None
+            else self.learnt.days
+        )
+
+    def learn(self, sequence: Labelled) -> None:
+        """Learn a regression's errors, of the features where they tell more than the size of the prediction."""
+        reference = sequence.reference
+        self.centre = choose_centre(reference["y_pred"].to_numpy())
+        profile = profile_errors(reference["y_pred"] - reference["y_true"], reference["y_pred"])
+        assert profile is not None
+        self.profile = profile
+        self.learnt, why = learn_errors(
+            self._features(reference),
+            reference["y_true"].to_numpy(np.float64),
+            reference["y_pred"].to_numpy(np.float64),
+            cut(reference, "day") if sequence.is_timed else None,
+        )
+        print(f"{sequence.name}: {'by features' if self.learnt else 'by size of the prediction'}. {why}")
+
+    def _features(self, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+        return {
+            name: rows[name].to_numpy(object if rows[name].dtype == object else np.float64)
+            for name in self.features
+        }
 
     def estimate(self, rows: pd.DataFrame) -> dict[str, Estimate]:
         return {
@@ -83,8 +108,12 @@ class Ours:
         }
 
     def _estimate(self, rows: pd.DataFrame) -> dict[str, Estimate]:
+        if self.learnt is not None:
+            counts = self.learnt.count(self._features(rows), rows["y_pred"].to_numpy(np.float64))
+            return estimate_errors(self.learnt.profile, counts)
         if "y_pred_proba" not in rows:
-            return estimate_errors(self.profile, summarise_numbers(rows["y_pred"], centre=self.centre))
+            answers = summarise_numbers(rows["y_pred"], centre=self.centre)
+            return estimate_errors(self.profile, self.profile.count(answers.positions, answers.counts))
         score = summarise_numbers(rows["y_pred_proba"], centre=0.0)
         return estimate_performance(self.estimator, score, answered=int(rows["y_pred"].sum()), rng=self.rng)
 

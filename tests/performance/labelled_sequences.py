@@ -199,7 +199,7 @@ MAKERS = {
 
 
 def sequences(only: str = "") -> Iterator[Labelled]:
-    """Give the sequences of the sources whose name begins so, one after the other."""
+    """Give the sequences whose name begins so, such as `flights` or `flights: delay`, one after the other."""
     for name, make in MAKERS.items():
-        if name.startswith(only):
-            yield from make()
+        if name.startswith(only) or only.startswith(name):
+            yield from (sequence for sequence in make() if sequence.name.startswith(only))

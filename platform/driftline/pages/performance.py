@@ -240,18 +240,30 @@ def _estimates(model: Model, points: dict[str, list[MetricPoint]]) -> Estimates 
         for own in series
         if (found := next((p for p in reversed(own) if p.value is not None), None)) is not None
     ]
-    basis = (
-        "The mean errors of the reference's predictions of the same size. They cannot tell what moves the error "
-        "and not the prediction."
-        if model.task == "regression"
-        else "Probabilities, as they came true on the reference, stand for labels. They cannot tell when labels "
-        "change their meaning."
-    )
     if newest:
-        return Estimates(newest, basis)
+        return Estimates(newest, _basis(newest[0]))
     reasons = [str((point.detail or {}).get("why", "")) for own in series for point in reversed(own)]
     reason = next((reason for reason in reasons if reason), "")
-    return Estimates([], basis, reason) if reason else None
+    return Estimates([], "", reason) if reason else None
+
+
+def _basis(estimate: MetricPoint) -> str:
+    """Say what an estimate is made from, and what it cannot tell."""
+    detail = estimate.detail or {}
+    match detail.get("estimated_by"):
+        case "features":
+            said = "Estimated by features: the mean errors of the reference's rows whose features let one expect such."
+        case "prediction":
+            said = (
+                "Estimated by the size of the prediction: the mean errors of the reference's predictions of the same "
+                "size. They cannot tell what moves the error and not the prediction."
+            )
+        case _:
+            return (
+                "Probabilities, as they came true on the reference, stand for labels. They cannot tell when labels "
+                "change their meaning."
+            )
+    return f"{said} {detail.get('why', '')}".rstrip()
 
 
 @dataclass(frozen=True)

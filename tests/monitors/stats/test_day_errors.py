@@ -8,7 +8,6 @@ from monitors.stats.error_profile import ErrorProfile, estimate_errors, profile_
 from monitors.stats.estimate import Estimate
 from monitors.stats.outcomes import summarise_regression_outcomes
 from monitors.stats.performance import measure_outcomes
-from monitors.stats.sketches import summarise_numbers
 
 Day = tuple[np.ndarray, np.ndarray]
 
@@ -21,7 +20,7 @@ def days_of(rng: np.random.Generator, days: int, rows: int, *, alike: float) -> 
 
 
 def estimated(profile: ErrorProfile, day: Day) -> dict[str, Estimate]:
-    return estimate_errors(profile, summarise_numbers(day[1], centre=0.0))
+    return estimate_errors(profile, profile.count(day[1]))
 
 
 def realised(day: Day) -> dict[str, Estimate]:
@@ -29,7 +28,8 @@ def realised(day: Day) -> dict[str, Estimate]:
 
 
 def learn(reference: list[Day]) -> tuple[ErrorProfile, Mapping[str, DayErrors]]:
-    profile = profile_errors(*(np.concatenate(part) for part in zip(*reference, strict=True)))
+    truth, answer = (np.concatenate(part) for part in zip(*reference, strict=True))
+    profile = profile_errors(answer - truth, by=answer)
     assert profile is not None
     return profile, errors_by_day([(estimated(profile, day), realised(day)) for day in reference])
 

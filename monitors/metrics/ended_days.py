@@ -1,0 +1,96 @@
+"""Reads the rows of days once they have ended, for what summaries cannot tell: features together, and errors by them.
+
+A day is read again when it has other rows by then, or another reference. Rows that are let go once they are summarised
+cannot be read.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import transaction
+
+from driftline.common.clock import now
+from driftline.common.doorbell import ring
+from driftline.common.periods import following
+from driftline.common.work import finish, touch
+from inference.prediction_log.event_clock import event_now, event_nows
+from inference.prediction_log.models import PredictionRole
+from inference.registry.models import Model, RowsKept
+from monitors.definitions.choosing import file_reference
+from monitors.definitions.models import MonitorKind
+from monitors.metrics.expected_errors import count_errors
+from monitors.metrics.joint import compare
+from monitors.metrics.measuring import Context, Whose, context_of, row_of
+from monitors.metrics.models import ExpectedErrors, JointDay, JointDayQuerySet, PendingEvaluation
+from monitors.metrics.storing import save_points
+from monitors.summaries.models import StaleWindow
+
+DAYS_A_TASK = 3  # done well within a lease, also where null distributions are to be drawn first
+
+
+def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
+    """Have these windows' days read once they have ended, in the transaction that measured them.
+
+    Nothing rings for them but the sweep, a model at a time: a fleet's days end together, and metrics go first.
+    """
+    model = context.model
+    is_wanted = MonitorKind.DRIFT in context.monitors or _estimates_errors(context)
+    if not is_wanted or model.rows_kept == RowsKept.NONE:
+        return
+    days = [(model.pk, window.start) for window in measured if window.span == "day"]
+    if days and file_reference(model=model, version_id=None) is not None:
+        touch(JointDay, days, fields=("model_id", "start"))
+
+
+def _estimates_errors(context: Context) -> bool:
+    return context.model.task == "regression" and MonitorKind.PERFORMANCE in context.monitors
+
+
+def models_to_read(now: datetime) -> list[int]:
+    """List the models of which a day that has ended waits, those first that have waited longest."""
+    waiting = JointDay.objects.ended(now).due()
+    clocks = event_nows(models=Model.objects.filter(pk__in=waiting.values("model")), now=now)
+    days = waiting.order_by("touched_at").values_list("model_id", "start")
+    ended = [model_id for model_id, start in days if following(start, "day") <= clocks[model_id]]
+    return list(dict.fromkeys(ended))
+
+
+def days_to_read(model_id: int) -> JointDayQuerySet:
+    """Select a model's days that wait to be read and have ended by its event clock."""
+    clock = event_now(model=Model.objects.get(pk=model_id), now=now())
+    return JointDay.objects.filter(model_id=model_id).ended(clock)
+
+
+def read_days(model_id: int) -> int:
+    """Read some ended days, have measured what follows and ring the rules; returns how many days were done."""
+    with transaction.atomic():
+        days = days_to_read(model_id).claim(limit=DAYS_A_TASK)
+    if not days:
+        return 0
+    context = context_of(Model.objects.get(pk=model_id))
+    for day in sorted(days, key=lambda day: day.start):
+        points = compare(context, day.start)
+        counted = (
+            count_errors(context.model, context.references, day.start) if _estimates_errors(context) else []
+        )
+        with transaction.atomic():
+            if points:
+                whose = Whose(PredictionRole.CHAMPION, "")
+                save_points([row_of(context, whose, "day", day.start, point) for point in points])
+                touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
+                ring("monitors.judge", model_id=model_id)
+            if counted:
+                _keep(counted)
+                touch(StaleWindow, [(model_id, "day", day.start)], fields=("model_id", "span", "start"))
+                ring("monitors.measure", model_id=model_id)
+            finish([day])
+    return len(days)
+
+
+def _keep(counted: Sequence[ExpectedErrors]) -> None:
+    ExpectedErrors.objects.bulk_create(
+        counted,
+        update_conflicts=True,
+        unique_fields=["model", "start", "role", "version"],
+        update_fields=["digest", "rows", "counts", "why"],
+    )
