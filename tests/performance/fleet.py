@@ -292,8 +292,7 @@ def measure(installed: Installed, size: Size) -> dict[str, Any]:
 
 def told_of(cost: Cost) -> str:
     """Write the least, the median and the most of what calls took."""
-    least, *_, most = sorted(cost.each)
-    return f"{least * 1e3:,.0f} / {median(cost.each) * 1e3:,.0f} / {most * 1e3:,.0f} ms"
+    return f"{min(cost.each) * 1e3:,.0f} / {median(cost.each) * 1e3:,.0f} / {max(cost.each) * 1e3:,.0f} ms"
 
 
 def set_up(size: Size, traffic: Traffic, meter: Meter) -> list[Model]:
@@ -361,11 +360,14 @@ def live_a_day(
 
 # -- creating ----------------------------------------------------------------------------------------------------------
 def measure_creating(installed: Installed, size: Size) -> dict[str, Any]:
-    """Create the models alone, let other versions answer for some, and look at the pages; what was found."""
-    meter, sender = Meter(installed), Sender(installed, Traffic(size))
+    """Create the models alone, let other versions answer for some, run ticks and look at pages; what was found."""
+    meter, ticked, sender = Meter(installed), Meter(installed), Sender(installed, Traffic(size))
     models = create_served(Project.objects.get(slug="default"), size.models, size.features, meter)
+    rings = ticks(ticked, OFTEN | SELDOM, "nothing due")
     return {
         "size": vars(size),
+        "ticks": {name: told_of(cost) for name, cost in ticked.costs.items()},
+        "rings": rings,
         "serving": serve_another_version(models, size, sender, meter),
         "pages": pages(sender, meter),
         "memory": {"after all": memory(installed)},

@@ -55,7 +55,9 @@ def main() -> None:
     )
     parser.add_argument("--busy", type=int, default=999, help="copies that get an hour of rows")
     parser.add_argument("--worked", type=int, default=10, help="copies whose hour of rows workers come to")
-    parser.add_argument("--only-create", action="store_true", help="and see what changes and pages cost then")
+    parser.add_argument(
+        "--only-create", action="store_true", help="no rows: what changes, ticks and pages cost then"
+    )
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
