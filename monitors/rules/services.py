@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.forms.models import model_to_dict
 
 from driftline.accounts.models import Project
@@ -17,6 +17,7 @@ from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.work import finish, touch
 from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
@@ -26,7 +27,7 @@ from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
 from monitors.rules.conditions import Outcome, Standing, Verdict, step
 from monitors.rules.models import Rule, RuleState, Severity, Transition
 from monitors.rules.signals import model_judged
-from monitors.summaries.models import StaleWindow
+from monitors.summaries.models import StaleWindow, Summary
 
 DEFAULTS: dict[str, Any] = {
     "feature": "",
@@ -207,8 +208,22 @@ def judge(model_id: int) -> bool:
 
 
 def _remeasure_ripe(model: Model, clock: datetime) -> None:
-    """Points that were unripe when they were measured get their status once they have become ripe."""
+    """Points that were unripe when they were measured get their status once they have become ripe.
+
+    Those of which nothing is measured any more stay as they are, or they would be found here again and again: hours
+    whose summaries went into their day, and all where performance is watched no longer.
+    """
+    if not model.monitors.filter(kind=MonitorKind.PERFORMANCE, enabled=True).exists():
+        return
+    summaries = Summary.objects.filter(
+        model=OuterRef("model"),
+        span=OuterRef("span"),
+        start=OuterRef("start"),
+        segment="",
+        role__in=ANSWERING_ROLES,
+    )
     unripe = MetricPoint.objects.filter(
+        Exists(summaries),
         model=model,
         role="champion",
         version="",

@@ -151,6 +151,19 @@ class TestHours:
 
         assert spans_of(model) == {"day"}
 
+    def test_are_not_asked_for_again_by_what_waits_for_their_labels(self, model: Model) -> None:
+        update_model(model=model, actor="test", objectives={"label_lag_hours": 24 * 25})
+        log(model, rows_of_a_day(DAY, 3))
+        work(model)
+        model.monitors.filter(kind="performance").update(enabled=False)
+        grow_old(model)
+        assert MetricPoint.objects.filter(model=model, span="hour", status="unripe").exists()
+
+        log(model, rows_of_a_day(DAY + timedelta(days=30), 1))
+        work(model)
+
+        assert not StaleWindow.objects.filter(model=model, span="hour", start__lt=LATER).exists()
+
     def test_stay_while_something_is_to_be_measured_of_them(self, model: Model) -> None:
         log(model, rows_of_a_day(DAY, 3))
         log(model, rows_of_a_day(LATER, 1))
