@@ -27,6 +27,7 @@ REAL_SERVERS = {
 }
 TEMPLATE_LOCK = "template.lock"
 _running: list[Process] = []
+_migrating: list["subprocess.Popen[bytes]"] = []
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,10 +71,12 @@ def start_template() -> None:
         return  # that database is somebody's
     with (Path(os.environ["DRIFTLINE_TEST_HOME"]) / TEMPLATE_LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.Popen(
-            [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"],
-            cwd=CHECKOUT,
-            pass_fds=[lock.fileno()],
+        _migrating.append(
+            subprocess.Popen(
+                [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"],
+                cwd=CHECKOUT,
+                pass_fds=[lock.fileno()],
+            )
         )
 
 
@@ -103,7 +106,11 @@ def subprocess_environment() -> dict[str, str]:
 
 
 def stop_services() -> None:
-    """Stop what `start_services` started."""
+    """Stop what `start_services` and `start_template` started."""
+    while _migrating:
+        migration = _migrating.pop()
+        migration.terminate()
+        migration.wait()
     while _running:
         _running.pop().stop()
 
