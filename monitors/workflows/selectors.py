@@ -79,7 +79,7 @@ def describe_step(step: Step) -> dict[str, Any]:
 
 def describe_workflow(model: Model) -> dict[str, Any]:
     """Write how a model is retrained as the API gives it; the defaults where nothing was set."""
-    workflow = Workflow.objects.filter(model=model).first() or Workflow(model=model)
+    workflow = getattr(model, "workflow", None) or Workflow(model=model)
     return {
         "trainer": workflow.trainer,
         "parameters": workflow.parameters,

@@ -1,64 +1,83 @@
-"""How far the stages have come with a model, and how it is: what only the roof can see at once."""
+"""How far the stages have come with models, and how they are: what only the roof can see at once."""
 
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from inference.prediction_log.models import TouchedPeriod
-from inference.prediction_log.selectors import newest_event
+from inference.prediction_log.selectors import newest_arrivals
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.metrics.catalogue import METRICS_OF_ROWS
 from monitors.metrics.models import JointDay, PendingEvaluation
-from monitors.rules.models import Severity, Transition
+from monitors.rules.models import Rule, Severity, Transition
 from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run
 
 
-def computed_until(model: Model) -> datetime | None:
-    """Tell up to which event time everything is computed, judged and acted on; None before the first event.
+@dataclass(frozen=True)
+class Progress:
+    """Of one model: its newest event, up to which event time everything is computed, judged and acted on, and `status`.
 
-    Work that is due holds it back to where that work begins; so does a run that can go on without traffic. Days whose
-    rows are to be read hold it back where a rule listens to what is measured from them.
+    Both times are None before the first event. Work that is due holds the second back to where that work begins; so
+    does a run that can go on without traffic, and days whose rows are to be read where a rule listens to what is
+    measured from them. The status is the severity of its worst unresolved incident, `ok`, or `no_data`.
     """
-    newest = newest_event(model)
-    if newest is None:
-        return None
-    return min([newest, *_unfinished(model, newest)])
+
+    newest: datetime | None
+    computed_until: datetime | None
+    status: str
 
 
-def _unfinished(model: Model, newest: datetime) -> list[datetime]:
-    touched = TouchedPeriod.objects.filter(model=model).order_by("hour").values_list("hour", flat=True)[:1]
-    stale = StaleWindow.objects.filter(model=model).order_by("start").values_list("start", flat=True)[:1]
-    joint = JointDay.objects.filter(model=model).ended(newest).order_by("start")
-    listens = model.rules.filter(enabled=True, metric__in=METRICS_OF_ROWS).exists()
-    transitions = Transition.objects.filter(model=model)
-    open_transitions = transitions.filter(workflows_done_at=None) | transitions.filter(alerts_done_at=None)
-    unhandled = open_transitions.order_by("window_start").values_list("window_start", flat=True)[:1]
-    busy_runs = Run.objects.filter(model=model, state__in=ACTIVE_STATES, needs="")
-    running = busy_runs.order_by("data_until").values_list("data_until", flat=True)[:1]
-    unjudged = [_day_start(newest)] if PendingEvaluation.objects.filter(model=model).exists() else []
-    return [
-        *touched,
-        *stale,
-        *(joint.values_list("start", flat=True)[:1] if listens else ()),
-        *unhandled,
-        *(min(moment, _day_start(newest)) for moment in running),
-        *unjudged,
-    ]
+def progress_of(model: Model) -> Progress:
+    """Tell how far the stages have come with a model."""
+    return progress_of_each([model])[model.pk]
 
 
-def _day_start(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+def progress_of_each(models: Iterable[Model]) -> dict[int, Progress]:
+    """Tell of several models how far the stages have come with each, by its id, in two questions for all."""
+    chosen = Model.objects.filter(pk__in=[model.pk for model in models])
+    newest = {pk: arrival[0] for pk, arrival in newest_arrivals(chosen).items()}
+    return {told["pk"]: _progress(newest[told["pk"]], told) for told in _unfinished(chosen)}
 
 
-def model_status(model: Model) -> str:
-    """Tell how a model is: the severity of its worst unresolved incident, `ok`, or `no_data`."""
-    severities = set(
-        Incident.objects.filter(model=model)
-        .exclude(status=Incident.Status.RESOLVED)
-        .values_list("severity", flat=True)
+def _unfinished(models: QuerySet[Model]) -> QuerySet[Model, dict[str, Any]]:
+    """Read where the work that is due begins with each model, and its unresolved incidents."""
+    mine = {"model": OuterRef("pk")}
+    transitions = Transition.objects.filter(**mine)
+    unhandled = transitions.filter(workflows_done_at=None) | transitions.filter(alerts_done_at=None)
+    unresolved = Incident.objects.filter(**mine).exclude(status=Incident.Status.RESOLVED)
+    return models.values(
+        "pk",
+        touched=_first(TouchedPeriod.objects.filter(**mine), "hour"),
+        stale=_first(StaleWindow.objects.filter(**mine), "start"),
+        unread=_first(JointDay.objects.filter(**mine), "start"),
+        listens=Exists(Rule.objects.filter(**mine, enabled=True, metric__in=METRICS_OF_ROWS)),
+        unhandled=_first(unhandled, "window_start"),
+        running=_first(Run.objects.filter(**mine, state__in=ACTIVE_STATES, needs=""), "data_until"),
+        is_unjudged=Exists(PendingEvaluation.objects.filter(**mine)),
+        is_critical=Exists(unresolved.filter(severity=Severity.CRITICAL)),
+        is_warned=Exists(unresolved.filter(severity=Severity.WARNING)),
     )
-    if Severity.CRITICAL in severities:
-        return "critical"
-    if Severity.WARNING in severities:
-        return "warning"
-    return "ok" if newest_event(model) else "no_data"
+
+
+def _first(rows: QuerySet[Any], field: str) -> Subquery:
+    return Subquery(rows.order_by(field).values(field)[:1])
+
+
+def _progress(newest: datetime | None, told: dict[str, Any]) -> Progress:
+    status = "critical" if told["is_critical"] else "warning" if told["is_warned"] else "ok"
+    if newest is None:
+        return Progress(None, None, status if status != "ok" else "no_data")
+    day = newest.replace(hour=0, minute=0, second=0, microsecond=0)
+    holding_back = [told["touched"], told["stale"], told["unhandled"]]
+    if told["listens"] and told["unread"] and told["unread"] <= newest - timedelta(days=1):
+        holding_back.append(told["unread"])
+    if told["running"]:
+        holding_back.append(min(told["running"], day))
+    if told["is_unjudged"]:
+        holding_back.append(day)
+    return Progress(newest, min([newest, *filter(None, holding_back)]), status)

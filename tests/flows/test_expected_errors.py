@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.common.periods import parse_timestamp, rfc3339
-from driftline.progress import computed_until
+from driftline.progress import progress_of
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
@@ -191,13 +191,13 @@ class TestADay:
         rule = {"name": "estimated", "metric": "estimated_mae", "threshold": 3.0}
         create_rule(project=model.project, model=model, actor="test", **rule)
         work(model)
-        before = computed_until(model)
+        before = progress_of(model).computed_until
 
         read(model)
         work(model)
 
         assert before == DAY
-        after = computed_until(model)
+        after = progress_of(model).computed_until
         assert after is not None
         assert after > DAY + A_DAY
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
-from driftline.progress import computed_until
+from driftline.progress import progress_of
 from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.datasets import path_of, store_reference
 from inference.registry.models import Model
@@ -155,18 +155,18 @@ class TestADay:
     def test_holds_back_what_counts_as_computed_where_a_rule_waits_for_it(self, model: Model) -> None:
         give_reference(model)
         send(model, False)
-        assert computed_until(model) > DAY + A_DAY  # type: ignore[operator]
+        assert progress_of(model).computed_until > DAY + A_DAY  # type: ignore[operator]
         rule = {"name": "all together", "metric": "domain_auc", "threshold": 0.7}
         create_rule(project=model.project, model=model, actor="test", **rule)
         work(model)
-        before = computed_until(model)
+        before = progress_of(model).computed_until
 
         compare(model)
 
         work(model)
         assert before == DAY
-        assert computed_until(model) is not None
-        assert computed_until(model) > DAY + A_DAY  # type: ignore[operator]
+        assert progress_of(model).computed_until is not None
+        assert progress_of(model).computed_until > DAY + A_DAY  # type: ignore[operator]
 
     def test_of_few_rows_is_insufficient(self, model: Model) -> None:
         give_reference(model)

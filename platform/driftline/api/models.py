@@ -10,10 +10,9 @@ from pydantic import Field
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
 from driftline.common.bodies import Body
-from driftline.common.paging import PAGE_SIZE, page
+from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.periods import rfc3339
-from driftline.progress import computed_until, model_status
-from inference.prediction_log.selectors import newest_event
+from driftline.progress import Progress, progress_of, progress_of_each
 from inference.registry import services
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
@@ -113,8 +112,14 @@ def create_model(request: HttpRequest, body: NewModel) -> Any:
 @router.get("/models", auth=Scoped("read"))
 def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List the project's models."""
-    models = Model.objects.of_project(caller_of(request).project).select_related("deployment__champion")
-    return page(models, describe_model, by=("pk",), cursor=cursor, limit=limit)
+    models = Model.objects.of_project(caller_of(request).project).select_related(
+        "deployment__champion", "workflow"
+    )
+    found, following = cut_page(
+        models.prefetch_related("segment_features"), by=("pk",), cursor=cursor, limit=limit
+    )
+    progress = progress_of_each(found)
+    return {"items": [_describe(model, progress[model.pk]) for model in found], "next": following}
 
 
 @router.get("/models/{name}", auth=Scoped("read"))
@@ -144,13 +149,17 @@ def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
 
 def describe_model(model: Model) -> dict[str, Any]:
     """Write a model as the API gives it."""
-    deployment, until, newest = model.deployment, computed_until(model), newest_event(model)
+    return _describe(model, progress_of(model))
+
+
+def _describe(model: Model, progress: Progress) -> dict[str, Any]:
+    deployment, until, newest = model.deployment, progress.computed_until, progress.newest
     return {
         "id": model.pk,
         "name": model.name,
         "task": model.task,
         "description": model.description,
-        "status": model_status(model),
+        "status": progress.status,
         "autonomy": model.autonomy,
         "objectives": model.objectives,
         "retention_days": model.retention_days,
@@ -158,7 +167,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "privacy": model.privacy,
         "schema_policy": model.schema_policy,
         "rows_kept": model.rows_kept,
-        "segments": sorted(model.segment_features.values_list("feature", flat=True)),
+        "segments": sorted(one.feature for one in model.segment_features.all()),
         "champion": deployment.champion.version if deployment.champion else None,
         "generation": deployment.generation,
         "computed_until": rfc3339(until) if until else None,

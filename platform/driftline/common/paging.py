@@ -24,7 +24,15 @@ def page[Row: Model](
     limit: int = PAGE_SIZE,
     most: int = MAX_PAGE_SIZE,
 ) -> dict[str, Any]:
-    """Write one page of `rows`, ordered `by` fields (`-` for descending) that together are unique.
+    """Write one page of `rows`, row by row; see `cut_page`."""
+    found, following = cut_page(rows, by=by, cursor=cursor, limit=limit, most=most)
+    return {"items": [write(row) for row in found], "next": following}
+
+
+def cut_page[Row: Model](
+    rows: QuerySet[Row], *, by: Sequence[str], cursor: str | None, limit: int, most: int = MAX_PAGE_SIZE
+) -> tuple[list[Row], str | None]:
+    """Read one page of `rows`, ordered `by` fields (`-` for descending) that together are unique, and the next cursor.
 
     `limit` above `most` is capped; the cursor is signed, so a changed one is refused.
     """
@@ -35,7 +43,7 @@ def page[Row: Model](
         rows = rows.filter(_after(by, _read_cursor(cursor, by)))
     found = list(rows.order_by(*by)[: limit + 1])
     following = _write_cursor(found[limit - 1], by) if len(found) > limit else None
-    return {"items": [write(row) for row in found[:limit]], "next": following}
+    return found[:limit], following
 
 
 def _after(by: Sequence[str], values: Sequence[Any]) -> Q:

@@ -17,7 +17,7 @@ from driftline.pages.charts import Chart, Dot, Series
 from driftline.pages.forms import explain
 from driftline.pages.histograms import overlay_of
 from driftline.pages.timerange import TimeRange, range_of
-from driftline.progress import computed_until
+from driftline.progress import progress_of
 from inference.registry.models import Autonomy, Model, Task
 from inference.registry.selectors import get_model
 from inference.registry.services import create_model
@@ -87,7 +87,7 @@ def health(request: PageRequest, name: str) -> HttpResponse:
         "versions": queries.versions_with_stage(model, model.versions.order_by("-pk")[:VERSIONS_SHOWN]),
         "deployment": model.deployment,
         "reference": queries.newest_reference(model),
-        "computed_until": computed_until(model),
+        "computed_until": progress_of(model).computed_until,
     }
     return render(request, "pages/model.html", frame)
 

@@ -15,7 +15,7 @@ from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.context import demo_progress
 from driftline.pages.standing import Standing, standings_of, verdict_of, worst_drifts
-from driftline.progress import computed_until
+from driftline.progress import progress_of_each
 from inference.registry.models import Model
 from monitors.alerts.selectors import open_incidents
 from monitors.metrics.models import MetricPoint
@@ -126,6 +126,8 @@ def _row(
 
 def _works(standings: list[Standing]) -> list[dict[str, Any]]:
     """How far the workers are with the first models that have data, and whether the ticks are consumed."""
-    lines = [{"name": s.model.name, "until": computed_until(s.model)} for s in standings if s.newest]
+    models = [standing.model for standing in standings if standing.newest]
+    progress = progress_of_each(models)
+    lines = [{"name": model.name, "until": progress[model.pk].computed_until} for model in models]
     beat = Heartbeat.objects.filter(name="worker").first()
     return [{"beat": beat.at if beat else None}, *lines]

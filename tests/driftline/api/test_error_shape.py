@@ -110,7 +110,7 @@ def test_a_405_names_what_is_offered(api: Api) -> None:
 
 class TestFaultsOfTheServer:
     def test_tell_nothing_of_the_inside(self, api: Api, world: World, monkeypatch: Any) -> None:
-        monkeypatch.setattr("driftline.api.models.computed_until", broken(RuntimeError("secret")))
+        monkeypatch.setattr("driftline.api.models.progress_of", broken(RuntimeError("secret")))
 
         answer = api.get("/models/flights")
 
@@ -118,7 +118,7 @@ class TestFaultsOfTheServer:
         assert b"secret" not in answer.content
 
     def test_of_the_database_ask_to_come_again(self, api: Api, world: World, monkeypatch: Any) -> None:
-        monkeypatch.setattr("driftline.api.models.computed_until", broken(OperationalError("gone")))
+        monkeypatch.setattr("driftline.api.models.progress_of", broken(OperationalError("gone")))
 
         answer = api.get("/models/flights")
 

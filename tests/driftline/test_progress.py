@@ -1,0 +1,80 @@
+"""How far the stages have come with models: of many at once as of each alone, and at a price that does not grow."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from driftline.accounts.models import Project, User
+from driftline.accounts.services import create_project
+from driftline.progress import progress_of, progress_of_each
+from inference.registry.models import Model
+from monitors.rules.services import create_rule
+from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
+
+A_DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return User.objects.create_user("owner@bank.example")
+
+
+@pytest.fixture
+def project(owner: User, tmp_path: Any, settings: Any) -> Project:
+    settings.HOME = tmp_path
+    return create_project(slug="bank", name="Bank", owner=owner)
+
+
+@pytest.fixture
+def models(project: Project) -> list[Model]:
+    """One that is computed, one whose rows wait, one that fired, one without any."""
+    computed, waiting, fired, silent = (make_model(project, name) for name in ("a", "b", "c", "d"))
+    create_rule(
+        project=project, model=fired, actor="test", name="rows", metric="count", threshold=1.0, operator="above",
+        severity="critical",
+    )  # fmt: skip
+    give_reference(computed)
+    for model in (computed, fired):
+        log(model, rows_of_a_day(DAY, 60) + rows_of_a_day(DAY + A_DAY, 2))
+        work(model)
+    log(waiting, rows_of_a_day(DAY, 60))
+    return [computed, waiting, fired, silent]
+
+
+def test_what_waits_holds_a_model_back_and_what_fired_is_its_status(models: list[Model]) -> None:
+    computed, waiting, fired, silent = (progress_of(model) for model in models)
+
+    assert computed.computed_until == computed.newest == DAY + A_DAY * 1.5
+    assert waiting.newest is not None
+    assert waiting.newest > DAY + A_DAY * 0.9
+    assert waiting.computed_until == DAY
+    assert fired.computed_until is not None
+    assert (silent.newest, silent.computed_until) == (None, None)
+    assert [one.status for one in (computed, waiting, silent)] == ["ok", "ok", "no_data"]
+
+
+def test_of_many_models_is_told_what_is_told_of_each(models: list[Model]) -> None:
+    assert progress_of_each(models) == {model.pk: progress_of(model) for model in models}
+
+
+def test_a_list_of_more_models_asks_no_more_questions(
+    models: list[Model], project: Project, owner: User
+) -> None:
+    client = Client()
+    client.force_login(owner)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            assert client.get("/api/v1/models").status_code == 200
+        return len(asked)
+
+    queries()
+    few = queries()
+    for number in range(5):
+        make_model(project, f"more-{number}")
+
+    assert queries() == few
