@@ -97,7 +97,7 @@ def canary_evidence(model: Model, period: CanaryPeriod) -> CanaryEvidence:
         ),
         rng=np.random.default_rng(0),
     )
-    workflow = Workflow.objects.filter(model=model).first() or Workflow(model=model)
+    workflow = Workflow.of(model)
     split = describe_split(model.deployment) if period.end is None else None
     policy = policy_of(model, workflow, model.task)
     return CanaryEvidence(

@@ -1,5 +1,7 @@
 """Retrain-and-redeploy: what a model's workflow is, and each run with its steps."""
 
+from typing import Self
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -30,6 +32,11 @@ class Workflow(models.Model):
 
     def __str__(self) -> str:
         return f"workflow of {self.model}"
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        """Read how a model is retrained; the defaults where nothing was set."""
+        return cls.objects.filter(model=model).first() or cls(model=model)
 
 
 class RunState(models.TextChoices):

@@ -77,9 +77,8 @@ def describe_step(step: Step) -> dict[str, Any]:
     }
 
 
-def describe_workflow(model: Model) -> dict[str, Any]:
-    """Write how a model is retrained as the API gives it; the defaults where nothing was set."""
-    workflow = getattr(model, "workflow", None) or Workflow(model=model)
+def describe_workflow(workflow: Workflow) -> dict[str, Any]:
+    """Write how a model is retrained as the API gives it."""
     return {
         "trainer": workflow.trainer,
         "parameters": workflow.parameters,
@@ -139,7 +138,7 @@ def _paired(model: Model, champion: Version, version: Version) -> dict[str, Any]
     found = compare_wanted(PairsWanted(model, champion, version, since), signature_of(champion))
     if found is None:
         return None
-    workflow = Workflow.objects.filter(model=model).first() or Workflow(model=model)
+    workflow = Workflow.of(model)
     deployment = model.deployment
     return {
         "kind": "paired",

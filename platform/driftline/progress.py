@@ -1,6 +1,6 @@
 """How far the stages have come with models, and how they are: what only the roof can see at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,7 +44,7 @@ def progress_of_each(models: Iterable[Model]) -> dict[int, Progress]:
     return {told["pk"]: _progress(newest[told["pk"]], told) for told in _unfinished(chosen)}
 
 
-def _unfinished(models: QuerySet[Model]) -> QuerySet[Model, dict[str, Any]]:
+def _unfinished(models: QuerySet[Model]) -> Iterable[Mapping[str, Any]]:
     """Read where the work that is due begins with each model, and its unresolved incidents."""
     mine = {"model": OuterRef("pk")}
     transitions = Transition.objects.filter(**mine)
@@ -68,7 +68,7 @@ def _first(rows: QuerySet[Any], field: str) -> Subquery:
     return Subquery(rows.order_by(field).values(field)[:1])
 
 
-def _progress(newest: datetime | None, told: dict[str, Any]) -> Progress:
+def _progress(newest: datetime | None, told: Mapping[str, Any]) -> Progress:
     status = "critical" if told["is_critical"] else "warning" if told["is_warned"] else "ok"
     if newest is None:
         return Progress(None, None, status if status != "ok" else "no_data")

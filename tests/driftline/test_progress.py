@@ -13,6 +13,7 @@ from driftline.accounts.services import create_project
 from driftline.progress import progress_of, progress_of_each
 from inference.registry.models import Model
 from monitors.rules.services import create_rule
+from monitors.workflows.services import configure_workflow
 from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
@@ -78,3 +79,14 @@ def test_a_list_of_more_models_asks_no_more_questions(
         make_model(project, f"more-{number}")
 
     assert queries() == few
+
+
+def test_a_list_tells_how_each_model_is_retrained(models: list[Model], owner: User) -> None:
+    configure_workflow(model=models[1], actor="test", pairs=700)
+    client = Client()
+    client.force_login(owner)
+
+    items = client.get("/api/v1/models").json()["items"]
+
+    assert [item["workflow"]["pairs"] for item in items] == [2_000, 700, 2_000, 2_000]
+    assert items == [client.get(f"/api/v1/models/{item['name']}").json() for item in items]

@@ -17,6 +17,7 @@ from inference.registry import services
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.definitions.segments import set_segments
+from monitors.workflows.models import Workflow
 from monitors.workflows.selectors import describe_workflow
 from monitors.workflows.services import configure_workflow
 
@@ -119,7 +120,15 @@ def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) 
         models.prefetch_related("segment_features"), by=("pk",), cursor=cursor, limit=limit
     )
     progress = progress_of_each(found)
-    return {"items": [_describe(model, progress[model.pk]) for model in found], "next": following}
+    items = [
+        _describe(
+            model,
+            progress[model.pk],
+            model.workflow if hasattr(model, "workflow") else Workflow(model=model),
+        )
+        for model in found
+    ]
+    return {"items": items, "next": following}
 
 
 @router.get("/models/{name}", auth=Scoped("read"))
@@ -149,10 +158,10 @@ def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
 
 def describe_model(model: Model) -> dict[str, Any]:
     """Write a model as the API gives it."""
-    return _describe(model, progress_of(model))
+    return _describe(model, progress_of(model), Workflow.of(model))
 
 
-def _describe(model: Model, progress: Progress) -> dict[str, Any]:
+def _describe(model: Model, progress: Progress, workflow: Workflow) -> dict[str, Any]:
     deployment, until, newest = model.deployment, progress.computed_until, progress.newest
     return {
         "id": model.pk,
@@ -173,5 +182,5 @@ def _describe(model: Model, progress: Progress) -> dict[str, Any]:
         "computed_until": rfc3339(until) if until else None,
         "newest_event": rfc3339(newest) if newest else None,
         "created_at": rfc3339(model.created_at),
-        "workflow": describe_workflow(model),
+        "workflow": describe_workflow(workflow),
     }

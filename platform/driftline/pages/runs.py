@@ -51,7 +51,7 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
     frame |= {
         "runs": found,
         "is_active": any(run.state in ACTIVE_STATES for run in found),
-        "workflow": Workflow.objects.filter(model=model).first() or Workflow(model=model),
+        "workflow": Workflow.of(model),
         "incidents": {
             run.pk: incident_of(transition_id=run.transition_id) for run in found if run.transition_id
         },

@@ -59,7 +59,7 @@ def shadow(request: PageRequest, name: str) -> HttpResponse:
         "is_champion": challenger == model.deployment.champion,
         "run": Run.objects.filter(model=model, challenger=challenger).order_by("-pk").first(),
         "active_states": list(ACTIVE_STATES),
-        "wanted_pairs": (Workflow.objects.filter(model=model).first() or Workflow(model=model)).pairs,
+        "wanted_pairs": Workflow.of(model).pairs,
         "drops": _drops(model, challenger),
         "in_processes": version_in_processes(challenger, settings.HOME),
     }
