@@ -17,11 +17,13 @@ from driftline.pages.model import COLUMN_METRICS, csv_url, drift_share_chart, fr
 from driftline.pages.segment_searches import grown_segments
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
+from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.references import ReferenceInUse
 from monitors.metrics.selectors import joint_rows
 from monitors.metrics.value_losses import ValueLosses, value_losses
+from monitors.stats.drift import Method
 from monitors.stats.sketches import NumericSummary
 
 KINDS = {"": "any", "number": "numbers", "category": "categories"}
@@ -52,6 +54,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "kinds": KINDS,
         "days": heat.days,
         "wanted": wanted,
+        "false_discovery_rate": Method(drift_method(model)).false_discovery_rate,
         "share": drift_share_chart(model, points.get("psi", []), chosen, marks),
         "reference": queries.newest_reference(model),
         "in_use": reference,
