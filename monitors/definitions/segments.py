@@ -18,7 +18,7 @@ from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature
 from monitors.definitions.segment_masks import NAME_LENGTH
 from monitors.definitions.signals import segments_changed, segments_dropped
-from monitors.stats.segment_conditions import Condition
+from monitors.stats.segment_conditions import Condition, name_of
 
 MOST_FEATURES = 10
 MOST_SEGMENTS = 20
@@ -80,7 +80,7 @@ def declare_segment(
     Without a `name` the conditions are its name. Raises Problem.
     """
     checked = _checked(model, conditions)
-    name = name.strip() or " and ".join(map(str, checked)).replace(":", " ")[:NAME_LENGTH]
+    name = name.strip() or name_of(checked).replace(":", " ")[:NAME_LENGTH]
     _check_name(name)
     with transaction.atomic():
         _lock(model)

@@ -88,11 +88,12 @@ def forget_vanished_segments(model_id: int, windows: Sequence[tuple[str, datetim
     kept: dict[datetime, set[str]] = {}
     for start, segment in days.values_list("start", "segment"):
         kept.setdefault(start, set()).add(segment)
-    for start, segments in kept.items():
-        of_segments = MetricPoint.objects.filter(model_id=model_id, span="day", start=start).exclude(
-            segment=""
-        )
-        of_segments.exclude(segment__in=segments).delete()
+    of_segments = MetricPoint.objects.filter(model_id=model_id, span="day", start__in=kept).exclude(
+        segment=""
+    )
+    for start, segment in of_segments.values_list("start", "segment").distinct():
+        if segment not in kept[start]:
+            of_segments.filter(start=start, segment=segment).delete()
 
 
 def _subject(point: MetricPoint) -> tuple[str, str, datetime, str, str, str]:

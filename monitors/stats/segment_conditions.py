@@ -5,7 +5,7 @@ Cells look at the columns alone, never at what the rows came to: so all that a s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -78,6 +78,11 @@ def _equals(values: FloatArray, text: str) -> NDArray[np.bool_]:
         return np.zeros(values.size, bool)
     with np.errstate(over="ignore"):
         return (values == number) | (values == float(np.float32(number)))
+
+
+def name_of(conditions: Iterable[Condition]) -> str:
+    """Name a segment by the conditions that all hold of its rows."""
+    return " and ".join(map(str, conditions))
 
 
 @dataclass(frozen=True, eq=False)

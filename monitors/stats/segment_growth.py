@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.stats.segment_conditions import Condition
+from monitors.stats.segment_conditions import Condition, name_of
 from monitors.stats.segment_discovery import (
     RATE,
     Ranked,
@@ -80,7 +80,7 @@ class GrownSegment:
 
     @property
     def name(self) -> str:
-        return " and ".join(map(str, self.conditions))
+        return name_of(self.conditions)
 
 
 @dataclass(frozen=True, slots=True)

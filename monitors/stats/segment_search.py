@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.stats.blocks import MIN_BLOCKS
-from monitors.stats.segment_conditions import Condition
+from monitors.stats.segment_conditions import Condition, name_of
 from monitors.stats.segment_discovery import (
     MOST_PAIRED,
     RATE,
@@ -78,7 +78,7 @@ class FoundSegment:
 
     @property
     def name(self) -> str:
-        return " and ".join(map(str, self.conditions))
+        return name_of(self.conditions)
 
 
 @dataclass(frozen=True, slots=True)

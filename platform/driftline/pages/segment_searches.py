@@ -19,7 +19,7 @@ from inference.registry.models import Model, RowsKept
 from inference.registry.selectors import find_model
 from monitors.definitions.segments import declare_segment
 from monitors.metrics.models import RowLoss, SegmentSearch
-from monitors.metrics.segments import LOSSES, findings_of, growth_of, request_search
+from monitors.metrics.segments import LOSSES, findings_of, growth_of, loss_of, request_search
 from monitors.stats.segment_growth import GrownSegment
 from monitors.stats.segment_search import FoundSegment
 
@@ -31,10 +31,11 @@ def searches(request: PageRequest, name: str) -> HttpResponse:
     chosen, by_drift = range_of(request, model), request.GET.get("by") == "drift"
     loss = "" if by_drift else request.GET.get("loss", "")
     if request.method == "POST" and "watch" in request.POST:
-        found = (grown_segments if by_drift else found_segments)(model, chosen, loss)["found"]
+        shown = grown_segments(model, chosen) if by_drift else found_segments(model, chosen, loss)
+        found = shown["found"]
         _watch(request, model, next((one for one, _ in found if one.name == request.POST["watch"]), None))
     elif request.method == "POST":
-        loss = "" if by_drift else request.POST.get("loss", "") or "none"
+        loss = "" if by_drift else loss_of(model, request.POST.get("loss", ""))
         window = Period(chosen.start, chosen.end)
         request_search(model=model, window=window, loss=loss, actor=request.visitor.actor)
     elif request.GET.get("part") == "segments":
@@ -60,9 +61,9 @@ def found_segments(model: Model, chosen: TimeRange, loss: str) -> dict[str, Any]
     }
 
 
-def grown_segments(model: Model, chosen: TimeRange, loss: str = "") -> dict[str, Any]:
+def grown_segments(model: Model, chosen: TimeRange) -> dict[str, Any]:
     """Gather what the section of drift shows: the search by drift of just this range."""
-    search = _searches(model, chosen).filter(loss=loss).first()
+    search = _searches(model, chosen).filter(loss="").first()
     growth = growth_of(search) if search else None
     return {
         "segment_search": search,
