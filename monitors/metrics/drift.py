@@ -7,9 +7,9 @@ from monitors.metrics.models import PointStatus
 from monitors.metrics.nulls import nulls_of
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
 from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, told_against, watched_columns
-from monitors.stats.drift import FeatureDrift, Method, judge_drift
+from monitors.stats.drift import FeatureDrift, Method, judge_alone, judge_drift
 from monitors.stats.thresholds import grid_size
-from monitors.stats.window_summary import WindowSummary
+from monitors.stats.window_summary import ColumnSummary, WindowSummary
 
 CRITICAL_TIMES = 4.0  # a statistic this many times beyond its limit is critical
 
@@ -28,12 +28,7 @@ def drift_points(
     beyond their own limits, and of the psi, which stands for its feature wherever one line has to. A column that is
     of numbers on one side and of categories on the other is left out.
     """
-    known = watched_columns(reference.summary)
-    current = {
-        name: column
-        for name, column in watched_columns(summary).items()
-        if name in known and type(column) is type(known[name])
-    }
+    current = _comparable(summary, reference)
     sizes = [(name, grid_size(column.rows)) for name, column in current.items()]
     nulls = nulls_of(reference, sizes, reference.days_in(length))
     judged = judge_drift(
@@ -41,6 +36,41 @@ def drift_points(
     )
     points = [point for drift in judged.values() for point in _points(drift, min_rows, method)]
     return told_against(points, reference)
+
+
+def drift_points_of(
+    feature: str,
+    summary: WindowSummary,
+    reference: ReferenceInUse,
+    *,
+    length: timedelta,
+    min_rows: int,
+    method: str = Method.COMBINED,
+) -> list[Point] | None:
+    """Measure as `drift_points` does, of a summary that may lack the other features; None where they have a say."""
+    column = _comparable(summary, reference).get(feature)
+    if column is None:
+        return []
+    size = feature, grid_size(column.rows)
+    null = nulls_of(reference, [size], reference.days_in(length))[size]
+    drift = judge_alone(
+        reference.columns[feature],
+        column,
+        feature,
+        lambda _, __: null,
+        among=len(watched_columns(reference.summary)),
+        method=Method(method),
+    )
+    return told_against(_points(drift, min_rows, method), reference) if drift else None
+
+
+def _comparable(summary: WindowSummary, reference: ReferenceInUse) -> dict[str, ColumnSummary]:
+    known = watched_columns(reference.summary)
+    return {
+        name: column
+        for name, column in watched_columns(summary).items()
+        if name in known and type(column) is type(known[name])
+    }
 
 
 def drifted_features(points: Iterable[Point], rows: int, min_rows: int) -> Point:

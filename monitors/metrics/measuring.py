@@ -17,7 +17,7 @@ from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from inference.serving.plan import Signature
 from monitors.definitions.models import Expectation, Monitor, MonitorKind
-from monitors.metrics.drift import drift_points, drifted_features
+from monitors.metrics.drift import drift_points, drift_points_of, drifted_features
 from monitors.metrics.estimation import estimated_points
 from monitors.metrics.expected_errors import expected_rows
 from monitors.metrics.fairness import gap_points
@@ -214,6 +214,26 @@ def points_of(context: Context, subject: Subject, span: str, start: datetime) ->
             count = drifted_features(drift, subject.summary.rows, monitor.min_rows)
             points += [*drift, *told_against([count], reference)]
     return [row_of(context, subject, span, start, point) for point in points]
+
+
+def drift_rows_of(
+    context: Context, feature: str, subject: Subject, span: str, start: datetime
+) -> list[MetricPoint] | None:
+    """Measure the drift of one feature; None where it depends on the others, which the subject's summary may lack."""
+    window = Period(start, following(start, span))
+    reference = context.references.of(subject.version_id, window)
+    monitor = context.monitors.get(MonitorKind.DRIFT)
+    if monitor is None or reference is None or not subject.is_champion:
+        return []
+    points = drift_points_of(
+        feature,
+        subject.summary,
+        reference,
+        length=window.end - window.start,
+        min_rows=monitor.min_rows,
+        method=monitor.method,
+    )
+    return None if points is None else [row_of(context, subject, span, start, point) for point in points]
 
 
 def _can_estimate(reference: ReferenceInUse, subject: Subject) -> bool:

@@ -13,7 +13,15 @@ from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.services import DEFAULT_MIN_ROWS, drift_method
 from monitors.metrics.catalogue import JOINT_METRICS, METRICS
 from monitors.metrics.drift import drift_points
-from monitors.metrics.measuring import context_of, points_of, request_rows, subjects_of
+from monitors.metrics.measuring import (
+    Context,
+    Subject,
+    context_of,
+    drift_rows_of,
+    points_of,
+    request_rows,
+    subjects_of,
+)
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
 from monitors.metrics.periods import merged_summary, windows_held
 from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, reference_in_use, watched_columns
@@ -69,7 +77,6 @@ def longer_points(
     """
     kind = METRICS[metric].kind
     context = context_of(model).of_kind(kind)
-    needed = _features_needed(kind, feature)
     found: list[MetricPoint] = []
     held = windows_held(model, Period(start, end), step)
     requests = None
@@ -85,23 +92,44 @@ def longer_points(
             start__gte=window.start,
             start__lt=window.end,
         ).select_related("version")
-        for subject in subjects_of(days, features=needed):
-            if subject.version == version:
-                found += points_of(context, subject, length, window.start)
+        found += _points_of_days(context, kind, days, version, feature, length, window.start)
         if requests is not None:
-            rows = request_rows(context, requests, length, window.start)
-            found += [row for row in rows if row.version == version]
+            found += request_rows(context, requests, length, window.start)
     return [
         p
         for p in found
-        if p.metric == metric and p.role == role and (feature is None or p.feature == feature)
+        if p.metric == metric
+        and (p.role, p.version) == (role, version)
+        and (feature is None or p.feature == feature)
     ]
+
+
+def _points_of_days(
+    context: Context,
+    kind: str,
+    days: QuerySet[Summary],
+    version: str,
+    feature: str | None,
+    span: str,
+    start: datetime,
+) -> list[MetricPoint]:
+    """Measure a kind of points of one window from its days; of features that have no say nothing is unpacked."""
+
+    def subjects(features: Collection[str] | None) -> list[Subject]:
+        return [one for one in subjects_of(days, features=features) if one.version == version]
+
+    if kind == MonitorKind.DRIFT and feature:
+        alone = [drift_rows_of(context, feature, subject, span, start) for subject in subjects([feature])]
+        if None not in alone:
+            return [row for rows in alone for row in rows or ()]
+    needed = _features_needed(kind, feature)
+    return [row for subject in subjects(needed) for row in points_of(context, subject, span, start)]
 
 
 def _features_needed(kind: str, feature: str | None) -> Collection[str] | None:
     """Name the features that points of a kind are measured from; None is all of them."""
     if kind == MonitorKind.DRIFT:
-        return None  # whether one drifted depends on all
+        return None  # whether one drifted may depend on all
     if kind == MonitorKind.QUALITY:
         return [feature] if feature else None
     return ()

@@ -86,6 +86,28 @@ def judge_drift(
     }
 
 
+def judge_alone(
+    reference: PreparedReference,
+    current: ColumnSummary,
+    name: str,
+    null_of: NullOf,
+    *,
+    among: int,
+    quantile: float = 0.99,
+    method: Method = Method.COMBINED,
+) -> FeatureDrift | None:
+    """Judge one feature of at most `among`, where the others cannot change what `judge_drift` says of it; else None.
+
+    Benjamini-Hochberg rejects every p-value up to the rate's share of one feature, and none above the rate itself:
+    between them the others decide.
+    """
+    drift = _judge_feature(reference, current, name, null_of, quantile, method)
+    rate = method.false_discovery_rate
+    if not drift.statistics[drift.decided_by].exceeds or drift.p_value > rate:
+        return drift
+    return replace(drift, drifted=True) if drift.p_value <= rate / among else None
+
+
 def _judge_feature(
     reference: PreparedReference,
     current: ColumnSummary,

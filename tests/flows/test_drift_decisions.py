@@ -10,7 +10,7 @@ from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind, Reference, ReferenceDay
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.selectors import drift_rows, evidently_rows
+from monitors.metrics.selectors import drift_rows, evidently_rows, longer_points
 from tests.flows.world import DAY, give_reference, log, reference_csv, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
@@ -108,6 +108,27 @@ class TestMethod:
 
         assert rows[0]["feature"] == "income"
         assert rows[0]["share"] == pytest.approx(1)
+
+
+class TestAWeek:
+    @pytest.mark.parametrize("shift", [0.0, 0.15, 0.3, 1.0])
+    def test_of_one_feature_is_judged_as_among_all(self, model: Model, shift: float) -> None:
+        give_reference(model)
+        log(model, rows_of_a_day(DAY, 300, shift=shift))
+        asked = {"model": model, "metric": "psi", "start": DAY, "end": DAY + 7 * A_DAY, "step": "week"}
+        work(model)
+
+        among_all = {point.feature: described(point) for point in longer_points(**asked)}
+        alone = {name: longer_points(**asked, feature=name) for name in among_all}
+
+        assert {"income", "prediction", "region", "score"} == among_all.keys()
+        assert {name: [described(point) for point in points] for name, points in alone.items()} == {
+            name: [point] for name, point in among_all.items()
+        }
+
+
+def described(point: MetricPoint) -> tuple[object, ...]:
+    return point.value, point.threshold, point.status, point.n, point.detail
 
 
 class TestAsEvidentlyWould:

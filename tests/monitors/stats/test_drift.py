@@ -1,7 +1,7 @@
 import msgspec
 import numpy as np
 
-from monitors.stats.drift import judge_drift
+from monitors.stats.drift import judge_alone, judge_drift
 from monitors.stats.prepared import prepare_reference
 from monitors.stats.sketches import summarise_categories, summarise_numbers
 from monitors.stats.thresholds import resample_null
@@ -29,6 +29,27 @@ def test_one_moved_feature_of_twenty_is_found_and_the_others_rest():
     assert found == 30
     # A twentieth of the flags may be false: 1.5 of 30 expected, out of 570 features without drift.
     assert false_alarms <= 6
+
+
+def test_a_feature_judged_alone_is_judged_as_among_all_or_not_at_all():
+    rng = np.random.default_rng(0)
+    references = {
+        name: prepare_reference(summarise_numbers(rng.normal(size=2_000), centre=0.0)) for name in FEATURES
+    }
+    nulls = {name: resample_null(references[name], 177, rng=rng) for name in FEATURES}
+    alone = []
+
+    for shift in np.linspace(0, 0.6, 10):
+        window = {name: summarise_numbers(rng.normal(shift, 1, 200), centre=0.0) for name in FEATURES}
+        judged = judge_drift(references, window, lambda name, _: nulls[name])
+        for name in FEATURES:
+            drift = judge_alone(
+                references[name], window[name], name, lambda name, _: nulls[name], among=len(FEATURES)
+            )
+            assert drift in (None, judged[name])
+            alone.append(drift and drift.drifted)
+
+    assert {None, False, True} == set(alone)
 
 
 def test_a_certain_but_tiny_move_is_not_drift():
