@@ -14,12 +14,12 @@ from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
     ExpectedErrors,
-    JointDay,
     JointNullDraws,
     MetricPoint,
     NullDraws,
     PendingEvaluation,
     SegmentSearch,
+    UnreadDay,
 )
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
@@ -38,7 +38,6 @@ __all__ = [
     "FeatureProfile",
     "Incident",
     "IncidentEvent",
-    "JointDay",
     "JointNullDraws",
     "MetricPoint",
     "Monitor",
@@ -59,6 +58,7 @@ __all__ = [
     "Step",
     "Summary",
     "Transition",
+    "UnreadDay",
     "Variant",
     "Workflow",
 ]

@@ -21,7 +21,7 @@ from monitors.definitions.models import MonitorKind
 from monitors.metrics.expected_errors import count_errors
 from monitors.metrics.joint import compare
 from monitors.metrics.measuring import Context, Whose, context_of, row_of
-from monitors.metrics.models import ExpectedErrors, JointDay, JointDayQuerySet, PendingEvaluation
+from monitors.metrics.models import ExpectedErrors, PendingEvaluation, UnreadDay, UnreadDayQuerySet
 from monitors.metrics.storing import save_points
 from monitors.summaries.models import StaleWindow
 
@@ -39,7 +39,7 @@ def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
         return
     days = [(model.pk, window.start) for window in measured if window.span == "day"]
     if days and file_reference(model=model, version_id=None) is not None:
-        touch(JointDay, days, fields=("model_id", "start"))
+        touch(UnreadDay, days, fields=("model_id", "start"))
 
 
 def _estimates_errors(context: Context) -> bool:
@@ -48,17 +48,17 @@ def _estimates_errors(context: Context) -> bool:
 
 def models_to_read(now: datetime) -> list[int]:
     """List the models of which a day that has ended waits, those first that have waited longest."""
-    waiting = JointDay.objects.ended(now).due()
+    waiting = UnreadDay.objects.ended(now).due()
     clocks = event_nows(models=Model.objects.filter(pk__in=waiting.values("model")), now=now)
     days = waiting.order_by("touched_at").values_list("model_id", "start")
     ended = [model_id for model_id, start in days if following(start, "day") <= clocks[model_id]]
     return list(dict.fromkeys(ended))
 
 
-def days_to_read(model_id: int) -> JointDayQuerySet:
+def days_to_read(model_id: int) -> UnreadDayQuerySet:
     """Select a model's days that wait to be read and have ended by its event clock."""
     clock = event_now(model=Model.objects.get(pk=model_id), now=now())
-    return JointDay.objects.filter(model_id=model_id).ended(clock)
+    return UnreadDay.objects.filter(model_id=model_id).ended(clock)
 
 
 def read_days(model_id: int) -> int:

@@ -142,24 +142,24 @@ class PendingEvaluation(WorkRow):
         return f"rules of {self.model}"
 
 
-class JointDayQuerySet(WorkQuerySet["JointDay"]):
+class UnreadDayQuerySet(WorkQuerySet["UnreadDay"]):
     def ended(self, now: datetime) -> Self:
         """Narrow to days that were over by `now`."""
         return self.filter(start__lte=now - timedelta(days=1))
 
 
-class JointDay(WorkRow):
+class UnreadDay(WorkRow):
     """A day whose rows are read when it has ended: compared with the reference's in all columns at once, and, of a
     regression, counted by the error that is expected of them.
     """
 
-    model = models.ForeignKey(Model, models.CASCADE, related_name="joint_days")
+    model = models.ForeignKey(Model, models.CASCADE, related_name="unread_days")
     start = models.DateTimeField()
 
-    objects = JointDayQuerySet.as_manager()
+    objects = UnreadDayQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["model", "start"], name="one_joint_day")]
+        constraints = [models.UniqueConstraint(fields=["model", "start"], name="one_unread_day")]
 
     def __str__(self) -> str:
         return f"{self.model} {self.start:%Y-%m-%d}"

@@ -19,8 +19,8 @@ def measure_model(*, model_id: int) -> None:
     work_alone(7313, model_id, lambda: measure(model_id), due.exists)
 
 
-@shared_task(name="monitors.compare_jointly")
-def compare_jointly(*, model_id: int) -> None:
+@shared_task(name="monitors.read_days")
+def read_ended_days(*, model_id: int) -> None:
     work_alone(7315, model_id, lambda: read_days(model_id), lambda: days_to_read(model_id).due().exists())
 
 

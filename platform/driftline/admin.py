@@ -39,12 +39,12 @@ from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
     ExpectedErrors,
-    JointDay,
     JointNullDraws,
     MetricPoint,
     NullDraws,
     PendingEvaluation,
     SegmentSearch,
+    UnreadDay,
 )
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
@@ -216,7 +216,7 @@ _look(
     ("detector", "role", "model"),
 )
 _look(DetectorState, ("model", "version", "role", "span", "detector", "until"), ("detector", "role", "model"))
-_look(JointDay, ("model", "start"), ("model",))
+_look(UnreadDay, ("model", "start"), ("model",))
 _look(ExpectedErrors, ("model", "start", "role", "version", "rows", "why"), ("role", "model"))
 _look(
     SegmentSearch, ("model", "start", "end", "loss", "state", "rows", "labelled"), ("state", "loss", "model")

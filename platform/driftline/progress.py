@@ -12,7 +12,7 @@ from inference.prediction_log.selectors import newest_arrivals
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.metrics.catalogue import METRICS_OF_ROWS
-from monitors.metrics.models import JointDay, PendingEvaluation
+from monitors.metrics.models import PendingEvaluation, UnreadDay
 from monitors.rules.models import Rule, Severity, Transition
 from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run
@@ -54,7 +54,7 @@ def _unfinished(models: QuerySet[Model]) -> Iterable[Mapping[str, Any]]:
         "pk",
         touched=_first(TouchedPeriod.objects.filter(**mine), "hour"),
         stale=_first(StaleWindow.objects.filter(**mine), "start"),
-        unread=_first(JointDay.objects.filter(**mine), "start"),
+        unread=_first(UnreadDay.objects.filter(**mine), "start"),
         listens=Exists(Rule.objects.filter(**mine, enabled=True, metric__in=METRICS_OF_ROWS)),
         unhandled=_first(unhandled, "window_start"),
         running=_first(Run.objects.filter(**mine, state__in=ACTIVE_STATES, needs=""), "data_until"),

@@ -46,7 +46,7 @@ def sweep() -> None:
     _ring_models("monitors.measure", StaleWindow.objects.due(), most=MOST_RUNG)
     _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
     for model_id in models_to_read(now())[:1]:
-        ring("monitors.compare_jointly", model_id=model_id)
+        ring("monitors.read_days", model_id=model_id)
     _ring_each("monitors.alert", "transition_id", Transition.objects.filter(alerts_done_at=None))
     _ring_each("monitors.workflow", "transition_id", Transition.objects.filter(workflows_done_at=None))
     _ring_each("monitors.advance", "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())

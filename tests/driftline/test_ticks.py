@@ -11,7 +11,7 @@ from driftline.accounts.models import Project
 from driftline.common.work import touch
 from inference.registry.models import Model
 from monitors.metrics.ended_days import models_to_read
-from monitors.metrics.models import JointDay, PendingEvaluation
+from monitors.metrics.models import PendingEvaluation, UnreadDay
 
 type Capture = Callable[[], AbstractContextManager[list[Callable[[], None]]]]
 
@@ -47,9 +47,9 @@ class TestSweep:
             for name in ("early", "late", "today")
         )
         day = timezone.now() - timedelta(days=2)
-        JointDay.objects.bulk_create([JointDay(model=late, start=day), JointDay(model=early, start=day)])
-        JointDay.objects.filter(model=early).update(touched_at=day)
-        JointDay.objects.create(model=today, start=timezone.now() - timedelta(hours=1))
+        UnreadDay.objects.bulk_create([UnreadDay(model=late, start=day), UnreadDay(model=early, start=day)])
+        UnreadDay.objects.filter(model=early).update(touched_at=day)
+        UnreadDay.objects.create(model=today, start=timezone.now() - timedelta(hours=1))
 
         assert models_to_read(timezone.now()) == [early.pk, late.pk]
         with django_capture_on_commit_callbacks() as rung:

@@ -21,7 +21,7 @@ from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics import expected_errors
 from monitors.metrics.ended_days import read_days
-from monitors.metrics.models import ExpectedErrors, JointDay, MetricPoint
+from monitors.metrics.models import ExpectedErrors, MetricPoint, UnreadDay
 from monitors.metrics.selectors import longer_points
 from monitors.rules.services import create_rule
 from tests.flows.world import DAY, label, log, work
@@ -235,7 +235,7 @@ class TestRowsThatCannotBeRead:
 
         assert point(model).detail["estimated_by"] == "prediction"
         assert point(model).detail["why"].startswith("Rows are not kept")
-        assert not JointDay.objects.exists()
+        assert not UnreadDay.objects.exists()
 
     def test_features_that_are_let_go_are_not_learnt_from(self, model: Model) -> None:
         update_model(model=model, actor="test", privacy={"place": "summary"})

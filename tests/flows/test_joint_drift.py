@@ -22,7 +22,7 @@ from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics import ended_days, joint
 from monitors.metrics.ended_days import read_days
-from monitors.metrics.models import JointDay, JointNullDraws, MetricPoint
+from monitors.metrics.models import JointNullDraws, MetricPoint, UnreadDay
 from monitors.metrics.selectors import drift_rows
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
@@ -129,7 +129,7 @@ class TestADay:
         work(model)
 
         assert compare(model) == 0
-        assert JointDay.objects.count() == 1
+        assert UnreadDay.objects.count() == 1
 
     def test_is_not_compared_again_until_it_has_other_rows(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
@@ -138,7 +138,7 @@ class TestADay:
         send(model, False)
         compare(model)
         before = points(model)["domain_auc"].value
-        JointDay.objects.create(model=model, start=DAY)
+        UnreadDay.objects.create(model=model, start=DAY)
         with monkeypatch.context() as patch:
             patch.delattr(joint, "sample_rows")
             assert compare(model) == 1

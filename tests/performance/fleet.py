@@ -40,9 +40,9 @@ from inference.registry.publishing import publish
 from inference.registry.services import Contents, create_model, external_version, register
 from monitors.definitions.models import FeatureProfile, Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import JointDay, MetricPoint, PendingEvaluation
-from monitors.metrics.tasks import compare_jointly, measure_model, measure_what_ended
+from monitors.metrics.models import MetricPoint, PendingEvaluation, UnreadDay
 from monitors.metrics.tasks import expire as expire_summaries
+from monitors.metrics.tasks import measure_model, measure_what_ended, read_ended_days
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Rule, RuleState
 from monitors.rules.tasks import judge_model
@@ -352,8 +352,8 @@ def live_a_day(
     work(models, meter, "of one row")
     with meter.of("compare a day in all columns together", len(models)):
         for model in models:
-            compare_jointly(model_id=model.pk)
-    if JointDay.objects.ended(now()).exists():
+            read_ended_days(model_id=model.pk)
+    if UnreadDay.objects.ended(now()).exists():
         raise AssertionError("Days were left uncompared.")
     return told
 
