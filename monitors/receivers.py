@@ -33,7 +33,7 @@ from monitors.definitions.signals import (
     segments_changed,
     segments_dropped,
 )
-from monitors.metrics import log_references
+from monitors.metrics.references import from_log
 from monitors.metrics.storing import forget_points
 from monitors.rules.services import refuse_while_watched
 from monitors.rules.signals import model_judged
@@ -47,7 +47,7 @@ from monitors.summaries.services import (
 from monitors.workflows.services import wake_runs
 
 publishing.list_callbacks = plan_callbacks
-log_references.days_of_faults = days_of_critical_incidents
+from_log.days_of_faults = days_of_critical_incidents
 erasures.later_steps.update(erasure.STEPS)
 
 

@@ -27,8 +27,8 @@ from monitors.metrics import selectors
 from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.metrics.periods import held_period
-from monitors.metrics.segments import findings_of, growth_of, loss_of, request_search
-from monitors.metrics.value_losses import value_losses
+from monitors.metrics.rows.segment_search import findings_of, growth_of, loss_of, request_search
+from monitors.metrics.rows.value_losses import value_losses
 from monitors.stats.segment_growth import GrownSegment
 from monitors.stats.segment_search import FoundSegment
 

@@ -18,10 +18,10 @@ from inference.prediction_log.models import PredictionRole
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import MonitorKind
-from monitors.metrics.expected_errors import count_errors
-from monitors.metrics.joint import compare
 from monitors.metrics.measuring import Context, Whose, context_of, row_of
 from monitors.metrics.models import ExpectedErrors, PendingEvaluation, UnreadDay, UnreadDayQuerySet
+from monitors.metrics.rows.expected_errors import count_errors
+from monitors.metrics.rows.joint import compare
 from monitors.metrics.storing import save_points
 from monitors.summaries.models import StaleWindow
 

@@ -6,11 +6,11 @@ from functools import lru_cache
 import numpy as np
 
 from monitors.metrics.catalogue import ESTIMATED, METRICS
-from monitors.metrics.expected_errors import ExpectedRows
 from monitors.metrics.models import PointStatus
 from monitors.metrics.performance import limit_of, told_with
 from monitors.metrics.points import Point, judged_by_rows
-from monitors.metrics.references import ReferenceInUse
+from monitors.metrics.references.in_use import ReferenceInUse
+from monitors.metrics.rows.expected_errors import ExpectedRows
 from monitors.stats.day_errors import DayErrors, allow_for_days, errors_by_day
 from monitors.stats.error_profile import estimate_errors
 from monitors.stats.estimate import Estimate

@@ -19,15 +19,15 @@ from inference.serving.plan import Signature
 from monitors.definitions.models import Expectation, Monitor, MonitorKind
 from monitors.metrics.drift import drift_points, drift_points_of, drifted_features
 from monitors.metrics.estimation import estimated_points
-from monitors.metrics.expected_errors import expected_rows
 from monitors.metrics.fairness import gap_points
 from monitors.metrics.labels import label_points
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
-from monitors.metrics.references import ReferenceInUse, References, told_against
+from monitors.metrics.references.in_use import ReferenceInUse, References, told_against
 from monitors.metrics.requests import RequestLog
+from monitors.metrics.rows.expected_errors import expected_rows
 from monitors.metrics.service import service_points
 from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.sketches import merge_numbers

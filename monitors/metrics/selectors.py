@@ -24,7 +24,12 @@ from monitors.metrics.measuring import (
 )
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
 from monitors.metrics.periods import merged_summary, windows_held
-from monitors.metrics.references import ANSWER_COLUMNS, ReferenceInUse, reference_in_use, watched_columns
+from monitors.metrics.references.in_use import (
+    ANSWER_COLUMNS,
+    ReferenceInUse,
+    reference_in_use,
+    watched_columns,
+)
 from monitors.metrics.requests import REQUEST_METRICS, RequestLog
 from monitors.stats.evidently_defaults import DRIFT_SHARE, evidently_verdict
 from monitors.stats.importance import rank_causes

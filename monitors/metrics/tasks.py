@@ -7,7 +7,7 @@ from driftline.common.work import work_alone
 from inference.registry.models import Model
 from monitors.metrics.ended_days import days_to_read, read_days
 from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
-from monitors.metrics.segments import TASK, do_search
+from monitors.metrics.rows.segment_search import TASK, do_search
 from monitors.metrics.services import measure
 from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow

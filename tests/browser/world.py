@@ -18,7 +18,7 @@ from monitors.alerts.services import create_channel
 from monitors.alerts.services import handle_transition as alert
 from monitors.definitions.models import Segment
 from monitors.definitions.segments import declare_segment, set_segments
-from monitors.metrics.segments import do_search, request_search
+from monitors.metrics.rows.segment_search import do_search, request_search
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
 from monitors.stats.comparison import GatePolicy, compare_pairs, judge

@@ -44,7 +44,7 @@ from monitors.definitions.models import Reference
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, SegmentSearch
-from monitors.metrics.references import reference_in_use
+from monitors.metrics.references.in_use import reference_in_use
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.stats.sketches import CategoricalSummary

@@ -9,8 +9,8 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from inference.registry.models import Model
-from monitors.metrics import nulls
 from monitors.metrics.models import NullDraws
+from monitors.metrics.references import nulls
 from monitors.metrics.selectors import drift_rows
 from monitors.metrics.tasks import expire
 from tests.flows.world import DAY, give_reference, log, rows_of_a_day, work

@@ -11,8 +11,8 @@ from driftline.accounts.services import create_project
 from driftline.common.periods import Period
 from inference.registry.models import Model
 from monitors.metrics.models import SegmentSearch
-from monitors.metrics.segment_growth import Growth, find_growth
-from monitors.metrics.segments import do_search, growth_of, request_search
+from monitors.metrics.rows.segment_growth import Growth, find_growth
+from monitors.metrics.rows.segment_search import do_search, growth_of, request_search
 from tests.driftline.api.conftest import caller
 from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
 

@@ -17,7 +17,7 @@ from inference.registry.models import Model, RowsKept
 from inference.registry.services import create_model, update_model
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.models import SegmentSearch
-from monitors.metrics.segments import do_search, findings_of, request_search
+from monitors.metrics.rows.segment_search import do_search, findings_of, request_search
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
@@ -128,8 +128,8 @@ class TestSearch:
     def test_of_a_large_period_reads_a_part_of_its_rows(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("monitors.metrics.segment_rows.MOST_READ", 500)
-        monkeypatch.setattr("monitors.metrics.segment_rows.MOST_ROWS", 300)
+        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MOST_READ", 500)
+        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MOST_ROWS", 300)
 
         findings = findings_of(search(model))
 
@@ -155,7 +155,7 @@ class TestSearch:
         def broken(*_: object, **__: object) -> None:
             raise MemoryError("no room")
 
-        monkeypatch.setattr("monitors.metrics.segments.scored_rows", broken)
+        monkeypatch.setattr("monitors.metrics.rows.segment_search.scored_rows", broken)
         asked = search(model)
 
         assert (asked.state, asked.error, asked.findings) == ("failed", "MemoryError: no room", None)
@@ -220,7 +220,7 @@ class TestCauses:
         def broken(*_: object, **__: object) -> None:
             raise MemoryError("no room")
 
-        monkeypatch.setattr("monitors.metrics.segments.scored_rows", broken)
+        monkeypatch.setattr("monitors.metrics.rows.segment_search.scored_rows", broken)
 
         assert rank_causes(model=model, start=DAY, end=DAY + A_DAY, metric="accuracy") == []
 

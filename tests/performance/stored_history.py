@@ -28,8 +28,8 @@ from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Monitor, MonitorKind, Reference
 from monitors.definitions.services import build_reference, centres_of
-from monitors.metrics import nulls, references
 from monitors.metrics.models import MetricPoint, NullDraws
+from monitors.metrics.references import in_use, nulls
 from monitors.metrics.services import measure as measure_windows
 from monitors.stats.outcomes import summarise_binary_outcomes
 from monitors.stats.window_summary import WindowSummary, merge_windows, summarise_window
@@ -255,7 +255,7 @@ def make_cold(database: Process, question: Question) -> None:
     database.stop()
     database.start()
     database.wait_ready()
-    references._load.cache_clear()
+    in_use._load.cache_clear()
     nulls._memory.clear()
 
 

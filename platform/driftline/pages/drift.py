@@ -20,9 +20,9 @@ from inference.registry.models import Model
 from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.references import ReferenceInUse
+from monitors.metrics.references.in_use import ReferenceInUse
+from monitors.metrics.rows.value_losses import ValueLosses, value_losses
 from monitors.metrics.selectors import joint_rows
-from monitors.metrics.value_losses import ValueLosses, value_losses
 from monitors.stats.drift import Method
 from monitors.stats.sketches import NumericSummary
 

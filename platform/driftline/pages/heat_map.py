@@ -18,7 +18,7 @@ from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.references import ReferenceInUse
+from monitors.metrics.references.in_use import ReferenceInUse
 
 STEPS = 5
 MOST_COLUMNS = 92

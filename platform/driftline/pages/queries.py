@@ -17,7 +17,7 @@ from monitors.definitions.models import Reference
 from monitors.metrics.catalogue import QUALITY_METRICS
 from monitors.metrics.change_points import sentence_of
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.references import ReferenceInUse, reference_in_use
+from monitors.metrics.references.in_use import ReferenceInUse, reference_in_use
 from monitors.metrics.selectors import change_points
 from monitors.rules.models import Rule, Severity
 from monitors.rules.services import points_of

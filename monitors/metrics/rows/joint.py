@@ -23,8 +23,8 @@ from monitors.metrics.drift import CRITICAL_TIMES
 from monitors.metrics.measuring import Context
 from monitors.metrics.models import JointNullDraws, MetricPoint, PointStatus
 from monitors.metrics.points import Point
-from monitors.metrics.references import ReferenceInUse
-from monitors.metrics.sampled_rows import sample_rows
+from monitors.metrics.references.in_use import ReferenceInUse
+from monitors.metrics.rows.sampling import sample_rows
 from monitors.stats.joint_drift import (
     JOINT_KERNELS,
     LEAST_ROWS,

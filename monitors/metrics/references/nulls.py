@@ -16,7 +16,7 @@ from django.db import connection, transaction
 
 from driftline.common.clock import now
 from monitors.metrics.models import NullDraws
-from monitors.metrics.references import ReferenceInUse
+from monitors.metrics.references.in_use import ReferenceInUse
 from monitors.stats.stored_nulls import decode_null, encode_null
 from monitors.stats.thresholds import NullDistributions, resample_null
 

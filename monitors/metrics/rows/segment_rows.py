@@ -15,8 +15,8 @@ from inference.registry.selectors import signature_of
 from monitors.definitions.models import Reference
 from monitors.definitions.outcomes import row_losses
 from monitors.definitions.reference_rows import read_rows
-from monitors.metrics.references import References
-from monitors.metrics.sampled_rows import sample_rows
+from monitors.metrics.references.in_use import References
+from monitors.metrics.rows.sampling import sample_rows
 from monitors.stats.segment_conditions import given_away
 from monitors.stats.segment_growth import TimedRows
 from monitors.stats.segment_search import ScoredRows

@@ -15,7 +15,10 @@ from inference.registry.models import Model
 from monitors.definitions.choosing import file_reference, in_force, references_in_force
 from monitors.definitions.models import Reference, ReferenceDay
 from monitors.definitions.outcomes import usual_performance
-from monitors.metrics.log_references import (
+from monitors.metrics.models import PointStatus
+from monitors.metrics.points import Point
+from monitors.metrics.quality import worst_days
+from monitors.metrics.references.from_log import (
     Stretch,
     Stretches,
     find_stretches,
@@ -23,9 +26,6 @@ from monitors.metrics.log_references import (
     read_stretches,
     with_answers_of_most,
 )
-from monitors.metrics.models import PointStatus
-from monitors.metrics.points import Point
-from monitors.metrics.quality import worst_days
 from monitors.stats.error_profile import ErrorProfile
 from monitors.stats.estimation import ConfidenceEstimator, prepare_estimator
 from monitors.stats.learnt_errors import LearntErrors

@@ -12,7 +12,7 @@ from driftline.common.periods import Period
 from inference.registry.models import Model
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import Reference
-from monitors.metrics.segment_rows import LONG_DAYS, reference_rows, timed_rows
+from monitors.metrics.rows.segment_rows import LONG_DAYS, reference_rows, timed_rows
 from monitors.stats.segment_growth import GrowthFindings, TimedRows, search_growth
 
 BEFORE = timedelta(days=28)  # that a period is compared with where there is no file

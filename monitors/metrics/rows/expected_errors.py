@@ -16,8 +16,8 @@ from driftline.common.periods import Period, following
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model, RowsKept
 from monitors.metrics.models import ExpectedErrors
-from monitors.metrics.references import ReferenceInUse, References
-from monitors.metrics.sampled_rows import sample_rows
+from monitors.metrics.references.in_use import ReferenceInUse, References
+from monitors.metrics.rows.sampling import sample_rows
 from monitors.stats.learnt_errors import LearntErrors
 from monitors.stats.sketches import IntArray
 from monitors.summaries.models import Summary

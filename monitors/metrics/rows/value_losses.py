@@ -8,9 +8,9 @@ from driftline.common.periods import Period
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model
 from monitors.metrics.models import RowLoss
-from monitors.metrics.sampled_rows import sample_rows
-from monitors.metrics.segment_rows import held_rows, losses_of
-from monitors.metrics.segments import loss_of
+from monitors.metrics.rows.sampling import sample_rows
+from monitors.metrics.rows.segment_rows import held_rows, losses_of
+from monitors.metrics.rows.segment_search import loss_of
 from monitors.stats.value_losses import ValueLoss, losses_by_value
 
 MOST_READ = 10_000  # rows: it is answered while somebody waits

@@ -21,8 +21,8 @@ from driftline.common.periods import Period
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model, Task
 from monitors.metrics.models import RowLoss, SegmentSearch
-from monitors.metrics.segment_growth import Growth, compared_with, find_growth
-from monitors.metrics.segment_rows import held_rows, scored_rows
+from monitors.metrics.rows.segment_growth import Growth, compared_with, find_growth
+from monitors.metrics.rows.segment_rows import held_rows, scored_rows
 from monitors.stats.segment_search import SegmentFindings, search_segments
 
 log = logging.getLogger(__name__)
