@@ -66,7 +66,10 @@ def test_a_window_below_a_monitors_least_rows_counts_as_missed():
 @pytest.mark.filterwarnings("ignore")  # Evidently's own imports warn
 def test_dependent_days_stay_quiet_where_others_alarm_and_power_is_not_lost():
     setting = run(
-        WITHIN, Setting(rows=100, days=20, rows_a_day=50), Effort(references=1, quiet=14, shifted=2), seed=1
+        WITHIN,
+        Setting(rows=100, days=20, rows_a_day=50),
+        Effort(tuning=1, testing=1, quiet=14, shifted=2),
+        seed=1,
     )
 
     as_shipped = {name: numbers["per_1000_as_shipped"] for name, numbers in setting["groups"].items()}

@@ -20,6 +20,7 @@ from tests.performance.detection.worlds import (
 )
 
 FALSE_ALARMS = 0.01
+TUNING_WINDOWS = 7  # of each reference
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Effort:
-    """How many references a world gets on each side, and how many quiet windows, and shifted ones, follow each."""
+    """How many references thresholds are tuned and tested on, and how many quiet, and shifted, windows test each.
 
-    references: int
+    Windows of one reference are loud together, so that a threshold is known as well as it has references, not windows:
+    `tuning` counts more of them than `testing`, with fewer windows each.
+    """
+
+    tuning: int
+    testing: int
     quiet: int
     shifted: int
 
@@ -54,8 +60,9 @@ def run(
     for index, world in enumerate(worlds):
         # As many independent windows as others, however many worlds there are of each.
         alike = sum(other.depends == world.depends for other in worlds)
-        for part, loudness in ((0, tuning[world.name]), (1, testing[world.name])):
-            for repeat in range(effort.references * 2 // alike):
+        parts = (tuning[world.name], effort.tuning), (testing[world.name], effort.testing)
+        for part, (loudness, references) in enumerate(parts):
+            for repeat in range(references * 2 // alike):
                 rng = np.random.default_rng([seed, setting.rows, setting.reference_rows, index, part, repeat])
                 process = world.start(rng)
                 reference = process.reference(setting.days, setting.rows_a_day)
@@ -86,7 +93,7 @@ def _run_reference(
     shifted: bool,
 ) -> None:
     course: list[tuple[Columns, list[dict[str, object]]]] = []
-    for number in range(effort.quiet):
+    for number in range(effort.quiet if shifted else TUNING_WINDOWS):
         window = process.window(setting.rows).columns
         measured = [one.measure(window) for one in fitted]
         loudness.quiet.append([one.loudness(seen) for one, seen in zip(fitted, measured, strict=True)])
