@@ -78,7 +78,7 @@ def of_model(model: Model) -> Verdict:
     status = (
         "critical" if worst.severity == "critical" else "warning" if worst.severity == "warning" else "notice"
     )
-    parts = [*_complaint(worst), *_causes(worst, features)]
+    parts = [*_complaint(worst), *_causes(worst, incidents, features)]
     if len(incidents) > 1:
         more = f"{len(incidents) - 1} more incident{'s are' if len(incidents) > 2 else ' is'} open."
         parts += [Part(" "), Part(more, f"{reverse('incidents')}?model={model.name}")]
@@ -112,16 +112,16 @@ def _complaint(incident: Incident) -> list[Part]:
     ]
 
 
-def _causes(incident: Incident, features: Sequence[MetricPoint]) -> list[Part]:
+def _causes(
+    incident: Incident, unresolved: Sequence[Incident], features: Sequence[MetricPoint]
+) -> list[Part]:
     """Name what explains it: what was broken when it opened, and how far the feature stands off now."""
     named: dict[str, list[dict[str, object]]] = {}
     for cause in incident.causes:
         if name := cause.get("feature") or cause.get("segment"):
             named.setdefault(name, []).append(cause)
     if not named:
-        return [
-            Part(" No feature moved beyond its limit, so the cause is not in the inputs that are watched.")
-        ]
+        return _no_cause(unresolved)
     now = {point.feature: point for point in features}
     parts = [Part(" Likely cause: ")]
     for position, (name, causes) in enumerate(list(named.items())[:CAUSES_TOLD]):
@@ -130,6 +130,20 @@ def _causes(incident: Incident, features: Sequence[MetricPoint]) -> list[Part]:
         told = _evidence(causes, name, now.get(name))
         parts += [Part(("; " if position else "") + broken), Part(name, url), Part(f" ({told})")]
     return [*parts, Part(".")]
+
+
+def _no_cause(unresolved: Sequence[Incident]) -> list[Part]:
+    """Say that all features are within their limits, and which one a rule nevertheless asks less of."""
+    usual = " No feature moved beyond the limit that its reference sets"
+    ruled = [incident for incident in unresolved if incident.rule.feature]
+    if not ruled:
+        return [Part(f"{usual}, so the cause is not in the inputs that are watched.")]
+    url = reverse("incident", args=[ruled[0].pk])
+    return [
+        Part(f"{usual}; only "),
+        Part(ruled[0].rule.feature, url),
+        Part(" moved beyond that of its rule."),
+    ]
 
 
 def _evidence(causes: Sequence[dict[str, object]], name: str, now: MetricPoint | None) -> str:
