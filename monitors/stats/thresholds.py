@@ -46,6 +46,9 @@ COMBINED = {NUMERIC: ("anderson_darling", "wasserstein", "psi"), CATEGORICAL: ("
 _TAIL_SHARE = 0.1
 _LEAST_TAIL = 8
 
+# Of a statistic: what is the same in all draws but for the order of its sums must not look as if it varied a little.
+_DECIMALS = 9
+
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
@@ -101,9 +104,13 @@ class NullDistributions:
         return _p_values(self.draws[kernel], values, self.runs)
 
     def combined_p_value(self, values: Mapping[str, float]) -> float:
-        """Estimate how often the p-values of the statistics are together as small as those of `values`, by kernel."""
+        """Estimate how often the p-values of the statistics are together as small as those of `values`, by kernel.
+
+        One of them alone is as often so small that it would do without the others: less often it cannot be.
+        """
         p_values = np.array([[self.p_value(kernel, value)] for kernel, value in values.items()])
-        return float(_p_values(self.combined, _pooled(p_values), self.runs)[0])
+        pooled = _pooled(p_values)
+        return float(np.maximum(_p_values(self.combined, pooled, self.runs), np.exp(-pooled))[0])
 
 
 def _quantile(ascending: FloatArray, quantile: float) -> float:
@@ -127,9 +134,9 @@ def _p_values(draws: FloatArray, values: FloatArray, runs: int) -> FloatArray:
     share = (reached * seen + 1) / (seen + 1)
     in_tail = min(max(int(seen * _TAIL_SHARE), _LEAST_TAIL), max(seen // 2, 1))
     tail = draws[int(draws.size * (1 - in_tail / seen)) :]
-    excess = float(tail.mean() - tail[0])
-    if excess <= 0:
+    if tail[-1] == tail[0]:  # the mean of equal numbers may differ from them
         return share
+    excess = float(tail.mean() - tail[0])
     beyond = np.maximum(values - tail[0], 0.0) / excess
     continued = np.maximum(in_tail / seen * (1 + beyond / in_tail) ** -in_tail, np.finfo(np.float64).tiny)
     return np.where(values > tail[0], np.minimum(share, continued), share)
@@ -182,7 +189,7 @@ def resample_null(
         others, windows = (rng.multinomial(size, shares, size=draws).astype(float) for size in (rows, n))
         runs, why = 0, _why_independent(days)
     resampled = _resampled(reference, others, windows)
-    joint = {kernel.name: kernel.measure_draws(resampled) for kernel in kernels}
+    joint = {kernel.name: kernel.measure_draws(resampled).round(_DECIMALS) for kernel in kernels}
     next_run = predict_next_run(joint, runs, len(days.counts)) if days is not None and runs else {}
     sorted_draws = {name: np.sort(values) for name, values in joint.items()}
     null = NullDistributions(n, rows, sorted_draws, np.empty(0), runs, why, next_run)

@@ -24,7 +24,7 @@ KEPT_IN_MEMORY = 2_048  # of 56 kB, of all references together
 REPLACED_AFTER = timedelta(days=1)  # a reference that is made of the log changes with its windows
 
 # Raise it where what is drawn changes: what was stored before is drawn anew.
-_DRAWN_AS = b"1"
+_DRAWN_AS = b"2"
 
 type Size = tuple[str, int]
 """A column and the rows of a window."""

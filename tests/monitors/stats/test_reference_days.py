@@ -6,9 +6,9 @@ import pytest
 from monitors.stats.drift import judge_drift
 from monitors.stats.prepared import NumericReference, PreparedReference, prepare_reference
 from monitors.stats.reference_days import Days, count_days, draw_windows
-from monitors.stats.sketches import merge_numbers, summarise_categories, summarise_numbers
+from monitors.stats.sketches import merge_categories, merge_numbers, summarise_categories, summarise_numbers
 from monitors.stats.stored_nulls import decode_null, encode_null
-from monitors.stats.thresholds import resample_null
+from monitors.stats.thresholds import grid_size, resample_null
 
 ROWS = 200
 
@@ -84,6 +84,21 @@ class TestDaysThatDiffer:
         assert restored.combined_p_value({"psi": 3.0}) == pytest.approx(
             null.combined_p_value({"psi": 3.0}), rel=1e-3
         )
+
+    @pytest.mark.parametrize("weekday", ["Mon", "Sat", "Wed"])
+    def test_a_weekday_that_few_days_show_is_no_drift(self, weekday):
+        weekdays = ["Sun", "Tue", "Thu", "Wed"] * 4 + ["Sat", "Sat", "Mon", "Fri"]
+        parts = [{"x": summarise_categories([name] * 50)} for name in weekdays]
+        reference = prepare_reference(merge_categories([part["x"] for part in parts]))
+        days = count_days({"x": reference}, parts)["x"]
+        null = resample_null(reference, grid_size(50), rng=np.random.default_rng(0), days=days)
+
+        judged = judge_drift(
+            {"x": reference}, {"x": summarise_categories([weekday] * 50)}, lambda name, size: null
+        )["x"]
+
+        assert null.runs == 20
+        assert judged.p_value > 0.02
 
     def test_a_week_varies_less_than_a_day(self):
         rng = np.random.default_rng(1)

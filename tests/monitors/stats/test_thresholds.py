@@ -8,7 +8,13 @@ from monitors.stats.distances import KERNELS, kernels_for, kind_of, measure_drif
 from monitors.stats.prepared import prepare_reference
 from monitors.stats.sketches import summarise_categories, summarise_numbers
 from monitors.stats.stored_nulls import encode_null
-from monitors.stats.thresholds import NullDistributions, benjamini_hochberg, grid_size, resample_null
+from monitors.stats.thresholds import (
+    COMBINED,
+    NullDistributions,
+    benjamini_hochberg,
+    grid_size,
+    resample_null,
+)
 from tests.monitors.stats.columns import real_columns
 
 CASES = ["lognormal", "heavy_tails", "half_zeros", "counts"]
@@ -113,6 +119,15 @@ class TestPValue:
 
         assert 0 < null.p_value("wasserstein", 1e300) < 1e-300
         assert 0 < null.combined_p_value({"wasserstein": 1e300}) < 1e-6
+
+    def test_several_statistics_are_never_less_likely_than_one_of_them_alone(self):
+        rng = np.random.default_rng(0)
+        null = resample_null(reference_of("lognormal", rng), 100, rng=rng)
+
+        for values in rng.lognormal(-2, 2, size=(300, 3)):
+            together = dict(zip(COMBINED["numeric"], values, strict=True))
+            alone = [null.p_value(kernel, value) for kernel, value in together.items()]
+            assert null.combined_p_value(together) >= 0.999 / sum(1 / p for p in alone)
 
     def test_statistics_that_agree_say_more_than_one_alone(self):
         rng = np.random.default_rng(0)
