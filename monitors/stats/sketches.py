@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import local
 from typing import Any, overload
 
 import numpy as np
@@ -24,10 +25,12 @@ KeyArray = NDArray[np.uint16]
 MAX_LEVELS = 5_000
 
 _GRID_CELLS = 1 << 16
-# Rows counted at a time: their temporary arrays stay in the cache and below malloc's limit for fresh pages,
-# which cost more than the counting. A column of one chunk is sorted, a longer one counted in a table of all
-# cells.
-_CHUNK_ROWS = 8_192
+_BEYOND = float(np.finfo(np.float32).max) + 2.0**103  # what rounds to a float32 without end
+# A column of so many rows is sorted, a longer one counted in a table of all cells: so many at a time that what is
+# worked out of them stays in the cache.
+_SORTED_ROWS = 8_192
+_CHUNK_ROWS = 32_768
+_ROWS_OF_ONE_THREAD = 8_192  # of more than 10,000 BLAS would have several threads make a product, which spin
 
 
 class CentreMismatch(ValueError):
@@ -159,23 +162,25 @@ def summarise_numbers(values: ArrayLike, *, centre: float) -> NumericSummary:
     (3, 1, 1.6666666666666667, 2.0)
     """
     numbers = np.asarray(values, dtype=np.float64).ravel()
-    tally: _SortedTally | _TableTally = _SortedTally() if numbers.size <= _CHUNK_ROWS else _TableTally()
+    tally: _SortedTally | _TableTally = _SortedTally() if numbers.size <= _SORTED_ROWS else _TableTally()
+    shift = 0.0 - centre  # added even if it is nothing: it turns -0.0 into 0.0, for equal values share a cell
     n, missing, total_sq = 0, 0, 0.0
     minimum, maximum = float("inf"), float("-inf")
     for start in range(0, numbers.size, _CHUNK_ROWS):
         chunk = numbers[start : start + _CHUNK_ROWS]
-        with np.errstate(over="ignore", invalid="ignore"):
-            offsets = chunk - centre
-            narrow = offsets.astype(np.float32)
-        finite = np.isfinite(narrow)
-        if not finite.all():
+        least, most = float(chunk.min()), float(chunk.max())
+        if not (least + shift > -_BEYOND and most + shift < _BEYOND):  # nor where one is NaN
             missing += int(np.isnan(chunk).sum())
-            chunk, offsets, narrow = chunk[finite], offsets[finite], narrow[finite]
-        if chunk.size:
-            n += chunk.size
-            minimum, maximum = min(minimum, float(chunk.min())), max(maximum, float(chunk.max()))
-            total_sq += float(offsets @ offsets)
-            tally.add(narrow, offsets)
+            with np.errstate(over="ignore"):
+                chunk = chunk[np.abs(chunk + shift) < _BEYOND]
+            if not chunk.size:
+                continue
+            least, most = float(chunk.min()), float(chunk.max())
+        offsets = np.add(chunk, shift, out=_room.offsets[: chunk.size])
+        n += chunk.size
+        minimum, maximum = min(minimum, least), max(maximum, most)
+        total_sq += _squared(offsets)
+        tally.add(offsets)
     keys, counts, sums = tally.cells()
     return NumericSummary(
         centre=float(centre), keys=keys, counts=counts, sums=sums,
@@ -213,14 +218,15 @@ def merge_numbers(parts: Sequence[NumericSummary]) -> NumericSummary:
     )  # fmt: skip
 
 
-def _bits_of(narrow: NDArray[np.float32]) -> NDArray[np.int32]:
-    # Adding zero turns -0.0 into 0.0: equal values must share a cell.
-    return (narrow + np.float32(0)).view(np.int32)
+def _squared(offsets: FloatArray) -> float:
+    places = range(0, offsets.size, _ROWS_OF_ONE_THREAD)
+    parts = (offsets[place : place + _ROWS_OF_ONE_THREAD] for place in places)
+    return sum(float(part @ part) for part in parts)
 
 
 def _keys_of(narrow: NDArray[np.float32]) -> NDArray[np.int32]:
     """Number each value's cell in the order of values: 0x8000 is the cell of the centre itself."""
-    bits = _bits_of(narrow) >> 16
+    bits = narrow.view(np.int32) >> 16
     # The bits of negative floats count their magnitude upwards; flipping them makes them ascend.
     return (bits ^ ((bits >> 31) & 0x7FFF)) + 0x8000
 
@@ -229,34 +235,56 @@ class _SortedTally:
     """Counts the cells of a small column, which is a single chunk."""
 
     def __init__(self) -> None:
-        self.keys = np.empty(0, dtype=np.int32)
         self.offsets = np.empty(0)
 
-    def add(self, narrow: NDArray[np.float32], offsets: FloatArray) -> None:
-        self.keys, self.offsets = _keys_of(narrow), offsets
+    def add(self, offsets: FloatArray) -> None:
+        self.offsets = offsets
 
     def cells(self) -> tuple[KeyArray, IntArray, FloatArray]:
-        return _add_up(self.keys.astype(np.uint16), np.ones(self.keys.size, dtype=np.int64), self.offsets)
+        keys = _keys_of(self.offsets.astype(np.float32)).astype(np.uint16)
+        return _add_up(keys, np.ones(keys.size, dtype=np.int64), self.offsets)
+
+
+class _Room(local):
+    """Where a thread counts large columns, one after another: fresh pages would cost more than the counting."""
+
+    def __init__(self) -> None:
+        self.table = np.empty(_GRID_CELLS, dtype=np.complex128)
+        self.offsets = np.empty(_CHUNK_ROWS)
+        self.rows = np.ones(_CHUNK_ROWS, dtype=np.complex128)
+        self.narrow = np.empty(_CHUNK_ROWS, dtype=np.float32)
+        self.bits = np.empty(_CHUNK_ROWS, dtype=np.uint32)
+        self.cell_of = np.empty(_CHUNK_ROWS, dtype=np.intp)
+
+
+_room = _Room()
 
 
 class _TableTally:
-    """Counts the cells of a large column in a table of the whole grid, in the order of the floats' own bits."""
+    """Counts the cells of a large column in a table of the whole grid, in the order of the floats' own bits.
+
+    Counts are the real parts and sums the imaginary ones: one walk over the rows adds both.
+    """
 
     def __init__(self) -> None:
-        self.counts = np.zeros(_GRID_CELLS, dtype=np.int64)
-        self.sums = np.zeros(_GRID_CELLS)
+        self.table = _room.table
+        self.table[:] = 0
 
-    def add(self, narrow: NDArray[np.float32], offsets: FloatArray) -> None:
-        cells = (_bits_of(narrow).view(np.uint32) >> 16).astype(np.intp)
+    def add(self, offsets: FloatArray) -> None:
+        n = offsets.size
+        rows, narrow, cell_of = _room.rows[:n], _room.narrow[:n], _room.cell_of[:n]
+        rows.imag = offsets
+        narrow[:] = offsets
+        cell_of[:] = np.right_shift(narrow.view(np.uint32), 16, out=_room.bits[:n])
         # Straight into the table: np.bincount would make one as long as a chunk's cells lie apart.
-        np.add.at(self.counts, cells, 1)
-        np.add.at(self.sums, cells, offsets)
+        np.add.at(self.table, cell_of, rows)
 
     def cells(self) -> tuple[KeyArray, IntArray, FloatArray]:
-        occupied = np.flatnonzero(self.counts)
+        occupied = np.flatnonzero(self.table.real)
         keys = np.where(occupied < 0x8000, occupied + 0x8000, 0xFFFF - occupied).astype(np.uint16)
         order = keys.argsort()
-        return keys[order], self.counts[occupied[order]], self.sums[occupied[order]]
+        found = self.table[occupied[order]]
+        return keys[order], found.real.astype(np.int64), found.imag.copy()
 
 
 def _add_up(keys: KeyArray, counts: IntArray, sums: FloatArray) -> tuple[KeyArray, IntArray, FloatArray]:
