@@ -16,6 +16,8 @@ from monitors.stats.outcomes import (
 from monitors.stats.ranking_curves import average_precision, roc_auc
 from monitors.stats.ranking_queries import measure_queries
 
+_ROUNDING = 8 * float(np.finfo(np.float64).eps)
+
 
 def measure_outcomes(outcome: OutcomeSummary, *, quantile: float | None = None) -> dict[str, Estimate]:
     """Measure every metric that the outcome's task has, by metric name.
@@ -114,7 +116,8 @@ def _r2(outcome: RegressionOutcomeSummary) -> Estimate:
     variance. Summaries that were stored without the moments that this takes give no interval.
     """
     n, spread, shape = outcome.n, outcome.label_spread, outcome.shape
-    if n < 2 or not 0 < spread < np.inf or not np.isfinite(outcome.squared_error.total):
+    rounding = _ROUNDING * float(outcome.label_mean)  # by so much the mean of equal labels may differ from them
+    if n < 2 or not n * rounding * rounding < spread < np.inf or not np.isfinite(outcome.squared_error.total):
         return Estimate(None, n)
     ratio = outcome.squared_error.total / spread
     if shape is None:

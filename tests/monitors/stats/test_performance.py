@@ -279,8 +279,14 @@ class TestRegression:
 
         assert all(0.91 <= hits / 300 <= 0.985 for hits in covered.values()), covered
 
-    def test_labels_that_do_not_vary_have_no_r2(self):
-        assert measure_outcomes(summarise_regression_outcomes([5.0, 5.0], [4.0, 6.0]))["r2"].value is None
+    @pytest.mark.parametrize("label", [5.0, 1_000_000.564, -1 / 3])
+    @pytest.mark.parametrize("rows", [2, 3, 7])
+    def test_labels_that_do_not_vary_have_no_r2(self, label, rows):
+        predictions = label + np.arange(rows)
+
+        assert (
+            measure_outcomes(summarise_regression_outcomes([label] * rows, predictions))["r2"].value is None
+        )
 
     def test_no_rows_and_one_row_are_measured_as_far_as_they_go(self):
         nothing = measure_outcomes(summarise_regression_outcomes([np.nan], [1.0]), quantile=0.5)
