@@ -126,6 +126,7 @@ class TestBeforeTraining:
         assert Run.objects.get().state == "rejected"
         assert run.model.versions.count() == 1
 
+    @pytest.mark.e2e
     def test_the_next_run_does_not_ask_again_what_a_person_has_approved(
         self, usual_world: World, fire: Fire
     ) -> None:
@@ -141,6 +142,7 @@ class TestBeforeTraining:
 
 
 class TestBeforePromoting:
+    @pytest.mark.e2e
     def test_pairs_whose_labels_jumped_are_judged_by_a_person(self, usual_world: World, fire: Fire) -> None:
         for day in NEW_DAYS:
             usual_world.send_day(day, rows=60)

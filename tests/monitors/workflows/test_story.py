@@ -165,6 +165,7 @@ class TestRunOfAModelWhoseWorldTurned:
         assert run.steps.get(name="register").state == "skipped"
         assert run.model.versions.count() == 1
 
+    @pytest.mark.e2e
     def test_looks_again_with_more_pairs_while_it_cannot_tell(self, world: World, fire: Fire) -> None:
         run = run_on_too_few_rows(world, fire)
         for day in (11, 12):
@@ -181,6 +182,7 @@ class TestRunOfAModelWhoseWorldTurned:
         gate.refresh_from_db()
         assert len(gate.evidence["looks"]) == 1
 
+    @pytest.mark.e2e
     def test_judges_only_pairs_whose_label_had_its_time(self, turned_world: World, fire: Fire) -> None:
         run = started(fire)
         for day in (11, 12):
@@ -195,6 +197,7 @@ class TestRunOfAModelWhoseWorldTurned:
         assert run.state == "waiting"
         assert 290 <= found <= 310
 
+    @pytest.mark.e2e
     def test_ends_when_somebody_else_changed_the_champion(self, turned_world: World, fire: Fire) -> None:
         run = started(fire)
         deployment = Deployment.objects.get(model=run.model)
@@ -217,6 +220,7 @@ class TestRunOfAModelWhoseWorldTurned:
         assert run.state == "failed"
         assert "not allowed" in run.steps.get(name="train").error
 
+    @pytest.mark.e2e
     def test_learns_each_row_once_when_the_reference_was_made_by_a_run(
         self, turned_world: World, fire: Fire
     ) -> None:
