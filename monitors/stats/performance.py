@@ -116,7 +116,8 @@ def _r2(outcome: RegressionOutcomeSummary) -> Estimate:
     variance. Summaries that were stored without the moments that this takes give no interval.
     """
     n, spread, shape = outcome.n, outcome.label_spread, outcome.shape
-    rounding = _ROUNDING * float(outcome.label_mean)  # by so much the mean of equal labels may differ from them
+    # By so much the mean of equal labels may differ from them.
+    rounding = _ROUNDING * float(outcome.label_mean)
     if n < 2 or not n * rounding * rounding < spread < np.inf or not np.isfinite(outcome.squared_error.total):
         return Estimate(None, n)
     ratio = outcome.squared_error.total / spread
