@@ -46,8 +46,9 @@ COMBINED = {NUMERIC: ("anderson_darling", "wasserstein", "psi"), CATEGORICAL: ("
 _TAIL_SHARE = 0.1
 _LEAST_TAIL = 8
 
-# Of a statistic: what is the same in all draws but for the order of its sums must not look as if it varied a little.
-_DECIMALS = 9
+# Of a statistic's largest draw, and of 1: what is the same in all draws but for the order of its sums must not look as
+# if it varied a little.
+_ROUNDED_TO = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,9 @@ def _p_values(draws: FloatArray, values: FloatArray, runs: int) -> FloatArray:
     share = (reached * seen + 1) / (seen + 1)
     in_tail = min(max(int(seen * _TAIL_SHARE), _LEAST_TAIL), max(seen // 2, 1))
     tail = draws[int(draws.size * (1 - in_tail / seen)) :]
-    if tail[-1] == tail[0]:  # the mean of equal numbers may differ from them
-        return share
     excess = float(tail.mean() - tail[0])
+    if excess <= 0 or tail[-1] == tail[0]:  # the mean of equal numbers may differ from them
+        return share
     beyond = np.maximum(values - tail[0], 0.0) / excess
     continued = np.maximum(in_tail / seen * (1 + beyond / in_tail) ** -in_tail, np.finfo(np.float64).tiny)
     return np.where(values > tail[0], np.minimum(share, continued), share)
@@ -189,12 +190,17 @@ def resample_null(
         others, windows = (rng.multinomial(size, shares, size=draws).astype(float) for size in (rows, n))
         runs, why = 0, _why_independent(days)
     resampled = _resampled(reference, others, windows)
-    joint = {kernel.name: kernel.measure_draws(resampled).round(_DECIMALS) for kernel in kernels}
+    joint = {kernel.name: _rounded(kernel.measure_draws(resampled)) for kernel in kernels}
     next_run = predict_next_run(joint, runs, len(days.counts)) if days is not None and runs else {}
     sorted_draws = {name: np.sort(values) for name, values in joint.items()}
     null = NullDistributions(n, rows, sorted_draws, np.empty(0), runs, why, next_run)
     p_values = np.array([null.p_values(name, joint[name]) for name in COMBINED[kind_of(reference)]])
     return replace(null, combined=np.sort(_pooled(p_values)))
+
+
+def _rounded(draws: FloatArray) -> FloatArray:
+    step = _ROUNDED_TO * max(float(draws.max()), 1.0)
+    return (draws / step).round() * step
 
 
 def _why_independent(days: Days | None) -> str:

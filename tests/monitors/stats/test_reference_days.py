@@ -6,7 +6,13 @@ import pytest
 from monitors.stats.drift import judge_drift
 from monitors.stats.prepared import NumericReference, PreparedReference, prepare_reference
 from monitors.stats.reference_days import Days, count_days, draw_windows
-from monitors.stats.sketches import merge_categories, merge_numbers, summarise_categories, summarise_numbers
+from monitors.stats.sketches import (
+    count_categories,
+    merge_categories,
+    merge_numbers,
+    summarise_categories,
+    summarise_numbers,
+)
 from monitors.stats.stored_nulls import decode_null, encode_null
 from monitors.stats.thresholds import grid_size, resample_null
 
@@ -99,6 +105,21 @@ class TestDaysThatDiffer:
 
         assert null.runs == 20
         assert judged.p_value > 0.02
+
+    @pytest.mark.parametrize(("number", "rows"), [(20, 1_000_000), (44, 100_000), (20, 50)])
+    def test_one_more_day_with_a_level_of_its_own_as_all_have_is_no_drift(self, number, rows):
+        parts = [{"x": count_categories({f"batch {day}": rows})} for day in range(number)]
+        reference = prepare_reference(merge_categories([part["x"] for part in parts]))
+        days = count_days({"x": reference}, parts)["x"]
+        null = resample_null(reference, grid_size(rows), rng=np.random.default_rng(0), days=days)
+
+        judged = judge_drift(
+            {"x": reference},
+            {"x": count_categories({"batch of today": rows})},
+            lambda name, size: decode_null(encode_null(null)),
+        )["x"]
+
+        assert judged.p_value > 0.01
 
     def test_a_week_varies_less_than_a_day(self):
         rng = np.random.default_rng(1)
