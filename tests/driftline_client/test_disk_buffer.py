@@ -437,7 +437,7 @@ class TestFork:
         program = (
             "import os, sys, driftline_client\n"
             "from driftline_client import Delivery\n"
-            "delivery = Delivery(folder=sys.argv[1], wait_s=60)\n"
+            "delivery = Delivery(folder=sys.argv[1], wait_s=60, exit_s=50)\n"
             "flights = driftline_client.model('flights', version='7', delivery=delivery)\n"
             "flights.log(features={}, prediction='before')\n"
             "child = os.fork()\n"
@@ -455,7 +455,7 @@ class TestFork:
         program = (
             "import os, sys, driftline_client\n"
             "from driftline_client import Delivery\n"
-            "delivery = Delivery(folder=sys.argv[1], wait_s=60)\n"
+            "delivery = Delivery(folder=sys.argv[1], wait_s=60, exit_s=50)\n"
             "flights = driftline_client.model('flights', version='7', delivery=delivery)\n"
             "flights.log(features={}, prediction='sent')\n"
             "flights.flush(20)\n"
@@ -504,7 +504,7 @@ class TestFork:
         program = (
             "import os, signal, sys, driftline_client\n"
             "from driftline_client import Delivery\n"
-            "delivery = Delivery(folder=sys.argv[1], wait_s=60)\n"
+            "delivery = Delivery(folder=sys.argv[1], wait_s=60, exit_s=50)\n"
             "flights = driftline_client.model('flights', version='7', delivery=delivery)\n"
             "flights.log(features={}, prediction='of the dead')\n"
             "if os.fork(): os.kill(os.getpid(), signal.SIGKILL)\n"

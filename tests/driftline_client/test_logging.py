@@ -333,7 +333,8 @@ class TestDelivery:
         program = (
             "import os, warnings, driftline_client\n"
             "warnings.simplefilter('ignore')\n"
-            "flights = driftline_client.model('flights', version='7')\n"
+            "delivery = driftline_client.Delivery(exit_s=50)\n"
+            "flights = driftline_client.model('flights', version='7', delivery=delivery)\n"
             "flights.log(features={}, prediction='before')\n"  # queued, and sent by the parent alone
             "child = os.fork()\n"
             "flights.log(features={}, prediction='child' if child == 0 else 'parent')\n"
