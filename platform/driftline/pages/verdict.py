@@ -13,6 +13,7 @@ from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import figure, figures, measured
+from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.causes import FAULT
 from monitors.metrics.models import MetricPoint
@@ -133,17 +134,11 @@ def _causes(
 
 
 def _no_cause(unresolved: Sequence[Incident]) -> list[Part]:
-    """Say that all features are within their limits, and which one a rule nevertheless asks less of."""
-    usual = " No feature moved beyond the limit that its reference sets"
-    ruled = [incident for incident in unresolved if incident.rule.feature]
-    if not ruled:
-        return [Part(f"{usual}, so the cause is not in the inputs that are watched.")]
-    url = reverse("incident", args=[ruled[0].pk])
-    return [
-        Part(f"{usual}; only "),
-        Part(ruled[0].rule.feature, url),
-        Part(" moved beyond that of its rule."),
-    ]
+    """Say that no feature stood out; where a rule with a limit of its own says that something moved, no more."""
+    usual = " When it opened, no feature was beyond the limit that its reference sets"
+    if any(METRICS[incident.rule.metric].kind == MonitorKind.DRIFT for incident in unresolved):
+        return [Part(f"{usual}.")]
+    return [Part(f"{usual}, so the cause is not in the inputs that are watched.")]
 
 
 def _evidence(causes: Sequence[dict[str, object]], name: str, now: MetricPoint | None) -> str:
