@@ -63,6 +63,11 @@ class MetricPoint(models.Model):
     def __str__(self) -> str:
         return f"{self.metric} {self.feature} {self.start:%Y-%m-%d %H}h"
 
+    @property
+    def is_beyond(self) -> bool:
+        """Whether the value lies above its limit; for a status other than ok drift must be sure as well."""
+        return self.value is not None and self.threshold is not None and self.value > self.threshold
+
 
 class Detector(models.TextChoices):
     """What looks for changes of a version's error (`monitors.stats`)."""

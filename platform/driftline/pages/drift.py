@@ -192,10 +192,12 @@ def _feature_said(feature: str, points: list[MetricPoint]) -> str:
     limit = f"{deciding.threshold:.3g}" if deciding.threshold is not None else "none"
     if deciding.status == "insufficient":
         return f"{feature}: {deciding.n} rows on {deciding.start:%-d %b %Y} are too few to judge."
-    moved = "moved" if deciding.status in ("warning", "critical") else "stayed within its limit"
     times = ""
-    if deciding.threshold and deciding.value and deciding.value > deciding.threshold:
+    if deciding.is_beyond and deciding.threshold and deciding.value:
         times = f", {deciding.value / deciding.threshold:.1f} times"
+    moved = "may have moved by chance" if times else "stayed within its limit"
+    if deciding.status in ("warning", "critical"):
+        moved = "moved"
     return (
         f"{feature} {moved} on {deciding.start:%-d %b %Y}: {title} {deciding.value:.3g}{times}"
         f"{' its limit of' if times else ', limit'} {limit}, on {deciding.n:,} rows."

@@ -130,6 +130,17 @@ class TestAModelThatDrifted:
         assert "(on 300 rows, 11 Jan 2026), and 3 good days in a row end the incident." in said
         assert "income (back within its limit, PSI" in said
 
+    def test_says_of_a_limit_that_was_crossed_without_being_sure_that_it_may_be_chance(
+        self, client: Client, model: Model
+    ) -> None:
+        day = MetricPoint.objects.filter(model=model, feature="income", span="day", start=DAY + 5 * ONE_DAY)
+        day.filter(status__in=("warning", "critical")).update(status="ok")
+
+        page = client.get(f"/models/{model.name}/features/income?day=2026-01-10").content.decode()
+
+        assert "income may have moved by chance on 10 Jan 2026" in page
+        assert "May be chance" in page
+
     def test_does_not_blame_the_world_where_a_rule_saw_inputs_move(
         self, client: Client, model: Model
     ) -> None:

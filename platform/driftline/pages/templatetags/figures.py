@@ -14,6 +14,7 @@ from driftline.common.periods import parse_timestamp, rfc3339
 from driftline.pages import charts
 from monitors.alerts import wording
 from monitors.metrics.catalogue import METRICS
+from monitors.metrics.models import MetricPoint
 
 register = template.Library()
 
@@ -206,10 +207,14 @@ def badge(state: str, word: str = "") -> SafeString:
 
 
 @register.simple_tag
-def drift_badge(state: str) -> SafeString:
-    """Write the state of a feature's drift: by itself it is no emergency, however far it goes."""
-    words = {"ok": "Within its limit", "warning": "Drifted", "critical": "Drifted"}
-    return badge("warning" if state == "critical" else state, words.get(state, ""))
+def drift_badge(point: MetricPoint) -> SafeString:
+    """Write the state of a feature's drift: by itself it is no emergency, however far it goes.
+
+    Among many features some statistic crosses its limit by chance: then it is not sure enough to count.
+    """
+    if point.status == "ok":
+        return badge("ok", "May be chance" if point.is_beyond else "Within its limit")
+    return badge("warning", "Drifted") if point.status in ("warning", "critical") else badge(point.status)
 
 
 @register.simple_tag
