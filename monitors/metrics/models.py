@@ -65,7 +65,7 @@ class MetricPoint(models.Model):
 
     @property
     def is_beyond(self) -> bool:
-        """Whether the value lies above its limit; for a status other than ok drift must be sure as well."""
+        """Whether the value lies above its limit; of drift that alone is not sure enough to be told by the status."""
         return self.value is not None and self.threshold is not None and self.value > self.threshold
 
 
