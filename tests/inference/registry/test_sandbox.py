@@ -1,5 +1,6 @@
 """The walls around the child, tried from inside and looked at from outside."""
 
+import contextlib
 import json
 import os
 import platform
@@ -149,8 +150,11 @@ def _wait_for_child() -> int:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         for tasks in Path("/proc/self/task").iterdir():
-            for child in (tasks / "children").read_text().split():
-                if b"intake.child" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    return int(child)
+            with contextlib.suppress(
+                FileNotFoundError, ProcessLookupError
+            ):  # a thread or a child has just ended
+                for child in (tasks / "children").read_text().split():
+                    if b"intake.child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        return int(child)
         time.sleep(0.01)
     raise AssertionError("No intake child appeared.")

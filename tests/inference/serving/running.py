@@ -1,5 +1,6 @@
 """A real server on a free port, and a client that sees every byte of its answers."""
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -8,7 +9,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,12 @@ class Server:
             return connection.receive()
 
     def status_files(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_bytes()) for path in sorted((self.home / "serving").glob("*.json"))]
+        """Read what each process says of itself; one may end, and take its file along, while they are read."""
+        found = []
+        for path in sorted((self.home / "serving").glob("*.json")):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(json.loads(path.read_bytes()))
+        return found
 
     def spooled(self, role: str | None = None) -> list[LoggedBatch]:
         """Read all records from the start, without consuming them."""
@@ -214,7 +219,7 @@ class Server:
         return self.process.wait(60)
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_server(
     home: Path, *, workers: int = 1, app: str = "", options: EngineOptions | None = None, grpc: bool = False
 ) -> Iterator[Server]:
