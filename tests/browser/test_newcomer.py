@@ -17,8 +17,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import driftline_client
-from tests.flows.installation.running import Installation, wait_until
+from tests.flows.installation.running import Installation
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -10,9 +10,10 @@ import numpy as np
 from driftline.demo.api_client import Api
 from driftline.demo.wire import Connection
 from tests.flows.installation.clients import Asking, AskingWithKey, request
-from tests.flows.installation.running import Installation, wait_until
+from tests.flows.installation.running import Installation
 from tests.upstreams.risk import METADATA, Rows, some_rows
 from tests.upstreams.servers import Probabilities, Upstream
+from tests.waiting import wait_until
 
 JSON = {"Content-Type": "application/json"}
 

@@ -11,10 +11,11 @@ import pytest
 from driftline.demo.wire import Answer, Connection
 from tests.flows.installation.clients import Load, request
 from tests.flows.installation.conftest import Tell
-from tests.flows.installation.running import Installation, wait_until
+from tests.flows.installation.running import Installation
 from tests.upstreams.deploying import AskingRows, AskingRowsWithKey, await_whole_log, deploy, question
 from tests.upstreams.risk import as_onnx, ours, some_rows
 from tests.upstreams.servers import Upstream
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.upstreams, pytest.mark.e2e, pytest.mark.chaos]
 

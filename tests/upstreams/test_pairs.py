@@ -9,10 +9,11 @@ import pytest
 
 from driftline.demo.api_client import Api, ApiRefused
 from tests.flows.installation.conftest import Tell
-from tests.flows.installation.running import FEATURES, Installation, wait_until
+from tests.flows.installation.running import FEATURES, Installation
 from tests.upstreams.deploying import ask_all, await_whole_log, deploy
 from tests.upstreams.risk import as_onnx, ours, some_rows, truth_of
 from tests.upstreams.servers import Upstream
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.upstreams, pytest.mark.e2e]
 

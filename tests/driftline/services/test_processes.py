@@ -1,11 +1,8 @@
 """Child processes: none outlives its parent, and a new generation first stops what an old one left."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from driftline.services.paths import HomePaths
 from driftline.services.processes import Child, Process, UnableToStart, holders
 from tests.embedded import launch, make_home
+from tests.waiting import is_running, wait_until
 
 OWNER_SCRIPT = """
 import sys, time
@@ -36,32 +34,17 @@ def paths(tmp_path: Path) -> HomePaths:
     return make_home(tmp_path)
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 class TestChild:
     def test_ends_when_its_parent_is_killed(self, paths: HomePaths) -> None:
         command = [sys.executable, "-c", OWNER_SCRIPT, str(paths.home)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
             assert owner.stdout is not None
             child = int(owner.stdout.readline())
-            assert is_alive(child)
+            assert is_running(child)
 
             owner.kill()
 
-        wait_until(lambda: not is_alive(child))
+        wait_until(lambda: not is_running(child))
 
     def test_that_cannot_start_says_why(self, paths: HomePaths) -> None:
         with pytest.raises(UnableToStart, match=r"nowhere could not be started.*No such file"):

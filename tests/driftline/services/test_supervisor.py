@@ -12,8 +12,8 @@ import pytest
 
 from driftline.services.ownership import AlreadyRunning, Owner, current_owner, own
 from driftline.services.paths import HomePaths
-from tests.driftline.services.test_processes import is_alive, wait_until
 from tests.embedded import make_home
+from tests.waiting import is_running, wait_until
 
 SCRIPT = """
 import os, sys
@@ -117,7 +117,7 @@ class TestRun:
             supervisor.kill()
             supervisor.wait(5)
 
-        wait_until(lambda: not any(is_alive(pid) for pid in living))
+        wait_until(lambda: not any(is_running(pid) for pid in living))
 
     def test_stops_everything_when_a_preparation_fails(self, paths: HomePaths) -> None:
         command = [sys.executable, "-c", SCRIPT, str(paths.home), "7"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from driftline.services.paths import HomePaths, home_paths
-from tests.driftline.services.test_processes import wait_until
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.chaos]
 CHECKOUT = Path(__file__).resolve().parents[3]

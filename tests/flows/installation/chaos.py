@@ -19,8 +19,8 @@ from tests.flows.installation.running import (
     TASKS,
     Found,
     Installation,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 WORKER, WORKER_CHILD = "worker", "worker child"
 KINDS = {  # by what their command lines hold

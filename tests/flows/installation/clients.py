@@ -13,7 +13,8 @@ import msgspec
 
 from driftline.common.periods import rfc3339
 from driftline.demo.wire import Answer, Connection, ConnectionLost
-from tests.flows.installation.running import FEATURES, Installation, wait_until
+from tests.flows.installation.running import FEATURES, Installation
+from tests.waiting import wait_until
 
 PAUSE_S = 0.005  # between two requests of a client: the machine has other work too
 RETRY_S = 0.1

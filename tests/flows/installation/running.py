@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,20 +19,12 @@ from driftline.services.paths import HomePaths, home_paths
 from driftline.services.postgres import connect
 from tests.inference.onnx_models import constant_classifier_by_feature
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 MANAGE = Path(__file__).resolve().parents[3] / "manage.py"
 START_SECONDS = 180.0
 STOP_SECONDS = 150.0
 FEATURES = [f"f{place}" for place in range(4)]
-
-
-def wait_until[T](condition: Callable[[], T], *, seconds: float = 60, what: str = "it") -> T:
-    """Poll until `condition` gives something true, and give that; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s {what} had not happened"
-        time.sleep(0.05)
-    return found
 
 
 @dataclass(frozen=True)

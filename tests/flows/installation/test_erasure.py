@@ -12,7 +12,8 @@ from driftline.demo.api_client import Api
 from tests.flows.canary import places_of
 from tests.flows.installation.clients import infer_body
 from tests.flows.installation.conftest import Tell
-from tests.flows.installation.running import FEATURES, Installation, make_model, wait_until
+from tests.flows.installation.running import FEATURES, Installation, make_model
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e]
 

@@ -9,8 +9,9 @@ import pytest
 
 from tests.flows.installation.clients import infer_body
 from tests.flows.installation.conftest import Tell
-from tests.flows.installation.running import SERVING, Installation, make_model, wait_until
+from tests.flows.installation.running import SERVING, Installation, make_model
 from tests.monitors.alerts.receiver import Receiver
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e, pytest.mark.chaos]
 

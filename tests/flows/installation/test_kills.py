@@ -15,8 +15,8 @@ from tests.flows.installation.running import (
     SERVING,
     Installation,
     make_model,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e, pytest.mark.chaos]
 

@@ -6,9 +6,8 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from inference.serving.disk_sync import Done
 from inference.serving.options import EngineOptions
 from inference.serving.plan import PLAN_FILE, Plan, PlanCallback, PlanModel, PlanToken, publish_plan
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 SERVE = """
 import sys, pathlib, msgspec
@@ -230,7 +230,7 @@ def running_server(
     process = subprocess.Popen(command)
     server = Server(home, port, grpc_port, process)
     try:
-        wait_until(lambda: is_ready(server, workers), 60)
+        wait_until(lambda: is_ready(server, workers))
         yield server
     finally:
         if process.poll() is None:
@@ -241,11 +241,3 @@ def is_ready(server: Server, workers: int) -> bool:
     assert server.process.poll() is None, "the server died"
     files = server.status_files() if (server.home / "serving").is_dir() else []
     return len(files) == workers and all(status["ready"] for status in files)
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Poll a condition until it holds; fail after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

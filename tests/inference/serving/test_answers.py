@@ -10,7 +10,8 @@ import pytest
 
 from inference.protocol.parameters import format_time
 from inference.serving.metrics import PHASES
-from tests.inference.serving.running import Server, request_bytes, rows_body, wait_until
+from tests.inference.serving.running import Server, request_bytes, rows_body
+from tests.waiting import wait_until
 
 UUID_7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 SUMS = "/v2/models/sums/infer"

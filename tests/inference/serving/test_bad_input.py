@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.inference.serving.running import Server, request_bytes, rows_body, wait_until
+from tests.inference.serving.running import Server, request_bytes, rows_body
+from tests.waiting import wait_until
 
 SUMS = "/v2/models/sums/infer"
 ECHOES = "/v2/models/echoes/infer"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from inference.protocol.tensors import NUMPY_TYPES
-from tests.inference.serving.running import Response, Server, request_bytes, rows_body, wait_until
+from tests.inference.serving.running import Response, Server, request_bytes, rows_body
+from tests.waiting import wait_until
 
 SUMS = "/v2/models/sums/infer"
 TYPES = "/v2/models/types/infer"

@@ -18,8 +18,8 @@ from tests.inference.serving.running import (
     rows_body,
     running_server,
     token,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 COINS = "/v2/models/coins/infer"
 CALLERS = [f"customer {number}" for number in range(200)]

@@ -9,7 +9,8 @@ from inference.serving.crashes import MAX_CRASHES, read_crashes
 from inference.serving.plan import PlanModel, PlanVersion
 from tests.inference.onnx_models import store, summing_model, summing_signature
 from tests.inference.serving.fatal import FATAL_FILE, FATAL_INPUT
-from tests.inference.serving.running import Server, publish, rows_body, running_server, token, wait_until
+from tests.inference.serving.running import Server, publish, rows_body, running_server, token
+from tests.waiting import wait_until
 
 APP = "tests.inference.serving.crashing_app:app"
 GOOD, FATAL = rows_body([1, 2, 3]), rows_body([FATAL_INPUT, 0, 0])
@@ -38,7 +39,7 @@ def crash_once(server: Server) -> None:
     pid = server.status_files()[0]["pid"]
     with contextlib.suppress(OSError):
         server.ask("/v2/models/risky/infer", FATAL)
-    wait_until(lambda: [s["pid"] for s in server.status_files() if s["ready"]] not in ([], [pid]), 40)
+    wait_until(lambda: [s["pid"] for s in server.status_files() if s["ready"]] not in ([], [pid]))
 
 
 class TestCrashOfAModel:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.inference.serving.conftest import publish_everything
-from tests.inference.serving.running import Server, rows_body, running_server, wait_until
+from tests.inference.serving.running import Server, rows_body, running_server
+from tests.waiting import wait_until
 
 COINS = "/v2/models/coins/infer"
 

@@ -19,8 +19,9 @@ from inference.serving.main import serve_forever
 from inference.serving.plan import PlanModel
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store
 from tests.inference.serving.conftest import publish_everything
-from tests.inference.serving.running import Server, publish, running_server, token, wait_until
+from tests.inference.serving.running import Server, publish, running_server, token
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 SERVICE = "inference.GRPCInferenceService"
 SECONDS = 30

@@ -23,8 +23,8 @@ from tests.inference.serving.running import (
     rows_body,
     running_server,
     token,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 COINS = "/v2/models/coins/infer"
 JOBS, KILLS, ROWS = 24, 4, 2
@@ -74,7 +74,7 @@ def test_loses_no_job_that_was_acknowledged_and_logs_none_twice(
             left = waiting(server)
             wait_until(lambda most=left - 1: waiting(server) <= max(most, 0))  # it is in the midst of it
             kill_one(server)
-        wait_until(lambda: waiting(server) == 0, 60)
+        wait_until(lambda: waiting(server) == 0)
         answers = [server.ask(job.headers["location"], method="GET") for job in jobs]
 
     while drain_once(tmp_path)[1]:

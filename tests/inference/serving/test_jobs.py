@@ -15,8 +15,8 @@ from tests.inference.serving.running import (
     Server,
     request_bytes,
     rows_body,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 SUMS = "/v2/models/sums/infer"
 BODY = rows_body([1, 2, 3], id="mine")

@@ -25,11 +25,11 @@ from tests.inference.serving.running import (
     rows_body,
     running_server,
     token,
-    wait_until,
 )
 from tests.inference.serving.test_grpc import ask as ask_over_grpc
 from tests.inference.serving.test_grpc import infer_request, open_channel
 from tests.upstream import Asked, Upstream, response, running_upstream
+from tests.waiting import wait_until
 
 OPTIONS = EngineOptions(outbound=OutboundRules(["127.0.0.1/32"]))
 SUMS = summing_signature(3)

@@ -18,7 +18,8 @@ from tests.inference.onnx_models import (
     summing_model,
     summing_signature,
 )
-from tests.inference.serving.running import Server, publish, rows_body, running_server, token, wait_until
+from tests.inference.serving.running import Server, publish, rows_body, running_server, token
+from tests.waiting import wait_until
 
 SUMS = "/v2/models/sums/infer"
 GOOD, BAD = rows_body([1, 2, 3]), rows_body([-1, -2, -3])

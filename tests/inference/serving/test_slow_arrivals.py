@@ -13,6 +13,7 @@ from inference.serving.http import (
     DISCARD_SECONDS,
     HOT_SECONDS,
     IDLE_SECONDS,
+    LINGER_SECONDS,
     OTHER_SECONDS,
     HotProtocol,
 )
@@ -90,6 +91,36 @@ def test_a_connection_that_asks_nothing_is_closed_without_a_word() -> None:
         assert not wire.closed
 
         connection.close_if_overdue(began + IDLE_SECONDS + 1)
+
+        assert wire.closed
+        assert wire.sent == answered
+
+    tell(story)
+
+
+def test_a_connection_that_idles_as_the_server_ends_is_answered_once_more() -> None:
+    def story(connection: HotProtocol, wire: Wire) -> None:
+        connection.data_received(PLAIN)
+        kept_open = wire.sent
+        connection.shutdown()
+        connection.close_if_overdue(time.monotonic())
+        assert not wire.closed
+
+        connection.data_received(PLAIN)
+
+        and_close = kept_open.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
+        assert wire.sent.startswith(kept_open + and_close)
+
+    tell(story)
+
+
+def test_a_connection_that_asks_nothing_as_the_server_ends_is_closed() -> None:
+    def story(connection: HotProtocol, wire: Wire) -> None:
+        connection.data_received(PLAIN)
+        answered = wire.sent
+        connection.shutdown()
+
+        connection.close_if_overdue(time.monotonic() + LINGER_SECONDS + 1)
 
         assert wire.closed
         assert wire.sent == answered

@@ -31,8 +31,8 @@ from tests.inference.serving.running import (
     rows_body,
     running_server,
     token,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 
 def publish_models(home: Path) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.inference.serving.running import Server, request_bytes, rows_body, wait_until
+from tests.inference.serving.running import Server, request_bytes, rows_body
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 SUMS = "/v2/models/sums/infer"
 BODY = rows_body([1, 2, 3])
@@ -82,7 +83,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         [*command, "--port", str(port), "--log-level", "critical", "--lifespan", "off"]
     )
     try:
-        wait_until(lambda: _listens(port), 60)
+        wait_until(lambda: _listens(port))
         yield port
     finally:
         process.terminate()

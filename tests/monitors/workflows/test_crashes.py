@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from monitors.workflows.models import Run, Step
 from tests.embedded import subprocess_environment
 from tests.monitors.workflows.conftest import Fire
 from tests.monitors.workflows.world import World
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -33,13 +33,6 @@ SETTINGS = {
     "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}",
     "DJANGO_SETTINGS_MODULE": "driftline.settings",
 }
-
-
-def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
 
 
 def let_lease_run_out(run: Run) -> None:
@@ -88,10 +81,10 @@ class TestKilledWorker:
         self, run: Run, turned_world: World
     ) -> None:
         with worker(run) as process:
-            until(lambda: trainer_of(run))
+            wait_until(lambda: trainer_of(run))
             process.send_signal(signal.SIGKILL)
             process.wait()
-        until(lambda: trainer_of(run) is None)
+        wait_until(lambda: trainer_of(run) is None)
         assert run.model.versions.count() == 1
         advance(run_id=run.pk)
         assert run.steps.get(name="train").state == Step.State.RUNNING, "the lease still holds"
@@ -213,7 +206,7 @@ class TestStaleWorker:
         let_lease_run_out(run)
 
         with leases.kept(lease):
-            until(lambda: not Run.objects.filter(pk=run.pk).due().exists())
+            wait_until(lambda: not Run.objects.filter(pk=run.pk).due().exists())
 
         assert not lease.lost.is_set()
 
@@ -222,7 +215,7 @@ class TestStaleWorker:
         monkeypatch.setattr(leases, "HEARTBEAT_S", 0.05)
         busy = threading.Thread(target=work_and_close, args=(run.pk,))
         busy.start()
-        until(lambda: trainer_of(run))
+        wait_until(lambda: trainer_of(run))
 
         services.cancel(run=run, actor="ada@example.com")
 

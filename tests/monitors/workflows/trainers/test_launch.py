@@ -20,6 +20,7 @@ from monitors.workflows.trainers.launch import (
     read_result,
     run_trainer,
 )
+from tests.waiting import is_running
 
 
 @pytest.fixture
@@ -178,12 +179,3 @@ class TestIsolation:
         ).stdout
 
         assert printed.strip() == "[]"
-
-
-def is_running(pid: int) -> bool:
-    """Whether `pid` still runs: a zombie waiting for its new parent has ended."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] not in "ZX"
