@@ -15,8 +15,8 @@ from inference.registry.selectors import signature_of
 from monitors.definitions.choosing import active_reference
 from monitors.definitions.models import Expectation, Reference
 from monitors.definitions.signals import expectations_changed
-from monitors.stats.sketches import NumericSummary
-from monitors.stats.window_summary import ColumnSummary, WindowSummary
+from monitors.stats.mergeable.sketches import NumericSummary
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 MOST_CATEGORIES = 1_000
 LONGEST_CATEGORY = 200

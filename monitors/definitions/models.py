@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from inference.registry.models import Dataset, Model, Version
-from monitors.stats.segment_conditions import Condition
+from monitors.stats.segments.conditions import Condition
 
 
 class MonitorKind(models.TextChoices):
@@ -163,7 +163,7 @@ class Segment(models.Model):
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="segments", db_index=False)
     name = models.CharField(max_length=200)
-    conditions = models.JSONField(help_text="see Condition in monitors/stats/segment_conditions.py")
+    conditions = models.JSONField(help_text="see Condition in monitors/stats/segments/conditions.py")
     since = models.DateTimeField(help_text="when it was declared, or its conditions were changed")
 
     class Meta:

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.serving.plan import Signature
-from monitors.stats.estimate import Estimate
-from monitors.stats.outcomes import (
+from monitors.stats.mergeable.outcomes import (
     PROBABILITY_EPS,
     OutcomeSummary,
     summarise_binary_outcomes,
     summarise_multiclass_outcomes,
     summarise_regression_outcomes,
 )
-from monitors.stats.performance import measure_outcomes
-from monitors.stats.ranking_queries import summarise_queries
+from monitors.stats.performance.estimate import Estimate
+from monitors.stats.performance.metrics import measure_outcomes
+from monitors.stats.performance.ranking_queries import summarise_queries
 
 MOST_CLASSES_SEEN = 100
 

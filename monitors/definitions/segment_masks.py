@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from inference.prediction_log.selectors import LogFrame
 from inference.registry.models import Model
-from monitors.stats.segment_conditions import Condition
+from monitors.stats.segments.conditions import Condition
 
 NAME_LENGTH = 200  # of a segment; a longer value too is seen only in the whole
 MOST_VALUES = 50  # a segment feature's most frequent ones; the rest is seen only in the whole

@@ -18,7 +18,7 @@ from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature
 from monitors.definitions.segment_masks import NAME_LENGTH
 from monitors.definitions.signals import segments_changed, segments_dropped
-from monitors.stats.segment_conditions import Condition, name_of
+from monitors.stats.segments.conditions import Condition, name_of
 
 MOST_FEATURES = 10
 MOST_SEGMENTS = 20

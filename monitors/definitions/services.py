@@ -36,12 +36,12 @@ from monitors.definitions.reference_rows import (
     positive_score,
 )
 from monitors.definitions.segments import refuse_to_hide
-from monitors.stats.error_profile import profile_errors
-from monitors.stats.importance import permutation_importance
-from monitors.stats.learnt_errors import MOST_COLUMNS, learn_errors
-from monitors.stats.outcomes import OutcomeSummary
-from monitors.stats.sketches import choose_centre
-from monitors.stats.window_summary import summarise_window
+from monitors.stats.causes.importance import permutation_importance
+from monitors.stats.estimation.error_profile import profile_errors
+from monitors.stats.estimation.learnt_errors import MOST_COLUMNS, learn_errors
+from monitors.stats.mergeable.outcomes import OutcomeSummary
+from monitors.stats.mergeable.sketches import choose_centre
+from monitors.stats.mergeable.window_summary import summarise_window
 
 log = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.metrics.periods import held_period
 from monitors.metrics.rows.segment_search import findings_of, growth_of, loss_of, request_search
 from monitors.metrics.rows.value_losses import value_losses
-from monitors.stats.segment_growth import GrownSegment
-from monitors.stats.segment_search import FoundSegment
+from monitors.stats.segments.growth import GrownSegment
+from monitors.stats.segments.search import FoundSegment
 
 router = Router(tags=["monitoring"])
 

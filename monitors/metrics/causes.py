@@ -20,8 +20,8 @@ from monitors.metrics.models import MetricPoint, PointStatus, RowLoss
 from monitors.metrics.periods import merged_summary
 from monitors.metrics.references.in_use import ANSWER_COLUMNS, ReferenceInUse, reference_in_use
 from monitors.metrics.rows.segment_search import LOSS_OF_METRIC, LOSSES, findings_for
-from monitors.stats.importance import rank_causes as rank_features
-from monitors.stats.segment_search import FoundSegment
+from monitors.stats.causes.importance import rank_causes as rank_features
+from monitors.stats.segments.search import FoundSegment
 
 log = logging.getLogger(__name__)
 

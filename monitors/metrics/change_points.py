@@ -24,9 +24,9 @@ from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.measuring import Context
 from monitors.metrics.models import ChangePoint, Detector, DetectorState, MetricPoint, PointStatus
-from monitors.stats.adwin import Adwin
-from monitors.stats.change import Change
-from monitors.stats.page_hinkley import PageHinkley
+from monitors.stats.streams.adwin import Adwin
+from monitors.stats.streams.change import Change
+from monitors.stats.streams.page_hinkley import PageHinkley
 from monitors.summaries.models import StaleWindow
 
 KERNELS: dict[Detector, type[Adwin | PageHinkley]] = {

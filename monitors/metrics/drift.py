@@ -7,9 +7,9 @@ from monitors.metrics.models import PointStatus
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
 from monitors.metrics.references.in_use import ANSWER_COLUMNS, ReferenceInUse, told_against, watched_columns
 from monitors.metrics.references.nulls import nulls_of
-from monitors.stats.drift import FeatureDrift, Method, judge_alone, judge_drift
-from monitors.stats.thresholds import grid_size
-from monitors.stats.window_summary import ColumnSummary, WindowSummary
+from monitors.stats.drift.judging import FeatureDrift, Method, judge_alone, judge_drift
+from monitors.stats.drift.thresholds import grid_size
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 CRITICAL_TIMES = 4.0  # a statistic this many times beyond its limit is critical
 

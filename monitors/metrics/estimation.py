@@ -11,13 +11,13 @@ from monitors.metrics.performance import limit_of, told_with
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.metrics.references.in_use import ReferenceInUse
 from monitors.metrics.rows.expected_errors import ExpectedRows
-from monitors.stats.day_errors import DayErrors, allow_for_days, errors_by_day
-from monitors.stats.error_profile import estimate_errors
-from monitors.stats.estimate import Estimate
-from monitors.stats.estimation import estimate_performance
-from monitors.stats.performance import measure_outcomes
-from monitors.stats.sketches import CategoricalSummary, NumericSummary
-from monitors.stats.window_summary import WindowSummary
+from monitors.stats.estimation.day_errors import DayErrors, allow_for_days, errors_by_day
+from monitors.stats.estimation.error_profile import estimate_errors
+from monitors.stats.estimation.expectation import estimate_performance
+from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
+from monitors.stats.mergeable.window_summary import WindowSummary
+from monitors.stats.performance.estimate import Estimate
+from monitors.stats.performance.metrics import measure_outcomes
 
 
 def estimated_points(

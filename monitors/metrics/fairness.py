@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from monitors.metrics.models import MetricPoint, PointStatus
 from monitors.metrics.performance import told_with
 from monitors.metrics.points import Point
-from monitors.stats.estimate import Estimate
-from monitors.stats.gaps import widest_gap
+from monitors.stats.performance.estimate import Estimate
+from monitors.stats.performance.gaps import widest_gap
 
 COMPARED = ("accuracy", "precision", "recall", "mae")
 _JUDGED = (PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL)

@@ -6,10 +6,10 @@ from inference.serving.plan import Signature
 from monitors.metrics.models import PointStatus
 from monitors.metrics.performance import Ripeness
 from monitors.metrics.points import LONGEST_FEATURE, Point, judged_by_rows
-from monitors.stats.estimate import wilson_interval
-from monitors.stats.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
-from monitors.stats.sketches import CategoricalSummary
-from monitors.stats.window_summary import WindowSummary
+from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
+from monitors.stats.mergeable.sketches import CategoricalSummary
+from monitors.stats.mergeable.window_summary import WindowSummary
+from monitors.stats.performance.estimate import wilson_interval
 
 LAGS = {"label_lag_p50": 0.5, "label_lag_p95": 0.95}
 MOST_CLASSES = 20  # the most frequent answers; a point each

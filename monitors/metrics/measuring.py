@@ -29,9 +29,9 @@ from monitors.metrics.references.in_use import ReferenceInUse, References, told_
 from monitors.metrics.requests import RequestLog
 from monitors.metrics.rows.expected_errors import expected_rows
 from monitors.metrics.service import service_points
-from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
-from monitors.stats.sketches import merge_numbers
-from monitors.stats.window_summary import WindowSummary, decode_outcomes, merge_windows
+from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
+from monitors.stats.mergeable.sketches import merge_numbers
+from monitors.stats.mergeable.window_summary import WindowSummary, decode_outcomes, merge_windows
 from monitors.summaries.models import Summary
 
 LAG_DAYS = 7

@@ -181,7 +181,7 @@ class NullDraws(models.Model):
     column = models.CharField(max_length=200)
     size = models.IntegerField(help_text="rows of the window, on the grid")
     days = models.IntegerField(help_text="of the window")
-    payload = models.BinaryField(help_text="see monitors/stats/stored_nulls.py")
+    payload = models.BinaryField(help_text="see monitors/stats/drift/stored_nulls.py")
     made_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -9,12 +9,12 @@ from typing import Any
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import PointStatus
 from monitors.metrics.points import LONGEST_FEATURE, Point
-from monitors.stats.blocks import measure_blocks
-from monitors.stats.class_averages import classes_apart
-from monitors.stats.estimate import Estimate
-from monitors.stats.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary, OutcomeSummary
-from monitors.stats.sketches import CategoricalSummary
-from monitors.stats.window_summary import WindowSummary
+from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary, OutcomeSummary
+from monitors.stats.mergeable.sketches import CategoricalSummary
+from monitors.stats.mergeable.window_summary import WindowSummary
+from monitors.stats.performance.blocks import measure_blocks
+from monitors.stats.performance.class_averages import classes_apart
+from monitors.stats.performance.estimate import Estimate
 
 SELECTIVE_P = 1e-3
 SELECTIVE_GAP = 0.05

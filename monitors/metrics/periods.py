@@ -7,7 +7,7 @@ from django.db.models import Max, Q
 from driftline.common.periods import Period, floor, following, window, windows
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model
-from monitors.stats.window_summary import WindowSummary, merge_windows
+from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import Summary
 from monitors.summaries.stored import SHORTER
 

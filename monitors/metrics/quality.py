@@ -11,8 +11,8 @@ import numpy as np
 
 from monitors.definitions.models import Expectation
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
-from monitors.stats.sketches import CategoricalSummary, NumericSummary
-from monitors.stats.window_summary import ColumnSummary, WindowSummary
+from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 FLOOR = 0.02  # a share below this is no fault, whatever the reference says
 TOLERANCE = 0.05  # how much worse than its reference a feature may be

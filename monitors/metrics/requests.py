@@ -12,8 +12,8 @@ from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole, Req
 from inference.registry.models import Model
 from inference.serving.metrics import ANSWERED, DROPPED, WAIT_SECONDS
 from monitors.metrics.points import Point, judged_by_rows
-from monitors.stats.bucket_quantile import bucket_quantile
-from monitors.stats.estimate import wilson_interval
+from monitors.stats.performance.bucket_quantile import bucket_quantile
+from monitors.stats.performance.estimate import wilson_interval
 
 FEWEST_REQUESTS = 20
 REQUEST_METRICS = ("error_rate", "queue_p95", "shadow_drop_rate")

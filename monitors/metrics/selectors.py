@@ -31,9 +31,9 @@ from monitors.metrics.references.in_use import (
     watched_columns,
 )
 from monitors.metrics.requests import REQUEST_METRICS, RequestLog
-from monitors.stats.evidently_defaults import DRIFT_SHARE, evidently_verdict
-from monitors.stats.importance import rank_causes
-from monitors.stats.window_summary import ColumnSummary
+from monitors.stats.causes.importance import rank_causes
+from monitors.stats.drift.evidently_defaults import DRIFT_SHARE, evidently_verdict
+from monitors.stats.mergeable.window_summary import ColumnSummary
 from monitors.summaries.models import Summary
 from monitors.summaries.stored import SHORTER
 

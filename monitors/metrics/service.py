@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from monitors.metrics.points import Point, judged_by_rows
-from monitors.stats.window_summary import WindowSummary
+from monitors.stats.mergeable.window_summary import WindowSummary
 
 PERCENTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
 

@@ -986,7 +986,9 @@ class Migration(migrations.Migration):
                 (
                     "gate",
                     models.JSONField(
-                        blank=True, default=dict, help_text="margins of the gate; see stats/comparison.py"
+                        blank=True,
+                        default=dict,
+                        help_text="margins of the gate; see stats/promotion/comparison.py",
                     ),
                 ),
                 ("max_runs_a_day", models.IntegerField(default=1, help_text="of event time")),

@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=200)),
                 (
                     "conditions",
-                    models.JSONField(help_text="see Condition in monitors/stats/segment_conditions.py"),
+                    models.JSONField(help_text="see Condition in monitors/stats/segments/conditions.py"),
                 ),
                 (
                     "since",

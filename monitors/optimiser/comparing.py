@@ -13,7 +13,7 @@ from inference.runtime.variants.measuring import Timing
 from inference.serving.plan import Signature
 from monitors.definitions.outcomes import coded
 from monitors.optimiser.asked import FEWEST_LABELLED, Rows
-from monitors.stats.comparison import METRICS, PairedMetric, answers_of, compare_pairs
+from monitors.stats.promotion.comparison import METRICS, PairedMetric, answers_of, compare_pairs
 
 type Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from inference.runtime.variants.measuring import Timing
 from monitors.optimiser.comparing import Measured
-from monitors.stats.comparison import HIGHER_IS_BETTER, judge_guard
+from monitors.stats.promotion.comparison import HIGHER_IS_BETTER, judge_guard
 
 GAIN, NO_GAIN, REFUSED = "gain", "no_gain", "refused"
 

@@ -27,7 +27,7 @@ from monitors.reports.columns import NoReport, data_columns, texts_among
 from monitors.reports.models import TASK, UNFINISHED, Preset, Report
 from monitors.reports.rows import Side, conditions_of, read_log, read_reference
 from monitors.reports.selectors import about, reports_of
-from monitors.stats.segment_conditions import Condition
+from monitors.stats.segments.conditions import Condition
 
 if TYPE_CHECKING:
     from monitors.reports.evidently import Made

@@ -25,7 +25,7 @@ from monitors.definitions.reference_rows import (
     positive_score,
 )
 from monitors.definitions.segment_masks import rows_where
-from monitors.stats.segment_conditions import Condition
+from monitors.stats.segments.conditions import Condition
 
 MOST_READ = 500_000  # rows at once; a day of more is read by the hour
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.stats.sketches import FloatArray, IntArray
+from monitors.stats.mergeable.sketches import FloatArray, IntArray
 
 _PARAMETERS = {
     "num_leaves": 15,

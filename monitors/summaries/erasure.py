@@ -14,9 +14,9 @@ from inference.prediction_log.erasure.work import Work, add_counts
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
 from monitors.definitions.models import Segment
-from monitors.stats.segment_conditions import Condition
-from monitors.stats.sketches import CategoricalSummary
-from monitors.stats.window_summary import ColumnSummary, WindowSummary
+from monitors.stats.mergeable.sketches import CategoricalSummary
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
+from monitors.stats.segments.conditions import Condition
 from monitors.summaries.models import Summary
 from monitors.summaries.services import lock_model, measure_hours
 

@@ -7,7 +7,7 @@ from django.db import transaction
 from driftline.common.periods import floor, following
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
-from monitors.stats.window_summary import WindowSummary, merge_windows
+from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.services import lock_model
 from monitors.summaries.stored import SHORTER, Source, encode_blocks, parts_of, row_of, save

@@ -26,8 +26,8 @@ from inference.serving.plan import Signature
 from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.definitions.segment_masks import DeclaredSegments, declared_segments, segment_masks
 from monitors.definitions.services import centres_of
-from monitors.stats.outcomes import OutcomeSummary
-from monitors.stats.window_summary import WindowSummary, summarise_window
+from monitors.stats.mergeable.outcomes import OutcomeSummary
+from monitors.stats.mergeable.window_summary import WindowSummary, summarise_window
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.stored import Told, add_up, encode_blocks, parts_of, row_of, save
 

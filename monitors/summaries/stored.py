@@ -7,8 +7,8 @@ from typing import Any
 from django.db.models import QuerySet
 
 from driftline.common.periods import floor, following
-from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
-from monitors.stats.window_summary import WindowSummary, encode_outcomes, merge_windows
+from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
+from monitors.stats.mergeable.window_summary import WindowSummary, encode_outcomes, merge_windows
 from monitors.summaries.models import Summary
 
 SHORTER = {"day": "hour", "month": "day"}

@@ -1,7 +1,7 @@
 """Whether the labels that a run would learn from, or be judged by, still come as they always came (promise 12).
 
 Three shares are held against the model's own history, by the day of the prediction: of every class among the labels,
-of every token among the labels, and of predictions that have a label. `stats/share_shifts.py` has the formula.
+of every token among the labels, and of predictions that have a label. `stats/streams/share_shifts.py` has the formula.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from django.db import connection
 from inference.prediction_log.label_reads import count_by_day
 from inference.registry.models import Model
 from inference.serving.plan import Signature
-from monitors.stats.share_shifts import LEAST_ODDS_RATIO, ShareShift, log_odds, share_shift
+from monitors.stats.streams.share_shifts import LEAST_ODDS_RATIO, ShareShift, log_odds, share_shift
 from monitors.workflows.models import Step
 
 CLASS, TOKEN, ARRIVAL = "class", "token", "arrival"

@@ -47,8 +47,8 @@ from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.metrics.references.in_use import reference_in_use
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
-from monitors.stats.sketches import CategoricalSummary
-from monitors.stats.window_summary import WindowSummary
+from monitors.stats.mergeable.sketches import CategoricalSummary
+from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import Summary
 from monitors.summaries.services import summarise
 from monitors.workflows.snapshots import from_log

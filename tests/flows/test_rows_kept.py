@@ -36,8 +36,8 @@ from inference.registry.services import update_model
 from monitors.definitions.segment_masks import MOST_VALUES
 from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
-from monitors.stats.sketches import CategoricalSummary, NumericSummary
-from monitors.stats.window_summary import WindowSummary
+from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
+from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
 from monitors.summaries.services import summarise

@@ -22,11 +22,11 @@ import numpy as np
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from monitors.stats.drift import FeatureDrift, judge_drift
-from monitors.stats.prepared import PreparedReference, prepare_reference
-from monitors.stats.sketches import choose_centre
-from monitors.stats.thresholds import NullDistributions, grid_size, resample_null
-from monitors.stats.window_summary import summarise_window
+from monitors.stats.drift.judging import FeatureDrift, judge_drift
+from monitors.stats.drift.prepared import PreparedReference, prepare_reference
+from monitors.stats.drift.thresholds import NullDistributions, grid_size, resample_null
+from monitors.stats.mergeable.sketches import choose_centre
+from monitors.stats.mergeable.window_summary import summarise_window
 
 ROWS = 100_000
 LEVELS = (3, 8, 40, 800, 20_000)

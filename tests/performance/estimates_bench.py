@@ -24,14 +24,14 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics
 
-from monitors.stats.day_errors import allow_for_days, errors_by_day
-from monitors.stats.error_profile import estimate_errors, profile_errors
-from monitors.stats.estimate import Z95, Estimate
-from monitors.stats.estimation import ConfidenceEstimator, estimate_performance, prepare_estimator
-from monitors.stats.learnt_errors import LearntErrors, learn_errors
-from monitors.stats.outcomes import summarise_binary_outcomes, summarise_regression_outcomes
-from monitors.stats.performance import measure_outcomes
-from monitors.stats.sketches import choose_centre, summarise_numbers
+from monitors.stats.estimation.day_errors import allow_for_days, errors_by_day
+from monitors.stats.estimation.error_profile import estimate_errors, profile_errors
+from monitors.stats.estimation.expectation import ConfidenceEstimator, estimate_performance, prepare_estimator
+from monitors.stats.estimation.learnt_errors import LearntErrors, learn_errors
+from monitors.stats.mergeable.outcomes import summarise_binary_outcomes, summarise_regression_outcomes
+from monitors.stats.mergeable.sketches import choose_centre, summarise_numbers
+from monitors.stats.performance.estimate import Z95, Estimate
+from monitors.stats.performance.metrics import measure_outcomes
 from tests.performance.labelled_sequences import Labelled, cut, sequences
 from tests.performance.nannyml_rival import Rival, nannyml_rival
 

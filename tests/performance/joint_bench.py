@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.stats.joint_drift import (
+from monitors.stats.joint.judging import (
     JOINT_KERNELS,
     MOST_ROWS,
     JointNull,
@@ -20,7 +20,7 @@ from monitors.stats.joint_drift import (
     joint_size,
     judge_jointly,
 )
-from monitors.stats.joint_rows import JointEncoding, JointRows
+from monitors.stats.joint.rows import JointEncoding, JointRows
 
 NUMBERS, ROWS, OF_REFERENCE = 27, 5_000, 20_000
 TOGETHER = 0.7

@@ -16,14 +16,14 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from monitors.stats.distances import CategoricalPair, jensen_shannon_distance, measure_drift
-from monitors.stats.estimate import Estimate
-from monitors.stats.prepared import CategoricalReference, NumericReference, prepare_reference
-from monitors.stats.sketches import (
+from monitors.stats.drift.distances import CategoricalPair, jensen_shannon_distance, measure_drift
+from monitors.stats.drift.prepared import CategoricalReference, NumericReference, prepare_reference
+from monitors.stats.mergeable.sketches import (
     choose_centre,
     summarise_categories,
     summarise_numbers,
 )
+from monitors.stats.performance.estimate import Estimate
 from tests.performance.estimates_bench import CUTTING, Ours, dated_by_window, outcome_of
 from tests.performance.labelled_sequences import Labelled, cut, sequences
 from tests.performance.nannyml_rival import Rival, nannyml_rival

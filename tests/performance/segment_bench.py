@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.stats.segment_growth import TimedRows, search_growth
-from monitors.stats.segment_search import ScoredRows, search_segments
-from tests.monitors.stats.test_segment_growth import AIRPORTS, rows_of
+from monitors.stats.segments.growth import TimedRows, search_growth
+from monitors.stats.segments.search import ScoredRows, search_segments
+from tests.monitors.stats.segments.test_growth import AIRPORTS, rows_of
 
 NUMBERS, ROWS, DAYS = 28, 20_000, 28
 

@@ -31,8 +31,8 @@ from monitors.definitions.services import build_reference, centres_of
 from monitors.metrics.models import MetricPoint, NullDraws
 from monitors.metrics.references import in_use, nulls
 from monitors.metrics.services import measure as measure_windows
-from monitors.stats.outcomes import summarise_binary_outcomes
-from monitors.stats.window_summary import WindowSummary, merge_windows, summarise_window
+from monitors.stats.mergeable.outcomes import summarise_binary_outcomes
+from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows, summarise_window
 from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import measure_hours
 from monitors.summaries.stored import Source, row_of, save

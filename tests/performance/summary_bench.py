@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from monitors.stats.sketches import NumericSummary, choose_centre, summarise_numbers
+from monitors.stats.mergeable.sketches import NumericSummary, choose_centre, summarise_numbers
 
 COLUMNS = 30
 

@@ -8,8 +8,8 @@ from django.db import connection
 from driftline.accounts.models import Project
 from inference.registry.models import Version
 from inference.registry.services import create_model
-from monitors.stats.outcomes import summarise_binary_outcomes
-from monitors.stats.window_summary import WindowSummary, merge_windows, summarise_window
+from monitors.stats.mergeable.outcomes import summarise_binary_outcomes
+from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows, summarise_window
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
 from monitors.summaries.stored import Source, row_of, save

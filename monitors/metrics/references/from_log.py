@@ -16,8 +16,8 @@ from driftline.common.periods import Period, floor, windows
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
-from monitors.stats.reference_days import LEAST_DAYS
-from monitors.stats.window_summary import WindowSummary, merge_windows
+from monitors.stats.drift.reference_days import LEAST_DAYS
+from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import Summary
 
 LEAST_SHARE = 0.5

@@ -26,13 +26,13 @@ from monitors.metrics.references.from_log import (
     read_stretches,
     with_answers_of_most,
 )
-from monitors.stats.error_profile import ErrorProfile
-from monitors.stats.estimation import ConfidenceEstimator, prepare_estimator
-from monitors.stats.learnt_errors import LearntErrors
-from monitors.stats.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
-from monitors.stats.prepared import PreparedReference, prepare_reference
-from monitors.stats.reference_days import Days, count_days
-from monitors.stats.window_summary import ColumnSummary, WindowSummary
+from monitors.stats.drift.prepared import PreparedReference, prepare_reference
+from monitors.stats.drift.reference_days import Days, count_days
+from monitors.stats.estimation.error_profile import ErrorProfile
+from monitors.stats.estimation.expectation import ConfidenceEstimator, prepare_estimator
+from monitors.stats.estimation.learnt_errors import LearntErrors
+from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 REFERENCES_KEPT = 64
 

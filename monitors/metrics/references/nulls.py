@@ -17,8 +17,8 @@ from django.db import connection, transaction
 from driftline.common.clock import now
 from monitors.metrics.models import NullDraws
 from monitors.metrics.references.in_use import ReferenceInUse
-from monitors.stats.stored_nulls import decode_null, encode_null
-from monitors.stats.thresholds import NullDistributions, resample_null
+from monitors.stats.drift.stored_nulls import decode_null, encode_null
+from monitors.stats.drift.thresholds import NullDistributions, resample_null
 
 KEPT_IN_MEMORY = 2_048  # of 56 kB, of all references together
 REPLACED_AFTER = timedelta(days=1)  # a reference that is made of the log changes with its windows

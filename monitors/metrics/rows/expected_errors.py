@@ -18,8 +18,8 @@ from inference.registry.models import Model, RowsKept
 from monitors.metrics.models import ExpectedErrors
 from monitors.metrics.references.in_use import ReferenceInUse, References
 from monitors.metrics.rows.sampling import sample_rows
-from monitors.stats.learnt_errors import LearntErrors
-from monitors.stats.sketches import IntArray
+from monitors.stats.estimation.learnt_errors import LearntErrors
+from monitors.stats.mergeable.sketches import IntArray
 from monitors.summaries.models import Summary
 
 MOST_READ = 100_000  # rows of a day; of a larger one a part of each hour is read

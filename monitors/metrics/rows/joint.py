@@ -1,4 +1,4 @@
-"""Drift of all features together: a day's rows beside rows of the reference (kernels in `monitors.stats.joint_drift`).
+"""Drift of all features together: a day's rows beside rows of the reference (kernels in `monitors.stats.joint`).
 
 Summaries hold each column by itself, so this needs rows: a seeded sample of the log's, once the day has ended
 (`monitors.metrics.ended_days`).
@@ -25,7 +25,7 @@ from monitors.metrics.models import JointNullDraws, MetricPoint, PointStatus
 from monitors.metrics.points import Point
 from monitors.metrics.references.in_use import ReferenceInUse
 from monitors.metrics.rows.sampling import sample_rows
-from monitors.stats.joint_drift import (
+from monitors.stats.joint.judging import (
     JOINT_KERNELS,
     LEAST_ROWS,
     MOST_ROWS,
@@ -35,7 +35,7 @@ from monitors.stats.joint_drift import (
     joint_size,
     judge_jointly,
 )
-from monitors.stats.joint_rows import JointEncoding, JointRows
+from monitors.stats.joint.rows import JointEncoding, JointRows
 from monitors.summaries.models import Summary
 
 MOST_COLUMNS = 200  # the model's most important features; a fit takes time by rows times columns

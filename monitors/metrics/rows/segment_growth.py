@@ -1,4 +1,4 @@
-"""Segments that grew: which rows of a period there are more of than in the reference (`monitors.stats.segment_growth`).
+"""Segments that grew: which rows of a period there are more of than in the reference (`stats.segments.growth`).
 
 The reference is the file that the champion's windows are compared with; without one, the four weeks before the period.
 """
@@ -13,7 +13,7 @@ from inference.registry.models import Model
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import Reference
 from monitors.metrics.rows.segment_rows import LONG_DAYS, reference_rows, timed_rows
-from monitors.stats.segment_growth import GrowthFindings, TimedRows, search_growth
+from monitors.stats.segments.growth import GrowthFindings, TimedRows, search_growth
 
 BEFORE = timedelta(days=28)  # that a period is compared with where there is no file
 LEAST_USUAL = 500  # rows to compare with

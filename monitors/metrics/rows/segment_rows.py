@@ -17,9 +17,9 @@ from monitors.definitions.outcomes import row_losses
 from monitors.definitions.reference_rows import read_rows
 from monitors.metrics.references.in_use import References
 from monitors.metrics.rows.sampling import sample_rows
-from monitors.stats.segment_conditions import given_away
-from monitors.stats.segment_growth import TimedRows
-from monitors.stats.segment_search import ScoredRows
+from monitors.stats.segments.conditions import given_away
+from monitors.stats.segments.growth import TimedRows
+from monitors.stats.segments.search import ScoredRows
 from monitors.summaries.models import Summary
 
 MOST_ROWS = 20_000  # that are searched

@@ -1,7 +1,7 @@
 """Segments that got worse or grew: searches that are asked for and done by a worker, and what they found.
 
 By a loss, rows are compared with those of the weeks before, so that a segment that was always harder is no news (the
-kernel is `monitors.stats.segment_search`); by drift, their shares with those of the reference (`segment_growth`). What
+kernel is `monitors.stats.segments.search`); by drift, their shares with those of the reference (`segment_growth`). What
 was found is kept until the log holds other rows or labels of the period, or by drift there is another reference.
 """
 
@@ -23,7 +23,7 @@ from inference.registry.models import Model, Task
 from monitors.metrics.models import RowLoss, SegmentSearch
 from monitors.metrics.rows.segment_growth import Growth, compared_with, find_growth
 from monitors.metrics.rows.segment_rows import held_rows, scored_rows
-from monitors.stats.segment_search import SegmentFindings, search_segments
+from monitors.stats.segments.search import SegmentFindings, search_segments
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from monitors.metrics.models import RowLoss
 from monitors.metrics.rows.sampling import sample_rows
 from monitors.metrics.rows.segment_rows import held_rows, losses_of
 from monitors.metrics.rows.segment_search import loss_of
-from monitors.stats.value_losses import ValueLoss, losses_by_value
+from monitors.stats.causes.value_losses import ValueLoss, losses_by_value
 
 MOST_READ = 10_000  # rows: it is answered while somebody waits
 PARTS = 24

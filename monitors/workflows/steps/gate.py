@@ -4,7 +4,7 @@ from math import ceil
 
 from driftline.common.periods import parse_timestamp
 from inference.registry.models import Autonomy
-from monitors.stats.comparison import PairedComparison, Verdict, judge
+from monitors.stats.promotion.comparison import PairedComparison, Verdict, judge
 from monitors.workflows.context import (
     Evidence,
     RunContext,

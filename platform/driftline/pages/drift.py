@@ -23,8 +23,8 @@ from monitors.metrics.models import MetricPoint
 from monitors.metrics.references.in_use import ReferenceInUse
 from monitors.metrics.rows.value_losses import ValueLosses, value_losses
 from monitors.metrics.selectors import joint_rows
-from monitors.stats.drift import Method
-from monitors.stats.sketches import NumericSummary
+from monitors.stats.drift.judging import Method
+from monitors.stats.mergeable.sketches import NumericSummary
 
 KINDS = {"": "any", "number": "numbers", "category": "categories"}
 

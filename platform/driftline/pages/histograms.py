@@ -6,8 +6,8 @@ import numpy as np
 
 from driftline.pages.charts import Bin, Overlay
 from monitors.alerts.wording import figure
-from monitors.stats.sketches import CategoricalSummary, NumericSummary
-from monitors.stats.window_summary import ColumnSummary, merge_columns
+from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
+from monitors.stats.mergeable.window_summary import ColumnSummary, merge_columns
 
 NUMBER_BINS = 36
 LEVELS_SHOWN = 14

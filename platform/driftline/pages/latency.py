@@ -26,7 +26,7 @@ from inference.registry.selectors import find_model
 from inference.serving.metrics import ANSWERED
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.requests import REQUEST_METRICS, request_outcomes
-from monitors.stats.sketches import NumericSummary, merge_numbers
+from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
 
 LATENCIES = ("latency_p50", "latency_p95", "latency_p99")
 OF_A_VERSION = (*LATENCIES, "queue_p95")

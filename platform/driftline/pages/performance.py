@@ -22,14 +22,14 @@ from inference.registry.models import Model
 from monitors.metrics.catalogue import ESTIMATED, METRICS
 from monitors.metrics.fairness import COMPARED
 from monitors.metrics.models import MetricPoint
-from monitors.stats.class_averages import classes_apart
-from monitors.stats.estimate import Estimate
-from monitors.stats.outcomes import (
+from monitors.stats.mergeable.outcomes import (
     BinaryOutcomeSummary,
     MulticlassOutcomeSummary,
     OutcomeSummary,
     RegressionOutcomeSummary,
 )
+from monitors.stats.performance.class_averages import classes_apart
+from monitors.stats.performance.estimate import Estimate
 
 SHOWN = {
     "binary": ("roc_auc", "log_loss", "accuracy"),

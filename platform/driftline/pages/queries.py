@@ -21,9 +21,9 @@ from monitors.metrics.references.in_use import ReferenceInUse, reference_in_use
 from monitors.metrics.selectors import change_points
 from monitors.rules.models import Rule, Severity
 from monitors.rules.services import points_of
-from monitors.stats.outcomes import OutcomeSummary, merge_outcomes
-from monitors.stats.sketches import NumericSummary, merge_numbers
-from monitors.stats.window_summary import ColumnSummary, WindowSummary, merge_columns
+from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
+from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, merge_columns
 from monitors.summaries.models import Summary
 from monitors.summaries.stored import SHORTER
 from monitors.workflows.models import ACTIVE_STATES, Run

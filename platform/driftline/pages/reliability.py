@@ -7,9 +7,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from monitors.alerts.wording import figure
-from monitors.stats.calibration import ReliabilityBin, expected_calibration_error, reliability
-from monitors.stats.estimate import Estimate
-from monitors.stats.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary, OutcomeSummary
+from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary, OutcomeSummary
+from monitors.stats.performance.calibration import ReliabilityBin, expected_calibration_error, reliability
+from monitors.stats.performance.estimate import Estimate
 
 _SIDE = 200.0
 

@@ -20,8 +20,8 @@ from inference.registry.selectors import find_model
 from monitors.definitions.segments import declare_segment
 from monitors.metrics.models import RowLoss, SegmentSearch
 from monitors.metrics.rows.segment_search import LOSSES, findings_of, growth_of, loss_of, request_search
-from monitors.stats.segment_growth import GrownSegment
-from monitors.stats.segment_search import FoundSegment
+from monitors.stats.segments.growth import GrownSegment
+from monitors.stats.segments.search import FoundSegment
 
 
 @page("GET", "POST")

@@ -9,7 +9,7 @@ import pytest
 from driftline.pages.charts import Chart, Dot, Mark, Series, sparkline
 from driftline.pages.histograms import LEVELS_SHOWN, overlay_of
 from driftline.pages.templatetags.figures import figure, percent
-from monitors.stats.sketches import summarise_categories, summarise_numbers
+from monitors.stats.mergeable.sketches import summarise_categories, summarise_numbers
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -9,14 +9,14 @@ from monitors.definitions.outcomes import usual_performance
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
-from monitors.stats.outcomes import (
+from monitors.stats.mergeable.outcomes import (
     OutcomeSummary,
     merge_outcomes,
     summarise_multiclass_outcomes,
     summarise_regression_outcomes,
 )
-from monitors.stats.sketches import summarise_categories
-from monitors.stats.window_summary import WindowSummary
+from monitors.stats.mergeable.sketches import summarise_categories
+from monitors.stats.mergeable.window_summary import WindowSummary
 
 END = datetime(2026, 1, 6, tzinfo=UTC)
 RIPE = Ripeness(min_rows=20, min_coverage=0.5, label_lag=timedelta(0), event_now=END)

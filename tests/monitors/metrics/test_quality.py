@@ -6,8 +6,8 @@ import pytest
 from monitors.definitions.models import Expectation
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points, worst_days
-from monitors.stats.sketches import summarise_categories, summarise_numbers
-from monitors.stats.window_summary import ColumnSummary, WindowSummary, merge_windows
+from monitors.stats.mergeable.sketches import summarise_categories, summarise_numbers
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, merge_windows
 
 
 def window(**features: ColumnSummary) -> WindowSummary:

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from monitors.stats.sketches import NumericSummary
+from monitors.stats.mergeable.sketches import NumericSummary
 
 finite = st.floats(min_value=-1e6, max_value=1e6, allow_nan=False)
 numbers = st.lists(

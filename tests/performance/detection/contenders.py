@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from monitors.stats.drift import FeatureDrift, Method, judge_drift
-from monitors.stats.prepared import PreparedReference, prepare_reference
-from monitors.stats.reference_days import count_days
-from monitors.stats.sketches import choose_centre
-from monitors.stats.thresholds import NullDistributions, resample_null
-from monitors.stats.window_summary import ColumnSummary, summarise_window
+from monitors.stats.drift.judging import FeatureDrift, Method, judge_drift
+from monitors.stats.drift.prepared import PreparedReference, prepare_reference
+from monitors.stats.drift.reference_days import count_days
+from monitors.stats.drift.thresholds import NullDistributions, resample_null
+from monitors.stats.mergeable.sketches import choose_centre
+from monitors.stats.mergeable.window_summary import ColumnSummary, summarise_window
 from tests.performance.detection.worlds import Columns, Window
 from tests.performance.nannyml_rival import Rival, nannyml_rival
 

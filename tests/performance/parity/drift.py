@@ -11,11 +11,16 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import _morestats as scipy_internals
 
-from monitors.stats.distances import measure_drift
-from monitors.stats.evidently_defaults import evidently_verdict
-from monitors.stats.prepared import prepare_reference
-from monitors.stats.sketches import NumericSummary, choose_centre, summarise_categories, summarise_numbers
-from monitors.stats.thresholds import COMBINED, NullDistributions, grid_size, resample_null
+from monitors.stats.drift.distances import measure_drift
+from monitors.stats.drift.evidently_defaults import evidently_verdict
+from monitors.stats.drift.prepared import prepare_reference
+from monitors.stats.drift.thresholds import COMBINED, NullDistributions, grid_size, resample_null
+from monitors.stats.mergeable.sketches import (
+    NumericSummary,
+    choose_centre,
+    summarise_categories,
+    summarise_numbers,
+)
 from tests.performance.parity.columns import Comparison
 
 STATISTICS = ("ks", "wasserstein", "js", "psi", "tv", "anderson_darling")

@@ -10,15 +10,15 @@ from sklearn import datasets, metrics
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from monitors.stats.outcomes import (
+from monitors.stats.mergeable.outcomes import (
     OutcomeSummary,
     summarise_binary_outcomes,
     summarise_multiclass_outcomes,
     summarise_regression_outcomes,
 )
-from monitors.stats.performance import measure_outcomes
-from monitors.stats.ranking_queries import measure_queries, summarise_queries
-from monitors.stats.window_summary import WindowSummary
+from monitors.stats.mergeable.window_summary import WindowSummary
+from monitors.stats.performance.metrics import measure_outcomes
+from monitors.stats.performance.ranking_queries import measure_queries, summarise_queries
 
 QUANTILE = 0.9
 

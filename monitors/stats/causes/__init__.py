@@ -1,0 +1,1 @@
+"""Which of the columns that moved matter to the model."""

@@ -1,0 +1,1 @@
+"""Whether rows of many columns moved together, which no column shows by itself."""

@@ -1,0 +1,215 @@
+"""Champion against canary, each on the requests that it answered: evidence where no request was answered by both.
+
+The canary's share is drawn by key, so both sides see like traffic, and the difference of their metrics is a fair
+estimate. It is a blurred one beside that of pairs: the requests differ too, so many more are needed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitors.stats.mergeable.sketches import FloatArray
+from monitors.stats.promotion.comparison import (
+    FEWEST_BLOCKS,
+    METRICS,
+    Finding,
+    GatePolicy,
+    PairedMetric,
+    Verdict,
+    difference_of,
+    draw_weights,
+    judge_guard,
+    judge_latency,
+    judge_objective,
+    metric_draws,
+    resampling_blocks,
+)
+
+FAILS_MORE_P_VALUE = 0.001
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Answered:
+    """The rows that one side answered, coded as `compare_pairs` takes them, and how its requests ended.
+
+    `block` numbers the event day; `y` is NaN where no label came.
+    """
+
+    y: FloatArray
+    score: FloatArray
+    answer: FloatArray
+    block: NDArray[np.int64]
+    latency_ms: FloatArray
+    requests: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one side did; latencies are None where none was logged."""
+
+    rows: int
+    labelled: int
+    requests: int
+    failed: int
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnpairedComparison:
+    """The unpaired evidence; `metrics` hold challenger minus champion as paired ones do, on different requests."""
+
+    task: str
+    champion: Side
+    challenger: Side
+    n_blocks: int
+    resampled: str
+    confidence: float
+    metrics: dict[str, PairedMetric]
+
+
+type _Drawn = tuple[NDArray[np.int64], FloatArray]
+type _Draw = Callable[[Sequence[NDArray[np.int64]], np.random.Generator, int], list[_Drawn]]
+
+
+def compare_sides(
+    *,
+    task: str,
+    champion: Answered,
+    challenger: Answered,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    draws: int = 1_000,
+) -> UnpairedComparison:
+    """Compare what two versions answered, each its own requests of the same days.
+
+    Where both have labels on five days or more, days are drawn, the same for both sides; else rows of each side.
+    """
+    known = [~np.isnan(side.y) for side in (champion, challenger)]
+    shared = np.intersect1d(champion.block[known[0]], challenger.block[known[1]])
+    by_days = shared.size >= FEWEST_BLOCKS
+    sides = [
+        _Known(side.y[mask], side.score[mask], side.answer[mask], side.block[mask])
+        for side, mask in zip((champion, challenger), known, strict=True)
+    ]
+    if by_days:
+        sides = [side.on(shared) for side in sides]
+    return UnpairedComparison(
+        task, _side(champion), _side(challenger), shared.size, "blocks" if by_days else "rows", confidence,
+        _metrics(task, sides, _draw_days if by_days else _draw_rows, rng, confidence, draws),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Known:
+    """The labelled rows of one side."""
+
+    y: FloatArray
+    score: FloatArray
+    answer: FloatArray
+    block: NDArray[np.int64]
+
+    def on(self, days: NDArray[np.int64]) -> "_Known":
+        kept = np.isin(self.block, days)
+        return _Known(self.y[kept], self.score[kept], self.answer[kept], self.block[kept])
+
+
+def _metrics(
+    task: str, sides: Sequence[_Known], draw: _Draw, rng: np.random.Generator, confidence: float, draws: int
+) -> dict[str, PairedMetric]:
+    if not all(side.y.size for side in sides):
+        return {}
+    drawn = draw([side.block for side in sides], rng, draws)
+    found = {}
+    for name in METRICS[task]:
+        champion, challenger = (
+            metric_draws(name, side.y, side.score, side.answer, *how)
+            for side, how in zip(sides, drawn, strict=True)
+        )
+        if not np.isnan(challenger[0] - champion[0]):
+            found[name] = difference_of(name, champion, challenger, confidence)
+    return found
+
+
+def _draw_days(blocks: Sequence[NDArray[np.int64]], rng: np.random.Generator, draws: int) -> list[_Drawn]:
+    """Draw the same days for both: what a day does to both sides then leaves their difference."""
+    days = np.unique(blocks[0])
+    weights = draw_weights(days.size, draws, rng)
+    return [(np.searchsorted(days, own), weights) for own in blocks]
+
+
+def _draw_rows(blocks: Sequence[NDArray[np.int64]], rng: np.random.Generator, draws: int) -> list[_Drawn]:
+    drawn = []
+    for own in blocks:
+        numbered, count = resampling_blocks(np.zeros_like(own), rng)
+        drawn.append((numbered, draw_weights(count, draws, rng)))
+    return drawn
+
+
+def _side(answered: Answered) -> Side:
+    latency = answered.latency_ms[~np.isnan(answered.latency_ms)]
+    p50, p99 = np.quantile(latency, [0.5, 0.99]) if latency.size else (None, None)
+    return Side(
+        rows=answered.y.size,
+        labelled=int((~np.isnan(answered.y)).sum()),
+        requests=answered.requests,
+        failed=answered.failed,
+        latency_p50_ms=None if p50 is None else float(p50),
+        latency_p99_ms=None if p99 is None else float(p99),
+    )
+
+
+def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismatch: bool) -> Verdict:
+    """Decide as the gate does, but on different requests, so that a promotion always needs a person.
+
+    `is_mismatch` says that the traffic is not split as it should be: then nothing about the versions follows.
+    """
+    if is_mismatch:
+        return Verdict(
+            "inconclusive", ["The traffic is not split as the canary's share says, so the sides differ."]
+        )
+    failures = _judge_failures(comparison.champion, comparison.challenger)
+    labelled = comparison.challenger.labelled
+    if labelled < policy.min_labelled and not failures.harmful:
+        few = f"{labelled:,} predictions of the canary have a label that had time to come"
+        return Verdict("inconclusive", [f"{few}; the gate needs {policy.min_labelled:,}.", failures.sentence])
+    findings = [*_judge_metrics(comparison.metrics, policy), failures]
+    findings += judge_latency(
+        comparison.champion.latency_p99_ms, comparison.challenger.latency_p99_ms, policy
+    )
+    reasons = [finding.sentence for finding in findings]
+    if any(finding.harmful for finding in findings):
+        return Verdict("reject", reasons)
+    if all(finding.passed for finding in findings):
+        return Verdict("promote", reasons, needs_person=True)
+    return Verdict("inconclusive", reasons)
+
+
+def _judge_metrics(metrics: Mapping[str, PairedMetric], policy: GatePolicy) -> list[Finding]:
+    guards = [
+        judge_guard(metrics[name], margin)
+        for name, margin in policy.margins.items()
+        if name in metrics and name != policy.objective
+    ]
+    return [judge_objective(metrics.get(policy.objective), policy), *guards]
+
+
+def _judge_failures(champion: Side, challenger: Side) -> Finding:
+    """Compare the shares of unanswered requests by Fisher's exact test, one-sided."""
+    if not (champion.requests and challenger.requests):
+        return Finding(True, False, "Requests that were not answered were not counted on both sides.")
+    from scipy.stats import fisher_exact  # as long to load as all else that a process needs
+
+    answered = [side.requests - side.failed for side in (challenger, champion)]
+    table = [[challenger.failed, answered[0]], [champion.failed, answered[1]]]
+    p_value = float(fisher_exact(table, alternative="greater").pvalue)
+    told = (
+        f"{challenger.failed / challenger.requests:.2%} of the canary's requests were not answered, "
+        f"{champion.failed / champion.requests:.2%} of the champion's"
+    )
+    if p_value < FAILS_MORE_P_VALUE:
+        return Finding(False, True, f"{told}: the canary fails more often (p = {p_value:.2g}).")
+    return Finding(True, False, f"{told}: no clear difference.")

@@ -1,0 +1,1 @@
+"""Which rows do worse, or come more often, than they did."""

@@ -1,0 +1,196 @@
+import msgspec
+import numpy as np
+import pytest
+import zstandard
+
+from monitors.stats.mergeable.outcomes import (
+    merge_outcomes,
+    summarise_binary_outcomes,
+    summarise_multiclass_outcomes,
+    summarise_regression_outcomes,
+)
+from monitors.stats.mergeable.sketches import summarise_categories, summarise_numbers
+from monitors.stats.mergeable.window_summary import (
+    ColumnKindMismatch,
+    UnreadableSummary,
+    WindowSummary,
+    decode_outcomes,
+    merge_columns,
+    merge_windows,
+    summarise_window,
+)
+from monitors.stats.performance.metrics import measure_outcomes
+from tests.monitors.stats.columns import same_numbers
+
+
+def flights(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
+    score = rng.random(n)
+    return {
+        "distance": np.where(rng.random(n) < 0.1, np.nan, rng.lognormal(6, 1, n)),
+        "origin": rng.choice(np.array(["JFK", "LGA", "EWR", None], dtype=object), n),
+        "score": score,
+        "late": rng.random(n) < score,
+        "latency_ms": rng.gamma(2, 1, n),
+    }
+
+
+def window_of(columns: dict[str, np.ndarray], rows: slice = slice(None)) -> WindowSummary:
+    part = {name: values[rows] for name, values in columns.items()}
+    return summarise_window(
+        rows=len(part["score"]),
+        features={"distance": part["distance"], "origin": part["origin"]},
+        centres={"distance": 400.0},
+        prediction=np.where(part["score"] > 0.5, "late", "on time"),
+        score=part["score"],
+        latency_ms=part["latency_ms"],
+        outcome=summarise_binary_outcomes(part["late"], part["score"] > 0.5, part["score"]),
+        labelled=len(part["score"]),
+        label_lag_s=part["latency_ms"] * 1e3,
+    )
+
+
+def assert_same(left: WindowSummary, right: WindowSummary) -> None:
+    assert (left.rows, left.labelled, left.prediction) == (right.rows, right.labelled, right.prediction)
+    assert left.features["origin"] == right.features["origin"]
+    assert same_numbers(left.features["distance"], right.features["distance"])
+    assert same_numbers(left.score, right.score)
+    assert same_numbers(left.latency_ms, right.latency_ms)
+    assert same_numbers(left.label_lag_s, right.label_lag_s)
+    for name, estimate in measure_outcomes(left.outcome).items():
+        assert measure_outcomes(right.outcome)[name].value == pytest.approx(estimate.value)
+
+
+def test_merged_hours_equal_the_day():
+    columns = flights(np.random.default_rng(0), 3_000)
+
+    merged = merge_windows([window_of(columns, slice(start, start + 500)) for start in range(0, 3_000, 500)])
+
+    assert_same(merged, window_of(columns))
+
+
+def test_a_stored_window_comes_back():
+    window = window_of(flights(np.random.default_rng(0), 2_000))
+
+    restored = WindowSummary.decode(window.encode())
+
+    distance, original = restored.features["distance"], window.features["distance"]
+    assert np.array_equal(distance.keys, original.keys)
+    assert np.array_equal(distance.counts, original.counts)
+    assert distance.sums == pytest.approx(original.sums, rel=1e-6)
+    assert (distance.total, distance.total_sq, distance.minimum) == (
+        original.total, original.total_sq, original.minimum,
+    )  # fmt: skip
+    assert restored.features["origin"] == window.features["origin"]
+    assert restored.prediction == window.prediction
+    before, after = measure_outcomes(window.outcome), measure_outcomes(restored.outcome)
+    assert {name: e.value for name, e in after.items()} == pytest.approx(
+        {n: e.value for n, e in before.items()}
+    )
+
+
+def test_storing_twice_changes_nothing():
+    stored = window_of(flights(np.random.default_rng(0), 2_000)).encode()
+
+    assert WindowSummary.decode(stored).encode() == stored
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        summarise_multiclass_outcomes(("a", "b"), ["a", "b", "c"], ["a", "a", "a"], [[0.9, 0.1]] * 3),
+        summarise_regression_outcomes([1.0, 2.0, 4.0], [1.5, 2.0, 3.0]),
+        summarise_binary_outcomes([], [], None),
+        None,
+    ],
+)
+def test_every_kind_of_outcome_comes_back(outcome):
+    window = WindowSummary(rows=3, features={}, outcome=outcome)
+
+    restored = WindowSummary.decode(window.encode()).outcome
+
+    assert type(restored) is type(outcome)
+    if outcome is not None:
+        before, after = measure_outcomes(outcome), measure_outcomes(restored)
+        assert {name: (e.value, e.n) for name, e in after.items()} == {
+            name: (None if e.value is None else pytest.approx(e.value, rel=1e-6), e.n)
+            for name, e in before.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fields_then", "unknown_then"),
+    [
+        (
+            summarise_multiclass_outcomes(("a", "b"), ["a", "b"], ["a", "a"], [[0.9, 0.1]] * 2),
+            5,
+            {"brier", "ece"},
+        ),
+        (summarise_regression_outcomes([1.0, 4.0], [1.5, 3.0]), 6, {"mape", "median_absolute_error"}),
+    ],
+)
+def test_a_window_stored_before_a_metric_was_known_gives_the_others(outcome, fields_then, unknown_then):
+    stored = WindowSummary(rows=2, features={}, outcome=outcome).encode()
+    fields = msgspec.msgpack.decode(zstandard.decompress(stored))
+    fields[-1] = msgspec.msgpack.encode(msgspec.msgpack.decode(fields[-1])[:fields_then])
+    old = zstandard.compress(msgspec.msgpack.encode(fields))
+
+    measured = measure_outcomes(WindowSummary.decode(old).outcome)
+
+    assert {name for name, estimate in measured.items() if estimate.value is None} == unknown_then
+    together = merge_outcomes([WindowSummary.decode(old).outcome, WindowSummary.decode(stored).outcome])
+    assert all(measure_outcomes(together)[name].n == 2 for name in unknown_then)
+
+
+def test_only_the_features_asked_for_are_unpacked():
+    window = window_of(flights(np.random.default_rng(0), 100))
+
+    assert list(WindowSummary.decode(window.encode(), features=["origin"]).features) == ["origin"]
+
+
+def test_answers_of_a_regression_that_were_counted_as_categories_merge_with_numbers():
+    then, now = [1.5, 1.5, 2.0, None], [2.5, 1.5]
+
+    merged = merge_columns([summarise_categories(then), summarise_numbers(now, centre=2.0)])
+
+    whole = summarise_numbers([*then, *now], centre=2.0)
+    assert same_numbers(merged, whole)
+
+
+def test_empty_windows_are_stored_and_merged():
+    empty = summarise_window(rows=0, features={"x": [], "y": []}, centres={"x": 0.0})
+
+    merged = WindowSummary.decode(empty.encode()).merge(empty)
+
+    assert merged.rows == 0
+    assert merged.features["x"].n == merged.features["y"].n == 0
+
+
+def test_a_feature_that_some_windows_lack_comes_from_the_others():
+    with_feature = summarise_window(rows=2, features={"x": [1.0, 2.0]}, centres={"x": 0.0})
+
+    merged = merge_windows([WindowSummary(rows=1, features={}), with_feature])
+
+    assert merged.rows == 3
+    assert merged.features["x"].n == 2
+
+
+def test_a_column_that_changed_its_kind_does_not_merge():
+    window = window_of(flights(np.random.default_rng(0), 10))
+
+    with pytest.raises(ColumnKindMismatch, match="signature"):
+        merge_columns([window.features["distance"], window.features["origin"]])
+
+
+@pytest.mark.parametrize("data", [b"", b"no summary", WindowSummary(rows=1, features={}).encode()[:-3]])
+def test_bytes_that_are_no_summary_are_refused(data):
+    for decode in (WindowSummary.decode, decode_outcomes):
+        with pytest.raises(UnreadableSummary, match="recompute"):
+            decode(data)
+
+
+def test_a_day_of_100_000_rows_takes_some_kilobytes_a_column():
+    column = np.random.default_rng(0).lognormal(size=100_000)
+
+    stored = summarise_window(rows=100_000, features={"x": column}, centres={"x": 1.0}).encode()
+
+    assert len(stored) < 16_000
