@@ -128,6 +128,11 @@ METRICS_OF_ROWS = (*JOINT_METRICS, "estimated_mae", "estimated_rmse")
 """Those of a day that wait for its rows to be read once it has ended."""
 
 
+def is_drift(metric: str) -> bool:
+    """Tell whether a metric says that features moved, one by one or together."""
+    return METRICS[metric].kind == MonitorKind.DRIFT
+
+
 def nearest_metrics(name: str) -> str:
     """List the metrics whose names are most like one that is none; all of them would fill a page."""
     return ", ".join(get_close_matches(name[:64], METRICS, n=5, cutoff=0.0))

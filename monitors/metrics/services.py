@@ -11,11 +11,11 @@ from driftline.common.work import finish, touch
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.change_points import look_for_changes
-from monitors.metrics.ended_days import touch_days
 from monitors.metrics.measuring import Context, context_of, gap_rows, points_of, request_rows, subjects_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.reliability import mark_unreliable
 from monitors.metrics.requests import RequestLog
+from monitors.metrics.rows.ended_days import touch_days
 from monitors.metrics.storing import forget_classes, forget_vanished_segments, lock_points, save_points
 from monitors.metrics.volume import volume_rows
 from monitors.summaries.models import StaleWindow, Summary

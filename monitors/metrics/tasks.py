@@ -5,8 +5,8 @@ from celery import shared_task
 from driftline.common.clock import now
 from driftline.common.work import work_alone
 from inference.registry.models import Model
-from monitors.metrics.ended_days import days_to_read, read_days
 from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
+from monitors.metrics.rows.ended_days import days_to_read, read_days
 from monitors.metrics.rows.segment_search import TASK, do_search
 from monitors.metrics.services import measure
 from monitors.metrics.volume import measure_ended, models_with_ended_windows

@@ -19,8 +19,8 @@ from inference.registry.artifacts import remove_leftovers
 from monitors.alerts.job_callbacks import forget_old_callbacks
 from monitors.alerts.models import Delivery
 from monitors.definitions.models import Reference
-from monitors.metrics.ended_days import models_to_read
 from monitors.metrics.models import PendingEvaluation, SegmentSearch
+from monitors.metrics.rows.ended_days import models_to_read
 from monitors.optimiser.models import UNFINISHED as UNFINISHED_OPTIMISATIONS
 from monitors.optimiser.models import Optimisation
 from monitors.reports.models import UNFINISHED as UNFINISHED_REPORTS

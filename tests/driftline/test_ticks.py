@@ -10,8 +10,8 @@ from driftline import tasks
 from driftline.accounts.models import Project
 from driftline.common.work import touch
 from inference.registry.models import Model
-from monitors.metrics.ended_days import models_to_read
 from monitors.metrics.models import PendingEvaluation, UnreadDay
+from monitors.metrics.rows.ended_days import models_to_read
 
 type Capture = Callable[[], AbstractContextManager[list[Callable[[], None]]]]
 

@@ -19,9 +19,9 @@ from inference.registry.models import Model
 from inference.registry.services import create_model, update_model
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.ended_days import read_days
 from monitors.metrics.models import ExpectedErrors, MetricPoint, UnreadDay
 from monitors.metrics.rows import expected_errors
+from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import longer_points
 from monitors.rules.services import create_rule
 from tests.flows.world import DAY, label, log, work

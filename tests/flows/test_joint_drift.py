@@ -20,10 +20,9 @@ from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics import ended_days
-from monitors.metrics.ended_days import read_days
 from monitors.metrics.models import JointNullDraws, MetricPoint, UnreadDay
-from monitors.metrics.rows import joint
+from monitors.metrics.rows import ended_days, joint
+from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import drift_rows
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule

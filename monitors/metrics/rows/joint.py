@@ -1,7 +1,7 @@
 """Drift of all features together: a day's rows beside rows of the reference (kernels in `monitors.stats.joint`).
 
 Summaries hold each column by itself, so this needs rows: a seeded sample of the log's, once the day has ended
-(`monitors.metrics.ended_days`).
+(`monitors.metrics.rows.ended_days`).
 """
 
 import hashlib

@@ -20,8 +20,7 @@ from inference.registry.models import Model
 from monitors.alerts import selectors, services
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import duration, figure, figures, measured
-from monitors.definitions.models import MonitorKind
-from monitors.metrics.catalogue import METRICS
+from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT, LABELS, SEGMENT
 from monitors.rules.services import points_of
 from monitors.workflows.models import Run
@@ -91,7 +90,7 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         "worst": worst,
         "lasted": lasted(one),
         "causes": _causes(one),
-        "is_drift": METRICS[one.rule.metric].kind == MonitorKind.DRIFT,
+        "is_drift": is_drift(one.rule.metric),
         "timeline": detail.timeline,
         "deliveries": detail.deliveries,
         "runs": runs_of(one),

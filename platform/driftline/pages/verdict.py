@@ -13,8 +13,7 @@ from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import figure, figures, measured
-from monitors.definitions.models import MonitorKind
-from monitors.metrics.catalogue import METRICS
+from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT
 from monitors.metrics.models import MetricPoint
 from monitors.workflows.models import Run
@@ -136,7 +135,7 @@ def _causes(
 def _no_cause(unresolved: Sequence[Incident]) -> list[Part]:
     """Say that no feature stood out; where a rule with a limit of its own says that something moved, no more."""
     usual = " When it opened, no feature was beyond the limit that its reference sets"
-    if any(METRICS[incident.rule.metric].kind == MonitorKind.DRIFT for incident in unresolved):
+    if any(is_drift(incident.rule.metric) for incident in unresolved):
         return [Part(f"{usual}.")]
     return [Part(f"{usual}, so the cause is not in the inputs that are watched.")]
 
