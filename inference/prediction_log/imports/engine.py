@@ -15,6 +15,7 @@ from inference.prediction_log import labels as label_log
 from inference.prediction_log.arrival import in_arrival_week
 from inference.prediction_log.imports.bad_rows import add_bad_rows
 from inference.prediction_log.imports.cells import Refusals, RowFault
+from inference.prediction_log.imports.formats import open_source
 from inference.prediction_log.imports.layout import Layout
 from inference.prediction_log.imports.lease import Lease
 from inference.prediction_log.imports.models import Import
@@ -24,7 +25,6 @@ from inference.prediction_log.imports.source import (
     Position,
     Source,
     UnreadableFile,
-    open_source,
 )
 from inference.prediction_log.items import BatchResult, ItemFault
 from inference.prediction_log.sent_columns import PredictionBatch

@@ -23,11 +23,12 @@ from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import printable
 from inference.prediction_log.imports import bad_rows, engine
 from inference.prediction_log.imports.csv_source import examine_csv
+from inference.prediction_log.imports.formats import open_source
 from inference.prediction_log.imports.layout import Layout, layout_of_labels, layout_of_predictions
 from inference.prediction_log.imports.lease import BeingWorkedOn, Lease, LeaseLost, give_back, leased
 from inference.prediction_log.imports.models import UNFINISHED, Import
 from inference.prediction_log.imports.predictions import Reading, read_predictions
-from inference.prediction_log.imports.source import Source, UnreadableFile, open_source
+from inference.prediction_log.imports.source import Source, UnreadableFile
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.sent_items import Refused, check_version
 from inference.registry.models import Model

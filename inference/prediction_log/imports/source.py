@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -70,11 +69,3 @@ class Source(Protocol):
 def block_rows(columns: int) -> int:
     """Tell how many rows a block has at most."""
     return max(1, min(BLOCK_ROWS, BLOCK_CELLS // max(columns, 1)))
-
-
-def open_source(path: Path, file_format: str) -> Source:
-    """Open a file that was examined before."""
-    from inference.prediction_log.imports.csv_source import CsvSource
-    from inference.prediction_log.imports.parquet_source import ParquetSource
-
-    return CsvSource(path) if file_format == "csv" else ParquetSource(path)
