@@ -150,9 +150,8 @@ def _wait_for_child() -> int:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         for tasks in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(
-                FileNotFoundError, ProcessLookupError
-            ):  # a thread or a child has just ended
+            # A thread or a child may end while it is looked at.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 for child in (tasks / "children").read_text().split():
                     if b"intake.child" in Path(f"/proc/{child}/cmdline").read_bytes():
                         return int(child)
