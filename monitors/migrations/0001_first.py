@@ -988,7 +988,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=dict,
-                        help_text="margins of the gate; see stats/promotion/comparison.py",
+                        help_text="margins of the gate; see stats/promotion/gate.py",
                     ),
                 ),
                 ("max_runs_a_day", models.IntegerField(default=1, help_text="of event time")),

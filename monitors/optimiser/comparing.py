@@ -13,7 +13,9 @@ from inference.runtime.variants.measuring import Timing
 from inference.serving.plan import Signature
 from monitors.definitions.outcomes import coded
 from monitors.optimiser.asked import FEWEST_LABELLED, Rows
-from monitors.stats.promotion.comparison import METRICS, PairedMetric, answers_of, compare_pairs
+from monitors.stats.promotion.differences import METRICS, PairedMetric
+from monitors.stats.promotion.paired import compare_pairs
+from monitors.stats.promotion.pairs import answers_of
 
 type Floats = NDArray[np.float64]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from inference.runtime.variants.measuring import Timing
 from monitors.optimiser.comparing import Measured
-from monitors.stats.promotion.comparison import HIGHER_IS_BETTER, judge_guard
+from monitors.stats.promotion.differences import HIGHER_IS_BETTER
+from monitors.stats.promotion.gate import judge_guard
 
 GAIN, NO_GAIN, REFUSED = "gain", "no_gain", "refused"
 

@@ -20,7 +20,7 @@ from inference.serving.metrics import ANSWERED
 from inference.serving.plan import Signature
 from monitors.definitions.outcomes import coded
 from monitors.metrics.requests import request_outcomes
-from monitors.stats.promotion.comparison import Verdict
+from monitors.stats.promotion.gate import Verdict
 from monitors.stats.promotion.unpaired import Answered, UnpairedComparison, compare_sides, judge_sides
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import DAY_US, policy_of, ripe_until, scores_of

@@ -26,7 +26,7 @@ class Workflow(models.Model):
         default=6000, help_text="labelled pairs after which an inconclusive run is rejected"
     )
     gate = models.JSONField(
-        default=dict, blank=True, help_text="margins of the gate; see stats/promotion/comparison.py"
+        default=dict, blank=True, help_text="margins of the gate; see stats/promotion/gate.py"
     )
     max_runs_a_day = models.IntegerField(default=1, help_text="of event time")
 

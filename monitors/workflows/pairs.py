@@ -16,7 +16,8 @@ from inference.serving.plan import Signature
 from monitors.definitions.outcomes import coded
 from monitors.definitions.segment_masks import declared_segments, segment_masks
 from monitors.metrics.measuring import label_lag
-from monitors.stats.promotion.comparison import GatePolicy, PairedComparison, compare_pairs
+from monitors.stats.promotion.gate import GatePolicy
+from monitors.stats.promotion.paired import PairedComparison, compare_pairs
 from monitors.workflows.models import Workflow
 
 DAY_US = 86_400_000_000

@@ -14,7 +14,7 @@ from inference.registry.canary import describe_split
 from inference.registry.models import Model, Version
 from inference.registry.selectors import get_version, signature_of
 from monitors.rules.models import Transition
-from monitors.stats.promotion.comparison import judge
+from monitors.stats.promotion.gate import judge
 from monitors.workflows.agreement import Agreement, agreement_of
 from monitors.workflows.canary_evidence import CanaryEvidence, canary_evidence, canary_period
 from monitors.workflows.context import to_json

@@ -20,7 +20,7 @@ from inference.registry.models import Autonomy, Model, Task, Version
 from inference.registry.selectors import signature_of
 from monitors.metrics.catalogue import QUALITY_METRICS
 from monitors.rules.models import Rule, RuleState, Severity, Transition
-from monitors.stats.promotion.comparison import GatePolicy
+from monitors.stats.promotion.gate import GatePolicy
 from monitors.workflows.finishing import finish
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
 from monitors.workflows.pairs import JUDGED, count_labelled

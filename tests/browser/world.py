@@ -21,7 +21,8 @@ from monitors.definitions.segments import declare_segment, set_segments
 from monitors.metrics.rows.segment_search import do_search, request_search
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
-from monitors.stats.promotion.comparison import GatePolicy, compare_pairs, judge
+from monitors.stats.promotion.gate import GatePolicy, judge
+from monitors.stats.promotion.paired import compare_pairs
 from monitors.workflows.context import to_json
 from monitors.workflows.models import Run, RunState, Step
 from monitors.workflows.steps import STEPS

@@ -11,20 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.stats.mergeable.sketches import FloatArray
-from monitors.stats.promotion.comparison import (
+from monitors.stats.promotion.differences import (
     FEWEST_BLOCKS,
     METRICS,
-    Finding,
-    GatePolicy,
     PairedMetric,
-    Verdict,
     difference_of,
     draw_weights,
+    metric_draws,
+    resampling_blocks,
+)
+from monitors.stats.promotion.gate import (
+    Finding,
+    GatePolicy,
+    Verdict,
     judge_guard,
     judge_latency,
     judge_objective,
-    metric_draws,
-    resampling_blocks,
 )
 
 FAILS_MORE_P_VALUE = 0.001

@@ -4,7 +4,8 @@ from math import ceil
 
 from driftline.common.periods import parse_timestamp
 from inference.registry.models import Autonomy
-from monitors.stats.promotion.comparison import PairedComparison, Verdict, judge
+from monitors.stats.promotion.gate import Verdict, judge
+from monitors.stats.promotion.paired import PairedComparison
 from monitors.workflows.context import (
     Evidence,
     RunContext,

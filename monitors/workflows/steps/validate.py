@@ -13,7 +13,8 @@ from inference.registry.datasets import path_of
 from inference.registry.models import Dataset
 from inference.serving.plan import Signature
 from monitors.definitions.outcomes import coded
-from monitors.stats.promotion.comparison import PairedComparison, compare_pairs, judge
+from monitors.stats.promotion.gate import judge
+from monitors.stats.promotion.paired import PairedComparison, compare_pairs
 from monitors.workflows.context import RunContext, StepOutcome, done, rejected, to_json
 from monitors.workflows.pairs import DAY_US, policy_of
 from monitors.workflows.snapshots import HOLDOUT, times_us

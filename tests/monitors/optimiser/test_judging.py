@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inference.runtime.variants.measuring import Timing
 from monitors.optimiser.comparing import Measured
 from monitors.optimiser.judging import Budget, Verdict, budget_of, judge
-from monitors.stats.promotion.comparison import PairedMetric
+from monitors.stats.promotion.differences import PairedMetric
 
 
 def timing(ratio: float = 1.0, *, rows: int = 1, wide: float = 0.0, p99_us: float = 20.0) -> Timing:

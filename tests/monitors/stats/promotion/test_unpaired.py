@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from monitors.stats.promotion.comparison import GatePolicy
+from monitors.stats.promotion.gate import GatePolicy
 from monitors.stats.promotion.unpaired import Answered, UnpairedComparison, compare_sides, judge_sides
 
 POLICY = GatePolicy("roc_auc")

@@ -1,0 +1,162 @@
+"""The verdict that a gate draws from a comparison: promote, reject, or wait for more."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from monitors.stats.promotion.differences import PairedMetric
+from monitors.stats.promotion.paired import PairedComparison, SegmentComparison
+
+RELATIVE_MARGINS = frozenset({"mae", "rmse"})
+
+
+@dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """What a challenger has to show.
+
+    `margins` are the losses still counted as "not worse": in the metric's own unit, for mae and rmse as a
+    share of the champion's value; a metric without a margin is shown and not judged. Latency passes within
+    `p99_ratio` of the champion's p99, or below `p99_cap_ms`.
+    """
+
+    objective: str
+    margins: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "roc_auc": 0.01,
+            "log_loss": 0.01,
+            "accuracy": 0.02,
+            "mae": 0.02,
+            "rmse": 0.02,
+        }
+    )
+    min_labelled: int = 500
+    max_labelled: int = 5_000
+    min_segment_labelled: int = 100
+    p99_ratio: float = 1.5
+    p99_cap_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's decision (`promote`, `reject` or `inconclusive`) and the sentences that explain it."""
+
+    decision: str
+    reasons: list[str]
+    needs_person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one metric says about the challenger; neither passed nor harmful is not known yet."""
+
+    passed: bool
+    harmful: bool
+    sentence: str
+
+
+def judge(comparison: PairedComparison, policy: GatePolicy) -> Verdict:
+    """Decide whether the evidence promotes the challenger, rejects it, or has to grow.
+
+    Promote: better than the champion beyond its interval on the objective, and no worse than a margin on the
+    other metrics, p99 latency and every declared segment. Reject: worse beyond doubt, or not promoted when
+    `max_labelled` pairs have been seen. Where labels are selective a promotion must survive the worst case;
+    if it does not, a person decides.
+    """
+    verdict = _judge_metrics(comparison, comparison.metrics, policy)
+    if verdict.decision != "promote" or comparison.worst_case is None:
+        return verdict
+    coverage = comparison.selective_labels.coverage
+    worst = _judge_metrics(comparison, comparison.worst_case, policy)
+    if worst.decision == "promote":
+        kept = (
+            f"Labels are selective ({coverage:.1%} arrived, depending on the prediction); with every missing "
+            "one at its worst for the challenger the verdict stays."
+        )
+        return Verdict("promote", [*verdict.reasons, kept])
+    turned = (
+        f"Labels are selective ({coverage:.1%} arrived, depending on the prediction); with every missing one "
+        "at its worst for the challenger it would not be promoted, so a person has to decide."
+    )
+    return Verdict("inconclusive", [*verdict.reasons, turned, *worst.reasons], needs_person=True)
+
+
+def _judge_metrics(
+    comparison: PairedComparison, metrics: Mapping[str, PairedMetric], policy: GatePolicy
+) -> Verdict:
+    n = comparison.n_labelled
+    if n < policy.min_labelled:
+        return Verdict(
+            "inconclusive", [f"{n} labelled pairs have arrived; the gate needs {policy.min_labelled}."]
+        )
+    findings = [
+        judge_objective(metrics.get(policy.objective), policy),
+        *(
+            judge_guard(metrics[name], margin)
+            for name, margin in policy.margins.items()
+            if name in metrics and name != policy.objective
+        ),
+        *judge_latency(comparison.latency_p99_ms_champion, comparison.latency_p99_ms_challenger, policy),
+        *(_judge_segment(segment, policy) for segment in comparison.segments),
+    ]
+    reasons = [finding.sentence for finding in findings]
+    if any(finding.harmful for finding in findings):
+        return Verdict("reject", reasons)
+    if all(finding.passed for finding in findings):
+        return Verdict("promote", reasons)
+    if n >= policy.max_labelled:
+        capped = f"{n} labelled pairs (the cap is {policy.max_labelled}) have not shown that it is better."
+        return Verdict("reject", [*reasons, capped])
+    return Verdict("inconclusive", reasons)
+
+
+def judge_objective(metric: PairedMetric | None, policy: GatePolicy) -> Finding:
+    """Judge what has to become better: it passes beyond its interval only."""
+    if metric is None:
+        return Finding(False, False, f"The objective {policy.objective} cannot be computed from these pairs.")
+    low, high = metric.gain
+    if low > 0:
+        return Finding(True, False, f"{_describe(metric)}: better beyond its interval.")
+    if high < 0:
+        return Finding(False, True, f"{_describe(metric)}: worse beyond its interval.")
+    return Finding(False, False, f"{_describe(metric)}: the interval includes no difference.")
+
+
+def judge_guard(metric: PairedMetric, margin: float) -> Finding:
+    """Judge what must not become worse than a margin, which the interval has to exclude."""
+    unit = metric.champion if metric.metric in RELATIVE_MARGINS else 1.0
+    low, high = metric.gain
+    if low > -margin * unit:
+        return Finding(True, False, f"{_describe(metric)}: not worse than the margin of {margin * unit:.3g}.")
+    if high < -margin * unit:
+        return Finding(False, True, f"{_describe(metric)}: worse than the margin of {margin * unit:.3g}.")
+    return Finding(False, False, f"{_describe(metric)}: may be worse than the margin of {margin * unit:.3g}.")
+
+
+def judge_latency(champion: float | None, challenger: float | None, policy: GatePolicy) -> list[Finding]:
+    """Judge the challenger's p99 in ms; nothing where one of the two is not known."""
+    if champion is None or challenger is None:
+        return []
+    within_cap = policy.p99_cap_ms is not None and challenger <= policy.p99_cap_ms
+    passed = within_cap or challenger <= policy.p99_ratio * champion
+    allowed = f"{policy.p99_ratio:g} times the champion's"
+    if policy.p99_cap_ms is not None:
+        allowed += f" or {policy.p99_cap_ms:g} ms"
+    judged = "within" if passed else "above"
+    sentence = f"p99 latency {challenger:.3g} ms against {champion:.3g} ms: {judged} {allowed}."
+    return [Finding(passed, False, sentence)]
+
+
+def _judge_segment(segment: SegmentComparison, policy: GatePolicy) -> Finding:
+    metric = segment.metrics.get(policy.objective)
+    if metric is None or segment.n_labelled < policy.min_segment_labelled:
+        few = f"Segment {segment.segment}: {segment.n_labelled} labelled pairs are too few to judge."
+        return Finding(True, False, few)
+    harmed = metric.gain[1] < 0
+    outcome = "worse beyond its interval." if harmed else "no significant harm."
+    return Finding(not harmed, False, f"Segment {segment.segment}: {_describe(metric)}: {outcome}")
+
+
+def _describe(metric: PairedMetric) -> str:
+    return (
+        f"{metric.metric} {metric.challenger:.4g} against {metric.champion:.4g}, a difference of "
+        f"{metric.difference:+.4f} ({metric.lower:+.4f} to {metric.upper:+.4f})"
+    )

@@ -1,0 +1,100 @@
+"""Requests that two versions answered, as arrays, and the metrics of both on those that have labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from monitors.stats.mergeable.sketches import FloatArray
+from monitors.stats.promotion.differences import (
+    METRICS,
+    PairedMetric,
+    difference_of,
+    draw_weights,
+    metric_draws,
+    resampling_blocks,
+)
+
+
+class UnusablePairs(ValueError):
+    """The pairs' arrays do not fit together or do not fit the task."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pairs:
+    """Pairs as arrays: scores are (n,) for binary and regression, (n, classes) for multiclass."""
+
+    task: str
+    y: FloatArray
+    champion: FloatArray
+    challenger: FloatArray
+    champion_answer: FloatArray
+    challenger_answer: FloatArray
+    block: NDArray[np.int64]
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> Pairs:
+        return Pairs(
+            self.task, self.y[chosen], self.champion[chosen], self.challenger[chosen],
+            self.champion_answer[chosen], self.challenger_answer[chosen], self.block[chosen],
+        )  # fmt: skip
+
+
+def read_pairs(
+    task: str,
+    y: ArrayLike,
+    champion: ArrayLike,
+    challenger: ArrayLike,
+    champion_answer: ArrayLike | None,
+    challenger_answer: ArrayLike | None,
+    block: ArrayLike,
+) -> Pairs:
+    if task not in METRICS:
+        raise UnusablePairs(f"The task is '{task}'; pairs are compared for {', '.join(METRICS)}.")
+    labels = np.asarray(y, dtype=np.float64)
+    scores = [np.asarray(score, dtype=np.float64) for score in (champion, challenger)]
+    answers = [
+        answers_of(task, score) if answer is None else np.asarray(answer, dtype=np.float64)
+        for score, answer in zip(scores, (champion_answer, challenger_answer), strict=True)
+    ]
+    blocks = np.asarray(block, dtype=np.int64)
+    lengths = {len(array) for array in (labels, *scores, *answers, blocks)}
+    if len(lengths) != 1:
+        raise UnusablePairs(
+            f"The arrays of the pairs have the lengths {sorted(lengths)}; give one row a pair."
+        )
+    if any(score.ndim != (2 if task == "multiclass" else 1) for score in scores):
+        raise UnusablePairs(
+            f"Scores of the task '{task}' have {scores[0].ndim} dimensions; see compare_pairs."
+        )
+    return Pairs(task, labels, scores[0], scores[1], answers[0], answers[1], blocks)
+
+
+def answers_of(task: str, score: FloatArray) -> FloatArray:
+    """Answer as a model does that is told no threshold: above 0.5, the most probable class, or the value itself."""
+    if task == "binary":
+        return (score >= 0.5).astype(np.float64)
+    return score.argmax(axis=1).astype(np.float64) if task == "multiclass" else score
+
+
+def paired_metrics(
+    pairs: Pairs,
+    *,
+    rng: np.random.Generator,
+    confidence: float,
+    draws: int,
+    names: Sequence[str] | None = None,
+) -> dict[str, PairedMetric]:
+    if not pairs.y.size:
+        return {}
+    blocks, count = resampling_blocks(pairs.block, rng)
+    weights = draw_weights(count, draws, rng)
+    metrics = {}
+    for name in names or METRICS[pairs.task]:
+        champion = metric_draws(name, pairs.y, pairs.champion, pairs.champion_answer, blocks, weights)
+        challenger = metric_draws(name, pairs.y, pairs.challenger, pairs.challenger_answer, blocks, weights)
+        if not np.isnan(challenger[0] - champion[0]):
+            metrics[name] = difference_of(name, champion, challenger, confidence)
+    return metrics
