@@ -108,8 +108,8 @@ def compare_pairs(
         only_challenger_right=only_challenger,
         mcnemar_e_value=None if only_champion is None or only_challenger is None
         else mcnemar_e_value(only_champion, only_challenger),
-        latency_p99_ms_champion=p99_of(champion_latency_ms),
-        latency_p99_ms_challenger=p99_of(challenger_latency_ms),
+        latency_p99_ms_champion=_p99_of(champion_latency_ms),
+        latency_p99_ms_challenger=_p99_of(challenger_latency_ms),
         selective_labels=selective,
         worst_case=worst_case(pairs, labelled, rng=rng, confidence=confidence, draws=draws)
         if selective.found else None,
@@ -145,7 +145,7 @@ def _disagreement(pairs: Pairs) -> float:
     return float((gap > tolerance).mean())
 
 
-def p99_of(latency_ms: ArrayLike | None) -> float | None:
+def _p99_of(latency_ms: ArrayLike | None) -> float | None:
     """Take the 99th percentile of those latencies that are known; None where none is."""
     values = np.asarray([] if latency_ms is None else latency_ms, dtype=np.float64)
     values = values[~np.isnan(values)]
