@@ -47,13 +47,14 @@ class JointMeasure:
 class JointKernel:
     """A statistic of all columns. `effect_floor(usual)` is the least distance from the usual value that matters.
 
-    `two_sided` says that a value far below what is usual is a sign of drift, too.
+    `two_sided` says that a value far below what is usual is a sign of drift, too; no value is above `highest`.
     """
 
     name: str
     measure: Callable[[JointRows, JointRows], JointMeasure]
     effect_floor: Callable[[float], float]
     two_sided: bool
+    highest: float = np.inf
 
 
 def _separation(reference: JointRows, window: JointRows) -> JointMeasure:
@@ -70,7 +71,9 @@ JOINT_KERNELS = {
     kernel.name: kernel
     for kernel in (
         # An AUC below 0.55 helps nobody to tell rows apart (NannyML's fixed limit is 0.65).
-        JointKernel("domain_auc", _separation, lambda usual: max(0.55 - usual, 0.0), two_sided=False),
+        JointKernel(
+            "domain_auc", _separation, lambda usual: max(0.55 - usual, 0.0), two_sided=False, highest=1.0
+        ),
         # Two percent of the usual error; where it is next to nothing, a hundredth of a standard deviation.
         JointKernel(
             "pca_reconstruction_error", _reconstruction, lambda usual: max(0.02 * usual, 0.01), two_sided=True
@@ -194,19 +197,20 @@ def judge_jointly(name: str, measured: JointMeasure, null: JointNull) -> JointJu
         min(sides * float(special.stdtr(freedom, -away / spread)), 1.0) if spread > 0 else float(away <= 0)
     )
     distance = max(by_chance, floor)
-    limits = (
-        f"{usual - distance:.3g} to {usual + distance:.3g}" if kernel.two_sided else f"{usual + distance:.3g}"
-    )
-    held = (
-        "no effect below matters"
-        if floor > by_chance
-        else f"{FALSE_ALARMS:.0%} of further ones would be beyond"
-    )
+    lower = usual - distance if kernel.two_sided else None
+    upper = min(usual + distance, kernel.highest)
+    limits = f"{upper:.3g}" if lower is None else f"{lower:.3g} to {upper:.3g}"
+    if upper == kernel.highest:
+        held = "what is usual varies so much that no value would be beyond"
+    elif floor > by_chance:
+        held = "no effect below matters"
+    else:
+        held = f"{FALSE_ALARMS:.0%} of further ones would be beyond"
     return JointJudgement(
         p_value=p_value,
         usual=usual,
-        lower=usual - distance if kernel.two_sided else None,
-        upper=usual + distance,
+        lower=lower,
+        upper=upper,
         times=away / distance if distance > 0 else float(away > 0) * 2,
         reason=f"{name} is {usual:.3g} without drift, limit {limits} ({held}): {null.why}.",
     )

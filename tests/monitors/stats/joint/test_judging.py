@@ -10,10 +10,17 @@ from monitors.stats.drift.distances import measure_drift
 from monitors.stats.drift.prepared import prepare_reference
 from monitors.stats.drift.thresholds import resample_null
 from monitors.stats.joint.domain_classifier import separate
-from monitors.stats.joint.judging import JOINT_KERNELS, JointNull, draw_joint_null, judge_jointly
+from monitors.stats.joint.judging import (
+    JOINT_KERNELS,
+    JointMeasure,
+    JointNull,
+    draw_joint_null,
+    judge_jointly,
+)
 from monitors.stats.joint.pca_reconstruction import EXPLAINED, Components, reconstruct
 from monitors.stats.joint.rows import JointEncoding, JointRows
 from monitors.stats.mergeable.sketches import choose_centre, summarise_numbers
+from monitors.stats.performance.estimate import Estimate
 
 Columns = dict[str, NDArray[Any]]
 NAMES = [f"x{number}" for number in range(6)]
@@ -128,6 +135,18 @@ class TestHours:
 
         assert by_day.why.startswith("8 days")
         assert by_day.draws["domain_auc"].mean() > by_chance.draws["domain_auc"].mean() + 0.1
+
+
+class TestDaysThatAreEasilyToldApart:
+    def test_have_no_limit_above_the_highest_value_and_say_that_nothing_would_be_beyond(self) -> None:
+        null = JointNull({"domain_auc": np.linspace(0.93, 0.999, 20)}, "20 days")
+
+        judgement = judge_jointly("domain_auc", JointMeasure(Estimate(1.0, 300)), null)
+
+        assert judgement is not None
+        assert not judgement.drifted
+        assert judgement.upper == 1.0
+        assert "no value would be beyond" in judgement.reason
 
 
 class TestReconstruction:
