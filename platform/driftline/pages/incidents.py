@@ -136,10 +136,7 @@ def runs_of(one: Incident) -> list[Run]:
 
 def _verdict(one: Incident, worst: float | None) -> Verdict:
     value, threshold = figures(one.opened_by.value, one.rule.threshold)
-    rule = one.rule
-    name = METRICS[rule.metric].title
-    feature = one.opened_by.detail.get("feature") or rule.feature
-    what = f"{name}{f' of {feature}' if feature else ''}"
+    rule, what = one.rule, measured(one.opened_by)
     since = f"{queries.began(one):%-d %b %Y %H:%M} UTC"
     if one.resolved_at:
         farthest = f" It went as far as {figure(worst)}." if worst is not None else ""
@@ -204,9 +201,8 @@ def _chart(one: Incident) -> tuple[Chart, float | None]:
         if d.value is not None and queries.began(one) <= d.start < (one.resolved_at or end)
     ]
     choose = max if rule.operator == "above" else min
-    title = measured(one.opened_by)
     return Chart(
-        id="incident", title=f"{METRICS[rule.metric].title}{title.removeprefix(rule.metric)}",
+        id="incident", title=measured(one.opened_by),
         summary=f"The limit is {figure(rule.threshold)}; the shaded time is the incident.",
         start=start, end=end, series=[Series(METRICS[rule.metric].title, dots)],
         marks=[mark for mark in queries.marks_in(one.model, start, end) if mark.kind != "incident"],

@@ -152,6 +152,16 @@ class TestAModelThatDrifted:
         assert "When it opened, no feature was beyond the limit that its reference sets." in said
         assert "The rule has a limit of its own." in page
 
+    def test_names_in_each_place_of_its_incident_what_was_measured(
+        self, client: Client, model: Model
+    ) -> None:
+        what = "Population stability index of income"
+
+        page = client.get(f"/incidents/{Incident.objects.get().pk}").content.decode()
+
+        assert f"{what} of approvals is above 0.2 since 9 Jan 2026" in page
+        assert f"<h3>{what} <small>" in page
+
     def test_leads_with_the_worst_model(self, project: Project, model: Model) -> None:
         quiet = make_model(project, "quiet")
         pairs = [(one, verdict.of_model(one)) for one in (model, quiet)]
