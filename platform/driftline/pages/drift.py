@@ -34,11 +34,9 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "drift")
     model, chosen = frame["model"], frame["range"]
     metric = _metric(request)
-    points = queries.by_metric(
-        queries.points_in(model, {metric, "psi"}, chosen.start, chosen.end).defer("detail")
-    )
+    points = queries.points_in(model, [metric], chosen.start, chosen.end).defer("detail")
     reference = queries.reference_on(model, chosen.end - queries.DAY)
-    heat = heat_map(model, points.get(metric, ()), reference, chosen)
+    heat = heat_map(model, points, reference, chosen)
     marks = queries.marks_in(model, chosen.start, chosen.end)
     wanted = request.GET.get("feature", "").strip().lower()
     kind = request.GET.get("kind", "")
@@ -55,7 +53,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "days": heat.days,
         "wanted": wanted,
         "false_discovery_rate": Method(drift_method(model)).false_discovery_rate,
-        "share": drift_share_chart(model, points.get("psi", []), chosen, marks),
+        "share": drift_share_chart(model, queries.drifted_in(model, chosen.start, chosen.end), chosen, marks),
         "reference": queries.newest_reference(model),
         "in_use": reference,
         "in_use_until": reference and reference.period and reference.period.end - timedelta(microseconds=1),

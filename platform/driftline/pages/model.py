@@ -1,6 +1,7 @@
 """P2: is this model all right, and if not, since when and why? Also its data as CSV, and its making."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,7 +65,7 @@ class Tile:
     status: str
     value: str
     said: str
-    values: list[float | None]
+    values: Sequence[float | None]
     url_name: str
 
 
@@ -75,14 +76,14 @@ def health(request: PageRequest, name: str) -> HttpResponse:
     main = queries.main_metric(model)
     metrics = [main, "label_coverage", "count", "latency_p95", "latency_p99", "error_rate"]
     points = queries.judged_points(model, metrics, chosen.start, chosen.end)
-    drift = list(queries.points_in(model, ["psi"], chosen.start, chosen.end).defer("detail"))
+    drifted = queries.drifted_in(model, chosen.start, chosen.end)
     marks = queries.marks_in(model, chosen.start, chosen.end)
     frame |= {
-        "tiles": _tiles(model, main, points, drift, chosen),
+        "tiles": _tiles(model, main, points, drifted, chosen),
         "performance": _main_chart(model, main, points, chosen, marks),
-        "drift": drift_share_chart(model, drift, chosen, marks),
+        "drift": drift_share_chart(model, drifted, chosen, marks),
         "marks": list(reversed(marks))[:12],
-        "features": top_features(drift),
+        "features": _top_features(model, drifted, chosen),
         "prediction": _predictions(model, chosen),
         "versions": queries.versions_with_stage(model, model.versions.order_by("-pk")[:VERSIONS_SHOWN]),
         "deployment": model.deployment,
@@ -96,12 +97,12 @@ def _tiles(
     model: Model,
     main: str,
     points: dict[str, list[MetricPoint]],
-    drift: list[MetricPoint],
+    drifted: queries.Drifted,
     chosen: TimeRange,
 ) -> list[Tile]:
     tiles = [
         _quality_tile(main, points),
-        _drift_tile(drift),
+        _drift_tile(drifted),
         _data_tile(queries.faults_in(model, chosen.start, chosen.end)),
         _latency_tile(points),
         _freshness_tile(model, points.get("count", []), chosen),
@@ -126,48 +127,16 @@ def _quality_tile(main: str, points: dict[str, list[MetricPoint]]) -> Tile:
     return Tile("Performance", newest.status, f"{newest.value:.3f}", said, values, "performance")
 
 
-def _drift_tile(points: list[MetricPoint]) -> Tile:
-    judged = [
-        point
-        for point in points
-        if point.status in queries.JUDGED and point.feature not in queries.NOT_FEATURES
-    ]
-    if not judged:
+def _drift_tile(drifted: queries.Drifted) -> Tile:
+    if not drifted.newest:
         return Tile("Drift", "no_data", "—", "no reference, or too few rows", [], "drift")
-    shares = drifted_by_day(judged)
-    day = max(shares)
-    drifted, total = shares[day]
-    worst = _worst_drift(judged)
-    status = "ok" if not drifted else "warning"
-    said = f"features drifted on {day:%-d %b}"
-    if worst and drifted:
+    worst = drifted.newest[0]
+    moved, judged = drifted.by_day[worst.start]
+    said = f"features drifted on {worst.start:%-d %b}"
+    if moved:
         said += f"; most: {worst.feature}, PSI {worst.value:.2f}"
-    return Tile(
-        "Drift",
-        status,
-        f"{drifted} of {total}",
-        said,
-        [shares[d][0] / shares[d][1] for d in sorted(shares)],
-        "drift",
-    )
-
-
-def _worst_drift(points: list[MetricPoint]) -> MetricPoint | None:
-    """Of the newest judged day, the feature that stands furthest beyond its own limit."""
-    judged = [p for p in points if p.status in queries.JUDGED and p.feature not in queries.NOT_FEATURES]
-    if not judged:
-        return None
-    newest = max(point.start for point in judged)
-    return max((p for p in judged if p.start == newest), key=lambda p: (p.value or 0) / (p.threshold or 1))
-
-
-def drifted_by_day(points: list[MetricPoint]) -> dict[datetime, tuple[int, int]]:
-    """Count the drifted and the judged features of each day."""
-    days: dict[datetime, tuple[int, int]] = {}
-    for point in points:
-        drifted, total = days.get(point.start, (0, 0))
-        days[point.start] = (drifted + (point.status in ("warning", "critical")), total + 1)
-    return days
+    shares = [part / whole for part, whole in drifted.by_day.values()]
+    return Tile("Drift", "warning" if moved else "ok", f"{moved} of {judged}", said, shares, "drift")
 
 
 def _data_tile(faults: queries.Faults) -> Tile:
@@ -239,14 +208,11 @@ def _main_chart(
     )  # fmt: skip
 
 
-def drift_share_chart(model: Model, points: list[MetricPoint], chosen: TimeRange, marks: list[Any]) -> Chart:
+def drift_share_chart(model: Model, drifted: queries.Drifted, chosen: TimeRange, marks: list[Any]) -> Chart:
     """Draw the share of features that drifted, a bar a day."""
-    judged = [p for p in points if p.status in queries.JUDGED and p.feature not in queries.NOT_FEATURES]
-    shares = drifted_by_day(judged)
-    ends = {point.start: point.end for point in judged}
     dots = [
-        Dot(day, ends[day], drifted / total, total, status="warning" if drifted else "ok")
-        for day, (drifted, total) in sorted(shares.items())
+        Dot(day, day + queries.DAY, moved / judged, judged, status="warning" if moved else "ok")
+        for day, (moved, judged) in drifted.by_day.items()
     ]
     newest = dots[-1] if dots else None
     said = (
@@ -261,19 +227,11 @@ def drift_share_chart(model: Model, points: list[MetricPoint], chosen: TimeRange
     )  # fmt: skip
 
 
-def top_features(points: list[MetricPoint]) -> list[dict[str, Any]]:
+def _top_features(model: Model, drifted: queries.Drifted, chosen: TimeRange) -> list[dict[str, Any]]:
     """The features that stand furthest beyond their limits on the newest judged day, with their course."""
-    judged = [p for p in points if p.status in queries.JUDGED and p.feature not in queries.NOT_FEATURES]
-    if not judged:
-        return []
-    newest = max(point.start for point in judged)
-    ranked = sorted(
-        (p for p in judged if p.start == newest), key=lambda p: -(p.value or 0) / (p.threshold or 1)
-    )
-    return [
-        {"point": point, "values": [p.value for p in judged if p.feature == point.feature]}
-        for point in ranked[:TOP_FEATURES]
-    ]
+    shown = drifted.newest[:TOP_FEATURES]
+    courses = queries.courses(model, "psi", [point.feature for point in shown], chosen.start, chosen.end)
+    return [{"point": point, "values": courses[point.feature]} for point in shown]
 
 
 def _predictions(model: Model, chosen: TimeRange) -> Any:

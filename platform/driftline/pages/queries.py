@@ -31,6 +31,7 @@ from monitors.workflows.models import ACTIVE_STATES, Run
 DAY = timedelta(days=1)
 NOT_FEATURES = ("prediction", "score")
 JUDGED = ("ok", "warning", "critical")
+BEYOND = Q(status__in=("warning", "critical"))
 MAIN_METRIC = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae", "ranking": "ndcg"}
 
 
@@ -128,8 +129,45 @@ def drift_lately(model: Model, newest: datetime) -> list[MetricPoint]:
     )
     judged = [point for point in points if point.feature not in NOT_FEATURES]
     day = max((point.start for point in judged), default=None)
-    of_day = [point for point in judged if point.start == day]
-    return sorted(of_day, key=lambda point: -(point.value or 0) / (point.threshold or 1))
+    return _furthest_first(point for point in judged if point.start == day)
+
+
+def _furthest_first(points: Iterable[MetricPoint]) -> list[MetricPoint]:
+    return sorted(points, key=lambda point: -(point.value or 0) / (point.threshold or 1))
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """How many features drifted, of how many that were judged, on each day, oldest first.
+
+    `newest` are the points of the last of these days, what stands furthest beyond its limit first.
+    """
+
+    by_day: dict[datetime, tuple[int, int]]
+    newest: list[MetricPoint]
+
+
+def drifted_in(model: Model, start: datetime, end: datetime) -> Drifted:
+    """Count the features that drifted where their points are stored: these are thousands."""
+    judged = points_in(model, ["psi"], start, end).filter(status__in=JUDGED).exclude(feature__in=NOT_FEATURES)
+    days = (
+        judged.order_by("start")
+        .values("start")
+        .annotate(drifted=Count("pk", filter=BEYOND), judged=Count("pk"))
+    )
+    by_day = {day["start"]: (day["drifted"], day["judged"]) for day in days}
+    return Drifted(by_day, _furthest_first(judged.filter(start=max(by_day))) if by_day else [])
+
+
+def courses(
+    model: Model, metric: str, features: Sequence[str], start: datetime, end: datetime
+) -> dict[str, list[float | None]]:
+    """Read the judged values of each of some features, oldest first."""
+    judged = points_in(model, [metric], start, end).filter(status__in=JUDGED, feature__in=features)
+    values: dict[str, list[float | None]] = {feature: [] for feature in features}
+    for feature, value in judged.values_list("feature", "value"):
+        values[feature].append(value)
+    return values
 
 
 def newest_of(incident: Incident) -> MetricPoint | None:
@@ -182,9 +220,8 @@ class Faults:
 def faults_in(model: Model, start: datetime, end: datetime) -> Faults:
     """Count the faults of a range's days where they are stored: their points are thousands."""
     judged = points_in(model, QUALITY_METRICS, start, end).filter(status__in=JUDGED)
-    is_fault = Q(status__in=("warning", "critical"))
-    by_day = dict(judged.order_by("start").values_list("start").annotate(faults=Count("pk", filter=is_fault)))
-    return Faults(by_day, list(judged.filter(is_fault, start=max(by_day))) if by_day else [])
+    by_day = dict(judged.order_by("start").values_list("start").annotate(faults=Count("pk", filter=BEYOND)))
+    return Faults(by_day, list(judged.filter(BEYOND, start=max(by_day))) if by_day else [])
 
 
 def beyond_since(points: Sequence[MetricPoint]) -> datetime | None:
