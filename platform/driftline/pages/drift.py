@@ -263,8 +263,5 @@ def _movers(model: Model, day: datetime | None, feature: str) -> list[MetricPoin
     """Other features that drifted on the same day."""
     if day is None:
         return []
-    found = queries.points_in(model, ["psi"], day, day + queries.DAY).exclude(feature=feature)
-    moved = [
-        p for p in found if p.status in ("warning", "critical") and p.feature not in queries.NOT_FEATURES
-    ]
-    return sorted(moved, key=lambda p: -(p.value or 0) / (p.threshold or 1))[:8]
+    found = queries.points_in(model, ["psi"], day, day + queries.DAY).filter(queries.RAISED)
+    return queries.furthest_first(found.exclude(feature__in=(feature, *queries.NOT_FEATURES)))[:8]

@@ -31,7 +31,7 @@ from monitors.workflows.models import ACTIVE_STATES, Run
 DAY = timedelta(days=1)
 NOT_FEATURES = ("prediction", "score")
 JUDGED = ("ok", "warning", "critical")
-BEYOND = Q(status__in=("warning", "critical"))
+RAISED = Q(status__in=("warning", "critical"))
 MAIN_METRIC = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae", "ranking": "ndcg"}
 
 
@@ -129,10 +129,11 @@ def drift_lately(model: Model, newest: datetime) -> list[MetricPoint]:
     )
     judged = [point for point in points if point.feature not in NOT_FEATURES]
     day = max((point.start for point in judged), default=None)
-    return _furthest_first(point for point in judged if point.start == day)
+    return furthest_first(point for point in judged if point.start == day)
 
 
-def _furthest_first(points: Iterable[MetricPoint]) -> list[MetricPoint]:
+def furthest_first(points: Iterable[MetricPoint]) -> list[MetricPoint]:
+    """Sort points by how many times its own limit each value is."""
     return sorted(points, key=lambda point: -(point.value or 0) / (point.threshold or 1))
 
 
@@ -153,10 +154,11 @@ def drifted_in(model: Model, start: datetime, end: datetime) -> Drifted:
     days = (
         judged.order_by("start")
         .values("start")
-        .annotate(drifted=Count("pk", filter=BEYOND), judged=Count("pk"))
+        .annotate(drifted=Count("pk", filter=RAISED), judged=Count("pk"))
     )
     by_day = {day["start"]: (day["drifted"], day["judged"]) for day in days}
-    return Drifted(by_day, _furthest_first(judged.filter(start=max(by_day))) if by_day else [])
+    newest = judged.filter(start=max(by_day)).defer("detail") if by_day else ()
+    return Drifted(by_day, furthest_first(newest))
 
 
 def courses(
@@ -220,8 +222,8 @@ class Faults:
 def faults_in(model: Model, start: datetime, end: datetime) -> Faults:
     """Count the faults of a range's days where they are stored: their points are thousands."""
     judged = points_in(model, QUALITY_METRICS, start, end).filter(status__in=JUDGED)
-    by_day = dict(judged.order_by("start").values_list("start").annotate(faults=Count("pk", filter=BEYOND)))
-    return Faults(by_day, list(judged.filter(BEYOND, start=max(by_day))) if by_day else [])
+    by_day = dict(judged.order_by("start").values_list("start").annotate(faults=Count("pk", filter=RAISED)))
+    return Faults(by_day, list(judged.filter(RAISED, start=max(by_day))) if by_day else [])
 
 
 def beyond_since(points: Sequence[MetricPoint]) -> datetime | None:

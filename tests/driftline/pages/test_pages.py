@@ -116,6 +116,23 @@ class TestAModelThatDrifted:
         assert list(faults.by_day.values()) == [0, 0, 0, quality.filter(start=before).count(), 0, 1]
         assert "missing values in income: 30.0%" in page
 
+    def test_counts_the_features_that_drifted_each_day(self, client: Client, model: Model) -> None:
+        psi = MetricPoint.objects.filter(model=model, metric="psi", span="day", version="", segment="")
+        features = set(psi.values_list("feature", flat=True)) - {"prediction", "score"}
+        psi.filter(feature__in=("prediction", "score")).update(status="critical", value=99.0)
+        psi.filter(start=DAY).update(status="insufficient", value=None)
+
+        drifted = queries.drifted_in(model, DAY, DAY + 6 * ONE_DAY)
+        page = client.get(f"/models/{model.name}/").content.decode()
+
+        every = len(features)
+        assert list(drifted.by_day) == [DAY + number * ONE_DAY for number in range(1, 6)]
+        assert list(drifted.by_day.values()) == [(0, every)] * 3 + [(1, every)] * 2
+        assert drifted.newest[0].feature == "income"
+        assert {point.feature for point in drifted.newest} == features
+        assert f"1 of {every}" in page
+        assert f"{1 / every:.0%} of features drifted on 10 Jan 2026" in page
+
     def test_says_that_a_metric_is_back_while_its_incident_is_still_open(self, model: Model) -> None:
         incident = Incident.objects.get()
         Rule.objects.update(recover_windows=3)
@@ -161,6 +178,13 @@ class TestAModelThatDrifted:
 
         assert f"{what} of approvals is above 0.2 since 9 Jan 2026" in page
         assert f"<h3>{what} <small>" in page
+
+    def test_names_the_segment_that_its_incident_is_of(self, client: Client, model: Model) -> None:
+        Rule.objects.update(segment="region:north")
+
+        page = client.get(f"/incidents/{Incident.objects.get().pk}").content.decode()
+
+        assert "Population stability index of income in region:north of approvals is above" in page
 
     def test_leads_with_the_worst_model(self, project: Project, model: Model) -> None:
         quiet = make_model(project, "quiet")
