@@ -8,7 +8,7 @@ PATIENCE_SECONDS = 60.0
 
 
 def wait_until[T](
-    condition: Callable[[], T], *, seconds: float = PATIENCE_SECONDS, what: str = "what was awaited"
+    condition: Callable[[], T | None], *, seconds: float = PATIENCE_SECONDS, what: str = "what was awaited"
 ) -> T:
     """Poll until `condition` gives something true, and give that; fail after `seconds`."""
     deadline = time.monotonic() + seconds

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.waiting import PATIENCE_SECONDS
+
 TABLE = {
     "name": "flights",
     "inputs": [{"name": "X", "datatype": "FP32", "shape": [-1, 3]}],
@@ -60,7 +62,9 @@ class Recorder:
     def wait_for_items(self, kind: str, count: int) -> None:
         """Wait until so many items have arrived."""
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.items(kind)) >= count, 20), self.requests
+            assert self.changed.wait_for(lambda: len(self.items(kind)) >= count, PATIENCE_SECONDS), (
+                self.requests
+            )
 
     def wait_for(self, count: int) -> None:
         """Wait until so many requests have arrived."""

@@ -13,7 +13,7 @@ import pytest
 from driftline.services.ownership import AlreadyRunning, Owner, current_owner, own
 from driftline.services.paths import HomePaths
 from tests.embedded import make_home
-from tests.waiting import is_running, wait_until
+from tests.waiting import PATIENCE_SECONDS, is_running, wait_until
 
 SCRIPT = """
 import os, sys
@@ -89,7 +89,7 @@ class TestRun:
             read_until(supervisor, "demo is finished.")
 
             supervisor.send_signal(signal.SIGINT)
-            code = supervisor.wait(20)
+            code = supervisor.wait(PATIENCE_SECONDS)
 
         lines = journal(paths)
         assert code == 0
@@ -106,7 +106,7 @@ class TestRun:
 
             wait_until(lambda: len(pids(paths, "worker")) == 2)
             supervisor.send_signal(signal.SIGTERM)
-            assert supervisor.wait(20) == 0
+            assert supervisor.wait(PATIENCE_SECONDS) == 0
 
     def test_leaves_no_process_behind_when_it_is_killed_itself(self, paths: HomePaths) -> None:
         with supervised(paths) as supervisor:
@@ -115,7 +115,7 @@ class TestRun:
             living = [pids(paths, name)[0] for name in ("database", "worker", "web")]
 
             supervisor.kill()
-            supervisor.wait(5)
+            supervisor.wait(PATIENCE_SECONDS)
 
         wait_until(lambda: not any(is_running(pid) for pid in living))
 
@@ -144,7 +144,7 @@ class TestOwnership:
         with supervised(paths) as supervisor:
             read_until(supervisor, "ready")
             supervisor.kill()
-            supervisor.wait(5)
+            supervisor.wait(PATIENCE_SECONDS)
 
         wait_until(lambda: current_owner(paths) is None)
         with own(paths, Owner(os.getpid(), "http://mine", "now")):

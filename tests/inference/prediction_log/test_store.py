@@ -16,6 +16,7 @@ from inference.prediction_log.store import _commit_requests, _find_versions, _Re
 from inference.registry.models import Model
 from tests.flows.world import DAY, log, make_model, rows_of_a_day
 from tests.inference.prediction_log.test_arrival import in_thread
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -81,8 +82,11 @@ def test_a_model_that_is_locked_holds_no_other_model_up(model: Model) -> None:
 
 def wait_for_waiters(count: int) -> None:
     """Return when so many connections wait for an advisory lock."""
+    waiting = "SELECT count(*) >= %s FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     with connection.cursor() as cursor:
-        waiting = 0
-        while waiting < count:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-            [waiting] = cursor.fetchone()
+
+        def is_so() -> bool:
+            cursor.execute(waiting, [count])
+            return bool(cursor.fetchone()[0])
+
+        wait_until(is_so, what="the waiting for a lock")

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from inference.registry.intake import IntakeLimits, IntakeRefused, inspect_artifact
 from tests.inference.registry.onnx_files import endless_loop, inspect, summing_model
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 ATTEMPTS = """
@@ -126,7 +126,7 @@ class TestTheChild:
         watched = threading.Thread(target=_inspect_and_expect_refusal, args=(path,))
         watched.start()
 
-        child = _wait_for_child()
+        child = wait_until(_child, what="the start of an intake child")
         environment = Path(f"/proc/{child}/environ").read_bytes()
         folder = list(Path(f"/proc/{child}/cwd").iterdir())
         group = os.getpgid(child)
@@ -145,15 +145,12 @@ def _inspect_and_expect_refusal(path: Path) -> None:
         inspect_artifact(path, task="regression", limits=IntakeLimits(run_cpu_s=1))
 
 
-def _wait_for_child() -> int:
+def _child() -> int | None:
     """Find this process's intake child once it runs its own program."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        for tasks in Path("/proc/self/task").iterdir():
-            # A thread or a child may end while it is looked at.
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                for child in (tasks / "children").read_text().split():
-                    if b"intake.child" in Path(f"/proc/{child}/cmdline").read_bytes():
-                        return int(child)
-        time.sleep(0.01)
-    raise AssertionError("No intake child appeared.")
+    for tasks in Path("/proc/self/task").iterdir():
+        # A thread or a child may end while it is looked at.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in (tasks / "children").read_text().split():
+                if b"intake.child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+    return None

@@ -11,7 +11,7 @@ import pytest
 from inference.prediction_log.record import feature_columns
 from inference.runtime import session
 from inference.serving import crashes, rehearsal
-from inference.serving.keeper import PlanKeeper
+from inference.serving.keeper import LOOK_SECONDS, PlanKeeper
 from inference.serving.plan import PlanCanary, PlanModel, PlanVersion
 from inference.serving.routing import RoutingTable
 from tests.inference.onnx_models import (
@@ -71,6 +71,10 @@ class Keeping:
 @pytest.fixture
 def keeping(tmp_path: Path) -> Keeping:
     return Keeping(tmp_path)
+
+
+def test_a_new_plan_is_looked_for_often_enough_to_hold_within_the_second_that_pages_promise() -> None:
+    assert LOOK_SECONDS <= 0.5
 
 
 class TestRehearsal:

@@ -1,4 +1,4 @@
-"""Requests that take too long to arrive, and connections that wait for none: each ends at its time."""
+"""Requests that take too long to arrive, and connections that wait for none, or for the end of the server."""
 
 import asyncio
 import time
@@ -109,7 +109,8 @@ def test_a_connection_that_idles_as_the_server_ends_is_answered_once_more() -> N
         connection.data_received(PLAIN)
 
         and_close = kept_open.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
-        assert wire.sent.startswith(kept_open + and_close)
+        assert wire.sent == kept_open + and_close
+        assert wire.closed
 
     tell(story)
 

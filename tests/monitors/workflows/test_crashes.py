@@ -24,7 +24,7 @@ from monitors.workflows.models import Run, Step
 from tests.embedded import subprocess_environment
 from tests.monitors.workflows.conftest import Fire
 from tests.monitors.workflows.world import World
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -197,7 +197,7 @@ class TestStaleWorker:
         with leases.kept(lease):
             services.cancel(run=run, actor="ada@example.com")
 
-            assert lease.lost.wait(10)
+            assert lease.lost.wait(PATIENCE_SECONDS)
 
     def test_keeps_its_lease_while_it_works(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(leases, "HEARTBEAT_S", 0.02)
