@@ -19,7 +19,7 @@ class MonitorKind(models.TextChoices):
 
 
 class DriftMethod(models.TextChoices):
-    """How drift is decided (`monitors.stats.drift`). A monitor keeps the one it began with: its points stay alike."""
+    """How drift is decided (`stats/drift/judging.py`). A monitor keeps the one it began with: its points stay alike."""
 
     PSI = "psi", "The stability index alone"
     COMBINED = "combined", "Several statistics, calibrated together"

@@ -13,7 +13,7 @@ from inference.runtime.variants.measuring import Timing
 from inference.serving.plan import Signature
 from monitors.definitions.outcomes import coded
 from monitors.optimiser.asked import FEWEST_LABELLED, Rows
-from monitors.stats.promotion.differences import METRICS, PairedMetric
+from monitors.stats.promotion.differences import METRICS, MetricDifference
 from monitors.stats.promotion.paired import compare_pairs
 from monitors.stats.promotion.pairs import answers_of
 
@@ -41,7 +41,7 @@ class Measured(Struct, frozen=True):
     max_difference: float
     spread: float
     not_finite: int
-    quality: dict[str, PairedMetric]
+    quality: dict[str, MetricDifference]
     timings: list[Timing]
 
 
@@ -119,7 +119,7 @@ def _quality(
     original: tuple[Floats, Floats],
     variant: tuple[Floats, Floats],
     labelled: NDArray[np.bool_],
-) -> dict[str, PairedMetric]:
+) -> dict[str, MetricDifference]:
     if signature.task not in METRICS or labelled.sum() < FEWEST_LABELLED:
         return {}
     comparison = compare_pairs(

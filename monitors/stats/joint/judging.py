@@ -166,7 +166,8 @@ def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
 class JointJudgement:
     """A value beside what is usual. `lower` is None where only a high value is a sign of drift.
 
-    `times` is how many times further than the limit the value lies from `usual`; it drifted beyond 1.
+    `times` is how many times further from `usual` the value lies than chance or the floor lets it; it drifted beyond
+    1, which no value reaches where `upper` is the highest that there is.
     """
 
     p_value: float
@@ -201,7 +202,7 @@ def judge_jointly(name: str, measured: JointMeasure, null: JointNull) -> JointJu
     upper = min(usual + distance, kernel.highest)
     limits = f"{upper:.3g}" if lower is None else f"{lower:.3g} to {upper:.3g}"
     if upper == kernel.highest:
-        held = "what is usual varies so much that no value would be beyond"
+        held = "what is usual lies so near to the highest that no value would be beyond"
     elif floor > by_chance:
         held = "no effect below matters"
     else:

@@ -1,1 +1,1 @@
-"""How well a model does where labels are known, from outcome summaries alone, with intervals."""
+"""How well a model does and how fast it answers: metrics of what happened, with their intervals."""

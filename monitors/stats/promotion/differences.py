@@ -1,8 +1,8 @@
-"""Metrics of two versions on the same rows, and bounds of their difference.
+"""Metrics of two versions, and bounds of their difference.
 
-Requests of one day resemble each other, so intervals come from resampling whole blocks (event days), never
-single rows. Every metric is written as a function of sums over blocks (for ROC AUC: of won positive-negative
-pairs between every two blocks), so a thousand bootstrap draws are one matrix product.
+Requests of one day resemble each other, so intervals come from resampling whole blocks (event days); rows only where
+there are fewer than five of these. Every metric is written as a function of sums over blocks (for ROC AUC: of won
+positive-negative pairs between every two blocks), so a thousand bootstrap draws are one matrix product.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,8 @@ ROW_BLOCKS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class PairedMetric:
-    """One metric on the labelled pairs; `lower` and `upper` bound `difference`, challenger minus champion."""
+class MetricDifference:
+    """One metric where labels came; `lower` and `upper` bound `difference`, challenger minus champion."""
 
     metric: str
     higher_is_better: bool
@@ -45,12 +45,14 @@ class PairedMetric:
         return (self.lower, self.upper) if self.higher_is_better else (-self.upper, -self.lower)
 
 
-def difference_of(name: str, champion: FloatArray, challenger: FloatArray, confidence: float) -> PairedMetric:
+def difference_of(
+    name: str, champion: FloatArray, challenger: FloatArray, confidence: float
+) -> MetricDifference:
     """Bound the difference by the quantiles of its draws; the first of each is the observed value."""
     differences = challenger - champion
     tail = (1 - confidence) / 2
     lower, upper = np.nanquantile(differences[1:], [tail, 1 - tail])
-    return PairedMetric(
+    return MetricDifference(
         name, HIGHER_IS_BETTER[name], float(champion[0]), float(challenger[0]), float(differences[0]),
         float(lower), float(upper),
     )  # fmt: skip

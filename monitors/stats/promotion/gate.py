@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monitors.stats.promotion.differences import PairedMetric
+from monitors.stats.promotion.differences import MetricDifference
 from monitors.stats.promotion.paired import PairedComparison, SegmentComparison
 
 RELATIVE_MARGINS = frozenset({"mae", "rmse"})
@@ -80,7 +80,7 @@ def judge(comparison: PairedComparison, policy: GatePolicy) -> Verdict:
 
 
 def _judge_metrics(
-    comparison: PairedComparison, metrics: Mapping[str, PairedMetric], policy: GatePolicy
+    comparison: PairedComparison, metrics: Mapping[str, MetricDifference], policy: GatePolicy
 ) -> Verdict:
     n = comparison.n_labelled
     if n < policy.min_labelled:
@@ -108,7 +108,7 @@ def _judge_metrics(
     return Verdict("inconclusive", reasons)
 
 
-def judge_objective(metric: PairedMetric | None, policy: GatePolicy) -> Finding:
+def judge_objective(metric: MetricDifference | None, policy: GatePolicy) -> Finding:
     """Judge what has to become better: it passes beyond its interval only."""
     if metric is None:
         return Finding(False, False, f"The objective {policy.objective} cannot be computed from these pairs.")
@@ -120,7 +120,7 @@ def judge_objective(metric: PairedMetric | None, policy: GatePolicy) -> Finding:
     return Finding(False, False, f"{_describe(metric)}: the interval includes no difference.")
 
 
-def judge_guard(metric: PairedMetric, margin: float) -> Finding:
+def judge_guard(metric: MetricDifference, margin: float) -> Finding:
     """Judge what must not become worse than a margin, which the interval has to exclude."""
     unit = metric.champion if metric.metric in RELATIVE_MARGINS else 1.0
     low, high = metric.gain
@@ -155,7 +155,7 @@ def _judge_segment(segment: SegmentComparison, policy: GatePolicy) -> Finding:
     return Finding(not harmed, False, f"Segment {segment.segment}: {_describe(metric)}: {outcome}")
 
 
-def _describe(metric: PairedMetric) -> str:
+def _describe(metric: MetricDifference) -> str:
     return (
         f"{metric.metric} {metric.challenger:.4g} against {metric.champion:.4g}, a difference of "
         f"{metric.difference:+.4f} ({metric.lower:+.4f} to {metric.upper:+.4f})"

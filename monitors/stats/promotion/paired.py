@@ -10,7 +10,7 @@ from math import lgamma, log
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monitors.stats.promotion.differences import FEWEST_BLOCKS, PairedMetric
+from monitors.stats.promotion.differences import FEWEST_BLOCKS, MetricDifference
 from monitors.stats.promotion.pairs import Pairs, paired_metrics, read_pairs
 from monitors.stats.promotion.selective_labels import SelectiveLabels, find_selective_labels, worst_case
 
@@ -21,7 +21,7 @@ class SegmentComparison:
 
     segment: str
     n_labelled: int
-    metrics: dict[str, PairedMetric]
+    metrics: dict[str, MetricDifference]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class PairedComparison:
     n_blocks: int
     resampled: str
     confidence: float
-    metrics: dict[str, PairedMetric]
+    metrics: dict[str, MetricDifference]
     segments: list[SegmentComparison]
     disagreement: float
     only_champion_right: int | None
@@ -49,7 +49,7 @@ class PairedComparison:
     latency_p99_ms_champion: float | None
     latency_p99_ms_challenger: float | None
     selective_labels: SelectiveLabels
-    worst_case: dict[str, PairedMetric] | None
+    worst_case: dict[str, MetricDifference] | None
 
 
 def compare_pairs(
@@ -73,7 +73,7 @@ def compare_pairs(
     `y` is the label per pair, NaN where none arrived: 0 or 1 (binary), the class's position (multiclass) or
     the value. `champion` and `challenger` are the probability of the positive class, a row of class
     probabilities, or the predicted value. Answers are classes in the coding of `y`; without them the class
-    above 0.5 (or the most probable) counts. `block` numbers the event day. `segments` are masks over all
+    from 0.5 on (or the most probable) counts. `block` numbers the event day. `segments` are masks over all
     pairs.
     """
     pairs = read_pairs(task, y, champion, challenger, champion_answer, challenger_answer, block)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.promotion.differences import (
     METRICS,
-    PairedMetric,
+    MetricDifference,
     difference_of,
     draw_weights,
     metric_draws,
@@ -73,7 +73,7 @@ def read_pairs(
 
 
 def answers_of(task: str, score: FloatArray) -> FloatArray:
-    """Answer as a model does that is told no threshold: above 0.5, the most probable class, or the value itself."""
+    """Answer as a model does that is told no threshold: from 0.5 on, the most probable class, or the value itself."""
     if task == "binary":
         return (score >= 0.5).astype(np.float64)
     return score.argmax(axis=1).astype(np.float64) if task == "multiclass" else score
@@ -86,7 +86,7 @@ def paired_metrics(
     confidence: float,
     draws: int,
     names: Sequence[str] | None = None,
-) -> dict[str, PairedMetric]:
+) -> dict[str, MetricDifference]:
     if not pairs.y.size:
         return {}
     blocks, count = resampling_blocks(pairs.block, rng)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from monitors.stats.mergeable.outcomes import PROBABILITY_EPS
 from monitors.stats.mergeable.sketches import FloatArray
-from monitors.stats.promotion.differences import METRICS, PairedMetric
+from monitors.stats.promotion.differences import METRICS, MetricDifference
 from monitors.stats.promotion.pairs import Pairs, paired_metrics
 
 
@@ -49,9 +49,9 @@ def find_selective_labels(pairs: Pairs, labelled: NDArray[np.bool_]) -> Selectiv
 
 def worst_case(
     pairs: Pairs, labelled: NDArray[np.bool_], *, rng: np.random.Generator, confidence: float, draws: int
-) -> dict[str, PairedMetric]:
+) -> dict[str, MetricDifference]:
     """The metrics with every missing label at the value that is worst for the challenger on that metric."""
-    worst: dict[str, PairedMetric] = {}
+    worst: dict[str, MetricDifference] = {}
     for name in METRICS[pairs.task]:
         y = np.where(labelled, pairs.y, _worst_labels(name, pairs, labelled))
         worst |= paired_metrics(

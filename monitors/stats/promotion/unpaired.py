@@ -14,7 +14,7 @@ from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.promotion.differences import (
     FEWEST_BLOCKS,
     METRICS,
-    PairedMetric,
+    MetricDifference,
     difference_of,
     draw_weights,
     metric_draws,
@@ -70,7 +70,7 @@ class UnpairedComparison:
     n_blocks: int
     resampled: str
     confidence: float
-    metrics: dict[str, PairedMetric]
+    metrics: dict[str, MetricDifference]
 
 
 type _Drawn = tuple[NDArray[np.int64], FloatArray]
@@ -121,7 +121,7 @@ class _Known:
 
 def _metrics(
     task: str, sides: Sequence[_Known], draw: _Draw, rng: np.random.Generator, confidence: float, draws: int
-) -> dict[str, PairedMetric]:
+) -> dict[str, MetricDifference]:
     if not all(side.y.size for side in sides):
         return {}
     drawn = draw([side.block for side in sides], rng, draws)
@@ -190,7 +190,7 @@ def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismat
     return Verdict("inconclusive", reasons)
 
 
-def _judge_metrics(metrics: Mapping[str, PairedMetric], policy: GatePolicy) -> list[Finding]:
+def _judge_metrics(metrics: Mapping[str, MetricDifference], policy: GatePolicy) -> list[Finding]:
     guards = [
         judge_guard(metrics[name], margin)
         for name, margin in policy.margins.items()

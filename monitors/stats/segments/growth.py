@@ -8,11 +8,11 @@ which is also its harm: the share of the window's rows that are there beyond wha
 them that grew says where a feature, or two together, drifted to; one that shrank made room for those that grew.
 
 Rows of one hour or day resemble each other. A share's error is the larger one of two: over rows, with half a row more
-of each kind so that what was never seen has one too, and over blocks of time left out one by one (`blocks`). Days
-differ although nothing drifts, by weekday or weather. So where the reference has three days or more, the window's error
-is at least that of as many single days of the reference: the variance of their mean, times their number, over the
-window's days. Few days tell little of it, and Student's t asks for more then. What is found of all that is tried,
-`discovery.py` says.
+of each kind so that what was never seen has one too, and over blocks of time left out one by one (as in
+`performance/blocks.py`). Days differ although nothing drifts, by weekday or weather. So where the reference has three
+days or more, the window's error is at least that of as many single days of the reference: the variance of their mean,
+times their number, over the window's days. Few days tell little of it, and Student's t asks for more then. What is
+found of all that is tried, `discovery.py` says.
 """
 
 from __future__ import annotations

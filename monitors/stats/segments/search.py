@@ -4,9 +4,8 @@ Each segment that may be tried (`tables.py`) is tested against all other rows, a
 of an earlier, quiet period, against its own usual excess over the others there, and against its own loss there: a
 segment that was always harder is no news, nor is one that stayed as it was while the others got better. Both tests
 have to hold (Berger, Technometrics 24, 1982). Rows of one hour resemble each other, so the error is the larger one of
-two, over rows and over blocks of time left out one by one (`blocks`), with no more degrees of freedom than the segment
-has blocks.
-What is found of all that is tried, `discovery.py` says.
+two, over rows and over blocks of time left out one by one (as in `performance/blocks.py`), with no more degrees of
+freedom than the segment has blocks. What is found of all that is tried, `discovery.py` says.
 """
 
 from __future__ import annotations

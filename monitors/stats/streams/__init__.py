@@ -1,1 +1,1 @@
-"""When the mean of a stream of numbers changed, from a state of a few bytes."""
+"""Whether and when the numbers of a stream, or the shares of its days, became others than before."""

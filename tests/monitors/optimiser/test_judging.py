@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inference.runtime.variants.measuring import Timing
 from monitors.optimiser.comparing import Measured
 from monitors.optimiser.judging import Budget, Verdict, budget_of, judge
-from monitors.stats.promotion.differences import PairedMetric
+from monitors.stats.promotion.differences import MetricDifference
 
 
 def timing(ratio: float = 1.0, *, rows: int = 1, wide: float = 0.0, p99_us: float = 20.0) -> Timing:
@@ -27,10 +27,10 @@ def timing(ratio: float = 1.0, *, rows: int = 1, wide: float = 0.0, p99_us: floa
     )
 
 
-def accuracy(difference: float, *, wide: float = 0.001, original: float = 0.9) -> dict[str, PairedMetric]:
+def accuracy(difference: float, *, wide: float = 0.001, original: float = 0.9) -> dict[str, MetricDifference]:
     value = original + difference
     bounds = (difference - wide, difference + wide)
-    return {"accuracy": PairedMetric("accuracy", True, original, value, difference, *bounds)}
+    return {"accuracy": MetricDifference("accuracy", True, original, value, difference, *bounds)}
 
 
 SAME = Measured(
@@ -117,7 +117,7 @@ class TestRefused:
 
     def test_for_a_floor_that_is_a_ceiling_of_errors(self) -> None:
         budget = budget_of({"quality": {"metric": "mae", "floor": 1.001}})
-        error = PairedMetric("mae", False, 1.0, 1.002, 0.002, 0.0019, 0.0021)
+        error = MetricDifference("mae", False, 1.0, 1.002, 0.002, 0.0019, 0.0021)
 
         assert (
             "Its mae of 1.002 is worse than the objective's 1.001"
@@ -162,6 +162,6 @@ class TestWithoutLabels:
 
 
 def test_an_equal_of_a_perfect_original_is_not_refused() -> None:
-    perfect = {"mae": PairedMetric("mae", False, 0.0, 0.0, 0.0, 0.0, 0.0)}
+    perfect = {"mae": MetricDifference("mae", False, 0.0, 0.0, 0.0, 0.0, 0.0)}
 
     assert verdict(size=300, quality=perfect).status == "gain"

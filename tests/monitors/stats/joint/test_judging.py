@@ -138,8 +138,11 @@ class TestHours:
 
 
 class TestDaysThatAreEasilyToldApart:
-    def test_have_no_limit_above_the_highest_value_and_say_that_nothing_would_be_beyond(self) -> None:
-        null = JointNull({"domain_auc": np.linspace(0.93, 0.999, 20)}, "20 days")
+    @pytest.mark.parametrize("lowest", [0.93, 0.999, 1.0])
+    def test_have_no_limit_above_the_highest_value_and_say_that_nothing_would_be_beyond(
+        self, lowest: float
+    ) -> None:
+        null = JointNull({"domain_auc": np.linspace(lowest, 1.0, 20)}, "20 days")
 
         judgement = judge_jointly("domain_auc", JointMeasure(Estimate(1.0, 300)), null)
 
