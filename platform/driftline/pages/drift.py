@@ -53,7 +53,9 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "days": heat.days,
         "wanted": wanted,
         "false_discovery_rate": Method(drift_method(model)).false_discovery_rate,
-        "share": drift_share_chart(model, queries.drifted_in(model, chosen.start, chosen.end), chosen, marks),
+        "share": drift_share_chart(
+            model, queries.drifted_by_day(model, chosen.start, chosen.end), chosen, marks
+        ),
         "reference": queries.newest_reference(model),
         "in_use": reference,
         "in_use_until": reference and reference.period and reference.period.end - timedelta(microseconds=1),

@@ -76,14 +76,15 @@ def health(request: PageRequest, name: str) -> HttpResponse:
     main = queries.main_metric(model)
     metrics = [main, "label_coverage", "count", "latency_p95", "latency_p99", "error_rate"]
     points = queries.judged_points(model, metrics, chosen.start, chosen.end)
-    drifted = queries.drifted_in(model, chosen.start, chosen.end)
+    drifted = queries.drifted_by_day(model, chosen.start, chosen.end)
+    newest = queries.drift_on(model, max(drifted)) if drifted else []
     marks = queries.marks_in(model, chosen.start, chosen.end)
     frame |= {
-        "tiles": _tiles(model, main, points, drifted, chosen),
+        "tiles": _tiles(model, main, points, _drift_tile(drifted, newest), chosen),
         "performance": _main_chart(model, main, points, chosen, marks),
         "drift": drift_share_chart(model, drifted, chosen, marks),
         "marks": list(reversed(marks))[:12],
-        "features": _top_features(model, drifted, chosen),
+        "features": _top_features(model, newest, chosen),
         "prediction": _predictions(model, chosen),
         "versions": queries.versions_with_stage(model, model.versions.order_by("-pk")[:VERSIONS_SHOWN]),
         "deployment": model.deployment,
@@ -97,12 +98,12 @@ def _tiles(
     model: Model,
     main: str,
     points: dict[str, list[MetricPoint]],
-    drifted: queries.Drifted,
+    drift: Tile,
     chosen: TimeRange,
 ) -> list[Tile]:
     tiles = [
         _quality_tile(main, points),
-        _drift_tile(drifted),
+        drift,
         _data_tile(queries.faults_in(model, chosen.start, chosen.end)),
         _latency_tile(points),
         _freshness_tile(model, points.get("count", []), chosen),
@@ -127,15 +128,15 @@ def _quality_tile(main: str, points: dict[str, list[MetricPoint]]) -> Tile:
     return Tile("Performance", newest.status, f"{newest.value:.3f}", said, values, "performance")
 
 
-def _drift_tile(drifted: queries.Drifted) -> Tile:
-    if not drifted.newest:
+def _drift_tile(drifted: dict[datetime, tuple[int, int]], newest: list[MetricPoint]) -> Tile:
+    if not newest:
         return Tile("Drift", "no_data", "—", "no reference, or too few rows", [], "drift")
-    worst = drifted.newest[0]
-    moved, judged = drifted.by_day[worst.start]
+    worst = newest[0]
+    moved, judged = drifted[worst.start]
     said = f"features drifted on {worst.start:%-d %b}"
     if moved:
         said += f"; most: {worst.feature}, PSI {worst.value:.2f}"
-    shares = [part / whole for part, whole in drifted.by_day.values()]
+    shares = [part / whole for part, whole in drifted.values()]
     return Tile("Drift", "warning" if moved else "ok", f"{moved} of {judged}", said, shares, "drift")
 
 
@@ -208,11 +209,13 @@ def _main_chart(
     )  # fmt: skip
 
 
-def drift_share_chart(model: Model, drifted: queries.Drifted, chosen: TimeRange, marks: list[Any]) -> Chart:
+def drift_share_chart(
+    model: Model, drifted: dict[datetime, tuple[int, int]], chosen: TimeRange, marks: list[Any]
+) -> Chart:
     """Draw the share of features that drifted, a bar a day."""
     dots = [
         Dot(day, day + queries.DAY, moved / judged, judged, status="warning" if moved else "ok")
-        for day, (moved, judged) in drifted.by_day.items()
+        for day, (moved, judged) in drifted.items()
     ]
     newest = dots[-1] if dots else None
     said = (
@@ -227,9 +230,9 @@ def drift_share_chart(model: Model, drifted: queries.Drifted, chosen: TimeRange,
     )  # fmt: skip
 
 
-def _top_features(model: Model, drifted: queries.Drifted, chosen: TimeRange) -> list[dict[str, Any]]:
+def _top_features(model: Model, newest: list[MetricPoint], chosen: TimeRange) -> list[dict[str, Any]]:
     """The features that stand furthest beyond their limits on the newest judged day, with their course."""
-    shown = drifted.newest[:TOP_FEATURES]
+    shown = newest[:TOP_FEATURES]
     courses = queries.courses(model, "psi", [point.feature for point in shown], chosen.start, chosen.end)
     return [{"point": point, "values": courses[point.feature]} for point in shown]
 

@@ -137,28 +137,27 @@ def furthest_first(points: Iterable[MetricPoint]) -> list[MetricPoint]:
     return sorted(points, key=lambda point: -(point.value or 0) / (point.threshold or 1))
 
 
-@dataclass(frozen=True)
-class Drifted:
-    """How many features drifted, of how many that were judged, on each day, oldest first.
+def _judged_features(model: Model, start: datetime, end: datetime) -> QuerySet[MetricPoint]:
+    return points_in(model, ["psi"], start, end).filter(status__in=JUDGED).exclude(feature__in=NOT_FEATURES)
 
-    `newest` are the points of the last of these days, what stands furthest beyond its limit first.
+
+def drifted_by_day(model: Model, start: datetime, end: datetime) -> dict[datetime, tuple[int, int]]:
+    """Count the features that drifted, and those that were judged, on each day of a range, oldest first.
+
+    They are counted where their points are stored: these are thousands.
     """
-
-    by_day: dict[datetime, tuple[int, int]]
-    newest: list[MetricPoint]
-
-
-def drifted_in(model: Model, start: datetime, end: datetime) -> Drifted:
-    """Count the features that drifted where their points are stored: these are thousands."""
-    judged = points_in(model, ["psi"], start, end).filter(status__in=JUDGED).exclude(feature__in=NOT_FEATURES)
     days = (
-        judged.order_by("start")
+        _judged_features(model, start, end)
+        .order_by("start")
         .values("start")
         .annotate(drifted=Count("pk", filter=RAISED), judged=Count("pk"))
     )
-    by_day = {day["start"]: (day["drifted"], day["judged"]) for day in days}
-    newest = judged.filter(start=max(by_day)).defer("detail") if by_day else ()
-    return Drifted(by_day, furthest_first(newest))
+    return {day["start"]: (day["drifted"], day["judged"]) for day in days}
+
+
+def drift_on(model: Model, day: datetime) -> list[MetricPoint]:
+    """List the judged features of a day, what stands furthest beyond its limit first."""
+    return furthest_first(_judged_features(model, day, day + DAY).defer("detail"))
 
 
 def courses(

@@ -122,14 +122,15 @@ class TestAModelThatDrifted:
         psi.filter(feature__in=("prediction", "score")).update(status="critical", value=99.0)
         psi.filter(start=DAY).update(status="insufficient", value=None)
 
-        drifted = queries.drifted_in(model, DAY, DAY + 6 * ONE_DAY)
+        drifted = queries.drifted_by_day(model, DAY, DAY + 6 * ONE_DAY)
+        newest = queries.drift_on(model, DAY + 5 * ONE_DAY)
         page = client.get(f"/models/{model.name}/").content.decode()
 
         every = len(features)
-        assert list(drifted.by_day) == [DAY + number * ONE_DAY for number in range(1, 6)]
-        assert list(drifted.by_day.values()) == [(0, every)] * 3 + [(1, every)] * 2
-        assert drifted.newest[0].feature == "income"
-        assert {point.feature for point in drifted.newest} == features
+        assert list(drifted) == [DAY + number * ONE_DAY for number in range(1, 6)]
+        assert list(drifted.values()) == [(0, every)] * 3 + [(1, every)] * 2
+        assert newest[0].feature == "income"
+        assert {point.feature for point in newest} == features
         assert f"1 of {every}" in page
         assert f"{1 / every:.0%} of features drifted on 10 Jan 2026" in page
 
