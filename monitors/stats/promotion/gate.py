@@ -61,11 +61,11 @@ def judge(comparison: PairedComparison, policy: GatePolicy) -> Verdict:
     `max_labelled` pairs have been seen. Where labels are selective a promotion must survive the worst case;
     if it does not, a person decides.
     """
-    verdict = _judge_metrics(comparison, comparison.metrics, policy)
+    verdict = _judge_pairs(comparison, comparison.metrics, policy)
     if verdict.decision != "promote" or comparison.worst_case is None:
         return verdict
     coverage = comparison.selective_labels.coverage
-    worst = _judge_metrics(comparison, comparison.worst_case, policy)
+    worst = _judge_pairs(comparison, comparison.worst_case, policy)
     if worst.decision == "promote":
         kept = (
             f"Labels are selective ({coverage:.1%} arrived, depending on the prediction); with every missing "
@@ -79,7 +79,7 @@ def judge(comparison: PairedComparison, policy: GatePolicy) -> Verdict:
     return Verdict("inconclusive", [*verdict.reasons, turned, *worst.reasons], needs_person=True)
 
 
-def _judge_metrics(
+def _judge_pairs(
     comparison: PairedComparison, metrics: Mapping[str, MetricDifference], policy: GatePolicy
 ) -> Verdict:
     n = comparison.n_labelled
@@ -88,12 +88,7 @@ def _judge_metrics(
             "inconclusive", [f"{n} labelled pairs have arrived; the gate needs {policy.min_labelled}."]
         )
     findings = [
-        judge_objective(metrics.get(policy.objective), policy),
-        *(
-            judge_guard(metrics[name], margin)
-            for name, margin in policy.margins.items()
-            if name in metrics and name != policy.objective
-        ),
+        *judge_metrics(metrics, policy),
         *judge_latency(comparison.latency_p99_ms_champion, comparison.latency_p99_ms_challenger, policy),
         *(_judge_segment(segment, policy) for segment in comparison.segments),
     ]
@@ -108,7 +103,17 @@ def _judge_metrics(
     return Verdict("inconclusive", reasons)
 
 
-def judge_objective(metric: MetricDifference | None, policy: GatePolicy) -> Finding:
+def judge_metrics(metrics: Mapping[str, MetricDifference], policy: GatePolicy) -> list[Finding]:
+    """Judge the objective, then each other metric that has a margin."""
+    guards = [
+        judge_guard(metrics[name], margin)
+        for name, margin in policy.margins.items()
+        if name in metrics and name != policy.objective
+    ]
+    return [_judge_objective(metrics.get(policy.objective), policy), *guards]
+
+
+def _judge_objective(metric: MetricDifference | None, policy: GatePolicy) -> Finding:
     """Judge what has to become better: it passes beyond its interval only."""
     if metric is None:
         return Finding(False, False, f"The objective {policy.objective} cannot be computed from these pairs.")

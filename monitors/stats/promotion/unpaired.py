@@ -4,7 +4,7 @@ The canary's share is drawn by key, so both sides see like traffic, and the diff
 estimate. It is a blurred one beside that of pairs: the requests differ too, so many more are needed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +20,7 @@ from monitors.stats.promotion.differences import (
     metric_draws,
     resampling_blocks,
 )
-from monitors.stats.promotion.gate import (
-    Finding,
-    GatePolicy,
-    Verdict,
-    judge_guard,
-    judge_latency,
-    judge_objective,
-)
+from monitors.stats.promotion.gate import Finding, GatePolicy, Verdict, judge_latency, judge_metrics
 
 FAILS_MORE_P_VALUE = 0.001
 
@@ -178,7 +171,7 @@ def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismat
     if labelled < policy.min_labelled and not failures.harmful:
         few = f"{labelled:,} predictions of the canary have a label that had time to come"
         return Verdict("inconclusive", [f"{few}; the gate needs {policy.min_labelled:,}.", failures.sentence])
-    findings = [*_judge_metrics(comparison.metrics, policy), failures]
+    findings = [*judge_metrics(comparison.metrics, policy), failures]
     findings += judge_latency(
         comparison.champion.latency_p99_ms, comparison.challenger.latency_p99_ms, policy
     )
@@ -188,15 +181,6 @@ def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismat
     if all(finding.passed for finding in findings):
         return Verdict("promote", reasons, needs_person=True)
     return Verdict("inconclusive", reasons)
-
-
-def _judge_metrics(metrics: Mapping[str, MetricDifference], policy: GatePolicy) -> list[Finding]:
-    guards = [
-        judge_guard(metrics[name], margin)
-        for name, margin in policy.margins.items()
-        if name in metrics and name != policy.objective
-    ]
-    return [judge_objective(metrics.get(policy.objective), policy), *guards]
 
 
 def _judge_failures(champion: Side, challenger: Side) -> Finding:
