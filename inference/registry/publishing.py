@@ -11,6 +11,7 @@ from django.db.models import F
 
 from driftline.accounts.models import ApiToken
 from inference.registry.endpoints.stored import endpoint_of
+from inference.registry.intake.value_costs import may_have_value_costs
 from inference.registry.models import Alias, Deployment, PlanGeneration, Version
 from inference.serving.plan import (
     Plan,
@@ -161,7 +162,14 @@ def _version(version: Version) -> PlanVersion:
         signature=msgspec.convert(version.signature, Signature),
         execution_provider=version.execution_provider,
         endpoint=endpoint_of(version) if version.is_remote else None,
+        value_costs=_has_value_costs(version.intake_report or {}),
     )
+
+
+def _has_value_costs(report: Mapping[str, Any]) -> bool:
+    """Read it from the intake's report; one of an older intake names the operators alone."""
+    known = report.get("value_costs")
+    return may_have_value_costs(report.get("ops", ())) if known is None else bool(known)
 
 
 def _tokens() -> list[PlanToken]:

@@ -112,21 +112,9 @@ class Answering:
 
     def write_contents(self, run: Run) -> list[Any]:
         """Write the answers' contents, once."""
-        if run.contents is not None or run.outcome is None:
-            return run.contents or []
-        began_ns = time.perf_counter_ns()
-        outputs = BatchOutputs(run.outcome.outputs)
-        contents: list[Any] = []
-        start = 0
-        for pending in run.pendings:
-            request = pending.request
-            stop = start + request.rows
-            contents.append(pending.encode(outputs, start, stop, request))
-            start = stop
-        self.series(run.route).invalid_outputs += outputs.finite.count(False)
-        run.contents = contents
-        run.encode_ns += time.perf_counter_ns() - began_ns
-        return contents
+        if run.contents is None and run.outcome is not None:
+            self.series(run.route).invalid_outputs += encode_contents(run)
+        return run.contents or []
 
     def answer(self, run: Run, log_state: bytes) -> None:
         """Answer the requests of a run."""
@@ -177,6 +165,23 @@ class Answering:
         series.observe_phases(answer.phases(pending, now_ns))
         if self._traces is not None:
             self._traces.record_large(large, answer, now_ns)
+
+
+def encode_contents(run: Run) -> int:
+    """Write the contents of a run's answers; return how many outputs hold a number that is not finite."""
+    assert run.outcome is not None
+    began_ns = time.perf_counter_ns()
+    outputs = BatchOutputs(run.outcome.outputs)
+    contents: list[Any] = []
+    start = 0
+    for pending in run.pendings:
+        request = pending.request
+        stop = start + request.rows
+        contents.append(pending.encode(outputs, start, stop, request))
+        start = stop
+    run.contents = contents
+    run.encode_ns += time.perf_counter_ns() - began_ns
+    return outputs.finite.count(False)
 
 
 def unlogged(what: str, route: Route) -> Refusal:

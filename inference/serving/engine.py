@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from inference.prediction_log.record import encode_record
+from inference.prediction_log.record import LoggedBatch, encode_record
 from inference.prediction_log.spool import RESERVED_BYTES, SEGMENT_BYTES, SpoolWriter, new_instance_name
 from inference.protocol.dialect import Codec, Dialect, Headers, InferRequest
 from inference.protocol.hops import HOPS, read_hops
@@ -18,7 +18,7 @@ from inference.protocol.parameters import NO_FACTS
 from inference.protocol.tensors import InvalidRequest
 from inference.runtime.remote.counts import CALLS
 from inference.runtime.remote.errors import UpstreamFailed
-from inference.serving.answering import Answering, unlogged
+from inference.serving.answering import Answering, encode_contents, unlogged
 from inference.serving.answers import Prediction, Reply
 from inference.serving.body_budget import BodyBudget
 from inference.serving.fair_threads import FairThreads
@@ -34,7 +34,7 @@ from inference.serving.request_tally import RequestTally
 from inference.serving.rotation import Rotation
 from inference.serving.routing import Admission, NotLoaded, Route, RoutingTable, check_times
 from inference.serving.run_cost import INLINE_SECONDS
-from inference.serving.runs import LoopRuns, Run, RunEnded, describe, run_in, seconds_left
+from inference.serving.runs import LoopRuns, Run, RunEnded, describe_record, run_in, seconds_left
 from inference.serving.shadows import ShadowRunner
 from inference.serving.trace_options import TraceOptions
 from inference.serving.versions import Outcome
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 TURN_SECONDS = 0.002  # of runs in one turn of the loop, then it looks at its sockets again
 HELD_ROWS = 32  # from here on a larger batch costs hardly less a row
 LARGE_BODY_BYTES = 64 * 1024  # what is longer is read in a thread
+MAX_LOOP_VALUES = 32 * 1024  # of an answer that is written in the event loop: about a millisecond of JSON
 LOAD_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
@@ -405,20 +406,41 @@ class Engine:
         self._journal.flush()
 
     def _finish(self, lane: Lane, run: Run, outcome: Outcome | Exception, *, on_loop: bool = False) -> None:
-        """Log a run, and answer its requests once the log is safe."""
+        """Log and answer the requests of a run that has ended."""
         if isinstance(outcome, Exception):
             self._fail(lane, run, outcome, on_loop=on_loop)
             return
-        run.outcome = outcome
         run.done_ns = time.perf_counter_ns()
         self._answering.series(run.route).observe_run(run.rows)
         run.route.version.recent.note(run.batch, run.rows)
+        run.outcome = outcome
         run.drop_those_over()
         if not run.pendings:
             return
-        logged = describe(run, run.outcome)
-        record = encode_record(logged)
-        run.encode_ns = time.perf_counter_ns() - run.done_ns
+        if outcome.values > MAX_LOOP_VALUES:
+            run.claim()
+            run.contents = []  # nobody else is to write them
+            self._begin(self._finish_in_thread(run))
+        else:
+            self._log(run, *describe_record(run))
+
+    async def _finish_in_thread(self, run: Run) -> None:
+        """Write a long answer and its record in a thread."""
+        try:
+            async with self._threads.turn(run.route.model.project_id) as worker:
+                logged, record = await worker.run(partial(describe_record, run))
+                invalid_outputs = await worker.run(partial(encode_contents, run))
+        except Exception as error:  # the callers must not wait for ever
+            log.exception("a long answer could not be written")
+            for pending in run.pendings:
+                self._answering.refuse_values(run.route, pending, error)
+            return
+        self._answering.series(run.route).invalid_outputs += invalid_outputs
+        self._log(run, logged, record)
+        self._journal.flush()
+
+    def _log(self, run: Run, logged: LoggedBatch, record: bytes) -> None:
+        """Log a run, and answer its requests once the log is safe."""
         self._answering.log_and_answer(
             run.pendings, run.rows, [record], partial(self._answering.answer, run), [(run, logged)]
         )

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from msgspec import Struct
 
-MOST_GIVEN_UP = 8  # threads that hang and are replaced; each further one is missing
+MAX_REPLACED = 8  # threads that hang and have another in their place; each further one is missing
 log = logging.getLogger(__name__)
 
 
@@ -35,8 +35,10 @@ class Turn(Struct, eq=False):
 class Worker:
     """A thread that does one piece of work at a time. It is no obstacle to the end of the process."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, note_return: Callable[[], None]) -> None:
+        """Start a thread; `note_return` is called in the event loop when work ends after it was given up."""
         self._loop = loop
+        self._note_return = note_return
         self._asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.is_given_up = False
         threading.Thread(target=self._work, name="slow-model", daemon=True).start()
@@ -67,7 +69,9 @@ class Worker:
 
     def _tell(self, set_done: Callable[[], None]) -> None:
         def tell() -> None:
-            if not self.is_given_up:
+            if self.is_given_up:
+                self._note_return()
+            else:
                 set_done()
 
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -83,7 +87,7 @@ class FairThreads:
 
     def __init__(self, threads: int) -> None:
         self.share = max(threads // 2, 1)  # of one project
-        self.given_up = 0  # threads whose work does not end
+        self.given_up = 0  # threads whose work has not ended although it had to
         self._threads = threads
         self._loop = asyncio.get_running_loop()
         self._idle: list[Worker] = []
@@ -137,7 +141,7 @@ class FairThreads:
 
     def _capacity(self) -> int:
         """Count the threads there may be: those given up are replaced, but not without end."""
-        return self._threads - max(self.given_up - MOST_GIVEN_UP, 0)
+        return self._threads - max(self.given_up - MAX_REPLACED, 0)
 
     def _grant_to(self, project_id: int) -> None:
         turns = self._waiting.pop(project_id)
@@ -146,7 +150,7 @@ class FairThreads:
         if turns:
             self._waiting[project_id] = turns  # behind all others
         self._running.setdefault(project_id, []).append(turn)
-        turn.granted.set_result(self._idle.pop() if self._idle else Worker(self._loop))
+        turn.granted.set_result(self._idle.pop() if self._idle else Worker(self._loop, self._take_back))
 
     def _give_back(self, turn: Turn, worker: Worker) -> None:
         running = self._running[turn.project_id]
@@ -158,6 +162,11 @@ class FairThreads:
             log.error("a thread is given up: its model does not end", extra={"given_up": self.given_up})
         else:
             self._idle.append(worker)
+        self._grant()
+
+    def _take_back(self) -> None:
+        """Count a thread whose work has ended after all; it ends, as another has taken its place."""
+        self.given_up -= 1
         self._grant()
 
     def close(self) -> bool:

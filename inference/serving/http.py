@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from inference.protocol.dialect import JOB_HEADERS, TELLING_HEADERS, HttpDialect
 from inference.protocol.dialects import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.serving.answers import Answer, write_answer
 from inference.serving.compression import in_turn
 from inference.serving.engine import Engine
 from inference.serving.heads import Head, KnownHeads
@@ -54,6 +55,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.url = b""
         self.hot: HotRequest | None = None  # whose body is arriving
         self.unanswered: deque[HotRequest] = deque()
         self.head: Head | None = None  # of the inference request that came last
@@ -243,25 +245,44 @@ class HotProtocol(HttpToolsProtocol):
             if self.transport.is_closing():
                 continue
             closing = not hot.keep_alive or (self.draining and not unanswered and self.hot is None)
-            state = self.server_state
-            self.transport.write(
-                b"%bcontent-length: %d\r\n%b%b%b\r\n%b"
-                % (
-                    STATUS_LINE[answer.status],
-                    len(answer.body),
-                    answer.fields,
-                    default_lines(state.default_headers),
-                    b"connection: close\r\n" if closing else b"",
-                    answer.body,
-                )
-            )
-            state.total_requests += 1
+            self.transport.write(self._response(answer, closing=closing))
+            self.server_state.total_requests += 1
             if closing:
                 unanswered.clear()
                 self._close_gently()
                 return
         if not unanswered:
             self._become_idle()
+
+    def _response(self, answer: Answer, *, closing: bool) -> bytes:
+        """Write a whole response."""
+        return b"%bcontent-length: %d\r\n%b%b%b\r\n%b" % (
+            STATUS_LINE[answer.status],
+            len(answer.body),
+            answer.fields,
+            default_lines(self.server_state.default_headers),
+            b"connection: close\r\n" if closing else b"",
+            answer.body,
+        )
+
+    def last_response(self, refusal: Refusal) -> bytes:
+        """Write what is still owed on this connection when the process ends: the refusal, to each that waits.
+
+        Empty where nobody waits, or where a response has begun. Another thread may ask while the event loop is stuck.
+        """
+        if self.transport.get_write_buffer_size():
+            return b""
+        if self.unanswered:
+            last = len(self.unanswered) - 1
+            return b"".join(
+                self._response(hot.answer or write_answer(hot.head.dialect, refusal), closing=place == last)
+                for place, hot in enumerate(self.unanswered)
+            )
+        waits = self.arriving_since or (self.cycle is not None and not self.cycle.response_complete)
+        if not waits or (self.cycle is not None and self.cycle.response_started and not self._is_free()):
+            return b""
+        dialect = find_dialect(self.url) or OPEN_INFERENCE
+        return self._response(write_answer(dialect, refusal), closing=True)
 
     def _become_idle(self) -> None:
         self.idle_since = time.monotonic()

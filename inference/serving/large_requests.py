@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from inference.prediction_log.record import LoggedBatch, encode_record
+from inference.prediction_log.record import LoggedBatch
 from inference.protocol.results import BatchOutputs
 from inference.runtime.session import Array
 from inference.serving.fair_threads import FairThreads, Worker
 from inference.serving.lanes import MAX_BATCH_ROWS, Pending
 from inference.serving.routing import Route
-from inference.serving.runs import Run, describe, run_in, seconds_left
+from inference.serving.runs import Run, describe_record, run_in, seconds_left
+from inference.serving.versions import AnswerTooLarge, check_values
 
 LARGE_ROWS = 256  # a request of more rows costs the event loop too much, however fast its model is
 PIECE_SECONDS = 0.01  # of a run in a thread, after which another project has its turn
@@ -53,6 +54,7 @@ class LargeRequest:
         self.pending = pending
         self.keyed = keyed
         self._rows_done = 0
+        self._values = 0  # of the answer so far
         self._batch: dict[str, Array] = {}
 
     async def run(self, threads: FairThreads, most_seconds: float) -> LargeAnswer | Exception:
@@ -68,7 +70,7 @@ class LargeRequest:
                 piece = await self._run_piece(worker, most_seconds)
                 if isinstance(piece, Exception):
                     return piece
-                described = await worker.run(partial(_describe, piece))
+                described = await worker.run(partial(describe_record, piece))
             pieces.append(piece)
             logged.append(described[0])
             records.append(described[1])
@@ -98,6 +100,11 @@ class LargeRequest:
         outcome = await run_in(worker, piece, seconds_left(piece, most_seconds))
         if isinstance(outcome, Exception):
             return outcome
+        self._values += outcome.values
+        try:
+            check_values(self._values)
+        except AnswerTooLarge as error:
+            return error
         piece.outcome = outcome
         piece.done_ns = time.perf_counter_ns()
         self._rows_done += rows
@@ -124,12 +131,3 @@ class LargeRequest:
 
 class Abandoned(Exception):
     """Nobody waits for the answer any more."""
-
-
-def _describe(piece: Run) -> tuple[LoggedBatch, bytes]:
-    assert piece.outcome is not None
-    began_ns = time.perf_counter_ns()
-    logged = describe(piece, piece.outcome)
-    record = encode_record(logged)
-    piece.encode_ns = time.perf_counter_ns() - began_ns
-    return logged, record

@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,16 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from inference.serving.crashes import forget_dead, note_death
+from inference.serving.children import STOP_SECONDS, KeptProcess, ServingProcess
+from inference.serving.crashes import forget_dead
 from inference.serving.options import EngineOptions, WorkerOptions
-from inference.serving.status import STATUS_FOLDER, retire, retire_dead
+from inference.serving.status import retire_dead
 
-ROOT = Path(__file__).resolve().parents[2]
-STOP_SECONDS = 40.0
 LOOK_SECONDS = 0.2
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 SO_ATTACH_FILTER = 26
-PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
 
@@ -51,8 +47,8 @@ def serve_forever(
     forget_dead(home)
     with _listen(host, port) as listener, _reserve(host, grpc_port) as grpc_address, _Wakeups() as wakeups:
         worker = _worker_command(home, listener, asgi_app, grpc_address, options or EngineOptions())
-        serving = [_Kept(worker, [listener.fileno()]) for _ in range(workers)]
-        beside = [_Kept(list(command), []) for command in side_processes]
+        serving = [ServingProcess(home, worker, listener.fileno()) for _ in range(workers)]
+        beside = [KeptProcess(home, list(command)) for command in side_processes]
         try:
             for process in (*serving, *beside):
                 process.start()
@@ -61,13 +57,11 @@ def serve_forever(
             while not wakeups.asked_to_stop:
                 wakeups.wait(LOOK_SECONDS)
                 for process in (*serving, *beside):
-                    process.keep_alive(home)
+                    process.keep_alive()
             _refuse_new_connections(listener)
         finally:
             _stop(serving)
             _stop(beside)
-            for process in serving:
-                process.retire_status(home)
 
 
 class _Wakeups:
@@ -102,64 +96,7 @@ class _Wakeups:
             os.read(self._reader, 4096)
 
 
-class _Kept:
-    """A child process that is started again when it dies."""
-
-    def __init__(self, command: list[str], pass_fds: list[int]) -> None:
-        self._command = command
-        self._pass_fds = pass_fds
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started_at = 0.0
-        self._pause = FIRST_PAUSE
-
-    def start(self) -> None:
-        self._started_at = time.monotonic()
-        self._process = subprocess.Popen(
-            self._command,
-            pass_fds=self._pass_fds,
-            env={**os.environ, "PYTHONPATH": _python_path()},
-            start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which stops all in order
-            preexec_fn=_die_with_parent,
-        )
-
-    def keep_alive(self, home: Path) -> None:
-        """Start the process again if it has died, after a pause that grows while it dies at once."""
-        if self._process is None or self._process.poll() is None:
-            return
-        lived = time.monotonic() - self._started_at
-        self._pause = FIRST_PAUSE if lived > LONGEST_PAUSE else self._pause
-        if lived < self._pause:
-            return
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        log.error(
-            "a process died and is started again",
-            extra={"pid": self._process.pid, "code": self._process.returncode},
-        )
-        self.retire_status(home)
-        note_death(home, self._process.pid, self._process.returncode, time.time())
-        self.start()
-
-    def retire_status(self, home: Path) -> None:
-        """Keep the counts of the status file that a killed worker left."""
-        if self._process is not None:
-            retire(home / STATUS_FOLDER / f"{self._process.pid}.json")
-
-    def ask_to_stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-
-    def wait_or_kill(self, deadline: float) -> None:
-        if self._process is None:
-            return
-        try:
-            self._process.wait(max(deadline - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
-            log.error("a process did not stop and is killed", extra={"pid": self._process.pid})
-            self._process.kill()
-            self._process.wait()
-
-
-def _stop(processes: Sequence[_Kept]) -> None:
+def _stop(processes: Sequence[KeptProcess]) -> None:
     for process in processes:
         process.ask_to_stop()
     deadline = time.monotonic() + STOP_SECONDS
@@ -231,13 +168,3 @@ def _worker_command(
         engine=options,
     )
     return [sys.executable, "-m", "inference.serving.worker", msgspec.json.encode(worker).decode()]
-
-
-def _python_path() -> str:
-    """Name the folders of this checkout, so that children find it wherever they start."""
-    inherited = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "platform"), inherited]))
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

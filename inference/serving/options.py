@@ -25,8 +25,8 @@ class EngineOptions(Struct, frozen=True):
 
     For logging see DRIFTLINE_SPOOL_FSYNC, DRIFTLINE_SPOOL_MAX_BYTES and DRIFTLINE_ENCRYPT_LOG (`seals`).
     `most_body_bytes` bounds all requests that are under way, `most_wait_seconds` how long a new one may have to wait,
-    `most_run_seconds` one run of a model. `remote_threads` wait for other servers and compute nothing, under the rules
-    `outbound`. Without `traces` there are none.
+    `most_run_seconds` one run of a model, `max_memory_bytes` what the process may hold (0: no bound). `remote_threads`
+    wait for other servers and compute nothing, under the rules `outbound`. Without `traces` there are none.
     """
 
     fsync: Fsync = "group"
@@ -36,6 +36,7 @@ class EngineOptions(Struct, frozen=True):
     most_body_bytes: int = MOST_BYTES
     most_wait_seconds: float = 10.0
     most_run_seconds: float = 30.0
+    max_memory_bytes: int = 0
     threads: int = 4
     remote_threads: int = 32
     outbound: OutboundRules = NO_RULES

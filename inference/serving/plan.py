@@ -69,7 +69,8 @@ class PlanEndpoint(Struct, frozen=True):
 class PlanVersion(Struct, frozen=True):
     """A servable version: an ONNX file, whose `path` is relative to DRIFTLINE_HOME, or an `endpoint` and no file.
 
-    `execution_provider` is one of `inference.runtime.providers.PROVIDERS`.
+    `execution_provider` is one of `inference.runtime.providers.PROVIDERS`. With `value_costs` the cost of a run depends
+    on the values of its input, so no run happens in the event loop.
     """
 
     id: int
@@ -79,6 +80,7 @@ class PlanVersion(Struct, frozen=True):
     signature: Signature
     execution_provider: str = "cpu"
     endpoint: PlanEndpoint | None = None
+    value_costs: bool = False
 
 
 class PlanCanary(Struct, frozen=True):

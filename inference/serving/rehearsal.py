@@ -1,5 +1,7 @@
 """The trial of a version before it answers: it runs what the champion was lately asked, and nobody waits for it."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from inference.runtime.remote.errors import UpstreamFailed
@@ -8,15 +10,22 @@ from inference.serving.recent import Batch
 from inference.serving.versions import LoadedVersion
 
 
-def rehearse(version: LoadedVersion, champion: LoadedVersion) -> None:
+def _no_step() -> None:
+    """Do nothing before a batch."""
+
+
+def rehearse(
+    version: LoadedVersion, champion: LoadedVersion, before_batch: Callable[[], object] = _no_step
+) -> None:
     """Run the champion's recent batches through a version; raise ModelRefused where it must not answer them.
 
     It must answer each within five seconds, in the champion's shapes, and with finite numbers wherever the
-    champion gives such. Every batch size that traffic uses is warm afterwards.
+    champion gives such. Every batch size that traffic uses is warm afterwards. `before_batch` is called before each.
     """
     if not version.takes_same_inputs(champion):
         return  # it cannot be asked the same
     for batch in champion.recent.batches():
+        before_batch()
         answers = _answer(version, batch)
         for spec, mine, expected in zip(
             champion.plan.signature.outputs, answers, _expected(champion, batch), strict=False
@@ -24,10 +33,12 @@ def rehearse(version: LoadedVersion, champion: LoadedVersion) -> None:
             _compare(spec.name, mine, expected, version, champion)
 
 
-def warm_up(version: LoadedVersion, champion: LoadedVersion) -> None:
+def warm_up(
+    version: LoadedVersion, champion: LoadedVersion, before_batch: Callable[[], object] = _no_step
+) -> None:
     """Run the champion's recent batches through a version that answers nobody, up to the first that fails."""
     try:
-        rehearse(version, champion)
+        rehearse(version, champion, before_batch)
     except ModelRefused:
         return
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -115,17 +115,20 @@ class RoutingTable:
         loaded: Mapping[int, LoadedVersion],
         failed: Mapping[int, str],
         previous: "RoutingTable | None" = None,
+        *,
+        preparing: Collection[int] = (),
     ) -> None:
         """Make the table; a model whose champion could not be loaded stays as `previous` had it.
 
         Where that process answered nothing yet, or its champion crashes it, the champion of before answers.
 
-        `loaded` and `failed` are by version id; `failed` holds the reasons.
+        `loaded` and `failed` are by version id; `failed` holds the reasons. Those `preparing` may not answer yet.
         """
         self.plan = plan
         self.generation = plan.generation
         self.loaded = loaded
         self.failed = failed
+        self._preparing = preparing
         self.stale_models: dict[int, str] = {}  # model id -> why it was not brought to this plan
         self._tokens = {token.digest: token for token in plan.tokens}
         self._models: dict[tuple[int, str], PlanModel] = {}
@@ -142,7 +145,7 @@ class RoutingTable:
         if champion is None:
             return
         version = self.loaded.get(champion.id)
-        if version is not None and champion.id not in self.failed:
+        if version is not None and self._may_answer(champion.id):
             self._champions[model.id] = Route(
                 model, version, "champion", self._shadows_of(model), self._canary_of(model)
             )
@@ -153,6 +156,9 @@ class RoutingTable:
             self._champions[model.id] = answered
         elif (before := self._champion_before(model)) is not None:
             self._champions[model.id] = Route(model, before, "champion", [])
+
+    def _may_answer(self, version_id: int) -> bool:
+        return version_id not in self.failed and version_id not in self._preparing
 
     def _champion_before(self, model: PlanModel) -> LoadedVersion | None:
         """Give the champion of before the present one, which stays in memory for a while."""
@@ -171,7 +177,7 @@ class RoutingTable:
         if model.canary is None or version is None:
             return None
         loaded = self.loaded.get(version.id)
-        if loaded is None or version.id in self.failed:
+        if loaded is None or not self._may_answer(version.id):
             reason = self.failed.get(version.id, "The version is not loaded yet.")
             self.stale_models[model.id] = f"The canary does not answer: {reason}"
             return None

@@ -6,17 +6,21 @@ import sys
 INLINE_SECONDS = 0.001  # a longer run would hold up the other requests of the event loop
 DOWN, UP = 1 / 4, 1 / 16  # shares of a surprise that are believed: a pause of the machine only ever adds
 MOST = 4  # times the prediction that one run is believed to have taken
+TRIED_ROWS = 32  # of the trial
+MAX_STEP = 4  # times the rows that were ever run: the cost of some models grows faster than their rows
 
 
 class RunCost:
     """Predicts the seconds of a run: so much for its first row, and so much for each further one."""
 
-    def __init__(self, first_row: float, each_row: float, *, waits: bool = False) -> None:
+    def __init__(self, first_row: float, each_row: float, *, needs_thread: bool = False) -> None:
         """Begin with what a trial took; infinity where it failed and nothing is known.
 
-        A run that `waits` for another server never runs in the event loop, however quick it is.
+        A run that `needs_thread` never happens in the event loop, however quick it is: it waits for another server,
+        or one number in a request may make it long.
         """
-        self._waits = waits
+        self._needs_thread = needs_thread
+        self._tried_rows = TRIED_ROWS
         self._first_row = first_row
         self._each_row = each_row
         self.inline_rows = 0
@@ -24,12 +28,13 @@ class RunCost:
 
     def _set_inline_rows(self) -> None:
         """Find how many rows run within INLINE_SECONDS: asked for each request, it changes with each run only."""
-        if self._waits or self._first_row > INLINE_SECONDS:
+        if self._needs_thread or self._first_row > INLINE_SECONDS:
             self.inline_rows = 0
         elif self._each_row <= 0:
             self.inline_rows = sys.maxsize
         else:
             self.inline_rows = int((INLINE_SECONDS - self._first_row) / self._each_row) + 1
+        self.inline_rows = min(self.inline_rows, MAX_STEP * self._tried_rows)
 
     @property
     def is_known(self) -> bool:
@@ -60,6 +65,7 @@ class RunCost:
 
     def learn(self, rows: int, seconds: float) -> None:
         """Move the prediction towards what a run took."""
+        self._tried_rows = max(self._tried_rows, rows)
         self._learn(rows, seconds)
         self._set_inline_rows()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from inference.prediction_log.record import LoggedBatch
+from inference.prediction_log.record import LoggedBatch, encode_record
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array, RunOptions
 from inference.serving.fair_threads import Worker, WorkHangs
@@ -61,6 +61,13 @@ class Run(Struct):
         self.batch = {name: values[places] for name, values in self.batch.items()}
         if self.outcome is not None and places:
             self.outcome = self.route.version.keep_rows(self.outcome, places)
+
+    def claim(self) -> None:
+        """Promise the requests their answer: no deadline counts any more."""
+        for pending in self.pendings:
+            pending.is_over = True
+            if pending.timer is not None:
+                pending.timer.cancel()
 
 
 class RunEnded(Exception):
@@ -118,6 +125,7 @@ async def run_in(worker: Worker, run: Run, seconds: float) -> Outcome | Exceptio
             partial(try_run, run.route.version, run.batch, options), seconds + GRACE_SECONDS
         )
     except WorkHangs:
+        run.route.version.note_hang()
         return RunEnded()
     finally:
         timer.cancel()
@@ -139,6 +147,16 @@ def seconds_left(run: Run, most: float) -> float:
             return most
         last_ns = max(last_ns, pending.deadline_ns)
     return min(max((last_ns - time.perf_counter_ns()) / 1e9, 0.0), most)
+
+
+def describe_record(run: Run) -> tuple[LoggedBatch, bytes]:
+    """Describe a run that has its outcome as the log keeps it, also encoded."""
+    assert run.outcome is not None
+    began_ns = time.perf_counter_ns()
+    logged = describe(run, run.outcome)
+    record = encode_record(logged)
+    run.encode_ns += time.perf_counter_ns() - began_ns
+    return logged, record
 
 
 def describe(run: Run, outcome: Outcome) -> LoggedBatch:

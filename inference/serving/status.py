@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inference.serving.last_minute import LastMinute
+from inference.serving.machine_memory import resident_bytes
 from inference.serving.metrics import ROWS, SECONDS, ServingMetrics
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def describe_process(engine: "Engine", started_at: float) -> dict[str, Any]:
             for version in table.loaded.values()
             if version.remote is not None
         ],
-        "resident_bytes": _resident_bytes(),
+        "resident_bytes": resident_bytes(),
         "spool": {
             "fsync": engine.options.fsync,
             "written_bytes": engine.spool_written(),
@@ -98,11 +99,6 @@ def describe_process(engine: "Engine", started_at: float) -> dict[str, Any]:
         "jobs_running": engine.metrics.jobs_running,
         **engine.metrics.snapshot(),
     }
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_bytes().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def retire(path: Path) -> None:
@@ -127,6 +123,12 @@ def retire_dead(home: Path) -> None:
     for path in (home / STATUS_FOLDER).glob("*.json"):
         if not Path(f"/proc/{path.stem}").exists():
             retire(path)
+
+
+def is_ready(home: Path, pid: int) -> bool:
+    """Tell whether a process says that it answers requests."""
+    report = _read(home / STATUS_FOLDER / f"{pid}.json")
+    return report is not None and bool(report["ready"])
 
 
 def total_counts(home: Path) -> dict[str, Any]:

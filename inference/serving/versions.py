@@ -19,7 +19,7 @@ from inference.runtime.providers import Execution, open_with_provider
 from inference.runtime.remote.counts import CALLS
 from inference.runtime.remote.errors import UpstreamFailed
 from inference.runtime.session import Array, ModelRefused, OnnxSession, RunOptions, read_verified
-from inference.serving.crashes import MARKS
+from inference.serving.crashes import MARKS, blame
 from inference.serving.plan import PlanModel, PlanVersion, Signature
 from inference.serving.recent import Batch, RecentInputs
 from inference.serving.run_cost import RunCost
@@ -27,7 +27,13 @@ from inference.serving.run_cost import RunCost
 if TYPE_CHECKING:
     from inference.runtime.remote.session import RemoteSession
 
+MAX_OUTPUT_VALUES = 4 << 20  # of one run: 16 MiB of FP32, as much as a request may hold
+MAX_TEXT_BYTES = 16 << 20  # of the texts among them
 REMOTE_SECONDS = 0.01  # what a call of another server is thought to take before one was made
+
+
+class AnswerTooLarge(Exception):
+    """A run gave more than an answer may hold."""
 
 
 class Outcome(Struct):
@@ -37,6 +43,11 @@ class Outcome(Struct):
     prediction: list[str] | bytes
     probabilities: bytes | None
     run_ns: int = 0
+
+    @property
+    def values(self) -> int:
+        """Count the values of all outputs."""
+        return sum([output.size for output in self.outputs])
 
     @property
     def run_us(self) -> int:
@@ -60,6 +71,7 @@ class LoadedVersion:
         """
         signature = version.signature
         self.plan = version
+        self._home = home
         self.recent = RecentInputs()
         self.model_id = model.id
         self.privacy: Privacy | None = None
@@ -73,7 +85,7 @@ class LoadedVersion:
         if self.remote is not None:
             self._session: OnnxSession | RemoteSession = self.remote
             self.execution = Execution("remote", "remote")
-            self.cost = RunCost(REMOTE_SECONDS, 0.0, waits=True)
+            self.cost = RunCost(REMOTE_SECONDS, 0.0, needs_thread=True)
             return
         mark = MARKS.begin(version.id)
         try:
@@ -90,7 +102,10 @@ class LoadedVersion:
         )
         self._session = session
         self._check_names(session)
-        self.cost = RunCost(*self._warm(session, example))
+        self.cost = RunCost(
+            *self._warm(session, example),
+            needs_thread=self.plan.value_costs or has_variable_row_size(self.plan.signature),
+        )
 
     def join(self, requests: Sequence[Sequence[Buffer]]) -> dict[str, Array]:
         """Join the tensors of several requests into one batch."""
@@ -110,10 +125,17 @@ class LoadedVersion:
             outputs = self._session.run(batch, self._outputs, options)
         finally:
             MARKS.end(mark)
+        _check_size(outputs, with_texts=self.plan.value_costs)
         outcome = self._reader.read(outputs)
         outcome.run_ns = time.perf_counter_ns() - began_ns
         self.cost.learn(len(outcome.outputs[0]), outcome.run_ns / 1e9)
         return outcome
+
+    def note_hang(self) -> None:
+        """Blame this version for a run that does not end, and ask for a process that is rid of it."""
+        if self.remote is None:
+            blame(self._home, self.plan.id, "did not end a run", time.time())
+            MARKS.ask_for_successor()
 
     def keep_rows(self, outcome: Outcome, rows: list[int]) -> Outcome:
         """Give the outcome that a run of these of its rows alone would have had."""
@@ -172,6 +194,33 @@ def _open_remote(
     return RemoteSession(
         version.endpoint, signature.inputs, signature.outputs, home=home, rules=rules, count=count
     )
+
+
+def check_values(values: int) -> None:
+    """Raise AnswerTooLarge where an answer would have too many values."""
+    if values > MAX_OUTPUT_VALUES:
+        raise AnswerTooLarge(
+            f"the answer would have {values:,} values, and {MAX_OUTPUT_VALUES:,} is the most; send fewer rows, or "
+            "smaller values where they are sizes."
+        )
+
+
+def _check_size(outputs: Sequence[Array], *, with_texts: bool) -> None:
+    """Raise AnswerTooLarge before anything is made of outputs that no answer may hold."""
+    check_values(sum([output.size for output in outputs]))
+    if with_texts:
+        texts = [output for output in outputs if output.dtype == object]
+        size = sum(sum(map(len, output.ravel().tolist())) for output in texts)
+        if size > MAX_TEXT_BYTES:
+            raise AnswerTooLarge(
+                f"the answer's texts would have {size:,} characters, and {MAX_TEXT_BYTES:,} is the most; send fewer "
+                "rows."
+            )
+
+
+def has_variable_row_size(signature: Signature) -> bool:
+    """Tell whether a caller chooses how large a row is, as with sequences; then rows say little of a run's cost."""
+    return any(size < 0 for spec in signature.inputs for size in spec.shape[1:])
 
 
 class Codecs(dict[Dialect[Any, Any], Codec[Any, Any]]):

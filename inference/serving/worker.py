@@ -24,8 +24,9 @@ from inference.serving.crashes import MARKS
 from inference.serving.engine import Engine
 from inference.serving.http import IDLE_SECONDS, HotProtocol
 from inference.serving.jobs.service import Jobs
-from inference.serving.keeper import PlanKeeper
 from inference.serving.options import WorkerOptions
+from inference.serving.plan_watcher import PlanWatcher
+from inference.serving.process_watch import ProcessWatch
 from inference.serving.status import StatusFile
 
 if TYPE_CHECKING:
@@ -67,13 +68,13 @@ async def serve(options: WorkerOptions) -> bool:
     home = Path(options.home)
     loop = asyncio.get_running_loop()
     MARKS.keep_in(home)
-    keeper = PlanKeeper(
+    watcher = PlanWatcher(
         home, lambda table: loop.call_soon_threadsafe(engine.adopt, table), options.engine.outbound
     )
-    engine = Engine(home, options.engine, keeper.want)
+    engine = Engine(home, options.engine, watcher.request)
     status = StatusFile(home, engine)
     application = import_from_string(options.asgi_app) if options.asgi_app else None
-    keeper.start()
+    watcher.start()
     await asyncio.sleep(0)  # lets the engine adopt the first table
     grpc_server = _make_grpc_server(options, engine)
     jobs = Jobs(engine, options.engine.jobs)
@@ -85,6 +86,8 @@ async def serve(options: WorkerOptions) -> bool:
         await grpc_server.start()
     engine.is_ready = True
     jobs.start()
+    watch = ProcessWatch(lambda: server.server_state.connections, options.engine.max_memory_bytes)
+    watch.start()
     sweeping = loop.create_task(_sweep(server, engine, home, status))
     try:
         await server.serve(sockets=[listener])
@@ -93,9 +96,10 @@ async def serve(options: WorkerOptions) -> bool:
         while not engine.is_idle():
             await asyncio.sleep(0.01)
     finally:
+        watch.stop()
         engine.is_ready = False
         sweeping.cancel()
-        keeper.stop()
+        watcher.stop()
         has_ended = engine.close()
         status.close()
         MARKS.remove()

@@ -110,7 +110,13 @@ def name_and_hold_back(model: Model) -> None:
     """Give the challenger a name, and the crashes for which it is held back."""
     version = model.versions.get(version="2")
     model.aliases.create(name="stable", version=version)
-    crashes = {str(version.pk): {"at": [1e9, 1e9, 1e9], "signal": "SIGSEGV", "quarantined": True}}
+    crashes = {
+        str(version.pk): {
+            "at": [1e9, 1e9, 1e9],
+            "reason": "crashed a serving process (SIGSEGV)",
+            "quarantined": True,
+        }
+    }
     (settings.HOME / QUARANTINE_FILE).write_text(json.dumps(crashes))
 
 

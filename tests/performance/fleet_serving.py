@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.serving.keeper import PlanKeeper
 from inference.serving.plan import PLAN_FILE, PlanModel
+from inference.serving.plan_watcher import PlanWatcher
 from inference.serving.refusals import Refusal
 from inference.serving.routing import RoutingTable
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store
@@ -28,12 +28,12 @@ def measure_here(home: Path, models: int, features: int) -> dict[str, str]:
     tokens = [token("dl_infer")]
     publish(home, plan, tokens, 1)
     tables: list[RoutingTable] = []
-    keeper = PlanKeeper(home, tables.append)
+    watcher = PlanWatcher(home, tables.append)
     idle = resident_mib()
-    start = _seconds(keeper.look)
+    start = _seconds(watcher.settle)
     full = resident_mib()
     publish(home, [_model(home, 1, 0.25, features), *plan[1:]], tokens, 2)
-    change = _seconds(keeper.look)
+    change = _seconds(watcher.settle)
     found = [
         tables[-1].admit(OPEN_INFERENCE, b"Bearer dl_infer", b"/v2/models/model-%d/infer" % number)
         for number in range(1, models + 1)

@@ -23,9 +23,9 @@ from inference.prediction_log.spool import open_spools
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.answers import Prediction
 from inference.serving.engine import Engine, Inbound
-from inference.serving.keeper import PlanKeeper
 from inference.serving.options import EngineOptions
 from inference.serving.plan import PlanModel
+from inference.serving.plan_watcher import PlanWatcher
 from inference.serving.refusals import Refusal
 from inference.serving.status import StatusFile
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store
@@ -63,19 +63,19 @@ class Process:
     def __init__(self, home: Path) -> None:
         loop = asyncio.get_running_loop()
         self._home = home
-        self._keeper = PlanKeeper(home, lambda table: loop.call_soon_threadsafe(self._engine.adopt, table))
-        self._engine = Engine(home, EngineOptions(fsync="off"), self._keeper.want)
+        self._watcher = PlanWatcher(home, lambda table: loop.call_soon_threadsafe(self._engine.adopt, table))
+        self._engine = Engine(home, EngineOptions(fsync="off"), self._watcher.request)
         self._status = StatusFile(home, self._engine)
         self._asked = 0
         self._sizes: set[int] = set()
         self._bodies = [rows_body(*[[1, 2, 3]] * rows) for rows in range(1, SIZES + 1)]
 
     async def start(self) -> None:
-        self._keeper.start()
+        self._watcher.start()
         await asyncio.sleep(0)
 
     def stop(self) -> None:
-        self._keeper.stop()
+        self._watcher.stop()
         self._engine.close()
 
     async def ask(self, rows: int) -> Prediction[Any]:

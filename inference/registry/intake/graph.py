@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.report import GraphFacts
+from inference.registry.intake.value_costs import has_value_costs
 
 OLDEST_IR = 3
 OLDEST_OPSETS = {"ai.onnx": 7, "ai.onnx.ml": 1}
@@ -76,6 +77,7 @@ def examine_graph(model: onnx.ModelProto, limits: IntakeLimits) -> GraphFacts:
         initializer_bytes=initializer_bytes,
         ops={op_type: count for (_, op_type), count in ops.most_common()},
         class_labels=_class_labels(model.graph),
+        value_costs=has_value_costs(model.graph),
     )
 
 

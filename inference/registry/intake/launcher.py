@@ -62,6 +62,7 @@ def inspect_artifact(
         sandbox=answer.sandbox,
         duration_ms=round((time.perf_counter() - began) * 1e3, 1),
         reference_sha256=reference.sha256 if reference else None,
+        value_costs=answer.graph.value_costs,
     )
 
 

@@ -35,6 +35,8 @@ class GraphFacts(Struct, frozen=True):
     ops: dict[str, int]
     class_labels: dict[str, list[str]]
     """Output name -> class labels that feed it, in the order of the probability columns."""
+    value_costs: bool = False
+    """Whether the cost of a run depends on the values of its input: see value_costs.py."""
 
 
 class DryRun(Struct, frozen=True):
@@ -123,3 +125,5 @@ class IntakeReport(Struct, frozen=True):
     duration_ms: float
     reference_sha256: str | None = None
     """SHA-256 of the reference that the version was given, whether it could take its rows or not."""
+    value_costs: bool = False
+    """Whether the cost of a run depends on the values of its input; such runs never happen in the event loop."""

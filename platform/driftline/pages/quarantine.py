@@ -1,4 +1,4 @@
-"""A version that ended the serving process again and again is held back; an admin may let it be tried again."""
+"""A version that harmed the serving processes again and again is held back; an admin may let it be tried again."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,28 +21,29 @@ from inference.serving.crashes import CRASH_SECONDS, MAX_CRASHES, read_crashes
 
 @dataclass(frozen=True)
 class CrashRecord:
-    """What is known of a version's crashes."""
+    """What is known of a version's crashes and stalls; `reason` is what it did last, as a predicate."""
 
     count: int
     last: datetime
-    signal: str
+    reason: str
     is_held_back: bool
 
     @property
     def sentence(self) -> str:
-        """Say how often it crashed lately, and what came of it."""
+        """Say how often it did harm lately, and what came of it."""
         times = "once" if self.count == 1 else f"{self.count} times"
-        told = f"It ended a serving process {times} ({self.signal}), the last time on {self.last:%-d %b %Y %H:%M} UTC"
+        last = f"{self.last:%-d %b %Y %H:%M} UTC"
+        history = f"It harmed the serving processes {times}: on {last} it {self.reason}"
         if self.is_held_back:
-            return f"{told}, so it is held back: no process loads it."
-        return f"{told}; {MAX_CRASHES} times within {CRASH_SECONDS / 60:.0f} minutes hold a version back."
+            return f"{history}, so it is held back: no process loads it."
+        return f"{history}; {MAX_CRASHES} times within {CRASH_SECONDS / 60:.0f} minutes hold a version back."
 
 
 def crash_records() -> dict[int, CrashRecord]:
     """Read the crashes on this machine, by version id."""
     return {
         version_id: CrashRecord(
-            len(crashes.at), datetime.fromtimestamp(crashes.at[-1], UTC), crashes.signal, crashes.quarantined
+            len(crashes.at), datetime.fromtimestamp(crashes.at[-1], UTC), crashes.reason, crashes.quarantined
         )
         for version_id, crashes in read_crashes(settings.HOME).items()
         if crashes.at
@@ -78,8 +79,8 @@ def _effects(model: Model, version: Version) -> list[str]:
         loads = "It is deployed, so it is loaded within a second and gets its requests again."
     return [
         loads,
-        "A crash ends the requests that the process had under way; what was answered before is kept in the log. After "
-        f"{MAX_CRASHES} crashes within {CRASH_SECONDS / 60:.0f} minutes it is held back again.",
+        "A crash or a stall ends the requests that the process had under way; what was answered before is kept in the "
+        f"log. After {MAX_CRASHES} of them within {CRASH_SECONDS / 60:.0f} minutes it is held back again.",
     ]
 
 

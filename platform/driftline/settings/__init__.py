@@ -163,6 +163,7 @@ else:
 # -- serving and workers -----------------------------------------------------------------------------------------------
 SPOOL_FSYNC = env.SPOOL_FSYNC.read()
 SPOOL_MAX_BYTES = env.SPOOL_MAX_BYTES.read()
+SERVING_MEMORY_BYTES = env.SERVING_MEMORY_BYTES.read()
 ENCRYPT_LOG = env.ENCRYPT_LOG.read()
 if ENCRYPT_LOG:
     key_of_home(HOME, "log_key")  # serving processes read it from there, and rotate_log_key changes it

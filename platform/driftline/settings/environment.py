@@ -173,6 +173,14 @@ SPOOL_FSYNC = Setting(
     _fsync,
     "off, group or always",
 )
+SERVING_MEMORY_BYTES = Setting(
+    "DRIFTLINE_SERVING_MEMORY_BYTES",
+    "0",
+    "Bytes of memory that a serving process may hold; 0 is half of the machine's, at least 4 GiB. Beyond it the "
+    "process starts anew, and the version that ran is blamed.",
+    _natural,
+    "a whole number of bytes such as 8589934592, or 0",
+)
 SPOOL_MAX_BYTES = Setting(
     "DRIFTLINE_SPOOL_MAX_BYTES",
     str(1 << 30),

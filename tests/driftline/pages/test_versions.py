@@ -404,7 +404,11 @@ class TestAVersionThatKeepsCrashing:
     def held_back(self, model: Model, home: Path) -> Version:
         version = model.versions.get(version="2")
         crashes = {
-            str(version.pk): {"at": [1e9, 1e9 + 60, 1e9 + 120], "signal": "SIGSEGV", "quarantined": True}
+            str(version.pk): {
+                "at": [1e9, 1e9 + 60, 1e9 + 120],
+                "reason": "crashed a serving process (SIGSEGV)",
+                "quarantined": True,
+            }
         }
         (home / QUARANTINE_FILE).write_text(json.dumps(crashes))
         return version
@@ -416,7 +420,10 @@ class TestAVersionThatKeepsCrashing:
         own = client.get(f"{PAGE}/versions/2").content.decode()
 
         assert "Version 2</a> is held back</strong>" in listed
-        assert "ended a serving process 3 times (SIGSEGV), the last time on 9 Sep 2001 01:48 UTC" in own
+        assert (
+            "harmed the serving processes 3 times: on 9 Sep 2001 01:48 UTC it crashed a serving process (SIGSEGV)"
+            in own
+        )
 
     def test_is_looked_up_once_for_all_versions_of_a_page(
         self, client: Client, held_back: Version, monkeypatch: pytest.MonkeyPatch

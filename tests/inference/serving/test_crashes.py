@@ -1,11 +1,26 @@
 """A model that takes the process along: what is lost, who is blamed, and how often it may do it again."""
 
 import contextlib
+import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 import onnx
+import pytest
 
-from inference.serving.crashes import MAX_CRASHES, read_crashes
+from inference.serving import machine_memory
+from inference.serving.crashes import (
+    MAX_CRASHES,
+    QUARANTINE_FILE,
+    STALLED,
+    STARVED,
+    RunMarks,
+    note_death,
+    quarantined,
+    read_crashes,
+)
 from inference.serving.plan import PlanModel, PlanVersion
 from tests.inference.onnx_models import store, summing_model, summing_signature
 from tests.inference.serving.fatal import FATAL_FILE, FATAL_INPUT
@@ -42,6 +57,64 @@ def crash_once(server: Server) -> None:
     wait_until(lambda: [s["pid"] for s in server.status_files() if s["ready"]] not in ([], [pid]))
 
 
+class TestBlame:
+    """Whom a death is blamed on, by what the process left."""
+
+    def die(self, home: Path, code: int, *, loop_runs: int = 0, thread_runs: int = 0, **how: bool) -> None:
+        """Leave the marks of a process whose loop and a thread ran versions, and note its death."""
+        marks = RunMarks()
+        marks.keep_in(home)
+        marks.beat_once()
+        marks.begin(loop_runs)
+        beside = threading.Thread(target=marks.begin, args=(thread_runs,))
+        beside.start()
+        beside.join()
+        note_death(home, os.getpid(), code, 1e9, **how)
+
+    def test_of_a_stall_falls_on_what_the_event_loop_ran(self, tmp_path: Path) -> None:
+        self.die(tmp_path, STALLED, loop_runs=1, thread_runs=2)
+
+        assert list(read_crashes(tmp_path)) == [1]
+
+    def test_of_a_stall_that_the_parent_ended_does_so_too(self, tmp_path: Path) -> None:
+        self.die(tmp_path, -signal.SIGKILL, loop_runs=1, thread_runs=2, stalled=True)
+
+        assert read_crashes(tmp_path)[1].reason == "held up a serving process for more than 2 s"
+
+    def test_of_a_stall_in_which_no_model_ran_falls_on_nobody(self, tmp_path: Path) -> None:
+        self.die(tmp_path, STALLED, thread_runs=2)
+
+        assert read_crashes(tmp_path) == {}
+
+    def test_of_a_kill_for_want_of_memory_falls_on_the_one_that_ran(self, tmp_path: Path) -> None:
+        self.die(tmp_path, -signal.SIGKILL, thread_runs=2, starved=True)
+        self.die(tmp_path, STARVED, thread_runs=2)
+
+        assert read_crashes(tmp_path)[2].quarantined
+
+    def test_of_a_kill_by_somebody_falls_on_nobody(self, tmp_path: Path) -> None:
+        self.die(tmp_path, -signal.SIGKILL, thread_runs=2)
+
+        assert read_crashes(tmp_path) == {}
+
+    def test_of_a_file_that_an_older_release_wrote_is_still_read(self, tmp_path: Path) -> None:
+        old = {"7": {"at": [1.0], "signal": "SIGSEGV", "quarantined": True}}
+        (tmp_path / QUARANTINE_FILE).write_text(json.dumps(old))
+
+        assert list(quarantined(tmp_path)) == [7]
+
+
+class TestMemoryKills:
+    def test_are_noticed_once_each(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        counts = tmp_path / "vmstat"
+        counts.write_text("nr_free_pages 5\noom_kill 3\n")
+        monkeypatch.setattr(machine_memory, "_COUNTS", (counts, tmp_path / "missing"))
+        kills = machine_memory.MemoryKills()
+        counts.write_text("nr_free_pages 5\noom_kill 4\n")
+
+        assert (kills.have_grown(), kills.have_grown()) == (True, False)
+
+
 class TestCrashOfAModel:
     def test_loses_no_acknowledged_row_and_ends_in_quarantine(self, tmp_path: Path) -> None:
         deploy(tmp_path, sums(tmp_path, id=2))
@@ -60,7 +133,9 @@ class TestCrashOfAModel:
         assert (ready.status, ready.json["ready"]) == (503, False)
         assert "quarantined" in ready.json["reason"]
         assert {answer.headers["driftline-prediction-id"] for answer in acknowledged} <= logged
-        assert {version: len(crashes.at) for version, crashes in read_crashes(tmp_path).items()} == {2: 3}
+        assert {version: len(crashes.at) for version, crashes in read_crashes(tmp_path).items()} == {
+            2: MAX_CRASHES
+        }
 
     def test_while_it_is_loaded_keeps_no_other_from_being_served(self, tmp_path: Path) -> None:
         deploy(tmp_path, sums(tmp_path, id=2, remark=FATAL_FILE.decode()))

@@ -1,12 +1,13 @@
 """Threads in turns by project."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from inference.serving.fair_threads import FairThreads, WorkHangs
+from inference.serving.fair_threads import MAX_REPLACED, FairThreads, WorkHangs
 from inference.serving.rotation import Rotation
 
 
@@ -99,6 +100,25 @@ class TestTurn:
 
         assert run(use) == (1, "alive", False)
         released.set()
+
+    def test_counts_a_thread_back_whose_work_ends_after_all(self) -> None:
+        async def use(threads: FairThreads) -> tuple[list[int], list[str], bool]:
+            released = threading.Event()
+            for _ in range(2 * MAX_REPLACED):
+                with contextlib.suppress(WorkHangs):
+                    async with threads.turn(1) as worker:
+                        await worker.run(released.wait, 0.001)
+            counts = [threads.given_up]
+            released.set()
+            while threads.given_up:
+                await asyncio.sleep(0)
+            answers = []
+            for project_id in (1, 2):
+                async with threads.turn(project_id) as worker:
+                    answers.append(await worker.run(lambda: "alive"))
+            return [*counts, threads.given_up], answers, threads.close()
+
+        assert run(use, threads=2 * MAX_REPLACED) == ([2 * MAX_REPLACED, 0], ["alive", "alive"], True)
 
     def test_passes_on_what_the_work_raises(self) -> None:
         async def use(threads: FairThreads) -> float:

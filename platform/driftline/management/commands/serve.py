@@ -10,6 +10,7 @@ from driftline.observability.trace_settings import trace_options
 from driftline.settings.environment import grpc_port_beside
 from inference.registry.publishing import publish
 from inference.serving.jobs.limits import JobLimits
+from inference.serving.machine_memory import half_of_memory
 from inference.serving.main import serve_forever
 from inference.serving.options import EngineOptions
 
@@ -24,6 +25,7 @@ def _engine_options() -> EngineOptions:
         fsync=settings.SPOOL_FSYNC,
         spool_max_bytes=settings.SPOOL_MAX_BYTES,
         seals=settings.ENCRYPT_LOG,
+        max_memory_bytes=settings.SERVING_MEMORY_BYTES or half_of_memory(),
         jobs=jobs,
         outbound=outbound_rules(),
         traces=trace_options(),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 
 from inference.prediction_log.record import feature_columns
 from inference.runtime import session
-from inference.serving import crashes, rehearsal
-from inference.serving.keeper import LOOK_SECONDS, PlanKeeper
-from inference.serving.plan import PlanCanary, PlanModel, PlanVersion
+from inference.serving import crashes, plan_watcher, preparation, rehearsal
+from inference.serving.plan import PlanCanary, PlanModel, PlanToken, PlanVersion
+from inference.serving.plan_watcher import LOOK_SECONDS, PlanWatcher
+from inference.serving.refusals import Refusal
 from inference.serving.routing import RoutingTable
+from tests.attacks.models import attack_signature, boxes_model, range_model
 from tests.inference.onnx_models import (
     failing_model,
     looping_model,
@@ -22,18 +25,18 @@ from tests.inference.onnx_models import (
     summing_model,
     summing_signature,
 )
-from tests.inference.serving.running import publish
+from tests.inference.serving.running import publish, token
 
 NEGATIVE = {"X": np.array([[-1, -2, -3]], np.float32)}
 
 
 class Keeping:
-    """A keeper in this process, which looks when it is told to."""
+    """A watcher in this process, which polls when the test says so."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.tables: list[RoutingTable] = []
-        self.keeper = PlanKeeper(home, self.tables.append)
+        self.watcher = PlanWatcher(home, self.tables.append)
         self.versions: list[PlanVersion] = []
 
     def store(self, *models: bytes) -> None:
@@ -47,7 +50,7 @@ class Keeping:
         generation = len(self.tables) + 1
         model = PlanModel(1, 1, "sums", generation, champion, list(shadows), self.versions)
         publish(self.home, [msgspec.structs.replace(model, **more)], [], generation)
-        self.keeper.look()
+        self.watcher.settle()
         return self.table
 
     @property
@@ -155,6 +158,85 @@ class TestRehearsal:
         assert keeping.champion == "1"
 
 
+class TestPreparing:
+    """Nothing waits for a version that is not ready."""
+
+    def publish_attack(self, keeping: Keeping, tokens: list[PlanToken]) -> None:
+        """Promote a version that runs for long on what the champion was asked."""
+        model = PlanModel(1, 1, "sums", 2, "2", [], keeping.versions)
+        publish(keeping.home, [model], tokens, 2)
+
+    def deploy_harmless(self, keeping: Keeping) -> None:
+        """Deploy a champion that was asked what its successor takes long for."""
+        keeping.versions = [
+            store(keeping.home, model, attack_signature(), id=place, version=str(place))
+            for place, model in enumerate((range_model(), boxes_model()), 1)
+        ]
+        keeping.deploy("1")
+        keeping.ask([{"X": np.array([[8_000]], np.int64)}])
+
+    def test_a_revoked_token_is_refused_while_a_version_is_rehearsed_for_long(self, keeping: Keeping) -> None:
+        self.deploy_harmless(keeping)
+
+        self.publish_attack(keeping, [token("dl_other")])
+        keeping.watcher.poll()
+
+        assert isinstance(keeping.table.authenticate(b"Bearer dl_infer", "infer"), Refusal)
+        assert not isinstance(keeping.table.authenticate(b"Bearer dl_other", "infer"), Refusal)
+        assert (keeping.champion, keeping.table.stale_models[1]) == ("1", "The version is not loaded yet.")
+        keeping.watcher.settle()
+        assert keeping.champion == "2"
+
+    def test_a_rehearsal_that_does_not_end_is_given_up_and_blamed_on_the_version(
+        self, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module, name in ((preparation, "MAX_RUN_SECONDS"), (preparation, "GRACE_SECONDS")):
+            monkeypatch.setattr(module, name, 0.05)
+        self.deploy_harmless(keeping)
+
+        self.publish_attack(keeping, [])
+        keeping.watcher.settle()
+
+        assert keeping.champion == "1"
+        assert "a run does not end" in keeping.table.stale_models[1]
+        assert crashes.read_crashes(keeping.home)[2].reason == "did not end a run"
+
+    def test_a_failed_rehearsal_is_repeated_after_a_change_alone(
+        self, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rehearsals = Mock(wraps=rehearsal.rehearse)
+        monkeypatch.setattr(preparation, "rehearse", rehearsals)
+        monkeypatch.setattr(plan_watcher, "RETRY_SECONDS", 0)
+        keeping.store(summing_model(3), failing_model(3))
+        keeping.deploy("1")
+        keeping.ask()
+        keeping.deploy("2")
+        for _ in range(3):
+            keeping.watcher.settle()
+        publish(keeping.home, [keeping.table.plan.models[0]], [token("dl_new")], 3)
+        keeping.watcher.settle()
+        before = rehearsals.call_count
+
+        keeping.deploy("2")  # a deployment of its own
+
+        assert (before, rehearsals.call_count) == (1, 2)
+
+    def test_a_file_that_comes_back_is_loaded_without_a_change(
+        self, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keeping.store(summing_model(3))
+        path = keeping.home / keeping.versions[0].path
+        path.rename(aside := path.with_suffix(".aside"))
+        assert "cannot be read" in keeping.deploy("1").stale_models[1]
+
+        aside.rename(path)
+        later = time.monotonic() + plan_watcher.RETRY_SECONDS
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        keeping.watcher.settle()
+
+        assert keeping.champion == "1"
+
+
 class TestPreviousChampion:
     def test_is_rolled_back_to_without_its_file(self, keeping: Keeping) -> None:
         keeping.store(summing_model(3), root_model(3))
@@ -180,7 +262,7 @@ class TestPreviousChampion:
         keeping.deploy("2", previous="1", previous_until=now + 60)
         monkeypatch.setattr(time, "time", lambda: now + 61)
 
-        keeping.keeper.look()
+        keeping.watcher.settle()
 
         assert sorted(keeping.deploy("2").loaded) == [2]
 
@@ -202,7 +284,7 @@ class TestQuarantine:
         for _ in range(crashes.MAX_CRASHES):
             blame(keeping.home, version_id=2)
 
-        keeping.keeper.look()
+        keeping.watcher.settle()
 
         route = keeping.table.champion(1)
         assert route is not None
@@ -215,10 +297,10 @@ class TestQuarantine:
         for _ in range(crashes.MAX_CRASHES):
             blame(keeping.home, version_id=1)
 
-        keeping.keeper.look()
+        keeping.watcher.settle()
 
         assert keeping.table.champion(1) is None
-        assert "quarantined because it ended the serving process 3 times" in keeping.table.stale_models[1]
+        assert f"harmed the serving processes {crashes.MAX_CRASHES} times" in keeping.table.stale_models[1]
 
     def test_of_a_new_champion_brings_back_the_one_before(self, keeping: Keeping) -> None:
         keeping.store(summing_model(3), root_model(3))
@@ -239,7 +321,7 @@ class TestQuarantine:
         keeping.deploy("1")
 
         crashes.lift_quarantine(keeping.home, 1)
-        keeping.keeper.look()
+        keeping.watcher.settle()
 
         assert keeping.champion == "1"
 
