@@ -2,7 +2,8 @@
 #
 #   make run              everything, with the demo: prints the URL, a login and a token; Ctrl-C stops it
 #   make run DEMO=none    the same with an empty platform
-#   make test             the test suite on the embedded services; ARGS="-k promote" passes options to pytest
+#   make test             the test suite on the embedded services; ARGS="-k promote" passes options to pytest; it
+#                         prints the seed of its order and examples, which ARGS="--randomly-seed=N" repeats
 #   make e2e              the browser tests, and the suite on real PostgreSQL, Redis and RabbitMQ
 #   make chaos            a minute of random kills and stalls under load, with their counts; it prints the seed, and
 #                         DRIFTLINE_TEST_CHAOS_SEED=N deals the same blows again

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import hypothesis.core
 import pytest
 
 from tests.embedded import CHECKOUT, start_services, start_template, stop_services, wait_for_template
@@ -15,8 +16,9 @@ from tests.embedded import CHECKOUT, start_services, start_template, stop_servic
 for library in ("OMP", "OPENBLAS"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
-hypothesis.settings.load_profile("untimed")
+# No deadline: a busy machine is no failure. Where CI is set, Hypothesis would draw the same examples in every run.
+hypothesis.settings.register_profile("driftline", deadline=None, derandomize=False, print_blob=True)
+hypothesis.settings.load_profile("driftline")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,6 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if getattr(config.option, "dist", "no") != "no" and not config.option.collectonly:
         start_services()
         start_template()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Draw the examples of property tests from the seed of the run's order, a new one each time, which pytest prints.
+
+    `--randomly-seed=N` with the printed number then repeats the order and the examples.
+    """
+    seed = session.config.getoption("randomly_seed", None)
+    if isinstance(seed, int) and session.config.getoption("--hypothesis-seed") is None:
+        hypothesis.core.global_force_seed = seed
 
 
 @pytest.hookimpl(optionalhook=True)

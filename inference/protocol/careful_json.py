@@ -20,7 +20,7 @@ MOST_AT_ONCE = (
 
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_ROWS = re.compile(rb'"(?:instances|inputs|data)"\s*:\s*\[')
+_ROWS = re.compile(rb'"(?:instances|inputs|data)"[ \t\n\r]*:[ \t\n\r]*\[')
 
 
 def read_json_with_nan(body: bytes) -> Any:

@@ -12,11 +12,14 @@ LONG_BYTES = 4 * PIECE_BYTES  # a shorter document is read at once; the engine r
 MAX_ARRAYS = 1024  # of a request, one for each input; millions of tiny ones are read faster as one
 PAUSE_SECONDS = 0.0001  # after each piece: to give the interpreter up for no time wakes nobody soon enough
 
-DATA = re.compile(rb'"data"\s*:\s*\[')  # where the arrays of a V2 request begin
-_FIRST = re.compile(rb"\s*(\[?)")
+# White space as RFC 8259 defines it. `\s` and `bytes.strip()` take a vertical tab and a form feed too, which would
+# then be cut out with the white space around them, and let a document pass that is not JSON.
+WHITE_SPACE = b" \t\n\r"
+DATA = re.compile(rb'"data"[ \t\n\r]*:[ \t\n\r]*\[')  # where the arrays of a V2 request begin
+_FIRST = re.compile(rb"[ \t\n\r]*(\[?)")
 _END = re.compile(rb"\]")
-_END_OF_ROWS = re.compile(rb"\]\s*\]")
-_COMMA = re.compile(rb"\s*,")
+_END_OF_ROWS = re.compile(rb"\][ \t\n\r]*\]")
+_COMMA = re.compile(rb"[ \t\n\r]*,")
 
 
 class LongArray(Struct):
@@ -71,7 +74,7 @@ def _cut_array(document: bytes, at: int) -> tuple[LongArray, int] | None:
         array.pieces.append(document[at : cut[0]])
         at = cut[1]
     array.pieces.append(document[at : end[0]])
-    is_whole = all(piece.strip() for piece in array.pieces)  # nothing stands between two commas
+    is_whole = all(piece.strip(WHITE_SPACE) for piece in array.pieces)  # nothing stands between two commas
     return (array, end[1]) if is_whole else None
 
 

@@ -18,6 +18,12 @@ from tests.inference.onnx_models import summing_signature
 
 SPECS = [TensorSpec("x", "FP32", [-1, 2]), TensorSpec("t", "BYTES", [-1, 1])]
 CODEC = RequestCodec(msgspec.structs.replace(summing_signature(2), inputs=SPECS, missing={"t": ""}))
+# What other definitions of white space have beside the four characters of RFC 8259.
+NOT_WHITE_SPACE = [
+    *(bytes([code]) for code in (0x00, 0x0B, 0x0C, 0x1C, 0x1D, 0x1E, 0x1F, 0x85, 0xA0)),
+    *("\u0085\u00a0\u1680\u2003\u2028\u2029\u202f\u205f\u3000\ufeff"[place].encode() for place in range(10)),
+]
+PIECE = 200
 ODD_TEXTS = ["", "]", ",", "],[", "[", ":", "data", "\u00e9"]
 
 
@@ -34,6 +40,12 @@ def read_in_pieces(document: bytes, monkeypatch: pytest.MonkeyPatch, piece_bytes
         patch.setattr(long_documents, "PAUSE_SECONDS", 0)
         patch.setattr(v2_requests, "LONG_BYTES", 0)
         return read(document)
+
+
+def is_cut(document: bytes, monkeypatch: pytest.MonkeyPatch) -> bool:
+    with monkeypatch.context() as patch:
+        patch.setattr(long_documents, "PIECE_BYTES", PIECE)
+        return cut_data(document) is not None
 
 
 def request(
@@ -109,10 +121,49 @@ class TestReading:
         document = request([[place, 0.5] for place in range(30)], ["a]", "b,", ""] * 10)
         place = data.draw(st.integers(0, len(document) - 1))
         change = data.draw(
-            st.sampled_from([b"", b",", b"]", b"[", b'"', b"1", b" ", b'"data":[', b"\\", b"\x0b"])
+            st.sampled_from(
+                [
+                    b"",
+                    b",",
+                    b"]",
+                    b"[",
+                    b'"',
+                    b"1",
+                    b" ",
+                    b"\t",
+                    b"\r\n",
+                    b'"data":[',
+                    b"\\",
+                    *NOT_WHITE_SPACE,
+                ]
+            )
         )
         length = data.draw(st.integers(0, 3))
         changed = document[:place] + change + document[place + length :]
 
         with pytest.MonkeyPatch.context() as monkeypatch:
             assert read_in_pieces(changed, monkeypatch, piece) == read(changed)
+
+    @pytest.mark.parametrize("character", NOT_WHITE_SPACE, ids=ascii)
+    @pytest.mark.parametrize("nested", [True, False])
+    def test_takes_nothing_but_white_space_between_values(
+        self, character: bytes, nested: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        document = request([[place, 0.5] for place in range(20)], [""] * 20, nested=nested)
+        outside = [place for place in range(len(document) + 1) if document.count(b'"', 0, place) % 2 == 0]
+
+        answers = [
+            read_in_pieces(document[:place] + character + document[place:], monkeypatch, PIECE)
+            for place in outside
+        ]
+
+        assert is_cut(document, monkeypatch)
+        assert all("The body is not" in str(answer) for answer in answers)
+
+    @pytest.mark.parametrize("space", [b" ", b"\t", b"\n", b"\r", b"\r\n\t "], ids=ascii)
+    def test_takes_white_space_between_values(self, space: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+        document = request([[place, 0.5] for place in range(20)], [""] * 20)
+        spaced = document.replace(b" ", space).replace(b"]", space + b"]" + space).replace(b",", space + b",")
+
+        assert is_cut(spaced, monkeypatch)
+        assert read_in_pieces(spaced, monkeypatch, PIECE) == read(document)
