@@ -5,6 +5,7 @@ Imported only where its port is on: grpcio takes about 20 MB and 0.2 s.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +23,7 @@ from inference.serving.engine import Engine
 from inference.serving.grpc_calls import Context, ask_engine, authorization, not_offered, refuse, unary
 from inference.serving.grpc_tensorflow import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowHandlers
 from inference.serving.hot_request import MAX_BODY_BYTES
+from inference.serving.options import ServerCertificate
 from inference.serving.refusals import Refusal
 from inference.serving.repository import control
 from inference.serving.statistics import statistics
@@ -33,8 +35,11 @@ MAX_CALLS = 4096  # at once, for each of which a message of MAX_BODY_BYTES may b
 class GrpcServer:
     """The server of one process; it shares its port with those of the others."""
 
-    def __init__(self, engine: Engine, address: str) -> None:
-        """Make a server for "host:port" in the running event loop; OSError where the port is taken."""
+    def __init__(self, engine: Engine, address: str, certificate: ServerCertificate | None = None) -> None:
+        """Make a server for "host:port" in the running event loop; OSError where the port is taken.
+
+        With a certificate it speaks TLS alone.
+        """
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
@@ -47,7 +52,10 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers([_Handlers(engine), TensorFlowHandlers(engine)])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
-            self._server.add_insecure_port(address)
+            if certificate is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, _credentials(certificate))
         except RuntimeError as error:
             raise OSError(
                 f"gRPC cannot listen on {address}; set DRIFTLINE_GRPC_PORT to a free port."
@@ -63,6 +71,11 @@ class GrpcServer:
         """Take no more calls, and answer those under way."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
+
+
+def _credentials(certificate: ServerCertificate) -> grpc.ServerCredentials:
+    pair = Path(certificate.key).read_bytes(), Path(certificate.chain).read_bytes()
+    return grpc.ssl_server_credentials([pair])
 
 
 class _Handlers(grpc.GenericRpcHandler):

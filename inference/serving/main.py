@@ -17,7 +17,7 @@ import msgspec
 
 from inference.serving.children import STOP_SECONDS, KeptProcess, ServingProcess
 from inference.serving.crashes import forget_dead
-from inference.serving.options import EngineOptions, WorkerOptions
+from inference.serving.options import EngineOptions, ServerCertificate, WorkerOptions
 from inference.serving.status import retire_dead
 
 LOOK_SECONDS = 0.2
@@ -34,19 +34,23 @@ def serve_forever(
     workers: int = 1,
     asgi_app: str | None = None,
     options: EngineOptions | None = None,
+    certificate: ServerCertificate | None = None,
     side_processes: Sequence[Sequence[str]] = (),
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; call it in the main thread.
 
-    `grpc_port` is None for no gRPC; `asgi_app` is "module:attribute", None for inference alone. Side processes
+    `grpc_port` is None for no gRPC; `asgi_app` is "module:attribute", None for inference alone. With a certificate
+    both ports speak TLS. Whether it is safe to listen on `host` is for the caller to decide. Side processes
     are kept alive and stopped after the workers, so that a drain of the spool sees all they wrote.
     `on_listening` gets the port.
     """
     retire_dead(home)
     forget_dead(home)
     with _listen(host, port) as listener, _reserve(host, grpc_port) as grpc_address, _Wakeups() as wakeups:
-        worker = _worker_command(home, listener, asgi_app, grpc_address, options or EngineOptions())
+        worker = _worker_command(
+            home, listener, asgi_app, grpc_address, options or EngineOptions(), certificate
+        )
         serving = [ServingProcess(home, worker, listener.fileno()) for _ in range(workers)]
         beside = [KeptProcess(home, list(command)) for command in side_processes]
         try:
@@ -158,6 +162,7 @@ def _worker_command(
     asgi_app: str | None,
     grpc_address: str | None,
     options: EngineOptions,
+    certificate: ServerCertificate | None,
 ) -> list[str]:
     worker = WorkerOptions(
         home=str(home.resolve()),
@@ -165,6 +170,7 @@ def _worker_command(
         parent_pid=os.getpid(),
         asgi_app=asgi_app,
         grpc_address=grpc_address,
+        certificate=certificate,
         engine=options,
     )
     return [sys.executable, "-m", "inference.serving.worker", msgspec.json.encode(worker).decode()]

@@ -45,10 +45,18 @@ class EngineOptions(Struct, frozen=True):
     traces: TraceOptions | None = None
 
 
+class ServerCertificate(Struct, frozen=True):
+    """PEM files of the certificate chain and its private key, with which a server speaks TLS."""
+
+    chain: str
+    key: str
+
+
 class WorkerOptions(Struct, frozen=True):
     """What a worker is told.
 
     `asgi_app` is "module:attribute" or None for inference alone; `grpc_address` "host:port" or None for no gRPC.
+    Without a certificate neither server speaks TLS.
     """
 
     home: str
@@ -56,4 +64,5 @@ class WorkerOptions(Struct, frozen=True):
     parent_pid: int
     asgi_app: str | None = None
     grpc_address: str | None = None
+    certificate: ServerCertificate | None = None
     engine: EngineOptions = EngineOptions()

@@ -24,7 +24,7 @@ from inference.serving.crashes import MARKS
 from inference.serving.engine import Engine
 from inference.serving.http import IDLE_SECONDS, HotProtocol
 from inference.serving.jobs.service import Jobs
-from inference.serving.options import WorkerOptions
+from inference.serving.options import ServerCertificate, WorkerOptions
 from inference.serving.plan_watcher import PlanWatcher
 from inference.serving.process_watch import ProcessWatch
 from inference.serving.status import StatusFile
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 SWEEP_SECONDS = 0.25
 GRACE_SECONDS = 20
 SWITCH_INTERVAL = 0.0005  # how long a background thread may keep the event loop waiting for the interpreter
+TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # those of TLS 1.3 are chosen by OpenSSL
 
 
 class WorkerServer(uvicorn.Server):
@@ -78,7 +79,7 @@ async def serve(options: WorkerOptions) -> bool:
     await asyncio.sleep(0)  # lets the engine adopt the first table
     grpc_server = _make_grpc_server(options, engine)
     jobs = Jobs(engine, options.engine.jobs)
-    server = WorkerServer(_uvicorn_config(engine, jobs, application), jobs, grpc_server)
+    server = WorkerServer(_uvicorn_config(engine, jobs, application, options.certificate), jobs, grpc_server)
     listener = socket.socket(fileno=options.socket_fd)
     gc.collect()
     gc.freeze()
@@ -111,10 +112,12 @@ def _make_grpc_server(options: WorkerOptions, engine: Engine) -> "GrpcServer | N
         return None
     from inference.serving.grpc_server import GrpcServer  # who does without it need not load it
 
-    return GrpcServer(engine, options.grpc_address)
+    return GrpcServer(engine, options.grpc_address, options.certificate)
 
 
-def _uvicorn_config(engine: Engine, jobs: Jobs, application: Any) -> uvicorn.Config:
+def _uvicorn_config(
+    engine: Engine, jobs: Jobs, application: Any, certificate: ServerCertificate | None
+) -> uvicorn.Config:
     return uvicorn.Config(
         wrap(application, engine, jobs.desk),
         http=HotProtocol.bind(engine),
@@ -128,6 +131,9 @@ def _uvicorn_config(engine: Engine, jobs: Jobs, application: Any) -> uvicorn.Con
         backlog=2048,
         timeout_keep_alive=int(IDLE_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_certfile=certificate.chain if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
+        ssl_ciphers=TLS_1_2_CIPHERS,
     )
 
 

@@ -1,6 +1,5 @@
 """System checks: settings that would break a promise stop `check` with a hint."""
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,6 +7,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from driftline.services.listening import is_loopback
 from monitors.workflows.trainers.catalogue import SHIPPED, TrainerNotAllowed, entry_point
 
 
@@ -15,13 +15,28 @@ from monitors.workflows.trainers.catalogue import SHIPPED, TrainerNotAllowed, en
 def check_public_url(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
     """Outside loopback nothing is reached without TLS (promise 14)."""
     parts = urlsplit(settings.PUBLIC_URL)
-    if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
+    if parts.scheme == "https" or is_loopback(parts.hostname or ""):
         return []
     return [
         Error(
             f"DRIFTLINE_PUBLIC_URL is {settings.PUBLIC_URL!r}, which is reached without TLS.",
-            hint="Put a proxy that ends TLS in front, set DRIFTLINE_BEHIND_TLS=1 and an https:// address.",
+            hint="Set DRIFTLINE_TLS_CERTIFICATE and DRIFTLINE_TLS_KEY, or put a proxy that ends TLS in front and set "
+            "DRIFTLINE_BEHIND_TLS=1; use an https:// address.",
             id="driftline.E001",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_allowed_hosts(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
+    """A Host header that nobody chose gets into links and caches."""
+    if "*" not in settings.ALLOWED_HOSTS:
+        return []
+    return [
+        Warning(
+            "DRIFTLINE_ALLOWED_HOSTS is *, so any Host header is taken.",
+            hint="Name the hosts that people use.",
+            id="driftline.W002",
         )
     ]
 
@@ -41,12 +56,3 @@ def check_trainers(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
                 )
             )
     return warnings
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,6 +1,7 @@
 """The processes of an installation, in one place and in the order in which they start."""
 
 import os
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from driftline.services.listening import local_url
 from driftline.services.paths import HomePaths
 from driftline.services.postgres import postgres_child
 from driftline.services.processes import Child
@@ -22,6 +24,7 @@ class Installation:
     """What one `up` runs."""
 
     paths: HomePaths
+    host: str  # on which it listens, for HTTP and gRPC
     port: int
     grpc_port: int | None  # None where gRPC is turned off
     web_workers: int
@@ -32,7 +35,8 @@ class Installation:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        """The address at which programs of this machine reach it."""
+        return local_url(self.host, self.port)
 
 
 def stages(installation: Installation) -> Stages:
@@ -83,7 +87,17 @@ def _web(installation: Installation) -> Child:
     workers = str(installation.web_workers)
     return Child(
         name="web",
-        command=_manage("serve", "--port", port, "--grpc-port", grpc_port, "--workers", workers),
+        command=_manage(
+            "serve",
+            "--host",
+            installation.host,
+            "--port",
+            port,
+            "--grpc-port",
+            grpc_port,
+            "--workers",
+            workers,
+        ),
         environment=_environment(installation),
         stop_seconds=100,  # it stops its workers and then drains the spool
         is_ready=lambda: _answers(f"{installation.url}/healthz"),
@@ -116,8 +130,10 @@ def _environment(installation: Installation) -> dict[str, str]:
 
 
 def _answers(url: str) -> bool:
+    ours = ssl.create_default_context()
+    ours.check_hostname, ours.verify_mode = False, ssl.CERT_NONE  # the certificate names the public address
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(url, timeout=2, context=ours) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

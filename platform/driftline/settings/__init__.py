@@ -9,15 +9,22 @@ from driftline.settings import environment as env
 from driftline.settings.home_keys import key_of_home
 
 HOME = env.HOME.read()
+LISTEN_HOST = env.LISTEN_HOST.read()
 PORT = env.PORT.read()
 GRPC_PORT = env.GRPC_PORT.read()
 DEBUG = env.DEBUG.read()
 SECRET_KEY = env.SECRET_KEY.read() or key_of_home(HOME, "secret_key")
+SECRET_KEY_FALLBACKS = env.SECRET_KEY_FALLBACKS.read()
 HASH_KEY = key_of_home(HOME, "hash_key").encode()  # of what is kept as a keyed hash only: it is not changed
 ALLOWED_HOSTS = env.ALLOWED_HOSTS.read()
-PUBLIC_URL = (env.PUBLIC_URL.read() or f"http://127.0.0.1:{PORT}").rstrip("/")
+TLS_CERTIFICATE = env.TLS_CERTIFICATE.read()
+TLS_KEY = env.TLS_KEY.read()
+PUBLIC_URL = (env.PUBLIC_URL.read() or f"{'https' if TLS_CERTIFICATE else 'http'}://127.0.0.1:{PORT}").rstrip(
+    "/"
+)
 ENDPOINT_KEY = key_of_home(HOME, "endpoint_key")  # seals credentials that serving processes open
 BEHIND_TLS = env.BEHIND_TLS.read()
+REACHED_BY_TLS = BEHIND_TLS or TLS_CERTIFICATE is not None
 
 # -- services ----------------------------------------------------------------------------------------------------------
 DATABASE_URL = env.DATABASE_URL.read()
@@ -134,11 +141,11 @@ SECURE_CSP = {
     "form-action": [CSP.SELF],
     "frame-ancestors": [CSP.NONE],
 }
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = REACHED_BY_TLS
 SESSION_COOKIE_HTTPONLY = True
-SECURE_SSL_REDIRECT = BEHIND_TLS
-SECURE_HSTS_SECONDS = 31_536_000 if BEHIND_TLS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = BEHIND_TLS
+SECURE_SSL_REDIRECT = REACHED_BY_TLS
+SECURE_HSTS_SECONDS = 31_536_000 if REACHED_BY_TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = REACHED_BY_TLS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^ping$", r"^metrics$"]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]

@@ -68,6 +68,10 @@ def _networks(text: str) -> list[str]:
     return [str(ip_network(word)) for word in _words(text)]
 
 
+def _file(text: str) -> Path | None:
+    return Path(text).expanduser().resolve() if text else None
+
+
 def _fsync(text: str) -> Fsync:
     match text:
         case "off" | "group" | "always":
@@ -106,6 +110,13 @@ HOME = Setting(
     lambda text: Path(text).expanduser().resolve(),
     "a folder path",
 )
+LISTEN_HOST = Setting(
+    "DRIFTLINE_HOST",
+    "127.0.0.1",
+    "Address to listen on, for HTTP and gRPC; others than this machine's own need TLS or a declared proxy.",
+    str,
+    "an address such as 0.0.0.0",
+)
 PORT = Setting("DRIFTLINE_PORT", "8000", "Port of the web server.", _natural, "a port number such as 8000")
 GRPC_PORT = Setting(
     "DRIFTLINE_GRPC_PORT",
@@ -135,6 +146,13 @@ SECRET_KEY = Setting(
     str,
     "a random string of 50 characters or more",
 )
+SECRET_KEY_FALLBACKS = Setting(
+    "DRIFTLINE_SECRET_KEY_FALLBACKS",
+    "",
+    "Earlier secret keys, separated by commas: what they signed and encrypted can still be read.",
+    _words,
+    "keys separated by commas",
+)
 DEBUG = Setting(
     "DRIFTLINE_DEBUG", "0", "1 shows error details in pages; never in production.", _flag, "0 or 1"
 )
@@ -158,6 +176,20 @@ BEHIND_TLS = Setting(
     "1 when a proxy in front ends TLS and sets X-Forwarded-Proto: turns on secure cookies and HSTS.",
     _flag,
     "0 or 1",
+)
+TLS_CERTIFICATE = Setting(
+    "DRIFTLINE_TLS_CERTIFICATE",
+    "",
+    "PEM file of the certificate chain with which this server itself speaks HTTPS, and gRPC over TLS.",
+    _file,
+    "the path of a PEM file",
+)
+TLS_KEY = Setting(
+    "DRIFTLINE_TLS_KEY",
+    "",
+    "PEM file of the certificate's private key, without a password.",
+    _file,
+    "the path of a PEM file",
 )
 OUTBOUND_ALLOW = Setting(
     "DRIFTLINE_OUTBOUND_ALLOW",

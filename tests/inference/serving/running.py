@@ -17,20 +17,21 @@ import msgspec
 from inference.prediction_log.record import LoggedBatch, Record, RequestCounts
 from inference.prediction_log.spool import open_spools
 from inference.serving.disk_sync import Done
-from inference.serving.options import EngineOptions
+from inference.serving.options import EngineOptions, ServerCertificate
 from inference.serving.plan import PLAN_FILE, Plan, PlanCallback, PlanModel, PlanToken, publish_plan
 from tests.ports import free_port
 from tests.waiting import wait_until
 
 SERVE = """
 import sys, pathlib, msgspec
-from inference.serving.options import EngineOptions
+from inference.serving.options import EngineOptions, ServerCertificate
 from inference.serving.main import serve_forever
-home, port, grpc_port, workers, app, options = sys.argv[1:]
+home, port, grpc_port, workers, app, options, certificate = sys.argv[1:]
 serve_forever(
     pathlib.Path(home), "127.0.0.1", int(port), grpc_port=int(grpc_port) or None, workers=int(workers),
     asgi_app=app or None,
     options=msgspec.json.decode(options, type=EngineOptions), side_processes=[],
+    certificate=msgspec.json.decode(certificate, type=ServerCertificate | None),
 )
 """
 
@@ -221,12 +222,19 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(
-    home: Path, *, workers: int = 1, app: str = "", options: EngineOptions | None = None, grpc: bool = False
+    home: Path,
+    *,
+    workers: int = 1,
+    app: str = "",
+    options: EngineOptions | None = None,
+    grpc: bool = False,
+    certificate: ServerCertificate | None = None,
 ) -> Iterator[Server]:
     """Run a server until the block ends, also over gRPC if told to."""
     port, grpc_port = free_port(), free_port() if grpc else 0
     encoded = msgspec.json.encode(options or EngineOptions()).decode()
-    command = [sys.executable, "-c", SERVE, str(home), str(port), str(grpc_port), str(workers), app, encoded]
+    ports, files = [str(port), str(grpc_port)], msgspec.json.encode(certificate).decode()
+    command = [sys.executable, "-c", SERVE, str(home), *ports, str(workers), app, encoded, files]
     process = subprocess.Popen(command)
     server = Server(home, port, grpc_port, process)
     try:

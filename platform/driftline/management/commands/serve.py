@@ -3,10 +3,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from driftline.common.outbound.targets import outbound_rules
 from driftline.observability.trace_settings import trace_options
+from driftline.services.listening import UnableToListen, check_listening, server_certificate
 from driftline.settings.environment import grpc_port_beside
 from inference.registry.publishing import publish
 from inference.serving.jobs.limits import JobLimits
@@ -37,7 +38,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--only", choices=["inference", "web"], help="serve one plane alone, for scale")
-        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+        parser.add_argument(
+            "--host", default=settings.LISTEN_HOST, help="address to listen on (default DRIFTLINE_HOST)"
+        )
         parser.add_argument("--port", type=int, default=settings.PORT, help="port (default DRIFTLINE_PORT)")
         parser.add_argument(
             "--grpc-port",
@@ -49,6 +52,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         only = options["only"]
+        try:
+            for warning in check_listening(options["host"]):
+                self.stderr.write(self.style.WARNING(warning))
+            certificate = server_certificate()
+        except UnableToListen as error:
+            raise CommandError(str(error)) from error
         if only != "inference":
             publish()  # an inference server starts from the plan file alone, with the database down
         drain = [sys.executable, sys.argv[0], "drain_spool"]
@@ -60,5 +69,6 @@ class Command(BaseCommand):
             workers=options["workers"],
             asgi_app=None if only == "inference" else "driftline.asgi:application",
             options=_engine_options(),
+            certificate=certificate,
             side_processes=[] if only == "web" else [drain],
         )

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from driftline.services.children import Installation, stages
+from driftline.services.listening import UnableToListen, check_listening
 from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import UnsafeSocketFolder, create_folders, home_paths
 from driftline.services.postgres import NoPostgres, WrongPostgresVersion
@@ -23,10 +24,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--demo", metavar="NAME", help="set up and replay this demo, such as `flights`")
+        parser.add_argument(
+            "--host", default=settings.LISTEN_HOST, help="address to listen on (default DRIFTLINE_HOST)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        installation = _installation(options["demo"])
+        installation = _installation(options["demo"], options["host"])
         try:
+            for warning in check_listening(installation.host):
+                self.stderr.write(self.style.WARNING(warning))
+            _check_demo(installation)
             create_folders(installation.paths)
             owner = Owner(os.getpid(), installation.url, datetime.now(UTC).isoformat(timespec="seconds"))
             with signals_taken(), own(installation.paths, owner):
@@ -36,7 +43,9 @@ class Command(BaseCommand):
             AlreadyRunning,
             NoPostgres,
             NoValkey,
+            DemoNotPossible,
             PortTaken,
+            UnableToListen,
             UnableToStart,
             UnsafeSocketFolder,
             WrongPostgresVersion,
@@ -54,7 +63,7 @@ class Command(BaseCommand):
         self._say("")
         self._say(f"URL:   {settings.PUBLIC_URL}")
         if installation.grpc_port is not None:
-            self._say(f"gRPC:  127.0.0.1:{installation.grpc_port}")
+            self._say(f"gRPC:  {installation.host}:{installation.grpc_port}")
         self._say(f"Login: {credentials['email']}  password: {credentials['password']}")
         self._say(f"Token: {credentials['token']}")
         self._say("Press Ctrl-C to stop.")
@@ -69,9 +78,14 @@ class PortTaken(Exception):
     """Something else listens on a port of this installation."""
 
 
-def _installation(demo: str | None) -> Installation:
+class DemoNotPossible(Exception):
+    """The demo would not reach this installation."""
+
+
+def _installation(demo: str | None, host: str) -> Installation:
     return Installation(
         paths=home_paths(settings.HOME),
+        host=host,
         port=settings.PORT,
         grpc_port=grpc_port_beside(settings.PORT, settings.GRPC_PORT),
         web_workers=settings.WEB_WORKERS,
@@ -82,17 +96,30 @@ def _installation(demo: str | None) -> Installation:
     )
 
 
+def _check_demo(installation: Installation) -> None:
+    if installation.demo and installation.url != f"http://127.0.0.1:{installation.port}":
+        raise DemoNotPossible(
+            f"The demo speaks plain HTTP to 127.0.0.1, and this server is at {installation.url}; run it without "
+            "DRIFTLINE_HOST and DRIFTLINE_TLS_CERTIFICATE, or without --demo."
+        )
+
+
 def _check_ports(installation: Installation) -> None:
     """Find a taken port before anything starts: the server would only say so in its log."""
-    _check_port(installation.port, "set DRIFTLINE_PORT to a free one")
+    _check_port(installation.host, installation.port, "set DRIFTLINE_PORT to a free one")
     if installation.grpc_port is not None:
-        _check_port(installation.grpc_port, "set DRIFTLINE_GRPC_PORT to a free one, or to 0 for no gRPC")
+        _check_port(
+            installation.host,
+            installation.grpc_port,
+            "set DRIFTLINE_GRPC_PORT to a free one, or to 0 for no gRPC",
+        )
 
 
-def _check_port(port: int, remedy: str) -> None:
-    with socket.socket() as probe:
+def _check_port(host: str, port: int, remedy: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError as error:
             raise PortTaken(f"Port {port} is taken ({error.strerror}); {remedy}.") from error

@@ -1,0 +1,18 @@
+from typing import Any
+
+from django.contrib.staticfiles.management.commands.runserver import Command as DjangoCommand
+from django.core.management.base import CommandError
+
+from driftline.services.listening import is_loopback
+
+
+class Command(DjangoCommand):
+    help = "Runs Django's development server, on this machine's own addresses alone; `serve` is for everything else."
+
+    def run(self, **options: Any) -> None:
+        """Refuse an address that others reach: this server speaks no TLS and shows error details."""
+        if not is_loopback(self.addr):
+            raise CommandError(
+                f"{self.addr} can be reached from other machines, and runserver speaks no TLS; use `serve`."
+            )
+        super().run(**options)
