@@ -13,21 +13,30 @@ from driftline.common.outbound.rules import OutboundRules
 
 Address = IPv4Address | IPv6Address
 
-# `is_global` is true for these although none of them is a stranger's server on the internet.
+# Of IPv6 only these are given to networks on the internet. Outside lie, among others, the addresses that stand for an
+# IPv4 one: compatible (::/96), SIIT (::ffff:0:0:0/96), NAT64 (64:ff9b::/96 and 64:ff9b:1::/48).
+GLOBAL_UNICAST = ip_network("2000::/3")
+
+# `is_global` is true for some of these, though none is a stranger's server on the internet.
 DENIED = (
     *EXTRA_BLOCKED_NET_RANGES,
     *map(
         ip_network,
         (
             "168.63.129.16/32",  # Azure's platform agent
-            "::/96",  # IPv4-compatible: ::127.0.0.1
-            "64:ff9b::/96",  # NAT64
-            "fec0::/10",  # site-local
+            "192.0.0.0/24",  # IETF's protocol assignments
+            "192.88.99.0/24",  # relays of 6to4
             "224.0.0.0/4",  # multicast
-            "ff00::/8",
+            "2001::/23",  # IETF's protocol assignments: Teredo, benchmarking, ORCHID
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4
+            "3fff::/20",  # documentation
         ),
     ),
 )
+
+# The last 32 bits of these are an IPv4 address.
+EMBEDDING = tuple(map(ip_network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 
 
 class AddressBlocked(Exception):
@@ -48,16 +57,33 @@ def resolve(host: str, port: int, *, encrypted: bool, rules: OutboundRules) -> A
 
 
 def _check(address: Address, port: int, encrypted: bool, rules: OutboundRules) -> None:
-    if address.is_loopback and port in rules.own_ports:
-        raise AddressBlocked(f"{address} port {port} is Driftline itself")
-    if _within(address, map(ip_network, rules.allowed)):
-        return
-    if not address.is_global or _within(address, DENIED):
-        raise AddressBlocked(
-            f"{address} is not a public address; the operator can allow its network in DRIFTLINE_OUTBOUND_ALLOW"
-        )
-    if not encrypted:
+    allowed = [*map(ip_network, rules.allowed)]
+    for reached in (address, *_embedded(address)):
+        if reached.is_loopback and port in rules.own_ports:
+            raise AddressBlocked(f"{address} port {port} is Driftline itself")
+        if not _within(reached, allowed) and not _is_public(reached):
+            raise AddressBlocked(
+                f"{address} is not a public address; the operator can allow its network in DRIFTLINE_OUTBOUND_ALLOW"
+            )
+    if not encrypted and not _within(address, allowed):
         raise AddressBlocked(f"{address} is outside the networks of DRIFTLINE_OUTBOUND_ALLOW, so use https")
+
+
+def _is_public(address: Address) -> bool:
+    is_assigned = address.version == 4 or address in GLOBAL_UNICAST
+    return is_assigned and address.is_global and not _within(address, DENIED)
+
+
+def _embedded(address: Address) -> list[Address]:
+    """List the IPv4 addresses that an IPv6 one stands for: an allowed network leads no further than it says."""
+    if address.version == 4:
+        return []
+    found: list[Address] = [*(address.teredo or ())]
+    if address.sixtofour is not None:
+        found.append(address.sixtofour)
+    if _within(address, EMBEDDING) and not (address.is_unspecified or address.is_loopback):
+        found.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    return found
 
 
 def _unmapped(address: Address) -> Address:

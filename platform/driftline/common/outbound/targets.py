@@ -10,6 +10,7 @@ from requests.exceptions import RequestException
 from driftline.common.errors import invalid
 from driftline.common.outbound.addresses import AddressBlocked, resolve
 from driftline.common.outbound.rules import OutboundRules
+from driftline.settings.environment import grpc_port_beside
 
 # Services that are not spoken to by HTTP, above the system ports (of which only 80 and 443 are allowed).
 PORTS_OF_OTHER_SERVICES = frozenset(
@@ -92,6 +93,8 @@ def outbound_rules() -> OutboundRules:
     """Give the operator's rules, as the settings have them."""
     public = urlsplit(settings.PUBLIC_URL)
     own_ports = [settings.PORT, public.port or (443 if public.scheme == "https" else 80)]
+    if (grpc_port := grpc_port_beside(settings.PORT, settings.GRPC_PORT)) is not None:
+        own_ports.append(grpc_port)
     return OutboundRules(settings.OUTBOUND_ALLOW, own_ports)
 
 

@@ -160,7 +160,7 @@ class TestAddresses:
     def test_our_own_port_stays_shut_on_an_allowed_loopback(self, settings: Any) -> None:
         settings.OUTBOUND_ALLOW, settings.PORT = ["127.0.0.0/8"], 8123
 
-        check_target("http://127.0.0.1:8124/hook", "/target")
+        check_target("http://127.0.0.1:8125/hook", "/target")
         with pytest.raises(Problem, match="itself"):
             check_target("http://127.0.0.2:8123/hook", "/target")
 
