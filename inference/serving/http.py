@@ -4,6 +4,7 @@ A subclass of uvicorn 0.54's httptools protocol that uses some of its private at
 bounds what uvicorn leaves unbounded: bytes of headers, and the time that a request may take to arrive.
 """
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +29,10 @@ OTHER_SECONDS = 600.0  # for any other, such as the upload of a model
 IDLE_SECONDS = 75.0
 LINGER_SECONDS = 1.0
 DISCARD_SECONDS = 2.0
+VERSIONS = ("1.1", "1.0")
+MAX_LENGTH_DIGITS = 12  # of a Content-Length, without zeros before them
+# What RFC 9110 takes in a Host line: a name or an address, and a port.
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
 
 
 _written_pairs: list[tuple[bytes, bytes]] = []
@@ -63,6 +68,7 @@ class HotProtocol(HttpToolsProtocol):
         self.telling: dict[bytes, bytes] = {}  # headers that a dialect may ask for
         self.content_length: int | None = None
         self.is_too_long = False  # says its Content-Length
+        self.hosts: list[bytes] = []
         self.overhead = 0  # bytes since the last byte of a body: headers, chunk sizes, trailers
         self.arriving_since = 0.0  # 0: no request is arriving
         self.idle_since = time.monotonic()
@@ -124,18 +130,21 @@ class HotProtocol(HttpToolsProtocol):
         self.telling = {}
         self.content_length = None
         self.is_too_long = False
+        self.hosts = []
         self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        """Take a header line; white space around its value is no part of it."""
+        name, value = name.lower(), value.strip(b" \t")
         self.headers.append((name, value))
         if name == b"authorization":
             self.authorization = value
         elif name == b"content-length":
-            if len(value) > 12 or not value.isdigit() or int(value) > MAX_BODY_BYTES:
-                self.is_too_long = True
-            else:
-                self.content_length = int(value)
+            digits = value.lstrip(b"0") or b"0"  # the parser has refused what is no number
+            self.is_too_long = len(digits) > MAX_LENGTH_DIGITS or int(digits) > MAX_BODY_BYTES
+            self.content_length = None if self.is_too_long else int(digits)
+        elif name == b"host":
+            self.hosts.append(value)
         elif name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
         elif name in TELLING_HEADERS:
@@ -145,6 +154,8 @@ class HotProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.overhead > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
             self._refuse_long_headers()
+        elif (fault := self._find_fault()) is not None:
+            self._refuse_and_close(*fault)
         elif (dialect := self._hot_dialect()) is None:
             self._begin_other()
         elif self.is_too_long:
@@ -159,6 +170,24 @@ class HotProtocol(HttpToolsProtocol):
                 self.content_length,
             )
             self._begin_hot(self.head)
+
+    def _find_fault(self) -> tuple[int, str] | None:
+        """Find what RFC 9112 has a server refuse although the parser takes it; return status and sentence."""
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            return 505, f"HTTP/{version} is not spoken here; send HTTP/1.1."
+        if not self.hosts:
+            return (
+                None if version == "1.0" else (400, "The request has no Host; send the name of this server.")
+            )
+        if len(self.hosts) > 1:
+            return 400, "The request has more than one Host; send one."
+        if _HOST.fullmatch(self.hosts[0]) is None:
+            return (
+                400,
+                "The request's Host is not a name or address with an optional port; send one such as localhost:8000.",
+            )
+        return None
 
     def _begin_other(self) -> None:
         """Hand the request to the application, with the scope that the hot path never needs."""

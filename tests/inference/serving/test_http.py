@@ -8,7 +8,7 @@ SUMS = "/v2/models/sums/infer"
 BODY = rows_body([1, 2, 3])
 CHUNKED = (
     b"POST /v2/models/sums/infer HTTP/1.1\r\n"
-    b"authorization: Bearer dl_infer\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"host: test\r\nauthorization: Bearer dl_infer\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 
 

@@ -18,11 +18,12 @@ from inference.serving.refusals import Refusal
 
 LINE = b"POST /v2/models/sums/infer HTTP/1.1\r\n"
 BODY = b'{"inputs":[]}'
-SMUGGLED = LINE + b"content-length: 2\r\n\r\n{}"
+HOST = b"host: test\r\n"
+SMUGGLED = LINE + HOST + b"content-length: 2\r\n\r\n{}"
 
 
 def request(lines: bytes, content: bytes, line: bytes = LINE) -> bytes:
-    return line + lines + b"\r\n" + content
+    return line + HOST + lines + b"\r\n" + content
 
 
 def sized(size: int, content: bytes = BODY, more: bytes = b"") -> bytes:
@@ -35,6 +36,11 @@ ODD = [
     PLAIN.replace(b"authorization", b"Authorization"),
     PLAIN.replace(b"/sums/", b"/other/"),
     PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    PLAIN.replace(b"HTTP/1.1", b"HTTP/2.0"),
+    PLAIN.replace(HOST, b""),
+    PLAIN.replace(HOST, HOST + b"host: other\r\n"),
+    PLAIN.replace(HOST, b"host: not one\r\n"),
+    PLAIN.replace(b"\r\n\r\n", b" \r\n\r\n"),
     PLAIN.replace(b"\r\n", b"\n"),
     sized(0, b""),
     sized(2),  # the rest of the body would be the next request

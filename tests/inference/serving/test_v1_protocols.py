@@ -263,7 +263,7 @@ class TestRefusing:
     def test_takes_no_body_that_is_too_long(self, server: Server, spoken: Spoken) -> None:
         with server.connect() as connection:
             connection.send(
-                b"POST %b HTTP/1.1\r\nauthorization: Bearer dl_infer\r\ncontent-length: %d\r\n\r\n"
+                b"POST %b HTTP/1.1\r\nhost: test\r\nauthorization: Bearer dl_infer\r\ncontent-length: %d\r\n\r\n"
                 % (spoken.path.format("sums").encode(), MAX_BODY_BYTES + 1)
             )
 

@@ -147,7 +147,13 @@ class TestOddRequest:
     @pytest.mark.parametrize("name", ["two lengths that differ", "length and chunks", "chunk size no number"])
     def test_that_could_smuggle_another_ends_the_connection(self, server: Server, name: str) -> None:
         lines, content = ODD[name]
-        head = b"POST " + SUMS.encode() + b" HTTP/1.1\r\nauthorization: Bearer dl_infer\r\n" + lines + b"\r\n"
+        head = (
+            b"POST "
+            + SUMS.encode()
+            + b" HTTP/1.1\r\nhost: test\r\nauthorization: Bearer dl_infer\r\n"
+            + lines
+            + b"\r\n"
+        )
         with server.connect() as connection:
             connection.send(head + content)
 
