@@ -23,9 +23,10 @@ from inference.prediction_log.erasure.rows import EPOCH
 from inference.prediction_log.erasure.subject import ERASED
 from inference.prediction_log.erasure.tables import rows_of_subject
 from inference.prediction_log.erasure.work import NotYet, Step, Work, add_counts
+from inference.prediction_log.models import TouchedPeriod
 from monitors.alerts.models import Delivery, DeliveryAttempt, Incident, IncidentEvent
 from monitors.definitions.models import Reference
-from monitors.metrics.models import MetricPoint, SegmentSearch
+from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus, SegmentSearch, UnreadDay
 from monitors.reports import files
 from monitors.reports.models import TASK as BUILD_REPORT
 from monitors.reports.models import Report
@@ -37,6 +38,7 @@ from monitors.summaries.erasure import (
     segments_of_subject,
     tell_what_remains,
 )
+from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import summarise_hours
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import ACTIVE_STATES, Run
@@ -187,6 +189,10 @@ def scrub_texts(work: Work) -> None:
     scrub(work, SegmentSearch.objects.filter(model__project=project), "findings", "error")
     scrub(work, Report.objects.filter(model__project=project), "error", "left_out", "segment")
     scrub(work, Reference.objects.filter(model__project=project), "error")
+    for kind in (TouchedPeriod, StaleWindow, UnreadDay, PendingEvaluation):
+        scrub(work, kind._default_manager.filter(model__project=project), "error")
+    failed = MetricPoint.objects.filter(model__project=project, status=PointStatus.ERROR)
+    scrub(work, failed, "detail")
     scrub(work, AuditEntry.objects.filter(project=project), "subject", "before", "after")
 
 

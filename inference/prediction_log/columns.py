@@ -15,9 +15,11 @@ from inference.prediction_log.record import LoggedBatch, feature_columns
 from inference.prediction_log.sent_columns import SentColumns
 from inference.serving.plan import Signature
 
-type Values = NDArray[Any]  # float32, float64, int64, or object for text; NaN or None is missing
+type Values = NDArray[Any]
+"""float32, float64, int64, or object for texts; NaN or None is missing. A feature's objects may be texts and floats."""
 
 _DTYPES = {"f4": "<f4", "f8": "<f8", "i8": "<i8"}
+_WHOLE = 2.0**53  # below it every whole number is a float
 _DAY_US = 86_400_000_000
 _HOUR_US = 3_600_000_000
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # threads cost more than they save here
@@ -47,7 +49,7 @@ class LogColumns:
 
     @property
     def key(self) -> tuple[int, int, str, tuple[str, ...]]:
-        """Tell which rows can be put together: a feature that is text in some and a number in others would be lost."""
+        """Tell which rows can be put together: those of which the same features hold texts."""
         text = sorted(name for name, values in self.features.items() if values.dtype == object)
         return self.model_id, self.version_id, self.role, tuple(text)
 
@@ -81,7 +83,10 @@ class LogColumns:
         ]
 
     def to_arrow(self) -> bytes:
-        """Write an Arrow IPC stream with one column a feature, named `f:<feature>`."""
+        """Write an Arrow IPC stream with one column a feature, named `f:<feature>`.
+
+        Where a feature is text in some rows and a number in others, `n:<feature>` marks the latter.
+        """
         columns: dict[str, pa.Array] = {
             "id": pa.array(self.ids, pa.string()),
             "time": pa.array(self.times_us, pa.timestamp("us", "UTC")),
@@ -94,7 +99,8 @@ class LogColumns:
         }
         if self.probability is not None:
             columns["probability"] = _arrow_probability(self.probability)
-        columns |= {f"f:{name}": _arrow(values) for name, values in self.features.items()}
+        for name, values in self.features.items():
+            columns |= _arrow_feature(name, values)
         batch = pa.record_batch(columns)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema, options=_IPC) as writer:
@@ -227,12 +233,15 @@ def _positive_probability(given: dict[str, float] | float | None, signature: Sig
 
 
 def _feature(values: Values, declared: str | None) -> Values:
-    """Keep a feature as text when the signature says so, or when no signature speaks and any value is text."""
+    """Keep texts as texts and numbers as floats; only a column without any text is an array of floats."""
     if values.dtype != object:
         return _nothing(len(values)) if declared == "string" else values
-    if declared is None or declared == "string":
+    if declared == "string":
         return as_objects([None if value is None else str(value) for value in values])
-    return values.astype(np.float64)
+    kept = [value if value is None or type(value) is str else float(value) for value in values]
+    if any(type(value) is str for value in kept):
+        return as_objects([None if value != value else value for value in kept])
+    return np.array(kept, np.float64)
 
 
 def _nothing(n: int) -> Values:
@@ -260,6 +269,21 @@ def _join_probabilities(parts: Sequence[LogColumns]) -> NDArray[np.float32] | No
             for part in parts
         ]
     )
+
+
+def _arrow_feature(name: str, values: Values) -> dict[str, pa.Array]:
+    """Write a feature as numbers or as texts; of both, all as texts, with a mark where there was a number."""
+    if values.dtype == object:
+        is_number = [type(value) is float for value in values]
+        if any(is_number):
+            texts = [number_text(value) if type(value) is float else value for value in values]
+            return {f"f:{name}": pa.array(texts, pa.string()), f"n:{name}": pa.array(is_number, pa.bool_())}
+    return {f"f:{name}": _arrow(values)}
+
+
+def number_text(value: float) -> str:
+    """Write a number so that `float` reads the same one, a whole one without decimals."""
+    return str(int(value)) if value.is_integer() and abs(value) < _WHOLE else repr(value)
 
 
 def _arrow(values: Values) -> pa.Array:

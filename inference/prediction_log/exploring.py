@@ -223,7 +223,7 @@ def _columns(wanted: Filter) -> set[str]:
     """Name the columns that tell whether a row matches; only those are unpacked."""
     columns = {"id", "time"}
     if wanted.segment is not None:
-        columns.add(f"f:{wanted.segment[0]}")
+        columns |= {f"f:{wanted.segment[0]}", f"n:{wanted.segment[0]}"}
     if wanted.needs_score:
         columns |= {"probability", "prediction"}
     if wanted.needs_labels:
@@ -239,16 +239,24 @@ def _is_in_segment(batch: pa.RecordBatch, feature: str, value: str) -> NDArray[n
     if pa.types.is_null(batch.schema.field(name).type):  # nobody knows what was let go
         return np.zeros(batch.num_rows, np.bool_)
     values = unpack(batch, name).to_numpy(zero_copy_only=False)
+    number = _number(value)
     if values.dtype == object:
+        if number is not None and f"n:{feature}" in batch.schema.names:  # some of the texts are of numbers
+            return np.array([text == value or _number(text or "") == number for text in values], np.bool_)
         return values == (value or None)
     if not value:
         return np.isnan(values)
-    try:
-        number = float(value)
-    except ValueError:
+    if number is None:
         return np.zeros(batch.num_rows, np.bool_)
     with np.errstate(over="ignore"):  # beyond float32 it equals none
         return values == values.dtype.type(number)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _has_score(batch: pa.RecordBatch, wanted: Filter) -> NDArray[np.bool_]:

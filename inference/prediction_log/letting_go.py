@@ -77,9 +77,13 @@ class Taken:
     ids: Sequence[tuple[str, int, str | None]]  # id, event time in microseconds, client id
 
 
-def take_rows(model: Model) -> Taken | None:
-    """Lock and read some rows that are still stored; None where there are none."""
-    while (found := _next_day(model)) is not None:
+type StoredDay = tuple[int, str, date]
+"""Version, role and event day of rows."""
+
+
+def take_rows(model: Model, only: StoredDay | None = None) -> Taken | None:
+    """Lock and read some rows that are still stored, of one day where it is named; None where there are none."""
+    while (found := _next_day(model, only)) is not None:
         version_id, role, day = found
         same = PredictionChunk.objects.filter(model=model, version_id=version_id, role=role, day=day)
         if chunks := _lock_some(same):  # else they were packed meanwhile
@@ -103,8 +107,10 @@ def _holds_any(schema: pa.Schema, columns: set[str]) -> bool:
     return any(field.name in columns and not pa.types.is_null(field.type) for field in schema)
 
 
-def _next_day(model: Model) -> tuple[int, str, date] | None:
+def _next_day(model: Model, only: StoredDay | None) -> StoredDay | None:
     for rows in _stored(model):
+        if only is not None:
+            rows = rows.filter(version_id=only[0], role=only[1], day=only[2])
         if (found := rows.order_by("day", "pk").values_list("version_id", "role", "day").first()) is not None:
             return found
     return None
@@ -157,7 +163,7 @@ def let_go(taken: Taken) -> None:
 
 def let_go_of_values(taken: Taken, features: Sequence[str]) -> None:
     """Write the chunks anew without the values of these features."""
-    columns = {f"f:{name}" for name in features}
+    columns = {f"{kind}:{name}" for name in features for kind in "fn"}
     for chunk in taken.chunks:
         own = PredictionChunk.objects.filter(day=chunk.day, is_packed=chunk.is_packed, pk=chunk.pk)
         batch = read_rows(own.values_list("payload", flat=True).get())

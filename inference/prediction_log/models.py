@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from driftline.common.attempts import AttemptedQuerySet, AttemptedWorkRow
 from driftline.common.work import WorkQuerySet, WorkRow
 from inference.registry.models import Model, Version
 
@@ -195,7 +196,7 @@ class Label(models.Model):
         return f"{self.given_id}: {self.value}"
 
 
-class TouchedPeriod(WorkRow):
+class TouchedPeriod(AttemptedWorkRow):
     """An hour of event time whose rows or labels changed and whose summaries must be made again."""
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="touched_periods")
@@ -203,7 +204,7 @@ class TouchedPeriod(WorkRow):
     role = models.CharField(max_length=10, choices=PredictionRole)
     hour = models.DateTimeField()
 
-    objects = WorkQuerySet.as_manager()
+    objects = AttemptedQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -1,7 +1,7 @@
 """Reads of the prediction log, as arrays."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from inference.prediction_log import binary_copy
 from inference.prediction_log.chunk_rows import read_rows
 from inference.prediction_log.folded_labels import FoldedLabels
+from inference.prediction_log.items import as_objects
 from inference.prediction_log.label_reads import Holding, label_history, labels_in_chunks, labels_in_rows
 from inference.prediction_log.models import PackedDay, PredictionChunk, PredictionRow, SummedDay
 from inference.prediction_log.packed_search import PackedRow, find_packed
@@ -34,7 +35,8 @@ class LogFrame:
     times_us: NDArray[np.int64]
     version_ids: NDArray[np.int64]
     latency_us: NDArray[np.float64]  # NaN where unknown
-    features: dict[str, Values]  # float64 with NaN, or object with None
+    # float64 with NaN, or texts as objects with None; where the log holds both, objects that are texts and floats
+    features: dict[str, Values]
     prediction: Values  # class text, or float64
     probability: NDArray[np.float64] | None  # of the positive class, or rows x classes
     label: Values  # text, or None while it has not arrived
@@ -65,6 +67,15 @@ class LogFrame:
             return self.features[feature]
         return None if gone.all() else self.features[feature][~gone]
 
+    def as_kinds(self, numeric: Mapping[str, bool]) -> "LogFrame":
+        """Give each of these features one kind, numbers or texts; what is of the other kind is missing then."""
+        typed = {
+            name: as_kind(self.features[name], is_number=is_number)
+            for name, is_number in numeric.items()
+            if name in self.features
+        }
+        return replace(self, features=self.features | typed)
+
     def tag(self, name: str) -> Values:
         """Give the value of a tag in each row, None where it has none."""
         if self.tags is None:
@@ -81,6 +92,19 @@ class LogFrame:
             tags=None if self.tags is None else self.tags[where],
             **{name: getattr(self, name)[where] for name in _PLAIN},
         )
+
+
+def as_kind(values: Values, *, is_number: bool) -> Values:
+    """Keep a feature's numbers as floats, or its texts as objects; NaN or None stands for all others."""
+    if is_number:
+        if values.dtype != object:
+            return values
+        return np.array([value if isinstance(value, float) else np.nan for value in values], np.float64)
+    if values.dtype != object:
+        return np.full(len(values), None, object)
+    if not any(isinstance(value, float) for value in values):
+        return values
+    return as_objects([value if isinstance(value, str) else None for value in values])
 
 
 _PLAIN = ("ids", "times_us", "version_ids", "latency_us", "prediction", "label", "label_time_us")
@@ -326,7 +350,7 @@ def frame_from(parts: Sequence[Part], labels: Mapping[str, Holding]) -> LogFrame
             [np.full(part.rows.num_rows, part.version_id, np.int64) for part in parts] or [_NO_INT]
         ),
         latency_us=_gather(tables, "latency_us").astype(np.float64),
-        features={name[2:]: _gather(tables, name) for name in names},
+        features={name[2:]: _gather_feature(tables, name[2:]) for name in names},
         prediction=_gather(tables, "prediction"),
         probability=_gather_probability(tables),
         label=label,
@@ -378,6 +402,29 @@ def _label_columns(
 
 
 _NO_INT = np.empty(0, np.int64)
+
+
+def _gather_feature(tables: Sequence[pa.RecordBatch], name: str) -> Values:
+    """Put a feature together: floats, or, where it is text in any chunk, objects that keep the numbers as floats."""
+    column = f"f:{name}"
+    if all(_kind(table, column) != "text" for table in tables):
+        return _gather(tables, column)
+    return np.concatenate([_mixed(table, name) for table in tables])
+
+
+def _mixed(table: pa.RecordBatch, name: str) -> Values:
+    """Give a feature's texts and numbers as objects."""
+    column, marks = f"f:{name}", table.schema.get_field_index(f"n:{name}")
+    if _kind(table, column) == "number":
+        numbers = np.empty(table.num_rows)
+        unpack_numbers(table, column, numbers)
+        return np.where(np.isnan(numbers), None, numbers.astype(object))
+    texts = _texts(table, column)
+    if marks < 0 or _kind(table, column) == "none":
+        return texts
+    for place in np.flatnonzero(table.column(marks).to_numpy(zero_copy_only=False)):
+        texts[place] = float(texts[place])
+    return texts
 
 
 def _gather(tables: Sequence[pa.RecordBatch], name: str) -> Values:

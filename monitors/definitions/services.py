@@ -20,9 +20,9 @@ from inference.registry.services import number_cannot_be_hashed
 from inference.runtime.scoring import FeatureScorer
 from inference.serving.plan import Signature
 from monitors.definitions.choosing import put_in_use
+from monitors.definitions.feature_kinds import centres_of, declared_kinds, numbers_as_texts
 from monitors.definitions.models import (
     DriftMethod,
-    FeatureProfile,
     Monitor,
     MonitorKind,
     Reference,
@@ -40,7 +40,6 @@ from monitors.stats.causes.importance import permutation_importance
 from monitors.stats.estimation.error_profile import profile_errors
 from monitors.stats.estimation.learnt_errors import MOST_COLUMNS, learn_errors
 from monitors.stats.mergeable.outcomes import OutcomeSummary
-from monitors.stats.mergeable.sketches import choose_centre
 from monitors.stats.mergeable.window_summary import summarise_window
 
 log = logging.getLogger(__name__)
@@ -62,30 +61,6 @@ def ensure_monitors(model: Model) -> None:
         [Monitor(model=model, kind=kind, min_rows=rows) for kind, rows in DEFAULT_MIN_ROWS.items()],
         ignore_conflicts=True,
     )
-
-
-def centres_of(
-    model: Model, features: Mapping[str, np.ndarray], *, prediction: np.ndarray | None
-) -> dict[str, float]:
-    """Give the grid centre of each numeric column, fixing it for columns seen for the first time.
-
-    The answer of a regression is one of them, by the name `prediction`.
-    """
-    columns = dict(features)
-    if prediction is not None and prediction.dtype != object:
-        columns["prediction"] = prediction
-    known = dict(model.feature_profiles.values_list("feature", "centre"))
-    fresh = [
-        FeatureProfile(
-            model=model, feature=name, centre=None if values.dtype == object else choose_centre(values)
-        )
-        for name, values in columns.items()
-        if name not in known and len(values)
-    ]
-    if fresh:
-        FeatureProfile.objects.bulk_create(fresh, ignore_conflicts=True)
-        known = dict(model.feature_profiles.values_list("feature", "centre"))
-    return {name: centre for name, centre in known.items() if centre is not None}
 
 
 # -- references --------------------------------------------------------------------------------------------------------
@@ -151,11 +126,12 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
         column_of(table, "prediction"),
         _answer_score(table, signature),
     )
-    kept = privacy_of(reference.model_id).protect(features)
-    centres = centres_of(reference.model, kept, prediction=prediction)
+    kept, declared = privacy_of(reference.model_id).protect(features), declared_kinds(signature)
+    centres = centres_of(reference.model, kept, prediction=prediction, declared=declared)
+    watched = numbers_as_texts(kept, centres, declared)
     summary = summarise_window(
         rows=table.num_rows,
-        features=kept,
+        features=watched,
         centres=centres,
         prediction=prediction,
         score=score,
@@ -175,7 +151,7 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
             day=day.item(),
             payload=summarise_window(
                 rows=len(rows),
-                features={name: values[rows] for name, values in kept.items()},
+                features={name: values[rows] for name, values in watched.items()},
                 centres=centres,
                 prediction=None if prediction is None else prediction[rows],
                 score=None if score is None else score[rows],

@@ -108,6 +108,7 @@ def _metrics() -> list[Metric]:
         ),
         Metric("faulty_features", quality, "Features with faults", "features"),
         Metric("missing_share", quality, "Missing values", "share", per_feature=True),
+        Metric("wrong_type_share", quality, "Values of the wrong type", "share", per_feature=True),
         Metric("unseen_share", quality, "Unseen categories", "share", per_feature=True),
         Metric("out_of_range_share", quality, "Out of range", "share", per_feature=True),
         Metric("mode_share", quality, "Most frequent value", "share", per_feature=True),

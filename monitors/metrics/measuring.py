@@ -1,14 +1,17 @@
 """Measures one subject in one window: what workers store, and what a question over longer windows asks for."""
 
+import logging
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Self
 
 import numpy as np
+from django.db import DatabaseError
 
+from driftline.common.attempts import reason_of
 from driftline.common.clock import now
 from driftline.common.periods import Period, following
 from inference.prediction_log.event_clock import event_now
@@ -21,7 +24,7 @@ from monitors.metrics.drift import drift_points, drift_points_of, drifted_featur
 from monitors.metrics.estimation import estimated_points
 from monitors.metrics.fairness import gap_points
 from monitors.metrics.labels import label_points
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.models import MetricPoint, PointStatus
 from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
@@ -30,9 +33,16 @@ from monitors.metrics.requests import RequestLog
 from monitors.metrics.rows.expected_errors import expected_rows
 from monitors.metrics.service import service_points
 from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
-from monitors.stats.mergeable.sketches import merge_numbers
-from monitors.stats.mergeable.window_summary import WindowSummary, decode_outcomes, merge_windows
+from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
+from monitors.stats.mergeable.window_summary import (
+    UnreadableSummary,
+    WindowSummary,
+    decode_outcomes,
+    merge_windows,
+)
 from monitors.summaries.models import Summary
+
+log = logging.getLogger(__name__)
 
 LAG_DAYS = 7
 DEFAULT_LAG = timedelta(hours=1)
@@ -49,6 +59,8 @@ class Context:
     event_now: datetime
     segment_features: Sequence[str] = ()
     expected: Mapping[str, Expectation] = field(default_factory=dict)
+    failures: dict[tuple[str, datetime], list[str]] = field(default_factory=dict)
+    """What could not be measured, by the window's span and start: the points of it are errors."""
     _signatures: dict[int, Signature] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> Self:
@@ -120,11 +132,18 @@ def label_lag(model: Model) -> timedelta:
         model=model, role__in=ANSWERING_ROLES, span="day", segment="", labelled__gt=0
     )
     payloads = days.order_by("-start").values_list("payload", flat=True)[:LAG_DAYS]
-    lags = [WindowSummary.decode(bytes(payload), features=()).label_lag_s for payload in payloads]
+    lags = [_label_lag(bytes(payload)) for payload in payloads]
     known = [lag for lag in lags if lag is not None and lag.n]
     if not known:
         return DEFAULT_LAG
     return timedelta(seconds=max(0.0, float(merge_numbers(known).quantile(0.95))))
+
+
+def _label_lag(payload: bytes) -> NumericSummary | None:
+    try:
+        return WindowSummary.decode(payload, features=()).label_lag_s
+    except UnreadableSummary:
+        return None  # its own window says so
 
 
 def subjects_of(
@@ -184,36 +203,144 @@ def _across_versions(subjects: list[Subject]) -> Subject:
 
 
 def points_of(context: Context, subject: Subject, span: str, start: datetime) -> list[MetricPoint]:
-    """Measure every metric of the model's monitors; the rows are not saved."""
-    end = following(start, span)
-    reference = context.references.of(subject.version_id, Period(start, end))
+    """Measure every metric of the model's monitors; the rows are not saved.
+
+    What cannot be measured stops nothing else: its point is an error, and `context.failures` says why.
+    """
+    window = Period(start, following(start, span))
     points: list[Point] = []
+    try:
+        reference = context.references.of(subject.version_id, window)
+    except DatabaseError:
+        raise
+    except Exception as error:
+        reference = None
+        points.append(_failed(context, span, start, MonitorKind.DRIFT, error))
     for kind, monitor in context.monitors.items():
         if span == "hour" and monitor.span != "hour" and kind not in HOURLY_KINDS:
             continue
-        if kind == MonitorKind.SERVICE and subject.is_whole:
-            objective = context.model.objectives.get("latency_p99_ms")
-            points += service_points(subject.summary, length=end - start, latency_objective_ms=objective)
-        elif kind == MonitorKind.PERFORMANCE:
-            points += _performance(context, monitor, subject, reference.performance if reference else {}, end)
-            if reference is not None and _can_estimate(reference, subject):
-                points += _estimated(context, monitor, subject, reference, span, Period(start, end))
-            points += (
-                _labels(context, monitor, subject, end) if subject.is_champion and subject.is_whole else []
-            )
-        elif kind == MonitorKind.QUALITY and subject.is_champion and subject.is_whole:
-            points += _quality(subject.summary, reference, context.expected, monitor.min_rows)
-        elif kind == MonitorKind.DRIFT and subject.is_champion and reference is not None:
-            drift = drift_points(
-                subject.summary,
-                reference,
-                length=end - start,
-                min_rows=monitor.min_rows,
-                method=monitor.method,
-            )
-            count = drifted_features(drift, subject.summary.rows, monitor.min_rows)
-            points += [*drift, *told_against([count], reference)]
+        try:
+            points += _points_of_kind(context, kind, monitor, subject, reference, span, window)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            points.append(_failed(context, span, start, kind, error))
     return [row_of(context, subject, span, start, point) for point in points]
+
+
+def _points_of_kind(
+    context: Context,
+    kind: str,
+    monitor: Monitor,
+    subject: Subject,
+    reference: ReferenceInUse | None,
+    span: str,
+    window: Period,
+) -> list[Point]:
+    """Measure the metrics of one monitor."""
+    whole, end = subject.is_whole, window.end
+    if kind == MonitorKind.SERVICE and whole:
+        objective = context.model.objectives.get("latency_p99_ms")
+        return service_points(subject.summary, length=end - window.start, latency_objective_ms=objective)
+    if kind == MonitorKind.PERFORMANCE:
+        points = _performance(context, monitor, subject, reference.performance if reference else {}, end)
+        if reference is not None and _can_estimate(reference, subject):
+            points += _estimated(context, monitor, subject, reference, span, window)
+        return points + (_labels(context, monitor, subject, end) if subject.is_champion and whole else [])
+    if kind == MonitorKind.QUALITY and subject.is_champion and whole:
+        return _of_each_feature(
+            context,
+            lambda summary: _quality(summary, reference, context.expected, monitor.min_rows),
+            subject.summary,
+            "missing_share",
+            (span, window.start),
+        )
+    if kind == MonitorKind.DRIFT and subject.is_champion and reference is not None:
+        return _of_each_feature(
+            context,
+            lambda summary: _drift(summary, reference, monitor, window),
+            subject.summary,
+            "psi",
+            (span, window.start),
+        )
+    return []
+
+
+def _drift(
+    summary: WindowSummary, reference: ReferenceInUse, monitor: Monitor, window: Period
+) -> list[Point]:
+    drift = drift_points(
+        summary,
+        reference,
+        length=window.end - window.start,
+        min_rows=monitor.min_rows,
+        method=monitor.method,
+    )
+    count = drifted_features(drift, summary.rows, monitor.min_rows)
+    return [*drift, *told_against([count], reference)]
+
+
+def _of_each_feature(
+    context: Context,
+    measured: Callable[[WindowSummary], list[Point]],
+    summary: WindowSummary,
+    metric: str,
+    window: tuple[str, datetime],
+) -> list[Point]:
+    """Measure all features of a summary; where that fails, those that do not fail alone, and `metric` of the others as
+    an error.
+    """
+    try:
+        return measured(summary)
+    except DatabaseError:
+        raise
+    except Exception:
+        failed = _failing_features(measured, summary)
+        if not failed:
+            raise
+    sound = {name: column for name, column in summary.features.items() if name not in failed}
+    points = measured(replace(summary, features=sound))
+    for name, error in failed.items():
+        why = _note(context, window, error, f"{name}: ")
+        points.append(Point(metric, None, 0, PointStatus.ERROR, feature=name, detail={"why": why}))
+    return points
+
+
+def _failing_features(
+    measured: Callable[[WindowSummary], list[Point]], summary: WindowSummary
+) -> dict[str, Exception]:
+    failed: dict[str, Exception] = {}
+    for name, column in summary.features.items():
+        try:
+            measured(replace(summary, features={name: column}, prediction=None, score=None))
+        except DatabaseError:
+            raise
+        except Exception as error:
+            failed[name] = error
+    return failed
+
+
+HEADLINES = {
+    MonitorKind.SERVICE: "count",
+    MonitorKind.PERFORMANCE: "label_coverage",
+    MonitorKind.QUALITY: "faulty_features",
+    MonitorKind.DRIFT: "drifted_features",
+}
+"""The metric that is an error where a monitor's metrics cannot be measured."""
+
+
+def _failed(context: Context, span: str, start: datetime, kind: str, error: Exception) -> Point:
+    why = _note(context, (span, start), error, f"{MonitorKind(kind).label}: ")
+    return Point(HEADLINES[MonitorKind(kind)], None, 0, PointStatus.ERROR, detail={"why": why})
+
+
+def _note(context: Context, window: tuple[str, datetime], error: Exception, what: str) -> str:
+    log.error("not measured", exc_info=error, extra={"model": context.model.pk, "window": str(window)})
+    why = f"{what}{reason_of(error)}"
+    reasons = context.failures.setdefault(window, [])
+    if why not in reasons:
+        reasons.append(why)
+    return why
 
 
 def drift_rows_of(

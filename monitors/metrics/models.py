@@ -6,6 +6,7 @@ from typing import Self
 from django.db import models
 from django.db.models.functions import Now
 
+from driftline.common.attempts import AttemptedQuerySet, AttemptedWorkRow
 from driftline.common.work import WorkQuerySet, WorkRow
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
@@ -136,24 +137,24 @@ class ChangePoint(models.Model):
         return f"{self.error} of {self.role} {self.version} from {self.at:%Y-%m-%d %H}h on"
 
 
-class PendingEvaluation(WorkRow):
+class PendingEvaluation(AttemptedWorkRow):
     """A model whose points changed and whose rules must be judged."""
 
     model = models.OneToOneField(Model, models.CASCADE, related_name="pending_evaluation")
 
-    objects = WorkQuerySet.as_manager()
+    objects = AttemptedQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"rules of {self.model}"
 
 
-class UnreadDayQuerySet(WorkQuerySet["UnreadDay"]):
+class UnreadDayQuerySet(AttemptedQuerySet["UnreadDay"]):
     def ended(self, now: datetime) -> Self:
         """Narrow to days that were over by `now`."""
         return self.filter(start__lte=now - timedelta(days=1))
 
 
-class UnreadDay(WorkRow):
+class UnreadDay(AttemptedWorkRow):
     """A day whose rows are read when it has ended: compared with the reference's in all columns at once, and, of a
     regression, counted by the error that is expected of them.
     """

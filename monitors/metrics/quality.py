@@ -1,4 +1,4 @@
-"""Data quality of each feature: what is missing, never seen before, out of range, or stuck at one value.
+"""Data quality of each feature: what is missing, of the wrong type, never seen before, out of range, or stuck.
 
 What is usual is learnt from the reference and its days; what somebody expects of a feature goes before it.
 """
@@ -35,15 +35,19 @@ def quality_points(
     expected: Mapping[str, Expectation],
     min_rows: int,
 ) -> list[Point]:
-    """Measure the shares of each feature's rows that are missing, unseen, out of range, and of one value.
+    """Measure the shares of each feature's rows that are missing, of the wrong type, unseen, out of range, or alike.
 
-    A limit needs a reference, or somebody who expects something. `worst` is what single days of the reference showed
-    (`worst_days`). Where there are limits, `faulty_features` counts the features beyond them.
+    A limit needs a reference, or somebody who expects something, but for values of the wrong type: a single one is
+    worth a warning. `worst` is what single days of the reference showed (`worst_days`). `faulty_features` counts the
+    features beyond their limits; one with fewer values of the wrong type than other faults may have is not among them.
     """
     points: list[Point] = []
     for name, column in summary.features.items():
         known, wanted = reference.features.get(name) if reference else None, expected.get(name)
         for metric, share in _shares(column, known, wanted).items():
+            if metric == "wrong_type_share":
+                points.append(_wrong_type(share, column.rows, name, min_rows))
+                continue
             said = None if wanted is None else _expected_limit(metric, column, wanted)
             limit = _usual_limit(metric, name, column, known, worst) if said is None else said
             status = judged_by_rows(share, column.rows, min_rows)
@@ -54,9 +58,21 @@ def quality_points(
             points.append(
                 Point(metric, share, column.rows, status, feature=name, threshold=limit, detail=detail)
             )
-    if reference is None and not expected:
-        return points
-    return [*points, count_of_features("faulty_features", points, summary.rows, min_rows)]
+    counted = [point for point in points if not _is_stray(point)]
+    return [*points, count_of_features("faulty_features", counted, summary.rows, min_rows)]
+
+
+def _wrong_type(share: float, rows: int, feature: str, min_rows: int) -> Point:
+    """Judge values of the wrong type: no reference excuses one."""
+    status = judged_by_rows(share, rows, min_rows)
+    if status == "ok" and share:
+        status = "critical" if share > 0.5 else "warning"
+    return Point("wrong_type_share", share, rows, status, feature=feature, threshold=0.0)
+
+
+def _is_stray(point: Point) -> bool:
+    """Tell whether so few values are of the wrong type that the feature itself is no faulty input."""
+    return point.metric == "wrong_type_share" and (point.value or 0.0) <= FLOOR
 
 
 def worst_days(days: Sequence[WindowSummary]) -> dict[tuple[str, str], float]:
@@ -114,7 +130,7 @@ def _shares(
     column: ColumnSummary, known: ColumnSummary | None, wanted: Expectation | None
 ) -> dict[str, float]:
     rows = max(column.rows, 1)
-    shares = {"missing_share": _missing(column) / rows}
+    shares = {"missing_share": _missing(column) / rows, "wrong_type_share": column.wrong_type / rows}
     if (mode := _mode_share(column)) is not None:
         shares["mode_share"] = mode
     if isinstance(column, CategoricalSummary) and (levels := _levels(known, wanted)) is not None:

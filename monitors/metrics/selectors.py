@@ -33,7 +33,7 @@ from monitors.metrics.references.in_use import (
 from monitors.metrics.requests import REQUEST_METRICS, RequestLog
 from monitors.stats.causes.importance import rank_causes
 from monitors.stats.drift.evidently_defaults import DRIFT_SHARE, evidently_verdict
-from monitors.stats.mergeable.window_summary import ColumnSummary
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 from monitors.summaries.models import Summary
 from monitors.summaries.stored import SHORTER
 
@@ -159,6 +159,7 @@ def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "
         "n": summary.rows if summary else 0,
         "reference": _reference(reference),
         "together": joint_rows(model=model, start=start, end=end, segment=segment),
+        "wrong_type": _wrong_types(summary),
         "items": [],
     }
     if summary is None or reference is None:
@@ -187,6 +188,17 @@ def drift_rows(*, model: Model, start: datetime, end: datetime, segment: str = "
         row["share"] = blame.get(row["feature"], 0.0)
     answer["items"] = sorted(rows.values(), key=lambda row: (-row["share"], row["feature"]))
     return answer
+
+
+def _wrong_types(summary: WindowSummary | None) -> list[dict[str, Any]]:
+    """List the features with values of the wrong type, those with the most first."""
+    features = summary.features if summary else {}
+    found = [
+        {"feature": name, "rows": column.wrong_type, "share": column.wrong_type / column.rows}
+        for name, column in features.items()
+        if column.wrong_type
+    ]
+    return sorted(found, key=lambda row: (-row["rows"], row["feature"]))
 
 
 def joint_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
+from driftline.common.attempts import note_failure, work_apart
 from driftline.common.doorbell import ring
 from driftline.common.periods import Period, following
 from driftline.common.work import finish, touch
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.change_points import look_for_changes
+from monitors.metrics.failures import forget_errors, mark_unsummarised, store_error
 from monitors.metrics.measuring import Context, context_of, gap_rows, points_of, request_rows, subjects_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.reliability import mark_unreliable
@@ -24,27 +27,45 @@ WINDOWS_A_TASK = 200
 
 
 def measure(model_id: int) -> int:
-    """Compute the points of stale windows of one model and ring the rules; returns the windows done."""
+    """Compute the points of stale windows of one model and ring the rules; returns the windows tried.
+
+    A window that cannot be measured stops no other one: it keeps the reason, and its points are errors.
+    """
     with transaction.atomic():
         stale = StaleWindow.objects.filter(model_id=model_id).claim(limit=WINDOWS_A_TASK)
-    if not stale:
-        return 0
+    if stale:
+        work_apart(stale, partial(_measure_windows, model_id), on_failure=store_error)
+    return len(stale)
+
+
+def _measure_windows(model_id: int, stale: Sequence[StaleWindow]) -> None:
     with transaction.atomic():
         lock_points(model_id)
         context = context_of(Model.objects.get(pk=model_id))
         windows = [(window.span, window.start) for window in stale]
         requests = RequestLog.read(context.model, _around(windows))
         rows = [row for span, start in windows for row in _window_rows(context, requests, span, start)]
+        rows = mark_unsummarised(context.model, rows, windows)
         save_points([*rows, *mark_unreliable(context.model, rows)])
-        save_points(volume_rows(context, windows))
+        volume = mark_unsummarised(context.model, volume_rows(context, windows), windows)
+        save_points(volume)
         forget_classes(model_id, rows, windows)
         forget_vanished_segments(model_id, windows)
+        forget_errors(model_id, [*rows, *volume], windows)
         look_for_changes(context, stale, rows)
         touch_days(context, stale)
         touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
-        finish(stale)
+        _finish(context, stale)
         ring("monitors.judge", model_id=model_id)
-    return len(stale)
+
+
+def _finish(context: Context, stale: Sequence[StaleWindow]) -> None:
+    """Finish the windows of which everything was measured; the others keep why not, and are tried again."""
+    done = [window for window in stale if (window.span, window.start) not in context.failures]
+    finish(done)
+    for window in stale:
+        if reasons := context.failures.get((window.span, window.start)):
+            note_failure(window, "; ".join(reasons))
 
 
 def _around(windows: Sequence[tuple[str, datetime]]) -> Period:

@@ -1,7 +1,12 @@
 """Celery's entry to the metrics."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from celery import shared_task
 
+from driftline.common.attempts import DATABASE_FAULTS
 from driftline.common.clock import now
 from driftline.common.work import work_alone
 from inference.registry.models import Model
@@ -11,6 +16,8 @@ from monitors.metrics.rows.segment_search import TASK, do_search
 from monitors.metrics.services import measure
 from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow
+
+log = logging.getLogger(__name__)
 
 
 @shared_task(name="monitors.measure")
@@ -29,7 +36,8 @@ def measure_what_ended() -> None:
     """Measure the volume of hours that ended, also of models that fell silent and ring for nothing."""
     moment = now()
     for model in models_with_ended_windows(moment):
-        measure_ended(model, moment)
+        with other_models_go_on(model, "ended windows not measured"):
+            measure_ended(model, moment)
 
 
 @shared_task(name=TASK)
@@ -42,6 +50,18 @@ def expire() -> None:
     """Let go of summaries, points and draws that nobody keeps any more, and of hours and days that longer ones hold."""
     moment = now()
     for model in Model.objects.order_by("pk"):
-        expire_summaries(model, moment)
-        expire_null_draws(model, moment)
-        roll_up(model, moment)
+        with other_models_go_on(model, "summaries not expired"):
+            expire_summaries(model, moment)
+            expire_null_draws(model, moment)
+            roll_up(model, moment)
+
+
+@contextmanager
+def other_models_go_on(model: Model, message: str) -> Iterator[None]:
+    """Log what fails with one model, so that the others get their turn; a fault of the database is raised."""
+    try:
+        yield
+    except DATABASE_FAULTS:
+        raise
+    except Exception:
+        log.exception(message, extra={"model": model.pk})

@@ -130,7 +130,8 @@ def measure_ended(model: Model, now: datetime) -> int:
     with transaction.atomic():
         lock_points(model.pk)
         ended, context = _ended(model, now), context_of(model)
-        is_busy = any(work.objects.filter(model=model).exists() for work in (TouchedPeriod, StaleWindow))
+        waiting = (TouchedPeriod.objects.unfinished(), StaleWindow.objects.unfinished())
+        is_busy = any(work.filter(model=model).exists() for work in waiting)
         if not ended or is_busy or MonitorKind.SERVICE not in context.monitors:
             return 0
         save_points(volume_rows(context, ended))

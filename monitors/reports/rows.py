@@ -17,6 +17,7 @@ from inference.prediction_log.selectors import LogFrame, frame_of, newest_event,
 from inference.registry.datasets import path_of
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of, signature_of
+from monitors.definitions.feature_kinds import kinds_in_rows
 from monitors.definitions.models import Reference
 from monitors.definitions.reference_rows import (
     class_probabilities,
@@ -88,10 +89,11 @@ def read_log(
     share that is read.
     """
     roles = ANSWERING_ROLES if version_id is None else tuple(PredictionRole)
-    pieces = list(_pieces(model, period, roles))
+    pieces, kinds = list(_pieces(model, period, roles)), kinds_in_rows(model)
     sample = _Sample(most, rng)
     for place, piece in enumerate(pieces):
-        frame = frame_of(model=model, start=piece.start, end=piece.end, role=roles, version_id=version_id)
+        found = frame_of(model=model, start=piece.start, end=piece.end, role=roles, version_id=version_id)
+        frame = found.as_kinds(kinds)
         sample.add(frame.take(rows_where(segment, frame)) if segment else frame)
         on_progress((place + 1) / len(pieces))
     return _side(sample)

@@ -59,7 +59,7 @@ def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, dat
     )
     of_feature = Q(feature=OuterRef("feature")) | Q(Exact(OuterRef("feature"), "*"))
     unripe = points.filter(of_feature, start=OuterRef("next_start"), status=PointStatus.UNRIPE)
-    being_measured = StaleWindow.objects.filter(
+    being_measured = StaleWindow.objects.unfinished().filter(
         model=OuterRef("model"), span=OuterRef("span"), start=OuterRef("next_start")
     )
     waiting = rules.filter(~Exists(unripe), ~Exists(being_measured), next_start__isnull=False)

@@ -1,9 +1,11 @@
 """Writes of rules, and judging them window by window in event time."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -12,6 +14,7 @@ from django.forms.models import model_to_dict
 
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
+from driftline.common.attempts import DATABASE_FAULTS, note_failure, reason_of, work_apart
 from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
@@ -28,6 +31,8 @@ from monitors.rules.conditions import Outcome, Standing, Verdict, step
 from monitors.rules.models import Rule, RuleState, Severity, Transition
 from monitors.rules.signals import model_judged
 from monitors.summaries.models import StaleWindow, Summary
+
+log = logging.getLogger(__name__)
 
 DEFAULTS: dict[str, Any] = {
     "feature": "",
@@ -189,22 +194,41 @@ def judge(model_id: int) -> bool:
     """Judge every rule of a model on the windows that are closed and ripe; returns whether there was work."""
     with transaction.atomic():
         pending = PendingEvaluation.objects.filter(model_id=model_id).claim(limit=1)
-    if not pending:
-        return False
+    if pending:
+        work_apart(pending, partial(_judge_rules, model_id))
+    return bool(pending)
+
+
+def _judge_rules(model_id: int, pending: Sequence[PendingEvaluation]) -> None:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(7304, %s)", [model_id])
         model = Model.objects.get(pk=model_id)
         clock = event_now(model=model, now=now())
         _remeasure_ripe(model, clock)
+        failed: dict[str, Exception] = {}
         for rule in model.rules.filter(enabled=True).order_by("pk"):
-            state = RuleState.objects.select_for_update().get(rule=rule)
-            for transition in _judge_rule(rule, state, clock):
-                ring("monitors.alert", transition_id=transition.pk)
-                ring("monitors.workflow", transition_id=transition.pk)
+            try:
+                with transaction.atomic():
+                    _judge_and_ring(rule, clock)
+            except DATABASE_FAULTS:
+                raise
+            except Exception as error:  # the other rules are judged
+                log.exception("rule not judged", extra={"rule": rule.pk})
+                failed[rule.name] = error
         model_judged.send(sender=Model, model=model)
-        finish(pending)
-    return True
+        if failed:
+            said = (f"Rule {name!r}: {reason_of(error)}" for name, error in failed.items())
+            note_failure(pending[0], "; ".join(said))
+        else:
+            finish(pending)
+
+
+def _judge_and_ring(rule: Rule, clock: datetime) -> None:
+    state = RuleState.objects.select_for_update().get(rule=rule)
+    for transition in _judge_rule(rule, state, clock):
+        ring("monitors.alert", transition_id=transition.pk)
+        ring("monitors.workflow", transition_id=transition.pk)
 
 
 def _remeasure_ripe(model: Model, clock: datetime) -> None:
@@ -267,7 +291,8 @@ def _windows(rule: Rule, state: RuleState, clock: datetime) -> list[Window]:
     points = points_of(rule).filter(end__lte=clock)
     if state.judged_until is not None:
         points = points.filter(end__gt=state.judged_until)
-    busy = set(StaleWindow.objects.filter(model=rule.model, span=rule.span).values_list("start", flat=True))
+    measured = StaleWindow.objects.filter(model=rule.model, span=rule.span).unfinished()
+    busy = set(measured.values_list("start", flat=True))
     windows = []
     for window in gather(rule, list(points.order_by("start"))):
         if window.status == PointStatus.UNRIPE or window.start in busy:
@@ -289,14 +314,14 @@ def points_of(rule: Rule):  # type: ignore[no-untyped-def]
     return points if rule.feature == "*" else points.filter(feature=rule.feature)
 
 
-_SILENT = (PointStatus.INSUFFICIENT, PointStatus.UNRELIABLE)
+_SILENT = (PointStatus.INSUFFICIENT, PointStatus.UNRELIABLE, PointStatus.ERROR)
 
 
 def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
     """Group points by window; of several features the one furthest beyond the threshold speaks.
 
-    A window that is insufficient, or of an estimate that is unreliable, keeps its place and says nothing. A class
-    of few rows is silent by itself: the others speak.
+    A window that is insufficient or an error, or of an estimate that is unreliable, keeps its place and says
+    nothing. A class of few rows is silent by itself: the others speak.
     """
     by_start: dict[datetime, list[MetricPoint]] = {}
     for point in points:

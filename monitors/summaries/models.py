@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from driftline.common.work import WorkQuerySet, WorkRow
+from driftline.common.attempts import AttemptedQuerySet, AttemptedWorkRow
 from inference.prediction_log.models import PredictionRole
 from inference.registry.models import Model, Version
 
@@ -46,14 +46,14 @@ class Summary(models.Model):
         return f"{self.role} {self.start:%Y-%m-%d %H}h {self.segment} ({self.rows} rows)"
 
 
-class StaleWindow(WorkRow):
+class StaleWindow(AttemptedWorkRow):
     """A window whose summaries changed and whose points must be computed again."""
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="stale_windows")
     span = models.CharField(max_length=4)
     start = models.DateTimeField()
 
-    objects = WorkQuerySet.as_manager()
+    objects = AttemptedQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["model", "span", "start"], name="one_stale_window")]

@@ -11,11 +11,12 @@ import numpy as np
 from django.db import connection, transaction
 from django.db.models import Q
 
+from driftline.common.attempts import work_apart
 from driftline.common.doorbell import ring
 from driftline.common.periods import floor, following
 from driftline.common.work import finish, touch
 from inference.prediction_log.labels import TOUCHED_FIELDS
-from inference.prediction_log.letting_go import let_go, let_go_of_values, take_rows, take_values
+from inference.prediction_log.letting_go import StoredDay, let_go, let_go_of_values, take_rows, take_values
 from inference.prediction_log.models import ANSWERING_ROLES, TouchedPeriod
 from inference.prediction_log.privacy import SUMMARY
 from inference.prediction_log.selectors import LogFrame, frame_of
@@ -23,9 +24,9 @@ from inference.prediction_log.signals import periods_touched
 from inference.registry.models import Model, RowsKept, Version
 from inference.registry.selectors import signature_of
 from inference.serving.plan import Signature
+from monitors.definitions.feature_kinds import centres_of, declared_kinds, numbers_as_texts
 from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.definitions.segment_masks import DeclaredSegments, declared_segments, segment_masks
-from monitors.definitions.services import centres_of
 from monitors.stats.mergeable.outcomes import OutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary, summarise_window
 from monitors.summaries.models import StaleWindow, Summary
@@ -51,15 +52,25 @@ class _Source:
 
 
 def summarise(model_id: int) -> int:
-    """Summarise what is due of one model and ring the metrics; returns the hours done.
+    """Summarise what is due of one model and ring the metrics; returns the hours tried.
 
-    The work rows, the summaries and the stale windows change in one commit: a crash repeats work and loses none.
+    The work rows, the summaries and the stale windows change in one commit: a crash repeats work and loses none. An
+    hour that cannot be summarised stops no other one: it keeps the reason, and its windows are measured as errors.
     """
     with transaction.atomic():
         periods = TouchedPeriod.objects.filter(model_id=model_id).claim(limit=HOURS_A_TASK)
-    if not periods:
-        return 0
-    while _let_go(model_id):
+    if periods:
+        work_apart(
+            periods,
+            partial(_summarise_periods, model_id),
+            on_failure=lambda period: measure_hours(model_id=model_id, hours=[period.hour]),
+        )
+    return len(periods)
+
+
+def _summarise_periods(model_id: int, periods: Sequence[TouchedPeriod]) -> None:
+    only = _day_of(periods[0]) if len(periods) == 1 else None
+    while _let_go(model_id, only):
         pass
     _let_go_of_values_in(model_id, periods)
     with transaction.atomic():
@@ -70,7 +81,10 @@ def summarise(model_id: int) -> int:
                 _summarise_day(source, day, hours)
         finish(periods)
         measure_hours(model_id=model_id, hours=[period.hour for period in periods])
-    return len(periods)
+
+
+def _day_of(period: TouchedPeriod) -> StoredDay:
+    return period.version_id, period.role, period.hour.astimezone(UTC).date()
 
 
 @dataclass(frozen=True)
@@ -105,15 +119,15 @@ def summarise_hours(*, model_id: int, version_id: int, role: str, hours: Sequenc
     return vanished
 
 
-def _let_go(model_id: int) -> bool:
+def _let_go(model_id: int, only: StoredDay | None = None) -> bool:
     """Add some rows of a model that keeps none to what is gone of their hours, and let go of them in the same commit.
 
-    False where none are left, or the model keeps its rows.
+    False where none are left, of one version, role and day where that is named, or the model keeps its rows.
     """
     with transaction.atomic():
         lock_model(model_id)
         model = Model.objects.get(pk=model_id)
-        taken = take_rows(model) if model.rows_kept == RowsKept.NONE else None
+        taken = take_rows(model, only) if model.rows_kept == RowsKept.NONE else None
         if taken is None:
             return False
         let_go(taken)
@@ -282,10 +296,11 @@ def _summarise_windows(
     is missing has expired, and a row that comes so late may not stand for all of them.
     """
     signature = signature_of(source.version)
+    declared = declared_kinds(signature)
     for some in (leaving.frame, frame):
-        centres = centres_of(source.model, some.features, prediction=some.prediction)
+        centres = centres_of(source.model, some.features, prediction=some.prediction, declared=declared)
     of_rows = partial(_summary, signature=signature, centres=centres)
-    of_values = partial(_summary_of_values, features=leaving.features, centres=centres)
+    of_values = partial(_summary_of_values, features=leaving.features, centres=centres, declared=declared)
     held = _held_of(source, span, starts)
     fresh: list[Summary] = []
     done: list[datetime] = []
@@ -375,9 +390,12 @@ def _held_of(source: _Source, span: str, starts: list[datetime]) -> dict[datetim
     return held
 
 
-def _summary_of_values(frame: LogFrame, features: Sequence[str], centres: dict[str, float]) -> WindowSummary:
+def _summary_of_values(
+    frame: LogFrame, features: Sequence[str], centres: dict[str, float], declared: dict[str, bool]
+) -> WindowSummary:
     """Summarise what rows hold of some features, and not the rows."""
-    return summarise_window(rows=0, features=_known(frame, features), centres=centres)
+    known = numbers_as_texts(_known(frame, features), centres, declared)
+    return summarise_window(rows=0, features=known, centres=centres)
 
 
 def _known(frame: LogFrame, features: Iterable[str]) -> dict[str, Any]:
@@ -391,7 +409,7 @@ def _summary(frame: LogFrame, signature: Signature, centres: dict[str, float]) -
     lag_s = (frame.label_time_us[labelled] - frame.times_us[labelled]) / 1e6
     return summarise_window(
         rows=len(frame),
-        features=_known(frame, frame.features),
+        features=numbers_as_texts(_known(frame, frame.features), centres, declared_kinds(signature)),
         centres=centres,
         prediction=frame.prediction,
         score=answer_score(signature, frame.prediction, frame.probability),

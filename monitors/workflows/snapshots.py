@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from inference.prediction_log.selectors import LogFrame
+from inference.prediction_log.selectors import LogFrame, as_kind
 from inference.serving.plan import Signature
 
 TRAIN, HOLDOUT = "train", "holdout"
@@ -86,7 +86,8 @@ def _feature_types(signature: Signature) -> dict[str, pa.DataType]:
 def _feature(frame: LogFrame, name: str, kind: pa.DataType) -> pa.Array:
     if name not in frame.features:
         return pa.nulls(len(frame), kind)
-    return pa.array(frame.features[name], kind, from_pandas=True)
+    values = as_kind(frame.features[name], is_number=pa.types.is_floating(kind))
+    return pa.array(values, kind, from_pandas=True)
 
 
 def _labels(values: NDArray[np.generic], signature: Signature) -> pa.Array:

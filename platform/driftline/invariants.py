@@ -7,6 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection
 
+from driftline.stuck_work import count_failed
 from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.id_hashes import read_hashes
 from inference.prediction_log.key_health import look_at_keys
@@ -31,6 +32,12 @@ def check_all() -> Iterator[Invariant]:
     yield _hashes_are_sorted()
     yield _seals_have_keys(settings.HOME)
     yield _labels_have_rows()
+    failed = count_failed()
+    yield Invariant(
+        "nothing of a model failed to be summarised, measured or judged",
+        f"{failed:,} exceptions",
+        failed == 0,
+    )
     for statement, sql in _EQUAL_COUNTS.items():
         left, right = _row(sql)
         yield Invariant(statement, f"{left:,} and {right:,}", left == right)

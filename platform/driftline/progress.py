@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
+from driftline.stuck_work import is_stuck
 from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.selectors import newest_arrivals
 from inference.registry.models import Model
@@ -24,7 +25,9 @@ class Progress:
 
     Both times are None before the first event. Work that is due holds the second back to where that work begins; so
     does a run that can go on without traffic, and days whose rows are to be read where a rule listens to what is
-    measured from them. The status is the severity of its worst unresolved incident, `ok`, or `no_data`.
+    measured from them; work that has failed does not. The status is `critical` where an unresolved incident is so,
+    else `error` where something cannot be summarised, measured or judged, else the severity of the worst unresolved
+    incident, `ok`, or `no_data`.
     """
 
     newest: datetime | None
@@ -52,13 +55,14 @@ def _unfinished(models: QuerySet[Model]) -> Iterable[Mapping[str, Any]]:
     unresolved = Incident.objects.filter(**mine).exclude(status=Incident.Status.RESOLVED)
     return models.values(
         "pk",
-        touched=_first(TouchedPeriod.objects.filter(**mine), "hour"),
-        stale=_first(StaleWindow.objects.filter(**mine), "start"),
-        unread=_first(UnreadDay.objects.filter(**mine), "start"),
+        touched=_first(TouchedPeriod.objects.unfinished().filter(**mine), "hour"),
+        stale=_first(StaleWindow.objects.unfinished().filter(**mine), "start"),
+        unread=_first(UnreadDay.objects.unfinished().filter(**mine), "start"),
         listens=Exists(Rule.objects.filter(**mine, enabled=True, metric__in=METRICS_OF_ROWS)),
         unhandled=_first(unhandled, "window_start"),
         running=_first(Run.objects.filter(**mine, state__in=ACTIVE_STATES, needs=""), "data_until"),
-        is_unjudged=Exists(PendingEvaluation.objects.filter(**mine)),
+        is_unjudged=Exists(PendingEvaluation.objects.unfinished().filter(**mine)),
+        is_stuck=is_stuck(),
         is_critical=Exists(unresolved.filter(severity=Severity.CRITICAL)),
         is_warned=Exists(unresolved.filter(severity=Severity.WARNING)),
     )
@@ -69,7 +73,8 @@ def _first(rows: QuerySet[Any], field: str) -> Subquery:
 
 
 def _progress(newest: datetime | None, told: Mapping[str, Any]) -> Progress:
-    status = "critical" if told["is_critical"] else "warning" if told["is_warned"] else "ok"
+    problems = {"critical": told["is_critical"], "error": told["is_stuck"], "warning": told["is_warned"]}
+    status = next((name for name, there in problems.items() if there), "ok")
     if newest is None:
         return Progress(None, None, status if status != "ok" else "no_data")
     day = newest.replace(hour=0, minute=0, second=0, microsecond=0)

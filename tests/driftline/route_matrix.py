@@ -15,6 +15,7 @@ GET     api/v1/models                                               read
 POST    api/v1/models                                               write
 GET     api/v1/models/<name>                                        read
 PATCH   api/v1/models/<name>                                        write
+POST    api/v1/models/<name>/retry                                  write
 GET     api/v1/models/<name>/versions                               read
 POST    api/v1/models/<name>/versions                               deploy
 GET     api/v1/models/<name>/versions/<version>                     read
@@ -116,6 +117,7 @@ GET     models/                                 viewer
 GET     models/new                              viewer
 POST    models/new                              editor
 GET     models/<name>/                          viewer
+POST    models/<name>/                          editor
 GET     models/<name>/data.csv                  viewer
 GET     models/<name>/drift                     viewer
 GET     models/<name>/features/<path:feature>   viewer

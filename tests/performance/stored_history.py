@@ -26,8 +26,9 @@ from inference.prediction_log.store import log_predictions
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from monitors.definitions.feature_kinds import centres_of
 from monitors.definitions.models import Monitor, MonitorKind, Reference
-from monitors.definitions.services import build_reference, centres_of
+from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, NullDraws
 from monitors.metrics.references import in_use, nulls
 from monitors.metrics.services import measure as measure_windows

@@ -6,9 +6,11 @@ cannot be read.
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
+from driftline.common.attempts import work_apart
 from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.periods import following
@@ -18,8 +20,16 @@ from inference.prediction_log.models import PredictionRole
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import MonitorKind
+from monitors.metrics.catalogue import JOINT_METRICS
 from monitors.metrics.measuring import Context, Whose, context_of, row_of
-from monitors.metrics.models import ExpectedErrors, PendingEvaluation, UnreadDay, UnreadDayQuerySet
+from monitors.metrics.models import (
+    ExpectedErrors,
+    PendingEvaluation,
+    PointStatus,
+    UnreadDay,
+    UnreadDayQuerySet,
+)
+from monitors.metrics.points import Point
 from monitors.metrics.rows.expected_errors import count_errors
 from monitors.metrics.rows.joint import compare
 from monitors.metrics.storing import save_points
@@ -62,29 +72,49 @@ def days_to_read(model_id: int) -> UnreadDayQuerySet:
 
 
 def read_days(model_id: int) -> int:
-    """Read some ended days, have measured what follows and ring the rules; returns how many days were done."""
+    """Read some ended days, have measured what follows and ring the rules; returns how many days were tried.
+
+    A day that cannot be read stops no other one: it keeps the reason, and its points are errors.
+    """
     with transaction.atomic():
         days = days_to_read(model_id).claim(limit=DAYS_A_TASK)
     if not days:
         return 0
     context = context_of(Model.objects.get(pk=model_id))
     for day in sorted(days, key=lambda day: day.start):
+        work_apart([day], partial(_read_days, context), on_failure=partial(_store_errors, context))
+    return len(days)
+
+
+def _read_days(context: Context, days: Sequence[UnreadDay]) -> None:
+    for day in days:
         points = compare(context, day.start)
         counted = (
             count_errors(context.model, context.references, day.start) if _estimates_errors(context) else []
         )
         with transaction.atomic():
             if points:
-                whose = Whose(PredictionRole.CHAMPION, "")
-                save_points([row_of(context, whose, "day", day.start, point) for point in points])
-                touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
-                ring("monitors.judge", model_id=model_id)
+                _store(context, day, points)
             if counted:
                 _keep(counted)
-                touch(StaleWindow, [(model_id, "day", day.start)], fields=("model_id", "span", "start"))
-                ring("monitors.measure", model_id=model_id)
+                touch(
+                    StaleWindow, [(context.model.pk, "day", day.start)], fields=("model_id", "span", "start")
+                )
+                ring("monitors.measure", model_id=context.model.pk)
             finish([day])
-    return len(days)
+
+
+def _store(context: Context, day: UnreadDay, points: Sequence[Point]) -> None:
+    whose = Whose(PredictionRole.CHAMPION, "")
+    save_points([row_of(context, whose, "day", day.start, point) for point in points])
+    touch(PendingEvaluation, [(context.model.pk,)], fields=("model_id",))
+    ring("monitors.judge", model_id=context.model.pk)
+
+
+def _store_errors(context: Context, day: UnreadDay) -> None:
+    """Say on the day's points why its rows could not be read."""
+    detail = {"why": day.reason}
+    _store(context, day, [Point(name, None, 0, PointStatus.ERROR, detail=detail) for name in JOINT_METRICS])
 
 
 def _keep(counted: Sequence[ExpectedErrors]) -> None:

@@ -8,6 +8,7 @@ from driftline.common.periods import Period
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.selectors import LogFrame, frame_of
 from inference.registry.models import Model
+from monitors.definitions.feature_kinds import kinds_in_rows
 
 
 def sample_rows(
@@ -24,13 +25,16 @@ def sample_rows(
     """Read what callers were answered, or one version in some roles, in a window of about `rows` rows, by time.
 
     Where that is more than `most`, the window is cut into `parts` and a piece of each is read that lies elsewhere in
-    each, so that about `most` rows are.
+    each, so that about `most` rows are. Values of another type than their feature's are missing.
     """
 
+    kinds = kinds_in_rows(model)
+
     def frame(piece: Period) -> LogFrame:
-        return frame_of(
+        found = frame_of(
             model=model, start=piece.start, end=piece.end, role=list(roles), version_id=version_id
         )
+        return found.as_kinds(kinds)
 
     if rows <= most:
         return [frame(window)]

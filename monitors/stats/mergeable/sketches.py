@@ -43,8 +43,8 @@ class NumericSummary:
 
     `keys` ascend with the values; `sums` (per cell), `total` and `total_sq` are of `value - centre`, which
     keeps their precision when the column lies far from zero. `n` counts finite values only; `missing` counts
-    NaN and None; `infinite` counts values beyond the range of a float32. `minimum` and `maximum` are NaN
-    when `n` is 0.
+    NaN and None; `infinite` counts values beyond the range of a float32; `wrong_type` counts values that are
+    no numbers, such as texts. `minimum` and `maximum` are NaN when `n` is 0.
     """
 
     centre: float
@@ -58,11 +58,12 @@ class NumericSummary:
     maximum: float
     total: float
     total_sq: float
+    wrong_type: int = 0
 
     @property
     def rows(self) -> int:
-        """Every value seen, missing and infinite ones included."""
-        return self.n + self.missing + self.infinite
+        """Every value seen, those that are missing, infinite or no numbers included."""
+        return self.n + self.missing + self.infinite + self.wrong_type
 
     @property
     def offsets(self) -> FloatArray:
@@ -143,25 +144,43 @@ class NumericSummary:
         return NumericSummary(
             centre=centre, keys=keys, counts=counts, sums=sums, n=self.n, missing=self.missing,
             infinite=self.infinite, minimum=self.minimum, maximum=self.maximum,
-            total=self.total + self.n * shift, total_sq=max(total_sq, 0.0),
+            total=self.total + self.n * shift, total_sq=max(total_sq, 0.0), wrong_type=self.wrong_type,
         )  # fmt: skip
+
+
+def numbers_among(values: ArrayLike) -> tuple[FloatArray, int]:
+    """Return a column's numbers, NaN elsewhere, and how many values are neither numbers nor missing.
+
+    A text is no number, whatever it looks like; a boolean is 1 or 0.
+
+    >>> numbers_among(np.array([1.5, "2", None, True], object))
+    (array([1.5, nan, nan, 1. ]), 1)
+    """
+    array = values if isinstance(values, np.ndarray) else np.array(values, object)
+    if array.dtype.kind in "biuf":
+        return array.astype(np.float64, copy=False).ravel(), 0
+    listed = array.ravel().tolist()
+    is_number = [isinstance(value, (int, float, np.number, np.bool_)) for value in listed]
+    numbers = [value if known else np.nan for value, known in zip(listed, is_number, strict=True)]
+    present = sum(value is not None for value in listed)
+    return np.array(numbers, np.float64), present - sum(is_number)
 
 
 def choose_centre(values: ArrayLike) -> float:
     """Choose a feature's grid centre: the median of its finite values, or 0 when there are none."""
-    numbers = np.asarray(values, dtype=np.float64)
+    numbers, _ = numbers_among(values)
     finite = numbers[np.isfinite(numbers)]
     return float(np.median(finite)) if finite.size else 0.0
 
 
 def summarise_numbers(values: ArrayLike, *, centre: float) -> NumericSummary:
-    """Summarise a column of numbers; NaN and None are missing.
+    """Summarise a column of numbers; NaN and None are missing, and what is no number is of the wrong type.
 
     >>> summary = summarise_numbers([1.0, 2.0, 2.0, None], centre=0.0)
     >>> summary.n, summary.missing, summary.mean, summary.quantile(0.5)
     (3, 1, 1.6666666666666667, 2.0)
     """
-    numbers = np.asarray(values, dtype=np.float64).ravel()
+    numbers, wrong_type = numbers_among(values)
     tally: _SortedTally | _TableTally = _SortedTally() if numbers.size <= _SORTED_ROWS else _TableTally()
     shift = 0.0 - centre  # added even if it is nothing: it turns -0.0 into 0.0, for equal values share a cell
     n, missing, total_sq = 0, 0, 0.0
@@ -184,9 +203,9 @@ def summarise_numbers(values: ArrayLike, *, centre: float) -> NumericSummary:
     keys, counts, sums = tally.cells()
     return NumericSummary(
         centre=float(centre), keys=keys, counts=counts, sums=sums,
-        n=n, missing=missing, infinite=numbers.size - n - missing,
+        n=n, missing=missing - wrong_type, infinite=numbers.size - n - missing,
         minimum=minimum if n else float("nan"), maximum=maximum if n else float("nan"),
-        total=float(sums.sum()), total_sq=total_sq,
+        total=float(sums.sum()), total_sq=total_sq, wrong_type=wrong_type,
     )  # fmt: skip
 
 
@@ -215,6 +234,7 @@ def merge_numbers(parts: Sequence[NumericSummary]) -> NumericSummary:
         minimum=min((part.minimum for part in filled), default=float("nan")),
         maximum=max((part.maximum for part in filled), default=float("nan")),
         total=sum(part.total for part in parts), total_sq=sum(part.total_sq for part in parts),
+        wrong_type=sum(part.wrong_type for part in parts),
     )  # fmt: skip
 
 
@@ -305,18 +325,20 @@ class CategoricalSummary:
     """Counts of a categorical column by the text of its levels.
 
     Exact up to 5,000 levels; beyond that the most frequent 5,000 are kept and `rest` counts the others.
-    `n` counts values that are present, `rest` included.
+    `n` counts values that are present, `rest` included; `wrong_type` counts values that are no texts where only
+    texts were expected, and they are not among `n`.
     """
 
     counts: dict[str, int]
     rest: int
     missing: int
     n: int
+    wrong_type: int = 0
 
     @property
     def rows(self) -> int:
-        """Every value seen, missing ones included."""
-        return self.n + self.missing
+        """Every value seen, those that are missing or no texts included."""
+        return self.n + self.missing + self.wrong_type
 
     @property
     def exact(self) -> bool:
@@ -336,6 +358,24 @@ def summarise_categories(values: Iterable[Any]) -> CategoricalSummary:
     """
     listed = values.tolist() if isinstance(values, np.ndarray) else values
     return count_categories(Counter(listed))
+
+
+def summarise_texts(values: ArrayLike) -> CategoricalSummary:
+    """Summarise a column of texts; None and NaN are missing, and any other value is of the wrong type.
+
+    >>> summary = summarise_texts(np.array(["a", None, 2.0, "a"], object))
+    >>> summary.counts, summary.missing, summary.wrong_type
+    ({'a': 2}, 1, 1)
+    """
+    counts, missing, wrong_type = Counter[str](), 0, 0
+    for value, count in Counter(np.asarray(values).ravel().tolist()).items():
+        if isinstance(value, str):
+            counts[value] += count
+        elif value is None or value != value:
+            missing += count
+        else:
+            wrong_type += count
+    return _keep_frequent(dict(counts), rest=0, missing=missing, wrong_type=wrong_type)
 
 
 def count_categories(counted: Mapping[Any, int]) -> CategoricalSummary:
@@ -364,14 +404,17 @@ def merge_categories(parts: Sequence[CategoricalSummary]) -> CategoricalSummary:
         counts,
         rest=sum(part.rest for part in parts),
         missing=sum(part.missing for part in parts),
+        wrong_type=sum(part.wrong_type for part in parts),
     )
 
 
-def _keep_frequent(counts: dict[str, int], *, rest: int, missing: int) -> CategoricalSummary:
+def _keep_frequent(
+    counts: dict[str, int], *, rest: int, missing: int, wrong_type: int = 0
+) -> CategoricalSummary:
     n = sum(counts.values()) + rest
     if len(counts) > MAX_LEVELS:
         # Ties break by name, so that the order of rows or of merges cannot decide who stays.
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         counts = dict(ranked[:MAX_LEVELS])
         rest = n - sum(counts.values())
-    return CategoricalSummary(counts=counts, rest=rest, missing=missing, n=n)
+    return CategoricalSummary(counts=counts, rest=rest, missing=missing, n=n, wrong_type=wrong_type)

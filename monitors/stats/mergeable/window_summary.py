@@ -35,16 +35,13 @@ from monitors.stats.mergeable.sketches import (
     merge_numbers,
     summarise_categories,
     summarise_numbers,
+    summarise_texts,
 )
 
 ColumnSummary = NumericSummary | CategoricalSummary
 
 _FORMAT = 1
 _COUNT_TYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
-
-
-class ColumnKindMismatch(ValueError):
-    """A column is numeric in one window and categorical in another."""
 
 
 class UnreadableSummary(ValueError):
@@ -144,11 +141,12 @@ def summarise_window(
 ) -> WindowSummary:
     """Summarise one window's columns: a feature with a centre is numeric, any other is categorical.
 
-    A numeric (regression) prediction is summarised around the centre named `prediction`, when there is one.
+    Values of another type than their feature's are counted as `wrong_type` and no more. A numeric (regression)
+    prediction is summarised around the centre named `prediction`, when there is one.
     """
     return WindowSummary(
         rows=rows,
-        features={name: _summarise(values, centres.get(name)) for name, values in features.items()},
+        features={name: _summarise_feature(values, centres.get(name)) for name, values in features.items()},
         prediction=None if prediction is None else _summarise(prediction, centres.get("prediction")),
         score=None if score is None else summarise_numbers(score, centre=0.0),
         latency_ms=None if latency_ms is None else summarise_numbers(latency_ms, centre=0.0),
@@ -156,6 +154,10 @@ def summarise_window(
         labelled=labelled,
         label_lag_s=None if label_lag_s is None else summarise_numbers(label_lag_s, centre=0.0),
     )
+
+
+def _summarise_feature(values: ArrayLike, centre: float | None) -> ColumnSummary:
+    return summarise_texts(values) if centre is None else summarise_numbers(values, centre=centre)
 
 
 def _summarise(values: ArrayLike, centre: float | None) -> ColumnSummary:
@@ -184,33 +186,38 @@ def merge_windows(windows: Sequence[WindowSummary]) -> WindowSummary:
 
 
 def merge_columns(columns: Sequence[ColumnSummary]) -> ColumnSummary:
-    """Add up summaries of one column; raises `ColumnKindMismatch` when its kind changed between them."""
+    """Add up summaries of one column. Where it is numeric in any of them, categories that are no numbers are of the
+    wrong type.
+    """
     numeric = [column for column in columns if isinstance(column, NumericSummary)]
-    if len(numeric) == len(columns):
-        return merge_numbers(numeric)
     categorical = [column for column in columns if isinstance(column, CategoricalSummary)]
-    if len(categorical) == len(columns):
+    if not numeric:
         return merge_categories(categorical)
-    counted = [_numbers_of(column, numeric[0].centre) for column in categorical]
-    if all(column is not None for column in counted):
-        return merge_numbers([*numeric, *(column for column in counted if column is not None)])
-    raise ColumnKindMismatch(
-        f"A column is numeric in {len(numeric)} windows and categorical in {len(categorical)}; "
-        "summarise them again with one signature."
+    return merge_numbers([*numeric, *(_numbers_of(column, numeric[0].centre) for column in categorical)])
+
+
+def _numbers_of(column: CategoricalSummary, centre: float) -> NumericSummary:
+    """Read numbers that were counted as categories, as a regression's answers once were.
+
+    Those beyond the levels that are kept are missing, or of the wrong type where any level is.
+    """
+    levels = {level: _as_number(level) for level in column.counts}
+    known = {level: value for level, value in levels.items() if value is not None}
+    counts = [column.counts[level] for level in known]
+    numbers = summarise_numbers(np.repeat(np.array(list(known.values()), np.float64), counts), centre=centre)
+    wrong_type = sum(column.counts.values()) - sum(counts)
+    return replace(
+        numbers,
+        missing=numbers.missing + column.missing + (0 if wrong_type else column.rest),
+        wrong_type=column.wrong_type + wrong_type + (column.rest if wrong_type else 0),
     )
 
 
-def _numbers_of(column: CategoricalSummary, centre: float) -> NumericSummary | None:
-    """Read numbers that were counted as categories, as a regression's answers once were; None where one is none.
-
-    Those beyond the levels that are kept are missing.
-    """
+def _as_number(level: str) -> float | None:
     try:
-        values = np.array([float(level) for level in column.counts], dtype=np.float64)
+        return float(level)
     except ValueError:
         return None
-    numbers = summarise_numbers(np.repeat(values, list(column.counts.values())), centre=centre)
-    return replace(numbers, missing=numbers.missing + column.missing + column.rest)
 
 
 def _merge_present(columns: Sequence[ColumnSummary | None]) -> ColumnSummary | None:
@@ -235,6 +242,7 @@ class _Window(msgspec.Struct, array_like=True, frozen=True):
     outcome: bytes | None
 
 
+# New fields come last and have defaults: summaries that were stored without them still decode.
 class _Numbers(msgspec.Struct, array_like=True, frozen=True, tag="n"):
     centre: float
     n: int
@@ -248,6 +256,7 @@ class _Numbers(msgspec.Struct, array_like=True, frozen=True, tag="n"):
     count_width: int
     counts: bytes
     means: bytes
+    wrong_type: int = 0
 
 
 class _Categories(msgspec.Struct, array_like=True, frozen=True, tag="c"):
@@ -255,9 +264,9 @@ class _Categories(msgspec.Struct, array_like=True, frozen=True, tag="c"):
     rest: int
     missing: int
     n: int
+    wrong_type: int = 0
 
 
-# New fields of outcomes come last and have defaults: summaries that were stored without them still decode.
 class _Binary(msgspec.Struct, array_like=True, frozen=True, tag="binary"):
     confusion: tuple[int, int, int, int]
     n: int
@@ -297,7 +306,7 @@ _decode_outcome = msgspec.msgpack.Decoder(_Binary | _Multiclass | _Regression).d
 
 def _pack_column(column: ColumnSummary) -> bytes:
     if isinstance(column, CategoricalSummary):
-        return _encode(_Categories(column.counts, column.rest, column.missing, column.n))
+        return _encode(_Categories(column.counts, column.rest, column.missing, column.n, column.wrong_type))
     largest = int(column.counts.max(initial=0))
     count_type = next(kind for kind in _COUNT_TYPES if largest <= np.iinfo(kind).max)
     return _encode(
@@ -308,6 +317,7 @@ def _pack_column(column: ColumnSummary) -> bytes:
             count_width=np.dtype(count_type).itemsize,
             counts=shuffle(column.counts.astype(count_type)),
             means=shuffle(column.offsets.astype(np.float32)),
+            wrong_type=column.wrong_type,
         )
     )  # fmt: skip
 
@@ -315,14 +325,14 @@ def _pack_column(column: ColumnSummary) -> bytes:
 def _unpack_column(data: bytes) -> ColumnSummary:
     wire = _decode_column(data)
     if isinstance(wire, _Categories):
-        return CategoricalSummary(wire.counts, wire.rest, wire.missing, wire.n)
+        return CategoricalSummary(wire.counts, wire.rest, wire.missing, wire.n, wire.wrong_type)
     keys = np.cumsum(unshuffle(wire.key_steps, np.uint16), dtype=np.uint16)
     counts = unshuffle(wire.counts, f"u{wire.count_width}").astype(np.int64)
     return NumericSummary(
         centre=wire.centre, keys=keys, counts=counts,
         sums=np.multiply(unshuffle(wire.means, np.float32), counts, dtype=np.float64),
         n=wire.n, missing=wire.missing, infinite=wire.infinite, minimum=wire.minimum, maximum=wire.maximum,
-        total=wire.total, total_sq=wire.total_sq,
+        total=wire.total, total_sq=wire.total_sq, wrong_type=wire.wrong_type,
     )  # fmt: skip
 
 

@@ -55,13 +55,22 @@ class Condition:
     def holds(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """Tell of which rows it holds; `values` are texts as objects (None is missing) or numbers as floats (NaN is).
 
+        Objects may hold floats beside texts: each row is compared as what it is.
+
         >>> Condition("wind", lower=20.0).holds(np.array([3.0, 20.0, np.nan]))
+        array([False,  True, False])
+        >>> Condition("wind", lower=20.0).holds(np.array(["high", 20.0, None], object))
         array([False,  True, False])
         """
         if values.dtype == object:
-            if self.is_missing or self.value is not None:
-                return np.array([value == self.value for value in values.tolist()], bool)
-            return np.zeros(values.size, bool)
+            listed = values.tolist()
+            if self.is_missing:
+                return np.array([value is None for value in listed], bool)
+            is_number = np.array([isinstance(value, float) for value in listed], bool)
+            held = np.array([value == self.value and value is not None for value in listed], bool)
+            if is_number.any():
+                held[is_number] = self.holds(values[is_number].astype(np.float64))
+            return held
         if self.is_missing:
             return np.isnan(values)
         if self.value is not None:

@@ -13,6 +13,7 @@ from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.periods import rfc3339
 from driftline.progress import Progress, progress_of, progress_of_each
+from driftline.stuck_work import StuckWork, retry, stuck_work
 from inference.registry import services
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
@@ -149,6 +150,14 @@ def change_model(request: HttpRequest, name: str, body: ModelChanges) -> Any:
     return describe_model(model)
 
 
+@router.post("/models/{name}/retry", auth=Scoped("write"))
+def retry_failed(request: HttpRequest, name: str) -> Any:
+    """Have everything of a model that could not be summarised, measured or judged tried anew."""
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=name)
+    return {"retried": retry(model=model, actor=caller.actor)}
+
+
 def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
     if "segments" in body.model_fields_set:
         set_segments(model=model, features=body.segments, actor=caller.actor)
@@ -157,8 +166,19 @@ def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
 
 
 def describe_model(model: Model) -> dict[str, Any]:
-    """Write a model as the API gives it."""
-    return _describe(model, progress_of(model), Workflow.of(model))
+    """Write a model as the API gives it; `stuck` lists what could not be summarised, measured or judged, and why."""
+    stuck = [_describe_stuck(one) for one in stuck_work([model])]
+    return _describe(model, progress_of(model), Workflow.of(model)) | {"stuck": stuck}
+
+
+def _describe_stuck(one: StuckWork) -> dict[str, Any]:
+    return {
+        "what": one.what,
+        "start": rfc3339(one.start) if one.start else None,
+        "reason": one.reason,
+        "attempts": one.attempts,
+        "failed": one.is_failed,
+    }
 
 
 def _describe(model: Model, progress: Progress, workflow: Workflow) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def touch(model: type[WorkRow], rows: Iterable[Sequence[Any]], *, fields: Sequen
 
     `rows` hold the values of the columns `fields`, which must be the subclass's unique key. Sorted, so that two
     writers that touch the same rows cannot deadlock. Whoever works on a row loses it: what it read is out of date.
+    One that failed (`common.attempts`) starts anew.
     """
     rows = sorted(set(map(tuple, rows)))
     if not rows:
@@ -58,11 +59,13 @@ def touch(model: type[WorkRow], rows: Iterable[Sequence[Any]], *, fields: Sequen
     table = connection.ops.quote_name(model._meta.db_table)
     columns = ", ".join(connection.ops.quote_name(name) for name in fields)
     places = ", ".join(["(" + ", ".join(["%s"] * len(fields)) + ", 1)"] * len(rows))
+    known = {field.name for field in model._meta.fields}
+    anew = "".join(f", {name} = DEFAULT" for name in ("attempts", "error") if name in known)
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {table} ({columns}, generation) VALUES {places} ON CONFLICT ({columns}) "
             f"DO UPDATE SET generation = {table}.generation + 1, touched_at = now(), "
-            "lease_until = NULL, lease_token = NULL",
+            f"lease_until = NULL, lease_token = NULL{anew}",
             [value for row in rows for value in row],
         )
 

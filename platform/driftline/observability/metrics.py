@@ -19,6 +19,7 @@ from driftline.api.problems import with_problems
 from driftline.common.clock import now
 from driftline.models import Heartbeat
 from driftline.observability.serving import ServingCollector
+from driftline.stuck_work import failed_work
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
@@ -80,6 +81,13 @@ class BacklogCollector(Collector):
             due.add_metric([kind], self._mine(rows, "model__project").count())
         due.add_metric(["delivery"], self._mine(_due_deliveries(), "channel__project").count())
         yield due
+        failed = GaugeMetricFamily(
+            "driftline_work_failed", "Work rows that failed too often to be tried again.", labels=["kind"]
+        )
+        for rows in failed_work():
+            kind = str(rows.model._meta.verbose_name).replace(" ", "_")
+            failed.add_metric([kind], self._mine(rows, "model__project").count())
+        yield failed
         incidents = GaugeMetricFamily(
             "driftline_incidents_open", "Unresolved incidents.", labels=["severity"]
         )

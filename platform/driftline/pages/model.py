@@ -19,6 +19,7 @@ from driftline.pages.forms import explain
 from driftline.pages.histograms import overlay_of
 from driftline.pages.timerange import TimeRange, range_of
 from driftline.progress import progress_of
+from driftline.stuck_work import retry, stuck_work
 from inference.registry.models import Autonomy, Model, Task
 from inference.registry.selectors import get_model
 from inference.registry.services import create_model
@@ -69,8 +70,10 @@ class Tile:
     url_name: str
 
 
-@page("GET")
+@page("GET", "POST")
 def health(request: PageRequest, name: str) -> HttpResponse:
+    if request.method == "POST":
+        return _retry(request, name)
     frame = frame_of(request, name, "model")
     model, chosen = frame["model"], frame["range"]
     main = queries.main_metric(model)
@@ -90,8 +93,17 @@ def health(request: PageRequest, name: str) -> HttpResponse:
         "deployment": model.deployment,
         "reference": queries.newest_reference(model),
         "computed_until": progress_of(model).computed_until,
+        "stuck": stuck_work([model]),
     }
     return render(request, "pages/model.html", frame)
+
+
+def _retry(request: PageRequest, name: str) -> HttpResponse:
+    """Have what could not be computed tried anew."""
+    model = get_model(project=request.visitor.project, name=name)
+    retried = retry(model=model, actor=request.visitor.actor)
+    messages.success(request, f"{retried:,} that failed {'is' if retried == 1 else 'are'} tried again.")
+    return redirect("model", name=model.name)
 
 
 def _tiles(

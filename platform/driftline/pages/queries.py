@@ -132,6 +132,15 @@ def drift_lately(model: Model, newest: datetime) -> list[MetricPoint]:
     return furthest_first(point for point in judged if point.start == day)
 
 
+def wrong_types_lately(model: Model, newest: datetime) -> list[MetricPoint]:
+    """List the features with values of the wrong type on the newest judged day, those with the most first."""
+    points = points_in(model, ["wrong_type_share"], newest - DAY * 3, newest).filter(status__in=JUDGED)
+    judged = list(points)
+    day = max((point.start for point in judged), default=None)
+    found = [point for point in judged if point.start == day and point.value]
+    return sorted(found, key=lambda point: -(point.value or 0))
+
+
 def furthest_first(points: Iterable[MetricPoint]) -> list[MetricPoint]:
     """Sort points by how many times its own limit each value is."""
     return sorted(points, key=lambda point: -(point.value or 0) / (point.threshold or 1))

@@ -6,18 +6,18 @@ from datetime import datetime
 from functools import reduce
 from operator import or_
 
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from driftline.accounts.models import Project
 from driftline.pages import queries, verdict
+from driftline.stuck_work import is_stuck
 from inference.prediction_log.selectors import newest_arrivals
 from inference.registry.models import Model
 from monitors.alerts.selectors import open_incidents
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Severity
 
-_ORDER = {"critical": 0, "warning": 1, "notice": 2, "no_data": 3, "ok": 4}
-_TROUBLED = ("critical", "warning")
+_ORDER = {"critical": 0, "error": 1, "warning": 2, "notice": 3, "no_data": 4, "ok": 5}
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,16 @@ def standings_of(project: Project) -> list[Standing]:
     """Tell how each model is, as the sentence of its own page does."""
     models = queries.models_of(project)
     newest, drift, severities = newest_arrivals(models), _newest_drift(models), _worst_severities(project)
+    stuck, mistyped = _stuck(models), _days_with_wrong_types(models)
     found = [
-        _standing(model, newest[model.pk][0], drift[model.pk], severities.get(model.pk)) for model in models
+        _standing(
+            model,
+            newest[model.pk][0],
+            drift[model.pk],
+            _worst(severities.get(model.pk), is_stuck=model.pk in stuck),
+            mistyped.get(model.pk),
+        )
+        for model in models
     ]
     return sorted(found, key=lambda standing: (_ORDER[standing.status], standing.model.name))
 
@@ -44,7 +52,7 @@ def verdict_of(standings: Sequence[Standing]) -> verdict.Verdict:
     """Say how many models need somebody, in the words of the worst one's page."""
     worst = {
         next((s.model.pk for s in standings if s.status in statuses), None)
-        for statuses in (_TROUBLED, ("notice",))
+        for statuses in (verdict.TROUBLED, ("notice",))
     }
     return verdict.of_project(
         [
@@ -68,17 +76,43 @@ def worst_drifts(standings: Iterable[Standing]) -> dict[int, MetricPoint]:
 
 
 def _standing(
-    model: Model, newest: datetime | None, drift: tuple[datetime | None, float | None], severity: str | None
+    model: Model,
+    newest: datetime | None,
+    drift: tuple[datetime | None, float | None],
+    worst: str | None,
+    mistyped: datetime | None,
 ) -> Standing:
     day, drifted = drift
     if newest is None:
         status = "no_data"
-    elif severity is not None:
-        status = severity
+    elif worst is not None:
+        status = worst
     else:
-        is_late = day is not None and newest - queries.DAY * 3 <= day < newest
-        status = "notice" if drifted and is_late else "ok"
+        noticed = [day if drifted else None, mistyped]
+        is_late = any(one is not None and newest - queries.DAY * 3 <= one < newest for one in noticed)
+        status = "notice" if is_late else "ok"
     return Standing(model, status, newest, day)
+
+
+def _worst(severity: str | None, *, is_stuck: bool) -> str | None:
+    return "error" if is_stuck and severity != "critical" else severity
+
+
+def _stuck(models: QuerySet[Model]) -> set[int]:
+    """List the models of which something cannot be summarised, measured or judged."""
+    return set(models.order_by().filter(is_stuck()).values_list("pk", flat=True))
+
+
+def _days_with_wrong_types(models: QuerySet[Model]) -> dict[int, datetime]:
+    """Read of each model whose newest judged day has values of the wrong type which day that is."""
+    points = MetricPoint.objects.filter(
+        model=OuterRef("pk"), span="day", metric="wrong_type_share", segment="", role="champion", version="",
+        status__in=queries.JUDGED,
+    )  # fmt: skip
+    day = Subquery(points.order_by("-start").values("start")[:1])
+    wrong = Exists(points.filter(start=OuterRef("typed_day"), value__gt=0))
+    found = models.order_by().annotate(typed_day=day).filter(wrong)
+    return dict(found.values_list("pk", "typed_day"))
 
 
 def _worst_severities(project: Project) -> dict[int, str]:

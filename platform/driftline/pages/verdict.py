@@ -9,6 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from driftline.pages import queries
+from driftline.stuck_work import StuckWork, stuck_work
 from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
@@ -19,6 +20,8 @@ from monitors.metrics.models import MetricPoint
 from monitors.workflows.models import Run
 
 CAUSES_TOLD = 2
+TROUBLED = ("critical", "error", "warning")
+"""The states in which a model needs somebody, the worst first."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,16 @@ def of_model(model: Model) -> Verdict:
         )
     incidents = queries.unresolved(model)
     run = queries.active_run(model)
+    stuck = stuck_work([model])
+    if stuck and not (incidents and incidents[0].severity == "critical"):
+        return Verdict("error", [*_stuck(model, stuck), *_under_way(run)])
     features = queries.drift_lately(model, newest)
     if not incidents:
         drifted = [point for point in features if point.status != "ok"]
+        wrong = queries.wrong_types_lately(model, newest)
         return Verdict(
-            "notice" if drifted else "ok", [*_no_rule_fires(model, newest, drifted), *_under_way(run)]
+            "notice" if drifted or wrong else "ok",
+            [*_no_rule_fires(model, newest, drifted, wrong), *_under_way(run)],
         )
     worst = incidents[0]
     status = (
@@ -82,7 +90,22 @@ def of_model(model: Model) -> Verdict:
     if len(incidents) > 1:
         more = f"{len(incidents) - 1} more incident{'s are' if len(incidents) > 2 else ' is'} open."
         parts += [Part(" "), Part(more, f"{reverse('incidents')}?model={model.name}")]
+    if stuck:
+        parts += [Part(" "), *_stuck(model, stuck)]
     return Verdict(status, [*parts, *_under_way(run)])
+
+
+def _stuck(model: Model, stuck: Sequence[StuckWork]) -> list[Part]:
+    """Say what cannot be summarised, measured or judged, and why."""
+    first = stuck[0]
+    at = "" if first.start is None else f" of {_day(first.start)}"
+    more = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
+    failed = "could not be computed" if first.is_failed else "fails and is tried again"
+    parts = [
+        Part(f"{_named(model)} is not fully watched: "),
+        Part(f"{first.what}{at}", reverse("model", args=[model.name])),
+    ]
+    return [*parts, Part(f"{more} {failed} ({first.reason}).")]
 
 
 def _named(model: Model) -> str:
@@ -168,10 +191,15 @@ def _under_way(run: Run | None) -> list[Part]:
     return [Part(" "), Part(f"Retrain run {run.pk}", url), Part(f"{challenger}{waits}.")]
 
 
-def _no_rule_fires(model: Model, newest: datetime, drifted: Sequence[MetricPoint]) -> list[Part]:
+def _no_rule_fires(
+    model: Model, newest: datetime, drifted: Sequence[MetricPoint], wrong: Sequence[MetricPoint]
+) -> list[Part]:
     metric = queries.main_metric(model)
     points = queries.judged_points(model, [metric], newest - queries.DAY * 14, newest).get(metric, [])
-    parts = _moved(model, drifted) if drifted else [Part(f"{_named(model)} is all right: no rule fires.")]
+    parts = _moved(model, drifted) if drifted else []
+    if wrong:
+        parts += _of_wrong_type(model, wrong, is_first=not parts)
+    parts = parts or [Part(f"{_named(model)} is all right: no rule fires.")]
     point = queries.newest_judged(points)
     if point:
         parts.append(Part(f" {METRICS[metric].title} was {_against(point)}, on {_day(point.start)}."))
@@ -200,6 +228,17 @@ def _moved(model: Model, drifted: Sequence[MetricPoint]) -> list[Part]:
     return [*parts, Part(" and more." if len(drifted) > CAUSES_TOLD else ".")]
 
 
+def _of_wrong_type(model: Model, wrong: Sequence[MetricPoint], *, is_first: bool) -> list[Part]:
+    """Name the features with values of the wrong type although no rule asks for them."""
+    begins = f"No rule fires on {_named(model)}, but values" if is_first else " Values"
+    parts = [Part(f"{begins} of the wrong type came on {_day(wrong[0].start)} in ")]
+    for position, point in enumerate(wrong[:CAUSES_TOLD]):
+        url = reverse("feature", args=[model.name, point.feature])
+        share = f" ({point.value or 0:.2%} of {point.n:,} rows)"
+        parts += [Part(", " if position else ""), Part(point.feature, url), Part(share)]
+    return [*parts, Part(" and more." if len(wrong) > CAUSES_TOLD else ".")]
+
+
 def _against(point: MetricPoint) -> str:
     assert point.value is not None
     if point.threshold is None:
@@ -218,7 +257,7 @@ def of_project(verdicts: Sequence[tuple[Model, Verdict]]) -> Verdict:
         return Verdict(
             "no_data", [Part("This project has no model yet. "), Part("Add the first one.", reverse("start"))]
         )
-    troubled = [(model, verdict) for model, verdict in verdicts if verdict.status in ("critical", "warning")]
+    troubled = [(model, verdict) for model, verdict in verdicts if verdict.status in TROUBLED]
     total = f"{len(verdicts)} model{'s' if len(verdicts) != 1 else ''}"
     if not troubled:
         waiting = [model for model, verdict in verdicts if verdict.status == "no_data"]
@@ -228,7 +267,7 @@ def of_project(verdicts: Sequence[tuple[Model, Verdict]]) -> Verdict:
             first = Part(f"Nothing is urgent on {total}.{silent} ")
             return Verdict("notice", [first, *noticed[0].parts, *_more_changed(len(noticed) - 1)])
         return Verdict("ok", [Part(f"Nothing needs you: no rule fires on {total}.{silent}")])
-    status = "critical" if any(verdict.status == "critical" for _, verdict in troubled) else "warning"
+    status = min((verdict.status for _, verdict in troubled), key=TROUBLED.index)
     needs = "needs" if len(troubled) == 1 else "need"
     return Verdict(status, [Part(f"{len(troubled)} of {total} {needs} attention. "), *troubled[0][1].parts])
 

@@ -12,17 +12,20 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from kombu import Connection
 
+from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.clock import now
 from driftline.models import Heartbeat
 from driftline.services.ownership import current_owner
 from driftline.services.paths import HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
 from driftline.services.valkey import NoValkey, valkey_binary
+from driftline.stuck_work import count_failed, stuck_work
 from inference.prediction_log.key_health import look_at_keys
 from inference.prediction_log.sealing import KEY_FILE, master_keys
 
 OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
 LEAST_FREE_BYTES = 2 << 30
+NAMED = 5  # of what failed
 SILENT_AFTER = timedelta(seconds=60)  # four ticks of the heartbeat
 
 
@@ -56,6 +59,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
         if migrations.is_fine:
             yield _heartbeat(paths)
             yield _log_keys(paths)
+            yield _stuck_work()
 
 
 def _python() -> Finding:
@@ -162,6 +166,23 @@ def _log_keys(paths: HomePaths) -> Finding:
         f"{text}; not to be opened: {lost}, {health.lost_files} files{masters}",
         f"Add the lines of {paths.home / KEY_FILE} from a backup below those that are there, "
         "and the rows of inference_logkey that are missing.",
+    )
+
+
+def _stuck_work() -> Finding:
+    """Name what could not be summarised, measured or judged: nobody tries it again by itself."""
+    failed = [one for one in stuck_work() if one.is_failed]
+    if not failed:
+        return Finding("failed work", "none")
+    named = "; ".join(
+        f"{one.model.project.slug}/{one.model.name}: {one.what}"
+        f"{f' from {one.start:%Y-%m-%d %H:%M}' if one.start else ''} ({one.reason})"
+        for one in failed[:NAMED]
+    )
+    return Finding(
+        "failed work",
+        f"{count_failed()} failed {MAX_ATTEMPTS} times: {named}",
+        "Mend what the reasons name, then press Try again on the model's page, or POST to its /retry.",
     )
 
 

@@ -127,6 +127,7 @@ def measured(value: float | None, metric: str) -> str:
         "label_coverage",
         "label_coverage_by_class",
         "missing_share",
+        "wrong_type_share",
         "unseen_share",
         "out_of_range_share",
         "mode_share",

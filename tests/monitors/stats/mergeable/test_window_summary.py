@@ -1,8 +1,13 @@
+from functools import reduce
+
 import msgspec
 import numpy as np
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
+from inference.prediction_log.items import as_objects
 from monitors.stats.mergeable.outcomes import (
     merge_outcomes,
     summarise_binary_outcomes,
@@ -11,7 +16,6 @@ from monitors.stats.mergeable.outcomes import (
 )
 from monitors.stats.mergeable.sketches import summarise_categories, summarise_numbers
 from monitors.stats.mergeable.window_summary import (
-    ColumnKindMismatch,
     UnreadableSummary,
     WindowSummary,
     decode_outcomes,
@@ -174,11 +178,66 @@ def test_a_feature_that_some_windows_lack_comes_from_the_others():
     assert merged.features["x"].n == 2
 
 
-def test_a_column_that_changed_its_kind_does_not_merge():
-    window = window_of(flights(np.random.default_rng(0), 10))
+def test_categories_that_are_no_numbers_are_of_the_wrong_type_among_numbers():
+    numbers = summarise_numbers([1.0, 2.0, "x"], centre=1.0)
+    texts = summarise_categories(["3.5", "high", "high", None])
 
-    with pytest.raises(ColumnKindMismatch, match="signature"):
-        merge_columns([window.features["distance"], window.features["origin"]])
+    merged = merge_columns([texts, numbers])
+
+    assert (merged.n, merged.missing, merged.wrong_type, merged.rows) == (3, 1, 3, 7)
+    assert merged.maximum == 3.5
+
+
+OLD = bytes.fromhex(
+    "28b52ffd206485020034049901030082a178c4489da16ecb4000020100cb3ff800cb400400cb00cb3fe000c404ff01407e01c4020101"
+    "c40800bf3fa179c40a95a16381a16102000102c0c0c0c0c0061000a22e49dc8830863a"
+)
+VALUES = st.lists(
+    st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from(["", "notanumber", "7"]), st.booleans()),
+    max_size=12,
+)
+
+
+@given(st.lists(VALUES, min_size=2, max_size=4), st.sampled_from([{}, {"x": 0.0}]))
+def test_values_of_the_wrong_type_are_counted_alike_however_windows_are_merged(parts, centres):
+    def summarise(rows):
+        return summarise_window(rows=len(rows), features={"x": as_objects(rows)}, centres=centres)
+
+    first, *others = map(summarise, parts)
+    whole = summarise([value for rows in parts for value in rows]).features["x"]
+
+    forwards = reduce(WindowSummary.merge, others, first).features["x"]
+    backwards = merge_windows([reduce(WindowSummary.merge, reversed(others)), first]).features["x"]
+
+    is_text = [isinstance(value, str) for rows in parts for value in rows]
+    missing = sum(value is None for rows in parts for value in rows)
+    expected = sum(is_text) if centres else len(is_text) - sum(is_text) - missing
+    for column in (forwards, backwards, whole):
+        assert (column.n, column.missing, column.wrong_type, column.rows) == (
+            len(is_text) - missing - expected, missing, expected, len(is_text)
+        )  # fmt: skip
+
+
+def test_counts_of_the_wrong_type_are_stored():
+    window = summarise_window(
+        rows=3,
+        features={"x": as_objects([1.0, "a", None]), "y": as_objects(["a", 2.0, None])},
+        centres={"x": 0.0},
+    )
+
+    restored = WindowSummary.decode(window.encode()).features
+
+    assert (restored["x"].wrong_type, restored["x"].missing) == (1, 1)
+    assert restored["y"] == window.features["y"]
+    assert (restored["y"].wrong_type, restored["y"].n) == (1, 1)
+
+
+def test_columns_that_were_stored_before_wrong_types_were_counted_are_read():
+    """The bytes are those that the code wrote before it counted values of the wrong type."""
+    restored = WindowSummary.decode(OLD).features
+
+    assert (restored["x"].n, restored["x"].missing, restored["x"].wrong_type) == (2, 1, 0)
+    assert (restored["y"].counts, restored["y"].missing, restored["y"].wrong_type) == ({"a": 2}, 1, 0)
 
 
 @pytest.mark.parametrize("data", [b"", b"no summary", WindowSummary(rows=1, features={}).encode()[:-3]])
