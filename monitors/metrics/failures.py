@@ -60,6 +60,8 @@ def _marked(
     for row in rows:
         if (row.span, row.start) == (span, start) and (row.role, row.version) in whose:
             row.status, row.detail = PointStatus.ERROR, {**(row.detail or {}), "why": reason}
+            if row.metric == "count" and not row.value:
+                row.value = None  # there are rows, and nobody could count them
             missing.discard((row.role, row.version))
     return [_error(model, span, start, role, version, reason) for role, version in sorted(missing)]
 
