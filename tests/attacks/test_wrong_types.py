@@ -8,16 +8,20 @@ from itertools import count
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from driftline.common.periods import Period, rfc3339
+from driftline.invariants import check_all
 from driftline.pages import verdict
 from driftline.pages.standing import standings_of
+from driftline.services.diagnosis import diagnose
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.rows.value_losses import value_losses
 from monitors.summaries.models import StaleWindow
 from tests.driftline.api.conftest import Api, caller
+from tests.embedded import make_home
 from tests.flows.world import make_model, work
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -255,6 +259,25 @@ class TestAWindowThatCannotBeRead:
             True,
         )
         assert [one.status for one in standings_of(api.project)] == ["error"]
+        found = next(one for one in diagnose(make_home(tmp_path)) if one.subject == "failed work")
+        assert ("ours/approvals" in found.text, "Invalid" in found.text, found.is_fine) == (True, True, False)
+        broken = [one for one in check_all() if not one.holds]
+        assert [one.counts for one in broken if "failed" in one.statement] == ["2 exceptions"]
+
+    def test_is_shown_with_its_reason_and_a_button_on_the_page(
+        self, api: Api, model: Model, client: Client
+    ) -> None:
+        work(model)
+        client.force_login(api.project.members.get())
+
+        page = client.get("/models/approvals/").content.decode()
+
+        assert "What could not be computed" in page
+        assert "ArrowInvalid" in page
+        self.mend()
+        client.post("/models/approvals/", {"retry": "1"})
+        work(model)
+        assert "What could not be computed" not in client.get("/models/approvals/").content.decode()
 
     def test_starts_anew_with_the_next_write(self, api: Api, model: Model) -> None:
         work(model)
