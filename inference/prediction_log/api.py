@@ -11,6 +11,7 @@ from ninja import Router
 from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.brief_memory import BriefMemory
 from driftline.common.clock import now
 from driftline.common.errors import not_found
@@ -58,7 +59,7 @@ def _body_schema(key: str, item: type[msgspec.Struct], *binary: str) -> dict[str
 
 @router.post(
     "/models/{name}/predictions",
-    auth=Scoped("log"),
+    auth=Scoped(SCOPE_OF["predictions"]),
     openapi_extra=_body_schema("predictions", SentPrediction, *ARROW_TYPES),
 )
 def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -> HttpResponse:
@@ -80,7 +81,9 @@ def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -
     return _receive(request, name, store, JSON_TYPES + LINE_TYPES + ARROW_TYPES)
 
 
-@router.post("/models/{name}/labels", auth=Scoped("label"), openapi_extra=_body_schema("labels", SentLabel))
+@router.post(
+    "/models/{name}/labels", auth=Scoped(SCOPE_OF["labels"]), openapi_extra=_body_schema("labels", SentLabel)
+)
 def receive_labels(request: HttpRequest, name: str, atomic: bool = False) -> HttpResponse:
     """Log what really happened, in any order, before or after the prediction; a correction supersedes."""
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.bodies import Body
 from driftline.common.errors import invalid
 from driftline.common.json_body import read_json
@@ -99,7 +100,7 @@ def model_of(request: HttpRequest, name: str) -> Model:
 # -- versions ----------------------------------------------------------------------------------------------------------
 @router.post(
     "/models/{name}/versions",
-    auth=Scoped("deploy"),
+    auth=Scoped(SCOPE_OF["version"]),
     openapi_extra=_UPLOAD,
     response={200: dict[str, Any], 201: dict[str, Any]},
 )
@@ -156,7 +157,7 @@ def read_version(request: HttpRequest, name: str, version: str) -> Any:
     return _describe_now(found)
 
 
-@router.patch("/models/{name}/versions/{version}", auth=Scoped("deploy"))
+@router.patch("/models/{name}/versions/{version}", auth=Scoped(SCOPE_OF["version"]))
 def change_version(request: HttpRequest, name: str, version: str, body: VersionChanges) -> Any:
     """Choose the execution provider of a version, or lift the quarantine that it got by crashing.
 
@@ -173,7 +174,7 @@ def change_version(request: HttpRequest, name: str, version: str, body: VersionC
     return _describe_now(changed)
 
 
-@router.get("/models/{name}/versions/{version}/artifact", auth=Scoped("deploy"))
+@router.get("/models/{name}/versions/{version}/artifact", auth=Scoped(SCOPE_OF["version.artifact"]))
 def read_artifact(request: HttpRequest, name: str, version: str) -> Any:
     """Download the ONNX of a version; each download is audited."""
     found = get_version(model=model_of(request, name), version=version)
@@ -249,7 +250,7 @@ def list_aliases(request: HttpRequest, name: str) -> Any:
     return {"items": [describe_alias(alias) for alias in aliases], "next": None}
 
 
-@router.put("/models/{name}/aliases/{alias}", auth=Scoped("deploy"))
+@router.put("/models/{name}/aliases/{alias}", auth=Scoped(SCOPE_OF["alias"]))
 def put_alias(request: HttpRequest, name: str, alias: str, body: AliasTarget) -> Any:
     """Let a name such as `stable` point at a version; where it pointed before does not matter."""
     model = model_of(request, name)
@@ -258,7 +259,7 @@ def put_alias(request: HttpRequest, name: str, alias: str, body: AliasTarget) ->
     )
 
 
-@router.delete("/models/{name}/aliases/{alias}", auth=Scoped("deploy"), response={204: None})
+@router.delete("/models/{name}/aliases/{alias}", auth=Scoped(SCOPE_OF["alias"]), response={204: None})
 def delete_alias(request: HttpRequest, name: str, alias: str) -> Any:
     """Take a name away; the version stays."""
     remove_alias(model=model_of(request, name), name=alias, actor=caller_of(request).actor)
@@ -277,7 +278,7 @@ def read_deployment(request: HttpRequest, name: str) -> Any:
     return _answer(model_of(request, name).deployment)
 
 
-@router.patch("/models/{name}/deployment", auth=Scoped("deploy"))
+@router.patch("/models/{name}/deployment", auth=Scoped(SCOPE_OF["deployment"]))
 def change_deployment(request: HttpRequest, name: str, body: DeploymentChanges) -> Any:
     """Choose the shadows, the share of rows that each gets, and the canary. Send `If-Match: <generation>`.
 
@@ -298,7 +299,7 @@ def change_deployment(request: HttpRequest, name: str, body: DeploymentChanges) 
     return _answer(deployment, awaited=True)
 
 
-@router.post("/models/{name}/promote", auth=Scoped("deploy"))
+@router.post("/models/{name}/promote", auth=Scoped(SCOPE_OF["deployment"]))
 def promote(request: HttpRequest, name: str, body: Promotion) -> Any:
     """Let a version answer from now on. Send `If-Match: <generation>`; answers when every serving process has it."""
     deployment = services.promote(
@@ -311,7 +312,7 @@ def promote(request: HttpRequest, name: str, body: Promotion) -> Any:
     return _answer(deployment, awaited=True)
 
 
-@router.post("/models/{name}/rollback", auth=Scoped("deploy"))
+@router.post("/models/{name}/rollback", auth=Scoped(SCOPE_OF["deployment"]))
 def rollback(request: HttpRequest, name: str, body: Rollback | None = None) -> Any:
     """Let the champion of before answer again. Send `If-Match: <generation>`."""
     deployment = services.rollback(

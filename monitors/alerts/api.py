@@ -8,6 +8,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid
 from driftline.common.json_body import printable
@@ -44,7 +45,7 @@ class NewSilence(Body):
 
 
 # -- channels ----------------------------------------------------------------------------------------------------------
-@router.post("/channels", auth=Scoped("write"), response={201: dict[str, Any]})
+@router.post("/channels", auth=Scoped(SCOPE_OF["channel"]), response={201: dict[str, Any]})
 def create_channel(request: HttpRequest, body: NewChannel) -> Any:
     """Create a channel. A webhook's signing secret is in this answer and never again."""
     caller = caller_of(request)
@@ -67,7 +68,7 @@ def read_channel(request: HttpRequest, channel_id: int) -> Any:
     return describe_channel(_channel(request, channel_id))
 
 
-@router.patch("/channels/{int:channel_id}", auth=Scoped("write"))
+@router.patch("/channels/{int:channel_id}", auth=Scoped(SCOPE_OF["channel"]))
 def change_channel(request: HttpRequest, channel_id: int, body: ChannelChanges) -> Any:
     """Change the fields that are sent; enabling a channel again clears why it was disabled."""
     channel = channel_services.update_channel(
@@ -76,14 +77,16 @@ def change_channel(request: HttpRequest, channel_id: int, body: ChannelChanges) 
     return describe_channel(channel)
 
 
-@router.delete("/channels/{int:channel_id}", auth=Scoped("write"), response={204: None})
+@router.delete("/channels/{int:channel_id}", auth=Scoped(SCOPE_OF["channel"]), response={204: None})
 def delete_channel(request: HttpRequest, channel_id: int) -> Any:
     """Delete a channel with its deliveries."""
     channel_services.delete_channel(channel=_channel(request, channel_id), actor=caller_of(request).actor)
     return Status(204, None)
 
 
-@router.post("/channels/{int:channel_id}/test", auth=Scoped("write"), response={202: dict[str, Any]})
+@router.post(
+    "/channels/{int:channel_id}/test", auth=Scoped(SCOPE_OF["channel"]), response={202: dict[str, Any]}
+)
 def test_channel(request: HttpRequest, channel_id: int) -> Any:
     """Send a test message; read the delivery to see what the receiver answered."""
     delivery = channel_services.send_test(
@@ -111,7 +114,7 @@ def _channel(request: HttpRequest, channel_id: int) -> Channel:
 
 
 # -- silences ----------------------------------------------------------------------------------------------------------
-@router.post("/silences", auth=Scoped("write"), response={201: dict[str, Any]})
+@router.post("/silences", auth=Scoped(SCOPE_OF["silence"]), response={201: dict[str, Any]})
 def create_silence(request: HttpRequest, body: NewSilence) -> Any:
     """Mute notifications, never the state, of windows that end within (start, end] in event time."""
     caller = caller_of(request)
@@ -120,7 +123,7 @@ def create_silence(request: HttpRequest, body: NewSilence) -> Any:
             raise invalid(
                 "/model", "Name a model, or send all_models: true to mute every one.", "missing_field"
             )
-        caller.require("admin")
+        caller.check_rights({"/all_models": "silence.all_models"})
     silence = services.create_silence(
         project=caller.project,
         model=get_model(project=caller.project, name=body.model) if body.model is not None else None,
@@ -139,7 +142,7 @@ def list_silences(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE
     return page(silences, describe_silence, by=("-end", "-pk"), cursor=cursor, limit=limit)
 
 
-@router.delete("/silences/{int:silence_id}", auth=Scoped("write"), response={204: None})
+@router.delete("/silences/{int:silence_id}", auth=Scoped(SCOPE_OF["silence"]), response={204: None})
 def delete_silence(request: HttpRequest, silence_id: int) -> Any:
     """Let notifications through again."""
     caller = caller_of(request)
@@ -190,7 +193,9 @@ def read_delivery(request: HttpRequest, delivery_id: int) -> Any:
     return describe_delivery(delivery) | sent | {"attempts": attempts}
 
 
-@router.post("/deliveries/{int:delivery_id}/replay", auth=Scoped("write"), response={202: dict[str, Any]})
+@router.post(
+    "/deliveries/{int:delivery_id}/replay", auth=Scoped(SCOPE_OF["delivery"]), response={202: dict[str, Any]}
+)
 def replay_delivery(request: HttpRequest, delivery_id: int) -> Any:
     """Send a delivery again, under the same event id and with the same body."""
     delivery = channel_services.replay(

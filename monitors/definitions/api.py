@@ -10,6 +10,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid, not_found
 from driftline.common.paging import PAGE_SIZE, page
@@ -39,7 +40,10 @@ _UPLOAD = {"requestBody": {"required": True, "content": {CSV: _FILE, PARQUET[0]:
 
 
 @router.put(
-    "/models/{name}/reference", auth=Scoped("write"), openapi_extra=_UPLOAD, response={202: dict[str, Any]}
+    "/models/{name}/reference",
+    auth=Scoped(SCOPE_OF["reference"]),
+    openapi_extra=_UPLOAD,
+    response={202: dict[str, Any]},
 )
 def put_reference(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> Any:
     """Store the data that windows are compared with, as CSV or Parquet; the champion's when no version is named.
@@ -83,7 +87,7 @@ class Choice(Body):
         return ReferenceChoice(self.kind, self.start, self.end, length, gap)
 
 
-@router.post("/models/{name}/reference", auth=Scoped("write"), response={201: dict[str, Any]})
+@router.post("/models/{name}/reference", auth=Scoped(SCOPE_OF["reference"]), response={201: dict[str, Any]})
 def choose(request: HttpRequest, name: str, body: Choice) -> Any:
     """Compare windows with something else from the present day on; what was compared before stays.
 
@@ -137,7 +141,7 @@ def read_schema(request: HttpRequest, name: str) -> Any:
     return {"items": schema_of(model), "next": None}
 
 
-@router.patch("/models/{name}/schema", auth=Scoped("write"))
+@router.patch("/models/{name}/schema", auth=Scoped(SCOPE_OF["expectation"]))
 def change_schema(request: HttpRequest, name: str, body: SchemaChanges) -> Any:
     """Say what the named features should be; the newest windows are judged by it again."""
     caller = caller_of(request)
@@ -172,7 +176,7 @@ class NewSegment(SegmentChanges):
     name: str = Field("", max_length=1_000, description="the conditions themselves when empty")
 
 
-@router.post("/models/{name}/segments", auth=Scoped("write"), response={201: dict[str, Any]})
+@router.post("/models/{name}/segments", auth=Scoped(SCOPE_OF["segment"]), response={201: dict[str, Any]})
 def create_segment(request: HttpRequest, name: str, body: NewSegment) -> Any:
     """Look at the rows of which all conditions hold apart, under a name: up to 20 segments of up to 5 conditions.
 
@@ -193,7 +197,7 @@ def list_segments(request: HttpRequest, name: str, cursor: str = "", limit: int 
     return page(model.segments.all(), describe_segment, by=("pk",), cursor=cursor, limit=limit)
 
 
-@router.patch("/models/{name}/segments/{int:segment_id}", auth=Scoped("write"))
+@router.patch("/models/{name}/segments/{int:segment_id}", auth=Scoped(SCOPE_OF["segment"]))
 def change_segment(request: HttpRequest, name: str, segment_id: int, body: SegmentChanges) -> Any:
     """Give a segment other conditions: its points are forgotten and measured again from what the log still has."""
     caller = caller_of(request)
@@ -202,7 +206,9 @@ def change_segment(request: HttpRequest, name: str, segment_id: int, body: Segme
     return describe_segment(segment)
 
 
-@router.delete("/models/{name}/segments/{int:segment_id}", auth=Scoped("write"), response={204: None})
+@router.delete(
+    "/models/{name}/segments/{int:segment_id}", auth=Scoped(SCOPE_OF["segment"]), response={204: None}
+)
 def remove_segment(request: HttpRequest, name: str, segment_id: int) -> Any:
     """Stop looking at a segment and delete its points; refused (409) while a rule watches it."""
     caller = caller_of(request)

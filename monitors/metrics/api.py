@@ -11,6 +11,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common import exports
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
@@ -207,7 +208,9 @@ class NewSegmentSearch(Body):
     loss: str = Field("", max_length=64, description="of performance alone")
 
 
-@router.post("/models/{name}/segment-searches", auth=Scoped("write"), response={202: dict[str, Any]})
+@router.post(
+    "/models/{name}/segment-searches", auth=Scoped(SCOPE_OF["segment_search"]), response={202: dict[str, Any]}
+)
 def create_segment_search(request: HttpRequest, name: str, body: NewSegmentSearch) -> Any:
     """Have a worker search a period for the segments that got worse than the others, or by drift for those that grew.
 

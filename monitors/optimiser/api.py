@@ -8,6 +8,7 @@ from ninja import Router
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from inference.registry.api import describe_version
 from inference.registry.models import Version
 from inference.registry.rollout import await_rollout, live_reports
@@ -26,7 +27,9 @@ router = Router(tags=["registry"])
 
 
 @router.post(
-    "/models/{name}/versions/{version}/variants", auth=Scoped("write"), response={202: dict[str, Any]}
+    "/models/{name}/versions/{version}/variants",
+    auth=Scoped(SCOPE_OF["variants"]),
+    response={202: dict[str, Any]},
 )
 def optimise_version(request: HttpRequest, name: str, version: str) -> Any:
     """Have every variant of a version built and measured by a worker.
@@ -55,7 +58,7 @@ def list_variants(request: HttpRequest, name: str, version: str) -> Any:
 
 @router.post(
     "/models/{name}/versions/{version}/variants/{kind}/register",
-    auth=Scoped("deploy"),
+    auth=Scoped(SCOPE_OF["variant.register"]),
     response={200: dict[str, Any], 201: dict[str, Any]},
 )
 def register(request: HttpRequest, name: str, version: str, kind: str) -> Any:

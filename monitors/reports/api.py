@@ -8,6 +8,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.bodies import Body, Moment
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import Period
@@ -42,7 +43,7 @@ class NewReport(Body):
     text_method: str = Field("", max_length=30)
 
 
-@router.post("/models/{name}/reports", auth=Scoped("write"), response={202: dict[str, Any]})
+@router.post("/models/{name}/reports", auth=Scoped(SCOPE_OF["report"]), response={202: dict[str, Any]})
 def create_report(request: HttpRequest, name: str, body: NewReport) -> Any:
     """Ask for a report by Evidently on a window; a worker builds it.
 
@@ -82,7 +83,9 @@ def read_report(request: HttpRequest, name: str, report_id: int) -> Any:
     return describe_report(_find(request, name, report_id))
 
 
-@router.delete("/models/{name}/reports/{int:report_id}", auth=Scoped("write"), response={204: None})
+@router.delete(
+    "/models/{name}/reports/{int:report_id}", auth=Scoped(SCOPE_OF["report"]), response={204: None}
+)
 def remove_report(request: HttpRequest, name: str, report_id: int) -> Any:
     """Delete a report and its files; one that is being made is stopped."""
     delete_report(report=_find(request, name, report_id), actor=caller_of(request).actor)
@@ -90,7 +93,9 @@ def remove_report(request: HttpRequest, name: str, report_id: int) -> Any:
 
 
 @router.post(
-    "/models/{name}/reports/{int:report_id}/retry", auth=Scoped("write"), response={202: dict[str, Any]}
+    "/models/{name}/reports/{int:report_id}/retry",
+    auth=Scoped(SCOPE_OF["report"]),
+    response={202: dict[str, Any]},
 )
 def repeat_report(request: HttpRequest, name: str, report_id: int) -> Any:
     """Have a report made that failed."""

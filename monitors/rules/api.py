@@ -11,6 +11,7 @@ from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.models import Project
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import not_found
@@ -85,11 +86,12 @@ class RuleQuestion(RuleChanges):
     start: Moment | None = Field(None, alias="from")
 
 
-@router.post("/rules", auth=Scoped("write"), response={201: dict[str, Any]})
+@router.post("/rules", auth=Scoped(SCOPE_OF["rule"]), response={201: dict[str, Any]})
 def create_rule(request: HttpRequest, body: NewRule) -> Any:
     """Create a rule: when a metric is beyond a threshold for some windows, open an incident, maybe start a run."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=body.model)
+    caller.check_rights(services.rights_of_change(None, body.action))
     rule = services.create_rule(project=caller.project, model=model, actor=caller.actor, **body.settings())
     return Status(201, describe_rule(rule))
 
@@ -110,7 +112,7 @@ class WhichModel(Body):
     model: str
 
 
-@router.post("/rules/defaults", auth=Scoped("write"), response={201: dict[str, Any]})
+@router.post("/rules/defaults", auth=Scoped(SCOPE_OF["rule"]), response={201: dict[str, Any]})
 def add_default_rules(request: HttpRequest, body: WhichModel) -> Any:
     """Create the rules that follow from the model's objectives and that any model should have, but for those that it
     has by name; `items` are the new ones."""
@@ -140,19 +142,21 @@ def read_rule(request: HttpRequest, rule_id: int) -> Any:
     return describe_rule(_find(request, rule_id))
 
 
-@router.patch("/rules/{int:rule_id}", auth=Scoped("write"))
+@router.patch("/rules/{int:rule_id}", auth=Scoped(SCOPE_OF["rule"]))
 def change_rule(request: HttpRequest, rule_id: int, body: RuleChanges) -> Any:
     """Change the fields that are sent."""
-    rule = services.update_rule(
-        rule=_find(request, rule_id), actor=caller_of(request).actor, **body.settings()
-    )
-    return describe_rule(rule)
+    caller, rule = caller_of(request), _find(request, rule_id)
+    settings = body.settings()
+    caller.check_rights(services.rights_of_change(rule, settings.get("action", "")))
+    return describe_rule(services.update_rule(rule=rule, actor=caller.actor, **settings))
 
 
-@router.delete("/rules/{int:rule_id}", auth=Scoped("write"), response={204: None})
+@router.delete("/rules/{int:rule_id}", auth=Scoped(SCOPE_OF["rule"]), response={204: None})
 def delete_rule(request: HttpRequest, rule_id: int) -> Any:
     """Delete a rule with its incidents."""
-    services.delete_rule(rule=_find(request, rule_id), actor=caller_of(request).actor)
+    caller, rule = caller_of(request), _find(request, rule_id)
+    caller.check_rights(services.rights_of_change(rule))
+    services.delete_rule(rule=rule, actor=caller.actor)
     return Status(204, None)
 
 

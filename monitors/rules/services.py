@@ -100,6 +100,16 @@ def update_rule(*, rule: Rule, actor: str, **changes: Any) -> Rule:
     return rule
 
 
+def rights_of_change(rule: Rule | None, action: str = "") -> dict[str, str]:
+    """Return what a change needs beside the right to change rules, by the pointer of the field that asks for it.
+
+    A rule that starts runs automates deployments, so whoever makes, changes or deletes one needs that right.
+    `rule` is the rule as it is, None for a new one; `action` is the action that it shall have.
+    """
+    retrains = Rule.Action.RETRAIN in (action, rule and rule.action)
+    return {"/action": "rule.retrain"} if retrains else {}
+
+
 def delete_rule(*, rule: Rule, actor: str) -> None:
     """Delete a rule with its history."""
     with transaction.atomic():

@@ -8,6 +8,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, page
 from inference.registry.models import Model
@@ -29,7 +30,7 @@ def list_runs(request: HttpRequest, name: str, cursor: str = "", limit: int = PA
     return page(runs, selectors.describe_run, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.post("/models/{name}/runs", auth=Scoped("deploy"), response={201: dict[str, Any]})
+@router.post("/models/{name}/runs", auth=Scoped(SCOPE_OF["run"]), response={201: dict[str, Any]})
 def start_run(request: HttpRequest, name: str) -> Any:
     """Start a run by hand."""
     actor = caller_of(request).actor
@@ -43,14 +44,14 @@ def read_run(request: HttpRequest, name: str, run_id: int) -> Any:
     return selectors.describe_run(_run(request, name, run_id))
 
 
-@router.post("/models/{name}/runs/{int:run_id}/approve", auth=Scoped("deploy"))
+@router.post("/models/{name}/runs/{int:run_id}/approve", auth=Scoped(SCOPE_OF["run"]))
 def approve_run(request: HttpRequest, name: str, run_id: int) -> Any:
     """Let a run that waits for a person promote its challenger."""
     run = services.approve(run=_run(request, name, run_id), actor=caller_of(request).actor)
     return selectors.describe_run(run)
 
 
-@router.post("/models/{name}/runs/{int:run_id}/reject", auth=Scoped("deploy"))
+@router.post("/models/{name}/runs/{int:run_id}/reject", auth=Scoped(SCOPE_OF["run"]))
 def reject_run(request: HttpRequest, name: str, run_id: int, body: Decision | None = None) -> Any:
     """End a run because its challenger is not wanted."""
     run = _run(request, name, run_id)
@@ -58,7 +59,7 @@ def reject_run(request: HttpRequest, name: str, run_id: int, body: Decision | No
     return selectors.describe_run(ended)
 
 
-@router.post("/models/{name}/runs/{int:run_id}/cancel", auth=Scoped("deploy"))
+@router.post("/models/{name}/runs/{int:run_id}/cancel", auth=Scoped(SCOPE_OF["run"]))
 def cancel_run(request: HttpRequest, name: str, run_id: int, body: Decision | None = None) -> Any:
     """End a run, whatever it is doing."""
     run = _run(request, name, run_id)

@@ -7,6 +7,7 @@ from ninja import Router
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.paging import PAGE_SIZE, page
 from inference.prediction_log.erasure.selectors import describe_erasure, erasures_of, get_erasure
 from inference.prediction_log.erasure.services import request_erasure
@@ -14,7 +15,7 @@ from inference.prediction_log.erasure.services import request_erasure
 router = Router(tags=["privacy"])
 
 
-@router.delete("/subjects/{path:key}", auth=Scoped("admin"), response={202: dict[str, Any]})
+@router.delete("/subjects/{path:key}", auth=Scoped(SCOPE_OF["subject"]), response={202: dict[str, Any]})
 def erase_subject(request: HttpRequest, key: str) -> Any:
     """Erase a person from everywhere: 202 with a receipt to follow.
 

@@ -15,6 +15,7 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import ID_LENGTH, is_valid_id
@@ -60,7 +61,7 @@ class ScopedByUrl(Scoped):
 
 @router.post(
     "/models/{name}/events",
-    auth=ScopedByUrl("log"),
+    auth=ScopedByUrl(SCOPE_OF["predictions"]),
     response={200: dict[str, Any], 202: dict[str, Any]},
     openapi_extra=_BODY,
 )
@@ -79,7 +80,7 @@ def receive_event(request: HttpRequest, name: str, version: str = Query("", max_
 
 @router.post(
     "/events",
-    auth=ScopedByUrl("log"),
+    auth=ScopedByUrl(SCOPE_OF["predictions"]),
     response={200: dict[str, Any], 202: dict[str, Any]},
     openapi_extra=_BODY,
 )

@@ -10,6 +10,7 @@ from ninja import Router
 from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.clock import now
 from driftline.common.downloads import Download
 from driftline.common.errors import invalid
@@ -36,7 +37,7 @@ _UPLOAD = {"requestBody": {"required": True, "content": {CSV: _FILE, PARQUET: _F
 
 @router.post(
     "/models/{name}/imports/predictions",
-    auth=Scoped("log"),
+    auth=Scoped(SCOPE_OF["predictions"]),
     openapi_extra=_UPLOAD,
     response={202: dict[str, Any]},
 )
@@ -52,7 +53,7 @@ def import_predictions(request: HttpRequest, name: str, version: str = Query("",
 
 @router.post(
     "/models/{name}/imports/labels",
-    auth=Scoped("label"),
+    auth=Scoped(SCOPE_OF["labels"]),
     openapi_extra=_UPLOAD,
     response={202: dict[str, Any]},
 )
@@ -85,7 +86,7 @@ def read_bad_rows(request: HttpRequest, name: str, import_id: int) -> Any:
     return Download(request, file, length=job.bad_bytes, name=name, content_type=f"{CSV}; charset=utf-8")
 
 
-@router.post("/models/{name}/imports/{int:import_id}/cancel", auth=Scoped("write"))
+@router.post("/models/{name}/imports/{int:import_id}/cancel", auth=Scoped(SCOPE_OF["import.cancel"]))
 def cancel_import(request: HttpRequest, name: str, import_id: int) -> Any:
     """End an import; the rows that are in the log stay."""
     job = get_import(model=_model(request, name), import_id=import_id)

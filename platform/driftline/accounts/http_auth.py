@@ -1,6 +1,7 @@
 """Who calls the API: a bearer token with its scopes, or a person's session for reading."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,6 +12,7 @@ from django.http import HttpRequest
 from ninja.security import HttpBearer
 
 from driftline.accounts.models import ApiToken, Project, User, digest_of
+from driftline.accounts.rights import check_rights, insufficient_scope
 from driftline.accounts.signals import tokens_changed
 from driftline.common.brief_memory import BriefMemory
 from driftline.common.clock import now
@@ -37,12 +39,11 @@ class Caller:
     def require(self, scope: str) -> None:
         """Refuse what the caller's scopes do not allow."""
         if scope not in self.scopes:
-            raise Problem(
-                403,
-                "insufficient_scope",
-                f"This needs the scope '{scope}'; {self.actor} has {', '.join(sorted(self.scopes)) or 'none'}.",
-                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
-            )
+            raise insufficient_scope(self.scopes, {"": scope}, actor=self.actor)
+
+    def check_rights(self, changed: Mapping[str, str]) -> None:
+        """Refuse a change of things that need other scopes; see `driftline.accounts.rights`."""
+        check_rights(self.scopes, changed, actor=self.actor)
 
 
 _holders: BriefMemory[str, tuple[Caller, datetime | None]] = BriefMemory()  # by the token's digest

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from ninja import Router
 
 from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.clock import now
 from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
@@ -59,7 +60,7 @@ def read_incident(request: HttpRequest, incident_id: int) -> Any:
     return describe_incident(found.incident) | {"timeline": timeline, "deliveries": deliveries}
 
 
-@router.post("/incidents/{int:incident_id}/acknowledge", auth=Scoped("write"))
+@router.post("/incidents/{int:incident_id}/acknowledge", auth=Scoped(SCOPE_OF["incident"]))
 def acknowledge_incident(request: HttpRequest, incident_id: int) -> Any:
     """Note that somebody looks after an incident."""
     caller = caller_of(request)
@@ -69,7 +70,7 @@ def acknowledge_incident(request: HttpRequest, incident_id: int) -> Any:
     )
 
 
-@router.post("/incidents/{int:incident_id}/resolve", auth=Scoped("write"))
+@router.post("/incidents/{int:incident_id}/resolve", auth=Scoped(SCOPE_OF["incident"]))
 def resolve_incident(request: HttpRequest, incident_id: int) -> Any:
     """Close an incident by hand; it opens anew when its rule still fires at the end of the cooldown."""
     caller = caller_of(request)

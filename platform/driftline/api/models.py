@@ -9,6 +9,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
+from driftline.accounts.rights import SCOPE_OF
 from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.periods import rfc3339
@@ -95,16 +96,34 @@ class ModelChanges(Body):
         }
         return self.model_dump(include=kept & self.model_fields_set, exclude_unset=True)
 
+    def changed_things(self) -> dict[str, str]:
+        """Return what the sent fields change, by their pointers, as the table of rights calls it."""
+        return {f"/{name}": f"model.{name}" for name in sorted(self.model_fields_set)}
+
 
 class NewModel(ModelChanges):
     name: str
     task: str
 
+    def changed_things(self) -> dict[str, str]:
+        """Leave out what a new model has anyway, and its objectives: there is no version yet that they could deploy."""
+        usual = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in NewModel.model_fields.items()
+        }
+        changed = super().changed_things()
+        return {
+            pointer: thing
+            for pointer, thing in changed.items()
+            if thing != "model.objectives" and getattr(self, pointer[1:]) != usual[pointer[1:]]
+        }
 
-@router.post("/models", auth=Scoped("write"), response={201: dict[str, Any]})
+
+@router.post("/models", auth=Scoped(SCOPE_OF["model"]), response={201: dict[str, Any]})
 def create_model(request: HttpRequest, body: NewModel) -> Any:
     """Create a model, which is watched from its first prediction on."""
     caller = caller_of(request)
+    caller.check_rights(body.changed_things())
     with transaction.atomic():
         model = services.create_model(project=caller.project, actor=caller.actor, **body.registry_settings())
         _watch(model, caller, body)
@@ -138,11 +157,12 @@ def read_model(request: HttpRequest, name: str) -> Any:
     return describe_model(get_model(project=caller_of(request).project, name=name))
 
 
-@router.patch("/models/{name}", auth=Scoped("write"))
+@router.patch("/models/{name}", auth=Scoped(SCOPE_OF["model"]))
 def change_model(request: HttpRequest, name: str, body: ModelChanges) -> Any:
     """Change the fields that are sent."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
+    caller.check_rights(body.changed_things())
     with transaction.atomic():
         if changes := body.registry_settings():
             services.update_model(model=model, actor=caller.actor, **changes)

@@ -1,6 +1,6 @@
 """Who looks at a page: the current project of a signed-in person, and what their role lets them do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -12,10 +12,10 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpRe
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from driftline.accounts.models import Membership, Project, Role, User
+from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.rights import ROLE_SCOPES, SCOPE_OF, check_rights
 from driftline.common.errors import Problem
 
-_ORDER = [Role.VIEWER, Role.EDITOR, Role.ADMIN]
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _SESSION_KEY = "project"
 
@@ -28,17 +28,30 @@ class Visitor:
     project: Project
     role: str
 
-    def may(self, role: str) -> bool:
-        """Tell whether this person has at least `role`."""
-        return _ORDER.index(Role(self.role)) >= _ORDER.index(Role(role))
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes of this person's role."""
+        return ROLE_SCOPES[self.role]
+
+    def may(self, thing: str) -> bool:
+        """Return whether this person may change a thing, a key of `SCOPE_OF`."""
+        return SCOPE_OF[thing] in self.scopes
+
+    def check_rights(self, changed: Mapping[str, str]) -> None:
+        """Refuse a change of things that need other scopes; see `driftline.accounts.rights`."""
+        check_rights(self.scopes, changed, actor=self.actor)
 
     @property
     def may_edit(self) -> bool:
-        return self.may(Role.EDITOR)
+        return "write" in self.scopes
+
+    @property
+    def may_deploy(self) -> bool:
+        return "deploy" in self.scopes
 
     @property
     def may_administer(self) -> bool:
-        return self.may(Role.ADMIN)
+        return "admin" in self.scopes
 
     @property
     def actor(self) -> str:
@@ -55,8 +68,12 @@ class PageRequest(HttpRequest):
 type View = Callable[..., HttpResponse | FileResponse]
 
 
-def page(*methods: str, writes: str = Role.EDITOR) -> Callable[[View], View]:
-    """Let members in: everybody may read, a POST needs the role `writes`. A `Problem` becomes a page or a message."""
+def page(*methods: str, writes: str = "") -> Callable[[View], View]:
+    """Let members in: everybody may read, a POST needs the right to change the thing that it `writes`, a key of
+    `SCOPE_OF` without which a view that takes POST cannot be imported. A `Problem` becomes a page or a message.
+    """
+    if "POST" in methods and writes not in SCOPE_OF:
+        raise ValueError(f"{writes!r} is not in the table of rights")
 
     def decorate(view: View) -> View:
         @require_http_methods([*methods, *(["HEAD"] if "GET" in methods else [])])
@@ -117,7 +134,7 @@ def _refuse(request: PageRequest, view: View, args: Any, kwargs: Any) -> HttpRes
 def _explain(request: PageRequest, problem: Problem) -> HttpResponse:
     if problem.status == 404:
         raise Http404(problem.detail)
-    if request.method in _SAFE_METHODS:
+    if request.method in _SAFE_METHODS or problem.status == 403:
         return render(request, "pages/problem.html", {"problem": problem}, status=problem.status)
     messages.error(request, problem.detail)
     return HttpResponseRedirect(request.get_full_path())

@@ -4,7 +4,6 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.accounts.models import Role
 from driftline.common.errors import Problem, not_found
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
@@ -13,7 +12,7 @@ from inference.registry.models import Alias, Model, Version
 from inference.registry.services import servable_version
 
 
-@page("GET", "POST", writes=Role.ADMIN)
+@page("GET", "POST", writes="alias")
 def alias(request: PageRequest, name: str) -> HttpResponse:
     """Say what `?do=set&alias=...&version=...` or `?do=remove&alias=...` will do; a POST does it."""
     frame = frame_of(request, name, "versions")

@@ -9,7 +9,6 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.accounts.models import Role
 from driftline.common.errors import Problem, invalid
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
@@ -40,7 +39,7 @@ class Change:
     apply: Callable[[Model, Version, Confirmed], Deployment]
 
 
-@page("GET", "POST", writes=Role.ADMIN)
+@page("GET", "POST", writes="deployment")
 def deployment(request: PageRequest, name: str) -> HttpResponse:
     """Say what `?do=...&version=...` will do; a POST does it."""
     frame = frame_of(request, name, "versions")

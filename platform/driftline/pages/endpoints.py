@@ -60,7 +60,7 @@ def empty_form() -> EndpointForm:
     return EndpointForm(auto_id="endpoint_%s")
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="version")
 def endpoint(request: PageRequest, name: str) -> HttpResponse:
     """Take a server that already runs as a version, or say at which field why not."""
     frame = frame_of(request, name, "versions")

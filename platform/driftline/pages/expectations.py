@@ -63,7 +63,7 @@ class ExpectationForm(forms.Form):
         return values
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="expectation")
 def expectation(request: PageRequest, name: str, feature: str) -> HttpResponse:
     frame = frame_of(request, name, "drift")
     model = frame["model"]

@@ -35,7 +35,7 @@ class ImportForm(forms.Form):
     )
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="import.cancel")
 def imports(request: PageRequest, name: str) -> HttpResponse:
     """Take a file or cancel its import; show how far each is."""
     if request.method == "GET" and request.GET.get("part") == "imports":
@@ -58,6 +58,7 @@ def imports(request: PageRequest, name: str) -> HttpResponse:
 def _take(request: PageRequest, model: Model, form: ImportForm) -> bool:
     if not form.is_valid():
         return False
+    request.visitor.check_rights({"/kind": form.cleaned_data["kind"]})
     file = form.cleaned_data["file"]
     try:
         job, is_new = import_upload(

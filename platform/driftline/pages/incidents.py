@@ -74,7 +74,7 @@ def _lasted(incident: Incident, clock: datetime) -> timedelta:
     return max((incident.resolved_at or clock) - incident.opened_at, timedelta())
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="incident")
 def incident(request: PageRequest, pk: int) -> HttpResponse:
     detail = selectors.incident_detail(project=request.visitor.project, incident_id=pk)
     if request.method == "POST":

@@ -335,9 +335,19 @@ class ModelForm(forms.Form):
     latency_p99_ms = forms.FloatField(required=False, min_value=0.001, label="99 % of answers within (ms)")
 
 
-@page("GET", "POST")
+def _fix_autonomy(request: PageRequest, form: ModelForm) -> None:
+    """Offer the usual autonomy alone to who may not choose another, and refuse a form that has another."""
+    if request.POST.get("autonomy", Autonomy.APPROVE) != Autonomy.APPROVE:
+        request.visitor.check_rights({"/autonomy": "model.autonomy"})
+    form.fields["autonomy"].disabled = True
+    form.fields["autonomy"].help_text = "Only admins of this project choose another."
+
+
+@page("GET", "POST", writes="model")
 def new_model(request: PageRequest) -> HttpResponse:
     form = ModelForm(request.POST or None)
+    if not request.visitor.may("model.autonomy"):
+        _fix_autonomy(request, form)
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         objectives = {

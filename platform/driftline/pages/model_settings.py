@@ -10,7 +10,6 @@ from django.forms import BoundField
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.accounts.models import Role
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
@@ -118,7 +117,7 @@ def _features_of(model: Model) -> dict[str, bool]:
     return dict(sorted(known.items()))
 
 
-@page("GET", "POST", writes=Role.ADMIN)
+@page("GET", "POST", writes="model.privacy")
 def model_settings(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "model_settings")
     model = frame["model"]
@@ -146,5 +145,6 @@ def _save(request: PageRequest, form: SettingsForm) -> None:
     }
     if policies:
         changes["privacy"] = policies
+    request.visitor.check_rights({f"/{name}": f"model.{name}" for name in changes})
     if changes:
         update_model(model=model, actor=request.visitor.actor, **changes)

@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.accounts.models import Project, Role
+from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.common.ids import ID_LENGTH
 from driftline.pages.access import PageRequest, page
@@ -52,7 +52,7 @@ class ErasureForm(forms.Form):
     )
 
 
-@page("GET", "POST", writes=Role.ADMIN)
+@page("GET", "POST", writes="subject")
 def privacy(request: PageRequest) -> HttpResponse:
     project = request.visitor.project
     if request.method == "GET" and request.GET.get("part") == "erasures":

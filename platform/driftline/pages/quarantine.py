@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.accounts.models import Role
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
@@ -50,7 +49,7 @@ def crash_records() -> dict[int, CrashRecord]:
     }
 
 
-@page("GET", "POST", writes=Role.ADMIN)
+@page("GET", "POST", writes="version")
 def quarantine(request: PageRequest, name: str, version: str) -> HttpResponse:
     """Say what lifting a version's quarantine does; a POST lifts it."""
     frame = frame_of(request, name, "versions")

@@ -101,7 +101,7 @@ type ChoiceForm = PeriodForm | TrailingForm | SameHoursForm | FileForm
 CHOICES: tuple[type[ChoiceForm], ...] = (PeriodForm, TrailingForm, SameHoursForm, FileForm)
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="reference")
 def reference(request: PageRequest, name: str) -> HttpResponse:
     if request.method == "GET" and request.GET.get("part") == "references":
         model = find_model(project=request.visitor.project, name=name)

@@ -125,7 +125,7 @@ def _references(model: Model) -> list[tuple[str, str]]:
     return [*in_use, (PERIOD, "Other days of the log"), (NONE, "Nothing (not for drift)"), *given]
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="report")
 def reports(request: PageRequest, name: str) -> HttpResponse:
     """List reports with how far they are, and take an order for one."""
     if request.method == "GET" and request.GET.get("part") == "reports":
@@ -157,7 +157,7 @@ def _list(model: Model) -> dict[str, Any]:
     return {"reports": found, "is_making": any(one.is_unfinished for one in found)}
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="report")
 def report(request: PageRequest, name: str, pk: int) -> HttpResponse:
     """Show one report, or how far it is; a POST tries a failed one again, or deletes any."""
     if request.GET.get("part") == "report":

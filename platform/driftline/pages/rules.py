@@ -19,7 +19,14 @@ from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS
 from monitors.rules.defaults import add_default_rules, missing_default_rules
 from monitors.rules.models import Rule, Severity
-from monitors.rules.services import DEFAULTS, backtest, create_rule, delete_rule, update_rule
+from monitors.rules.services import (
+    DEFAULTS,
+    backtest,
+    create_rule,
+    delete_rule,
+    rights_of_change,
+    update_rule,
+)
 
 MOST_SHOWN = 8
 KINDS = {
@@ -95,7 +102,7 @@ def rules(request: PageRequest, name: str) -> HttpResponse:
     return render(request, "pages/rules.html", frame)
 
 
-@page("POST")
+@page("POST", writes="rule")
 def add_defaults(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "rules")
     visitor = request.visitor
@@ -109,12 +116,12 @@ def add_defaults(request: PageRequest, name: str) -> HttpResponse:
     return redirect("rules", name=name)
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="rule")
 def new_rule(request: PageRequest, name: str) -> HttpResponse:
     return _edit(request, name, None)
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="rule")
 def edit_rule(request: PageRequest, name: str, pk: int) -> HttpResponse:
     return _edit(request, name, pk)
 
@@ -125,10 +132,14 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
     rule = model.rules.filter(pk=pk).first() if pk is not None else None
     if pk is not None and rule is None:
         raise Http404
+    action = request.POST.get("do", "save")
+    if request.method == "POST" and action != "preview":
+        request.visitor.check_rights(rights_of_change(rule, request.POST.get("action", "")))
     form = RuleForm(request.POST or None, initial=_initial(rule))
+    if not request.visitor.may("rule.retrain") and not (rule and rule.action == Rule.Action.RETRAIN):
+        form.fields["action"].choices = [Rule.Action.choices[0]]
     would_fire = _would_fire(model, rule, frame["range"]) if rule and request.method == "GET" else None
     if request.method == "POST":
-        action = request.POST.get("do", "save")
         if action == "delete" and rule is not None:
             delete_rule(rule=rule, actor=request.visitor.actor)
             messages.success(request, f"The rule {rule.name!r} is gone, with its history.")
@@ -144,7 +155,13 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
                     return redirect("rules", name=name)
             except Problem as problem:
                 explain(form, problem)
-    frame |= {"form": form, "rule": rule, "would_fire": would_fire, "features": _features(model)}
+    frame |= {
+        "form": form,
+        "rule": rule,
+        "may_save": _may_change(request, rule),
+        "would_fire": would_fire,
+        "features": _features(model),
+    }
     return render(request, "pages/rule.html", frame, status=422 if form.errors else 200)
 
 
@@ -165,9 +182,13 @@ def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
             "To keep that, disable the rule instead.",
         ],
         "yes": "Yes, delete it",
-        "may_confirm": request.visitor.may_edit,
+        "may_confirm": _may_change(request, rule),
     }
     return render(request, "pages/rule_delete.html", frame)
+
+
+def _may_change(request: PageRequest, rule: Rule | None) -> bool:
+    return all(map(request.visitor.may, ["rule", *rights_of_change(rule).values()]))
 
 
 def _save(request: PageRequest, model: Model, rule: Rule | None, fields: dict[str, Any]) -> None:

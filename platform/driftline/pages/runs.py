@@ -7,7 +7,6 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.accounts.models import Role
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
@@ -37,7 +36,7 @@ CONFIRM = {
 }
 
 
-@page("GET", "POST", writes=Role.ADMIN)
+@page("GET", "POST", writes="run")
 def runs(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "runs")
     model = frame["model"]
@@ -59,7 +58,7 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
     return render(request, "pages/runs.html", frame)
 
 
-@page("GET", "POST", writes=Role.ADMIN)
+@page("GET", "POST", writes="run")
 def run(request: PageRequest, name: str, pk: int) -> HttpResponse:
     frame = frame_of(request, name, "runs")
     one = selectors.get_run(model=frame["model"], run_id=pk)

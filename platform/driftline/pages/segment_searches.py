@@ -24,7 +24,7 @@ from monitors.stats.segments.growth import GrownSegment
 from monitors.stats.segments.search import FoundSegment
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="segment_search")
 def searches(request: PageRequest, name: str) -> HttpResponse:
     """Show what was found in the range; a POST asks for a search, or declares a found segment."""
     model = find_model(project=request.visitor.project, name=name)

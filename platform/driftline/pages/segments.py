@@ -60,7 +60,7 @@ class ConditionForm(forms.Form):
         return whose | plain | {"value": self.cleaned_data["value"] or None}
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="segment")
 def segments(request: PageRequest, name: str) -> HttpResponse:
     """List what is looked at apart; a POST adds a segment or each value of one more feature, or removes one."""
     frame = frame_of(request, name, "performance")

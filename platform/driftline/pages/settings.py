@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.accounts.models import SCOPES, Role
+from driftline.accounts.models import SCOPES
 from driftline.accounts.services import create_token, revoke_token
 from driftline.common.clock import now
 from driftline.common.errors import Problem, not_found
@@ -50,7 +50,7 @@ class TokenForm(forms.Form):
     )
 
 
-@page("GET", "POST", writes=Role.ADMIN)
+@page("GET", "POST", writes="token")
 def tokens(request: PageRequest) -> HttpResponse:
     project = request.visitor.project
     form = TokenForm(request.POST if request.POST.get("do") == "create" else None)
@@ -79,7 +79,7 @@ def _create_token(request: PageRequest, values: dict[str, Any]) -> str:
     return text
 
 
-@page("GET", "POST", writes=Role.ADMIN)
+@page("GET", "POST", writes="token")
 def revoke(request: PageRequest, pk: int) -> HttpResponse:
     """Say what revoking a token does; a POST revokes it."""
     token = request.visitor.project.tokens.filter(pk=pk).first()
@@ -127,7 +127,7 @@ class ChannelForm(forms.Form):
     )
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="channel")
 def channels(request: PageRequest) -> HttpResponse:
     form = ChannelForm(request.POST if request.POST.get("do") == "create" else None)
     secret = test = None

@@ -46,7 +46,7 @@ class Row:
     timings: list[dict[str, Any]]
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="variants")
 def variants(request: PageRequest, name: str, version: str) -> HttpResponse:
     """Show how far the table is; a POST asks for it, or makes a version of one of its rows."""
     model = find_model(project=request.visitor.project, name=name)
@@ -109,6 +109,7 @@ def _optimise(request: PageRequest, version: Version) -> HttpResponse:
 
 
 def _register(request: PageRequest, version: Version, kind: str) -> HttpResponse:
+    request.visitor.check_rights({"/register": "variant.register"})
     variant = get_variant(version=version, kind=kind[:20])
     made, is_new = register_variant(variant=variant, actor=request.visitor.actor)
     await_rollout(model=version.model, home=settings.HOME)

@@ -80,7 +80,7 @@ class UploadForm(forms.Form):
     )  # fmt: skip
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="version")
 def versions(request: PageRequest, name: str) -> HttpResponse:
     """List the versions, and take a new one."""
     frame = frame_of(request, name, "versions")
@@ -188,10 +188,10 @@ def _status(part: Part, crashes: CrashRecord | None) -> str:
 
 @page("GET")
 def artifact(request: PageRequest, name: str, version: str) -> HttpResponse | FileResponse:
-    """Give the version's ONNX to those who may change the model; each download is audited."""
+    """Give the version's ONNX to those who may deploy the model; each download is audited."""
     model = find_model(project=request.visitor.project, name=name)
     one = get_version(model=model, version=version)
-    if not request.visitor.may_edit:
+    if not request.visitor.may("version.artifact"):
         raise PermissionDenied
     file = open_artifact(version=one, actor=request.visitor.actor)
     return FileResponse(file, as_attachment=True, filename=f"{model.name}-{one.version}.onnx")

@@ -1,0 +1,371 @@
+"""Attacks on rights: each thing that can be changed, by tokens that lack one scope, and by people of each role.
+
+A line of `CHANGES` says how one thing of the table of rights is changed over the API and on a page, and which scopes
+that takes. The page and the API must agree: a person of a role gets through exactly where a token with the scopes of
+that role does.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+from django.db import transaction
+from django.test import Client
+from pytest_django import DjangoDbBlocker
+
+from driftline.accounts.models import SCOPES, Membership, Project, Role, User
+from driftline.accounts.rights import ROLE_SCOPES, SCOPE_OF
+from driftline.accounts.services import create_project, create_token
+from driftline.api.models import NewModel
+from inference.registry.models import Model
+from monitors.rules.models import Rule
+from tests.driftline.api.world import World, furnish
+from tests.shared_rows import rows_of_many_tests
+
+pytestmark = pytest.mark.django_db
+
+CSV = ("text/csv", b"id,label\np1,1\n")
+FORM = (
+    "multipart/form-data; boundary=x",
+    b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
+)
+RULE = {"model": "flights", "metric": "accuracy", "operator": "below", "threshold": 0.5}
+RULE_FORM = {
+    "metric": "accuracy", "span": "day", "operator": "below", "threshold": "0.5", "for_windows": "1",
+    "recover_windows": "2", "min_rows": "100", "severity": "warning", "cooldown_hours": "24",
+    "notify_within_hours": "24",
+}  # fmt: skip
+WINDOW = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+SETTINGS = {"rows_kept": "all", "sure": "on", "feature_0": "keep"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One way to change a thing: a request with its body, and a page with its form; either may be missing."""
+
+    thing: str
+    request: str = ""  # method and path below /api/v1
+    body: Any = None  # JSON, or a content type and bytes
+    page: str = ""
+    form: Mapping[str, str] = field(default_factory=dict)
+    beside: str = ""  # the scope that the address takes anyway
+
+    def __str__(self) -> str:
+        return f"{self.thing} by {self.request or self.page}"
+
+    @property
+    def needed(self) -> set[str]:
+        return {SCOPE_OF[self.thing], self.beside} - {""}
+
+
+def of_model(name: str, value: Any, page: str = "", **form: str) -> Change:
+    return Change(
+        f"model.{name}",
+        "PATCH /models/flights",
+        {name: value},
+        page,
+        SETTINGS | form if form else {},
+        "write",
+    )
+
+
+def of_new_model(thing: str, name: str, value: Any, **form: str) -> Change:
+    body = {"name": "new", "task": "binary", name: value}
+    page = "models/new" if form else ""
+    return Change(thing, "POST /models", body, page, {"name": "new", "task": "binary"} | form, "write")
+
+
+CHANGES = [
+    of_new_model("model", "description", "d", description="d"),
+    of_new_model("model", "objectives", {"latency_p99_ms": 5}, latency_p99_ms="5", autonomy="approve"),
+    of_new_model("model.name", "name", "other", description="d"),
+    of_new_model("model.task", "task", "regression", description="d"),
+    of_new_model("model.autonomy", "autonomy", "auto", autonomy="auto"),
+    of_new_model("model.autonomy", "autonomy", "suggest", autonomy="suggest"),
+    of_new_model("model.workflow", "workflow", {"pairs": 10}),
+    of_new_model("model.privacy", "privacy", {"a": "drop"}),
+    of_new_model("model.rows_kept", "rows_kept", "none"),
+    of_new_model("model.retention_days", "retention_days", 1),
+    of_new_model("model.summary_retention_days", "summary_retention_days", 1),
+    of_new_model("model.schema_policy", "schema_policy", "strict"),
+    of_new_model("model.segments", "segments", ["a"]),
+    of_model("description", "d"),
+    of_model("autonomy", "auto"),
+    of_model("objectives", {"latency_p99_ms": 5000}),
+    of_model("workflow", {"pairs": 1}),
+    of_model("schema_policy", "strict"),
+    of_model("privacy", {"a": "drop"}, "models/flights/settings", feature_0="drop"),
+    of_model("rows_kept", "none", "models/flights/settings", rows_kept="none"),
+    of_model("retention_days", 1, "models/flights/settings", retention_days="1"),
+    of_model("summary_retention_days", 1, "models/flights/settings", summary_retention_days="1"),
+    Change("model.segments", "PATCH /models/flights", {"segments": []}, "models/flights/segments", {"values": "a"}),
+    Change("version", "POST /models/flights/versions", FORM, "models/flights/versions", {"metadata": "{}"}),
+    Change("version", "PATCH /models/flights/versions/1", {}, "models/flights/versions/1/quarantine"),
+    Change("version", "", None, "models/flights/endpoint", {"url": "http://127.0.0.1:1"}),
+    Change("version.artifact", "GET /models/flights/versions/1/artifact"),
+    Change("variants", "POST /models/flights/versions/1/variants", None, "models/flights/versions/1/variants"),
+    Change(
+        "variant.register", "POST /models/flights/versions/1/variants/optimised/register", None,
+        "models/flights/versions/1/variants", {"register": "optimised"},
+    ),
+    Change(
+        "deployment", "PATCH /models/flights/deployment", {"shadows": []},
+        "models/flights/deployment?do=shadow&version=1", {"generation": "1"},
+    ),
+    Change(
+        "deployment", "PATCH /models/flights/deployment", {"canary": {"version": "1", "weight": 0.1}},
+        "models/flights/deployment?do=canary&version=1", {"generation": "1", "percent": "5", "key": "subject"},
+    ),
+    Change(
+        "deployment", "POST /models/flights/promote", {"version": "1"},
+        "models/flights/deployment?do=promote&version=1", {"generation": "1"},
+    ),
+    Change("deployment", "POST /models/flights/rollback", {}),
+    Change(
+        "alias", "PUT /models/flights/aliases/stable", {"version": "1"},
+        "models/flights/alias?do=set&alias=stable&version=1",
+    ),
+    Change("alias", "DELETE /models/flights/aliases/stable", None, "models/flights/alias?do=remove&alias=stable"),
+    Change("run", "POST /models/flights/runs", None, "models/flights/runs"),
+    Change("run", "POST /models/flights/runs/{run}/approve", None, "models/flights/runs/{run}", {"do": "approve"}),
+    Change(
+        "reference", "POST /models/flights/reference", {"kind": "trailing"},
+        "models/flights/reference", {"kind": "trailing", "trailing-days": "7", "trailing-gap_days": "1"},
+    ),
+    Change("reference", "PUT /models/flights/reference", ("text/csv", b"a\n1\n")),
+    Change(
+        "expectation", "PATCH /models/flights/schema", {"features": {"a": {"least": 0}}},
+        "models/flights/expected/a", {"least": "0"},
+    ),
+    Change(
+        "segment", "POST /models/flights/segments", {"conditions": [{"feature": "a", "lower": 0}]},
+        "models/flights/segments", {"0-column": "a", "0-lower": "0"},
+    ),
+    Change(
+        "segment", "DELETE /models/flights/segments/{segment}", None,
+        "models/flights/segments", {"remove": "{segment}"},
+    ),
+    Change("segment_search", "POST /models/flights/segment-searches", WINDOW, "models/flights/segment-searches"),
+    Change("report", "POST /models/flights/reports", WINDOW, "models/flights/reports"),
+    Change(
+        "report", "DELETE /models/flights/reports/{report}", None,
+        "models/flights/reports/{report}", {"do": "delete"},
+    ),
+    Change(
+        "rule", "POST /rules", RULE | {"name": "n"},
+        "models/flights/rules/new", RULE_FORM | {"name": "n", "action": "notify"},
+    ),
+    Change(
+        "rule", "PATCH /rules/{rule}", {"threshold": 1},
+        "models/flights/rules/{rule}", RULE_FORM | {"name": "r", "action": "notify"},
+    ),
+    Change("rule", "DELETE /rules/{rule}", None, "models/flights/rules/{rule}", {"do": "delete"}),
+    Change("rule", "POST /rules/defaults", {"model": "flights"}, "models/flights/rules/defaults"),
+    Change(
+        "rule.retrain", "POST /rules", RULE | {"name": "n", "action": "retrain"},
+        "models/flights/rules/new", RULE_FORM | {"name": "n", "action": "retrain"}, "write",
+    ),
+    Change(
+        "rule.retrain", "PATCH /rules/{rule}", {"action": "retrain"},
+        "models/flights/rules/{rule}", RULE_FORM | {"name": "r", "action": "retrain"}, "write",
+    ),
+    Change(
+        "rule.retrain", "PATCH /rules/{retraining}", {"threshold": 0.99},
+        "models/flights/rules/{retraining}", RULE_FORM | {"name": "retrain", "action": "retrain"}, "write",
+    ),
+    Change(
+        "rule.retrain", "PATCH /rules/{retraining}", {"action": "notify"},
+        "models/flights/rules/{retraining}", RULE_FORM | {"name": "retrain", "action": "notify"}, "write",
+    ),
+    Change(
+        "rule.retrain", "DELETE /rules/{retraining}", None,
+        "models/flights/rules/{retraining}", {"do": "delete"}, "write",
+    ),
+    Change("incident", "POST /incidents/{incident}/acknowledge", None, "incidents/{incident}", {"do": "acknowledge"}),
+    Change(
+        "delivery", "POST /deliveries/{delivery}/replay", None,
+        "incidents/{incident}", {"do": "replay", "delivery": "{delivery}"},
+    ),
+    Change("silence", "DELETE /silences/{silence}"),
+    Change(
+        "silence.all_models", "POST /silences",
+        {"all_models": True, "start": WINDOW["from"], "end": WINDOW["to"], "reason": "works"}, beside="write",
+    ),
+    Change(
+        "channel", "POST /channels", {"kind": "email", "name": "new", "target": "b@example.com"},
+        "settings/channels",
+        {"do": "create", "kind": "email", "name": "new", "target": "b@example.com", "min_severity": "warning"},
+    ),
+    Change("predictions", "POST /models/flights/imports/predictions", CSV),
+    Change("labels", "POST /models/flights/labels", {"labels": [{"id": "p1", "label": "1"}]}),
+    Change("labels", "POST /models/flights/imports/labels", CSV),
+    Change(
+        "import.cancel", "POST /models/flights/imports/{job}/cancel", None,
+        "models/flights/import", {"cancel": "{job}"},
+    ),
+    Change("token", "", None, "settings/tokens", {"do": "create", "name": "t", "scopes": "admin"}),
+    Change("subject", "DELETE /subjects/nobody", None, "settings/privacy", {"key": "nobody", "sure": "on"}),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """The project under attack, with a person of each role and a token for each set of scopes."""
+
+    world: World
+    retraining: Rule
+    program: Client
+    people: dict[str, Client]
+    tokens: dict[frozenset[str], str]
+
+    def fill(self, text: str) -> str:
+        for name in ("run", "segment", "report", "rule", "incident", "delivery", "silence", "job"):
+            text = text.replace("{" + name + "}", str(getattr(self.world, name).pk))
+        return text.replace("{retraining}", str(self.retraining.pk))
+
+
+@pytest.fixture(scope="module")
+def place(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Place]:
+    with rows_of_many_tests(django_db_blocker):
+        project = create_project(
+            slug="ours", name="Ours", owner=User.objects.create_user("owner@ours.example")
+        )
+        world = furnish(project)
+        retraining = Rule.objects.create(
+            project=project, model=world.model, name="retrain", metric="accuracy", threshold=0.5,
+            cooldown=world.rule.cooldown, notify_within=world.rule.notify_within, action="retrain",
+        )  # fmt: skip
+        sets = {frozenset(SCOPES) - {scope} for scope in SCOPES} | set(ROLE_SCOPES.values())
+        sets |= {frozenset({"write"}), frozenset({"deploy"}), frozenset({"write", "deploy"})}
+        tokens = {
+            scopes: create_token(project=project, name="t", scopes=scopes, actor="t")[1] for scopes in sets
+        }
+        program = Client(raise_request_exception=False)
+        yield Place(
+            world, retraining, program, {role: _person(project, role) for role in Role.values}, tokens
+        )
+
+
+def _person(project: Project, role: str) -> Client:
+    user = User.objects.create_user(f"{role}@ours.example")
+    Membership.objects.create(project=project, user=user, role=role)
+    client = Client(raise_request_exception=False)
+    client.force_login(user)
+    return client
+
+
+def send(place: Place, change: Change, scopes: frozenset[str]) -> Any:
+    """Ask for the change with a token of these scopes."""
+    method, path = place.fill(change.request).split()
+    kind, body = change.body if isinstance(change.body, tuple) else ("application/json", change.body)
+    if change.body is None:
+        kind, body = "", b""
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+    headers = {"Authorization": f"Bearer {place.tokens[scopes]}", "If-Match": "1"}
+    with undone():
+        return place.program.generic(method, f"/api/v1{path}", content, content_type=kind, headers=headers)
+
+
+def open_page(place: Place, change: Change, role: str) -> Any:
+    """Send the form of the change as a person of this role."""
+    form = {name: place.fill(value) for name, value in change.form.items()}
+    with undone():
+        return place.people[role].post(f"/{place.fill(change.page)}", form)
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """Take the database back afterwards, so that each attempt finds the same world."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def is_let_in(answer: Any) -> bool:
+    assert answer.status_code < 500
+    assert answer.status_code not in (401, 404)
+    return bool(answer.status_code != 403)
+
+
+@pytest.mark.parametrize("change", [one for one in CHANGES if one.request], ids=str)
+def test_a_token_without_one_scope_changes_all_but_what_needs_it(place: Place, change: Change) -> None:
+    """A token with seven of the eight scopes tries each thing: it is refused where the eighth is needed, only there."""
+    let_in = {}
+    for scope in SCOPES:
+        answer = send(place, change, frozenset(SCOPES) - {scope})
+        let_in[scope] = (
+            is_let_in(answer) if answer.status_code != 404 or "DELETE" not in change.request else True
+        )
+        if answer.status_code == 403:
+            assert answer.json()["code"] == "insufficient_scope"
+            assert f'scope="{scope}"' in answer["WWW-Authenticate"]
+
+    assert let_in == {scope: scope not in change.needed for scope in SCOPES}
+
+
+@pytest.mark.parametrize("change", [one for one in CHANGES if one.page], ids=str)
+def test_a_person_changes_on_a_page_what_a_token_of_their_role_changes(place: Place, change: Change) -> None:
+    """People of each role send each form: the page lets in whom the table lets in, which is what the API asks too."""
+    let_in = {}
+    for role in Role.values:
+        answer = open_page(place, change, role)
+        let_in[role] = is_let_in(answer)
+
+    assert let_in == {role: change.needed <= ROLE_SCOPES[role] for role in Role.values}
+
+
+def test_every_thing_of_the_table_is_attacked() -> None:
+    assert set(SCOPE_OF) - {change.thing for change in CHANGES} == set()
+
+
+def test_every_field_of_a_model_is_in_the_table() -> None:
+    assert {f"model.{name}" for name in NewModel.model_fields} - set(SCOPE_OF) == set()
+
+
+def test_a_token_that_may_write_alone_cannot_have_models_deployed_by_themselves(place: Place) -> None:
+    """The chain that worked: a token with `write` sets `auto`, adds a rule that retrains, and waits for the rule."""
+    write = frozenset({"write"})
+    autonomy = of_model("autonomy", "auto")
+    rule = next(one for one in CHANGES if one.thing == "rule.retrain")
+
+    refused = [send(place, one, write) for one in (autonomy, rule, of_model("workflow", {"pairs": 1}))]
+    alone = send(place, autonomy, frozenset({"deploy"}))
+    allowed = send(place, autonomy, frozenset({"write", "deploy"}))
+
+    assert [answer.status_code for answer in refused] == [403, 403, 403]
+    faults = [answer.json()["errors"][0] for answer in refused]
+    assert {fault["code"] for fault in faults} == {"needs_scope_deploy"}
+    assert [fault["pointer"] for fault in faults] == ["/autonomy", "/action", "/workflow"]
+    assert (alone.status_code, allowed.status_code) == (403, 200)
+    assert not Rule.objects.filter(name="n").exists()
+
+
+def test_a_refused_change_changes_nothing_of_what_was_sent_with_it(place: Place) -> None:
+    """A field that may be changed rides along with one that may not."""
+    sent = Change("model", "PATCH /models/flights", {"description": "rides along", "rows_kept": "none"})
+
+    answer = send(place, sent, frozenset({"write", "deploy"}))
+
+    assert answer.status_code == 403
+    assert answer.json()["errors"] == [
+        {"pointer": "/rows_kept", "code": "needs_scope_admin", "detail": "This needs the scope 'admin'."}
+    ]
+    assert Model.objects.get(name="flights").description == ""
+
+
+def test_an_editor_is_offered_no_rule_that_retrains_and_no_other_autonomy(place: Place) -> None:
+    pages = {
+        role: [
+            place.people[role].get(path).content.decode()
+            for path in ("/models/flights/rules/new", "/models/new")
+        ]
+        for role in (Role.EDITOR, Role.ADMIN)
+    }
+
+    assert 'value="retrain"' not in pages[Role.EDITOR][0]
+    assert 'value="retrain"' in pages[Role.ADMIN][0]
+    assert "Only admins of this project choose another." in pages[Role.EDITOR][1]
+    assert "Only admins of this project choose another." not in pages[Role.ADMIN][1]
