@@ -2,9 +2,10 @@
 
 import email
 import email.policy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from email.message import EmailMessage
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Cast, Now
 
+from driftline.accounts.audit_chain import REDACTABLE
 from driftline.accounts.models import AuditEntry
+from driftline.accounts.services import redact_audit
 from driftline.common.doorbell import ring
 from driftline.common.periods import floor
 from inference.prediction_log.erasure.rows import EPOCH
@@ -44,6 +47,7 @@ from monitors.workflows.context import run_folder
 from monitors.workflows.models import ACTIVE_STATES, Run
 from monitors.workflows.models import Step as RunStep
 
+MAX_REDACTED = 500  # audit entries that one entry says to be redacted
 _HOUR_US = 3_600_000_000
 
 
@@ -193,21 +197,36 @@ def scrub_texts(work: Work) -> None:
         scrub(work, kind._default_manager.filter(model__project=project), "error")
     failed = MetricPoint.objects.filter(model__project=project, status=PointStatus.ERROR)
     scrub(work, failed, "detail")
-    scrub(work, AuditEntry.objects.filter(project=project), "subject", "before", "after")
+    redact_entries(work, AuditEntry.objects.filter(project=project))
 
 
 def scrub(work: Work, rows: models.QuerySet[Any], *fields: str) -> None:
     """Replace the key in some columns of these rows, which are text or JSON."""
+    for row, changed in _naming_key(work, rows, fields):
+        type(row)._base_manager.filter(pk=row.pk).update(**changed)
+        work.count(texts=1)
+
+
+def redact_entries(work: Work, entries: models.QuerySet[AuditEntry]) -> None:
+    """Blank what names the key in entries of the audit trail, which nothing else may change."""
+    fields = {row.pk: list(changed) for row, changed in _naming_key(work, entries, REDACTABLE)}
+    for part in batched(fields.items(), MAX_REDACTED, strict=False):
+        redact_audit(project=work.project, actor="erasure", fields=dict(part))
+        work.count(texts=len(part))
+
+
+def _naming_key[Row: models.Model](
+    work: Work, rows: models.QuerySet[Row], fields: Iterable[str]
+) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Give the rows that name the key in some of these columns, with the values of those without it."""
     named = Q()
     for field in fields:
         rows = rows.annotate(**{f"_{field}": Cast(field, models.TextField())})
         named |= Q(**{f"_{field}__contains": work.subject.key}) | Q(**{f"_{field}__contains": _escaped(work)})
     for row in rows.filter(named).order_by("pk"):
         told = {field: work.subject.scrub(getattr(row, field)) for field in fields}
-        changed = {field: value for field, value in told.items() if value != getattr(row, field)}
-        if changed:
-            type(row)._base_manager.filter(pk=row.pk).update(**changed)
-            work.count(texts=1)
+        if changed := {field: value for field, value in told.items() if value != getattr(row, field)}:
+            yield row, changed
 
 
 def _escaped(work: Work) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import DateFieldListFilter, FieldListFilter
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
 from django.db import models
@@ -76,7 +77,10 @@ class Look(ModelAdmin):
 
 
 def _look(
-    model: type[models.Model], columns: Sequence[str], filters: Sequence[str] = (), search: Sequence[str] = ()
+    model: type[models.Model],
+    columns: Sequence[str],
+    filters: Sequence[str | tuple[str, type[FieldListFilter]]] = (),
+    search: Sequence[str] = (),
 ) -> None:
     """Register a model for reading, its relations fetched with the list."""
     related = [f.name for f in model._meta.fields if isinstance(f, models.ForeignKey) and f.name in columns]
@@ -142,9 +146,9 @@ _look(
 )
 _look(
     AuditEntry,
-    ("at", "actor", "action", "subject", "project"),
-    ("action", "project"),
-    ("actor", "subject", "correlation"),
+    ("at", "actor", "action", "subject", "project_slug", "address", "token_name", "correlation", "number"),
+    ("action", "project_slug", ("at", DateFieldListFilter)),
+    ("actor", "subject", "=correlation", "=address", "token_name"),
 )
 _look(Heartbeat, ("name", "at"))
 

@@ -7,6 +7,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "driftline.settings")
 from celery import Celery
 from django.conf import settings
 
+from driftline.accounts import task_origins  # noqa: F401  hears of tasks
 from driftline.observability.trace_settings import trace_options
 
 app = Celery("driftline")

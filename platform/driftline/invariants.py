@@ -7,6 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection
 
+from driftline.accounts.audit_chain import check_chain
 from driftline.stuck_work import count_failed
 from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.id_hashes import read_hashes
@@ -29,6 +30,7 @@ class Invariant:
 def check_all() -> Iterator[Invariant]:
     """Check every invariant over the whole installation."""
     yield _spool_is_drained(settings.HOME)
+    yield _audit_is_whole(settings.HOME)
     yield _hashes_are_sorted()
     yield _seals_have_keys(settings.HOME)
     yield _labels_have_rows()
@@ -211,6 +213,16 @@ def _seals_have_keys(home: Path) -> Invariant:
     lost = sum(health.lost_chunks.values())
     return Invariant(
         "every sealed chunk names a key that opens", f"{lost:,} of {health.sealed_chunks:,} do not", lost == 0
+    )
+
+
+def _audit_is_whole(home: Path) -> Invariant:
+    """Compute the hash chain of the audit trail anew."""
+    report = check_chain(home)
+    return Invariant(
+        "no audit entry was changed or removed since it was written",
+        report.broken or f"{report.sealed:,} of {report.entries:,} entries are in the chain",
+        not report.broken,
     )
 
 

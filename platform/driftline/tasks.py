@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db.models import Min, QuerySet
 from django.db.models.functions import Now
 
+from driftline.accounts.audit_chain import oldest_unsealed, seal_entries
 from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.work import touch
@@ -60,6 +61,8 @@ def sweep() -> None:
     )
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
         ring("monitors.deliver")
+    if oldest_unsealed() is not None:
+        ring("driftline.seal_audit")
 
 
 @shared_task(name="driftline.close_windows")
@@ -69,6 +72,12 @@ def close_windows() -> None:
     models = models_to_judge(now()).union(waiting)
     touch(PendingEvaluation, [(pk,) for pk in models], fields=("model_id",))
     _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
+
+
+@shared_task(name="driftline.seal_audit")
+def seal_audit() -> None:
+    """Give audit entries their place in the chain where that failed when they were written."""
+    seal_entries()
 
 
 @shared_task(name="driftline.heartbeat")

@@ -76,6 +76,7 @@ GET     api/v1/models/<name>/reports/<int:report_id>                read
 GET     api/v1/models/<name>/reports/<int:report_id>/file           read
 
 DELETE  api/v1/subjects/<path:key>                                  admin
+GET     api/v1/audit                                                admin
 GET     api/v1/erasures                                             read
 GET     api/v1/erasures/<int:erasure_id>                            read
 

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from ninja.security import HttpBearer
 
 from driftline.accounts.models import ApiToken, Project, User, digest_of
+from driftline.accounts.origin import note_token
 from driftline.accounts.rights import check_rights, insufficient_scope
 from driftline.accounts.signals import tokens_changed
 from driftline.common.brief_memory import BriefMemory
@@ -35,6 +36,7 @@ class Caller:
     source: str  # prefix of the token; empty for a person
     scopes: frozenset[str]
     user: User | None = None
+    token: tuple[int, str] | None = None  # its id and name; None for a person
 
     def require(self, scope: str) -> None:
         """Refuse what the caller's scopes do not allow."""
@@ -100,6 +102,8 @@ def _holder(text: str, *, now: datetime) -> Caller:
     caller, expires_at = _holders.get(digest, lambda: _find_holder(digest, now))
     if expires_at is not None and expires_at <= now:
         raise _unknown()
+    assert caller.token is not None
+    note_token(token_id=caller.token[0], name=caller.token[1])
     return caller
 
 
@@ -109,7 +113,13 @@ def _find_holder(digest: str, now: datetime) -> tuple[Caller, datetime | None]:
         raise _unknown()
     if token.expires_at is None or token.expires_at > now:
         _note_use(token, now)
-    caller = Caller(token.project, f"token {token.prefix}…", token.prefix, frozenset(token.scopes))
+    caller = Caller(
+        token.project,
+        f"token {token.prefix}…",
+        token.prefix,
+        frozenset(token.scopes),
+        token=(token.pk, token.name),
+    )
     return caller, token.expires_at
 
 

@@ -84,20 +84,43 @@ class ApiToken(models.Model):
 
 
 class AuditEntry(models.Model):
-    """One privileged act: who, what, before and after. Rows are only added; an erasure takes a key out of them."""
+    """One privileged act: who, what, before and after, and where from.
 
-    project = models.ForeignKey(Project, models.CASCADE, null=True, related_name="audit")
+    Triggers of the database refuse every other change than an entry's place in the chain, given once, and the blanking
+    of fields that a later entry tells of (`audit_chain.py`). So nothing cascades into here: people and projects are
+    named in words, which stay when they are deleted.
+    """
+
+    project = models.ForeignKey(
+        Project, models.DO_NOTHING, null=True, related_name="audit", db_constraint=False
+    )
+    project_slug = models.CharField(max_length=50, blank=True)
     at = models.DateTimeField(db_default=Now())
     actor = models.CharField(max_length=200)
     action = models.CharField(max_length=60)
     subject = models.CharField(max_length=200)
     before = models.JSONField(null=True, blank=True)
     after = models.JSONField(null=True, blank=True)
+    address = models.CharField(max_length=45, blank=True)
+    token_id = models.BigIntegerField(null=True, blank=True)
+    token_name = models.CharField(max_length=100, blank=True)
     correlation = models.CharField(max_length=64, blank=True)
+
+    number = models.BigIntegerField(null=True, blank=True, unique=True)
+    digest = models.CharField(max_length=64, blank=True)
+    hash = models.CharField(max_length=64, blank=True)
+    salt = models.UUIDField(db_default=models.Func(function="gen_random_uuid"))
+    redaction = models.ForeignKey(
+        "self", models.DO_NOTHING, null=True, blank=True, related_name="+", db_constraint=False
+    )
 
     class Meta:
         verbose_name_plural = "audit entries"
-        indexes = [models.Index(fields=["project", "-at"], name="audit_newest")]
+        indexes = [
+            models.Index(fields=["project", "-at"], name="audit_newest"),
+            models.Index(fields=["id"], condition=models.Q(number=None), name="audit_not_sealed"),
+            models.Index(fields=["id"], condition=models.Q(action="audit.redact"), name="audit_redactions"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.subject}"

@@ -58,6 +58,7 @@ SCOPE_OF: Mapping[str, str] = {
     # -- who and what is kept of them
     "token": "admin",
     "subject": "admin",
+    "audit": "admin",  # to read
 }
 
 

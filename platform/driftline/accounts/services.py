@@ -2,13 +2,16 @@
 
 import secrets
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import transaction
 
+from driftline.accounts.audit_chain import redact, seal_soon
 from driftline.accounts.models import SCOPES, ApiToken, AuditEntry, Membership, Project, Role, User, digest_of
+from driftline.accounts.origin import current_origin
 from driftline.accounts.signals import tokens_changed
 from driftline.common.errors import invalid
 
@@ -16,10 +19,28 @@ from driftline.common.errors import invalid
 def record_audit(
     *, project: Project | None, actor: str, action: str, subject: str, before: Any = None, after: Any = None
 ) -> AuditEntry:
-    """Add one row to the audit trail, in the caller's transaction."""
-    return AuditEntry.objects.create(
-        project=project, actor=actor, action=action, subject=subject, before=before, after=after
+    """Add one row to the audit trail, in the caller's transaction, with where the act comes from."""
+    origin = current_origin()
+    entry = AuditEntry.objects.create(
+        project=project,
+        project_slug=project.slug if project else "",
+        actor=actor,
+        action=action,
+        subject=subject,
+        before=before,
+        after=after,
+        address=origin.address,
+        token_id=origin.token_id,
+        token_name=origin.token_name,
+        correlation=origin.correlation,
     )
+    seal_soon()
+    return entry
+
+
+def redact_audit(*, project: Project | None, actor: str, fields: Mapping[int, Collection[str]]) -> AuditEntry:
+    """Blank fields of audit entries, by their primary keys, for an erasure; the trail tells of it."""
+    return redact(fields, record=partial(record_audit, project=project, actor=actor))
 
 
 def create_project(*, slug: str, name: str, owner: User) -> Project:

@@ -7,7 +7,7 @@ from django.urls import URLPattern, URLResolver
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
-from driftline.api import incidents, models
+from driftline.api import audit, incidents, models
 from driftline.api.docs import DescribedAPI, ServerRenderedDocs
 from driftline.api.problems import handle_exceptions, with_problems
 from driftline.api.strictness import JsonRenderer, StrictParser, refuse_unknown_parameters
@@ -39,6 +39,7 @@ ROUTERS = (
     alerts.router,
     workflows.router,
     reports.router,
+    audit.router,
 )
 
 

@@ -12,6 +12,7 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from kombu import Connection
 
+from driftline.accounts.audit_chain import check_chain, oldest_unsealed
 from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.clock import now
 from driftline.models import Heartbeat
@@ -26,6 +27,7 @@ from inference.prediction_log.sealing import KEY_FILE, master_keys
 OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
 LEAST_FREE_BYTES = 2 << 30
 NAMED = 5  # of what failed
+UNSEALED_AFTER = timedelta(minutes=10)
 SILENT_AFTER = timedelta(seconds=60)  # four ticks of the heartbeat
 
 
@@ -60,6 +62,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
             yield _heartbeat(paths)
             yield _log_keys(paths)
             yield _stuck_work()
+            yield _audit_trail(paths)
 
 
 def _python() -> Finding:
@@ -184,6 +187,22 @@ def _stuck_work() -> Finding:
         f"{count_failed()} failed {MAX_ATTEMPTS} times: {named}",
         "Mend what the reasons name, then press Try again on the model's page, or POST to its /retry.",
     )
+
+
+def _audit_trail(paths: HomePaths) -> Finding:
+    """Compute the hash chain of the audit trail anew, and see that entries join it."""
+    report, waits_since = check_chain(paths.home), oldest_unsealed()
+    text = f"{report.sealed:,} of {report.entries:,} entries are in the chain"
+    if report.broken:
+        return Finding(
+            "audit trail",
+            report.broken,
+            "Compare it with a backup, and find out who could write to the database. Was a backup restored, run "
+            "manage.py verify_audit --accept-restored.",
+        )
+    if waits_since is not None and now() - waits_since > UNSEALED_AFTER:
+        return Finding("audit trail", f"{text}; one waits since {waits_since:%H:%M}", _revive(paths))
+    return Finding("audit trail", text)
 
 
 def _heartbeat(paths: HomePaths) -> Finding:

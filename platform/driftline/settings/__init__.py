@@ -76,6 +76,7 @@ MIDDLEWARE = [
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "driftline.pages.admin_scripts.AdminScripts",
     "driftline.observability.requests.RequestIdMiddleware",
+    "driftline.accounts.origin.OriginMiddleware",
     "driftline.api.hops.RefuseHops",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
