@@ -1,6 +1,6 @@
 """What a worker does is recorded under the request or the run that it does it for."""
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,9 +10,17 @@ from driftline.accounts.origin import Origin, acting_from, current_origin
 from driftline.accounts.task_origins import HEADER
 
 
+@dataclass(eq=False)
+class Task:
+    """As much of a task as the signals hand on."""
+
+    request: dict[str, Any]
+    name: str = "test"
+
+
 def correlation_in_task(asked: dict[str, Any], **arguments: Any) -> str:
     """Begin and end a task as Celery does; gives the correlation of what it does meanwhile."""
-    task = SimpleNamespace(request=asked, name="test")
+    task = Task(asked)
     signals.task_prerun.send(sender=task, task_id="t-1", task=task, args=(), kwargs=arguments)
     within = current_origin().correlation
     signals.task_postrun.send(sender=task, task_id="t-1", task=task, args=(), kwargs=arguments)
