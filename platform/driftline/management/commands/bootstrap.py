@@ -9,7 +9,10 @@ from driftline.accounts.bootstrap import bootstrap_home
 
 
 class Command(BaseCommand):
-    help = "Makes the first user, project and token of this home (once) and prints them as JSON."
+    help = (
+        "Makes the first user, project and token, once for a database, and prints them as JSON; "
+        "null stands for what no longer works."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write(json.dumps(asdict(bootstrap_home(settings.HOME))))

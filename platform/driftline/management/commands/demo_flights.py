@@ -1,4 +1,3 @@
-import json
 import signal
 import sys
 from datetime import UTC, datetime
@@ -6,7 +5,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import connection
 
+from driftline.accounts.bootstrap import working_credentials
 from driftline.demo.api_client import Api
 from driftline.demo.flights import load_flights, shift_to
 from driftline.demo.progress import SETUP, Progress, load_progress, save_progress
@@ -28,7 +29,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        home, token = settings.HOME, json.loads((settings.HOME / "credentials").read_text())["token"]
+        home, token = settings.HOME, working_credentials(settings.HOME).token
+        connection.close()  # everything else goes through the API
+        if token is None:
+            self.stderr.write(
+                "The demo sends with the first token, which is not valid any more: it stops here."
+            )
+            return
         progress = load_progress(home) or save_progress(home, _fresh_progress())
         cache = home / "demo" / "flights.parquet"
         api, receiver = Api(HOST, settings.PORT, token), Receiver(home)

@@ -1,4 +1,3 @@
-import json
 import os
 import socket
 from datetime import UTC, datetime
@@ -6,7 +5,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 
+from driftline.accounts.bootstrap import PROJECT, Credentials, working_credentials
 from driftline.services.children import Installation, stages
 from driftline.services.listening import UnableToListen, check_listening
 from driftline.services.ownership import AlreadyRunning, Owner, own
@@ -16,6 +17,11 @@ from driftline.services.processes import UnableToStart
 from driftline.services.supervisor import Supervisor, signals_taken
 from driftline.services.valkey import NoValkey
 from driftline.settings.environment import grpc_port_beside
+
+NO_TOKEN = (
+    "the first one is not valid here any more; "
+    f"`manage.py token create --project {PROJECT} --name N --scopes read,log,label` makes another."
+)
 
 
 class Command(BaseCommand):
@@ -59,19 +65,31 @@ class Command(BaseCommand):
         self._say("Driftline has stopped.")
 
     def _announce(self, installation: Installation) -> None:
-        credentials = json.loads((installation.paths.home / "credentials").read_text())
+        credentials = working_credentials(installation.paths.home)
+        connection.close()  # the supervisor outlives many database servers
         self._say("")
         self._say(f"URL:   {settings.PUBLIC_URL}")
         if installation.grpc_port is not None:
             self._say(f"gRPC:  {installation.host}:{installation.grpc_port}")
-        self._say(f"Login: {credentials['email']}  password: {credentials['password']}")
-        self._say(f"Token: {credentials['token']}")
+        self._say(f"Login: {_say_login(credentials)}")
+        self._say(f"Token: {credentials.token or NO_TOKEN}")
         self._say("Press Ctrl-C to stop.")
         self._say("")
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _say_login(credentials: Credentials) -> str:
+    if credentials.password is not None:
+        return f"{credentials.email}  password: {credentials.password}"
+    if credentials.email is not None:
+        return (
+            f"{credentials.email}, with the password that was chosen since; "
+            f"`manage.py changepassword {credentials.email}` sets another."
+        )
+    return "with an account of this database; `manage.py changepassword EMAIL` sets its password."
 
 
 class PortTaken(Exception):
