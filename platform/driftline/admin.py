@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import allauth.account.admin  # registers what is registered otherwise below
+import allauth.mfa.admin  # noqa: F401
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.contrib import admin
 from django.contrib.admin import DateFieldListFilter, FieldListFilter
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
 from django.db import models
@@ -13,6 +18,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User
+from driftline.accounts.services import record_audit
 from driftline.models import Heartbeat
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.events.models import EventHalf
@@ -94,9 +100,51 @@ def _look(
     admin.site.register(model, type(f"Look{model.__name__}", (Look,), options))
 
 
+class Audited(ModelAdmin):
+    """Rows that an operator changes here, each change with a row in the audit trail."""
+
+    audit_name = ""
+    audited_fields: Sequence[str] = ()
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        before = self._state(self.model._default_manager.get(pk=obj.pk)) if change else None
+        super().save_model(request, obj, form, change)
+        self._record(request, obj, "change" if change else "create", before=before, after=self._state(obj))
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        self._record(request, obj, "delete", before=self._state(obj))
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+        for obj in queryset:
+            self._record(request, obj, "delete", before=self._state(obj))
+        super().delete_queryset(request, queryset)
+
+    def project_of(self, obj: Any) -> Project | None:
+        """Return the project whose trail the change belongs to; None for the installation's."""
+        return None
+
+    def _state(self, obj: Any) -> dict[str, str]:
+        return {name: str(getattr(obj, name)) for name in self.audited_fields}
+
+    def _record(
+        self, request: HttpRequest, obj: Any, verb: str, *, before: Any = None, after: Any = None
+    ) -> None:
+        record_audit(
+            project=self.project_of(obj),
+            actor=str(request.user),
+            action=f"{self.audit_name}.{verb}",
+            subject=str(obj),
+            before=before,
+            after=after,
+        )
+
+
 # -- what an operator changes ------------------------------------------------------------------------------------------
 @admin.register(User)
-class People(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class People(UserAdmin, Audited):  # type: ignore[type-arg]
+    audit_name = "user"
+    audited_fields = ("email", "is_active", "is_staff", "is_superuser")
     form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
     list_display = ("email", "first_name", "last_name", "is_staff", "is_active", "last_login")
     list_filter = ("is_staff", "is_active")
@@ -112,14 +160,25 @@ class People(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ()
 
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+        """Record a password that is set for somebody: the form for it saves past `save_model`."""
+        if request.resolver_match and request.resolver_match.url_name == "auth_user_password_change":
+            record_audit(project=None, actor=str(request.user), action="password.set", subject=str(obj))
+        return super().log_change(request, obj, message)
+
 
 @admin.register(Membership)
-class Memberships(ModelAdmin):
+class Memberships(Audited):
+    audit_name = "membership"
+    audited_fields = ("user", "project", "role")
     list_display = ("user", "project", "role")
     list_filter = ("role", "project")
     search_fields = ("user__email", "project__slug")
     raw_id_fields = ("user", "project")
     list_select_related = ("user", "project")
+
+    def project_of(self, obj: Membership) -> Project:
+        return obj.project
 
 
 @admin.register(Project)
@@ -137,6 +196,26 @@ class Monitors(ModelAdmin):
     list_select_related = ("model",)
 
 
+admin.site.unregister(Authenticator)  # allauth's own page shows the sealed secrets, and changes them
+
+
+@admin.register(Authenticator)
+class SecondFactors(Audited, Look):
+    """For removing the second factor of somebody who lost it."""
+
+    audit_name = "mfa"
+    audited_fields = ("user", "type")
+    list_display = ("user", "type", "created_at", "last_used_at")
+    list_filter = ("type",)
+    ordering = ("-pk",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return isinstance(request.user, User) and request.user.is_superuser
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        return self.list_display
+
+
 # -- what an operator looks at -----------------------------------------------------------------------------------------
 _look(
     ApiToken,
@@ -150,6 +229,8 @@ _look(
     ("action", "project_slug", ("at", DateFieldListFilter)),
     ("actor", "subject", "=correlation", "=address", "token_name"),
 )
+admin.site.unregister(EmailAddress)  # people change theirs themselves, which leaves audit rows
+_look(EmailAddress, ("email", "user", "primary", "verified"), ("primary", "verified"), ("email",))
 _look(Heartbeat, ("name", "at"))
 
 _look(

@@ -48,6 +48,7 @@ app.conf.update(
 app.autodiscover_tasks(
     [
         "driftline",
+        "driftline.accounts",
         "inference.prediction_log",
         "inference.prediction_log.erasure",
         "inference.prediction_log.imports",

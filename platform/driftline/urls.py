@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from driftline import health
+from driftline.accounts import one_door
 from driftline.api import v1
 from driftline.observability.metrics import metrics
 
@@ -14,6 +15,8 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
+    path("admin/login/", one_door.admin_login),
+    path("admin/password_change/", one_door.admin_password_change),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
 ]

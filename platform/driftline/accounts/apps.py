@@ -5,3 +5,6 @@ class AccountsConfig(AppConfig):
     name = "driftline.accounts"
     label = "accounts"
     verbose_name = "People, projects and tokens"
+
+    def ready(self) -> None:
+        from driftline.accounts import sign_in_audit  # noqa: F401  hears of sign-ins

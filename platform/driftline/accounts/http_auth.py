@@ -11,6 +11,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
+from driftline.accounts.mfa import lacks_mfa
 from driftline.accounts.models import ApiToken, Project, User, digest_of
 from driftline.accounts.origin import note_token
 from driftline.accounts.rights import check_rights, insufficient_scope
@@ -140,6 +141,10 @@ def _note_use(token: ApiToken, now: datetime) -> None:
 
 def _member(user: User, request: HttpRequest) -> Caller:
     """Let a person read the project that they name, else the one whose pages they look at, else their first."""
+    if lacks_mfa(user):
+        raise Problem(
+            403, "mfa_required", "Your role needs two-factor authentication; set it up on the pages first."
+        )
     projects = Project.objects.filter(members=user).order_by("pk")
     slug = request.headers.get("Driftline-Project", "")
     chosen = request.session.get(SESSION_PROJECT)

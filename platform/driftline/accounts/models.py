@@ -126,6 +126,20 @@ class AuditEntry(models.Model):
         return f"{self.actor} {self.action} {self.subject}"
 
 
+class CacheEntry(models.Model):
+    """What serving processes remember together for a while, such as failed sign-ins; see `shared_cache.py`."""
+
+    key = models.CharField(max_length=250, primary_key=True)
+    value = models.JSONField()
+    expires_at = models.DateTimeField(null=True, db_index=True)
+
+    class Meta:
+        verbose_name_plural = "cache entries"
+
+    def __str__(self) -> str:
+        return self.key
+
+
 def digest_of(token: str) -> str:
     """Hash a token's whole text; 256 random bits need no salt."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -32,6 +32,11 @@ def decrypt(stored: bytes | memoryview) -> str:
         raise SecretUnreadable from error
 
 
+def is_sealed(text: str) -> bool:
+    """Return whether `text` looks like what `encrypt` gave: the version and the first bytes of a time, in base64."""
+    return text.startswith("gAAAAA")
+
+
 def _keys() -> MultiFernet:
     return MultiFernet(
         [Fernet(_derive(key)) for key in [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]]

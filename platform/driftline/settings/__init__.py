@@ -25,6 +25,7 @@ PUBLIC_URL = (env.PUBLIC_URL.read() or f"{'https' if TLS_CERTIFICATE else 'http'
 ENDPOINT_KEY = key_of_home(HOME, "endpoint_key")  # seals credentials that serving processes open
 BEHIND_TLS = env.BEHIND_TLS.read()
 REACHED_BY_TLS = BEHIND_TLS or TLS_CERTIFICATE is not None
+TRUSTED_PROXIES = env.TRUSTED_PROXIES.read() or (["127.0.0.0/8", "::1/128"] if BEHIND_TLS else [])
 
 # -- services ----------------------------------------------------------------------------------------------------------
 DATABASE_URL = env.DATABASE_URL.read()
@@ -49,7 +50,7 @@ DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CELERY_BROKER_URL = BROKER_URL or embedded_broker_url(HOME)
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CACHES = {"default": {"BACKEND": "driftline.accounts.shared_cache.SharedCache"}}
 
 # -- Django ------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -86,6 +87,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "driftline.accounts.middleware.RememberBrowser",
+    "driftline.accounts.middleware.RequireMfa",
 ]
 ROOT_URLCONF = "driftline.urls"
 ASGI_APPLICATION = "driftline.asgi.application"
@@ -127,8 +130,23 @@ AUTH_PASSWORD_VALIDATORS = [
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
-ACCOUNT_ADAPTER = "driftline.accounts.adapter.ClosedSignup"
+ACCOUNT_ADAPTER = "driftline.accounts.adapter.AccountAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Driftline] "
+ACCOUNT_FORMS = {"reset_password": "driftline.accounts.password_reset.RequestResetForm"}
+ACCOUNT_RATE_LIMITS = {
+    "login": None,  # by address alone, so that one stranger closes the door for a whole office; failures are counted
+    "login_failed": "10/m/ip,60/h/ip,10/15m/key",
+    "login_failed_known_browser": "10/15m/key",
+    "reset_password": "10/m/ip,5/15m/key",
+}
+MFA_ADAPTER = "driftline.accounts.adapter.MfaAdapter"
+MFA_ALLOW_UNVERIFIED_EMAIL = (
+    True  # nobody signs up with another person's address: an admin makes the accounts
+)
+MFA_TOTP_ISSUER = "Driftline"
+REQUIRE_MFA = env.REQUIRE_MFA.read() or ("staff" if BEHIND_TLS else "none")
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 

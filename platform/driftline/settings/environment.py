@@ -10,6 +10,7 @@ from typing import Literal
 from django.core.exceptions import ImproperlyConfigured
 
 Fsync = Literal["off", "group", "always"]
+MfaGroup = Literal["none", "staff", "admins", "all"]
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -70,6 +71,15 @@ def _networks(text: str) -> list[str]:
 
 def _file(text: str) -> Path | None:
     return Path(text).expanduser().resolve() if text else None
+
+
+def _mfa_group(text: str) -> MfaGroup | None:
+    match text:
+        case "none" | "staff" | "admins" | "all":
+            return text
+        case "":
+            return None
+    raise ValueError(text)
 
 
 def _fsync(text: str) -> Fsync:
@@ -190,6 +200,22 @@ TLS_KEY = Setting(
     "PEM file of the certificate's private key, without a password.",
     _file,
     "the path of a PEM file",
+)
+TRUSTED_PROXIES = Setting(
+    "DRIFTLINE_TRUSTED_PROXIES",
+    "",
+    "Networks of the proxies in front, whose X-Forwarded-For is believed, separated by commas; empty means this "
+    "machine where DRIFTLINE_BEHIND_TLS is 1, else none.",
+    _networks,
+    "networks such as 10.1.0.0/16, separated by commas",
+)
+REQUIRE_MFA = Setting(
+    "DRIFTLINE_REQUIRE_MFA",
+    "",
+    "Who needs two-factor authentication: none, staff, admins (staff, and admins of projects) or all; empty means "
+    "staff where DRIFTLINE_BEHIND_TLS is 1, else none.",
+    _mfa_group,
+    "none, staff, admins or all",
 )
 OUTBOUND_ALLOW = Setting(
     "DRIFTLINE_OUTBOUND_ALLOW",

@@ -1,0 +1,90 @@
+"""Two-factor authentication as a person turns it on and signs in with it."""
+
+import time
+from typing import Any
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from django.core import mail
+from playwright.sync_api import Page, expect
+
+from driftline.accounts.tasks import send_reset_mail
+from tests.browser.conftest import PHONE, SignIn
+from tests.browser.world import PASSWORD, World
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def code_of(secret: str) -> str:
+    return format_hotp_value(hotp_value(secret, int(time.time()) // 30))
+
+
+def confirm_password(page: Page) -> None:
+    page.fill("[name=password]", PASSWORD)
+    page.click("main button")
+
+
+def turn_on(page: Page) -> str:
+    """Set an authenticator app up from the page that is open, and give its secret."""
+    confirm_password(page)
+    secret = page.inner_text("#authenticator_secret")
+    expect(page.locator("img.qr")).to_be_visible()
+    page.fill("[name=code]", code_of(secret))
+    page.click("main button >> text=Turn on")
+    return secret
+
+
+class TestTwoFactorAuthentication:
+    def test_is_found_in_the_frame_turned_on_and_asked_for(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in()
+        page.click(".person >> text=Two-factor")
+        page.click("text=Set up an app")
+        secret = turn_on(page)
+        expect(page.locator("#recovery_codes")).to_be_visible()
+        page.click("nav[aria-label=Account] >> text=Two-factor")
+        expect(page.locator("main")).to_contain_text("10 of 10 are unused")
+        kept = Authenticator.objects.get(user=world.owner, type="totp")
+        assert secret not in str(kept.data)
+        page.click("text=Sign out")
+
+        page.goto("/accounts/login/")
+        page.fill("[name=login]", world.owner.email)
+        confirm_password(page)
+        expect(page.locator("h1")).to_have_text("Two-Factor Authentication")
+        page.fill("[name=code]", code_of(secret))
+        page.click("main button >> nth=0")
+
+        expect(page.locator(".person")).to_contain_text(world.owner.email)
+
+    def test_comes_before_anything_else_where_it_is_required(
+        self, sign_in: SignIn, world: World, settings: Any
+    ) -> None:
+        settings.REQUIRE_MFA = "all"
+        page = sign_in(width=PHONE)
+        turn_on(page)
+
+        page.goto("/models/")
+
+        expect(page.locator("main")).to_contain_text(world.model.name)
+
+
+class TestNewPassword:
+    def test_is_chosen_by_the_link_of_a_mail(self, sign_in: SignIn, world: World, live_server: Any) -> None:
+        page = sign_in()
+        page.click("text=Sign out")
+        page.goto("/accounts/login/")
+        page.click("text=Forgot your password?")
+        page.fill("[name=email]", world.owner.email)
+        page.click("text=Send the link")
+        expect(page.locator("h1")).to_have_text("Look at your mail")
+        send_reset_mail(email=world.owner.email)  # as the worker does that the form rang for
+        (link,) = [word for word in str(mail.outbox[-1].body).split() if "/reset/key/" in word]
+
+        page.goto("/" + link.split("/", 3)[3])
+        page.fill("[name=password1]", "another long password")
+        page.fill("[name=password2]", "another long password")
+        page.click("main button >> nth=0")
+
+        world.owner.refresh_from_db()
+        assert world.owner.check_password("another long password")
