@@ -160,6 +160,7 @@ def _receive(
     body = read_body(request, cap=MAX_BYTES)
     result, arrived = store(model, body, kind=kind, now=now())
     row_budget.charge(project.pk, len(result.results))
+    caller_of(request).charge_rows(len(result.results))
     answer = msgspec.structs.asdict(result) | ({"warnings": arrived.warnings} if arrived.warnings else {})
     response = HttpResponse(msgspec.json.encode(answer), content_type="application/json")
     response["Driftline-Log"] = "committed"

@@ -180,6 +180,8 @@ def _tokens() -> list[PlanToken]:
             project_id=token.project_id,
             scopes=token.scopes,
             expires_at=token.expires_at.timestamp() if token.expires_at else None,
+            requests_per_second=token.requests_per_second,
+            rows_per_second=token.rows_per_second,
         )
         for token in ApiToken.objects.filter(revoked_at=None).order_by("pk")
     ]

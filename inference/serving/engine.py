@@ -32,7 +32,14 @@ from inference.serving.plan import Plan, PlanModel, PlanVersion
 from inference.serving.refusals import Refusal, overloaded, too_many, upstream_failed
 from inference.serving.request_tally import RequestTally
 from inference.serving.rotation import Rotation
-from inference.serving.routing import Admission, NotLoaded, Route, RoutingTable, check_times
+from inference.serving.routing import (
+    Admission,
+    NotLoaded,
+    Route,
+    RoutingTable,
+    check_times,
+    reason_over_budget,
+)
 from inference.serving.run_cost import INLINE_SECONDS
 from inference.serving.runs import LoopRuns, Run, RunEnded, describe_record, run_in, seconds_left
 from inference.serving.shadows import ShadowRunner
@@ -194,7 +201,9 @@ class Engine:
         self, admission: Admission, inbound: Inbound[Any, Any], reply: Reply[Any], received_ns: int
     ) -> None:
         """Read a request with the codec of its dialect, or refuse it for what it says."""
-        if not isinstance(inbound.body, bytes) or len(inbound.body) <= LARGE_BODY_BYTES:
+        if admission.budget is not None and (late := reason_over_budget(admission)) is not None:
+            self._answering.refuse(late, reply, admission.route)
+        elif not isinstance(inbound.body, bytes) or len(inbound.body) <= LARGE_BODY_BYTES:
             request = _try_decode(admission.route.version.codecs[inbound.dialect], inbound)
             self._take(admission, request, inbound.dialect, reply, received_ns)
         elif (reason := self._reason_not_to_wait(admission.route, 0.0)) is not None:
@@ -246,6 +255,8 @@ class Engine:
         if reason is not None:
             self._answering.refuse(reason, reply, route)
             return
+        if admission.budget is not None:
+            admission.budget.charge_rows(request.rows)
         encode = route.version.codecs[dialect].encode
         pending = Pending(request, prediction_id, encode, reply, received_ns)
         if request.rows > LARGE_ROWS:

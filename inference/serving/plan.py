@@ -122,13 +122,18 @@ class PlanModel(Struct, frozen=True):
 
 
 class PlanToken(Struct, frozen=True):
-    """A token that may call; `digest` is the SHA-256 of its whole text, `expires_at` a POSIX time."""
+    """A token that may call; `digest` is the SHA-256 of its whole text, `expires_at` a POSIX time.
+
+    Its limits hold in each serving process; 0 is none.
+    """
 
     digest: str
     prefix: str
     project_id: int
     scopes: list[str]
     expires_at: float | None
+    requests_per_second: int = 0
+    rows_per_second: int = 0
 
 
 class PlanCallback(Struct, frozen=True):

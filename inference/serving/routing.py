@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from driftline.common.rate_budget import TokenBudget, budget_of
 from inference.prediction_log.record import Role
 from inference.protocol.dialect import Dialect, InferRequest, Target
 from inference.protocol.matching import list_names
 from inference.protocol.parameters import check_event_times
 from inference.protocol.tensors import InvalidRequest
 from inference.serving.plan import Plan, PlanCallback, PlanCanary, PlanModel, PlanToken, PlanVersion
-from inference.serving.refusals import Refusal, overloaded
+from inference.serving.refusals import Refusal, overloaded, too_many
 from inference.serving.versions import LoadedVersion
 
 MAX_CACHED_ADMISSIONS = 10_000
@@ -80,10 +81,26 @@ def _key_reader(key: str) -> Callable[[InferRequest], str | None]:
 class Admission:
     """A caller's right to one route, found once and then remembered with the table."""
 
-    def __init__(self, route: Route, *, may_backfill: bool, expires_at: float | None = None) -> None:
+    def __init__(
+        self,
+        route: Route,
+        *,
+        may_backfill: bool,
+        expires_at: float | None = None,
+        budget: TokenBudget | None = None,
+    ) -> None:
         self.route = route
         self.may_backfill = may_backfill
         self.expires_at = expires_at
+        self.budget = budget
+
+
+def reason_over_budget(admission: Admission) -> Refusal | None:
+    """Take a request from the budget of its token, or refuse it."""
+    budget = admission.budget
+    if budget is None or (wait := budget.take_request()) <= 0:
+        return None
+    return too_many(f"{budget.sentence}; ask again later.", admission.route.fields, wait)
 
 
 def check_times(admission: Admission, request: InferRequest) -> Refusal | None:
@@ -208,7 +225,12 @@ class RoutingTable:
         route = self.find_route(token.project_id, target)
         if isinstance(route, Refusal):
             return route
-        admission = Admission(route, may_backfill="backfill" in token.scopes, expires_at=token.expires_at)
+        admission = Admission(
+            route,
+            may_backfill="backfill" in token.scopes,
+            expires_at=token.expires_at,
+            budget=budget_of(token.digest, token.requests_per_second, token.rows_per_second),
+        )
         if len(self._admissions) < MAX_CACHED_ADMISSIONS:
             self._admissions[authorization, path] = admission
         return admission

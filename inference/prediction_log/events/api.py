@@ -96,7 +96,9 @@ def _receive(request: HttpRequest, model: Model | None, version: str) -> Any:
     if model is None:
         model = find_model(project=project, name=event.text("inferenceservicename"))
     half = _half_of(event, model, version, moment)
-    row_budget.charge(project.pk, len(read_rows(event.data, half.kind)))
+    rows = len(read_rows(event.data, half.kind))
+    row_budget.charge(project.pk, rows)
+    caller_of(request).charge_rows(rows)
     taken = take_half(half=half, now=moment)
     answer = {"id": half.event_id, "status": taken.status}
     if taken.status == "waiting":

@@ -25,7 +25,7 @@ from inference.serving.jobs.runner import JobRunner
 from inference.serving.jobs.store import Job, JobStore, OpenJob, StoredAnswer, count_open
 from inference.serving.plan import PlanToken
 from inference.serving.refusals import Refusal, overloaded, too_many
-from inference.serving.routing import Admission, Route, RoutingTable, check_times
+from inference.serving.routing import Admission, Route, RoutingTable, check_times, reason_over_budget
 
 JOBS_PATH = "/v2/jobs/"
 CALLBACK_HEADER = b"driftline-callback"
@@ -100,7 +100,7 @@ class JobDesk:
         self, wish: Wish, admission: Admission, inbound: Inbound[bytes, HttpBody]
     ) -> Job | Refusal:
         project_id = admission.route.model.project_id
-        reason = self._check_callback(project_id, wish.callback)
+        reason = reason_over_budget(admission) or self._check_callback(project_id, wish.callback)
         if reason is None:
             is_open = await self._runner.in_thread(count_open, self._engine.home)
             reason = self._reason_for_no_room(project_id, is_open)
@@ -109,6 +109,8 @@ class JobDesk:
         request = await self._runner.in_thread(_read, admission.route, inbound)
         if isinstance(request, Refusal):
             return request
+        if admission.budget is not None:
+            admission.budget.charge_rows(request.rows)
         return check_times(admission, request) or self._describe(wish, admission.route, inbound, request)
 
     def _check_callback(self, project_id: int, name: str | None) -> Refusal | None:

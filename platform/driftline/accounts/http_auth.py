@@ -1,6 +1,7 @@
 """Who calls the API: a bearer token with its scopes, or a person's session for reading."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,8 @@ from driftline.accounts.signals import tokens_changed
 from driftline.common.brief_memory import BriefMemory
 from driftline.common.clock import now
 from driftline.common.errors import Problem
+from driftline.common.identity import note_identity
+from driftline.common.rate_budget import TokenBudget, budget_of
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,18 @@ class Caller:
     scopes: frozenset[str]
     user: User | None = None
     token: tuple[int, str] | None = None  # its id and name; None for a person
+    budget: TokenBudget | None = None  # where the token has limits
+
+    def take_request(self) -> None:
+        """Raise Problem 429 where the token has sent as much as it may."""
+        if self.budget is not None and (wait := math.ceil(self.budget.take_request())) > 0:
+            detail = f"{self.budget.sentence}; go on in {wait:,} s."
+            raise Problem(429, "rate_limited", detail, retry_after=wait)
+
+    def charge_rows(self, rows: int) -> None:
+        """Count rows that the token has logged."""
+        if self.budget is not None:
+            self.budget.charge_rows(rows)
 
     def require(self, scope: str) -> None:
         """Refuse what the caller's scopes do not allow."""
@@ -61,7 +76,9 @@ class Scoped(HttpBearer):
 
     def __call__(self, request: HttpRequest) -> Caller:
         caller = identify(request, now=now())
+        note_identity(request, caller.actor)
         caller.require(self.scope)
+        caller.take_request()
         return caller
 
     def authenticate(self, request: HttpRequest, token: str) -> Caller:
@@ -120,6 +137,7 @@ def _find_holder(digest: str, now: datetime) -> tuple[Caller, datetime | None]:
         token.prefix,
         frozenset(token.scopes),
         token=(token.pk, token.name),
+        budget=budget_of(digest, token.requests_per_second, token.rows_per_second),
     )
     return caller, token.expires_at
 

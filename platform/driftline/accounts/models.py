@@ -78,6 +78,8 @@ class ApiToken(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    requests_per_second = models.PositiveIntegerField(default=0, db_default=0)  # 0: no limit
+    rows_per_second = models.PositiveIntegerField(default=0, db_default=0)
 
     def __str__(self) -> str:
         return f"{self.prefix}… {self.name}"

@@ -55,6 +55,7 @@ SCOPE_OF: Mapping[str, str] = {
     "predictions": "log",
     "labels": "label",
     "import.cancel": "write",
+    "failed_work": "write",  # to try it again
     # -- who and what is kept of them
     "token": "admin",
     "subject": "admin",

@@ -15,6 +15,8 @@ from driftline.accounts.origin import current_origin
 from driftline.accounts.signals import tokens_changed
 from driftline.common.errors import invalid
 
+MAX_PER_SECOND = 1_000_000_000
+
 
 def record_audit(
     *, project: Project | None, actor: str, action: str, subject: str, before: Any = None, after: Any = None
@@ -60,8 +62,10 @@ def create_token(
     actor: str,
     created_by: User | None = None,
     expires_at: datetime | None = None,
+    requests_per_second: int = 0,
+    rows_per_second: int = 0,
 ) -> tuple[ApiToken, str]:
-    """Create a token and return it with its text, which is shown once and never stored."""
+    """Create a token and return it with its text, which is shown once and never stored; a limit of 0 is none."""
     scopes = sorted(set(scopes))
     if unknown := [scope for scope in scopes if scope not in SCOPES]:
         raise invalid("/scopes", f"{unknown[0]!r} is not a scope; use some of {', '.join(SCOPES)}.")
@@ -77,16 +81,51 @@ def create_token(
             scopes=scopes,
             created_by=created_by,
             expires_at=expires_at,
+            requests_per_second=_limit("requests_per_second", requests_per_second),
+            rows_per_second=_limit("rows_per_second", rows_per_second),
         )
         record_audit(
             project=project,
             actor=actor,
             action="token.create",
             subject=f"{token.prefix} {name}",
-            after=scopes,
+            after={"scopes": scopes, **_limits_of(token)},
         )
         tokens_changed.send(sender=ApiToken)
     return token, text
+
+
+def limit_token(*, token: ApiToken, requests_per_second: int, rows_per_second: int, actor: str) -> None:
+    """Set how much a token may send a second to each serving process; they follow within a second."""
+    with transaction.atomic():
+        before = _limits_of(token)
+        token.requests_per_second = _limit("requests_per_second", requests_per_second)
+        token.rows_per_second = _limit("rows_per_second", rows_per_second)
+        token.save(update_fields=["requests_per_second", "rows_per_second"])
+        record_audit(
+            project=token.project,
+            actor=actor,
+            action="token.limit",
+            subject=f"{token.prefix} {token.name}",
+            before=before,
+            after=_limits_of(token),
+        )
+        tokens_changed.send(sender=ApiToken)
+
+
+def _limits_of(token: ApiToken) -> dict[str, int]:
+    return {
+        "requests_per_second": token.requests_per_second,
+        "rows_per_second": token.rows_per_second,
+    }
+
+
+def _limit(name: str, value: int) -> int:
+    if not 0 <= value <= MAX_PER_SECOND:
+        raise invalid(
+            f"/{name}", f"{name} is {value}; use a number from 1 to {MAX_PER_SECOND:,}, or 0 for no limit."
+        )
+    return value
 
 
 def revoke_token(*, token: ApiToken, actor: str, now: datetime) -> None:

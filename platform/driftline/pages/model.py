@@ -70,7 +70,7 @@ class Tile:
     url_name: str
 
 
-@page("GET", "POST")
+@page("GET", "POST", writes="failed_work")
 def health(request: PageRequest, name: str) -> HttpResponse:
     if request.method == "POST":
         return _retry(request, name)

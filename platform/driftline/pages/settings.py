@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from driftline.accounts.models import SCOPES
-from driftline.accounts.services import create_token, revoke_token
+from driftline.accounts.services import MAX_PER_SECOND, create_token, revoke_token
 from driftline.common.clock import now
 from driftline.common.errors import Problem, not_found
 from driftline.pages.access import PageRequest, page
@@ -48,6 +48,20 @@ class TokenForm(forms.Form):
         label="Valid for (days)",
         help_text="Empty: until it is revoked.",
     )
+    requests_per_second = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MAX_PER_SECOND,
+        label="Requests a second",
+        help_text="To each serving process, in the mean of ten seconds; more are answered 429. Empty: no limit.",
+    )
+    rows_per_second = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MAX_PER_SECOND,
+        label="Rows a second",
+        help_text="That are asked of a model or logged, counted likewise. Empty: no limit.",
+    )
 
 
 @page("GET", "POST", writes="token")
@@ -75,6 +89,8 @@ def _create_token(request: PageRequest, values: dict[str, Any]) -> str:
     _, text = create_token(
         project=request.visitor.project, name=values["name"], scopes=values["scopes"],
         actor=request.visitor.actor, created_by=request.visitor.user, expires_at=expires,
+        requests_per_second=values["requests_per_second"] or 0,
+        rows_per_second=values["rows_per_second"] or 0,
     )  # fmt: skip
     return text
 

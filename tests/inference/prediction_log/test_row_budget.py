@@ -3,7 +3,8 @@
 import pytest
 
 from driftline.common.errors import Problem
-from inference.prediction_log.row_budget import SAVED_SECONDS, RowBudget
+from driftline.common.rate_budget import SAVED_SECONDS
+from inference.prediction_log.row_budget import RowBudget
 
 
 class Clock:

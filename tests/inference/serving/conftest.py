@@ -44,6 +44,8 @@ def publish_everything(home: Path) -> None:
         token("dl_infer", "infer"),
         token("dl_backfill", "infer", "backfill"),
         token("dl_read", "read"),
+        token("dl_requests", "infer", requests_per_second=1),
+        token("dl_rows", "infer", rows_per_second=1),
         token("dl_expired", "infer", expires_at=time.time() - 1),
         token("dl_theirs", "infer", project_id=2),
     ]

@@ -36,10 +36,12 @@ serve_forever(
 """
 
 
-def token(text: str, *scopes: str, project_id: int = 1, expires_at: float | None = None) -> PlanToken:
+def token(
+    text: str, *scopes: str, project_id: int = 1, expires_at: float | None = None, **limits: int
+) -> PlanToken:
     """Describe a token for a plan."""
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return PlanToken(digest, text[:6], project_id, list(scopes) or ["infer"], expires_at)
+    return PlanToken(digest, text[:6], project_id, list(scopes) or ["infer"], expires_at, **limits)
 
 
 def publish(
