@@ -8,12 +8,16 @@ from typing import cast
 
 import django
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIHandler
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.db import connection
 from django.http import HttpRequest, HttpResponseBase
 
 from driftline.api.body_cap import cap_bodies
-from driftline.api.kept_threads import KeptThreads, keep_threads
 from driftline.api.log_routes import answer_log_routes
+from driftline.api.probes import answer_probes
+from driftline.api.request_pools import THREAD, RequestPools, limit_requests
+from driftline.common.database.watch import WATCH
 from driftline.observability.trace_settings import trace_options
 from inference.serving.asgi import App
 
@@ -28,14 +32,34 @@ class OneThreadHandler(ASGIHandler):
         super().load_middleware(is_async=False)
 
     async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
-        response = await sync_to_async(self.get_response, thread_sensitive=True)(request)
+        response = await sync_to_async(self._respond, thread_sensitive=True)(request)
+        if not response.streaming:
+            cast(ASGIRequest, request).scope[THREAD].give_back()  # it is sent without
+        return response
+
+    def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer on the request's thread; an answer that is whole is closed there, and its thread is free."""
+        with WATCH.request():
+            response = self.get_response(request)
         response._handler_class = self.__class__  # type: ignore[attr-defined]  # as Django's own
+        if not response.streaming:
+            response.close()
+            response.close = _closed  # type: ignore[method-assign]  # Django closes it again once it is sent
         return response
 
 
+def _closed() -> None:
+    """Do nothing."""
+
+
 django.setup(set_prefix=False)
-_threads = KeptThreads()
-application = answer_log_routes(cap_bodies(keep_threads(cast(App, OneThreadHandler()), _threads)), _threads)
+
+from driftline.health import probed_readiness  # noqa: E402  it loads models
+
+WATCH.start(connection.get_connection_params)
+_pools = RequestPools(web_threads=settings.WEB_THREADS, log_threads=settings.LOG_THREADS)
+application = answer_log_routes(cap_bodies(limit_requests(cast(App, OneThreadHandler()), _pools)), _pools)
+application = answer_probes(application, probed_readiness())
 if (_options := trace_options()) is not None:
     # These load OpenTelemetry.
     from driftline.observability.api_traces import trace_api

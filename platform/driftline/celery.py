@@ -8,6 +8,7 @@ from celery import Celery
 from django.conf import settings
 
 from driftline.accounts import task_origins  # noqa: F401  hears of tasks
+from driftline.common.broker import PATIENT_SECONDS, transport_options
 from driftline.observability.trace_settings import trace_options
 
 app = Celery("driftline")
@@ -15,11 +16,8 @@ app.set_default()  # in every thread: the doorbell rings from web requests and f
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
-    broker_transport_options=(
-        {"visibility_timeout": 900, "unacked_restore_interval": 5, "unacked_restore_throttle": 1}
-        if settings.CELERY_BROKER_URL.startswith("redis")
-        else {"confirm_publish": True}
-    ),
+    broker_connection_timeout=PATIENT_SECONDS,
+    broker_transport_options=transport_options(settings.CELERY_BROKER_URL, seconds=PATIENT_SECONDS),
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,

@@ -1,17 +1,22 @@
 """Whether this process lives, and whether it can do its work. Open to all; they tell nothing else."""
 
+from functools import cache
+
 from django.conf import settings
-from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db import DatabaseError, close_old_connections, connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 from kombu import Connection
 
+from driftline.api.probes import Check, Checks, Readiness
 from driftline.api.problems import with_problems
+from driftline.common.broker import QUICK_SECONDS, transport_options
+from driftline.common.database.watch import WATCH
 from driftline.models import Heartbeat
 
-BROKER_SECONDS = 1
 HEARTBEAT_SECONDS = 60
 
 
@@ -29,31 +34,64 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
     Broker and workers are told too, and do not decide: without them work waits, and none is lost.
     """
+    status, body = judge(check_database() | check_broker())
+    return JsonResponse(body, status=status)
+
+
+def probed_readiness() -> Readiness:
+    """Look at what this process needs, on threads of its own."""
+    database = Check(_check_database_on_own_thread, ("database", "workers"))
+    return Readiness((database, Check(check_broker, ("broker",))), judge)
+
+
+def judge(checks: Checks) -> tuple[int, dict[str, object]]:
+    """Give the status and the body of what the checks found."""
+    is_ready = checks["database"] == "ok"
+    return 200 if is_ready else 503, {"status": "ready" if is_ready else "unready", "checks": checks}
+
+
+def check_database() -> Checks:
+    """Look whether the database answers and is migrated, and whether workers consume."""
     database = _database()
-    checks = {
-        "database": database,
-        "broker": _broker(),
-        "workers": _workers() if database == "ok" else "unknown",
-    }
-    is_ready = database == "ok"
-    return JsonResponse(
-        {"status": "ready" if is_ready else "unready", "checks": checks}, status=200 if is_ready else 503
-    )
+    return {"database": database, "workers": _workers() if database == "ok" else "unknown"}
+
+
+def _check_database_on_own_thread() -> Checks:
+    """Look as `check_database` does, on a thread that serves no request, and so has nobody to look after it."""
+    close_old_connections()
+    with WATCH.request():
+        try:
+            return check_database()
+        except DatabaseError:
+            return {"database": "away", "workers": "unknown"}
+
+
+def check_broker() -> Checks:
+    """Look whether the broker answers."""
+    return {"broker": _broker()}
 
 
 def _database() -> str:
     try:
-        executor = MigrationExecutor(connection)
-        waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        applied = MigrationRecorder(connection).applied_migrations()
     except DatabaseError:
         return "away"
+    waiting = _shipped_migrations() - set(applied)
     return f"{len(waiting)} migrations to run" if waiting else "ok"
 
 
+@cache
+def _shipped_migrations() -> frozenset[tuple[str, str]]:
+    """Name the migrations of this program; to look for them reads every file."""
+    return frozenset(MigrationLoader(None).graph.nodes)
+
+
 def _broker() -> str:
+    url = settings.CELERY_BROKER_URL
+    options = transport_options(url, seconds=QUICK_SECONDS)
     try:
-        with Connection(settings.CELERY_BROKER_URL, connect_timeout=BROKER_SECONDS) as broker:
-            broker.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+        with Connection(url, connect_timeout=QUICK_SECONDS, transport_options=options) as broker:
+            broker.ensure_connection(max_retries=1, timeout=QUICK_SECONDS)
     except Exception:  # each transport raises its own kinds
         return "away"
     return "ok"

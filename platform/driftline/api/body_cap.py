@@ -16,7 +16,7 @@ type App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PLAIN_CAP = 33 << 20  # the log takes 32 MiB and says so itself
 UPLOAD_CAP = (2 << 30) + (1 << 20)
-_UPLOADS = re.compile(r"(/api/v1)?/models/[^/]+/(versions|reference|import|imports/(predictions|labels))")
+UPLOADS = re.compile(r"(/api/v1)?/models/[^/]+/(versions|reference|import|imports/(predictions|labels))")
 
 
 class _BodyTooLarge(Exception):
@@ -30,7 +30,7 @@ def cap_bodies(application: App) -> App:
         if scope["type"] != "http":
             await application(scope, receive, send)
             return
-        cap = UPLOAD_CAP if _UPLOADS.fullmatch(scope["path"]) else PLAIN_CAP
+        cap = UPLOAD_CAP if UPLOADS.fullmatch(scope["path"]) else PLAIN_CAP
         seen = 0
 
         async def counted() -> Message:

@@ -5,7 +5,6 @@ need: together that costs as much as storing two hundred predictions. The views 
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
@@ -20,18 +19,20 @@ from django.urls import ResolverMatch, resolve
 from django.utils.module_loading import import_string
 
 from driftline.api.body_cap import App, Message, Receive, Scope, Send
-from driftline.api.kept_threads import KeptThreads
+from driftline.api.busy import refuse_busy
+from driftline.api.request_pools import LOG_ROUTES, RequestPools, TooBusy
+from driftline.common.database.watch import WATCH
 
 MOST_BYTES = (
     4 << 20
 )  # room for all rows of 30 numbers that Arrow may bring; more goes Django's way, into a file
-_ROUTES = re.compile(r"/api/v1/models/[^/]+/(predictions|labels)")
 _FOR_PAGES = (
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "driftline.pages.admin_scripts.AdminScripts",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "driftline.common.identity.NotePerson",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -40,7 +41,7 @@ _FOR_PAGES = (
 type _Answer = Callable[[HttpRequest], HttpResponseBase]
 
 
-def answer_log_routes(application: App, threads: KeptThreads) -> App:
+def answer_log_routes(application: App, pools: RequestPools) -> App:
     """Answer requests that log something; all others, and those with a long body, are the application's."""
     answer = _chain()
 
@@ -51,16 +52,24 @@ def answer_log_routes(application: App, threads: KeptThreads) -> App:
         body = await _read(receive)
         if body is None:
             return  # the client has gone
-        with threads.one() as thread:
+        thread = pools.thread_of(scope)
+        try:
+            await thread.take()
             loop = asyncio.get_running_loop()
             response = await loop.run_in_executor(thread, _answer, answer, scope, body)
+        except TooBusy:
+            await refuse_busy(scope, send)
+            return
+        finally:
+            thread.give_back()
+            pools.callers.note(scope)
         await _send(response, send)
 
     return answered
 
 
 def _is_ours(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["method"] != "POST" or not _ROUTES.fullmatch(scope["path"]):
+    if scope["type"] != "http" or scope["method"] != "POST" or not LOG_ROUTES.fullmatch(scope["path"]):
         return False
     if not scope["query_string"].isascii():
         return False  # Django knows how to refuse it
@@ -82,7 +91,8 @@ async def _read(receive: Receive) -> bytes | None:
 def _answer(answer: _Answer, scope: Scope, body: bytes) -> HttpResponseBase:
     """Answer one request on its thread, whose database connection the signals look after."""
     signals.request_started.send(sender=answer_log_routes, scope=scope)
-    response = answer(ASGIRequest(scope, BytesIO(body)))
+    with WATCH.request():
+        response = answer(ASGIRequest(scope, BytesIO(body)))
     response.close()
     return response
 

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
+from django.template.loader import render_to_string
 from django.views import defaults
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
@@ -102,7 +104,7 @@ def _problem_of(error: BaseException) -> Problem:
             return Problem(
                 503,
                 "storage_unavailable",
-                "The database is away; nothing was stored. Try again.",
+                "The database does not answer; send it again, ids are stored once.",
                 retry_after=5,
             )
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
@@ -146,7 +148,12 @@ def _sentence(error: dict[str, Any], place: list[Any]) -> str:
 # -- what Django itself answers ----------------------------------------------------------------------------------------
 def is_for_programs(request: HttpRequest) -> bool:
     """Tell whether a request gets problem details rather than a page."""
-    return request.path.startswith("/api/") or request.path == "/api"
+    return is_path_for_programs(request.path)
+
+
+def is_path_for_programs(path: str) -> bool:
+    """Tell whether what is at a path answers with problem details rather than a page."""
+    return path.startswith("/api/") or path in ("/api", "/metrics")
 
 
 def _handler(status: int, page: Callable[..., HttpResponse], detail: str) -> Callable[..., HttpResponse]:
@@ -166,7 +173,19 @@ def _handler(status: int, page: Callable[..., HttpResponse], detail: str) -> Cal
 bad_request = _handler(400, defaults.bad_request, "The request was refused because of its form.")
 permission_denied = _handler(403, defaults.permission_denied, "This is not allowed.")
 page_not_found = _handler(404, defaults.page_not_found, "There is nothing at this address; see /api/v1/docs.")
-server_error = _handler(500, defaults.server_error, "This is a fault of the server; its log has more.")
+_server_error = _handler(500, defaults.server_error, "This is a fault of the server; its log has more.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer what nobody caught; where the database does not answer, that is no fault of the request."""
+    error = sys.exception()
+    if not isinstance(error, OperationalError | InterfaceError):
+        return _server_error(request)
+    problem = _problem_of(error)
+    if is_for_programs(request):
+        return problem_response(request, problem)
+    retry = {"Retry-After": str(problem.retry_after)}
+    return HttpResponse(render_to_string("503.html"), status=problem.status, headers=retry)
 
 
 def with_problems(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

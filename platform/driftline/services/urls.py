@@ -13,7 +13,7 @@ DATABASE_USER = "driftline"
 def embedded_database_settings(home: Path | str) -> dict[str, Any]:
     """Give Django's `DATABASES` entry for the embedded PostgreSQL of `home`."""
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "driftline.common.database",
         "NAME": DATABASE_NAME,
         "USER": DATABASE_USER,
         "HOST": str(home_paths(home).sockets),

@@ -35,7 +35,7 @@ BROKER_URL = env.BROKER_URL.read()
 def _database(url: str) -> dict[str, object]:
     parts = urlsplit(url)
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "driftline.common.database",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
@@ -47,6 +47,13 @@ def _database(url: str) -> dict[str, object]:
 DATABASES = {"default": _database(DATABASE_URL) if DATABASE_URL else embedded_database_settings(HOME)}
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CELERY_BROKER_URL = BROKER_URL or embedded_broker_url(HOME)
@@ -83,6 +90,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "driftline.common.identity.NotePerson",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -204,6 +212,8 @@ DAILY_SUMMARY_DAYS = env.DAILY_SUMMARY_DAYS.read()
 SUMMARY_RETENTION_DAYS = env.SUMMARY_RETENTION_DAYS.read()
 REPORT_RETENTION_DAYS = env.REPORT_RETENTION_DAYS.read()
 WEB_WORKERS = env.WEB_WORKERS.read()
+WEB_THREADS = env.WEB_THREADS.read()
+LOG_THREADS = env.LOG_THREADS.read()
 TASK_WORKERS = env.TASK_WORKERS.read()
 TRAINERS = env.TRAINERS.read()
 OTLP_ENDPOINT = env.OTLP_ENDPOINT.read()

@@ -326,6 +326,20 @@ REPORT_RETENTION_DAYS = Setting(
 WEB_WORKERS = Setting(
     "DRIFTLINE_WEB_WORKERS", "1", "Serving processes.", _natural, "a whole number such as 2"
 )
+WEB_THREADS = Setting(
+    "DRIFTLINE_WEB_THREADS",
+    "6",
+    "Requests for pages and the API that run at once in each serving process; others wait, then get 503.",
+    _positive,
+    "a whole number above 0, such as 6",
+)
+LOG_THREADS = Setting(
+    "DRIFTLINE_LOG_THREADS",
+    "12",
+    "Requests that log predictions or labels and run at once in each serving process; others wait, then get 503.",
+    _positive,
+    "a whole number above 0, such as 12",
+)
 TASK_WORKERS = Setting(
     "DRIFTLINE_TASK_WORKERS", "2", "Celery worker processes.", _natural, "a whole number such as 2"
 )

@@ -38,7 +38,7 @@ class TestReadiness:
         def away(_: object) -> None:
             raise OperationalError("gone")
 
-        monkeypatch.setattr(health, "MigrationExecutor", away)
+        monkeypatch.setattr(health, "MigrationRecorder", away)
 
         answer = Client().get("/readyz")
 

@@ -12,8 +12,8 @@ import pytest
 from django.db import connections
 
 from driftline.api.body_cap import Message, Receive, Scope, Send
-from driftline.api.kept_threads import KeptThreads
 from driftline.api.log_routes import MOST_BYTES, answer_log_routes
+from driftline.api.request_pools import RequestPools
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
 from inference.prediction_log.parsing import MAX_ITEMS
@@ -31,7 +31,7 @@ async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def ask(
-    threads: KeptThreads,
+    threads: RequestPools,
     path: str,
     body: bytes,
     *,
@@ -67,11 +67,18 @@ def ask(
 
 
 @pytest.fixture
-def threads(transactional_db: None) -> Iterator[KeptThreads]:
-    kept = KeptThreads()
-    yield kept
-    with kept.one() as thread:
+def threads(transactional_db: None) -> Iterator[RequestPools]:
+    made = RequestPools(web_threads=1, log_threads=1)
+    yield made
+
+    async def close_connections() -> None:
+        thread = made.thread_of({"path": PATH, "method": "POST"})
+        await thread.take()
         thread.submit(connections.close_all).result(30)
+        thread.give_back()
+
+    asyncio.run(close_connections())
+    made.close()
 
 
 def sent_with(api: Api, **headers: str) -> dict[str, str]:
@@ -118,7 +125,7 @@ def batch(*ids: str) -> bytes:
     ],
 )
 def test_says_what_django_says(
-    threads: KeptThreads, api: Api, flights: Model, path: str, body: bytes, headers: dict[str, str]
+    threads: RequestPools, api: Api, flights: Model, path: str, body: bytes, headers: dict[str, str]
 ) -> None:
     sent = sent_with(api, **headers)
     known = {name: value for name, value in sent.items() if name != "content-type"}
@@ -137,14 +144,14 @@ def test_says_what_django_says(
     }
 
 
-def test_keeps_what_it_accepts(threads: KeptThreads, api: Api, flights: Model) -> None:
+def test_keeps_what_it_accepts(threads: RequestPools, api: Api, flights: Model) -> None:
     status, told, answer = ask(threads, PATH, batch("a", "b"), **sent_with(api))
 
     assert (status, answer["accepted"], told["driftline-log"]) == (200, 2, "committed")
     assert api.get("/models/flights/predictions/b").json()["features"] == {"age": 3.0}
 
 
-def test_takes_as_many_rows_as_columns_may_bring(threads: KeptThreads, api: Api) -> None:
+def test_takes_as_many_rows_as_columns_may_bring(threads: RequestPools, api: Api) -> None:
     columns = {f"feature_{place}": np.arange(MAX_ITEMS) / 7 for place in range(30)}
     ids = [f"{place:036}" for place in range(MAX_ITEMS)]
     body = as_stream(pa.table(columns | {"id": ids, "timestamp": [rfc3339(now())] * MAX_ITEMS}))
@@ -165,13 +172,13 @@ def test_takes_as_many_rows_as_columns_may_bring(threads: KeptThreads, api: Api)
         {"path": "/api/v1/models/flights/predictions/a"},
     ],
 )
-def test_leaves_the_rest_to_django(threads: KeptThreads, api: Api, request_: dict[str, Any]) -> None:
+def test_leaves_the_rest_to_django(threads: RequestPools, api: Api, request_: dict[str, Any]) -> None:
     asked = {"path": PATH, "body": b"{}", **request_}
 
     assert ask(threads, **asked, **sent_with(api))[0] == 299
 
 
-def test_does_nothing_for_a_client_that_left_before_its_body_was_there(threads: KeptThreads) -> None:
+def test_does_nothing_for_a_client_that_left_before_its_body_was_there(threads: RequestPools) -> None:
     answered: list[Message] = []
 
     async def receive() -> Message:
