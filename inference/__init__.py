@@ -1,0 +1,1 @@
+from driftline.common import telemetry as telemetry

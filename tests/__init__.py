@@ -1,0 +1,1 @@
+import driftline as driftline  # turns telemetry off before a test or a benchmark loads a library

@@ -1,17 +1,12 @@
 """The one place that knows Evidently: makes its presets of columns. Imported only inside a Celery task."""
 
 import html
-import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import pandas as pd
-from numpy.typing import NDArray
-
-os.environ["DO_NOT_TRACK"] = "1"
-
 from evidently import (
     BinaryClassification,
     DataDefinition,
@@ -23,6 +18,7 @@ from evidently import (
 from evidently.core.container import MetricContainer
 from evidently.core.report import Snapshot
 from evidently.presets import ClassificationPreset, DataDriftPreset, DataSummaryPreset, RegressionPreset
+from numpy.typing import NDArray
 
 type Columns = Mapping[str, NDArray[Any]]
 

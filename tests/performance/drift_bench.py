@@ -10,7 +10,6 @@ with and without it, are run. Rounds are interleaved, so that noise falls on all
 
 import argparse
 import json
-import os
 import statistics
 import time
 from collections import Counter
@@ -130,7 +129,6 @@ class Evidently:
     """DataDriftPreset as its documentation shows it, with declared column types."""
 
     def __init__(self, reference: Columns) -> None:
-        os.environ["DO_NOT_TRACK"] = "1"
         from evidently import DataDefinition, Dataset, Report
         from evidently.presets import DataDriftPreset
 

@@ -43,6 +43,7 @@ class Installation:
     home: Path
     port: int
     supervisor: subprocess.Popen[bytes] | None = None
+    under: Sequence[str] = ()  # a command that runs it, such as a tracer's
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class Installation:
         with self._log.open("ab") as log:
             begin = log.tell()
             self.supervisor = subprocess.Popen(
-                [sys.executable, str(MANAGE), "up"], env=self.environment, stdout=log, stderr=log
+                [*self.under, sys.executable, str(MANAGE), "up"], env=self.environment, stdout=log, stderr=log
             )
         wait_until(
             lambda: b"Press Ctrl-C" in self._log.read_bytes()[begin:] or self._has_ended(),

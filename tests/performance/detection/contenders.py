@@ -3,7 +3,6 @@
 Each says of a window how loudly it would be flagged, so that thresholds can be tuned alike; 1 is its own line.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ from monitors.stats.mergeable.window_summary import ColumnSummary, summarise_win
 from tests.performance.detection.worlds import Columns, Window
 from tests.performance.nannyml_rival import Rival, nannyml_rival
 
-os.environ["DO_NOT_TRACK"] = "1"
 FALSE_DISCOVERY_RATE = 0.05
 # What a drift monitor asks of a window, unless it is told otherwise.
 LEAST_ROWS = 50

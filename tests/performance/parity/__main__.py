@@ -10,14 +10,11 @@ Evidently on the same rows. Everything is drawn from one seed.
 
 import argparse
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-os.environ["DO_NOT_TRACK"] = "1"
 
 from tests.performance.parity import drift, outcomes
 from tests.performance.parity.columns import comparisons

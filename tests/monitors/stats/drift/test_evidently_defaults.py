@@ -1,6 +1,5 @@
 """Evidently's own functions are the oracle: same choice of test, same score, same decision."""
 
-import os
 import warnings
 
 import numpy as np
@@ -11,7 +10,6 @@ from monitors.stats.drift.evidently_defaults import EvidentlyVerdict, evidently_
 from monitors.stats.mergeable.sketches import choose_centre, summarise_categories, summarise_numbers
 from tests.monitors.stats.columns import real_columns
 
-os.environ["DO_NOT_TRACK"] = "1"
 GOLDEN_REFERENCE = np.array([(37 * i % 1009) / 100 for i in range(1200)])
 GOLDEN_CURRENT = np.array([(53 * i % 997) / 95 + 0.5 for i in range(800)])
 GOLDEN_LEVELS = ["d" if i % 5 == 0 else "abc"[7 * i % 3] for i in range(600)]
