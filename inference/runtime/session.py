@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import statistics
 import threading
 import time
@@ -22,6 +23,7 @@ WARM_SECONDS = 0.25  # a slow model is known after a few runs
 WARM_ROWS = (1, 32)
 MAX_RUN_SECONDS = 5.0  # of a run that nobody waits for
 CPU_PROVIDER = "CPUExecutionProvider"
+_SOURCE_FILE = re.compile(r"/onnxruntime_src/\S+ .*?\)( const)? ")  # with the line and the function after it
 
 
 class RunOptions(ort.RunOptions):
@@ -137,15 +139,18 @@ def read_verified(path: Path, sha256: str) -> bytes:
     try:
         model = path.read_bytes()
     except OSError as error:
-        raise ModelRefused(f"{path} cannot be read: {error.strerror}.") from error
+        raise ModelRefused(
+            f"The artifact {sha256[:12]} cannot be read: {error.strerror}; restore it from a backup."
+        ) from error
     digest = hashlib.sha256(model).hexdigest()
     if digest != sha256:
         raise ModelRefused(
-            f"{path} has the digest {digest} and not {sha256}, which was registered; upload the model again."
+            f"The artifact has the digest {digest} and not {sha256}, which was registered; upload the model again."
         )
     return model
 
 
 def first_line(error: Exception) -> str:
-    """Cut an exception's text to its first line and 200 characters: the rest names internals."""
-    return explain_failure(error) or (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """Cut an exception's text to its first line and 200 characters, without source files: those are internals."""
+    line = explain_failure(error) or (str(error).splitlines() or [type(error).__name__])[0]
+    return _SOURCE_FILE.sub("", line)[:200]

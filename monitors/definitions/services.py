@@ -12,6 +12,7 @@ from django.db import transaction
 
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem
+from driftline.common.machine_paths import without_folders
 from inference.prediction_log.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
 from inference.registry.models import Model, Version
@@ -73,7 +74,8 @@ def build_reference(reference_id: int) -> None:
         days = _fill(reference)
     except (Problem, ValueError, pa.ArrowException) as error:
         log.exception("reference failed")
-        Reference.objects.filter(pk=reference_id).update(state=Reference.State.FAILED, error=str(error)[:500])
+        reason = without_folders(str(error))[:500]
+        Reference.objects.filter(pk=reference_id).update(state=Reference.State.FAILED, error=reason)
         return
     with transaction.atomic():
         reference.state = Reference.State.READY
@@ -90,7 +92,7 @@ def rebuild_reference(reference: Reference) -> None:
     except (Problem, ValueError, IndexError, pa.ArrowException) as error:
         log.warning("a reference has too few rows left", extra={"reference": reference.pk})
         reference.payload, reference.is_active, reference.state = None, False, Reference.State.FAILED
-        reference.error = str(error)[:500]
+        reference.error = without_folders(str(error))[:500]
     reference.save()
     _replace_days(reference, days)
 

@@ -6,6 +6,7 @@ from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from driftline.common.errors import Problem
+from driftline.common.machine_paths import without_folders
 from inference.registry.models import Deployment
 from monitors.workflows.context import Answer, RunContext, StepFailed, StepOutcome, to_json
 from monitors.workflows.finishing import finish
@@ -55,15 +56,14 @@ def _go_on(lease: Lease) -> bool:
             )
         return _record(lease, step, STEPS[step.name](context), seen=run.generation)
     except EXPECTED_FAILURES as failure:
-        _fail(lease, step, str(failure))
+        _fail(lease, step, without_folders(str(failure)))
         return False
     except LeaseLost:
         raise
     except Exception as error:
         # Counted as running, so that a step which fails the same way again comes to its last attempt.
-        run.steps.filter(pk=step.pk).update(
-            state=Step.State.RUNNING, error=f"{type(error).__name__}: {error}"[:2000]
-        )
+        reason = without_folders(f"{type(error).__name__}: {error}")
+        run.steps.filter(pk=step.pk).update(state=Step.State.RUNNING, error=reason[:2000])
         raise
 
 

@@ -11,4 +11,4 @@ def result_of(context: RunContext) -> TrainingResult:
     try:
         return read_result(folder)
     except FileNotFoundError as error:
-        raise StepFailed(f"The training's files are not in {folder}; start a new run.") from error
+        raise StepFailed("The training's files are not on this machine; start a new run.") from error

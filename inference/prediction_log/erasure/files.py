@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from driftline.common.exports import write_csv
 from inference.prediction_log.erasure.work import NotYet, Work, add_counts
 from inference.prediction_log.imports import bad_rows
 from inference.prediction_log.imports.models import UNFINISHED, Import
@@ -50,7 +51,7 @@ def _clean_bad_rows(work: Work, job: Import, path: Path) -> None:
     ):  # it is shorter where an attempt died half-way
         return
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *kept] if kept else [])
+    write_csv(text, [head, *kept] if kept else [], line_end="\n")
     content = text.getvalue().encode()
     with work.fenced() as erasure:
         Import.objects.filter(pk=job.pk).update(bad_bytes=len(content), bad_rows=len(kept))

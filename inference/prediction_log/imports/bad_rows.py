@@ -4,7 +4,6 @@ It grows at the length that the import's row knows, in the transaction that move
 process wrote behind that is overwritten.
 """
 
-import csv
 import io
 import os
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import BinaryIO
 from django.conf import settings
 
 from driftline.common.errors import Problem
-from driftline.common.exports import csv_cell
+from driftline.common.exports import write_csv
 from inference.prediction_log.imports.cells import RowFault
 from inference.prediction_log.imports.layout import OWN_PREFIX
 from inference.prediction_log.imports.models import Import
@@ -62,11 +61,9 @@ def add_bad_rows(job: Import, block: Block, faults: Mapping[int, RowFault], name
     hidden = _hidden(job, names)
     kept = sorted(faults)[: MAX_ROWS - job.bad_rows]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if not job.bad_bytes:
-        writer.writerow([*COLUMNS, *names])
-    for place in kept:
-        writer.writerow(_line(block, place, faults[place], hidden))
+    head = [] if job.bad_bytes else [[*COLUMNS, *names]]
+    lines = [_line(block, place, faults[place], hidden) for place in kept]
+    write_csv(text, [*head, *lines], line_end="\n")
     job.bad_rows += len(kept)
     job.bad_bytes = _write(path_of(job), job.bad_bytes, text.getvalue().encode())
 
@@ -80,27 +77,18 @@ def _hidden(job: Import, names: list[str]) -> dict[int, str]:
 def _line(block: Block, place: int, fault: RowFault, hidden: Mapping[int, str]) -> list[str]:
     line = "" if block.lines is None else str(block.lines[place])
     cells = [
-        HIDDEN if column in hidden and text else _cell(text)
+        HIDDEN if column in hidden and text else text[:_MAX_CELL]
         for column, text in enumerate(block.cells_of(place))
     ]
     is_hidden = fault.column in hidden.values()
     return [
         str(block.start.rows + place + 1),
         line,
-        _cell(fault.column),
+        fault.column[:_MAX_CELL],
         fault.code,
-        f"The value is not kept: {fault.code}." if is_hidden else _cell(fault.detail),
+        f"The value is not kept: {fault.code}." if is_hidden else fault.detail[:_MAX_CELL],
         *cells,
     ]
-
-
-def _cell(text: str) -> str:
-    """Cut a cell, and keep spreadsheets from taking it for a formula; a negative number is none."""
-    try:
-        float(text)
-    except ValueError:
-        return csv_cell(text[:_MAX_CELL])
-    return text
 
 
 def _write(path: Path, length: int, content: bytes) -> int:

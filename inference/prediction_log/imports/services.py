@@ -21,6 +21,7 @@ from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import printable
+from driftline.common.machine_paths import without_folders
 from inference.prediction_log.imports import bad_rows, engine
 from inference.prediction_log.imports.csv_source import examine_csv
 from inference.prediction_log.imports.formats import open_source
@@ -262,7 +263,7 @@ def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
         try:
             job = engine.work_on(lease, stop=stop)
         except (UnreadableFile, Problem, FileNotFoundError) as error:
-            return _fail(lease, str(error))
+            return _fail(lease, without_folders(str(error)))
         except (LeaseLost, KeyboardInterrupt):
             give_back(lease)
             raise
@@ -289,7 +290,7 @@ def _note_failure(lease: Lease, error: Exception) -> None:
     """Leave an import to the next attempt, which begins when the lease ends; give up after several without progress."""
     with lease.fenced() as job:
         job.attempts += 1
-        job.error = f"{type(error).__name__}: {error}"[:500]
+        job.error = without_folders(f"{type(error).__name__}: {error}")[:500]
         job.save(update_fields=["attempts", "error"])
     if job.attempts >= MAX_ATTEMPTS:
         _fail(lease, job.error)

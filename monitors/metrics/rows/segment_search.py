@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
+from driftline.common.machine_paths import without_folders
 from driftline.common.periods import Period
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model, Task
@@ -148,7 +149,8 @@ def _searched(search: SegmentSearch) -> dict[str, Any]:
         )
     except Exception as error:  # whatever the rows hold, the person who asked must see it
         log.exception("segment search failed", extra={"search": search.pk})
-        return {"state": SegmentSearch.State.FAILED, "error": f"{type(error).__name__}: {error}"[:500]}
+        reason = without_folders(f"{type(error).__name__}: {error}")
+        return {"state": SegmentSearch.State.FAILED, "error": reason[:500]}
     return _ready(findings, rows, labelled)
 
 

@@ -2,9 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +12,9 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from driftline.common.errors import Problem
 from driftline.common.periods import rfc3339
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -41,26 +44,39 @@ def export(
     return response
 
 
+def write_csv(sink: "SupportsWrite[str]", rows: Iterable[Iterable[Any]], *, line_end: str = "\r\n") -> None:
+    """Write rows as CSV; the only place that does, so that no cell of any file is a formula."""
+    csv.writer(sink, lineterminator=line_end).writerows([csv_cell(value) for value in row] for row in rows)
+
+
 def csv_cell(value: Any) -> str:
     """Write one cell; text that a spreadsheet would take for a formula gets an apostrophe in front."""
     if value is None:
         return ""
     if isinstance(value, datetime):
         return rfc3339(value)
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS) and not _is_number(value):
         return f"'{value}"
     return str(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text[0] in "+-"
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
     yield _line(columns)
     for row in rows:
-        yield _line([csv_cell(row[column]) for column in columns])
+        yield _line([row[column] for column in columns])
 
 
-def _line(cells: Sequence[str]) -> str:
+def _line(cells: Sequence[Any]) -> str:
     sink = io.StringIO()
-    csv.writer(sink).writerow(cells)
+    write_csv(sink, [cells])
     return sink.getvalue()
 
 

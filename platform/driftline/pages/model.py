@@ -1,9 +1,9 @@
 """P2: is this model all right, and if not, since when and why? Also its data as CSV, and its making."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from django import forms
@@ -12,6 +12,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 
 from driftline.common.errors import Problem
+from driftline.common.exports import write_csv
 from driftline.pages import queries, verdict
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, Dot, Series
@@ -292,7 +293,6 @@ def data_csv(request: PageRequest, name: str) -> HttpResponse:
         points = points.filter(feature=request.GET["feature"])
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{model.name}-{metric}.csv"'
-    writer = csv.writer(response)
     columns = (
         "start",
         "end",
@@ -308,10 +308,8 @@ def data_csv(request: PageRequest, name: str) -> HttpResponse:
         "status",
         "revision",
     )
-    writer.writerow(columns)
-    for point in points.iterator():
-        values = [getattr(point, column) for column in columns]
-        writer.writerow([value.isoformat() if isinstance(value, datetime) else value for value in values])
+    rows = ([getattr(point, column) for column in columns] for point in points.iterator())
+    write_csv(response, chain([columns], rows))
     return response
 
 

@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from driftline.pages import queries
+from driftline.pages import queries, snippets
 from driftline.pages.access import PageRequest, page
 from inference.prediction_log.label_reads import first_label
 from inference.prediction_log.selectors import newest_event
@@ -43,13 +43,11 @@ def start(request: PageRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "models": models,
         "model": model,
-        "name": model.name if model else EXAMPLE,
         "tasks": tasks,
         "is_done": all(task.done for task in tasks),
         "language": language if language in LANGUAGES else "curl",
         "languages": [("curl", "curl"), ("python", "Python"), ("csv", "CSV")],
-        "host": settings.PUBLIC_URL,
-        "features": _features(model),
+        "snippets": _snippets(model),
     }
     part = request.GET.get("part")
     return render(request, "partials/start_tasks.html" if part == "tasks" else "pages/start.html", context)
@@ -100,9 +98,24 @@ def _reference_said(reference: Reference | None) -> str:
     return f"{reference.told[0].upper()}{reference.told[1:]}, {reference.state}."
 
 
-def _features(model: Model | None) -> list[tuple[str, str]]:
+def _snippets(model: Model | None) -> dict[str, str]:
+    name, features = model.name if model else EXAMPLE, _features(model)
+    url = f"{settings.PUBLIC_URL}/api/v1/models/{name}"
+    return {
+        "prediction": snippets.log_a_prediction(url, features),
+        "label": snippets.send_a_label(url),
+        "reference": snippets.send_a_file("PUT", f"{url}/reference", "training.csv"),
+        "python": snippets.log_from_python(settings.PUBLIC_URL, name, features),
+        "predictions_file": snippets.send_a_file("POST", f"{url}/imports/predictions", "newer.csv"),
+        "labels_file": snippets.send_a_file("POST", f"{url}/imports/labels", "labels.csv"),
+    }
+
+
+def _features(model: Model | None) -> dict[str, str | float]:
     """Example values for the snippets, by the names that the model's features really have."""
     champion = model.deployment.champion if model else None
     known = ((champion.signature or {}).get("features") or [])[:3] if champion else []
-    pairs = [(feature["name"], '"a"' if feature["type"] == "string" else "1.5") for feature in known]
-    return pairs or [("income", "52000"), ("region", '"north"')]
+    values: dict[str, str | float] = {
+        feature["name"]: "a" if feature["type"] == "string" else 1.5 for feature in known
+    }
+    return values or {"income": 52000, "region": "north"}

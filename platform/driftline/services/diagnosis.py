@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.clock import now
 from driftline.models import Heartbeat
 from driftline.services.ownership import current_owner
-from driftline.services.paths import HomePaths
+from driftline.services.paths import OTHERS, HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
 from driftline.services.valkey import NoValkey, valkey_binary
 from driftline.stuck_work import count_failed, stuck_work
@@ -75,7 +76,13 @@ def _python() -> Finding:
 
 def _home(paths: HomePaths) -> Finding:
     if paths.home.is_dir() and os.access(paths.home, os.W_OK | os.X_OK):
-        return Finding("home", f"{paths.home} can be written")
+        mode = stat.S_IMODE(paths.home.stat().st_mode)
+        if mode & OTHERS & ~paths.home_mode:
+            text = f"other users of this machine can reach {paths.home} (mode {mode:04o})"
+            return Finding(
+                "home", text, f"Run chmod {paths.home_mode:03o} {paths.home}: it holds keys and mail."
+            )
+        return Finding("home", f"{paths.home} can be written, by its owner alone")
     remedy = "Make the folder and give it to the user who runs Driftline, or set DRIFTLINE_HOME to another."
     return Finding("home", f"{paths.home} cannot be written", remedy)
 

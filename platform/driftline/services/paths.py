@@ -10,6 +10,7 @@ MAX_SOCKET_PATH_BYTES = 107  # sun_path holds 108 bytes with the closing zero
 POSTGRES_PORT = 5432  # names the socket file only; nothing listens on TCP
 POSTGRES_SOCKET = f".s.PGSQL.{POSTGRES_PORT}"  # the longest name in the socket folder
 VALKEY_SOCKET = "valkey.sock"
+OTHERS = 0o077  # what the home grants nobody but its owner
 NOBODY = 65534  # the overflow user id: as whom PostgreSQL runs where we are root
 
 
@@ -22,6 +23,15 @@ class HomePaths:
     """The folders and files of one home, as absolute paths; looking at them creates nothing."""
 
     home: Path
+
+    @property
+    def home_mode(self) -> int:
+        """The permissions of the home: its owner's alone.
+
+        Where PostgreSQL had to run as another user it may pass through, to data of its own, and list nothing.
+        """
+        data = self.postgres_data
+        return 0o711 if data.exists() and data.stat().st_uid not in (self.home.stat().st_uid, 0) else 0o700
 
     @property
     def postgres_data(self) -> Path:
@@ -71,7 +81,7 @@ def create_folders(paths: HomePaths) -> None:
 
     Raises `UnsafeSocketFolder` when somebody else made the folder first: in /tmp anybody could.
     """
-    paths.home.mkdir(parents=True, exist_ok=True)
+    paths.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths.log.mkdir(mode=0o700, exist_ok=True)
     owners = {os.geteuid()} | ({NOBODY} if os.geteuid() == 0 else set())
     for folder in (paths.run, paths.sockets):

@@ -133,6 +133,7 @@ def _prepare(paths: HomePaths, binaries: Path, identity: Identity) -> None:
     create_folders(paths)
     if identity.user is not None:
         os.chown(paths.sockets, identity.user, -1)
+        paths.home.chmod(0o711)  # it passes through to its data and its socket, and lists nothing
     if not (paths.postgres_data / "PG_VERSION").exists():
         _create_cluster(paths, binaries, identity)
     _check_version(paths, binaries)

@@ -6,10 +6,12 @@ from django.utils.csp import CSP
 
 from driftline.services.urls import embedded_broker_url, embedded_database_settings
 from driftline.settings import environment as env
+from driftline.settings.home_folder import protect_home
 from driftline.settings.home_keys import key_of_home
 
 HOME = env.HOME.read()
 LISTEN_HOST = env.LISTEN_HOST.read()
+protect_home(HOME)
 PORT = env.PORT.read()
 GRPC_PORT = env.GRPC_PORT.read()
 DEBUG = env.DEBUG.read()
@@ -81,6 +83,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "driftline.pages.cache_control.NoStore",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "driftline.pages.admin_scripts.AdminScripts",
     "driftline.observability.requests.RequestIdMiddleware",
@@ -219,6 +222,7 @@ TRAINERS = env.TRAINERS.read()
 OTLP_ENDPOINT = env.OTLP_ENDPOINT.read()
 TRACE_RATIO = env.TRACE_RATIO.read()
 METRIC_ALIASES = env.METRIC_ALIASES.read()
+LOG_MAX_BYTES = env.LOG_MAX_BYTES.read()
 DEMO_MINUTES_PER_DAY = env.DEMO_MINUTES_PER_DAY.read()
 
 UNFOLD = {"SITE_TITLE": "Driftline admin", "SITE_HEADER": "Driftline"}

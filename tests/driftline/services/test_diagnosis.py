@@ -59,6 +59,14 @@ class TestDiagnose:
 
         assert f"process {os.getpid()} serves http://here" in finding.text
 
+    def test_warns_of_a_home_that_other_users_can_reach(self, paths: HomePaths) -> None:
+        paths.home.chmod(0o755)
+
+        finding = find(paths, "home")
+
+        assert "(mode 0755)" in finding.text
+        assert finding.remedy.startswith(f"Run chmod 700 {paths.home}")
+
     def test_warns_of_a_home_that_is_missing(self, tmp_path: Path) -> None:
         finding = find(HomePaths(tmp_path / "nowhere"), "home")
 

@@ -111,7 +111,9 @@ class TestStartAsRootWithoutUserNamespaces:
             with running(paths) as process:
                 answer = execute(paths, "SELECT 1")
                 owner = Path(f"/proc/{process.pid}").stat().st_uid
+                mode = paths.home.stat().st_mode & 0o777
 
+        assert mode == 0o711  # it passes through the home, and lists nothing in it
         assert answer == [(1,)]
         assert owner == NOBODY
 

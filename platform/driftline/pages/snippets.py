@@ -1,0 +1,64 @@
+"""Lines to copy into a shell or a program, in which names are data: what people call their features runs nothing."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+
+_NOW = '"$(date -u +%Y-%m-%dT%H:%M:%SZ)"'
+_TOKEN = '-H "Authorization: Bearer $DRIFTLINE_TOKEN"'
+_NOW_PLACE = "the time now"
+
+type Features = Mapping[str, str | float]
+
+
+def log_a_prediction(model_url: str, features: Features) -> str:
+    """Log one prediction with curl."""
+    prediction = {
+        "id": "first-1",
+        "timestamp": _NOW_PLACE,
+        "version": "1",
+        "features": dict(features),
+        "prediction": "1",
+        "probabilities": 0.83,
+    }
+    before, after = _json({"predictions": [prediction]}).split(_NOW_PLACE, 1)
+    body = f"{shlex.quote(before)}{_NOW}{shlex.quote(after)}"
+    return _curl("POST", f"{model_url}/predictions", "application/json", ["-d", body])
+
+
+def send_a_label(model_url: str) -> str:
+    """Send the label of that prediction with curl."""
+    body = shlex.quote(_json({"labels": [{"id": "first-1", "label": "1"}]}))
+    return _curl("POST", f"{model_url}/labels", "application/json", ["-d", body])
+
+
+def send_a_file(method: str, url: str, file: str) -> str:
+    """Send a CSV with curl."""
+    return _curl(method, url, "text/csv", ["--data-binary", shlex.quote(f"@{file}")])
+
+
+def log_from_python(host: str, model: str, features: Features) -> str:
+    """Log one prediction and its label with the client."""
+    values = ", ".join(f"{_json(name)}: {_json(value)}" for name, value in features.items())
+    return "\n".join(
+        [
+            f"import driftline_client          # DRIFTLINE_URL={host}",
+            "",
+            f'model = driftline_client.model({_json(model)}, version="1")',
+            f'key = model.log(features={{{values}}}, prediction="1", probabilities=0.83)',
+            'model.label(key, "1")            # now, or days later',
+        ]
+    )
+
+
+def _curl(method: str, url: str, content_type: str, body: Sequence[str]) -> str:
+    return (
+        f"curl -X {method} {shlex.quote(url)} \\\n"
+        f"  {_TOKEN} -H {shlex.quote(f'Content-Type: {content_type}')} \\\n"
+        f"  {' '.join(body)}"
+    )
+
+
+def _json(value: object) -> str:
+    """Write JSON, whose texts and numbers are Python's too."""
+    return json.dumps(value, ensure_ascii=False)
