@@ -17,7 +17,7 @@ import pytest
 
 from driftline.services.paths import HomePaths, create_folders, home_paths
 from driftline.services.postgres import postgres_child
-from driftline.services.processes import Child, Process
+from driftline.services.processes import MAX_LOG_BYTES, Child, Process
 from driftline.services.valkey import valkey_child
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -115,10 +115,10 @@ def stop_services() -> None:
         _running.pop().stop()
 
 
-def launch(child: Child, paths: HomePaths) -> Process:
+def launch(child: Child, paths: HomePaths, *, max_log_bytes: int = MAX_LOG_BYTES) -> Process:
     """Start `child` with its lock and log under its home."""
     create_folders(paths)
-    process = Process(child, lock_folder=paths.run, log_folder=paths.log)
+    process = Process(child, lock_folder=paths.run, log_folder=paths.log, max_log_bytes=max_log_bytes)
     process.start()
     return process
 

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 POLL_SECONDS, LONGEST_WAIT_SECONDS = 0.02, 0.2
-LOG_BYTES = 50 << 20  # a longer log is set aside at the next start, replacing the one before
+MAX_LOG_BYTES = 50 << 20
 
 
 class UnableToStart(Exception):
@@ -46,8 +47,11 @@ class Child:
 class Process:
     """One running child. Start it from the main thread: it dies with the thread that forked it."""
 
-    def __init__(self, child: Child, *, lock_folder: Path, log_folder: Path) -> None:
+    def __init__(
+        self, child: Child, *, lock_folder: Path, log_folder: Path, max_log_bytes: int = MAX_LOG_BYTES
+    ) -> None:
         self.child = child
+        self._max_log_bytes = max_log_bytes
         self._lock_path = lock_folder / f"{child.name}.lock"
         self._log_path = log_folder / f"{child.name}.log"
         self._popen: subprocess.Popen[bytes] | None = None
@@ -66,7 +70,8 @@ class Process:
         try:
             self._take_over(lock)
             self.child.prepare()
-            self._set_long_log_aside()
+            with contextlib.suppress(OSError):  # a disk without room for the copy stops no process
+                self.rotate_log()
             log = os.open(self._log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 self._popen = self._spawn(lock, log)
@@ -122,9 +127,19 @@ class Process:
             tail = []
         return "\n".join([f"The end of {self._log_path}:", *tail])
 
-    def _set_long_log_aside(self) -> None:
-        if self._log_path.exists() and self._log_path.stat().st_size > LOG_BYTES:
-            self._log_path.replace(self._log_path.with_suffix(".log.1"))
+    def rotate_log(self) -> bool:
+        """Move what a log over its limit holds to `.log.1`, replacing the one before; also while it is written.
+
+        The child and its own children hold the file open for appending, so it is copied and emptied in place. A line
+        that they write between the copy's end and the emptying, some microseconds, is lost. Raises OSError where the
+        copy finds no room; then the log stays as it is.
+        """
+        if not self._log_path.exists() or self._log_path.stat().st_size <= self._max_log_bytes:
+            return False
+        with self._log_path.open("r+b") as log, open(_rotated(self._log_path), "wb", opener=_private) as copy:
+            shutil.copyfileobj(log, copy, 1 << 20)
+            log.truncate(0)
+        return True
 
     def _take_over(self, lock: int) -> None:
         """Take the lock; whoever still holds it is a leftover whose parent was killed, and is stopped."""
@@ -165,6 +180,14 @@ class Process:
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise UnableToStart(f"{self.child.name} could not be started: {error}") from error
+
+
+def _rotated(log_path: Path) -> Path:
+    return log_path.with_suffix(".log.1")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def die_with(parent: int, number: signal.Signals) -> None:

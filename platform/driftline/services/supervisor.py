@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftline.services.paths import HomePaths
-from driftline.services.processes import Child, Process, UnableToStart
+from driftline.services.processes import MAX_LOG_BYTES, Child, Process, UnableToStart
 
 PR_SET_CHILD_SUBREAPER = 36
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 LONGEST_PAUSE_SECONDS = 30.0
+LOG_CHECK_SECONDS = 10.0  # how often the sizes of the logs are looked at
 CALM_SECONDS = 60.0  # a process that ran this long has no failures behind it
 
 
@@ -61,6 +62,8 @@ class Supervisor:
 
     paths: HomePaths
     say: Callable[[str], None]
+    max_log_bytes: int = MAX_LOG_BYTES
+    log_check_seconds: float = LOG_CHECK_SECONDS
     _kept: list[_Kept] = field(default_factory=list)
 
     def run(self, stages: Stages, *, announce: Callable[[], None]) -> None:
@@ -100,15 +103,30 @@ class Supervisor:
             raise UnableToStart(f"{child.name} ended with {code}. {process.log_tail()}")
 
     def _process(self, child: Child) -> Process:
-        return Process(child, lock_folder=self.paths.run, log_folder=self.paths.log)
+        return Process(
+            child,
+            lock_folder=self.paths.run,
+            log_folder=self.paths.log,
+            max_log_bytes=self.max_log_bytes,
+        )
 
     def _watch(self) -> None:
         while True:
             for kept in list(self._kept):
                 self._tend(kept, now=time.monotonic())
             _reap_adopted({kept.process.pid for kept in self._kept})
+            self._rotate_logs()
             due = [kept.restart_at for kept in self._kept if kept.restart_at is not None]
-            self._pause(max(0.0, min(due) - time.monotonic()) if due else 3600.0)
+            until_restart = min(due) - time.monotonic() if due else self.log_check_seconds
+            self._pause(max(0.0, min(until_restart, self.log_check_seconds)))
+
+    def _rotate_logs(self) -> None:
+        """Keep each log within its limit; a disk without room for the copy is said, and tried again."""
+        for kept in self._kept:
+            try:
+                kept.process.rotate_log()
+            except OSError as error:
+                self.say(f"{kept.process.log_path} could not be rotated: {error.strerror}.")
 
     def _tend(self, kept: _Kept, *, now: float) -> None:
         """Start one process again if it is due, or note that it ended and when to start it again."""

@@ -381,6 +381,13 @@ EMAIL_URL = Setting(
 EMAIL_FROM = Setting(
     "DRIFTLINE_EMAIL_FROM", "driftline@localhost", "Sender of alert e-mails.", str, "an e-mail address"
 )
+LOG_MAX_BYTES = Setting(
+    "DRIFTLINE_LOG_MAX_BYTES",
+    str(50 << 20),
+    "Bytes after which `up` moves a process's log aside to its .log.1, replacing the one before.",
+    _positive,
+    "a number of bytes such as 52428800",
+)
 DEMO_MINUTES_PER_DAY = Setting(
     "DRIFTLINE_DEMO_MINUTES_PER_DAY",
     "10",

@@ -60,6 +60,35 @@ class TestChild:
         process.stop()
 
 
+class TestLog:
+    def test_is_rotated_while_it_is_written(self, paths: HomePaths) -> None:
+        """A log that was only set aside at a start filled the disk of an installation that ran for months."""
+        go = paths.home / "go"
+        script = f"echo before; while [ ! -e {go} ]; do sleep 0.02; done; echo after; exec sleep 600"
+        process = launch(Child("chatty", ("sh", "-c", script)), paths, max_log_bytes=5)
+        try:
+            wait_until(lambda: process.log_path.read_text() == "before\n")
+
+            rotated = process.rotate_log()
+            go.touch()
+
+            wait_until(lambda: process.log_path.read_text() == "after\n")
+            old = process.log_path.with_suffix(".log.1")
+            assert rotated
+            assert old.read_text() == "before\n"
+            assert old.stat().st_mode & 0o777 == 0o600
+        finally:
+            process.stop()
+
+    def test_within_its_limit_stays(self, paths: HomePaths) -> None:
+        process = launch(Child("quiet", ("sh", "-c", "echo one line")), paths)
+        wait_until(lambda: process.exit_code() is not None)
+
+        assert not process.rotate_log()
+        assert process.log_path.read_text() == "one line\n"
+        process.clear()
+
+
 class TestStop:
     def test_kills_what_does_not_listen_and_all_its_children(self, paths: HomePaths, tmp_path: Path) -> None:
         child, parent = tmp_path / "child-is-deaf", tmp_path / "parent-is-deaf"

@@ -28,7 +28,8 @@ paths = home_paths(sys.argv[1])
 
 def child(name, then="exec sleep 600"):
     trap = f"trap 'echo {name} stops >> {journal}; kill $!; exit 0' TERM"
-    stay = f"{trap}; echo {name} $$ >> {journal}; sleep 600 & wait $!" if then == "stay" else then
+    written = "echo a line of the log; " * 10
+    stay = f"{trap}; {written} echo {name} $$ >> {journal}; sleep 600 & wait $!" if then == "stay" else then
     is_there = lambda: then != "stay" or f"{name} " in (journal.read_text() if journal.exists() else "")
     return Child(name, ("sh", "-c", stay), stop_seconds=5, is_ready=is_there)
 
@@ -41,7 +42,7 @@ stages = Stages(
 with signals_taken(), own(paths, Owner(os.getpid(), "http://here", "2026-01-01T00:00:00+00:00")):
     try:
         say = lambda line: print(line, flush=True)
-        Supervisor(paths, say).run(stages, announce=lambda: say("ready"))
+        Supervisor(paths, say, max_log_bytes=100, log_check_seconds=0.05).run(stages, announce=lambda: say("ready"))
     except UnableToStart as error:
         sys.exit(str(error))
 """
@@ -107,6 +108,16 @@ class TestRun:
             wait_until(lambda: len(pids(paths, "worker")) == 2)
             supervisor.send_signal(signal.SIGTERM)
             assert supervisor.wait(PATIENCE_SECONDS) == 0
+
+    def test_rotates_the_logs_of_what_runs(self, paths: HomePaths) -> None:
+        log, old = paths.log / "worker.log", paths.log / "worker.log.1"
+        with supervised(paths) as supervisor:
+            read_until(supervisor, "ready")
+
+            wait_until(lambda: old.exists() and not log.stat().st_size)
+
+            assert old.read_text() == "a line of the log\n" * 10
+            assert is_running(pids(paths, "worker")[0])
 
     def test_leaves_no_process_behind_when_it_is_killed_itself(self, paths: HomePaths) -> None:
         with supervised(paths) as supervisor:

@@ -60,7 +60,7 @@ class Command(BaseCommand):
 
     def _run(self, installation: Installation) -> None:
         self._say(f"Driftline starts in {installation.paths.home}; logs are in {installation.paths.log}.")
-        supervisor = Supervisor(installation.paths, self._say)
+        supervisor = Supervisor(installation.paths, self._say, max_log_bytes=settings.LOG_MAX_BYTES)
         supervisor.run(stages(installation), announce=lambda: self._announce(installation))
         self._say("Driftline has stopped.")
 
