@@ -1,7 +1,8 @@
 """The training subprocess: `python -m monitors.workflows.trainers.child SPEC.json`.
 
-Works in its own folder, which the launcher made, with no credentials in its environment. Writes the model,
-its report, its upload metadata and its reference; on failure it exits with 1 and its last line says why.
+Works in its own folder, which the launcher made, with no credentials in its environment, behind walls that stand
+before any library or trainer is loaded. Writes the model, its report, its upload metadata and its reference; on
+failure it exits with 1 and its last line says why.
 """
 
 import ctypes
@@ -9,54 +10,37 @@ import os
 import resource
 import signal
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import pandas as pd
 
-from driftline_client.conversion.needs import versions_of
-from driftline_client.errors import DriftlineError
-from monitors.workflows.trainers.catalogue import load_trainer
-from monitors.workflows.trainers.convert import UnfaithfulConversion, check_parity, open_session, run_onnx
-from monitors.workflows.trainers.data import (
-    FloatArray,
-    InvalidTrainingData,
-    TrainingData,
-    load_training_data,
-    typed_features,
-)
-from monitors.workflows.trainers.evaluate import out_of_fold
-from monitors.workflows.trainers.job import Limits, Specification, TrainingJob
-from monitors.workflows.trainers.layout import IncompatibleLayout, adopt_layout
-from monitors.workflows.trainers.report import (
-    HOLDOUT_FILE,
-    METADATA_FILE,
-    MODEL_FILE,
-    REFERENCE_FILE,
-    REPORT_FILE,
-    TrainingReport,
-    upload_metadata,
-)
+from monitors.workflows.trainers.job import Limits, Specification
+from monitors.workflows.trainers.walls import NotIsolated, raise_walls
 
 PR_SET_PDEATHSIG = 1
-LIBRARIES = ("scikit-learn", "lightgbm", "skl2onnx", "onnxmltools", "onnx", "onnxruntime")
-EXPLAINED = (InvalidTrainingData, DriftlineError, UnfaithfulConversion, IncompatibleLayout)
 
 
 def main(path: str) -> int:
     specification = msgspec.json.decode(Path(path).read_bytes(), type=Specification)
-    die_with_parent(specification.parent)
     apply_limits(specification.limits)
     try:
-        train(specification, Path.cwd())
-    except EXPLAINED as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        walls = raise_walls(specification, Path.cwd())
+    except NotIsolated as error:
+        return explain(error)
+    die_with_parent(specification.parent)  # after the walls: a change of namespace clears it
+
+    from monitors.workflows.trainers import execution
+
+    try:
+        execution.train(specification, Path.cwd(), walls)
+    except execution.EXPLAINED as error:
+        return explain(error)
     return 0
+
+
+def explain(error: Exception) -> int:
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    return 1
 
 
 def die_with_parent(parent: int) -> None:
@@ -74,68 +58,6 @@ def apply_limits(limits: Limits) -> None:
         resource.RLIMIT_CORE: 0,
     }.items():
         resource.setrlimit(name, (amount, amount))
-
-
-def train(specification: Specification, folder: Path) -> None:
-    """Load, train, convert, check and evaluate; write each result into `folder`."""
-    job, seconds = specification.job, dict[str, float]()
-    trainer = load_trainer(specification.target)
-    with timed(seconds, "load"):
-        data = load_training_data(job)
-    with timed(seconds, "train"):
-        model = trainer(job, data)
-    with timed(seconds, "convert"):
-        onnx = adopt_layout(job, model.export())
-        parity = check_parity(job, model, onnx, data)
-    with timed(seconds, "evaluate"):
-        scores, performance = out_of_fold(job, trainer, data)
-    if job.holdout:
-        np.save(folder / HOLDOUT_FILE, answer_holdout(job, onnx, job.holdout))
-    report = TrainingReport(
-        trainer=specification.trainer,
-        parameters=job.parameters,
-        seed=job.seed,
-        rows=len(data),
-        out_of_fold=performance,
-        parity=parity,
-        libraries=versions_of(*LIBRARIES),
-        seconds=seconds,
-        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    )
-    (folder / MODEL_FILE).write_bytes(onnx)
-    reference_frame(job, data, scores).to_parquet(folder / REFERENCE_FILE, compression="zstd", index=False)
-    (folder / METADATA_FILE).write_bytes(msgspec.json.encode(upload_metadata(job)))
-    (folder / REPORT_FILE).write_bytes(msgspec.json.encode(report))
-
-
-def answer_holdout(job: TrainingJob, onnx: bytes, path: str) -> FloatArray:
-    """Let the ONNX model answer rows that it did not learn from, here, so that no worker has to open it."""
-    rows = typed_features(job, pd.read_parquet(path))
-    return run_onnx(job, open_session(onnx), rows).reshape(len(rows), -1)
-
-
-def reference_frame(job: TrainingJob, data: TrainingData, scores: FloatArray) -> pd.DataFrame:
-    """The training rows as a reference: their performance is out of fold, so rules set on it are fair."""
-    table = data.frame.assign(timestamp=data.time, label=data.label)
-    for feature in job.features:
-        if feature.type == "string":  # the log keeps no token for a missing text either
-            table[feature.name] = table[feature.name].replace(job.missing_token(feature.name), None)
-    classes = job.output_classes()
-    if job.task == "regression":
-        return table.assign(prediction=scores[:, 0])
-    table["prediction"] = np.array(classes, data.label.dtype)[scores.argmax(axis=1)]
-    if len(classes) == 2 and job.positive_class:
-        return table.assign(probability=scores[:, classes.index(job.positive_class)].astype(np.float32))
-    return table.assign(
-        **{f"probability_{c}": scores[:, i].astype(np.float32) for i, c in enumerate(classes)}
-    )
-
-
-@contextmanager
-def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    seconds[name] = round(time.perf_counter() - started, 3)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,8 @@ def _ending(status: int) -> str:
 
 
 def _error_tail(workdir: Path) -> str:
-    with (workdir / ERROR_FILE).open("rb") as errors:
+    text = ""
+    with suppress(OSError), (workdir / ERROR_FILE).open("rb") as errors:  # the trainer may have removed it
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - TAIL_BYTES))
         text = errors.read().decode(errors="replace").strip()
     return text or "it wrote nothing; its memory or time limit may be too small."

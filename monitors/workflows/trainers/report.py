@@ -59,6 +59,19 @@ class UploadMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing: dict[str, str] = {}
 
 
+class Walls(Struct, frozen=True, kw_only=True):
+    """What the system let the subprocess give up before the trainer was loaded."""
+
+    network: bool
+    """It is in an empty network namespace, or can open no socket."""
+    files: bool
+    """It opens its own folder, its data and installed code, and nothing else: no key, no other process."""
+    calls: bool
+    """It opens no socket, starts no process and reaches into none."""
+    powers: bool
+    """It has no power of root."""
+
+
 class TrainingReport(Struct, frozen=True, kw_only=True):
     """What happened in the subprocess, as evidence for the run."""
 
@@ -73,6 +86,8 @@ class TrainingReport(Struct, frozen=True, kw_only=True):
     seconds: dict[str, float]
     """Wall time of `load`, `train`, `convert`, `evaluate`."""
     peak_memory_mb: float
+    walls: Walls | None = None
+    """None in reports of releases that raised none."""
 
 
 class TrainingResult(Struct, frozen=True, kw_only=True):
