@@ -16,7 +16,6 @@ app.set_default()  # in every thread: the doorbell rings from web requests and f
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
-    broker_connection_timeout=PATIENT_SECONDS,
     broker_transport_options=transport_options(settings.CELERY_BROKER_URL, seconds=PATIENT_SECONDS),
     task_acks_late=True,
     task_reject_on_worker_lost=True,

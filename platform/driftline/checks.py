@@ -7,8 +7,13 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from driftline.api.request_pools import THREADS_BESIDE
 from driftline.services.listening import is_loopback
+from driftline.services.postgres import TUNING
 from monitors.workflows.trainers.catalogue import SHIPPED, TrainerNotAllowed, entry_point
+
+# Of the drain, beat, the watches, commands that an operator runs, and what PostgreSQL itself reserves.
+OTHER_CONNECTIONS = 20
 
 
 @register(Tags.security, deploy=True)
@@ -56,3 +61,21 @@ def check_trainers(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
                 )
             )
     return warnings
+
+
+@register()
+def check_connections(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
+    """All processes together leave the embedded database some of its connections."""
+    threads = settings.WEB_THREADS + settings.LOG_THREADS + THREADS_BESIDE
+    connections = settings.WEB_WORKERS * threads + 2 * settings.TASK_WORKERS + OTHER_CONNECTIONS
+    most = int(TUNING["max_connections"])
+    if settings.DATABASE_URL or connections <= most:
+        return []
+    return [
+        Error(
+            f"The processes of this installation may open {connections} connections to the database, which has {most}.",
+            hint="Lower DRIFTLINE_WEB_WORKERS, DRIFTLINE_WEB_THREADS or DRIFTLINE_LOG_THREADS, or set "
+            "DRIFTLINE_DATABASE_URL.",
+            id="driftline.E002",
+        )
+    ]

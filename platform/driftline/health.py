@@ -3,7 +3,7 @@
 from functools import cache
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
@@ -62,7 +62,7 @@ def _check_database_on_own_thread() -> Checks:
     with WATCH.request():
         try:
             return check_database()
-        except DatabaseError:
+        except Error:
             return {"database": "away", "workers": "unknown"}
 
 
@@ -74,7 +74,7 @@ def check_broker() -> Checks:
 def _database() -> str:
     try:
         applied = MigrationRecorder(connection).applied_migrations()
-    except DatabaseError:
+    except Error:
         return "away"
     waiting = _shipped_migrations() - set(applied)
     return f"{len(waiting)} migrations to run" if waiting else "ok"

@@ -25,7 +25,7 @@ LOG_ROUTES = re.compile(r"/api/v1/models/[^/]+/(predictions|labels)")
 THREAD = "driftline.thread"  # key of the scope: the thread of its request
 UPLOAD_THREADS = 3
 METRICS_THREADS = 1
-THREADS_BESIDE = UPLOAD_THREADS + METRICS_THREADS + 1  # and the one that looks whether the database answers
+THREADS_BESIDE = UPLOAD_THREADS + METRICS_THREADS + 2  # and those that look whether the database answers
 MAX_CALLERS = 4096
 CALLER_SECONDS = 600.0  # for which a caller stays known after its last authenticated request
 

@@ -1,5 +1,7 @@
 """Rings go out on a thread of their own: who rings never waits for the broker."""
 
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,6 +13,9 @@ from kombu import Connection
 
 from driftline.common import doorbell
 from driftline.common.doorbell import AWAY_SECONDS, MAX_WAITING, Ringer
+from driftline.services.urls import embedded_broker_url
+from driftline.services.valkey import valkey_child
+from tests.embedded import launch, make_home
 
 
 @pytest.fixture
@@ -59,6 +64,36 @@ def test_tries_again_after_a_while(mute_broker: None, monkeypatch: pytest.Monkey
     assert ringer.wait_until_rung(60)
 
     assert len(tries) == 2
+
+
+def test_rings_again_once_the_broker_goes_on(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorbell, "QUICK_SECONDS", 0.1)
+    paths = make_home(tmp_path / "home")
+    broker = launch(valkey_child(paths), paths)
+    broker.wait_ready()
+    settings.CELERY_BROKER_URL = embedded_broker_url(paths.home)
+    moment, sent = 0.0, list[object]()
+    ringer = Ringer(lambda: moment)
+
+    def send(connection: Connection) -> None:
+        sent.append(connection.default_channel.client.ping())
+
+    try:
+        ringer.put(send)
+        assert ringer.wait_until_rung(60)
+        os.kill(broker.pid or 0, signal.SIGSTOP)
+        ringer.put(send)
+        assert ringer.wait_until_rung(60)
+        os.kill(broker.pid or 0, signal.SIGCONT)
+        moment = AWAY_SECONDS
+        ringer.put(send)
+        assert ringer.wait_until_rung(60)
+    finally:
+        broker.stop()
+
+    assert sent == [True, True]  # the one in between was dropped
 
 
 def test_holds_so_many_rings_at_most(mute_broker: None) -> None:

@@ -1,0 +1,32 @@
+"""Settings that would break a promise stop the start."""
+
+from django.conf import LazySettings
+
+from driftline.checks import check_connections
+
+
+def test_the_shipped_settings_leave_the_database_connections(settings: LazySettings) -> None:
+    settings.DATABASE_URL = ""
+    settings.WEB_WORKERS = 2
+
+    assert check_connections(None) == []
+
+
+def test_more_processes_than_the_embedded_database_has_connections_for_are_refused(
+    settings: LazySettings,
+) -> None:
+    """Eight processes would have taken its 120 connections, and each request beyond was answered 500."""
+    settings.DATABASE_URL, settings.WEB_WORKERS = "", 8
+
+    [error] = check_connections(None)
+
+    assert error.id == "driftline.E002"
+    assert "DRIFTLINE_WEB_WORKERS" in (error.hint or "")
+
+
+def test_how_many_connections_a_database_of_ones_own_has_is_its_operators_matter(
+    settings: LazySettings,
+) -> None:
+    settings.DATABASE_URL, settings.WEB_WORKERS = "postgresql://db/driftline", 8
+
+    assert check_connections(None) == []
