@@ -111,8 +111,9 @@ def seal_entries() -> int:
 
     Nothing is sealed while another process seals: it does not wait for that one.
     """
-    sealed = 0
-    while many := _seal_batch():
+    sealed = many = _seal_batch()
+    while many == _BATCH:
+        many = _seal_batch()
         sealed += many
     return sealed
 
@@ -127,7 +128,8 @@ def _seal_batch() -> int:
     rows = list(_with_texts(waiting).values("salt", *_CONTENT)[:_BATCH])
     if not rows:
         return 0
-    head, links = _head(), []
+    before = head = _head()
+    links = []
     for row in rows:
         digest = digest_of_content(row["salt"], _content(row))
         head = Head(head.number + 1, hash_of_link(head.hash, head.number + 1, digest))
@@ -140,7 +142,7 @@ def _seal_batch() -> int:
             links,
             page_size=_BATCH,
         )
-    transaction.on_commit(lambda: _move_anchor(head))
+    transaction.on_commit(lambda: _move_anchor(before, head))
     return len(rows)
 
 
@@ -196,11 +198,15 @@ def read_anchor(home: Path) -> Head | None:
         return None
 
 
-def _move_anchor(head: Head) -> None:
-    """Remember the chain's end, unless what was remembered before is no longer in the chain: that is evidence."""
+def _move_anchor(before: Head, head: Head) -> None:
+    """Remember the chain's end, unless what was remembered is neither the end `before` nor in the chain any more.
+
+    That is evidence, which stays until a person says what happened.
+    """
     try:
         anchor = read_anchor(settings.HOME)
-        if anchor is not None and (anchor.number >= head.number or not _is_in_chain(anchor)):
+        is_followed = anchor is None or anchor == before
+        if not is_followed and (anchor.number >= head.number or not _is_in_chain(anchor)):
             return
         write_anchor(settings.HOME, head)
     except (OSError, ValueError, KeyError):
