@@ -182,7 +182,9 @@ class Memberships(Audited):
 
 
 @admin.register(Project)
-class Projects(ModelAdmin):
+class Projects(Audited):
+    audit_name = "project"
+    audited_fields = ("slug", "name")
     list_display = ("slug", "name", "created_at")
     search_fields = ("slug", "name")
     readonly_fields = ("created_at",)

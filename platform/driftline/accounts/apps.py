@@ -7,4 +7,4 @@ class AccountsConfig(AppConfig):
     verbose_name = "People, projects and tokens"
 
     def ready(self) -> None:
-        from driftline.accounts import sign_in_audit  # noqa: F401  hears of sign-ins
+        from driftline.accounts import sign_in_audit  # noqa: F401  connects its receivers

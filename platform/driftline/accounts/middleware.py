@@ -14,7 +14,7 @@ from driftline.accounts.models import User
 
 type Handler = Callable[[HttpRequest], HttpResponse]
 
-_FREE = (  # what a person without their second factor needs for setting it up, or for leaving
+_FREE = (  # what a person without their second factor needs to set it up or to sign out
     "/accounts/2fa/",
     "/accounts/reauthenticate/",
     "/accounts/login/",

@@ -50,7 +50,13 @@ def create_project(*, slug: str, name: str, owner: User) -> Project:
     with transaction.atomic():
         project = Project.objects.create(slug=slug, name=name)
         Membership.objects.create(project=project, user=owner, role=Role.ADMIN)
-        record_audit(project=project, actor=str(owner), action="project.create", subject=slug)
+        record_audit(
+            project=project,
+            actor=str(owner),
+            action="project.create",
+            subject=slug,
+            after={"admin": str(owner)},
+        )
     return project
 
 

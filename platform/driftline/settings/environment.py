@@ -204,8 +204,8 @@ TLS_KEY = Setting(
 TRUSTED_PROXIES = Setting(
     "DRIFTLINE_TRUSTED_PROXIES",
     "",
-    "Networks of the proxies in front, whose X-Forwarded-For is believed, separated by commas; empty means this "
-    "machine where DRIFTLINE_BEHIND_TLS is 1, else none.",
+    "Networks of the proxies in front, separated by commas; X-Forwarded-For is believed from these alone. "
+    "Empty means this machine where DRIFTLINE_BEHIND_TLS is 1, else none.",
     _networks,
     "networks such as 10.1.0.0/16, separated by commas",
 )
