@@ -115,7 +115,8 @@ def list_predictions(
 
     `segment` is feature:value; `labelled` and `correct` are true or false; the score is the probability of the positive
     class, of the likeliest of several, or the predicted number. A page ends after some work, so it may be short, even
-    empty, while `next` leads on. Each page leaves an audit row.
+    empty, while `next` leads on. `unreadable` says of which times the page lacks rows that are damaged in the log. Each
+    page leaves an audit row.
     """
     model = get_model(project=caller_of(request).project, name=name)
     refuse_without_rows(model, "A list of predictions")
@@ -132,7 +133,7 @@ def list_predictions(
     }
     found = explore(wanted=filter_of(model, given, now=now()), cursor=cursor, limit=limit)
     record_view(model=model, given=given, rows=len(found.items), actor=caller_of(request).actor)
-    return {"items": found.items, "next": found.next}
+    return {"items": found.items, "next": found.next, "unreadable": found.unreadable}
 
 
 @router.get("/models/{name}/predictions/{path:prediction_id}", auth=Scoped("read"))

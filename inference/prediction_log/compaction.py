@@ -5,6 +5,7 @@ a reader's statement sees the parts or the whole. Large enough ones are packed a
 when it is old or many, together with the small chunks that were packed before.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,15 +18,24 @@ from django.db.models.functions import Now
 from driftline.common.work import finish
 from inference.prediction_log import partitions
 from inference.prediction_log.chunk_rows import read_rows
+from inference.prediction_log.damaged_chunks import MAX_REASON
 from inference.prediction_log.id_hashes import write_hashes
-from inference.prediction_log.models import DayOfRows, PackedDay, PredictionChunk, UnpackedDay, size_of
+from inference.prediction_log.models import (
+    DayOfRows,
+    PackedDay,
+    PredictionChunk,
+    PredictionRow,
+    UnpackedDay,
+    size_of,
+)
 from inference.prediction_log.packing import Shape, pack, shape_of
-from inference.prediction_log.sealed_chunks import sealer
+from inference.prediction_log.sealed_chunks import ChunkDamaged, sealer
 
 CHUNK_ROWS = 10_000
 CHUNK_BYTES = 64 << 20  # or as many rows as take so much: PostgreSQL keeps no value of a gigabyte
 MANY_CHUNKS = 500  # a reader opens each of them
 LONGEST_FRESH = timedelta(hours=1)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,39 @@ def _pack_some(unpacked: UnpackedDay) -> bool:
     parts = _take_parts(unpacked)
     alike: dict[Shape, list[_Part]] = {}
     for chunk in parts:
-        batch = read_rows(chunk.payload)
+        try:
+            batch = read_rows(chunk.payload)
+        except ChunkDamaged as error:
+            _set_aside(chunk, error.reason)
+            continue
         alike.setdefault(shape_of(batch), []).append(_Part(chunk, batch))
     for group in alike.values():
         if not all(part.chunk.is_packed for part in group):
             _replace(group)
     return bool(parts)
+
+
+def _set_aside(chunk: PredictionChunk, reason: str) -> None:
+    """Have a damaged chunk stand among the packed ones as it is: the rest of its day is packed without it.
+
+    Its ids are those of its narrow rows, so that they are known when these go.
+    """
+    own = PredictionChunk.objects.filter(pk=chunk.pk, day=chunk.day, is_packed=chunk.is_packed)
+    if chunk.is_packed:
+        own.update(damage=reason[:MAX_REASON])
+        return
+    narrow = PredictionRow.objects.filter(
+        model_id=chunk.model_id,
+        version_id=chunk.version_id,
+        role=chunk.role,
+        week=chunk.week,
+        event_time__gte=chunk.start,
+        event_time__lte=chunk.end,
+    )
+    ids = {id_ for both in narrow.values_list("prediction_id", "client_id") for id_ in both if id_}
+    own.update(is_packed=True, damage=reason[:MAX_REASON], id_hashes=write_hashes(ids))
+    add_to_day(PackedDay, chunk, rows=chunk.rows)
+    log.error("a chunk of the log is damaged", extra={"chunk": chunk.pk, "reason": reason})
 
 
 def _take_parts(unpacked: UnpackedDay) -> list[PredictionChunk]:
@@ -101,7 +138,7 @@ def _take_parts(unpacked: UnpackedDay) -> list[PredictionChunk]:
         return list(fresh.filter(pk__in=taken))
     if not taken or not _are_old_or_many(fresh.filter(pk__in=taken)):
         return []
-    small = same.filter(is_packed=True, week=locked[0][2], rows__lt=CHUNK_ROWS // 2, labels=None)
+    small = same.filter(is_packed=True, week=locked[0][2], rows__lt=CHUNK_ROWS // 2, labels=None, damage="")
     return [*_up_to_size(small, CHUNK_BYTES - size), *fresh.filter(pk__in=taken)]
 
 

@@ -7,7 +7,7 @@ in no order costs that day; its rows are never all in memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -25,7 +25,8 @@ from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.label_reads import Holding, folded_holdings, labels_in_chunks, labels_told_under
 from inference.prediction_log.models import PackedDay, PredictionChunk, size_of
 from inference.prediction_log.packing import unpack
-from inference.prediction_log.selectors import Part, describe_row, frame_from
+from inference.prediction_log.sealed_chunks import ChunkDamaged
+from inference.prediction_log.selectors import Part, describe_damaged, describe_row, frame_from
 from inference.prediction_log.sent_items import NUMERIC_TASKS
 from inference.prediction_log.snapshot import one_snapshot
 from inference.registry.models import Model
@@ -81,31 +82,47 @@ class Explored:
     items: list[dict[str, Any]]
     next: str | None
     looked_until: datetime | None = None
+    unreadable: list[dict[str, Any]] = field(default_factory=list)  # damaged chunks that were met, described
 
 
 def explore(*, wanted: Filter, cursor: str = "", limit: int = PAGE_SIZE) -> Explored:
     """Give the newest `limit` predictions that match, beyond `cursor`, each with its label.
 
-    A page may hold fewer, even none, although more follow: then `next` is set. Raises Problem for a cursor that was
-    not given here.
+    Rows of a damaged chunk are left out, and `unreadable` says how many, and of what time. A page may hold fewer, even
+    none, although more follow: then `next` is set. Raises Problem for a cursor that was not given here.
     """
     if limit < 1:
         raise refuse_parameter("limit", f"limit is {limit}; use a whole number from 1 to {MAX_PAGE_SIZE:,}.")
     limit = min(limit, MAX_PAGE_SIZE)
     below = _read_cursor(cursor) if cursor else Position(_FAR, "", 0)
     with one_snapshot():
-        found, unread_us = _find(wanted, below, limit)
+        damaged: dict[int, str] = {}
+        found, unread_us = _find(wanted, below, limit, damaged)
         shown = found[:limit]
-        items = _describe(wanted.model, shown)
+        items = _describe(wanted.model, shown, damaged)
+        unreadable = _describe_damaged(wanted.model, damaged)
     if len(found) > limit:
-        return Explored(items, _write_cursor(shown[-1].position))
+        return Explored(items, _write_cursor(shown[-1].position), unreadable=unreadable)
     if unread_us is None:
-        return Explored(items, None)
-    return Explored(items, _write_cursor(_end_of_work(unread_us)), _moment(unread_us))
+        return Explored(items, None, unreadable=unreadable)
+    return Explored(items, _write_cursor(_end_of_work(unread_us)), _moment(unread_us), unreadable)
 
 
-def _find(wanted: Filter, below: Position, limit: int) -> tuple[list[_Place], int | None]:
-    """Find up to `limit` + 1 matches, and the newest time (us) that was not looked at; None where all was."""
+def _describe_damaged(model: Model, damaged: Mapping[int, str]) -> list[dict[str, Any]]:
+    if not damaged:
+        return []
+    versions = dict(model.versions.values_list("pk", "version"))
+    chunks = PredictionChunk.objects.filter(model=model).order_by("-end", "-pk")
+    return [chunk.describe(versions) for chunk in describe_damaged(chunks, damaged)]
+
+
+def _find(
+    wanted: Filter, below: Position, limit: int, damaged: dict[int, str]
+) -> tuple[list[_Place], int | None]:
+    """Find up to `limit` + 1 matches, and the newest time (us) that was not looked at; None where all was.
+
+    Chunks that cannot be read are added to `damaged`, with the reason.
+    """
     found: list[_Place] = []
     looked = 0
     for group in _groups(wanted, below):
@@ -115,7 +132,7 @@ def _find(wanted: Filter, below: Position, limit: int) -> tuple[list[_Place], in
         if is_full or is_enough:
             return [place for place in found if place.position.time_us > newest_us], newest_us
         looked += sum(chunk.cost for chunk in group)
-        found = sorted([*found, *_matches(group, wanted, below, limit)], reverse=True)[: limit + 1]
+        found = sorted([*found, *_matches(group, wanted, below, limit, damaged)], reverse=True)[: limit + 1]
     return found, None
 
 
@@ -171,9 +188,17 @@ def _read(
 
 
 # -- which rows --------------------------------------------------------------------------------------------------------
-def _matches(group: Sequence[_Chunk], wanted: Filter, below: Position, limit: int) -> list[_Place]:
+def _matches(
+    group: Sequence[_Chunk], wanted: Filter, below: Position, limit: int, damaged: dict[int, str]
+) -> list[_Place]:
     stored = _read(group[0].day, group)
-    return [place for chunk in group for place in _matches_in(chunk, *stored[chunk.pk], wanted, below, limit)]
+    found: list[_Place] = []
+    for chunk in group:
+        try:
+            found += _matches_in(chunk, *stored[chunk.pk], wanted, below, limit)
+        except ChunkDamaged as error:
+            damaged[chunk.pk] = error.reason
+    return found
 
 
 def _matches_in(
@@ -322,16 +347,21 @@ def _labels(
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
-def _describe(model: Model, places: Sequence[_Place]) -> list[dict[str, Any]]:
-    """Read the rows that are shown whole, one chunk at a time."""
+def _describe(model: Model, places: Sequence[_Place], damaged: dict[int, str]) -> list[dict[str, Any]]:
+    """Read the rows that are shown whole, one chunk at a time; those of a damaged one are left out."""
     versions = dict(model.versions.values_list("pk", "version"))
     described: dict[Position, dict[str, Any]] = {}
     by_chunk = sorted(places, key=lambda place: (place.chunk.day, place.chunk.pk))
     for chunk, held in groupby(by_chunk, key=lambda place: place.chunk):
         inside = list(held)
         payload, folded = _read(chunk.day, [chunk])[chunk.pk]
-        whole, rows = read_rows(payload), np.array([place.row for place in inside])
-        labels = _labels(model, chunk, whole, folded, rows)
+        rows = np.array([place.row for place in inside])
+        try:
+            whole = read_rows(payload)
+            labels = _labels(model, chunk, whole, folded, rows)
+        except ChunkDamaged as error:
+            damaged[chunk.pk] = error.reason
+            continue
         batch = whole.take(pa.array(rows))
         frame = frame_from([Part(chunk.version_id, batch, None)], labels)
         clients = batch.column("client_id").to_pylist()
@@ -347,7 +377,7 @@ def _describe(model: Model, places: Sequence[_Place]) -> list[dict[str, Any]]:
                 "label": label.value if label else None,
                 "label_timestamp": _moment(label.known_us) if label else None,
             }
-    return [described[place.position] for place in places]
+    return [described[place.position] for place in places if place.position in described]
 
 
 # -- where to go on ----------------------------------------------------------------------------------------------------

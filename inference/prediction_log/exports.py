@@ -3,6 +3,7 @@
 The columns are those that an import takes, so that one installation's export is another's import.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,8 @@ from inference.prediction_log.label_reads import labels_in_chunks, labels_in_row
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.packing import unpack
 from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.sealed_chunks import ChunkDamaged
+from inference.prediction_log.selectors import describe_damaged
 from inference.prediction_log.sent_items import NUMERIC_TASKS
 from inference.prediction_log.snapshot import one_snapshot
 from inference.registry.models import Model
@@ -73,14 +76,33 @@ class Wanted:
         return chunks.order_by("day", "start", "pk")
 
 
-def export_predictions(*, wanted: Wanted, sink: IO[bytes], actor: str) -> int:
-    """Write the rows to `sink` and return how many there were; leaves an audit row."""
+@dataclass(frozen=True)
+class Exported:
+    """What a file holds, and what it cannot: rows of damaged chunks, described."""
+
+    rows: int
+    unreadable: list[dict[str, Any]]
+
+    @property
+    def unreadable_rows(self) -> int:
+        return sum(chunk["rows"] for chunk in self.unreadable)
+
+
+def export_predictions(*, wanted: Wanted, sink: IO[bytes], actor: str) -> Exported:
+    """Write the rows to `sink` and return what was written; leaves an audit row.
+
+    Rows of a damaged chunk are left out; the file's metadata names them under `driftline.unreadable`.
+    """
     refuse_without_rows(wanted.model, "An export")
     chunks = wanted.chunks()
     with one_snapshot():
         layout = _Layout.of(wanted.model, chunks)
         with pq.ParquetWriter(sink, layout.schema, compression="zstd") as writer:
-            rows = sum(_write_groups(writer, _tables(wanted, chunks, layout)))
+            damaged: dict[int, str] = {}
+            rows = sum(_write_groups(writer, _tables(wanted, chunks, layout, damaged)))
+            exported = Exported(rows, _describe_damaged(chunks, damaged, layout))
+            if damaged:
+                writer.add_key_value_metadata({"driftline.unreadable": json.dumps(exported.unreadable)})
         record_audit(
             project=wanted.model.project,
             actor=actor,
@@ -92,9 +114,18 @@ def export_predictions(*, wanted: Wanted, sink: IO[bytes], actor: str) -> int:
                 "role": wanted.role or None,
                 "version": wanted.version or None,
                 "rows": rows,
+                **({"unreadable_rows": exported.unreadable_rows} if damaged else {}),
             },
         )
-    return rows
+    return exported
+
+
+def _describe_damaged(
+    chunks: QuerySet[PredictionChunk], damaged: dict[int, str], layout: "_Layout"
+) -> list[dict[str, Any]]:
+    if not damaged:
+        return []
+    return [chunk.describe(layout.versions) for chunk in describe_damaged(chunks, damaged)]
 
 
 def _write_groups(writer: pq.ParquetWriter, tables: Iterator[pa.Table]) -> Iterator[int]:
@@ -165,12 +196,21 @@ def _stored_columns(chunks: QuerySet[PredictionChunk]) -> tuple[dict[str, pa.Dat
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
-def _tables(wanted: Wanted, chunks: QuerySet[PredictionChunk], layout: _Layout) -> Iterator[pa.Table]:
-    fields = ("version_id", "role", "start", "end", "payload", "labels")
-    for version_id, role, start, end, payload, folded in chunks.values_list(*fields).iterator(chunk_size=2):
-        table = _read(payload)
-        ids = table["id"].to_pylist()
-        labels = _labels(wanted.model, role, start, end + _US, ids, folded)
+def _tables(
+    wanted: Wanted, chunks: QuerySet[PredictionChunk], layout: _Layout, damaged: dict[int, str]
+) -> Iterator[pa.Table]:
+    """Read the rows chunk by chunk; one that cannot be read is added to `damaged`, with the reason."""
+    fields = ("pk", "version_id", "role", "start", "end", "payload", "labels")
+    for pk, version_id, role, start, end, payload, folded in chunks.values_list(*fields).iterator(
+        chunk_size=2
+    ):
+        try:
+            table = _read(payload)
+            ids = table["id"].to_pylist()
+            labels = _labels(wanted.model, role, start, end + _US, ids, folded)
+        except ChunkDamaged as error:
+            damaged[pk] = error.reason
+            continue
         stored = _inside(
             table.append_column("label", labels[0]).append_column("label_timestamp", labels[1]), wanted
         )

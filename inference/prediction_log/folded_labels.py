@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from inference.prediction_log.items import as_objects
-from inference.prediction_log.sealed_chunks import open_stored
+from inference.prediction_log.sealed_chunks import damage_named, open_stored
 
 _IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), use_threads=False)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,8 +48,11 @@ class FoldedLabels:
         """Read what a chunk holds, which may be nothing."""
         if stored is None:
             return cls(_batch([]))
-        with pa.ipc.open_stream(open_stored(stored)) as reader:
-            return cls(reader.read_next_batch())
+        stream = open_stored(stored)
+        with damage_named(), pa.ipc.open_stream(stream) as reader:
+            table = reader.read_next_batch()
+            table.validate(full=True)
+        return cls(table)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

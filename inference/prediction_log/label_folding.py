@@ -12,12 +12,14 @@ from django.db import connection, transaction
 
 from inference.prediction_log import labels as label_log
 from inference.prediction_log.array_literals import integer_array, text_array
+from inference.prediction_log.damaged_chunks import mark_damaged
 from inference.prediction_log.folded_labels import FoldedLabel, FoldedLabels
 from inference.prediction_log.label_reads import ids_of
 from inference.prediction_log.label_rows import PREDICTION
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.partitions import oldest_week
-from inference.prediction_log.sealed_chunks import sealer
+from inference.prediction_log.sealed_chunks import ChunkDamaged, sealer
+from inference.prediction_log.selectors import describe_damaged
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def _chunks_of(labelled: LabelledDay, week: date) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM inference_predictionchunk AS chunk "
-            "WHERE is_packed AND model_id = %s AND day = %s AND role <> 'shadow' AND week < %s "
+            "WHERE is_packed AND damage = '' AND model_id = %s AND day = %s AND role <> 'shadow' AND week < %s "
             "AND EXISTS (SELECT FROM inference_label AS label WHERE label.model_id = chunk.model_id AND is_current "
             'AND prediction_time BETWEEN chunk.start AND chunk."end") ORDER BY id',
             [labelled.model_id, labelled.day, week],
@@ -93,9 +95,13 @@ def _fold(labelled: LabelledDay, pk: int) -> int:
     chunk = chunks.select_for_update().first()
     if chunk is None:
         return 0  # its retention ended meanwhile
-    found = list(_labels_of(chunk))
+    try:
+        found, held = list(_labels_of(chunk)), FoldedLabels.read(chunk.labels)
+    except ChunkDamaged as error:
+        mark_damaged(describe_damaged(chunks, {pk: error.reason}))
+        return 0  # its labels stay in rows of their own
     if found:
-        stored = FoldedLabels.read(chunk.labels).add([label for _, label in found])
+        stored = held.add([label for _, label in found])
         chunks.update(labels=sealer()(stored.write()))
         _delete(chunk.model_id, found)
     return len(found)

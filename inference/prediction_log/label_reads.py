@@ -5,6 +5,7 @@ Who reads both kinds reads the rows first: a label that is folded in between is 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.label_rows import PREDICTION
 from inference.prediction_log.models import Label, PredictionChunk
 from inference.prediction_log.packed_search import PackedRow, labels_at
+from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.registry.models import Model
 
 _ID_ONLY = ("id", "time", "client_id")
@@ -67,7 +69,10 @@ FROM inference_label WHERE model_id = %s AND is_current
 
 
 def labels_in_chunks(model: Model, start: datetime, end: datetime) -> dict[str, Holding]:
-    """Give the folded labels of predictions in `[start, end)`, by prediction, for whoever holds copies of them."""
+    """Give the folded labels of predictions in `[start, end)`, by prediction, for whoever holds copies of them.
+
+    Those of a damaged chunk are left out.
+    """
     chunks = (
         PredictionChunk.objects.filter(
             model=model,
@@ -82,7 +87,8 @@ def labels_in_chunks(model: Model, start: datetime, end: datetime) -> dict[str, 
     )
     found: dict[str, Holding] = {}
     for payload, stored in chunks.values_list("payload", "labels"):
-        found |= folded_holdings(ids_of(payload).column("id"), FoldedLabels.read(stored))
+        with suppress(ChunkDamaged):
+            found |= folded_holdings(ids_of(payload).column("id"), FoldedLabels.read(stored))
     return found
 
 
@@ -145,10 +151,14 @@ def count_by_day(
             if stored is None:
                 counts[name] += count
                 continue
-            labels = FoldedLabels.read(stored)
+            try:
+                labels = FoldedLabels.read(stored)
+                rows = None if payload is None else ids_of(payload)
+            except ChunkDamaged:
+                continue
             counted = labels.is_current
-            if payload is not None:
-                times = ids_of(payload).column("time").cast(pa.int64()).to_numpy()
+            if rows is not None:
+                times = rows.column("time").cast(pa.int64()).to_numpy()
                 counted = counted & (times[labels.places] < round(until.timestamp() * 1e6))
             counts.update((labels.values if column == "value" else labels.sources)[counted].tolist())
     return {day: dict(counts) for day, counts in days.items() if counts}

@@ -14,15 +14,16 @@ import pyarrow as pa
 from django.db.models import QuerySet
 
 from driftline.common.work import touch
-from inference.prediction_log import binary_copy, labels
+from inference.prediction_log import labels
 from inference.prediction_log.chunk_rows import read_rows
 from inference.prediction_log.chunk_schemas import schemas_of
 from inference.prediction_log.compaction import add_to_day, recount_day
+from inference.prediction_log.damaged_chunks import mark_damaged
 from inference.prediction_log.label_reads import labels_in_chunks, labels_in_rows
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, SummedDay, TouchedPeriod
 from inference.prediction_log.packing import without_values, write
-from inference.prediction_log.sealed_chunks import sealer
-from inference.prediction_log.selectors import LogFrame, Part, frame_from
+from inference.prediction_log.sealed_chunks import ChunkDamaged, sealer
+from inference.prediction_log.selectors import LogFrame, describe_damaged, frame_from, read_parts
 from inference.prediction_log.signals import periods_touched
 from inference.registry.models import Model
 
@@ -95,7 +96,7 @@ def take_values(
     model: Model, *, version_id: int, role: str, day: date, features: Sequence[str]
 ) -> Taken | None:
     """Lock and read some rows of a day of which a chunk still holds values of these features; None where none does."""
-    same = PredictionChunk.objects.filter(model=model, version_id=version_id, role=role, day=day)
+    same = PredictionChunk.objects.filter(model=model, version_id=version_id, role=role, day=day, damage="")
     columns = {f"f:{name}" for name in features}
     while holding := [pk for pk, schema in schemas_of(same) if _holds_any(schema, columns)]:
         if chunks := _lock_some(same.filter(pk__in=holding)):
@@ -134,9 +135,8 @@ def _read(model: Model, same: QuerySet[PredictionChunk], chunks: Sequence[Predic
     if chunks[0].role == "shadow":
         told = labels_in_chunks(model, start, end) | told
     picked = same.filter(pk__in=[chunk.pk for chunk in chunks]).order_by("pk")
-    parts = [
-        Part.read(row) for row in binary_copy.read_rows(picked.values_list("version_id", "payload", "labels"))
-    ]
+    parts, damaged = read_parts(picked)
+    mark_damaged(describe_damaged(picked, damaged))
     ids = [row for part in parts for row in _ids_of(part.rows)]
     first = chunks[0]
     return Taken(model, first.version_id, first.role, first.day, chunks, frame_from(parts, told), ids)
@@ -166,5 +166,8 @@ def let_go_of_values(taken: Taken, features: Sequence[str]) -> None:
     columns = {f"{kind}:{name}" for name in features for kind in "fn"}
     for chunk in taken.chunks:
         own = PredictionChunk.objects.filter(day=chunk.day, is_packed=chunk.is_packed, pk=chunk.pk)
-        batch = read_rows(own.values_list("payload", flat=True).get())
+        try:
+            batch = read_rows(own.values_list("payload", flat=True).get())
+        except ChunkDamaged:
+            continue
         own.update(payload=sealer()(write(without_values(batch, columns))))

@@ -49,6 +49,9 @@ class PredictionChunk(models.Model):
     )
     created_at = models.DateTimeField(db_default=Now(), help_text="when the last of its rows was stored")
     end_stored_at = models.DateTimeField(db_default=Now(), help_text="when the row at `end` was stored")
+    damage = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="why a worker could not open it"
+    )
 
     def __str__(self) -> str:
         return f"{self.rows} {self.role} rows of {self.day}"

@@ -14,6 +14,7 @@ from inference.prediction_log.chunk_rows import read_rows
 from inference.prediction_log.folded_labels import FoldedLabel, FoldedLabels
 from inference.prediction_log.id_hashes import hash_ids, may_hold
 from inference.prediction_log.models import PackedDay, PredictionChunk, PredictionRow
+from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.registry.models import Model
 
 MOST_ROWS = 50_000_000  # searched for one request: 400 MB of hashes, about a second
@@ -92,7 +93,10 @@ def _rows_of(chunk: PredictionChunk, wanted: Sequence[str]) -> Iterator[PackedRo
     payload = same_day.filter(pk=chunk.pk).values_list("payload", flat=True).first()
     if payload is None:
         return  # its retention ended meanwhile
-    batch = read_rows(payload)
+    try:
+        batch = read_rows(payload)
+    except ChunkDamaged:
+        return  # nobody knows which of its rows has the id
     ids = pa.array(wanted, pa.string())
     hits = pc.or_(
         pc.is_in(batch.column("id"), value_set=ids), pc.is_in(batch.column("client_id"), value_set=ids)
@@ -130,6 +134,9 @@ def labels_at(rows: Iterable[PackedRow]) -> dict[PackedPlace, list[FoldedLabel]]
     chunks = PredictionChunk.objects.filter(is_packed=True, day__in=days, pk__in=places, labels__isnull=False)
     found: dict[PackedPlace, list[FoldedLabel]] = {}
     for pk, stored in chunks.values_list("pk", "labels"):
-        labels = FoldedLabels.read(stored)
+        try:
+            labels = FoldedLabels.read(stored)
+        except ChunkDamaged:
+            continue
         found |= {(pk, place): labels.at(place) for place in places[pk]}
     return found

@@ -5,10 +5,12 @@ begins like that, so that turning DRIFTLINE_ENCRYPT_LOG on or off leaves what wa
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache, partial
 
+import pyarrow as pa
 from django.conf import settings
 from django.db import connection
 from django.db.models import Min
@@ -36,6 +38,14 @@ class LogUnreadable(Problem):
 
     def __init__(self, reason: str) -> None:
         super().__init__(503, "log_unreadable", f"{reason} Ask the operator to run manage.py doctor.")
+
+
+class ChunkDamaged(LogUnreadable):
+    """The bytes of one chunk are not what was written: its rows cannot be read, and all others can."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"A chunk of the log is damaged: {reason}")
+        self.reason = reason
 
 
 class UnableToSeal(Problem):
@@ -132,4 +142,13 @@ def open_stored(stored: bytes | memoryview) -> bytes | memoryview:
     except KeyMissing as error:
         raise LogUnreadable(f"Key {key_id.hex()} of the log is missing: {error}") from error
     except Tampered as error:
-        raise LogUnreadable("A chunk of the log was changed after it had been sealed.") from error
+        raise ChunkDamaged("it was changed after it had been sealed.") from error
+
+
+@contextmanager
+def damage_named() -> Iterator[None]:
+    """Turn what Arrow says of bytes that it cannot read into ChunkDamaged."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
+        raise ChunkDamaged(f"{error or 'it ends too soon'}.") from error

@@ -1,6 +1,6 @@
 """Reads of the prediction log, as arrays."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 from numpy.typing import NDArray
 
 from inference.prediction_log import binary_copy
-from inference.prediction_log.chunk_rows import read_rows
+from inference.prediction_log.chunk_rows import UnreadableChunk, read_rows
 from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.label_reads import Holding, label_history, labels_in_chunks, labels_in_rows
@@ -20,6 +20,7 @@ from inference.prediction_log.models import PackedDay, PredictionChunk, Predicti
 from inference.prediction_log.packed_search import PackedRow, find_packed
 from inference.prediction_log.packing import unpack, unpack_numbers
 from inference.prediction_log.partitions import oldest_week
+from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.registry.models import Model, Version
 
 type Values = NDArray[np.generic]
@@ -47,6 +48,7 @@ class LogFrame:
     let_go: dict[str, NDArray[np.bool_]] = field(
         default_factory=dict
     )  # whose values of a feature are gone, if any
+    unreadable: tuple[UnreadableChunk, ...] = ()  # damaged chunks, whose rows are missing here
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,6 +92,7 @@ class LogFrame:
             let_go={name: gone[where] for name, gone in self.let_go.items()},
             probability=None if self.probability is None else self.probability[where],
             tags=None if self.tags is None else self.tags[where],
+            unreadable=self.unreadable,
             **{name: getattr(self, name)[where] for name in _PLAIN},
         )
 
@@ -210,7 +213,10 @@ def frame_of(
     role: str | Sequence[str] = "champion",
     version_id: int | None = None,
 ) -> LogFrame:
-    """Read the rows of `[start, end)` that versions made in a role, or in any of several, with their labels."""
+    """Read the rows of `[start, end)` that versions made in a role, or in any of several, with their labels.
+
+    Rows of a damaged chunk are left out, and the chunk is named in `unreadable`.
+    """
     roles = [role] if isinstance(role, str) else role
     labels = labels_in_rows(model, start, end)  # before the chunks, or one that is folded now would be missed
     chunks = PredictionChunk.objects.filter(
@@ -220,12 +226,37 @@ def frame_of(
         chunks = chunks.filter(version_id=version_id)
     if "shadow" in roles:
         labels = labels_in_chunks(model, start, end) | labels
-    stored = binary_copy.read_rows(chunks.values_list("version_id", "payload", "labels"))
-    frame = frame_from([Part.read(row) for row in stored], labels)
+    parts, damaged = read_parts(chunks)
+    frame = frame_from(parts, labels)
+    if damaged:
+        frame = replace(frame, unreadable=tuple(describe_damaged(chunks, damaged)))
     inside = (frame.times_us >= _us(start)) & (frame.times_us < _us(end))
     kept = frame if inside.all() else frame.take(inside)
     is_ordered = (kept.times_us[1:] >= kept.times_us[:-1]).all()  # as packed chunks of live traffic are
     return kept if is_ordered else kept.take(np.argsort(kept.times_us, kind="stable"))
+
+
+def read_parts(chunks: QuerySet[PredictionChunk]) -> tuple[list["Part"], dict[int, str]]:
+    """Read chunks; return those that can be read, and by key what is wrong with the others."""
+    parts, damaged = list[Part](), dict[int, str]()
+    for pk, *row in binary_copy.read_rows(chunks.values_list("pk", "version_id", "payload", "labels")):
+        try:
+            parts.append(Part.read(row))
+        except ChunkDamaged as error:
+            assert pk is not None
+            damaged[binary_copy.read_bigint(pk)] = error.reason
+    return parts, damaged
+
+
+def describe_damaged(
+    chunks: QuerySet[PredictionChunk], reasons: Mapping[int, str]
+) -> Iterator[UnreadableChunk]:
+    """Say what the chunks of these keys hold, without opening them; `reasons` are what is wrong with each."""
+    if not reasons:
+        return
+    found = chunks.filter(pk__in=list(reasons))
+    for row in found.values_list("pk", "version_id", "role", "start", "end", "rows"):
+        yield UnreadableChunk(*row, reasons[row[0]])
 
 
 def paired_frame(
@@ -288,6 +319,8 @@ def _detail(model: Model, row: PredictionRow) -> dict[str, Any] | None:
     )
     one = frame.take(frame.ids == row.prediction_id)
     if not len(one):
+        if frame.unreadable:  # it has a narrow row, so that it lies in one of these
+            raise ChunkDamaged(frame.unreadable[0].reason)
         return None
     return {
         "id": row.prediction_id,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from driftline.common.periods import rfc3339
 from inference.prediction_log.chunk_rows import read_rows
 from inference.prediction_log.models import PredictionChunk, PredictionRole
+from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.prediction_log.selectors import days_stored_since
 from inference.registry.models import Deployment
 
@@ -119,7 +120,10 @@ def _answered(deployment: Deployment, since: datetime) -> Iterator[tuple[str, li
     rows = 0
     read = _key_reader(deployment.canary_key)
     for role, payload in chunks.values_list("role", "payload").iterator(chunk_size=50):
-        table = read_rows(payload)
+        try:
+            table = read_rows(payload)
+        except ChunkDamaged:
+            continue
         received = table["received"].to_pylist()
         keys = [
             key or _request_of(row_id)

@@ -15,6 +15,7 @@ from driftline.common.attempts import work_apart
 from driftline.common.doorbell import ring
 from driftline.common.periods import floor, following
 from driftline.common.work import finish, touch
+from inference.prediction_log.damaged_chunks import mark_damaged
 from inference.prediction_log.labels import TOUCHED_FIELDS
 from inference.prediction_log.letting_go import StoredDay, let_go, let_go_of_values, take_rows, take_values
 from inference.prediction_log.models import ANSWERING_ROLES, TouchedPeriod
@@ -250,6 +251,7 @@ def _summarise_day(
         start=min(starts),
         end=following(max(starts), span),
     )
+    mark_damaged(frame.unreadable)
     leaving = leaving or _Leaving(frame.take(np.empty(0, np.intp)))
     if span == "day" and _has_all_rows(source, day, frame, leaving):
         span, starts = "hour", [day + timedelta(hours=hour) for hour in range(24)]

@@ -9,13 +9,17 @@ from django.db import connection
 
 from driftline.accounts.audit_chain import check_chain
 from driftline.stuck_work import count_failed
+from inference.prediction_log.damaged_chunks import find_damaged
 from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.id_hashes import read_hashes
 from inference.prediction_log.key_health import look_at_keys
 from inference.prediction_log.models import PredictionChunk, SpoolCursor
 from inference.prediction_log.record import LoggedBatch
+from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.prediction_log.sealing import KeyMissing
 from inference.prediction_log.spool import open_spools
+
+MAX_NAMED = 20  # of the chunks that are damaged
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ def check_all() -> Iterator[Invariant]:
     yield _audit_is_whole(settings.HOME)
     yield _hashes_are_sorted()
     yield _seals_have_keys(settings.HOME)
+    yield _chunks_open()
     yield _labels_have_rows()
     failed = count_failed()
     yield Invariant(
@@ -189,12 +194,25 @@ def _hashes_are_sorted() -> Invariant:
     )
 
 
+def _chunks_open() -> Invariant:
+    """Open every chunk, and name those that do not hold what was written."""
+    found = list(find_damaged())
+    damaged = [name for name in found if name is not None]
+    counts = f"{len(damaged):,} of {len(found):,} do not"
+    if damaged:
+        counts += f": {', '.join(damaged[:MAX_NAMED])}" + (" and others" if len(damaged) > MAX_NAMED else "")
+    return Invariant("every chunk of the log opens and holds its rows", counts, not damaged)
+
+
 def _labels_have_rows() -> Invariant:
     """Look at every chunk's labels: each has a row in it, and a prediction has one that holds under each id."""
     chunks = PredictionChunk.objects.filter(is_packed=True, labels__isnull=False)
     wrong = checked = 0
     for rows, stored in chunks.values_list("rows", "labels").iterator(chunk_size=100):
-        labels = FoldedLabels.read(stored)
+        try:
+            labels = FoldedLabels.read(stored)
+        except ChunkDamaged:
+            continue  # named by `_chunks_open`
         clients = labels.table.column("client_id").to_pylist()
         told = zip(labels.places.tolist(), clients, labels.is_current.tolist(), strict=True)
         holding = [(place, client) for place, client, holds in told if holds]

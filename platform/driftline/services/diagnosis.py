@@ -22,6 +22,7 @@ from driftline.services.paths import OTHERS, HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
 from driftline.services.valkey import NoValkey, valkey_binary
 from driftline.stuck_work import count_failed, stuck_work
+from inference.prediction_log.damaged_chunks import describe_marked
 from inference.prediction_log.key_health import look_at_keys
 from inference.prediction_log.sealing import KEY_FILE, master_keys
 
@@ -29,6 +30,7 @@ OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
 LEAST_FREE_BYTES = 2 << 30
 NAMED = 5  # of what failed
 UNSEALED_AFTER = timedelta(minutes=10)
+MAX_NAMED = 20  # of the chunks that are damaged
 SILENT_AFTER = timedelta(seconds=60)  # four ticks of the heartbeat
 
 
@@ -64,6 +66,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
             yield _log_keys(paths)
             yield _stuck_work()
             yield _audit_trail(paths)
+            yield _log_chunks()
 
 
 def _python() -> Finding:
@@ -210,6 +213,19 @@ def _audit_trail(paths: HomePaths) -> Finding:
     if waits_since is not None and now() - waits_since > UNSEALED_AFTER:
         return Finding("audit trail", f"{text}; one waits since {waits_since:%H:%M}", _revive(paths))
     return Finding("audit trail", text)
+
+
+def _log_chunks() -> Finding:
+    """Name the chunks that a worker could not open; `check_invariants` opens every one."""
+    damaged = describe_marked()
+    if not damaged:
+        return Finding("log chunks", "none is known to be damaged")
+    return Finding(
+        "log chunks",
+        f"damaged: {', '.join(damaged[:MAX_NAMED])}" + (" and others" if len(damaged) > MAX_NAMED else ""),
+        "Put their rows of inference_predictionchunk back from a backup of the database, or import these "
+        "predictions again under a new version; look at the disk and its file system.",
+    )
 
 
 def _heartbeat(paths: HomePaths) -> Finding:

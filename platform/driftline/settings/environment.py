@@ -397,11 +397,6 @@ DEMO_MINUTES_PER_DAY = Setting(
 )
 
 
-def grpc_port_beside(port: int, chosen: int | None) -> int | None:
-    """Give the port of gRPC beside a web server's; None where it is turned off."""
-    return (port + 1 if chosen is None else chosen) or None
-
-
 def every_setting() -> Iterator[Setting[object]]:
     """List every setting, for the documentation and the test that keeps it complete."""
     for value in globals().values():

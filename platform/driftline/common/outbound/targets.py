@@ -10,7 +10,7 @@ from requests.exceptions import RequestException
 from driftline.common.errors import invalid
 from driftline.common.outbound.addresses import AddressBlocked, resolve
 from driftline.common.outbound.rules import OutboundRules
-from driftline.settings.environment import grpc_port_beside
+from driftline.common.ports import grpc_port_beside
 
 # Services that are not spoken to by HTTP, above the system ports (of which only 80 and 443 are allowed).
 PORTS_OF_OTHER_SERVICES = frozenset(

@@ -37,13 +37,18 @@ class Command(BaseCommand):
         draft = path.with_name(f"{path.name}.draft")
         try:
             with draft.open("wb") as sink:
-                rows = export_predictions(wanted=wanted, sink=sink, actor="command line")
+                exported = export_predictions(wanted=wanted, sink=sink, actor="command line")
             draft.replace(path)
         except (Problem, OSError) as error:
             raise CommandError(str(error)) from error
         finally:
             draft.unlink(missing_ok=True)
-        self.stdout.write(f"{rows:,} rows in {path} ({path.stat().st_size:,} bytes).")
+        self.stdout.write(f"{exported.rows:,} rows in {path} ({path.stat().st_size:,} bytes).")
+        if exported.unreadable:
+            self.stderr.write(
+                f"{exported.unreadable_rows:,} rows are missing, as their chunks of the log are damaged; "
+                "manage.py check_invariants names these."
+            )
 
     def _moment(self, text: str | None) -> Any:
         try:

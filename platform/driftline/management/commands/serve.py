@@ -6,9 +6,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from driftline.common.outbound.targets import outbound_rules
+from driftline.common.ports import grpc_port_beside
 from driftline.observability.trace_settings import trace_options
 from driftline.services.listening import UnableToListen, check_listening, server_certificate
-from driftline.settings.environment import grpc_port_beside
 from inference.registry.publishing import publish
 from inference.serving.jobs.limits import JobLimits
 from inference.serving.machine_memory import half_of_memory

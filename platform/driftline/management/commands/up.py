@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from driftline.accounts.bootstrap import PROJECT, Credentials, working_credentials
+from driftline.common.ports import grpc_port_beside
 from driftline.services.children import Installation, stages
 from driftline.services.listening import UnableToListen, check_listening
 from driftline.services.ownership import AlreadyRunning, Owner, own
@@ -16,7 +17,6 @@ from driftline.services.postgres import NoPostgres, WrongPostgresVersion
 from driftline.services.processes import UnableToStart
 from driftline.services.supervisor import Supervisor, signals_taken
 from driftline.services.valkey import NoValkey
-from driftline.settings.environment import grpc_port_beside
 
 NO_TOKEN = (
     "the first one is not valid here any more; "
