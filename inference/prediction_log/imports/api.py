@@ -39,27 +39,33 @@ _UPLOAD = {"requestBody": {"required": True, "content": {CSV: _FILE, PARQUET: _F
     "/models/{name}/imports/predictions",
     auth=Scoped(SCOPE_OF["predictions"]),
     openapi_extra=_UPLOAD,
-    response={202: dict[str, Any]},
+    response={200: dict[str, Any], 202: dict[str, Any]},
 )
-def import_predictions(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> Any:
+def import_predictions(
+    request: HttpRequest, name: str, version: str = Query("", max_length=64), force: bool = False
+) -> Any:
     """Import a CSV or Parquet file of predictions: 202 with an import to follow under `Location`.
 
     Columns: timestamp, prediction; where there are, id, version, probability or probability_<class>, latency_ms, role,
     subject, tag_<name>, label (needs scope label too) and label_timestamp; every other column is a feature. Rows
-    without a version are `version`'s, or the champion's. The same file again adds nothing.
+    without a version are `version`'s, or the champion's. The same file again is answered with 200 and the import that
+    took it, `existing` being true, unless that one failed or was cancelled; `force` imports it once more.
     """
-    return _take(request, name, Import.Kind.PREDICTIONS, version)
+    return _take(request, name, Import.Kind.PREDICTIONS, version, force=force)
 
 
 @router.post(
     "/models/{name}/imports/labels",
     auth=Scoped(SCOPE_OF["labels"]),
     openapi_extra=_UPLOAD,
-    response={202: dict[str, Any]},
+    response={200: dict[str, Any], 202: dict[str, Any]},
 )
-def import_labels(request: HttpRequest, name: str) -> Any:
-    """Import a CSV or Parquet file of labels with the columns id, label and, where known, timestamp."""
-    return _take(request, name, Import.Kind.LABELS, "")
+def import_labels(request: HttpRequest, name: str, force: bool = False) -> Any:
+    """Import a CSV or Parquet file of labels with the columns id, label and, where known, timestamp.
+
+    The same file again is answered as for predictions.
+    """
+    return _take(request, name, Import.Kind.LABELS, "", force=force)
 
 
 @router.get("/models/{name}/imports", auth=Scoped("read"))
@@ -104,7 +110,8 @@ def export_log(
 ) -> Any:
     """Download the log with its labels as Parquet, as an import takes it; each time leaves an audit row.
 
-    `from` and `to` are RFC 3339 or a distance back such as -7d; `role` and `version` narrow it.
+    `from` and `to` are RFC 3339 or a distance back such as -7d; `role` and `version` narrow it. Rows that are damaged
+    in the log are left out: their number is in `Driftline-Unreadable-Rows`, their times in the file's metadata.
     """
     if role and role not in PredictionRole.values:
         raise refuse_parameter(
@@ -119,20 +126,24 @@ def export_log(
     )
     file = tempfile.TemporaryFile(dir=settings.HOME)  # noqa: SIM115  the response closes it
     try:
-        export_predictions(wanted=wanted, sink=file, actor=caller_of(request).actor)
+        exported = export_predictions(wanted=wanted, sink=file, actor=caller_of(request).actor)
     except BaseException:
         file.close()
         raise
     length = file.tell()
     file.seek(0)
-    return Download(request, file, length=length, name=f"{name}-predictions.parquet", content_type=PARQUET)
+    response = Download(
+        request, file, length=length, name=f"{name}-predictions.parquet", content_type=PARQUET
+    )
+    response["Driftline-Unreadable-Rows"] = str(exported.unreadable_rows)
+    return response
 
 
-def _take(request: HttpRequest, name: str, kind: str, version: str) -> HttpResponse:
+def _take(request: HttpRequest, name: str, kind: str, version: str, *, force: bool) -> HttpResponse:
     caller = caller_of(request)
     model = _model(request, name)
     stream, file_name = _uploaded(request)
-    job, _ = services.import_upload(
+    job, is_new = services.import_upload(
         model=model,
         kind=kind,
         stream=stream,
@@ -140,8 +151,10 @@ def _take(request: HttpRequest, name: str, kind: str, version: str) -> HttpRespo
         version=version,
         sender=services.Sender(caller.actor, caller.source),
         allow=lambda layout: _allow(caller, kind, layout),
+        force=force,
     )
-    response = JsonResponse(describe_import(job), status=202)
+    answer = describe_import(job) | {"existing": not is_new}
+    response = JsonResponse(answer, status=202 if is_new else 200)
     response["Location"] = f"/api/v1/models/{quote(name)}/imports/{job.pk}"
     return response
 

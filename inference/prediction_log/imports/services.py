@@ -62,12 +62,12 @@ class Sender:
 # -- starting ----------------------------------------------------------------------------------------------------------
 def import_upload(
     *, model: Model, kind: str, stream: IO[bytes], name: str, version: str, sender: Sender,
-    allow: Callable[[Layout], None] = lambda _: None,
+    allow: Callable[[Layout], None] = lambda _: None, force: bool = False,
 ) -> tuple[Import, bool]:  # fmt: skip
     """Keep an uploaded file and let a worker import it; tells whether it is new.
 
-    A file that is being imported already is not imported twice at the same time: its import is given. `allow` may
-    refuse what the columns ask for.
+    A file that is being imported, or was, is not imported twice: its import is given. With `force` one that was is
+    imported again. `allow` may refuse what the columns ask for.
     """
     with (
         _refuse_full_disk(),
@@ -77,7 +77,7 @@ def import_upload(
         try:
             digest = _spill(stream, file.file)
             job, is_new = _start(
-                model, kind, path, digest, name, version, sender, allow=allow, is_upload=True
+                model, kind, path, digest, name, version, sender, allow=allow, is_upload=True, force=force
             )
         finally:
             if not Import.objects.filter(path=_relative(path)).exists():
@@ -85,18 +85,25 @@ def import_upload(
     return job, is_new
 
 
-def import_file(*, model: Model, kind: str, path: Path, version: str, sender: Sender) -> tuple[Import, bool]:
-    """Start to import a file that stays where it is, or find the import of it that did not come to its end."""
+def import_file(
+    *, model: Model, kind: str, path: Path, version: str, sender: Sender, force: bool = False
+) -> tuple[Import, bool]:
+    """Start to import a file that stays where it is, or find the import of it that is under way or done.
+
+    With `force` one that is done is begun again.
+    """
     if not path.is_file():
         raise Problem(422, "no_file", f"There is no file {path}.")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return _start(model, kind, path.resolve(), digest, path.name, version, sender, is_upload=False)
+    return _start(
+        model, kind, path.resolve(), digest, path.name, version, sender, is_upload=False, force=force
+    )
 
 
 def _start(
     model: Model, kind: str, path: Path, digest: str, name: str, version: str, sender: Sender, *,
-    is_upload: bool, allow: Callable[[Layout], None] = lambda _: None,
+    is_upload: bool, force: bool, allow: Callable[[Layout], None] = lambda _: None,
 ) -> tuple[Import, bool]:  # fmt: skip
     if (running := _unfinished(model, kind, digest)) is not None:
         return _same(running, version, path, is_upload), False
@@ -116,6 +123,8 @@ def _start(
         size=path.stat().st_size, format=file_format, layout=msgspec.to_builtins(layout), version=version,
         total=source.total, created_by=sender.actor, source=sender.source,
     )  # fmt: skip
+    if not force and (done := _done_alike(job)) is not None:
+        return done, False
     _try_first_rows(job, source, layout)
     return _create(job)
 
@@ -143,6 +152,14 @@ def _create(job: Import) -> tuple[Import, bool]:
 
 def _unfinished(model: Model, kind: str, digest: str) -> Import | None:
     return Import.objects.filter(model=model, kind=kind, sha256=digest, state__in=UNFINISHED).first()
+
+
+def _done_alike(job: Import) -> Import | None:
+    """Find the newest import that brought the same bytes into the log in the same way, to its end."""
+    alike = Import.objects.filter(
+        model=job.model, kind=job.kind, sha256=job.sha256, version=job.version, layout=job.layout
+    )
+    return alike.filter(state=Import.State.DONE).order_by("-pk").first()
 
 
 def _same(running: Import, version: str, path: Path, is_upload: bool) -> Import:

@@ -53,6 +53,7 @@ class ImportCommand(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="a CSV (UTF-8, with a header) or Parquet file")
         add_model_arguments(parser)
+        parser.add_argument("--force", action="store_true", help="import a file again that was imported")
 
     def handle(self, *args: Any, **options: Any) -> None:
         keep_memory_small()
@@ -65,7 +66,11 @@ class ImportCommand(BaseCommand):
                 path=options["file"],
                 version=options.get("version") or "",
                 sender=Sender("command line"),
+                force=options["force"],
             )
+            if not is_new and not job.is_unfinished:
+                self.stdout.write(f"{str(job).capitalize()} took this file before; --force takes it again.")
+                return
             if not is_new and job.rows:
                 self.stdout.write(f"Going on with {job} after row {job.rows:,}.")
             bar = Bar(job, self.stderr, is_terminal=sys.stderr.isatty())

@@ -33,6 +33,9 @@ class ImportForm(forms.Form):
         label="For version",
         help_text="Of rows that name none. Empty: the champion, or version 1 of a new model.",
     )
+    force = forms.BooleanField(
+        required=False, label="Import it again", help_text="If the same file was imported before."
+    )
 
 
 @page("GET", "POST", writes="import.cancel")
@@ -68,12 +71,20 @@ def _take(request: PageRequest, model: Model, form: ImportForm) -> bool:
             name=file.name,
             version=form.cleaned_data["version"],
             sender=Sender(request.visitor.actor),
+            force=form.cleaned_data["force"],
         )
     except Problem as problem:
         explain(form, problem)
         return False
-    said = "was taken and is being imported" if is_new else "is being imported already"
-    messages.success(request, f"{job.file_name} {said}; you may leave this page.")
+    if job.is_unfinished:
+        said = "was taken and is being imported" if is_new else "is being imported already"
+        messages.success(request, f"{job.file_name} {said}; you may leave this page.")
+    else:
+        messages.info(
+            request,
+            f"The same file was imported before, as {job.file_name}, and nothing was done; tick Import it again "
+            "to have it imported once more.",
+        )
     return True
 
 

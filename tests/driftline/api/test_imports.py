@@ -84,9 +84,9 @@ def test_a_file_that_is_sent_twice_is_imported_once(api: Api) -> None:
 
     answer = api.post(PREDICTIONS, GOOD, content_type="text/csv")
 
-    assert answer.json()["id"] == first
+    assert (answer.status_code, answer.json()["id"], answer.json()["existing"]) == (200, first, True)
     finish(answer)
-    again = finish(api.post(PREDICTIONS, GOOD, content_type="text/csv"))
+    again = finish(api.post(f"{PREDICTIONS}?force=true", GOOD, content_type="text/csv"))
     assert (again["accepted"], again["duplicates"]) == (0, 1)
     assert PredictionRow.objects.count() == 1
 

@@ -48,13 +48,17 @@ def csv_file(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def started(model: Model, path: Path, kind: str = "predictions", version: str = "") -> Import:
-    return import_file(model=model, kind=kind, path=path, version=version, sender=SENDER)[0]
+def started(
+    model: Model, path: Path, kind: str = "predictions", version: str = "", *, force: bool = False
+) -> Import:
+    return import_file(model=model, kind=kind, path=path, version=version, sender=SENDER, force=force)[0]
 
 
-def imported(model: Model, path: Path, kind: str = "predictions", version: str = "") -> Import:
+def imported(
+    model: Model, path: Path, kind: str = "predictions", version: str = "", *, force: bool = False
+) -> Import:
     """Import a file to its end."""
-    return run(started(model, path, kind, version).pk, stop=lambda _: False)
+    return run(started(model, path, kind, version, force=force).pk, stop=lambda _: False)
 
 
 def bad_rows(job: Import) -> list[dict[str, str]]:

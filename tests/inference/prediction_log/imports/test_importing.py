@@ -78,7 +78,7 @@ class TestPredictions:
         rows = [{key: value for key, value in row(number).items() if key != "id"} for number in range(5)]
         first = imported(model, write(tmp_path / "file", rows))
 
-        again = imported(model, write(tmp_path / "file", rows))
+        again = imported(model, write(tmp_path / "file", rows), force=True)
 
         assert (first.accepted, again.accepted, again.duplicates) == (5, 0, 5)
         assert ids()[0] == f"import-{first.sha256[:20]}-0000000001"
