@@ -7,6 +7,7 @@
 #   make e2e              the browser tests, and the suite on real PostgreSQL, Redis and RabbitMQ
 #   make chaos            a minute of random kills and stalls under load, with their counts; it prints the seed, and
 #                         DRIFTLINE_TEST_CHAOS_SEED=N deals the same blows again
+#   make attacks          the corpus of attacks, then a minute of all of them by one tenant, and what another one noticed
 #   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
 #   make e2e-upstreams    puts a real MLServer and a real TorchServe (Java 17) behind Driftline and kills them
 #   make check            format, lint, types, import contracts, migrations, deployment checks
@@ -22,7 +23,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := run
-.PHONY: run test e2e chaos e2e-frameworks e2e-upstreams check bench bench-detection bench-peers setup setup-dev format requirements protocol clean
+.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams check bench bench-detection bench-peers setup setup-dev format requirements protocol clean
 
 run: setup
 	@exec $(PYTHON) manage.py up $(if $(filter none,$(DEMO)),,--demo $(DEMO))
@@ -36,6 +37,10 @@ e2e: setup-dev
 chaos: setup-dev
 	@DRIFTLINE_TEST_CHAOS_SECONDS=60 DRIFTLINE_TEST_OUTAGE_SECONDS=30 exec $(PYTHON) -m pytest -n 0 \
 		tests/flows/installation/test_chaos.py tests/flows/installation/test_kills.py $(ARGS)
+
+attacks: setup-dev
+	@$(PYTHON) -m pytest -n 0 tests/attacks $(ARGS)
+	@exec $(PYTHON) -m tests.attacks.storm
 
 e2e-frameworks: setup-dev
 	@exec .ci/frameworks $(ARGS)
