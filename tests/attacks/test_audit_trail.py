@@ -346,6 +346,21 @@ class TestWhereAnActComesFrom:
         assert (entry.address, entry.token_id) == ("192.0.2.8", None)
         assert entry.correlation == answer["X-Request-Id"]
 
+    @pytest.mark.parametrize(("proxies", "address"), [(["192.0.2.0/24"], "203.0.113.9"), ([], "192.0.2.7")])
+    def test_an_act_behind_a_proxy_carries_the_address_that_a_trusted_one_tells(
+        self, api: Api, settings: Any, proxies: list[str], address: str
+    ) -> None:
+        """A client writes an address of its own choice in front, which nobody vouches for."""
+        settings.TRUSTED_PROXIES = proxies
+
+        api.client.post(
+            "/api/v1/models", b'{"name": "m", "task": "binary"}', content_type="application/json",
+            headers={"Authorization": f"Bearer {api.text}", "X-Forwarded-For": "198.51.100.1, 203.0.113.9"},
+            REMOTE_ADDR="192.0.2.7",
+        )  # fmt: skip
+
+        assert AuditEntry.objects.get(action="model.create").address == address
+
     def test_an_act_of_a_command_carries_nothing_of_a_request_before(self, api: Api) -> None:
         api.get("/models")
 

@@ -16,8 +16,8 @@ from django.urls import reverse
 from driftline.accounts import sign_in_audit
 from driftline.accounts.known_browsers import known_browser
 from driftline.accounts.mfa import needs_mfa
+from driftline.accounts.origin import address_of
 from driftline.common import secrets_at_rest
-from driftline.common.client_address import client_address
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -27,11 +27,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        return client_address(
-            peer=request.META.get("REMOTE_ADDR", ""),
-            forwarded_for=request.headers.get("X-Forwarded-For", ""),
-            trusted_proxies=settings.TRUSTED_PROXIES,
-        )
+        return address_of(request)
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Count this try, and refuse it where there were too many; `authenticate` takes it back if it succeeds."""

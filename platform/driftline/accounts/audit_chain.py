@@ -205,10 +205,8 @@ def _move_anchor(before: Head, head: Head) -> None:
     """
     try:
         anchor = read_anchor(settings.HOME)
-        is_followed = anchor is None or anchor == before
-        if not is_followed and (anchor.number >= head.number or not _is_in_chain(anchor)):
-            return
-        write_anchor(settings.HOME, head)
+        if anchor is None or anchor == before or (anchor.number < head.number and _is_in_chain(anchor)):
+            write_anchor(settings.HOME, head)
     except (OSError, ValueError, KeyError):
         log.warning("the end of the audit trail could not be noted in the home", exc_info=True)
 

@@ -5,7 +5,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+
+from driftline.common.client_address import client_address
 
 MAX_ADDRESS_CHARACTERS = 45
 MAX_CORRELATION_CHARACTERS = 64
@@ -45,8 +48,13 @@ def note_token(*, token_id: int, name: str) -> None:
 
 
 def address_of(request: HttpRequest) -> str:
-    """Return the address of the client that made the request."""
-    return str(request.META.get("REMOTE_ADDR", ""))[:MAX_ADDRESS_CHARACTERS]
+    """Return the address of the client that made the request, as far as trusted proxies tell it."""
+    peer, forwarded_for = request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For", "")
+    if forwarded_for:
+        peer = client_address(
+            peer=peer, forwarded_for=forwarded_for, trusted_proxies=settings.TRUSTED_PROXIES
+        )
+    return str(peer)[:MAX_ADDRESS_CHARACTERS]
 
 
 class OriginMiddleware:
