@@ -14,6 +14,7 @@ from inference.registry.endpoints.stored import endpoint_of
 from inference.registry.intake.value_costs import may_have_value_costs
 from inference.registry.models import Alias, Deployment, PlanGeneration, Version
 from inference.serving.plan import (
+    NONE,
     Plan,
     PlanCallback,
     PlanCanary,
@@ -116,7 +117,7 @@ def _model(
     )
 
 
-type _Made = tuple[int, int, datetime, str, bytes]
+type _Made = tuple[int, int, datetime, str, str, bytes]
 """A version by its model, id and creation, and what may change of it: where it runs, its endpoint's credential."""
 
 _described: dict[_Made, PlanVersion] = {}
@@ -130,11 +131,13 @@ def _versions() -> dict[int, dict[int, PlanVersion]]:
     """Describe the servable versions, by the ids of their models and their own."""
     global _described
     rows = Version.objects.servable().values_list(
-        "model_id", "pk", "created_at", "execution_provider", "credential"
+        "model_id", "pk", "created_at", "execution_provider", "model__project__isolation", "credential"
     )
     made: list[_Made] = [(*row[:-1], bytes(row[-1])) for row in rows]
     known = {one: _described[one] for one in made if one in _described}
-    new = Version.objects.filter(pk__in=[one[1] for one in made if one not in known])
+    new = Version.objects.filter(pk__in=[one[1] for one in made if one not in known]).select_related(
+        "model__project"
+    )
     described = known | {_made(version): _version(version) for version in new}
     _described = dict(sorted(described.items(), key=lambda item: item[1].id))
     found: dict[int, dict[int, PlanVersion]] = {}
@@ -149,6 +152,7 @@ def _made(version: Version) -> _Made:
         version.pk,
         version.created_at,
         version.execution_provider,
+        version.model.project.isolation,
         bytes(version.credential),
     )
 
@@ -163,6 +167,7 @@ def _version(version: Version) -> PlanVersion:
         execution_provider=version.execution_provider,
         endpoint=endpoint_of(version) if version.is_remote else None,
         value_costs=_has_value_costs(version.intake_report or {}),
+        isolation=NONE if version.is_remote else version.model.project.isolation,
     )
 
 

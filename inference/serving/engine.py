@@ -16,8 +16,11 @@ from inference.protocol.dialect import Codec, Dialect, Headers, InferRequest
 from inference.protocol.hops import HOPS, read_hops
 from inference.protocol.parameters import NO_FACTS
 from inference.protocol.tensors import InvalidRequest
+from inference.runtime.isolated.errors import RunAbandoned
+from inference.runtime.isolated.session import IsolatedSession
 from inference.runtime.remote.counts import CALLS
 from inference.runtime.remote.errors import UpstreamFailed
+from inference.runtime.session import Array
 from inference.serving.answering import Answering, encode_contents, unlogged
 from inference.serving.answers import Prediction, Reply
 from inference.serving.body_budget import BodyBudget
@@ -41,7 +44,7 @@ from inference.serving.routing import (
     reason_over_budget,
 )
 from inference.serving.run_cost import INLINE_SECONDS
-from inference.serving.runs import LoopRuns, Run, RunEnded, describe_record, run_in, seconds_left
+from inference.serving.runs import LoopRuns, Run, RunEnded, describe_record, run_in, seconds_left, try_read
 from inference.serving.shadows import ShadowRunner
 from inference.serving.trace_options import TraceOptions
 from inference.serving.versions import Outcome
@@ -125,6 +128,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()  # what is under way in threads
         self._large: dict[int, set[LargeRequest]] = {}  # by project
         self._parked: list[Parked] = []
+        self._isolated_runs = 0  # under way in processes of their versions
 
     # Requests
 
@@ -324,8 +328,8 @@ class Engine:
         return overloaded(f"{sentence} ask again.", route.fields, wait - most)
 
     def _threads_of(self, route: Route) -> FairThreads:
-        """Give the threads in which a route's version runs: who waits for another server takes none that computes."""
-        return self._threads if route.version.remote is None else self._remote_threads
+        """Give the threads for a route's runs: who waits for another server or process takes none that computes."""
+        return self._remote_threads if route.version.runs_elsewhere else self._threads
 
     # Runs
 
@@ -378,6 +382,9 @@ class Engine:
         """Run a lane's next batch; a long one waits for a thread, and None is returned."""
         lane.is_ready = False
         version = lane.route.version
+        if version.isolated is not None and version.isolated.try_acquire():
+            self._start_isolated(lane, version.isolated)
+            return None
         if min(lane.rows, MAX_BATCH_ROWS) > version.cost.inline_rows:
             lane.waits_for_thread = True
             self._begin(self._run_in_thread(lane))
@@ -387,6 +394,33 @@ class Engine:
             self._finish(lane, run, self._loop_runs.run(version, run.batch), on_loop=True)
         self._make_ready(lane)
         return run
+
+    def _start_isolated(self, lane: Lane, session: IsolatedSession) -> None:
+        """Give a lane's next batch to the process of its version, which was acquired for it."""
+        version = lane.route.version
+        try:
+            run = self._take_run(lane, version.cost.rows_within(PIECE_SECONDS, MAX_BATCH_ROWS))
+        except BaseException:
+            session.release()
+            raise
+        if run is None:
+            session.release()
+            return
+        lane.waits_for_thread = True
+        self._isolated_runs += 1
+        done = partial(self._finish_isolated, lane, run, time.perf_counter_ns())
+        session.begin(run.batch, seconds_left(run, self.options.most_run_seconds), done)
+
+    def _finish_isolated(self, lane: Lane, run: Run, began_ns: int, answer: list[Array] | Exception) -> None:
+        self._isolated_runs -= 1
+        lane.waits_for_thread = False
+        if lane.waiting:
+            self._start(lane)  # the process is at work while this one writes answers
+        if isinstance(answer, RunAbandoned):
+            answer = RunEnded()
+        self._finish(lane, run, try_read(run.route.version, answer, began_ns))
+        self._journal.flush()
+        self._answering.write_contents(run)  # the disk is at work meanwhile
 
     def _take_run(self, lane: Lane, most_rows: int) -> Run | None:
         """Take what a lane's next run is to answer; None where nobody waits any more."""
@@ -607,7 +641,8 @@ class Engine:
 
     def is_idle(self) -> bool:
         """Tell whether every request taken has its answer."""
-        return self._journal.is_settled() and not self._ready and not self._tasks and not self._parked
+        is_waited_for = self._ready or self._tasks or self._parked or self._isolated_runs
+        return self._journal.is_settled() and not is_waited_for
 
     def _log_last_copies(self) -> None:
         """Spool which copies the shadows answered or dropped since the requests were counted last."""

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
+from inference.runtime.isolated.limits import IsolationLimits
 from inference.serving.body_budget import MOST_BYTES
 from inference.serving.jobs.limits import JobLimits
 from inference.serving.trace_options import TraceOptions
@@ -26,7 +27,8 @@ class EngineOptions(Struct, frozen=True):
     For logging see DRIFTLINE_SPOOL_FSYNC, DRIFTLINE_SPOOL_MAX_BYTES and DRIFTLINE_ENCRYPT_LOG (`seals`).
     `most_body_bytes` bounds all requests that are under way, `most_wait_seconds` how long a new one may have to wait,
     `most_run_seconds` one run of a model, `max_memory_bytes` what the process may hold (0: no bound). `remote_threads`
-    wait for other servers and compute nothing, under the rules `outbound`. Without `traces` there are none.
+    wait for other servers and compute nothing, under the rules `outbound`. Processes of versions of their own are
+    bounded by `isolation`. Without `traces` there are none.
     """
 
     fsync: Fsync = "group"
@@ -42,6 +44,7 @@ class EngineOptions(Struct, frozen=True):
     outbound: OutboundRules = NO_RULES
     shadows: ShadowLimits = ShadowLimits()
     jobs: JobLimits = JobLimits()
+    isolation: IsolationLimits = IsolationLimits()
     traces: TraceOptions | None = None
 
 

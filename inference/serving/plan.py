@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 PLAN_FILE = "plan.json"
+NONE, PROCESS = "none", "process"  # the isolations of a version
 
 
 class TensorSpec(Struct, frozen=True):
@@ -71,6 +72,7 @@ class PlanVersion(Struct, frozen=True):
 
     `execution_provider` is one of `inference.runtime.providers.PROVIDERS`. With `value_costs` the cost of a run depends
     on the values of its input, so no run happens in the event loop.
+    With the `isolation` "process" the file runs in a process of its own: see `inference.runtime.isolated`.
     """
 
     id: int
@@ -81,6 +83,7 @@ class PlanVersion(Struct, frozen=True):
     execution_provider: str = "cpu"
     endpoint: PlanEndpoint | None = None
     value_costs: bool = False
+    isolation: str = NONE
 
 
 class PlanCanary(Struct, frozen=True):

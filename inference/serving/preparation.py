@@ -72,13 +72,16 @@ class Preparation:
         return time.monotonic() - self._began_at
 
     def give_up_if_overdue(self) -> bool:
-        """Give the thread up where a step took too long, and blame the version that it runs."""
+        """Give the thread up where a step took too long, and blame the version that it runs.
+
+        Where that runs in a process of its own, this one need not end to be rid of it.
+        """
         if self.is_done or time.monotonic() <= self._ends_at:
             return False
         running = MARKS.running_in(self._thread.ident or 0)
         if running:
             blame(self._home, running, "did not end a run", time.time())
-        MARKS.ask_for_successor()
+            MARKS.ask_for_successor()
         self.failure = f"Version {self.version.version} could not be made ready: a run does not end."
         return True
 

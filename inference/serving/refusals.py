@@ -38,7 +38,7 @@ def upstream_failed(failure: UpstreamFailed, fields: bytes = b"") -> Refusal:
     """Refuse for a failure of the other server that answers for the version."""
     retry = b"" if failure.retry_s is None else _retry_after(failure.retry_s)
     may_pass = failure.may_pass or failure.retry_s is not None
-    return Refusal(failure.status, str(failure), retry + fields, fault=UPSTREAM, may_pass=may_pass)
+    return Refusal(failure.status, str(failure), retry + fields, fault=failure.fault, may_pass=may_pass)
 
 
 def _retry_after(seconds: float) -> bytes:

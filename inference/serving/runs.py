@@ -84,6 +84,16 @@ def try_run(
         return error
 
 
+def try_read(version: LoadedVersion, answer: list[Array] | Exception, began_ns: int) -> Outcome | Exception:
+    """Read what a version's own process gave for a run that began then."""
+    if isinstance(answer, Exception):
+        return answer
+    try:
+        return version.read(answer, began_ns)
+    except Exception as error:
+        return error
+
+
 class LoopRuns:
     """Runs on the event loop, watched: one that takes a hundred times its prediction is ended from a thread."""
 

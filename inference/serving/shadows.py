@@ -66,7 +66,8 @@ class Watched(Struct):
 class ShadowRunner:
     """Lets shadows answer what champions did, each from a queue of its own that drops rather than grows.
 
-    Our own versions share one thread, as they compute; those of other servers another, as they wait. A shadow that
+    Our own versions share one thread, as they compute; those of other servers another, as they wait; and those in
+    processes of their own have one a project. A shadow that
     fails or runs out of time more often than not is left alone for a while.
     """
 
@@ -85,6 +86,7 @@ class ShadowRunner:
         self._lanes: dict[tuple[int, str], ShadowLane] = {}
         self._ours = ShadowThread(self._spool, metrics, self._limits.run_seconds)
         self._remote: ShadowThread | None = None
+        self._isolated: dict[int, ShadowThread] = {}  # by project
 
     def offer(self, work: ShadowWork, *, spool_is_full: bool) -> None:
         """Queue a copy, or drop it and count why."""
@@ -104,6 +106,12 @@ class ShadowRunner:
             self._thread_of(work.shadow).put(lane, work)
 
     def _thread_of(self, shadow: LoadedVersion) -> "ShadowThread":
+        if shadow.isolated is not None:
+            thread = self._isolated.get(shadow.project_id)
+            if thread is None:
+                thread = ShadowThread(self._spool, self._metrics, self._limits.run_seconds)
+                self._isolated[shadow.project_id] = thread
+            return thread
         if shadow.remote is None:
             return self._ours
         if self._remote is None:
@@ -130,7 +138,8 @@ class ShadowRunner:
 
     def close(self, seconds: float) -> bool:
         """Answer what is queued, for at most so long, then drop the rest; tell whether the threads have ended."""
-        threads = [thread for thread in (self._ours, self._remote) if thread is not None]
+        all_threads = [self._ours, self._remote, *self._isolated.values()]
+        threads = [thread for thread in all_threads if thread is not None]
         for thread in threads:
             thread.finish()
         deadline = time.monotonic() + seconds

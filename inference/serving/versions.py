@@ -15,12 +15,14 @@ from inference.prediction_log.record import ColumnKind, FeatureColumn, FeatureTa
 from inference.protocol.dialect import Codec, Dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.tensors import Buffer, TensorCodec, tensor_codecs
+from inference.runtime.isolated.errors import ModelProcessFailed
+from inference.runtime.isolated.session import IsolatedSession
 from inference.runtime.providers import Execution, open_with_provider
 from inference.runtime.remote.counts import CALLS
 from inference.runtime.remote.errors import UpstreamFailed
 from inference.runtime.session import Array, ModelRefused, OnnxSession, RunOptions, read_verified
 from inference.serving.crashes import MARKS, blame
-from inference.serving.plan import PlanModel, PlanVersion, Signature
+from inference.serving.plan import PROCESS, PlanModel, PlanVersion, Signature
 from inference.serving.recent import Batch, RecentInputs
 from inference.serving.run_cost import RunCost
 
@@ -74,6 +76,7 @@ class LoadedVersion:
         self._home = home
         self.recent = RecentInputs()
         self.model_id = model.id
+        self.project_id = model.project_id
         self.privacy: Privacy | None = None
         self.tensors = tensor_codecs(signature)
         self.codecs = Codecs(model.name, version)
@@ -81,31 +84,55 @@ class LoadedVersion:
         self._reader = PredictionReader(signature)
         self._log = FeatureLog(signature)
         self.remote = _open_remote(home, model, version, rules)
-        self._marked_as = 0 if self.remote is not None else version.id  # no other server crashes this process
+        self.isolated: IsolatedSession | None = None
+        self._marked_as = 0 if self.runs_elsewhere else version.id  # what runs elsewhere crashes elsewhere
         if self.remote is not None:
             self._session: OnnxSession | RemoteSession = self.remote
             self.execution = Execution("remote", "remote")
             self.cost = RunCost(REMOTE_SECONDS, 0.0, needs_thread=True)
             return
-        mark = MARKS.begin(version.id)
+        mark = MARKS.begin(self._marked_as)
         try:
             self._load(home, asked or {codec.name: _blank_row(codec) for codec in self.tensors})
         finally:
             MARKS.end(mark)
 
     def _load(self, home: Path, example: Batch) -> None:
-        session, self.execution = open_with_provider(
-            read_verified(home / self.plan.path, self.plan.sha256),
-            self.plan.execution_provider,
-            example,
-            self._outputs,
-        )
+        session = self._open(home, example)
         self._session = session
         self._check_names(session)
-        self.cost = RunCost(
-            *self._warm(session, example),
-            needs_thread=self.plan.value_costs or has_variable_row_size(self.plan.signature),
-        )
+        try:
+            self.cost = RunCost(
+                *self._warm(session, example),
+                needs_thread=self.runs_elsewhere
+                or self.plan.value_costs
+                or has_variable_row_size(self.plan.signature),
+            )
+        except ModelProcessFailed as error:
+            raise ModelRefused(str(error)) from error
+
+    def _open(self, home: Path, example: Batch) -> OnnxSession:
+        def read() -> bytes:
+            return read_verified(home / plan.path, plan.sha256)
+
+        plan = self.plan
+        if plan.isolation == PROCESS:
+            self.isolated = IsolatedSession(
+                read,
+                plan.execution_provider,
+                example,
+                self._outputs,
+                blame=lambda reason: blame(home, plan.id, reason, time.time()),
+            )
+            self.execution = self.isolated.execution
+            return self.isolated
+        session, self.execution = open_with_provider(read(), plan.execution_provider, example, self._outputs)
+        return session
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Tell whether this process waits for its answers, and computes none: another server or process does."""
+        return self.remote is not None or self.plan.isolation == PROCESS
 
     def join(self, requests: Sequence[Sequence[Buffer]]) -> dict[str, Array]:
         """Join the tensors of several requests into one batch."""
@@ -125,6 +152,10 @@ class LoadedVersion:
             outputs = self._session.run(batch, self._outputs, options)
         finally:
             MARKS.end(mark)
+        return self.read(outputs, began_ns)
+
+    def read(self, outputs: list[Array], began_ns: int) -> Outcome:
+        """Read what a run that began then has given."""
         _check_size(outputs, with_texts=self.plan.value_costs)
         outcome = self._reader.read(outputs)
         outcome.run_ns = time.perf_counter_ns() - began_ns
@@ -133,7 +164,7 @@ class LoadedVersion:
 
     def note_hang(self) -> None:
         """Blame this version for a run that does not end, and ask for a process that is rid of it."""
-        if self.remote is None:
+        if not self.runs_elsewhere:
             blame(self._home, self.plan.id, "did not end a run", time.time())
             MARKS.ask_for_successor()
 
@@ -154,6 +185,8 @@ class LoadedVersion:
 
     def refusal(self, hops: int) -> UpstreamFailed | None:
         """Tell why it would not be run now for a request that was forwarded so often; None where it would."""
+        if self.isolated is not None:
+            return self.isolated.refusal()
         return self.remote.refusal(hops) if self.remote is not None else None
 
     def _check_names(self, session: OnnxSession) -> None:

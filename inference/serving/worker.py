@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.importer import import_from_string
 
 from inference.prediction_log.spool import spooled_bytes
+from inference.runtime.isolated.processes import PROCESSES
 from inference.serving.asgi import wrap
 from inference.serving.crashes import MARKS
 from inference.serving.engine import Engine
@@ -69,6 +70,7 @@ async def serve(options: WorkerOptions) -> bool:
     home = Path(options.home)
     loop = asyncio.get_running_loop()
     MARKS.keep_in(home)
+    PROCESSES.limits = options.engine.isolation
     watcher = PlanWatcher(
         home, lambda table: loop.call_soon_threadsafe(engine.adopt, table), options.engine.outbound
     )
@@ -102,6 +104,7 @@ async def serve(options: WorkerOptions) -> bool:
         sweeping.cancel()
         watcher.stop()
         has_ended = engine.close()
+        PROCESSES.close()
         status.close()
         MARKS.remove()
     return has_ended

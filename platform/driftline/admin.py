@@ -12,13 +12,13 @@ from django.contrib.admin import DateFieldListFilter, FieldListFilter
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
-from django.db import models
+from django.db import models, transaction
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User
-from driftline.accounts.services import record_audit
+from driftline.accounts.services import note_isolation, record_audit
 from driftline.models import Heartbeat
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.events.models import EventHalf
@@ -185,9 +185,17 @@ class Memberships(Audited):
 class Projects(Audited):
     audit_name = "project"
     audited_fields = ("slug", "name")
-    list_display = ("slug", "name", "created_at")
+    list_display = ("slug", "name", "isolation", "created_at")
+    list_filter = ("isolation",)
     search_fields = ("slug", "name")
     readonly_fields = ("created_at",)
+
+    def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
+        """Save a project; where its models run is audited, and reaches the serving processes."""
+        before = Project.objects.get(pk=obj.pk).isolation if change else None
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            note_isolation(project=obj, before=before, actor=str(request.user))
 
 
 @admin.register(Monitor)

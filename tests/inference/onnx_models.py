@@ -364,3 +364,60 @@ def root_model(features: int) -> bytes:
         [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1])],
         [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
     )
+
+
+def _sized_model(nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> bytes:
+    """A regression of one whole number `size` by nodes that turn `count`, its largest, into the number `work`."""
+    return _model(
+        [
+            helper.make_node("ReduceMax", ["size"], ["largest"], keepdims=0),
+            helper.make_node("Reshape", ["largest", "one"], ["count"]),
+            *nodes,
+            helper.make_node("Cast", ["size"], ["number"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["number", "work"], ["sum"]),
+        ],
+        [helper.make_tensor_value_info("size", TensorProto.INT64, [None, 1])],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor("one", TensorProto.INT64, [1], [1]), *constants],
+    )
+
+
+def quadratic_model() -> bytes:
+    """Suppresses as many boxes as `size` says, each compared with all others in one kernel that nothing ends.
+
+    Its signature is the swelling model's.
+    """
+    return _sized_model(
+        [
+            helper.make_node("Concat", ["one", "count", "four"], ["box_shape"], axis=0),
+            helper.make_node(
+                "ConstantOfShape",
+                ["box_shape"],
+                ["boxes"],
+                value=helper.make_tensor("v", TensorProto.FLOAT, [1], [0.0]),
+            ),
+            helper.make_node("Concat", ["one", "one", "count"], ["score_shape"], axis=0),
+            helper.make_node(
+                "ConstantOfShape",
+                ["score_shape"],
+                ["scores"],
+                value=helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0]),
+            ),
+            helper.make_node("NonMaxSuppression", ["boxes", "scores", "count"], ["kept"]),
+            helper.make_node("Size", ["kept"], ["kept_size"]),
+            helper.make_node("Cast", ["kept_size"], ["work"], to=TensorProto.FLOAT),
+        ],
+        [helper.make_tensor("four", TensorProto.INT64, [1], [4])],
+    )
+
+
+def wordy_model() -> bytes:
+    """Repeats a text of a thousand letters as often as `size` says; its signature is the swelling model's."""
+    return _sized_model(
+        [
+            helper.make_node("Expand", ["text", "count"], ["texts"]),
+            helper.make_node("Size", ["texts"], ["text_count"]),
+            helper.make_node("Cast", ["text_count"], ["work"], to=TensorProto.FLOAT),
+        ],
+        [helper.make_tensor("text", TensorProto.STRING, [1], [b"x" * 1000])],
+    )

@@ -55,6 +55,7 @@ class Bench:
 
 BENCHES = (
     Bench("serving", ("--workers", "1", "--connections", "32", "--rounds", "1", "--seconds", "0.5")),
+    Bench("isolation", ("--rounds", "1", "--seconds", "0.5")),
     Bench("neighbour", ("--rounds", "1", "--seconds", "0.5")),
     Bench("arrivals", ("--rounds", "1", "--seconds", "0.5")),
     Bench("logging", ("--rounds", "1", "--batches", "8")),
@@ -105,6 +106,7 @@ def machine() -> dict[str, Any]:
 def lines(results: dict[str, Any]) -> Iterator[Line]:
     """Read every comparison out of the benches' numbers."""
     yield from _serving_lines(results["serving"])
+    yield from _isolation_lines(results["isolation"])
     yield from _neighbour_lines(results["neighbour"])
     yield from _arrival_lines(results["arrivals"])
     yield from _logging_lines(results["logging"])
@@ -160,6 +162,17 @@ def _log_lines(setting: dict[str, Any]) -> Iterator[Line]:
         cost = 1 - ratios[number]["median"]
         what = f"the log and its sync, {setting['connections']} connection(s): costs {cost:.0%}"
         yield Line(what, UNITS[number], logged[number], "no log", unlogged[number], ratios[number], "")
+
+
+def _isolation_lines(measured: dict[str, Any]) -> Iterator[Line]:
+    """Say what a process of its own costs a model's requests: the same server, with and without it."""
+    for setting in measured["settings"]:
+        isolated, inside = (setting["contenders"][name] for name in ("process", "none"))
+        for number in ("server_cpu_us", "p50_ms"):
+            cost_us = setting["cost_us"][number]["median"]
+            what = f"isolation: process, {setting['connections']} connection(s): costs {cost_us:.0f} us a request"
+            ratio = setting["ratios"]["none"][number]
+            yield Line(what, UNITS[number], isolated[number], "none", inside[number], ratio, "")
 
 
 def _neighbour_lines(measured: dict[str, Any]) -> Iterator[Line]:

@@ -22,6 +22,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 
 from inference.serving.options import Fsync
 from inference.serving.plan import (
+    NONE,
     Feature,
     Plan,
     PlanModel,
@@ -117,7 +118,7 @@ def write_questions(
     return questions
 
 
-def publish(home: Path, model: bytes, *, with_shadow: bool = False) -> None:
+def publish(home: Path, model: bytes, *, with_shadow: bool = False, isolation: str = NONE) -> None:
     """Deploy the model as the champion of a home of its own, and once more as its shadow."""
     digest = hashlib.sha256(model).hexdigest()
     home.mkdir(exist_ok=True)
@@ -133,7 +134,10 @@ def publish(home: Path, model: bytes, *, with_shadow: bool = False) -> None:
         missing={},
         task="binary",
     )
-    versions = [PlanVersion(place, str(place), digest, "model.onnx", signature) for place in (1, 2)]
+    versions = [
+        PlanVersion(place, str(place), digest, "model.onnx", signature, isolation=isolation)
+        for place in (1, 2)
+    ]
     token = PlanToken(hashlib.sha256(TOKEN.encode()).hexdigest(), "dl_b", 1, ["infer"], None)
     deployed = PlanModel(1, 1, "trees", 1, "1", ["2"] if with_shadow else [], versions)
     publish_plan(Plan(1, [deployed], [token]), home / "plan.json")
@@ -190,10 +194,11 @@ def start_driftline(
     fsync: Fsync = "group",
     with_shadow: bool = False,
     with_log: bool = True,
+    isolation: str = NONE,
     cores: set[int] | None = None,
 ) -> Contender:
     """Start ours, with its shipped defaults where nothing else is said."""
-    publish(home, model, with_shadow=with_shadow)
+    publish(home, model, with_shadow=with_shadow, isolation=isolation)
     port = free_port()
     script = SERVE if with_log else UNLOGGED + SERVE
     command = [sys.executable, "-c", script, str(home), str(port), str(workers), fsync]

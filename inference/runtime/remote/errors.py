@@ -8,6 +8,8 @@ class UpstreamFailed(Exception):
     may succeed at once, `retry_s` after how many seconds it is worth asking again.
     """
 
+    fault = "upstream"  # the reason in counts of requests
+
     def __init__(
         self, kind: str, status: int, sentence: str, *, may_pass: bool = False, retry_s: float | None = None
     ) -> None:

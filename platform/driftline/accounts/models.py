@@ -41,16 +41,38 @@ class Role(models.TextChoices):
     ADMIN = "admin", "Admin: also tokens, members and deployments"
 
 
+class Isolation(models.TextChoices):
+    NONE = "none", "None: its models run in the serving process"
+    PROCESS = "process", "Process: each version runs in a process of its own"
+
+
 class Project(models.Model):
-    """A group of models with its own people, tokens and channels; no project sees another's objects."""
+    """A group of models with its own people, tokens and channels; no project sees another's objects.
+
+    The first project of an installation belongs to whoever runs it, so its models run in the serving process; those
+    of later ones are isolated where nothing else is said.
+    """
 
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=100)
+    isolation = models.CharField(
+        max_length=10,
+        choices=Isolation,
+        blank=True,
+        help_text="Where the models run. Empty: in the serving process for the first project, isolated for others.",
+    )
     created_at = models.DateTimeField(db_default=Now())
     members = models.ManyToManyField(User, through="Membership", related_name="projects")
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the project, with the isolation that is its default where none is chosen."""
+        if not self.isolation:
+            is_first = not Project.objects.exclude(pk=self.pk).exists()
+            self.isolation = Isolation.NONE if is_first else Isolation.PROCESS
+        super().save(*args, **kwargs)
 
 
 class Membership(models.Model):

@@ -12,7 +12,7 @@ from django.db import transaction
 from driftline.accounts.audit_chain import redact, seal_soon
 from driftline.accounts.models import SCOPES, ApiToken, AuditEntry, Membership, Project, Role, User, digest_of
 from driftline.accounts.origin import current_origin
-from driftline.accounts.signals import tokens_changed
+from driftline.accounts.signals import isolation_changed, tokens_changed
 from driftline.common.errors import invalid
 
 MAX_PER_SECOND = 1_000_000_000
@@ -58,6 +58,22 @@ def create_project(*, slug: str, name: str, owner: User) -> Project:
             after={"admin": str(owner)},
         )
     return project
+
+
+def note_isolation(*, project: Project, before: str | None, actor: str) -> None:
+    """Audit and publish the isolation of a project that was saved; nothing happens where it is as `before`."""
+    if project.isolation == before:
+        return
+    with transaction.atomic():
+        record_audit(
+            project=project,
+            actor=actor,
+            action="project.isolation",
+            subject=project.slug,
+            before=before,
+            after=project.isolation,
+        )
+        isolation_changed.send(sender=Project, project=project)
 
 
 def create_token(

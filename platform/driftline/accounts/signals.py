@@ -3,3 +3,4 @@
 from django.dispatch import Signal
 
 tokens_changed = Signal()
+isolation_changed = Signal()  # project

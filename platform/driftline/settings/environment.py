@@ -274,6 +274,13 @@ JOB_MAX_BYTES = Setting(
     _positive,
     "a number of bytes such as 1073741824",
 )
+ISOLATED_MEMORY_BYTES = Setting(
+    "DRIFTLINE_ISOLATED_MEMORY_BYTES",
+    "3221225472",
+    "Memory that the process of an isolated version may allocate, beyond four times its model's file.",
+    _positive,
+    "a whole number above 0 such as 3221225472",
+)
 LOG_ROWS_PER_SECOND = Setting(
     "DRIFTLINE_LOG_ROWS_PER_SECOND",
     "0",

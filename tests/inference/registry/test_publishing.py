@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from django.utils import timezone
 
-from driftline.accounts.models import Project, digest_of
-from driftline.accounts.services import create_token, revoke_token
+from driftline.accounts.models import Isolation, Project, digest_of
+from driftline.accounts.services import create_token, note_isolation, revoke_token
 from inference.registry.lineage import Lineage
 from inference.registry.services import Contents, create_model, external_version, register, update_version
 from inference.serving.plan import Plan, load_plan
@@ -76,3 +76,39 @@ def test_what_changes_of_a_version_is_in_the_plan_also_where_the_version_was_bef
     [after] = plan(settings).models[0].versions
     assert (before.execution_provider, after.execution_provider) == ("cpu", "cuda")
     assert before.signature == after.signature == summing_signature(2)
+
+
+class TestIsolation:
+    def test_is_none_for_the_first_project_and_process_for_the_others(self, project: Project) -> None:
+        second = Project.objects.create(slug="shop", name="Shop")
+        chosen = Project.objects.create(slug="lab", name="Lab", isolation=Isolation.NONE)
+
+        assert [one.isolation for one in (project, second, chosen)] == ["none", "process", "none"]
+
+    def test_of_a_project_reaches_its_versions_at_once(self, project: Project, settings: Any) -> None:
+        model = create_model(project=project, name="approvals", task="binary", actor="test")
+        contents = Contents(
+            identity={"sha256": "ab" * 32, "signature": msgspec.to_builtins(summing_signature(2))},
+            details={"path": "models/sum.onnx"},
+            audited={},
+        )
+        register(model=model, name=None, contents=contents, lineage=Lineage(), actor="test")
+        [before] = plan(settings).models[0].versions
+
+        project.isolation = Isolation.PROCESS
+        project.save()
+        note_isolation(project=project, before="none", actor="ops@bank.example")
+
+        [after] = plan(settings).models[0].versions
+        assert (before.isolation, after.isolation) == ("none", "process")
+        entry = project.audit.get(action="project.isolation")
+        assert (entry.actor, entry.before, entry.after) == ("ops@bank.example", "none", "process")
+
+    def test_that_stays_is_neither_audited_nor_published(self, project: Project, settings: Any) -> None:
+        create_model(project=project, name="approvals", task="binary", actor="test")
+        before = plan(settings).generation
+
+        note_isolation(project=project, before="none", actor="ops@bank.example")
+
+        assert plan(settings).generation == before
+        assert not project.audit.filter(action="project.isolation").exists()

@@ -10,6 +10,7 @@ from driftline.common.ports import grpc_port_beside
 from driftline.observability.trace_settings import trace_options
 from driftline.services.listening import UnableToListen, check_listening, server_certificate
 from inference.registry.publishing import publish
+from inference.runtime.isolated.limits import IsolationLimits
 from inference.serving.jobs.limits import JobLimits
 from inference.serving.machine_memory import half_of_memory
 from inference.serving.main import serve_forever
@@ -29,6 +30,7 @@ def _engine_options() -> EngineOptions:
         max_memory_bytes=settings.SERVING_MEMORY_BYTES or half_of_memory(),
         jobs=jobs,
         outbound=outbound_rules(),
+        isolation=IsolationLimits(memory_bytes=settings.ISOLATED_MEMORY_BYTES),
         traces=trace_options(),
     )
 

@@ -1,0 +1,44 @@
+"""Projects in the admin: what an operator changes there takes effect, and is written down."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from driftline.accounts.models import Project, User
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator(tmp_path: Path, settings: Any) -> Client:
+    settings.HOME = tmp_path
+    client = Client()
+    client.force_login(User.objects.create_superuser("operator@bank.example"))
+    return client
+
+
+def test_an_operator_isolates_a_project_and_the_audit_says_so(operator: Client) -> None:
+    project = Project.objects.create(slug="bank", name="Bank")
+    url = reverse("admin:accounts_project_change", args=[project.pk])
+
+    answer = operator.post(url, {"slug": "bank", "name": "Bank", "isolation": "process"})
+
+    assert answer.status_code == 302
+    project.refresh_from_db()
+    assert project.isolation == "process"
+    entry = project.audit.get(action="project.isolation")
+    assert (entry.actor, entry.before, entry.after) == ("operator@bank.example", "none", "process")
+
+
+def test_a_project_that_an_operator_adds_has_the_default(operator: Client) -> None:
+    Project.objects.create(slug="bank", name="Bank")
+
+    answer = operator.post(
+        reverse("admin:accounts_project_add"), {"slug": "shop", "name": "Shop", "isolation": ""}
+    )
+
+    assert answer.status_code == 302
+    assert Project.objects.get(slug="shop").isolation == "process"
