@@ -16,8 +16,8 @@ from django.urls import reverse
 from driftline.accounts import sign_in_audit
 from driftline.accounts.known_browsers import known_browser
 from driftline.accounts.mfa import needs_mfa
-from driftline.accounts.origin import address_of
 from driftline.common import secrets_at_rest
+from driftline.common.client_address import address_of
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -40,12 +40,12 @@ class AccountAdapter(DefaultAccountAdapter):
             key=f"{key} {browser.nonce}" if browser else key,
         )
         if not self._login_failed_rl_usage:
-            sign_in_audit.throttled(address=self.get_client_ip(request), email=key)
+            sign_in_audit.throttled(email=key)
             raise self.validation_error("too_many_login_attempts")
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         email = self._get_login_attempts_cache_key(request, **credentials)
-        sign_in_audit.failed(address=self.get_client_ip(request), email=email, factor="password")
+        sign_in_audit.failed(email=email, factor="password")
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
         """Name the account alone: allauth's own key has the request's Host in it, which a guesser chooses."""

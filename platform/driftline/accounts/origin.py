@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from driftline.common.client_address import client_address
+from driftline.common.client_address import address_of
 
 MAX_ADDRESS_CHARACTERS = 45
 MAX_CORRELATION_CHARACTERS = 64
@@ -47,16 +46,6 @@ def note_token(*, token_id: int, name: str) -> None:
     _current.set(replace(_current.get(), token_id=token_id, token_name=name))
 
 
-def address_of(request: HttpRequest) -> str:
-    """Return the address of the client that made the request, as far as trusted proxies tell it."""
-    peer, forwarded_for = request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For", "")
-    if forwarded_for:
-        peer = client_address(
-            peer=peer, forwarded_for=forwarded_for, trusted_proxies=settings.TRUSTED_PROXIES
-        )
-    return str(peer)[:MAX_ADDRESS_CHARACTERS]
-
-
 class OriginMiddleware:
     """Notes for each request where its acts come from; it stands behind what gives the request its id."""
 
@@ -65,5 +54,6 @@ class OriginMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         correlation = str(getattr(request, "id", ""))[:MAX_CORRELATION_CHARACTERS]
-        with acting_from(Origin(address=address_of(request), correlation=correlation)):
+        address = address_of(request)[:MAX_ADDRESS_CHARACTERS]
+        with acting_from(Origin(address=address, correlation=correlation)):
             return self.get_response(request)

@@ -25,7 +25,7 @@ class RequestResetForm(ResetPasswordForm):
 
     def save(self, request: HttpRequest, **_: Any) -> str:
         email: str = self.cleaned_data["email"]
-        sign_in_audit.reset_requested(address=get_adapter().get_client_ip(request), email=email)
+        sign_in_audit.reset_requested(email=email)
         ring("accounts.send_reset_mail", email=email)
         return email
 

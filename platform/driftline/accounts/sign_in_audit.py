@@ -3,7 +3,6 @@
 from typing import Any
 
 from allauth.account import signals as account_signals
-from allauth.account.adapter import get_adapter
 from allauth.mfa import signals as mfa_signals
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.signals import user_logged_out
@@ -16,91 +15,92 @@ from driftline.accounts.models import User, digest_of
 from driftline.accounts.services import record_audit
 
 MAX_NAME_CHARACTERS = 200  # of an actor and a subject in the trail
+ANYBODY = "somebody"  # who is not signed in; the entry has the address
 THROTTLED_SECONDS = (
-    900  # one row for an account in this time: refusals cost a stranger nothing, rows would cost us
+    900  # one row for an account in this time: a stranger's refused tries would fill the trail
 )
 
 
-def failed(*, address: str, email: str, factor: str) -> None:
+def failed(*, email: str, factor: str) -> None:
     """Record a wrong password or code."""
-    _record("sign_in.failed", actor=f"anonymous at {address}", subject=email, address=address, factor=factor)
+    _record("sign_in.failed", actor=ANYBODY, subject=email, after={"factor": factor})
 
 
-def throttled(*, address: str, email: str) -> None:
+def throttled(*, email: str) -> None:
     """Record that tries for an account are refused, once for a while."""
     if cache.add(f"audit:throttled:{digest_of(email)}", True, THROTTLED_SECONDS):
-        _record("sign_in.throttled", actor=f"anonymous at {address}", subject=email, address=address)
+        _record("sign_in.throttled", actor=ANYBODY, subject=email)
 
 
-def reset_requested(*, address: str, email: str) -> None:
+def reset_requested(*, email: str) -> None:
     """Record that somebody asked for a link to a new password, for an account that may not exist."""
-    _record("password.reset_requested", actor=f"anonymous at {address}", subject=email, address=address)
+    _record("password.reset_requested", actor=ANYBODY, subject=email)
 
 
 @receiver(account_signals.user_logged_in)
 def _signed_in(request: HttpRequest, user: User, **_: Any) -> None:
     remember_browser(request, user.email)
     methods = [step["method"] for step in request.session.get("account_authentication_methods", [])]
-    _record_of(request, user, "sign_in", methods=methods)
+    _record_of(user, "sign_in", methods=methods)
 
 
 @receiver(user_logged_out)
-def _signed_out(request: HttpRequest, user: User | None, **_: Any) -> None:
+def _signed_out(user: User | None, **_: Any) -> None:
     if user is not None:
-        _record_of(request, user, "sign_out")
+        _record_of(user, "sign_out")
 
 
 @receiver(mfa_signals.authentication_failed)
-def _code_failed(request: HttpRequest, user: User, **_: Any) -> None:
-    failed(address=_address(request), email=user.email, factor="code")
+def _code_failed(user: User, **_: Any) -> None:
+    failed(email=user.email, factor="code")
 
 
 @receiver(account_signals.password_reset)
 def _password_reset(request: HttpRequest, user: User, **_: Any) -> None:
     remember_browser(request, user.email)  # whoever reads their mail is no stranger
-    _record_of(request, user, "password.reset")
+    _record_of(user, "password.reset")
 
 
 @receiver([account_signals.password_changed, account_signals.password_set])
-def _password_changed(request: HttpRequest, user: User, **_: Any) -> None:
-    _record_of(request, user, "password.change")
+def _password_changed(user: User, **_: Any) -> None:
+    _record_of(user, "password.change")
 
 
 @receiver(mfa_signals.authenticator_added)
-def _factor_added(request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
-    _record_of(request, user, "mfa.add", factor=authenticator.type)
+def _factor_added(user: User, authenticator: Authenticator, **_: Any) -> None:
+    _record_of(user, "mfa.add", factor=authenticator.type)
 
 
 @receiver(mfa_signals.authenticator_removed)
-def _factor_removed(request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
-    _record_of(request, user, "mfa.remove", factor=authenticator.type)
+def _factor_removed(user: User, authenticator: Authenticator, **_: Any) -> None:
+    _record_of(user, "mfa.remove", factor=authenticator.type)
 
 
 @receiver(mfa_signals.authenticator_reset)
-def _factor_reset(request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
-    _record_of(request, user, "mfa.renew", factor=authenticator.type)
+def _factor_reset(user: User, authenticator: Authenticator, **_: Any) -> None:
+    _record_of(user, "mfa.renew", factor=authenticator.type)
 
 
 @receiver(account_signals.email_added)
-def _email_added(request: HttpRequest, user: User, email_address: Any, **_: Any) -> None:
-    _record_of(request, user, "email.add", email=email_address.email)
+def _email_added(user: User, email_address: Any, **_: Any) -> None:
+    _record_of(user, "email.add", email=email_address.email)
 
 
 @receiver(account_signals.email_removed)
-def _email_removed(request: HttpRequest, user: User, email_address: Any, **_: Any) -> None:
-    _record_of(request, user, "email.remove", email=email_address.email)
+def _email_removed(user: User, email_address: Any, **_: Any) -> None:
+    _record_of(user, "email.remove", email=email_address.email)
 
 
 @receiver(account_signals.email_changed)
-def _email_changed(request: HttpRequest, user: User, to_email_address: Any, **_: Any) -> None:
-    _record_of(request, user, "email.change", email=to_email_address.email)
+def _email_changed(user: User, to_email_address: Any, **_: Any) -> None:
+    _record_of(user, "email.change", email=to_email_address.email)
 
 
-def _record_of(request: HttpRequest, user: User, action: str, **after: Any) -> None:
-    _record(action, actor=user.email, subject=user.email, address=_address(request), **after)
+def _record_of(user: User, action: str, **after: Any) -> None:
+    _record(action, actor=user.email, subject=user.email, after=after or None)
 
 
-def _record(action: str, *, actor: str, subject: str, **after: Any) -> None:
+def _record(action: str, *, actor: str, subject: str, after: Any = None) -> None:
     record_audit(
         project=None,
         actor=actor[:MAX_NAME_CHARACTERS],
@@ -108,7 +108,3 @@ def _record(action: str, *, actor: str, subject: str, **after: Any) -> None:
         subject=subject[:MAX_NAME_CHARACTERS],
         after=after,
     )
-
-
-def _address(request: HttpRequest) -> str:
-    return str(get_adapter().get_client_ip(request))

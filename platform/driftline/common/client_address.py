@@ -3,6 +3,18 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def address_of(request: HttpRequest) -> str:
+    """Return the address of the client that made the request, behind the proxies that the settings declare."""
+    return client_address(
+        peer=request.META.get("REMOTE_ADDR", ""),
+        forwarded_for=request.headers.get("X-Forwarded-For", ""),
+        trusted_proxies=settings.TRUSTED_PROXIES,
+    )
+
 
 def client_address(*, peer: str, forwarded_for: str, trusted_proxies: Sequence[str]) -> str:
     """Return the nearest address that is no trusted proxy.

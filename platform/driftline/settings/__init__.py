@@ -157,7 +157,7 @@ MFA_ALLOW_UNVERIFIED_EMAIL = (
     True  # nobody signs up with another person's address: an admin makes the accounts
 )
 MFA_TOTP_ISSUER = "Driftline"
-REQUIRE_MFA = env.REQUIRE_MFA.read() or ("staff" if BEHIND_TLS else "none")
+REQUIRE_MFA = env.REQUIRE_MFA.read() or ("staff" if REACHED_BY_TLS else "none")
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 

@@ -213,7 +213,7 @@ REQUIRE_MFA = Setting(
     "DRIFTLINE_REQUIRE_MFA",
     "",
     "Who needs two-factor authentication: none, staff, admins (staff, and admins of projects) or all; empty means "
-    "staff where DRIFTLINE_BEHIND_TLS is 1, else none.",
+    "staff where the server is reached by TLS, else none.",
     _mfa_group,
     "none, staff, admins or all",
 )

@@ -23,6 +23,11 @@ PASSWORD = "correct horse battery"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 
 
+@pytest.fixture(autouse=True)
+def quick_hashes(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def staff() -> User:
     return User.objects.create_superuser("staff@bank.example")
@@ -148,7 +153,7 @@ class TestSealing:
         Authenticator.objects.create(user=owner, type="recovery_codes", data={"migrated_codes": ["12345678"]})
         plain = _what_is_stored()
         before = [RecoveryCodes(row).get_unused_codes() for row in _codes()]
-        migration = import_module("driftline.accounts.migrations.0003_seal_second_factors")
+        migration = import_module("driftline.accounts.migrations.0006_seal_second_factors")
 
         migration.seal(apps, None)
         migration.seal(apps, None)  # what is sealed stays as it is
