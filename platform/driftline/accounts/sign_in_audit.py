@@ -16,9 +16,7 @@ from driftline.accounts.services import record_audit
 
 MAX_NAME_CHARACTERS = 200  # of an actor and a subject in the trail
 ANYBODY = "somebody"  # who is not signed in; the entry has the address
-THROTTLED_SECONDS = (
-    900  # one row for an account in this time: a stranger's refused tries would fill the trail
-)
+THROTTLED_SECONDS = 900  # one row for an account in this time: refused tries would fill the trail
 
 
 def failed(*, email: str, factor: str) -> None:
