@@ -209,8 +209,17 @@ class TestWithScripts:
 
         page.click("#chart-roc_auc .zoom")
         page.wait_for_selector("#chart-roc_auc .plotly .main-svg")
+        rules = "document.getElementById('plotly.js-style-global').sheet.cssRules.length"
 
         assert witness.faults == []
+        assert page.locator("#chart-roc_auc .plotly .js-line").count() > 0
+        assert page.evaluate(rules) > 0  # Plotly's own styles are in force, though none may come from text
+        assert (
+            page.locator("#chart-roc_auc .plotly .main-svg").first.evaluate(
+                "one => getComputedStyle(one).position"
+            )
+            == "absolute"
+        )
 
     def test_onboarding_ticks_a_step_when_its_row_arrives(self, sign_in: SignIn, world: World) -> None:
         world.project.tokens.all().delete()

@@ -28,7 +28,8 @@ MOST_BYTES = (
 )  # room for all rows of 30 numbers that Arrow may bring; more goes Django's way, into a file
 _FOR_PAGES = (
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "driftline.pages.admin_scripts.AdminScripts",
+    "driftline.pages.admin_policy.AdminPolicy",
+    "driftline.pages.permissions_policy.PermissionsPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

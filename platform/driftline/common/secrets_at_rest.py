@@ -15,7 +15,7 @@ class SecretUnreadable(Exception):
     def __str__(self) -> str:
         return (
             "A stored secret cannot be decrypted, so DRIFTLINE_SECRET_KEY changed since it was stored; "
-            "set the old key again, or make the secret anew."
+            "name the old key in DRIFTLINE_SECRET_KEY_FALLBACKS, or make the secret anew."
         )
 
 
@@ -35,6 +35,14 @@ def decrypt(stored: bytes | memoryview) -> str:
 def is_sealed(text: str) -> bool:
     """Return whether `text` looks like what `encrypt` gave: the version and the first bytes of a time, in base64."""
     return text.startswith("gAAAAA")
+
+
+def reseal(stored: bytes | memoryview) -> bytes:
+    """Encrypt under the secret key what is encrypted under it or one of the fallbacks."""
+    try:
+        return _keys().rotate(bytes(stored))
+    except InvalidToken as error:
+        raise SecretUnreadable from error
 
 
 def _keys() -> MultiFernet:

@@ -81,11 +81,12 @@ INSTALLED_APPS = [
     "allauth.mfa",
 ]
 MIDDLEWARE = [
+    "driftline.pages.permissions_policy.PermissionsPolicy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "driftline.pages.cache_control.NoStore",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
-    "driftline.pages.admin_scripts.AdminScripts",
+    "driftline.pages.admin_policy.AdminPolicy",
     "driftline.observability.requests.RequestIdMiddleware",
     "driftline.accounts.origin.OriginMiddleware",
     "driftline.api.hops.RefuseHops",
@@ -134,6 +135,10 @@ AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
 ]
+PASSWORD_HASHERS = [
+    "driftline.accounts.hashers.BoundedArgon2",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",  # verifies older ones, which the next sign-in hashes anew
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
@@ -165,7 +170,8 @@ LOGIN_REDIRECT_URL = "/"
 SECURE_CSP = {
     "default-src": [CSP.SELF],
     "img-src": [CSP.SELF, "data:"],
-    "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],  # Plotly sets style attributes
+    # Plotly adds style elements that are empty, and fills them by script, which needs no leave: this is their hash.
+    "style-src": [CSP.SELF, "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"],
     "object-src": [CSP.NONE],
     "base-uri": [CSP.NONE],
     "form-action": [CSP.SELF],

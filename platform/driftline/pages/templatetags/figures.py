@@ -19,6 +19,7 @@ from monitors.metrics.models import MetricPoint
 register = template.Library()
 
 NOTHING = "—"
+HALF_PERCENTS = 200
 WORDS = {
     "ok": "OK",
     "warning": "Warning",
@@ -46,6 +47,14 @@ _SHAPES = {
     "notice": '<rect x="1.5" y="1.5" width="13" height="13" rx="3"/><path class="ink" d="M8 7.2v4M8 4.6v.2"/>',
     "none": '<circle cx="8" cy="8" r="6.4"/>',
 }
+
+
+@register.filter
+def place(percent: float | str) -> str:
+    """Name the class of `places.css` that holds a place or width in per cent, to the half: no style attribute may."""
+    halves = round(float(str(percent).removesuffix("%")) * 2)
+    whole, half = divmod(min(max(halves, 0), HALF_PERCENTS), 2)
+    return f"p{whole}-5" if half else f"p{whole}"
 
 
 @register.filter
