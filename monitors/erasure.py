@@ -210,7 +210,7 @@ def scrub(work: Work, rows: models.QuerySet[Any], *fields: str) -> None:
 def redact_entries(work: Work, entries: models.QuerySet[AuditEntry]) -> None:
     """Blank what names the key in entries of the audit trail, which nothing else may change."""
     fields = {row.pk: list(changed) for row, changed in _naming_key(work, entries, REDACTABLE)}
-    for part in batched(fields.items(), MAX_REDACTED, strict=False):
+    for part in batched(fields.items(), MAX_REDACTED):
         redact_audit(project=work.project, actor="erasure", fields=dict(part))
         work.count(texts=len(part))
 

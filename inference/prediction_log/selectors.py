@@ -451,7 +451,9 @@ def _mixed(table: pa.RecordBatch, name: str) -> Values:
     if _kind(table, column) == "number":
         numbers = np.empty(table.num_rows)
         unpack_numbers(table, column, numbers)
-        return np.where(np.isnan(numbers), None, numbers.astype(object))
+        values: NDArray[Any] = numbers.astype(object)
+        values[np.isnan(numbers)] = None
+        return values
     texts = _texts(table, column)
     if marks < 0 or _kind(table, column) == "none":
         return texts

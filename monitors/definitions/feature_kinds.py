@@ -84,7 +84,7 @@ def kinds_in_rows(model: Model) -> dict[str, bool]:
     profiles = model.feature_profiles.values_list("feature", "centre")
     kinds = {name: centre is not None for name, centre in profiles}
     for signature in model.versions.filter(signature__isnull=False).values_list("signature", flat=True):
-        for feature in signature["features"]:
+        for feature in signature["features"] if signature else ():
             if kinds.get(feature["name"]) not in (None, feature["type"] != "string"):
                 del kinds[feature["name"]]
     return kinds

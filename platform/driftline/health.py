@@ -91,7 +91,7 @@ def _broker() -> str:
     options = transport_options(url, seconds=QUICK_SECONDS)
     try:
         with Connection(url, connect_timeout=QUICK_SECONDS, transport_options=options) as broker:
-            broker.ensure_connection(max_retries=1, timeout=QUICK_SECONDS)
+            broker.ensure_connection(max_retries=1, timeout=round(QUICK_SECONDS))
     except Exception:  # each transport raises its own kinds
         return "away"
     return "ok"

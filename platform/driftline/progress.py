@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, QuerySet, Subquery
 
 from driftline.stuck_work import is_stuck
 from inference.prediction_log.models import TouchedPeriod
@@ -62,7 +62,7 @@ def _unfinished(models: QuerySet[Model]) -> Iterable[Mapping[str, Any]]:
         unhandled=_first(unhandled, "window_start"),
         running=_first(Run.objects.filter(**mine, state__in=ACTIVE_STATES, needs=""), "data_until"),
         is_unjudged=Exists(PendingEvaluation.objects.unfinished().filter(**mine)),
-        is_stuck=is_stuck(),
+        is_stuck=ExpressionWrapper(is_stuck(), BooleanField()),
         is_critical=Exists(unresolved.filter(severity=Severity.CRITICAL)),
         is_warned=Exists(unresolved.filter(severity=Severity.WARNING)),
     )

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from driftline.accounts.services import record_audit
 from driftline.common.attempts import MAX_ATTEMPTS, AttemptedQuerySet, AttemptedWorkRow
@@ -39,12 +40,12 @@ class StuckWork:
         return self.attempts >= MAX_ATTEMPTS
 
 
-def is_stuck() -> ExpressionWrapper:
+def is_stuck() -> Q:
     """Tell, in a question about models, whether work of the model failed and is not done."""
     stuck = Q()
     for kind in _TASKS:
         stuck |= Q(Exists(_rows(kind).troubled().filter(model=OuterRef("pk"))))
-    return ExpressionWrapper(stuck, BooleanField())
+    return stuck
 
 
 def stuck_work(models: Sequence[Model] | None = None) -> list[StuckWork]:
@@ -52,7 +53,7 @@ def stuck_work(models: Sequence[Model] | None = None) -> list[StuckWork]:
     return [found for kind in _TASKS for found in _of_kind(kind, models)]
 
 
-def failed_work() -> list[QuerySet[AttemptedWorkRow]]:
+def failed_work() -> list[QuerySet[Any]]:
     """Select the work rows that are not tried any more, of each kind."""
     return [_rows(kind).failed() for kind in _TASKS]
 
@@ -81,8 +82,8 @@ def retry(*, model: Model, actor: str) -> int:
     return retried
 
 
-def _rows(kind: type[AttemptedWorkRow]) -> AttemptedQuerySet[AttemptedWorkRow]:
-    rows: AttemptedQuerySet[AttemptedWorkRow] = kind._default_manager.all()  # type: ignore[assignment]
+def _rows(kind: type[AttemptedWorkRow]) -> AttemptedQuerySet[Any]:
+    rows: AttemptedQuerySet[Any] = kind._default_manager.all()  # type: ignore[assignment]
     return rows
 
 
@@ -92,7 +93,7 @@ def _of_kind(kind: type[AttemptedWorkRow], models: Sequence[Model] | None) -> It
         rows = rows.filter(model__in=models)
     for row in rows[:SHOWN]:
         what, start = _described(row)
-        yield StuckWork(row.model, what, start, row.reason, row.attempts)  # type: ignore[attr-defined]
+        yield StuckWork(row.model, what, start, row.reason, row.attempts)
 
 
 def _described(row: AttemptedWorkRow) -> tuple[str, datetime | None]:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Query, Router
+from ninja import Router
+from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.models import AuditEntry

@@ -1,13 +1,12 @@
 """How long anything waits for the broker: a broker that stands still must not stop those who only ring."""
 
-from collections.abc import Mapping
 from typing import Any
 
 QUICK_SECONDS = 1.0  # for a ring, which may get lost
 PATIENT_SECONDS = 30.0  # for a worker, which has nothing to do without its broker
 
 
-def transport_options(url: str, *, seconds: float) -> Mapping[str, Any]:
+def transport_options(url: str, *, seconds: float) -> dict[str, Any]:
     """Give kombu's transport options for a broker, with an end to every wait on its socket."""
     if url.startswith("redis"):
         return {

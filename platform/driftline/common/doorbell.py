@@ -112,10 +112,14 @@ class Ringer:
                 finally:
                     self._waiting.task_done()
 
+    def _failures(self, connection: Connection) -> tuple[type[BaseException], ...]:
+        """Name what a broker raises that cannot be reached; each transport has its own kinds."""
+        return OperationalError, OSError, *connection.connection_errors, *connection.channel_errors
+
     def _try(self, send: Callable[[Connection], None], connection: Connection) -> None:
         try:
             send(connection)
-        except (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors):
+        except self._failures(connection):
             log.warning("the broker does not answer; rings are left to the sweeper")
             self._away_until = self._clock() + AWAY_SECONDS
             connection.collect()  # the next ring connects anew

@@ -72,6 +72,12 @@ class RuleForm(forms.Form):
     )
     enabled = forms.BooleanField(required=False, initial=True)
 
+    def offer_alerts_alone(self) -> None:
+        """Offer no action but the alert: retraining needs a right that the visitor lacks."""
+        action = self.fields["action"]
+        assert isinstance(action, forms.ChoiceField)
+        action.choices = [Rule.Action.choices[0]]
+
     def fields_of_rule(self) -> dict[str, Any]:
         values = dict(self.cleaned_data)
         for name in ("cooldown", "notify_within"):
@@ -137,7 +143,7 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         request.visitor.check_rights(rights_of_change(rule, request.POST.get("action", "")))
     form = RuleForm(request.POST or None, initial=_initial(rule))
     if not request.visitor.may("rule.retrain") and not (rule and rule.action == Rule.Action.RETRAIN):
-        form.fields["action"].choices = [Rule.Action.choices[0]]
+        form.offer_alerts_alone()
     would_fire = _would_fire(model, rule, frame["range"]) if rule and request.method == "GET" else None
     if request.method == "POST":
         if action == "delete" and rule is not None:

@@ -11,8 +11,9 @@ class Command(DjangoCommand):
 
     def run(self, **options: Any) -> None:
         """Refuse an address that others reach: this server speaks no TLS and shows error details."""
-        if not is_loopback(self.addr):
+        address: str = self.addr  # type: ignore[attr-defined]  # Django sets it in `handle`
+        if not is_loopback(address):
             raise CommandError(
-                f"{self.addr} can be reached from other machines, and runserver speaks no TLS; use `serve`."
+                f"{address} can be reached from other machines, and runserver speaks no TLS; use `serve`."
             )
         super().run(**options)
