@@ -15,6 +15,7 @@ from inference.registry.intake.value_costs import may_have_value_costs
 from inference.registry.models import Alias, Deployment, PlanGeneration, Version
 from inference.serving.plan import (
     NONE,
+    PROCESS,
     Plan,
     PlanCallback,
     PlanCanary,
@@ -167,8 +168,15 @@ def _version(version: Version) -> PlanVersion:
         execution_provider=version.execution_provider,
         endpoint=endpoint_of(version) if version.is_remote else None,
         value_costs=_has_value_costs(version.intake_report or {}),
-        isolation=NONE if version.is_remote else version.model.project.isolation,
+        isolation=_isolation_of(version),
     )
+
+
+def _isolation_of(version: Version) -> str:
+    """Run apart what the project says, and whatever one number in a request may make long, or large."""
+    if version.is_remote:
+        return NONE
+    return PROCESS if _has_value_costs(version.intake_report or {}) else version.model.project.isolation
 
 
 def _has_value_costs(report: Mapping[str, Any]) -> bool:

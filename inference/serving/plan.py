@@ -71,8 +71,8 @@ class PlanVersion(Struct, frozen=True):
     """A servable version: an ONNX file, whose `path` is relative to DRIFTLINE_HOME, or an `endpoint` and no file.
 
     `execution_provider` is one of `inference.runtime.providers.PROVIDERS`. With `value_costs` the cost of a run depends
-    on the values of its input, so no run happens in the event loop.
-    With the `isolation` "process" the file runs in a process of its own: see `inference.runtime.isolated`.
+    on the values of its input, so no run happens in the event loop. With the `isolation` "process" the file runs in a
+    process of its own: see `inference.runtime.isolated`.
     """
 
     id: int

@@ -104,6 +104,30 @@ class TestIsolation:
         entry = project.audit.get(action="project.isolation")
         assert (entry.actor, entry.before, entry.after) == ("ops@bank.example", "none", "process")
 
+    @pytest.mark.parametrize(
+        ("report", "isolation"),
+        [
+            ({"value_costs": True, "ops": {"Expand": 1}}, "process"),
+            ({"value_costs": False, "ops": {"Expand": 1}}, "none"),
+            ({"ops": {"Expand": 1}}, "process"),  # of an intake that did not look at it
+            ({"ops": {"TreeEnsembleClassifier": 1}}, "none"),
+        ],
+    )
+    def test_is_a_process_for_a_model_whose_cost_its_values_decide(
+        self, project: Project, settings: Any, report: dict[str, Any], isolation: str
+    ) -> None:
+        model = create_model(project=project, name="approvals", task="binary", actor="test")
+        contents = Contents(
+            identity={"sha256": "ab" * 32, "signature": msgspec.to_builtins(summing_signature(2))},
+            details={"path": "models/sum.onnx", "intake_report": report},
+            audited={},
+        )
+        register(model=model, name=None, contents=contents, lineage=Lineage(), actor="test")
+
+        [version] = plan(settings).models[0].versions
+
+        assert version.isolation == isolation
+
     def test_that_stays_is_neither_audited_nor_published(self, project: Project, settings: Any) -> None:
         create_model(project=project, name="approvals", task="binary", actor="test")
         before = plan(settings).generation
