@@ -208,6 +208,8 @@ CHANGES = [
     ),
     Change("token", "", None, "settings/tokens", {"do": "create", "name": "t", "scopes": "admin"}),
     Change("subject", "DELETE /subjects/nobody", None, "settings/privacy", {"key": "nobody", "sure": "on"}),
+    Change("audit", "GET /audit"),
+    Change("failed_work", "", None, "models/flights/", {"retry": "1"}),
 ]  # fmt: skip
 
 
