@@ -15,7 +15,8 @@ from pathlib import Path
 from monitors.workflows.trainers.data import TrainedModel, TrainingData
 from monitors.workflows.trainers.job import TrainingJob
 
-PTRACE_ATTACH, SHMGET = 16, {"x86_64": 29, "aarch64": 194}
+PTRACE_ATTACH, PTRACE_DETACH = 16, 17
+SHMGET = {"x86_64": 29, "aarch64": 194}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -27,7 +28,7 @@ def tries_everything(job: TrainingJob, data: TrainingData) -> TrainedModel:
         "read the worker's command": lambda: Path(f"/proc/{worker}/cmdline").read_bytes(),
         "read the worker's files": lambda: os.listdir(f"/proc/{worker}/fd"),
         "signal the worker": lambda: os.kill(worker, 0),
-        "trace the worker": lambda: _call(_libc.ptrace, PTRACE_ATTACH, worker, 0, 0),
+        "trace the worker": lambda: _trace(worker),
         "read a key": lambda: Path(job.parameters["key"]).read_bytes(),
         "link to a key": lambda: os.symlink(job.parameters["key"], "model.onnx"),
         "link hard to a key": lambda: os.link(job.parameters["key"], "report.json"),
@@ -63,6 +64,12 @@ def _outcome(attempt: Callable[[], object]) -> str:
 def _call(function: Callable[..., int], *arguments: int) -> None:
     if function(*arguments) == -1:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _trace(worker: int) -> None:
+    _call(_libc.ptrace, PTRACE_ATTACH, worker, 0, 0)
+    os.waitpid(worker, 0)
+    _call(_libc.ptrace, PTRACE_DETACH, worker, 0, 0)  # it would stand still
 
 
 def _run_thread() -> None:

@@ -169,7 +169,7 @@ class TestPages:
         assert sorted(row["feature"] for row in rows) == sorted(f"'{name}" for name in FORMULAS)
         assert {row["value"] for row in rows} == {"-0.5"}
 
-    @pytest.mark.parametrize("path", ["/", "/settings/tokens", "/start/", "/accounts/email/", "/admin/"])
+    @pytest.mark.parametrize("path", ["/", "/settings/tokens", "/start/", "/accounts/email/"])
     def test_no_page_of_a_session_is_stored(self, client: Client, path: str) -> None:
         """The page with a new token came back out of the browser's cache after the logout."""
         answer = client.get(path, follow=True)

@@ -44,6 +44,7 @@ class Installation:
     port: int
     supervisor: subprocess.Popen[bytes] | None = None
     under: Sequence[str] = ()  # a command that runs it, such as a tracer's
+    start_seconds: float = START_SECONDS
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Installation:
             )
         wait_until(
             lambda: b"Press Ctrl-C" in self._log.read_bytes()[begin:] or self._has_ended(),
-            seconds=START_SECONDS,
+            seconds=self.start_seconds,
             what="the start",
         )
         assert not self._has_ended(), self._log.read_text()
