@@ -20,7 +20,7 @@ from django.db.models.functions import Cast, Now
 from driftline.accounts.audit_chain import REDACTABLE
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import redact_audit
-from driftline.common.doorbell import ring
+from driftline.common.doorbell import ring_for_long_work
 from driftline.common.periods import floor
 from inference.prediction_log.erasure.rows import EPOCH
 from inference.prediction_log.erasure.subject import ERASED
@@ -31,7 +31,6 @@ from monitors.alerts.models import Delivery, DeliveryAttempt, Incident, Incident
 from monitors.definitions.models import Reference
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus, SegmentSearch, UnreadDay
 from monitors.reports import files
-from monitors.reports.models import TASK as BUILD_REPORT
 from monitors.reports.models import Report
 from monitors.reports.services import AFRESH, delete_report
 from monitors.rules.models import Rule, Transition
@@ -130,9 +129,9 @@ def build_reports_again(work: Work) -> None:
         if _is_of_erased_rows(work, report) or _names_key(work, report):
             files.remove(report)
             with work.fenced() as erasure:
-                reports.filter(pk=report.pk).update(**AFRESH)
+                reports.filter(pk=report.pk).begin_again(**AFRESH)
                 add_counts(erasure, {"reports": 1})
-                ring(BUILD_REPORT, report_id=report.pk)
+                ring_for_long_work()
 
 
 def _is_of_erased_rows(work: Work, report: Report) -> bool:

@@ -7,14 +7,19 @@ event id: each one arrives at least once, and receivers can tell a repetition.
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Min
 from django.db.models.functions import Now
 
+from driftline.accounts.turns import in_turn, take_turn
 from driftline.common.doorbell import ring
+from driftline.common.work import WorkQuerySet
 from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import DeliveryFailed, Message
@@ -36,6 +41,7 @@ RETRY_AFTER = (
     timedelta(hours=10),
 )
 JITTER = 0.2
+LANE = "deliveries"
 LARGEST_BATCH = 50
 TURN_SECONDS = 30.0
 
@@ -107,7 +113,9 @@ class Outcome:
 
 
 def claim_delivery() -> Delivery | None:
-    """Lease the next due delivery of an enabled channel; callbacks, of which a project may cause many, go last."""
+    """Lease the next due delivery of an enabled channel: projects take turns, and callbacks go last, for there may be
+    many.
+    """
     due = Delivery.objects.filter(
         state=Delivery.State.PENDING,
         next_attempt_at__lte=Now(),
@@ -115,11 +123,23 @@ def claim_delivery() -> Delivery | None:
     )
     callbacks = Channel.objects.filter(kind=Channel.Kind.CALLBACK).values("pk")
     for rows in (due.exclude(channel__in=callbacks), due.filter(channel__in=callbacks)):
-        with transaction.atomic():
-            claimed = rows.claim(limit=1, lease=LEASE)
-        if claimed:
-            return Delivery.objects.select_related("channel").get(pk=claimed[0].pk)
+        for project_id in _projects_in_turn(rows):
+            with transaction.atomic():
+                claimed = rows.filter(channel__project=project_id).claim(limit=1, lease=LEASE)
+            if claimed:
+                take_turn(LANE, project_id)
+                return Delivery.objects.select_related("channel").get(pk=claimed[0].pk)
     return None
+
+
+def _projects_in_turn(rows: WorkQuerySet[Any]) -> list[int]:
+    """Order the projects of which some of `rows` is due, the next one first."""
+    path = "channel__project_id"
+    waiting = dict(rows.due().values(path).annotate(since=Min("next_attempt_at")).values_list(path, "since"))
+    if len(waiting) < 2:
+        return list(waiting)
+    leased = Delivery.objects.filter(state=Delivery.State.PENDING, lease_until__gt=Now())
+    return in_turn(LANE, waiting, Counter(leased.values_list(path, flat=True)))
 
 
 def attempt(delivery: Delivery) -> Outcome:

@@ -253,6 +253,7 @@ def describe_reference(reference: Reference) -> dict[str, Any]:
         "sha256": dataset.sha256 if dataset else None,
         "performance": reference.performance,
         "importance": reference.importance,
+        "importance_note": reference.importance_note,
         "created_at": rfc3339(reference.created_at),
     }
 

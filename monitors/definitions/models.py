@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Dataset, Model, Version
 from monitors.stats.segments.conditions import Condition
 
@@ -45,7 +46,7 @@ class Monitor(models.Model):
         return f"{self.kind} of {self.model}"
 
 
-class Reference(models.Model):
+class Reference(LeasedWork):
     """What a version's windows are compared with: a file reduced to a summary once, or stored summaries of the log.
 
     It judges the windows that start in `[since, until)`; while it is active there is no `until`.
@@ -55,6 +56,8 @@ class Reference(models.Model):
         BUILDING = "building"
         READY = "ready"
         FAILED = "failed"
+
+    UNFINISHED = (State.BUILDING,)
 
     class Kind(models.TextChoices):
         FILE = "file", "An uploaded file"
@@ -76,7 +79,6 @@ class Reference(models.Model):
     is_active = models.BooleanField(default=False)
     since = models.DateTimeField(null=True, blank=True, help_text="first window judged; empty: all")
     until = models.DateTimeField(null=True, blank=True, help_text="first window that another one judges")
-    error = models.CharField(max_length=500, blank=True)
     payload = models.BinaryField(null=True, blank=True, help_text="encoded WindowSummary of a file")
     performance = models.JSONField(
         default=dict, blank=True, help_text="metric -> mean, lower and upper over days"
@@ -93,7 +95,14 @@ class Reference(models.Model):
         max_length=300, blank=True, help_text="why its losses are told by what they are"
     )
     importance = models.JSONField(default=dict, blank=True, help_text="feature -> permutation importance")
+    importance_note = models.CharField(
+        max_length=300,
+        blank=True,
+        help_text="why no importance was measured, where the version could be asked",
+    )
     created_at = models.DateTimeField(db_default=Now())
+
+    objects = LeasedQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -10,18 +10,20 @@ import pyarrow.parquet as pq
 from django.conf import settings
 from django.db import transaction
 
-from driftline.common.doorbell import ring
+from driftline.accounts.services import record_audit
+from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
+from driftline.common.leased_work import Lease, WorkFailed, attempt
 from driftline.common.machine_paths import without_folders
 from inference.prediction_log.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
-from inference.registry.models import Model, Version
+from inference.registry.models import Model
 from inference.registry.selectors import privacy_of, signature_of
 from inference.registry.services import number_cannot_be_hashed
-from inference.runtime.scoring import FeatureScorer
 from inference.serving.plan import Signature
 from monitors.definitions.choosing import put_in_use
 from monitors.definitions.feature_kinds import centres_of, declared_kinds, numbers_as_texts
+from monitors.definitions.importance import NoImportance, measure_importance
 from monitors.definitions.models import (
     DriftMethod,
     Monitor,
@@ -37,7 +39,6 @@ from monitors.definitions.reference_rows import (
     positive_score,
 )
 from monitors.definitions.segments import refuse_to_hide
-from monitors.stats.causes.importance import permutation_importance
 from monitors.stats.estimation.error_profile import profile_errors
 from monitors.stats.estimation.learnt_errors import MOST_COLUMNS, learn_errors
 from monitors.stats.mergeable.outcomes import OutcomeSummary
@@ -46,6 +47,16 @@ from monitors.stats.mergeable.window_summary import summarise_window
 log = logging.getLogger(__name__)
 
 IMPORTANCE_ROWS = 2_000
+_BUILT = (
+    "payload",
+    "performance",
+    "importance",
+    "importance_note",
+    "error_profile",
+    "learnt_errors",
+    "error_basis",
+)
+"""Fields of a reference that are worked out from its file."""
 MOST_DAYS = 400
 """The newest days of a reference that are kept apart."""
 DEFAULT_MIN_ROWS = {
@@ -67,21 +78,35 @@ def ensure_monitors(model: Model) -> None:
 # -- references --------------------------------------------------------------------------------------------------------
 def build_reference(reference_id: int) -> None:
     """Reduce a file to its summary, performance and importance, and put it in use; safe to repeat."""
-    reference = Reference.objects.select_related("model", "version", "dataset").get(pk=reference_id)
-    if reference.state == Reference.State.READY:
-        return
+    attempt(Reference.objects.filter(pk=reference_id), _build)
+
+
+def _build(lease: Lease[Reference]) -> None:
+    reference = Reference.objects.select_related("model", "version", "dataset").get(pk=lease.pk)
     try:
         days = _fill(reference)
-    except (Problem, ValueError, pa.ArrowException) as error:
-        log.exception("reference failed")
-        reason = without_folders(str(error))[:500]
-        Reference.objects.filter(pk=reference_id).update(state=Reference.State.FAILED, error=reason)
-        return
-    with transaction.atomic():
-        reference.state = Reference.State.READY
-        reference.save()
+    except (Problem, ValueError, IndexError, FileNotFoundError, pa.ArrowException) as error:
+        log.warning("a reference cannot be built", extra={"reference": lease.pk}, exc_info=True)
+        raise WorkFailed(without_folders(str(error))) from error
+    with lease.fenced():
+        reference.save(update_fields=_BUILT)
+        lease.finish(Reference.State.READY)
         _replace_days(reference, days)
-        put_in_use(reference)
+        put_in_use(Reference.objects.select_related("model", "version").get(pk=lease.pk))
+
+
+def retry_reference(*, reference: Reference, actor: str) -> None:
+    """Have a reference built again that failed; raises Problem `reference_not_failed` (409) for any other."""
+    with transaction.atomic():
+        if not Reference.objects.filter(pk=reference.pk, state=Reference.State.FAILED).begin_again():
+            raise Problem(409, "reference_not_failed", "Only a reference that failed can be built again.")
+        record_audit(
+            project=reference.model.project,
+            actor=actor,
+            action="reference.retry",
+            subject=reference.model.name,
+        )
+        ring_for_long_work()
 
 
 def rebuild_reference(reference: Reference) -> None:
@@ -113,8 +138,8 @@ def hide(model: Model) -> None:
     if (number := numbers.order_by("feature").first()) is not None:
         raise number_cannot_be_hashed(number.feature)
     for reference in model.references.filter(is_active=True, kind=Reference.Kind.FILE):
-        Reference.objects.filter(pk=reference.pk).update(state=Reference.State.BUILDING)
-        ring("monitors.build_reference", reference_id=reference.pk)
+        Reference.objects.filter(pk=reference.pk).begin_again()
+        ring_for_long_work()
 
 
 def _fill(reference: Reference) -> list[ReferenceDay]:
@@ -142,7 +167,7 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
     )
     reference.payload = summary.encode()
     reference.performance = _performance_by_day(table, signature, reference.model.objectives.get("quantile"))
-    reference.importance = _importance(reference.version, signature, features)
+    _measure_importance(reference, signature, features)
     reference.error_profile = reference.learnt_errors = None
     reference.error_basis = ""
     if signature.task == "regression" and truth is not None and prediction is not None:
@@ -238,14 +263,23 @@ def _learn_errors(
     reference.learnt_errors = learnt.encode() if learnt else None
 
 
-def _importance(version: Version, signature: Signature, features: dict[str, np.ndarray]) -> dict[str, float]:
-    """Measure permutation importance through the version's own ONNX; one that another server answers has none."""
+def _measure_importance(reference: Reference, signature: Signature, features: dict[str, np.ndarray]) -> None:
+    """Measure importance through the version's own ONNX; one that another server answers has none.
+
+    A model that cannot be asked in time leaves the reference without: everything else about it holds.
+    """
+    version = reference.version
+    reference.importance, reference.importance_note = {}, ""
     if not version.has_artifact:
-        return {}
-    score = FeatureScorer(settings.HOME / version.path, version.sha256, signature)
+        return
     rows = np.linspace(0, len(next(iter(features.values()))) - 1, IMPORTANCE_ROWS).astype(int)
     sample = {name: values[np.unique(rows)] for name, values in features.items()}
-    return permutation_importance(score, sample, rng=np.random.default_rng(0))
+    try:
+        reference.importance = measure_importance(
+            settings.HOME / version.path, version.sha256, signature, sample
+        )
+    except NoImportance as why:
+        reference.importance_note = str(why)[:300]
 
 
 def drift_method(model: Model) -> str:

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from driftline.common.attempts import AttemptedQuerySet, AttemptedWorkRow
-from driftline.common.work import WorkQuerySet, WorkRow
+from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
 
@@ -257,7 +257,7 @@ class RowLoss(models.TextChoices):
     MSE = "mse", "Mean squared error"
 
 
-class SegmentSearch(WorkRow):
+class SegmentSearch(LeasedWork):
     """A search for the segments of a period that got worse or grew: asked for, done by a worker, kept as it ended.
 
     `rows` and `labelled` are what the log held of the period then: with other ones it is searched again.
@@ -268,6 +268,8 @@ class SegmentSearch(WorkRow):
         READY = "ready"
         FAILED = "failed"
 
+    UNFINISHED = (State.QUEUED,)
+
     model = models.ForeignKey(Model, models.CASCADE, related_name="segment_searches")
     start = models.DateTimeField()
     end = models.DateTimeField()
@@ -275,7 +277,6 @@ class SegmentSearch(WorkRow):
         max_length=12, choices=RowLoss, blank=True, help_text="what rows lose; empty: by drift"
     )
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
-    error = models.CharField(max_length=500, blank=True)
     rows = models.BigIntegerField(default=0)
     labelled = models.BigIntegerField(default=0)
     findings = models.JSONField(
@@ -284,7 +285,7 @@ class SegmentSearch(WorkRow):
     requested_by = models.CharField(max_length=200)
     requested_at = models.DateTimeField(db_default=Now())
 
-    objects = WorkQuerySet.as_manager()
+    objects = LeasedQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -11,8 +11,6 @@ from driftline.common.clock import now
 from driftline.common.work import work_alone
 from inference.registry.models import Model
 from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
-from monitors.metrics.rows.ended_days import days_to_read, read_days
-from monitors.metrics.rows.segment_search import TASK, do_search
 from monitors.metrics.services import measure
 from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow
@@ -26,11 +24,6 @@ def measure_model(*, model_id: int) -> None:
     work_alone(7313, model_id, lambda: measure(model_id), due.exists)
 
 
-@shared_task(name="monitors.read_days")
-def read_ended_days(*, model_id: int) -> None:
-    work_alone(7315, model_id, lambda: read_days(model_id), lambda: days_to_read(model_id).due().exists())
-
-
 @shared_task(name="monitors.measure_ended")
 def measure_what_ended() -> None:
     """Measure the volume of hours that ended, also of models that fell silent and ring for nothing."""
@@ -38,11 +31,6 @@ def measure_what_ended() -> None:
     for model in models_with_ended_windows(moment):
         with other_models_go_on(model, "ended windows not measured"):
             measure_ended(model, moment)
-
-
-@shared_task(name=TASK)
-def search_segments(*, search_id: int) -> None:
-    do_search(search_id)
 
 
 @shared_task(name="monitors.expire")

@@ -3,11 +3,11 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from driftline.common.work import WorkQuerySet, WorkRow
+from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Version
 
 
-class Optimisation(WorkRow):
+class Optimisation(LeasedWork):
     """The work of building and measuring every variant of one version; asked for again it is a next generation."""
 
     class State(models.TextChoices):
@@ -16,25 +16,17 @@ class Optimisation(WorkRow):
         DONE = "done"
         FAILED = "failed"
 
+    UNFINISHED = (State.QUEUED, State.RUNNING)
+
     version = models.OneToOneField(Version, models.CASCADE, related_name="optimisation")
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
-    attempts = models.IntegerField(default=0, help_text="failures in a row without a variant in between")
-    error = models.CharField(max_length=500, blank=True, help_text="why the last attempt failed")
     requested_by = models.CharField(max_length=200)
     requested_at = models.DateTimeField(db_default=Now())
-    finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = WorkQuerySet.as_manager()
+    objects = LeasedQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"optimisation of {self.version}"
-
-    @property
-    def is_unfinished(self) -> bool:
-        return self.state in UNFINISHED
-
-
-UNFINISHED = (Optimisation.State.QUEUED, Optimisation.State.RUNNING)
 
 
 class Variant(models.Model):

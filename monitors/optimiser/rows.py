@@ -13,7 +13,7 @@ from inference.prediction_log.selectors import LogFrame, frame_of, oldest_event
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset, Model, Version
 from inference.registry.selectors import signature_of
-from inference.runtime.scoring import feed_of
+from inference.runtime.feeds import feed_of
 from inference.runtime.variants.base import Feed
 from inference.serving.plan import Feature, Signature, TensorSpec
 from monitors.definitions.outcomes import coded

@@ -6,7 +6,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring
+from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from inference.registry.intake.metadata import declare
 from inference.registry.lineage import Lineage
@@ -14,8 +14,6 @@ from inference.registry.models import Version
 from inference.registry.selectors import signature_of
 from inference.registry.services import upload_version
 from monitors.optimiser.models import Optimisation, Variant
-
-TASK = "monitors.optimise"
 
 
 def request_optimisation(*, version: Version, actor: str) -> Optimisation:
@@ -40,23 +38,13 @@ def request_optimisation(*, version: Version, actor: str) -> Optimisation:
         record_audit(
             project=version.model.project, actor=actor, action="version.optimise", subject=str(version)
         )
-        ring(TASK, optimisation_id=optimisation.pk)
+        ring_for_long_work()
     optimisation.refresh_from_db()
     return optimisation
 
 
 def _begin_again(optimisation: Optimisation, actor: str) -> None:
-    Optimisation.objects.filter(pk=optimisation.pk).update(
-        generation=optimisation.generation + 1,
-        state=Optimisation.State.QUEUED,
-        attempts=0,
-        error="",
-        requested_by=actor,
-        requested_at=Now(),
-        finished_at=None,
-        lease_until=None,
-        lease_token=None,
-    )
+    Optimisation.objects.filter(pk=optimisation.pk).begin_again(requested_by=actor, requested_at=Now())
 
 
 def register_variant(*, variant: Variant, actor: str) -> tuple[Version, bool]:

@@ -3,18 +3,22 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import connection, transaction
-from django.db.models import F
-from django.db.models.functions import Now
+from django.db import DatabaseError, connection, transaction
 
-from driftline.common.doorbell import ring
+from driftline.common.leased_work import (
+    TOOK_TOO_LONG,
+    Lease,
+    LeasedQuerySet,
+    LeaseLost,
+    WorkFailed,
+    claim,
+    work_under,
+)
 from driftline.common.periods import Period
 from inference.registry.selectors import signature_of, unlearnt_signature
 from inference.serving.plan import Signature
@@ -24,7 +28,7 @@ from monitors.reports import files
 from monitors.reports.answers import classification_columns, regression_columns
 from monitors.reports.choices import EQUAL_ROWS, METHODS, SEED, most_rows
 from monitors.reports.columns import NoReport, data_columns, texts_among
-from monitors.reports.models import TASK, UNFINISHED, Preset, Report
+from monitors.reports.models import Preset, Report
 from monitors.reports.rows import Side, conditions_of, read_log, read_reference
 from monitors.reports.selectors import about, reports_of
 from monitors.stats.segments.conditions import Condition
@@ -34,105 +38,77 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 600
-LEASE = timedelta(seconds=PATIENCE_S + 60)  # no worker is at it any more when it ends
-MOST_ATTEMPTS = 3
 _ONE_SPACE = 7_331  # advisory lock: one report at a time is begun
 _READ, _COMPUTED = 0.5, 0.9  # shares of the progress
 
 
-class LeaseLost(Exception):
-    """The report was deleted, or is to be made afresh."""
-
-
 @dataclass(frozen=True)
-class Lease:
-    """The right to make one report, and to write to its row."""
+class Making:
+    """A report that is being made, and the right to write to its row."""
 
     report: Report
-    token: int
+    lease: Lease[Report]
 
     def write(self, **values: Any) -> None:
         """Change the row, here as well; raises LeaseLost where the right to it is lost."""
-        mine = Report.objects.filter(pk=self.report.pk, lease_token=self.token)
-        if not mine.update(**values):
-            raise LeaseLost
+        self.lease.write(**values)
         for name, value in values.items():
             setattr(self.report, name, value)
 
 
-def build(report_id: int) -> None:
-    """Make a report that was asked for, and ring for the next; whatever comes of it, its row says so."""
-    lease = _take(report_id)
-    if lease is None:
-        return
-    with suppress(LeaseLost):
-        _try(lease)
-    waiting = Report.objects.filter(state__in=UNFINISHED).due().order_by("pk").first()
-    if waiting is not None:
-        ring(TASK, report_id=waiting.pk)
+def build(report_id: int) -> bool:
+    """Make a report that was asked for; whatever comes of it, its row says so. False where it cannot begin now."""
+    lease = _claim(report_id)
+    if lease is not None:
+        work_under(lease, _try)
+    return lease is not None
 
 
-def _try(lease: Lease) -> None:
-    try:
-        _build(lease)
-    except LeaseLost:
-        raise
-    except NoReport as why:
-        _fail(lease, str(why))
-    except FileNotFoundError:
-        _fail(lease, "The reference's file is gone; upload it again, or choose another.")
-    except SoftTimeLimitExceeded:
-        minutes = PATIENCE_S // 60
-        _fail(
-            lease,
-            f"It took more than {minutes} minutes; choose a shorter window, a segment or a faster test.",
-        )
-    except Exception as error:  # whatever Evidently raises, the person who asked must see that it failed
-        log.exception("a report failed", extra={"report": lease.report.pk})
-        _fail(
-            lease,
-            f"Evidently cannot compute it from these rows ({type(error).__name__}; the server's log says more). "
-            "Choose another window, or another preset.",
-        )
+def reports_to_build() -> LeasedQuerySet[Report]:
+    """Select the reports that wait; none while one is made, for each needs hundreds of MB."""
+    if Report.objects.running().exists():
+        return Report.objects.none()
+    return Report.objects.waiting()
 
 
-def _take(report_id: int) -> Lease | None:
-    """Lease a report; None where it is done with, or another is being made: the other workers have rows to judge."""
+def _claim(report_id: int) -> Lease[Report] | None:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_ONE_SPACE])
-        if Report.objects.filter(state=Report.State.RUNNING, lease_until__gt=Now()).exists():
-            return None
-        unfinished = Report.objects.filter(pk=report_id, state__in=UNFINISHED)
-        claimed = unfinished.claim(limit=1, lease=LEASE)
-        if not claimed:
-            return None
-        unfinished.update(
+        return claim(
+            reports_to_build().filter(pk=report_id),
             state=Report.State.RUNNING,
             stage=Report.Stage.READING,
             progress=0.0,
-            attempts=F("attempts") + 1,
             left_out=[],
         )
-    return Lease(reports_of(claimed[0].model).get(pk=report_id), claimed[0].lease_token)  # type: ignore[arg-type]
 
 
-def _fail(lease: Lease, why: str) -> None:
-    lease.write(
-        state=Report.State.FAILED, error=why[:500], finished_at=Now(), lease_until=None, lease_token=None
-    )
+def _try(lease: Lease[Report]) -> None:
+    making = Making(reports_of(lease.read().model).get(pk=lease.pk), lease)
+    try:
+        _build(making)
+    except NoReport as why:
+        raise WorkFailed(str(why)) from why
+    except FileNotFoundError as error:
+        raise WorkFailed("The reference's file is gone; upload it again, or choose another.") from error
+    except SoftTimeLimitExceeded as error:
+        raise WorkFailed(f"{TOOK_TOO_LONG} Choose a shorter window, a segment or a faster test.") from error
+    except (LeaseLost, DatabaseError, MemoryError):
+        raise
+    except Exception as error:  # whatever Evidently raises, the person who asked must see that it failed
+        log.exception("a report failed", extra={"report": lease.pk})
+        raise WorkFailed(
+            f"Evidently cannot compute it from these rows ({type(error).__name__}; the server's log says more). "
+            "Choose another window, or another preset."
+        ) from error
 
 
-def _build(lease: Lease) -> None:
-    report = lease.report
-    if report.attempts > MOST_ATTEMPTS:
-        raise NoReport(
-            f"Its worker died {MOST_ATTEMPTS} times, perhaps for want of memory; choose a shorter window or a segment."
-        )
+def _build(making: Making) -> None:
+    report = making.report
     reference = _reference_of(report)
-    sides = _read(lease, reference)
-    lease.write(
+    sides = _read(making, reference)
+    making.write(
         stage=Report.Stage.COMPUTING,
         progress=_READ,
         reference=reference,
@@ -142,9 +118,9 @@ def _build(lease: Lease) -> None:
         reference_rows=sides[1].total if sides[1] else None,
         reference_rows_used=len(sides[1]) if sides[1] else None,
     )
-    made = _COMPUTE[report.preset](lease, *sides, reference)
-    lease.write(stage=Report.Stage.STORING, progress=_COMPUTED)
-    _store(lease, made)
+    made = _COMPUTE[report.preset](making, *sides, reference)
+    making.write(stage=Report.Stage.STORING, progress=_COMPUTED)
+    _store(making, made)
 
 
 def _reference_of(report: Report) -> Reference | None:
@@ -167,8 +143,8 @@ def _conditions(report: Report) -> Sequence[Condition]:
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
-def _read(lease: Lease, reference: Reference | None) -> tuple[Side, Side | None]:
-    report = lease.report
+def _read(making: Making, reference: Reference | None) -> tuple[Side, Side | None]:
+    report = making.report
     methods = [getattr(report, field) for field in METHODS]
     most = most_rows(methods)
     segment = _conditions(report)
@@ -177,7 +153,7 @@ def _read(lease: Lease, reference: Reference | None) -> tuple[Side, Side | None]
     def read(start: Any, end: Any, part: int) -> Side:
         return read_log(
             report.model, Period(start, end), version_id=report.version_id, segment=segment, most=most,
-            rng=np.random.default_rng([SEED, part]), on_progress=_teller(lease, part / parts, 1 / parts),
+            rng=np.random.default_rng([SEED, part]), on_progress=_teller(making, part / parts, 1 / parts),
         )  # fmt: skip
 
     window = read(report.start, report.end, 0)
@@ -196,8 +172,8 @@ def _read(lease: Lease, reference: Reference | None) -> tuple[Side, Side | None]
     return window, usual
 
 
-def _teller(lease: Lease, begin: float, share: float) -> Callable[[float], None]:
-    return lambda read: lease.write(progress=_READ * (begin + share * read))
+def _teller(making: Making, begin: float, share: float) -> Callable[[float], None]:
+    return lambda read: making.write(progress=_READ * (begin + share * read))
 
 
 def _of_equal_length(window: Side, usual: Side) -> tuple[Side, Side]:
@@ -210,10 +186,10 @@ def _of_equal_length(window: Side, usual: Side) -> tuple[Side, Side]:
 
 # -- computing ---------------------------------------------------------------------------------------------------------
 # Evidently takes seconds and 280 MB to import: only a worker that has something for it to compute does that.
-def _drift(lease: Lease, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
+def _drift(making: Making, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
     columns = data_columns(window, usual, importance=_importance(reference), needs_values=True)
     assert columns.reference is not None
-    methods = {field: name for field in METHODS if (name := getattr(lease.report, field))}
+    methods = {field: name for field in METHODS if (name := getattr(making.report, field))}
     texts = texts_among(columns.reference) if "text_method" in methods else []
     if "text_method" in methods and not texts:
         raise NoReport(
@@ -222,37 +198,41 @@ def _drift(lease: Lease, window: Side, usual: Side | None, reference: Reference 
     from monitors.reports.evidently import drift_report
 
     return drift_report(
-        columns.current, columns.reference, methods=methods, texts=texts, about=_tell(lease, columns.left_out)
+        columns.current,
+        columns.reference,
+        methods=methods,
+        texts=texts,
+        about=_tell(making, columns.left_out),
     )
 
 
-def _summary(lease: Lease, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
+def _summary(making: Making, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
     columns = data_columns(window, usual, importance=_importance(reference), needs_values=False)
     from monitors.reports.evidently import summary_report
 
-    return summary_report(columns.current, columns.reference, about=_tell(lease, columns.left_out))
+    return summary_report(columns.current, columns.reference, about=_tell(making, columns.left_out))
 
 
-def _classification(lease: Lease, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
-    signature = _signature(lease.report, reference)
+def _classification(making: Making, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
+    signature = _signature(making.report, reference)
     positive = signature.positive_class if signature.task == "binary" else None
     columns = classification_columns(window, usual, classes=signature.classes, positive=positive)
     from monitors.reports.evidently import Answers, classification_report
 
     answers = Answers(positive, columns.probabilities, columns.threshold)
     return classification_report(
-        columns.current, columns.reference, answers, about=_tell(lease, columns.left_out)
+        columns.current, columns.reference, answers, about=_tell(making, columns.left_out)
     )
 
 
-def _regression(lease: Lease, window: Side, usual: Side | None, _: Reference | None) -> "Made":
+def _regression(making: Making, window: Side, usual: Side | None, _: Reference | None) -> "Made":
     columns = regression_columns(window, usual)
     from monitors.reports.evidently import regression_report
 
-    return regression_report(columns.current, columns.reference, about=_tell(lease, columns.left_out))
+    return regression_report(columns.current, columns.reference, about=_tell(making, columns.left_out))
 
 
-_COMPUTE: dict[str, Callable[[Lease, Side, Side | None, Reference | None], "Made"]] = {
+_COMPUTE: dict[str, Callable[[Making, Side, Side | None, Reference | None], "Made"]] = {
     Preset.DATA_DRIFT: _drift,
     Preset.DATA_SUMMARY: _summary,
     Preset.CLASSIFICATION: _classification,
@@ -271,33 +251,29 @@ def _signature(report: Report, reference: Reference | None) -> Signature:
     return signature_of(version) if version else unlearnt_signature(report.model.task)
 
 
-def _tell(lease: Lease, left_out: list[str]) -> str:
+def _tell(making: Making, left_out: list[str]) -> str:
     """Keep what is left out, and say what the report is about."""
-    lease.write(left_out=left_out)
-    return about(lease.report)
+    making.write(left_out=left_out)
+    return about(making.report)
 
 
 # -- storing -----------------------------------------------------------------------------------------------------------
-def _store(lease: Lease, made: "Made") -> None:
+def _store(making: Making, made: "Made") -> None:
     """Put both files in place with the row that names them; a report that was deleted meanwhile leaves none."""
-    report, folder = lease.report, files.folder()
+    report, folder = making.report, files.folder()
     content = {".html": made.html.encode(), ".json": made.json}
     drafts = {suffix: folder / f".{report.pk}-{os.getpid()}{suffix}" for suffix in content}
     try:
         for suffix, draft in drafts.items():
             draft.write_bytes(content[suffix])
         with transaction.atomic():
-            lease.write(
-                state=Report.State.READY,
+            making.write(
                 progress=1.0,
                 left_out=report.left_out + made.left_out,
                 path=f"reports/{report.pk}.html",
                 size=len(content[".html"]),
-                error="",
-                finished_at=Now(),
-                lease_until=None,
-                lease_token=None,
             )
+            making.lease.finish(Report.State.READY)
             for suffix, draft in drafts.items():
                 draft.replace(folder / f"{report.pk}{suffix}")
     finally:

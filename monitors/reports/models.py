@@ -3,11 +3,9 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from driftline.common.work import WorkQuerySet, WorkRow
+from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Model, Version
 from monitors.definitions.models import Reference
-
-TASK = "monitors.build_report"
 
 
 class Preset(models.TextChoices):
@@ -17,7 +15,7 @@ class Preset(models.TextChoices):
     REGRESSION = "regression", "Regression"
 
 
-class Report(WorkRow):
+class Report(LeasedWork):
     """One report over a window, beside a reference where it has one, as self-contained HTML and as JSON."""
 
     class State(models.TextChoices):
@@ -25,6 +23,8 @@ class Report(WorkRow):
         RUNNING = "running"
         READY = "ready"
         FAILED = "failed"
+
+    UNFINISHED = (State.QUEUED, State.RUNNING)
 
     class Stage(models.TextChoices):
         READING = "reading", "reading rows"
@@ -56,9 +56,6 @@ class Report(WorkRow):
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
     stage = models.CharField(max_length=9, choices=Stage, blank=True)
     progress = models.FloatField(default=0, help_text="0 to 1")
-    attempts = models.IntegerField(
-        default=0, help_text="times that a worker began; most died if there are many"
-    )
     rows = models.BigIntegerField(null=True, blank=True, help_text="that the window has")
     rows_used = models.IntegerField(null=True, blank=True, help_text="a sample where there were more")
     reference_rows = models.BigIntegerField(null=True, blank=True)
@@ -68,19 +65,13 @@ class Report(WorkRow):
         max_length=200, blank=True, help_text="of the HTML, relative to the home; the JSON lies beside it"
     )
     size = models.BigIntegerField(default=0, help_text="of the HTML, in bytes")
-    error = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     created_by = models.CharField(max_length=200)
-    finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = WorkQuerySet.as_manager()
+    objects = LeasedQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{self.get_preset_display().lower()} of {self.model}, {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
 
-    @property
-    def is_unfinished(self) -> bool:
-        return self.state in UNFINISHED
 
-
-UNFINISHED = (Report.State.QUEUED, Report.State.RUNNING)
+UNFINISHED = Report.UNFINISHED

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring
+from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import Period
 from inference.prediction_log.privacy import DROP, SUMMARY
@@ -18,7 +18,7 @@ from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import Reference
 from monitors.reports import files
 from monitors.reports.choices import METHODS, presets_of
-from monitors.reports.models import TASK, UNFINISHED, Preset, Report
+from monitors.reports.models import UNFINISHED, Preset, Report
 
 LONGEST = timedelta(days=400)
 MOST_UNFINISHED = 10
@@ -74,7 +74,7 @@ def request_report(*, model: Model, wish: Wish, actor: str) -> Report:
             **methods,
         )
         record_audit(project=model.project, actor=actor, action="report.request", subject=model.name)
-        ring(TASK, report_id=report.pk)
+        ring_for_long_work()
     report.refresh_from_db()
     return report
 
@@ -82,29 +82,22 @@ def request_report(*, model: Model, wish: Wish, actor: str) -> Report:
 def retry_report(*, report: Report, actor: str) -> None:
     """Have a report made that failed; raises Problem `report_not_failed` (409) for any other."""
     with transaction.atomic():
-        failed = Report.objects.filter(pk=report.pk, state=Report.State.FAILED)
-        if not failed.update(**AFRESH):
+        if not Report.objects.filter(pk=report.pk).failed().begin_again(**AFRESH):
             raise Problem(409, "report_not_failed", "Only a report that failed can be tried again.")
         record_audit(
             project=report.model.project, actor=actor, action="report.retry", subject=report.model.name
         )
-        ring(TASK, report_id=report.pk)
+        ring_for_long_work()
 
 
 AFRESH: dict[str, Any] = {
-    "state": Report.State.QUEUED,
     "stage": "",
     "progress": 0.0,
-    "attempts": 0,
     "left_out": [],
     "path": "",
     "size": 0,
-    "error": "",
-    "finished_at": None,
-    "lease_until": None,
-    "lease_token": None,
 }
-"""What a report is before anybody begins with it; a worker that has it loses it."""
+"""What a report has before anybody begins with it."""
 
 
 def delete_report(*, report: Report, actor: str) -> None:

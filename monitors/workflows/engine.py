@@ -1,10 +1,12 @@
 """Moves a run from step to step; killed at any point, it goes on with the step at which it was."""
 
 import logging
+from typing import Any
 
-from django.db.models import F
+from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 
+from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.machine_paths import without_folders
 from inference.registry.models import Deployment
@@ -22,29 +24,48 @@ MAX_ATTEMPTS = 5
 EXPECTED_FAILURES = (StepFailed, TrainingFailed, TrainerNotAllowed, Problem)
 
 
-def advance(*, run_id: int) -> None:
-    """Take a run as far as it can go now; safe to call at any time and from several workers."""
+LONG_STEPS = ("snapshot", "check_labels", "train", "convert", "validate", "register")
+"""Steps that take minutes: they wait for the turn of their project."""
+
+
+def advance(*, run_id: int, has_turn: bool = True) -> bool:
+    """Take a run as far as it can go now; safe to call at any time and from several workers.
+
+    Without a turn it stops before a long step. Returns whether there was something to do.
+    """
     lease = take(run_id)
     if lease is None:
-        return
+        return False
     try:
         with kept(lease):
-            while _go_on(lease):
+            while _go_on(lease, has_turn=has_turn):
                 pass
     except LeaseLost:
         log.info("run is another's now", extra={"run": run_id})
     except Exception:
         give_back(lease)
         raise
+    return True
 
 
-def _go_on(lease: Lease) -> bool:
+def runs_before_a_long_step() -> QuerySet[Any]:
+    """Select the runs that can go on, of which the present step is a long one; who waits is looked at in between."""
+    steps = Step.objects.filter(run=OuterRef("pk")).exclude(state=Step.State.DONE).order_by("position")
+    present = Run.objects.annotate(present=Subquery(steps.values("name")[:1]))
+    return present.filter(state__in=(RunState.QUEUED, RunState.RUNNING), present__in=LONG_STEPS).due()
+
+
+def _go_on(lease: Lease, *, has_turn: bool) -> bool:
     """Do one step; tell whether another can follow at once."""
     run = lease.read()
     step = _current_step(run)
     if reason := _obstacle(run, step):
         with lease.fenced() as locked:
             finish(locked, state=RunState.CANCELLED, actor=f"run {run.pk}", reason=reason)
+        return False
+    if step.name in LONG_STEPS and step.state != Step.State.WAITING and not has_turn:
+        give_back(lease)
+        ring_for_long_work()
         return False
     if step.state != Step.State.WAITING:
         _begin(lease, step)

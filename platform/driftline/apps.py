@@ -12,4 +12,5 @@ class DriftlineConfig(AppConfig):
 
         alerts.describe_ongoing = describe_ongoing  # alerts and workflows do not know each other
 
-        from driftline import celery, checks  # noqa: F401  names the broker that doorbells ring; registers the checks
+        # They name the broker that doorbells ring, register the checks, and audit work that fails.
+        from driftline import celery, checks, long_work  # noqa: F401

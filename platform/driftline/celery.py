@@ -1,14 +1,17 @@
 """The Celery application: a doorbell over work rows, and a clock of a few static ticks."""
 
 import os
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "driftline.settings")
 
 from celery import Celery
+from celery.signals import celeryd_after_setup
 from django.conf import settings
 
 from driftline.accounts import task_origins  # noqa: F401  hears of tasks
 from driftline.common.broker import PATIENT_SECONDS, transport_options
+from driftline.long_slots import open_slots
 from driftline.observability.trace_settings import trace_options
 
 app = Celery("driftline")
@@ -47,18 +50,21 @@ app.autodiscover_tasks(
         "driftline",
         "driftline.accounts",
         "inference.prediction_log",
-        "inference.prediction_log.erasure",
-        "inference.prediction_log.imports",
-        "monitors.definitions",
         "monitors.summaries",
         "monitors.metrics",
         "monitors.rules",
         "monitors.alerts",
         "monitors.workflows",
-        "monitors.optimiser",
-        "monitors.reports",
     ],
 )
+
+
+@celeryd_after_setup.connect
+def keep_a_process_for_short_work(instance: Any, **_: Any) -> None:
+    """Share out a worker's processes before it starts them."""
+    open_slots(instance.concurrency)
+
+
 if (_options := trace_options()) is not None:
     from driftline.observability.task_traces import TaskTraces  # it loads OpenTelemetry
 

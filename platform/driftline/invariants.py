@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import connection
 
 from driftline.accounts.audit_chain import check_chain
+from driftline.given_up import given_up
 from driftline.stuck_work import count_failed
 from inference.prediction_log.damaged_chunks import find_damaged
 from inference.prediction_log.folded_labels import FoldedLabels
@@ -45,6 +46,7 @@ def check_all() -> Iterator[Invariant]:
         f"{failed:,} exceptions",
         failed == 0,
     )
+    yield _no_work_was_given_up()
     for statement, sql in _EQUAL_COUNTS.items():
         left, right = _row(sql)
         yield Invariant(statement, f"{left:,} and {right:,}", left == right)
@@ -242,6 +244,13 @@ def _audit_is_whole(home: Path) -> Invariant:
         report.broken or f"{report.sealed:,} of {report.entries:,} entries are in the chain",
         not report.broken,
     )
+
+
+def _no_work_was_given_up() -> Invariant:
+    """Count the long work that nobody goes on with, and say the first reason."""
+    pieces = given_up()
+    reason = f": {pieces[0].subject}: {pieces[0].reason}" if pieces else ""
+    return Invariant("no background work was given up", f"{len(pieces):,} exceptions{reason}", not pieces)
 
 
 def _spool_is_drained(home: Path) -> Invariant:

@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from driftline.accounts.services import record_audit
 from driftline.common.attempts import MAX_ATTEMPTS, AttemptedQuerySet, AttemptedWorkRow
-from driftline.common.doorbell import ring
+from driftline.common.doorbell import LONG_WORK, ring
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
 from monitors.metrics.models import PendingEvaluation, UnreadDay
@@ -19,7 +19,7 @@ from monitors.summaries.models import StaleWindow
 _TASKS: dict[type[AttemptedWorkRow], str] = {
     TouchedPeriod: "monitors.summarise",
     StaleWindow: "monitors.measure",
-    UnreadDay: "monitors.read_days",
+    UnreadDay: LONG_WORK,
     PendingEvaluation: "monitors.judge",
 }
 SHOWN = 20  # of a kind

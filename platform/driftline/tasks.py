@@ -4,28 +4,22 @@ from typing import Any
 
 from celery import shared_task
 from django.conf import settings
-from django.db.models import Min, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Min, QuerySet, Window
+from django.db.models.functions import Now, RowNumber
 
 from driftline.accounts.audit_chain import oldest_unsealed, seal_entries
 from driftline.common.clock import now
-from driftline.common.doorbell import ring
+from driftline.common.doorbell import LONG_WORK, ring, ring_for_long_work
 from driftline.common.work import touch
+from driftline.long_slots import long_slot
+from driftline.long_work import something_waits, work_on_next
 from driftline.models import Heartbeat
-from inference.prediction_log.erasure.models import Erasure
-from inference.prediction_log.imports.models import UNFINISHED, Import
 from inference.prediction_log.imports.services import remove_leftovers as remove_leftovers_of_imports
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.artifacts import remove_leftovers
 from monitors.alerts.job_callbacks import forget_old_callbacks
 from monitors.alerts.models import Delivery
-from monitors.definitions.models import Reference
-from monitors.metrics.models import PendingEvaluation, SegmentSearch
-from monitors.metrics.rows.ended_days import models_to_read
-from monitors.optimiser.models import UNFINISHED as UNFINISHED_OPTIMISATIONS
-from monitors.optimiser.models import Optimisation
-from monitors.reports.models import UNFINISHED as UNFINISHED_REPORTS
-from monitors.reports.models import Report
+from monitors.metrics.models import PendingEvaluation
 from monitors.reports.services import forget_old_reports
 from monitors.rules.models import Transition
 from monitors.rules.selectors import models_to_judge
@@ -33,36 +27,36 @@ from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState
 from monitors.workflows.steps.shadow import TRAFFIC
 
+LONG_RINGS = 4  # a tick: as many more processes begin with long work, until all slots are taken
 MOST_RUNG = 50  # a tick and kind: more than workers do by the next, so that rings never queue up
 
 
 @shared_task(name="driftline.sweep")
 def sweep() -> None:
     """Ring for what is due, the oldest first: what is left is rung for when that is done."""
-    uploads = Import.objects.filter(state__in=UNFINISHED, is_upload=True)
-    unfinished = Optimisation.objects.filter(state__in=UNFINISHED_OPTIMISATIONS)
-    _ring_each("inference.import", "import_id", uploads.due())
-    _ring_each("inference.erase", "erasure_id", Erasure.objects.exclude(state=Erasure.State.DONE).due())
     _ring_models("monitors.summarise", TouchedPeriod.objects.due(), most=MOST_RUNG)
     _ring_models("monitors.measure", StaleWindow.objects.due(), most=MOST_RUNG)
     _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
-    for model_id in models_to_read(now())[:1]:
-        ring("monitors.read_days", model_id=model_id)
     _ring_each("monitors.alert", "transition_id", Transition.objects.filter(alerts_done_at=None))
     _ring_each("monitors.workflow", "transition_id", Transition.objects.filter(workflows_done_at=None))
     _ring_each("monitors.advance", "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
-    building = Reference.objects.filter(state=Reference.State.BUILDING)
-    _ring_each("monitors.build_reference", "reference_id", building)
-    _ring_each("monitors.optimise", "optimisation_id", unfinished.due())
-    searches = SegmentSearch.objects.filter(state=SegmentSearch.State.QUEUED)
-    _ring_each("monitors.search_segments", "search_id", searches.due())
-    _ring_each(
-        "monitors.build_report", "report_id", Report.objects.filter(state__in=UNFINISHED_REPORTS).due()
-    )
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
         ring("monitors.deliver")
     if oldest_unsealed() is not None:
         ring("driftline.seal_audit")
+
+    if something_waits():
+        for _ in range(LONG_RINGS):
+            ring_for_long_work()
+
+
+@shared_task(name=LONG_WORK)
+def long_work(**_: object) -> None:
+    """Go on with the long work that is next, unless this worker does as much of it as it may, and ring for more."""
+    with long_slot() as is_free:
+        has_worked = is_free and work_on_next()
+    if has_worked and something_waits():
+        ring_for_long_work()
 
 
 @shared_task(name="driftline.close_windows")
@@ -96,8 +90,10 @@ def tidy() -> None:
 
 
 def _ring_models(task: str, due: QuerySet[Any], *, most: int | None = None) -> None:
-    """Ring for the models of these work rows, those first that have waited longest."""
-    models = due.values_list("model_id", flat=True).annotate(since=Min("touched_at")).order_by("since")
+    """Ring for the models of these work rows, in turns of the projects, those first that have waited longest."""
+    since = due.values("model_id").annotate(since=Min("touched_at"))
+    turn = Window(RowNumber(), partition_by="model__project_id", order_by="since")
+    models = since.annotate(turn=turn).order_by("turn", "since").values_list("model_id", flat=True)
     for model_id in models[:most]:
         ring(task, model_id=model_id)
 

@@ -183,6 +183,8 @@ GET     settings/channels                       viewer
 POST    settings/channels                       editor
 GET     settings/privacy                        viewer
 POST    settings/privacy                        admin
+GET     settings/background                     viewer
+POST    settings/background                     editor
 GET     start/                                  viewer
 """
 

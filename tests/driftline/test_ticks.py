@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
+import pytest
 from django.utils import timezone
 
 from driftline import tasks
@@ -11,7 +12,7 @@ from driftline.accounts.models import Project
 from driftline.common.work import touch
 from inference.registry.models import Model
 from monitors.metrics.models import PendingEvaluation, UnreadDay
-from monitors.metrics.rows.ended_days import models_to_read
+from monitors.metrics.rows.ended_days import all_days_to_read
 
 type Capture = Callable[[], AbstractContextManager[list[Callable[[], None]]]]
 
@@ -38,7 +39,7 @@ class TestSweep:
 
         assert (len(first), len(second)) == (tasks.MOST_RUNG, 3)
 
-    def test_rings_for_one_model_a_time_whose_day_is_to_be_compared_and_not_before_it_has_ended(
+    def test_rings_for_long_work_and_not_for_a_day_before_it_has_ended(
         self, db: None, django_capture_on_commit_callbacks: Capture
     ) -> None:
         project = Project.objects.create(slug="fleet", name="Fleet")
@@ -51,8 +52,31 @@ class TestSweep:
         UnreadDay.objects.filter(model=early).update(touched_at=day)
         UnreadDay.objects.create(model=today, start=timezone.now() - timedelta(hours=1))
 
-        assert models_to_read(timezone.now()) == [early.pk, late.pk]
+        to_read = all_days_to_read(timezone.now()).values_list("model", flat=True)
+        assert set(to_read) == {early.pk, late.pk}
         with django_capture_on_commit_callbacks() as rung:
             tasks.sweep()
+        UnreadDay.objects.exclude(model=today).delete()
+        with django_capture_on_commit_callbacks() as rung_without:
+            tasks.sweep()
 
-        assert len(rung) == 1
+        assert (len(rung), len(rung_without)) == (tasks.LONG_RINGS, 0)
+
+    def test_rings_for_the_models_of_projects_in_turns(
+        self, db: None, django_capture_on_commit_callbacks: Capture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One project's crowd of models waited first; another project's only one is rung for beside its first."""
+        rung: list[int] = []
+        monkeypatch.setattr(tasks, "ring", lambda task, **what: rung.append(what["model_id"]))
+        crowd, small = (Project.objects.create(slug=slug, name=slug) for slug in ("crowd", "small"))
+        many = [
+            Model.objects.create(project=crowd, name=f"model-{number}", task="binary")
+            for number in range(tasks.MOST_RUNG + 1)
+        ]
+        only = Model.objects.create(project=small, name="only", task="binary")
+        touch(PendingEvaluation, [(model.pk,) for model in (*many, only)], fields=("model_id",))
+        PendingEvaluation.objects.exclude(model=only).update(touched_at=timezone.now() - timedelta(hours=1))
+
+        tasks.sweep()
+
+        assert only.pk in rung[:2]

@@ -5,10 +5,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
-from driftline.common.work import WorkQuerySet, WorkRow
+from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 
 
-class Erasure(WorkRow):
+class Erasure(LeasedWork):
     """The receipt of one erasure. The subject's key is in it as a keyed hash only, and sealed until it is done."""
 
     class State(models.TextChoices):
@@ -16,6 +16,9 @@ class Erasure(WorkRow):
         RUNNING = "running"
         WAITING = "waiting"
         DONE = "done"
+        FAILED = "failed"
+
+    UNFINISHED = (State.QUEUED, State.RUNNING, State.WAITING)
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="erasures")
     key_hash = models.CharField(max_length=64, help_text="HMAC-SHA256 of the project and the subject's key")
@@ -32,12 +35,10 @@ class Erasure(WorkRow):
         default=list,
         help_text="names of models whose summaries hold what was let go of the log: nobody can be taken out",
     )
-    error = models.CharField(max_length=200, blank=True, help_text="why the last attempt failed")
     requested_by = models.CharField(max_length=200)
     requested_at = models.DateTimeField(db_default=Now())
-    finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = WorkQuerySet.as_manager()
+    objects = LeasedQuerySet.as_manager()
 
     class Meta:
         constraints = [

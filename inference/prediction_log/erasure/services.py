@@ -3,25 +3,29 @@
 import hashlib
 import hmac
 import logging
+from datetime import timedelta
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring
+from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.ids import ID_LENGTH, is_valid_id
+from driftline.common.leased_work import AttemptFailed, Lease, LeasedQuerySet, LeaseLost, attempt
 from inference.prediction_log.erasure import files, halves, jobs, rows, spooled, tables
 from inference.prediction_log.erasure.models import Erasure
-from inference.prediction_log.erasure.work import LEASE, LeaseLost, NotYet, OutOfTime, Step, Work, seal, take
+from inference.prediction_log.erasure.work import NotYet, OutOfTime, Step, Work, seal, work_of
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.models import Label, PredictionChunk, PredictionRow
 
 log = logging.getLogger(__name__)
 
-TASK = "inference.erase"
+LOOK_AGAIN_AFTER = timedelta(seconds=5)  # for what an erasure waits for
 
 later_steps: dict[str, Step] = {}
 """What stages that this one does not know erase: they put it here. It comes after the log is clean."""
@@ -54,7 +58,7 @@ def request_erasure(*, project: Project, key: str, actor: str) -> Erasure:
     try:
         with transaction.atomic():
             if (known := unfinished.first()) is not None:
-                return known
+                return _begun_again(known, actor)
             erasure = Erasure.objects.create(
                 project=project, key_hash=key_hash, sealed=seal(key), requested_by=actor
             )
@@ -62,7 +66,7 @@ def request_erasure(*, project: Project, key: str, actor: str) -> Erasure:
                 project=project, actor=actor, action="subject.erase", subject=str(erasure),
                 after={"key_hash": key_hash},
             )  # fmt: skip
-            ring(TASK, erasure_id=erasure.pk)
+            ring_for_long_work()
     except IntegrityError:  # somebody asked for the same at this moment
         return unfinished.get()
     erasure.refresh_from_db()
@@ -74,29 +78,46 @@ def hash_key(project: Project, key: str) -> str:
     return hmac.new(settings.HASH_KEY, f"subject {project.pk} {key}".encode(), hashlib.sha256).hexdigest()
 
 
-def go_on(erasure_id: int) -> None:
-    """Do what can be done of an erasure now, in a worker."""
-    work = take(erasure_id)
-    if work is None:
-        return
+def _begun_again(erasure: Erasure, actor: str) -> Erasure:
+    """Have an erasure that failed tried again, in the caller's transaction; any other is under way."""
+    if Erasure.objects.filter(pk=erasure.pk).failed().begin_again():
+        record_audit(project=erasure.project, actor=actor, action="subject.erase_again", subject=str(erasure))
+        ring_for_long_work()
+        erasure.refresh_from_db()
+    return erasure
+
+
+def erasures_to_go_on_with() -> LeasedQuerySet[Erasure]:
+    """Select the erasures that a worker can go on with; one that waits for something is looked at now and then."""
+    looked_at = Q(state=Erasure.State.WAITING, touched_at__gt=Now() - LOOK_AGAIN_AFTER)
+    return Erasure.objects.waiting().exclude(looked_at)
+
+
+def go_on(erasure_id: int) -> bool:
+    """Do what can be done of an erasure now, in a worker; returns whether there was something to do."""
+    return attempt(Erasure.objects.filter(pk=erasure_id), _work)
+
+
+def _work(lease: Lease[Erasure]) -> None:
+    work = work_of(lease)
     try:
         for name, step in (_FIRST | later_steps | _LAST).items():
             _do(work, name, step)
         _vacuum()
         _finish(work)
     except NotYet as reason:
-        _give_back(work, state=Erasure.State.WAITING, waiting_for=str(reason)[:200])
-    except OutOfTime:
-        _give_back(work)
-        ring(TASK, erasure_id=erasure_id)
-    except LeaseLost:
-        pass
-    except Exception as error:  # its text may hold the key: the kind of the error has to do
-        log.error(
-            "an erasure failed and is tried again",
-            extra={"erasure": erasure_id, "kind": type(error).__name__},
+        lease.release(
+            state=Erasure.State.WAITING,
+            waiting_for=str(reason)[:200],
+            progress=work.progress,
+            touched_at=Now(),
         )
-        _note_failure(work, error)
+    except OutOfTime:
+        lease.release(progress=work.progress)
+    except (LeaseLost, SoftTimeLimitExceeded, DatabaseError):
+        raise
+    except Exception as error:  # its text may hold the key, also in a log: the kind of the error has to do
+        raise AttemptFailed(f"The last time it ended with {type(error).__name__}.") from None
 
 
 def _do(work: Work, name: str, step: Step) -> None:
@@ -106,7 +127,8 @@ def _do(work: Work, name: str, step: Step) -> None:
     step(work)
     with work.fenced() as erasure:
         done.append(name)
-        erasure.state, erasure.waiting_for, erasure.error = Erasure.State.RUNNING, "", ""
+        erasure.waiting_for = ""
+    work.lease.write(state=Erasure.State.RUNNING, attempts=1, error="")
 
 
 def _vacuum() -> None:
@@ -120,27 +142,10 @@ def _vacuum() -> None:
 
 def _finish(work: Work) -> None:
     with work.fenced() as erasure:
-        erasure.state, erasure.waiting_for, erasure.error, erasure.sealed = Erasure.State.DONE, "", "", None
+        erasure.waiting_for, erasure.sealed = "", None
         work.progress = {}
         record_audit(
             project=work.project, actor=erasure.requested_by, action="subject.erased", subject=str(erasure),
             after={"key_hash": erasure.key_hash, "counts": erasure.counts},
         )  # fmt: skip
-        Erasure.objects.filter(pk=erasure.pk).update(finished_at=Now())
-    _give_back(work)
-
-
-def _give_back(work: Work, **changes: str) -> None:
-    Erasure.objects.filter(pk=work.erasure_id, lease_token=work.token).update(
-        lease_until=None, lease_token=None, progress=work.progress, **changes
-    )
-
-
-def _note_failure(work: Work, error: Exception) -> None:
-    """Leave it to the next attempt, which begins when the lease ends."""
-    try:
-        Erasure.objects.filter(pk=work.erasure_id, lease_token=work.token).update(
-            error=f"{type(error).__name__}; it is tried again after {LEASE.seconds // 60} minutes"
-        )
-    except DatabaseError:
-        log.warning("the database is away; the erasure is tried again")
+        work.lease.finish(Erasure.State.DONE)

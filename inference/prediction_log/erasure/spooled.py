@@ -25,7 +25,7 @@ type _Position = list[int]  # segment and offset
 def await_drain(work: Work) -> None:
     """Wait until what was answered before the erasure is in the log: what lies in the spools a moment after."""
     if "spool" not in work.progress:
-        if Erasure.objects.filter(pk=work.erasure_id, requested_at__gt=Now() - SETTLED_AFTER).exists():
+        if Erasure.objects.filter(pk=work.lease.pk, requested_at__gt=Now() - SETTLED_AFTER).exists():
             raise NotYet("shadows to end what was asked before")
         work.progress["spool"] = _ends()
         with work.fenced():

@@ -4,25 +4,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import msgspec
-from django.db import transaction
-from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
+from driftline.common.leased_work import Lease
 from driftline.common.secrets_at_rest import decrypt, encrypt
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.registry.models import Model
 
-LEASE = timedelta(minutes=5)
 SLICE_S = 60.0  # then other work of the worker gets its turn
-
-
-class LeaseLost(Exception):
-    """Another worker has the erasure, after this one seemed dead."""
 
 
 class OutOfTime(Exception):
@@ -47,8 +40,7 @@ def seal(key: str, rows: list[ErasedRow] | None = None) -> bytes:
 class Work:
     """The right to go on with one erasure. Everything is written through `fenced`, which checks that right."""
 
-    erasure_id: int
-    token: int
+    lease: Lease[Erasure]
     project: Project
     subject: Subject
     progress: dict[str, Any]
@@ -62,15 +54,10 @@ class Work:
     @contextmanager
     def fenced(self) -> Iterator[Erasure]:
         """Open a transaction in which the erasure is locked and its lease renewed; what is changed is saved."""
-        with transaction.atomic():
-            mine = Erasure.objects.filter(pk=self.erasure_id, lease_token=self.token)
-            erasure = mine.select_for_update().first()
-            if erasure is None:
-                raise LeaseLost
+        with self.lease.fenced() as erasure:
             yield erasure
             erasure.progress = self.progress
-            erasure.save(update_fields=["progress", "counts", "sealed", "state", "waiting_for", "error"])
-            mine.update(lease_until=Now() + LEASE)
+            erasure.save(update_fields=["progress", "counts", "sealed", "waiting_for"])
 
     def count(self, **places: int) -> None:
         """Add to what the receipt tells."""
@@ -102,20 +89,8 @@ def add_counts(erasure: Erasure, places: dict[str, int]) -> None:
             erasure.counts[place] = erasure.counts.get(place, 0) + number
 
 
-def take(erasure_id: int) -> Work | None:
-    """Lease an unfinished erasure that nobody works on; None when there is nothing to take."""
-    with transaction.atomic():
-        unfinished = Erasure.objects.filter(pk=erasure_id).exclude(state=Erasure.State.DONE)
-        claimed = unfinished.claim(limit=1, lease=LEASE)
-        if not claimed:
-            return None
-        unfinished.update(state=Erasure.State.RUNNING)
-    [erasure] = claimed
+def work_of(lease: Lease[Erasure]) -> Work:
+    """Read what the worker that holds an erasure must know of it."""
+    erasure = lease.read()
     sealed = msgspec.json.decode(decrypt(erasure.sealed), type=_Sealed)  # type: ignore[arg-type]
-    return Work(
-        erasure.pk,
-        erasure.lease_token,  # type: ignore[arg-type]
-        erasure.project,
-        Subject(sealed.key, sealed.rows),
-        erasure.progress,
-    )
+    return Work(lease, erasure.project, Subject(sealed.key, sealed.rows), erasure.progress)

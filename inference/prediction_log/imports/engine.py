@@ -8,16 +8,15 @@ from pathlib import Path
 
 import msgspec
 from django.conf import settings
-from django.db.models.functions import Now
 
 from driftline.common.clock import now
+from driftline.common.leased_work import Lease
 from inference.prediction_log import labels as label_log
 from inference.prediction_log.arrival import in_arrival_week
 from inference.prediction_log.imports.bad_rows import add_bad_rows
 from inference.prediction_log.imports.cells import Refusals, RowFault
 from inference.prediction_log.imports.formats import open_source
 from inference.prediction_log.imports.layout import Layout
-from inference.prediction_log.imports.lease import Lease
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.predictions import Reading, read_ids, read_labels, read_predictions
 from inference.prediction_log.imports.source import (
@@ -43,7 +42,7 @@ class Outcome:
     faults: dict[int, RowFault] = field(default_factory=dict)
 
 
-def work_on(lease: Lease, *, stop: Callable[[Import], bool]) -> Import:
+def work_on(lease: Lease[Import], *, stop: Callable[[Import], bool]) -> Import:
     """Go on with an import until its file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
     job = lease.read()
     source = open_source(settings.HOME / job.path, job.format)
@@ -55,7 +54,9 @@ def work_on(lease: Lease, *, stop: Callable[[Import], bool]) -> Import:
                 _import_block(job, block, layout, source)
             if stop(job):
                 return job
-        return _finish(lease)
+        lease.finish(Import.State.DONE)
+        job.refresh_from_db()
+        return job
 
 
 def _import_block(job: Import, block: Block, layout: Layout, source: Source) -> None:
@@ -70,7 +71,7 @@ def _import_block(job: Import, block: Block, layout: Layout, source: Source) -> 
     job.duplicates += outcome.duplicates
     job.labels += outcome.labels
     job.offset, job.rows, job.lines = block.end.offset, block.end.rows, block.end.lines
-    job.attempts = 0
+    job.attempts = 1  # what follows this block is new work
     job.started_at = job.started_at or reading.now
     job.save(update_fields=_MOVING)
 
@@ -142,14 +143,6 @@ def _row_fault(fault: ItemFault) -> RowFault:
     """Name the column where the log names the place in a request, such as `/predictions/3/features/income`."""
     column = "/".join(fault.pointer.split("/")[3:]).removeprefix("features/")
     return RowFault(column.replace("~1", "/").replace("~0", "~"), fault.code, fault.detail)
-
-
-def _finish(lease: Lease) -> Import:
-    with lease.fenced() as job:
-        job.state, job.lease_until, job.lease_token = Import.State.DONE, None, None
-        job.save(update_fields=["state", "lease_until", "lease_token"])
-        Import.objects.filter(pk=job.pk).update(finished_at=Now())
-    return job
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.common.work import WorkQuerySet, WorkRow
+from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Model
 
 
-class Import(WorkRow):
+class Import(LeasedWork):
     """A file that is being imported. Position and counts move in the transaction that stores a block's rows."""
 
     class Kind(models.TextChoices):
@@ -21,6 +21,8 @@ class Import(WorkRow):
         DONE = "done"
         FAILED = "failed"
         CANCELLED = "cancelled"
+
+    UNFINISHED = (State.QUEUED, State.RUNNING)
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="imports")
     kind = models.CharField(max_length=12, choices=Kind)
@@ -49,15 +51,12 @@ class Import(WorkRow):
     bad_bytes = models.BigIntegerField(
         default=0, help_text="length of that file; what lies behind it was not committed"
     )
-    attempts = models.IntegerField(default=0, help_text="failures in a row without a block in between")
-    error = models.CharField(max_length=500, blank=True)
     created_by = models.CharField(max_length=200)
     source = models.CharField(max_length=16, blank=True, help_text="prefix of the token that sent it")
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = WorkQuerySet.as_manager()
+    objects = LeasedQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -72,13 +71,9 @@ class Import(WorkRow):
         return f"import {self.pk} of {self.file_name}"
 
     @property
-    def is_unfinished(self) -> bool:
-        return self.state in UNFINISHED
-
-    @property
     def share(self) -> float:
         """How much of the file is done, from 0 to 1."""
         return self.offset / self.total if self.total else 1.0
 
 
-UNFINISHED = (Import.State.QUEUED, Import.State.RUNNING)
+UNFINISHED = Import.UNFINISHED

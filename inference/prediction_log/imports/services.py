@@ -14,19 +14,19 @@ from typing import IO
 import msgspec
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.doorbell import ring
+from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import printable
+from driftline.common.leased_work import Lease, LeasedQuerySet, LeaseLost
 from driftline.common.machine_paths import without_folders
 from inference.prediction_log.imports import bad_rows, engine
 from inference.prediction_log.imports.csv_source import examine_csv
 from inference.prediction_log.imports.formats import open_source
 from inference.prediction_log.imports.layout import Layout, layout_of_labels, layout_of_predictions
-from inference.prediction_log.imports.lease import BeingWorkedOn, Lease, LeaseLost, give_back, leased
+from inference.prediction_log.imports.lease import BeingWorkedOn, leased
 from inference.prediction_log.imports.models import UNFINISHED, Import
 from inference.prediction_log.imports.predictions import Reading, read_predictions
 from inference.prediction_log.imports.source import Source, UnreadableFile
@@ -34,10 +34,8 @@ from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.sent_items import Refused, check_version
 from inference.registry.models import Model
 
-TASK = "inference.import"
 MAX_BYTES = 2 << 30
 SLICE_S = 30.0  # then other work of the worker gets its turn
-MAX_ATTEMPTS = 5
 LEFT_OVER_AFTER_S = 86_400.0
 _ARRIVING = ".arriving-"
 _OTHER_FORMATS = {
@@ -141,7 +139,7 @@ def _create(job: Import) -> tuple[Import, bool]:
                 after={"import": job.pk, "sha256": job.sha256, "size": job.size},
             )
             if job.is_upload:
-                ring(TASK, import_id=job.pk)
+                ring_for_long_work()
     except IntegrityError:
         running = _unfinished(job.model, job.kind, job.sha256)
         if running is None:
@@ -263,54 +261,48 @@ def _refuse_full_disk() -> Iterator[None]:
 
 # -- going on ----------------------------------------------------------------------------------------------------------
 def go_on(import_id: int) -> None:
-    """Import for a while, in a worker; what is left then is rung for again."""
+    """Import for a while, in a worker; what is left then waits for its next turn."""
     deadline = time.monotonic() + SLICE_S
     with suppress(BeingWorkedOn, LeaseLost):
-        job = run(import_id, stop=lambda _: time.monotonic() > deadline)
-        if job.is_unfinished:
-            ring(TASK, import_id=import_id)
+        run(import_id, stop=lambda _: time.monotonic() > deadline)
+
+
+def imports_to_go_on_with() -> LeasedQuerySet[Import]:
+    """Select the imports that wait for a worker; a file of its owner's is read by who imports it."""
+    return Import.objects.filter(is_upload=True).waiting()
 
 
 def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
     """Import until the file ends or `stop` says so; raises BeingWorkedOn or LeaseLost.
 
-    A file that cannot be read fails the import; whatever else goes wrong is tried again.
+    A file that cannot be read fails the import; whatever else goes wrong is tried again, a few times without progress.
     """
     with leased(import_id) as lease:
         try:
-            job = engine.work_on(lease, stop=stop)
+            with lease.renewed():
+                job = engine.work_on(lease, stop=stop)
         except (UnreadableFile, Problem, FileNotFoundError) as error:
             return _fail(lease, without_folders(str(error)))
-        except (LeaseLost, KeyboardInterrupt):
-            give_back(lease)
+        except KeyboardInterrupt:
+            lease.release()
+            raise
+        except LeaseLost:
             raise
         except Exception as error:
-            _note_failure(lease, error)
+            lease.note_failure(without_folders(f"{type(error).__name__}: {error}"))
             raise
         if job.is_unfinished:
-            give_back(lease)
+            lease.release()
         else:
             _remove_upload(job)
     return job
 
 
-def _fail(lease: Lease, reason: str) -> Import:
-    with lease.fenced() as job:
-        job.state, job.error, job.lease_until, job.lease_token = Import.State.FAILED, reason[:500], None, None
-        job.save(update_fields=["state", "error", "lease_until", "lease_token"])
-        Import.objects.filter(pk=job.pk).update(finished_at=Now())
+def _fail(lease: Lease[Import], reason: str) -> Import:
+    lease.fail(reason)
+    job = Import.objects.get(pk=lease.pk)
     _remove_upload(job)
     return job
-
-
-def _note_failure(lease: Lease, error: Exception) -> None:
-    """Leave an import to the next attempt, which begins when the lease ends; give up after several without progress."""
-    with lease.fenced() as job:
-        job.attempts += 1
-        job.error = without_folders(f"{type(error).__name__}: {error}")[:500]
-        job.save(update_fields=["attempts", "error"])
-    if job.attempts >= MAX_ATTEMPTS:
-        _fail(lease, job.error)
 
 
 def cancel(*, job: Import, actor: str) -> Import:

@@ -41,7 +41,7 @@ DAYS_A_TASK = 3  # done well within a lease, also where null distributions are t
 def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
     """Have these windows' days read once they have ended, in the transaction that measured them.
 
-    Nothing rings for them but the sweep, a model at a time: a fleet's days end together, and metrics go first.
+    Nothing rings for them but the sweep: a fleet's days end together, and metrics go first.
     """
     model = context.model
     is_wanted = MonitorKind.DRIFT in context.monitors or _estimates_errors(context)
@@ -56,13 +56,13 @@ def _estimates_errors(context: Context) -> bool:
     return context.model.task == "regression" and MonitorKind.PERFORMANCE in context.monitors
 
 
-def models_to_read(now: datetime) -> list[int]:
-    """List the models of which a day that has ended waits, those first that have waited longest."""
+def all_days_to_read(now: datetime) -> UnreadDayQuerySet:
+    """Select the days of all models that wait to be read and have ended by the event clock of their model."""
     waiting = UnreadDay.objects.ended(now).due()
     clocks = event_nows(models=Model.objects.filter(pk__in=waiting.values("model")), now=now)
-    days = waiting.order_by("touched_at").values_list("model_id", "start")
-    ended = [model_id for model_id, start in days if following(start, "day") <= clocks[model_id]]
-    return list(dict.fromkeys(ended))
+    days = waiting.values_list("pk", "model_id", "start")
+    ended = [pk for pk, model_id, start in days if following(start, "day") <= clocks[model_id]]
+    return UnreadDay.objects.filter(pk__in=ended).due()
 
 
 def days_to_read(model_id: int) -> UnreadDayQuerySet:
@@ -124,3 +124,9 @@ def _keep(counted: Sequence[ExpectedErrors]) -> None:
         unique_fields=["model", "start", "role", "version"],
         update_fields=["digest", "rows", "counts", "why"],
     )
+
+
+def read_days_beside(day_id: int) -> int:
+    """Read this day and others of its model that wait; returns how many were tried."""
+    model_id = UnreadDay.objects.filter(pk=day_id).values_list("model_id", flat=True).first()
+    return 0 if model_id is None else read_days(model_id)

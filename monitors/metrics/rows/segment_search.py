@@ -11,12 +11,14 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from django.db import transaction
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from driftline.common.doorbell import ring
+from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
+from driftline.common.leased_work import Lease, WorkFailed, attempt
 from driftline.common.machine_paths import without_folders
 from driftline.common.periods import Period
 from inference.prediction_log.rows_kept import refuse_without_rows
@@ -28,8 +30,6 @@ from monitors.stats.segments.search import SegmentFindings, search_segments
 
 log = logging.getLogger(__name__)
 
-TASK = "monitors.search_segments"
-LEASE = timedelta(minutes=5)  # longer than the largest search
 BEFORE = timedelta(days=28)  # a period is compared with
 LEAST_BEFORE = 500  # labelled rows, or the rest of the period itself has to do
 _OF_CLASSES = (RowLoss.LOG_LOSS, RowLoss.WRONG_SHARE, RowLoss.BRIER)
@@ -105,7 +105,7 @@ def request_search(*, model: Model, window: Period, loss: str, actor: str) -> Se
         if _is_done(search):
             return search
         _begin_again(search, actor)
-        ring(TASK, search_id=search.pk)
+        ring_for_long_work()
     search.refresh_from_db()
     return search
 
@@ -121,24 +121,19 @@ def _is_done(search: SegmentSearch) -> bool:
 
 
 def _begin_again(search: SegmentSearch, actor: str) -> None:
-    SegmentSearch.objects.filter(pk=search.pk).update(
-        generation=F("generation") + 1, state=SegmentSearch.State.QUEUED, error="", findings=None,
-        requested_by=actor, requested_at=Now(), lease_until=None, lease_token=None,
-    )  # fmt: skip
+    SegmentSearch.objects.filter(pk=search.pk).begin_again(
+        findings=None, requested_by=actor, requested_at=Now()
+    )
 
 
 # -- done by a worker --------------------------------------------------------------------------------------------------
 def do_search(search_id: int) -> bool:
     """Do a search that was asked for; returns whether it was still to be done."""
-    queued = SegmentSearch.objects.filter(pk=search_id, state=SegmentSearch.State.QUEUED)
-    with transaction.atomic():
-        claimed = queued.select_related("model").claim(limit=1, lease=LEASE)
-    for search in claimed:
-        _keep(search, _searched(search))
-    return bool(claimed)
+    return attempt(SegmentSearch.objects.filter(pk=search_id), _search)
 
 
-def _searched(search: SegmentSearch) -> dict[str, Any]:
+def _search(lease: Lease[SegmentSearch]) -> None:
+    search = SegmentSearch.objects.select_related("model").get(pk=lease.pk)
     window = Period(search.start, search.end)
     rows, labelled = held_rows(search.model, window)
     try:
@@ -147,11 +142,12 @@ def _searched(search: SegmentSearch) -> dict[str, Any]:
             if search.loss
             else find_growth(model=search.model, window=window)
         )
-    except Exception as error:  # whatever the rows hold, the person who asked must see it
-        log.exception("segment search failed", extra={"search": search.pk})
-        reason = without_folders(f"{type(error).__name__}: {error}")
-        return {"state": SegmentSearch.State.FAILED, "error": reason[:500]}
-    return _ready(findings, rows, labelled)
+    except (DatabaseError, SoftTimeLimitExceeded):
+        raise
+    except Exception as error:  # what the rows hold stays as it is: the person who asked must see it at once
+        log.exception("a segment search failed", extra={"search": search.pk})
+        raise WorkFailed(without_folders(f"{type(error).__name__}: {error}")) from error
+    lease.finish(**_ready(findings, rows, labelled))
 
 
 def _ready(findings: Findings | Growth, rows: int, labelled: int) -> dict[str, Any]:
@@ -161,13 +157,6 @@ def _ready(findings: Findings | Growth, rows: int, labelled: int) -> dict[str, A
         "labelled": labelled,
         "findings": msgspec.to_builtins(findings),
     }
-
-
-def _keep(search: SegmentSearch, result: dict[str, Any]) -> None:
-    mine = SegmentSearch.objects.filter(
-        pk=search.pk, generation=search.generation, lease_token=search.lease_token
-    )
-    mine.update(lease_until=None, lease_token=None, **result)
 
 
 def findings_for(*, model: Model, window: Period, loss: str, actor: str) -> Findings:

@@ -107,6 +107,20 @@ class ApiToken(models.Model):
         return f"{self.prefix}… {self.name}"
 
 
+class ProjectTurn(models.Model):
+    """When a project last had its turn in a lane of background work, in which projects take turns."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
+    lane = models.CharField(max_length=20)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "lane"], name="one_turn_a_lane")]
+
+    def __str__(self) -> str:
+        return f"{self.project} in {self.lane} at {self.at:%H:%M:%S}"
+
+
 class AuditEntry(models.Model):
     """One privileged act: who, what, before and after, and where from.
 

@@ -23,6 +23,8 @@ from kombu.exceptions import OperationalError
 
 from driftline.common.broker import QUICK_SECONDS, transport_options
 
+LONG_WORK = "driftline.long_work"
+
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 1000
@@ -41,6 +43,11 @@ def ring(task: str, *, pause: float = 0.0, **arguments: Any) -> None:
     busy log commits more often than anybody needs to hear of it.
     """
     transaction.on_commit(lambda: _send_in_turn(task, arguments, pause) if pause else _send(task, arguments))
+
+
+def ring_for_long_work() -> None:
+    """Have a worker look which long work is next: projects take turns, so it need not be the caller's."""
+    ring(LONG_WORK)
 
 
 def _send_in_turn(task: str, arguments: dict[str, Any], pause: float) -> None:

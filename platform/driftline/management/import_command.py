@@ -11,8 +11,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
+from driftline.common.leased_work import LeaseLost
 from inference.prediction_log.imports import bad_rows
-from inference.prediction_log.imports.lease import BeingWorkedOn, LeaseLost
+from inference.prediction_log.imports.lease import BeingWorkedOn
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.services import Sender, import_file, run
 from inference.registry.models import Model

@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 
 from driftline.accounts.models import Project
 from driftline.common.clock import now
+from driftline.given_up import given_up
 from driftline.models import Heartbeat
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
@@ -54,6 +55,7 @@ def overview(request: PageRequest) -> HttpResponse:
         "models": len(standings),
         "incidents": open_incidents(project=project)[:INCIDENTS_SHOWN],
         "works": _works(standings[:WORKS_SHOWN]),
+        "given_up": len(given_up(project)),
     }
     return render(request, "pages/overview.html", context)
 

@@ -12,7 +12,6 @@ from driftline.common.errors import Problem
 from driftline.common.ids import ID_LENGTH
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
-from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.selectors import erasures_of
 from inference.prediction_log.erasure.services import request_erasure
 
@@ -79,5 +78,5 @@ def _receipts(project: Project) -> dict[str, Any]:
             (one, [(PLACES.get(place, place), number) for place, number in sorted(one.counts.items())])
             for one in erasures
         ],
-        "is_erasing": any(one.state != Erasure.State.DONE for one in erasures),
+        "is_erasing": any(one.is_unfinished for one in erasures),
     }

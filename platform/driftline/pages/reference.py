@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.common.errors import Problem
+from driftline.common.errors import Problem, not_found
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
@@ -17,6 +17,7 @@ from inference.registry.models import Model
 from inference.registry.selectors import find_model
 from monitors.definitions.choosing import GAP_DAYS, TRAILING_DAYS, WEEKS, ReferenceChoice, choose_reference
 from monitors.definitions.models import Reference
+from monitors.definitions.services import retry_reference
 
 
 class ReferenceForm(forms.Form):
@@ -107,6 +108,8 @@ def reference(request: PageRequest, name: str) -> HttpResponse:
         model = find_model(project=request.visitor.project, name=name)
         return render(request, "partials/references.html", {"model": model, **_references(model)})
     frame = frame_of(request, name, "drift")
+    if request.method == "POST" and "retry" in request.POST:
+        return _retry(request, frame["model"])
     kind = request.POST.get("kind") if request.method == "POST" else None
     upload = ReferenceForm(request.POST, request.FILES) if request.method == "POST" and not kind else None
     choices = [form(request.POST if form.kind == kind else None, prefix=form.kind) for form in CHOICES]
@@ -119,6 +122,16 @@ def reference(request: PageRequest, name: str) -> HttpResponse:
     frame |= {"form": upload or ReferenceForm(), "choices": _offered(choices, frame["model"])}
     frame |= _references(frame["model"])
     return render(request, "pages/reference.html", frame, status=422 if is_wrong else 200)
+
+
+def _retry(request: PageRequest, model: Model) -> HttpResponse:
+    number = request.POST["retry"]
+    failed = model.references.filter(pk=int(number) if number.isdecimal() and len(number) < 19 else 0).first()
+    if failed is None:
+        raise not_found("reference")
+    retry_reference(reference=failed, actor=request.visitor.actor)
+    messages.success(request, "The reference is built again.")
+    return redirect("reference", name=model.name)
 
 
 def _store(request: PageRequest, model: Model, form: ReferenceForm) -> bool:

@@ -5,6 +5,7 @@ from django.urls import path
 from driftline.pages import (
     access,
     aliases,
+    background,
     deployment,
     drift,
     endpoints,
@@ -81,5 +82,6 @@ urlpatterns = [
     path("settings/tokens/<int:pk>/revoke", settings.revoke, name="token_revoke"),
     path("settings/channels", settings.channels, name="channels"),
     path("settings/privacy", privacy.privacy, name="privacy"),
+    path("settings/background", background.background, name="background"),
     path("start/", onboarding.start, name="start"),
 ]

@@ -16,6 +16,7 @@ from kombu import Connection
 from driftline.accounts.audit_chain import check_chain, oldest_unsealed
 from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.clock import now
+from driftline.given_up import Piece, given_up, late
 from driftline.models import Heartbeat
 from driftline.services.ownership import current_owner
 from driftline.services.paths import OTHERS, HomePaths
@@ -67,6 +68,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
             yield _stuck_work()
             yield _audit_trail(paths)
             yield _log_chunks()
+            yield from _background_work()
 
 
 def _python() -> Finding:
@@ -239,6 +241,31 @@ def _heartbeat(paths: HomePaths) -> Finding:
     if _has_just_started(paths):
         return Finding("worker", f"{text}; it has just been started")
     return Finding("worker", text, _revive(paths))
+
+
+def _background_work() -> Iterator[Finding]:
+    """Say what long work was given up or waits too long."""
+    failed, waiting = given_up(), late()
+    yield Finding(
+        "background work",
+        f"{len(failed)} pieces given up"
+        + "".join(f"; {_told(piece)}: {piece.reason}" for piece in failed[:3]),
+        "See Settings, Background work, or manage.py retry_work: it begins them afresh or dismisses them."
+        if failed
+        else "",
+    )
+    yield Finding(
+        "waiting work",
+        f"{len(waiting)} pieces wait for longer than an hour"
+        + "".join(f"; {_told(one)}" for one in waiting[:3]),
+        "See that workers run and are not all held by one project; start more (DRIFTLINE_TASK_WORKERS)."
+        if waiting
+        else "",
+    )
+
+
+def _told(piece: Piece) -> str:
+    return f"{piece.subject} of project {piece.project}"
 
 
 def _has_just_started(paths: HomePaths) -> bool:

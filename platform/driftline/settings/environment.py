@@ -348,7 +348,11 @@ LOG_THREADS = Setting(
     "a whole number above 0, such as 12",
 )
 TASK_WORKERS = Setting(
-    "DRIFTLINE_TASK_WORKERS", "2", "Celery worker processes.", _natural, "a whole number such as 2"
+    "DRIFTLINE_TASK_WORKERS",
+    "2",
+    "Celery worker processes; one is kept for short work where there are two or more.",
+    _natural,
+    "a whole number such as 2",
 )
 TRAINERS = Setting(
     "DRIFTLINE_TRAINERS",

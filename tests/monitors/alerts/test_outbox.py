@@ -349,3 +349,25 @@ class TestSecret:
 
         stamp = int(receiver.received[0].headers["webhook-timestamp"])
         assert abs(stamp - now.timestamp()) < 60
+
+
+class TestTurns:
+    def test_are_taken_by_projects_so_that_one_with_many_messages_delays_no_other(
+        self, delivery: Delivery, webhook: Channel
+    ) -> None:
+        """A hundred messages of one project were written first; the only one of another is sent second."""
+        values = {"event": "test", "subject": "s", "body": "{}", "next_attempt_at": Now() - SECOND}
+        Delivery.objects.bulk_create(
+            Delivery(channel=webhook, event_id=f"crowd-{number}", **values) for number in range(100)
+        )
+        other = Project.objects.create(slug="other", name="Other")
+        channel = Channel.objects.create(project=other, name="theirs", kind=webhook.kind)
+        theirs = Delivery.objects.create(channel=channel, event_id="theirs", **values)
+        let_time_pass()
+
+        first, second = claim_delivery(), claim_delivery()
+
+        assert first is not None
+        assert second is not None
+        assert first.channel == webhook
+        assert second.pk == theirs.pk

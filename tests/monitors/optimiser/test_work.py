@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from driftline.accounts.models import AuditEntry, Project
 from driftline.common.errors import Problem
+from driftline.common.leased_work import LEASE
 from inference.registry.models import Version
 from inference.registry.services import external_version
 from inference.runtime.session import OnnxSession
@@ -17,7 +18,7 @@ from monitors.optimiser import files
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.optimiser.selectors import get_variant, optimisation_of, progress_of, variants_of
 from monitors.optimiser.services import register_variant, request_optimisation
-from monitors.optimiser.work import LEASE, go_on
+from monitors.optimiser.work import go_on
 from tests.monitors.optimiser.world import BUSY, IDLE, give_reference, log, make_version
 
 Only = Callable[..., None]

@@ -233,3 +233,14 @@ def work_and_close(run_id: int) -> None:
         advance(run_id=run_id)
     finally:
         connection.close()
+
+
+class TestTurns:
+    def test_a_long_step_waits_for_the_turn_of_its_project(self, run: Run) -> None:
+        """Training takes minutes: it does not begin in a process that is kept for short work."""
+        engine.advance(run_id=run.pk, has_turn=False)
+
+        run.refresh_from_db()
+        assert (run.state, run.lease_until) == ("queued", None)
+        assert run.steps.get(name="snapshot").attempts == 0
+        assert list(engine.runs_before_a_long_step()) == [run]

@@ -12,10 +12,12 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from driftline.common.attempts import MAX_ATTEMPTS
+from driftline.common.leased_work import LeaseLost
 from driftline.services.children import MANAGE
 from inference.prediction_log.imports import bad_rows as bad_rows_module
 from inference.prediction_log.imports import csv_source, lease, parquet_source, services
-from inference.prediction_log.imports.lease import BeingWorkedOn, LeaseLost, leased
+from inference.prediction_log.imports.lease import BeingWorkedOn, leased
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.models import PredictionRow
 from inference.registry.models import Model
@@ -79,7 +81,7 @@ class TestAStop:
     ) -> None:
         job = started(model, write(tmp_path / "file", rows_with_bad_ones(30)))
         monkeypatch.setattr(bad_rows_module.os, "fsync", lambda _: 1 / 0)
-        for _ in range(services.MAX_ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             with pytest.raises(ZeroDivisionError):
                 services.run(job.pk, stop=lambda _: False)
 

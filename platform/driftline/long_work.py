@@ -1,0 +1,160 @@
+"""Long background work of all kinds: whose turn it is, and that a worker keeps processes free for what is short.
+
+Each row waits in its own table. A ring only says that something waits somewhere: the worker that hears it looks which
+project is next and works on the oldest row of that, so that a ring that is lost, late or doubled changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from django.dispatch import receiver
+
+from driftline.accounts.models import Project
+from driftline.accounts.services import record_audit
+from driftline.accounts.turns import in_turn, take_turn
+from driftline.common.clock import now
+from driftline.common.leased_work import LeasedWork, work_failed
+from inference.prediction_log.erasure import services as erasures
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.imports import services as imports
+from inference.prediction_log.imports.models import Import
+from monitors.definitions.models import Reference
+from monitors.definitions.services import build_reference
+from monitors.metrics.models import SegmentSearch, UnreadDay
+from monitors.metrics.rows.ended_days import all_days_to_read, read_days_beside
+from monitors.metrics.rows.segment_search import do_search
+from monitors.optimiser import work as optimiser
+from monitors.optimiser.models import Optimisation
+from monitors.reports.building import build, reports_to_build
+from monitors.reports.models import Report
+from monitors.workflows import engine
+from monitors.workflows.models import ACTIVE_STATES, Run
+
+LANE = "long"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of long work: which rows wait, which are worked on, and how one is gone on with."""
+
+    name: str
+    project: str  # the path from a row to its project
+    since: str  # the field by which the oldest row is found
+    waiting: Callable[[], QuerySet[Any]]
+    running: Callable[[], QuerySet[Any]]
+    work: Callable[[int], object]
+    model: type[LeasedWork] | None = None  # None where attempts are counted elsewhere
+
+
+def _kind(
+    model: type[LeasedWork],
+    work: Callable[[int], object],
+    *,
+    project: str = "model__project",
+    waiting: Callable[[], QuerySet[Any]] | None = None,
+) -> Kind:
+    rows = model._default_manager.all
+    return Kind(
+        name=str(model._meta.verbose_name),
+        project=project,
+        since="touched_at",
+        waiting=waiting or (lambda: rows().waiting()),  # type: ignore[attr-defined]
+        running=lambda: rows().running(),  # type: ignore[attr-defined]
+        work=work,
+        model=model,
+    )
+
+
+KINDS: tuple[Kind, ...] = (
+    _kind(Reference, build_reference),
+    _kind(Import, imports.go_on, waiting=imports.imports_to_go_on_with),
+    _kind(Erasure, erasures.go_on, project="project", waiting=erasures.erasures_to_go_on_with),
+    Kind(
+        name="ended day",
+        project="model__project",
+        since="touched_at",
+        waiting=lambda: all_days_to_read(now()),
+        running=lambda: UnreadDay.objects.filter(lease_until__gt=now(), lease_token__isnull=False),
+        work=read_days_beside,
+    ),
+    _kind(SegmentSearch, do_search),
+    _kind(Report, build, waiting=reports_to_build),
+    _kind(Optimisation, optimiser.go_on, project="version__model__project"),
+    Kind(
+        name="run",
+        project="model__project",
+        since="created_at",
+        waiting=engine.runs_before_a_long_step,
+        running=lambda: Run.objects.filter(state__in=ACTIVE_STATES, lease_until__gt=now()),
+        work=lambda pk: engine.advance(run_id=pk),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The oldest row of one project and kind that waits."""
+
+    since: datetime
+    kind: Kind
+    pk: int
+
+
+def work_on_next() -> bool:
+    """Work on the row that is next; returns whether one waited."""
+    oldest: dict[int, _Waiting] = {}
+    for project_id, found in _oldest_rows():
+        if project_id not in oldest or found.since < oldest[project_id].since:
+            oldest[project_id] = found
+    if not oldest:
+        return False
+    order = in_turn(LANE, {project: found.since for project, found in oldest.items()}, _count_running())
+    take_turn(LANE, order[0])
+    found = oldest[order[0]]
+    found.kind.work(found.pk)
+    return True
+
+
+def something_waits() -> bool:
+    """Tell whether there is long work for a worker."""
+    return any(kind.waiting().exists() for kind in KINDS)
+
+
+def _oldest_rows() -> list[tuple[int, _Waiting]]:
+    found = []
+    for kind in KINDS:
+        path = f"{kind.project}_id"
+        rows = kind.waiting().order_by(path, kind.since, "pk").distinct(path)
+        found += [
+            (project_id, _Waiting(since, kind, pk))
+            for project_id, since, pk in rows.values_list(path, kind.since, "pk")
+        ]
+    return found
+
+
+def _count_running() -> Counter[int]:
+    running: Counter[int] = Counter()
+    for kind in KINDS:
+        running.update(kind.running().values_list(f"{kind.project}_id", flat=True))
+    return running
+
+
+# -- what failed -------------------------------------------------------------------------------------------------------
+@receiver(work_failed)
+def audit_failure(*, row: LeasedWork, **_: Any) -> None:
+    """Leave an audit row for work that failed for good."""
+    kind = next(kind for kind in KINDS if kind.model is type(row))
+    project = Project.objects.get(
+        pk=type(row)._default_manager.filter(pk=row.pk).values_list(f"{kind.project}_id", flat=True)[0]
+    )
+    record_audit(
+        project=project,
+        actor="worker",
+        action="work.failed",
+        subject=str(row)[:200],
+        after={"work": kind.name, "id": row.pk, "attempts": row.attempts, "reason": row.error},
+    )
