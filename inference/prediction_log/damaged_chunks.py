@@ -4,16 +4,25 @@ Whoever reads the log for somebody tries each chunk again: one that is put back 
 """
 
 import logging
-from collections.abc import Iterable, Iterator
-from datetime import UTC
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 
+from django.db import models
+
+from driftline.common.periods import following
 from inference.prediction_log.chunk_rows import UnreadableChunk, read_rows
 from inference.prediction_log.folded_labels import FoldedLabels
-from inference.prediction_log.models import PredictionChunk
+from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.sealed_chunks import ChunkDamaged, LogUnreadable
 
 MAX_REASON = 200  # characters
 log = logging.getLogger(__name__)
+
+
+def mark_read(read: models.QuerySet[PredictionChunk], damaged: Sequence[UnreadableChunk]) -> None:
+    """Note which of the chunks that were `read` are damaged, and that the others are whole, perhaps again."""
+    read.exclude(damage="").exclude(pk__in=[chunk.pk for chunk in damaged]).update(damage="")
+    mark_damaged(damaged)
 
 
 def mark_damaged(chunks: Iterable[UnreadableChunk]) -> None:
@@ -24,6 +33,30 @@ def mark_damaged(chunks: Iterable[UnreadableChunk]) -> None:
         )
         if unmarked.update(damage=chunk.reason[:MAX_REASON]):
             log.error("a chunk of the log is damaged", extra={"chunk": chunk.pk, "reason": chunk.reason})
+
+
+def chunks_of(version_id: int, role: str, start: datetime, end: datetime) -> models.QuerySet[PredictionChunk]:
+    """Select the chunks that may hold rows of a version in a role within `[start, end)`."""
+    return PredictionChunk.objects.filter(
+        version_id=version_id,
+        role=role,
+        day__gte=start.astimezone(UTC).date(),
+        day__lte=end.astimezone(UTC).date(),
+        start__lt=end,
+        end__gte=start,
+    )
+
+
+def damage_within(period: TouchedPeriod) -> str:
+    """Say why rows of an hour cannot be read, by the chunks that were found damaged; empty where all can be."""
+    end = following(period.hour, "hour")
+    marked = chunks_of(period.version_id, period.role, period.hour, end).exclude(damage="")
+    found = marked.values_list("pk", "rows", "damage").first()
+    return (
+        ""
+        if found is None
+        else "{1:,} rows cannot be read: chunk {0} of the log is damaged ({2})".format(*found)
+    )
 
 
 def describe_marked() -> list[str]:

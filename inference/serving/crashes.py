@@ -35,7 +35,7 @@ _THREADS = 64
 _LOOP, _BEAT, _SUCCESSOR, _HEADER = range(4)  # places before the threads': see RunMarks
 _BYTES = 8 * _HEADER + 16 * _THREADS  # a thread's identity and a version's id
 _SIGNALS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
-_CRASHED_THREAD = re.compile(r"(?:Current thread|Thread) 0x([0-9a-f]+)")
+_CRASHED_THREAD = re.compile(r"Current thread 0x([0-9a-f]+)")
 
 
 class RunMarks:
@@ -60,7 +60,7 @@ class RunMarks:
             self._view = memoryview(mmap.mmap(file.fileno(), _BYTES)).cast("q")
         self._places = {}
         self._report = report.open("w")
-        faulthandler.enable(self._report, all_threads=False)
+        faulthandler.enable(self._report, all_threads=True)  # alone it would not name the thread
 
     @property
     def beat(self) -> int:

@@ -31,10 +31,15 @@ class Failure(Struct, frozen=True):
     """Why a version is not in memory; it is tried again after a change, and at `retry_at` where the fault may pass."""
 
     reason: str
+    model: PlanModel
     version: PlanVersion
-    generation: int  # of the model's deployment
     retry_at: float
     pause: float
+
+    def is_outdated(self, model: PlanModel, version: PlanVersion) -> bool:
+        """Tell whether the version, or its model's deployment, has changed since."""
+        before = (self.version, self.model.generation)
+        return model.id == self.model.id and before != (version, model.generation)
 
 
 class PlanWatcher:
@@ -180,8 +185,7 @@ class PlanWatcher:
             return False
         failure = self._failed.get(version.id)
         if failure is not None:
-            is_outdated = (failure.version, failure.generation) != (version, model.generation)
-            return is_outdated or failure.retry_at <= time.monotonic()
+            return failure.is_outdated(model, version) or failure.retry_at <= time.monotonic()
         present = self._loaded.get(version.id)
         if present is None or present.plan != version:
             return True
@@ -251,7 +255,7 @@ class PlanWatcher:
         pause = RETRY_SECONDS if before is None else min(before.pause * 2, MAX_RETRY_SECONDS)
         retry_at = time.monotonic() + pause if preparation.may_pass else math.inf
         reason = str(preparation.failure)
-        self._failed[version.id] = Failure(reason, version, model.generation, retry_at, pause)
+        self._failed[version.id] = Failure(reason, model, version, retry_at, pause)
         log.error(
             "a version cannot answer",
             extra={"model": model.name, "version": version.version, "reason": reason},

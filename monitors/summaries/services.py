@@ -11,11 +11,11 @@ import numpy as np
 from django.db import connection, transaction
 from django.db.models import Q
 
-from driftline.common.attempts import work_apart
+from driftline.common.attempts import note_failure, work_apart
 from driftline.common.doorbell import ring
 from driftline.common.periods import floor, following
 from driftline.common.work import finish, touch
-from inference.prediction_log.damaged_chunks import mark_damaged
+from inference.prediction_log.damaged_chunks import chunks_of, damage_within, mark_read
 from inference.prediction_log.labels import TOUCHED_FIELDS
 from inference.prediction_log.letting_go import StoredDay, let_go, let_go_of_values, take_rows, take_values
 from inference.prediction_log.models import ANSWERING_ROLES, TouchedPeriod
@@ -80,8 +80,17 @@ def _summarise_periods(model_id: int, periods: Sequence[TouchedPeriod]) -> None:
         if model.rows_kept == RowsKept.ALL:
             for source, day, hours in _by_source(model, declared_segments(model), periods):
                 _summarise_day(source, day, hours)
-        finish(periods)
+        _finish_what_was_read(periods)
         measure_hours(model_id=model_id, hours=[period.hour for period in periods])
+
+
+def _finish_what_was_read(periods: Sequence[TouchedPeriod]) -> None:
+    """Finish hours of which all rows were read; one with rows in a damaged chunk has failed, though others count."""
+    reasons = {period: damage_within(period) for period in periods}
+    finish([period for period, reason in reasons.items() if not reason])
+    for period, reason in reasons.items():
+        if reason:
+            note_failure(period, reason)
 
 
 def _day_of(period: TouchedPeriod) -> StoredDay:
@@ -244,14 +253,9 @@ def _summarise_day(
     """
     span, start = _standing_for_hours(source, day)
     starts = [start] if span != "hour" else hours
-    frame = frame_of(
-        model=source.model,
-        role=source.role,
-        version_id=source.version.pk,
-        start=min(starts),
-        end=following(max(starts), span),
-    )
-    mark_damaged(frame.unreadable)
+    begin, end = min(starts), following(max(starts), span)
+    frame = frame_of(model=source.model, role=source.role, version_id=source.version.pk, start=begin, end=end)
+    mark_read(chunks_of(source.version.pk, source.role, begin, end), frame.unreadable)
     leaving = leaving or _Leaving(frame.take(np.empty(0, np.intp)))
     if span == "day" and _has_all_rows(source, day, frame, leaving):
         span, starts = "hour", [day + timedelta(hours=hour) for hour in range(24)]

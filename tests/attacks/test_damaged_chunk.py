@@ -158,7 +158,7 @@ class TestWorkers:
 
         work(model)
 
-        assert not TouchedPeriod.objects.exists()
+        assert {period.hour.date() for period in TouchedPeriod.objects.all()} == {DAY.date()}
         assert Summary.objects.get(span="day", start=NEXT_DAY, segment="").rows == ROWS
         assert MetricPoint.objects.filter(span="day", start=NEXT_DAY, metric="accuracy").exists()
         assert not Summary.objects.filter(span="day", start=DAY, segment="", rows__gt=0).exists()

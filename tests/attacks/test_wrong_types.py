@@ -234,13 +234,13 @@ class TestAWindowThatCannotBeRead:
         [period] = set(TouchedPeriod.objects.values_list("attempts", "hour__date"))
         assert period == (3, DAY.date())
         assert not TouchedPeriod.objects.due().exists()
-        assert "Invalid" in TouchedPeriod.objects.first().error
+        assert "is damaged" in TouchedPeriod.objects.first().error
 
     def test_is_an_error_while_the_other_day_is_measured(self, api: Api, model: Model) -> None:
         work(model)
 
         assert (point("count").status, point("count").value) == ("error", None)
-        assert "Invalid" in point("count").detail["why"]
+        assert "is damaged" in point("count").detail["why"]
         assert point("count", day=DAY + timedelta(days=1)).value == 100
 
     def test_is_said_by_api_page_overview_doctor_and_invariants(
@@ -251,16 +251,20 @@ class TestAWindowThatCannotBeRead:
         told = api.get("/models/approvals").json()
         assert told["status"] == "error"
         assert told["computed_until"] == told["newest_event"]
-        assert [(one["failed"], "Invalid" in one["reason"]) for one in told["stuck"]] == [(True, True)] * 2
+        assert [(one["failed"], "is damaged" in one["reason"]) for one in told["stuck"]] == [(True, True)] * 2
         said = verdict.of_model(model)
-        assert (said.status, "not fully watched" in said.text, "Invalid" in said.text) == (
+        assert (said.status, "not fully watched" in said.text, "is damaged" in said.text) == (
             "error",
             True,
             True,
         )
         assert [one.status for one in standings_of(api.project)] == ["error"]
         found = next(one for one in diagnose(make_home(tmp_path)) if one.subject == "failed work")
-        assert ("ours/approvals" in found.text, "Invalid" in found.text, found.is_fine) == (True, True, False)
+        assert ("ours/approvals" in found.text, "is damaged" in found.text, found.is_fine) == (
+            True,
+            True,
+            False,
+        )
         broken = [one for one in check_all() if not one.holds]
         assert [one.counts for one in broken if "failed" in one.statement] == ["2 exceptions"]
 
@@ -273,7 +277,7 @@ class TestAWindowThatCannotBeRead:
         page = client.get("/models/approvals/").content.decode()
 
         assert "What could not be computed" in page
-        assert "ArrowInvalid" in page
+        assert "is damaged" in page
         self.mend()
         client.post("/models/approvals/", {"retry": "1"})
         work(model)
