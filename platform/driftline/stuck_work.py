@@ -53,6 +53,14 @@ def stuck_work(models: Sequence[Model] | None = None) -> list[StuckWork]:
     return [found for kind in _TASKS for found in _of_kind(kind, models)]
 
 
+def stuck_work_of_each(models: Sequence[Model]) -> dict[int, list[StuckWork]]:
+    """List the same by the id of each of these models, in as many questions as for one."""
+    found: dict[int, list[StuckWork]] = {model.pk: [] for model in models}
+    for one in stuck_work(models):
+        found[one.model.pk].append(one)
+    return found
+
+
 def failed_work() -> list[QuerySet[Any]]:
     """Select the work rows that are not tried any more, of each kind."""
     return [_rows(kind).failed() for kind in _TASKS]
@@ -88,10 +96,11 @@ def _rows(kind: type[AttemptedWorkRow]) -> AttemptedQuerySet[Any]:
 
 
 def _of_kind(kind: type[AttemptedWorkRow], models: Sequence[Model] | None) -> Iterator[StuckWork]:
-    rows = _rows(kind).troubled().select_related("model__project").order_by("pk")
+    related = ("model__project", "version") if kind is TouchedPeriod else ("model__project",)
+    rows = _rows(kind).troubled().select_related(*related).order_by("pk")
     if models is not None:
         rows = rows.filter(model__in=models)
-    for row in rows[:SHOWN]:
+    for row in rows[: SHOWN * max(len(models or ()), 1)]:
         what, start = _described(row)
         yield StuckWork(row.model, what, start, row.reason, row.attempts)
 

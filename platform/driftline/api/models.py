@@ -1,5 +1,6 @@
 """Models over HTTP. They are the roof's: what a model is lies in the registry, how it is watched in the monitors."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from django.db import transaction
@@ -14,7 +15,7 @@ from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.periods import rfc3339
 from driftline.progress import Progress, progress_of, progress_of_each
-from driftline.stuck_work import StuckWork, retry, stuck_work
+from driftline.stuck_work import StuckWork, retry, stuck_work, stuck_work_of_each
 from inference.registry import services
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
@@ -139,11 +140,12 @@ def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) 
     found, following = cut_page(
         models.prefetch_related("segment_features"), by=("pk",), cursor=cursor, limit=limit
     )
-    progress = progress_of_each(found)
+    progress, stuck = progress_of_each(found), stuck_work_of_each(found)
     items = [
         _describe(
             model,
             progress[model.pk],
+            stuck[model.pk],
             model.workflow if hasattr(model, "workflow") else Workflow(model=model),
         )
         for model in found
@@ -186,9 +188,8 @@ def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
 
 
 def describe_model(model: Model) -> dict[str, Any]:
-    """Write a model as the API gives it; `stuck` lists what could not be summarised, measured or judged, and why."""
-    stuck = [_describe_stuck(one) for one in stuck_work([model])]
-    return _describe(model, progress_of(model), Workflow.of(model)) | {"stuck": stuck}
+    """Write a model as the API gives it."""
+    return _describe(model, progress_of(model), stuck_work([model]), Workflow.of(model))
 
 
 def _describe_stuck(one: StuckWork) -> dict[str, Any]:
@@ -201,7 +202,10 @@ def _describe_stuck(one: StuckWork) -> dict[str, Any]:
     }
 
 
-def _describe(model: Model, progress: Progress, workflow: Workflow) -> dict[str, Any]:
+def _describe(
+    model: Model, progress: Progress, stuck: Sequence[StuckWork], workflow: Workflow
+) -> dict[str, Any]:
+    """Write a model; `stuck` lists what could not be summarised, measured or judged, and why."""
     deployment, until, newest = model.deployment, progress.computed_until, progress.newest
     return {
         "id": model.pk,
@@ -209,6 +213,7 @@ def _describe(model: Model, progress: Progress, workflow: Workflow) -> dict[str,
         "task": model.task,
         "description": model.description,
         "status": progress.status,
+        "stuck": [_describe_stuck(one) for one in stuck],
         "autonomy": model.autonomy,
         "objectives": model.objectives,
         "retention_days": model.retention_days,
