@@ -99,7 +99,7 @@ def broken_invariants() -> list[str]:
 
 
 def let_workers_die(model: Model, *steps: str) -> None:
-    """Kill a worker on the model after each of these steps of `monitors.summaries.services`."""
+    """Kill a worker on the model after each of these steps of `monitors.summaries.services`, then let it be retried."""
     subprocess.run(
         [
             sys.executable,
@@ -118,7 +118,7 @@ def let_workers_die(model: Model, *steps: str) -> None:
         },
         check=True,
     )
-    model.touched_periods.update(lease_until=None)
+    model.touched_periods.update(lease_until=None, attempts=0)
 
 
 def of_canary(rows: Sequence[SentPrediction]) -> list[SentPrediction]:

@@ -138,7 +138,7 @@ def test_says_what_django_says(
     else:
         assert answer == expected.json()
     assert status == expected.status_code
-    sent_by_pages = {"vary"}  # by what looks at the session
+    sent_by_pages = {"vary", "permissions-policy"}  # by what looks at the session, and for browsers
     assert told.keys() - {"content-length"} == {name.lower() for name in expected.headers} - sent_by_pages - {
         "content-length"
     }

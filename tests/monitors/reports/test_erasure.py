@@ -8,9 +8,12 @@ import pytest
 from django.utils import timezone
 
 from driftline.accounts.models import Project
+from driftline.common.leased_work import claim
+from inference.prediction_log.erasure import work as erasures
+from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
-from inference.prediction_log.erasure.work import NotYet, Work, take
+from inference.prediction_log.erasure.work import NotYet, Work
 from inference.registry.models import Model
 from monitors.definitions.models import FeatureProfile
 from monitors.erasure import build_reports_again
@@ -27,8 +30,10 @@ def model(project: Project) -> Model:
 
 def work_of(model: Model, *, at: int = 0) -> Work:
     """Begin to erase a person with one row, so many days after DAY."""
-    work = take(request_erasure(project=model.project, key=KEY, actor="test").pk)
-    assert work is not None
+    requested = request_erasure(project=model.project, key=KEY, actor="test")
+    lease = claim(Erasure.objects.filter(pk=requested.pk))
+    assert lease is not None
+    work = erasures.work_of(lease)
     time_us = round((DAY + timedelta(days=at, hours=1)).timestamp() * 1e6)
     row = ErasedRow(
         model_id=model.pk, version_id=1, role="champion", id="p1", named_in=("customer",), time_us=time_us
