@@ -42,7 +42,7 @@ def walk(api: Api, **given: Any) -> list[dict[str, Any]]:
     while cursor is not None:
         answer = api.get(f"{PATH}?{urlencode({**given, 'cursor': cursor, 'limit': 4})}")
         assert answer.status_code == 200, answer.content
-        assert set(answer.json()) == {"items", "next"}
+        assert set(answer.json()) == {"items", "next", "unreadable"}
         found += answer.json()["items"]
         cursor = answer.json()["next"]
     return found
