@@ -168,7 +168,8 @@ class Neighbour:
             "from driftline.accounts.models import ApiToken\n"
             "from driftline.accounts.services import revoke_token\n"
             f"[token] = ApiToken.objects.filter(prefix={second.token[:PREFIX]!r})\n"
-            "revoke_token(token=token, actor='storm')\n"
+            "from driftline.common.clock import now\n"
+            "revoke_token(token=token, actor='storm', now=now())\n"
             "print(time.time())"
         )
         revoking = subprocess.Popen(
@@ -178,7 +179,7 @@ class Neighbour:
             text=True,
         )
         answers = [(second.infer(connection, "neighbour", body), time.time())]
-        while answers[-1][0] != 401:
+        while answers[-1][0] != 401 and not revoking.poll():
             answers.append((second.infer(connection, "neighbour", body), time.time()))
         revoked_at = float(revoking.communicate()[0].split()[-1])
         self.seen.revocation = answers[-1][1] - revoked_at
