@@ -80,6 +80,17 @@ def delete_instead_of_truncate() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def forget_the_audit_trail() -> Iterator[None]:
+    """Forget the newest entry that the home knew: the database that held it is rolled back or emptied."""
+    from django.conf import settings
+
+    from driftline.accounts.audit_chain import anchor_path
+
+    yield
+    anchor_path(settings.HOME).unlink(missing_ok=True)
+
+
 @pytest.fixture(scope="session")
 def broker_url(services: None) -> str:
     """The URL of the session's broker; its queues are shared, so name yours after the test."""

@@ -4,10 +4,7 @@ Django truncates every table and writes all content types and permissions anew: 
 the few rows that a test leaves, and no test changes those two.
 """
 
-from django.conf import settings
 from django.db import connection, transaction
-
-from driftline.accounts.audit_chain import anchor_path
 
 _AUDIT = '"accounts_auditentry"'  # whose triggers refuse what a test may do
 KEPT = {"django_content_type", "auth_permission"}
@@ -28,4 +25,3 @@ def delete_all_rows() -> None:
             cursor.execute(f"DELETE FROM {table}")
             if table == _AUDIT:
                 cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
-    anchor_path(settings.HOME).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from inference.serving.plan import PlanModel, PlanVersion
 from tests.attacks.models import (
     attack_signature,
     boxes_model,
+    boxes_that_take,
     large_answer_model,
     strings_model,
 )
@@ -22,7 +23,6 @@ from tests.inference.serving.running import Response, Server, publish, rows_body
 from tests.waiting import wait_until
 
 NEIGHBOUR, ATTACK = "/v2/models/sums/infer", "/v2/models/attack/infer"
-SEVERAL_SECONDS = 15_000  # boxes
 
 
 def deploy(home: Path, model: bytes, *, wide: bool = False, value_costs: bool = True) -> PlanVersion:
@@ -69,9 +69,10 @@ def pids(server: Server) -> list[int]:
 class TestAKernelThatTakesSeconds:
     def test_never_runs_in_the_event_loop_so_that_neighbours_are_answered_first(self, tmp_path: Path) -> None:
         deploy(tmp_path, boxes_model())
+        boxes = boxes_that_take(8)
         with running_server(tmp_path) as server:
             assert attack(server, 3).status == 200
-            long = Answers(lambda: attack(server, SEVERAL_SECONDS))
+            long = Answers(lambda: attack(server, boxes))
             wait_until(lambda: any(status["load"]["threads"] for status in server.status_files()))
 
             neighbours = [ask_neighbour(server).status for _ in range(20)]
@@ -85,12 +86,13 @@ class TestAKernelThatTakesSeconds:
         self, tmp_path: Path
     ) -> None:
         version = deploy(tmp_path, boxes_model(), value_costs=False)
+        boxes = boxes_that_take(8)
         with running_server(tmp_path) as server:
             for _ in range(2):
                 [pid] = pids(server)
                 assert attack(server, 3).status == 200
                 with server.connect() as idle:  # it sends its request while nobody reads it
-                    long = Answers(lambda: attack(server, SEVERAL_SECONDS))
+                    long = Answers(lambda: attack(server, boxes))
                     stuck = Answers(lambda: ask_neighbour(server))
 
                     assert (long.wait().status, stuck.wait().status in (200, 503)) == (503, True)
@@ -107,10 +109,11 @@ class TestAKernelThatTakesSeconds:
     @pytest.mark.e2e
     def test_that_does_not_end_costs_the_process_its_place_and_nobody_an_answer(self, tmp_path: Path) -> None:
         version = deploy(tmp_path, boxes_model())
+        boxes = boxes_that_take(8)
         with running_server(tmp_path, options=EngineOptions(most_run_seconds=0.5)) as server:
             for _ in range(2):
                 [pid] = pids(server)
-                long = Answers(lambda: attack(server, SEVERAL_SECONDS))
+                long = Answers(lambda: attack(server, boxes))
                 statuses = set()
                 while long.response is None or pids(server) in ([], [pid]):
                     statuses.add(ask_neighbour(server).status)
