@@ -41,9 +41,9 @@ def boxes_that_take(seconds: float) -> int:
     """Count the boxes that keep this machine busy for about `seconds`."""
     boxes = 10_000
     session = onnxruntime.InferenceSession(boxes_model(), providers=["CPUExecutionProvider"])
-    began = time.perf_counter()
+    began = time.thread_time()  # whatever else the machine does
     session.run(None, {INPUT: np.array([[boxes]], np.int64)})
-    return int(boxes * (seconds / (time.perf_counter() - began)) ** 0.5)
+    return int(boxes * (seconds / (time.thread_time() - began)) ** 0.5)
 
 
 def sequence_model() -> bytes:

@@ -16,7 +16,7 @@ from inference.serving.plan import PlanCanary, PlanModel, PlanToken, PlanVersion
 from inference.serving.plan_watcher import LOOK_SECONDS, PlanWatcher
 from inference.serving.refusals import Refusal
 from inference.serving.routing import RoutingTable
-from tests.attacks.models import attack_signature, boxes_model, range_model
+from tests.attacks.models import attack_signature, boxes_model, boxes_that_take, range_model
 from tests.inference.onnx_models import (
     failing_model,
     looping_model,
@@ -173,7 +173,7 @@ class TestPreparing:
             for place, model in enumerate((range_model(), boxes_model()), 1)
         ]
         keeping.deploy("1")
-        keeping.ask([{"X": np.array([[8_000]], np.int64)}])
+        keeping.ask([{"X": np.array([[boxes_that_take(1)]], np.int64)}])
 
     def test_a_revoked_token_is_refused_while_a_version_is_rehearsed_for_long(self, keeping: Keeping) -> None:
         self.deploy_harmless(keeping)
