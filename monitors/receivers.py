@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.dispatch import receiver
 
 from driftline.common.doorbell import ring
+from driftline.common.work import PAUSE_SECONDS
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
 from inference.registry import publishing
@@ -53,7 +54,7 @@ erasures.later_steps.update(erasure.STEPS)
 
 @receiver(periods_touched)
 def summarise_touched(*, model_id: int, **_: Any) -> None:
-    ring("monitors.summarise", pause=0.1, model_id=model_id)
+    ring("monitors.summarise", pause=PAUSE_SECONDS, model_id=model_id)
 
 
 @receiver(requests_counted)

@@ -8,10 +8,11 @@ from celery import shared_task
 
 from driftline.common.attempts import DATABASE_FAULTS
 from driftline.common.clock import now
+from driftline.common.doorbell import ring
 from driftline.common.work import work_alone
 from inference.registry.models import Model
 from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
-from monitors.metrics.services import measure
+from monitors.metrics.services import WINDOWS_A_TASK, measure
 from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow
 
@@ -21,7 +22,9 @@ log = logging.getLogger(__name__)
 @shared_task(name="monitors.measure")
 def measure_model(*, model_id: int) -> None:
     due = StaleWindow.objects.filter(model_id=model_id).due()
-    work_alone(7313, model_id, lambda: measure(model_id), due.exists)
+    wait = work_alone(7313, model_id, lambda: measure(model_id) == WINDOWS_A_TASK, due.exists)
+    if wait is not None:
+        ring("monitors.measure", pause=wait, model_id=model_id)
 
 
 @shared_task(name="monitors.measure_ended")

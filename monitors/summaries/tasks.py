@@ -2,12 +2,15 @@
 
 from celery import shared_task
 
+from driftline.common.doorbell import ring
 from driftline.common.work import work_alone
 from inference.prediction_log.models import TouchedPeriod
-from monitors.summaries.services import summarise
+from monitors.summaries.services import HOURS_A_TASK, summarise
 
 
 @shared_task(name="monitors.summarise")
 def summarise_model(*, model_id: int) -> None:
     due = TouchedPeriod.objects.filter(model_id=model_id).due()
-    work_alone(7312, model_id, lambda: summarise(model_id), due.exists)
+    wait = work_alone(7312, model_id, lambda: summarise(model_id) == HOURS_A_TASK, due.exists)
+    if wait is not None:
+        ring("monitors.summarise", pause=wait, model_id=model_id)

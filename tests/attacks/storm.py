@@ -97,6 +97,7 @@ class Seen:
     statuses: Counter[int] = field(default_factory=Counter)
     health: list[float] = field(default_factory=list)
     event_to_metric: list[float] = field(default_factory=list)
+    refused: int = 0  # of looks at a metric and logged events, which were asked again
     revocation: float = -1.0
     after_revocation: Counter[int] = field(default_factory=Counter)
 
@@ -141,17 +142,29 @@ class Neighbour:
         with closing(self._tenant.api()) as api:
             while self._goes_on():
                 before, began = self._count(api), time.monotonic()
-                with suppress(ApiRefused, ConnectionLost, OSError):
-                    api.post("/api/v1/models/logged/predictions", {"predictions": [row(f"event-{began}")]})
+                event = row(f"event-{began}")
+                self._until_answered(
+                    lambda event=event: api.post(
+                        "/api/v1/models/logged/predictions", {"predictions": [event]}
+                    )
+                )
                 while self._count(api) <= before and time.monotonic() - began < 60:
                     time.sleep(0.1)  # the pace of looking
                 self.seen.event_to_metric.append(time.monotonic() - began)
 
     def _count(self, api: Api) -> float:
-        with suppress(ApiRefused, ConnectionLost, OSError):
-            points = api.get("/api/v1/models/logged/metrics?metric=count&from=-1d&step=day")["items"]
-            return sum(point["value"] or 0 for point in points)
-        return float("inf")
+        path = "/api/v1/models/logged/metrics?metric=count&from=-1d&step=day"
+        points = self._until_answered(lambda: api.get(path))["items"]
+        return float(sum(point["value"] or 0 for point in points))
+
+    def _until_answered[Answer](self, ask: Callable[[], Answer]) -> Answer:
+        """Ask again while the answer is to come again later, as clients do."""
+        while True:
+            try:
+                return ask()
+            except (ApiRefused, ConnectionLost, OSError):
+                self.seen.refused += 1
+                time.sleep(0.2)  # the pace of asking again
 
     def revoke_a_token(self) -> None:
         """Have a second token revoked, and measure for how long it is still good after that was committed."""
@@ -302,6 +315,7 @@ def report(title: str, seen: Seen) -> None:
     if seen.event_to_metric:
         print(
             f"    event to metric: longest {max(seen.event_to_metric):.1f} s of {len(seen.event_to_metric)}"
+            f", {seen.refused} requests refused and asked again"
         )
     if seen.revocation >= 0:
         answers = dict(sorted(seen.after_revocation.items()))

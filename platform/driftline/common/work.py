@@ -5,6 +5,7 @@ generation it saw: work that was added meanwhile, or taken over after the lease 
 """
 
 import secrets
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Self
@@ -14,6 +15,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 LEASE = timedelta(seconds=60)
+TURN_SECONDS = 1.0  # for which one key is worked on in a row
+PAUSE_SECONDS = 2.0  # at least, between two looks at what comes all the time
 
 
 class WorkQuerySet[Row: "WorkRow"](models.QuerySet[Row]):
@@ -86,20 +89,25 @@ def finish(rows: Sequence[WorkRow]) -> None:
         manager.filter(pk__in=list(untouched)).delete()
 
 
-def work_alone(space: int, key: int, work: Callable[[], object], is_due: Callable[[], bool]) -> None:
-    """Call `work` until it returns nothing, unless another process does so for `key`: rings that come close together
-    then cost one pass. Looks once more after letting go, for a ring that came while it was about to.
+def work_alone(space: int, key: int, work: Callable[[], bool], is_due: Callable[[], bool]) -> float | None:
+    """Call `work` as long as it tells that more was waiting, unless another process does so for `key`.
+
+    Tells in how many seconds to ring for what is left, None where nothing is: at once after `TURN_SECONDS` of a long
+    backlog, so that others get their turn; after a pause for what came meanwhile, so that what comes all the time is
+    worked on now and then.
     """
-    while True:
+    ends_at = time.monotonic() + TURN_SECONDS
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [space, key])
+        if not cursor.fetchone()[0]:
+            return None
+    try:
+        while is_more := work():
+            if time.monotonic() >= ends_at:
+                break
+    finally:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [space, key])
-            if not cursor.fetchone()[0]:
-                return
-        try:
-            while work():
-                pass
-        finally:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [space, key])
-        if not is_due():
-            return
+            cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [space, key])
+    if is_more:
+        return 0.0
+    return PAUSE_SECONDS if is_due() else None

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection, transaction
 
 from driftline.accounts.models import Project
+from driftline.common import work
 from driftline.common.work import finish, touch, work_alone
 from inference.registry.models import Model
 from monitors.summaries.models import StaleWindow
@@ -95,14 +96,30 @@ class TestWorkAlone:
             other_process.execute("SELECT pg_advisory_lock(1, 2)")
             done: list[int] = []
 
-            work_alone(1, 2, lambda: done.append(1), lambda: True)
+            wait = work_alone(1, 2, lambda: bool(done.append(1)), lambda: True)
 
-            assert done == []
+            assert (wait, done) == (None, [])
             other_process.connection.close()
 
-    def test_looks_again_for_what_came_while_it_was_letting_go(self, model: Model) -> None:
-        due, done = [True, False], []
+    def test_works_through_a_backlog_and_tells_that_nothing_is_left(self, model: Model) -> None:
+        backlog = [True, True, False]
 
-        work_alone(1, 2, lambda: done.append(1), lambda: due.pop(0))
+        assert work_alone(1, 2, lambda: backlog.pop(0), lambda: False) is None
+        assert backlog == []
 
-        assert len(done) == 2
+    def test_has_what_came_meanwhile_wait_for_a_pause(self, model: Model) -> None:
+        assert work_alone(1, 2, lambda: False, lambda: True) == work.PAUSE_SECONDS
+
+    def test_gives_way_to_others_after_its_turn_and_is_rung_for_at_once(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(work, "TURN_SECONDS", 0.0)
+        done: list[int] = []
+
+        wait = work_alone(1, 2, lambda: done.append(1) is None, lambda: True)
+
+        assert (wait, len(done)) == (0.0, 1)
+        with connection.copy().cursor() as other_process:
+            other_process.execute("SELECT pg_try_advisory_lock(1, 2)")
+            assert other_process.fetchone() == (True,)
+            other_process.connection.close()
