@@ -10,11 +10,13 @@ it has come. Where a file does not grow, a sync need not wait for the file syste
 
 import errno
 import fcntl
+import logging
 import mmap
 import os
 import shutil
 import struct
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -32,6 +34,8 @@ from inference.prediction_log.sealing import (
     make_segment_key,
     read_segment_key,
 )
+
+log = logging.getLogger(__name__)
 
 SPOOL_FOLDER = "spool"
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -86,8 +90,12 @@ class SpoolWriter:
         *,
         reserved_bytes: int = 0,
         seals: bool = False,
+        syncs_apart: bool = False,
     ) -> None:
-        """Claim the instance's folder; with `seals`, nothing can be read without the home's keys."""
+        """Claim the instance's folder; with `seals`, nothing can be read without the home's keys.
+
+        A writer that `syncs_apart` waits for no disk between two segments: a thread brings the ended one there.
+        """
         self.instance = instance
         self.written = 0  # bytes since the start
         self._segment_bytes = segment_bytes
@@ -98,6 +106,7 @@ class SpoolWriter:
         self._reserved_until = 0
         self._home = home
         self._seals = seals
+        self._syncs_apart = syncs_apart
         self._key: SegmentKey | None = None
         self._folder = home / SPOOL_FOLDER / instance
         self._lock = self._claim_folder()
@@ -170,13 +179,18 @@ class SpoolWriter:
         return self._file
 
     def _open_next_segment(self) -> None:
+        if self._syncs_apart and self._file >= 0:
+            ended = threading.Thread(target=_end_segment, args=(self._file, self._size, self._folder))
+            self._file = -1
+            ended.start()
         self._close_segment()
         self._segment += 1
         path = self._folder / _segment_name(self._segment)
         self._key = make_segment_key(self._home, path) if self._seals else None
         self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         self._size = self._reserved_until = 0
-        _sync_folder(self._folder)
+        if not self._syncs_apart:
+            _sync_folder(self._folder)
 
     def abandon_segment(self) -> None:
         """Cut off what a failed write left, and the segment with it: a failed sync may not be repeated."""
@@ -323,6 +337,18 @@ class SpoolReader:
         finally:
             os.close(lock)
         return False
+
+
+def _end_segment(file: int, size: int, folder: Path) -> None:
+    """Bring a segment to the disk that nothing is appended to any more, and the name of the one that follows it."""
+    try:
+        os.ftruncate(file, size)
+        os.fdatasync(file)
+        _sync_folder(folder)
+    except OSError:
+        log.exception("a segment of the spool was not brought to the disk")
+    finally:
+        os.close(file)
 
 
 def _read_position(folder: Path) -> int | None:

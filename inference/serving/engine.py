@@ -106,11 +106,12 @@ class Engine:
             segment_bytes,
             reserved_bytes=reserved_bytes,
             seals=options.seals,
+            syncs_apart=options.fsync in ("off", "interval"),
         )
         self._shadow_writer = SpoolWriter(
             home, new_instance_name("shadow"), segment_bytes, seals=options.seals
         )
-        self._journal = Journal(self._writer, options.fsync, self._run_ready)
+        self._journal = Journal(self._writer, options.fsync, self._run_ready, sync_s=options.sync_ms / 1000)
         self.shadows = ShadowRunner(
             self._shadow_writer, self.metrics, sync=options.fsync == "always", limits=options.shadows
         )

@@ -1,5 +1,6 @@
 """Brings records to the spool, and tells when the answers that wait for them may leave."""
 
+import asyncio
 import logging
 import os
 import time
@@ -19,17 +20,23 @@ log = logging.getLogger(__name__)
 class Journal:
     """Writes records in the order they come; belongs to the event loop that made it.
 
-    `off` does not wait for the disk. `group` waits for one sync for all records that came while the one before
-    was on its way. `always` syncs the records of each call by themselves before it goes on.
+    `off` does not wait for the disk, nor does `interval`, which syncs what was written `sync_s` ago at the latest.
+    `group` waits for one sync for all records that came while the one before was on its way. `always` syncs the records
+    of each call by themselves before it goes on.
     """
 
-    def __init__(self, writer: SpoolWriter, fsync: Fsync, before_next: Callable[[], object]) -> None:
+    def __init__(
+        self, writer: SpoolWriter, fsync: Fsync, before_next: Callable[[], object], *, sync_s: float = 0.1
+    ) -> None:
         """Make a journal; `before_next` is called when a sync has ended, and may write for the next one."""
         self.in_flight_since_ns = 0  # of the process's monotonic clock; 0: no sync is on its way
         self._before_next = before_next
         self._writer = writer
         self._fsync = fsync
-        self._sync: DiskSync | None = open_disk_sync() if fsync == "group" else None
+        self._sync: DiskSync | None = open_disk_sync() if fsync in ("group", "interval") else None
+        self._sync_s = sync_s
+        self._timer: asyncio.TimerHandle | None = None  # of the next sync that nobody waits for
+        self._is_syncing = False  # without anybody who waits
         self._payloads: list[bytes] = []
         self._waiting: list[Settle] = []
         self._syncing: list[Settle] = []
@@ -41,7 +48,10 @@ class Journal:
         them and not for all. Where the disk fails half-way, those before are in the log without an answer.
         """
         if self._fsync != "group":
-            settle(self._append(payloads, sync=self._fsync == "always"))
+            error = self._append(payloads, sync=self._fsync == "always")
+            if self._fsync == "interval" and error is None:
+                self._sync_later()
+            settle(error)
             return
         self._payloads.append(payloads[0])
         left = payloads[1:]
@@ -72,6 +82,26 @@ class Journal:
         else:
             self._settle(error)
 
+    def _sync_written(self) -> None:
+        """Bring what was written to the disk, for which nobody waits."""
+        self._timer = None
+        if self._is_syncing:
+            self._sync_later()
+        elif self._sync is not None and self._writer.handle >= 0:
+            self._is_syncing = True
+            self._sync.start(self._writer.handle, self._finish_background_sync)
+
+    def _sync_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._sync_s, self._sync_written)
+
+    def _finish_background_sync(self, code: int) -> None:
+        self._is_syncing = False
+        if code:
+            reason = os.strerror(code)
+            log.error("the spool was not synced: a power loss would cost its end", extra={"reason": reason})
+            self._writer.abandon_segment()  # a sync that failed may not be repeated
+
     def _append(self, payloads: Sequence[bytes], *, sync: bool) -> SpoolUnwritable | None:
         try:
             self._writer.append(payloads, sync=sync)
@@ -97,10 +127,12 @@ class Journal:
                 log.exception("an answer could not be written")
 
     def is_settled(self) -> bool:
-        """Tell whether every record taken is safe."""
-        return not self.in_flight and not self._waiting
+        """Tell whether every record taken is safe, and the disk at no sync."""
+        return not self.in_flight and not self._is_syncing and not self._waiting
 
     def close(self) -> None:
         """Let go of the disk; everything must be settled."""
+        if self._timer is not None:
+            self._timer.cancel()  # the writer syncs what is left when it closes
         if self._sync is not None:
             self._sync.close()

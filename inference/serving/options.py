@@ -10,7 +10,7 @@ from inference.serving.body_budget import MOST_BYTES
 from inference.serving.jobs.limits import JobLimits
 from inference.serving.trace_options import TraceOptions
 
-Fsync = Literal["off", "group", "always"]
+Fsync = Literal["off", "interval", "group", "always"]
 
 
 class ShadowLimits(Struct, frozen=True):
@@ -24,14 +24,16 @@ class ShadowLimits(Struct, frozen=True):
 class EngineOptions(Struct, frozen=True):
     """How a serving process logs, and what it bears.
 
-    For logging see DRIFTLINE_SPOOL_FSYNC, DRIFTLINE_SPOOL_MAX_BYTES and DRIFTLINE_ENCRYPT_LOG (`seals`).
+    For logging see DRIFTLINE_SPOOL_FSYNC, DRIFTLINE_SPOOL_SYNC_MS, DRIFTLINE_SPOOL_MAX_BYTES and DRIFTLINE_ENCRYPT_LOG
+    (`seals`).
     `most_body_bytes` bounds all requests that are under way, `most_wait_seconds` how long a new one may have to wait,
     `most_run_seconds` one run of a model, `max_memory_bytes` what the process may hold (0: no bound). `remote_threads`
     wait for other servers and compute nothing, under the rules `outbound`. Processes of versions of their own are
     bounded by `isolation`. Without `traces` there are none.
     """
 
-    fsync: Fsync = "group"
+    fsync: Fsync = "interval"
+    sync_ms: int = 100
     spool_max_bytes: int = 2 * 1024**3
     when_full: Literal["refuse", "drop"] = "refuse"
     seals: bool = False

@@ -205,6 +205,7 @@ else:
 
 # -- serving and workers -----------------------------------------------------------------------------------------------
 SPOOL_FSYNC = env.SPOOL_FSYNC.read()
+SPOOL_SYNC_MS = env.SPOOL_SYNC_MS.read()
 SPOOL_MAX_BYTES = env.SPOOL_MAX_BYTES.read()
 SERVING_MEMORY_BYTES = env.SERVING_MEMORY_BYTES.read()
 ENCRYPT_LOG = env.ENCRYPT_LOG.read()

@@ -84,7 +84,7 @@ def _mfa_group(text: str) -> MfaGroup | None:
 
 def _fsync(text: str) -> Fsync:
     match text:
-        case "off" | "group" | "always":
+        case "off" | "interval" | "group" | "always":
             return text
     raise ValueError(text)
 
@@ -226,10 +226,18 @@ OUTBOUND_ALLOW = Setting(
 )
 SPOOL_FSYNC = Setting(
     "DRIFTLINE_SPOOL_FSYNC",
-    "group",
-    "When the spool reaches the disk: off (survives a process), group or always (survive the machine).",
+    "interval",
+    "When the spool reaches the disk: interval (a power loss costs at most the last DRIFTLINE_SPOOL_SYNC_MS), group or "
+    "always (before the answer leaves), off (when the system likes). What was answered survives the process in each.",
     _fsync,
-    "off, group or always",
+    "off, interval, group or always",
+)
+SPOOL_SYNC_MS = Setting(
+    "DRIFTLINE_SPOOL_SYNC_MS",
+    "100",
+    "Milliseconds after which what was spooled is brought to the disk at the latest, with interval.",
+    _positive,
+    "a whole number of milliseconds above 0, such as 100",
 )
 SERVING_MEMORY_BYTES = Setting(
     "DRIFTLINE_SERVING_MEMORY_BYTES",

@@ -212,9 +212,11 @@ class TestWriting:
 
 
 class TestReservedRoom:
-    @pytest.fixture
-    def writer(self, tmp_path: Path) -> SpoolWriter:
-        return SpoolWriter(tmp_path, "me", segment_bytes=2_000, reserved_bytes=1_000)
+    @pytest.fixture(params=["in line", "apart"])
+    def writer(self, tmp_path: Path, request: pytest.FixtureRequest) -> SpoolWriter:
+        return SpoolWriter(
+            tmp_path, "me", segment_bytes=2_000, reserved_bytes=1_000, syncs_apart=request.param == "apart"
+        )
 
     def die(self, home: Path, writer: SpoolWriter) -> None:
         """Leave everything as it lies on the disk, in a folder whose lock nobody holds."""
@@ -336,8 +338,9 @@ from pathlib import Path
 from inference.prediction_log.spool import SpoolWriter
 from inference.prediction_log.record import encode_record
 from tests.inference.prediction_log.test_spool import batch
-reserved_bytes, seals = int(sys.argv[2]), sys.argv[3] == "sealed"
-writer = SpoolWriter(Path(sys.argv[1]), "me", 20_000, reserved_bytes=reserved_bytes, seals=seals)
+reserved_bytes, kind = int(sys.argv[2]), sys.argv[3]
+options = {"reserved_bytes": reserved_bytes, "seals": kind == "sealed", "syncs_apart": kind == "apart"}
+writer = SpoolWriter(Path(sys.argv[1]), "me", 20_000, **options)
 for number in range(10**9):
     writer.append([encode_record(batch(str(number)))], sync=number % 50 == 0)
     print(number, flush=True)  # the acknowledgement
@@ -345,7 +348,9 @@ for number in range(10**9):
 
 
 class TestKillingTheWriter:
-    @pytest.mark.parametrize(("reserved_bytes", "kind"), [(0, "plain"), (6_000, "plain"), (6_000, "sealed")])
+    @pytest.mark.parametrize(
+        ("reserved_bytes", "kind"), [(0, "plain"), (6_000, "plain"), (6_000, "sealed"), (6_000, "apart")]
+    )
     def test_loses_no_acknowledged_record_and_reads_each_once(
         self, tmp_path: Path, reserved_bytes: int, kind: str
     ) -> None:

@@ -1,12 +1,14 @@
 """Records reach the disk in groups: what came during one sync goes with the next."""
 
+import asyncio
 import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from inference.prediction_log.spool import SpoolWriter
+from inference.prediction_log.record import RequestCounts, encode_record
+from inference.prediction_log.spool import SpoolReader, SpoolWriter
 from inference.serving.journal import Journal
 from tests.inference.serving.running import HeldDisk
 
@@ -115,3 +117,72 @@ class TestGroup:
         disk.finish()
 
         assert [error and error.errno for error in errors] == [5, None]
+
+
+class TestInterval:
+    """Answers leave once the record is written; the disk follows."""
+
+    @pytest.fixture
+    def writer(self, tmp_path: Path) -> Iterator[SpoolWriter]:
+        writer = SpoolWriter(tmp_path, "main", reserved_bytes=4096, syncs_apart=True)
+        yield writer
+        writer.close()
+
+    async def test_syncs_soon_what_was_written_and_nobody_waits_for_it(
+        self, disk: HeldDisk, writer: SpoolWriter
+    ) -> None:
+        journal = Journal(writer, "interval", lambda: None, sync_s=0.0)
+        safe: list[OSError | None] = []
+
+        journal.write([b"first"], safe.append)
+        before_the_sync = list(safe)
+        await until(lambda: disk.under_way)
+        journal.write([b"second"], safe.append)
+        during_the_sync = list(safe)
+        disk.finish()
+        await until(lambda: disk.under_way)
+        disk.finish()
+
+        assert (before_the_sync, during_the_sync) == ([None], [None, None])
+        assert journal.is_settled()
+        journal.close()
+
+    async def test_asks_the_disk_nothing_while_nothing_is_written(
+        self, disk: HeldDisk, writer: SpoolWriter
+    ) -> None:
+        journal = Journal(writer, "interval", lambda: None, sync_s=0.0)
+        journal.write([b"only"], lambda error: None)
+        await until(lambda: disk.under_way)
+        disk.finish()
+
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+        assert not disk.under_way
+        journal.close()
+
+    async def test_begins_a_new_segment_after_a_sync_that_failed(
+        self, disk: HeldDisk, writer: SpoolWriter, tmp_path: Path
+    ) -> None:
+        journal = Journal(writer, "interval", lambda: None, sync_s=0.0)
+        journal.write([encode_record(COUNTS)], lambda error: None)
+        await until(lambda: disk.under_way)
+        disk.finish(errno.EIO)
+
+        journal.write([encode_record(COUNTS)], lambda error: None)
+
+        reader = SpoolReader(tmp_path, "main")
+        records, segment, _ = reader.read(0, 0, 1 << 20)
+        assert (records, segment) == ([COUNTS, COUNTS], 2)
+        await until(lambda: disk.under_way)
+        disk.finish()
+        journal.close()
+
+
+COUNTS = RequestCounts(0, [])
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0)

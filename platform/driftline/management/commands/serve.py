@@ -25,6 +25,7 @@ def _engine_options() -> EngineOptions:
     )
     return EngineOptions(
         fsync=settings.SPOOL_FSYNC,
+        sync_ms=settings.SPOOL_SYNC_MS,
         spool_max_bytes=settings.SPOOL_MAX_BYTES,
         seals=settings.ENCRYPT_LOG,
         max_memory_bytes=settings.SERVING_MEMORY_BYTES or half_of_memory(),
