@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 MAX_BYTES = 8 << 20  # one commit's worth: about 10,000 rows of 30 features
 PAUSE_S = 0.05
+COMMIT_S = 0.25  # between two commits while less than that has come: each costs the same, whatever it holds
 DATABASE_AWAY_PAUSE_S = 0.5
 
 
@@ -25,54 +27,60 @@ def drain_until(home: Path, stop: threading.Event) -> int:
     While the database is away the spool only grows; draining goes on when it is back.
     """
     total = 0
-    drained: dict[Path, int] = {}  # the segments, when all that they held was stored
+    seen: dict[Path, int] = {}  # the segments as they were before the last look
+    began, read = float("-inf"), 0
     while True:
         stopping = stop.is_set()
         sizes = segment_sizes(home)
-        if sizes == drained and not stopping:
+        is_early = time.monotonic() - began < COMMIT_S and max(read, _grown(seen, sizes)) < MAX_BYTES
+        if not stopping and (is_early or (sizes == seen and not read)):
             stop.wait(PAUSE_S)  # the database need not be asked
             continue
+        seen, began = sizes, time.monotonic()
         try:
-            stored, read_any = drain_once(home)
+            stored, read = drain_once(home)
         except (OperationalError, InterfaceError):
             log.warning("the database is away; the spool waits")
             close_old_connections()
             if stopping:
                 return total
+            read = MAX_BYTES  # what waits is tried again
             stop.wait(DATABASE_AWAY_PAUSE_S)
             continue
         total += stored
-        if not read_any:
-            if stopping:
-                return total
-            drained = sizes
+        if stopping and not read:
+            return total
 
 
-def drain_once(home: Path) -> tuple[int, bool]:
-    """Store what each spool holds beyond its cursor; returns the rows stored and whether anything was read."""
-    stored, read_any = 0, False
+def _grown(before: dict[Path, int], now: dict[Path, int]) -> int:
+    """Count the bytes that have come since the segments were looked at."""
+    return sum(size - before.get(path, 0) for path, size in now.items())
+
+
+def drain_once(home: Path) -> tuple[int, int]:
+    """Store what each spool holds beyond its cursor; returns the rows stored and the most bytes read of one spool."""
+    stored = most = 0
     for reader in open_spools(home):
         rows, read = _drain(reader)
         stored += rows
-        read_any |= read
-    return stored, read_any
+        most = max(most, read)
+    return stored, most
 
 
-def _drain(reader: SpoolReader) -> tuple[int, bool]:
+def _drain(reader: SpoolReader) -> tuple[int, int]:
     cursor = SpoolCursor.objects.filter(name=reader.name).first() or SpoolCursor(name=reader.name)
     try:
         records, segment, offset = reader.read(cursor.segment, cursor.offset, MAX_BYTES)
     except KeyMissing as error:
         _tell_once(reader.name, str(error))
-        return 0, False
-    moved = (segment, offset) != (cursor.segment, cursor.offset)
-    rows = 0
-    if moved:
+        return 0, 0
+    rows, read = 0, offset - cursor.offset if segment == cursor.segment else MAX_BYTES
+    if read:
         rows = store_records(
             records, spool=reader.name, segment=segment, offset=offset, torn=cursor.torn + reader.torn
         )
     reader.discard_before(segment)
-    return rows, moved
+    return rows, read
 
 
 @lru_cache(maxsize=256)
