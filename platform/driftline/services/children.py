@@ -111,7 +111,8 @@ def _command(name: str, installation: Installation, *arguments: str) -> Child:
 
 def _celery(name: str, installation: Installation, *arguments: str) -> Child:
     command = (sys.executable, "-m", "celery", "-A", "driftline.celery", *arguments, "--loglevel", "INFO")
-    return Child(name=name, command=command, environment=_environment(installation), stop_seconds=20)
+    environment = _environment(installation)
+    return Child(name=name, command=command, environment=environment, stop_seconds=20, niceness=10)
 
 
 def _manage(*arguments: str) -> Sequence[str]:

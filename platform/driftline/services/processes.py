@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from driftline.common.priority import give_way
+
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 POLL_SECONDS, LONGEST_WAIT_SECONDS = 0.02, 0.2
@@ -39,6 +41,7 @@ class Child:
     stop_seconds: float = 30.0  # after these the whole process group is killed
     prepare: Callable[[], None] = lambda: None  # before each start, once no older generation lives
     enter: Callable[[], None] = lambda: None  # in the new process, before the command
+    niceness: int = 0  # by how many steps its priority is lower than that of this process
     is_ready: Callable[[], bool] = lambda: True
     ready_seconds: float = 60.0
     logs_output: bool = True  # False where standard output tells secrets: then only errors are logged
@@ -163,6 +166,8 @@ class Process:
         parent = os.getpid()
 
         def enter() -> None:
+            if self.child.niceness:
+                give_way(self.child.niceness, session=True)
             self.child.enter()
             die_with(parent, self.child.stop_signal)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())

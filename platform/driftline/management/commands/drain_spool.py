@@ -5,8 +5,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from driftline.common.priority import give_way
 from inference.prediction_log.drain import drain_until
 from monitors.alerts.job_callbacks import hand_over_until
+
+NICENESS = 5  # to the serving processes, beside which it is started
 
 
 class Command(BaseCommand):
@@ -16,6 +19,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        give_way(NICENESS)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
