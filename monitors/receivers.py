@@ -12,6 +12,8 @@ from django.dispatch import receiver
 from driftline.common.doorbell import ring
 from driftline.common.work import PAUSE_SECONDS
 from inference.prediction_log.erasure import services as erasures
+from inference.prediction_log.models import PredictionChunk
+from inference.prediction_log.selectors import LogFrame
 from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
 from inference.registry import publishing
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model
@@ -38,12 +40,12 @@ from monitors.metrics.references import from_log
 from monitors.metrics.storing import forget_points
 from monitors.rules.services import refuse_while_watched
 from monitors.rules.signals import model_judged
-from monitors.summaries.erasure import discount_erased
 from monitors.summaries.services import (
     forget_segments,
     measure_again,
     measure_hours,
     summarise_again,
+    take_out,
 )
 from monitors.workflows.services import wake_runs
 
@@ -63,8 +65,8 @@ def measure_counted(*, model_id: int, hours: Sequence[datetime], **_: Any) -> No
 
 
 @receiver(rows_erased)
-def discount(*, model_id: int, version_id: int, role: str, lost: dict[datetime, int], **_: Any) -> None:
-    discount_erased(model_id=model_id, version_id=version_id, role=role, lost=lost)
+def take_out_of_summaries(*, chunk: PredictionChunk, lost: LogFrame, **_: Any) -> None:
+    take_out(chunk, lost)
 
 
 @receiver(dataset_rewritten)

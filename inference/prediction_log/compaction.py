@@ -123,22 +123,33 @@ def _take_parts(unpacked: UnpackedDay) -> list[PredictionChunk]:
     same = PredictionChunk.objects.filter(
         model_id=unpacked.model_id, version_id=unpacked.version_id, role=unpacked.role, day=unpacked.day
     ).order_by("pk")
-    fresh = same.filter(is_packed=False)
+    fresh = same.filter(is_packed=False).order_by("-is_summarised", "pk")
     locked = list(
-        fresh.select_for_update(skip_locked=True).values_list("pk", "rows", "week", size_of("payload"))[
-            :MANY_CHUNKS
-        ]
+        fresh.select_for_update(skip_locked=True).values_list(
+            "pk", "rows", size_of("payload"), "week", "is_summarised"
+        )[:MANY_CHUNKS]
     )
+    alike = (
+        locked[0][3:] if locked else None
+    )  # narrow rows go by the week, and summaries count a chunk as a whole
     taken, rows, size = [], 0, 0
-    for pk, count, week, length in locked:
-        if rows < CHUNK_ROWS and size < CHUNK_BYTES and week == locked[0][2]:  # narrow rows go by that week
+    for pk, count, length, *kind in locked:
+        if rows < CHUNK_ROWS and size < CHUNK_BYTES and tuple(kind) == alike:
             taken.append(pk)
             rows, size = rows + count, size + length
     if rows >= CHUNK_ROWS or size >= CHUNK_BYTES:
         return list(fresh.filter(pk__in=taken))
-    if not taken or not _are_old_or_many(fresh.filter(pk__in=taken)):
+    if alike is None or not _are_old_or_many(fresh.filter(pk__in=taken)):
         return []
-    small = same.filter(is_packed=True, week=locked[0][2], rows__lt=CHUNK_ROWS // 2, labels=None, damage="")
+    week, is_summarised = alike
+    small = same.filter(
+        is_packed=True,
+        week=week,
+        is_summarised=is_summarised,
+        rows__lt=CHUNK_ROWS // 2,
+        labels=None,
+        damage="",
+    )
     return [*_up_to_size(small, CHUNK_BYTES - size), *fresh.filter(pk__in=taken)]
 
 
@@ -170,6 +181,7 @@ def _replace(parts: Sequence[_Part]) -> None:
         day=newest.day,
         week=newest.week,
         is_packed=True,
+        is_summarised=newest.is_summarised,
         rows=rows.num_rows,
         start=min(chunk.start for chunk in chunks),
         end=newest.end,

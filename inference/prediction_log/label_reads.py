@@ -15,7 +15,7 @@ from django.db.models import Q
 
 from inference.prediction_log.array_literals import text_array
 from inference.prediction_log.chunk_rows import read_rows
-from inference.prediction_log.folded_labels import FoldedLabels
+from inference.prediction_log.folded_labels import FoldedLabel, FoldedLabels
 from inference.prediction_log.label_rows import PREDICTION
 from inference.prediction_log.models import Label, PredictionChunk
 from inference.prediction_log.packed_search import PackedRow, labels_at
@@ -38,6 +38,12 @@ class Holding(NamedTuple):
         return self.labelled_us or self.received_us
 
 
+def holding_of(label: FoldedLabel) -> Holding:
+    """Give a folded label as one that holds."""
+    labelled_us = 0 if label.labelled_at is None else _us(label.labelled_at)
+    return Holding(_us(label.received_at), label.revision, label.value, labelled_us)
+
+
 def labels_in_rows(model: Model, start: datetime, end: datetime) -> dict[str, Holding]:
     """Give the labels of predictions in `[start, end)` that are not folded, by prediction; the last told holds."""
     return _rows(f"{_ROWS} AND prediction_time >= %s AND prediction_time < %s", [model.pk, start, end])
@@ -48,6 +54,11 @@ def labels_told_under(model: Model, ids: Iterable[str]) -> dict[str, Holding]:
     return _rows(
         f"{_ROWS} AND prediction_time IS NOT NULL AND given_id = ANY(%s::text[])", [model.pk, text_array(ids)]
     )
+
+
+def labels_told_of(model_id: int, times: Iterable[datetime]) -> dict[str, Holding]:
+    """Give the labels that are not folded of predictions of these times, by prediction; the last told holds."""
+    return _rows(f"{_ROWS} AND prediction_time = ANY(%s::timestamptz[])", [model_id, sorted(set(times))])
 
 
 def _rows(statement: str, parameters: list[Any]) -> dict[str, Holding]:
@@ -183,6 +194,10 @@ def first_label(model: Model) -> str | None:
         if PredictionChunk.objects.filter(model=model, is_packed=True, labels__isnull=False).exists()
         else None
     )
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)
 
 
 def _day(moment: datetime) -> date:

@@ -39,6 +39,9 @@ class PredictionChunk(models.Model):
     day = models.DateField()
     week = models.DateField(help_text="the Monday of the week in which its rows arrived")
     is_packed = models.BooleanField(default=False, db_default=False)
+    is_summarised = models.BooleanField(
+        default=False, db_default=False, help_text="whether the summaries count its rows"
+    )
     rows = models.IntegerField()
     start = models.DateTimeField(help_text="event time of the earliest row")
     end = models.DateTimeField(help_text="event time of the latest row")
@@ -199,13 +202,40 @@ class Label(models.Model):
         return f"{self.given_id}: {self.value}"
 
 
+class RelabelledPrediction(models.Model):
+    """A prediction whose label changed, with the label that the summaries count until they follow.
+
+    Whoever summarises takes it, in the same commit.
+    """
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    prediction_id = models.CharField(max_length=210, db_collation="C")
+    prediction_time = models.DateTimeField()
+    value = models.CharField(max_length=200, blank=True)
+    known_us = models.BigIntegerField(default=0, help_text="when that label was known; 0 is none")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "prediction_time", "prediction_id"], name="relabelled_prediction_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.prediction_id
+
+
 class TouchedPeriod(AttemptedWorkRow):
-    """An hour of event time whose rows or labels changed and whose summaries must be made again."""
+    """An hour of event time with rows or labels that the summaries do not count yet.
+
+    With `rebuild` its summaries are made anew from all its rows, as for a question that these did not answer.
+    """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="touched_periods")
     version = models.ForeignKey(Version, models.CASCADE, related_name="+")
     role = models.CharField(max_length=10, choices=PredictionRole)
     hour = models.DateTimeField()
+    rebuild = models.BooleanField(default=False, db_default=False)
 
     objects = AttemptedQuerySet.as_manager()
 

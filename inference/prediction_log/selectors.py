@@ -20,10 +20,13 @@ from inference.prediction_log.models import PackedDay, PredictionChunk, Predicti
 from inference.prediction_log.packed_search import PackedRow, find_packed
 from inference.prediction_log.packing import unpack, unpack_numbers
 from inference.prediction_log.partitions import oldest_week
+from inference.prediction_log.relabelled import Counted, as_counted
 from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.registry.models import Model, Version
 
 type Values = NDArray[np.generic]
+type Labels = Mapping[str, Holding | Counted]
+"""The label of each prediction, by its id."""
 type Arrival = tuple[datetime | None, datetime | None]
 """An event time and when the rows that hold it were stored; None where nothing was logged."""
 
@@ -212,20 +215,25 @@ def frame_of(
     end: datetime,
     role: str | Sequence[str] = "champion",
     version_id: int | None = None,
+    as_summarised: bool = False,
 ) -> LogFrame:
     """Read the rows of `[start, end)` that versions made in a role, or in any of several, with their labels.
 
-    Rows of a damaged chunk are left out, and the chunk is named in `unreadable`.
+    Rows of a damaged chunk are left out, and the chunk is named in `unreadable`. With `as_summarised` only the rows and
+    labels that the summaries count.
     """
     roles = [role] if isinstance(role, str) else role
-    labels = labels_in_rows(model, start, end)  # before the chunks, or one that is folded now would be missed
+    told = labels_in_rows(model, start, end)  # before the chunks, or one that is folded now would be missed
     chunks = PredictionChunk.objects.filter(
         model=model, role__in=roles, day__gte=_day(start), day__lte=_day(end), start__lt=end, end__gte=start
     ).order_by("pk")
     if version_id is not None:
         chunks = chunks.filter(version_id=version_id)
     if "shadow" in roles:
-        labels = labels_in_chunks(model, start, end) | labels
+        told = labels_in_chunks(model, start, end) | told
+    labels: Labels = told
+    if as_summarised:
+        labels, chunks = as_counted(model, told, start, end), chunks.filter(is_summarised=True)
     parts, damaged = read_parts(chunks)
     frame = frame_from(parts, labels)
     if damaged:
@@ -370,8 +378,8 @@ class Part:
         return cls(binary_copy.read_bigint(version_id), read_rows(payload), folded)
 
 
-def frame_from(parts: Sequence[Part], labels: Mapping[str, Holding]) -> LogFrame:
-    """Make a frame of stored rows; `labels` are those that are not folded, by prediction id."""
+def frame_from(parts: Sequence[Part], labels: Labels) -> LogFrame:
+    """Make a frame of stored rows; `labels` hold in place of those that are folded, by prediction id."""
     tables = [part.rows for part in parts]
     names = dict.fromkeys(name for table in tables for name in table.schema.names if name.startswith("f:"))
     ids = _gather(tables, "id")
@@ -411,9 +419,7 @@ def _let_go(tables: Sequence[pa.RecordBatch], name: str) -> NDArray[np.bool_]:
     return np.repeat(gone, [table.num_rows for table in tables])
 
 
-def _label_columns(
-    ids: Values, parts: Sequence[Part], labels: Mapping[str, Holding]
-) -> tuple[Values, NDArray[np.int64]]:
+def _label_columns(ids: Values, parts: Sequence[Part], labels: Labels) -> tuple[Values, NDArray[np.int64]]:
     """Give each row's label and when it was known; one that is not folded was told later than those that are.
 
     Both stay empty without a look at each row where none has come.

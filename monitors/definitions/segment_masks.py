@@ -45,8 +45,8 @@ def segment_masks(
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Give the rows of each segment that has some: `feature:value` of a feature's frequent values, then those by name.
 
-    A value is `seated` where rows of it are gone: it keeps its place, and others get one while there is room. So a
-    value either has all its rows of an hour in its summary or has none, in however many parts they came.
+    A value is `seated` that an earlier part of the hour gave a place: it keeps that, and others get one while there is
+    room. So a value either has all its rows of an hour in its summary or has none, in however many parts they came.
     """
     for feature in declared.features:
         if feature in frame.features:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 
-from django.db.models import F, Value
-from django.db.models.functions import Greatest, Now
+from django.db.models.functions import Now
 
-from driftline.common.periods import floor
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import Subject
 from inference.prediction_log.erasure.work import Work, add_counts
+from inference.prediction_log.labels import lock_summaries
+from inference.prediction_log.models import SummedDay
+from inference.prediction_log.summarising import features_let_go
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
 from monitors.definitions.models import Segment
@@ -18,20 +18,9 @@ from monitors.stats.mergeable.sketches import CategoricalSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 from monitors.stats.segments.conditions import Condition
 from monitors.summaries.models import Summary
-from monitors.summaries.services import lock_model, measure_hours
+from monitors.summaries.services import measure_hours
 
 _AT_ONCE = 200
-
-
-def discount_erased(*, model_id: int, version_id: int, role: str, lost: dict[datetime, int]) -> None:
-    """Tell the summaries that rows were erased, in the transaction that does so: an hour of which fewer rows are left
-    than its summary tells of is taken for one whose rows have expired, and would keep that summary.
-    """
-    for hour, rows in lost.items():
-        for span, start in (("hour", hour), ("day", floor(hour, "day")), ("month", floor(hour, "month"))):
-            Summary.objects.filter(
-                model_id=model_id, version_id=version_id, role=role, segment="", span=span, start=start
-            ).update(rows=Greatest(F("rows") - rows, Value(0)))
 
 
 def tell_what_remains(work: Work) -> None:
@@ -39,7 +28,7 @@ def tell_what_remains(work: Work) -> None:
     names = [
         model.name
         for model in work.models
-        if Summary.objects.filter(model=model, gone__isnull=False).exists()
+        if features_let_go(model) or SummedDay.objects.filter(model=model).exists()
     ]
     with work.fenced() as erasure:
         Erasure.objects.filter(pk=erasure.pk).update(remains=names)
@@ -67,16 +56,11 @@ def _summaries_with_key(work: Work, model: Model) -> Iterator[list[int]]:
 
 def _rewrite(work: Work, model: Model, found: list[int]) -> None:
     with work.fenced() as erasure:
-        lock_model(model.pk)
+        lock_summaries(model.pk)
         for summary in Summary.objects.filter(pk__in=found):
-            parts = {"payload": summary.payload, "gone": summary.gone}
-            clean = {
-                name: without_level(bytes(part), work.subject, model)
-                for name, part in parts.items()
-                if part is not None
-            }
-            if changed := {name: part for name, part in clean.items() if part is not None}:
-                Summary.objects.filter(pk=summary.pk).update(**changed, updated_at=Now())
+            clean = without_level(bytes(summary.payload), work.subject, model)
+            if clean is not None:
+                Summary.objects.filter(pk=summary.pk).update(payload=clean, updated_at=Now())
         starts = Summary.objects.filter(pk__in=found).values_list("start", flat=True)
         measure_hours(model_id=model.pk, hours=list(starts))
         add_counts(erasure, {"summaries": len(found)})

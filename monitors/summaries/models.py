@@ -23,11 +23,6 @@ class Summary(models.Model):
     rows = models.IntegerField()
     labelled = models.IntegerField(default=0)
     payload = models.BinaryField(help_text="encoded WindowSummary")
-    gone = models.BinaryField(
-        null=True,
-        help_text="the part that rows in the log do not give any more, encoded alike; of a day or a month only "
-        "while it stands for its hours or days",
-    )
     blocks = models.BinaryField(
         null=True,
         help_text="the outcomes of the hours or days that it stands for, which intervals are made from",

@@ -5,12 +5,12 @@ from datetime import datetime
 from django.db import transaction
 
 from driftline.common.periods import floor, following
+from inference.prediction_log.labels import lock_summaries
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
-from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
+from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import StaleWindow, Summary
-from monitors.summaries.services import lock_model
-from monitors.summaries.stored import SHORTER, Source, encode_blocks, parts_of, row_of, save
+from monitors.summaries.stored import SHORTER, Source, encode_blocks, parts_of, save, sums_of
 
 
 def drop_parts(*, model: Model, span: str, before: datetime) -> int:
@@ -33,12 +33,15 @@ def drop_parts(*, model: Model, span: str, before: datetime) -> int:
 def _drop(source: Source, span: str, start: datetime) -> int:
     """Write what a window's parts come to and delete them, in one commit."""
     with transaction.atomic():
-        lock_model(source["model_id"])
+        lock_summaries(source["model_id"])
         if _is_changing(source, span, start):
             return 0
         parts = parts_of(source, span, start)
-        segments = parts.order_by("segment").values_list("segment", flat=True).distinct()
-        save([_sum(source, span, start, segment) for segment in segments])
+        if span == "month":  # a day is the sum of its hours all the time
+            save(sums_of(source, span, start))
+        told = parts.filter(segment="").values_list("start", "payload")
+        blocks = encode_blocks({begin: WindowSummary.decode(bytes(payload)) for begin, payload in told}, span)
+        Summary.objects.filter(**source, span=span, start=start, segment="").update(blocks=blocks)
         return parts.delete()[0]
 
 
@@ -48,22 +51,3 @@ def _is_changing(source: Source, span: str, start: datetime) -> bool:
     stale = StaleWindow.objects.filter(model_id=source["model_id"], start__gte=start, start__lt=end)
     hours = Summary.objects.filter(**source, span="hour", start__gte=start, start__lt=end)
     return touched.exists() or stale.exists() or (span == "month" and hours.exists())
-
-
-def _sum(source: Source, span: str, start: datetime, segment: str) -> Summary:
-    """Add a segment's parts up: what they hold, what of that is gone, and the outcomes of each."""
-    parts = parts_of(source, span, start).filter(segment=segment).values_list("start", "payload", "gone")
-    told: dict[datetime, WindowSummary] = {}
-    gone: list[WindowSummary] = []
-    for moment, payload, left in parts:
-        told[moment] = WindowSummary.decode(bytes(payload))
-        gone += [] if left is None else [WindowSummary.decode(bytes(left))]
-    return row_of(
-        source,
-        span,
-        start,
-        segment,
-        merge_windows(list(told.values())),
-        gone=merge_windows(gone) if gone else None,
-        blocks=None if segment else encode_blocks(told, span),
-    )

@@ -36,6 +36,15 @@ def add_up(several: Iterable[Told]) -> Told:
     return {segment: some[0] if len(some) == 1 else merge_windows(some) for segment, some in parts.items()}
 
 
+def add_up_hours(several: Iterable[Mapping[datetime, Told]]) -> dict[datetime, Told]:
+    """Add summaries up, hour by hour and segment by segment."""
+    hours: dict[datetime, list[Told]] = {}
+    for told in several:
+        for hour, one in told.items():
+            hours.setdefault(hour, []).append(one)
+    return {hour: add_up(some) for hour, some in hours.items()}
+
+
 def encode_blocks(told: Mapping[datetime, WindowSummary], span: str) -> bytes | None:
     """Encode the outcomes of the hours of a day, or of the days of a month; an hour has none."""
     if span not in SHORTER:
@@ -57,7 +66,6 @@ def row_of(
     segment: str,
     summary: WindowSummary,
     *,
-    gone: WindowSummary | None = None,
     blocks: bytes | None = None,
 ) -> Summary:
     """Make the row of a summary; it is not saved."""
@@ -69,7 +77,6 @@ def row_of(
         rows=summary.rows,
         labelled=summary.labelled,
         payload=summary.encode(),
-        gone=None if gone is None else gone.encode(),
         blocks=blocks,
     )
 
@@ -80,5 +87,12 @@ def save(rows: Iterable[Summary]) -> None:
         rows,
         update_conflicts=True,
         unique_fields=["model", "span", "start", "role", "version", "segment"],
-        update_fields=["rows", "labelled", "payload", "gone", "blocks", "updated_at"],
+        update_fields=["rows", "labelled", "payload", "blocks", "updated_at"],
     )
+
+
+def sums_of(source: Source, span: str, start: datetime) -> list[Summary]:
+    """Add the hours of a day up, or the days of a month, segment by segment."""
+    parts = parts_of(source, span, start).values_list("segment", "payload")
+    sums = add_up({segment: WindowSummary.decode(bytes(payload))} for segment, payload in parts)
+    return [row_of(source, span, start, segment, summary) for segment, summary in sums.items()]

@@ -19,7 +19,9 @@ from inference.prediction_log.record import LoggedBatch
 from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.prediction_log.sealing import KeyMissing
 from inference.prediction_log.spool import open_spools
+from monitors.summaries.checking import compare_with_rows
 
+SUMMARIES_COMPARED = 50
 MAX_NAMED = 20  # of the chunks that are damaged
 
 
@@ -40,6 +42,7 @@ def check_all() -> Iterator[Invariant]:
     yield _seals_have_keys(settings.HOME)
     yield _chunks_open()
     yield _labels_have_rows()
+    yield _summaries_equal_rows()
     failed = count_failed()
     yield Invariant(
         "nothing of a model failed to be summarised, measured or judged",
@@ -224,6 +227,18 @@ def _labels_have_rows() -> Invariant:
         "every label in a packed chunk has a row there, and one holds under each id",
         f"{wrong:,} of {checked:,} have not",
         wrong == 0,
+    )
+
+
+def _summaries_equal_rows() -> Invariant:
+    """Make the summaries of some hours from their rows, and compare them with those that were added up."""
+    found = list(compare_with_rows(SUMMARIES_COMPARED))
+    differences = [difference for difference in found if difference is not None]
+    counts = f"{len(differences):,} of {len(found):,} that were compared do not"
+    return Invariant(
+        "summaries equal what their rows give",
+        counts + (f": {differences[0]}" if differences else ""),
+        not differences,
     )
 
 

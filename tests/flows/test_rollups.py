@@ -57,15 +57,25 @@ def spans_of(model: Model, day: datetime = DAY) -> set[str]:
     return {*near.values_list("span", flat=True), *months.values_list("span", flat=True)}
 
 
-def points_of(model: Model, **which: Any) -> list[tuple[Any, ...]]:
+def rounded(value: Any) -> Any:
+    """Leave out the last digits of sums, which depend on the order in which they were added up."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(one) for one in value]
+    return value
+
+
+def points_of(model: Model, **which: Any) -> list[Any]:
     found = MetricPoint.objects.filter(model=model, **which).order_by(
         "metric", "feature", "segment", "version", "start", "span"
     )
-    return list(
-        found.values_list(
-            "metric", "feature", "segment", "version", "start", "value", "n", "lower", "upper", "status", "detail"
-        )
+    fields = (
+        "metric", "feature", "segment", "version", "start", "value", "n", "lower", "upper", "status", "detail"
     )  # fmt: skip
+    return [rounded(point) for point in found.values_list(*fields)]
 
 
 def measure_day_again(model: Model) -> None:
@@ -239,7 +249,7 @@ class TestWhatComesLate:
         assert spans_of(model) == {"day"}
         assert broken_invariants() == []
 
-    def test_does_not_stand_for_rows_that_have_expired(self, model: Model) -> None:
+    def test_is_added_to_rows_that_have_expired(self, model: Model) -> None:
         log(model, rows_of_a_day(DAY, 12))
         work(model)
         grow_old(model)
@@ -248,7 +258,7 @@ class TestWhatComesLate:
         log(model, [replace(row, id=f"late-{row.id}") for row in rows_of_a_day(DAY, 2)])
         work(model)
 
-        assert told(model)["day", DAY, "champion", ""]["rows"] == 12
+        assert told(model)["day", DAY, "champion", ""]["rows"] == 14
 
 
 class TestErasure:

@@ -142,7 +142,7 @@ class TestRows:
         assert measured["missing_share"] == 0
         assert measured["psi"] > 0.5
         assert not holds_rows(model)
-        assert places_of(CANARY, home) <= {"monitors_summary.payload", "monitors_summary.gone"}  # how often
+        assert places_of(CANARY, home) <= {"monitors_summary.payload"}  # how often
         assert newest_event(model) > NEXT_DAY  # type: ignore[operator]
         assert oldest_event(model) == DAY
 
@@ -269,7 +269,7 @@ class TestAWorkerThatIsKilled:
         keep(model, "none")
         log(model, rows_of_a_day(DAY, 30))
 
-        let_workers_die(model, "let_go", "save", "finish")
+        let_workers_die(model, "change", "_ask_again", "finish")
         work(model)
 
         assert told(model)["day", DAY, "champion", ""]["rows"] == 30

@@ -22,7 +22,6 @@ from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
-from monitors.summaries.models import Summary
 from monitors.summaries.services import summarise
 from tests.driftline.api.conftest import caller
 from tests.flows.canary import places_of
@@ -63,7 +62,7 @@ class TestValues:
             "salary": 0,
             "note": 0,
         }
-        assert places_of(CANARY, home) <= {"monitors_summary.payload", "monitors_summary.gone"}
+        assert places_of(CANARY, home) <= {"monitors_summary.payload"}
         found = logged(model)
         assert len(found) == 60
         assert not found.is_whole.any()
@@ -99,7 +98,7 @@ class TestValues:
         work(model)
 
         assert told(model) == before
-        assert places_of(CANARY, home) <= {"monitors_summary.payload", "monitors_summary.gone"}
+        assert places_of(CANARY, home) <= {"monitors_summary.payload"}
         assert PredictionChunk.objects.filter(model=model, is_packed=True).exists()
         assert broken_invariants() == []
 
@@ -160,7 +159,7 @@ class TestAWorkerThatIsKilled:
         keep(model, "summary", "salary", "note")
         log(model, rows(30))
 
-        let_workers_die(model, "let_go_of_values", "save", "finish")
+        let_workers_die(model, "change", "_ask_again", "finish")
         work(model)
 
         assert told(model)["day", DAY, "champion", ""]["columns"]["note"][0] == {CANARY: 30}
@@ -196,4 +195,3 @@ class TestSegments:
         found = told(model)
         north = found["day", DAY, "champion", "region:north"]
         assert north["columns"]["note"][0] == {CANARY: north["rows"]}
-        assert Summary.objects.filter(model=model, segment="region:north", gone__isnull=False).exists()

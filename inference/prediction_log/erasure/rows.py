@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from django.db.models import QuerySet
 
-from driftline.common.work import touch
 from inference.prediction_log import labels, narrow_rows
 from inference.prediction_log.chunk_rows import read_rows
 from inference.prediction_log.compaction import ids_of, recount_day
@@ -21,10 +20,14 @@ from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.prediction_log.erasure.work import Work, add_counts
 from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.id_hashes import hash_ids, may_hold, write_hashes
+from inference.prediction_log.label_reads import labels_in_chunks, labels_in_rows
 from inference.prediction_log.models import PackedDay, PredictionChunk, TouchedPeriod
 from inference.prediction_log.packing import write
+from inference.prediction_log.relabelled import Counted, as_counted, note_relabelled
 from inference.prediction_log.sealed_chunks import sealer
+from inference.prediction_log.selectors import LogFrame, Part, frame_from
 from inference.prediction_log.signals import periods_touched, rows_erased
+from inference.prediction_log.summarising import touch_again
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
 
@@ -116,6 +119,7 @@ def _rewrite(work: Work, own: QuerySet[PredictionChunk], pick: _Pick) -> bool:
         model_id = own.values_list("model_id", flat=True).first()
         if model_id is None:
             return False
+        labels.lock_summaries(model_id)
         labels.lock(model_id, exclusive=True)
         chunk = own.select_for_update().first()
         if chunk is None:
@@ -125,11 +129,37 @@ def _rewrite(work: Work, own: QuerySet[PredictionChunk], pick: _Pick) -> bool:
         rows = _rows_of(chunk, batch.filter(gone), work.subject.key)
         work.keep_rows(erasure, rows)
         folded = FoldedLabels.read(chunk.labels)
+        lost = _counted(chunk, batch, folded).take(gone.to_numpy(zero_copy_only=False))
         kept = folded.keep(pc.invert(gone).to_numpy(zero_copy_only=False))
         _replace(chunk, batch.filter(pc.invert(gone)), kept)
+        if chunk.role != "shadow":
+            _note_labels(model_id, lost)
         _erase_beside(chunk, rows, len(folded) - len(kept), erasure)
-        _mark(chunk, rows)
+        _mark(chunk, rows, lost)
     return True
+
+
+def _counted(chunk: PredictionChunk, batch: pa.RecordBatch, folded: FoldedLabels) -> LogFrame:
+    """Give a chunk's rows with the labels that summaries count of them."""
+    model, end = Model.objects.get(pk=chunk.model_id), chunk.end + timedelta(microseconds=1)
+    told = labels_in_rows(model, chunk.start, end)
+    if chunk.role == "shadow":
+        told = labels_in_chunks(model, chunk.start, end) | told
+    return frame_from([Part(chunk.version_id, batch, folded)], as_counted(model, told, chunk.start, end))
+
+
+def _note_labels(model_id: int, lost: LogFrame) -> None:
+    """Have the labels taken out of what summaries count of copies that shadows made of these rows."""
+    labelled = lost.take(lost.is_labelled)
+    note_relabelled(
+        model_id,
+        {
+            (str(id_), EPOCH + timedelta(microseconds=int(time_us))): Counted(value, int(known_us))
+            for id_, time_us, value, known_us in zip(
+                labelled.ids, labelled.times_us, labelled.label, labelled.label_time_us, strict=True
+            )
+        },
+    )
 
 
 def _rows_of(chunk: PredictionChunk, batch: pa.RecordBatch, key: str) -> list[ErasedRow]:
@@ -190,17 +220,10 @@ def _erase_beside(chunk: PredictionChunk, rows: list[ErasedRow], folded: int, er
     add_counts(erasure, {"shadow_rows" if is_copy else "predictions": len(rows), "labels": told})
 
 
-def _mark(chunk: PredictionChunk, rows: list[ErasedRow]) -> None:
-    """Have the hours summarised again, and say how many rows they have lost by an erasure: those did not expire."""
-    hours, counts = np.unique([row.time_us // _HOUR_US for row in rows], return_counts=True)
-    lost = {EPOCH + timedelta(hours=int(hour)): int(count) for hour, count in zip(hours, counts, strict=True)}
-    source = (chunk.model_id, chunk.version_id, chunk.role)
-    touch(TouchedPeriod, [(*source, hour) for hour in lost], fields=labels.TOUCHED_FIELDS)
-    rows_erased.send(
-        sender=PredictionChunk,
-        model_id=chunk.model_id,
-        version_id=chunk.version_id,
-        role=chunk.role,
-        lost=lost,
-    )
+def _mark(chunk: PredictionChunk, rows: list[ErasedRow], lost: LogFrame) -> None:
+    """Have what the summaries count of these rows taken out of them, and their hours made anew."""
+    hours = {EPOCH + timedelta(hours=row.time_us // _HOUR_US) for row in rows}
+    touch_again({(chunk.model_id, chunk.version_id, chunk.role, hour) for hour in hours})
+    if chunk.is_summarised:
+        rows_erased.send(sender=PredictionChunk, chunk=chunk, lost=lost)
     periods_touched.send(sender=TouchedPeriod, model_id=chunk.model_id)

@@ -163,12 +163,12 @@ class MulticlassOutcomeSummary:
         """
         classes = tuple(dict.fromkeys((*self.classes, *other.classes)))
         return MulticlassOutcomeSummary(
-            classes, self._confusion_of(classes) + other._confusion_of(classes), self.unknown + other.unknown,
+            classes, self.confusion_of(classes) + other.confusion_of(classes), self.unknown + other.unknown,
             self.log_loss.merge(other.log_loss), self.brier.merge(other.brier),
             merge_numbers([self.right, other.right]), merge_numbers([self.wrong, other.wrong]),
         )  # fmt: skip
 
-    def _confusion_of(self, classes: tuple[str, ...]) -> IntArray:
+    def confusion_of(self, classes: tuple[str, ...]) -> IntArray:
         if classes == self.classes:
             return self.confusion
         place = [classes.index(name) for name in self.classes]
@@ -302,11 +302,11 @@ class RegressionOutcomeSummary:
             relative_error=self.relative_error.merge(other.relative_error),
             zero_labels=self.zero_labels + other.zero_labels,
             magnitude=merge_numbers([self.magnitude, other.magnitude]),
-            shape=_add_shapes(self._shape_around(mean), other._shape_around(mean)),
+            shape=_add_shapes(self.shape_around(mean), other.shape_around(mean)),
             ranking=_add_rankings(self.ranking, other.ranking),
         )
 
-    def _shape_around(self, mean: float) -> ErrorShape | None:
+    def shape_around(self, mean: float) -> ErrorShape | None:
         """Take the labels' deviations from another mean: (d + g)^k, multiplied out; the first power sums to 0."""
         if self.shape is None:
             return None

@@ -137,7 +137,7 @@ class NumericSummary:
             return self
         shift = self.centre - centre
         offsets = self.offsets + shift
-        keys, counts, sums = _add_up(
+        keys, counts, sums = add_up_cells(
             _keys_of(offsets.astype(np.float32)).astype(np.uint16), self.counts, offsets * self.counts
         )
         total_sq = self.total_sq + 2 * shift * self.total + self.n * shift**2
@@ -221,7 +221,7 @@ def merge_numbers(parts: Sequence[NumericSummary]) -> NumericSummary:
         )
     filled = [part for part in parts if part.n]
     if filled:
-        keys, counts, sums = _add_up(
+        keys, counts, sums = add_up_cells(
             np.concatenate([part.keys for part in filled]),
             np.concatenate([part.counts for part in filled]),
             np.concatenate([part.sums for part in filled]),
@@ -262,7 +262,7 @@ class _SortedTally:
 
     def cells(self) -> tuple[KeyArray, IntArray, FloatArray]:
         keys = _keys_of(self.offsets.astype(np.float32)).astype(np.uint16)
-        return _add_up(keys, np.ones(keys.size, dtype=np.int64), self.offsets)
+        return add_up_cells(keys, np.ones(keys.size, dtype=np.int64), self.offsets)
 
 
 class _Room(local):
@@ -307,7 +307,7 @@ class _TableTally:
         return keys[order], found.real.astype(np.int64), found.imag.copy()
 
 
-def _add_up(keys: KeyArray, counts: IntArray, sums: FloatArray) -> tuple[KeyArray, IntArray, FloatArray]:
+def add_up_cells(keys: KeyArray, counts: IntArray, sums: FloatArray) -> tuple[KeyArray, IntArray, FloatArray]:
     if not keys.size:
         return keys, counts, sums
     order = keys.argsort(kind="stable")

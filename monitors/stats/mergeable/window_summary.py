@@ -193,14 +193,16 @@ def merge_columns(columns: Sequence[ColumnSummary]) -> ColumnSummary:
     categorical = [column for column in columns if isinstance(column, CategoricalSummary)]
     if not numeric:
         return merge_categories(categorical)
-    return merge_numbers([*numeric, *(_numbers_of(column, numeric[0].centre) for column in categorical)])
+    return merge_numbers([*numeric, *(as_numbers(column, numeric[0].centre) for column in categorical)])
 
 
-def _numbers_of(column: CategoricalSummary, centre: float) -> NumericSummary:
+def as_numbers(column: ColumnSummary, centre: float) -> NumericSummary:
     """Read numbers that were counted as categories, as a regression's answers once were.
 
     Those beyond the levels that are kept are missing, or of the wrong type where any level is.
     """
+    if isinstance(column, NumericSummary):
+        return column
     levels = {level: _as_number(level) for level in column.counts}
     known = {level: value for level, value in levels.items() if value is not None}
     counts = [column.counts[level] for level in known]

@@ -108,7 +108,7 @@ def _newest_day(model: Model, segment: str) -> Summary | None:
     days: QuerySet[Summary] = Summary.objects.filter(
         model=model, span="day", segment=segment, role="champion"
     )
-    return days.defer("payload", "gone", "blocks").order_by("-start").first()
+    return days.defer("payload", "blocks").order_by("-start").first()
 
 
 def _explain(form: forms.Form, rows: Sequence[forms.Form], problem: Problem) -> None:

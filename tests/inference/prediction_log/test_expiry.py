@@ -176,7 +176,7 @@ def test_a_day_that_was_packed_holds_after_the_rest_expired(project: Project) ->
     assert not [result for result in broken if "packed" in result.statement]
 
 
-def test_a_row_that_comes_after_its_day_expired_leaves_the_summaries_as_they_were(project: Project) -> None:
+def test_a_row_that_comes_after_its_day_expired_is_added_to_its_summaries(project: Project) -> None:
     model = make_model(project)
     log_days(model, DAY, LAST)
     work(model)
@@ -187,7 +187,7 @@ def test_a_row_that_comes_after_its_day_expired_leaves_the_summaries_as_they_wer
     log(model, rows_of_a_day(DAY, 7, seed=1)[:1])
     work(model)
 
-    assert Summary.objects.get(model=model, span="day", start=DAY, segment="").rows == 5
+    assert Summary.objects.get(model=model, span="day", start=DAY, segment="").rows == 6
 
 
 def test_a_retention_below_zero_is_refused(project: Project) -> None:

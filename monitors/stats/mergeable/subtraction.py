@@ -1,0 +1,262 @@
+"""Takes what was added to a summary out of it again: a corrected label, rows that are erased.
+
+Counts come out exactly, and so do sums unless what is taken out was most of what there was: then too few digits are
+left. Extremes are not kept in any number, so the next one is not known. In both cases `Difference.is_exact` is False,
+and whoever still has the rows summarises them anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from monitors.stats.mergeable.outcomes import (
+    BinaryOutcomeSummary,
+    ErrorShape,
+    Moments,
+    MulticlassOutcomeSummary,
+    OutcomeMismatch,
+    OutcomeSummary,
+    RegressionOutcomeSummary,
+)
+from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary, add_up_cells
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, as_numbers
+
+_FEWEST_LEFT = 2.0**-52 / 1e-12  # of a sum: less has lost more than 1e-12 of itself
+
+
+@dataclass
+class _Exactness:
+    """Whether everything so far came out exactly."""
+
+    holds: bool = True
+
+    def demand(self, *conditions: bool) -> None:
+        self.holds = self.holds and all(conditions)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What is left of a summary, and whether that is what its rows alone would give."""
+
+    rest: WindowSummary
+    is_exact: bool
+
+
+def subtract(whole: WindowSummary, part: WindowSummary) -> Difference:
+    """Take `part`, which was added to `whole`, out of it again.
+
+    Columns that the part does not have stay as they are.
+    """
+    exact = _Exactness()
+    features = {
+        name: _column(column, part.features.get(name), exact) or column
+        for name, column in whole.features.items()
+    }
+    rest = replace(
+        whole,
+        rows=max(whole.rows - part.rows, 0),
+        labelled=max(whole.labelled - part.labelled, 0),
+        features=features,
+        prediction=_column(whole.prediction, part.prediction, exact),
+        score=_numbers_if_any(whole.score, part.score, exact),
+        latency_ms=_numbers_if_any(whole.latency_ms, part.latency_ms, exact),
+        label_lag_s=_numbers_if_any(whole.label_lag_s, part.label_lag_s, exact),
+        outcome=_outcome(whole.outcome, part.outcome, exact),
+    )
+    return Difference(rest, exact.holds)
+
+
+def subtract_outcomes(whole: OutcomeSummary, part: OutcomeSummary) -> OutcomeSummary | None:
+    """Take an outcome out of another, as exactly as that goes; None where nothing is left."""
+    return _outcome(whole, part, _Exactness())
+
+
+def _column(
+    whole: ColumnSummary | None, part: ColumnSummary | None, exact: _Exactness
+) -> ColumnSummary | None:
+    if whole is None or part is None:
+        return whole
+    if isinstance(whole, CategoricalSummary):
+        if isinstance(part, NumericSummary):
+            exact.demand(False)
+            return whole
+        return _categories(whole, part, exact)
+    return _numbers(whole, as_numbers(part, whole.centre), exact)
+
+
+def _categories(whole: CategoricalSummary, part: CategoricalSummary, exact: _Exactness) -> CategoricalSummary:
+    counts, rest = dict(whole.counts), whole.rest - part.rest
+    for level, count in part.counts.items():
+        if level not in counts:  # it was not frequent enough to be kept by name
+            rest -= count
+        elif counts[level] > count:
+            counts[level] -= count
+        else:
+            del counts[level]
+    exact.demand(whole.rest == 0)
+    rest = max(rest, 0)
+    return CategoricalSummary(
+        counts=counts,
+        rest=rest,
+        missing=max(whole.missing - part.missing, 0),
+        n=sum(counts.values()) + rest,
+        wrong_type=max(whole.wrong_type - part.wrong_type, 0),
+    )
+
+
+def _numbers_if_any(
+    whole: NumericSummary | None, part: NumericSummary | None, exact: _Exactness
+) -> NumericSummary | None:
+    return whole if whole is None or part is None else _numbers(whole, part, exact)
+
+
+def _numbers(whole: NumericSummary, part: NumericSummary, exact: _Exactness) -> NumericSummary:
+    whole = replace(
+        whole,
+        missing=max(whole.missing - part.missing, 0),
+        infinite=max(whole.infinite - part.infinite, 0),
+        wrong_type=max(whole.wrong_type - part.wrong_type, 0),
+    )
+    if not part.n:
+        return whole
+    keys, counts, sums = add_up_cells(
+        np.concatenate([whole.keys, part.keys]),
+        np.concatenate([whole.counts, -part.counts]),
+        np.concatenate([whole.sums, -part.sums]),
+    )
+    left = counts > 0
+    keys, counts, sums = keys[left], counts[left], sums[left]
+    n = int(counts.sum())
+    exact.demand(n == whole.n - part.n)
+    rest = replace(
+        whole,
+        keys=keys,
+        counts=counts,
+        sums=sums,
+        n=n,
+        total=whole.total - part.total if n else 0.0,
+        total_sq=_difference(whole.total_sq, part.total_sq, n, exact),
+        minimum=float("nan"),
+        maximum=float("nan"),
+    )
+    if not n:
+        return rest
+    minimum = _extreme(whole.minimum, part.minimum, float(rest.positions[0]), exact)
+    maximum = _extreme(whole.maximum, part.maximum, float(rest.positions[-1]), exact)
+    return replace(rest, minimum=minimum, maximum=maximum)
+
+
+def _extreme(whole: float, part: float, next_cell: float, exact: _Exactness) -> float:
+    """Give the extreme that is left: the same, where another was taken out or all of its cell are the same value."""
+    if part != whole:
+        return whole
+    is_same = abs(next_cell - whole) <= 1e-12 * max(abs(whole), 1.0)
+    exact.demand(is_same)
+    return whole if is_same else next_cell
+
+
+def _difference(whole: float, part: float, n: int, exact: _Exactness) -> float:
+    """Take a sum of squares out of another."""
+    if not n:
+        return 0.0
+    rest = max(whole - part, 0.0)
+    exact.demand(part == 0 or rest >= whole * _FEWEST_LEFT)
+    return rest
+
+
+def _moments(whole: Moments, part: Moments, exact: _Exactness) -> Moments:
+    n = max(whole.n - part.n, 0)
+    return Moments(
+        n, whole.total - part.total if n else 0.0, _difference(whole.total_sq, part.total_sq, n, exact)
+    )
+
+
+def _outcome(
+    whole: OutcomeSummary | None, part: OutcomeSummary | None, exact: _Exactness
+) -> OutcomeSummary | None:
+    match whole, part:
+        case None, _:
+            return None
+        case _, None:
+            return whole
+        case BinaryOutcomeSummary(), BinaryOutcomeSummary():
+            rest: OutcomeSummary = _binary(whole, part, exact)
+        case MulticlassOutcomeSummary(), MulticlassOutcomeSummary():
+            rest = _multiclass(whole, part, exact)
+        case RegressionOutcomeSummary(), RegressionOutcomeSummary():
+            rest = _regression(whole, part, exact)
+        case _:
+            raise OutcomeMismatch(f"{type(part).__name__} was not added to {type(whole).__name__}.")
+    return rest if rest.n else None
+
+
+def _binary(
+    whole: BinaryOutcomeSummary, part: BinaryOutcomeSummary, exact: _Exactness
+) -> BinaryOutcomeSummary:
+    tp, fp, tn, fn = (
+        max(mine - theirs, 0)
+        for mine, theirs in zip(
+            (whole.tp, whole.fp, whole.tn, whole.fn), (part.tp, part.fp, part.tn, part.fn), strict=True
+        )
+    )
+    return BinaryOutcomeSummary(
+        n=tp + fp + tn + fn, tp=tp, fp=fp, tn=tn, fn=fn,
+        log_loss=_moments(whole.log_loss, part.log_loss, exact),
+        brier=_moments(whole.brier, part.brier, exact),
+        positives=_numbers(whole.positives, part.positives, exact),
+        negatives=_numbers(whole.negatives, part.negatives, exact),
+    )  # fmt: skip
+
+
+def _multiclass(
+    whole: MulticlassOutcomeSummary, part: MulticlassOutcomeSummary, exact: _Exactness
+) -> MulticlassOutcomeSummary:
+    classes = tuple(dict.fromkeys((*whole.classes, *part.classes)))
+    confusion = whole.confusion_of(classes) - part.confusion_of(classes)
+    return MulticlassOutcomeSummary(
+        classes,
+        np.maximum(confusion, 0),
+        max(whole.unknown - part.unknown, 0),
+        _moments(whole.log_loss, part.log_loss, exact),
+        _moments(whole.brier, part.brier, exact),
+        _numbers(whole.right, part.right, exact),
+        _numbers(whole.wrong, part.wrong, exact),
+    )
+
+
+def _regression(
+    whole: RegressionOutcomeSummary, part: RegressionOutcomeSummary, exact: _Exactness
+) -> RegressionOutcomeSummary:
+    """Undo the sum of two; the labels' moments are those around the mean of what is left."""
+    n = max(whole.n - part.n, 0)
+    if not n:
+        return replace(whole, error=Moments(0, 0.0, 0.0))
+    exact.demand(whole.ranking is None)
+    mean = (whole.n * whole.label_mean - part.n * part.label_mean) / n
+    spread, lost_spread = (one.label_spread + one.n * (one.label_mean - mean) ** 2 for one in (whole, part))
+    return RegressionOutcomeSummary(
+        error=_moments(whole.error, part.error, exact),
+        absolute_error=_moments(whole.absolute_error, part.absolute_error, exact),
+        squared_error=_moments(whole.squared_error, part.squared_error, exact),
+        label_mean=mean,
+        label_spread=_difference(spread, lost_spread, n, exact),
+        relative_error=_moments(whole.relative_error, part.relative_error, exact),
+        zero_labels=max(whole.zero_labels - part.zero_labels, 0),
+        magnitude=_numbers(whole.magnitude, part.magnitude, exact),
+        shape=_shape(whole.shape_around(mean), part.shape_around(mean), n, exact),
+        ranking=whole.ranking,
+    )
+
+
+def _shape(whole: ErrorShape | None, part: ErrorShape | None, n: int, exact: _Exactness) -> ErrorShape | None:
+    if whole is None or part is None:
+        return None
+    return ErrorShape(
+        signed_square=whole.signed_square - part.signed_square,
+        label_third=whole.label_third - part.label_third,
+        label_fourth=_difference(whole.label_fourth, part.label_fourth, n, exact),
+        square_by_label=whole.square_by_label - part.square_by_label,
+        square_by_label_sq=_difference(whole.square_by_label_sq, part.square_by_label_sq, n, exact),
+    )

@@ -1,0 +1,144 @@
+"""However rows and labels come, are corrected, packed, folded, erased and expire: the summaries count each once."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from driftline.accounts.models import Project
+from driftline.invariants import check_all
+from inference.prediction_log import arrival
+from inference.prediction_log.erasure import services as erasures
+from inference.prediction_log.erasure import spooled
+from inference.prediction_log.models import RelabelledPrediction
+from inference.registry.models import Model
+from inference.registry.services import external_version, update_model
+from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary
+from monitors.stats.mergeable.window_summary import WindowSummary
+from monitors.summaries import services
+from monitors.summaries.checking import compare_with_rows
+from monitors.summaries.models import Summary
+from monitors.summaries.services import summarise, summarise_again
+from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.inference.prediction_log.test_label_stories import KEPT_DAYS, STEPS, Story, hour
+
+pytestmark = pytest.mark.django_db
+
+type Counts = Counter[tuple[str, datetime, str]]
+"""Rows by role, hour, and how they were labelled: 0, 1, or empty."""
+
+
+@dataclass
+class CountedStory(Story):
+    """A story during which somebody summarises now and then; `expired` is what rows were that have gone."""
+
+    expired: Counts = field(default_factory=Counter)
+
+    def step(self) -> None:
+        acts = [
+            self.predict, self.repeat, self.copy, self.tell, self.tell_by_client, self.pack, self.close,
+            self.summarise, self.ask_anew, self.count_rows_before_labels,
+        ]  # fmt: skip
+        [act] = self.dice.choices(acts, [8, 2, 4, 12, 4, 2, 1, 6, 1, 4])
+        act()
+
+    def summarise(self) -> None:
+        while summarise(self.model.pk):
+            pass
+
+    def count_rows_before_labels(self) -> None:
+        """Do half of a pass, as if the labels came during it."""
+        for period in self.model.touched_periods.all():
+            while services._count_rows(self.model.pk, services._day_of(period)):
+                pass
+
+    def ask_anew(self) -> None:
+        summarise_again(self.model.pk)
+
+    def close(self) -> None:
+        """Let a week pass; what expires then was summarised long before."""
+        self.summarise()
+        before, counted = set(self.plain.predictions), self._counts()
+        super().close()
+        kept = Counter[tuple[str, datetime, str]]()
+        for key, count in self._counts().items():
+            kept[key] += count
+        if before - self.plain.predictions.keys():
+            self.expired += counted - kept
+
+    def _counts(self) -> Counts:
+        counts: Counts = Counter()
+        for id_, one in self.plain.predictions.items():
+            for role in ["champion", "shadow"] if one.is_copied else ["champion"]:
+                counts[role, hour(one.time), self.plain.holding(id_) or ""] += 1
+        return counts
+
+    def expected(self) -> Counts:
+        return self._counts() + self.expired
+
+
+def found(model: Model) -> Counts:
+    counts: Counts = Counter()
+    for summary in Summary.objects.filter(model=model, span="hour", segment=""):
+        window = WindowSummary.decode(bytes(summary.payload))
+        outcome = window.outcome
+        right, wrong = (0, 0)
+        if isinstance(outcome, BinaryOutcomeSummary):  # every answer is 1
+            right, wrong = outcome.tp, outcome.fp
+        for value, count in (("1", right), ("0", wrong), ("", window.rows - window.labelled)):
+            counts[summary.role, summary.start, value] += count
+    return +counts
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_story_is_counted_as_the_plain_model_says(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrival, "_closed", set())
+    model = make_model(Project.objects.create(slug="p", name="P"))
+    update_model(model=model, actor="test", retention_days=KEPT_DAYS)
+    story = CountedStory(model, external_version(model=model, version="1"), random.Random(seed), monkeypatch)
+    monkeypatch.setattr(arrival, "_clock", f"timestamptz '{story.week.isoformat()}'")
+
+    for _ in range(STEPS):
+        story.step()
+    story.summarise()
+
+    assert found(model) == story.expected()
+    assert [difference for difference in compare_with_rows(1_000) if difference] == []
+    assert not RelabelledPrediction.objects.exists()
+    assert [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds] == []
+
+
+def test_what_is_erased_comes_out_and_nothing_else_changes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are counted with their labels, rows that wait to be, and the copies that shadows made of both."""
+    monkeypatch.setattr(spooled, "SETTLED_AFTER", timedelta(0))
+    model = make_model(Project.objects.create(slug="p", name="P"))
+    rows = rows_of_a_day(DAY, 96)
+    theirs = [replace(row, subject="zoe-4711") for row in rows[::3]]
+    others = [row for place, row in enumerate(rows) if place % 3]
+    copies = [replace(row, version="2", role="shadow") for row in rows]
+    log(model, others + theirs[:16])
+    log(model, copies[:48])
+    label(model, truths(others + theirs[:16]))
+    work(model)
+    log(model, theirs[16:])
+    log(model, copies[48:])
+    label(model, truths(theirs[16:]))
+
+    receipt = erasures.request_erasure(project=model.project, key="zoe-4711", actor="test")
+    erasures.go_on(receipt.pk)
+    work(model)
+
+    alone = make_model(model.project, "alone")
+    log(alone, others)
+    log(alone, [copy for place, copy in enumerate(copies) if place % 3])
+    label(alone, truths(others + theirs[:16])[: len(others)])
+    work(alone)
+    assert found(model) == found(alone)
+    assert [difference for difference in compare_with_rows(1_000) if difference] == []
+    assert [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds] == []

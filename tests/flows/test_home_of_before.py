@@ -1,0 +1,51 @@
+"""A home that the release before wrote keeps its numbers, and is summarised on from there."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from msgspec.structs import replace
+
+from driftline.invariants import check_all
+from inference.registry.models import Model
+from inference.registry.services import update_model
+from monitors.summaries.checking import compare_with_rows
+from tests.flows.test_rows_kept import told
+from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+
+BEFORE = [("inference", "0019_attempts_of_imports_and_erasures"), ("monitors", "0023_attempts_of_long_work")]
+
+
+def migrate(targets: list[tuple[str, str]]) -> None:
+    MigrationExecutor(connection).migrate(targets)
+
+
+def leaves() -> list[Any]:
+    return MigrationExecutor(connection).loader.graph.leaf_nodes()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_that_were_counted_and_rows_that_waited_are_counted_once(model: Model) -> None:
+    """Some wait in a touched hour, some have a label that waits, and one model keeps no rows."""
+    rows, late = rows_of_a_day(DAY, 48), rows_of_a_day(DAY + timedelta(hours=1), 24, seed=7)
+    none = make_model(model.project, "keeps-none")
+    update_model(model=none, actor="test", rows_kept="none")
+    for each in (model, none):
+        log(each, rows)
+        work(each)
+        log(each, [replace(row, id=f"late-{row.id}") for row in late])
+    label(model, truths(rows))
+    migrate(BEFORE)
+
+    migrate(leaves())
+    for each in (model, none):
+        log(each, [replace(row, id=f"new-{row.id}") for row in late])
+        work(each)
+
+    assert told(model)["day", DAY, "champion", ""]["rows"] == told(none)["day", DAY, "champion", ""]["rows"]
+    assert sum(one["rows"] for (span, *_), one in told(model).items() if span == "day") == 96
+    assert told(model)["day", DAY, "champion", ""]["labelled"] == 48
+    assert [difference for difference in compare_with_rows(100) if difference] == []
+    assert [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds] == []
