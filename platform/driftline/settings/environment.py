@@ -9,7 +9,7 @@ from typing import Literal
 
 from django.core.exceptions import ImproperlyConfigured
 
-Fsync = Literal["off", "group", "always"]
+Fsync = Literal["off", "interval", "group", "always"]
 MfaGroup = Literal["none", "staff", "admins", "all"]
 
 CHECKOUT = Path(__file__).resolve().parents[3]
