@@ -20,10 +20,12 @@ import struct
 from collections.abc import Container, Iterable
 from pathlib import Path
 
+from driftline.common.priority import give_way
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.report import SandboxFacts
 
 NOBODY = 65534
+NICENESS = 10
 FILE_CALLS = frozenset(
     ("open", "creat", "openat", "openat2", "unlink", "unlinkat", "rename", "renameat", "renameat2")
 )
@@ -87,7 +89,8 @@ def raise_last_walls(limits: IntakeLimits, *, network_isolated: bool) -> Sandbox
 
 
 def limit_resources(limits: IntakeLimits) -> None:
-    """Cap memory, CPU time, written bytes and open files for good; no core dump."""
+    """Cap memory, CPU time, written bytes and open files for good; no core dump. What is served comes first."""
+    give_way(NICENESS, session=True)
     cpu_s = limits.load_cpu_s + limits.run_cpu_s
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.load_cpu_s, cpu_s + 2))

@@ -112,7 +112,7 @@ def _command(name: str, installation: Installation, *arguments: str) -> Child:
 def _celery(name: str, installation: Installation, *arguments: str) -> Child:
     command = (sys.executable, "-m", "celery", "-A", "driftline.celery", *arguments, "--loglevel", "INFO")
     environment = _environment(installation)
-    return Child(name=name, command=command, environment=environment, stop_seconds=20, niceness=10)
+    return Child(name=name, command=command, environment=environment, stop_seconds=20, niceness=2)
 
 
 def _manage(*arguments: str) -> Sequence[str]:

@@ -86,7 +86,7 @@ def postgres_child(paths: HomePaths, *, durable: bool = True) -> Child:
         stop_seconds=60,
         prepare=lambda: _prepare(paths, binaries, identity),
         enter=identity.enter,
-        niceness=5,
+        niceness=2,
         is_ready=lambda: _has_database(paths),
         ready_seconds=300,  # replaying the log after a crash takes a while
     )

@@ -9,7 +9,7 @@ from driftline.common.priority import give_way
 from inference.prediction_log.drain import drain_until
 from monitors.alerts.job_callbacks import hand_over_until
 
-NICENESS = 5  # to the serving processes, beside which it is started
+NICENESS = 2  # to the serving processes, beside which it is started
 
 
 class Command(BaseCommand):
