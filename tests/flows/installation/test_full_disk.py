@@ -32,6 +32,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+def fill(path: Path) -> None:
+    """Write until there is no room."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 20))
+
+
 def test_loses_nothing_and_goes_on_when_there_is_room(small_disk: Path, tell: Tell) -> None:
     installation = Installation(small_disk / "home", free_port())
     installation.start()
@@ -40,9 +47,8 @@ def test_loses_nothing_and_goes_on_when_there_is_room(small_disk: Path, tell: Te
         with everybody(installation, "filled") as load:
             load.await_more(20)
             ballast = small_disk / "ballast"
-            with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-                while True:
-                    file.write(bytes(1 << 20))
+            with pytest.raises(OSError, match="No space"):
+                fill(ballast)
             ends_at = time.monotonic() + FULL_SECONDS
             wait_until(lambda: time.monotonic() > ends_at, what="the time without room")
             logged = len(load.ledger(Logging).acknowledged)
