@@ -191,7 +191,7 @@ def start_driftline(
     *,
     name: str = "driftline",
     workers: int = 1,
-    fsync: Fsync = "group",
+    fsync: Fsync = "interval",
     with_shadow: bool = False,
     with_log: bool = True,
     isolation: str = NONE,
