@@ -35,6 +35,11 @@ SERVING_GOALS = {  # by connections, workers, peer and number
     (32, 1, "asgi", "requests_per_s"): ">= 1.8x",
     (1, 1, "fastapi", "p50_ms"): ">= 1.43x",
 }
+INSTALLED_GOALS = {  # by kind of load and number; of times, how often ours goes into the other's
+    "closed 32": {"rate": ">= 3x", "p99_ms": ">= 1x"},
+    "closed 1": {"p50_ms": ">= 1.43x", "p99_ms": ">= 0.5x"},
+    "open": {"p99_ms": ">= 0.67x"},
+}
 UNITS = {
     "requests_per_s": "requests/s",
     "server_cpu_us": "server CPU us",
@@ -54,6 +59,7 @@ class Bench:
 
 
 BENCHES = (
+    Bench("installed", ("--rounds", "1", "--seconds", "2")),
     Bench("serving", ("--workers", "1", "--connections", "32", "--rounds", "1", "--seconds", "0.5")),
     Bench("isolation", ("--rounds", "1", "--seconds", "0.5")),
     Bench("neighbour", ("--rounds", "1", "--seconds", "0.5")),
@@ -105,6 +111,7 @@ def machine() -> dict[str, Any]:
 # -- one table ---------------------------------------------------------------------------------------------------------
 def lines(results: dict[str, Any]) -> Iterator[Line]:
     """Read every comparison out of the benches' numbers."""
+    yield from _installed_lines(results["installed"])
     yield from _serving_lines(results["serving"])
     yield from _isolation_lines(results["isolation"])
     yield from _neighbour_lines(results["neighbour"])
@@ -133,6 +140,21 @@ def product_lines(peers: dict[str, Any]) -> Iterator[Line]:
             )
 
 
+def _installed_lines(settings: list[dict[str, Any]]) -> Iterator[Line]:
+    """Say how all that is installed, running together, answers beside a server that logs nothing."""
+    for setting in settings:
+        ours, theirs, ratios = setting["ours"], setting["peer"], setting["ratios"]
+        what, goals = f"all installed, {setting['title']}", INSTALLED_GOALS[setting["kind"]]
+        if "rate" in goals:
+            yield Line(
+                what, UNITS["requests_per_s"], ours["requests_per_s"], PEERS["fastapi"], theirs["requests_per_s"],
+                ratios["rate"], goals["rate"],
+            )  # fmt: skip
+        for number in ("p50_ms", "p99_ms"):
+            goal, ratio = goals.get(number, ""), _inverse(ratios[number])
+            yield Line(what, UNITS[number], ours[number], PEERS["fastapi"], theirs[number], ratio, goal)
+
+
 def _serving_lines(parts: dict[str, Any]) -> Iterator[Line]:
     for setting in parts["throughput"]:
         ours = setting["contenders"]["driftline"]
@@ -156,7 +178,7 @@ def _serving_lines(parts: dict[str, Any]) -> Iterator[Line]:
 
 def _log_lines(setting: dict[str, Any]) -> Iterator[Line]:
     """Say what the log costs as a whole: the same server, with and without it."""
-    logged, unlogged = (setting["contenders"][name] for name in ("group (default)", "no log"))
+    logged, unlogged = (setting["contenders"][name] for name in ("interval (default)", "no log"))
     ratios = setting["ratios"]["no log"]
     for number in ("requests_per_s", "server_cpu_us") if setting["connections"] > 1 else ("p50_ms",):
         cost = 1 - ratios[number]["median"]
