@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from inference.prediction_log.items import as_objects
-from inference.prediction_log.record import LoggedBatch, feature_columns
+from inference.prediction_log.record import FeatureTable, LoggedBatch, feature_columns
 from inference.prediction_log.sent_columns import SentColumns
 from inference.serving.plan import Signature
 
@@ -133,7 +133,10 @@ def concatenate(parts: Sequence[LogColumns]) -> LogColumns:
         role=first.role,
         probability=_join_probabilities(parts),
         features={
-            name: _join([part.features.get(name, _missing(len(part))) for part in parts]) for name in names
+            name: _join(
+                [part.features[name] if name in part.features else _missing(len(part)) for part in parts]
+            )
+            for name in names
         },
         **_joined(parts),
     )
@@ -143,38 +146,84 @@ def _joined(parts: Sequence[LogColumns]) -> dict[str, Any]:
     return {name: _join([getattr(part, name) for part in parts]) for name in _PLAIN}
 
 
-def from_batch(batch: LoggedBatch, signature: Signature) -> LogColumns:
-    """Read one spooled micro-batch."""
-    n = len(batch.ids)
+def from_batches(batches: Sequence[LoggedBatch], signature: Signature) -> LogColumns:
+    """Read spooled micro-batches of one version and role that are of one shape: see `shape_of`."""
+    sizes = [len(batch.ids) for batch in batches]
     return LogColumns(
-        model_id=batch.model_id,
-        version_id=batch.version_id,
-        role=batch.role,
-        ids=as_objects(batch.ids),
-        times_us=np.asarray(batch.event_time_us, np.int64),
-        received_us=np.full(n, batch.received_us, np.int64),
-        latency_us=np.asarray(batch.latency_us, np.float64),
-        client_ids=as_objects(batch.client_ids) if batch.client_ids else _nothing(n),
-        subjects=as_objects(batch.subjects) if batch.subjects else _nothing(n),
-        tags=as_objects([json.dumps(tags) if tags else None for tags in batch.tags])
-        if batch.tags
-        else _nothing(n),
-        prediction=(
-            np.frombuffer(batch.prediction, "<f8")
-            if isinstance(batch.prediction, bytes)
-            else as_objects(batch.prediction)
-        ),
-        probability=_batch_probability(batch, signature),
-        features={
-            column.name: (
-                np.frombuffer(column.data, _DTYPES[column.kind])
-                if isinstance(column.data, bytes)
-                else as_objects(column.data)
-            )
-            for column in feature_columns(batch.features)
-        },
-        body_hash=np.zeros(n, np.int64),
+        model_id=batches[0].model_id,
+        version_id=batches[0].version_id,
+        role=batches[0].role,
+        ids=as_objects([id_ for batch in batches for id_ in batch.ids]),
+        times_us=np.array([us for batch in batches for us in batch.event_time_us], np.int64),
+        received_us=np.repeat(np.array([batch.received_us for batch in batches], np.int64), sizes),
+        latency_us=np.array([us for batch in batches for us in batch.latency_us], np.float64),
+        client_ids=_texts_of([batch.client_ids for batch in batches], sizes),
+        subjects=_texts_of([batch.subjects for batch in batches], sizes),
+        tags=_texts_of([_written(batch.tags) for batch in batches], sizes),
+        prediction=_predictions_of(batches),
+        probability=_probability_of(batches, signature),
+        features=_features_of(batches),
+        body_hash=np.zeros(sum(sizes), np.int64),
     )
+
+
+def shape_of(batch: LoggedBatch) -> tuple[object, ...]:
+    """Tell which batches can be read together: those that hold the same columns in the same way."""
+    table = batch.features
+    columns = (
+        (table.kind, tuple(table.names))
+        if isinstance(table, FeatureTable)
+        else tuple((column.name, column.kind) for column in table)
+    )
+    return columns, type(batch.prediction), batch.probabilities is None
+
+
+def _texts_of(parts: Sequence[Sequence[str | None] | None], sizes: Sequence[int]) -> Values:
+    """Put texts together, None where a batch has none."""
+    if not any(parts):
+        return _nothing(sum(sizes))
+    return as_objects(
+        [text for part, size in zip(parts, sizes, strict=True) for text in (part or [None] * size)]
+    )
+
+
+def _written(tags: Sequence[dict[str, str] | None] | None) -> list[str | None] | None:
+    return [json.dumps(one) if one else None for one in tags] if tags else None
+
+
+def _predictions_of(batches: Sequence[LoggedBatch]) -> Values:
+    if isinstance(batches[0].prediction, bytes):
+        return np.frombuffer(b"".join(batch.prediction for batch in batches), "<f8")  # type: ignore[misc]
+    return as_objects([answer for batch in batches for answer in batch.prediction])
+
+
+def _probability_of(batches: Sequence[LoggedBatch], signature: Signature) -> NDArray[np.float32] | None:
+    if batches[0].probabilities is None:
+        return None
+    rows = sum(len(batch.ids) for batch in batches)
+    matrix = np.frombuffer(b"".join(batch.probabilities or b"" for batch in batches), "<f4").reshape(rows, -1)
+    if signature.positive_class is None:
+        return matrix
+    return matrix[:, signature.classes.index(signature.positive_class)]
+
+
+def _features_of(batches: Sequence[LoggedBatch]) -> dict[str, Values]:
+    table = batches[0].features
+    if isinstance(table, FeatureTable):
+        data = b"".join(batch.features.data for batch in batches)  # type: ignore[union-attr]
+        columns = np.frombuffer(data, _DTYPES[table.kind]).reshape(-1, len(table.names)).T.copy()
+        return dict(zip(table.names, columns, strict=True))
+    parts = [feature_columns(batch.features) for batch in batches]
+    return {
+        column.name: _feature_of([part[place].data for part in parts], column.kind)
+        for place, column in enumerate(table)
+    }
+
+
+def _feature_of(parts: Sequence[bytes | list[str | None]], kind: str) -> Values:
+    if isinstance(parts[0], bytes):
+        return np.frombuffer(b"".join(parts), _DTYPES[kind])  # type: ignore[arg-type]
+    return as_objects([text for part in parts for text in part])
 
 
 def from_sent(
@@ -199,15 +248,6 @@ def from_sent(
         features={name: _feature(values, declared.get(name)) for name, values in sent.features.items()},
         body_hash=sent.body_hash,
     )
-
-
-def _batch_probability(batch: LoggedBatch, signature: Signature) -> NDArray[np.float32] | None:
-    if batch.probabilities is None:
-        return None
-    matrix = np.frombuffer(batch.probabilities, "<f4").reshape(len(batch.ids), -1)
-    if signature.positive_class is None:
-        return matrix
-    return matrix[:, signature.classes.index(signature.positive_class)]
 
 
 def _sent_probability(given: Values | None, signature: Signature) -> NDArray[np.float32] | None:

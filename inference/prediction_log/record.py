@@ -21,7 +21,7 @@ class FeatureColumn(Struct, frozen=True, array_like=True, gc=False):
 class FeatureTable(Struct, frozen=True, gc=False):
     """All features where they are numbers of one kind: little-endian raw bytes (NaN is missing), row after row.
 
-    That is how a batch stands in memory: the hot path need not cut it into columns, which `decode_record` does.
+    That is how a batch stands in memory: the hot path need not cut it into columns.
     """
 
     names: list[str]
@@ -96,15 +96,14 @@ def encode_record(record: Record) -> bytes:
 
 
 def decode_record(payload: bytes) -> Record:
-    """Turn a spool's payload back into a record, with its features by column.
+    """Turn a spool's payload back into a record.
 
     Raises msgspec.DecodeError where the payload is no record.
     """
     is_map = payload[0] & 0xF0 == 0x80  # counts are a map, a batch is an array
     if is_map:
         return _counts.decode(payload)
-    batch = _batches.decode(payload)
-    return msgspec.structs.replace(batch, features=feature_columns(batch.features))
+    return _batches.decode(payload)
 
 
 def feature_columns(features: list[FeatureColumn] | FeatureTable) -> list[FeatureColumn]:

@@ -17,7 +17,7 @@ from driftline.common.errors import Problem
 from driftline.common.work import touch
 from inference.prediction_log import binary_copy, labels, narrow_rows
 from inference.prediction_log.arrival import in_arrival_week
-from inference.prediction_log.columns import LogColumns, concatenate, from_batch, from_sent
+from inference.prediction_log.columns import LogColumns, concatenate, from_batches, from_sent, shape_of
 from inference.prediction_log.group_commit import GroupCommit
 from inference.prediction_log.items import BatchResult, ItemFault, ItemResult
 from inference.prediction_log.model_policies import find_refused
@@ -56,12 +56,27 @@ def store_records(records: Sequence[Record], *, spool: str, segment: int, offset
 def _group(batches: Sequence[LoggedBatch]) -> list[LogColumns]:
     """Put batches of one version, role and shape together; rows of versions that were deleted since are let go."""
     groups: dict[tuple[int, int, str, tuple[str, ...]], list[LogColumns]] = {}
-    for batch in batches:
-        signature = _signature(batch.version_id)
+    for alike in _alike(batches):
+        signature = _signature(alike[0].version_id)
         if signature is not None:
-            columns = _protect(from_batch(batch, signature))
+            columns = _protect(from_batches(alike, signature))
             groups.setdefault(columns.key, []).append(columns)
     return [concatenate(parts) for _, parts in sorted(groups.items())]
+
+
+def _alike(batches: Sequence[LoggedBatch]) -> list[list[LoggedBatch]]:
+    """Part batches into runs that can be read together: what came first of a version and role stays first."""
+    runs: list[list[LoggedBatch]] = []
+    last: dict[tuple[int, str], tuple[tuple[object, ...], list[LoggedBatch]]] = {}
+    for batch in batches:
+        key, shape = (batch.version_id, batch.role), shape_of(batch)
+        before = last.get(key)
+        if before is not None and before[0] == shape:
+            before[1].append(batch)
+        else:
+            runs.append([batch])
+            last[key] = shape, runs[-1]
+    return runs
 
 
 @lru_cache(maxsize=1024)

@@ -22,6 +22,7 @@ from inference.prediction_log.record import (
     LoggedBatch,
     decode_record,
     encode_record,
+    feature_columns,
 )
 from inference.prediction_log.spool import SpoolReader, SpoolWriter, frame, open_spools, spooled_bytes
 
@@ -74,14 +75,14 @@ class TestRecord:
         assert decode_record(encode_record(batch("a"))) == batch("a")
 
     @pytest.mark.parametrize("kind", ["f4", "f8", "i8"])
-    def test_comes_back_by_column_where_it_went_as_a_table(self, kind: ColumnKind) -> None:
+    def test_is_read_by_column_where_it_went_as_a_table(self, kind: ColumnKind) -> None:
         values = np.array([[1, 2, 3], [4, 5, 6]], kind)
         table = FeatureTable(["a", "b", "c"], kind, values.tobytes())
 
         found = decode_record(encode_record(msgspec.structs.replace(batch("a"), features=table)))
 
         assert isinstance(found, LoggedBatch)
-        assert found.features == [
+        assert feature_columns(found.features) == [
             FeatureColumn(name, kind, values[:, place].tobytes()) for place, name in enumerate("abc")
         ]
 

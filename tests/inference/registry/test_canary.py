@@ -9,7 +9,7 @@ import pytest
 from driftline.accounts.models import Project
 from driftline.common.clock import now
 from inference.prediction_log.arrival import in_arrival_week
-from inference.prediction_log.columns import from_batch
+from inference.prediction_log.columns import from_batches
 from inference.prediction_log.record import LoggedBatch
 from inference.prediction_log.store import _store
 from inference.registry.canary import compare_split, split_of
@@ -90,7 +90,7 @@ def log(deployment: Deployment, role: str, subjects: list[str], ids: list[str] |
         subjects=list(subjects),
         tags=None,
     )
-    in_arrival_week(lambda week: _store(from_batch(batch, summing_signature(1)), week, all_new=False))
+    in_arrival_week(lambda week: _store(from_batches([batch], summing_signature(1)), week, all_new=False))
 
 
 @pytest.fixture
