@@ -182,7 +182,7 @@ def main() -> None:
                 for _ in range(options.rounds)
             ]
             results.append(
-                show(f"open loop, {rate:,.0f} requests/s, {share:.0%} of FastAPI's capacity", found)
+                show("open", f"open loop, {rate:,.0f} requests/s, {share:.0%} of FastAPI's capacity", found)
             )
         print(installation.check_invariants())
     if options.json:
