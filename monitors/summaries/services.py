@@ -296,18 +296,20 @@ def _by_source(
     ]
 
 
-def summarise_again(model_id: int) -> None:
+def summarise_again(model_id: int, which: Q | None = None) -> int:
     """Have all rows of a model that the log still has summarised once more, in the caller's transaction.
 
     What stands for its hours or days is made anew as one, and what has lost rows stays as it is. Months stay too.
+    `which` narrows the windows, over the columns of Summary; returns how many there are.
     """
-    held = Summary.objects.filter(model_id=model_id, segment="", span__in=("hour", "day"))
+    held = Summary.objects.filter(which or Q(), model_id=model_id, segment="", span__in=("hour", "day"))
     told = list(held.values_list("version_id", "role", "span", "start"))
     hours = {(version, role, start) for version, role, span, start in told if span == "hour"}
     by_the_hour = {(version, role, floor(start, "day")) for version, role, start in hours}
     days = {(version, role, start) for version, role, span, start in told if span == "day"} - by_the_hour
     touch_again({(model_id, *key) for key in hours | days})
     periods_touched.send(sender=TouchedPeriod, model_id=model_id)
+    return len(hours | days)
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------

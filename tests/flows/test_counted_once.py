@@ -4,12 +4,15 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 from msgspec.structs import replace
 
 from driftline.accounts.models import Project
+from driftline.common.periods import rfc3339
 from driftline.invariants import check_all
 from inference.prediction_log import arrival
 from inference.prediction_log.erasure import services as erasures
@@ -142,3 +145,25 @@ def test_what_is_erased_comes_out_and_nothing_else_changes(
     assert found(model) == found(alone)
     assert [difference for difference in compare_with_rows(1_000) if difference] == []
     assert [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds] == []
+
+
+def test_windows_are_made_anew_on_demand(model: Model) -> None:
+    log(model, rows_of_a_day(DAY, 48))
+    work(model)
+    before = found(model)
+    Summary.objects.filter(model=model, span="hour", start=DAY).update(
+        payload=Summary.objects.get(
+            model=model, span="hour", start=DAY + timedelta(hours=1), segment=""
+        ).payload
+    )
+    assert [difference for difference in compare_with_rows(1_000) if difference] != []
+    out = StringIO()
+
+    call_command(
+        "rebuild_summaries", model=model.name, project=model.project.slug, start=rfc3339(DAY), stdout=out
+    )
+    work(model)
+
+    assert "24 windows" in out.getvalue()
+    assert found(model) == before
+    assert [difference for difference in compare_with_rows(1_000) if difference] == []

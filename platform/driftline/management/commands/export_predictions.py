@@ -3,10 +3,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from driftline.common.clock import now
 from driftline.common.errors import Problem
-from driftline.common.periods import parse_moment
 from driftline.management.import_command import add_model_arguments, find_model, keep_memory_small
+from driftline.management.moments import read_moment
 from inference.prediction_log.exports import Wanted, export_predictions
 from inference.prediction_log.models import PredictionRole
 
@@ -28,8 +27,8 @@ class Command(BaseCommand):
         keep_memory_small()
         wanted = Wanted(
             find_model(options),
-            self._moment(options["start"]),
-            self._moment(options["end"]),
+            read_moment(options["start"]),
+            read_moment(options["end"]),
             options["role"],
             options["of_version"],
         )
@@ -49,9 +48,3 @@ class Command(BaseCommand):
                 f"{exported.unreadable_rows:,} rows are missing, as their chunks of the log are damaged; "
                 "manage.py check_invariants names these."
             )
-
-    def _moment(self, text: str | None) -> Any:
-        try:
-            return parse_moment(text, now=now()) if text else None
-        except (ValueError, OverflowError) as error:
-            raise CommandError(f"{text!r} is no time; use RFC 3339 with a zone, or -7d.") from error
