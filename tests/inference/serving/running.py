@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from inference.prediction_log.record import LoggedBatch, Record, RequestCounts
+from inference.prediction_log.record import LoggedBatch, Record, RequestCounts, feature_columns
 from inference.prediction_log.spool import open_spools
 from inference.serving.disk_sync import Done
 from inference.serving.options import EngineOptions, ServerCertificate
@@ -190,9 +190,9 @@ class Server:
         return found
 
     def spooled(self, role: str | None = None) -> list[LoggedBatch]:
-        """Read all records from the start, without consuming them."""
+        """Read all records from the start, without consuming them, each with its features by column."""
         return [
-            record
+            msgspec.structs.replace(record, features=feature_columns(record.features))
             for record in self._records()
             if isinstance(record, LoggedBatch) and role in (None, record.role)
         ]

@@ -118,12 +118,17 @@ class TestStatistics:
             server.ask("/v2/models/coins/versions/2/infer", rows_body([1, 2, 3]))
             server.ask(COINS, b"{")
 
+            def first() -> Any:
+                [stat] = server.ask("/v2/models/coins/versions/1/stats", method="GET").json["model_stats"]
+                return stat
+
             wait_until(
                 lambda: (
                     self.count(server, "/v2/models/coins/stats") == [("coins", "1", 20), ("coins", "2", 1)]
+                    and first()["inference_stats"]["fail"]["count"]
                 )
             )
-            [stat] = server.ask("/v2/models/coins/versions/1/stats", method="GET").json["model_stats"]
+            stat = first()
 
         parts = stat["inference_stats"]
         assert 1 <= stat["execution_count"] <= 10
