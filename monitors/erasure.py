@@ -41,7 +41,7 @@ from monitors.summaries.erasure import (
     tell_what_remains,
 )
 from monitors.summaries.models import StaleWindow
-from monitors.summaries.services import rebuild_hours
+from monitors.summaries.services import count_labels, rebuild_hours
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import ACTIVE_STATES, Run
 from monitors.workflows.models import Step as RunStep
@@ -64,13 +64,15 @@ def summarise_again(work: Work) -> None:
         work.progress["day"] = place + 1
 
 
-@transaction.atomic
 def _summarise_day_again(model_id: int, version_id: int, role: str, hours: list[datetime]) -> None:
-    vanished = rebuild_hours(model_id=model_id, version_id=version_id, role=role, hours=hours)
-    for span, start, segment in vanished:
-        MetricPoint.objects.filter(
-            model_id=model_id, role=role, span=span, start=start, segment=segment
-        ).delete()
+    while count_labels(model_id):
+        pass
+    with transaction.atomic():
+        vanished = rebuild_hours(model_id=model_id, version_id=version_id, role=role, hours=hours)
+        for span, start, segment in vanished:
+            MetricPoint.objects.filter(
+                model_id=model_id, role=role, span=span, start=start, segment=segment
+            ).delete()
 
 
 def erase_points(work: Work) -> None:

@@ -5,18 +5,21 @@ What a summary counts of a prediction is its label as it holds now or, where one
 before: so a row may be summarised at any time, and the change is made once.
 """
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from django.db import connection
+from django.db.models import Min
 
+from driftline.common.periods import floor, following
 from inference.prediction_log.array_literals import integer_array, text_array
 from inference.prediction_log.label_reads import Holding
 from inference.prediction_log.models import RelabelledPrediction
 from inference.registry.models import Model
 
-MAX_TAKEN = 20_000
+MAX_TAKEN = 5_000  # whoever corrects one of them meanwhile waits
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Counted(NamedTuple):
@@ -54,7 +57,7 @@ def note_relabelled(model_id: int, before: Mapping[tuple[str, datetime], Holding
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO inference_relabelledprediction (model_id, prediction_id, prediction_time, value, known_us) "
-            f"SELECT %s, id, {_MOMENT}, value, known_us "
+            f"SELECT %s, id, {_SQL_MOMENT}, value, known_us "
             "FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::bigint[]) AS told (id, us, value, known_us) "
             "ON CONFLICT (model_id, prediction_time, prediction_id) "
             "DO UPDATE SET prediction_id = excluded.prediction_id",
@@ -62,7 +65,7 @@ def note_relabelled(model_id: int, before: Mapping[tuple[str, datetime], Holding
         )
 
 
-_MOMENT = "'epoch'::timestamptz + us * interval '1 microsecond'"
+_SQL_MOMENT = "'epoch'::timestamptz + us * interval '1 microsecond'"
 
 
 def as_counted(
@@ -83,12 +86,16 @@ def as_counted(
 
 
 def take_relabelled(model: Model) -> list[Relabelled]:
-    """Take some of what is noted, the oldest predictions first, for whoever counts their labels in this transaction.
+    """Take some of what is noted of the oldest day, for whoever counts these labels in this transaction.
 
-    Only then may their labels be read: a change that is being written is left for the next time.
+    Only then may the labels be read: a change that is being written is left for the next time.
     """
+    all_noted = RelabelledPrediction.objects.filter(model=model)
+    oldest = all_noted.aggregate(time=Min("prediction_time"))["time"]
+    if oldest is None:
+        return []
     noted = (
-        RelabelledPrediction.objects.filter(model=model)
+        all_noted.filter(prediction_time__lt=following(floor(oldest, "day"), "day"))
         .order_by("prediction_time", "prediction_id")
         .select_for_update(skip_locked=True)[:MAX_TAKEN]
     )
@@ -98,6 +105,15 @@ def take_relabelled(model: Model) -> list[Relabelled]:
         Relabelled(one.prediction_id, _us(one.prediction_time), Counted.read(one.value, one.known_us))
         for one in taken
     ]
+
+
+def note_again(model_id: int, left: Iterable[Relabelled]) -> None:
+    """Note what was taken and could not be counted, in the same transaction."""
+    note_relabelled(model_id, {(one.prediction_id, _moment(one.time_us)): one.counted for one in left})
+
+
+def _moment(us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=us)
 
 
 def _us(moment: datetime) -> int:

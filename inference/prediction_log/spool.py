@@ -174,35 +174,51 @@ class SpoolWriter:
         self._reserved_until += len(zeros)
 
     @property
+    def segment(self) -> int:
+        """The number of the segment that was appended to last."""
+        return self._segment
+
+    @property
     def handle(self) -> int:
         """The descriptor of the segment that was appended to last."""
         return self._file
 
     def _open_next_segment(self) -> None:
-        if self._syncs_apart and self._file >= 0:
-            ended = threading.Thread(target=_end_segment, args=(self._file, self._size, self._folder))
+        ended, size = self._file, self._size
+        if self._syncs_apart:
             self._file = -1
-            ended.start()
-        self._close_segment()
+        else:
+            self._close_segment()
         self._segment += 1
         path = self._folder / _segment_name(self._segment)
-        self._key = make_segment_key(self._home, path) if self._seals else None
-        self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        try:
+            self._key = make_segment_key(self._home, path) if self._seals else None
+            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        finally:
+            if self._syncs_apart and ended >= 0:
+                self._end_apart(ended, size)
         self._size = self._reserved_until = 0
-        if not self._syncs_apart:
+        if ended < 0 or not self._syncs_apart:
             _sync_folder(self._folder)
+
+    def _end_apart(self, file: int, size: int) -> None:
+        """Have a thread bring a segment to the disk that has ended, and the name of the one that follows it."""
+        threading.Thread(target=_end_segment, args=(file, size, self._folder)).start()
 
     def abandon_segment(self) -> None:
         """Cut off what a failed write left, and the segment with it: a failed sync may not be repeated."""
         if self._file < 0:
             return
+        file, self._file = self._file, -1
+        if self._syncs_apart:  # what was answered before may not have been brought to the disk yet
+            self._end_apart(file, self._size)
+            return
         try:
-            os.ftruncate(self._file, self._size)
+            os.ftruncate(file, self._size)
         except OSError:
             pass  # the reader skips a torn tail as well
         finally:
-            os.close(self._file)
-            self._file = -1
+            os.close(file)
 
     def close(self) -> None:
         """Sync what is written and let go of the folder, which the drain removes when it has read it."""

@@ -155,21 +155,17 @@ def touch_again(hours: set[tuple[int, int, str, datetime]]) -> None:
 
 def let_go_of_counted(model: Model, stored: StoredDay) -> bool:
     """Let go of some of a day's rows, or of their values, that summaries counted before their model wanted this."""
-    counted = _of_day(model, stored).filter(is_summarised=True)
+    counted = _of_day(model, stored).filter(is_summarised=True, damage="")
     if model.rows_kept == RowsKept.NONE:
         chunks = _lock_some(counted)
         if not chunks:
             return False
         if (taken := _read(model, stored, chunks)) is not None:
             _let_go(taken)
-        return taken is not None
+        return True  # those that did not open are marked
     features = features_let_go(model)
     columns = {f"f:{name}" for name in features}
-    holding = (
-        [pk for pk, schema in schemas_of(counted.filter(damage="")) if _holds_any(schema, columns)]
-        if columns
-        else []
-    )
+    holding = [pk for pk, schema in schemas_of(counted) if _holds_any(schema, columns)] if columns else []
     chunks = _lock_some(counted.filter(pk__in=holding)) if holding else []
     _let_go_of_values(chunks, features)
     return bool(chunks)
@@ -211,6 +207,7 @@ def _let_go_of_values(chunks: Sequence[PredictionChunk], features: Sequence[str]
         own = PredictionChunk.objects.filter(day=chunk.day, is_packed=chunk.is_packed, pk=chunk.pk)
         try:
             batch = read_rows(own.values_list("payload", flat=True).get())
-        except ChunkDamaged:
+        except ChunkDamaged as error:
+            mark_damaged(describe_damaged(own, {chunk.pk: error.reason}))
             continue
         own.update(payload=sealer()(write(without_values(batch, columns))))

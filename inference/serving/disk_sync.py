@@ -96,7 +96,10 @@ class ThreadSync:
         self._thread.start()
 
     def start(self, handle: int, done: Done) -> None:
-        self._asked.put((handle, done))
+        try:
+            self._asked.put((os.dup(handle), done))  # its owner may close it meanwhile
+        except OSError as error:
+            self._loop.call_soon(done, error.errno or errno.EIO)
 
     def _work(self) -> None:
         while (asked := self._asked.get()) is not None:
@@ -107,6 +110,8 @@ class ThreadSync:
                 self._loop.call_soon_threadsafe(done, error.errno or errno.EIO)
             else:
                 self._loop.call_soon_threadsafe(done, 0)
+            finally:
+                os.close(handle)
 
     def close(self) -> None:
         self._asked.put(None)

@@ -89,18 +89,20 @@ class Journal:
             self._sync_later()
         elif self._sync is not None and self._writer.handle >= 0:
             self._is_syncing = True
-            self._sync.start(self._writer.handle, self._finish_background_sync)
+            done = partial(self._finish_background_sync, self._writer.segment)
+            self._sync.start(self._writer.handle, done)
 
     def _sync_later(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._sync_s, self._sync_written)
 
-    def _finish_background_sync(self, code: int) -> None:
+    def _finish_background_sync(self, segment: int, code: int) -> None:
         self._is_syncing = False
         if code:
             reason = os.strerror(code)
             log.error("the spool was not synced: a power loss would cost its end", extra={"reason": reason})
-            self._writer.abandon_segment()  # a sync that failed may not be repeated
+            if segment == self._writer.segment:
+                self._writer.abandon_segment()  # a sync that failed may not be repeated
 
     def _append(self, payloads: Sequence[bytes], *, sync: bool) -> SpoolUnwritable | None:
         try:

@@ -13,7 +13,7 @@ from inference.prediction_log.items import as_objects
 from inference.prediction_log.label_reads import Holding, labels_in_chunks, labels_told_of
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.relabelled import Counted, Relabelled
-from inference.prediction_log.sealed_chunks import ChunkDamaged
+from inference.prediction_log.sealed_chunks import ChunkDamaged, LogUnreadable
 from inference.prediction_log.selectors import LogFrame, Part, describe_damaged, frame_from
 from inference.registry.models import Model
 
@@ -31,23 +31,45 @@ class Changed:
     before: list[LogFrame]
 
 
+class ChunkMoved(Exception):
+    """Raised where a chunk that was listed has been packed into another: nothing was counted yet, so begin again."""
+
+
 def find_relabelled(
     model: Model, changed: Sequence[Relabelled], features: Collection[str]
-) -> Iterator[Changed]:
-    """Find the counted rows of these predictions, the answer and each shadow's copy, with some of their features."""
-    if not changed:
-        return
+) -> tuple[list[Changed], list[Relabelled]]:
+    """Find the counted rows of these predictions, the answer and each shadow's copy, with some of their features.
+
+    Gives as well the predictions within the time of a chunk whose key cannot be had now. Raises ChunkMoved.
+    """
     wanted = {(one.prediction_id, one.time_us): one.counted for one in changed}
     times_us = np.unique([one.time_us for one in changed])
     labels = labels_told_of(model.pk, (_moment(us) for us in times_us.tolist()))
     columns = {*_COLUMNS, *(f"{kind}:{name}" for name in features for kind in "fn")}
     days: dict[tuple[int, str, date], list[LogFrame]] = {}
+    locked: list[tuple[int, int]] = []
     for chunk in _chunks_with(model, times_us):
-        rows = _read(model, chunk, columns, labels, wanted)
+        try:
+            rows = _read(model, chunk, columns, labels, wanted)
+        except LogUnreadable:
+            locked.append((_us(chunk.start), _us(chunk.end)))
+            continue
         if rows is not None and len(rows):
             days.setdefault((chunk.version_id, chunk.role, chunk.day), []).append(rows)
+    left = [one for one in changed if any(start <= one.time_us <= end for start, end in locked)]
+    for one in left:  # all rows of a prediction are counted at once
+        del wanted[one.prediction_id, one.time_us]
+    found = []
     for (version_id, role, _), parts in sorted(days.items(), key=lambda one: one[0]):
-        yield Changed(version_id, role, parts, [_as_counted(rows, wanted) for rows in parts])
+        kept = [part for rows in parts if len(part := _wanted_of(rows, wanted))]
+        if kept:
+            found.append(Changed(version_id, role, kept, [_as_counted(rows, wanted) for rows in kept]))
+    return found, left
+
+
+def _wanted_of(rows: LogFrame, wanted: Collection[tuple[str, int]]) -> LogFrame:
+    keys = zip(rows.ids.tolist(), rows.times_us.tolist(), strict=True)
+    return rows.take(np.array([key in wanted for key in keys], bool))
 
 
 def _as_counted(rows: LogFrame, wanted: Mapping[tuple[str, int], Counted]) -> LogFrame:
@@ -66,7 +88,10 @@ def _chunks_with(model: Model, times_us: np.ndarray) -> Iterator[PredictionChunk
     for pk, start, end in list(counted.values_list("pk", "start", "end")):
         first, last = np.searchsorted(times_us, [_us(start), _us(end) + 1])
         if first < last:
-            yield from counted.filter(pk=pk, start=start).defer("id_hashes")
+            chunk = counted.filter(pk=pk).defer("id_hashes").first()
+            if chunk is None:
+                raise ChunkMoved
+            yield chunk
 
 
 def _read(
@@ -85,9 +110,7 @@ def _read(
         return None
     if chunk.role == "shadow":
         labels = labels_in_chunks(model, chunk.start, chunk.end + timedelta(microseconds=1)) | labels
-    rows = frame_from([part], labels)
-    keys = zip(rows.ids.tolist(), rows.times_us.tolist(), strict=True)
-    return rows.take(np.array([key in wanted for key in keys], bool))
+    return _wanted_of(frame_from([part], labels), wanted)
 
 
 def _moment(us: int) -> datetime:

@@ -17,10 +17,10 @@ from driftline.common.doorbell import ring
 from driftline.common.periods import floor, following
 from driftline.common.work import finish, touch
 from inference.prediction_log import summarising
-from inference.prediction_log.damaged_chunks import damage_within
+from inference.prediction_log.damaged_chunks import damage_within, mark_damaged
 from inference.prediction_log.labels import lock_summaries
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, TouchedPeriod
-from inference.prediction_log.relabelled import take_relabelled
+from inference.prediction_log.relabelled import note_again, take_relabelled
 from inference.prediction_log.selectors import LogFrame, frame_of
 from inference.prediction_log.signals import periods_touched
 from inference.prediction_log.summarising import StoredDay, touch_again
@@ -38,7 +38,7 @@ from monitors.summaries.from_rows import (
     within,
 )
 from monitors.summaries.models import StaleWindow, Summary
-from monitors.summaries.relabelling import Changed, find_relabelled
+from monitors.summaries.relabelling import Changed, ChunkMoved, find_relabelled
 from monitors.summaries.stored import Told, add_up_hours
 
 HOURS_A_TASK = 400
@@ -63,7 +63,7 @@ def summarise(model_id: int) -> int:
 
 
 def _summarise_periods(model_id: int, periods: Sequence[TouchedPeriod]) -> None:
-    while _count_labels(model_id):
+    while count_labels(model_id):
         pass
     for stored in [*_days_of_copies(model_id), *sorted({_day_of(period) for period in periods})]:
         while _count_rows(model_id, stored):
@@ -100,10 +100,12 @@ def _days_of_copies(model_id: int) -> list[StoredDay]:
     """List the days of shadows' copies that are not counted, of a model that keeps no rows: their labels go with the
     answers.
     """
-    copies = PredictionChunk.objects.filter(
-        model_id=model_id, model__rows_kept=RowsKept.NONE, role="shadow", is_summarised=False
+    if not Model.objects.filter(pk=model_id, rows_kept=RowsKept.NONE).exists():
+        return []
+    fresh = PredictionChunk.objects.filter(
+        model_id=model_id, role="shadow", is_packed=False, is_summarised=False
     )
-    return list(copies.values_list("version_id", "role", "day").distinct())
+    return list(fresh.values_list("version_id", "role", "day").distinct())
 
 
 # -- what is new -------------------------------------------------------------------------------------------------------
@@ -131,21 +133,31 @@ def _count_rows(model_id: int, stored: StoredDay) -> bool:
     return True
 
 
-def _count_labels(model_id: int) -> bool:
-    """Count some labels that changed since their rows were counted; False where none are left."""
-    with transaction.atomic():
-        lock_summaries(model_id)
-        model = Model.objects.get(pk=model_id)
-        taken = take_relabelled(model)
-        if model.task == "ranking":  # whose hours are made anew
-            return bool(taken)
-        segments = declared_segments(model)
-        for changed in find_relabelled(model, taken, features_of_segments(segments)):
-            _count_changed(_source(model, changed.version_id, changed.role), changed)
-    return bool(taken)
+def count_labels(model_id: int) -> bool:
+    """Count some labels that changed since their rows were counted; False where none are left that can be."""
+    try:
+        with transaction.atomic():
+            lock_summaries(model_id)
+            return _count_some_labels(Model.objects.get(pk=model_id))
+    except ChunkMoved:
+        return True
 
 
-def _count_changed(source: Source, changed: Changed) -> None:
+def _count_some_labels(model: Model) -> bool:
+    taken = take_relabelled(model)
+    if model.task == "ranking" or not taken:  # a ranking's hours are made anew
+        return bool(taken)
+    found, left = find_relabelled(model, taken, features_of_segments(declared_segments(model)))
+    note_again(model.pk, left)
+    measured: set[datetime] = set()
+    for changed in found:
+        measured |= _count_changed(_source(model, changed.version_id, changed.role), changed)
+    measure_hours(model_id=model.pk, hours=measured)
+    return not left
+
+
+def _count_changed(source: Source, changed: Changed) -> set[datetime]:
+    """Count the labels of some rows of a day; returns their hours."""
     hours = sorted({hour for rows in changed.now for hour in hours_of(rows)})
     holder = holder_of_hours(source, floor(hours[0], "day"))
     seats = _seats(source, holder, hours)
@@ -155,7 +167,7 @@ def _count_changed(source: Source, changed: Changed) -> None:
     )
     inexact = change(source, holder, add=added, remove=removed)
     _ask_again(source, inexact if holder[0] == "hour" else hours)
-    measure_hours(model_id=source.model.pk, hours=hours)
+    return set(hours)
 
 
 def take_out(chunk: PredictionChunk, rows: LogFrame) -> None:
@@ -215,8 +227,6 @@ def _ask_again(source: Source, hours: Iterable[datetime]) -> None:
 # -- what is asked anew ------------------------------------------------------------------------------------------------
 def rebuild_hours(*, model_id: int, version_id: int, role: str, hours: Sequence[datetime]) -> set[Window]:
     """Make the summaries of some hours anew, whoever else is about to; tells the windows that have no rows any more."""
-    while _count_labels(model_id):
-        pass
     with transaction.atomic():
         lock_summaries(model_id)
         source = _source(Model.objects.get(pk=model_id), version_id, role)
@@ -238,6 +248,7 @@ def _rebuild(source: Source, day: datetime, hours: Sequence[datetime]) -> set[Wi
     rows = frame_of(
         model=source.model, role=source.role, version_id=source.version.pk, start=begin, end=end, as_summarised=True
     )  # fmt: skip
+    mark_damaged(rows.unreadable)
     held = {
         (moment, segment): WindowSummary.decode(bytes(payload))
         for moment, segment, payload in Summary.objects.filter(
@@ -246,20 +257,22 @@ def _rebuild(source: Source, day: datetime, hours: Sequence[datetime]) -> set[Wi
     }
     told: dict[datetime, Told] = {}
     let_go: LetGo = {}
+    is_made = False
     for moment in starts:
         part = within(rows, moment, following(moment, span))
         known = held.get((moment, ""))
         if known is not None and len(part) < known.rows:
             continue  # some have expired or were let go
+        is_made = True
         told |= {moment: {}} if span == "hour" else {}
         told |= rows_by_hour(source, part, {})
         for (start_, segment), summary in held.items() if part.let_go else ():
             if start_ == moment:
                 columns = {name: summary.features[name] for name in part.let_go if name in summary.features}
                 let_go[moment, segment] = columns
-    if not told:
+    if not is_made:
         return set()
-    if span == "day" and not let_go:
+    if span == "day" and told and not let_go:
         holder = "hour", start  # it has what its hours need: what came late changes their points too
         told = {start + timedelta(hours=hour): {} for hour in range(24)} | told
     return replace_hours(source, holder, told, let_go)

@@ -125,6 +125,11 @@ _NOTHING = {
             FROM inference_predictionchunk WHERE is_packed GROUP BY 1, 2, 3, 4, 5) AS held
         FULL JOIN inference_packedday AS said USING (model_id, version_id, role, day, week)
         WHERE (held.rows, held.start, held."end") IS DISTINCT FROM (said.rows, said.start, said."end")""",
+    "no chunk waits to be summarised of a day that nobody looks at": """
+        SELECT count(*) FROM inference_predictionchunk AS chunk WHERE NOT is_summarised AND NOT EXISTS (
+            SELECT FROM inference_touchedperiod AS due
+            WHERE (due.model_id, due.version_id, due.role) = (chunk.model_id, chunk.version_id, chunk.role)
+            AND (due.hour AT TIME ZONE 'UTC')::date = chunk.day)""",
     "no chunk reaches into another day": """
         SELECT count(*) FROM inference_predictionchunk
         WHERE day <> (start AT TIME ZONE 'UTC')::date OR day <> ("end" AT TIME ZONE 'UTC')::date""",

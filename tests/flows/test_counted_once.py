@@ -2,10 +2,12 @@
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -17,12 +19,14 @@ from driftline.invariants import check_all
 from inference.prediction_log import arrival
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure import spooled
-from inference.prediction_log.models import RelabelledPrediction
+from inference.prediction_log.models import PredictionChunk, RelabelledPrediction
+from inference.prediction_log.sealed_chunks import LogUnreadable
+from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import external_version, update_model
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
-from monitors.summaries import services
+from monitors.summaries import relabelling, services
 from monitors.summaries.checking import compare_with_rows
 from monitors.summaries.models import Summary
 from monitors.summaries.services import summarise, summarise_again
@@ -167,3 +171,70 @@ def test_windows_are_made_anew_on_demand(model: Model) -> None:
     assert "24 windows" in out.getvalue()
     assert found(model) == before
     assert [difference for difference in compare_with_rows(1_000) if difference] == []
+
+
+class TestWhatIsInTheWay:
+    """Of a label that changed."""
+
+    @pytest.fixture
+    def rows(self, model: Model) -> list[SentPrediction]:
+        rows = rows_of_a_day(DAY, 24)
+        log(model, rows)
+        work(model)
+        label(model, truths(rows))
+        return rows
+
+    def test_a_chunk_that_is_packed_meanwhile_costs_no_label(
+        self, model: Model, rows: list[SentPrediction], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        listed = relabelling._chunks_with
+
+        def moved(*given: Any) -> Iterator[PredictionChunk]:
+            monkeypatch.setattr(relabelling, "_chunks_with", listed)
+            raise relabelling.ChunkMoved
+
+        monkeypatch.setattr(relabelling, "_chunks_with", moved)
+
+        work(model)
+
+        assert labelled(model) == len(rows)
+        assert not RelabelledPrediction.objects.exists()
+
+    def test_a_chunk_without_its_key_keeps_its_labels_waiting_and_stops_no_other_hour(
+        self, model: Model, rows: list[SentPrediction], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*given: Any) -> Any:
+            raise LogUnreadable("Its key is away.")
+
+        with monkeypatch.context() as key_away:
+            key_away.setattr(relabelling, "_read", refuse)
+            log(model, [replace(row, id=f"new-{row.id}") for row in rows])
+            work(model)
+            during = (found(model).total(), labelled(model), RelabelledPrediction.objects.count())
+        summarise_again(model.pk)
+        work(model)
+
+        assert during == (2 * len(rows), 0, len(rows))
+        assert labelled(model) == len(rows)
+
+
+def labelled(model: Model) -> int:
+    hours = Summary.objects.filter(model=model, span="hour", segment="")
+    return sum(hours.values_list("labelled", flat=True))
+
+
+def test_a_damaged_body_ends_no_pass(model: Model) -> None:
+    """Its schema can still be read, so that it seems to hold values that are to be let go."""
+    log(model, rows_of_a_day(DAY, 24))
+    work(model)
+    [chunk] = PredictionChunk.objects.filter(model=model)
+    half = len(chunk.payload) // 2
+    PredictionChunk.objects.filter(pk=chunk.pk).update(
+        payload=bytes(chunk.payload[:half]) + bytes(len(chunk.payload) - half)
+    )
+
+    update_model(model=model, actor="test", privacy={"income": "summary"})
+    work(model)
+
+    assert PredictionChunk.objects.exclude(damage="").count() == 1
+    assert found(model)["champion", DAY, ""] == 1

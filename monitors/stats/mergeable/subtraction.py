@@ -35,6 +35,11 @@ class _Exactness:
     def demand(self, *conditions: bool) -> None:
         self.holds = self.holds and all(conditions)
 
+    def less(self, whole: int, part: int) -> int:
+        """Take a count out of another; what was never in it leaves nothing, and is not exact."""
+        self.demand(whole >= part)
+        return max(whole - part, 0)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -56,8 +61,8 @@ def subtract(whole: WindowSummary, part: WindowSummary) -> Difference:
     }
     rest = replace(
         whole,
-        rows=max(whole.rows - part.rows, 0),
-        labelled=max(whole.labelled - part.labelled, 0),
+        rows=exact.less(whole.rows, part.rows),
+        labelled=exact.less(whole.labelled, part.labelled),
         features=features,
         prediction=_column(whole.prediction, part.prediction, exact),
         score=_numbers_if_any(whole.score, part.score, exact),
@@ -100,9 +105,9 @@ def _categories(whole: CategoricalSummary, part: CategoricalSummary, exact: _Exa
     return CategoricalSummary(
         counts=counts,
         rest=rest,
-        missing=max(whole.missing - part.missing, 0),
+        missing=exact.less(whole.missing, part.missing),
         n=sum(counts.values()) + rest,
-        wrong_type=max(whole.wrong_type - part.wrong_type, 0),
+        wrong_type=exact.less(whole.wrong_type, part.wrong_type),
     )
 
 
@@ -115,9 +120,9 @@ def _numbers_if_any(
 def _numbers(whole: NumericSummary, part: NumericSummary, exact: _Exactness) -> NumericSummary:
     whole = replace(
         whole,
-        missing=max(whole.missing - part.missing, 0),
-        infinite=max(whole.infinite - part.infinite, 0),
-        wrong_type=max(whole.wrong_type - part.wrong_type, 0),
+        missing=exact.less(whole.missing, part.missing),
+        infinite=exact.less(whole.infinite, part.infinite),
+        wrong_type=exact.less(whole.wrong_type, part.wrong_type),
     )
     if not part.n:
         return whole
@@ -167,7 +172,7 @@ def _difference(whole: float, part: float, n: int, exact: _Exactness) -> float:
 
 
 def _moments(whole: Moments, part: Moments, exact: _Exactness) -> Moments:
-    n = max(whole.n - part.n, 0)
+    n = exact.less(whole.n, part.n)
     return Moments(
         n, whole.total - part.total if n else 0.0, _difference(whole.total_sq, part.total_sq, n, exact)
     )
@@ -196,7 +201,7 @@ def _binary(
     whole: BinaryOutcomeSummary, part: BinaryOutcomeSummary, exact: _Exactness
 ) -> BinaryOutcomeSummary:
     tp, fp, tn, fn = (
-        max(mine - theirs, 0)
+        exact.less(mine, theirs)
         for mine, theirs in zip(
             (whole.tp, whole.fp, whole.tn, whole.fn), (part.tp, part.fp, part.tn, part.fn), strict=True
         )
@@ -215,10 +220,11 @@ def _multiclass(
 ) -> MulticlassOutcomeSummary:
     classes = tuple(dict.fromkeys((*whole.classes, *part.classes)))
     confusion = whole.confusion_of(classes) - part.confusion_of(classes)
+    exact.demand(bool((confusion >= 0).all()))
     return MulticlassOutcomeSummary(
         classes,
         np.maximum(confusion, 0),
-        max(whole.unknown - part.unknown, 0),
+        exact.less(whole.unknown, part.unknown),
         _moments(whole.log_loss, part.log_loss, exact),
         _moments(whole.brier, part.brier, exact),
         _numbers(whole.right, part.right, exact),
@@ -230,7 +236,7 @@ def _regression(
     whole: RegressionOutcomeSummary, part: RegressionOutcomeSummary, exact: _Exactness
 ) -> RegressionOutcomeSummary:
     """Undo the sum of two; the labels' moments are those around the mean of what is left."""
-    n = max(whole.n - part.n, 0)
+    n = exact.less(whole.n, part.n)
     if not n:
         return replace(whole, error=Moments(0, 0.0, 0.0))
     exact.demand(whole.ranking is None)
@@ -243,7 +249,7 @@ def _regression(
         label_mean=mean,
         label_spread=_difference(spread, lost_spread, n, exact),
         relative_error=_moments(whole.relative_error, part.relative_error, exact),
-        zero_labels=max(whole.zero_labels - part.zero_labels, 0),
+        zero_labels=exact.less(whole.zero_labels, part.zero_labels),
         magnitude=_numbers(whole.magnitude, part.magnitude, exact),
         shape=_shape(whole.shape_around(mean), part.shape_around(mean), n, exact),
         ranking=whole.ranking,

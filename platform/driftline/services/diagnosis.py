@@ -225,7 +225,7 @@ def _log_chunks() -> Finding:
     return Finding(
         "log chunks",
         f"damaged: {', '.join(damaged[:MAX_NAMED])}" + (" and others" if len(damaged) > MAX_NAMED else ""),
-        "Put their rows of inference_predictionchunk back from a backup of the database, or import these "
+        "Put `payload` and `labels` of their rows of inference_predictionchunk back from a backup, or import these "
         "predictions again under a new version; look at the disk and its file system.",
     )
 
