@@ -16,8 +16,8 @@ from tests.flows.installation.running import SERVER, SERVING, Installation, make
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e]
 
-BATCHES, ROWS, LETTERS = 40, 50, 50_000
-UNPACKED = BATCHES * ROWS * LETTERS  # 100 MB
+BATCHES, ROWS, LETTERS = 80, 50, 50_000
+UNPACKED = BATCHES * ROWS * LETTERS  # 200 MB
 
 
 def test_memory_does_not_grow_with_the_log_that_is_downloaded(
