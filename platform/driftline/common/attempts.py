@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Self
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, InterfaceError, OperationalError, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Greatest, Now
@@ -84,13 +85,15 @@ def work_apart[Row: AttemptedWorkRow](
     """Call `work` for all rows at once and, where that fails, for each of them alone.
 
     A row that fails alone keeps the reason; `on_failure` then writes what follows from it, in the same commit. Raises
-    what a fault of the database raised.
+    what a fault of the database raised, and that the worker's time is over: each row then has a time of its own.
     """
     try:
         work(rows)
         return
     except DATABASE_FAULTS:
         _forgive(rows)
+        raise
+    except SoftTimeLimitExceeded:
         raise
     except Exception as error:  # whatever it is, it stops none of the other rows
         log.exception("work failed", extra={"kind": rows[0]._meta.model_name, "rows": len(rows)})

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import OperationalError, transaction
 from django.db.models.functions import Now
 
@@ -121,3 +122,17 @@ def test_what_is_touched_while_it_fails_keeps_nothing_of_that(model: Model) -> N
     row = StaleWindow.objects.get()
     assert (row.attempts, row.error) == (0, "")
     assert starts() == {DAY + timedelta(hours=2)}
+
+
+def test_a_worker_whose_time_is_over_begins_with_no_other_row(model: Model) -> None:
+    touch_hours(model, 1, 2, 3)
+    begun: list[int] = []
+
+    def run_out_of_time(rows: Sequence[StaleWindow]) -> None:
+        begun.append(len(rows))
+        raise SoftTimeLimitExceeded
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        work_apart(claim(), run_out_of_time)
+
+    assert begun == [3]
