@@ -3,7 +3,7 @@
 import email
 import email.policy
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.message import EmailMessage
 from itertools import batched
 from pathlib import Path
@@ -21,8 +21,7 @@ from driftline.accounts.audit_chain import REDACTABLE
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import redact_audit
 from driftline.common.doorbell import ring_for_long_work
-from driftline.common.periods import floor
-from inference.prediction_log.erasure.rows import EPOCH
+from driftline.common.periods import floor, from_us
 from inference.prediction_log.erasure.subject import ERASED
 from inference.prediction_log.erasure.tables import rows_of_subject
 from inference.prediction_log.erasure.work import NotYet, Step, Work, add_counts
@@ -41,35 +40,34 @@ from monitors.summaries.erasure import (
     tell_what_remains,
 )
 from monitors.summaries.models import StaleWindow
-from monitors.summaries.services import count_labels, rebuild_hours
+from monitors.summaries.services import apply_label_changes, rebuild_hours
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import ACTIVE_STATES, Run
 from monitors.workflows.models import Step as RunStep
 
 MAX_REDACTED = 500  # audit entries that one entry says to be redacted
-_HOUR_US = 3_600_000_000
 
 
-def summarise_again(work: Work) -> None:
-    """Summarise the hours of the erased rows without them, and let go of the points of segments that are gone."""
+def rebuild_summaries(work: Work) -> None:
+    """Rebuild the hours of the erased rows, and delete the points of segments without rows."""
     days: dict[tuple[int, int, str, datetime], set[datetime]] = {}
     for row in work.subject.rows:
-        hour = EPOCH + timedelta(hours=row.time_us // _HOUR_US)
+        hour = floor(from_us(row.time_us), "hour")
         days.setdefault((row.model_id, row.version_id, row.role, floor(hour, "day")), set()).add(hour)
     for place, ((model_id, version_id, role, _), hours) in enumerate(sorted(days.items())):
         if place < work.progress.get("day", 0):
             continue
         work.breathe()
-        _summarise_day_again(model_id, version_id, role, sorted(hours))
+        _rebuild_day(model_id, version_id, role, sorted(hours))
         work.progress["day"] = place + 1
 
 
-def _summarise_day_again(model_id: int, version_id: int, role: str, hours: list[datetime]) -> None:
-    while count_labels(model_id):
+def _rebuild_day(model_id: int, version_id: int, role: str, hours: list[datetime]) -> None:
+    while apply_label_changes(model_id):
         pass
     with transaction.atomic():
-        vanished = rebuild_hours(model_id=model_id, version_id=version_id, role=role, hours=hours)
-        for span, start, segment in vanished:
+        deleted = rebuild_hours(model_id=model_id, version_id=version_id, role=role, hours=hours)
+        for span, start, segment in deleted:
             MetricPoint.objects.filter(
                 model_id=model_id, role=role, span=span, start=start, segment=segment
             ).delete()
@@ -255,7 +253,7 @@ def _texts_of(path: Path) -> Iterable[str]:
 
 
 STEPS: dict[str, Step] = {
-    "summaries": summarise_again,
+    "summaries": rebuild_summaries,
     "levels": erase_levels,
     "remains": tell_what_remains,
     "points": erase_points,

@@ -44,8 +44,8 @@ from monitors.summaries.services import (
     forget_segments,
     measure_again,
     measure_hours,
-    summarise_again,
-    take_out,
+    rebuild_model,
+    subtract_rows,
 )
 from monitors.workflows.services import wake_runs
 
@@ -65,8 +65,8 @@ def measure_counted(*, model_id: int, hours: Sequence[datetime], **_: Any) -> No
 
 
 @receiver(rows_erased)
-def take_out_of_summaries(*, chunk: PredictionChunk, lost: LogFrame, **_: Any) -> None:
-    take_out(chunk, lost)
+def subtract_from_summaries(*, chunk: PredictionChunk, erased: LogFrame, **_: Any) -> None:
+    subtract_rows(chunk, erased)
 
 
 @receiver(dataset_rewritten)
@@ -113,7 +113,7 @@ def judge_again(*, model: Model, **_: Any) -> None:
 def look_again(*, model: Model, which: Q | None = None, **_: Any) -> None:
     if which is not None:
         _forget(model, which)
-    summarise_again(model.pk)
+    rebuild_model(model.pk)
 
 
 @receiver(segments_dropped)

@@ -1,7 +1,7 @@
-"""Rows are summarised once: a chunk says whether the summaries count it, and a changed label what they count of it.
+"""Adds `is_summarised` to chunks, `rebuild` to touched periods, and the table of label changes.
 
-Chunks that are there count as summarised, without being written anew. What was touched is made anew from all its rows;
-of a model that keeps none, the chunks of a day are added that its summary does not count beside those that have gone.
+Existing chunks count as summarised; PostgreSQL does not rewrite them. Touched periods are rebuilt from all their rows. If
+a model keeps no rows, the chunks of a day count as unsummarised unless its summary includes them.
 """
 
 import django.db.models.deletion
@@ -18,11 +18,11 @@ DO $$ BEGIN IF to_regclass('monitors_summary') IS NOT NULL THEN
     ) AS stored
     WHERE (chunk.model_id, chunk.version_id, chunk.role, chunk.day)
         = (stored.model_id, stored.version_id, stored.role, stored.day)
-    AND stored.rows > coalesce((SELECT sum(told.rows) FROM monitors_summary AS told
-            WHERE (told.model_id, told.version_id, told.role) = (stored.model_id, stored.version_id, stored.role)
-            AND told.span = 'day' AND told.segment = '' AND (told.start AT TIME ZONE 'UTC')::date = stored.day), 0)
-        - coalesce((SELECT sum(gone.rows) FROM inference_summedday AS gone
-            WHERE (gone.model_id, gone.version_id, gone.role, gone.day)
+    AND stored.rows > coalesce((SELECT sum(counted.rows) FROM monitors_summary AS counted
+            WHERE (counted.model_id, counted.version_id, counted.role) = (stored.model_id, stored.version_id, stored.role)
+            AND counted.span = 'day' AND counted.segment = '' AND (counted.start AT TIME ZONE 'UTC')::date = stored.day), 0)
+        - coalesce((SELECT sum(dropped.rows) FROM inference_summedday AS dropped
+            WHERE (dropped.model_id, dropped.version_id, dropped.role, dropped.day)
                 = (stored.model_id, stored.version_id, stored.role, stored.day)), 0);
 END IF; END $$;
 """
@@ -52,7 +52,7 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL("UPDATE inference_touchedperiod SET rebuild = true", migrations.RunSQL.noop),
         migrations.CreateModel(
-            name="RelabelledPrediction",
+            name="LabelChange",
             fields=[
                 (
                     "id",
@@ -62,10 +62,15 @@ class Migration(migrations.Migration):
                 ),
                 ("prediction_id", models.CharField(db_collation="C", max_length=210)),
                 ("prediction_time", models.DateTimeField()),
-                ("value", models.CharField(blank=True, max_length=200)),
+                (
+                    "value",
+                    models.CharField(blank=True, help_text="the label before the change", max_length=200),
+                ),
                 (
                     "known_us",
-                    models.BigIntegerField(default=0, help_text="when that label was known; 0 is none"),
+                    models.BigIntegerField(
+                        default=0, help_text="when that label became known; 0 if there was none"
+                    ),
                 ),
                 (
                     "model",
@@ -81,7 +86,7 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("model", "prediction_time", "prediction_id"),
-                        name="relabelled_prediction_once",
+                        name="one_label_change_a_prediction",
                     )
                 ],
             },

@@ -20,7 +20,7 @@ from inference.prediction_log.chunk_rows import read_rows
 from inference.prediction_log.chunk_schemas import schemas_of
 from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.items import as_objects
-from inference.prediction_log.label_reads import labels_in_chunks, labels_in_rows
+from inference.prediction_log.label_reads import current_labels
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.packing import unpack
 from inference.prediction_log.rows_kept import refuse_without_rows
@@ -235,10 +235,8 @@ def _inside(stored: pa.Table, wanted: Wanted) -> pa.Table:
 def _labels(
     model: Model, role: str, start: datetime, end: datetime, ids: list[str], folded: bytes | memoryview | None
 ) -> tuple[pa.Array, pa.Array]:
-    """Give the labels of one chunk's rows, and when they were told to have happened."""
-    found = labels_in_rows(model, start, end)
-    if role == "shadow":
-        found = labels_in_chunks(model, start, end) | found
+    """Return the labels of one chunk's rows, and the times at which they became true."""
+    found = current_labels(model, [role], start, end)
     held = FoldedLabels.read(folded)
     values, times_us = as_objects([None] * len(ids)), np.zeros(len(ids), np.int64)
     values[held.places[held.is_current]] = held.values[held.is_current]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from django.db import connection
 from django.db.models import Q
 
+from driftline.common.periods import to_us
 from inference.prediction_log.array_literals import text_array
 from inference.prediction_log.chunk_rows import read_rows
 from inference.prediction_log.folded_labels import FoldedLabel, FoldedLabels
@@ -39,9 +40,9 @@ class Holding(NamedTuple):
 
 
 def holding_of(label: FoldedLabel) -> Holding:
-    """Give a folded label as one that holds."""
-    labelled_us = 0 if label.labelled_at is None else _us(label.labelled_at)
-    return Holding(_us(label.received_at), label.revision, label.value, labelled_us)
+    """Return a folded label in the form of a current one."""
+    labelled_us = 0 if label.labelled_at is None else to_us(label.labelled_at)
+    return Holding(to_us(label.received_at), label.revision, label.value, labelled_us)
 
 
 def labels_in_rows(model: Model, start: datetime, end: datetime) -> dict[str, Holding]:
@@ -56,8 +57,17 @@ def labels_told_under(model: Model, ids: Iterable[str]) -> dict[str, Holding]:
     )
 
 
-def labels_told_of(model_id: int, times: Iterable[datetime]) -> dict[str, Holding]:
-    """Give the labels that are not folded of predictions of these times, by prediction; the last told holds."""
+def current_labels(model: Model, roles: Sequence[str], start: datetime, end: datetime) -> dict[str, Holding]:
+    """Return the current labels of predictions in `[start, end)`, by prediction id, for rows of these roles.
+
+    A folded label is left out if its own chunk holds the rows; for a shadow's copies it is included.
+    """
+    in_rows = labels_in_rows(model, start, end)  # first: a label that is folded meanwhile is then read twice
+    return labels_in_chunks(model, start, end) | in_rows if "shadow" in roles else in_rows
+
+
+def labels_at_times(model_id: int, times: Iterable[datetime]) -> dict[str, Holding]:
+    """Return the current labels of predictions at these times that are not folded, by prediction id."""
     return _rows(f"{_ROWS} AND prediction_time = ANY(%s::timestamptz[])", [model_id, sorted(set(times))])
 
 
@@ -194,10 +204,6 @@ def first_label(model: Model) -> str | None:
         if PredictionChunk.objects.filter(model=model, is_packed=True, labels__isnull=False).exists()
         else None
     )
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1e6)
 
 
 def _day(moment: datetime) -> date:

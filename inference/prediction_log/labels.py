@@ -1,18 +1,20 @@
 """Writes labels in any order: before their prediction, after it, corrected later; each joins exactly once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection, transaction
 
 from driftline.common.errors import FieldFault, Problem
+from driftline.common.periods import from_us
 from driftline.common.work import touch
 from inference.prediction_log.array_literals import integer_array, text_array
 from inference.prediction_log.columns import LogColumns
 from inference.prediction_log.folded_labels import FoldedLabel
 from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, LabelItem, class_text
-from inference.prediction_log.label_reads import Holding, holding_of, labels_told_of
+from inference.prediction_log.label_changes import record_label_changes
+from inference.prediction_log.label_reads import Holding, holding_of, labels_at_times
 from inference.prediction_log.label_rows import (
     PREDICTION,
     NewLabel,
@@ -36,7 +38,6 @@ from inference.prediction_log.label_targets import (
 from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.packed_search import PackedPlace, labels_at
 from inference.prediction_log.partitions import WEEKS
-from inference.prediction_log.relabelled import note_relabelled
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.signals import periods_touched
 from inference.registry.models import Model
@@ -44,7 +45,6 @@ from inference.registry.models import Model
 TOUCHED_FIELDS = ("model_id", "version_id", "role", "hour")
 _LOCK_SPACE = 7_301  # advisory locks of the label join: one a model
 _SUMMARIES_SPACE = 7_302
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def lock(model_id: int, *, exclusive: bool) -> None:
@@ -58,7 +58,7 @@ def lock(model_id: int, *, exclusive: bool) -> None:
 
 
 def lock_summaries(model_id: int) -> None:
-    """Let one process at a time change what the summaries of a model count. Taken before the lock of the join."""
+    """Let one process at a time change the summaries of a model. Take this lock before that of the labels."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_SUMMARIES_SPACE, model_id])
 
@@ -111,7 +111,7 @@ def _store(
     results: list[ItemResult] = []
     fresh: dict[tuple[str, int], NewLabel] = {}
     touched: set[str] = set()
-    relabelled: dict[tuple[str, datetime], Holding | None] = {}
+    changed: dict[tuple[str, datetime], Holding | None] = {}  # with the label that lies in the chunk
     for index, item in enumerate(items):
         if isinstance(item, ItemFault):
             results.append(rejected(index, item))
@@ -127,19 +127,21 @@ def _store(
         if before is not None:
             touched.add(before.prediction_id)
             if before.prediction_time is not None:
-                relabelled[before.prediction_id, before.prediction_time] = None
+                changed[before.prediction_id, before.prediction_time] = None
             if (same := fresh.get((item.id, before.revision))) is not None:
                 fresh[item.id, before.revision] = same._replace(is_current=False)
         fresh[item.id, label.revision] = label
         id_ = target.prediction_id if target else ""
         touched.add(id_)
         if target is not None:
-            relabelled[id_, target.event_time] = _folded_holding(target, folded)
+            changed[id_, target.event_time] = _folded_holding(target, folded)
         current[item.id] = Told(value, label.revision, id_, label.prediction_time)
         results.append(_stored(index, item, before, target))
     if fresh:
-        held = labels_told_of(model.pk, (time for _, time in relabelled))
-        note_relabelled(model.pk, {key: held.get(key[0], before) for key, before in relabelled.items()})
+        current_now = labels_at_times(model.pk, (time for _, time in changed))
+        record_label_changes(
+            model.pk, {key: current_now.get(key[0], folded_one) for key, folded_one in changed.items()}
+        )
         if replaced := stored.keys() & {id_ for id_, _ in fresh}:
             supersede(model.pk, replaced)
         add_labels(model.pk, list(fresh.values()), source=source, now=now)
@@ -163,7 +165,7 @@ def _label(item: LabelItem, value: str, before: Told | None, target: Target | No
 def _folded_labels(
     targets: dict[str, Target], folded: Mapping[PackedPlace, Sequence[FoldedLabel]]
 ) -> dict[str, Told]:
-    """Give what holds under the given ids in chunks."""
+    """Return the current labels under the given ids that are folded into chunks."""
     current: dict[str, Told] = {}
     for id_, target in targets.items():
         for row in target.packed:
@@ -174,7 +176,7 @@ def _folded_labels(
 
 
 def _folded_holding(target: Target, folded: Mapping[PackedPlace, Sequence[FoldedLabel]]) -> Holding | None:
-    """Give what holds of a prediction in its chunk."""
+    """Return the current label of a prediction that is folded into its chunk."""
     labels = [label for row in target.packed for label in folded.get((row.chunk, row.place), ())]
     return max((holding_of(label) for label in labels if label.is_current), default=None)
 
@@ -221,12 +223,8 @@ def join_waiting(rows: LogColumns) -> list[tuple[int, str, datetime]]:
         if client is not None:
             clients.setdefault(client, id_)
     joined = join_rows(rows.model_id, times, clients)
-    note_relabelled(rows.model_id, {(id_, _moment(times[id_])): None for id_ in joined})
+    record_label_changes(rows.model_id, {(id_, from_us(times[id_])): None for id_ in joined})
     return list(_hours(rows_of(rows.model_id, joined), joined))
-
-
-def _moment(us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=us)
 
 
 # -- labels that are erased --------------------------------------------------------------------------------------------

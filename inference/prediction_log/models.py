@@ -202,22 +202,24 @@ class Label(models.Model):
         return f"{self.given_id}: {self.value}"
 
 
-class RelabelledPrediction(models.Model):
-    """A prediction whose label changed, with the label that the summaries count until they follow.
+class LabelChange(models.Model):
+    """A label change that the summaries do not count yet, with the label that they still count for the prediction.
 
-    Whoever summarises takes it, in the same commit.
+    The summariser deletes it in the transaction that applies it.
     """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
     prediction_id = models.CharField(max_length=210, db_collation="C")
     prediction_time = models.DateTimeField()
-    value = models.CharField(max_length=200, blank=True)
-    known_us = models.BigIntegerField(default=0, help_text="when that label was known; 0 is none")
+    value = models.CharField(max_length=200, blank=True, help_text="the label before the change")
+    known_us = models.BigIntegerField(
+        default=0, help_text="when that label became known; 0 if there was none"
+    )
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["model", "prediction_time", "prediction_id"], name="relabelled_prediction_once"
+                fields=["model", "prediction_time", "prediction_id"], name="one_label_change_a_prediction"
             )
         ]
 
@@ -228,7 +230,7 @@ class RelabelledPrediction(models.Model):
 class TouchedPeriod(AttemptedWorkRow):
     """An hour of event time with rows or labels that the summaries do not count yet.
 
-    With `rebuild` its summaries are made anew from all its rows, as for a question that these did not answer.
+    If `rebuild` is set, its summaries are computed again from all its rows, for instance for a new segment.
     """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="touched_periods")

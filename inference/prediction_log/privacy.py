@@ -1,6 +1,6 @@
 """What becomes of a feature's values before they are kept anywhere: as they are, as a keyed hash, or not at all.
 
-Or they are kept only until they are summarised: see summarising.
+Or they are kept only until they are summarised: see drop_rows.
 
 No Django here: serving processes apply it before a record reaches the spool, every other way in before the log.
 """

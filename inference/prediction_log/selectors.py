@@ -11,21 +11,22 @@ import pyarrow as pa
 from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 from numpy.typing import NDArray
 
+from driftline.common.periods import to_us
 from inference.prediction_log import binary_copy
 from inference.prediction_log.chunk_rows import UnreadableChunk, read_rows
 from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.items import as_objects
-from inference.prediction_log.label_reads import Holding, label_history, labels_in_chunks, labels_in_rows
+from inference.prediction_log.label_changes import SummarisedLabel, summarised_labels
+from inference.prediction_log.label_reads import Holding, current_labels, label_history
 from inference.prediction_log.models import PackedDay, PredictionChunk, PredictionRow, SummedDay
 from inference.prediction_log.packed_search import PackedRow, find_packed
 from inference.prediction_log.packing import unpack, unpack_numbers
 from inference.prediction_log.partitions import oldest_week
-from inference.prediction_log.relabelled import Counted, as_counted
 from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.registry.models import Model, Version
 
 type Values = NDArray[np.generic]
-type Labels = Mapping[str, Holding | Counted]
+type Labels = Mapping[str, Holding | SummarisedLabel]
 """The label of each prediction, by its id."""
 type Arrival = tuple[datetime | None, datetime | None]
 """An event time and when the rows that hold it were stored; None where nothing was logged."""
@@ -48,9 +49,9 @@ class LogFrame:
         np.int64
     ]  # when it was told to have happened, else received; 0 while it has not arrived
     tags: Values | None = None  # JSON, or None; None as a whole where no row has any
-    let_go: dict[str, NDArray[np.bool_]] = field(
+    dropped: dict[str, NDArray[np.bool_]] = field(
         default_factory=dict
-    )  # whose values of a feature are gone, if any
+    )  # rows without a feature's value, by feature
     unreadable: tuple[UnreadableChunk, ...] = ()  # damaged chunks, whose rows are missing here
 
     def __len__(self) -> int:
@@ -63,14 +64,14 @@ class LogFrame:
     @property
     def is_whole(self) -> NDArray[np.bool_]:
         """Tell which rows have all the values that they came with."""
-        return ~np.logical_or.reduce([*self.let_go.values(), np.zeros(len(self), np.bool_)])
+        return ~np.logical_or.reduce([*self.dropped.values(), np.zeros(len(self), np.bool_)])
 
     def known(self, feature: str) -> Values | None:
-        """Give the values of a feature without those that were let go; None where all were."""
-        gone = self.let_go.get(feature)
-        if gone is None:
+        """Return the values of a feature that were not dropped; None if all were."""
+        dropped = self.dropped.get(feature)
+        if dropped is None:
             return self.features[feature]
-        return None if gone.all() else self.features[feature][~gone]
+        return None if dropped.all() else self.features[feature][~dropped]
 
     def as_kinds(self, numeric: Mapping[str, bool]) -> "LogFrame":
         """Give each of these features one kind, numbers or texts; what is of the other kind is missing then."""
@@ -92,7 +93,7 @@ class LogFrame:
         """Keep the rows that `where` (mask or indices) picks."""
         return LogFrame(
             features={name: values[where] for name, values in self.features.items()},
-            let_go={name: gone[where] for name, gone in self.let_go.items()},
+            dropped={name: mask[where] for name, mask in self.dropped.items()},
             probability=None if self.probability is None else self.probability[where],
             tags=None if self.tags is None else self.tags[where],
             unreadable=self.unreadable,
@@ -223,22 +224,19 @@ def frame_of(
     labels that the summaries count.
     """
     roles = [role] if isinstance(role, str) else role
-    told = labels_in_rows(model, start, end)  # before the chunks, or one that is folded now would be missed
+    labels: Labels = (summarised_labels if as_summarised else current_labels)(model, roles, start, end)
     chunks = PredictionChunk.objects.filter(
         model=model, role__in=roles, day__gte=_day(start), day__lte=_day(end), start__lt=end, end__gte=start
     ).order_by("pk")
     if version_id is not None:
         chunks = chunks.filter(version_id=version_id)
-    if "shadow" in roles:
-        told = labels_in_chunks(model, start, end) | told
-    labels: Labels = told
     if as_summarised:
-        labels, chunks = as_counted(model, told, start, end), chunks.filter(is_summarised=True)
+        chunks = chunks.filter(is_summarised=True)
     parts, damaged = read_parts(chunks)
     frame = frame_from(parts, labels)
     if damaged:
         frame = replace(frame, unreadable=tuple(describe_damaged(chunks, damaged)))
-    inside = (frame.times_us >= _us(start)) & (frame.times_us < _us(end))
+    inside = (frame.times_us >= to_us(start)) & (frame.times_us < to_us(end))
     kept = frame if inside.all() else frame.take(inside)
     is_ordered = (kept.times_us[1:] >= kept.times_us[:-1]).all()  # as packed chunks of live traffic are
     return kept if is_ordered else kept.take(np.argsort(kept.times_us, kind="stable"))
@@ -348,7 +346,7 @@ def describe_row(frame: LogFrame, row: int) -> dict[str, Any]:
         "features": {
             name: _plain(values[row])
             for name, values in frame.features.items()
-            if name not in frame.let_go or not frame.let_go[name][row]
+            if name not in frame.dropped or not frame.dropped[name][row]
         },
         "prediction": _plain(frame.prediction[row]),
         "probability": None if frame.probability is None else np.asarray(frame.probability[row]).tolist(),
@@ -397,7 +395,7 @@ def frame_from(parts: Sequence[Part], labels: Labels) -> LogFrame:
         label=label,
         label_time_us=label_time_us,
         tags=_gather_tags(tables),
-        let_go={name[2:]: gone for name in names if (gone := _let_go(tables, name)).any()},
+        dropped={name[2:]: mask for name in names if (mask := _dropped(tables, name)).any()},
     )
 
 
@@ -411,12 +409,12 @@ def _is_empty(column: pa.Array) -> bool:
     return bool(column.null_count == len(column))
 
 
-def _let_go(tables: Sequence[pa.RecordBatch], name: str) -> NDArray[np.bool_]:
-    """Tell for each row whether its value was let go: what is left of such a column has no type."""
-    gone = [
+def _dropped(tables: Sequence[pa.RecordBatch], name: str) -> NDArray[np.bool_]:
+    """Return for each row whether its value was dropped: such a column has no type."""
+    dropped = [
         name in table.schema.names and pa.types.is_null(table.schema.field(name).type) for table in tables
     ]
-    return np.repeat(gone, [table.num_rows for table in tables])
+    return np.repeat(dropped, [table.num_rows for table in tables])
 
 
 def _label_columns(ids: Values, parts: Sequence[Part], labels: Labels) -> tuple[Values, NDArray[np.int64]]:
@@ -525,7 +523,3 @@ def _gather_probability(tables: Sequence[pa.RecordBatch]) -> NDArray[np.float64]
 
 def _day(moment: datetime) -> date:
     return moment.astimezone(UTC).date()
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1e6)

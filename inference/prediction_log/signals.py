@@ -4,4 +4,4 @@ from django.dispatch import Signal
 
 periods_touched = Signal()  # model_id
 requests_counted = Signal()  # model_id, hours
-rows_erased = Signal()  # chunk, lost: the LogFrame of rows that summaries count and an erasure takes
+rows_erased = Signal()  # chunk; erased: a LogFrame of rows that the summaries count

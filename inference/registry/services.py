@@ -14,7 +14,7 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import escape_pointer
-from inference.prediction_log import summarising
+from inference.prediction_log import drop_rows
 from inference.prediction_log.privacy import HASH, KEEP, POLICIES, SUMMARY
 from inference.prediction_log.selectors import newest_event
 from inference.registry import artifacts
@@ -155,12 +155,12 @@ def _store_changes(model: Model, actor: str, changes: dict[str, Any]) -> None:
     if changes.get("privacy", before.get("privacy")) != before.get("privacy"):
         _check_hashed(model)
         if SUMMARY in changes["privacy"].values():
-            summarising.touch_stored(model)
+            drop_rows.request_look_at_stored_days(model)
         privacy_changed.send(sender=Model, model=model)
         publish_on_commit()
         transaction.on_commit(privacies.forget)
     if (before.get("rows_kept"), changes.get("rows_kept")) == (RowsKept.ALL, RowsKept.NONE):
-        summarising.begin(model)
+        drop_rows.start_dropping(model)
 
 
 def _check_choice(pointer: str, value: str, choices: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from inference.registry.models import Model
 from monitors.stats.segments.conditions import Condition
 
 NAME_LENGTH = 200  # of a segment; a longer value too is seen only in the whole
-MOST_VALUES = 50  # a segment feature's most frequent ones; the rest is seen only in the whole
+MAX_VALUES = 50  # a segment feature's most frequent ones; the rest is seen only in the whole
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,17 @@ def declared_segments(model: Model) -> DeclaredSegments:
 
 
 def segment_masks(
-    declared: DeclaredSegments, frame: LogFrame, *, seated: Collection[str] = ()
+    declared: DeclaredSegments, frame: LogFrame, *, stored: Collection[str] = ()
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Give the rows of each segment that has some: `feature:value` of a feature's frequent values, then those by name.
+    """Yield the mask of each segment with rows: `feature:value` for a feature's frequent values, then the named ones.
 
-    A value is `seated` that an earlier part of the hour gave a place: it keeps that, and others get one while there is
-    room. So a value either has all its rows of an hour in its summary or has none, in however many parts they came.
+    A feature has at most MAX_VALUES segments an hour. Those that are `stored` already keep their places, and new values
+    take the remaining ones, the most frequent first. So a value has either all its rows of an hour in its summary or
+    none, however many parts they come in.
     """
     for feature in declared.features:
         if feature in frame.features:
-            yield from _each_value(feature, frame, seated)
+            yield from _each_value(feature, frame, stored)
     for one in declared.named:
         mask = rows_where(one.conditions, frame)
         if mask.any():
@@ -58,19 +59,19 @@ def segment_masks(
 
 
 def _each_value(
-    feature: str, frame: LogFrame, seated: Collection[str]
+    feature: str, frame: LogFrame, stored: Collection[str]
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     column = frame.features[feature]
     texts = np.array(["" if value is None or value != value else as_text(value) for value in column], object)
     values, counts = np.unique(texts.astype(str), return_counts=True)
-    room = MOST_VALUES - sum(segment.startswith(f"{feature}:") for segment in seated)
+    room = MAX_VALUES - sum(segment.startswith(f"{feature}:") for segment in stored)
     for value in values[np.argsort(-counts, kind="stable")]:
         segment = f"{feature}:{value}"
         if not value or len(segment) > NAME_LENGTH:
             continue
-        if segment not in seated:
+        if segment not in stored:
             room -= 1
-        if segment in seated or room >= 0:
+        if segment in stored or room >= 0:
             yield segment, texts == value
 
 

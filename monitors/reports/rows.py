@@ -42,7 +42,7 @@ class Side:
     prediction: Values | None = None
     probability: Values | None = None  # of the positive class, or rows x classes
     label: Values | None = None
-    let_go: frozenset[str] = field(default_factory=frozenset)  # features whose values are gone in some rows
+    dropped: frozenset[str] = field(default_factory=frozenset)  # features without values in some rows
 
     def __len__(self) -> int:
         return len(next((one for one in (self.prediction, *self.features.values()) if one is not None), ()))
@@ -152,7 +152,7 @@ def _side(sample: _Sample) -> Side:
         prediction=_join([frame.prediction for frame in frames], frames) if frames else None,
         probability=_join_probabilities(frames),
         label=np.concatenate([frame.label for frame in frames]) if frames else None,
-        let_go=frozenset(name for frame in frames for name in frame.let_go),
+        dropped=frozenset(name for frame in frames for name in frame.dropped),
     )
 
 

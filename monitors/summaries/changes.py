@@ -1,10 +1,11 @@
-"""Changes the summaries of a version's rows of one day: what is new is added, what no longer holds is taken out.
+"""Applies changes to the stored summaries of one version, role and event day.
 
-An hour is kept by itself and in its day; once the hours are dropped the day stands for them, and a month for its days.
+An hour has a summary of its own and is part of its day's. When the hours are dropped, the day's summary remains; when
+the days are dropped, the month's.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -22,126 +23,122 @@ from monitors.stats.mergeable.window_summary import (
 )
 from monitors.summaries.from_rows import Source
 from monitors.summaries.models import Summary
-from monitors.summaries.stored import SHORTER, Told, add_up, row_of, save, sums_of
+from monitors.summaries.stored import SHORTER, SummaryByHour, merge_segments, merged_parts, row_of, save
 
 type Window = tuple[str, datetime, str]
 """Span, start and segment of a summary."""
 
+type FinestWindow = tuple[str, datetime]
+"""The shortest windows stored for a day: ("hour", start of the day), ("day", its start) or ("month", its start)."""
 
-type LetGo = dict[tuple[datetime, str], dict[str, ColumnSummary]]
-"""Columns of values that rows do not have any more, by the start and the segment of a window."""
+type DroppedColumns = dict[tuple[datetime, str], dict[str, ColumnSummary]]
+"""Summaries of feature values that the rows do not hold any more, by start and segment of the window."""
 
-type Holder = tuple[str, datetime]
-"""What counts the hours of a day: `hour` and the day's start where they are kept, else the span and start of the day or
-month that stands for them.
-"""
+type _Parts = dict[Window, list[tuple[datetime, WindowSummary]]]
 
 
-def holder_of_hours(source: Source, day: datetime) -> Holder:
-    """Tell what counts the hours of this day."""
+def finest_window(source: Source, day: datetime) -> FinestWindow:
+    """Return which windows are stored for the hours of a day."""
     month = floor(day, "month")
     of_day = Q(span="hour", start__gte=day, start__lt=following(day, "day")) | Q(span="day", start=day)
-    held = set(
+    spans = set(
         Summary.objects.filter(
             of_day | Q(span="month", start=month), **source.fields, segment=""
         ).values_list("span", flat=True)
     )
-    if held and "hour" not in held:
-        return ("day", day) if "day" in held else ("month", month)
-    return "hour", day
+    if not spans or "hour" in spans:
+        return "hour", day
+    return ("day", day) if "day" in spans else ("month", month)
 
 
-def change(
+def apply_change(
     source: Source,
-    holder: Holder,
+    finest: FinestWindow,
     *,
-    add: Mapping[datetime, Told],
-    remove: Mapping[datetime, Told] | None = None,
+    added: SummaryByHour | None = None,
+    subtracted: SummaryByHour | None = None,
 ) -> set[datetime]:
-    """Add summaries of some hours of a day, and take others out; returns the hours of which something is not exact.
+    """Add and subtract summaries of hours of one day; return the hours for which the result is not exact.
 
-    Each is told by segment. Call it under the lock of the model's summaries.
+    Call it under `lock_summaries`.
     """
-    added, removed = _by_window(add, holder), _by_window(remove or {}, holder)
-    held = _held(source, {window[:2] for window in (*added, *removed)})
+    plus, minus = _by_window(added or {}, finest), _by_window(subtracted or {}, finest)
+    stored = _stored(source, {window[:2] for window in (*plus, *minus)})
     inexact: set[datetime] = set()
-    fresh = []
-    for window in {**added, **removed}:
-        before, (span, start, segment) = held.get(window), window
-        parts = [summary for _, summary in added.get(window, ())]
-        if before is not None:
-            parts.insert(0, WindowSummary.decode(bytes(before.payload)))
+    changed = []
+    for window in {**plus, **minus}:
+        span, start, segment = window
+        before = stored.get(window)
+        parts = [] if before is None else [WindowSummary.decode(bytes(before.payload))]
+        parts += [summary for _, summary in plus.get(window, ())]
         if not parts:
-            continue  # a segment that has gone
+            continue  # a segment that is not stored has nothing to subtract from
         total = merge_windows(parts)
-        for hour, summary in removed.get(window, ()):
+        for hour, summary in minus.get(window, ()):
             difference = subtract(total, summary)
             total = difference.rest
             if not difference.is_exact:
                 inexact.add(hour)
         blocks = bytes(before.blocks) if before is not None and before.blocks else None
-        if span == holder[0] != "hour" and not segment:
-            blocks = _changed_blocks(blocks, SHORTER[span], added.get(window, ()), removed.get(window, ()))
-        fresh.append(row_of(source.fields, span, start, segment, total, blocks=blocks))
-    save(fresh)
+        if span == finest[0] != "hour" and not segment:
+            blocks = _changed_blocks(blocks, SHORTER[span], plus.get(window, ()), minus.get(window, ()))
+        changed.append(row_of(source.fields, span, start, segment, total, blocks=blocks))
+    save(changed)
     return inexact
 
 
 def replace_hours(
-    source: Source,
-    holder: Holder,
-    told: Mapping[datetime, Told],
-    let_go: LetGo,
+    source: Source, finest: FinestWindow, rebuilt: SummaryByHour, dropped: DroppedColumns
 ) -> set[Window]:
-    """Put other summaries in the place of those of some hours and their sums; tells the windows that have gone.
+    """Replace the summaries of hours and the longer ones they are part of; return the windows without rows.
 
-    Where the hours were dropped, `told` is by hour all that stands for them holds. Columns that were `let_go` stay.
+    If `finest` is a day or a month, `rebuilt` holds all of its hours. Columns in `dropped` are kept.
     """
-    span, start = holder
+    span, start = finest
     if span == "hour":
-        hours = _rows_of(source, span, told, let_go)
-        vanished = _replace(source, span, hours, list(told))
-        return vanished | _replace(source, "day", sums_of(source.fields, "day", start), [start])
-    blocks = _changed_blocks(None, SHORTER[span], [(hour, one[""]) for hour, one in told.items()], ())
-    rows = _rows_of(source, span, {start: add_up(told.values())}, let_go, blocks)
+        hours = _rows_of(source, span, rebuilt, dropped)
+        deleted = _replace(source, span, hours, list(rebuilt))
+        return deleted | _replace(source, "day", merged_parts(source.fields, "day", start), [start])
+    outcomes = [(hour, by_segment[""]) for hour, by_segment in rebuilt.items()]
+    blocks = _changed_blocks(None, SHORTER[span], outcomes, ())
+    rows = _rows_of(source, span, {start: merge_segments(rebuilt.values())}, dropped, blocks)
     return _replace(source, span, rows, [start])
 
 
 def _rows_of(
     source: Source,
     span: str,
-    told: Mapping[datetime, Told],
-    let_go: LetGo,
+    summaries: SummaryByHour,
+    dropped: DroppedColumns,
     blocks: bytes | None = None,
 ) -> list[Summary]:
     rows = []
-    for start, by_segment in told.items():
+    for start, by_segment in summaries.items():
         for segment, summary in by_segment.items():
-            features = {**summary.features, **let_go.get((start, segment), {})}
-            whole, of_all = replace(summary, features=features), None if segment else blocks
-            rows.append(row_of(source.fields, span, start, segment, whole, blocks=of_all))
+            whole = replace(summary, features={**summary.features, **dropped.get((start, segment), {})})
+            rows.append(
+                row_of(source.fields, span, start, segment, whole, blocks=None if segment else blocks)
+            )
     return rows
 
 
-def _by_window(
-    told: Mapping[datetime, Told], holder: Holder
-) -> dict[Window, list[tuple[datetime, WindowSummary]]]:
-    """Put summaries of hours under each window that counts them."""
-    windows: dict[Window, list[tuple[datetime, WindowSummary]]] = defaultdict(list)
-    for hour, by_segment in told.items():
-        counting = [("hour", hour), ("day", floor(hour, "day"))] if holder[0] == "hour" else [holder]
+def _by_window(summaries: SummaryByHour, finest: FinestWindow) -> _Parts:
+    """Group summaries of hours by the stored windows that include them."""
+    parts: _Parts = defaultdict(list)
+    for hour, by_segment in summaries.items():
+        including = [("hour", hour), ("day", floor(hour, "day"))] if finest[0] == "hour" else [finest]
         for segment, summary in by_segment.items():
-            for span, start in counting:
-                windows[span, start, segment].append((hour, summary))
-    return windows
+            for span, start in including:
+                parts[span, start, segment].append((hour, summary))
+    return parts
 
 
-def _held(source: Source, windows: Collection[tuple[str, datetime]]) -> dict[Window, Summary]:
+def _stored(source: Source, windows: Collection[tuple[str, datetime]]) -> dict[Window, Summary]:
     wanted = Q(pk__in=[])
     for span, start in windows:
         wanted |= Q(span=span, start=start)
     return {
-        (one.span, one.start, one.segment): one for one in Summary.objects.filter(wanted, **source.fields)
+        (row.span, row.start, row.segment): row for row in Summary.objects.filter(wanted, **source.fields)
     }
 
 
@@ -149,16 +146,16 @@ def _changed_blocks(
     stored: bytes | None,
     span: str,
     added: Iterable[tuple[datetime, WindowSummary]],
-    removed: Iterable[tuple[datetime, WindowSummary]],
+    subtracted: Iterable[tuple[datetime, WindowSummary]],
 ) -> bytes | None:
-    """Change the outcomes of the hours or days that a window stands for."""
+    """Add and subtract outcomes of the hours or days that a longer window consists of."""
     blocks: dict[int, OutcomeSummary] = decode_outcomes(stored) if stored else {}
     for hour, summary in added:
         if summary.outcome is not None:
             block = int(floor(hour, span).timestamp())
-            known = [blocks[block]] if block in blocks else []
-            blocks[block] = merge_outcomes([*known, summary.outcome])
-    for hour, summary in removed:
+            before = [blocks[block]] if block in blocks else []
+            blocks[block] = merge_outcomes([*before, summary.outcome])
+    for hour, summary in subtracted:
         block = int(floor(hour, span).timestamp())
         if summary.outcome is not None and block in blocks:
             rest = subtract_outcomes(blocks.pop(block), summary.outcome)
@@ -168,14 +165,14 @@ def _changed_blocks(
 
 
 def _replace(source: Source, span: str, rows: list[Summary], starts: list[datetime]) -> set[Window]:
-    """Keep these summaries alone of some windows: what there is beside them are rows that were erased."""
+    """Store summaries and delete all others of the same windows; return those that were deleted."""
     save(rows)
-    known = {(row.start, row.segment) for row in rows}
-    held = Summary.objects.filter(**source.fields, span=span, start__in=starts)
-    others = {
+    current = {(row.start, row.segment) for row in rows}
+    stored = Summary.objects.filter(**source.fields, span=span, start__in=starts)
+    outdated = {
         pk: (span, start, segment)
-        for pk, start, segment in held.values_list("pk", "start", "segment")
-        if (start, segment) not in known
+        for pk, start, segment in stored.values_list("pk", "start", "segment")
+        if (start, segment) not in current
     }
-    Summary.objects.filter(pk__in=others).delete()
-    return set(others.values())
+    Summary.objects.filter(pk__in=outdated).delete()
+    return set(outdated.values())

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from django.db.models.functions import Now
 
+from inference.prediction_log.drop_rows import summary_only_features
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import Subject
 from inference.prediction_log.erasure.work import Work, add_counts
 from inference.prediction_log.labels import lock_summaries
 from inference.prediction_log.models import SummedDay
-from inference.prediction_log.summarising import features_let_go
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
 from monitors.definitions.models import Segment
@@ -24,11 +24,11 @@ _AT_ONCE = 200
 
 
 def tell_what_remains(work: Work) -> None:
-    """Say whose summaries hold what was let go of the log: if the subject was in it, they count the subject on."""
+    """Record the models whose summaries count dropped rows or values: they may still count the subject."""
     names = [
         model.name
         for model in work.models
-        if features_let_go(model) or SummedDay.objects.filter(model=model).exists()
+        if summary_only_features(model) or SummedDay.objects.filter(model=model).exists()
     ]
     with work.fenced() as erasure:
         Erasure.objects.filter(pk=erasure.pk).update(remains=names)

@@ -1,6 +1,6 @@
 """Summarises rows of the log, hour by hour and segment by segment."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.common.periods import following
+from driftline.common.periods import following, to_us
 from inference.prediction_log.selectors import LogFrame
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
@@ -18,7 +18,7 @@ from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.definitions.segment_masks import DeclaredSegments, segment_masks
 from monitors.stats.mergeable.outcomes import OutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary, summarise_window
-from monitors.summaries.stored import Told
+from monitors.summaries.stored import SummaryBySegment
 
 _HOUR_US = 3_600_000_000
 
@@ -37,53 +37,56 @@ class Source:
         return {"model": self.model, "version": self.version, "role": self.role}
 
 
-type Seats = dict[datetime, set[str]]
-"""The segments that each hour's window has."""
+type SegmentsByHour = Mapping[datetime, Collection[str]]
+"""The segments that the stored summary of each hour has."""
 
 
-def rows_by_hour(source: Source, rows: LogFrame, seats: Seats) -> dict[datetime, Told]:
-    """Summarise rows with all that is known of them; none gives nothing."""
+def rows_by_hour(
+    source: Source, rows: LogFrame, segments: SegmentsByHour
+) -> dict[datetime, SummaryBySegment]:
+    """Summarise rows, labels included, hour by hour and segment by segment."""
     signature = signature_of(source.version)
     declared = declared_kinds(signature)
     centres = centres_of(source.model, rows.features, prediction=rows.prediction, declared=declared)
-    summarise = partial(_summary, signature=signature, centres=centres, declared=declared)
-    return _by_hour(source, rows, seats, summarise)
+    summarise = partial(_summarise_rows, signature=signature, centres=centres, declared=declared)
+    return _by_hour(source, rows, segments, summarise)
 
 
-def labels_by_hour(source: Source, rows: LogFrame, seats: Seats) -> dict[datetime, Told]:
-    """Summarise what the labels of rows show, in segments that are there; the rows are counted already."""
+def labels_by_hour(
+    source: Source, rows: LogFrame, segments: SegmentsByHour
+) -> dict[datetime, SummaryBySegment]:
+    """Summarise the labels alone of rows that are summarised already, in the segments that are stored."""
     labelled = rows.take(rows.is_labelled)
-    told = _by_hour(source, labelled, seats, partial(_labels, signature=signature_of(source.version)))
+    summarise = partial(_summarise_labels, signature=signature_of(source.version))
     return {
-        hour: {segment: summary for segment, summary in one.items() if not segment or segment in seats[hour]}
-        for hour, one in told.items()
+        hour: {name: one for name, one in by_segment.items() if not name or name in segments[hour]}
+        for hour, by_segment in _by_hour(source, labelled, segments, summarise).items()
     }
 
 
 def hours_of(rows: LogFrame) -> list[datetime]:
-    """List the hours that hold rows."""
+    """Return the hours that have rows, in order."""
     return [datetime.fromtimestamp(int(hour) * 3600, UTC) for hour in np.unique(rows.times_us // _HOUR_US)]
 
 
 def within(rows: LogFrame, start: datetime, end: datetime) -> LogFrame:
-    """Give the rows of `[start, end)`."""
-    first, last = (int(moment.timestamp()) * 1_000_000 for moment in (start, end))
-    inside = (rows.times_us >= first) & (rows.times_us < last)
+    """Return the rows of `[start, end)`."""
+    inside = (rows.times_us >= to_us(start)) & (rows.times_us < to_us(end))
     return rows if inside.all() else rows.take(inside)
 
 
 def _by_hour(
-    source: Source, rows: LogFrame, seats: Seats, summary_of: Callable[[LogFrame], WindowSummary]
-) -> dict[datetime, Told]:
-    told: dict[datetime, Told] = {}
+    source: Source, rows: LogFrame, segments: SegmentsByHour, summarise: Callable[[LogFrame], WindowSummary]
+) -> dict[datetime, SummaryBySegment]:
+    by_hour: dict[datetime, SummaryBySegment] = {}
     for hour in hours_of(rows):
         part = within(rows, hour, following(hour, "hour"))
-        masks = segment_masks(source.segments, part, seated=seats.get(hour, ()))
-        told[hour] = {"": summary_of(part)} | {name: summary_of(part.take(mask)) for name, mask in masks}
-    return told
+        masks = segment_masks(source.segments, part, stored=segments.get(hour, ()))
+        by_hour[hour] = {"": summarise(part)} | {name: summarise(part.take(mask)) for name, mask in masks}
+    return by_hour
 
 
-def _summary(
+def _summarise_rows(
     rows: LogFrame, signature: Signature, centres: dict[str, float], declared: dict[str, bool]
 ) -> WindowSummary:
     labelled = rows.is_labelled
@@ -100,7 +103,7 @@ def _summary(
     )
 
 
-def _labels(labelled: LogFrame, signature: Signature) -> WindowSummary:
+def _summarise_labels(labelled: LogFrame, signature: Signature) -> WindowSummary:
     return summarise_window(
         rows=0,
         features={},
@@ -116,7 +119,7 @@ def _lag_s(labelled: LogFrame) -> np.ndarray:
 
 
 def _known(rows: LogFrame, features: Iterable[str]) -> dict[str, Any]:
-    """Give what is still known of features: what was let go is in a summary already, and not missing."""
+    """Return the values of features; a dropped value is summarised already, so it is not missing."""
     known = {name: rows.known(name) for name in features if name in rows.features}
     return {name: values for name, values in known.items() if values is not None}
 
@@ -127,7 +130,7 @@ def _outcome(rows: LogFrame, signature: Signature) -> OutcomeSummary | None:
 
 
 def _queries(rows: LogFrame) -> np.ndarray | None:
-    """Number the query that each row answers, which its tag `query` names; -1 where it has none."""
+    """Return the number of each row's query, by its tag `query`; -1 for a row without one."""
     if rows.tags is None:
         return None
     numbers: dict[str, int] = {}
@@ -139,6 +142,6 @@ def _queries(rows: LogFrame) -> np.ndarray | None:
 
 
 def features_of_segments(segments: DeclaredSegments) -> Collection[str]:
-    """Name the features that decide which segments a row is in."""
+    """Return the features that decide to which segments a row belongs."""
     conditions = [one for named in segments.named for one in named.conditions]
     return {*segments.features, *(one.feature for one in conditions if one.feature)}

@@ -10,7 +10,7 @@ from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import StaleWindow, Summary
-from monitors.summaries.stored import SHORTER, Source, encode_blocks, parts_of, save, sums_of
+from monitors.summaries.stored import SHORTER, SourceFields, encode_blocks, merged_parts, parts_of, save
 
 
 def drop_parts(*, model: Model, span: str, before: datetime) -> int:
@@ -30,7 +30,7 @@ def drop_parts(*, model: Model, span: str, before: datetime) -> int:
     )
 
 
-def _drop(source: Source, span: str, start: datetime) -> int:
+def _drop(source: SourceFields, span: str, start: datetime) -> int:
     """Write what a window's parts come to and delete them, in one commit."""
     with transaction.atomic():
         lock_summaries(source["model_id"])
@@ -38,14 +38,15 @@ def _drop(source: Source, span: str, start: datetime) -> int:
             return 0
         parts = parts_of(source, span, start)
         if span == "month":  # a day is the sum of its hours all the time
-            save(sums_of(source, span, start))
-        told = parts.filter(segment="").values_list("start", "payload")
-        blocks = encode_blocks({begin: WindowSummary.decode(bytes(payload)) for begin, payload in told}, span)
+            save(merged_parts(source, span, start))
+        payloads = parts.filter(segment="").values_list("start", "payload")
+        summaries = {begin: WindowSummary.decode(bytes(payload)) for begin, payload in payloads}
+        blocks = encode_blocks(summaries, span)
         Summary.objects.filter(**source, span=span, start=start, segment="").update(blocks=blocks)
         return parts.delete()[0]
 
 
-def _is_changing(source: Source, span: str, start: datetime) -> bool:
+def _is_changing(source: SourceFields, span: str, start: datetime) -> bool:
     end = following(start, span)
     touched = TouchedPeriod.objects.filter(**source, hour__gte=start, hour__lt=end)
     stale = StaleWindow.objects.filter(model_id=source["model_id"], start__gte=start, start__lt=end)

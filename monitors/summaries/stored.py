@@ -1,4 +1,4 @@
-"""How summaries are stored, found and added up: hours to a day, days to a month."""
+"""How summaries are stored, selected and merged: hours into a day, days into a month."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -13,54 +13,60 @@ from monitors.summaries.models import Summary
 
 SHORTER = {"day": "hour", "month": "day"}
 
-type Source = Mapping[str, Any]
-"""Whose rows summaries are of: model, version and role, by the names of the columns."""
+type SourceFields = Mapping[str, Any]
+"""Model, version and role, by the names of the columns."""
 
-type Told = dict[str, WindowSummary]
-"""What is told of a window, by segment."""
+type SummaryBySegment = dict[str, WindowSummary]
+type SummaryByHour = Mapping[datetime, SummaryBySegment]
 
 
-def parts_of(source: Source, span: str, start: datetime) -> QuerySet[Summary]:
+def parts_of(source: SourceFields, span: str, start: datetime) -> QuerySet[Summary]:
     """Select the hours of a day, or the days of a month, oldest first."""
     return Summary.objects.filter(
         **source, span=SHORTER[span], start__gte=start, start__lt=following(start, span)
     ).order_by("start")
 
 
-def add_up(several: Iterable[Told]) -> Told:
-    """Add summaries up, segment by segment."""
-    parts: dict[str, list[WindowSummary]] = {}
-    for told in several:
-        for segment, summary in told.items():
-            parts.setdefault(segment, []).append(summary)
-    return {segment: some[0] if len(some) == 1 else merge_windows(some) for segment, some in parts.items()}
+def merge_segments(parts: Iterable[SummaryBySegment]) -> SummaryBySegment:
+    """Merge summaries, segment by segment."""
+    by_segment: dict[str, list[WindowSummary]] = {}
+    for part in parts:
+        for segment, summary in part.items():
+            by_segment.setdefault(segment, []).append(summary)
+    return {segment: merge_windows(summaries) for segment, summaries in by_segment.items()}
 
 
-def add_up_hours(several: Iterable[Mapping[datetime, Told]]) -> dict[datetime, Told]:
-    """Add summaries up, hour by hour and segment by segment."""
-    hours: dict[datetime, list[Told]] = {}
-    for told in several:
-        for hour, one in told.items():
-            hours.setdefault(hour, []).append(one)
-    return {hour: add_up(some) for hour, some in hours.items()}
+def merge_hours(parts: Iterable[SummaryByHour]) -> dict[datetime, SummaryBySegment]:
+    """Merge summaries, hour by hour and segment by segment."""
+    by_hour: dict[datetime, list[SummaryBySegment]] = {}
+    for part in parts:
+        for hour, by_segment in part.items():
+            by_hour.setdefault(hour, []).append(by_segment)
+    return {hour: merge_segments(several) for hour, several in by_hour.items()}
 
 
-def encode_blocks(told: Mapping[datetime, WindowSummary], span: str) -> bytes | None:
+def merged_parts(source: SourceFields, span: str, start: datetime) -> list[Summary]:
+    """Return the unsaved summaries of a day, merged from its hours, or of a month, merged from its days."""
+    parts = parts_of(source, span, start).values_list("segment", "payload")
+    merged = merge_segments({segment: WindowSummary.decode(bytes(payload))} for segment, payload in parts)
+    return [row_of(source, span, start, segment, summary) for segment, summary in merged.items()]
+
+
+def encode_blocks(summaries: Mapping[datetime, WindowSummary], span: str) -> bytes | None:
     """Encode the outcomes of the hours of a day, or of the days of a month; an hour has none."""
     if span not in SHORTER:
         return None
     blocks: dict[int, list[OutcomeSummary]] = {}
-    for start, summary in sorted(told.items()):
+    for start, summary in sorted(summaries.items()):
         if summary.outcome is not None:
             block = floor(start, SHORTER[span])
             blocks.setdefault(int(block.timestamp()), []).append(summary.outcome)
-    return (
-        encode_outcomes({block: merge_outcomes(some) for block, some in blocks.items()}) if blocks else None
-    )
+    merged = {block: merge_outcomes(outcomes) for block, outcomes in blocks.items()}
+    return encode_outcomes(merged) if merged else None
 
 
 def row_of(
-    source: Source,
+    source: SourceFields,
     span: str,
     start: datetime,
     segment: str,
@@ -68,7 +74,7 @@ def row_of(
     *,
     blocks: bytes | None = None,
 ) -> Summary:
-    """Make the row of a summary; it is not saved."""
+    """Return the unsaved row of a summary."""
     return Summary(
         **source,
         span=span,
@@ -82,17 +88,10 @@ def row_of(
 
 
 def save(rows: Iterable[Summary]) -> None:
-    """Store summaries in the place of those that were there of the same windows."""
+    """Store summaries; each replaces the one of the same window and segment."""
     Summary.objects.bulk_create(
         rows,
         update_conflicts=True,
         unique_fields=["model", "span", "start", "role", "version", "segment"],
         update_fields=["rows", "labelled", "payload", "blocks", "updated_at"],
     )
-
-
-def sums_of(source: Source, span: str, start: datetime) -> list[Summary]:
-    """Add the hours of a day up, or the days of a month, segment by segment."""
-    parts = parts_of(source, span, start).values_list("segment", "payload")
-    sums = add_up({segment: WindowSummary.decode(bytes(payload))} for segment, payload in parts)
-    return [row_of(source, span, start, segment, summary) for segment, summary in sums.items()]

@@ -72,7 +72,7 @@ def _kind(
 KINDS: tuple[Kind, ...] = (
     _kind(Reference, build_reference),
     _kind(Import, imports.go_on, waiting=imports.imports_to_go_on_with),
-    _kind(Erasure, erasures.go_on, project="project", waiting=erasures.erasures_to_go_on_with),
+    _kind(Erasure, erasures.resume_erasure, project="project", waiting=erasures.erasures_to_go_on_with),
     Kind(
         name="ended day",
         project="model__project",

@@ -19,17 +19,17 @@ from driftline.invariants import check_all
 from inference.prediction_log import arrival
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure import spooled
-from inference.prediction_log.models import PredictionChunk, RelabelledPrediction
+from inference.prediction_log.models import LabelChange, PredictionChunk
 from inference.prediction_log.sealed_chunks import LogUnreadable
 from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import external_version, update_model
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
-from monitors.summaries import relabelling, services
+from monitors.summaries import label_changes, services
 from monitors.summaries.checking import compare_with_rows
 from monitors.summaries.models import Summary
-from monitors.summaries.services import summarise, summarise_again
+from monitors.summaries.services import rebuild_model, summarise
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
 from tests.inference.prediction_log.test_label_stories import KEPT_DAYS, STEPS, Story, hour
 
@@ -59,12 +59,12 @@ class CountedStory(Story):
 
     def count_rows_before_labels(self) -> None:
         """Do half of a pass, as if the labels came during it."""
-        for period in self.model.touched_periods.all():
-            while services._count_rows(self.model.pk, services._day_of(period)):
+        for day in services._days_of(self.model.touched_periods.all()):
+            while services._add_rows(self.model.pk, day):
                 pass
 
     def ask_anew(self) -> None:
-        summarise_again(self.model.pk)
+        rebuild_model(self.model.pk)
 
     def close(self) -> None:
         """Let a week pass; what expires then was summarised long before."""
@@ -115,7 +115,7 @@ def test_any_story_is_counted_as_the_plain_model_says(seed: int, monkeypatch: py
 
     assert found(model) == story.expected()
     assert [difference for difference in compare_with_rows(1_000) if difference] == []
-    assert not RelabelledPrediction.objects.exists()
+    assert not LabelChange.objects.exists()
     assert [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds] == []
 
 
@@ -138,7 +138,7 @@ def test_what_is_erased_comes_out_and_nothing_else_changes(
     label(model, truths(theirs[16:]))
 
     receipt = erasures.request_erasure(project=model.project, key="zoe-4711", actor="test")
-    erasures.go_on(receipt.pk)
+    erasures.resume_erasure(receipt.pk)
     work(model)
 
     alone = make_model(model.project, "alone")
@@ -187,18 +187,18 @@ class TestWhatIsInTheWay:
     def test_a_chunk_that_is_packed_meanwhile_costs_no_label(
         self, model: Model, rows: list[SentPrediction], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        listed = relabelling._chunks_with
+        listed = label_changes._chunks_with
 
         def moved(*given: Any) -> Iterator[PredictionChunk]:
-            monkeypatch.setattr(relabelling, "_chunks_with", listed)
-            raise relabelling.ChunkMoved
+            monkeypatch.setattr(label_changes, "_chunks_with", listed)
+            raise label_changes.ChunkMoved
 
-        monkeypatch.setattr(relabelling, "_chunks_with", moved)
+        monkeypatch.setattr(label_changes, "_chunks_with", moved)
 
         work(model)
 
         assert labelled(model) == len(rows)
-        assert not RelabelledPrediction.objects.exists()
+        assert not LabelChange.objects.exists()
 
     def test_a_chunk_without_its_key_keeps_its_labels_waiting_and_stops_no_other_hour(
         self, model: Model, rows: list[SentPrediction], monkeypatch: pytest.MonkeyPatch
@@ -207,11 +207,11 @@ class TestWhatIsInTheWay:
             raise LogUnreadable("Its key is away.")
 
         with monkeypatch.context() as key_away:
-            key_away.setattr(relabelling, "_read", refuse)
+            key_away.setattr(label_changes, "_read", refuse)
             log(model, [replace(row, id=f"new-{row.id}") for row in rows])
             work(model)
-            during = (found(model).total(), labelled(model), RelabelledPrediction.objects.count())
-        summarise_again(model.pk)
+            during = (found(model).total(), labelled(model), LabelChange.objects.count())
+        rebuild_model(model.pk)
         work(model)
 
         assert during == (2 * len(rows), 0, len(rows))

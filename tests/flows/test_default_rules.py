@@ -45,7 +45,7 @@ def live(
         if is_broken and broken:
             rows = [replace(row, features=row.features | broken) for row in rows]
         log(model, rows)
-        told(model, rows, lag if is_broken else timedelta(hours=1))
+        summaries_of(model, rows, lag if is_broken else timedelta(hours=1))
         work(model)
     log(model, rows_of_a_day(DAY + timedelta(days=DAYS), 1))
     work(model)
@@ -53,7 +53,7 @@ def live(
         handle_transition(transition.pk)
 
 
-def told(model: Model, rows: list[SentPrediction], lag: timedelta) -> None:
+def summaries_of(model: Model, rows: list[SentPrediction], lag: timedelta) -> None:
     labels = zip(truths(rows), rows, strict=True)
     label(model, [replace(item, timestamp=parse_timestamp(row.timestamp) + lag) for item, row in labels])
 
@@ -107,7 +107,7 @@ def test_labels_that_stay_away_are_missed(promising: Model) -> None:
     for number in range(DAYS):
         rows = rows_of_a_day(DAY + timedelta(days=number), 300)
         log(promising, rows)
-        told(promising, rows[: 30 if number == BROKEN_DAY else 300], timedelta(hours=1))
+        summaries_of(promising, rows[: 30 if number == BROKEN_DAY else 300], timedelta(hours=1))
     work(promising)
 
     [transition] = Transition.objects.filter(model=promising, kind="opened")

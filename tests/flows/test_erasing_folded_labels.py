@@ -74,7 +74,7 @@ def labelled(sent: list[SentPrediction]) -> list[tuple[int, SentPrediction, str]
 def erase(model: Model) -> dict[str, Any]:
     asked = request_erasure(project=model.project, key=CANARY, actor="test")
     for _ in range(20):
-        services.go_on(asked.pk)
+        services.resume_erasure(asked.pk)
         erasure = Erasure.objects.get(pk=asked.pk)
         if erasure.state == Erasure.State.DONE:
             return erasure.counts

@@ -305,7 +305,7 @@ def erase(api: Api, key: str = CANARY) -> dict[str, Any]:
 
 def go_on_until_done(api: Api, receipt: dict[str, Any]) -> dict[str, Any]:
     for _ in range(20):
-        services.go_on(receipt["id"])
+        services.resume_erasure(receipt["id"])
         told: dict[str, Any] = api.get(f"/erasures/{receipt['id']}").json()
         if told["state"] == "done":
             return told
@@ -406,7 +406,7 @@ class TestTheCanary:
         writer.append([encode_record(spool_batch(model))], sync=False)
         receipt = erase(api)
 
-        services.go_on(receipt["id"])
+        services.resume_erasure(receipt["id"])
         waiting = api.get(f"/erasures/{receipt['id']}").json()
         drain_once(home)
         done = go_on_until_done(api, receipt)
@@ -428,7 +428,7 @@ class TestTheCanary:
         (home / KEY_FILE).write_text("another")
         receipt = erase(api)
 
-        services.go_on(receipt["id"])
+        services.resume_erasure(receipt["id"])
         waiting = api.get(f"/erasures/{receipt['id']}").json()
         (home / KEY_FILE).write_text(master)
         done = go_on_until_done(api, receipt)
@@ -577,7 +577,7 @@ class TestDying:
 
         monkeypatch.setattr(services, "_do", die_after)
         with pytest.raises(KeyboardInterrupt):
-            services.go_on(receipt["id"])
+            services.resume_erasure(receipt["id"])
         monkeypatch.undo()
         with connection.cursor() as cursor:
             cursor.execute("UPDATE inference_erasure SET lease_until = now() - interval '1 second'")

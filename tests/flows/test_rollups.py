@@ -23,7 +23,7 @@ from monitors.metrics.tasks import expire
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.services import summarise
 from tests.driftline.api.conftest import Api, caller
-from tests.flows.test_rows_kept import told
+from tests.flows.test_rows_kept import summaries_of
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 pytestmark = pytest.mark.django_db
@@ -114,7 +114,7 @@ class TestHours:
         log(model, rows)
         label(model, truths(rows))
         pass_time(model)
-        days = {window: one for window, one in told(model).items() if window[0] == "day"}
+        days = {window: one for window, one in summaries_of(model).items() if window[0] == "day"}
         points = points_of(model, start__lt=LATER)
 
         expire()
@@ -122,7 +122,7 @@ class TestHours:
 
         assert spans_of(model) == {"day"}
         assert spans_of(model, LATER) == {"hour", "day"}
-        assert {window: one for window, one in told(model).items() if window in days} == days
+        assert {window: one for window, one in summaries_of(model).items() if window in days} == days
         assert points_of(model, start__lt=LATER) == points
         accuracy = MetricPoint.objects.get(
             model=model, span="day", metric="accuracy", version="", segment="", start=DAY
@@ -223,8 +223,8 @@ class TestWhatComesLate:
         late = points_of(model, start__lt=LATER)
         expire()
 
-        days = {window: one for window, one in told(punctual).items() if window[0] == "day"}
-        assert {window: one for window, one in told(model).items() if window in days} == days
+        days = {window: one for window, one in summaries_of(punctual).items() if window[0] == "day"}
+        assert {window: one for window, one in summaries_of(model).items() if window in days} == days
         assert late == points_of(punctual, start__lt=LATER)
         assert spans_of(model) == {"day"}
         assert broken_invariants() == []
@@ -244,8 +244,8 @@ class TestWhatComesLate:
             log(each, rows[24:])
             work(each)
 
-        days = {window: one for window, one in told(keeps).items() if window[0] == "day"}
-        assert {window: one for window, one in told(model).items() if window in days} == days
+        days = {window: one for window, one in summaries_of(keeps).items() if window[0] == "day"}
+        assert {window: one for window, one in summaries_of(model).items() if window in days} == days
         assert spans_of(model) == {"day"}
         assert broken_invariants() == []
 
@@ -258,7 +258,7 @@ class TestWhatComesLate:
         log(model, [replace(row, id=f"late-{row.id}") for row in rows_of_a_day(DAY, 2)])
         work(model)
 
-        assert told(model)["day", DAY, "champion", ""]["rows"] == 14
+        assert summaries_of(model)["day", DAY, "champion", ""]["rows"] == 14
 
 
 class TestErasure:
@@ -272,13 +272,13 @@ class TestErasure:
         grow_old(model)
 
         receipt = erasures.request_erasure(project=model.project, key="Zoe-4711", actor="test")
-        erasures.go_on(receipt.pk)
+        erasures.resume_erasure(receipt.pk)
         work(model)
         expire()
 
         assert Erasure.objects.get().state == "done"
         assert spans_of(model) == {"day"}
-        assert told(model)["day", DAY, "champion", ""]["rows"] == 22
+        assert summaries_of(model)["day", DAY, "champion", ""]["rows"] == 22
         assert broken_invariants() == []
 
 
@@ -329,7 +329,7 @@ class TestDays:
         work(model)
 
         assert spans_of(model) == {"month"}
-        assert told(model)["month", MONTH, "champion", ""]["rows"] == 30
+        assert summaries_of(model)["month", MONTH, "champion", ""]["rows"] == 30
         assert SummedDay.objects.filter(model=model, day=DAY.date()).exists()
         assert broken_invariants() == []
 

@@ -33,7 +33,7 @@ from inference.prediction_log.selectors import newest_event, oldest_event
 from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from monitors.definitions.segment_masks import MOST_VALUES
+from monitors.definitions.segment_masks import MAX_VALUES
 from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
@@ -57,15 +57,15 @@ def keep(model: Model, rows: str) -> None:
     update_model(model=model, actor="test", rows_kept=rows)
 
 
-def told(model: Model) -> dict[Any, Any]:
+def summaries_of(model: Model) -> dict[Any, Any]:
     """What the summaries of a model say, apart from the order in which they added numbers up."""
     return {
-        (one.span, one.start, one.role, one.segment): _told(WindowSummary.decode(bytes(one.payload)))
+        (one.span, one.start, one.role, one.segment): _summary_of(WindowSummary.decode(bytes(one.payload)))
         for one in Summary.objects.filter(model=model)
     }
 
 
-def _told(window: WindowSummary) -> dict[str, Any]:
+def _summary_of(window: WindowSummary) -> dict[str, Any]:
     columns = {
         **window.features,
         "prediction": window.prediction,
@@ -156,7 +156,7 @@ class TestRows:
         work(model)
 
         assert (late.accepted, late.duplicates) == (24, 24)
-        assert told(model)["day", DAY, "champion", ""]["rows"] == 48
+        assert summaries_of(model)["day", DAY, "champion", ""]["rows"] == 48
         assert PredictionRow.objects.filter(model=model).count() == 48
         assert broken_invariants() == []
 
@@ -171,14 +171,14 @@ class TestRows:
         grow_old()
         pack_all()
         work(model)
-        before = told(model)
+        before = summaries_of(model)
 
         keep(model, "none")
         work(model)
 
         assert not holds_rows(model)
         assert not Label.objects.exists()
-        assert told(model) == before
+        assert summaries_of(model) == before
         assert before["day", DAY, "shadow", ""]["labelled"] == 60
         assert broken_invariants() == []
 
@@ -229,7 +229,7 @@ class TestSummaries:
         for model in models:
             summarise(model.pk)
 
-        found, wanted = told(lets_go), told(keeps)
+        found, wanted = summaries_of(lets_go), summaries_of(keeps)
         assert found == {window: one for window, one in wanted.items() if window in found}
         assert {window for window in wanted if window[0] == "day"} <= found.keys()
         assert broken_invariants() == []
@@ -240,7 +240,7 @@ class TestSummaries:
             log(model, [row])
             summarise(model.pk)
 
-        found = told(model)
+        found = summaries_of(model)
         hours = [one for (span, *_), one in found.items() if span == "hour"]
         assert len(hours) == 6
         assert found["day", DAY, "champion", ""]["rows"] == sum(hour["rows"] for hour in hours) == 6
@@ -252,7 +252,7 @@ class TestSummaries:
         of_shop = [
             replace(row, id=f"{visit}-{shop}", features={"region": f"shop {shop}"})
             for visit in range(2)
-            for shop in range(MOST_VALUES + 10)
+            for shop in range(MAX_VALUES + 10)
         ]
 
         for start in range(0, len(of_shop), 30):
@@ -260,7 +260,7 @@ class TestSummaries:
             summarise(model.pk)
 
         segments = Summary.objects.filter(model=model, span="hour").exclude(segment="")
-        assert [one.rows for one in segments] == [2] * MOST_VALUES
+        assert [one.rows for one in segments] == [2] * MAX_VALUES
 
 
 @pytest.mark.django_db(transaction=True)
@@ -269,10 +269,10 @@ class TestAWorkerThatIsKilled:
         keep(model, "none")
         log(model, rows_of_a_day(DAY, 30))
 
-        let_workers_die(model, "change", "_ask_again", "finish")
+        let_workers_die(model, "apply_change", "_request_rebuild", "finish")
         work(model)
 
-        assert told(model)["day", DAY, "champion", ""]["rows"] == 30
+        assert summaries_of(model)["day", DAY, "champion", ""]["rows"] == 30
         assert not holds_rows(model)
         assert broken_invariants() == []
 
@@ -361,7 +361,7 @@ class TestErasure:
         log(model, of_canary(rows_of_a_day(NEXT_DAY, 2)))  # which wait
 
         receipt = erasures.request_erasure(project=model.project, key=CANARY, actor="test")
-        erasures.go_on(receipt.pk)
+        erasures.resume_erasure(receipt.pk)
         work(model)
 
         receipt = Erasure.objects.get()
@@ -370,8 +370,8 @@ class TestErasure:
         assert (
             places_of(CANARY, home) == set()
         )  # a category that names the person is counted among the rare ones
-        assert told(model)["day", DAY, "champion", ""]["rows"] == 3
-        assert ("day", NEXT_DAY, "champion", "") not in told(model)
+        assert summaries_of(model)["day", DAY, "champion", ""]["rows"] == 3
+        assert ("day", NEXT_DAY, "champion", "") not in summaries_of(model)
         assert broken_invariants() == []
 
 

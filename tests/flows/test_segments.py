@@ -15,7 +15,7 @@ from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import update_model
 from monitors.definitions.models import Segment
-from monitors.definitions.segment_masks import MOST_VALUES
+from monitors.definitions.segment_masks import MAX_VALUES
 from monitors.definitions.segments import (
     MOST_SEGMENTS,
     change_segment,
@@ -233,7 +233,7 @@ class TestEachValue:
 
         assert accuracy(model, "region:north") == before
         hours = Summary.objects.filter(model=model, span="hour", segment__startswith="region:")
-        assert max(Counter(hours.values_list("start", flat=True)).values()) == MOST_VALUES
+        assert max(Counter(hours.values_list("start", flat=True)).values()) == MAX_VALUES
 
 
 def shops_of_every_hour() -> list[SentPrediction]:
@@ -247,7 +247,7 @@ def shops_of_every_hour() -> list[SentPrediction]:
             features={"income": 0.0, "region": f"shop {shop}"},
         )
         for hour in range(24)
-        for shop in range(MOST_VALUES)
+        for shop in range(MAX_VALUES)
         for visit in range(13)
     ]
 

@@ -25,7 +25,7 @@ from monitors.metrics.models import MetricPoint
 from monitors.summaries.services import summarise
 from tests.driftline.api.conftest import caller
 from tests.flows.canary import places_of
-from tests.flows.test_rows_kept import CANARY, broken_invariants, let_workers_die, told
+from tests.flows.test_rows_kept import CANARY, broken_invariants, let_workers_die, summaries_of
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
 from tests.inference.prediction_log.test_compaction import grow_old, pack_all
 
@@ -80,7 +80,7 @@ class TestValues:
         label(model, truths(sent))
         work(model)
 
-        day = told(model)["day", DAY, "champion", ""]
+        day = summaries_of(model)["day", DAY, "champion", ""]
         assert (day["rows"], day["labelled"]) == (48, 48)
         assert sum(day["columns"]["salary"][1]) == sum(day["columns"]["income"][1]) == 48
         assert day["columns"]["note"][0] == {CANARY: 48}
@@ -92,12 +92,12 @@ class TestValues:
         pack_all()
         log(model, [replace(row, id=f"{row.id}-again") for row in rows(24)])
         work(model)
-        before = told(model)
+        before = summaries_of(model)
 
         keep(model, "summary", "salary", "note")
         work(model)
 
-        assert told(model) == before
+        assert summaries_of(model) == before
         assert places_of(CANARY, home) <= {"monitors_summary.payload"}
         assert PredictionChunk.objects.filter(model=model, is_packed=True).exists()
         assert broken_invariants() == []
@@ -149,7 +149,7 @@ class TestSummaries:
         for model in (keeps, lets_go):
             summarise(model.pk)
 
-        assert told(lets_go) == told(keeps)
+        assert summaries_of(lets_go) == summaries_of(keeps)
         assert broken_invariants() == []
 
 
@@ -159,10 +159,10 @@ class TestAWorkerThatIsKilled:
         keep(model, "summary", "salary", "note")
         log(model, rows(30))
 
-        let_workers_die(model, "change", "_ask_again", "finish")
+        let_workers_die(model, "apply_change", "_request_rebuild", "finish")
         work(model)
 
-        assert told(model)["day", DAY, "champion", ""]["columns"]["note"][0] == {CANARY: 30}
+        assert summaries_of(model)["day", DAY, "champion", ""]["columns"]["note"][0] == {CANARY: 30}
         assert broken_invariants() == []
 
 
@@ -192,6 +192,6 @@ class TestSegments:
 
         work(model)
 
-        found = told(model)
+        found = summaries_of(model)
         north = found["day", DAY, "champion", "region:north"]
         assert north["columns"]["note"][0] == {CANARY: north["rows"]}

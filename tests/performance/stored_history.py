@@ -36,7 +36,7 @@ from monitors.stats.mergeable.outcomes import summarise_binary_outcomes
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows, summarise_window
 from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import measure_hours
-from monitors.summaries.stored import Source, row_of, save
+from monitors.summaries.stored import SourceFields, row_of, save
 
 LEVELS = (3, 8, 40, 800)
 NUMBERS = 30 - len(LEVELS)
@@ -86,7 +86,7 @@ def build(project: Project, *, rows_an_hour: int, days: int) -> History:
     # A rule on one hour's drift has the drift of each hour measured; without one it is measured by the day.
     Monitor.objects.filter(model=model, kind=MonitorKind.DRIFT).update(span="hour")
     version = model.versions.get(version="1")
-    source: Source = {"model": model, "version": version, "role": "champion"}
+    source: SourceFields = {"model": model, "version": version, "role": "champion"}
     rng = np.random.default_rng(rows_an_hour)
     starts = [end - back * DAY for back in range(days, 0, -1)]
     for number, start in enumerate(starts):
@@ -119,7 +119,9 @@ def give_reference(model: Model, end: datetime, seed: int = 0) -> None:
     build_reference(Reference.objects.filter(model=model).latest("pk").pk)
 
 
-def _store_day(source: Source, day: datetime, rng: np.random.Generator, rows: int, *, drift: float) -> None:
+def _store_day(
+    source: SourceFields, day: datetime, rng: np.random.Generator, rows: int, *, drift: float
+) -> None:
     hours = [_summary(source["model"], columns(rng, rows, drift), rng) for _ in range(24)]
     stored = [row_of(source, "hour", day + timedelta(hours=n), "", hour) for n, hour in enumerate(hours)]
     save([*stored, row_of(source, "day", day, "", merge_windows(hours))])

@@ -12,7 +12,7 @@ from monitors.stats.mergeable.outcomes import summarise_binary_outcomes
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows, summarise_window
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
-from monitors.summaries.stored import Source, row_of, save
+from monitors.summaries.stored import SourceFields, row_of, save
 
 MONTH = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 31
@@ -26,7 +26,7 @@ def measure() -> dict[str, float]:
         project=Project.objects.create(slug="sums", name="Sums"), name="m", task="binary", actor="bench"
     )
     version = Version.objects.create(model=model, version="1")
-    source: Source = {"model": model, "version": version, "role": "champion"}
+    source: SourceFields = {"model": model, "version": version, "role": "champion"}
     rng = np.random.default_rng(20260101)
     starts = [MONTH + timedelta(days=day) for day in range(DAYS)]
     _store_day(source, starts[0], rng)
@@ -44,7 +44,7 @@ def measure() -> dict[str, float]:
     return bytes_of
 
 
-def _store_day(source: Source, day: datetime, rng: np.random.Generator) -> None:
+def _store_day(source: SourceFields, day: datetime, rng: np.random.Generator) -> None:
     hours = [_hour(rng) for _ in range(24)]
     rows = [row_of(source, "hour", day + timedelta(hours=n), "", hour) for n, hour in enumerate(hours)]
     save([*rows, row_of(source, "day", day, "", merge_windows(hours))])

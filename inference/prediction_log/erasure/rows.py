@@ -5,13 +5,14 @@ rows along into another, so the day is listed again. What another caller logs la
 """
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from django.db.models import QuerySet
 
+from driftline.common.periods import floor, from_us
 from inference.prediction_log import labels, narrow_rows
 from inference.prediction_log.chunk_rows import read_rows
 from inference.prediction_log.compaction import ids_of, recount_day
@@ -20,19 +21,15 @@ from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.prediction_log.erasure.work import Work, add_counts
 from inference.prediction_log.folded_labels import FoldedLabels
 from inference.prediction_log.id_hashes import hash_ids, may_hold, write_hashes
-from inference.prediction_log.label_reads import labels_in_chunks, labels_in_rows
-from inference.prediction_log.models import PackedDay, PredictionChunk, TouchedPeriod
+from inference.prediction_log.label_changes import SummarisedLabel, record_label_changes, summarised_labels
+from inference.prediction_log.models import PackedDay, PredictionChunk
 from inference.prediction_log.packing import write
-from inference.prediction_log.relabelled import Counted, as_counted, note_relabelled
 from inference.prediction_log.sealed_chunks import sealer
 from inference.prediction_log.selectors import LogFrame, Part, frame_from
-from inference.prediction_log.signals import periods_touched, rows_erased
-from inference.prediction_log.summarising import touch_again
+from inference.prediction_log.signals import rows_erased
+from inference.prediction_log.unsummarised import request_rebuild
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HOUR_US = 3_600_000_000
 
 type _Pick = Callable[[pa.RecordBatch], pa.BooleanArray]
 
@@ -125,36 +122,35 @@ def _rewrite(work: Work, own: QuerySet[PredictionChunk], pick: _Pick) -> bool:
         if chunk is None:
             return False
         batch = read_rows(chunk.payload)
-        gone = pick(batch)
-        rows = _rows_of(chunk, batch.filter(gone), work.subject.key)
+        is_erased = pick(batch)
+        is_kept = pc.invert(is_erased)
+        rows = _rows_of(chunk, batch.filter(is_erased), work.subject.key)
         work.keep_rows(erasure, rows)
         folded = FoldedLabels.read(chunk.labels)
-        lost = _counted(chunk, batch, folded).take(gone.to_numpy(zero_copy_only=False))
-        kept = folded.keep(pc.invert(gone).to_numpy(zero_copy_only=False))
-        _replace(chunk, batch.filter(pc.invert(gone)), kept)
+        erased = _as_summarised(chunk, batch, folded).take(is_erased.to_numpy(zero_copy_only=False))
+        kept = folded.keep(is_kept.to_numpy(zero_copy_only=False))
+        _replace(chunk, batch.filter(is_kept), kept)
         if chunk.role != "shadow":
-            _note_labels(model_id, lost)
+            _record_lost_labels(model_id, erased)
         _erase_beside(chunk, rows, len(folded) - len(kept), erasure)
-        _mark(chunk, rows, lost)
+        _update_summaries(chunk, rows, erased)
     return True
 
 
-def _counted(chunk: PredictionChunk, batch: pa.RecordBatch, folded: FoldedLabels) -> LogFrame:
-    """Give a chunk's rows with the labels that summaries count of them."""
+def _as_summarised(chunk: PredictionChunk, batch: pa.RecordBatch, folded: FoldedLabels) -> LogFrame:
+    """Return a chunk's rows with the labels that the summaries count for them."""
     model, end = Model.objects.get(pk=chunk.model_id), chunk.end + timedelta(microseconds=1)
-    told = labels_in_rows(model, chunk.start, end)
-    if chunk.role == "shadow":
-        told = labels_in_chunks(model, chunk.start, end) | told
-    return frame_from([Part(chunk.version_id, batch, folded)], as_counted(model, told, chunk.start, end))
+    labels = summarised_labels(model, [chunk.role], chunk.start, end)
+    return frame_from([Part(chunk.version_id, batch, folded)], labels)
 
 
-def _note_labels(model_id: int, lost: LogFrame) -> None:
-    """Have the labels taken out of what summaries count of copies that shadows made of these rows."""
-    labelled = lost.take(lost.is_labelled)
-    note_relabelled(
+def _record_lost_labels(model_id: int, erased: LogFrame) -> None:
+    """Record that these rows lose their labels, so that the summaries of the shadows' copies lose them too."""
+    labelled = erased.take(erased.is_labelled)
+    record_label_changes(
         model_id,
         {
-            (str(id_), EPOCH + timedelta(microseconds=int(time_us))): Counted(value, int(known_us))
+            (str(id_), from_us(int(time_us))): SummarisedLabel(value, int(known_us))
             for id_, time_us, value, known_us in zip(
                 labelled.ids, labelled.times_us, labelled.label, labelled.label_time_us, strict=True
             )
@@ -195,7 +191,7 @@ def _replace(chunk: PredictionChunk, kept: pa.RecordBatch, folded: FoldedLabels)
     else:
         seal = sealer()
         times = kept.column("time").cast(pa.int64()).to_numpy()
-        start, end = (EPOCH + timedelta(microseconds=int(us)) for us in (times.min(), times.max()))
+        start, end = (from_us(int(us)) for us in (times.min(), times.max()))
         own.update(
             rows=kept.num_rows,
             payload=seal(write(kept)),
@@ -220,10 +216,9 @@ def _erase_beside(chunk: PredictionChunk, rows: list[ErasedRow], folded: int, er
     add_counts(erasure, {"shadow_rows" if is_copy else "predictions": len(rows), "labels": told})
 
 
-def _mark(chunk: PredictionChunk, rows: list[ErasedRow], lost: LogFrame) -> None:
-    """Have what the summaries count of these rows taken out of them, and their hours made anew."""
-    hours = {EPOCH + timedelta(hours=row.time_us // _HOUR_US) for row in rows}
-    touch_again({(chunk.model_id, chunk.version_id, chunk.role, hour) for hour in hours})
+def _update_summaries(chunk: PredictionChunk, rows: list[ErasedRow], erased: LogFrame) -> None:
+    """Subtract these rows from the summaries that count them, and request that their hours are rebuilt."""
+    hours = {floor(from_us(row.time_us), "hour") for row in rows}
+    request_rebuild(chunk.model_id, [(chunk.version_id, chunk.role, hour) for hour in hours])
     if chunk.is_summarised:
-        rows_erased.send(sender=PredictionChunk, chunk=chunk, lost=lost)
-    periods_touched.send(sender=TouchedPeriod, model_id=chunk.model_id)
+        rows_erased.send(sender=PredictionChunk, chunk=chunk, erased=erased)

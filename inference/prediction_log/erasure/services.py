@@ -93,7 +93,7 @@ def erasures_to_go_on_with() -> LeasedQuerySet[Erasure]:
     return Erasure.objects.waiting().exclude(looked_at)
 
 
-def go_on(erasure_id: int) -> bool:
+def resume_erasure(erasure_id: int) -> bool:
     """Do what can be done of an erasure now, in a worker; returns whether there was something to do."""
     return attempt(Erasure.objects.filter(pk=erasure_id), _work)
 

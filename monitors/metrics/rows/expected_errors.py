@@ -132,7 +132,7 @@ def _count(
     )  # fmt: skip
     counts = learnt.profile.count([])
     for frame in frames:
-        columns = {name: values for name, values in frame.features.items() if name not in frame.let_go}
+        columns = {name: values for name, values in frame.features.items() if name not in frame.dropped}
         lacking = learnt.lacking(columns) if len(frame) else []
         if lacking:
             return None, f"Rows of this day do not have {lacking[0]!r} as the reference has it."

@@ -182,7 +182,7 @@ def _read(day: _Day) -> list[LogFrame]:
 
 
 def _known_columns(frame: LogFrame) -> dict[str, Any]:
-    return {name: values for name, values in frame.features.items() if name not in frame.let_go}
+    return {name: values for name, values in frame.features.items() if name not in frame.dropped}
 
 
 # -- the reference's rows ----------------------------------------------------------------------------------------------

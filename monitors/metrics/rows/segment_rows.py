@@ -142,7 +142,7 @@ def _columns(model: Model, frames: Sequence[LogFrame]) -> dict[str, NDArray[Any]
     columns = {}
     for name in names[:MOST_COLUMNS]:
         parts = [
-            frame.features[name] for frame in frames if name in frame.features and name not in frame.let_go
+            frame.features[name] for frame in frames if name in frame.features and name not in frame.dropped
         ]
         if len(parts) == len(frames) and len({part.dtype == object for part in parts}) == 1:
             columns[name] = np.concatenate(parts)

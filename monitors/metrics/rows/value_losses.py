@@ -42,7 +42,7 @@ def value_losses(*, model: Model, feature: str, window: Period, loss: str = "") 
     own = [frame for frame in frames if len(frame) and feature in frame.features]
     if not own:
         return ValueLosses(chosen, 0, None, [], f"No row of this time holds {feature}.")
-    if any(feature in frame.let_go for frame in own):
+    if any(feature in frame.dropped for frame in own):
         return ValueLosses(chosen, 0, None, [], f"Values of {feature} are not kept.")
     losses = np.concatenate([losses_of(model, frame, chosen) for frame in own])
     known = np.isfinite(losses)

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 Step = Literal["hour", "day", "week", "month"]
 STEPS: tuple[str, ...] = get_args(Step)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _RELATIVE = re.compile(r"-(\d{1,4})([hdw])")
 _ZONED = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:\d{2})")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -79,3 +81,13 @@ def parse_timestamp(text: str) -> datetime:
 def rfc3339(moment: datetime) -> str:
     """Write a time as RFC 3339 in UTC."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def to_us(moment: datetime) -> int:
+    """Return the microseconds since 1970."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """Return the moment so many microseconds after 1970, in UTC."""
+    return EPOCH + us * _MICROSECOND

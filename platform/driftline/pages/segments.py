@@ -15,7 +15,7 @@ from driftline.pages.model import frame_of
 from inference.registry.models import Model
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature
-from monitors.definitions.segment_masks import MOST_VALUES, NAME_LENGTH
+from monitors.definitions.segment_masks import MAX_VALUES, NAME_LENGTH
 from monitors.definitions.segments import (
     LONGEST_VALUE,
     MOST_CONDITIONS,
@@ -100,7 +100,7 @@ def _listed(model: Model) -> dict[str, Any]:
         "most_segments": MOST_SEGMENTS,
         "most_conditions": MOST_CONDITIONS,
         "most_features": MOST_FEATURES,
-        "most_values": MOST_VALUES,
+        "most_values": MAX_VALUES,
     }
 
 

@@ -13,7 +13,7 @@ from django.db import connection, connections
 
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
-from inference.prediction_log.erasure.services import go_on, request_erasure
+from inference.prediction_log.erasure.services import request_erasure, resume_erasure
 from inference.prediction_log.events import joining
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.models import PredictionRow
@@ -416,7 +416,7 @@ def test_an_erasure_takes_the_halves_that_name_the_subject(api: Api, flights: Mo
     tell(api, ("request", {"instances": [{"passenger": "Annabel"}]}), "another's")
     erasure = request_erasure(project=api.project, key=key, actor="test")
 
-    go_on(erasure.pk)
+    resume_erasure(erasure.pk)
 
     assert [half.event_id for half in EventHalf.objects.all()] == ["another's"]
     erasure.refresh_from_db()

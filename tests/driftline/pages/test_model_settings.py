@@ -79,8 +79,8 @@ def test_lets_values_of_a_number_go_once_they_are_summarised(
     client.post(path, {"feature_0": "summary", "feature_1": "keep", "sure": "on"})
     work(logged)
 
-    [let_go] = frame_of(model=logged, start=DAY, end=DAY + timedelta(days=1)).let_go
-    assert let_go == "income"
+    [dropped] = frame_of(model=logged, start=DAY, end=DAY + timedelta(days=1)).dropped
+    assert dropped == "income"
 
 
 def test_longer_days_and_a_policy_taken_back_need_no_confirmation(

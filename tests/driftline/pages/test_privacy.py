@@ -46,7 +46,7 @@ def test_shows_how_far_it_is_and_what_was_erased_but_never_whom(
     log(model, [replace(row, subject="ada-lovelace") for row in rows_of_a_day(DAY, 3)])
     begun = client.post(PATH, {"key": "ada-lovelace", "sure": "on"}, follow=True).content.decode()
     part = client.get(f"{PATH}?part=erasures").content.decode()
-    services.go_on(Erasure.objects.get().pk)
+    services.resume_erasure(Erasure.objects.get().pk)
 
     told = client.get(PATH).content.decode()
 

@@ -14,7 +14,7 @@ from django.db import connection
 
 from driftline.accounts.models import Project
 from driftline.invariants import check_all
-from inference.prediction_log import arrival, label_folding, selectors
+from inference.prediction_log import arrival, label_folding, label_reads
 from inference.prediction_log.folded_labels import FoldedLabel, FoldedLabels
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.label_folding import fold_labels
@@ -161,14 +161,14 @@ def test_a_label_that_is_folded_while_a_day_is_read_is_not_missed(
     sent = rows_of_a_day(DAY, 6)
     log(model, sent)
     label(model, truths(sent)[::2])
-    read = selectors.labels_in_rows
+    read = label_reads.labels_in_rows
 
     def fold_after(*given: object) -> object:
         found = read(*given)  # type: ignore[arg-type]
         let_narrow_rows_go()
         return found
 
-    monkeypatch.setattr(selectors, "labels_in_rows", fold_after)
+    monkeypatch.setattr(label_reads, "labels_in_rows", fold_after)
 
     frame = frame_of(model=model, start=DAY, end=END)
 

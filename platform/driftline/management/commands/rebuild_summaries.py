@@ -6,11 +6,11 @@ from django.db.models import Q
 
 from driftline.management.import_command import add_model_arguments, find_model
 from driftline.management.moments import read_moment
-from monitors.summaries.services import summarise_again
+from monitors.summaries.services import rebuild_model
 
 
 class Command(BaseCommand):
-    help = "rebuild_summaries --model M: has hours and days summarised anew from the rows that the log still has."
+    help = "rebuild_summaries --model M: rebuilds the summaries of hours and days from the rows in the log."
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_model_arguments(parser)
@@ -27,8 +27,8 @@ class Command(BaseCommand):
         if end is not None:
             which &= Q(start__lt=end)
         with transaction.atomic():
-            windows = summarise_again(model.pk, which)
+            windows = rebuild_model(model.pk, which)
         self.stdout.write(
-            f"{windows:,} windows of {model.name} are made anew by the workers; those of which rows have expired or "
-            "were let go stay as they are."
+            f"The workers rebuild {windows:,} windows of {model.name}. Windows with expired or dropped rows stay as "
+            "they are."
         )
