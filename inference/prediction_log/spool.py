@@ -90,11 +90,11 @@ class SpoolWriter:
         *,
         reserved_bytes: int = 0,
         seals: bool = False,
-        syncs_apart: bool = False,
+        background_sync: bool = False,
     ) -> None:
         """Claim the instance's folder; with `seals`, nothing can be read without the home's keys.
 
-        A writer that `syncs_apart` waits for no disk between two segments: a thread brings the ended one there.
+        A writer that `background_sync` waits for no disk between two segments: a thread brings the ended one there.
         """
         self.instance = instance
         self.written = 0  # bytes since the start
@@ -106,7 +106,7 @@ class SpoolWriter:
         self._reserved_until = 0
         self._home = home
         self._seals = seals
-        self._syncs_apart = syncs_apart
+        self._background_sync = background_sync
         self._key: SegmentKey | None = None
         self._folder = home / SPOOL_FOLDER / instance
         self._lock = self._claim_folder()
@@ -185,7 +185,7 @@ class SpoolWriter:
 
     def _open_next_segment(self) -> None:
         ended, size = self._file, self._size
-        if self._syncs_apart:
+        if self._background_sync:
             self._file = -1
         else:
             self._close_segment()
@@ -195,13 +195,13 @@ class SpoolWriter:
             self._key = make_segment_key(self._home, path) if self._seals else None
             self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         finally:
-            if self._syncs_apart and ended >= 0:
-                self._end_apart(ended, size)
+            if self._background_sync and ended >= 0:
+                self._finish_in_thread(ended, size)
         self._size = self._reserved_until = 0
-        if ended < 0 or not self._syncs_apart:
+        if ended < 0 or not self._background_sync:
             _sync_folder(self._folder)
 
-    def _end_apart(self, file: int, size: int) -> None:
+    def _finish_in_thread(self, file: int, size: int) -> None:
         """Have a thread bring a segment to the disk that has ended, and the name of the one that follows it."""
         threading.Thread(target=_end_segment, args=(file, size, self._folder)).start()
 
@@ -210,8 +210,8 @@ class SpoolWriter:
         if self._file < 0:
             return
         file, self._file = self._file, -1
-        if self._syncs_apart:  # what was answered before may not have been brought to the disk yet
-            self._end_apart(file, self._size)
+        if self._background_sync:  # what was answered before may not have been brought to the disk yet
+            self._finish_in_thread(file, self._size)
             return
         try:
             os.ftruncate(file, self._size)

@@ -106,7 +106,7 @@ class Engine:
             segment_bytes,
             reserved_bytes=reserved_bytes,
             seals=options.seals,
-            syncs_apart=options.fsync in ("off", "interval"),
+            background_sync=options.fsync in ("off", "interval"),
         )
         self._shadow_writer = SpoolWriter(
             home, new_instance_name("shadow"), segment_bytes, seals=options.seals

@@ -8,8 +8,7 @@ from celery import shared_task
 
 from driftline.common.attempts import DATABASE_FAULTS
 from driftline.common.clock import now
-from driftline.common.doorbell import ring
-from driftline.common.work import work_alone
+from driftline.common.work import work_in_turns
 from inference.registry.models import Model
 from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
 from monitors.metrics.services import WINDOWS_A_TASK, measure
@@ -17,14 +16,13 @@ from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow
 
 log = logging.getLogger(__name__)
+_LOCK = 7_313
 
 
 @shared_task(name="monitors.measure")
 def measure_model(*, model_id: int) -> None:
     due = StaleWindow.objects.filter(model_id=model_id).due()
-    wait = work_alone(7313, model_id, lambda: measure(model_id) == WINDOWS_A_TASK, due.exists)
-    if wait is not None:
-        ring("monitors.measure", pause=wait, model_id=model_id)
+    work_in_turns("monitors.measure", _LOCK, model_id, lambda: measure(model_id) == WINDOWS_A_TASK, due)
 
 
 @shared_task(name="monitors.measure_ended")

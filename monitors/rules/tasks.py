@@ -2,19 +2,18 @@
 
 from celery import shared_task
 
-from driftline.common.doorbell import ring
-from driftline.common.work import work_alone
+from driftline.common.work import work_in_turns
 from monitors.metrics.models import PendingEvaluation
 from monitors.rules.services import judge
+
+_LOCK = 7_314
 
 
 @shared_task(name="monitors.judge")
 def judge_model(*, model_id: int) -> None:
-    def judge_all() -> bool:
+    def judge_once() -> bool:
         judge(model_id)
-        return False  # one look at a model judges all its rules
+        return False  # one pass judges all rules of a model
 
     due = PendingEvaluation.objects.filter(model_id=model_id).due()
-    wait = work_alone(7314, model_id, judge_all, due.exists)
-    if wait is not None:
-        ring("monitors.judge", pause=wait, model_id=model_id)
+    work_in_turns("monitors.judge", _LOCK, model_id, judge_once, due)

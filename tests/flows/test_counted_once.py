@@ -1,8 +1,6 @@
 """However rows and labels come, are corrected, packed, folded, erased and expire: the summaries count each once."""
 
-import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import StringIO
@@ -16,14 +14,13 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project
 from driftline.common.periods import rfc3339
 from driftline.invariants import check_all
-from inference.prediction_log import arrival
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure import spooled
 from inference.prediction_log.models import LabelChange, PredictionChunk
 from inference.prediction_log.sealed_chunks import LogUnreadable
 from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.models import Model
-from inference.registry.services import external_version, update_model
+from inference.registry.services import update_model
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries import label_changes, services
@@ -31,7 +28,8 @@ from monitors.summaries.checking import compare_with_rows
 from monitors.summaries.models import Summary
 from monitors.summaries.services import rebuild_model, summarise
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
-from tests.inference.prediction_log.test_label_stories import KEPT_DAYS, STEPS, Story, hour
+from tests.inference.prediction_log.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.test_label_stories import STEPS, Story, begin_story, hour
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +39,7 @@ type Counts = Counter[tuple[str, datetime, str]]
 
 @dataclass
 class CountedStory(Story):
-    """A story during which somebody summarises now and then; `expired` is what rows were that have gone."""
+    """A story with passes of the summariser; `expired` counts the rows that have expired."""
 
     expired: Counts = field(default_factory=Counter)
 
@@ -103,11 +101,8 @@ def found(model: Model) -> Counts:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_any_story_is_counted_as_the_plain_model_says(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrival, "_closed", set())
-    model = make_model(Project.objects.create(slug="p", name="P"))
-    update_model(model=model, actor="test", retention_days=KEPT_DAYS)
-    story = CountedStory(model, external_version(model=model, version="1"), random.Random(seed), monkeypatch)
-    monkeypatch.setattr(arrival, "_clock", f"timestamptz '{story.week.isoformat()}'")
+    story = begin_story(CountedStory, seed, monkeypatch)
+    model = story.model
 
     for _ in range(STEPS):
         story.step()
@@ -179,7 +174,8 @@ class TestWhatIsInTheWay:
     @pytest.fixture
     def rows(self, model: Model) -> list[SentPrediction]:
         rows = rows_of_a_day(DAY, 24)
-        log(model, rows)
+        for half in (rows[::2], rows[1::2]):  # a chunk each
+            log(model, half)
         work(model)
         label(model, truths(rows))
         return rows
@@ -187,17 +183,26 @@ class TestWhatIsInTheWay:
     def test_a_chunk_that_is_packed_meanwhile_costs_no_label(
         self, model: Model, rows: list[SentPrediction], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        listed = label_changes._chunks_with
+        """The packer replaces listed chunks between two reads of the summariser."""
+        log(model, [replace(row, id=f"new-{row.id}") for row in rows])
+        work(model)
+        label(model, [replace(one, id=f"new-{one.id}") for one in truths(rows)])
+        read, packed = label_changes._read, list[bool]()
 
-        def moved(*given: Any) -> Iterator[PredictionChunk]:
-            monkeypatch.setattr(label_changes, "_chunks_with", listed)
-            raise label_changes.ChunkMoved
+        def pack_after_the_first_read(*given: Any) -> Any:
+            found = read(*given)
+            if not packed:
+                packed.append(True)
+                grow_old()
+                pack_all()
+            return found
 
-        monkeypatch.setattr(label_changes, "_chunks_with", moved)
+        monkeypatch.setattr(label_changes, "_read", pack_after_the_first_read)
 
         work(model)
 
-        assert labelled(model) == len(rows)
+        assert packed
+        assert labelled(model) == 2 * len(rows)
         assert not LabelChange.objects.exists()
 
     def test_a_chunk_without_its_key_keeps_its_labels_waiting_and_stops_no_other_hour(

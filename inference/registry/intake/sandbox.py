@@ -20,7 +20,7 @@ import struct
 from collections.abc import Container, Iterable
 from pathlib import Path
 
-from driftline.common.priority import give_way
+from driftline.common.priority import lower_priority
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.report import SandboxFacts
 
@@ -90,7 +90,7 @@ def raise_last_walls(limits: IntakeLimits, *, network_isolated: bool) -> Sandbox
 
 def limit_resources(limits: IntakeLimits) -> None:
     """Cap memory, CPU time, written bytes and open files for good; no core dump. What is served comes first."""
-    give_way(NICENESS, session=True)
+    lower_priority(NICENESS, session=True)
     cpu_s = limits.load_cpu_s + limits.run_cpu_s
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.load_cpu_s, cpu_s + 2))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from driftline.common.priority import give_way
+from driftline.common.priority import lower_priority
 from monitors.workflows.trainers.job import Limits, Specification
 from monitors.workflows.trainers.walls import NotIsolated, raise_walls
 
@@ -53,7 +53,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def apply_limits(limits: Limits) -> None:
-    give_way(NICENESS, session=True)
+    lower_priority(NICENESS, session=True)
     for name, amount in {
         resource.RLIMIT_AS: limits.memory_mb << 20,
         resource.RLIMIT_CPU: limits.cpu_seconds,

@@ -1,4 +1,4 @@
-"""Lets a process give way to others on a machine that is busy."""
+"""Lowers the priority of background processes, so that serving comes first on a busy machine."""
 
 import contextlib
 import os
@@ -7,13 +7,13 @@ from pathlib import Path
 AUTOGROUP = Path("/proc/self/autogroup")
 
 
-def give_way(niceness: int, *, session: bool = False) -> None:
-    """Lower the priority of this process, and of what it starts, by so many steps, for processors and the disk.
+def lower_priority(niceness: int, *, session: bool = False) -> None:
+    """Lower the CPU priority of this process, and of its children, by `niceness` steps; the I/O priority follows.
 
-    A `session` is one share of the processors where Linux groups processes by sessions; then its share is lowered too,
-    for between such groups the priority of a process decides nothing. The kernel derives that of the disk.
+    Set `session` for the leader of a session. Linux may schedule each session as a group (autogroup), and between
+    groups only the niceness of the group counts.
     """
     os.nice(niceness)
     if session:
-        with contextlib.suppress(OSError):  # no such groups, or changed too often
+        with contextlib.suppress(OSError):  # autogroups are turned off, or were changed too often
             AUTOGROUP.write_text(str(niceness))

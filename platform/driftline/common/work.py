@@ -14,9 +14,11 @@ from django.db import connection, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from driftline.common.doorbell import ring
+
 LEASE = timedelta(seconds=60)
-TURN_SECONDS = 1.0  # for which one key is worked on in a row
-PAUSE_SECONDS = 2.0  # at least, between two looks at what comes all the time
+TURN_SECONDS = 1.0  # of uninterrupted work on one model
+PAUSE_SECONDS = 2.0  # between two passes over a model with constant traffic
 
 
 class WorkQuerySet[Row: "WorkRow"](models.QuerySet[Row]):
@@ -89,13 +91,22 @@ def finish(rows: Sequence[WorkRow]) -> None:
         manager.filter(pk__in=list(untouched)).delete()
 
 
-def work_alone(space: int, key: int, work: Callable[[], bool], is_due: Callable[[], bool]) -> float | None:
-    """Call `work` as long as it tells that more was waiting, unless another process does so for `key`.
+def work_in_turns(
+    task: str, space: int, model_id: int, work: Callable[[], bool], due: WorkQuerySet[Any]
+) -> None:
+    """Call `work` while it returns True (more is due), and enqueue `task` again for what remains.
 
-    Tells in how many seconds to ring for what is left, None where nothing is: at once after `TURN_SECONDS` of a long
-    backlog, so that others get their turn; after a pause for what came meanwhile, so that what comes all the time is
-    worked on now and then.
+    Only one process at a time works on a model (an advisory lock in `space`); others return at once. A long backlog is
+    enqueued again after `TURN_SECONDS`, so that other models get their turn. Work that was added meanwhile waits for
+    `PAUSE_SECONDS`, so that a model with constant traffic is worked on at intervals.
     """
+    wait = _work_alone(space, model_id, work, due.exists)
+    if wait is not None:
+        ring(task, pause=wait, model_id=model_id)
+
+
+def _work_alone(space: int, key: int, work: Callable[[], bool], is_due: Callable[[], bool]) -> float | None:
+    """Return the seconds after which to enqueue the task for what remains; None if nothing does."""
     ends_at = time.monotonic() + TURN_SECONDS
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [space, key])

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driftline.common.priority import give_way
+from driftline.common.priority import lower_priority
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -167,7 +167,7 @@ class Process:
 
         def enter() -> None:
             if self.child.niceness:
-                give_way(self.child.niceness, session=True)
+                lower_priority(self.child.niceness, session=True)
             self.child.enter()
             die_with(parent, self.child.stop_signal)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -12,8 +12,8 @@ from driftline.common.priority import AUTOGROUP
 PROGRAM = """
 import os
 from pathlib import Path
-from driftline.common.priority import AUTOGROUP, give_way
-give_way(3, session=True)
+from driftline.common.priority import AUTOGROUP, lower_priority
+lower_priority(3, session=True)
 print(os.nice(0), AUTOGROUP.read_text().split()[-1] if AUTOGROUP.exists() else 3)
 """
 

@@ -216,7 +216,11 @@ class TestReservedRoom:
     @pytest.fixture(params=["in line", "apart"])
     def writer(self, tmp_path: Path, request: pytest.FixtureRequest) -> SpoolWriter:
         return SpoolWriter(
-            tmp_path, "me", segment_bytes=2_000, reserved_bytes=1_000, syncs_apart=request.param == "apart"
+            tmp_path,
+            "me",
+            segment_bytes=2_000,
+            reserved_bytes=1_000,
+            background_sync=request.param == "apart",
         )
 
     def die(self, home: Path, writer: SpoolWriter) -> None:
@@ -340,7 +344,7 @@ from inference.prediction_log.spool import SpoolWriter
 from inference.prediction_log.record import encode_record
 from tests.inference.prediction_log.test_spool import batch
 reserved_bytes, kind = int(sys.argv[2]), sys.argv[3]
-options = {"reserved_bytes": reserved_bytes, "seals": kind == "sealed", "syncs_apart": kind == "apart"}
+options = {"reserved_bytes": reserved_bytes, "seals": kind == "sealed", "background_sync": kind == "apart"}
 writer = SpoolWriter(Path(sys.argv[1]), "me", 20_000, **options)
 for number in range(10**9):
     writer.append([encode_record(batch(str(number)))], sync=number % 50 == 0)

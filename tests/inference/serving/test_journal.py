@@ -124,7 +124,7 @@ class TestInterval:
 
     @pytest.fixture
     def writer(self, tmp_path: Path) -> Iterator[SpoolWriter]:
-        writer = SpoolWriter(tmp_path, "main", reserved_bytes=4096, syncs_apart=True)
+        writer = SpoolWriter(tmp_path, "main", reserved_bytes=4096, background_sync=True)
         yield writer
         writer.close()
 

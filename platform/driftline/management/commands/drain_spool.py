@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from driftline.common.priority import give_way
+from driftline.common.priority import lower_priority
 from inference.prediction_log.drain import drain_until
 from monitors.alerts.job_callbacks import hand_over_until
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        give_way(NICENESS)
+        lower_priority(NICENESS)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
