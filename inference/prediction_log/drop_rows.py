@@ -55,7 +55,7 @@ def request_look_at_stored_days(model: Model) -> None:
 
 
 def summary_only_features(model: Model) -> list[str]:
-    """List the features whose values are kept in summaries alone."""
+    """Return the features with values that are kept in summaries alone."""
     return [name for name, policy in model.privacy.items() if policy == SUMMARY]
 
 

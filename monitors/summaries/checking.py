@@ -83,11 +83,11 @@ def difference_of(
     if is_dataclass(stored) and type(stored) is type(computed):
         for field in fields(stored):
             bound = _CELL_TOLERANCE if field.name == "sums" else _SUM_TOLERANCE
-            found = difference_of(
+            difference = difference_of(
                 getattr(stored, field.name), getattr(computed, field.name), field.name, bound
             )
-            if found is not None:
-                return f"{name}.{found}"
+            if difference is not None:
+                return f"{name}.{difference}"
         return None
     if isinstance(stored, dict) and isinstance(computed, dict) and stored.keys() == computed.keys():
         differences = (difference_of(stored[key], computed[key], f"{name}[{key!r}]") for key in stored)

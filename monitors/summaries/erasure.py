@@ -24,7 +24,7 @@ _AT_ONCE = 200
 
 
 def tell_what_remains(work: Work) -> None:
-    """Record the models whose summaries count dropped rows or values: they may still count the subject."""
+    """Record which models have dropped rows or values: their summaries may still count the subject."""
     names = [
         model.name
         for model in work.models

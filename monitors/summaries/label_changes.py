@@ -65,16 +65,16 @@ def find_rows(
     ]
     for change in waiting:  # a change is applied to all rows of its prediction at once
         del wanted[change.prediction_id, change.time_us]
-    found = []
+    relabelled = []
     for (version_id, role, _), frames in sorted(days.items(), key=lambda item: item[0]):
         if new := [rows for frame in frames if len(rows := _rows_in(frame, wanted))]:
             summarised = [_as_summarised(rows, wanted) for rows in new]
-            found.append(RelabelledRows(version_id, role, new, summarised))
-    return found, waiting
+            relabelled.append(RelabelledRows(version_id, role, new, summarised))
+    return relabelled, waiting
 
 
 def _chunks_at(model: Model, times_us: np.ndarray) -> Iterator[PredictionChunk]:
-    """Yield the summarised chunks whose time range holds one of these times, with payload and labels."""
+    """Yield the summarised chunks with one of these times in their time range, payload and labels included."""
     days = {from_us(us).date() for us in times_us.tolist()}
     chunks = PredictionChunk.objects.filter(model=model, day__in=days, is_summarised=True).order_by("pk")
     for pk, start, end in list(chunks.values_list("pk", "start", "end")):

@@ -95,7 +95,7 @@ def _summarise_periods(model_id: int, periods: Sequence[TouchedPeriod]) -> None:
 
 
 def _finish_readable(periods: Sequence[TouchedPeriod]) -> None:
-    """Finish the hours whose rows could all be read; an hour with rows in a damaged chunk has failed."""
+    """Finish the hours without unreadable rows; an hour with rows in a damaged chunk has failed."""
     reasons = {period: damage_within(period) for period in periods}
     finish([period for period, reason in reasons.items() if not reason])
     for period, reason in reasons.items():
@@ -207,10 +207,10 @@ def _apply_some_label_changes(model: Model) -> bool:
     claimed = claim_label_changes(model)
     if model.task == "ranking" or not claimed:  # the hours of a ranking are rebuilt
         return bool(claimed)
-    found, waiting = find_rows(model, claimed, features_of_segments(declared_segments(model)))
+    relabelled, waiting = find_rows(model, claimed, features_of_segments(declared_segments(model)))
     return_label_changes(model.pk, waiting)
     hours: set[datetime] = set()
-    for rows in found:
+    for rows in relabelled:
         hours |= _relabel(_source(model, rows.version_id, rows.role), rows)
     measure_hours(model_id=model.pk, hours=hours)
     return not waiting
@@ -298,7 +298,7 @@ def _stored_summaries(
 
 
 def _dropped_columns(rows: LogFrame, start: datetime, stored: SummaryBySegment) -> DroppedColumns:
-    """Return the stored columns of features whose values the rows do not hold any more."""
+    """Return the stored columns of features with dropped values."""
     if not rows.dropped:
         return {}
     return {

@@ -125,7 +125,7 @@ _NOTHING = {
             FROM inference_predictionchunk WHERE is_packed GROUP BY 1, 2, 3, 4, 5) AS held
         FULL JOIN inference_packedday AS said USING (model_id, version_id, role, day, week)
         WHERE (held.rows, held.start, held."end") IS DISTINCT FROM (said.rows, said.start, said."end")""",
-    "no chunk waits to be summarised of a day that nobody looks at": """
+    "every unsummarised chunk belongs to a touched day": """
         SELECT count(*) FROM inference_predictionchunk AS chunk WHERE NOT is_summarised AND NOT EXISTS (
             SELECT FROM inference_touchedperiod AS due
             WHERE (due.model_id, due.version_id, due.role) = (chunk.model_id, chunk.version_id, chunk.role)
@@ -236,10 +236,10 @@ def _labels_have_rows() -> Invariant:
 
 
 def _summaries_equal_rows() -> Invariant:
-    """Make the summaries of some hours from their rows, and compare them with those that were added up."""
-    found = list(compare_with_rows(SUMMARIES_COMPARED))
-    differences = [difference for difference in found if difference is not None]
-    counts = f"{len(differences):,} of {len(found):,} that were compared do not"
+    """Compute the summaries of some hours from their rows, and compare them with the stored ones."""
+    comparisons = list(compare_with_rows(SUMMARIES_COMPARED))
+    differences = [difference for difference in comparisons if difference is not None]
+    counts = f"{len(differences):,} of {len(comparisons):,} compared hours do not"
     return Invariant(
         "summaries equal what their rows give",
         counts + (f": {differences[0]}" if differences else ""),

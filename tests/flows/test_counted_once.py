@@ -86,7 +86,7 @@ class CountedStory(Story):
         return self._counts() + self.expired
 
 
-def found(model: Model) -> Counts:
+def counts_of(model: Model) -> Counts:
     counts: Counts = Counter()
     for summary in Summary.objects.filter(model=model, span="hour", segment=""):
         window = WindowSummary.decode(bytes(summary.payload))
@@ -108,7 +108,7 @@ def test_any_story_is_counted_as_the_plain_model_says(seed: int, monkeypatch: py
         story.step()
     story.summarise()
 
-    assert found(model) == story.expected()
+    assert counts_of(model) == story.expected()
     assert [difference for difference in compare_with_rows(1_000) if difference] == []
     assert not LabelChange.objects.exists()
     assert [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds] == []
@@ -141,7 +141,7 @@ def test_what_is_erased_comes_out_and_nothing_else_changes(
     log(alone, [copy for place, copy in enumerate(copies) if place % 3])
     label(alone, truths(others + theirs[:16])[: len(others)])
     work(alone)
-    assert found(model) == found(alone)
+    assert counts_of(model) == counts_of(alone)
     assert [difference for difference in compare_with_rows(1_000) if difference] == []
     assert [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds] == []
 
@@ -149,7 +149,7 @@ def test_what_is_erased_comes_out_and_nothing_else_changes(
 def test_windows_are_made_anew_on_demand(model: Model) -> None:
     log(model, rows_of_a_day(DAY, 48))
     work(model)
-    before = found(model)
+    before = counts_of(model)
     Summary.objects.filter(model=model, span="hour", start=DAY).update(
         payload=Summary.objects.get(
             model=model, span="hour", start=DAY + timedelta(hours=1), segment=""
@@ -164,7 +164,7 @@ def test_windows_are_made_anew_on_demand(model: Model) -> None:
     work(model)
 
     assert "24 windows" in out.getvalue()
-    assert found(model) == before
+    assert counts_of(model) == before
     assert [difference for difference in compare_with_rows(1_000) if difference] == []
 
 
@@ -190,12 +190,12 @@ class TestWhatIsInTheWay:
         read, packed = label_changes._read, list[bool]()
 
         def pack_after_the_first_read(*given: Any) -> Any:
-            found = read(*given)
+            rows = read(*given)
             if not packed:
                 packed.append(True)
                 grow_old()
                 pack_all()
-            return found
+            return rows
 
         monkeypatch.setattr(label_changes, "_read", pack_after_the_first_read)
 
@@ -215,7 +215,7 @@ class TestWhatIsInTheWay:
             key_away.setattr(label_changes, "_read", refuse)
             log(model, [replace(row, id=f"new-{row.id}") for row in rows])
             work(model)
-            during = (found(model).total(), labelled(model), LabelChange.objects.count())
+            during = (counts_of(model).total(), labelled(model), LabelChange.objects.count())
         rebuild_model(model.pk)
         work(model)
 
@@ -242,4 +242,4 @@ def test_a_damaged_body_ends_no_pass(model: Model) -> None:
     work(model)
 
     assert PredictionChunk.objects.exclude(damage="").count() == 1
-    assert found(model)["champion", DAY, ""] == 1
+    assert counts_of(model)["champion", DAY, ""] == 1

@@ -4,7 +4,7 @@ Everything that `manage.py up` starts runs in a home of its own with default set
 scheduler, PostgreSQL and Valkey, while independent clients ask: `wrk` in a closed loop with 32 connections and with
 one, `h2load` in an open loop at 50 and 80 % of what FastAPI answered with 32. One row of 30 floats a request, the
 ensemble of 100 trees. The peer is `fastapi_peer` on uvicorn, which logs nothing. Rounds are interleaved; before the
-peer's turn the installation has drained, summarised and measured all that it was asked. `CPU us a row` is the
+peer's turn the installation has drained, summarised and measured everything. `CPU us a row` is the
 processor time of each process of ours, until then, for each row; ratios pair runs of one round.
 """
 
@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,8 @@ def installed(model: bytes) -> Iterator[Installation]:
 
 
 def rows_stored(installation: Installation) -> int:
-    found = installation.query("SELECT coalesce(sum(rows), 0) FROM inference_predictionchunk")
-    return int(found[0][0])
+    [(rows,)] = installation.query("SELECT coalesce(sum(rows), 0) FROM inference_predictionchunk")
+    return int(rows)
 
 
 def wait_until_calm(installation: Installation, rows: int) -> None:
@@ -76,22 +76,25 @@ def wait_until_calm(installation: Installation, rows: int) -> None:
     wait_until(lambda: installation.query(due)[0][0] == 0, seconds=600, what="the metrics")
 
 
-def cpu_by_role(installation: Installation) -> dict[str, float]:
-    """Add up the processor time of the installation's processes, by what they do."""
-    found: dict[str, float] = defaultdict(float)
+def sum_by_role(installation: Installation, read: Callable[[int], float]) -> dict[str, float]:
+    """Add up a number of each process, read by its id, by the role of the process."""
+    totals: dict[str, float] = defaultdict(float)
     for process in installation.processes():
         role = next((name for mark, name in ROLES.items() if mark in process.command), "others")
-        try:
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        found[role] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return found
+        with suppress(OSError):  # the process has ended
+            totals[role] += read(process.pid)
+    return totals
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # -- rounds ------------------------------------------------------------------------------------------------------------
 class Rounds:
-    """Both servers, asked in turn."""
+    """Loads both servers in turn."""
 
     def __init__(self, installation: Installation, ours: Target, theirs: Target) -> None:
         self._installation, self._ours, self._theirs = installation, ours, theirs
@@ -99,11 +102,11 @@ class Rounds:
 
     def ask(self, load: Callable[[Target], Measured]) -> dict[str, Any]:
         """Ask ours, wait until it has worked all of it off, and ask the peer."""
-        before = cpu_by_role(self._installation)
+        before = sum_by_role(self._installation, cpu_seconds)
         mine = load(self._ours)
         self._rows += mine.requests - mine.failed
         wait_until_calm(self._installation, self._rows)
-        spent = cpu_by_role(self._installation)
+        spent = sum_by_role(self._installation, cpu_seconds)
         cpu = {role: (spent[role] - before.get(role, 0.0)) / mine.requests * 1e6 for role in spent}
         return {"ours": mine, "peer": load(self._theirs), "cpu_us": cpu}
 
@@ -170,19 +173,19 @@ def main() -> None:
         both.ask(lambda target: closed_loop(target, 32, 3))  # warms both
         closed: dict[int, list[dict[str, Any]]] = {32: [], 1: []}
         for _ in range(options.rounds):
-            for connections, found in closed.items():
-                found.append(both.ask(lambda target, n=connections: closed_loop(target, n, options.seconds)))
-        for connections, found in closed.items():
-            results.append(show(f"closed {connections}", f"closed loop, {connections} connection(s)", found))
+            for connections, rounds in closed.items():
+                rounds.append(both.ask(lambda target, n=connections: closed_loop(target, n, options.seconds)))
+        for connections, rounds in closed.items():
+            results.append(show(f"closed {connections}", f"closed loop, {connections} connection(s)", rounds))
         capacity = statistics.median(one["peer"].rate for one in closed[32])
         for share in SHARES:
             rate = capacity * share
-            found = [
+            rounds = [
                 both.ask(lambda target, r=rate: open_loop(target, r, options.seconds))
                 for _ in range(options.rounds)
             ]
             results.append(
-                show("open", f"open loop, {rate:,.0f} requests/s, {share:.0%} of FastAPI's capacity", found)
+                show("open", f"open loop, {rate:,.0f} requests/s, {share:.0%} of FastAPI's capacity", rounds)
             )
         print(installation.check_invariants())
     if options.json:

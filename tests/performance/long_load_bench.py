@@ -11,7 +11,6 @@ import json
 import os
 import threading
 import time
-from collections import defaultdict
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +21,13 @@ from driftline.common.periods import rfc3339
 from inference.prediction_log.spool import spooled_bytes
 from tests.flows.installation.running import Installation
 from tests.performance.contenders import FEATURES, PATH, build_model
-from tests.performance.installed_bench import ROLES, cpu_by_role, installed, rows_stored, wait_until_calm
+from tests.performance.installed_bench import (
+    cpu_seconds,
+    installed,
+    rows_stored,
+    sum_by_role,
+    wait_until_calm,
+)
 from tests.performance.outside_clients import Measured, Target, open_loop
 from tests.waiting import wait_until
 
@@ -61,17 +66,10 @@ class Freshness:
                 self.waits_s.append((began, time.monotonic() - began))
 
 
-def memory_by_role(installation: Installation) -> dict[str, float]:
-    """Add up what the processes hold for themselves and their share of the rest, in MB, by what they do."""
-    found: dict[str, float] = defaultdict(float)
-    for process in installation.processes():
-        role = next((name for mark, name in ROLES.items() if mark in process.command), "others")
-        try:
-            rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-        except OSError:
-            continue  # it ended meanwhile
-        found[role] += int(rollup.partition("Pss:")[2].split()[0]) / 1024
-    return found
+def memory_mb(pid: int) -> float:
+    """Return the memory of a process in MB: its own, and its share of what it has in common with others."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.partition("Pss:")[2].split()[0]) / 1024
 
 
 def run(installation: Installation, target: Target, minutes: int, rate: float) -> list[dict[str, Any]]:
@@ -82,12 +80,12 @@ def run(installation: Installation, target: Target, minutes: int, rate: float) -
     watch = threading.Thread(target=freshness.watch)
     watch.start()
     load.start()
-    rows, cpu = rows_stored(installation), cpu_by_role(installation)
+    rows, cpu = rows_stored(installation), sum_by_role(installation, cpu_seconds)
     results = []
     for minute in range(minutes):
         began = time.monotonic()
         wait_until(lambda until=began + 60: time.monotonic() >= until, seconds=120)
-        now_rows, now_cpu = rows_stored(installation), cpu_by_role(installation)
+        now_rows, now_cpu = rows_stored(installation), sum_by_role(installation, cpu_seconds)
         stored = max(now_rows - rows, 1)
         waits = [wait for at, wait in freshness.waits_s if at >= began] or [60.0]
         results.append(
@@ -98,7 +96,7 @@ def run(installation: Installation, target: Target, minutes: int, rate: float) -
                 "cpu_us": {
                     role: (now_cpu[role] - cpu.get(role, 0.0)) / stored * 1e6 for role in sorted(now_cpu)
                 },
-                "memory_mb": dict(sorted(memory_by_role(installation).items())),
+                "memory_mb": dict(sorted(sum_by_role(installation, memory_mb).items())),
                 "spool_mb": spooled_bytes(installation.home) / 1e6,
             }
         )
@@ -107,11 +105,12 @@ def run(installation: Installation, target: Target, minutes: int, rate: float) -
     load.join()
     freshness.is_over = True
     watch.join()
-    [told] = measured
+    [result] = measured
     print(
-        f"asked {told.rate * ROWS:,.0f} rows/s: p50 {told.p50_ms:.1f}, p99 {told.p99_ms:.1f} ms, {told.failed} failed"
+        f"{result.rate * ROWS:,.0f} rows/s: p50 {result.p50_ms:.1f}, p99 {result.p99_ms:.1f} ms, "
+        f"{result.failed} requests failed"
     )
-    wait_until_calm(installation, (told.requests - told.failed) * ROWS)
+    wait_until_calm(installation, (result.requests - result.failed) * ROWS)
     print(installation.check_invariants())
     return results
 

@@ -16,7 +16,7 @@ _SCRIPT = Path(__file__).with_name("ask.lua")
 
 @dataclass(frozen=True)
 class Target:
-    """Where to ask, and the JSON bodies that are asked in turn."""
+    """Where to send requests, and their JSON bodies, used in turn."""
 
     port: int
     path: str
@@ -55,18 +55,18 @@ def closed_loop(target: Target, connections: int, seconds: float) -> Measured:
             "-s",
             str(_SCRIPT),
         ]
-        told = _run(
+        output = _run(
             [*command, f"http://127.0.0.1:{target.port}{target.path}"],
             {"ASK_BODIES": bodies.name, "ASK_TOKEN": target.token},
         )
-    found = json.loads(re.search(r"^RESULT (.*)$", told, re.MULTILINE)[1])  # type: ignore[index]
+    result = json.loads(re.search(r"^RESULT (.*)$", output, re.MULTILINE)[1])  # type: ignore[index]
     return Measured(
-        found["requests"],
-        found["us"] / 1e6,
-        found["p50"] / 1e3,
-        found["p99"] / 1e3,
-        found["max"] / 1e3,
-        found["failed"],
+        result["requests"],
+        result["us"] / 1e6,
+        result["p50"] / 1e3,
+        result["p99"] / 1e3,
+        result["max"] / 1e3,
+        result["failed"],
     )
 
 

@@ -1,8 +1,7 @@
-"""Takes what was added to a summary out of it again: a corrected label, rows that are erased.
+"""Subtracts one summary from another: a corrected label, or erased rows.
 
-Counts come out exactly, and so do sums unless what is taken out was most of what there was: then too few digits are
-left. Extremes are not kept in any number, so the next one is not known. In both cases `Difference.is_exact` is False,
-and whoever still has the rows summarises them anew.
+Counts are exact. A sum loses its digits if most of it is subtracted, and the next extreme is unknown if an extreme is
+subtracted. Then `Difference.is_exact` is False, and the caller rebuilds the summary if it still has the rows.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from monitors.stats.mergeable.outcomes import (
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary, add_up_cells
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, as_numbers
 
-_FEWEST_LEFT = 2.0**-52 / 1e-12  # of a sum: less has lost more than 1e-12 of itself
+_MIN_REST = 2.0**-52 / 1e-12  # share of a sum: a smaller rest has a relative error above 1e-12
 
 
 @dataclass
 class _Exactness:
-    """Whether everything so far came out exactly."""
+    """Collects whether all steps of a subtraction were exact."""
 
     holds: bool = True
 
@@ -36,24 +35,21 @@ class _Exactness:
         self.holds = self.holds and all(conditions)
 
     def less(self, whole: int, part: int) -> int:
-        """Take a count out of another; what was never in it leaves nothing, and is not exact."""
+        """Subtract counts; a part that is larger than the whole leaves 0 and is not exact."""
         self.demand(whole >= part)
         return max(whole - part, 0)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What is left of a summary, and whether that is what its rows alone would give."""
+    """The rest of a summary, and whether it equals a summary of the remaining rows."""
 
     rest: WindowSummary
     is_exact: bool
 
 
 def subtract(whole: WindowSummary, part: WindowSummary) -> Difference:
-    """Take `part`, which was added to `whole`, out of it again.
-
-    Columns that the part does not have stay as they are.
-    """
+    """Subtract `part`, which was merged into `whole` before. Columns that `part` lacks do not change."""
     exact = _Exactness()
     features = {
         name: _column(column, part.features.get(name), exact) or column
@@ -74,7 +70,7 @@ def subtract(whole: WindowSummary, part: WindowSummary) -> Difference:
 
 
 def subtract_outcomes(whole: OutcomeSummary, part: OutcomeSummary) -> OutcomeSummary | None:
-    """Take an outcome out of another, as exactly as that goes; None where nothing is left."""
+    """Subtract outcomes, exactly or not; None if no row remains."""
     return _outcome(whole, part, _Exactness())
 
 
@@ -131,8 +127,8 @@ def _numbers(whole: NumericSummary, part: NumericSummary, exact: _Exactness) -> 
         np.concatenate([whole.counts, -part.counts]),
         np.concatenate([whole.sums, -part.sums]),
     )
-    left = counts > 0
-    keys, counts, sums = keys[left], counts[left], sums[left]
+    occupied = counts > 0
+    keys, counts, sums = keys[occupied], counts[occupied], sums[occupied]
     n = int(counts.sum())
     exact.demand(n == whole.n - part.n)
     rest = replace(
@@ -154,7 +150,7 @@ def _numbers(whole: NumericSummary, part: NumericSummary, exact: _Exactness) -> 
 
 
 def _extreme(whole: float, part: float, next_cell: float, exact: _Exactness) -> float:
-    """Give the extreme that is left: the same, where another was taken out or all of its cell are the same value."""
+    """Return the remaining extreme: the same one, unless it was subtracted and its cell has other values."""
     if part != whole:
         return whole
     is_same = abs(next_cell - whole) <= 1e-12 * max(abs(whole), 1.0)
@@ -163,11 +159,11 @@ def _extreme(whole: float, part: float, next_cell: float, exact: _Exactness) -> 
 
 
 def _difference(whole: float, part: float, n: int, exact: _Exactness) -> float:
-    """Take a sum of squares out of another."""
+    """Subtract sums of squares."""
     if not n:
         return 0.0
     rest = max(whole - part, 0.0)
-    exact.demand(part == 0 or rest >= whole * _FEWEST_LEFT)
+    exact.demand(part == 0 or rest >= whole * _MIN_REST)
     return rest
 
 
@@ -235,7 +231,7 @@ def _multiclass(
 def _regression(
     whole: RegressionOutcomeSummary, part: RegressionOutcomeSummary, exact: _Exactness
 ) -> RegressionOutcomeSummary:
-    """Undo the sum of two; the labels' moments are those around the mean of what is left."""
+    """Undo a merge; the moments of the labels are those around the mean of the remaining rows."""
     n = exact.less(whole.n, part.n)
     if not n:
         return replace(whole, error=Moments(0, 0.0, 0.0))

@@ -21,11 +21,11 @@ print(os.nice(0), AUTOGROUP.read_text().split()[-1] if AUTOGROUP.exists() else 3
 def test_lowers_its_own_priority_and_its_sessions() -> None:
     before = os.nice(0)
 
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, start_new_session=True
     ).stdout
 
-    assert told.split() == [str(before + 3), "3"]
+    assert output.split() == [str(before + 3), "3"]
 
 
 @pytest.mark.skipif(not AUTOGROUP.exists(), reason="this kernel groups no processes by sessions")

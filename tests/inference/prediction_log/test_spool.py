@@ -213,14 +213,14 @@ class TestWriting:
 
 
 class TestReservedRoom:
-    @pytest.fixture(params=["in line", "apart"])
+    @pytest.fixture(params=["foreground", "background"])
     def writer(self, tmp_path: Path, request: pytest.FixtureRequest) -> SpoolWriter:
         return SpoolWriter(
             tmp_path,
             "me",
             segment_bytes=2_000,
             reserved_bytes=1_000,
-            background_sync=request.param == "apart",
+            background_sync=request.param == "background",
         )
 
     def die(self, home: Path, writer: SpoolWriter) -> None:
@@ -344,7 +344,7 @@ from inference.prediction_log.spool import SpoolWriter
 from inference.prediction_log.record import encode_record
 from tests.inference.prediction_log.test_spool import batch
 reserved_bytes, kind = int(sys.argv[2]), sys.argv[3]
-options = {"reserved_bytes": reserved_bytes, "seals": kind == "sealed", "background_sync": kind == "apart"}
+options = {"reserved_bytes": reserved_bytes, "seals": kind == "sealed", "background_sync": kind == "background"}
 writer = SpoolWriter(Path(sys.argv[1]), "me", 20_000, **options)
 for number in range(10**9):
     writer.append([encode_record(batch(str(number)))], sync=number % 50 == 0)
@@ -354,7 +354,7 @@ for number in range(10**9):
 
 class TestKillingTheWriter:
     @pytest.mark.parametrize(
-        ("reserved_bytes", "kind"), [(0, "plain"), (6_000, "plain"), (6_000, "sealed"), (6_000, "apart")]
+        ("reserved_bytes", "kind"), [(0, "plain"), (6_000, "plain"), (6_000, "sealed"), (6_000, "background")]
     )
     def test_loses_no_acknowledged_record_and_reads_each_once(
         self, tmp_path: Path, reserved_bytes: int, kind: str
