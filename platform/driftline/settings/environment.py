@@ -372,7 +372,7 @@ TRAINERS = Setting(
 METRIC_ALIASES = Setting(
     "DRIFTLINE_METRIC_ALIASES",
     "triton",
-    "Servers under whose names /metrics gives the counts too: triton, tensorflow-serving, both, or none.",
+    "Servers with metric names that /metrics uses as well: triton, tensorflow-serving, both, or none.",
     _metric_aliases,
     "triton, tensorflow-serving, both separated by a comma, or none",
 )

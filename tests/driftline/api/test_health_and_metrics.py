@@ -138,18 +138,18 @@ class TestMetrics:
         assert [seen[name] for seen in (found_dead, retired, not_quite_retired, reborn)] == [10, 10, 10, 15]
         assert found_dead["driftline_serving_processes[]"] == retired["driftline_serving_processes[]"] == 1
 
-    def test_are_all_named_in_the_readme(self, home: Path, api: Api, flights: Model, settings: Any) -> None:
+    def test_are_all_described(self, home: Path, api: Api, flights: Model, settings: Any) -> None:
         settings.METRIC_ALIASES = ["triton", "tensorflow-serving"]
         furnish(api.project, "lent")
         Heartbeat.objects.create(name="worker", at=timezone.now())
         write_report(home, os.getpid(), flights.pk)
-        readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+        reference = (Path(__file__).resolve().parents[3] / "docs/reference/metrics.md").read_text()
 
         text = Client().get("/metrics").content.decode()
 
         names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
         assert len(names) > 25
-        assert sorted(name for name in names if f"`{name}" not in readme) == []
+        assert sorted(name for name in names if f"`{name}" not in reference) == []
 
     def test_have_every_bucket_from_the_first_answer_on(self, home: Path, flights: Model) -> None:
         write_report(home, os.getpid(), flights.pk)
