@@ -21,6 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 KeyArray = NDArray[np.uint16]
+type Cells = tuple[KeyArray, IntArray, FloatArray]
+"""Keys, ascending; how many values each cell has; and their sum."""
 
 MAX_LEVELS = 5_000
 
@@ -30,6 +32,7 @@ _BEYOND = float(np.finfo(np.float32).max) + 2.0**103  # what rounds to a float32
 # worked out of them stays in the cache.
 _SORTED_ROWS = 8_192
 _CHUNK_ROWS = 32_768
+_FEW_CELLS = 8  # one part in so many of another is inserted into it, in place of sorting both
 _ROWS_OF_ONE_THREAD = 8_192  # of more than 10,000 BLAS would have several threads make a product, which spin
 
 
@@ -221,11 +224,7 @@ def merge_numbers(parts: Sequence[NumericSummary]) -> NumericSummary:
         )
     filled = [part for part in parts if part.n]
     if filled:
-        keys, counts, sums = add_up_cells(
-            np.concatenate([part.keys for part in filled]),
-            np.concatenate([part.counts for part in filled]),
-            np.concatenate([part.sums for part in filled]),
-        )
+        keys, counts, sums = _merge_cells([(part.keys, part.counts, part.sums) for part in filled])
     else:
         keys, counts, sums = parts[0].keys, parts[0].counts, parts[0].sums
     return NumericSummary(
@@ -260,7 +259,7 @@ class _SortedTally:
     def add(self, offsets: FloatArray) -> None:
         self.offsets = offsets
 
-    def cells(self) -> tuple[KeyArray, IntArray, FloatArray]:
+    def cells(self) -> Cells:
         keys = _keys_of(self.offsets.astype(np.float32)).astype(np.uint16)
         return add_up_cells(keys, np.ones(keys.size, dtype=np.int64), self.offsets)
 
@@ -299,7 +298,7 @@ class _TableTally:
         # Straight into the table: np.bincount would make one as long as a chunk's cells lie apart.
         np.add.at(self.table, cell_of, rows)
 
-    def cells(self) -> tuple[KeyArray, IntArray, FloatArray]:
+    def cells(self) -> Cells:
         occupied = np.flatnonzero(self.table.real)
         keys = np.where(occupied < 0x8000, occupied + 0x8000, 0xFFFF - occupied).astype(np.uint16)
         order = keys.argsort()
@@ -307,7 +306,34 @@ class _TableTally:
         return keys[order], found.real.astype(np.int64), found.imag.copy()
 
 
-def add_up_cells(keys: KeyArray, counts: IntArray, sums: FloatArray) -> tuple[KeyArray, IntArray, FloatArray]:
+def _merge_cells(parts: Sequence[Cells]) -> Cells:
+    if len(parts) == 2:
+        few, many = sorted(parts, key=lambda cells: cells[0].size)
+        if few[0].size * _FEW_CELLS <= many[0].size:
+            return _add_few_cells(many, few)
+    keys, counts, sums = zip(*parts, strict=True)
+    return add_up_cells(np.concatenate(keys), np.concatenate(counts), np.concatenate(sums))
+
+
+def _add_few_cells(many: Cells, few: Cells) -> Cells:
+    """Add a few cells to many without sorting them all again."""
+    keys, counts, sums = many[0], many[1].copy(), many[2].copy()
+    places = keys.searchsorted(few[0])
+    is_known = keys[np.minimum(places, keys.size - 1)] == few[0]
+    counts[places[is_known]] += few[1][is_known]
+    sums[places[is_known]] += few[2][is_known]
+    if is_known.all():
+        return keys, counts, sums
+    new_keys, new_counts, new_sums = (column[~is_known] for column in few)
+    before = places[~is_known]
+    return (
+        np.insert(keys, before, new_keys),
+        np.insert(counts, before, new_counts),
+        np.insert(sums, before, new_sums),
+    )
+
+
+def add_up_cells(keys: KeyArray, counts: IntArray, sums: FloatArray) -> Cells:
     if not keys.size:
         return keys, counts, sums
     order = keys.argsort(kind="stable")

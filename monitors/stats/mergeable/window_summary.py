@@ -41,6 +41,7 @@ from monitors.stats.mergeable.sketches import (
 ColumnSummary = NumericSummary | CategoricalSummary
 
 _FORMAT = 1
+_COMPRESSION = 1  # level 3 takes twice as long for 2% fewer bytes
 _COUNT_TYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
 
 
@@ -83,7 +84,7 @@ class WindowSummary:
             label_lag_s=_pack_column(self.label_lag_s) if self.label_lag_s else None,
             outcome=_pack_outcome(self.outcome) if self.outcome else None,
         )
-        return zstandard.compress(msgspec.msgpack.encode(wire), 3)
+        return zstandard.compress(msgspec.msgpack.encode(wire), _COMPRESSION)
 
     @staticmethod
     def decode(data: bytes, *, features: Collection[str] | None = None) -> WindowSummary:
@@ -113,7 +114,7 @@ class WindowSummary:
 def encode_outcomes(outcomes: Mapping[int, OutcomeSummary]) -> bytes:
     """Pack outcomes by the start of their window, in seconds since 1970, for storage."""
     wire = {start: _pack_outcome(outcome) for start, outcome in sorted(outcomes.items())}
-    return zstandard.compress(msgspec.msgpack.encode(wire), 3)
+    return zstandard.compress(msgspec.msgpack.encode(wire), _COMPRESSION)
 
 
 def decode_outcomes(data: bytes) -> dict[int, OutcomeSummary]:

@@ -43,6 +43,15 @@ class TestNumericSummary:
         parts = [summarise_numbers(part, centre=0.1) for part in np.array_split(column, 100)]
         assert same_numbers(whole, merge_numbers(parts))
 
+    @given(st.lists(st.floats(-10, 10), min_size=1, max_size=20), st.booleans())
+    def test_a_few_values_merge_with_many_in_either_order(self, few, is_first):
+        many = np.random.default_rng(0).normal(size=2_000).tolist()
+        parts = [few, many] if is_first else [many, few]
+
+        merged = merge_numbers([summarise_numbers(part, centre=0.5) for part in parts])
+
+        assert same_numbers(merged, summarise_numbers([*few, *many], centre=0.5))
+
     @pytest.mark.parametrize("name", real_columns(np.random.default_rng(0)))
     def test_moments_and_quantiles_are_those_of_the_rows(self, name):
         column = real_columns(np.random.default_rng(1))[name]
