@@ -5,14 +5,15 @@ adds them to the summaries of their hours and days (`changes.py`). An hour is re
 for instance for a new segment.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from django.db import transaction
 from django.db.models import Q
 
-from driftline.common.attempts import note_failure, work_apart
+from driftline.common.attempts import note_failure, release, work_apart
 from driftline.common.doorbell import ring
 from driftline.common.periods import floor, following
 from driftline.common.work import finish, touch
@@ -53,6 +54,7 @@ from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.stored import SummaryBySegment, merge_hours
 
 HOURS_A_TASK = 400
+MAX_PASS_SECONDS = 20.0  # a longer backlog is continued in the next pass, so that other models get their turn
 WINDOWS_MEASURED_AGAIN = 2_000  # about 80 days of hours and days
 
 
@@ -74,15 +76,13 @@ def summarise(model_id: int) -> int:
 
 
 def _summarise_periods(model_id: int, periods: Sequence[TouchedPeriod]) -> None:
-    while apply_label_changes(model_id):
-        pass
-    for stored in [*_unsummarised_copies(model_id), *_days_of(periods)]:
-        while _add_rows(model_id, stored):
-            pass
     to_rebuild = [period for period in periods if period.rebuild]
-    for stored in _days_of(to_rebuild):
-        while _drop_summarised(model_id, stored):
-            pass
+    ends_at = time.monotonic() + MAX_PASS_SECONDS
+    for step in _steps(model_id, periods, to_rebuild):
+        while step():
+            if time.monotonic() >= ends_at:
+                release(periods)
+                return
     with transaction.atomic():
         lock_summaries(model_id)
         model = Model.objects.get(pk=model_id)
@@ -92,6 +92,17 @@ def _summarise_periods(model_id: int, periods: Sequence[TouchedPeriod]) -> None:
             _rebuild(_source(model, version_id, role), hours)
         _finish_readable(periods)
         measure_hours(model_id=model_id, hours=[period.hour for period in periods])
+
+
+def _steps(
+    model_id: int, periods: Sequence[TouchedPeriod], to_rebuild: Sequence[TouchedPeriod]
+) -> Iterator[Callable[[], bool]]:
+    """Yield what comes before rebuilding; each step is called until it returns False, a transaction each time."""
+    yield partial(apply_label_changes, model_id)
+    for stored in [*_unsummarised_copies(model_id), *_days_of(periods)]:
+        yield partial(_add_rows, model_id, stored)
+    for stored in _days_of(to_rebuild):
+        yield partial(_drop_summarised, model_id, stored)
 
 
 def _finish_readable(periods: Sequence[TouchedPeriod]) -> None:

@@ -114,6 +114,22 @@ def test_any_story_is_counted_as_the_plain_model_says(seed: int, monkeypatch: py
     assert [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds] == []
 
 
+def test_a_long_backlog_is_summarised_in_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pass over one model holds a worker for longer than its time, and no attempt is counted for that."""
+    monkeypatch.setattr(services, "MAX_PASS_SECONDS", 0.0)
+    model = make_model(Project.objects.create(slug="p", name="P"))
+    for day in range(5):
+        log(model, rows_of_a_day(DAY + timedelta(days=day), 24))
+
+    passes = 0
+    while summarise(model.pk):
+        passes += 1
+        assert not model.touched_periods.filter(attempts__gt=0).exists()
+
+    assert passes == 6  # one for each day, and one that finishes their hours
+    assert sum(counts_of(model).values()) == 5 * 24
+
+
 def test_what_is_erased_comes_out_and_nothing_else_changes(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,11 @@ def note_failure(row: AttemptedWorkRow, reason: str) -> bool:
     return bool(noted)
 
 
+def release(rows: Sequence[AttemptedWorkRow]) -> None:
+    """Return claimed rows whose work is not finished: they are due at once, and the attempt does not count."""
+    _same(rows).update(attempts=Greatest(F("attempts") - 1, 0), lease_until=None, lease_token=None)
+
+
 def _note[Row: AttemptedWorkRow](row: Row, error: Exception, on_failure: Callable[[Row], None]) -> None:
     with transaction.atomic():
         if note_failure(row, reason_of(error)):
