@@ -39,6 +39,8 @@ INSTALLED_GOALS = {  # by kind of load and number; of times, how often ours goes
     "closed 32": {"rate": ">= 3x", "p99_ms": ">= 1x"},
     "closed 1": {"p50_ms": ">= 1.43x", "p99_ms": ">= 0.5x"},
     "open": {"p99_ms": ">= 0.67x"},
+    "watched 32": {"rate": ""},
+    "watched 1": {"rate": ""},
 }
 UNITS = {
     "requests_per_s": "requests/s",
@@ -69,6 +71,8 @@ BENCHES = (
     Bench("drift", ("--rounds", "1", "--evidently-rounds", "1")),
     Bench("summary", ("--rounds", "1", "--rows", "50000")),
     Bench("history", ("--rounds", "1", "--days", "2")),
+    Bench("growing_hour", ("--repeats", "3", "--sizes", "100", "1000")),
+    Bench("long_load", ("--minutes", "2", "--rate", "1000")),
 )
 PRODUCTS = Bench("peers", ("--rounds", "1", "--seconds", "0.5"))
 
@@ -121,6 +125,8 @@ def lines(results: dict[str, Any]) -> Iterator[Line]:
     yield from _drift_lines(results["drift"])
     yield from _summary_lines(results["summary"])
     yield from _history_lines(results["history"])
+    yield from _growing_hour_lines(results["growing_hour"])
+    yield from _long_load_lines(results["long_load"])
 
 
 def product_lines(peers: dict[str, Any]) -> Iterator[Line]:
@@ -322,6 +328,36 @@ def _history_lines(measured: dict[str, Any]) -> Iterator[Line]:
         page = "overview" if path == "/" else "a model's page"
         yield Line(f"first page with its files, {page}", "kB", _once(size), "goal", _once(300), _once(300 / size),
                    "< 300 kB")  # fmt: skip
+
+
+def _growing_hour_lines(measured: list[dict[str, Any]]) -> Iterator[Line]:
+    """Compare one more prediction in each larger hour with the one in the smallest."""
+    smallest = measured[0]
+    for size in measured[1:]:
+        few, many = smallest["one_more_ms"], size["one_more_ms"]
+        what = f"summarise and measure one more prediction in an hour of {size['rows']:,}"
+        yield Line(
+            what, "CPU ms", _once(many), f"of {smallest['rows']:,}", _once(few), _once(few / many), ">= 0.83x"
+        )
+
+
+def _long_load_lines(minutes: list[dict[str, Any]]) -> Iterator[Line]:
+    """Compare the last minute of a long load with the first."""
+    first, last = minutes[0], minutes[-1]
+    for number, unit, goal in (("cpu_us", "CPU us a row", ">= 0.87x"), ("memory_mb", "MB", "")):
+        ours, theirs = (sum(one[number].values()) for one in (last, first))
+        what = f"steady load, minute {last['minute']}"
+        yield Line(what, unit, _once(ours), "minute 1", _once(theirs), _once(theirs / ours), goal)
+    longest = max(one["event_to_metric_s"] for one in minutes)
+    yield Line(
+        "steady load, event to metric",
+        "s",
+        _once(longest),
+        "goal",
+        _once(10.0),
+        _once(10 / longest),
+        "<= 10 s",
+    )
 
 
 def _spread(values: list[float]) -> dict[str, float]:

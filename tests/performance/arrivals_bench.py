@@ -27,17 +27,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import onnx
 
 from driftline.demo.api_client import Api
 from inference.prediction_log.spool import spooled_bytes
-from tests.performance.contenders import FEATURES, Contender, build_model, start_peer, write_questions
+from tests.performance.contenders import Contender, build_model, start_peer, write_questions
+from tests.performance.deploying import MODEL, deploy, set_shadows, with_other_bytes
 from tests.performance.installation import Installed, installation
 from tests.performance.load_client import Load, Question, poisson_arrivals, run_arrivals, run_load
 from tests.performance.rounds import spread, with_server_cpu
 from tests.performance.shadow_counts import NOTHING, read_shadow_counts
 
-MODEL = "trees"
 SHARES = (0.5, 0.8)
 CONNECTIONS = 64
 CAPACITY_CONNECTIONS = 32
@@ -62,22 +61,10 @@ class Ours:
         self.contender = Contender("driftline", installed.port, installed.server_pid)
         self.swaps = 0
         self.shadow_counts = NOTHING  # while there was a shadow
-        self._deploy(model)
+        with self._api() as api:
+            deploy(api, model, with_other_bytes(model))
         self._drain = _find_child(installed.server_pid, "drain_spool")
         os.kill(self._drain, signal.SIGSTOP)
-
-    def _deploy(self, model: bytes) -> None:
-        metadata = {
-            "features": [{"name": f"f{place}", "type": "float"} for place in range(FEATURES)],
-            "outputs": {"prediction": "label", "probabilities": "probabilities"},
-            "classes": ["0", "1"],
-            "positive_class": "1",
-        }
-        with self._api() as api:
-            api.post("/api/v1/models", {"name": MODEL, "task": "binary"})
-            for content in (model, _with_other_bytes(model)):
-                path = f"/api/v1/models/{MODEL}/versions"
-                api.upload(path, content, metadata=msgspec.json.encode(metadata))
 
     def _api(self) -> "closing[Api]":
         return closing(Api("127.0.0.1", self.installed.port, self.installed.token))
@@ -94,17 +81,12 @@ class Ours:
     @contextmanager
     def shadow_on(self) -> Iterator[None]:
         before = read_shadow_counts(self.installed.paths.home)
-        self._set_shadows("2")
+        with self._api() as api:
+            set_shadows(api, "2")
         yield
         self.shadow_counts += read_shadow_counts(self.installed.paths.home) - before
-        self._set_shadows()
-
-    def _set_shadows(self, *versions: str) -> None:
         with self._api() as api:
-            deployment = api.get(f"/api/v1/models/{MODEL}/deployment")
-            headers = {"Content-Type": "application/json", "If-Match": str(deployment["generation"])}
-            body = msgspec.json.encode({"shadows": versions})
-            api.call("PATCH", f"/api/v1/models/{MODEL}/deployment", body, headers)
+            set_shadows(api)
 
     @contextmanager
     def swaps_going_on(self) -> Iterator[None]:
@@ -145,14 +127,6 @@ class Ours:
         """Let the drain end at once when it is told to, whatever is left of the backlog."""
         self.installed.database.stop()
         os.kill(self._drain, signal.SIGCONT)
-
-
-def _with_other_bytes(model: bytes) -> bytes:
-    """Write the same model as another file, for the same file would be the same version."""
-    copy = onnx.load_model_from_string(model)
-    copy.doc_string = "the same once more"
-    content: bytes = copy.SerializeToString()
-    return content
 
 
 def _find_child(parent: int, command: str) -> int:

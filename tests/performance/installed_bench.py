@@ -3,9 +3,10 @@
 Everything that `manage.py up` starts runs in a home of its own with default settings: serving, drain, workers,
 scheduler, PostgreSQL and Valkey, while independent clients ask: `wrk` in a closed loop with 32 connections and with
 one, `h2load` in an open loop at 50 and 80 % of what FastAPI answered with 32. One row of 30 floats a request, the
-ensemble of 100 trees. The peer is `fastapi_peer` on uvicorn, which logs nothing. Rounds are interleaved; before the
-peer's turn the installation has drained, summarised and measured everything. `CPU us a row` is the
-processor time of each process of ours, until then, for each row; ratios pair runs of one round.
+ensemble of 100 trees. Then the closed loops again while a second version answers in the shadow, a segment is declared
+and each prediction gets its label. The peer is `fastapi_peer` on uvicorn, which logs nothing. Rounds are interleaved;
+before the peer's turn the installation has drained, summarised and measured everything. `CPU us a row` is the processor
+time of each process of ours, until then, for each row that was answered; ratios pair runs of one round.
 """
 
 import argparse
@@ -17,25 +18,27 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from tests.flows.installation.running import DATABASE, DRAIN, SERVER, SERVING, TASKS, Installation
 from tests.performance.contenders import FEATURES, PATH, build_model, start_peer
+from tests.performance.deploying import MODEL, declare_segment, deploy, set_shadows, upload, with_other_bytes
 from tests.performance.outside_clients import Measured, Target, closed_loop, open_loop
 from tests.performance.rounds import spread, text
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-MODEL = PATH.split("/")[3]
 ROLES = {
     SERVING: "serving", DRAIN: "drain", TASKS: "workers", "driftline.celery beat": "scheduler", DATABASE: "PostgreSQL",
     "postgres: ": "PostgreSQL", "valkey": "Valkey", SERVER: "web parent", "isolated.fork_server": "model processes",
 }  # fmt: skip
 SHARES = (0.5, 0.8)
+LABELS_A_REQUEST = 5_000
 
 
 # -- the installation --------------------------------------------------------------------------------------------------
@@ -47,24 +50,21 @@ def installed(model: bytes) -> Iterator[Installation]:
         installation.start()
         try:
             with closing(installation.api()) as api:
-                api.post("/api/v1/models", {"name": MODEL, "task": "binary"})
-                features = [{"name": f"f{place}", "type": "float"} for place in range(FEATURES)]
-                outputs = {"prediction": "label", "probabilities": "probabilities"}
-                metadata = {
-                    "features": features,
-                    "outputs": outputs,
-                    "classes": ["0", "1"],
-                    "positive_class": "1",
-                }
-                api.upload(f"/api/v1/models/{MODEL}/versions", model, metadata=msgspec.json.encode(metadata))
+                deploy(api, model)
             yield installation
         finally:
             installation.end()
 
 
 def rows_stored(installation: Installation) -> int:
-    [(rows,)] = installation.query("SELECT coalesce(sum(rows), 0) FROM inference_predictionchunk")
+    """Return how many rows are stored, copies of shadows aside."""
+    chunks = "SELECT coalesce(sum(rows), 0) FROM inference_predictionchunk WHERE role <> 'shadow'"
+    [(rows,)] = installation.query(chunks)
     return int(rows)
+
+
+def wait_until_stored(installation: Installation, rows: int) -> None:
+    wait_until(lambda: rows_stored(installation) >= rows, seconds=600, what="the drain")
 
 
 def wait_until_calm(installation: Installation, rows: int) -> None:
@@ -72,8 +72,20 @@ def wait_until_calm(installation: Installation, rows: int) -> None:
     due = (
         "SELECT (SELECT count(*) FROM inference_touchedperiod) + (SELECT count(*) FROM monitors_stalewindow)"
     )
-    wait_until(lambda: rows_stored(installation) >= rows, seconds=600, what="the drain")
+    wait_until_stored(installation, rows)
     wait_until(lambda: installation.query(due)[0][0] == 0, seconds=600, what="the metrics")
+
+
+def label_since(installation: Installation, began: datetime) -> None:
+    """Send a label for each prediction that was answered since then."""
+    answered = "SELECT prediction_id FROM inference_predictionrow WHERE slot = 0 AND event_time >= %s"
+    labels = [
+        {"id": id_, "label": str(place % 2)}
+        for place, (id_,) in enumerate(installation.query(answered, [began]))
+    ]
+    with closing(installation.api()) as api:
+        for some in batched(labels, LABELS_A_REQUEST):
+            api.post(f"/api/v1/models/{MODEL}/labels", {"labels": some})
 
 
 def sum_by_role(installation: Installation, read: Callable[[int], float]) -> dict[str, float]:
@@ -99,16 +111,37 @@ class Rounds:
     def __init__(self, installation: Installation, ours: Target, theirs: Target) -> None:
         self._installation, self._ours, self._theirs = installation, ours, theirs
         self._rows = 0
+        self._is_labelled = False
+
+    def watch_closely(self, model: bytes) -> None:
+        """Give ours a shadow, a segment, and from now on a label for each prediction."""
+        with closing(self._installation.api()) as api:
+            upload(api, with_other_bytes(model))
+            set_shadows(api, "2")
+            declare_segment(api)
+        self._is_labelled = True
 
     def ask(self, load: Callable[[Target], Measured]) -> dict[str, Any]:
         """Ask ours, wait until it has worked all of it off, and ask the peer."""
-        before = sum_by_role(self._installation, cpu_seconds)
+        before, began = sum_by_role(self._installation, cpu_seconds), datetime.now(UTC)
         mine = load(self._ours)
         self._rows += mine.requests - mine.failed
+        if self._is_labelled:
+            wait_until_stored(self._installation, self._rows)
+            label_since(self._installation, began)
         wait_until_calm(self._installation, self._rows)
         spent = sum_by_role(self._installation, cpu_seconds)
         cpu = {role: (spent[role] - before.get(role, 0.0)) / mine.requests * 1e6 for role in spent}
         return {"ours": mine, "peer": load(self._theirs), "cpu_us": cpu}
+
+
+def closed_rounds(both: Rounds, rounds: int, seconds: float) -> dict[int, list[dict[str, Any]]]:
+    """Ask both in closed loops, again and again, by the number of connections."""
+    closed: dict[int, list[dict[str, Any]]] = {32: [], 1: []}
+    for _ in range(rounds):
+        for connections, asked in closed.items():
+            asked.append(both.ask(lambda target, n=connections: closed_loop(target, n, seconds)))
+    return closed
 
 
 def show(kind: str, title: str, rounds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -171,10 +204,7 @@ def main() -> None:
             Target(peer.port, PATH, "none", bodies),
         )
         both.ask(lambda target: closed_loop(target, 32, 3))  # warms both
-        closed: dict[int, list[dict[str, Any]]] = {32: [], 1: []}
-        for _ in range(options.rounds):
-            for connections, rounds in closed.items():
-                rounds.append(both.ask(lambda target, n=connections: closed_loop(target, n, options.seconds)))
+        closed = closed_rounds(both, options.rounds, options.seconds)
         for connections, rounds in closed.items():
             results.append(show(f"closed {connections}", f"closed loop, {connections} connection(s)", rounds))
         capacity = statistics.median(one["peer"].rate for one in closed[32])
@@ -187,6 +217,10 @@ def main() -> None:
             results.append(
                 show("open", f"open loop, {rate:,.0f} requests/s, {share:.0%} of FastAPI's capacity", rounds)
             )
+        both.watch_closely(model)
+        for connections, rounds in closed_rounds(both, options.rounds, options.seconds).items():
+            title = f"closed loop, {connections} connection(s), with a shadow, a segment and labels"
+            results.append(show(f"watched {connections}", title, rounds))
         print(installation.check_invariants())
     if options.json:
         options.json.write_text(json.dumps({"installed": results}, indent=2))
