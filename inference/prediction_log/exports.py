@@ -24,6 +24,7 @@ from inference.prediction_log.label_reads import current_labels
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.packing import unpack
 from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.schemas import UnreadableRows
 from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.prediction_log.selectors import describe_damaged
 from inference.prediction_log.sent_items import NUMERIC_TASKS
@@ -81,7 +82,7 @@ class Exported:
     """What a file holds, and what it cannot: rows of damaged chunks, described."""
 
     rows: int
-    unreadable: list[dict[str, Any]]
+    unreadable: list[UnreadableRows]
 
     @property
     def unreadable_rows(self) -> int:
@@ -122,7 +123,7 @@ def export_predictions(*, wanted: Wanted, sink: IO[bytes], actor: str) -> Export
 
 def _describe_damaged(
     chunks: QuerySet[PredictionChunk], damaged: dict[int, str], layout: "_Layout"
-) -> list[dict[str, Any]]:
+) -> list[UnreadableRows]:
     if not damaged:
         return []
     return [chunk.describe(layout.versions) for chunk in describe_damaged(chunks, damaged)]

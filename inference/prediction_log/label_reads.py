@@ -20,6 +20,7 @@ from inference.prediction_log.folded_labels import FoldedLabel, FoldedLabels
 from inference.prediction_log.label_rows import PREDICTION
 from inference.prediction_log.models import Label, PredictionChunk
 from inference.prediction_log.packed_search import PackedRow, labels_at
+from inference.prediction_log.schemas import LabelRevision
 from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.registry.models import Model
 
@@ -132,26 +133,29 @@ def ids_of(payload: bytes | memoryview) -> pa.RecordBatch:
 
 def label_history(
     model: Model, prediction_id: str, client_ids: set[str], packed: Sequence[PackedRow]
-) -> list[dict[str, Any]]:
+) -> list[LabelRevision]:
     """Give every revision that was told of a prediction, in the order of arrival."""
     mine = Q(given_id=prediction_id, prediction_id="") | Q(
         given_id__in=client_ids, prediction_id=prediction_id
     )
     rows = Label.objects.filter(mine, model=model, prediction_time__isnull=False)
-    told = {(label.given_id, label.revision): _described(label) for label in rows}
+    told = {(label.given_id, label.revision): _describe(label, is_current=label.is_current) for label in rows}
     live = {given_id for given_id, _ in told}
     for labels in labels_at(packed).values():
         for label in labels:
             key = (label.client_id or prediction_id, label.revision)
             is_current = label.is_current and key[0] not in live
-            told.setdefault(key, _described(label) | {"is_current": is_current})
+            told.setdefault(key, _describe(label, is_current=is_current))
     return sorted(told.values(), key=lambda one: (one["received_at"], one["revision"]))
 
 
-def _described(label: Any) -> dict[str, Any]:
+def _describe(label: Label | FoldedLabel, *, is_current: bool) -> LabelRevision:
     return {
-        name: getattr(label, name)
-        for name in ("value", "revision", "labelled_at", "received_at", "is_current")
+        "value": label.value,
+        "revision": label.revision,
+        "labelled_at": label.labelled_at,
+        "received_at": label.received_at,
+        "is_current": is_current,
     }
 
 

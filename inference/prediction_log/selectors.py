@@ -22,6 +22,7 @@ from inference.prediction_log.models import PackedDay, PredictionChunk, Predicti
 from inference.prediction_log.packed_search import PackedRow, find_packed
 from inference.prediction_log.packing import unpack, unpack_numbers
 from inference.prediction_log.partitions import oldest_week
+from inference.prediction_log.schemas import LoggedPrediction, LoggedRow, RowValues
 from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.registry.models import Model, Version
 
@@ -278,7 +279,7 @@ def paired_frame(
     return PairedFrame(answered.take(left[order]), copied.take(right[order]))
 
 
-def prediction(*, model: Model, prediction_id: str) -> dict[str, Any] | None:
+def prediction(*, model: Model, prediction_id: str) -> LoggedPrediction | None:
     """Look one prediction up: the answer, its shadows, and the history of its label.
 
     None where there is no such row, or none any more but the narrow one, which only refuses its id.
@@ -315,7 +316,7 @@ def has_packed_before(
     ).exists()
 
 
-def _detail(model: Model, row: PredictionRow) -> dict[str, Any] | None:
+def _detail(model: Model, row: PredictionRow) -> LoggedRow | None:
     frame = frame_of(
         model=model,
         start=row.event_time,
@@ -338,7 +339,7 @@ def _detail(model: Model, row: PredictionRow) -> dict[str, Any] | None:
     }
 
 
-def describe_row(frame: LogFrame, row: int) -> dict[str, Any]:
+def describe_row(frame: LogFrame, row: int) -> RowValues:
     """Write what came in and what was answered in plain values; what is missing is None."""
     latency = frame.latency_us[row]
     return {

@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from driftline.common.periods import rfc3339
 from inference.prediction_log.chunk_rows import read_rows
 from inference.prediction_log.models import PredictionChunk, PredictionRole
 from inference.prediction_log.sealed_chunks import ChunkDamaged
 from inference.prediction_log.selectors import days_stored_since
 from inference.registry.models import Deployment
+from inference.registry.schemas import CanaryOut, SplitOut
 
 KEY = r"subject|client_id|tag:.{1,200}"
 MISMATCH_P_VALUE = 0.001
@@ -91,21 +91,25 @@ def describe_canary(deployment: Deployment) -> dict[str, Any] | None:
     }
 
 
-def describe_split(deployment: Deployment) -> dict[str, Any] | None:
-    """Write the canary with how its traffic is split, as the API gives it."""
-    described, split = describe_canary(deployment), split_of(deployment)
-    if described is None or split is None or deployment.canary_since is None:
+def describe_split(deployment: Deployment) -> CanaryOut | None:
+    """Describe the canary and how its traffic is split; None without one."""
+    split = split_of(deployment)
+    if deployment.canary is None or deployment.canary_weight is None or deployment.canary_since is None:
         return None
-    return {
-        **described,
-        "since": rfc3339(deployment.canary_since),
-        "split": {
-            "champion": split.champion,
-            "canary": split.canary,
-            "p_value": split.p_value,
-            "mismatch": split.is_mismatch,
-        },
-    }
+    if split is None:
+        return None
+    return CanaryOut(
+        version=deployment.canary.version,
+        weight=deployment.canary_weight,
+        key=deployment.canary_key,
+        since=deployment.canary_since,
+        split=SplitOut(
+            champion=split.champion,
+            canary=split.canary,
+            p_value=split.p_value,
+            mismatch=split.is_mismatch,
+        ),
+    )
 
 
 def _answered(deployment: Deployment, since: datetime) -> Iterator[tuple[str, list[str]]]:
