@@ -22,8 +22,8 @@ from inference.registry import services
 from inference.registry.aliases import remove_alias, set_alias
 from inference.registry.canary import KEY, CanaryWanted, describe_split
 from inference.registry.downloads import open_artifact
+from inference.registry.endpoints.schemas import RemoteVersionIn
 from inference.registry.endpoints.services import register_endpoint
-from inference.registry.endpoints.told import RemoteVersion
 from inference.registry.lineage import MAX_BYTES, Lineage, read_lineage
 from inference.registry.models import Deployment, Model, Version
 from inference.registry.rollout import await_rollout, live_reports
@@ -55,7 +55,9 @@ _UPLOAD = {
                     },
                 }
             },
-            "application/json": {"schema": RemoteVersion.model_json_schema()},
+            "application/json": {
+                "schema": RemoteVersionIn.model_json_schema(ref_template="#/components/schemas/{model}")
+            },
         },
     }
 }
@@ -115,7 +117,7 @@ def upload_version(request: HttpRequest, name: str) -> Status[VersionOut]:
     model = model_of(request, name)
     if media_type(request, ("multipart/form-data", "application/json")) == "application/json":
         version, is_new = register_endpoint(
-            model=model, told=_told_endpoint(request), actor=caller_of(request).actor
+            model=model, body=_remote_version(request), actor=caller_of(request).actor
         )
         await_rollout(model=model, home=settings.HOME)
         return Status(201 if is_new else 200, _describe_now(version))
@@ -192,10 +194,10 @@ def _describe_now(version: Version) -> VersionOut:
     return VersionOut.of(version, live_reports(settings.HOME), quarantined(settings.HOME))
 
 
-def _told_endpoint(request: HttpRequest) -> RemoteVersion:
-    told = read_json(read_body(request, cap=MAX_BYTES))
+def _remote_version(request: HttpRequest) -> RemoteVersionIn:
+    body = read_json(read_body(request, cap=MAX_BYTES))
     try:
-        return RemoteVersion.model_validate(told)
+        return RemoteVersionIn.model_validate(body)
     except PydanticError as error:  # as ninja's own, which has already chosen how to read the body
         raise ValidationError(
             [{**fault, "loc": ("body", "body", *fault["loc"])} for fault in error.errors()]

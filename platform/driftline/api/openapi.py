@@ -37,6 +37,14 @@ class DescribedAPI(NinjaAPI):
 class _Description(OpenAPISchema):
     """Ninja's description with answers that are described by msgspec, as `common.responses` has them."""
 
+    def operation_details(self, operation: Operation) -> dict[str, Any]:
+        """Describe an operation; the definitions of a body that a route describes by itself become components."""
+        details: dict[str, Any] = super().operation_details(operation)
+        for content in details.get("requestBody", {}).get("content", {}).values():
+            content["schema"] = schema = dict(content["schema"])
+            self.add_schema_definitions(schema.pop("$defs", {}))
+        return details
+
     def responses(self, operation: Operation) -> dict[Any, dict[str, Any]]:
         described: dict[Any, dict[str, Any]] = {}
         for status, model in operation.response_models.items():
