@@ -1,5 +1,6 @@
 """What the API answers about runs, and about two versions that answered side by side."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Self, TypedDict
 
 from driftline.common.responses import ResponseBody, Time, one_of
@@ -216,7 +217,7 @@ class AgreementOut(ResponseBody, frozen=True):
     scored: str
     differences: Differences | None
     latencies: Latencies | None
-    by_day: list[tuple[Time, int, int]]
+    by_day: Sequence[Sequence[Time | int]]
     disagreeing: list[Disagreement]
 
     @classmethod

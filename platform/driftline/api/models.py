@@ -60,14 +60,14 @@ class WorkflowChanges(Body):
     min_training_rows: int = 0
     pairs: int = 0
     max_pairs: int = 0
-    gate: Gate = Gate()
+    gate: Gate = Field(default_factory=Gate)
     max_runs_a_day: int = 0
 
 
 class ModelChanges(Body):
     description: str = Field(default="", max_length=500)
     autonomy: str = Field("approve", max_length=10)
-    objectives: Objectives = Objectives()
+    objectives: Objectives = Field(default_factory=Objectives)
     retention_days: int | None = Field(default=None, ge=0, le=36_500)
     summary_retention_days: int | None = Field(default=None, ge=0, le=36_500)
     privacy: dict[
@@ -78,7 +78,7 @@ class ModelChanges(Body):
         "all", description="none: each row is let go once it is summarised, those that are stored as well"
     )
     segments: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field([], max_length=100)
-    workflow: WorkflowChanges = WorkflowChanges()
+    workflow: WorkflowChanges = Field(default_factory=WorkflowChanges)
 
     def registry_settings(self) -> dict[str, Any]:
         """Give the sent fields that the registry keeps, as it takes them."""
