@@ -38,8 +38,10 @@ STRUCTURED, BATCHED = "application/cloudevents+json", "application/cloudevents-b
 KINDS = {f"org.kubeflow.serving.inference.{kind}": kind for kind in EventHalf.Kind.values}
 _NEVER_JSON = ("image", "audio", "video")
 _CONTENT = {
-    "application/json": {"schema": {"type": "object", "description": "a request or answer of V1 or V2"}},
-    STRUCTURED: {"schema": {"type": "object", "required": ["type", "id", "data"]}},
+    "application/json": {
+        "schema": {"title": "Payload", "type": "object", "description": "a request or answer of V1 or V2"}
+    },
+    STRUCTURED: {"schema": {"title": "CloudEvent", "type": "object", "required": ["type", "id", "data"]}},
 }
 _BODY = {"requestBody": {"required": True, "content": _CONTENT}}
 
