@@ -48,7 +48,7 @@ def _summaries_with_key(work: Work, model: Model) -> Iterator[list[int]]:
     step = f"levels of {model.pk}"
     rows = Summary.objects.filter(model=model).order_by("pk").values_list("pk", "payload")
     while some := list(rows.filter(pk__gt=work.progress.get(step, 0))[:_AT_ONCE]):
-        work.breathe()
+        work.check_deadline()
         if found := [pk for pk, payload in some if without_level(bytes(payload), work.subject, model)]:
             yield found
         work.progress[step] = some[-1][0]

@@ -19,7 +19,8 @@ from driftline.common.periods import Period, rfc3339
 from driftline.invariants import check_all
 from driftline.settings.home_keys import key_of_home
 from inference.prediction_log.encryption.sealed_chunks import is_sealed
-from inference.prediction_log.erasure import rows, services, spooled
+from inference.prediction_log.erasure import rows, services
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.services import Sender, go_on, import_upload
@@ -44,7 +45,7 @@ from monitors.definitions.models import Reference
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, SegmentSearch
-from monitors.metrics.references.in_use import reference_in_use
+from monitors.metrics.references.loaded import reference_in_use
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.stats.mergeable.sketches import CategoricalSummary

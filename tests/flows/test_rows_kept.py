@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project, User
 from driftline.invariants import check_all
 from inference.prediction_log.erasure import services as erasures
-from inference.prediction_log.erasure import spooled
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.services import Sender, import_upload

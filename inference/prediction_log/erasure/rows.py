@@ -79,7 +79,7 @@ def _erase(
             place = [model.pk, day.isoformat()]
             if place <= work.progress.get(step, [0, ""]):
                 continue
-            work.breathe()
+            work.check_deadline()
             chunks = chunks_of(model).filter(day=day)
             if hashes is not None and not _may_hold(chunks, hashes):
                 continue

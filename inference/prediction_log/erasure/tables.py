@@ -29,7 +29,7 @@ def erase_from_tables(work: Work) -> None:
     _let_go(work)
     datasets = Dataset.objects.filter(model__project=work.project).order_by("pk")
     for dataset in datasets.filter(pk__gt=work.progress.get("table", 0)):
-        work.breathe()
+        work.check_deadline()
         if path_of(dataset).exists():
             holders = list(datasets.filter(path=dataset.path))
             table = pq.read_table(path_of(dataset))

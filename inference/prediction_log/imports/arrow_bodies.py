@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from driftline.common.brief_memory import BriefMemory
 from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import escape_pointer
+from driftline.common.ttl_cache import TtlCache
 from inference.prediction_log.imports.arrow_messages import extent_of
 from inference.prediction_log.imports.layout import Layout, layout_of_predictions
 from inference.prediction_log.imports.predictions import Reading, read_predictions
@@ -21,7 +21,7 @@ from inference.registry.models import Model
 _FILE_START = b"ARROW1\x00\x00"  # a file is a stream between this and a table of contents
 _OPTIONS = pa.ipc.IpcReadOptions(use_threads=False)
 _KNOWN_SCHEMA = 64 << 10  # bytes: the layout of a longer one is found anew each time
-_layouts: BriefMemory[tuple[int, bytes], Layout] = BriefMemory()  # by model and schema
+_layouts: TtlCache[tuple[int, bytes], Layout] = TtlCache()  # by model and schema
 
 
 def read_arrow(body: bytes, *, model: Model, cap: int, now: datetime) -> PredictionBatch:

@@ -48,7 +48,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Said:
+class PageSummary:
     """The sentence at the top of a page about one side of a model, without links, and how it looks."""
 
     status: str

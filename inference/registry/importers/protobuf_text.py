@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.text_format import ParseError, Tokenizer
 
-from inference.registry.migration.found import MigrationRefused
+from inference.registry.importers.source_model import MigrationRefused
 
 DEEPEST = 16
 MOST_VALUES = 100_000

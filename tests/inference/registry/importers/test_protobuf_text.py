@@ -6,8 +6,8 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.registry.migration.found import MigrationRefused
-from inference.registry.migration.protobuf_text import Message, read_message
+from inference.registry.importers.protobuf_text import Message, read_message
+from inference.registry.importers.source_model import MigrationRefused
 
 TREES = st.recursive(
     st.text(max_size=20) | st.booleans() | st.integers(-1000, 1000),
