@@ -16,7 +16,7 @@ from inference.registry.selectors import privacy_of
 from monitors.definitions.models import Segment
 from monitors.stats.mergeable.sketches import CategoricalSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 from monitors.summaries.models import Summary
 from monitors.summaries.services import measure_hours
 
@@ -82,7 +82,7 @@ def declared_of_subject(model: Model, subject: Subject) -> list[Segment]:
     ]
 
 
-def _names(condition: Condition, model: Model, subject: Subject) -> bool:
+def _names(condition: RowCondition, model: Model, subject: Subject) -> bool:
     return condition.value == subject.key and (
         bool(condition.tag) or subject.is_named_in(model.pk, condition.feature)
     )
