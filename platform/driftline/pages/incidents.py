@@ -142,9 +142,13 @@ def _verdict(one: Incident, worst: float | None) -> Statement:
         farthest = f" It went as far as {figure(worst)}." if worst is not None else ""
         return Statement(
             "ok",
-            [Phrase(f"{one.model.name} recovered on {one.resolved_at:%-d %b %Y %H:%M} UTC after {duration(lasted(one))}: "
-                  f"{what} had been {rule.operator} {threshold} since {since}.{farthest}")],
-        )  # fmt: skip
+            [
+                Phrase(
+                    f"{one.model.name} recovered on {one.resolved_at:%-d %b %Y %H:%M} UTC after "
+                    f"{duration(lasted(one))}: {what} had been {rule.operator} {threshold} since {since}.{farthest}"
+                )
+            ],
+        )
     parts = [
         Phrase(
             f"{what} of {one.model.name} is {rule.operator} {threshold} since {since}: {value} when it opened"

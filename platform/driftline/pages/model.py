@@ -216,7 +216,8 @@ def _main_chart(
         said = f"{title}: nothing measured yet."
     return Chart(
         id=main, title=title, summary=said, start=chosen.start, end=chosen.end, marks=marks,
-        series=[ChartLine(title, queries.dots(series))], spans=queries.firing_spans(model, main, chosen.start, chosen.end),
+        series=[ChartLine(title, queries.dots(series))],
+        spans=queries.firing_spans(model, main, chosen.start, chosen.end),
         csv_url=csv_url(model, main, chosen),
         note="lower is better" if METRICS[main].lower_is_better else "higher is better",
     )  # fmt: skip

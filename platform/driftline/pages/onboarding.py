@@ -56,9 +56,14 @@ def start(request: PageRequest) -> HttpResponse:
 def _tasks(request: PageRequest, model: Model | None) -> list[OnboardingStep]:
     token = request.visitor.project.tokens.filter(revoked_at=None).order_by("pk").first()
     tasks = [
-        OnboardingStep("A token", token is not None, f"{token.prefix}… {token.name}" if token else "Programs sign in with it.",
-             reverse("tokens"), "Make a token"),
-    ]  # fmt: skip
+        OnboardingStep(
+            "A token",
+            token is not None,
+            f"{token.prefix}… {token.name}" if token else "Programs sign in with it.",
+            reverse("tokens"),
+            "Make a token",
+        ),
+    ]
     if model is None:
         tasks.append(
             OnboardingStep(
