@@ -45,7 +45,7 @@ class RuleProgress:
 
 @dataclass(frozen=True)
 class RuleStep:
-    standing: RuleProgress
+    progress: RuleProgress
     outcome: Outcome = Outcome.NOTHING
 
 

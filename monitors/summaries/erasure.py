@@ -102,11 +102,11 @@ def without_level(payload: bytes, subject: Subject, model: Model) -> bytes | Non
     changed: dict[str, ColumnSummary] = {
         name: replace(
             column,
-            counts={level: count for level, count in column.counts.items() if level not in gone},
-            rest=column.rest + sum(column.counts[level] for level in gone),
+            counts={level: count for level, count in column.counts.items() if level not in erased_levels},
+            rest=column.rest + sum(column.counts[level] for level in erased_levels),
         )
         for name, column in window.features.items()
         if isinstance(column, CategoricalSummary)
-        and (gone := column.counts.keys() & _levels_of(model, subject, name))
+        and (erased_levels := column.counts.keys() & _levels_of(model, subject, name))
     }
     return replace(window, features=window.features | changed).encode() if changed else None

@@ -107,16 +107,16 @@ def _row(
     )
 
 
-def _cell(point: MetricPoint | None, whose: str, address: str) -> str:
+def _cell(point: MetricPoint | None, heading: str, address: str) -> str:
     """Write one cell; `whose` and `address` are escaped."""
     if point is None or point.value is None:
-        label = f"{whose}, no data"
+        label = f"{heading}, no data"
         return f'<td class="c none" title="{label}"><span aria-label="{label}">·</span></td>'
     if point.status == "insufficient":
         look, text, said = "few", f"n={point.n}", f"only {point.n} rows"
     else:
         look, text, said = f"s{_step(point)}", short(point.value), _said(point, point.value)
-    label = f"{whose}, {said}"
+    label = f"{heading}, {said}"
     link = f'<a href="{address}" aria-label="{text}, {label}">{text}</a>'
     return f'<td class="c {look}" title="{label}">{link}</td>'
 
