@@ -55,7 +55,7 @@ def create_report(request: HttpRequest, name: str, body: NewReport) -> Any:
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
     return Status(
-        202, describe_report(request_report(model=model, wanted_report=_wish(body), actor=caller.actor))
+        202, describe_report(request_report(model=model, wanted=_wish(body), actor=caller.actor))
     )
 
 

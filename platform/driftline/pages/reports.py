@@ -137,7 +137,7 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             report = request_report(
-                model=model, wanted_report=form.wanted_report, actor=request.visitor.actor
+                model=model, wanted=form.wanted_report, actor=request.visitor.actor
             )
         except Problem as problem:
             explain(form, problem)

@@ -26,7 +26,7 @@ def careful_rows(n: int, *, seed: int = 0, day: datetime = DAY) -> list[SentPred
 
 def ask(model: Model, **wanted_report: object) -> Report:
     """Ask for a report of the day and have it made."""
-    report = request_report(model=model, wanted_report=ReportRequest(DAYS, **wanted_report), actor="test")  # type: ignore[arg-type]
+    report = request_report(model=model, wanted=ReportRequest(DAYS, **wanted_report), actor="test")  # type: ignore[arg-type]
     build(report.pk)
     report.refresh_from_db()
     return report
