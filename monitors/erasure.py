@@ -163,9 +163,9 @@ def erase_segments(work: Work) -> None:
 # -- messages and what they are made from ------------------------------------------------------------------------------
 def erase_callbacks(work: Work) -> None:
     """Empty what channels were told of jobs whose rows went; what was not sent yet is not sent."""
-    told = Delivery.objects.filter(channel__project=work.project, event__startswith="job.").order_by("pk")
+    scrubbed = Delivery.objects.filter(channel__project=work.project, event__startswith="job.").order_by("pk")
     wanted = [f'"prediction_id":{orjson.dumps(id_).decode()}' for id_ in sorted(work.subject.request_ids)]
-    for pk, body in told.values_list("pk", "body").iterator(chunk_size=500):
+    for pk, body in scrubbed.values_list("pk", "body").iterator(chunk_size=500):
         if any(part in body for part in wanted) or work.subject.is_in(body):
             _empty(work, Delivery.objects.filter(pk=pk))
 
@@ -223,8 +223,8 @@ def _naming_key[Row: models.Model](
         rows = rows.annotate(**{f"_{field}": Cast(field, models.TextField())})
         named |= Q(**{f"_{field}__contains": work.subject.key}) | Q(**{f"_{field}__contains": _escaped(work)})
     for row in rows.filter(named).order_by("pk"):
-        told = {field: work.subject.scrub(getattr(row, field)) for field in fields}
-        if changed := {field: value for field, value in told.items() if value != getattr(row, field)}:
+        scrubbed = {field: work.subject.scrub(getattr(row, field)) for field in fields}
+        if changed := {field: value for field, value in scrubbed.items() if value != getattr(row, field)}:
             yield row, changed
 
 

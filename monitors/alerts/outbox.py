@@ -209,8 +209,8 @@ def _storable(text: str) -> str:
 
 def channels_told(incident: Incident) -> Iterable[int]:
     """List the channels that know of an incident, or will when their turn comes."""
-    told = incident.deliveries.exclude(state=Delivery.State.SUPPRESSED)
-    return set(told.values_list("channel_id", flat=True))
+    sent = incident.deliveries.exclude(state=Delivery.State.SUPPRESSED)
+    return set(sent.values_list("channel_id", flat=True))
 
 
 def database_time() -> datetime:

@@ -101,8 +101,8 @@ def _still_firing(transition: Transition) -> None:
 def _continue(incident: Incident, transition: Transition) -> None:
     """Note that the problem goes on; only channels that were never told of it get a message."""
     _note(incident, "still_firing", _observation(transition), event_time=transition.window_end)
-    told = channels_told(incident)
-    untold = [channel for channel in _takers(incident) if channel.pk not in told]
+    notified = channels_told(incident)
+    untold = [channel for channel in _takers(incident) if channel.pk not in notified]
     withheld = _withheld(transition)
     if untold and not withheld:
         _tell(incident, transition, UPDATED, untold)
@@ -136,7 +136,7 @@ def _close(incident: Incident, transition: Transition, *, at: datetime, text: st
     incident.status, incident.resolved_at = Incident.Status.RESOLVED, at
     incident.save(update_fields=["status", "resolved_at"])
     _note(incident, "resolved", text, event_time=at, actor=actor)
-    told = channels_told(incident)
+    notified = channels_told(incident)
     addressed = (
         Channel.objects.filter(enabled=True, deliveries__incident=incident)
         .distinct()
@@ -147,14 +147,14 @@ def _close(incident: Incident, transition: Transition, *, at: datetime, text: st
         incident,
         transition,
         RESOLVED,
-        [channel for channel in addressed if channel.pk in told],
+        [channel for channel in addressed if channel.pk in notified],
         withheld=silenced,
     )
     _tell(
         incident,
         transition,
         RESOLVED,
-        [channel for channel in addressed if channel.pk not in told],
+        [channel for channel in addressed if channel.pk not in notified],
         withheld=silenced or "This channel was not told of the opening either.",
     )
 

@@ -190,19 +190,19 @@ def _record(action: str, after: Reference, before: Reference | None, actor: str)
 
 def described(reference: Reference) -> dict[str, Any]:
     """Give what was chosen, by the names of the API."""
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "id": reference.pk,
         "version": reference.version.version,
         "kind": str(reference.kind),
     }
     match reference.kind:
         case Reference.Kind.PERIOD if reference.start and reference.end:
-            told |= {"from": rfc3339(reference.start), "to": rfc3339(reference.end)}
+            description |= {"from": rfc3339(reference.start), "to": rfc3339(reference.end)}
         case Reference.Kind.TRAILING:
-            told |= {"days": reference.length, "gap_days": reference.gap}
+            description |= {"days": reference.length, "gap_days": reference.gap}
         case Reference.Kind.SAME_HOURS:
-            told |= {"weeks": reference.length}
-    return told
+            description |= {"weeks": reference.length}
+    return description
 
 
 def _lock(model: Model) -> None:

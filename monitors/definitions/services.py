@@ -249,8 +249,8 @@ def _learn_errors(
     answer = prediction.astype(np.float64)
     profile = profile_errors(answer - truth.astype(np.float64), answer)
     reference.error_profile = msgspec.to_builtins(profile)
-    let_go = {name for name, policy in reference.model.privacy.items() if policy == SUMMARY}
-    names = sorted(kept.keys() - let_go, key=lambda name: (-reference.importance.get(name, 0.0), name))
+    summary_only = {name for name, policy in reference.model.privacy.items() if policy == SUMMARY}
+    names = sorted(kept.keys() - summary_only, key=lambda name: (-reference.importance.get(name, 0.0), name))
     labels = truth.astype(np.float64)
     if days is not None:
         labels = np.where(np.isnat(days), np.nan, labels)  # of rows without a time nobody knows the day

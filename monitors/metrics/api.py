@@ -143,8 +143,8 @@ def read_drift(
     window = _newest_day(model) if not (start or end) else period(start or "-7d", end or "now", now=now())
     held = held_period(model, window)
     rows = MODES[mode](model=model, start=held.start, end=held.end, segment=segment)
-    told = {"start": rfc3339(held.start), "end": rfc3339(held.end)}
-    return {**rows, "window": told, "note": _WIDENED if held != window else "", "next": None}
+    described = {"start": rfc3339(held.start), "end": rfc3339(held.end)}
+    return {**rows, "window": described, "note": _WIDENED if held != window else "", "next": None}
 
 
 @router.get("/models/{name}/change-points", auth=Scoped("read"))
@@ -288,8 +288,8 @@ def _segment(one: FoundSegment | GrownSegment) -> dict[str, Any]:
     """Write a found segment; `segment` names it as other routes take it, where it is one value of one feature."""
     first = one.conditions[0]
     is_value = len(one.conditions) == 1 and first.value is not None
-    told = {"name": one.name, "segment": f"{first.feature}:{first.value}" if is_value else None}
-    return told | msgspec.to_builtins(one)
+    described = {"name": one.name, "segment": f"{first.feature}:{first.value}" if is_value else None}
+    return described | msgspec.to_builtins(one)
 
 
 def describe_change(change: ChangePoint) -> dict[str, Any]:

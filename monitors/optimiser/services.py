@@ -79,7 +79,7 @@ def register_variant(*, variant: Variant, actor: str) -> tuple[Version, bool]:
 
 def _lineage(variant: Variant) -> Lineage:
     """Tell what the variant is made from; it has learnt from the parent's data and from nothing else."""
-    told, measured = variant.version.lineage, variant.measured or {}
+    origin, measured = variant.version.lineage, variant.measured or {}
     return Lineage(
         parent=variant.version.version,
         trainer="optimiser",
@@ -89,5 +89,5 @@ def _lineage(variant: Variant) -> Lineage:
             "rows": measured.get("rows"),
             "max_difference": measured.get("max_difference"),
         },
-        **({"data": told["data"]} if told.get("data") else {}),
+        **({"data": origin["data"]} if origin.get("data") else {}),
     )

@@ -265,7 +265,7 @@ class World:
                 assert claim is not None
                 fields = f"content-type: application/json\r\ndriftline-prediction-id: {prediction_id}\r\n"
                 claim.end(200, fields.encode(), f'{{"id":"{CANARY}"}}'.encode())
-                claim.let_go()
+                claim.release()
         assert hand_over(self.home) == 1
 
     def open_incident(self) -> None:

@@ -40,7 +40,7 @@ class KeyRotation:
 
     wrapped: int
     lost: int
-    let_go: int
+    released: int
     kept: int
 
 

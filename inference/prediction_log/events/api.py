@@ -168,8 +168,8 @@ def _check_attributes(event: _Event) -> None:
 
 
 def _half_of(event: _Event, model: Model, version: str, moment: datetime) -> EventHalf:
-    told = event.text("driftlineversion", "")
-    version, at = (told, f"{event.place}driftlineversion") if told else (version, "/version")
+    given = event.text("driftlineversion", "")
+    version, at = (given, f"{event.place}driftlineversion") if given else (version, "/version")
     try:
         if version:
             check_version(version)

@@ -136,5 +136,5 @@ def _difference(declared: DeclaredTensor, real: list[TensorSpec]) -> str | None:
 
 def _fits(declared: Sequence[int], real: Sequence[int]) -> bool:
     return len(declared) == len(real) and all(
-        -1 in (told, size) or told == size for told, size in zip(declared, real, strict=True)
+        -1 in (dimension, size) or dimension == size for dimension, size in zip(declared, real, strict=True)
     )

@@ -63,10 +63,10 @@ def _answer(home: Path, pairs: list[tuple[PlanModel, str]]) -> Answer:
     stats = []
     for model, version in pairs:
         key = model.id, version
-        told = {"name": model.name, "version": version, **_describe(counts.get(key, []))}
+        described = {"name": model.name, "version": version, **_describe(counts.get(key, []))}
         if key in calls or key in circuits:
-            told["upstream"] = {"circuits": circuits.get(key, {}), "calls": calls.get(key, {})}
-        stats.append(told)
+            described["upstream"] = {"circuits": circuits.get(key, {}), "calls": calls.get(key, {})}
+        stats.append(described)
     return json_answer({"model_stats": stats})
 
 

@@ -63,7 +63,7 @@ def find_statuses(
     if isinstance(found, Refusal):
         return found
     model, version = found
-    return model, [_status(table, told) for told in (model.versions if version is None else [version])]
+    return model, [_status(table, listed) for listed in (model.versions if version is None else [version])]
 
 
 def _status(table: RoutingTable, version: PlanVersion) -> VersionStatus:

@@ -420,7 +420,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def _forget_arriving(self) -> None:
         if self.hot is not None:
-            self.hot.let_go()
+            self.hot.release()
             self.hot = None
 
 

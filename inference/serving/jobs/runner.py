@@ -138,7 +138,7 @@ class JobRunner:
             log.exception("a job could not be run", extra={"job": claim.job.id})
             await self._put_back(claim, str(error))
         finally:
-            claim.let_go()
+            claim.release()
             self._count(claim, -1)
             self.wake()
 
