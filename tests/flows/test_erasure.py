@@ -22,7 +22,7 @@ from inference.prediction_log.drain import drain_once
 from inference.prediction_log.erasure import rows, services, spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, go_on, import_upload
+from inference.prediction_log.imports.services import Sender, import_upload, resume_import
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow
 from inference.prediction_log.record import FeatureColumn, LoggedBatch, encode_record
@@ -207,7 +207,7 @@ class World:
             version="",
             sender=Sender("test"),
         )
-        go_on(self.job.pk)
+        resume_import(self.job.pk)
 
     def look(self) -> None:
         """Page through the canary's rows, which leaves audit rows."""

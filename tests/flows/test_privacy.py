@@ -15,7 +15,7 @@ from driftline.common.errors import Problem
 from driftline.common.periods import rfc3339
 from inference.prediction_log.drain import drain_once
 from inference.prediction_log.imports.bad_rows import path_of as bad_rows_of
-from inference.prediction_log.imports.services import Sender, go_on, import_upload
+from inference.prediction_log.imports.services import Sender, import_upload, resume_import
 from inference.prediction_log.record import FeatureColumn, LoggedBatch, encode_record
 from inference.prediction_log.selectors import frame_of
 from inference.prediction_log.sent_items import SentPrediction
@@ -94,7 +94,7 @@ def import_rows(model: Model) -> int:
         version="",
         sender=Sender("test"),
     )
-    go_on(job.pk)
+    resume_import(job.pk)
     return job.pk
 
 
