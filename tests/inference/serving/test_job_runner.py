@@ -274,7 +274,8 @@ class TestAnotherServer:
                 house.deploy_endpoint(upstream.url)
                 job = await house.accept_job()
                 house.jobs.start()
-                while not house.jobs._runner._waits:
+                runner = house.jobs._runner
+                while not runner._waits or runner._running.total():  # it has failed, and is not tried just now
                     await asyncio.sleep(0.01)
                 now = time.time()
                 monkeypatch.setattr(time, "time", lambda: now + 3600)
