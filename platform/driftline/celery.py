@@ -15,6 +15,12 @@ from driftline.common.task_queue import Task
 from driftline.long_slots import open_slots
 from driftline.observability.trace_settings import trace_options
 
+
+def _every(seconds: int, task: Task) -> dict[str, Any]:
+    """Describe a task of the clock; a message that no worker took until the next one is sent expires."""
+    return {"task": task.value, "schedule": float(seconds), "options": {"expires": seconds}}
+
+
 app = Celery("driftline")
 app.set_default()  # in every thread: web requests and the drain enqueue tasks too
 app.conf.update(
@@ -35,14 +41,14 @@ app.conf.update(
     worker_hijack_root_logger=False,
     beat_schedule_filename=str(settings.HOME / "run" / "beat-schedule"),
     beat_schedule={
-        "sweep": {"task": Task.SWEEP, "schedule": 5.0, "options": {"expires": 5}},
-        "close windows": {"task": Task.CLOSE_WINDOWS, "schedule": 15.0, "options": {"expires": 15}},
-        "heartbeat": {"task": Task.HEARTBEAT, "schedule": 15.0, "options": {"expires": 15}},
-        "tidy": {"task": Task.TIDY, "schedule": 3600.0, "options": {"expires": 3600}},
-        "measure ended": {"task": Task.MEASURE_ENDED, "schedule": 300.0, "options": {"expires": 300}},
-        "pack": {"task": Task.PACK_LOG, "schedule": 30.0, "options": {"expires": 30}},
-        "expire": {"task": Task.EXPIRE_LOG, "schedule": 3600.0, "options": {"expires": 3600}},
-        "expire summaries": {"task": Task.EXPIRE_SUMMARIES, "schedule": 3600.0, "options": {"expires": 3600}},
+        "sweep": _every(5, Task.SWEEP),
+        "close windows": _every(15, Task.CLOSE_WINDOWS),
+        "heartbeat": _every(15, Task.HEARTBEAT),
+        "tidy": _every(3600, Task.TIDY),
+        "measure ended": _every(300, Task.MEASURE_ENDED),
+        "pack": _every(30, Task.PACK_LOG),
+        "expire": _every(3600, Task.EXPIRE_LOG),
+        "expire summaries": _every(3600, Task.EXPIRE_SUMMARIES),
     },
     timezone="UTC",
 )
