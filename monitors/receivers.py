@@ -11,7 +11,7 @@ from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import PAUSE_SECONDS
 from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.models import PredictionChunk
-from inference.prediction_log.selectors import LogFrame
+from inference.prediction_log.queries.selectors import LogFrame
 from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
 from inference.registry.hooks import list_callbacks
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model

@@ -56,8 +56,8 @@ def mark_unreliable(model: Model, rows: Sequence[MetricPoint]) -> list[MetricPoi
         if not row.segment and (row.metric in ESTIMATED or f"estimated_{row.metric}" in ESTIMATED):
             groups.setdefault((row.span, row.role, row.version), []).append(row)
     changed: list[MetricPoint] = []
-    for whose, fresh in groups.items():
-        changed += _mark_group(model, *whose, fresh)
+    for population, fresh in groups.items():
+        changed += _mark_group(model, *population, fresh)
     return changed
 
 

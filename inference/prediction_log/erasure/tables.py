@@ -17,7 +17,7 @@ from django.conf import settings
 
 from inference.prediction_log.erasure.subject import Subject
 from inference.prediction_log.erasure.work import Work, add_counts
-from inference.prediction_log.privacy import DROP
+from inference.prediction_log.spool.privacy import DROP
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset
 from inference.registry.selectors import privacy_of
@@ -29,7 +29,7 @@ def erase_from_tables(work: Work) -> None:
     _let_go(work)
     datasets = Dataset.objects.filter(model__project=work.project).order_by("pk")
     for dataset in datasets.filter(pk__gt=work.progress.get("table", 0)):
-        work.breathe()
+        work.check_deadline()
         if path_of(dataset).exists():
             holders = list(datasets.filter(path=dataset.path))
             table = pq.read_table(path_of(dataset))

@@ -19,8 +19,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from inference.prediction_log.record import Role
-from inference.prediction_log.sealing import FILE_MAGIC, Tampered, open_file, seal_file
+from inference.prediction_log.spool.record import Role
+from inference.prediction_log.spool.sealing import FILE_MAGIC, Tampered, open_file, seal_file
 from inference.protocol.dialect import JSON_FIELDS
 from inference.serving.plan import PlanCallback
 

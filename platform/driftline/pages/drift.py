@@ -20,7 +20,7 @@ from inference.registry.models import Model
 from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.references.in_use import ReferenceInUse
+from monitors.metrics.references.loaded import LoadedReference
 from monitors.metrics.rows.value_losses import ValueLosses, value_losses
 from monitors.metrics.selectors import joint_rows
 from monitors.stats.drift.judging import Method
@@ -78,7 +78,7 @@ def _metric(request: PageRequest) -> str:
     return metric
 
 
-def _kind_of(reference: ReferenceInUse | None, name: str) -> str:
+def _kind_of(reference: LoadedReference | None, name: str) -> str:
     column = queries.column_of(reference.summary, name) if reference else None
     return "" if column is None else "number" if isinstance(column, NumericSummary) else "category"
 

@@ -18,7 +18,7 @@ from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.references.in_use import ReferenceInUse
+from monitors.metrics.references.loaded import LoadedReference
 
 STEPS = 5
 MOST_COLUMNS = 92
@@ -54,7 +54,7 @@ class _Column:
 
 
 def heat_map(
-    model: Model, points: Iterable[MetricPoint], reference: ReferenceInUse | None, chosen: TimeRange
+    model: Model, points: Iterable[MetricPoint], reference: LoadedReference | None, chosen: TimeRange
 ) -> HeatMap:
     """Lay out the points of one metric."""
     by_feature: dict[str, dict[datetime, MetricPoint]] = {}

@@ -19,11 +19,11 @@ from driftline.pages.charts import Chart, Mark, Series
 from driftline.pages.model import csv_url, frame_of
 from driftline.pages.serving_now import serving_now
 from driftline.pages.timerange import TimeRange
-from driftline.pages.verdict import Said
+from driftline.pages.verdict import PageSummary
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, RequestCount, SummedDay
 from inference.registry.models import Model
 from inference.registry.selectors import find_model
-from inference.serving.metrics import ANSWERED
+from inference.serving.counts.metrics import ANSWERED
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.requests import REQUEST_METRICS, request_outcomes
 from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
@@ -371,7 +371,9 @@ def _budget(model: Model, days: Sequence[tuple[datetime, NumericSummary]]) -> Bu
 
 
 # -- the sentence ------------------------------------------------------------------------------------------------------
-def _said(model: Model, points: dict[str, list[MetricPoint]], faults: Faults, budget: Budget | None) -> Said:
+def _said(
+    model: Model, points: dict[str, list[MetricPoint]], faults: Faults, budget: Budget | None
+) -> PageSummary:
     """Say how p99 stands to its objective and since when, and how many requests had no answer."""
     series = points.get("latency_p99", [])
     newest = queries.newest_judged(series)
@@ -382,7 +384,7 @@ def _said(model: Model, points: dict[str, list[MetricPoint]], faults: Faults, bu
     if firing:
         status = firing[0].severity
         text = f"{firing[0].title}, since {queries.began(firing[0]):%-d %b %Y}. {text}"
-    return Said(status, f"{text} {_errors_said(faults)}")
+    return PageSummary(status, f"{text} {_errors_said(faults)}")
 
 
 def _latency_said(newest: MetricPoint | None, series: list[MetricPoint]) -> tuple[str, str]:

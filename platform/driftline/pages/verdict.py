@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from driftline.pages import queries
 from driftline.stuck_work import StuckWork, stuck_work
-from inference.prediction_log.selectors import newest_event
+from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import figure, figures, measured
@@ -48,7 +48,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Said:
+class PageSummary:
     """The sentence at the top of a page about one side of a model, without links, and how it looks."""
 
     status: str
