@@ -7,9 +7,9 @@ The drain moves the record into the log (`prediction_log`), whose signal wakes `
 versions, tokens and deployments from a file, the plan, which `registry` publishes after each change.
 
 Input: requests, uploads, labels and imported files.
-Output: answers, rows of the log, and signals. `monitors` is never imported.
+Output: answers, rows of the log, and signals; `monitors` is never imported.
 
-Start with `serving/engine.py` for the hot path and `registry/services.py` for versions.
+Start with `serving/engine/engine.py` for the hot path and `registry/services.py` for versions.
 """
 
 from driftline.common import telemetry as telemetry
