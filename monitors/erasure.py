@@ -102,12 +102,12 @@ def erase_from_runs(work: Work) -> None:
 
 def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
     table = pq.read_table(path)
-    gone = rows_of_subject(table, work.subject, {run.model_id}, by_time_alone=True)
-    if gone.any():
+    of_subject = rows_of_subject(table, work.subject, {run.model_id}, by_time_alone=True)
+    if of_subject.any():
         draft = path.with_name(f".{path.name}")
-        pq.write_table(table.filter(pa.array(~gone)), draft, compression="zstd")
+        pq.write_table(table.filter(pa.array(~of_subject)), draft, compression="zstd")
         draft.replace(path)
-        work.count(training_rows=int(gone.sum()))
+        work.count(training_rows=int(of_subject.sum()))
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ LANE = "long"
 
 
 @dataclass(frozen=True)
-class Kind:
+class LongWorkKind:
     """One kind of long work: which rows wait, which are worked on, and how one is gone on with."""
 
     name: str
@@ -57,9 +57,9 @@ def _kind(
     *,
     project: str = "model__project",
     waiting: Callable[[], QuerySet[Any]] | None = None,
-) -> Kind:
+) -> LongWorkKind:
     rows = model._default_manager.all
-    return Kind(
+    return LongWorkKind(
         name=str(model._meta.verbose_name),
         project=project,
         since="touched_at",
@@ -70,11 +70,11 @@ def _kind(
     )
 
 
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[LongWorkKind, ...] = (
     _kind(Reference, build_reference),
     _kind(Import, imports.resume_import, waiting=imports.resumable_imports),
     _kind(Erasure, erasures.resume_erasure, project="project", waiting=erasures.resumable_erasures),
-    Kind(
+    LongWorkKind(
         name="ended day",
         project="model__project",
         since="touched_at",
@@ -85,7 +85,7 @@ KINDS: tuple[Kind, ...] = (
     _kind(SegmentSearch, do_search),
     _kind(Report, build, waiting=reports_to_build),
     _kind(Optimisation, optimiser.resume_optimisation, project="version__model__project"),
-    Kind(
+    LongWorkKind(
         name="run",
         project="model__project",
         since="created_at",
@@ -101,7 +101,7 @@ class _Waiting:
     """The oldest row of one project and kind that waits."""
 
     since: datetime
-    kind: Kind
+    kind: LongWorkKind
     pk: int
 
 

@@ -23,7 +23,7 @@ from inference.prediction_log.erasure import rows, services
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, import_upload, resume_import
+from inference.prediction_log.imports.services import FileSender, import_upload, resume_import
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow
@@ -206,7 +206,7 @@ class World:
             stream=_stream("\n".join(rows) + "\n"),
             name=f"{CANARY}.csv",
             version="",
-            sender=Sender("test"),
+            sender=FileSender("test"),
         )
         resume_import(self.job.pk)
 

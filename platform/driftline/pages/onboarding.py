@@ -22,8 +22,8 @@ EXAMPLE = "my-model"
 
 
 @dataclass(frozen=True)
-class SetupStep:
-    """A step of the first set-up: done or not, and what was received."""
+class OnboardingStep:
+    """One of the steps: done or not, and what was received."""
 
     title: str
     done: bool
@@ -53,21 +53,25 @@ def start(request: PageRequest) -> HttpResponse:
     return render(request, "partials/start_tasks.html" if part == "tasks" else "pages/start.html", context)
 
 
-def _tasks(request: PageRequest, model: Model | None) -> list[SetupStep]:
+def _tasks(request: PageRequest, model: Model | None) -> list[OnboardingStep]:
     token = request.visitor.project.tokens.filter(revoked_at=None).order_by("pk").first()
     tasks = [
-        SetupStep("A token", token is not None,
-                  f"{token.prefix}… {token.name}" if token else "Programs sign in with it.",
-                  reverse("tokens"), "Make a token"),
-    ]  # fmt: skip
+        OnboardingStep(
+            "A token",
+            token is not None,
+            f"{token.prefix}… {token.name}" if token else "Programs sign in with it.",
+            reverse("tokens"),
+            "Make a token",
+        ),
+    ]
     if model is None:
         tasks.append(
-            SetupStep(
+            OnboardingStep(
                 "A model", False, "It gives its predictions a name.", reverse("model_new"), "Add a model"
             )
         )
         tasks += [
-            SetupStep(title, False, "Waiting.")
+            OnboardingStep(title, False, "Waiting.")
             for title in ("The first prediction", "A reference", "The first label", "A rule", "A channel")
         ]
         return tasks
@@ -78,18 +82,18 @@ def _tasks(request: PageRequest, model: Model | None) -> list[SetupStep]:
     channel = Channel.objects.filter(project=model.project, enabled=True).order_by("pk").first()
     return [
         *tasks,
-        SetupStep("The first prediction", newest is not None,
-                  f"Received; newest at {newest:%-d %b %Y %H:%M} UTC." if newest else "Waiting for the first row…",
-                  reverse("import", args=[model.name]), "Import a file"),
-        SetupStep("A reference", bool(reference and reference.state == "ready"), _reference_said(reference),
-                  reverse("reference", args=[model.name]), "Upload a reference"),
-        SetupStep("The first label", labelled is not None,
-                  (f"Received for {labelled}." if labelled else "Received.") if labelled is not None
-                  else "Waiting; it may come days later."),
-        SetupStep("A rule", rule is not None, rule.name if rule else "So that you need not look every day.",
-                  reverse("rule_new", args=[model.name]), "Make a rule"),
-        SetupStep("A channel", channel is not None, channel.name if channel else "Where you are told.",
-                  reverse("channels"), "Add your e-mail address"),
+        OnboardingStep("The first prediction", newest is not None,
+             f"Received; newest at {newest:%-d %b %Y %H:%M} UTC." if newest else "Waiting for the first row…",
+             reverse("import", args=[model.name]), "Import a file"),
+        OnboardingStep("A reference", bool(reference and reference.state == "ready"), _reference_said(reference),
+             reverse("reference", args=[model.name]), "Upload a reference"),
+        OnboardingStep("The first label", labelled is not None,
+             (f"Received for {labelled}." if labelled else "Received.") if labelled is not None
+             else "Waiting; it may come days later."),
+        OnboardingStep("A rule", rule is not None, rule.name if rule else "So that you need not look every day.",
+             reverse("rule_new", args=[model.name]), "Make a rule"),
+        OnboardingStep("A channel", channel is not None, channel.name if channel else "Where you are told.",
+             reverse("channels"), "Add your e-mail address"),
     ]  # fmt: skip
 
 

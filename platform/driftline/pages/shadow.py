@@ -14,7 +14,7 @@ from django.shortcuts import render
 
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Dot, Series
+from driftline.pages.charts import Chart, ChartLine, Dot
 from driftline.pages.model import frame_of
 from driftline.pages.runs import paired_tables
 from driftline.pages.verdict import PageSummary
@@ -197,13 +197,13 @@ def _chart(found: Agreement) -> Chart:
     return Chart(
         id="agreement", title="Agreement", unit="share of pairs a day",
         summary=f"Both answered the same on {found.share:.1%} of {found.pairs:,} pairs.",
-        start=dots[0].start, end=dots[-1].end, series=[Series("same answer", dots, bars=True, look="second")],
+        start=dots[0].start, end=dots[-1].end, series=[ChartLine("same answer", dots, bars=True, look="second")],
         from_zero=True, top=1.0, limits=False, compact=True,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Bar:
+class DifferenceBar:
     """The share of pairs whose scores differ by so much; `width` in percent of the largest."""
 
     name: str
@@ -211,12 +211,12 @@ class Bar:
     width: float
 
 
-def _bars(differences: Differences) -> list[Bar]:
+def _bars(differences: Differences) -> list[DifferenceBar]:
     """Name each bin of the differences; empty ones at both ends are left out."""
     used = [place for place, share in enumerate(differences.histogram) if share]
     largest = max(differences.histogram)
     return [
-        Bar(
+        DifferenceBar(
             f"{_edge(differences.edges[place])} to {_edge(differences.edges[place + 1])}",
             differences.histogram[place],
             round(100 * differences.histogram[place] / largest, 1),
