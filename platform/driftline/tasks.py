@@ -34,9 +34,9 @@ MAX_TASKS = 50  # a sweep and kind: more than workers do by the next, so that me
 @shared_task(name=Task.SWEEP)
 def sweep() -> None:
     """Enqueue tasks for what is due, the oldest first; the next sweep does the same for the rest."""
-    _enqueue_for_models(Task.SUMMARISE, TouchedPeriod.objects.due(), most=MAX_TASKS)
-    _enqueue_for_models(Task.MEASURE, StaleWindow.objects.due(), most=MAX_TASKS)
-    _enqueue_for_models(Task.JUDGE, PendingEvaluation.objects.due(), most=MAX_TASKS)
+    _enqueue_for_models(Task.SUMMARISE, TouchedPeriod.objects.due())
+    _enqueue_for_models(Task.MEASURE, StaleWindow.objects.due())
+    _enqueue_for_models(Task.JUDGE, PendingEvaluation.objects.due())
     _enqueue_for_each(Task.ALERT, "transition_id", Transition.objects.filter(alerts_done_at=None))
     _enqueue_for_each(Task.START_WORKFLOW, "transition_id", Transition.objects.filter(workflows_done_at=None))
     _enqueue_for_each(Task.ADVANCE_RUN, "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
@@ -65,7 +65,7 @@ def close_windows() -> None:
     waiting = Run.objects.filter(state=RunState.WAITING, needs=TRAFFIC).values_list("model_id", flat=True)
     models = models_to_judge(now()).union(waiting)
     touch(PendingEvaluation, [(pk,) for pk in models], fields=("model_id",))
-    _enqueue_for_models(Task.JUDGE, PendingEvaluation.objects.due(), most=MAX_TASKS)
+    _enqueue_for_models(Task.JUDGE, PendingEvaluation.objects.due())
 
 
 @shared_task(name=Task.SEAL_AUDIT)
@@ -89,12 +89,12 @@ def tidy() -> None:
     forget_old_reports(now())
 
 
-def _enqueue_for_models(task: Task, due: QuerySet[Any], *, most: int | None = None) -> None:
+def _enqueue_for_models(task: Task, due: QuerySet[Any]) -> None:
     """Enqueue a task for the models of these work rows: projects take turns, and the longest wait comes first."""
     since = due.values("model_id").annotate(since=Min("touched_at"))
     turn = Window(RowNumber(), partition_by="model__project_id", order_by="since")
     models = since.annotate(turn=turn).order_by("turn", "since").values_list("model_id", flat=True)
-    for model_id in models[:most]:
+    for model_id in models[:MAX_TASKS]:
         enqueue(task, model_id=model_id)
 
 

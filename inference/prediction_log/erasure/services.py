@@ -1,4 +1,4 @@
-"""Asks for erasures, and goes on with them step by step."""
+"""Requests erasures, and does them step by step."""
 
 import hashlib
 import hmac
@@ -88,7 +88,7 @@ def _begun_again(erasure: Erasure, actor: str) -> Erasure:
 
 
 def resumable_erasures() -> LeasedQuerySet[Erasure]:
-    """Select the erasures that a worker can go on with; one that waits for something is looked at now and then."""
+    """Select the erasures that a worker can resume; one that waits for something is looked at every few seconds."""
     looked_at = Q(state=Erasure.State.WAITING, touched_at__gt=Now() - LOOK_AGAIN_AFTER)
     return Erasure.objects.waiting().exclude(looked_at)
 

@@ -1,4 +1,4 @@
-"""Starts, goes on with and cancels imports."""
+"""Starts, resumes and cancels imports."""
 
 import errno
 import hashlib
