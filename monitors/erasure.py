@@ -20,8 +20,8 @@ from django.db.models.functions import Cast, Now
 from driftline.accounts.audit_chain import REDACTABLE
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import redact_audit
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.periods import floor, from_us
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.erasure.subject import ERASED
 from inference.prediction_log.erasure.tables import rows_of_subject
 from inference.prediction_log.erasure.work import Blocked, Step, Work, add_counts
@@ -131,7 +131,7 @@ def build_reports_again(work: Work) -> None:
             with work.fenced() as erasure:
                 reports.filter(pk=report.pk).begin_again(**AFRESH)
                 add_counts(erasure, {"reports": 1})
-                ring_for_long_work()
+                enqueue(Task.LONG_WORK)
 
 
 def _is_of_erased_rows(work: Work, report: Report) -> bool:

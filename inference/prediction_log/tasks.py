@@ -8,6 +8,7 @@ from celery import shared_task
 from django.db import OperationalError
 
 from driftline.common.clock import now
+from driftline.common.task_queue import Task
 from inference.prediction_log.encryption.sealed_chunks import forget_unused_keys
 from inference.prediction_log.events.joining import delete_orphans
 from inference.prediction_log.labels.folding import fold_labels
@@ -24,7 +25,7 @@ from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 log = logging.getLogger(__name__)
 
 
-@shared_task(name="inference.pack")
+@shared_task(name=Task.PACK_LOG)
 def pack() -> None:
     """Pack fresh chunks until nothing is due; workers share the days."""
     find_unpacked()
@@ -32,7 +33,7 @@ def pack() -> None:
         pass
 
 
-@shared_task(name="inference.expire")
+@shared_task(name=Task.EXPIRE_LOG)
 def expire() -> None:
     """Drop what nobody keeps or joins any more, fold labels, and make the partitions that are needed next."""
     moment = now()

@@ -13,12 +13,13 @@ from django.db.models.functions import Now
 
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import uuid7
+from driftline.common.task_queue import Task, enqueue
 from inference.registry.models import Model
 from monitors.alerts.channel_services import create_channel, delete_channel, replay, send_test, update_channel
 from monitors.alerts.channels import KINDS
+from monitors.alerts.hooks import describe_ongoing
 from monitors.alerts.models import Channel, Incident, IncidentEvent, Silence
 from monitors.alerts.outbox import channels_told, database_time, send_due_deliveries, write_delivery
 from monitors.alerts.story import OPENED, RESOLVED, UPDATED, gather
@@ -31,7 +32,6 @@ __all__ = [
     "create_silence",
     "delete_channel",
     "delete_silence",
-    "describe_ongoing",
     "handle_transition",
     "replay",
     "resolve",
@@ -43,14 +43,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 LONGEST_SILENCE = timedelta(days=366)
-
-
-def _nothing_ongoing(transition: Transition) -> list[str]:
-    return []
-
-
-describe_ongoing: Callable[[Transition], list[str]] = _nothing_ongoing
-"""Says what is being done about a transition, a line each. The roof sets it: alerts do not know workflows."""
 
 
 # -- transitions ---------------------------------------------------------------------------------------------
@@ -182,7 +174,7 @@ def _tell(
             withheld=withheld,
         )
     if not withheld:
-        ring("monitors.deliver")
+        enqueue(Task.DELIVER)
 
 
 def _takers(incident: Incident) -> list[Channel]:

@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.leased_work import Lease, WorkFailed, attempt
 from driftline.common.machine_paths import without_folders
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.spool.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
 from inference.registry.models import Model
@@ -106,7 +106,7 @@ def retry_reference(*, reference: Reference, actor: str) -> None:
             action="reference.retry",
             subject=reference.model.name,
         )
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 def rebuild_reference(reference: Reference) -> None:
@@ -139,7 +139,7 @@ def hide(model: Model) -> None:
         raise number_cannot_be_hashed(number.feature)
     for reference in model.references.filter(is_active=True, kind=Reference.Kind.FILE):
         Reference.objects.filter(pk=reference.pk).begin_again()
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 def _fill(reference: Reference) -> list[ReferenceDay]:

@@ -11,7 +11,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common import exports
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
@@ -72,7 +72,7 @@ _WIDENED = (
 _EXPORTED = ("start", "end", *(name for name in _PLAIN if name != "detail"))
 
 
-@router.get("/models/{name}/metrics", auth=Scoped("read"))
+@router.get("/models/{name}/metrics", auth=Scoped(Scope.READ))
 def read_metrics(
     request: HttpRequest,
     name: str,
@@ -124,7 +124,7 @@ def read_metrics(
     return page(points, describe_point, by=order, cursor=cursor, limit=limit, most=MAX_POINTS)
 
 
-@router.get("/models/{name}/drift", auth=Scoped("read"))
+@router.get("/models/{name}/drift", auth=Scoped(Scope.READ))
 def read_drift(
     request: HttpRequest,
     name: str,
@@ -147,7 +147,7 @@ def read_drift(
     return {**rows, "window": described, "note": _WIDENED if held != window else "", "next": None}
 
 
-@router.get("/models/{name}/change-points", auth=Scoped("read"))
+@router.get("/models/{name}/change-points", auth=Scoped(Scope.READ))
 def read_change_points(
     request: HttpRequest,
     name: str,
@@ -171,7 +171,7 @@ def read_change_points(
     return page(found, describe_change, by=("-at", "-pk"), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/losses", auth=Scoped("read"))
+@router.get("/models/{name}/losses", auth=Scoped(Scope.READ))
 def read_losses(
     request: HttpRequest,
     name: str,
@@ -232,7 +232,7 @@ def _loss(model: Model, body: NewSegmentSearch) -> str:
     return loss_of(model, body.loss)
 
 
-@router.get("/models/{name}/segment-searches", auth=Scoped("read"))
+@router.get("/models/{name}/segment-searches", auth=Scoped(Scope.READ))
 def list_segment_searches(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List a model's searches with what they found, the newest first; those of rules that fired are among them."""
     model = get_model(project=caller_of(request).project, name=name)
@@ -240,7 +240,7 @@ def list_segment_searches(request: HttpRequest, name: str, cursor: str = "", lim
     return page(searches, describe_search, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/segment-searches/{int:search_id}", auth=Scoped("read"))
+@router.get("/models/{name}/segment-searches/{int:search_id}", auth=Scoped(Scope.READ))
 def read_segment_search(request: HttpRequest, name: str, search_id: int) -> Any:
     """Read what a search found, the most harmful segment first.
 

@@ -16,8 +16,8 @@ from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.attempts import DATABASE_FAULTS, note_failure, reason_of, work_apart
 from driftline.common.clock import now
-from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.event_clock import event_now
@@ -71,7 +71,7 @@ def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) ->
                 project=project, actor=actor, action="rule.create", subject=rule.name, after=_plain(rule)
             )
             touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
-            ring("monitors.judge", model_id=model.pk)
+            enqueue(Task.JUDGE, model_id=model.pk)
     except IntegrityError as error:
         raise _name_is_taken(rule) from error
     return rule
@@ -237,8 +237,8 @@ def _judge_rules(model_id: int, pending: Sequence[PendingEvaluation]) -> None:
 def _judge_and_ring(rule: Rule, clock: datetime) -> None:
     state = RuleState.objects.select_for_update().get(rule=rule)
     for transition in _judge_rule(rule, state, clock):
-        ring("monitors.alert", transition_id=transition.pk)
-        ring("monitors.workflow", transition_id=transition.pk)
+        enqueue(Task.ALERT, transition_id=transition.pk)
+        enqueue(Task.START_WORKFLOW, transition_id=transition.pk)
 
 
 def _remeasure_ripe(model: Model, clock: datetime) -> None:
@@ -269,7 +269,7 @@ def _remeasure_ripe(model: Model, clock: datetime) -> None:
     windows = set(unripe.values_list("model_id", "span", "start"))
     if windows:
         touch(StaleWindow, windows, fields=("model_id", "span", "start"))
-        ring("monitors.measure", model_id=model.pk)
+        enqueue(Task.MEASURE, model_id=model.pk)
 
 
 def _judge_rule(rule: Rule, state: RuleState, clock: datetime) -> list[Transition]:

@@ -6,9 +6,9 @@ from typing import Any
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.machine_paths import without_folders
+from driftline.common.task_queue import Task, enqueue
 from inference.registry.models import Deployment
 from monitors.workflows.context import Answer, RunContext, StepFailed, StepOutcome, to_json
 from monitors.workflows.finishing import finish
@@ -38,7 +38,7 @@ def advance(*, run_id: int, has_turn: bool = True) -> bool:
         return False
     try:
         with kept(lease):
-            while _go_on(lease, has_turn=has_turn):
+            while _run_step(lease, has_turn=has_turn):
                 pass
     except LeaseLost:
         log.info("run is another's now", extra={"run": run_id})
@@ -55,8 +55,8 @@ def runs_before_a_long_step() -> QuerySet[Any]:
     return present.filter(state__in=(RunState.QUEUED, RunState.RUNNING), present__in=LONG_STEPS).due()
 
 
-def _go_on(lease: Lease, *, has_turn: bool) -> bool:
-    """Do one step; tell whether another can follow at once."""
+def _run_step(lease: Lease, *, has_turn: bool) -> bool:
+    """Run the present step; return whether another can follow at once."""
     run = lease.read()
     step = _current_step(run)
     if reason := _obstacle(run, step):
@@ -65,7 +65,7 @@ def _go_on(lease: Lease, *, has_turn: bool) -> bool:
         return False
     if step.name in LONG_STEPS and step.state != Step.State.WAITING and not has_turn:
         give_back(lease)
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
         return False
     if step.state != Step.State.WAITING:
         _begin(lease, step)

@@ -23,7 +23,7 @@ from inference.prediction_log.erasure import rows, services
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import FileSender, go_on, import_upload
+from inference.prediction_log.imports.services import FileSender, import_upload, resume_import
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow
@@ -208,7 +208,7 @@ class World:
             version="",
             sender=FileSender("test"),
         )
-        go_on(self.job.pk)
+        resume_import(self.job.pk)
 
     def look(self) -> None:
         """Page through the canary's rows, which leaves audit rows."""

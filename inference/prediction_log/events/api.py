@@ -15,7 +15,7 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import ID_LENGTH, is_valid_id

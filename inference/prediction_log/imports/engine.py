@@ -42,8 +42,8 @@ class BlockOutcome:
     faults: dict[int, RowFault] = field(default_factory=dict)
 
 
-def work_on(lease: Lease[Import], *, stop: Callable[[Import], bool]) -> Import:
-    """Go on with an import until its file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
+def import_blocks(lease: Lease[Import], *, stop: Callable[[Import], bool]) -> Import:
+    """Import block after block until the file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
     job = lease.read()
     source = open_source(settings.HOME / job.path, job.format)
     position = FilePosition(job.offset, job.rows, job.lines) if job.offset else source.start

@@ -21,9 +21,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, connection, models, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.dispatch import Signal
 
 from driftline.common.attempts import MAX_ATTEMPTS
+from driftline.common.signals import work_failed
 from driftline.common.work import WorkQuerySet, WorkRow
 
 log = logging.getLogger(__name__)
@@ -37,9 +37,6 @@ WORKER_DIED = (
     "It is not begun again until somebody asks for it."
 )
 TOOK_TOO_LONG = "It took longer than a background task may, and was ended."
-
-work_failed = Signal()
-"""Sent with `row` in the transaction in which work fails for good."""
 
 
 class LeaseLost(Exception):

@@ -10,7 +10,8 @@ from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Membership, Project, Role, User
+from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
 from driftline.demo.progress import HISTORY, ReplayProgress, save_progress
