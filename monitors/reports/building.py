@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
+from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.leased_work import (
     TOOK_TOO_LONG,
     Lease,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ONE_SPACE = 7_331  # advisory lock: one report at a time is begun
 _READ, _COMPUTED = 0.5, 0.9  # shares of the progress
 
 
@@ -73,8 +73,7 @@ def reports_to_build() -> LeasedQuerySet[Report]:
 
 def _claim(report_id: int) -> Lease[Report] | None:
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_ONE_SPACE])
+        lock(AdvisoryLock.REPORT_START, 0)
         return claim(
             reports_to_build().filter(pk=report_id),
             state=Report.State.RUNNING,

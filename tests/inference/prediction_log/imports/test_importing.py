@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from driftline.common.advisory_locks import AdvisoryLock
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.invariants import check_all
-from inference.prediction_log import arrival
 from inference.prediction_log import labels as label_log
 from inference.prediction_log.imports import csv_source
 from inference.prediction_log.imports.engine import bounded_memory
@@ -360,6 +360,6 @@ def holds_week() -> bool:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM pg_locks "
             "WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND classid = %s)",
-            [arrival._SPACE],
+            [AdvisoryLock.ARRIVAL_WEEK.value],
         )
         return bool(cursor.fetchone()[0])
