@@ -21,6 +21,7 @@ from driftline.accounts.audit_chain import REDACTABLE
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import redact_audit
 from driftline.common.doorbell import ring_for_long_work
+from driftline.common.durable_files import replacing
 from driftline.common.periods import floor, from_us
 from inference.prediction_log.erasure.subject import ERASED
 from inference.prediction_log.erasure.tables import rows_of_subject
@@ -104,9 +105,8 @@ def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
     table = pq.read_table(path)
     gone = rows_of_subject(table, work.subject, {run.model_id}, by_time_alone=True)
     if gone.any():
-        draft = path.with_name(f".{path.name}")
-        pq.write_table(table.filter(pa.array(~gone)), draft, compression="zstd")
-        draft.replace(path)
+        with replacing(path) as draft:
+            pq.write_table(table.filter(pa.array(~gone)), draft, compression="zstd")
         work.count(training_rows=int(gone.sum()))
 
 

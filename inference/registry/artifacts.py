@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Protocol
 
+from driftline.common.durable_files import sync_to_disk
 from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.launcher import DEFAULT_LIMITS, artifact_too_large
 
@@ -144,8 +145,4 @@ def _move_into_place(arrived: Path, final: Path) -> None:
     final.parent.mkdir(mode=0o700, exist_ok=True)
     arrived.replace(final)
     for folder in (final.parent, final.parent.parent):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_to_disk(folder)

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -16,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
+from driftline.common.durable_files import write_file
 from driftline.common.errors import Problem, invalid
 from inference.registry.models import Dataset, Model, Task, Version
 from inference.registry.publishing import publish_on_commit
@@ -47,26 +47,25 @@ def store_reference(
         table = _read(upload, content_type)
         signature = signature_of(owner) if owner.signature else _learn_signature(model, table)
         table = _conform(table, signature)
-        draft = Path(scratch) / "table.parquet"
-        pq.write_table(table, draft, compression="zstd")
-        sha256 = hashlib.sha256(draft.read_bytes()).hexdigest()
-        path = _folder() / f"{sha256}.parquet"
-        os.replace(draft, path)
+    path, sha256 = write_table(table)
     return _record(model, owner, signature, table, path, sha256, actor)
 
 
 def store_table(*, model: Model, version: Version | None, kind: str, table: pa.Table) -> Dataset:
     """Keep a table that Driftline made itself, such as a training snapshot; the same table twice is one file."""
+    path, sha256 = write_table(table)
+    return _dataset(model, version, kind, table, path, sha256)
+
+
+def write_table(table: pa.Table) -> tuple[Path, str]:
+    """Write a table as Parquet under the digest of its bytes, and return both."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     content = sink.getvalue()
     sha256 = hashlib.sha256(content).hexdigest()
     path = _folder() / f"{sha256}.parquet"
-    if not path.exists():
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    return _dataset(model, version, kind, table, path, sha256)
+    write_file(path, content)
+    return path, sha256
 
 
 def path_of(dataset: Dataset) -> Path:

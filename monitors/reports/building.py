@@ -1,7 +1,6 @@
 """Builds a report in a worker: reads rows, has Evidently compute, stores the files; each step under a lease."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, transaction
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
+from driftline.common.durable_files import write_file
 from driftline.common.leased_work import (
     TOOK_TOO_LONG,
     Lease,
@@ -261,20 +261,13 @@ def _store(making: Making, made: "Made") -> None:
     """Put both files in place with the row that names them; a report that was deleted meanwhile leaves none."""
     report, folder = making.report, files.folder()
     content = {".html": made.html.encode(), ".json": made.json}
-    drafts = {suffix: folder / f".{report.pk}-{os.getpid()}{suffix}" for suffix in content}
-    try:
-        for suffix, draft in drafts.items():
-            draft.write_bytes(content[suffix])
-        with transaction.atomic():
-            making.write(
-                progress=1.0,
-                left_out=report.left_out + made.left_out,
-                path=f"reports/{report.pk}.html",
-                size=len(content[".html"]),
-            )
-            making.lease.finish(Report.State.READY)
-            for suffix, draft in drafts.items():
-                draft.replace(folder / f"{report.pk}{suffix}")
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+    with transaction.atomic():
+        making.write(
+            progress=1.0,
+            left_out=report.left_out + made.left_out,
+            path=f"reports/{report.pk}.html",
+            size=len(content[".html"]),
+        )
+        making.lease.finish(Report.State.READY)
+        for suffix, text in content.items():
+            write_file(folder / f"{report.pk}{suffix}", text)

@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from driftline.common.durable_files import sync_to_disk, write_file
 from inference.prediction_log.record import Role
 from inference.prediction_log.sealing import FILE_MAGIC, Tampered, open_file, seal_file
 from inference.protocol.dialect import JSON_FIELDS
@@ -129,9 +130,9 @@ class JobStore:
         draft = self._root / f".{job.name}"
         draft.mkdir(mode=0o700)
         self.write(draft / REQUEST, msgspec.json.encode(job) + b"\n" + body)
-        self._sync_folder(draft)
         draft.rename(self.open / job.name)
-        self._sync_folder(self.open)
+        if self._sync:
+            sync_to_disk(self.open)
 
     def waiting(self) -> list[str]:
         """Name the jobs that have not ended, the oldest first."""
@@ -246,22 +247,7 @@ class JobStore:
         """Write a file whole; raises OSError, also where there is no key to seal it."""
         if self._seals:
             content = seal_file(self.home, content)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with draft.open("wb") as file:
-            file.write(content)
-            if self._sync:
-                file.flush()
-                os.fsync(file.fileno())
-        draft.rename(path)
-
-    def _sync_folder(self, folder: Path) -> None:
-        if not self._sync:
-            return
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        write_file(path, content, sync=self._sync)
 
 
 class Claim:

@@ -16,7 +16,6 @@ chain's end off or compute it all anew, and is found out by it.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,7 @@ from psycopg2.extras import execute_values
 
 from driftline.accounts.models import AuditEntry
 from driftline.common.advisory_locks import AdvisoryLock, try_lock
+from driftline.common.durable_files import write_file
 
 log = logging.getLogger(__name__)
 
@@ -213,10 +213,7 @@ def write_anchor(home: Path, head: Head) -> None:
     """Keep a link as the newest one of this home."""
     path = anchor_path(home)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps({"number": head.number, "hash": head.hash}))
-    draft.replace(path)
+    write_file(path, json.dumps({"number": head.number, "hash": head.hash}).encode(), mode=0o600)
 
 
 def _is_in_chain(head: Head) -> bool:
