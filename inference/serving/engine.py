@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from driftline.common.ids import new_id, new_ids
 from inference.prediction_log.record import LoggedBatch, encode_record
 from inference.prediction_log.spool import RESERVED_BYTES, SEGMENT_BYTES, SpoolWriter, new_instance_name
 from inference.protocol.dialect import Codec, Dialect, Headers, InferRequest
@@ -25,7 +26,6 @@ from inference.serving.answering import Answering, encode_contents, unlogged
 from inference.serving.answers import Prediction, Reply
 from inference.serving.body_budget import BodyBudget
 from inference.serving.fair_threads import FairThreads
-from inference.serving.ids import new_prediction_id, new_prediction_ids
 from inference.serving.journal import Journal
 from inference.serving.lanes import MAX_BATCH_ROWS, Lane, Pending
 from inference.serving.large_requests import LARGE_ROWS, PIECE_SECONDS, LargeAnswer, LargeRequest
@@ -251,7 +251,7 @@ class Engine:
         route, key, reason = admission.route, request.facts.key, None
         prediction_id = key or ""
         if route.canary is not None or request.rows > LARGE_ROWS:
-            prediction_id = key or new_prediction_id()
+            prediction_id = key or new_id()
             route = route.answering(request, prediction_id)
         if request.facts is not NO_FACTS:
             reason = check_times(admission, request)
@@ -430,7 +430,7 @@ class Engine:
         if not pendings:
             return None
         unnamed = [pending for pending in pendings if not pending.prediction_id]
-        for pending, made in zip(unnamed, new_prediction_ids(len(unnamed)), strict=True):
+        for pending, made in zip(unnamed, new_ids(len(unnamed)), strict=True):
             pending.prediction_id = made
         rows = sum([pending.request.rows for pending in pendings])
         batch = lane.route.version.join([pending.request.tensors for pending in pendings])

@@ -8,11 +8,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from driftline.common.ids import row_ids
 from inference.prediction_log.record import LoggedBatch, encode_record
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array, RunOptions
 from inference.serving.fair_threads import Worker, WorkHangs
-from inference.serving.ids import row_ids
 from inference.serving.lanes import Pending
 from inference.serving.routing import Route
 from inference.serving.versions import LoadedVersion, Outcome

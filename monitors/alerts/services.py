@@ -15,7 +15,7 @@ from driftline.accounts.models import Project, User
 from driftline.accounts.services import record_audit
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 from inference.registry.models import Model
 from monitors.alerts.channel_services import create_channel, delete_channel, replay, send_test, update_channel
 from monitors.alerts.channels import KINDS
@@ -166,7 +166,7 @@ def _tell(
         return
     story = gather(
         event=event,
-        event_id=f"evt_{uuid7().hex}",
+        event_id=f"evt_{new_id().replace('-', '')}",
         at=database_time(),
         incident=incident,
         transition=transition,

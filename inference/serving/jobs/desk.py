@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from driftline.common.ids import new_id
 from inference.protocol.dialect import Headers, HttpBody, InferRequest
 from inference.protocol.header_facts import FACT_HEADERS
 from inference.protocol.parameters import format_time
@@ -19,7 +20,6 @@ from inference.protocol.tensors import InvalidRequest
 from inference.serving.answers import Answer
 from inference.serving.descriptions import json_answer
 from inference.serving.engine import Engine, Inbound
-from inference.serving.ids import new_prediction_id
 from inference.serving.jobs.limits import JobLimits
 from inference.serving.jobs.runner import JobRunner
 from inference.serving.jobs.store import Job, JobStore, OpenJob, StoredAnswer, count_open
@@ -145,7 +145,7 @@ class JobDesk:
     def _describe(
         self, wish: Wish, admitted: Route, inbound: Inbound[bytes, HttpBody], request: InferRequest
     ) -> Job:
-        now, job_id = time.time(), new_prediction_id()
+        now, job_id = time.time(), new_id()
         prediction_id = request.facts.key or job_id
         route = admitted.answering(request, prediction_id)
         seconds = self._limits.deadline_seconds

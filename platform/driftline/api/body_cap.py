@@ -6,7 +6,7 @@ from typing import Any
 
 from driftline.api.problems import CONTENT_TYPE, problem_body
 from driftline.common.errors import Problem
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 
 type Scope = MutableMapping[str, Any]
 type Message = MutableMapping[str, Any]
@@ -58,7 +58,7 @@ def _announced(scope: Scope) -> int:
 
 async def _refuse(send: Send, cap: int) -> None:
     problem = Problem(413, "body_too_large", f"The body is larger than {cap >> 20:,} MiB; send it in parts.")
-    body = problem_body(problem, instance=str(uuid7()))
+    body = problem_body(problem, instance=new_id())
     headers = [
         (b"content-type", CONTENT_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
