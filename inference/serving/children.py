@@ -1,13 +1,14 @@
 """The processes that the serving parent keeps alive: started again when they die, ended when they hang."""
 
-import ctypes
 import logging
 import os
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
+from driftline.common.parent_death import die_with_parent
 from inference.serving.crashes import note_death, read_state
 from inference.serving.heartbeat import KILL_SECONDS, Stillness
 from inference.serving.machine_memory import MemoryKills
@@ -19,7 +20,6 @@ SUCCESSOR_SECONDS = (
     60.0  # for a successor to be ready, before the process that it replaces stops all the same
 )
 FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0
-PR_SET_PDEATHSIG = 1
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +42,7 @@ class KeptProcess:
             pass_fds=self._pass_fds,
             env={**os.environ, "PYTHONPATH": _python_path()},
             start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which stops all in order
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
         )
 
     def keep_alive(self) -> None:
@@ -175,7 +175,3 @@ def _python_path() -> str:
     """Name the folders of this checkout, so that children find it wherever they start."""
     inherited = os.environ.get("PYTHONPATH", "")
     return os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "platform"), inherited]))
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

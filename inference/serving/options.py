@@ -66,7 +66,6 @@ class WorkerOptions(Struct, frozen=True):
 
     home: str
     socket_fd: int
-    parent_pid: int
     asgi_app: str | None = None
     grpc_address: str | None = None
     certificate: ServerCertificate | None = None
