@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from driftline.common.brief_memory import BriefMemory
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from inference.prediction_log.arrow_messages import extent_of
 from inference.prediction_log.imports.layout import Layout, layout_of_predictions
 from inference.prediction_log.imports.predictions import Reading, read_predictions

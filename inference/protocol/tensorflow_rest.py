@@ -12,9 +12,9 @@ import numpy as np
 import orjson
 from msgspec import Struct
 
-from inference.protocol.careful_json import read_json_with_nan
 from inference.protocol.dialect import Headers, HttpBody, InferRequest, Target
 from inference.protocol.header_facts import read_header_facts
+from inference.protocol.json_documents import read_json_with_nan
 from inference.protocol.json_rows import RowReader, Rows
 from inference.protocol.json_values import ValueWriter, write_numbers
 from inference.protocol.results import BatchOutputs

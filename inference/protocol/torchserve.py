@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from inference.protocol.careful_json import read_json_with_nan
 from inference.protocol.dialect import Headers, HttpBody, InferRequest, Target
 from inference.protocol.header_facts import read_header_facts
+from inference.protocol.json_documents import read_json_with_nan
 from inference.protocol.json_rows import RowReader, Rows
 from inference.protocol.json_values import ValueWriter
 from inference.protocol.raw_tensors import read_text

@@ -13,7 +13,7 @@ from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from inference.prediction_log import drop_rows
 from inference.prediction_log.privacy import HASH, KEEP, POLICIES, SUMMARY
 from inference.prediction_log.selectors import newest_event

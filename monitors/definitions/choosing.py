@@ -15,8 +15,8 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import printable
 from driftline.common.periods import floor, rfc3339
+from driftline.common.strict_json import printable
 from inference.prediction_log.event_clock import event_now
 from inference.registry.models import Dataset, Model, Version
 from monitors.definitions.models import Reference

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer, printable
+from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.parsing import MAX_ITEMS, too_many_predictions
 from inference.prediction_log.sent_items import NUMERIC_TASKS
 from inference.serving.plan import Signature

@@ -19,9 +19,9 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import printable
 from driftline.common.leased_work import Lease, LeasedQuerySet, LeaseLost
 from driftline.common.machine_paths import without_folders
+from driftline.common.strict_json import printable
 from inference.prediction_log.imports import bad_rows, engine
 from inference.prediction_log.imports.csv_source import examine_csv
 from inference.prediction_log.imports.formats import open_source

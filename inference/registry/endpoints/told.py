@@ -8,8 +8,8 @@ from pydantic import Field, StringConstraints
 
 from driftline.common.bodies import Body
 from driftline.common.errors import invalid
-from driftline.common.json_body import escape_pointer
 from driftline.common.outbound.targets import check_target
+from driftline.common.strict_json import escape_pointer
 from inference.protocol.tensors import NUMPY_TYPES
 from inference.serving.plan import PlanEndpoint, TensorSpec
 
