@@ -14,7 +14,7 @@ from inference.protocol.hops import HOPS
 from inference.protocol.parameters import RowFacts
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import Buffer
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 Headers = Mapping[bytes, bytes]  # by lower-case name; only those of TELLING_HEADERS
 

@@ -20,7 +20,7 @@ from inference.protocol.parameters import RowFacts, read_parameters
 from inference.protocol.raw_tensors import element_of, read_raw, read_text, refuse_infinity, write_raw
 from inference.protocol.results import Array, BatchOutputs
 from inference.protocol.tensors import FLOATS, Buffer, InvalidRequest, TensorCodec
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 TIMEOUT = b"grpc-timeout"  # the header of the wire, here always in microseconds: b"1500u"
 

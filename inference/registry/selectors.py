@@ -7,9 +7,9 @@ from django.db.models import QuerySet
 from driftline.accounts.models import Project
 from driftline.common.brief_memory import BriefMemory
 from driftline.common.errors import not_found
-from inference.prediction_log.privacy import Privacy
+from inference.prediction_log.spool.privacy import Privacy
 from inference.registry.models import Model, Task, Version
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 privacies: BriefMemory[int, Privacy] = BriefMemory()  # by model id; who changes one forgets them
 

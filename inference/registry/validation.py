@@ -15,7 +15,7 @@ from inference.registry.intake.metadata import declare
 from inference.registry.intake.report import OutputOnReference, ReferenceRun
 from inference.registry.models import Dataset, Model, Task, Version
 from inference.registry.selectors import signature_of
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 LARGEST_NOT_FINITE_SHARE = 0.01
 FEWEST_ROWS = 20

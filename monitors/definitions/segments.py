@@ -12,7 +12,7 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.strict_json import escape_pointer, printable
-from inference.prediction_log.privacy import DROP, HASH, SUMMARY
+from inference.prediction_log.spool.privacy import DROP, HASH, SUMMARY
 from inference.registry.models import Model
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature

@@ -14,11 +14,11 @@ from django.db import DatabaseError
 from driftline.common.attempts import reason_of
 from driftline.common.clock import now
 from driftline.common.periods import Period, following
-from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
+from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.models import Expectation, Monitor, MonitorKind
 from monitors.metrics.drift import drift_points, drift_points_of, drifted_features
 from monitors.metrics.estimation import estimated_points

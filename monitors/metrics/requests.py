@@ -10,7 +10,7 @@ from typing import Self
 from driftline.common.periods import Period, windows
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole, RequestCount, RequestWait
 from inference.registry.models import Model
-from inference.serving.metrics import ANSWERED, DROPPED, WAIT_SECONDS
+from inference.serving.counts.metrics import ANSWERED, DROPPED, WAIT_SECONDS
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.stats.performance.bucket_quantile import bucket_quantile
 from monitors.stats.performance.estimate import wilson_interval

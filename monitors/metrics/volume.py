@@ -15,9 +15,9 @@ from django.db.models import Max, OuterRef, QuerySet, Subquery
 from driftline.common.doorbell import ring
 from driftline.common.periods import Period, floor, following, windows
 from driftline.common.work import touch
-from inference.prediction_log.event_clock import event_now, event_nows
 from inference.prediction_log.models import PredictionRole, TouchedPeriod
-from inference.prediction_log.selectors import newest_arrivals, newest_event, oldest_event
+from inference.prediction_log.queries.event_clock import event_now, event_nows
+from inference.prediction_log.queries.selectors import newest_arrivals, newest_event, oldest_event
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.measuring import Context, Whose, context_of, row_of

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from inference.registry.trials.orders import Packed, Trial, unpack
 from inference.runtime.variants.measuring import Timing
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
 from monitors.optimiser.asked import FEWEST_LABELLED, Rows
 from monitors.stats.promotion.differences import METRICS, MetricDifference

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.prediction_log.selectors import LogFrame, frame_of, oldest_event
+from inference.prediction_log.queries.selectors import LogFrame, frame_of, oldest_event
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset, Model, Version
 from inference.registry.selectors import signature_of
 from inference.runtime.feeds import feed_of
 from inference.runtime.variants.base import Feed
-from inference.serving.plan import Feature, Signature, TensorSpec
+from inference.signatures import Feature, Signature, TensorSpec
 from monitors.definitions.outcomes import coded
 from monitors.optimiser.asked import FEWEST_LABELLED, MOST_CALIBRATION_ROWS, Rows
 from monitors.workflows.pairs import DAY_US, ripe_until

@@ -22,7 +22,7 @@ from driftline.common.leased_work import (
 )
 from driftline.common.periods import Period
 from inference.registry.selectors import signature_of, unlearnt_signature
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import Reference, Segment
 from monitors.reports import files

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from driftline.common.periods import Period, windows
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, PredictionRole
-from inference.prediction_log.selectors import LogFrame, frame_of, newest_event, oldest_event
+from inference.prediction_log.queries.selectors import LogFrame, frame_of, newest_event, oldest_event
 from inference.registry.datasets import path_of
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of, signature_of

@@ -11,8 +11,8 @@ from driftline.accounts.services import record_audit
 from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import Period
-from inference.prediction_log.privacy import DROP, SUMMARY
 from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.spool.privacy import DROP, SUMMARY
 from inference.registry.models import Model, Version
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import Reference

@@ -20,9 +20,9 @@ from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.work import finish, touch
-from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.prediction_log.selectors import newest_event
+from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.catalogue import METRICS, nearest_metrics

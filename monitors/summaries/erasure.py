@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from django.db.models.functions import Now
 
-from inference.prediction_log.drop_rows import summary_only_features
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import Subject
 from inference.prediction_log.erasure.work import Work, add_counts
-from inference.prediction_log.labels import lock_summaries
+from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import SummedDay
+from inference.prediction_log.retention.drop_rows import summary_only_features
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
 from monitors.definitions.models import Segment

@@ -10,14 +10,14 @@ import numpy as np
 
 from driftline.common.clock import now
 from driftline.common.periods import floor
-from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import PredictionChunk, PredictionRole
-from inference.prediction_log.selectors import LogFrame, first_answered, frame_of
-from inference.registry.canary import describe_split
+from inference.prediction_log.queries.canary_split import describe_split
+from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.selectors import LogFrame, first_answered, frame_of
 from inference.registry.models import DeploymentChange, Model, Version
 from inference.registry.selectors import get_version, signature_of
-from inference.serving.metrics import ANSWERED
-from inference.serving.plan import Signature
+from inference.serving.counts.metrics import ANSWERED
+from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
 from monitors.metrics.requests import request_outcomes
 from monitors.stats.promotion.gate import Verdict

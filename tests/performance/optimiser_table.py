@@ -28,7 +28,7 @@ from inference.registry.trials import NotBuilt, Questions, Unfit, try_variant
 from inference.registry.trials.orders import pack
 from inference.runtime.session import OnnxSession
 from inference.runtime.variants.kinds import KINDS
-from inference.serving.plan import Feature, Signature, TensorSpec
+from inference.signatures import Feature, Signature, TensorSpec
 from monitors.optimiser.asked import MOST_CALIBRATION_ROWS, Rows
 from monitors.optimiser.comparing import Measured, compare, judged_outputs
 from monitors.optimiser.judging import Budget, judge

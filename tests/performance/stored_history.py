@@ -20,9 +20,9 @@ from driftline.accounts.models import SCOPES, Project, User
 from driftline.accounts.services import create_project, create_token
 from driftline.common.periods import floor, rfc3339
 from driftline.services.processes import Process
-from inference.prediction_log.sent_columns import PredictionBatch, columns_of
-from inference.prediction_log.sent_items import SentPrediction
-from inference.prediction_log.store import log_predictions
+from inference.prediction_log.ingest.store import log_predictions
+from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model

@@ -10,7 +10,7 @@ from pathlib import Path
 from django.conf import settings
 
 from inference.prediction_log.erasure.work import NotYet, Work
-from inference.prediction_log.sealing import KeyMissing, Tampered, open_file
+from inference.prediction_log.spool.sealing import KeyMissing, Tampered, open_file
 from inference.serving.jobs.store import (
     ANSWER,
     DAMAGED,

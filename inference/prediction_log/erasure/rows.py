@@ -13,21 +13,22 @@ import pyarrow.compute as pc
 from django.db.models import QuerySet
 
 from driftline.common.periods import floor, from_us
-from inference.prediction_log import labels, narrow_rows
-from inference.prediction_log.chunk_rows import read_rows
-from inference.prediction_log.compaction import ids_of, recount_day
+from inference.prediction_log.encryption.sealed_chunks import sealer
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.prediction_log.erasure.work import Work, add_counts
-from inference.prediction_log.folded_labels import FoldedLabels
-from inference.prediction_log.id_hashes import hash_ids, may_hold, write_hashes
-from inference.prediction_log.label_changes import SummarisedLabel, record_label_changes, summarised_labels
+from inference.prediction_log.labels import services as labels
+from inference.prediction_log.labels.changes import SummarisedLabel, record_label_changes, summarised_labels
 from inference.prediction_log.models import PackedDay, PredictionChunk
-from inference.prediction_log.packing import write
-from inference.prediction_log.sealed_chunks import sealer
-from inference.prediction_log.selectors import LogFrame, Part, frame_from
+from inference.prediction_log.queries.selectors import LogFrame, Part, frame_from
+from inference.prediction_log.queries.unsummarised import request_rebuild
 from inference.prediction_log.signals import rows_erased
-from inference.prediction_log.unsummarised import request_rebuild
+from inference.prediction_log.storage import narrow_rows
+from inference.prediction_log.storage.chunk_rows import read_rows
+from inference.prediction_log.storage.compaction import ids_of, recount_day
+from inference.prediction_log.storage.folded_labels import FoldedLabels
+from inference.prediction_log.storage.id_hashes import hash_ids, may_hold, write_hashes
+from inference.prediction_log.storage.packing import write
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
 

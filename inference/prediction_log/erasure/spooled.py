@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.work import NotYet, Work
 from inference.prediction_log.models import SpoolCursor
-from inference.prediction_log.spool import remove_segment, segment_sizes
+from inference.prediction_log.spool.segments import remove_segment, segment_sizes
 
 SETTLED_AFTER = timedelta(seconds=5)  # a shadow is given up before
 _BLOCK = bytes(1 << 20)

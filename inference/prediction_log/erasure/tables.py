@@ -14,7 +14,7 @@ from django.conf import settings
 
 from inference.prediction_log.erasure.subject import Subject
 from inference.prediction_log.erasure.work import Work, add_counts
-from inference.prediction_log.privacy import DROP
+from inference.prediction_log.spool.privacy import DROP
 from inference.registry.datasets import path_of, write_table
 from inference.registry.models import Dataset
 from inference.registry.selectors import privacy_of

@@ -18,12 +18,12 @@ from driftline.common.exports import CSV, PARQUET
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import media_type, moment, refuse_parameter
 from driftline.common.strict_json import printable
-from inference.prediction_log.exports import Wanted, export_predictions
 from inference.prediction_log.imports import bad_rows, services
 from inference.prediction_log.imports.layout import Layout
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.selectors import describe_import, get_import, imports_of
 from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.queries.exports import Wanted, export_predictions
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 

@@ -11,8 +11,6 @@ from django.conf import settings
 
 from driftline.common.clock import now
 from driftline.common.leased_work import Lease
-from inference.prediction_log import labels as label_log
-from inference.prediction_log.arrival import in_arrival_week
 from inference.prediction_log.imports.bad_rows import add_bad_rows
 from inference.prediction_log.imports.cells import Refusals, RowFault
 from inference.prediction_log.imports.formats import open_source
@@ -25,9 +23,11 @@ from inference.prediction_log.imports.source import (
     Source,
     UnreadableFile,
 )
+from inference.prediction_log.ingest.arrival import in_arrival_week
+from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import BatchResult, ItemFault
-from inference.prediction_log.sent_columns import PredictionBatch
-from inference.prediction_log.store import log_predictions
+from inference.prediction_log.labels import services as label_log
+from inference.prediction_log.rows.sent_columns import PredictionBatch
 
 MEMORY_BUDGET = 1 << 30  # bytes of data that reading one file may add to a process
 

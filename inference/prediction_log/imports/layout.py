@@ -11,14 +11,14 @@ from msgspec import Struct
 from driftline.common.errors import Problem, invalid
 from driftline.common.strict_json import escape_pointer
 from inference.prediction_log.imports.source import MAX_COLUMNS
-from inference.prediction_log.sent_items import (
+from inference.prediction_log.rows.sent_items import (
     MAX_FEATURE_NAME,
     MAX_FEATURES,
     MAX_TAGS,
     NUMERIC_TASKS,
 )
 from inference.registry.models import Model
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 type Kind = Literal["number", "truth", "text"]
 

@@ -30,8 +30,8 @@ from inference.prediction_log.imports.lease import BeingWorkedOn, leased
 from inference.prediction_log.imports.models import UNFINISHED, Import
 from inference.prediction_log.imports.predictions import Reading, read_predictions
 from inference.prediction_log.imports.source import Source, UnreadableFile
+from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.sent_items import Refused, check_version
 from inference.registry.models import Model
 
 MAX_BYTES = 2 << 30

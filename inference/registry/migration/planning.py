@@ -17,7 +17,7 @@ from inference.registry.intake.signature import (
 from inference.registry.migration.found import DeclaredTensor, FoundModel, FoundVersion, Left
 from inference.registry.models import Task
 from inference.registry.services import check_model_name
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 _AS_PROBABILITY = {"Sigmoid", "Softmax", "LogSoftmax"}
 _ASK_TASK = "its outputs do not tell; add --task binary, multiclass, regression or ranking"

@@ -7,7 +7,7 @@ from inference.runtime.remote.torchserve import TorchServeProtocol
 from inference.runtime.remote.v1 import V1Protocol
 from inference.runtime.remote.v2 import V2Protocol
 from inference.runtime.session import Array
-from inference.serving.plan import PlanEndpoint, TensorSpec
+from inference.signatures import EndpointSpec, TensorSpec
 
 
 class RemoteProtocol(Protocol):
@@ -24,7 +24,7 @@ class RemoteProtocol(Protocol):
 
 class _Kind(Protocol):
     def __call__(
-        self, endpoint: PlanEndpoint, inputs: list[TensorSpec], outputs: list[TensorSpec]
+        self, endpoint: EndpointSpec, inputs: list[TensorSpec], outputs: list[TensorSpec]
     ) -> RemoteProtocol: ...
 
 

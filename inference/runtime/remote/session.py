@@ -10,14 +10,14 @@ import orjson
 
 from driftline.common.outbound.rules import OutboundRules
 from inference.protocol.hops import HOPS, MOST_HOPS
+from inference.runtime.remote.circuit_breaker import CircuitBreaker, State
 from inference.runtime.remote.connections import Call, Connections, Reply
 from inference.runtime.remote.credentials import CredentialUnreadable, open_headers
 from inference.runtime.remote.errors import CallEnded, UpstreamFailed, ValuesRefused
 from inference.runtime.remote.protocols import PROTOCOLS
 from inference.runtime.remote.retry_budget import RetryBudget
 from inference.runtime.session import Array, ModelRefused, RunOptions
-from inference.serving.circuit_breaker import CircuitBreaker, State
-from inference.serving.plan import PlanEndpoint, TensorSpec
+from inference.signatures import EndpointSpec, TensorSpec
 
 OPEN_SECONDS = 5.0
 RETRY_PAUSE = 0.05
@@ -42,7 +42,7 @@ class RemoteSession:
 
     def __init__(
         self,
-        endpoint: PlanEndpoint,
+        endpoint: EndpointSpec,
         inputs: list[TensorSpec],
         outputs: list[TensorSpec],
         *,

@@ -11,13 +11,13 @@ from inference.runtime.remote.json_answers import describe_rows, read_rows
 from inference.runtime.remote.json_requests import RowsWriter
 from inference.runtime.remote.values import read_strict_json
 from inference.runtime.session import Array
-from inference.serving.plan import PlanEndpoint, TensorSpec
+from inference.signatures import EndpointSpec, TensorSpec
 
 
 class TorchServeProtocol:
     """Requests and answers of one model."""
 
-    def __init__(self, endpoint: PlanEndpoint, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    def __init__(self, endpoint: EndpointSpec, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
         version = f"/{quote(endpoint.version, safe='')}" if endpoint.version else ""
         self.path = f"/predictions/{quote(endpoint.model, safe='')}{version}"
         self._rows = RowsWriter(inputs, endpoint.names, "null")

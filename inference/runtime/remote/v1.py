@@ -9,13 +9,13 @@ from inference.runtime.remote.json_answers import describe_rows, read_rows
 from inference.runtime.remote.json_requests import RowsWriter
 from inference.runtime.remote.values import read_json_with_tokens
 from inference.runtime.session import Array
-from inference.serving.plan import PlanEndpoint, TensorSpec
+from inference.signatures import EndpointSpec, TensorSpec
 
 
 class V1Protocol:
     """Requests and answers of one model."""
 
-    def __init__(self, endpoint: PlanEndpoint, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    def __init__(self, endpoint: EndpointSpec, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
         version = f"/versions/{quote(endpoint.version, safe='')}" if endpoint.version else ""
         self.path = f"/v1/models/{quote(endpoint.model, safe='')}{version}:predict"
         self._rows = RowsWriter(inputs, endpoint.names, "token")

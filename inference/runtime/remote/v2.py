@@ -14,7 +14,7 @@ from inference.runtime.remote.connections import Reply
 from inference.runtime.remote.errors import garbage
 from inference.runtime.remote.values import fit, read_strict_json, to_array, unnest
 from inference.runtime.session import Array
-from inference.serving.plan import PlanEndpoint, TensorSpec
+from inference.signatures import EndpointSpec, TensorSpec
 
 _LENGTH = "inference-header-content-length"
 
@@ -40,7 +40,7 @@ class _Server(Struct):
     extensions: list[str] = []
 
 
-def model_path(endpoint: PlanEndpoint) -> str:
+def model_path(endpoint: EndpointSpec) -> str:
     """Give the path of a model, or of one of its versions."""
     version = f"/versions/{quote(endpoint.version, safe='')}" if endpoint.version else ""
     return f"/v2/models/{quote(endpoint.model, safe='')}{version}"
@@ -66,7 +66,7 @@ def takes_binary(reply: Reply) -> bool:
 class V2Protocol:
     """Requests and answers of one model."""
 
-    def __init__(self, endpoint: PlanEndpoint, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    def __init__(self, endpoint: EndpointSpec, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
         self.path = f"{model_path(endpoint)}/infer"
         self._inputs = inputs
         self._outputs = outputs

@@ -17,14 +17,14 @@ from inference.protocol.header_facts import FACT_HEADERS
 from inference.protocol.parameters import format_time
 from inference.protocol.preferences import Preferences, read_preferences
 from inference.protocol.tensors import InvalidRequest
-from inference.serving.answers import Answer
-from inference.serving.descriptions import json_answer
-from inference.serving.engine import Engine, Inbound
-from inference.serving.jobs.limits import JobLimits
+from inference.serving.descriptions.metadata import json_answer
+from inference.serving.engine.engine import Engine, Inbound
+from inference.serving.job_limits import JobLimits
 from inference.serving.jobs.runner import JobRunner
 from inference.serving.jobs.store import Job, JobStore, OpenJob, StoredAnswer, count_open
 from inference.serving.plan import PlanToken
 from inference.serving.refusals import Refusal, overloaded, too_many
+from inference.serving.responses import Answer
 from inference.serving.routing import Admission, Route, RoutingTable, check_times, reason_over_budget
 
 JOBS_PATH = "/v2/jobs/"

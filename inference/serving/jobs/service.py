@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 
-from inference.serving.engine import Engine
+from inference.serving.engine.engine import Engine
+from inference.serving.job_limits import JobLimits
 from inference.serving.jobs.desk import JobDesk
-from inference.serving.jobs.limits import JobLimits
 from inference.serving.jobs.runner import JobRunner
 from inference.serving.jobs.store import JobStore
 

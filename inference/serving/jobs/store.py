@@ -20,8 +20,8 @@ import msgspec
 from msgspec import Struct
 
 from driftline.common.durable_files import sync_to_disk, write_file
-from inference.prediction_log.record import Role
-from inference.prediction_log.sealing import FILE_MAGIC, Tampered, open_file, seal_file
+from inference.prediction_log.spool.record import Role
+from inference.prediction_log.spool.sealing import FILE_MAGIC, Tampered, open_file, seal_file
 from inference.protocol.dialect import JSON_FIELDS
 from inference.serving.plan import PlanCallback
 

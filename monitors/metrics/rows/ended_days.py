@@ -15,8 +15,8 @@ from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.periods import following
 from driftline.common.work import finish, touch
-from inference.prediction_log.event_clock import event_now, event_nows
 from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import MonitorKind

@@ -15,7 +15,7 @@ import numpy as np
 
 from driftline.common.periods import Period, following
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
-from inference.prediction_log.selectors import LogFrame
+from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.reference_rows import read_rows

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from driftline.common.periods import Period, floor
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.prediction_log.selectors import LogFrame
+from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.models import Reference

@@ -15,7 +15,7 @@ from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, Series
 from driftline.pages.verdict import Part, Verdict
-from inference.prediction_log.event_clock import event_now, event_nows
+from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import Model
 from monitors.alerts import selectors, services
 from monitors.alerts.models import Incident

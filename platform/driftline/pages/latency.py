@@ -23,7 +23,7 @@ from driftline.pages.verdict import Said
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, RequestCount, SummedDay
 from inference.registry.models import Model
 from inference.registry.selectors import find_model
-from inference.serving.metrics import ANSWERED
+from inference.serving.counts.metrics import ANSWERED
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.requests import REQUEST_METRICS, request_outcomes
 from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers

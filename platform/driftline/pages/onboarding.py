@@ -10,8 +10,8 @@ from django.urls import reverse
 
 from driftline.pages import queries, snippets
 from driftline.pages.access import PageRequest, page
-from inference.prediction_log.label_reads import first_label
-from inference.prediction_log.selectors import newest_event
+from inference.prediction_log.labels.selectors import first_label
+from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Channel
 from monitors.definitions.models import Reference

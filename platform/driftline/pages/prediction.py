@@ -8,9 +8,9 @@ from django.shortcuts import render
 from driftline.common.errors import not_found
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
-from inference.prediction_log import selectors
+from inference.prediction_log.queries import selectors
+from inference.prediction_log.queries.viewing import record_view_of_one
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.viewing import record_view_of_one
 
 
 @page("GET")

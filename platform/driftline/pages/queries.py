@@ -10,7 +10,7 @@ from django.db.models import Count, Q, QuerySet
 from driftline.accounts.models import Project
 from driftline.common.periods import Period, floor
 from driftline.pages.charts import Dot, Mark
-from inference.prediction_log.selectors import oldest_event
+from inference.prediction_log.queries.selectors import oldest_event
 from inference.registry.models import DeploymentChange, Model, Version
 from monitors.alerts.models import Incident
 from monitors.definitions.models import Reference

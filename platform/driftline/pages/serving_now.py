@@ -8,7 +8,7 @@ from typing import Any
 
 from inference.registry.models import Model
 from inference.registry.rollout import live_reports
-from inference.serving.metrics import PHASES, ROWS, SECONDS, read_label_key
+from inference.serving.counts.metrics import PHASES, ROWS, SECONDS, read_label_key
 
 PHASE_WORDS = {
     "decode": "Reading the request",

@@ -11,7 +11,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 from driftline.accounts.models import Project
 from driftline.pages import queries, verdict
 from driftline.stuck_work import is_stuck
-from inference.prediction_log.selectors import newest_arrivals
+from inference.prediction_log.queries.selectors import newest_arrivals
 from inference.registry.models import Model
 from monitors.alerts.selectors import open_incidents
 from monitors.metrics.models import MetricPoint

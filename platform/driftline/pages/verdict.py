@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from driftline.pages import queries
 from driftline.stuck_work import StuckWork, stuck_work
-from inference.prediction_log.selectors import newest_event
+from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import figure, figures, measured

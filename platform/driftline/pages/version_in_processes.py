@@ -6,8 +6,8 @@ from pathlib import Path
 
 from inference.registry.models import Model, Version
 from inference.registry.rollout import InProcess, live_reports, serving_of
-from inference.serving.metrics import read_label_key
-from inference.serving.status import total_counts
+from inference.serving.counts.metrics import read_label_key
+from inference.serving.status.status import total_counts
 
 
 @dataclass(frozen=True)

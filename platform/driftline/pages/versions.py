@@ -23,8 +23,8 @@ from driftline.pages.model import frame_of
 from driftline.pages.quarantine import CrashRecord, crash_records
 from driftline.pages.variants import table_of
 from driftline.pages.version_in_processes import version_in_processes
-from inference.prediction_log.selectors import oldest_event
-from inference.registry.canary import split_of
+from inference.prediction_log.queries.canary_split import split_of
+from inference.prediction_log.queries.selectors import oldest_event
 from inference.registry.downloads import open_artifact
 from inference.registry.lineage import Lineage
 from inference.registry.models import DeploymentChange, Model, Version

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from inference.registry.trials import Trial
 from inference.registry.trials.orders import pack
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.optimiser.asked import Rows
 from monitors.optimiser.comparing import BrokenAnswers, compare, storable
 from tests.inference.onnx_models import classifier_signature, summing_signature

@@ -7,8 +7,8 @@ from driftline.common.durable_files import replacing
 from driftline.common.errors import Problem
 from driftline.management.import_command import add_model_arguments, find_model, keep_memory_small
 from driftline.management.moments import read_moment
-from inference.prediction_log.exports import Wanted, export_predictions
 from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.queries.exports import Wanted, export_predictions
 
 
 class Command(BaseCommand):
