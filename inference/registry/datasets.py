@@ -17,6 +17,7 @@ from django.db import transaction
 from driftline.accounts.services import record_audit
 from driftline.common.durable_files import write_file
 from driftline.common.errors import Problem, invalid
+from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
 from inference.registry.models import Dataset, Model, Task, Version
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version, signature_of
@@ -24,7 +25,6 @@ from inference.registry.services import external_version
 from inference.registry.signals import reference_stored
 from inference.signatures import Feature, Signature
 
-MAX_BYTES = 2 << 30
 MAX_COLUMNS = 5_000
 MAX_CELLS = 200_000_000
 MAX_TEXT = 1 << 30  # bytes, unpacked
@@ -95,13 +95,9 @@ def _folder() -> Path:
 
 
 def _spill(stream: IO[bytes], path: Path) -> None:
-    size = 0
+    too_large = Problem(413, "body_too_large", f"A reference may have up to {MAX_UPLOAD_BYTES >> 30} GiB.")
     with path.open("wb") as file:
-        while block := stream.read(1 << 20):
-            size += len(block)
-            if size > MAX_BYTES:
-                raise Problem(413, "body_too_large", f"A reference may have up to {MAX_BYTES >> 30} GiB.")
-            file.write(block)
+        _, size = receive_file(stream, file, too_large=too_large)
     if size == 0:
         raise Problem(422, "no_rows", "The file is empty; send a CSV or Parquet file with a header and rows.")
 
