@@ -16,13 +16,14 @@ from driftline.accounts.services import record_audit
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import new_id
+from driftline.common.number_format import format_pair
 from inference.registry.models import Model
 from monitors.alerts.channel_services import create_channel, delete_channel, replay, send_test, update_channel
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Incident, IncidentEvent, Silence
 from monitors.alerts.outbox import channels_told, database_time, send_due_deliveries, write_delivery
 from monitors.alerts.story import OPENED, RESOLVED, UPDATED, gather
-from monitors.alerts.wording import duration, figures, measured, moment, one_line, title_of
+from monitors.alerts.wording import duration, measured, moment, one_line, title_of
 from monitors.rules.models import Rule, Severity, Transition
 
 __all__ = [
@@ -223,7 +224,7 @@ def _ongoing(transition: Transition) -> list[str]:
 
 
 def _observation(transition: Transition) -> str:
-    value, threshold = figures(transition.value, transition.threshold)
+    value, threshold = format_pair(transition.value, transition.threshold)
     beyond = transition.value is not None and transition.rule.is_breached_by(transition.value)
     stands = transition.rule.operator if beyond else f"no longer {transition.rule.operator}"
     return f"{measured(transition)} {value} {stands} {threshold} on {transition.n:,} rows"
