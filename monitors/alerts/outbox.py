@@ -28,7 +28,6 @@ from monitors.alerts.story import TEST
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)
 """Four times the longest attempt."""
 
 RETRY_AFTER = (
@@ -125,7 +124,7 @@ def claim_delivery() -> Delivery | None:
     for rows in (due.exclude(channel__in=callbacks), due.filter(channel__in=callbacks)):
         for project_id in _projects_in_turn(rows):
             with transaction.atomic():
-                claimed = rows.filter(channel__project=project_id).claim(limit=1, lease=LEASE)
+                claimed = rows.filter(channel__project=project_id).claim(limit=1)
             if claimed:
                 take_turn(LANE, project_id)
                 return Delivery.objects.select_related("channel").get(pk=claimed[0].pk)

@@ -13,7 +13,7 @@ from django.db import transaction
 from driftline.accounts.services import record_audit
 from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
-from driftline.common.leased_work import Lease, WorkFailed, attempt
+from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from driftline.common.machine_paths import without_folders
 from inference.prediction_log.spool.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
@@ -81,7 +81,7 @@ def build_reference(reference_id: int) -> None:
     attempt(Reference.objects.filter(pk=reference_id), _build)
 
 
-def _build(lease: Lease[Reference]) -> None:
+def _build(lease: WorkLease[Reference]) -> None:
     reference = Reference.objects.select_related("model", "version", "dataset").get(pk=lease.pk)
     try:
         days = _fill(reference)

@@ -11,12 +11,12 @@ from django.db import DatabaseError, transaction
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.durable_files import write_file
+from driftline.common.lease import LeaseLost
 from driftline.common.leased_work import (
     TOOK_TOO_LONG,
-    Lease,
     LeasedQuerySet,
-    LeaseLost,
     WorkFailed,
+    WorkLease,
     claim,
     work_under,
 )
@@ -47,7 +47,7 @@ class Making:
     """A report that is being made, and the right to write to its row."""
 
     report: Report
-    lease: Lease[Report]
+    lease: WorkLease[Report]
 
     def write(self, **values: Any) -> None:
         """Change the row, here as well; raises LeaseLost where the right to it is lost."""
@@ -71,7 +71,7 @@ def reports_to_build() -> LeasedQuerySet[Report]:
     return Report.objects.waiting()
 
 
-def _claim(report_id: int) -> Lease[Report] | None:
+def _claim(report_id: int) -> WorkLease[Report] | None:
     with transaction.atomic():
         lock(AdvisoryLock.REPORT_START, 0)
         return claim(
@@ -83,7 +83,7 @@ def _claim(report_id: int) -> Lease[Report] | None:
         )
 
 
-def _try(lease: Lease[Report]) -> None:
+def _try(lease: WorkLease[Report]) -> None:
     making = Making(reports_of(lease.read().model).get(pk=lease.pk), lease)
     try:
         _build(making)

@@ -16,7 +16,8 @@ from driftline.accounts.services import record_audit
 from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.leased_work import AttemptFailed, Lease, LeasedQuerySet, LeaseLost, attempt
+from driftline.common.lease import LeaseLost
+from driftline.common.leased_work import AttemptFailed, LeasedQuerySet, WorkLease, attempt
 from inference.prediction_log.erasure import files, halves, jobs, rows, spooled, tables
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.work import NotYet, OutOfTime, Step, Work, seal, work_of
@@ -98,7 +99,7 @@ def resume_erasure(erasure_id: int) -> bool:
     return attempt(Erasure.objects.filter(pk=erasure_id), _work)
 
 
-def _work(lease: Lease[Erasure]) -> None:
+def _work(lease: WorkLease[Erasure]) -> None:
     work = work_of(lease)
     try:
         for name, step in (_FIRST | later_steps | _LAST).items():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from driftline.common.advisory_locks import AdvisoryLock, session_lock
-from driftline.common.leased_work import Lease, claim
+from driftline.common.leased_work import WorkLease, claim
 from inference.prediction_log.imports.models import Import
 
 
@@ -13,7 +13,7 @@ class BeingWorkedOn(Exception):
 
 
 @contextmanager
-def leased(import_id: int) -> Iterator[Lease[Import]]:
+def leased(import_id: int) -> Iterator[WorkLease[Import]]:
     """Hold an unfinished import until the block ends; raises BeingWorkedOn.
 
     A process that died is followed at once: its session has ended. One that hangs is followed when its lease ends.

@@ -19,7 +19,8 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.leased_work import Lease, LeasedQuerySet, LeaseLost
+from driftline.common.lease import LeaseLost
+from driftline.common.leased_work import LeasedQuerySet, WorkLease
 from driftline.common.machine_paths import without_folders
 from driftline.common.strict_json import printable
 from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
@@ -291,7 +292,7 @@ def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
     return job
 
 
-def _fail(lease: Lease[Import], reason: str) -> Import:
+def _fail(lease: WorkLease[Import], reason: str) -> Import:
     lease.fail(reason)
     job = Import.objects.get(pk=lease.pk)
     _remove_upload(job)

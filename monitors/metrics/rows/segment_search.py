@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.leased_work import Lease, WorkFailed, attempt
+from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from driftline.common.machine_paths import without_folders
 from driftline.common.periods import Period
 from inference.prediction_log.rows_kept import refuse_without_rows
@@ -132,7 +132,7 @@ def do_search(search_id: int) -> bool:
     return attempt(SegmentSearch.objects.filter(pk=search_id), _search)
 
 
-def _search(lease: Lease[SegmentSearch]) -> None:
+def _search(lease: WorkLease[SegmentSearch]) -> None:
     search = SegmentSearch.objects.select_related("model").get(pk=lease.pk)
     window = Period(search.start, search.end)
     rows, labelled = held_rows(search.model, window)

@@ -16,13 +16,13 @@ from django.db.models.functions import Now
 
 from driftline.common.advisory_locks import AdvisoryLock, session_lock
 from driftline.common.doorbell import ring
+from driftline.common.lease import LEASE, Leasable
 
-LEASE = timedelta(seconds=60)
 TURN_SECONDS = 1.0  # of uninterrupted work on one model
 PAUSE_SECONDS = 2.0  # between two passes over a model with constant traffic
 
 
-class WorkQuerySet[Row: "WorkRow"](models.QuerySet[Row]):
+class WorkQuerySet[Row: Leasable](models.QuerySet[Row]):
     def due(self) -> Self:
         """Narrow to rows that nobody is working on."""
         return self.filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
@@ -40,13 +40,11 @@ class WorkQuerySet[Row: "WorkRow"](models.QuerySet[Row]):
         return list(picked.order_by("pk"))
 
 
-class WorkRow(models.Model):
+class WorkRow(Leasable):
     """Something to do, named by the subclass's own unique fields."""
 
     generation = models.BigIntegerField(default=1)
     touched_at = models.DateTimeField(db_default=Now())
-    lease_until = models.DateTimeField(null=True, blank=True)
-    lease_token = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         abstract = True

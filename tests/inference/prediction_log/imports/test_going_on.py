@@ -14,7 +14,8 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from driftline.common.attempts import MAX_ATTEMPTS
-from driftline.common.leased_work import LeaseLost, claim
+from driftline.common.lease import LeaseLost
+from driftline.common.leased_work import claim
 from driftline.services.children import MANAGE
 from inference.prediction_log.imports import bad_rows as bad_rows_module
 from inference.prediction_log.imports import csv_source, parquet_source, services
