@@ -12,10 +12,10 @@ from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.rights import SCOPE_OF
-from driftline.common.brief_memory import BriefMemory
 from driftline.common.clock import now
 from driftline.common.errors import not_found
 from driftline.common.request_values import media_type, read_body
+from driftline.common.ttl_cache import TtlCache
 from driftline.common.uploads import MAX_BODY_BYTES
 from inference.prediction_log.imports.arrow_bodies import read_arrow
 from inference.prediction_log.ingest.parsing import MAX_ITEMS, parse_labels, parse_predictions
@@ -37,7 +37,7 @@ router = Router(tags=["log"])
 JSON_TYPES = ("application/json",)
 ARROW_TYPES = ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
 row_budget = RowBudget(lambda: settings.LOG_ROWS_PER_SECOND)
-_models: BriefMemory[tuple[int, str], Model] = BriefMemory()  # by project and name
+_models: TtlCache[tuple[int, str], Model] = TtlCache()  # by project and name
 LINE_TYPES = ("application/x-ndjson", "application/jsonl", "application/jsonlines")
 
 

@@ -20,7 +20,7 @@ from inference.serving.counts.metrics import ANSWERED
 from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
 from monitors.metrics.requests import request_outcomes
-from monitors.stats.promotion.gate import Verdict
+from monitors.stats.promotion.gate import GateVerdict
 from monitors.stats.promotion.unpaired import Answered, UnpairedComparison, compare_sides, judge_sides
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import DAY_US, policy_of, ripe_until, scores_of
@@ -47,7 +47,7 @@ class CanaryEvidence:
     end: datetime
     found: UnpairedComparison
     answers: dict[str, tuple[float, float]]  # class: the champion's share of it, the canary's
-    verdict: Verdict
+    verdict: GateVerdict
     split: dict[str, Any] | None
 
 

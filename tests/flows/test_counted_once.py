@@ -16,7 +16,7 @@ from driftline.common.periods import rfc3339
 from driftline.invariants import check_all
 from inference.prediction_log.encryption.sealed_chunks import LogUnreadable
 from inference.prediction_log.erasure import services as erasures
-from inference.prediction_log.erasure import spooled
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.models import LabelChange, PredictionChunk
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model

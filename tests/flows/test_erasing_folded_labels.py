@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from driftline.invariants import check_all
-from inference.prediction_log.erasure import services, spooled
+from inference.prediction_log.erasure import services
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.ingest import arrival

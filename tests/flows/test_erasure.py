@@ -19,10 +19,11 @@ from driftline.common.periods import Period, rfc3339
 from driftline.invariants import check_all
 from driftline.settings.home_keys import key_of_home
 from inference.prediction_log.encryption.sealed_chunks import is_sealed
-from inference.prediction_log.erasure import rows, services, spooled
+from inference.prediction_log.erasure import rows, services
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, go_on, import_upload
+from inference.prediction_log.imports.services import FileSender, go_on, import_upload
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow
@@ -44,7 +45,7 @@ from monitors.definitions.models import Reference
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, SegmentSearch
-from monitors.metrics.references.in_use import reference_in_use
+from monitors.metrics.references.loaded import reference_in_use
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.stats.mergeable.sketches import CategoricalSummary
@@ -205,7 +206,7 @@ class World:
             stream=_stream("\n".join(rows) + "\n"),
             name=f"{CANARY}.csv",
             version="",
-            sender=Sender("test"),
+            sender=FileSender("test"),
         )
         go_on(self.job.pk)
 

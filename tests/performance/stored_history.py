@@ -30,7 +30,8 @@ from monitors.definitions.feature_kinds import centres_of
 from monitors.definitions.models import Monitor, MonitorKind, Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, NullDraws
-from monitors.metrics.references import in_use, nulls
+from monitors.metrics.references import loaded as in_use
+from monitors.metrics.references import nulls
 from monitors.metrics.services import measure as measure_windows
 from monitors.stats.mergeable.outcomes import summarise_binary_outcomes
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows, summarise_window

@@ -36,7 +36,7 @@ _ALWAYS_KEPT = (
 
 
 @dataclass(frozen=True)
-class Rotation:
+class KeyRotation:
     """What a rotation did: keys wrapped anew, keys that no master key opens, and master keys let go and kept."""
 
     wrapped: int
@@ -45,7 +45,7 @@ class Rotation:
     kept: int
 
 
-def rotate_log_key(home: Path) -> Rotation:
+def rotate_log_key(home: Path) -> KeyRotation:
     """Put a new master key first, wrap every key of the log under it, and let go of master keys that nothing names."""
     with _alone(home):
         _write(home, [MasterKey.of(secrets.token_urlsafe(64)), *master_keys(home)])
@@ -54,7 +54,7 @@ def rotate_log_key(home: Path) -> Rotation:
         needed = _names_in_use(home)
         kept = masters[:_ALWAYS_KEPT] + [one for one in masters[_ALWAYS_KEPT:] if one.name in needed]
         _write(home, kept)
-    return Rotation(wrapped, lost, len(masters) - len(kept), len(kept))
+    return KeyRotation(wrapped, lost, len(masters) - len(kept), len(kept))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from inference.prediction_log.erasure.work import Work, add_counts
 from inference.prediction_log.labels import services as labels
 from inference.prediction_log.labels.changes import SummarisedLabel, record_label_changes, summarised_labels
 from inference.prediction_log.models import PackedDay, PredictionChunk
-from inference.prediction_log.queries.selectors import LogFrame, Part, frame_from
+from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from
 from inference.prediction_log.queries.unsummarised import request_rebuild
 from inference.prediction_log.signals import rows_erased
 from inference.prediction_log.storage import narrow_rows
@@ -79,7 +79,7 @@ def _erase(
             place = [model.pk, day.isoformat()]
             if place <= work.progress.get(step, [0, ""]):
                 continue
-            work.breathe()
+            work.check_deadline()
             chunks = chunks_of(model).filter(day=day)
             if hashes is not None and not _may_hold(chunks, hashes):
                 continue
@@ -142,7 +142,7 @@ def _as_summarised(chunk: PredictionChunk, batch: pa.RecordBatch, folded: Folded
     """Return a chunk's rows with the labels that the summaries count for them."""
     model, end = Model.objects.get(pk=chunk.model_id), chunk.end + timedelta(microseconds=1)
     labels = summarised_labels(model, [chunk.role], chunk.start, end)
-    return frame_from([Part(chunk.version_id, batch, folded)], labels)
+    return frame_from([ChunkRows(chunk.version_id, batch, folded)], labels)
 
 
 def _record_lost_labels(model_id: int, erased: LogFrame) -> None:

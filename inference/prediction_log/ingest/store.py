@@ -282,7 +282,7 @@ def _store(columns: LogColumns, week: date, *, all_new: bool) -> NDArray[np.bool
         _add_chunks(rows, week)
         labelled = labels.join_waiting(rows) if rows.role != "shadow" else []
         touched = {(rows.model_id, rows.version_id, rows.role, hour) for hour in rows.hours()}
-        touched |= {(rows.model_id, *whose) for whose in labelled}
+        touched |= {(rows.model_id, *hour_of_source) for hour_of_source in labelled}
         touch(TouchedPeriod, touched, fields=labels.TOUCHED_FIELDS)
         periods_touched.send(sender=TouchedPeriod, model_id=rows.model_id)
     return is_new

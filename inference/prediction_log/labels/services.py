@@ -15,8 +15,8 @@ from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, L
 from inference.prediction_log.labels.changes import record_label_changes
 from inference.prediction_log.labels.rows import (
     PREDICTION,
+    CurrentLabel,
     NewLabel,
-    Told,
     add_labels,
     current_labels,
     does_any_wait,
@@ -26,9 +26,9 @@ from inference.prediction_log.labels.rows import join_waiting as join_rows
 from inference.prediction_log.labels.selectors import Holding, holding_of, labels_at_times
 from inference.prediction_log.labels.targets import (
     Found,
-    Row,
+    LabelTarget,
     Searched,
-    Target,
+    TargetRow,
     find_targets,
     not_searched,
     rows_of,
@@ -132,7 +132,7 @@ def _store(
         touched.add(id_)
         if target is not None:
             changed[id_, target.event_time] = _folded_holding(target, folded)
-        current[item.id] = Told(value, label.revision, id_, label.prediction_time)
+        current[item.id] = CurrentLabel(value, label.revision, id_, label.prediction_time)
         results.append(_stored(index, item, before, target))
     if fresh:
         current_now = labels_at_times(model.pk, (time for _, time in changed))
@@ -147,7 +147,7 @@ def _store(
     return results
 
 
-def _label(item: LabelItem, value: str, before: Told | None, target: Target | None) -> NewLabel:
+def _label(item: LabelItem, value: str, before: CurrentLabel | None, target: LabelTarget | None) -> NewLabel:
     return NewLabel(
         given_id=item.id,
         revision=before.revision + 1 if before else 1,
@@ -160,25 +160,31 @@ def _label(item: LabelItem, value: str, before: Told | None, target: Target | No
 
 
 def _folded_labels(
-    targets: dict[str, Target], folded: Mapping[PackedPlace, Sequence[FoldedLabel]]
-) -> dict[str, Told]:
+    targets: dict[str, LabelTarget], folded: Mapping[PackedPlace, Sequence[FoldedLabel]]
+) -> dict[str, CurrentLabel]:
     """Return the current labels under the given ids that are folded into chunks."""
-    current: dict[str, Told] = {}
+    current: dict[str, CurrentLabel] = {}
     for id_, target in targets.items():
         for row in target.packed:
             for label in folded.get((row.chunk, row.place), ()):
                 if (label.client_id or target.prediction_id) == id_ and label.is_current:
-                    current[id_] = Told(label.value, label.revision, target.prediction_id, target.event_time)
+                    current[id_] = CurrentLabel(
+                        label.value, label.revision, target.prediction_id, target.event_time
+                    )
     return current
 
 
-def _folded_holding(target: Target, folded: Mapping[PackedPlace, Sequence[FoldedLabel]]) -> Holding | None:
+def _folded_holding(
+    target: LabelTarget, folded: Mapping[PackedPlace, Sequence[FoldedLabel]]
+) -> Holding | None:
     """Return the current label of a prediction that is folded into its chunk."""
     labels = [label for row in target.packed for label in folded.get((row.chunk, row.place), ())]
     return max((holding_of(label) for label in labels if label.is_current), default=None)
 
 
-def _stored(index: int, item: LabelItem, before: Told | None, target: Target | None) -> ItemResult:
+def _stored(
+    index: int, item: LabelItem, before: CurrentLabel | None, target: LabelTarget | None
+) -> ItemResult:
     if target is None:
         return ItemResult(index, item.id, "pending_prediction")
     return ItemResult(index, item.id, "superseded" if before else "accepted")
@@ -190,7 +196,7 @@ def _ambiguous(index: int, item: LabelItem) -> ItemResult:
     return ItemResult(index=index, id=item.id, status="ambiguous_id", error=fault)
 
 
-def _hours(rows: Iterable[Row], ids: set[str]) -> Iterator[tuple[int, str, datetime]]:
+def _hours(rows: Iterable[TargetRow], ids: set[str]) -> Iterator[tuple[int, str, datetime]]:
     """Give the hours of every row, the champion's and the shadows', of these predictions."""
     for row in rows:
         if row.prediction_id in ids:

@@ -75,13 +75,13 @@ def let_go(expired: ExpiredDay) -> int:
         if expired.whole:
             partitions.DAYS.lock()
         held = PackedDay.objects.filter(day=expired.day)
-        gone = held.filter(pk__in=[packed.pk for packed in expired.packed])
-        rows = sum(gone.select_for_update().values_list("rows", flat=True))
-        if expired.whole and held.count() == gone.count():
+        expired_days = held.filter(pk__in=[packed.pk for packed in expired.packed])
+        rows = sum(expired_days.select_for_update().values_list("rows", flat=True))
+        if expired.whole and held.count() == expired_days.count():
             partitions.DAYS.drop(expired.day)
         else:
             _delete_chunks(expired)
-        gone.delete()
+        expired_days.delete()
     return rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
-from inference.protocol.dialect import TELLING_HEADERS, HttpBody, HttpDialect
+from inference.protocol.dialect import RELEVANT_HEADERS, HttpBody, HttpDialect
 from inference.protocol.dialects import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.body_budget import Hold
@@ -18,7 +18,7 @@ from inference.serving.engine.engine import Engine, Inbound, project_of
 from inference.serving.http.compression import choose_coding, in_turn, pack, unpack
 from inference.serving.http.connection import too_long
 from inference.serving.http.hot_request import MAX_BODY_BYTES
-from inference.serving.jobs.desk import JOBS_PATH, Accepted, JobDesk, Wish
+from inference.serving.jobs.api import JOBS_PATH, Accepted, JobApi, ResponsePreference
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Answer, field_pairs, write_answer
 from inference.serving.routing import Admission
@@ -30,7 +30,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 type Ask[Result] = Callable[[Admission | Refusal | None, Inbound[bytes, HttpBody]], Awaitable[Result]]
 
 
-def wrap(application: App | None, engine: Engine, jobs: JobDesk) -> App:
+def wrap(application: App | None, engine: Engine, jobs: JobApi) -> App:
     """Put the inference routes in front of an application; without one, other paths are not found."""
 
     async def answer_or_pass(scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,17 +57,17 @@ def wrap(application: App | None, engine: Engine, jobs: JobDesk) -> App:
 
 
 async def _answer_inference(
-    engine: Engine, jobs: JobDesk, dialect: HttpDialect, scope: Scope, receive: Receive
+    engine: Engine, jobs: JobApi, dialect: HttpDialect, scope: Scope, receive: Receive
 ) -> Answer:
     if scope["method"] not in dialect.methods:
         return write_answer(dialect, _method_not_allowed(scope["method"], ", ".join(dialect.methods)))
-    wish = Wish.read(_telling_headers(scope))
-    if wish.preferences.respond_async:
-        kept = await predict(engine, dialect, scope, receive, partial(jobs.accept, wish))
+    preference = ResponsePreference.read(_telling_headers(scope))
+    if preference.preferences.respond_async:
+        kept = await predict(engine, dialect, scope, receive, partial(jobs.accept, preference))
         if isinstance(kept, Accepted):
-            return await _compress(await jobs.answer_within(wish, kept), scope)
+            return await _compress(await jobs.answer_within(preference, kept), scope)
         return write_answer(dialect, kept)
-    if wish.callback is not None:
+    if preference.callback is not None:
         alone = Refusal(400, "Driftline-Callback is for jobs; send 'Prefer: respond-async' beside it.")
         return write_answer(dialect, alone)
     result = await predict(engine, dialect, scope, receive, engine.ask)
@@ -87,7 +87,7 @@ def _answer_v1(engine: Engine, path: str, scope: Scope) -> Answer:
     return _open_inference(describe_v1(engine.table, path, _header(scope, b"authorization")))
 
 
-async def _answer_job(jobs: JobDesk, path: str, scope: Scope) -> Answer:
+async def _answer_job(jobs: JobApi, path: str, scope: Scope) -> Answer:
     result = await jobs.answer(scope["method"], path, _header(scope, b"authorization"))
     return await _compress(_open_inference(result), scope)
 
@@ -132,7 +132,7 @@ async def _unpack(coding: bytes, packed: bytes, hold: Hold) -> bytes | Refusal:
 def _telling_headers(scope: Scope) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        if name in TELLING_HEADERS:
+        if name in RELEVANT_HEADERS:
             found[name] = found[name] + b", " + value if name in found else value
     return found
 

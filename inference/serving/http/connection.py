@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from inference.protocol.dialect import JOB_HEADERS, TELLING_HEADERS, HttpDialect
+from inference.protocol.dialect import JOB_HEADERS, RELEVANT_HEADERS, HttpDialect
 from inference.protocol.dialects import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.engine.engine import Engine
 from inference.serving.http.compression import in_turn
-from inference.serving.http.header_cache import Head, KnownHeads
+from inference.serving.http.header_cache import Head, HeaderCache
 from inference.serving.http.hot_request import MAX_BODY_BYTES, HotRequest
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Answer, write_answer
@@ -51,12 +51,12 @@ class HotProtocol(HttpToolsProtocol):
     """One connection. Make a subclass with `bind` to give it its engine."""
 
     engine: ClassVar[Engine]
-    heads: ClassVar[KnownHeads]
+    heads: ClassVar[HeaderCache]
 
     @classmethod
     def bind(cls, engine: Engine) -> "type[HotProtocol]":
         """Make the class of the connections that this engine answers."""
-        return type("BoundHotProtocol", (cls,), {"engine": engine, "heads": KnownHeads()})
+        return type("BoundHotProtocol", (cls,), {"engine": engine, "heads": HeaderCache()})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,7 +65,7 @@ class HotProtocol(HttpToolsProtocol):
         self.unanswered: deque[HotRequest] = deque()
         self.head: Head | None = None  # of the inference request that came last
         self.authorization = b""
-        self.telling: dict[bytes, bytes] = {}  # headers that a dialect may ask for
+        self.relevant_headers: dict[bytes, bytes] = {}  # headers that a dialect may ask for
         self.content_length: int | None = None
         self.is_too_long = False  # says its Content-Length
         self.hosts: list[bytes] = []
@@ -127,7 +127,7 @@ class HotProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.authorization = b""
-        self.telling = {}
+        self.relevant_headers = {}
         self.content_length = None
         self.is_too_long = False
         self.hosts = []
@@ -147,9 +147,9 @@ class HotProtocol(HttpToolsProtocol):
             self.hosts.append(value)
         elif name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
-        elif name in TELLING_HEADERS:
-            before = self.telling.get(name)
-            self.telling[name] = value if before is None else before + b", " + value
+        elif name in RELEVANT_HEADERS:
+            before = self.relevant_headers.get(name)
+            self.relevant_headers[name] = value if before is None else before + b", " + value
 
     def on_headers_complete(self) -> None:
         if self.overhead > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
@@ -165,7 +165,7 @@ class HotProtocol(HttpToolsProtocol):
                 dialect,
                 self.url,
                 self.authorization,
-                self.telling,
+                self.relevant_headers,
                 self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0",
                 self.content_length,
             )
@@ -210,7 +210,7 @@ class HotProtocol(HttpToolsProtocol):
             and b"%" not in url
             and b"?" not in url
             and not self.expect_100_continue
-            and JOB_HEADERS.isdisjoint(self.telling)
+            and JOB_HEADERS.isdisjoint(self.relevant_headers)
             and self._is_free()
             and not self.parser.should_upgrade()
         ):

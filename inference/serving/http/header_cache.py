@@ -16,12 +16,12 @@ class Head(Struct, frozen=True):
     dialect: HttpDialect
     path: bytes = b""
     authorization: bytes = b""
-    telling: Headers = {}
+    relevant_headers: Headers = {}
     keep_alive: bool = False
     content_length: int | None = None
 
 
-class KnownHeads:
+class HeaderCache:
     """Finds what the parser read in a head when the same bytes came before, so that it need not read them again.
 
     Whether the caller may ask is no part of it, and is decided anew for each request.
@@ -44,7 +44,11 @@ class KnownHeads:
         Where `data` holds several requests, more follows its first head than the last body, and none is remembered.
         """
         end = data.find(_END) + len(_END)
-        if end > MAX_HEAD_BYTES or head.content_length != len(data) - end or TRACEPARENT in head.telling:
+        if (
+            end > MAX_HEAD_BYTES
+            or head.content_length != len(data) - end
+            or TRACEPARENT in head.relevant_headers
+        ):
             return  # a traceparent comes once
         if not _is_plain(data[:end], head):
             return

@@ -74,8 +74,8 @@ class HotRequest(Hold):
         """Take the answer; it leaves when those before it on the connection have left."""
         self.let_go()
         answer = write_answer(self.head.dialect, result)
-        telling = self.head.telling
-        coding = choose_coding(answer, telling.get(b"accept-encoding")) if telling else None
+        headers = self.head.relevant_headers
+        coding = choose_coding(answer, headers.get(b"accept-encoding")) if headers else None
         if coding is None:
             self.answer = answer
             self.connection.send_answers()
@@ -105,8 +105,8 @@ class HotRequest(Hold):
 
     def _unpack(self, body: bytes) -> None:
         """Submit a body as soon as it is unpacked."""
-        telling = self.head.telling
-        coding = telling.get(b"content-encoding") if telling else None
+        headers = self.head.relevant_headers
+        coding = headers.get(b"content-encoding") if headers else None
         if coding is None or isinstance(self.admission, Refusal):
             self.submit(body)
         elif (unpacked := unpack_quickly(coding, body)) is not None:
@@ -123,5 +123,5 @@ class HotRequest(Hold):
         if isinstance(body, Refusal):
             self.admission, body = body, b""
         head = self.head
-        inbound = Inbound(head.dialect, head.authorization, head.path, body, head.telling)
+        inbound = Inbound(head.dialect, head.authorization, head.path, body, head.relevant_headers)
         self.connection.engine.submit(self.admission, inbound, self.reply)

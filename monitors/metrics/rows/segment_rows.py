@@ -15,7 +15,7 @@ from inference.registry.selectors import signature_of
 from monitors.definitions.models import Reference
 from monitors.definitions.outcomes import row_losses
 from monitors.definitions.reference_rows import read_rows
-from monitors.metrics.references.in_use import References
+from monitors.metrics.references.loaded import References
 from monitors.metrics.rows.sampling import sample_rows
 from monitors.stats.segments.conditions import given_away
 from monitors.stats.segments.growth import TimedRows

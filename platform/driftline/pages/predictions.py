@@ -51,7 +51,7 @@ class Chip:
 
 
 @dataclass(frozen=True)
-class Row:
+class PredictionListRow:
     """A prediction of the list."""
 
     found: dict[str, Any]
@@ -120,13 +120,13 @@ def _features_shown(model: Model, asked: Sequence[str], items: Sequence[dict[str
     return list(dict.fromkeys(name for name in wanted if name in sent))[:FEATURES_SHOWN]
 
 
-def _row(model: Model, found: dict[str, Any], names: Sequence[str]) -> Row:
+def _row(model: Model, found: dict[str, Any], names: Sequence[str]) -> PredictionListRow:
     probability = found["probability"]
     score = max(probability, default=None) if isinstance(probability, list) else probability
     is_right = None
     if found["label"] is not None and model.task not in NUMERIC_TASKS:
         is_right = found["label"] == found["prediction"]
-    return Row(found, score, is_right, [(name, found["features"].get(name)) for name in names])
+    return PredictionListRow(found, score, is_right, [(name, found["features"].get(name)) for name in names])
 
 
 def _outside(model: Model) -> dict[str, Any]:

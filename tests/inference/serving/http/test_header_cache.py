@@ -13,7 +13,7 @@ from inference.serving.body_budget import BodyBudget
 from inference.serving.counts.metrics import ServingMetrics
 from inference.serving.engine.engine import Inbound
 from inference.serving.http.connection import HotProtocol
-from inference.serving.http.header_cache import Head, KnownHeads
+from inference.serving.http.header_cache import Head, HeaderCache
 from inference.serving.refusals import Refusal
 
 LINE = b"POST /v2/models/sums/infer HTTP/1.1\r\n"
@@ -61,7 +61,7 @@ ODD = [
 ]
 
 
-class NoKnownHeads(KnownHeads):
+class NoKnownHeads(HeaderCache):
     def split(self, data: bytes) -> tuple[Head, bytes] | None:
         return None
 
@@ -134,7 +134,7 @@ class Wire(asyncio.Transport):
 async def answers(pieces: list[bytes], engine: Any, *, known: bool) -> tuple[bytes, bool, list[str]]:
     """Feed a connection; return all that it sent, whether it closed, and what the engine was asked."""
     protocol = HotProtocol.bind(engine)
-    protocol.heads = KnownHeads() if known else NoKnownHeads()
+    protocol.heads = HeaderCache() if known else NoKnownHeads()
     config = uvicorn.Config(lambda: None, http=protocol, lifespan="off", log_level="critical", ws="none")
     config.load()
     wire = Wire()

@@ -1,7 +1,7 @@
 """Heads that are known need no parser; what only looks like one does."""
 
 from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.serving.http.header_cache import MAX_HEAD_BYTES, MAX_HEADS, Head, KnownHeads
+from inference.serving.http.header_cache import MAX_HEAD_BYTES, MAX_HEADS, Head, HeaderCache
 from tests.inference.serving.running import Server, request_bytes, rows_body
 
 SUMS = "/v2/models/sums/infer"
@@ -9,8 +9,8 @@ RAW = b"POST /v2/models/sums/infer HTTP/1.1\r\ncontent-length: 4\r\n\r\n"
 HEAD = Head(OPEN_INFERENCE, b"/v2/models/sums/infer", keep_alive=True, content_length=4)
 
 
-def knowing(data: bytes, head: Head = HEAD) -> KnownHeads:
-    heads = KnownHeads()
+def knowing(data: bytes, head: Head = HEAD) -> HeaderCache:
+    heads = HeaderCache()
     heads.remember(head, data)
     return heads
 

@@ -19,7 +19,7 @@ from inference.protocol.preferences import Preferences
 from inference.serving.engine.engine import Engine, Inbound
 from inference.serving.job_limits import JobLimits
 from inference.serving.jobs import runner
-from inference.serving.jobs.desk import Wish
+from inference.serving.jobs.api import ResponsePreference
 from inference.serving.jobs.service import Jobs
 from inference.serving.jobs.store import Claim, JobStore, StoredAnswer
 from inference.serving.options import EngineOptions
@@ -35,7 +35,7 @@ from tests.upstream import response, running_upstream
 
 COINS = b"/v2/models/coins/infer"
 BEARER = b"Bearer dl_infer"
-LATER = Wish(Preferences(respond_async=True), None)
+LATER = ResponsePreference(Preferences(respond_async=True), None)
 
 
 class House:
@@ -73,14 +73,17 @@ class House:
         self.deploy(loaded=(1, 2, 3), champion="3", versions=[*self.model.versions, plan])
 
     async def accept(
-        self, body: bytes = rows_body([1, 2, 3]), bearer: bytes = BEARER, wish: Wish = LATER
+        self,
+        body: bytes = rows_body([1, 2, 3]),
+        bearer: bytes = BEARER,
+        preference: ResponsePreference = LATER,
     ) -> Answer | Refusal:
         inbound = Inbound(OPEN_INFERENCE, bearer, COINS, body, {})
         admission = self.engine.admit(OPEN_INFERENCE, bearer, COINS)
-        accepted = await self.jobs.desk.accept(wish, admission, inbound)
+        accepted = await self.jobs.desk.accept(preference, admission, inbound)
         if isinstance(accepted, Refusal):
             return accepted
-        return await self.jobs.desk.answer_within(wish, accepted)
+        return await self.jobs.desk.answer_within(preference, accepted)
 
     async def accept_job(self, body: bytes = rows_body([1, 2, 3])) -> dict[str, Any]:
         answer = await self.accept(body)
@@ -436,9 +439,9 @@ def test_a_process_that_drains_leaves_what_it_has_not_begun(tell: Tell) -> None:
     async def story(house: House) -> None:
         house.jobs.start()
         house.jobs.drain()
-        waiting = Wish(Preferences(respond_async=True, wait_seconds=30), None)
+        waiting = ResponsePreference(Preferences(respond_async=True, wait_seconds=30), None)
 
-        answer = await house.accept(wish=waiting)
+        answer = await house.accept(preference=waiting)
 
         assert isinstance(answer, Answer)
         assert answer.status == 202

@@ -6,10 +6,10 @@ https://github.com/tensorflow/serving/blob/master/tensorflow_serving/g3doc/servi
 import os
 from pathlib import Path
 
-from inference.registry.migration.folder import find_files, numbered_versions, read_text, shown, subfolders
-from inference.registry.migration.found import FoundModel, Left, MigrationRefused, unreadable
-from inference.registry.migration.protobuf_text import Message, read_message
-from inference.registry.migration.version_policy import not_served, served_by
+from inference.registry.importers.folder import find_files, numbered_versions, read_text, shown, subfolders
+from inference.registry.importers.protobuf_text import ProtobufMessage, read_message
+from inference.registry.importers.source_model import MigrationRefused, NotImported, SourceModel, unreadable
+from inference.registry.importers.version_policy import not_served, served_by
 
 ONNX_FILE = "model.onnx"
 SAVED_MODEL = "saved_model.pb"
@@ -29,12 +29,12 @@ def config_files(root: Path) -> list[Path]:
     return [path for path in texts if path.is_file() and _LIST in _beginning(path)]
 
 
-def read_configs(root: Path) -> list[FoundModel]:
+def read_configs(root: Path) -> list[SourceModel]:
     """Read each model of the configuration; without one, each folder that has the layout of a base path."""
     configs = config_files(root)
     if not configs:
         bases = sorted({path.parent.parent for path in find_files(root, SAVED_MODEL)})
-        return [_describe(root, base, Message({"name": [base.name]})) for base in bases]
+        return [_describe(root, base, ProtobufMessage({"name": [base.name]})) for base in bases]
     return [model for path in configs for model in _read_config(root, path)]
 
 
@@ -43,7 +43,7 @@ def _beginning(path: Path) -> str:
         return file.read(1 << 16).decode("utf-8", "replace")
 
 
-def _read_config(root: Path, path: Path) -> list[FoundModel]:
+def _read_config(root: Path, path: Path) -> list[SourceModel]:
     place = shown(root, path)
     try:
         configs = read_message(read_text(root, path), place).message(_LIST).messages("config")
@@ -52,14 +52,14 @@ def _read_config(root: Path, path: Path) -> list[FoundModel]:
         return [unreadable(path.name, place, refusal)]
 
 
-def _read_model(root: Path, place: str, config: Message) -> FoundModel:
+def _read_model(root: Path, place: str, config: ProtobufMessage) -> SourceModel:
     try:
         return _describe(root, _base_path(root, config), config)
     except MigrationRefused as refusal:
         return unreadable(config.text("name")[:100] or place, place, refusal)
 
 
-def _base_path(root: Path, config: Message) -> Path:
+def _base_path(root: Path, config: ProtobufMessage) -> Path:
     """Find the model's folder: as the configuration has it, else by its last name within the folder.
 
     The path is that of the machine or container which served it, such as /models/fraud.
@@ -71,12 +71,12 @@ def _base_path(root: Path, config: Message) -> Path:
     raise MigrationRefused(f"Its base_path {told[:200]!r} is not within {root}; copy it there.")
 
 
-def _describe(root: Path, base: Path, config: Message) -> FoundModel:
+def _describe(root: Path, base: Path, config: ProtobufMessage) -> SourceModel:
     there = numbered_versions(root, base, ONNX_FILE)
     served = served_by(config.message("model_version_policy"), there)
     labels = _labels(config)
     names = {version.name for version in served}
-    return FoundModel(
+    return SourceModel(
         config.text("name", base.name),
         shown(root, base),
         versions=tuple(served),
@@ -84,26 +84,26 @@ def _describe(root: Path, base: Path, config: Message) -> FoundModel:
         left=(
             *_saved_models(root, base),
             *not_served(there, served),
-            *(Left(f"label {label}", f"version {name} did not come along; set the alias once it has")
+            *(NotImported(f"label {label}", f"version {name} did not come along; set the alias once it has")
               for label, name in labels.items() if name not in names),
-            *(Left(field[:64], _REMEDIES.get(field, "there is nothing like it"))
+            *(NotImported(field[:64], _REMEDIES.get(field, "there is nothing like it"))
               for field in config.fields if field not in _READ),
         ),
         origin={"server": "tensorflow-serving"},
     )  # fmt: skip
 
 
-def _labels(config: Message) -> dict[str, str]:
+def _labels(config: ProtobufMessage) -> dict[str, str]:
     entries = config.messages("version_labels")
     return {entry.text("key"): str(number) for entry in entries for number in entry.numbers("value")[-1:]}
 
 
-def _saved_models(root: Path, base: Path) -> list[Left]:
+def _saved_models(root: Path, base: Path) -> list[NotImported]:
     folders = [
         folder for folder in subfolders(base)
         if os.path.lexists(folder / SAVED_MODEL) and not os.path.lexists(folder / ONNX_FILE)
     ]  # fmt: skip
     return [
-        Left(f"version {folder.name[:64]}, a SavedModel", _CONVERT.format(folder=shown(root, folder)))
+        NotImported(f"version {folder.name[:64]}, a SavedModel", _CONVERT.format(folder=shown(root, folder)))
         for folder in folders
     ]

@@ -7,7 +7,7 @@ SECONDS = 1.0
 _MANY = 4096
 
 
-class BriefMemory[Key: Hashable, Value]:
+class TtlCache[Key: Hashable, Value]:
     """Gives what was found within the last second; nothing that was not found is remembered.
 
     Another process may have changed it meanwhile: use this where a second's delay is promised to nobody's harm.

@@ -10,16 +10,16 @@ from typing import Any
 
 import msgspec
 
-from inference.registry.migration.folder import file_within, find_files, read_text, shown, within
-from inference.registry.migration.found import (
+from inference.registry.importers.folder import file_within, find_files, read_text, shown, within
+from inference.registry.importers.mlflow import MLMODEL, read_model
+from inference.registry.importers.source_model import (
     DeclaredTensor,
-    FoundModel,
-    FoundVersion,
-    Left,
     MigrationRefused,
+    NotImported,
+    SourceModel,
+    SourceVersion,
     unreadable,
 )
-from inference.registry.migration.mlflow import MLMODEL, read_model
 
 SETTINGS = "model-settings.json"
 _PUSHED = ("sklearn", "lightgbm", "xgboost")
@@ -67,12 +67,12 @@ class Settings(msgspec.Struct, frozen=True):
     parameters: Parameters | None = None
 
 
-def read_models(root: Path) -> list[FoundModel]:
+def read_models(root: Path) -> list[SourceModel]:
     """Read each settings file of the folder."""
     return [_read(root, path) for path in find_files(root, SETTINGS)]
 
 
-def _read(root: Path, path: Path) -> FoundModel:
+def _read(root: Path, path: Path) -> SourceModel:
     place = shown(root, path)
     try:
         text = read_text(root, path)
@@ -86,13 +86,13 @@ def _read(root: Path, path: Path) -> FoundModel:
         return unreadable(path.parent.name, place, refusal)
 
 
-def _describe(root: Path, path: Path, settings: Settings, fields: dict[str, Any]) -> FoundModel:
+def _describe(root: Path, path: Path, settings: Settings, fields: dict[str, Any]) -> SourceModel:
     parameters = settings.parameters or Parameters()
     name = settings.name or path.parent.resolve().name
-    found = _find_model(root, path.parent, settings, parameters, FoundModel(name, shown(root, path.parent)))
+    found = _find_model(root, path.parent, settings, parameters, SourceModel(name, shown(root, path.parent)))
     left = [
-        *(Left(field, remedy) for field, remedy in _REMEDIES.items() if fields.get(field)),
-        *(Left(f"parameters.{field}", remedy) for field, remedy in _LEFT_PARAMETERS.items()
+        *(NotImported(field, remedy) for field, remedy in _REMEDIES.items() if fields.get(field)),
+        *(NotImported(f"parameters.{field}", remedy) for field, remedy in _LEFT_PARAMETERS.items()
           if getattr(parameters, field)),
     ]  # fmt: skip
     kept = tuple(f"{field}: {ours}" for field, ours in _OURS.items() if fields.get(field))
@@ -100,8 +100,8 @@ def _describe(root: Path, path: Path, settings: Settings, fields: dict[str, Any]
 
 
 def _find_model(
-    root: Path, folder: Path, settings: Settings, parameters: Parameters, model: FoundModel
-) -> FoundModel:
+    root: Path, folder: Path, settings: Settings, parameters: Parameters, model: SourceModel
+) -> SourceModel:
     """Complete the description by the file that `uri` names, or the only one that could be meant."""
     target = _target(root, folder, parameters.uri)
     if target.is_dir() and (target / MLMODEL).exists():
@@ -121,7 +121,7 @@ def _find_model(
         return replace(model, left=(_without_onnx(settings, files),))
     return replace(
         model,
-        versions=(FoundVersion(parameters.version or "1", file_within(root, files[0])),),
+        versions=(SourceVersion(parameters.version or "1", file_within(root, files[0])),),
         inputs=_tensors(settings.inputs),
         outputs=_tensors(settings.outputs),
         origin={"server": "mlserver", "implementation": settings.implementation[:200]},
@@ -134,13 +134,13 @@ def _target(root: Path, folder: Path, uri: str | None) -> Path:
     return within(root, folder / (uri or "."))
 
 
-def _without_onnx(settings: Settings, files: list[Path]) -> Left:
+def _without_onnx(settings: Settings, files: list[Path]) -> NotImported:
     if len(files) > 1:
-        return Left("the model", f"{len(files)} files end in .onnx; name one in parameters.uri")
+        return NotImported("the model", f"{len(files)} files end in .onnx; name one in parameters.uri")
     runtime = settings.implementation or "its runtime"
     known = next((library for library in _PUSHED if library in runtime.lower()), "")
     remedy = f"driftline_client.push converts {known} models" if known else "export it as ONNX"
-    return Left(f"the model of {runtime[:100]}", remedy)
+    return NotImported(f"the model of {runtime[:100]}", remedy)
 
 
 def _tensors(tensors: list[Tensor]) -> tuple[DeclaredTensor, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from driftline.common.errors import Problem
+from inference.registry.importers.source_model import DeclaredTensor, NotImported, SourceModel, SourceVersion
 from inference.registry.intake import IntakeRefused, UploadMetadata, examine_artifact, parse_metadata
 from inference.registry.intake.report import Findings
 from inference.registry.intake.signature import (
@@ -14,7 +15,6 @@ from inference.registry.intake.signature import (
     PROBABILITY_NAMES,
     derive_signature,
 )
-from inference.registry.migration.found import DeclaredTensor, FoundModel, FoundVersion, Left
 from inference.registry.models import Task
 from inference.registry.services import check_model_name
 from inference.signatures import TensorSpec
@@ -30,24 +30,24 @@ class PlannedModel:
     `left` is what was found to stay behind, with what the intake refused and where the ONNX is not as described.
     """
 
-    found: FoundModel
+    found: SourceModel
     task: str | None
-    versions: tuple[FoundVersion, ...]
-    left: tuple[Left, ...]
+    versions: tuple[SourceVersion, ...]
+    left: tuple[NotImported, ...]
 
 
-def plan_model(found: FoundModel, *, task: str | None) -> PlannedModel:
+def plan_model(found: SourceModel, *, task: str | None) -> PlannedModel:
     """Examine each version; `task` is the model's where it is known. Takes about a second a version."""
     try:
         check_model_name(found.name)
     except Problem as problem:
-        renaming = Left("the name", f"{problem.detail} Add --only and --name.")
+        renaming = NotImported("the name", f"{problem.detail} Add --only and --name.")
         return PlannedModel(found, task, (), (renaming, *found.left))
     examined, left = _examine(found)
     if examined and task is None:
         task = infer_task(next(iter(examined.values())), found.metadata)
         if task is None:
-            return PlannedModel(found, None, (), (*left, Left("the task", _ASK_TASK), *found.left))
+            return PlannedModel(found, None, (), (*left, NotImported("the task", _ASK_TASK), *found.left))
     passed = []
     for version in found.versions:
         findings = examined.get(version.name)
@@ -63,7 +63,7 @@ def plan_model(found: FoundModel, *, task: str | None) -> PlannedModel:
     return PlannedModel(found, task, tuple(passed), (*left, *found.left))
 
 
-def with_classes(found: FoundModel, classes: Sequence[str]) -> FoundModel:
+def with_classes(found: SourceModel, classes: Sequence[str]) -> SourceModel:
     """Name the classes of a model whose folder names none."""
     if found.metadata.classes or not classes:
         return found
@@ -89,8 +89,8 @@ def _is_one_number_a_row(findings: Findings) -> bool:
     return only.datatype.startswith("FP") and shape[1:] in ([], [1])
 
 
-def _examine(found: FoundModel) -> tuple[dict[str, Findings], list[Left]]:
-    examined, left = dict[str, Findings](), list[Left]()
+def _examine(found: SourceModel) -> tuple[dict[str, Findings], list[NotImported]]:
+    examined, left = dict[str, Findings](), list[NotImported]()
     for version in found.versions:
         try:
             metadata = parse_metadata(msgspec.json.encode(found.metadata))
@@ -100,19 +100,21 @@ def _examine(found: FoundModel) -> tuple[dict[str, Findings], list[Left]]:
     return examined, left
 
 
-def _refused(version: FoundVersion, refusal: IntakeRefused) -> Left:
-    return Left(f"version {version.name[:64]}", refusal.detail)
+def _refused(version: SourceVersion, refusal: IntakeRefused) -> NotImported:
+    return NotImported(f"version {version.name[:64]}", refusal.detail)
 
 
 # -- the description and the file --------------------------------------------------------------------------------------
-def _other_than_described(found: FoundModel, version: FoundVersion, findings: Findings) -> list[Left]:
+def _other_than_described(
+    found: SourceModel, version: SourceVersion, findings: Findings
+) -> list[NotImported]:
     """Tell where the file takes or gives something else than the other server's description says."""
     sides = (
         ("input", found.inputs, findings.inputs),
         ("output", found.outputs, findings.outputs),
     )
     return [
-        Left(f"{side} {tensor.name[:64]} of version {version.name}", reason)
+        NotImported(f"{side} {tensor.name[:64]} of version {version.name}", reason)
         for side, declared, real in sides
         for tensor in declared
         if (reason := _difference(tensor, real))

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from inference.registry.migration.found import FoundModel
-from inference.registry.migration.tensorflow_serving import read_configs
-from tests.inference.registry.migration.folders import write
+from inference.registry.importers.source_model import SourceModel
+from inference.registry.importers.tensorflow_serving import read_configs
+from tests.inference.registry.importers.folders import write
 
 CONFIG = """
 model_config_list {
@@ -25,7 +25,7 @@ model_config_list {
 """
 
 
-def left(model: FoundModel) -> dict[str, str]:
+def left(model: SourceModel) -> dict[str, str]:
     return {left.what: left.remedy for left in model.left}
 
 

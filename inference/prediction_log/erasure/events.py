@@ -10,7 +10,7 @@ def erase_halves(work: Work) -> None:
     """Delete the waiting halves of the project that name the key; they are never joined then."""
     halves = EventHalf.objects.filter(model__project=work.project).order_by("pk")
     for half in halves.filter(pk__gt=work.progress.get("half", 0)).iterator(chunk_size=50):
-        work.breathe()
+        work.check_deadline()
         if half.event_id == work.subject.key or _names(work, bytes(half.payload)):
             halves.filter(pk=half.pk).delete()
             work.count(event_halves=1)

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from inference.prediction_log.erasure.models import Erasure
-from inference.prediction_log.erasure.work import NotYet, Work
+from inference.prediction_log.erasure.work import Blocked, Work
 from inference.prediction_log.models import SpoolCursor
 from inference.prediction_log.spool.segments import remove_segment, segment_sizes
 
@@ -26,7 +26,7 @@ def await_drain(work: Work) -> None:
     """Wait until what was answered before the erasure is in the log: what lies in the spools a moment after."""
     if "spool" not in work.progress:
         if Erasure.objects.filter(pk=work.lease.pk, requested_at__gt=Now() - SETTLED_AFTER).exists():
-            raise NotYet("shadows to end what was asked before")
+            raise Blocked("shadows to end what was asked before")
         work.progress["spool"] = _ends()
         with work.fenced():
             pass
@@ -38,7 +38,7 @@ def await_drain(work: Work) -> None:
         if name in ends and cursors.get(name, [0, 0]) < min(mark, ends[name])  # a failed write is cut off
     ]
     if behind:
-        raise NotYet("the drain of the spool")
+        raise Blocked("the drain of the spool")
 
 
 def overwrite_drained(work: Work) -> None:

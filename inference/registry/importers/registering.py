@@ -9,9 +9,9 @@ from django.db import transaction
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from inference.registry.aliases import set_alias
+from inference.registry.importers.planning import PlannedModel
+from inference.registry.importers.source_model import NotImported, SourceVersion
 from inference.registry.lineage import Lineage
-from inference.registry.migration.found import FoundVersion, Left
-from inference.registry.migration.planning import PlannedModel
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from inference.registry.services import create_model, upload_version
@@ -25,7 +25,7 @@ class Registered:
     new: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
-    left: list[Left] = field(default_factory=list)
+    left: list[NotImported] = field(default_factory=list)
 
 
 def find_model(project: Project, name: str) -> Model | None:
@@ -47,7 +47,7 @@ def foresee(planned: PlannedModel, *, project: Project) -> Registered:
             result.known.append(version.name)
         else:
             result.left.append(
-                Left(f"version {version.name[:64]}", "another file has this version's name here")
+                NotImported(f"version {version.name[:64]}", "another file has this version's name here")
             )
     there = {*result.new, *result.known}
     result.champion = result.champion or next(iter(result.new), None)
@@ -69,7 +69,7 @@ def register(planned: PlannedModel, *, project: Project, actor: str) -> Register
         try:
             model = _store(planned, model, version, project, actor, result)
         except Problem as problem:
-            result.left.append(Left(f"version {version.name[:64]}", problem.detail))
+            result.left.append(NotImported(f"version {version.name[:64]}", problem.detail))
     if model is not None:
         for name, target in planned.found.aliases.items():
             _set_alias(model, name, target, actor, result)
@@ -80,7 +80,7 @@ def register(planned: PlannedModel, *, project: Project, actor: str) -> Register
 def _store(
     planned: PlannedModel,
     model: Model | None,
-    version: FoundVersion,
+    version: SourceVersion,
     project: Project,
     actor: str,
     result: Registered,
@@ -108,13 +108,13 @@ def _set_alias(model: Model, name: str, target: str, actor: str, result: Registe
     held = model.aliases.filter(name=name).select_related("version").first()
     if held is not None and held.version.version != target:
         result.left.append(
-            Left(f"label {name[:64]}", f"here it points at version {held.version}; move it by hand")
+            NotImported(f"label {name[:64]}", f"here it points at version {held.version}; move it by hand")
         )
         return
     try:
         set_alias(model=model, name=name, version=target, actor=actor)
     except Problem as problem:
-        result.left.append(Left(f"label {name[:64]}", problem.detail))
+        result.left.append(NotImported(f"label {name[:64]}", problem.detail))
         return
     result.aliases.append(f"{name} for version {target}")
 

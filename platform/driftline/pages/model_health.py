@@ -21,7 +21,7 @@ _ORDER = {"critical": 0, "error": 1, "warning": 2, "notice": 3, "no_data": 4, "o
 
 
 @dataclass(frozen=True)
-class Standing:
+class ModelHealth:
     """How a model is; `drift_day` is the newest day on which its drift was judged."""
 
     model: Model
@@ -30,7 +30,7 @@ class Standing:
     drift_day: datetime | None
 
 
-def standings_of(project: Project) -> list[Standing]:
+def health_of_models(project: Project) -> list[ModelHealth]:
     """Tell how each model is, as the sentence of its own page does."""
     models = queries.models_of(project)
     newest, drift, severities = newest_arrivals(models), _newest_drift(models), _worst_severities(project)
@@ -45,26 +45,26 @@ def standings_of(project: Project) -> list[Standing]:
         )
         for model in models
     ]
-    return sorted(found, key=lambda standing: (_ORDER[standing.status], standing.model.name))
+    return sorted(found, key=lambda health: (_ORDER[health.status], health.model.name))
 
 
-def verdict_of(standings: Sequence[Standing]) -> verdict.Verdict:
+def verdict_of(models_health: Sequence[ModelHealth]) -> verdict.Statement:
     """Say how many models need somebody, in the words of the worst one's page."""
     worst = {
-        next((s.model.pk for s in standings if s.status in statuses), None)
+        next((s.model.pk for s in models_health if s.status in statuses), None)
         for statuses in (verdict.TROUBLED, ("notice",))
     }
     return verdict.of_project(
         [
-            (s.model, verdict.of_model(s.model) if s.model.pk in worst else verdict.Verdict(s.status))
-            for s in standings
+            (s.model, verdict.of_model(s.model) if s.model.pk in worst else verdict.Statement(s.status))
+            for s in models_health
         ]
     )
 
 
-def worst_drifts(standings: Iterable[Standing]) -> dict[int, MetricPoint]:
+def worst_drifts(models_health: Iterable[ModelHealth]) -> dict[int, MetricPoint]:
     """Find the feature of each model that stood furthest beyond its limit when drift was last judged."""
-    days = [Q(model=s.model, start=s.drift_day) for s in standings if s.drift_day is not None]
+    days = [Q(model=s.model, start=s.drift_day) for s in models_health if s.drift_day is not None]
     if not days:
         return {}
     points = MetricPoint.objects.filter(
@@ -81,7 +81,7 @@ def _standing(
     drift: tuple[datetime | None, float | None],
     worst: str | None,
     mistyped: datetime | None,
-) -> Standing:
+) -> ModelHealth:
     day, drifted = drift
     if newest is None:
         status = "no_data"
@@ -91,7 +91,7 @@ def _standing(
         noticed = [day if drifted else None, mistyped]
         is_late = any(one is not None and newest - queries.DAY * 3 <= one < newest for one in noticed)
         status = "notice" if is_late else "ok"
-    return Standing(model, status, newest, day)
+    return ModelHealth(model, status, newest, day)
 
 
 def _worst(severity: str | None, *, is_stuck: bool) -> str | None:

@@ -17,7 +17,7 @@ from inference.runtime.feeds import feed_of
 from inference.runtime.variants.base import Feed
 from inference.signatures import Feature, Signature, TensorSpec
 from monitors.definitions.outcomes import coded
-from monitors.optimiser.asked import FEWEST_LABELLED, MOST_CALIBRATION_ROWS, Rows
+from monitors.optimiser.evaluation_set import MAX_CALIBRATION_ROWS, MIN_LABELLED, EvaluationSet
 from monitors.workflows.pairs import DAY_US, ripe_until
 
 MOST_ROWS = 5_000
@@ -32,8 +32,8 @@ _NUMPY_TYPES = {"FP16": "f2", "FP32": "f4", "FP64": "f8", "BOOL": "?", "BYTES": 
 class TrialRows:
     """Rows that both models are asked, and others that a builder may look at before."""
 
-    asked: Rows
-    calibration: Rows
+    asked: EvaluationSet
+    calibration: EvaluationSet
     calibration_is_made_up: bool
 
 
@@ -54,30 +54,30 @@ def trial_rows(version: Version) -> TrialRows:
     if reference is None or asked is reference:
         calibration, asked = _split(asked)
     else:
-        calibration = reference.take(np.arange(min(MOST_CALIBRATION_ROWS, len(reference))))
+        calibration = reference.take(np.arange(min(MAX_CALIBRATION_ROWS, len(reference))))
     return TrialRows(_most(asked), calibration, calibration_is_made_up=False)
 
 
-def _best(logged: Rows | None, reference: Rows | None) -> Rows | None:
+def _best(logged: EvaluationSet | None, reference: EvaluationSet | None) -> EvaluationSet | None:
     found = [rows for rows in (logged, reference) if rows is not None and len(rows) > 1]
-    labelled = [rows for rows in found if rows.labelled >= FEWEST_LABELLED]
+    labelled = [rows for rows in found if rows.labelled >= MIN_LABELLED]
     return next(iter([*labelled, *reversed(found)]), None)
 
 
-def _split(rows: Rows) -> tuple[Rows, Rows]:
-    cut = min(MOST_CALIBRATION_ROWS, max(1, len(rows) // 5))
+def _split(rows: EvaluationSet) -> tuple[EvaluationSet, EvaluationSet]:
+    cut = min(MAX_CALIBRATION_ROWS, max(1, len(rows) // 5))
     return rows.take(np.arange(cut)), rows.take(np.arange(cut, len(rows)))
 
 
-def _most(rows: Rows) -> Rows:
+def _most(rows: EvaluationSet) -> EvaluationSet:
     """Take as many rows as are asked, labelled ones first."""
     chosen = np.argsort(np.isnan(rows.y), kind="stable")[:MOST_ROWS]
-    if rows.labelled >= FEWEST_LABELLED:
+    if rows.labelled >= MIN_LABELLED:
         chosen = chosen[: rows.labelled]
     return rows.take(chosen)
 
 
-def _logged(model: Model, signature: Signature) -> Rows | None:
+def _logged(model: Model, signature: Signature) -> EvaluationSet | None:
     """Read the newest ripe rows; None where there are none, or where the log has not what callers sent."""
     if any(feature.name in model.privacy for feature in signature.features):
         return None
@@ -102,7 +102,7 @@ def _newest_ripe(model: Model) -> LogFrame | None:
     return frame
 
 
-def _reference(model: Model, signature: Signature) -> Rows | None:
+def _reference(model: Model, signature: Signature) -> EvaluationSet | None:
     """Read rows of the newest reference, spread over the file; None where it has not the version's features."""
     dataset = model.datasets.filter(kind="reference").order_by("-created_at", "-pk").first()
     names = [feature.name for feature in signature.features]
@@ -122,7 +122,7 @@ def _reference(model: Model, signature: Signature) -> Rows | None:
 
 def _read(dataset: Dataset, names: list[str]) -> dict[str, NDArray[Any]]:
     table = pq.read_table(path_of(dataset), columns=names)
-    most = MOST_ROWS + MOST_CALIBRATION_ROWS
+    most = MOST_ROWS + MAX_CALIBRATION_ROWS
     if table.num_rows > most:
         table = table.take(np.linspace(0, table.num_rows - 1, most).astype(np.int64))
     return {name: table[name].to_numpy() for name in names}
@@ -134,7 +134,7 @@ def _rows(
     y: NDArray[np.float64],
     block: NDArray[np.int64],
     source: str,
-) -> Rows | None:
+) -> EvaluationSet | None:
     """Lay rows out for the version in an order of chance, without those that lack a whole number: no request could."""
     columns = {one.name: _typed(one, features[one.name]) for one in signature.features}
     askable = np.ones(len(y), bool)
@@ -145,7 +145,7 @@ def _rows(
     if not order.size:
         return None
     feed = feed_of(signature, {name: values[order] for name, values in columns.items()})
-    return Rows(feed, y[order], block[order], source)
+    return EvaluationSet(feed, y[order], block[order], source)
 
 
 def _places(signature: Signature) -> list[tuple[Feature, TensorSpec]]:
@@ -170,7 +170,7 @@ def _number(value: Any) -> float:
         return float("nan")
 
 
-def _made_up(signature: Signature) -> Rows:
+def _made_up(signature: Signature) -> EvaluationSet:
     """Make rows of chance up: numbers around 0, and empty texts."""
     chance = np.random.default_rng(0)
     feed: Feed = {}
@@ -184,4 +184,6 @@ def _made_up(signature: Signature) -> Rows:
         )
         feed[spec.name] = values.astype(kind)
     nothing = np.full(_MADE_UP_ROWS, np.nan)
-    return Rows(feed, nothing, np.zeros(_MADE_UP_ROWS, np.int64), "made-up rows: no real ones are kept")
+    return EvaluationSet(
+        feed, nothing, np.zeros(_MADE_UP_ROWS, np.int64), "made-up rows: no real ones are kept"
+    )

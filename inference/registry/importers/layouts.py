@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from inference.registry.migration import mlflow, mlserver, tensorflow_serving, triton
-from inference.registry.migration.folder import find_files, subfolders
-from inference.registry.migration.found import FoundModel, MigrationRefused
+from inference.registry.importers import mlflow, mlserver, tensorflow_serving, triton
+from inference.registry.importers.folder import find_files, subfolders
+from inference.registry.importers.source_model import MigrationRefused, SourceModel
 
-READERS: dict[str, Callable[[Path], list[FoundModel]]] = {
+READERS: dict[str, Callable[[Path], list[SourceModel]]] = {
     "triton": triton.read_repository,
     "tensorflow-serving": tensorflow_serving.read_configs,
     "mlserver": mlserver.read_models,
@@ -15,7 +15,7 @@ READERS: dict[str, Callable[[Path], list[FoundModel]]] = {
 }
 
 
-def read_folder(root: Path, server: str | None) -> tuple[str, list[FoundModel]]:
+def read_folder(root: Path, server: str | None) -> tuple[str, list[SourceModel]]:
     """Read the models of a folder that the server, or the only one whose layout it has, left there.
 
     Raises MigrationRefused where there is no such layout, or more than one.

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from inference.registry.migration.found import FoundVersion, MigrationRefused
+from inference.registry.importers.source_model import MigrationRefused, SourceVersion
 
 LARGEST_TEXT = 1 << 20
 DEEPEST = 6
@@ -52,14 +52,14 @@ def find_files(root: Path, name: str) -> list[Path]:
     return [folder / name for folder, files in _walk(root) if name in files]
 
 
-def numbered_versions(root: Path, folder: Path, file_name: str) -> list[FoundVersion]:
+def numbered_versions(root: Path, folder: Path, file_name: str) -> list[SourceVersion]:
     """Find the versions that lie in folders `1`, `2`, ... with that file, the highest first.
 
     MigrationRefused where one of them is no file, or a link that leaves `root`.
     """
     numbers = [int(entry.name) for entry in _folders(folder) if _is_number(entry.name)]
     files = [(str(number), folder / str(number) / file_name) for number in sorted(numbers, reverse=True)]
-    return [FoundVersion(name, file_within(root, file)) for name, file in files if os.path.lexists(file)]
+    return [SourceVersion(name, file_within(root, file)) for name, file in files if os.path.lexists(file)]
 
 
 def subfolders(root: Path) -> list[Path]:

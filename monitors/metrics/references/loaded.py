@@ -38,7 +38,7 @@ REFERENCES_KEPT = 64
 
 
 @dataclass(frozen=True, eq=False)
-class ReferenceInUse:
+class LoadedReference:
     """What windows of one version are compared with.
 
     `error_basis` says why a regression's errors go by features (`learnt_errors`) or by the prediction; `learnt_digest`
@@ -118,7 +118,7 @@ def watched_columns(summary: WindowSummary) -> dict[str, ColumnSummary]:
     return columns
 
 
-def told_against(points: Iterable[Point], reference: ReferenceInUse) -> list[Point]:
+def annotate_reference(points: Iterable[Point], reference: LoadedReference) -> list[Point]:
     """Say on points which reference they were compared with, where that is no file; where it lacks, none is judged."""
     if reference.kind == Reference.Kind.FILE:
         return list(points)
@@ -143,7 +143,7 @@ class References:
         self._digests: dict[int, tuple[bytes, bytes]] = {}
         self._stretches: dict[tuple[int, Period], Stretches] = {}
 
-    def of(self, version_id: int | None, window: Period) -> ReferenceInUse | None:
+    def of(self, version_id: int | None, window: Period) -> LoadedReference | None:
         """Give what a version's window is compared with, if anything yet."""
         reference = in_force(self._known, version_id=version_id, at=window.start)
         if reference is None:
@@ -155,12 +155,12 @@ class References:
             stretches = self._stretches[reference.pk, window] = find_stretches(reference, window)
         return _load_stretches(reference.pk, stretches.found, stretches.period, stretches.lacks)
 
-    def with_rows(self, version_id: int | None) -> ReferenceInUse | None:
+    def with_rows(self, version_id: int | None) -> LoadedReference | None:
         """Give what a version's rows are compared with: the newest file."""
         reference = file_reference(model=self._model, version_id=version_id)
         return self._file(reference) if reference else None
 
-    def _file(self, reference: Reference) -> ReferenceInUse:
+    def _file(self, reference: Reference) -> LoadedReference:
         if reference.pk not in self._digests:
             payload, learnt = Reference.objects.values_list("payload", "learnt_errors").get(pk=reference.pk)
             self._digests[reference.pk] = _digest(payload), _digest(learnt)
@@ -171,18 +171,18 @@ def _digest(stored: bytes | memoryview | None) -> bytes:
     return hashlib.sha256(stored or b"").digest()
 
 
-def reference_in_use(*, model: Model, version_id: int | None, window: Period) -> ReferenceInUse | None:
+def reference_in_use(*, model: Model, version_id: int | None, window: Period) -> LoadedReference | None:
     """Find what a version's window is compared with, if anything yet."""
     return References(model).of(version_id, window)
 
 
 @lru_cache(maxsize=REFERENCES_KEPT)
-def _load(reference_id: int, digest: bytes, learnt_digest: bytes) -> ReferenceInUse:
+def _load(reference_id: int, digest: bytes, learnt_digest: bytes) -> LoadedReference:
     """Decode a file's summary; where its rows or the model's privacy change it is built anew: the digests tell."""
     reference = Reference.objects.select_related("version", "dataset").get(pk=reference_id)
     assert reference.payload is not None
     dataset = reference.dataset
-    return ReferenceInUse(
+    return LoadedReference(
         id=reference.pk,
         kind=reference.kind,
         digest=digest,
@@ -209,7 +209,7 @@ def _days_of_file(reference_id: int) -> list[WindowSummary]:
 @lru_cache(maxsize=8)
 def _load_stretches(
     reference_id: int, stretches: tuple[Stretch, ...], period: Period | None, lacks: str
-) -> ReferenceInUse:
+) -> LoadedReference:
     """Add up what was found of a reference in the log; other summaries than these would be other arguments."""
     reference = Reference.objects.select_related("version", "model").get(pk=reference_id)
     parts = read_stretches(reference, stretches)
@@ -217,7 +217,7 @@ def _load_stretches(
     model = reference.model
     file = file_reference(model=model, version_id=reference.version_id)
     outcomes = [part.outcome for part in parts] if summary.outcome else []
-    return ReferenceInUse(
+    return LoadedReference(
         id=reference.pk,
         kind=reference.kind,
         digest=hashlib.sha256(summary.encode()).digest(),

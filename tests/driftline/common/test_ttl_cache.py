@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from driftline.common import brief_memory
-from driftline.common.brief_memory import BriefMemory
+from driftline.common import ttl_cache as brief_memory
+from driftline.common.ttl_cache import TtlCache
 
 
 def test_asks_once_within_a_second() -> None:
-    memory: BriefMemory[str, int] = BriefMemory()
+    memory: TtlCache[str, int] = TtlCache()
     answers = iter([1, 2])
 
     found = [memory.get("key", lambda: next(answers)) for _ in range(3)]
@@ -18,7 +18,7 @@ def test_asks_once_within_a_second() -> None:
 
 
 def test_asks_again_after_a_second_and_once_told_to_forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory: BriefMemory[str, int] = BriefMemory()
+    memory: TtlCache[str, int] = TtlCache()
     answers = iter([1, 2, 3])
     moments = iter([0.0, 1.0, 1.5])
     # The module's own name for it: other threads of this process read the real clock meanwhile.
@@ -31,7 +31,7 @@ def test_asks_again_after_a_second_and_once_told_to_forget(monkeypatch: pytest.M
 
 
 def test_remembers_nothing_that_was_not_found() -> None:
-    memory: BriefMemory[str, int] = BriefMemory()
+    memory: TtlCache[str, int] = TtlCache()
 
     with pytest.raises(KeyError):
         memory.get("key", lambda: {}["missing"])
@@ -41,7 +41,7 @@ def test_remembers_nothing_that_was_not_found() -> None:
 
 def test_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brief_memory, "_MANY", 10)
-    memory: BriefMemory[int, int] = BriefMemory()
+    memory: TtlCache[int, int] = TtlCache()
 
     for key in range(100):
         memory.get(key, lambda: 0)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from inference.registry.migration.found import DeclaredTensor, FoundModel
-from inference.registry.migration.mlflow import read_models
-from tests.inference.registry.migration.folders import write
+from inference.registry.importers.mlflow import read_models
+from inference.registry.importers.source_model import DeclaredTensor, SourceModel
+from tests.inference.registry.importers.folders import write
 
 COLUMNS = """
 artifact_path: model
@@ -26,14 +26,14 @@ signature:
 """
 
 
-def read_one(root: Path, document: str | bytes) -> FoundModel:
+def read_one(root: Path, document: str | bytes) -> SourceModel:
     write(root / "fraud/MLmodel", document)
     write(root / "fraud/model.onnx", b"onnx")
     (model,) = read_models(root)
     return model
 
 
-def left(model: FoundModel) -> dict[str, str]:
+def left(model: SourceModel) -> dict[str, str]:
     return {left.what: left.remedy for left in model.left}
 
 

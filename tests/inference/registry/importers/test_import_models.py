@@ -15,7 +15,7 @@ from driftline.accounts.models import Project
 from driftline.accounts.services import create_token
 from inference.registry.models import Model
 from tests.inference.onnx_models import constant_classifier, constant_number, summing_model
-from tests.inference.registry.migration.folders import FRAUD_CONFIG, write
+from tests.inference.registry.importers.folders import FRAUD_CONFIG, write
 from tests.inference.serving.running import rows_body, running_server
 
 

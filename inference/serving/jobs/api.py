@@ -37,14 +37,14 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 log = logging.getLogger(__name__)
 
 
-class Wish(Struct, frozen=True):
+class ResponsePreference(Struct, frozen=True):
     """How a caller wants to be answered."""
 
     preferences: Preferences
     callback: str | None
 
     @classmethod
-    def read(cls, headers: Headers) -> "Wish":
+    def read(cls, headers: Headers) -> "ResponsePreference":
         """Read it from the headers of a request."""
         callback = headers.get(CALLBACK_HEADER)
         name = None if callback is None else callback.decode("utf-8", "replace").strip()
@@ -58,7 +58,7 @@ class Accepted(Struct):
     route: Route
 
 
-class JobDesk:
+class JobApi:
     """Answers what callers ask of jobs; belongs to the event loop of the engine."""
 
     def __init__(self, engine: Engine, store: JobStore, runner: JobRunner, limits: JobLimits) -> None:
@@ -76,14 +76,17 @@ class JobDesk:
     # Taking in
 
     async def accept(
-        self, wish: Wish, admission: Admission | Refusal | None, inbound: Inbound[bytes, HttpBody]
+        self,
+        preference: ResponsePreference,
+        admission: Admission | Refusal | None,
+        inbound: Inbound[bytes, HttpBody],
     ) -> Accepted | Refusal:
         """Keep a request as a job, once all is judged that can be; the answer follows later."""
         if admission is None:
             admission = await self._engine.wait_for_route(partial(_admit, inbound))
         if isinstance(admission, Refusal):
             return self._engine.count_refusal(admission)
-        job = await self._examine(wish, admission, inbound)
+        job = await self._examine(preference, admission, inbound)
         if isinstance(job, Refusal):
             return self._engine.count_refusal(job, admission.route)
         try:
@@ -97,10 +100,10 @@ class JobDesk:
         return Accepted(job, admission.route)
 
     async def _examine(
-        self, wish: Wish, admission: Admission, inbound: Inbound[bytes, HttpBody]
+        self, preference: ResponsePreference, admission: Admission, inbound: Inbound[bytes, HttpBody]
     ) -> Job | Refusal:
         project_id = admission.route.model.project_id
-        reason = reason_over_budget(admission) or self._check_callback(project_id, wish.callback)
+        reason = reason_over_budget(admission) or self._check_callback(project_id, preference.callback)
         if reason is None:
             is_open = await self._runner.in_thread(count_open, self._engine.home)
             reason = self._reason_for_no_room(project_id, is_open)
@@ -111,7 +114,9 @@ class JobDesk:
             return request
         if admission.budget is not None:
             admission.budget.charge_rows(request.rows)
-        return check_times(admission, request) or self._describe(wish, admission.route, inbound, request)
+        return check_times(admission, request) or self._describe(
+            preference, admission.route, inbound, request
+        )
 
     def _check_callback(self, project_id: int, name: str | None) -> Refusal | None:
         known = self._engine.table.callbacks_of(project_id)
@@ -143,7 +148,11 @@ class JobDesk:
         return None
 
     def _describe(
-        self, wish: Wish, admitted: Route, inbound: Inbound[bytes, HttpBody], request: InferRequest
+        self,
+        preference: ResponsePreference,
+        admitted: Route,
+        inbound: Inbound[bytes, HttpBody],
+        request: InferRequest,
     ) -> Job:
         now, job_id = time.time(), new_id()
         prediction_id = request.facts.key or job_id
@@ -167,13 +176,13 @@ class JobDesk:
                 for name in KEPT_HEADERS
                 if name in inbound.headers
             },
-            callback=self._engine.table.callbacks_of(route.model.project_id).get(wish.callback or ""),
+            callback=self._engine.table.callbacks_of(route.model.project_id).get(preference.callback or ""),
         )
 
-    async def answer_within(self, wish: Wish, accepted: Accepted) -> Answer:
+    async def answer_within(self, preference: ResponsePreference, accepted: Accepted) -> Answer:
         """Answer with the job, or with its answer where that comes within the time that the caller would wait."""
         job = accepted.job
-        wait = min(wish.preferences.wait_seconds or 0, LONGEST_WAIT)
+        wait = min(preference.preferences.wait_seconds or 0, LONGEST_WAIT)
         found = await self._wait(job, wait) if wait else OpenJob(job, "queued")
         applied = b"preference-applied: respond-async%b\r\n" % (b", wait=%d" % wait if wait else b"")
         if isinstance(found, StoredAnswer):

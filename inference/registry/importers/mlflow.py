@@ -9,16 +9,16 @@ from typing import Any
 
 import yaml
 
-from inference.registry.intake.metadata import FeatureDeclaration, UploadMetadata
-from inference.registry.migration.folder import file_within, find_files, read_text, shown
-from inference.registry.migration.found import (
+from inference.registry.importers.folder import file_within, find_files, read_text, shown
+from inference.registry.importers.source_model import (
     DeclaredTensor,
-    FoundModel,
-    FoundVersion,
-    Left,
     MigrationRefused,
+    NotImported,
+    SourceModel,
+    SourceVersion,
     unreadable,
 )
+from inference.registry.intake.metadata import FeatureDeclaration, UploadMetadata
 
 MLMODEL = "MLmodel"
 _REGISTERED = "registered_model_meta"
@@ -36,18 +36,18 @@ _PUSHED = ("sklearn", "lightgbm", "xgboost", "pytorch", "keras")
 _NO_ONNX = "log it once more as ONNX (mlflow.onnx.log_model)"
 
 
-def read_models(root: Path) -> list[FoundModel]:
+def read_models(root: Path) -> list[SourceModel]:
     """Read each model folder; of those that are versions of one model the highest comes first."""
     models = [read_model(root, path) for path in find_files(root, MLMODEL)]
     return sorted(models, key=lambda model: (model.name, -_number(model)))
 
 
-def _number(model: FoundModel) -> int:
+def _number(model: SourceModel) -> int:
     name = model.versions[0].name if model.versions else ""
     return int(name) if name.isdecimal() and len(name) < 19 else 0
 
 
-def read_model(root: Path, path: Path) -> FoundModel:
+def read_model(root: Path, path: Path) -> SourceModel:
     """Read one `MLmodel` and what lies beside it."""
     place = shown(root, path)
     try:
@@ -56,19 +56,19 @@ def read_model(root: Path, path: Path) -> FoundModel:
         return unreadable(path.parent.name, place, refusal)
 
 
-def _describe(root: Path, folder: Path, document: dict[str, Any]) -> FoundModel:
+def _describe(root: Path, folder: Path, document: dict[str, Any]) -> SourceModel:
     place = shown(root, folder)
     name, version = _registered(root, folder)
     flavors = _part(document, "flavors")
     if "onnx" not in flavors:
-        return FoundModel(name, place, left=(_without_onnx(flavors),))
+        return SourceModel(name, place, left=(_without_onnx(flavors),))
     file = file_within(root, folder / str(_part(flavors, "onnx").get("data", "model.onnx")))
     inputs, outputs = (_schema(document, side) for side in ("inputs", "outputs"))
     origin = {key: str(document[key])[:200] for key in ("run_id", "model_uuid") if document.get(key)}
-    return FoundModel(
+    return SourceModel(
         name,
         place,
-        versions=(FoundVersion(version, file),),
+        versions=(SourceVersion(version, file),),
         metadata=UploadMetadata(features=[FeatureDeclaration(column) for column in _columns(inputs)]),
         inputs=_tensors(inputs),
         outputs=_tensors(outputs),
@@ -78,7 +78,7 @@ def _describe(root: Path, folder: Path, document: dict[str, Any]) -> FoundModel:
     )
 
 
-def _left(document: dict[str, Any], flavor: dict[str, Any]) -> tuple[Left, ...]:
+def _left(document: dict[str, Any], flavor: dict[str, Any]) -> tuple[NotImported, ...]:
     told = {
         "providers": (
             flavor.get("providers"),
@@ -94,13 +94,13 @@ def _left(document: dict[str, Any], flavor: dict[str, Any]) -> tuple[Left, ...]:
         ),
         "metadata": (document.get("metadata"), "put it into the model's description"),
     }
-    return tuple(Left(field, remedy) for field, (value, remedy) in told.items() if value)
+    return tuple(NotImported(field, remedy) for field, (value, remedy) in told.items() if value)
 
 
-def _without_onnx(flavors: dict[str, Any]) -> Left:
+def _without_onnx(flavors: dict[str, Any]) -> NotImported:
     named = [flavor for flavor in flavors if flavor != "python_function"] or list(flavors)
     remedy = f"{_NO_ONNX}, or driftline_client.push" if set(named) & set(_PUSHED) else _NO_ONNX
-    return Left(f"the flavor {', '.join(map(str, named[:5]))[:100] or 'none'}", remedy)
+    return NotImported(f"the flavor {', '.join(map(str, named[:5]))[:100] or 'none'}", remedy)
 
 
 def _registered(root: Path, folder: Path) -> tuple[str, str]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from inference.registry.migration.found import FoundVersion, Left
-from inference.registry.migration.protobuf_text import Message
+from inference.registry.importers.protobuf_text import ProtobufMessage
+from inference.registry.importers.source_model import NotImported, SourceVersion
 
 
-def served_by(policy: Message, there: Sequence[FoundVersion]) -> list[FoundVersion]:
+def served_by(policy: ProtobufMessage, there: Sequence[SourceVersion]) -> list[SourceVersion]:
     """Choose of the versions, the highest first, those that the policy serves: the latest where it says nothing."""
     if "all" in policy.fields:
         return list(there)
@@ -17,11 +17,13 @@ def served_by(policy: Message, there: Sequence[FoundVersion]) -> list[FoundVersi
     return list(there[: max(latest[-1], 1) if latest else 1])
 
 
-def not_served(there: Sequence[FoundVersion], served: Sequence[FoundVersion]) -> list[Left]:
+def not_served(there: Sequence[SourceVersion], served: Sequence[SourceVersion]) -> list[NotImported]:
     """Tell which versions stay behind because the policy does not serve them."""
     names = [version.name for version in there if version not in served]
     if not names:
         return []
     return [
-        Left(f"version {', '.join(names[:20])}", "its policy does not serve it; upload it where you need it")
+        NotImported(
+            f"version {', '.join(names[:20])}", "its policy does not serve it; upload it where you need it"
+        )
     ]

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from inference.registry.migration.found import DeclaredTensor, FoundModel
-from inference.registry.migration.mlserver import read_models
-from tests.inference.registry.migration.folders import write
+from inference.registry.importers.mlserver import read_models
+from inference.registry.importers.source_model import DeclaredTensor, SourceModel
+from tests.inference.registry.importers.folders import write
 
 
-def read_one(root: Path, settings: Any) -> FoundModel:
+def read_one(root: Path, settings: Any) -> SourceModel:
     text = settings if isinstance(settings, str) else json.dumps(settings)
     write(root / "fraud/model-settings.json", text)
     (model,) = read_models(root)
     return model
 
 
-def left(model: FoundModel) -> dict[str, str]:
+def left(model: SourceModel) -> dict[str, str]:
     return {left.what: left.remedy for left in model.left}
 
 

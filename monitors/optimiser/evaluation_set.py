@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from inference.runtime.variants.base import Feed
 
-FEWEST_LABELLED = 100
+MIN_LABELLED = 100
 """Of fewer labels no quality is judged."""
-MOST_CALIBRATION_ROWS = 500
+MAX_CALIBRATION_ROWS = 500
 
 
 @dataclass(frozen=True)
-class Rows:
+class EvaluationSet:
     """Rows as a version's inputs take them; `y` codes the labels, NaN where there is none, `block` the event day.
 
     `source` says in words where they come from.
@@ -32,6 +32,6 @@ class Rows:
     def labelled(self) -> int:
         return int((~np.isnan(self.y)).sum())
 
-    def take(self, where: NDArray[Any]) -> "Rows":
+    def take(self, where: NDArray[Any]) -> "EvaluationSet":
         feed = {name: values[where] for name, values in self.feed.items()}
         return replace(self, feed=feed, y=self.y[where], block=self.block[where])

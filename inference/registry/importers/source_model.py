@@ -24,7 +24,7 @@ class DeclaredTensor:
 
 
 @dataclass(frozen=True)
-class FoundVersion:
+class SourceVersion:
     """A version under the name that callers know, with its ONNX file."""
 
     name: str
@@ -32,7 +32,7 @@ class FoundVersion:
 
 
 @dataclass(frozen=True)
-class Left:
+class NotImported:
     """What does not come along, and what to do about it."""
 
     what: str
@@ -40,7 +40,7 @@ class Left:
 
 
 @dataclass(frozen=True)
-class FoundModel:
+class SourceModel:
     """A model as another server describes it.
 
     `versions` are those that it serves, the one first that answers who names none. `aliases` give names to versions.
@@ -49,16 +49,16 @@ class FoundModel:
 
     name: str
     place: str
-    versions: tuple[FoundVersion, ...] = ()
+    versions: tuple[SourceVersion, ...] = ()
     metadata: UploadMetadata = field(default_factory=UploadMetadata)
     inputs: tuple[DeclaredTensor, ...] = ()
     outputs: tuple[DeclaredTensor, ...] = ()
     aliases: dict[str, str] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
-    left: tuple[Left, ...] = ()
+    left: tuple[NotImported, ...] = ()
     origin: dict[str, str] = field(default_factory=dict)
 
 
-def unreadable(name: str, place: str, refusal: MigrationRefused) -> FoundModel:
+def unreadable(name: str, place: str, refusal: MigrationRefused) -> SourceModel:
     """Describe a model of which nothing can be read but that it is there."""
-    return FoundModel(name, place, left=(Left(place, str(refusal)),))
+    return SourceModel(name, place, left=(NotImported(place, str(refusal)),))

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from inference.registry.migration.found import DeclaredTensor, FoundModel
-from inference.registry.migration.triton import read_repository
-from tests.inference.registry.migration.folders import FRAUD_CONFIG, write
+from inference.registry.importers.source_model import DeclaredTensor, SourceModel
+from inference.registry.importers.triton import read_repository
+from tests.inference.registry.importers.folders import FRAUD_CONFIG, write
 
 
-def read_one(root: Path, config: str, *versions: int) -> FoundModel:
+def read_one(root: Path, config: str, *versions: int) -> SourceModel:
     """Read a repository of one model, whose versions hold a file that is not opened yet."""
     write(root / "fraud/config.pbtxt", config)
     for version in versions or (1,):
@@ -18,7 +18,7 @@ def read_one(root: Path, config: str, *versions: int) -> FoundModel:
     return model
 
 
-def left(model: FoundModel) -> dict[str, str]:
+def left(model: SourceModel) -> dict[str, str]:
     return {left.what: left.remedy for left in model.left}
 
 

@@ -6,17 +6,17 @@ https://github.com/triton-inference-server/server/tree/main/docs/user_guide
 
 from pathlib import Path
 
-from inference.registry.intake.metadata import UploadMetadata
-from inference.registry.migration.folder import numbered_versions, read_text, shown, subfolders
-from inference.registry.migration.found import (
+from inference.registry.importers.folder import numbered_versions, read_text, shown, subfolders
+from inference.registry.importers.protobuf_text import ProtobufMessage, read_message
+from inference.registry.importers.source_model import (
     DeclaredTensor,
-    FoundModel,
-    Left,
     MigrationRefused,
+    NotImported,
+    SourceModel,
     unreadable,
 )
-from inference.registry.migration.protobuf_text import Message, read_message
-from inference.registry.migration.version_policy import not_served, served_by
+from inference.registry.importers.version_policy import not_served, served_by
+from inference.registry.intake.metadata import UploadMetadata
 
 CONFIG = "config.pbtxt"
 DEFAULT_FILE = "model.onnx"
@@ -53,7 +53,7 @@ _READ = {
 }  # fmt: skip
 
 
-def read_repository(root: Path) -> list[FoundModel]:
+def read_repository(root: Path) -> list[SourceModel]:
     """Read each model of a repository; what is wrong with one does not keep the others from coming along."""
     return [_read_model(root, folder) for folder in subfolders(root) if is_model(folder)]
 
@@ -63,18 +63,20 @@ def is_model(folder: Path) -> bool:
     return (folder / CONFIG).exists() or any(folder.glob(f"[1-9]*/{DEFAULT_FILE}"))
 
 
-def _read_model(root: Path, folder: Path) -> FoundModel:
+def _read_model(root: Path, folder: Path) -> SourceModel:
     place = shown(root, folder / CONFIG)
     try:
         config = (
-            read_message(read_text(root, folder / CONFIG), place) if (folder / CONFIG).exists() else Message()
+            read_message(read_text(root, folder / CONFIG), place)
+            if (folder / CONFIG).exists()
+            else ProtobufMessage()
         )
         return _describe(root, folder, config)
     except MigrationRefused as refusal:
         return unreadable(folder.name, place, refusal)
 
 
-def _describe(root: Path, folder: Path, config: Message) -> FoundModel:
+def _describe(root: Path, folder: Path, config: ProtobufMessage) -> SourceModel:
     place = shown(root, folder)
     name = config.text("name", folder.name)
     left = _fields_left(config)
@@ -82,16 +84,16 @@ def _describe(root: Path, folder: Path, config: Message) -> FoundModel:
     if backend not in _ONNX:
         family = next((key for key in _CONVERT if key in backend), "")
         remedy = _CONVERT.get(family, "export the model as ONNX")
-        return FoundModel(name, place, left=(Left(f"the {backend} model", remedy), *left))
+        return SourceModel(name, place, left=(NotImported(f"the {backend} model", remedy), *left))
     there = numbered_versions(root, folder, _file_name(config))
     served = served_by(config.message("version_policy"), there)
     missing = (
         []
         if there
-        else [Left("the model file", f"no folder such as 1 holds {_file_name(config)}; put it there")]
+        else [NotImported("the model file", f"no folder such as 1 holds {_file_name(config)}; put it there")]
     )
     labels, labels_left = _labels(root, folder, config)
-    return FoundModel(
+    return SourceModel(
         name,
         place,
         versions=tuple(served),
@@ -104,7 +106,7 @@ def _describe(root: Path, folder: Path, config: Message) -> FoundModel:
     )
 
 
-def _backend(config: Message) -> str:
+def _backend(config: ProtobufMessage) -> str:
     """Name what runs the model; a folder without a configuration is ONNX where it has a model.onnx."""
     if "ensemble_scheduling" in config.fields:
         return "ensemble"
@@ -114,7 +116,7 @@ def _backend(config: Message) -> str:
     return named or ("onnxruntime" if _file_name(config).endswith(".onnx") else _file_name(config))
 
 
-def _file_name(config: Message) -> str:
+def _file_name(config: ProtobufMessage) -> str:
     name = config.text("default_model_filename") or DEFAULT_FILE
     if Path(name).name != name:
         raise MigrationRefused(
@@ -124,7 +126,7 @@ def _file_name(config: Message) -> str:
 
 
 # -- inputs, outputs and classes ---------------------------------------------------------------------------------------
-def _tensors(config: Message, field: str) -> tuple[DeclaredTensor, ...]:
+def _tensors(config: ProtobufMessage, field: str) -> tuple[DeclaredTensor, ...]:
     """Read the tensors; where max_batch_size is above 0 their dims leave out the rows."""
     is_batched = any(size > 0 for size in config.numbers("max_batch_size"))
     tensors = []
@@ -142,13 +144,15 @@ def _tensors(config: Message, field: str) -> tuple[DeclaredTensor, ...]:
     return tuple(tensors)
 
 
-def _labels(root: Path, folder: Path, config: Message) -> tuple[list[str | int], list[Left]]:
+def _labels(root: Path, folder: Path, config: ProtobufMessage) -> tuple[list[str | int], list[NotImported]]:
     """Read the class names, which Triton keeps a line each in the `label_filename` of an output."""
     files = {tensor.text("label_filename"): tensor for tensor in config.messages("output")}
     files.pop("", None)
     if len(files) > 1:
         return [], [
-            Left("label_filename", "several outputs have one: name the classes in the upload's metadata")
+            NotImported(
+                "label_filename", "several outputs have one: name the classes in the upload's metadata"
+            )
         ]
     for name in files:
         lines = read_text(root, folder / name).splitlines()
@@ -157,7 +161,7 @@ def _labels(root: Path, folder: Path, config: Message) -> tuple[list[str | int],
 
 
 # -- the rest ----------------------------------------------------------------------------------------------------------
-def _provider(config: Message) -> str:
+def _provider(config: ProtobufMessage) -> str:
     """Name the execution provider that the configuration asks for; the CPU where it leaves that to Triton."""
     accelerators = config.message("optimization").message("execution_accelerators")
     names = [
@@ -172,21 +176,25 @@ def _provider(config: Message) -> str:
     return "cuda" if "KIND_GPU" in kinds else "cpu"
 
 
-def _fields_left(config: Message) -> list[Left]:
-    known = [Left(field, remedy) for field, remedy in _REMEDIES.items() if field in config.fields]
+def _fields_left(config: ProtobufMessage) -> list[NotImported]:
+    known = [NotImported(field, remedy) for field, remedy in _REMEDIES.items() if field in config.fields]
     batching = [
-        Left(f"dynamic_batching.{field}", "batches are made of what waits, without a size or a delay to set")
+        NotImported(
+            f"dynamic_batching.{field}", "batches are made of what waits, without a size or a delay to set"
+        )
         for field in ("preferred_batch_size", "max_queue_delay_microseconds")
         if field in config.message("dynamic_batching").fields
     ]
     reshaped = [
-        Left(f"reshape of {tensor.text('name')[:64]}", "callers send the shape that the ONNX itself has")
+        NotImported(
+            f"reshape of {tensor.text('name')[:64]}", "callers send the shape that the ONNX itself has"
+        )
         for field in ("input", "output")
         for tensor in config.messages(field)
         if "reshape" in tensor.fields
     ]
     unknown = [
-        Left(field[:64], "there is nothing like it")
+        NotImported(field[:64], "there is nothing like it")
         for field in config.fields
         if field not in _READ and field != "ensemble_scheduling"
     ]
