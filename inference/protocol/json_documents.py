@@ -12,7 +12,7 @@ from driftline.common.strict_json import MAX_DEPTH, UNSTORABLE_TEXT, check_depth
 from inference.protocol.long_documents import LONG_BYTES, cut_data
 from inference.protocol.tensors import InvalidRequest, shorten
 
-MOST_AT_ONCE = (
+MAX_SINGLE_READ_BYTES = (
     1024 * 1024
 )  # bytes that are read in a step that keeps the interpreter, which takes about 10 ms
 
@@ -39,7 +39,7 @@ def _read_quickly(body: bytes) -> Any:
     """Read a usual document; raise an error or return None where it may be odd."""
     cut = cut_data(body, _ROWS) if len(body) > LONG_BYTES else None
     if cut is None or len(cut[1]) != 1 or cut[0].count(b":") != body.count(b":"):
-        return _read_at_once(body) if len(body) <= MOST_AT_ONCE else None
+        return _read_at_once(body) if len(body) <= MAX_SINGLE_READ_BYTES else None
     document = _read_at_once(cut[0])
     holder, key = _place_of_rows(document)
     if holder is None:

@@ -41,7 +41,7 @@ RETRY_AFTER = (
 )
 JITTER = 0.2
 LANE = "deliveries"
-LARGEST_BATCH = 50
+MAX_BATCH_DELIVERIES = 50
 TURN_SECONDS = 30.0
 
 
@@ -84,7 +84,7 @@ def withhold_pending(channel: Channel, *, reason: str) -> None:
     )
 
 
-def send_due_deliveries(limit: int = LARGEST_BATCH) -> int:
+def send_due_deliveries(limit: int = MAX_BATCH_DELIVERIES) -> int:
     """Send up to `limit` deliveries whose time has come, and tell how many were tried.
 
     One is leased at a time, so that a slow receiver holds up nothing that another worker could send, and after

@@ -43,7 +43,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-LONGEST_SILENCE = timedelta(days=366)
+MAX_SILENCE = timedelta(days=366)
 
 
 def _nothing_ongoing(transition: Transition) -> list[str]:
@@ -290,10 +290,8 @@ def create_silence(
     """Mute notifications of windows that end within (start, end], in event time; None mutes every model."""
     if end <= start:
         raise invalid("/end", "The silence ends before it starts; use a later end.")
-    if end - start > LONGEST_SILENCE:
-        raise invalid(
-            "/end", f"The silence lasts longer than {LONGEST_SILENCE.days} days; use an earlier end."
-        )
+    if end - start > MAX_SILENCE:
+        raise invalid("/end", f"The silence lasts longer than {MAX_SILENCE.days} days; use an earlier end.")
     if not 0 < len(one_line(reason)) <= 200:
         raise invalid("/reason", "Say in 1 to 200 characters why this is muted.")
     with transaction.atomic():

@@ -28,15 +28,15 @@ from monitors.workflows.models import ACTIVE_STATES, Run, RunState
 from monitors.workflows.steps.shadow import TRAFFIC
 
 LONG_RINGS = 4  # a tick: as many more processes begin with long work, until all slots are taken
-MOST_RUNG = 50  # a tick and kind: more than workers do by the next, so that rings never queue up
+MAX_ENQUEUED_TASKS = 50  # a tick and kind: more than workers do by the next, so that rings never queue up
 
 
 @shared_task(name="driftline.sweep")
 def sweep() -> None:
     """Ring for what is due, the oldest first: what is left is rung for when that is done."""
-    _ring_models("monitors.summarise", TouchedPeriod.objects.due(), most=MOST_RUNG)
-    _ring_models("monitors.measure", StaleWindow.objects.due(), most=MOST_RUNG)
-    _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
+    _ring_models("monitors.summarise", TouchedPeriod.objects.due(), most=MAX_ENQUEUED_TASKS)
+    _ring_models("monitors.measure", StaleWindow.objects.due(), most=MAX_ENQUEUED_TASKS)
+    _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MAX_ENQUEUED_TASKS)
     _ring_each("monitors.alert", "transition_id", Transition.objects.filter(alerts_done_at=None))
     _ring_each("monitors.workflow", "transition_id", Transition.objects.filter(workflows_done_at=None))
     _ring_each("monitors.advance", "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
@@ -65,7 +65,7 @@ def close_windows() -> None:
     waiting = Run.objects.filter(state=RunState.WAITING, needs=TRAFFIC).values_list("model_id", flat=True)
     models = models_to_judge(now()).union(waiting)
     touch(PendingEvaluation, [(pk,) for pk in models], fields=("model_id",))
-    _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
+    _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MAX_ENQUEUED_TASKS)
 
 
 @shared_task(name="driftline.seal_audit")
@@ -99,5 +99,5 @@ def _ring_models(task: str, due: QuerySet[Any], *, most: int | None = None) -> N
 
 
 def _ring_each(task: str, argument: str, rows: QuerySet[Any]) -> None:
-    for pk in rows.order_by("pk").values_list("pk", flat=True)[:MOST_RUNG]:
+    for pk in rows.order_by("pk").values_list("pk", flat=True)[:MAX_ENQUEUED_TASKS]:
         ring(task, **{argument: pk})

@@ -24,10 +24,10 @@ class TestSweep:
         project = Project.objects.create(slug="fleet", name="Fleet")
         models = [
             Model.objects.create(project=project, name=f"model-{number}", task="binary")
-            for number in range(tasks.MOST_RUNG + 3)
+            for number in range(tasks.MAX_ENQUEUED_TASKS + 3)
         ]
         touch(PendingEvaluation, [(model.pk,) for model in models], fields=("model_id",))
-        oldest = models[-tasks.MOST_RUNG :]
+        oldest = models[-tasks.MAX_ENQUEUED_TASKS :]
         waiting = PendingEvaluation.objects.filter(model__in=oldest)
         waiting.update(touched_at=timezone.now() - timedelta(minutes=1))
 
@@ -37,7 +37,7 @@ class TestSweep:
         with django_capture_on_commit_callbacks() as second:
             tasks.sweep()
 
-        assert (len(first), len(second)) == (tasks.MOST_RUNG, 3)
+        assert (len(first), len(second)) == (tasks.MAX_ENQUEUED_TASKS, 3)
 
     def test_rings_for_long_work_and_not_for_a_day_before_it_has_ended(
         self, db: None, django_capture_on_commit_callbacks: Capture
@@ -71,7 +71,7 @@ class TestSweep:
         crowd, small = (Project.objects.create(slug=slug, name=slug) for slug in ("crowd", "small"))
         many = [
             Model.objects.create(project=crowd, name=f"model-{number}", task="binary")
-            for number in range(tasks.MOST_RUNG + 1)
+            for number in range(tasks.MAX_ENQUEUED_TASKS + 1)
         ]
         only = Model.objects.create(project=small, name="only", task="binary")
         touch(PendingEvaluation, [(model.pk,) for model in (*many, only)], fields=("model_id",))

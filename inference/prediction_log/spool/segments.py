@@ -42,7 +42,7 @@ SPOOL_FOLDER = "spool"
 SEGMENT_BYTES = 64 * 1024 * 1024
 FRAME = struct.Struct("<II")
 _NOTHING = bytes(FRAME.size)  # where a header stands, once the writer has come so far
-LARGEST_FRAME = 256 * 1024 * 1024  # a longer length can only be damage
+MAX_FRAME_BYTES = 256 * 1024 * 1024  # a longer length can only be damage
 LOCK_FILE = "lock"
 RESERVED_BYTES = 256 * 1024  # at a time: one sync in a hundred has to bring this much to the disk as well
 _SEGMENT_SHIFT = 40  # a position is one number, so that it is never read half-written: segment, bytes of it
@@ -311,7 +311,7 @@ class SpoolReader:
                     break
                 length, checksum = FRAME.unpack(header)
                 end = offset + FRAME.size + length
-                if not 0 < length <= LARGEST_FRAME or end > size:
+                if not 0 < length <= MAX_FRAME_BYTES or end > size:
                     torn_tail = True
                     break
                 record = _decode_payload(file.read(length), checksum, key, offset)

@@ -30,7 +30,7 @@ REQUEST, STARTS, ANSWER = "request", "starts", "answer"
 LEFTOVER_SECONDS = 3600.0  # drafts and deleted folders older than this were left by a process that died
 HANGS_SECONDS = 60.0  # after its deadline, a job that is still run is ended by any process
 BLOCK = 512  # bytes, of which st_blocks counts
-MOST_TOLD_BYTES = 16 * 1024  # a callback with a longer answer leaves it to be fetched
+MAX_CALLBACK_ANSWER_BYTES = 16 * 1024  # a callback with a longer answer leaves it to be fetched
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, Tampered)  # what cannot be decoded or opened
 log = logging.getLogger(__name__)
 
@@ -239,7 +239,9 @@ class JobStore:
 
     def describe(self, job: Job, answer: StoredAnswer) -> Callback:
         """Describe an ended job for its callback."""
-        is_told = len(answer.body) <= MOST_TOLD_BYTES and JSON_FIELDS.decode() in answer.ended.fields
+        is_told = (
+            len(answer.body) <= MAX_CALLBACK_ANSWER_BYTES and JSON_FIELDS.decode() in answer.ended.fields
+        )
         expires_at = answer.ended.ended_at + self._keep_seconds
         return Callback(job, answer.ended, expires_at, answer.body if is_told else None)
 

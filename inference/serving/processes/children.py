@@ -19,7 +19,7 @@ STOP_SECONDS = 40.0
 SUCCESSOR_SECONDS = (
     60.0  # for a successor to be ready, before the process that it replaces stops all the same
 )
-FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0
+FIRST_PAUSE, MAX_PAUSE_SECONDS = 0.1, 5.0
 log = logging.getLogger(__name__)
 
 
@@ -50,10 +50,10 @@ class KeptProcess:
         if self._process is None or self._process.poll() is None:
             return
         lived = time.monotonic() - self._started_at
-        self._pause = FIRST_PAUSE if lived > MAX_PAUSE else self._pause
+        self._pause = FIRST_PAUSE if lived > MAX_PAUSE_SECONDS else self._pause
         if lived < self._pause:
             return
-        self._pause = min(self._pause * 2, MAX_PAUSE)
+        self._pause = min(self._pause * 2, MAX_PAUSE_SECONDS)
         log.error(
             "a process died and is started again",
             extra={"pid": self._process.pid, "code": self._process.returncode},

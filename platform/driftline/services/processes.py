@@ -19,7 +19,7 @@ from pathlib import Path
 from driftline.common.parent_death import die_with_parent
 from driftline.common.priority import lower_priority
 
-POLL_SECONDS, LONGEST_WAIT_SECONDS = 0.02, 0.2
+POLL_SECONDS, MAX_WAIT_SECONDS = 0.02, 0.2
 MAX_LOG_BYTES = 50 << 20
 
 
@@ -95,7 +95,7 @@ class Process:
                 seconds = self.child.ready_seconds
                 raise ChildNotStarted(f"{name} was not ready after {seconds:.0f} s. {self.log_tail()}")
             pause(wait)
-            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+            wait = min(2 * wait, MAX_WAIT_SECONDS)
 
     def ask_to_stop(self) -> None:
         if self._popen and self._popen.poll() is None:
