@@ -20,6 +20,7 @@ from django.db.models.functions import Cast, Now
 from driftline.accounts.audit_chain import REDACTABLE
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import redact_audit
+from driftline.common.durable_files import replacing
 from driftline.common.periods import floor, from_us
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.erasure.subject import ERASED
@@ -104,9 +105,8 @@ def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
     table = pq.read_table(path)
     of_subject = rows_of_subject(table, work.subject, {run.model_id}, by_time_alone=True)
     if of_subject.any():
-        draft = path.with_name(f".{path.name}")
-        pq.write_table(table.filter(pa.array(~of_subject)), draft, compression="zstd")
-        draft.replace(path)
+        with replacing(path) as draft:
+            pq.write_table(table.filter(pa.array(~of_subject)), draft, compression="zstd")
         work.count(training_rows=int(of_subject.sum()))
 
 

@@ -16,6 +16,7 @@ from driftline.common.clock import now
 from driftline.common.errors import not_found
 from driftline.common.request_values import media_type, read_body
 from driftline.common.ttl_cache import TtlCache
+from driftline.common.uploads import MAX_BODY_BYTES
 from inference.prediction_log.imports.arrow_bodies import read_arrow
 from inference.prediction_log.ingest.parsing import MAX_ITEMS, parse_labels, parse_predictions
 from inference.prediction_log.ingest.row_budget import RowBudget
@@ -33,7 +34,6 @@ from inference.registry.selectors import find_model, get_model
 
 router = Router(tags=["log"])
 
-MAX_BYTES = 32 << 20
 JSON_TYPES = ("application/json",)
 ARROW_TYPES = ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
 row_budget = RowBudget(lambda: settings.LOG_ROWS_PER_SECOND)
@@ -73,7 +73,7 @@ def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -
     def store(model: Model, body: bytes, *, kind: str, now: datetime) -> tuple[BatchResult, Arrived]:
         refuse_while_behind(model)
         if kind in ARROW_TYPES:
-            batch = read_arrow(body, model=model, cap=MAX_BYTES, now=now)
+            batch = read_arrow(body, model=model, cap=MAX_BODY_BYTES, now=now)
         else:
             batch = parse_predictions(body, lines=kind in LINE_TYPES, task=model.task, now=now)
         return log_predictions(model=model, batch=batch, now=now, atomic=atomic), batch
@@ -158,7 +158,7 @@ def _receive(
     model = _models.get((project.pk, name), lambda: find_model(project=project, name=name))
     row_budget.check(project.pk)
     kind = media_type(request, kinds)
-    body = read_body(request, cap=MAX_BYTES)
+    body = read_body(request, cap=MAX_BODY_BYTES)
     result, arrived = store(model, body, kind=kind, now=now())
     row_budget.charge(project.pk, len(result.results))
     caller_of(request).charge_rows(len(result.results))

@@ -15,10 +15,10 @@ from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
 from driftline.common.errors import invalid
-from driftline.common.json_body import read_json
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import expected_generation, media_type, read_body
+from driftline.common.strict_json import read_json
 from inference.prediction_log.queries.canary_split import describe_split
 from inference.registry import services
 from inference.registry.aliases import remove_alias, set_alias

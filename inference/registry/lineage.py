@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError
 
 from driftline.common.bodies import Body
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from inference.registry.models import Model
 
 MAX_BYTES = 64 << 10

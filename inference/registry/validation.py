@@ -17,8 +17,8 @@ from inference.registry.models import Dataset, Model, ModelTask, Version
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature
 
-LARGEST_NOT_FINITE_SHARE = 0.01
-FEWEST_ROWS = 20
+MAX_NOT_FINITE_SHARE = 0.01
+MIN_ROWS = 20
 """So many equal answers may be chance."""
 _ROWS = 1_000
 _CELLS = 200_000
@@ -58,13 +58,13 @@ def check_answers(version: Version) -> None:
         seen = run.outputs.get(name)
         if seen is None:
             continue
-        if 1 - seen.finite_share > LARGEST_NOT_FINITE_SHARE:
+        if 1 - seen.finite_share > MAX_NOT_FINITE_SHARE:
             raise _failed(
                 version,
                 f"gives no finite number in {1 - seen.finite_share:.1%} of the values of '{name}' for "
                 f"{run.rows:,} rows of the reference",
             )
-        if seen.constant and run.rows >= FEWEST_ROWS:
+        if seen.constant and run.rows >= MIN_ROWS:
             raise _failed(
                 version,
                 f"gives the same '{name}'{_range_of(seen)} for each of {run.rows:,} rows of the reference",

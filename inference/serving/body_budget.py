@@ -2,14 +2,14 @@
 
 from inference.serving.refusals import Refusal, overloaded, too_many
 
-MOST_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 OVERHEAD_BYTES = 2048  # of a request, whatever its size
 
 
 class BodyBudget:
     """Counts bytes by project; no project may hold more than half of them."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
         self.most_bytes = most_bytes
         self.bytes = 0
         self.by_project: dict[int, int] = {}

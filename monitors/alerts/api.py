@@ -11,10 +11,10 @@ from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import refuse_parameter
+from driftline.common.strict_json import printable
 from inference.registry.selectors import get_model
 from monitors.alerts import channel_services, selectors, services
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence

@@ -28,7 +28,6 @@ from monitors.alerts.story import TEST
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)
 """Four times the longest attempt."""
 
 RETRY_AFTER = (
@@ -42,7 +41,7 @@ RETRY_AFTER = (
 )
 JITTER = 0.2
 LANE = "deliveries"
-LARGEST_BATCH = 50
+MAX_BATCH_DELIVERIES = 50
 TURN_SECONDS = 30.0
 
 
@@ -85,7 +84,7 @@ def withhold_pending(channel: Channel, *, reason: str) -> None:
     )
 
 
-def send_due_deliveries(limit: int = LARGEST_BATCH) -> int:
+def send_due_deliveries(limit: int = MAX_BATCH_DELIVERIES) -> int:
     """Send up to `limit` deliveries whose time has come, and tell how many were tried.
 
     One is leased at a time, so that a slow receiver holds up nothing that another worker could send, and after
@@ -125,7 +124,7 @@ def claim_delivery() -> Delivery | None:
     for rows in (due.exclude(channel__in=callbacks), due.filter(channel__in=callbacks)):
         for project_id in _projects_in_turn(rows):
             with transaction.atomic():
-                claimed = rows.filter(channel__project=project_id).claim(limit=1, lease=LEASE)
+                claimed = rows.filter(channel__project=project_id).claim(limit=1)
             if claimed:
                 take_turn(LANE, project_id)
                 return Delivery.objects.select_related("channel").get(pk=claimed[0].pk)

@@ -14,7 +14,8 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem, invalid
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
+from driftline.common.number_format import format_pair
 from driftline.common.task_queue import Task, enqueue
 from inference.registry.models import Model
 from monitors.alerts.channel_services import create_channel, delete_channel, replay, send_test, update_channel
@@ -23,7 +24,7 @@ from monitors.alerts.hooks import describe_ongoing
 from monitors.alerts.models import Channel, Incident, IncidentEvent, Silence
 from monitors.alerts.outbox import channels_told, database_time, send_due_deliveries, write_delivery
 from monitors.alerts.story import OPENED, RESOLVED, UPDATED, gather
-from monitors.alerts.wording import duration, figures, measured, moment, one_line, title_of
+from monitors.alerts.wording import duration, measured, moment, one_line, title_of
 from monitors.rules.models import Rule, Severity, Transition
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-LONGEST_SILENCE = timedelta(days=366)
+MAX_SILENCE = timedelta(days=366)
 
 
 # -- transitions ---------------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ def _tell(
         return
     story = gather(
         event=event,
-        event_id=f"evt_{uuid7().hex}",
+        event_id=f"evt_{new_id().replace('-', '')}",
         at=database_time(),
         incident=incident,
         transition=transition,
@@ -215,7 +216,7 @@ def _ongoing(transition: Transition) -> list[str]:
 
 
 def _observation(transition: Transition) -> str:
-    value, threshold = figures(transition.value, transition.threshold)
+    value, threshold = format_pair(transition.value, transition.threshold)
     beyond = transition.value is not None and transition.rule.is_breached_by(transition.value)
     stands = transition.rule.operator if beyond else f"no longer {transition.rule.operator}"
     return f"{measured(transition)} {value} {stands} {threshold} on {transition.n:,} rows"
@@ -281,10 +282,8 @@ def create_silence(
     """Mute notifications of windows that end within (start, end], in event time; None mutes every model."""
     if end <= start:
         raise invalid("/end", "The silence ends before it starts; use a later end.")
-    if end - start > LONGEST_SILENCE:
-        raise invalid(
-            "/end", f"The silence lasts longer than {LONGEST_SILENCE.days} days; use an earlier end."
-        )
+    if end - start > MAX_SILENCE:
+        raise invalid("/end", f"The silence lasts longer than {MAX_SILENCE.days} days; use an earlier end.")
     if not 0 < len(one_line(reason)) <= 200:
         raise invalid("/reason", "Say in 1 to 200 characters why this is muted.")
     with transaction.atomic():

@@ -14,8 +14,8 @@ from django.db.models import Q
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import printable
 from driftline.common.periods import floor, rfc3339
+from driftline.common.strict_json import printable
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Dataset, Model, Version

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem
-from driftline.common.leased_work import Lease, WorkFailed, attempt
+from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from driftline.common.machine_paths import without_folders
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.spool.privacy import HASH, SUMMARY
@@ -40,7 +40,7 @@ from monitors.definitions.reference_rows import (
 )
 from monitors.definitions.segments import refuse_to_hide
 from monitors.stats.estimation.error_profile import profile_errors
-from monitors.stats.estimation.learnt_errors import MOST_COLUMNS, learn_errors
+from monitors.stats.estimation.learnt_errors import MAX_COLUMNS, learn_errors
 from monitors.stats.mergeable.outcomes import OutcomeSummary
 from monitors.stats.mergeable.window_summary import summarise_window
 
@@ -57,7 +57,7 @@ _BUILT = (
     "error_basis",
 )
 """Fields of a reference that are worked out from its file."""
-MOST_DAYS = 400
+MAX_DAYS = 400
 """The newest days of a reference that are kept apart."""
 DEFAULT_MIN_ROWS = {
     MonitorKind.DRIFT: 50,  # limits know the rows of a window, so that small ones are safe to judge
@@ -81,7 +81,7 @@ def build_reference(reference_id: int) -> None:
     attempt(Reference.objects.filter(pk=reference_id), _build)
 
 
-def _build(lease: Lease[Reference]) -> None:
+def _build(lease: WorkLease[Reference]) -> None:
     reference = Reference.objects.select_related("model", "version", "dataset").get(pk=lease.pk)
     try:
         days = _fill(reference)
@@ -185,7 +185,7 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
                 outcome=_outcome(table, signature, rows),
             ).encode(),
         )
-        for day, rows in _rows_by_day(table)[-MOST_DAYS:]
+        for day, rows in _rows_by_day(table)[-MAX_DAYS:]
     ]
 
 
@@ -255,7 +255,7 @@ def _learn_errors(
     if days is not None:
         labels = np.where(np.isnat(days), np.nan, labels)  # of rows without a time nobody knows the day
     learnt, reference.error_basis = learn_errors(
-        {name: kept[name] for name in names[:MOST_COLUMNS]},
+        {name: kept[name] for name in names[:MAX_COLUMNS]},
         labels,
         answer,
         None if days is None else days.astype(np.int64),

@@ -16,10 +16,10 @@ from driftline.common import exports
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import invalid, not_found
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import STEPS, Period, floor, rfc3339
 from driftline.common.request_values import period, refuse_parameter
+from driftline.common.strict_json import printable
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model

@@ -25,9 +25,9 @@ from monitors.stats.segments.search import FoundSegment
 
 log = logging.getLogger(__name__)
 
-MOST = 5
+MAX_CAUSES = 5
 FIRST = 2  # causes that come before segments: messages tell three
-MOST_SEGMENTS = 2
+MAX_SEGMENTS = 2
 FAULT, LABELS, DRIFT, SEGMENT = "fault", "labels", "drift", "segment"
 """Kinds of causes: data that are broken (missing, unseen, out of range), labels that are late or stay away, data that
 are whole but moved, and rows that got worse than others."""
@@ -56,7 +56,7 @@ def rank_causes(
     faults = _quality_faults(model, start, end) + _label_faults(model, start, end)
     others = faults + _drifted(model, start, end, segment)
     worse = [] if segment else _worse_segments(model, Period(start, end), metric)
-    return (others[:FIRST] + worse + others[FIRST:])[:MOST]
+    return (others[:FIRST] + worse + others[FIRST:])[:MAX_CAUSES]
 
 
 def _drifted(model: Model, start: datetime, end: datetime, segment: str) -> list[dict[str, Any]]:
@@ -165,7 +165,7 @@ def _worse_segments(model: Model, window: Period, metric: str) -> list[dict[str,
         return []
     if not findings.n_before:  # what was always harder explains nothing
         return []
-    return [_worse(one, loss, findings.found.mean) for one in findings.found.found[:MOST_SEGMENTS]]
+    return [_worse(one, loss, findings.found.mean) for one in findings.found.found[:MAX_SEGMENTS]]
 
 
 def _worse(one: FoundSegment, loss: RowLoss, mean: float | None) -> dict[str, Any]:

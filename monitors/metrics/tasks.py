@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from celery import shared_task
 
+from driftline.common.advisory_locks import AdvisoryLock
 from driftline.common.attempts import DATABASE_FAULTS
 from driftline.common.clock import now
 from driftline.common.task_queue import Task
@@ -17,13 +18,18 @@ from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow
 
 log = logging.getLogger(__name__)
-_LOCK = 7_313
 
 
 @shared_task(name=Task.MEASURE)
 def measure_model(*, model_id: int) -> None:
     due = StaleWindow.objects.filter(model_id=model_id).due()
-    work_in_turns(Task.MEASURE, _LOCK, model_id, lambda: measure(model_id) == WINDOWS_A_TASK, due)
+    work_in_turns(
+        Task.MEASURE,
+        AdvisoryLock.MEASURE_TASK,
+        model_id,
+        lambda: measure(model_id) == WINDOWS_A_TASK,
+        due,
+    )
 
 
 @shared_task(name=Task.MEASURE_ENDED)

@@ -3,7 +3,7 @@
 from inference.registry.models import ModelTask
 from monitors.reports.models import Preset
 
-MOST_ROWS = 20_000
+MAX_ROWS = 20_000
 """Rows of either side; of more a sample is drawn. Evidently needs about a second for a thousand of thirty columns."""
 SEED = 0
 
@@ -63,4 +63,4 @@ def presets_of(task: str) -> list[Preset]:
 
 def most_rows(methods: list[str]) -> int:
     """Tell how many rows of either side these tests can take."""
-    return min([MOST_ROWS, *(FEWER_ROWS[name] for name in methods if name in FEWER_ROWS)])
+    return min([MAX_ROWS, *(FEWER_ROWS[name] for name in methods if name in FEWER_ROWS)])

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.forms.models import model_to_dict
 
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
+from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.attempts import DATABASE_FAULTS, note_failure, reason_of, work_apart
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
@@ -211,8 +212,7 @@ def judge(model_id: int) -> bool:
 
 def _judge_rules(model_id: int, pending: Sequence[PendingEvaluation]) -> None:
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(7304, %s)", [model_id])
+        lock(AdvisoryLock.RULES, model_id)
         model = Model.objects.get(pk=model_id)
         clock = event_now(model=model, now=now())
         _remeasure_ripe(model, clock)

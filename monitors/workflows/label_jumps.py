@@ -16,11 +16,11 @@ from django.db import connection
 from inference.prediction_log.labels.selectors import count_by_day
 from inference.registry.models import Model
 from inference.signatures import Signature
-from monitors.stats.streams.share_shifts import LEAST_ODDS_RATIO, ShareShift, log_odds, share_shift
+from monitors.stats.streams.share_shifts import MIN_ODDS_RATIO, ShareShift, log_odds, share_shift
 from monitors.workflows.models import Step
 
 CLASS, TOKEN, ARRIVAL = "class", "token", "arrival"
-LEAST_CHANGE = {CLASS: 0.01, TOKEN: 0.2, ARRIVAL: 0.3}
+MIN_CHANGE = {CLASS: 0.01, TOKEN: 0.2, ARRIVAL: 0.3}
 """Shares that change by less are no jump: a rare class may grow fourfold, a new token may send a few labels."""
 HIGH = "a high value"
 
@@ -91,7 +91,7 @@ def _shift(kind: str, name: str, days: Days, since: date) -> tuple[str, str, Sha
     hits = [days[day].get(name, 0) for day in ordered]
     totals = [sum(days[day].values()) for day in ordered]
     new = [day >= since for day in ordered]
-    return kind, name, share_shift(hits, totals, new, least_change=LEAST_CHANGE[kind])
+    return kind, name, share_shift(hits, totals, new, least_change=MIN_CHANGE[kind])
 
 
 def _arrivals(
@@ -102,7 +102,7 @@ def _arrivals(
     totals = [predictions[day] for day in ordered]
     hits = np.minimum([labels.get(day, 0) for day in ordered], totals)
     new = [day >= since for day in ordered]
-    shift = share_shift(hits, totals, new, least_change=LEAST_CHANGE[ARRIVAL])
+    shift = share_shift(hits, totals, new, least_change=MIN_CHANGE[ARRIVAL])
     return ARRIVAL, "", shift if shift is not None and shift.now > shift.before else None
 
 
@@ -185,7 +185,7 @@ def _is_approved(jump: LabelJump, described: Mapping[str, Any]) -> bool:
     change = log_odds(jump.now * jump.rows, jump.rows) - log_odds(
         described["now"] * described["rows"], described["rows"]
     )
-    return abs(change) < log(LEAST_ODDS_RATIO)
+    return abs(change) < log(MIN_ODDS_RATIO)
 
 
 def evidence_of(jumps: list[LabelJump]) -> list[dict[str, Any]]:

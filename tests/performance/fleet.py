@@ -26,7 +26,7 @@ from django.urls import reverse
 
 from driftline.accounts.models import Project, User
 from driftline.common.clock import now
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 from driftline.common.periods import floor
 from driftline.tasks import close_windows, sweep, tidy
 from inference.prediction_log.models import PackedDay, PredictionChunk, TouchedPeriod
@@ -172,7 +172,7 @@ class Traffic:
         ]
         drawn = numbers * (1 + model.pk % 7) + model.pk % 11
         return {
-            "id": [str(uuid7()) for _ in range(n)],
+            "id": [new_id() for _ in range(n)],
             "timestamp": pa.array(times, pa.timestamp("us", tz="UTC")),
             "prediction": np.where(probability > 0.5, "1", "0"),
             "probability": probability.round(6),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from numpy.typing import NDArray
 
 from driftline.accounts.models import Project
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import LabelItem, as_objects
 from inference.prediction_log.labels.folding import fold_labels
@@ -47,13 +47,13 @@ def measure(*, rows: int, rounds: int) -> dict[str, Any]:
         project=Project.objects.create(slug="bench", name="Bench"), name="m", task="binary", actor="bench"
     )
     sent = np.random.default_rng(20260105).normal(size=(rows, len(FEATURES))).round(6)
-    ids = sorted(str(uuid7()) for _ in range(rows))  # as a day's are, of which few share a millisecond
+    ids = sorted(new_id() for _ in range(rows))  # as a day's are, of which few share a millisecond
     pack_cpu = _log_day(model, sent, ids)
     label_us = _label(model, ids)
     sizes = _bytes()
     batch_cpu = {
-        "ids made in order": _batch_cpu(model, uuid7),
-        "random ids": _batch_cpu(model, uuid4),
+        "ids made in order": _batch_cpu(model, new_id),
+        "random ids": _batch_cpu(model, lambda: str(uuid4())),
         "random ids, the week before as full": _batch_cpu_beside_last_week(model),
     }
     _forget_batches(model)
@@ -173,12 +173,12 @@ def _backend() -> int:
 
 
 # -- the database's processor time -------------------------------------------------------------------------------------
-def _batch_cpu(model: Model, make_id: Callable[[], UUID], batches: int = 60) -> float:
+def _batch_cpu(model: Model, make_id: Callable[[], str], batches: int = 60) -> float:
     pid = _backend()
     values, times = np.random.default_rng(2).normal(size=(BATCH, len(FEATURES))).round(6), np.arange(BATCH)
     used = []
     for _ in range(batches):
-        ids = [str(make_id()) for _ in range(BATCH)]
+        ids = [make_id() for _ in range(BATCH)]
         before = _cpu_ns(pid)
         _send(model, values, ids, times)
         used.append((_cpu_ns(pid) - before) / 1e6)
@@ -194,7 +194,7 @@ def _batch_cpu_beside_last_week(model: Model) -> float:
             "UPDATE inference_predictionrow SET week = week - 7, prediction_id = gen_random_uuid()::text"
         )
     _vacuum("inference_predictionrow")
-    return _batch_cpu(model, uuid4)
+    return _batch_cpu(model, lambda: str(uuid4()))
 
 
 def _cpu_ns(pid: int) -> int:

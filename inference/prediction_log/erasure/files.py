@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from driftline.common.durable_files import write_file
 from driftline.common.exports import write_csv
 from inference.prediction_log.erasure.work import Blocked, Work, add_counts
 from inference.prediction_log.imports import bad_rows
@@ -71,12 +72,7 @@ def _replace(path: Path, content: bytes) -> None:
     if not content:
         path.unlink()
         return
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_file(path, content)
 
 
 # -- logs --------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem
 from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.leased_work import AttemptFailed, Lease, LeasedQuerySet, LeaseLost, attempt
+from driftline.common.lease import LeaseLost
+from driftline.common.leased_work import AttemptFailed, LeasedQuerySet, WorkLease, attempt
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.erasure import events as halves
 from inference.prediction_log.erasure import files, jobs, rows, tables
@@ -98,7 +99,7 @@ def resume_erasure(erasure_id: int) -> bool:
     return attempt(Erasure.objects.filter(pk=erasure_id), _work)
 
 
-def _work(lease: Lease[Erasure]) -> None:
+def _work(lease: WorkLease[Erasure]) -> None:
     work = work_of(lease)
     try:
         for name, step in (_FIRST | list_later_steps() | _LAST).items():

@@ -19,9 +19,9 @@ from driftline.accounts.scopes import SCOPE_OF
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.json_body import printable, read_json
 from driftline.common.periods import parse_timestamp
 from driftline.common.request_values import read_body
+from driftline.common.strict_json import printable, read_json
 from inference.prediction_log.api import row_budget
 from inference.prediction_log.events.joining import take_half
 from inference.prediction_log.events.models import EventHalf

@@ -15,9 +15,9 @@ from driftline.common.clock import now
 from driftline.common.downloads import Download
 from driftline.common.errors import invalid
 from driftline.common.exports import CSV, PARQUET
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import media_type, moment, refuse_parameter
+from driftline.common.strict_json import printable
 from inference.prediction_log.imports import bad_rows, services
 from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import

@@ -10,7 +10,7 @@ import msgspec
 from django.conf import settings
 
 from driftline.common.clock import now
-from driftline.common.leased_work import Lease
+from driftline.common.leased_work import WorkLease
 from inference.prediction_log.imports.bad_rows import add_bad_rows
 from inference.prediction_log.imports.cells import Refusals, RowFault
 from inference.prediction_log.imports.formats import open_source
@@ -42,7 +42,7 @@ class BlockOutcome:
     faults: dict[int, RowFault] = field(default_factory=dict)
 
 
-def import_blocks(lease: Lease[Import], *, stop: Callable[[Import], bool]) -> Import:
+def import_blocks(lease: WorkLease[Import], *, stop: Callable[[Import], bool]) -> Import:
     """Import block after block until the file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
     job = lease.read()
     source = open_source(settings.HOME / job.path, job.format)

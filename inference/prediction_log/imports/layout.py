@@ -9,7 +9,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from inference.prediction_log.imports.source import MAX_COLUMNS
 from inference.prediction_log.rows.sent_items import (
     MAX_FEATURE_NAME,

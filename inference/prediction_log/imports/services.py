@@ -18,10 +18,12 @@ from django.db import IntegrityError, transaction
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import printable
-from driftline.common.leased_work import Lease, LeasedQuerySet, LeaseLost
+from driftline.common.lease import LeaseLost
+from driftline.common.leased_work import LeasedQuerySet, WorkLease
 from driftline.common.machine_paths import without_folders
+from driftline.common.strict_json import printable
 from driftline.common.task_queue import Task, enqueue
+from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
 from inference.prediction_log.imports import bad_rows, engine
 from inference.prediction_log.imports.csv_source import examine_csv
 from inference.prediction_log.imports.formats import open_source
@@ -34,7 +36,6 @@ from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model
 
-MAX_BYTES = 2 << 30
 SLICE_S = 30.0  # then other work of the worker gets its turn
 LEFT_OVER_AFTER_S = 86_400.0
 _ARRIVING = ".arriving-"
@@ -190,17 +191,10 @@ def _relative(path: Path) -> str:
 
 # -- the file ----------------------------------------------------------------------------------------------------------
 def _spill(stream: IO[bytes], file: IO[bytes]) -> str:
-    digest, size = hashlib.sha256(), 0
-    while block := stream.read(1 << 20):
-        size += len(block)
-        if size > MAX_BYTES:
-            detail = f"An upload has up to {MAX_BYTES >> 30} GiB; larger files: manage.py import_predictions."
-            raise Problem(413, "body_too_large", detail)
-        digest.update(block)
-        file.write(block)
-    file.flush()
+    detail = f"An upload has up to {MAX_UPLOAD_BYTES >> 30} GiB; larger files: manage.py import_predictions."
+    digest, _ = receive_file(stream, file, too_large=Problem(413, "body_too_large", detail))
     os.fsync(file.fileno())
-    return digest.hexdigest()
+    return digest
 
 
 def _format(path: Path) -> str:
@@ -298,7 +292,7 @@ def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
     return job
 
 
-def _fail(lease: Lease[Import], reason: str) -> Import:
+def _fail(lease: WorkLease[Import], reason: str) -> Import:
     lease.fail(reason)
     job = Import.objects.get(pk=lease.pk)
     _remove_upload(job)

@@ -22,7 +22,7 @@ from monitors.stats.estimation.learnt_errors import LearntErrors
 from monitors.stats.mergeable.sketches import IntArray
 from monitors.summaries.models import Summary
 
-MOST_READ = 100_000  # rows of a day; of a larger one a part of each hour is read
+MAX_READ_ROWS = 100_000  # rows of a day; of a larger one a part of each hour is read
 _ENOUGH = 0.9  # of a window's rows that were there when they were counted: a few come late
 
 
@@ -127,7 +127,7 @@ def _count(
 ) -> tuple[list[int] | None, str]:
     """Count rows by the error that is expected of them, or say why not."""
     frames = sample_rows(
-        model=model, window=window, rows=answers.rows, most=MOST_READ, parts=24, roles=answers.roles,
+        model=model, window=window, rows=answers.rows, most=MAX_READ_ROWS, parts=24, roles=answers.roles,
         version_id=answers.of_version, rng=np.random.default_rng(abs(int(window.start.timestamp()))),
     )  # fmt: skip
     counts = learnt.profile.count([])

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.promotion.differences import (
-    FEWEST_BLOCKS,
     METRICS,
+    MIN_BLOCKS,
     MetricDifference,
     difference_of,
     draw_weights,
@@ -85,7 +85,7 @@ def compare_sides(
     """
     known = [~np.isnan(side.y) for side in (champion, challenger)]
     shared = np.intersect1d(champion.block[known[0]], challenger.block[known[1]])
-    by_days = shared.size >= FEWEST_BLOCKS
+    by_days = shared.size >= MIN_BLOCKS
     sides = [
         _Known(side.y[mask], side.score[mask], side.answer[mask], side.block[mask])
         for side, mask in zip((champion, challenger), known, strict=True)

@@ -19,8 +19,8 @@ from monitors.stats.segments.conditions import RowCondition
 from monitors.stats.segments.tables import CandidateSegment, Field, RowBatch, paired_segments, single_segments
 
 RATE = 0.05
-MOST_PAIRED = 24  # columns
-MOST_LOOKED_THROUGH, MOST_FOUND = 200, 10
+MAX_PAIRED_COLUMNS = 24
+MAX_RANKED_SEGMENTS, MAX_FOUND_SEGMENTS = 200, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Ranked:
 
 
 def discover(
-    field: Field, test: Test, *, rate: float, most_paired: int = MOST_PAIRED
+    field: Field, test: Test, *, rate: float, most_paired: int = MAX_PAIRED_COLUMNS
 ) -> tuple[list[Ranked], int]:
     """Test all segments and give those that are found, the most harmful first, and how many were tried.
 
@@ -133,8 +133,8 @@ def _without_subsumed(
     ranked = sorted(discovered, key=lambda one: (-one.sure_harm(rate), one.segment.ranges))
     kept: list[Discovery] = []
     rest = field
-    for one in ranked[:MOST_LOOKED_THROUGH]:
-        if len(kept) == MOST_FOUND:
+    for one in ranked[:MAX_RANKED_SEGMENTS]:
+        if len(kept) == MAX_FOUND_SEGMENTS:
             break
         if not kept or _is_found(rest, one, test, rate * (len(kept) + 1)):
             kept.append(one)

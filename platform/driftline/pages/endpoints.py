@@ -12,7 +12,7 @@ from django.urls import reverse
 from pydantic import ValidationError
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import read_json
+from driftline.common.strict_json import read_json
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from driftline.pages.intake import Intake

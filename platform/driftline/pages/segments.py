@@ -17,10 +17,10 @@ from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature
 from monitors.definitions.segment_masks import MAX_VALUES, NAME_LENGTH
 from monitors.definitions.segments import (
-    LONGEST_VALUE,
-    MOST_CONDITIONS,
-    MOST_FEATURES,
-    MOST_SEGMENTS,
+    MAX_CONDITIONS,
+    MAX_FEATURES,
+    MAX_SEGMENTS,
+    MAX_VALUE_LENGTH,
     declare_segment,
     remove_segment,
     set_segments,
@@ -47,7 +47,7 @@ class ConditionForm(forms.Form):
         help_text="Or tag:name.",
         widget=forms.TextInput(attrs={"list": "columns"}),
     )
-    value = forms.CharField(required=False, max_length=LONGEST_VALUE, label="Is")
+    value = forms.CharField(required=False, max_length=MAX_VALUE_LENGTH, label="Is")
     lower = forms.FloatField(required=False, label="At least")
     upper = forms.FloatField(required=False, label="Below")
     is_missing = forms.BooleanField(required=False, label="Is missing")
@@ -97,9 +97,9 @@ def _listed(model: Model) -> dict[str, Any]:
         "features": looked_at,
         "columns": known,
         "addable": [feature for feature in known if feature not in looked_at],
-        "most_segments": MOST_SEGMENTS,
-        "most_conditions": MOST_CONDITIONS,
-        "most_features": MOST_FEATURES,
+        "most_segments": MAX_SEGMENTS,
+        "most_conditions": MAX_CONDITIONS,
+        "most_features": MAX_FEATURES,
         "most_values": MAX_VALUES,
     }
 

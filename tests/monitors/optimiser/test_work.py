@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from driftline.accounts.models import AuditEntry, Project
 from driftline.common.errors import Problem
-from driftline.common.leased_work import LEASE
+from driftline.common.lease import LEASE
 from inference.registry.models import Version
 from inference.registry.services import external_version
 from inference.runtime.session import OnnxSession

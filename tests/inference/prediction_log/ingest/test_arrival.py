@@ -12,7 +12,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from driftline.accounts.models import Project
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 from driftline.invariants import check_all
 from inference.prediction_log.ingest import arrival, store
 from inference.prediction_log.items import LabelItem
@@ -329,7 +329,7 @@ class TestAfterTheWindow:
 
         monkeypatch.setattr(packed_search, "may_hold", opened)
 
-        assert label_late(model, f"{uuid7()}:0", "1") == "pending_prediction"
+        assert label_late(model, f"{new_id()}:0", "1") == "pending_prediction"
         with pytest.raises(AssertionError, match="searched"):
             label_late(model, "an-id-without-a-time", "1")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from driftline.common.ids import new_id
 from driftline.settings.home_keys import key_of_home
 from inference.prediction_log.spool.sealing import KEY_FILE, KeyMissing
-from inference.serving.engine.ids import new_prediction_id
 from inference.serving.jobs.runner import in_turns
 from inference.serving.jobs.store import (
     Claim,
@@ -41,7 +41,7 @@ sys.stdin.read()
 def a_job(project_id: int = 1, callback: PlanCallback | None = None) -> Job:
     now = time.time()
     return Job(
-        id=new_prediction_id(),
+        id=new_id(),
         project_id=project_id,
         model_id=1,
         model="sums",
