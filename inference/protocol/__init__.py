@@ -5,6 +5,6 @@ Output: typed inputs for the engine, and after the run the bytes of the answer i
 
 Everything here is pure: no Django, no database, no clock.
 
-Start with `dialect.py`, the interface that each protocol implements; `dialects.py` lists those over HTTP, and
+Start with `dialect.py`, the interface that each protocol implements; `dialect_list.py` lists those over HTTP, and
 `open_inference.py` is the one to read first.
 """

@@ -28,7 +28,7 @@ from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
-from monitors.rules.conditions import Outcome, RuleProgress, RuleStep, step
+from monitors.rules.conditions import RuleOutcome, RuleProgress, RuleStep, step
 from monitors.rules.models import Rule, RuleState, Severity, Transition
 from monitors.rules.signals import model_judged
 from monitors.summaries.models import StaleWindow, Summary
@@ -277,7 +277,7 @@ def _judge_rule(rule: Rule, state: RuleState, clock: datetime) -> list[Transitio
     for window in _windows(rule, state, clock):
         verdict = step(rule, _progress(state), window)
         _remember(state, verdict.progress)
-        if verdict.outcome is not Outcome.NOTHING:
+        if verdict.outcome is not RuleOutcome.NOTHING:
             transitions.append(_record(rule, window, verdict))
     state.save()
     return transitions
@@ -361,7 +361,7 @@ def _remember(state: RuleState, progress: RuleProgress) -> None:
 def _record(rule: Rule, window: Window, verdict: RuleStep) -> Transition:
     """Write the transition with what was known; a second writer of the same one changes nothing."""
     detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
-    if verdict.outcome is not Outcome.RESOLVED:
+    if verdict.outcome is not RuleOutcome.RESOLVED:
         detail["causes"] = rank_causes(
             model=rule.model,
             start=window.end - _judged_length(rule),
@@ -401,6 +401,6 @@ def backtest(*, rule: Rule, start: datetime, end: datetime) -> list[Window]:
     for window in gather(rule, list(points.order_by("start"))):
         verdict = step(rule, progress, window)
         progress = verdict.progress
-        if verdict.outcome is Outcome.OPENED:
+        if verdict.outcome is RuleOutcome.OPENED:
             opened.append(window)
     return opened

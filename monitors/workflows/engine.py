@@ -12,7 +12,7 @@ from driftline.common.lease import LeaseLost
 from driftline.common.machine_paths import without_folders
 from driftline.common.task_queue import Task, enqueue
 from inference.registry.models import Deployment
-from monitors.workflows.context import Answer, RunContext, StepFailed, StepOutcome, to_json
+from monitors.workflows.context import RunContext, StepAnswer, StepFailed, StepOutcome, to_json
 from monitors.workflows.finishing import finish
 from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, RunState, Step, Workflow
@@ -126,10 +126,10 @@ def _record(lease: RunLease, step: Step, outcome: StepOutcome, *, seen: int) -> 
         if outcome.verdict is not None:
             run.verdict = to_json(outcome.verdict)
             run.save(update_fields=["verdict"])
-        if outcome.answer == Answer.WAITING:
+        if outcome.answer == StepAnswer.WAITING:
             return _wait(run, step, outcome, seen=seen)
         _close(step, Step.State.DONE)
-        if outcome.answer == Answer.REJECTED:
+        if outcome.answer == StepAnswer.REJECTED:
             finish(run, state=RunState.REJECTED, actor=f"run {run.pk}", reason=outcome.reason)
             return False
         if step.name == list(STEPS)[-1]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from inference.protocol.dialect import RELEVANT_HEADERS, HttpBody, HttpDialect
-from inference.protocol.dialects import find_dialect
+from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.body_budget import Hold
 from inference.serving.descriptions.metadata import describe
