@@ -20,7 +20,9 @@ class Command(BaseCommand):
             "--from", dest="start", help="RFC 3339 with a zone, or a distance back such as -7d"
         )
         parser.add_argument("--to", dest="end", help="the same; rows at this time are left out")
-        parser.add_argument("--role", default="", choices=["", *PredictionRole.values])
+        parser.add_argument(
+            "--role", default="", choices=["", *PredictionRole.values], help="rows of one role only"
+        )
         parser.add_argument("--of-version", default="", help="rows of one version only")
 
     def handle(self, *args: Any, **options: Any) -> None:
