@@ -9,6 +9,8 @@ html_title = "Driftline"
 html_theme = "furo"
 html_favicon = "../templates/static/driftline.svg"
 html_logo = html_favicon
+html_static_path = ["_static"]
+html_css_files = ["docs.css"]
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
@@ -17,7 +19,6 @@ html_theme_options = {"light_css_variables": {"font-stack": "system-ui, sans-ser
 
 extensions = ["myst_parser"]
 myst_heading_anchors = 3
-
 smartquotes = False
 
 

@@ -51,9 +51,9 @@ def write_table(page: Path, table: str) -> str:
 def settings_table() -> str:
     """List every environment variable with its default and its line of help."""
     return _table(
-        ("variable", "default", "what for", "takes"),
+        ("variable", "default", "what for"),
         (
-            (f"`{setting.name}`", _default(setting.default), setting.help, setting.expected)
+            (f"`{setting.name}`", _default(setting.default), f"{setting.help} Use {setting.expected}.")
             for setting in every_setting()
         ),
     )
@@ -105,7 +105,10 @@ def routes_table() -> str:
     groups: dict[str, list[Sequence[str]]] = {}
     for path, methods in api.get_openapi_schema(path_prefix="/api/v1/")["paths"].items():
         for method, operation in methods.items():
-            row = (f"`{method.upper()} {path}`", operation["description"].split("\n\n")[0])
+            row = (
+                f"`{method.upper()} {path.removeprefix('/api/v1')}`",
+                operation["description"].split("\n\n")[0],
+            )
             groups.setdefault(operation["tags"][0], []).append(row)
     return "\n\n".join(
         f"## {group.capitalize()}\n\n{_table(('route', 'what it does'), rows)}"
@@ -187,7 +190,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 TABLES: dict[Path, Callable[[], str]] = {

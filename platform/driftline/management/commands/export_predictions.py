@@ -17,7 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path, help="the Parquet file to write")
         add_model_arguments(parser)
         parser.add_argument(
-            "--from", dest="start", help="RFC 3339 with a zone, or a distance back such as -7d"
+            "--from", dest="start", help="RFC 3339 with a zone, or a distance back, as in --from=-7d"
         )
         parser.add_argument("--to", dest="end", help="the same; rows at this time are left out")
         parser.add_argument(
