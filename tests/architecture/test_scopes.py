@@ -1,4 +1,4 @@
-"""Scopes are named by `Scope` alone, and the documentation prints its table."""
+"""Scopes are named by `Scope` alone."""
 
 import ast
 from collections.abc import Iterator
@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from driftline.accounts.scopes import Role, Scope, change_rows, scope_rows
+from driftline.accounts.scopes import Role, Scope
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TABLE = CHECKOUT / "platform/driftline/accounts/scopes.py"
 CHECKS = {"Scoped", "ScopedByUrl", "require", "authenticate"}
-REFERENCE = (CHECKOUT / "docs/reference/scopes.md").read_text()
 
 
 def names_scope(node: ast.AST) -> bool:
@@ -87,15 +86,6 @@ def test_no_source_names_a_scope_by_a_literal() -> None:
 
     assert len(sources) > 500
     assert found == []
-
-
-def test_the_documentation_prints_the_table() -> None:
-    scopes = [f"| `{scope}` | {allows} | {roles} |" for scope, allows, roles in scope_rows()]
-    changes = [f"| `{change}` | `{scope}` |" for change, scope in change_rows()]
-
-    printed = [line for line in REFERENCE.splitlines() if line.startswith("| `")]
-
-    assert printed == scopes + changes
 
 
 def test_each_role_has_what_a_lesser_role_has() -> None:
