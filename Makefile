@@ -68,6 +68,7 @@ setup-dev:
 
 format: setup-dev
 	@.venv/bin/ruff format .
+	@.venv/bin/djangofmt templates monitors
 	@.venv/bin/ruff check --fix .
 
 # Pins the dependencies anew after a change in pyproject.toml; ARGS=--upgrade takes the newest releases.
