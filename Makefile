@@ -10,7 +10,7 @@
 #   make attacks          the corpus of attacks, then a minute of all of them by one tenant, and what another one noticed
 #   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
 #   make e2e-upstreams    puts a real MLServer and a real TorchServe (Java 17) behind Driftline and kills them
-#   make check            format, lint, types, import contracts, migrations, deployment checks
+#   make check            format, lint, templates, types, import contracts, migrations, deployment checks
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
 #   make bench-detection  who notices which drift at the same rate of false alarms, beside NannyML, which it installs apart
 #   make bench-peers      the same load on MLServer, LitServe, TorchServe and Triton, which it installs apart
