@@ -6,7 +6,8 @@
 #                         prints the seed of its order and examples, which ARGS="--randomly-seed=N" repeats
 #   make e2e              the browser tests, and the suite on real PostgreSQL, Redis and RabbitMQ
 #   make chaos            a minute of random kills and stalls under load, with their counts; it prints the seed, and
-#                         DRIFTLINE_TEST_CHAOS_SEED=N deals the same blows again
+#                         DRIFTLINE_TEST_CHAOS_SEED=N deals the same blows again, and DRIFTLINE_SPOOL_FSYNC=group
+#                         tries another durability of the log
 #   make attacks          the corpus of attacks, then a minute of all of them by one tenant, and what another one noticed
 #   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
 #   make e2e-upstreams    puts a real MLServer and a real TorchServe (Java 17) behind Driftline and kills them

@@ -24,7 +24,7 @@ from driftline.common.doorbell import ring_for_long_work
 from driftline.common.periods import floor, from_us
 from inference.prediction_log.erasure.subject import ERASED
 from inference.prediction_log.erasure.tables import rows_of_subject
-from inference.prediction_log.erasure.work import NotYet, Step, Work, add_counts
+from inference.prediction_log.erasure.work import Blocked, Step, Work, add_counts
 from inference.prediction_log.models import TouchedPeriod
 from monitors.alerts.models import Delivery, DeliveryAttempt, Incident, IncidentEvent
 from monitors.definitions.models import Reference
@@ -57,7 +57,7 @@ def rebuild_summaries(work: Work) -> None:
     for place, ((model_id, version_id, role, _), hours) in enumerate(sorted(days.items())):
         if place < work.progress.get("day", 0):
             continue
-        work.breathe()
+        work.check_deadline()
         _rebuild_day(model_id, version_id, role, sorted(hours))
         work.progress["day"] = place + 1
 
@@ -94,7 +94,7 @@ def erase_from_runs(work: Work) -> None:
     runs = Run.objects.filter(model_id__in=work.subject.model_ids, state__in=ACTIVE_STATES)
     busy = runs.filter(lease_until__gt=Now()).first()
     if busy is not None:
-        raise NotYet(f"the present step of {busy}")
+        raise Blocked(f"the present step of {busy}")
     for run in runs:
         for path in sorted(run_folder(run.pk).rglob("*.parquet")):
             _rewrite_training_rows(work, run, path)
@@ -102,12 +102,12 @@ def erase_from_runs(work: Work) -> None:
 
 def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
     table = pq.read_table(path)
-    gone = rows_of_subject(table, work.subject, {run.model_id}, by_time_alone=True)
-    if gone.any():
+    of_subject = rows_of_subject(table, work.subject, {run.model_id}, by_time_alone=True)
+    if of_subject.any():
         draft = path.with_name(f".{path.name}")
-        pq.write_table(table.filter(pa.array(~gone)), draft, compression="zstd")
+        pq.write_table(table.filter(pa.array(~of_subject)), draft, compression="zstd")
         draft.replace(path)
-        work.count(training_rows=int(gone.sum()))
+        work.count(training_rows=int(of_subject.sum()))
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def build_reports_again(work: Work) -> None:
             work.count(reports=1)
     begun = reports.filter(state=Report.State.RUNNING, lease_until__gt=Now()).first()
     if begun is not None:
-        raise NotYet(str(begun))
+        raise Blocked(str(begun))
     for report in reports.filter(state=Report.State.READY).select_related("reference__dataset"):
         if _is_of_erased_rows(work, report) or _names_key(work, report):
             files.remove(report)

@@ -13,7 +13,7 @@ from driftline.common.doorbell import ring
 from driftline.common.work import PAUSE_SECONDS
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.models import PredictionChunk
-from inference.prediction_log.selectors import LogFrame
+from inference.prediction_log.queries.selectors import LogFrame
 from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
 from inference.registry import publishing
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model

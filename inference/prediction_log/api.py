@@ -12,22 +12,22 @@ from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.rights import SCOPE_OF
-from driftline.common.brief_memory import BriefMemory
 from driftline.common.clock import now
 from driftline.common.errors import not_found
 from driftline.common.request_values import media_type, read_body
-from inference.prediction_log import selectors
-from inference.prediction_log.arrow_bodies import read_arrow
-from inference.prediction_log.exploring import PAGE_SIZE, explore
-from inference.prediction_log.filters import filter_of
+from driftline.common.ttl_cache import TtlCache
+from inference.prediction_log.imports.arrow_bodies import read_arrow
+from inference.prediction_log.ingest.parsing import MAX_ITEMS, parse_labels, parse_predictions
+from inference.prediction_log.ingest.row_budget import RowBudget
+from inference.prediction_log.ingest.store import log_predictions, refuse_while_behind
 from inference.prediction_log.items import Arrived, BatchResult
-from inference.prediction_log.labels import log_labels
-from inference.prediction_log.parsing import MAX_ITEMS, parse_labels, parse_predictions
-from inference.prediction_log.row_budget import RowBudget
+from inference.prediction_log.labels.services import log_labels
+from inference.prediction_log.queries import selectors
+from inference.prediction_log.queries.exploring import PAGE_SIZE, explore
+from inference.prediction_log.queries.filters import filter_of
+from inference.prediction_log.queries.viewing import record_view, record_view_of_one
+from inference.prediction_log.rows.sent_items import SentLabel, SentPrediction
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.sent_items import SentLabel, SentPrediction
-from inference.prediction_log.store import log_predictions, refuse_while_behind
-from inference.prediction_log.viewing import record_view, record_view_of_one
 from inference.registry.models import Model
 from inference.registry.selectors import find_model, get_model
 
@@ -37,7 +37,7 @@ MAX_BYTES = 32 << 20
 JSON_TYPES = ("application/json",)
 ARROW_TYPES = ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
 row_budget = RowBudget(lambda: settings.LOG_ROWS_PER_SECOND)
-_models: BriefMemory[tuple[int, str], Model] = BriefMemory()  # by project and name
+_models: TtlCache[tuple[int, str], Model] = TtlCache()  # by project and name
 LINE_TYPES = ("application/x-ndjson", "application/jsonl", "application/jsonlines")
 
 

@@ -8,18 +8,18 @@ from celery import shared_task
 from django.db import OperationalError
 
 from driftline.common.clock import now
-from inference.prediction_log import partitions
-from inference.prediction_log.compaction import find_unpacked, pack_next
+from inference.prediction_log.encryption.sealed_chunks import forget_unused_keys
 from inference.prediction_log.events.joining import let_go_of_orphans
-from inference.prediction_log.expiry import (
+from inference.prediction_log.labels.folding import fold_labels
+from inference.prediction_log.retention.expiry import (
     find_expired,
     find_expired_weeks,
     forget_summed_days,
     let_go,
     let_go_of_week,
 )
-from inference.prediction_log.label_folding import fold_labels
-from inference.prediction_log.sealed_chunks import forget_unused_keys
+from inference.prediction_log.storage import partitions
+from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from inference.protocol.json_values import ValueWriter
 from inference.protocol.matching import MAX_ROWS
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import InvalidRequest, shorten
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 PATH = b"/invocations"
 

@@ -33,7 +33,7 @@ from inference.protocol.tensorflow_rest import (
     method_name,
 )
 from inference.protocol.tensors import FLOATS, Buffer, InvalidRequest, TensorCodec, TooManyRows
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 SIGNATURE_MAP = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 

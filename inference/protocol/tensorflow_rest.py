@@ -19,7 +19,7 @@ from inference.protocol.json_rows import RowReader, Rows
 from inference.protocol.json_values import ValueWriter, write_numbers
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import InvalidRequest, TooManyRows, shorten
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 SIGNATURE_NAME = "serving_default"
 MOST_REPEATED = 2**20  # values that a request may have us repeat, which take no room in it

@@ -19,7 +19,7 @@ from inference.protocol.json_values import ValueWriter
 from inference.protocol.raw_tensors import read_text
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import InvalidRequest
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 # How TorchServe names what went wrong, by the status of HTTP.
 ERROR_TYPES = {

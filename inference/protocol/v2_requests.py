@@ -22,7 +22,7 @@ from inference.protocol.tensors import (
     json_type_of,
     shorten,
 )
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 Parameters = dict[str, str | int | float | bool]
 

@@ -19,9 +19,10 @@ from driftline.common.json_body import read_json
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import expected_generation, media_type, read_body
+from inference.prediction_log.queries.canary_split import describe_split
 from inference.registry import services
 from inference.registry.aliases import remove_alias, set_alias
-from inference.registry.canary import KEY, CanaryWanted, describe_split
+from inference.registry.canary import KEY, CanaryWanted
 from inference.registry.downloads import open_artifact
 from inference.registry.endpoints.services import register_endpoint
 from inference.registry.endpoints.told import RemoteVersion

@@ -22,7 +22,7 @@ from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version, signature_of
 from inference.registry.services import external_version
 from inference.registry.signals import reference_stored
-from inference.serving.plan import Feature, Signature
+from inference.signatures import Feature, Signature
 
 MAX_BYTES = 2 << 30
 MAX_COLUMNS = 5_000

@@ -22,9 +22,9 @@ from inference.serving.plan import (
     PlanModel,
     PlanToken,
     PlanVersion,
-    Signature,
     publish_plan,
 )
+from inference.signatures import Signature
 
 PLAN_FILE = "plan.json"
 KEEP_PREVIOUS = timedelta(hours=24)

@@ -5,13 +5,13 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from driftline.accounts.models import Project
-from driftline.common.brief_memory import BriefMemory
 from driftline.common.errors import not_found
-from inference.prediction_log.privacy import Privacy
+from driftline.common.ttl_cache import TtlCache
+from inference.prediction_log.spool.privacy import Privacy
 from inference.registry.models import Model, Task, Version
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
-privacies: BriefMemory[int, Privacy] = BriefMemory()  # by model id; who changes one forgets them
+privacies: TtlCache[int, Privacy] = TtlCache()  # by model id; who changes one forgets them
 
 
 def get_model(*, project: Project, name: str) -> Model:

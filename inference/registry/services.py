@@ -14,9 +14,7 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import escape_pointer
-from inference.prediction_log import drop_rows
-from inference.prediction_log.privacy import HASH, KEEP, POLICIES, SUMMARY
-from inference.prediction_log.selectors import newest_event
+from inference.prediction_log.spool.privacy import HASH, KEEP, POLICIES
 from inference.registry import artifacts
 from inference.registry.canary import CanaryWanted, describe_canary
 from inference.registry.intake import (
@@ -38,7 +36,7 @@ from inference.registry.models import (
 )
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version, privacies, signature_of
-from inference.registry.signals import deployment_changed, model_created, privacy_changed
+from inference.registry.signals import deployment_changed, model_created, privacy_changed, rows_no_longer_kept
 from inference.registry.validation import check_answers, read_reference
 from inference.runtime.providers import PROVIDERS
 from inference.serving import crashes
@@ -154,13 +152,11 @@ def _store_changes(model: Model, actor: str, changes: dict[str, Any]) -> None:
     )
     if changes.get("privacy", before.get("privacy")) != before.get("privacy"):
         _check_hashed(model)
-        if SUMMARY in changes["privacy"].values():
-            drop_rows.request_look_at_stored_days(model)
         privacy_changed.send(sender=Model, model=model)
         publish_on_commit()
         transaction.on_commit(privacies.forget)
     if (before.get("rows_kept"), changes.get("rows_kept")) == (RowsKept.ALL, RowsKept.NONE):
-        drop_rows.start_dropping(model)
+        rows_no_longer_kept.send(sender=Model, model=model)
 
 
 def _check_choice(pointer: str, value: str, choices: Iterable[str]) -> None:
@@ -560,7 +556,7 @@ def _record_change(
         kind=kind,
         before=before,
         after=after,
-        event_time=newest_event(deployment.model) or now(),
+        event_time=now(),
         actor=actor,
         reason=reason,
     )

@@ -10,12 +10,12 @@ from driftline.common.errors import Problem
 from inference.registry.downloads import artifact_lost
 from inference.registry.endpoints.probing import probe_again
 from inference.registry.intake import IntakeRefused, inspect_artifact
-from inference.registry.intake.limits import Reference, ReferenceRows
+from inference.registry.intake.limits import ReferenceRows, SampledReference
 from inference.registry.intake.metadata import declare
 from inference.registry.intake.report import OutputOnReference, ReferenceRun
 from inference.registry.models import Dataset, Model, Task, Version
 from inference.registry.selectors import signature_of
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 LARGEST_NOT_FINITE_SHARE = 0.01
 FEWEST_ROWS = 20
@@ -29,7 +29,7 @@ class ValidationFailed(Problem):
     """The version loads and runs, and its answers are worth nothing."""
 
 
-def read_reference(model: Model, but: str | None = None) -> Reference | None:
+def read_reference(model: Model, but: str | None = None) -> SampledReference | None:
     """Read some rows of the model's newest reference, spread over the file.
 
     None where there is no reference, or where it is the one whose SHA-256 is `but`.
@@ -38,7 +38,7 @@ def read_reference(model: Model, but: str | None = None) -> Reference | None:
     if dataset is None or dataset.sha256 == but:
         return None
     try:
-        return Reference(dataset.sha256, _sample(pq.ParquetFile(settings.HOME / dataset.path)))
+        return SampledReference(dataset.sha256, _sample(pq.ParquetFile(settings.HOME / dataset.path)))
     except FileNotFoundError:
         return None  # the file was lost; the version's own bytes can still be examined
 
@@ -102,7 +102,7 @@ def _run_on_reference(version: Version) -> ReferenceRun | None:
     return msgspec.convert(report.get("reference"), ReferenceRun | None)
 
 
-def _examine_again(version: Version, reference: Reference) -> dict[str, Any]:
+def _examine_again(version: Version, reference: SampledReference) -> dict[str, Any]:
     signature = signature_of(version)
     try:
         if version.is_remote:

@@ -7,8 +7,8 @@ from msgspec import Struct
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.runtime.isolated.limits import IsolationLimits
 from inference.serving.body_budget import MOST_BYTES
-from inference.serving.jobs.limits import JobLimits
-from inference.serving.trace_options import TraceOptions
+from inference.serving.job_limits import JobLimits
+from inference.serving.tracing.options import TraceOptions
 
 Fsync = Literal["off", "interval", "group", "always"]
 

@@ -7,14 +7,14 @@ from typing import Any
 from urllib.parse import quote
 
 from driftline.common.rate_budget import TokenBudget, budget_of
-from inference.prediction_log.record import Role
+from inference.prediction_log.spool.record import Role
 from inference.protocol.dialect import Dialect, InferRequest, Target
 from inference.protocol.matching import list_names
 from inference.protocol.parameters import check_event_times
 from inference.protocol.tensors import InvalidRequest
 from inference.serving.plan import Plan, PlanCallback, PlanCanary, PlanModel, PlanToken, PlanVersion
 from inference.serving.refusals import Refusal, overloaded, too_many
-from inference.serving.versions import LoadedVersion
+from inference.serving.versions.versions import LoadedVersion
 
 MAX_CACHED_ADMISSIONS = 10_000
 

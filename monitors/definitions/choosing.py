@@ -17,7 +17,7 @@ from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import printable
 from driftline.common.periods import floor, rfc3339
-from inference.prediction_log.event_clock import event_now
+from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Dataset, Model, Version
 from monitors.definitions.models import Reference
 from monitors.definitions.signals import reference_ready

@@ -9,7 +9,7 @@ from django.db import transaction
 from driftline.accounts.services import record_audit
 from driftline.common.errors import invalid
 from driftline.common.json_body import escape_pointer, printable
-from inference.prediction_log.privacy import HASH
+from inference.prediction_log.spool.privacy import HASH
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.choosing import active_reference

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.stats.mergeable.outcomes import (
     PROBABILITY_EPS,
     OutcomeSummary,

@@ -12,13 +12,13 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import escape_pointer, printable
-from inference.prediction_log.privacy import DROP, HASH, SUMMARY
+from inference.prediction_log.spool.privacy import DROP, HASH, SUMMARY
 from inference.registry.models import Model
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature
 from monitors.definitions.segment_masks import NAME_LENGTH
 from monitors.definitions.signals import segments_changed, segments_dropped
-from monitors.stats.segments.conditions import Condition, name_of
+from monitors.stats.segments.conditions import RowCondition, name_of
 
 MOST_FEATURES = 10
 MOST_SEGMENTS = 20
@@ -150,12 +150,12 @@ def _check_name(name: str) -> None:
         )
 
 
-def _checked(model: Model, conditions: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
+def _checked(model: Model, conditions: Sequence[Mapping[str, Any]]) -> tuple[RowCondition, ...]:
     if not 1 <= len(conditions) <= MOST_CONDITIONS:
         raise invalid("/conditions", f"A segment has 1 to {MOST_CONDITIONS} conditions.")
     kinds = kinds_of_features(model)
     checked = tuple(
-        _checked_condition(f"/conditions/{place}", model, Condition(**said), kinds)
+        _checked_condition(f"/conditions/{place}", model, RowCondition(**said), kinds)
         for place, said in enumerate(conditions)
     )
     if len({one.column for one in checked}) < len(checked):
@@ -163,7 +163,7 @@ def _checked(model: Model, conditions: Sequence[Mapping[str, Any]]) -> tuple[Con
     return checked
 
 
-def _checked_condition(at: str, model: Model, said: Condition, kinds: Mapping[str, bool]) -> Condition:
+def _checked_condition(at: str, model: Model, said: RowCondition, kinds: Mapping[str, bool]) -> RowCondition:
     if bool(said.feature) == bool(said.tag):
         raise invalid(at, "A condition is of a feature or of a tag.")
     has_range = said.lower is not None or said.upper is not None
@@ -179,7 +179,7 @@ def _checked_condition(at: str, model: Model, said: Condition, kinds: Mapping[st
     return said
 
 
-def _check_range(at: str, said: Condition) -> None:
+def _check_range(at: str, said: RowCondition) -> None:
     for name, edge in (("lower", said.lower), ("upper", said.upper)):
         if edge is not None and not math.isfinite(edge):
             raise invalid(f"{at}/{name}", "Use a finite number.")
@@ -189,7 +189,7 @@ def _check_range(at: str, said: Condition) -> None:
         )
 
 
-def _check_feature(at: str, model: Model, said: Condition, kinds: Mapping[str, bool]) -> None:
+def _check_feature(at: str, model: Model, said: RowCondition, kinds: Mapping[str, bool]) -> None:
     feature = printable(said.feature)
     if said.feature not in kinds:
         raise invalid(

@@ -15,12 +15,12 @@ from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.leased_work import Lease, WorkFailed, attempt
 from driftline.common.machine_paths import without_folders
-from inference.prediction_log.privacy import HASH, SUMMARY
+from inference.prediction_log.spool.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of, signature_of
 from inference.registry.services import number_cannot_be_hashed
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.choosing import put_in_use
 from monitors.definitions.feature_kinds import centres_of, declared_kinds, numbers_as_texts
 from monitors.definitions.importance import NoImportance, measure_importance

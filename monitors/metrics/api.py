@@ -21,7 +21,7 @@ from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import STEPS, Period, floor, rfc3339
 from driftline.common.request_values import period, refuse_parameter
 from inference.prediction_log.models import PredictionRole
-from inference.prediction_log.selectors import newest_event
+from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.metrics import selectors

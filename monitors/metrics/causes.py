@@ -18,7 +18,7 @@ from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
 from monitors.metrics.drift import drift_points
 from monitors.metrics.models import MetricPoint, PointStatus, RowLoss
 from monitors.metrics.periods import merged_summary
-from monitors.metrics.references.in_use import ANSWER_COLUMNS, ReferenceInUse, reference_in_use
+from monitors.metrics.references.loaded import ANSWER_COLUMNS, LoadedReference, reference_in_use
 from monitors.metrics.rows.segment_search import LOSS_OF_METRIC, LOSSES, findings_for
 from monitors.stats.causes.importance import rank_causes as rank_features
 from monitors.stats.segments.search import FoundSegment
@@ -86,7 +86,7 @@ def _drifted(model: Model, start: datetime, end: datetime, segment: str) -> list
 
 
 def _movements(
-    model: Model, reference: ReferenceInUse, start: datetime, end: datetime, segment: str
+    model: Model, reference: LoadedReference, start: datetime, end: datetime, segment: str
 ) -> list[_Movement]:
     """Compare the whole period at once, by what periods of its length showed in the reference."""
     summary = merged_summary(model=model, start=start, end=end, segment=segment)

@@ -97,10 +97,10 @@ def _streams(model: Model, span: str, *, since: datetime) -> list[_Stream]:
     ).exclude(version="")
     read = DetectorState.objects.filter(model=model, span=span, until__gt=since)
     noticed = ChangePoint.objects.filter(model=model, span=span, noticed_at__gt=since)
-    whose = points.values_list("role", "version").union(
+    population = points.values_list("role", "version").union(
         read.values_list("role", "version"), noticed.values_list("role", "version")
     )
-    return [_Stream(model, role, version, span, error) for role, version in sorted(whose)]
+    return [_Stream(model, role, version, span, error) for role, version in sorted(population)]
 
 
 def _read_again(stream: _Stream, detector: Detector, *, since: datetime) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.metrics.models import PointStatus
 from monitors.metrics.performance import Ripeness
 from monitors.metrics.points import LONGEST_FEATURE, Point, judged_by_rows

@@ -10,7 +10,7 @@ from typing import Self
 from driftline.common.periods import Period, windows
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole, RequestCount, RequestWait
 from inference.registry.models import Model
-from inference.serving.metrics import ANSWERED, DROPPED, WAIT_SECONDS
+from inference.serving.counts.metrics import ANSWERED, DROPPED, WAIT_SECONDS
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.stats.performance.bucket_quantile import bucket_quantile
 from monitors.stats.performance.estimate import wilson_interval
@@ -44,16 +44,16 @@ class RequestLog:
         """Measure a window of whole hours, by role and version; the champion's without a version are totals."""
         found: defaultdict[_Asked, list[Point]] = defaultdict(list)
         for points in (self._errors(window), self._drops(window), self._waits(window)):
-            for whose, point in points.items():
-                found[whose].append(point)
+            for population, point in points.items():
+                found[population].append(point)
         return dict(found)
 
     def outcomes(self, window: Period) -> dict[_Asked, Counter[str]]:
         """Count how the requests of a window ended, by role and version; the copies of shadows are not among them."""
         return {
-            whose: outcomes
-            for whose, outcomes in self._outcomes(window).items()
-            if whose[0] != PredictionRole.SHADOW
+            population: outcomes
+            for population, outcomes in self._outcomes(window).items()
+            if population[0] != PredictionRole.SHADOW
         }
 
     def _outcomes(self, window: Period) -> dict[_Asked, Counter[str]]:
@@ -75,15 +75,17 @@ class RequestLog:
                 together += outcomes
         if together:
             counts[_TOTAL] = together
-        return {whose: _error_rate(outcomes) for whose, outcomes in counts.items()}
+        return {population: _error_rate(outcomes) for population, outcomes in counts.items()}
 
     def _drops(self, window: Period) -> dict[_Asked, Point]:
         """Measure the share of copied rows that shadows dropped, by version, and of them all."""
         found = self._outcomes(window)
-        counts = {whose: one for whose, one in found.items() if whose[0] == PredictionRole.SHADOW}
+        counts = {
+            population: one for population, one in found.items() if population[0] == PredictionRole.SHADOW
+        }
         if counts:
             counts[_TOTAL] = sum(counts.values(), Counter())
-        return {whose: _drop_rate(outcomes) for whose, outcomes in counts.items()}
+        return {population: _drop_rate(outcomes) for population, outcomes in counts.items()}
 
     def _waits(self, window: Period) -> dict[_Asked, Point]:
         """Measure how long answered requests waited for a run, by role and version, and all who asked for no version.
@@ -97,8 +99,8 @@ class RequestLog:
                 if role in ANSWERING_ROLES:
                     counts[_TOTAL].append(waited)
         return {
-            whose: _wait([sum(column) for column in zip(*some, strict=True)])
-            for whose, some in counts.items()
+            population: _wait([sum(column) for column in zip(*some, strict=True)])
+            for population, some in counts.items()
         }
 
 

@@ -61,13 +61,13 @@ def forget_classes(
     for span in {span for span, _ in windows}:
         of_windows |= Q(span=span, start__in=[start for one, start in windows if one == span])
     stored = MetricPoint.objects.filter(of_windows, model_id=model_id, metric__in=CLASS_METRICS)
-    gone = [
+    outdated = [
         point.pk
         for point in stored.only("metric", "span", "start", "role", "version", "segment", "feature")
         if _subject(point) in measured and (*_subject(point), point.feature) not in fresh
     ]
-    if gone:
-        MetricPoint.objects.filter(pk__in=gone).delete()
+    if outdated:
+        MetricPoint.objects.filter(pk__in=outdated).delete()
 
 
 def forget_points(model_id: int, which: Q) -> None:

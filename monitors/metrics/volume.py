@@ -15,12 +15,12 @@ from django.db.models import Max, OuterRef, QuerySet, Subquery
 from driftline.common.doorbell import ring
 from driftline.common.periods import Period, floor, following, windows
 from driftline.common.work import touch
-from inference.prediction_log.event_clock import event_now, event_nows
 from inference.prediction_log.models import PredictionRole, TouchedPeriod
-from inference.prediction_log.selectors import newest_arrivals, newest_event, oldest_event
+from inference.prediction_log.queries.event_clock import event_now, event_nows
+from inference.prediction_log.queries.selectors import newest_arrivals, newest_event, oldest_event
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
-from monitors.metrics.measuring import Context, Whose, context_of, row_of
+from monitors.metrics.measuring import Context, Population, context_of, row_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
 from monitors.metrics.points import Point
 from monitors.metrics.storing import lock_points, save_points
@@ -32,7 +32,7 @@ FEWEST_WEEKS, FEWEST_DAYS = 2, 3  # earlier windows that tell what is usual
 LOW = 0.5  # of the fewest of the earlier windows
 LONGEST_SILENCE = timedelta(days=7)  # for so long hours without a row are measured
 _HOUR = timedelta(hours=1)
-_ALL = Whose(PredictionRole.CHAMPION, "")
+_ALL = Population(PredictionRole.CHAMPION, "")
 
 
 def volume_rows(context: Context, measured: Iterable[tuple[str, datetime]]) -> list[MetricPoint]:

@@ -17,7 +17,7 @@ from inference.registry.selectors import get_model
 from monitors.reports.choices import METHODS
 from monitors.reports.models import Preset, Report
 from monitors.reports.selectors import describe_report, get_report, open_report, reports_of
-from monitors.reports.services import Wish, delete_report, request_report, retry_report
+from monitors.reports.services import ReportRequest, delete_report, request_report, retry_report
 
 router = Router(tags=["monitoring"])
 
@@ -54,12 +54,14 @@ def create_report(request: HttpRequest, name: str, body: NewReport) -> Any:
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
-    return Status(202, describe_report(request_report(model=model, wish=_wish(body), actor=caller.actor)))
+    return Status(
+        202, describe_report(request_report(model=model, wanted=_wish(body), actor=caller.actor))
+    )
 
 
-def _wish(body: NewReport) -> Wish:
+def _wish(body: NewReport) -> ReportRequest:
     has_period = body.reference_from is not None and body.reference_to is not None
-    return Wish(
+    return ReportRequest(
         period=Period(body.start, body.end),
         preset=Preset(body.preset),
         version=body.version,

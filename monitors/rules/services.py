@@ -19,15 +19,15 @@ from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.work import finish, touch
-from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.prediction_log.selectors import newest_event
+from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
-from monitors.rules.conditions import Outcome, Standing, Verdict, step
+from monitors.rules.conditions import Outcome, RuleProgress, RuleStep, step
 from monitors.rules.models import Rule, RuleState, Severity, Transition
 from monitors.rules.signals import model_judged
 from monitors.summaries.models import StaleWindow, Summary
@@ -275,8 +275,8 @@ def _remeasure_ripe(model: Model, clock: datetime) -> None:
 def _judge_rule(rule: Rule, state: RuleState, clock: datetime) -> list[Transition]:
     transitions = []
     for window in _windows(rule, state, clock):
-        verdict = step(rule, _standing(state), window)
-        _remember(state, verdict.standing)
+        verdict = step(rule, _progress(state), window)
+        _remember(state, verdict.progress)
         if verdict.outcome is not Outcome.NOTHING:
             transitions.append(_record(rule, window, verdict))
     state.save()
@@ -349,16 +349,16 @@ def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
     return windows
 
 
-def _standing(state: RuleState) -> Standing:
-    return Standing(state.standing, state.streak, state.judged_until, state.acted_until)
+def _progress(state: RuleState) -> RuleProgress:
+    return RuleProgress(state.standing, state.streak, state.judged_until, state.acted_until)
 
 
-def _remember(state: RuleState, standing: Standing) -> None:
-    state.standing, state.streak = standing.name, standing.streak
-    state.judged_until, state.acted_until = standing.judged_until, standing.acted_until
+def _remember(state: RuleState, progress: RuleProgress) -> None:
+    state.standing, state.streak = progress.name, progress.streak
+    state.judged_until, state.acted_until = progress.judged_until, progress.acted_until
 
 
-def _record(rule: Rule, window: Window, verdict: Verdict) -> Transition:
+def _record(rule: Rule, window: Window, verdict: RuleStep) -> Transition:
     """Write the transition with what was known; a second writer of the same one changes nothing."""
     detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
     if verdict.outcome is not Outcome.RESOLVED:
@@ -397,10 +397,10 @@ def backtest(*, rule: Rule, start: datetime, end: datetime) -> list[Window]:
     """Tell which stored windows would have opened an incident, had the rule stood since `start`."""
     _check(rule)
     points = points_of(rule).filter(start__gte=start, end__lte=end).exclude(status=PointStatus.UNRIPE)
-    standing, opened = Standing(), []
+    progress, opened = RuleProgress(), []
     for window in gather(rule, list(points.order_by("start"))):
-        verdict = step(rule, standing, window)
-        standing = verdict.standing
+        verdict = step(rule, progress, window)
+        progress = verdict.progress
         if verdict.outcome is Outcome.OPENED:
             opened.append(window)
     return opened

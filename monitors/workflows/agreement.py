@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.common.clock import now
-from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import PredictionChunk, PredictionRole
-from inference.prediction_log.selectors import LogFrame, PairedFrame, paired_frame
-from inference.serving.plan import Signature
+from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.selectors import LogFrame, PairedFrame, paired_frame
+from inference.signatures import Signature
 from monitors.workflows.pairs import DAY_US, PairsWanted, scores_of
 
 MOST_PAIRS = 20_000

@@ -10,17 +10,17 @@ import numpy as np
 
 from driftline.common.clock import now
 from driftline.common.periods import floor
-from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import PredictionChunk, PredictionRole
-from inference.prediction_log.selectors import LogFrame, first_answered, frame_of
-from inference.registry.canary import describe_split
+from inference.prediction_log.queries.canary_split import describe_split
+from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.selectors import LogFrame, first_answered, frame_of
 from inference.registry.models import DeploymentChange, Model, Version
 from inference.registry.selectors import get_version, signature_of
-from inference.serving.metrics import ANSWERED
-from inference.serving.plan import Signature
+from inference.serving.counts.metrics import ANSWERED
+from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
 from monitors.metrics.requests import request_outcomes
-from monitors.stats.promotion.gate import Verdict
+from monitors.stats.promotion.gate import GateVerdict
 from monitors.stats.promotion.unpaired import Answered, UnpairedComparison, compare_sides, judge_sides
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import DAY_US, policy_of, ripe_until, scores_of
@@ -47,7 +47,7 @@ class CanaryEvidence:
     end: datetime
     found: UnpairedComparison
     answers: dict[str, tuple[float, float]]  # class: the champion's share of it, the canary's
-    verdict: Verdict
+    verdict: GateVerdict
     split: dict[str, Any] | None
 
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from driftline.common.periods import rfc3339
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.workflows.models import Run, Step, Workflow
 
 type Evidence = dict[str, Any]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from django.db import connection
 
-from inference.prediction_log.label_reads import count_by_day
+from inference.prediction_log.labels.selectors import count_by_day
 from inference.registry.models import Model
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.stats.streams.share_shifts import LEAST_ODDS_RATIO, ShareShift, log_odds, share_shift
 from monitors.workflows.models import Step
 

@@ -8,9 +8,9 @@ from django.db.models import Q, QuerySet
 
 from driftline.common.errors import Problem, not_found
 from driftline.common.periods import rfc3339
+from inference.prediction_log.queries.canary_split import describe_split
+from inference.prediction_log.queries.selectors import compared_versions, first_answered
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.selectors import compared_versions, first_answered
-from inference.registry.canary import describe_split
 from inference.registry.models import Model, Version
 from inference.registry.selectors import get_version, signature_of
 from monitors.rules.models import Transition

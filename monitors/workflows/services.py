@@ -14,8 +14,8 @@ from driftline.accounts.services import record_audit
 from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import floor, following
+from inference.prediction_log.queries.selectors import newest_event
 from inference.prediction_log.rows_kept import RowsNotKept, refuse_without_rows
-from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Autonomy, Model, Task, Version
 from inference.registry.selectors import signature_of
 from monitors.metrics.catalogue import QUALITY_METRICS

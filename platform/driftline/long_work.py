@@ -38,7 +38,7 @@ LANE = "long"
 
 
 @dataclass(frozen=True)
-class Kind:
+class LongWorkKind:
     """One kind of long work: which rows wait, which are worked on, and how one is gone on with."""
 
     name: str
@@ -56,9 +56,9 @@ def _kind(
     *,
     project: str = "model__project",
     waiting: Callable[[], QuerySet[Any]] | None = None,
-) -> Kind:
+) -> LongWorkKind:
     rows = model._default_manager.all
-    return Kind(
+    return LongWorkKind(
         name=str(model._meta.verbose_name),
         project=project,
         since="touched_at",
@@ -69,11 +69,11 @@ def _kind(
     )
 
 
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[LongWorkKind, ...] = (
     _kind(Reference, build_reference),
     _kind(Import, imports.go_on, waiting=imports.imports_to_go_on_with),
     _kind(Erasure, erasures.resume_erasure, project="project", waiting=erasures.erasures_to_go_on_with),
-    Kind(
+    LongWorkKind(
         name="ended day",
         project="model__project",
         since="touched_at",
@@ -84,7 +84,7 @@ KINDS: tuple[Kind, ...] = (
     _kind(SegmentSearch, do_search),
     _kind(Report, build, waiting=reports_to_build),
     _kind(Optimisation, optimiser.go_on, project="version__model__project"),
-    Kind(
+    LongWorkKind(
         name="run",
         project="model__project",
         since="created_at",
@@ -100,7 +100,7 @@ class _Waiting:
     """The oldest row of one project and kind that waits."""
 
     since: datetime
-    kind: Kind
+    kind: LongWorkKind
     pk: int
 
 

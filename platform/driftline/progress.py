@@ -9,7 +9,7 @@ from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, 
 
 from driftline.stuck_work import is_stuck
 from inference.prediction_log.models import TouchedPeriod
-from inference.prediction_log.selectors import newest_arrivals
+from inference.prediction_log.queries.selectors import newest_arrivals
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.metrics.catalogue import METRICS_OF_ROWS

@@ -21,7 +21,7 @@ from driftline import long_work, tasks
 from driftline.accounts.models import AuditEntry, Project
 from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.invariants import check_all
-from driftline.long_work import Kind
+from driftline.long_work import LongWorkKind
 from driftline.services.diagnosis import diagnose
 from inference.registry.datasets import store_reference
 from inference.registry.intake.limits import IntakeLimits
@@ -92,7 +92,7 @@ def ask_for_searches(model: Model, number: int) -> list[int]:
     ]
 
 
-def _with_work(kind: Kind, work: Callable[[int], object]) -> Kind:
+def _with_work(kind: LongWorkKind, work: Callable[[int], object]) -> LongWorkKind:
     return replace(kind, work=work)
 
 

@@ -126,7 +126,7 @@ class TestCommand:
 
 
 def test_an_upload_that_exists_leaves_no_file(model: Model, tmp_path: Path) -> None:
-    sender = services.Sender("test")
+    sender = services.FileSender("test")
     for _ in range(2):
         job, _ = services.import_upload(
             model=model, kind="predictions", stream=BytesIO(ROWS), name="a.csv", version="", sender=sender

@@ -13,7 +13,7 @@ from django.test import Client
 from driftline.common.periods import Period, rfc3339
 from driftline.invariants import check_all
 from driftline.pages import verdict
-from driftline.pages.standing import standings_of
+from driftline.pages.model_health import health_of_models
 from driftline.services.diagnosis import diagnose
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.registry.models import Model
@@ -114,7 +114,7 @@ class TestOneTypo:
 
         assert said.status == "notice"
         assert "wrong type came on 5 Jan 2026 in income (0.99% of 101 rows)" in said.text
-        assert [one.status for one in standings_of(api.project)] == ["notice"]
+        assert [one.status for one in health_of_models(api.project)] == ["notice"]
 
     def test_is_forgotten_on_the_next_day_that_is_clean(self, api: Api, model: Model) -> None:
         send(api, [*NUMBERS, "notanumber"])
@@ -122,7 +122,7 @@ class TestOneTypo:
         work(model)
 
         assert verdict.of_model(model).status == "ok"
-        assert [one.status for one in standings_of(api.project)] == ["ok"]
+        assert [one.status for one in health_of_models(api.project)] == ["ok"]
 
 
 class TestAFeatureThatChangesItsType:
@@ -259,7 +259,7 @@ class TestAWindowThatCannotBeRead:
             True,
             True,
         )
-        assert [one.status for one in standings_of(api.project)] == ["error"]
+        assert [one.status for one in health_of_models(api.project)] == ["error"]
         found = next(one for one in diagnose(make_home(tmp_path)) if one.subject == "failed work")
         assert ("ours/approvals" in found.text, "is damaged" in found.text, found.is_fine) == (
             True,

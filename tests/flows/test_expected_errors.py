@@ -13,7 +13,7 @@ from driftline.accounts.services import create_project
 from driftline.common.periods import parse_timestamp, rfc3339
 from driftline.progress import progress_of
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model, update_model

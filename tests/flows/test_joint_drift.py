@@ -12,7 +12,7 @@ from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
 from driftline.progress import progress_of
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import path_of, store_reference
 from inference.registry.models import Model
 from inference.registry.services import update_model

@@ -11,13 +11,13 @@ from django.test import Client
 from driftline.accounts.models import Membership, Project, User
 from driftline.common.periods import rfc3339
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.models import MetricPoint
 from tests.flows.world import DAY, label, log, work
-from tests.inference.prediction_log.test_compaction import pack_all
+from tests.inference.prediction_log.storage.test_compaction import pack_all
 from tests.markup import markup
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from driftline.accounts.models import AuditEntry, Project, User
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import update_model
 from monitors.definitions.models import Segment

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from driftline.accounts.models import Project
 from driftline.common.ids import uuid7
-from inference.prediction_log import partitions
-from inference.prediction_log.compaction import find_unpacked, pack_next
-from inference.prediction_log.expiry import let_go_of_week
+from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import LabelItem, as_objects
-from inference.prediction_log.label_folding import fold_labels
-from inference.prediction_log.labels import log_labels
+from inference.prediction_log.labels.folding import fold_labels
+from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.models import PredictionChunk
-from inference.prediction_log.selectors import frame_of, prediction
-from inference.prediction_log.sent_columns import PredictionBatch, SentColumns
-from inference.prediction_log.store import log_predictions
+from inference.prediction_log.queries.selectors import frame_of, prediction
+from inference.prediction_log.retention.expiry import let_go_of_week
+from inference.prediction_log.rows.sent_columns import PredictionBatch, SentColumns
+from inference.prediction_log.storage import partitions
+from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 from inference.registry.models import Model
 from inference.registry.services import create_model
 

@@ -20,9 +20,9 @@ from driftline.accounts.models import SCOPES, Project, User
 from driftline.accounts.services import create_project, create_token
 from driftline.common.periods import floor, rfc3339
 from driftline.services.processes import Process
-from inference.prediction_log.sent_columns import PredictionBatch, columns_of
-from inference.prediction_log.sent_items import SentPrediction
-from inference.prediction_log.store import log_predictions
+from inference.prediction_log.ingest.store import log_predictions
+from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model
@@ -30,7 +30,8 @@ from monitors.definitions.feature_kinds import centres_of
 from monitors.definitions.models import Monitor, MonitorKind, Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, NullDraws
-from monitors.metrics.references import in_use, nulls
+from monitors.metrics.references import loaded as in_use
+from monitors.metrics.references import nulls
 from monitors.metrics.services import measure as measure_windows
 from monitors.stats.mergeable.outcomes import summarise_binary_outcomes
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows, summarise_window

@@ -9,7 +9,7 @@ from pathlib import Path
 from django.conf import settings
 
 from driftline.common.exports import write_csv
-from inference.prediction_log.erasure.work import NotYet, Work, add_counts
+from inference.prediction_log.erasure.work import Blocked, Work, add_counts
 from inference.prediction_log.imports import bad_rows
 from inference.prediction_log.imports.models import UNFINISHED, Import
 
@@ -24,14 +24,14 @@ def await_imports(work: Work) -> None:
     uploads = Import.objects.filter(model__project=work.project, is_upload=True, state__in=UNFINISHED)
     running = uploads.order_by("pk").first()
     if running is not None:
-        raise NotYet(f"the end of {running}")
+        raise Blocked(f"the end of {running}")
 
 
 def erase_bad_rows(work: Work) -> None:
     """Take the rows with the subject out of the files of bad rows, and the key out of what is told of imports."""
     jobs = Import.objects.filter(model__project=work.project).order_by("pk")
     for job in jobs.filter(pk__gt=work.progress.get("import", 0)):
-        work.breathe()
+        work.check_deadline()
         path = bad_rows.path_of(job)
         if job.bad_bytes and path.exists():
             _clean_bad_rows(work, job, path)

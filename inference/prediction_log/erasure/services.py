@@ -17,9 +17,11 @@ from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.ids import ID_LENGTH, is_valid_id
 from driftline.common.leased_work import AttemptFailed, Lease, LeasedQuerySet, LeaseLost, attempt
-from inference.prediction_log.erasure import files, halves, jobs, rows, spooled, tables
+from inference.prediction_log.erasure import events as halves
+from inference.prediction_log.erasure import files, jobs, rows, tables
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
-from inference.prediction_log.erasure.work import NotYet, OutOfTime, Step, Work, seal, work_of
+from inference.prediction_log.erasure.work import Blocked, SliceOver, Step, Work, seal, work_of
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.models import Label, PredictionChunk, PredictionRow
 
@@ -105,14 +107,14 @@ def _work(lease: Lease[Erasure]) -> None:
             _do(work, name, step)
         _vacuum()
         _finish(work)
-    except NotYet as reason:
+    except Blocked as reason:
         lease.release(
             state=Erasure.State.WAITING,
             waiting_for=str(reason)[:200],
             progress=work.progress,
             touched_at=Now(),
         )
-    except OutOfTime:
+    except SliceOver:
         lease.release(progress=work.progress)
     except (LeaseLost, SoftTimeLimitExceeded, DatabaseError):
         raise

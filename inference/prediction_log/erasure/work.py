@@ -18,11 +18,11 @@ from inference.registry.models import Model
 SLICE_S = 60.0  # then other work of the worker gets its turn
 
 
-class OutOfTime(Exception):
+class SliceOver(Exception):
     """The erasure goes on in another slice, so that other work has its turn."""
 
 
-class NotYet(Exception):
+class Blocked(Exception):
     """Something has to happen first, which the receipt tells; the erasure is tried again."""
 
 
@@ -73,10 +73,10 @@ class Work:
         )
         erasure.sealed = seal(self.subject.key, self.subject.rows)
 
-    def breathe(self) -> None:
-        """Raise OutOfTime when the slice is over."""
+    def check_deadline(self) -> None:
+        """Raise SliceOver when the slice is over."""
         if time.monotonic() > self._deadline:
-            raise OutOfTime
+            raise SliceOver
 
 
 type Step = Callable[[Work], None]

@@ -26,7 +26,7 @@ from inference.prediction_log.api import row_budget
 from inference.prediction_log.events.joining import take_half
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.events.payloads import read_rows
-from inference.prediction_log.sent_items import Refused, check_version
+from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.registry.models import Model
 from inference.registry.selectors import find_model
 

@@ -19,13 +19,13 @@ from driftline.common.errors import Problem, invalid
 from driftline.common.periods import rfc3339
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.events.payloads import answer_of, features_of, read_rows
+from inference.prediction_log.ingest.parsing import parse_predictions
+from inference.prediction_log.ingest.store import log_predictions, refuse_while_behind
 from inference.prediction_log.models import PredictionRow
-from inference.prediction_log.parsing import parse_predictions
-from inference.prediction_log.sent_items import is_latency
-from inference.prediction_log.store import log_predictions, refuse_while_behind
+from inference.prediction_log.rows.sent_items import is_latency
 from inference.registry.models import Deployment, Model
 from inference.registry.selectors import signature_of, unlearnt_signature
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from driftline.common.errors import Problem, invalid
 from driftline.common.json_body import escape_pointer, printable
-from inference.prediction_log.parsing import MAX_ITEMS, too_many_predictions
-from inference.prediction_log.sent_items import NUMERIC_TASKS
-from inference.serving.plan import Signature
+from inference.prediction_log.ingest.parsing import MAX_ITEMS, too_many_predictions
+from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
+from inference.signatures import Signature
 
 type Scalar = str | float | bool | None
 type Cell = Scalar | list[Scalar] | dict[str, Scalar]

@@ -18,12 +18,12 @@ from driftline.common.exports import CSV, PARQUET
 from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import media_type, moment, refuse_parameter
-from inference.prediction_log.exports import Wanted, export_predictions
 from inference.prediction_log.imports import bad_rows, services
-from inference.prediction_log.imports.layout import Layout
+from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.selectors import describe_import, get_import, imports_of
 from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.queries.exports import Wanted, export_predictions
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 
@@ -149,7 +149,7 @@ def _take(request: HttpRequest, name: str, kind: str, version: str, *, force: bo
         stream=stream,
         name=file_name,
         version=version,
-        sender=services.Sender(caller.actor, caller.source),
+        sender=services.FileSender(caller.actor, caller.source),
         allow=lambda layout: _allow(caller, kind, layout),
         force=force,
     )
@@ -172,6 +172,6 @@ def _model(request: HttpRequest, name: str) -> Model:
     return get_model(project=caller_of(request).project, name=name)
 
 
-def _allow(caller: Caller, kind: str, layout: Layout) -> None:
+def _allow(caller: Caller, kind: str, layout: FileLayout) -> None:
     if kind == Import.Kind.PREDICTIONS and "label" in layout.own:
         caller.require("label")

@@ -25,13 +25,13 @@ from driftline.common.machine_paths import without_folders
 from inference.prediction_log.imports import bad_rows, engine
 from inference.prediction_log.imports.csv_source import examine_csv
 from inference.prediction_log.imports.formats import open_source
-from inference.prediction_log.imports.layout import Layout, layout_of_labels, layout_of_predictions
+from inference.prediction_log.imports.layout import FileLayout, layout_of_labels, layout_of_predictions
 from inference.prediction_log.imports.lease import BeingWorkedOn, leased
 from inference.prediction_log.imports.models import UNFINISHED, Import
 from inference.prediction_log.imports.predictions import Reading, read_predictions
-from inference.prediction_log.imports.source import Source, UnreadableFile
+from inference.prediction_log.imports.source import RowSource, UnreadableFile
+from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.sent_items import Refused, check_version
 from inference.registry.models import Model
 
 MAX_BYTES = 2 << 30
@@ -50,7 +50,7 @@ _OTHER_FORMATS = {
 
 
 @dataclass(frozen=True)
-class Sender:
+class FileSender:
     """Who sends a file, as audit rows and labels name them."""
 
     actor: str
@@ -59,8 +59,8 @@ class Sender:
 
 # -- starting ----------------------------------------------------------------------------------------------------------
 def import_upload(
-    *, model: Model, kind: str, stream: IO[bytes], name: str, version: str, sender: Sender,
-    allow: Callable[[Layout], None] = lambda _: None, force: bool = False,
+    *, model: Model, kind: str, stream: IO[bytes], name: str, version: str, sender: FileSender,
+    allow: Callable[[FileLayout], None] = lambda _: None, force: bool = False,
 ) -> tuple[Import, bool]:  # fmt: skip
     """Keep an uploaded file and let a worker import it; tells whether it is new.
 
@@ -84,7 +84,7 @@ def import_upload(
 
 
 def import_file(
-    *, model: Model, kind: str, path: Path, version: str, sender: Sender, force: bool = False
+    *, model: Model, kind: str, path: Path, version: str, sender: FileSender, force: bool = False
 ) -> tuple[Import, bool]:
     """Start to import a file that stays where it is, or find the import of it that is under way or done.
 
@@ -100,8 +100,8 @@ def import_file(
 
 
 def _start(
-    model: Model, kind: str, path: Path, digest: str, name: str, version: str, sender: Sender, *,
-    is_upload: bool, force: bool, allow: Callable[[Layout], None] = lambda _: None,
+    model: Model, kind: str, path: Path, digest: str, name: str, version: str, sender: FileSender, *,
+    is_upload: bool, force: bool, allow: Callable[[FileLayout], None] = lambda _: None,
 ) -> tuple[Import, bool]:  # fmt: skip
     if (running := _unfinished(model, kind, digest)) is not None:
         return _same(running, version, path, is_upload), False
@@ -214,7 +214,7 @@ def _format(path: Path) -> str:
     return "parquet" if magic.startswith(b"PAR1") else "csv"
 
 
-def _examine(path: Path, file_format: str) -> Source:
+def _examine(path: Path, file_format: str) -> RowSource:
     source = open_source(path, file_format)
     rows = examine_csv(path) - 1 if file_format == "csv" else source.total
     if rows < 1:
@@ -226,7 +226,7 @@ def _no_rows(what: str) -> Problem:
     return Problem(422, "no_rows", f"{what}; send a header and rows.")
 
 
-def _try_first_rows(job: Import, source: Source, layout: Layout) -> None:
+def _try_first_rows(job: Import, source: RowSource, layout: FileLayout) -> None:
     """Refuse a CSV of whose first rows none can be kept: that is a mistake of the file, not of rows."""
     if job.format != "csv" or job.kind != Import.Kind.PREDICTIONS:
         return

@@ -11,7 +11,7 @@ from driftline.common.errors import invalid
 from driftline.common.json_body import escape_pointer
 from driftline.common.outbound.targets import check_target
 from inference.protocol.tensors import NUMPY_TYPES
-from inference.serving.plan import PlanEndpoint, TensorSpec
+from inference.signatures import EndpointSpec, TensorSpec
 
 MOST_ROWS = 1024
 LONGEST_CALL_MS = 30_000
@@ -75,14 +75,14 @@ class RemoteVersion(Body):
     version: str | None = Field(None, max_length=64)
 
 
-def plan_of(told: ToldEndpoint) -> PlanEndpoint:
+def plan_of(told: ToldEndpoint) -> EndpointSpec:
     """Give the endpoint without its credential; raises Problem where its URL must not be called."""
     target = check_target(told.url, "/endpoint/url")
     parts = urlsplit(target.url)
     if parts.query or parts.fragment:
         raise invalid("/endpoint/url", "The URL has a query or fragment; give the server's address alone.")
     _check_tensors(told)
-    return PlanEndpoint(
+    return EndpointSpec(
         protocol=told.protocol,
         url=target.url.rstrip("/"),
         model=told.model,

@@ -13,7 +13,7 @@ import msgspec
 
 from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.formats import HEAD_BYTES, refuse_other_formats
-from inference.registry.intake.limits import IntakeLimits, Order, Reference, ReferenceRows
+from inference.registry.intake.limits import IntakeLimits, Order, ReferenceRows, SampledReference
 from inference.registry.intake.metadata import UploadMetadata
 from inference.registry.intake.process import run_child
 from inference.registry.intake.report import Findings, IntakeReport, Refusal
@@ -27,7 +27,7 @@ def inspect_artifact(
     metadata: UploadMetadata | None = None,
     *,
     task: str,
-    reference: Reference | None = None,
+    reference: SampledReference | None = None,
     limits: IntakeLimits = DEFAULT_LIMITS,
 ) -> IntakeReport:
     """Open an uploaded model for the first time, in a sandboxed child; raises `IntakeRefused`.

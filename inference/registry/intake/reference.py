@@ -9,7 +9,7 @@ import numpy as np
 from inference.registry.intake.limits import ReferenceRows
 from inference.registry.intake.made_up_rows import NUMPY_TYPES, Array
 from inference.registry.intake.report import OutputOnReference, ReferenceRun
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 type Ask = Callable[[dict[str, Array]], Sequence[Any]]
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 Fill = Literal["typical", "missing", "unseen"]
 """Made-up rows: zeros and a known category; NaN in every float; a category the model never saw."""

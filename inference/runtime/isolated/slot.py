@@ -11,7 +11,7 @@ from inference.runtime.isolated.child import LoadReport
 from inference.runtime.isolated.errors import ModelFailed, ModelProcessFailed, ProcessDied, RunAbandoned
 from inference.runtime.isolated.launcher import CannotFork
 from inference.runtime.isolated.process import STOP_SECONDS, ModelProcess
-from inference.runtime.isolated.processes import Blame, Ended, ModelProcesses
+from inference.runtime.isolated.processes import Blame, EndedProcess, ModelProcesses
 from inference.runtime.session import Array, ModelRefused, RunOptions
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -76,7 +76,7 @@ class ProcessSlot:
             raise self._lose(error) from error
         except BaseException:
             self.process = None
-            self._processes.end(Ended(process))
+            self._processes.end(EndedProcess(process))
             raise
         self.used_at = time.monotonic()
         return process, report
@@ -100,7 +100,7 @@ class ProcessSlot:
         process, self.process = self.process, None
         assert process is not None
         reason = "" if process.overran or error.is_end else f"broke its process: {error}"
-        self._processes.end(Ended(process, self._blame, reason))
+        self._processes.end(EndedProcess(process, self._blame, reason))
         self._start_later()
         if process.overran:
             sentence = "A run of the model did not end, so its process was ended; ask again."
@@ -152,7 +152,7 @@ class ProcessSlot:
             try:
                 process.begin(arrays, seconds)
             except ProcessDied:
-                self._processes.end(Ended(process))
+                self._processes.end(EndedProcess(process))
                 self.process = None
             else:
                 return process
@@ -189,7 +189,7 @@ class ProcessSlot:
         try:
             process.begin(arrays, self._processes.limits.run_seconds + STOP_SECONDS)
         except ProcessDied:  # while it was idle
-            self._processes.end(Ended(process))
+            self._processes.end(EndedProcess(process))
             self.process = None
             loop.call_soon(
                 self._finish,

@@ -29,7 +29,7 @@ MOST_ANSWER_BYTES = 64 * 1024 * 1024
 MOST_IDLE = 32
 
 
-class Reply(Struct, frozen=True):
+class UpstreamReply(Struct, frozen=True):
     """What the other server answered; header names are in lower case."""
 
     status: int
@@ -82,7 +82,9 @@ class Connections:
         self._tls = _tls_context() if self._encrypted else None
         weakref.finalize(self, _close_all, self._idle)
 
-    def exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str], call: Call) -> Reply:
+    def exchange(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], call: Call
+    ) -> UpstreamReply:
         """Send a request and read its whole answer.
 
         Raises UpstreamFailed where there is none, or none that is an answer; a redirect is none.
@@ -106,7 +108,7 @@ class Connections:
         body: bytes,
         headers: Mapping[str, str],
         call: Call,
-    ) -> Reply:
+    ) -> UpstreamReply:
         try:
             reply, is_reusable = connection.exchange(
                 method, path, body, {"Host": self._netloc, **headers}, call
@@ -213,13 +215,13 @@ class _Connection:
 
     def exchange(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str], call: Call
-    ) -> tuple[Reply, bool]:
+    ) -> tuple[UpstreamReply, bool]:
         """Give the answer, and whether the connection can be used again."""
         self._socket.begin(call)
         try:
             self._http.request(method, path, body or None, dict(headers))
             response = self._http.getresponse()
-            reply = Reply(response.status, _lower(response.headers), _read(response))
+            reply = UpstreamReply(response.status, _lower(response.headers), _read(response))
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
             if self._socket.has_received:
                 raise _unreachable("the connection broke before its answer was whole") from error

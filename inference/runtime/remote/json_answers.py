@@ -6,7 +6,7 @@ from inference.protocol.tensors import shorten
 from inference.runtime.remote.errors import garbage
 from inference.runtime.remote.values import fit, to_array, unnest
 from inference.runtime.session import Array
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 ONLY_OUTPUT = "predictions"
 MOST_LEVELS = 8

@@ -17,12 +17,12 @@ from inference.protocol.dialect import HttpBody, HttpDialect, InferRequest, Targ
 from inference.protocol.dialects import find_dialect
 from inference.protocol.parameters import format_time
 from inference.protocol.tensors import InvalidRequest
-from inference.serving.answers import Answer, Prediction, write_answer
-from inference.serving.engine import Engine
-from inference.serving.jobs.limits import JobLimits
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.lanes import LOWEST_PRIORITY
+from inference.serving.job_limits import JobLimits
 from inference.serving.jobs.store import Claim, Job, JobStore, project_of
-from inference.serving.lanes import LOWEST_PRIORITY
 from inference.serving.refusals import Refusal
+from inference.serving.responses import Answer, Prediction, write_answer
 from inference.serving.routing import Admission, Route, RoutingTable
 
 LOOK_SECONDS = 0.5  # after which a process looks for jobs that others took, or left behind

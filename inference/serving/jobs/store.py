@@ -19,8 +19,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from inference.prediction_log.record import Role
-from inference.prediction_log.sealing import FILE_MAGIC, Tampered, open_file, seal_file
+from inference.prediction_log.spool.record import Role
+from inference.prediction_log.spool.sealing import FILE_MAGIC, Tampered, open_file, seal_file
 from inference.protocol.dialect import JSON_FIELDS
 from inference.serving.plan import PlanCallback
 
@@ -60,7 +60,7 @@ class Job(Struct, frozen=True):
         return folder_name(self.project_id, self.id)
 
 
-class Ended(Struct, frozen=True):
+class AnswerHead(Struct, frozen=True):
     """The head of a stored answer: `fields` are whole header lines of HTTP, as a synchronous answer has them."""
 
     status: int
@@ -76,7 +76,7 @@ class Callback(Struct, frozen=True):
     """What is to be told of a job that ended, and to which of its project's callbacks."""
 
     job: Job
-    ended: Ended
+    ended: AnswerHead
     expires_at: float
     answer: bytes | None  # where it is short, and JSON
 
@@ -84,7 +84,7 @@ class Callback(Struct, frozen=True):
 class StoredAnswer(Struct):
     """An ended job's answer."""
 
-    ended: Ended
+    ended: AnswerHead
     body: bytes
 
 
@@ -303,7 +303,7 @@ class Claim:
 
     def end(self, status: int, fields: bytes, body: bytes) -> bool:
         """Keep the answer; False where the job was deleted meanwhile."""
-        answer = StoredAnswer(Ended(status, fields.decode("latin-1"), time.time()), body)
+        answer = StoredAnswer(AnswerHead(status, fields.decode("latin-1"), time.time()), body)
         try:
             self._store.write(self._folder / ANSWER, msgspec.json.encode(answer.ended) + b"\n" + answer.body)
             self._show(answer)
@@ -377,7 +377,7 @@ def _read_callback(home: Path, path: Path) -> Callback | None:
 def read_answer(home: Path, folder: Path) -> StoredAnswer:
     """Read the answer in a job's folder; raises FileNotFoundError where there is none."""
     head, _, body = open_file(home, (folder / ANSWER).read_bytes()).partition(b"\n")
-    return StoredAnswer(msgspec.json.decode(head, type=Ended), body)
+    return StoredAnswer(msgspec.json.decode(head, type=AnswerHead), body)
 
 
 def _size(folder: Path) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.process import run_child
 from inference.registry.trials.orders import pack
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.importance.orders import LIMITS, Answer, ImportanceOrder, Refusal, Sample
 
 CHILD = "monitors.definitions.importance.child"

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.trials.orders import Packed
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 LIMITS = IntakeLimits(load_cpu_s=40, run_cpu_s=120, wall_s=150.0)
 """Of one measurement: to load, then to be asked each feature's shuffled values."""

@@ -121,9 +121,9 @@ def _candidates(reference: Reference, window: Period) -> tuple[int, list[Period]
             Period(last - back * _DAY, last - (back - 1) * _DAY)
             for back in range(1, 2 * reference.length + 1)
         ]
-    apart = _WEEK * -(-(window.end - window.start) // _WEEK)
+    distance = _WEEK * -(-(window.end - window.start) // _WEEK)
     return reference.length, [
-        Period(window.start - back * apart, window.end - back * apart)
+        Period(window.start - back * distance, window.end - back * distance)
         for back in range(1, reference.length + 1)
     ]
 

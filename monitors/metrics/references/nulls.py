@@ -16,7 +16,7 @@ from django.db import connection, transaction
 
 from driftline.common.clock import now
 from monitors.metrics.models import NullDraws
-from monitors.metrics.references.in_use import ReferenceInUse
+from monitors.metrics.references.loaded import LoadedReference
 from monitors.stats.drift.stored_nulls import decode_null, encode_null
 from monitors.stats.drift.thresholds import NullDistributions, resample_null
 
@@ -42,7 +42,7 @@ _memory: dict[tuple[_Kind, Size], NullDistributions] = {}
 _memory_lock = Lock()
 
 
-def nulls_of(reference: ReferenceInUse, sizes: Collection[Size], days: int) -> dict[Size, NullDistributions]:
+def nulls_of(reference: LoadedReference, sizes: Collection[Size], days: int) -> dict[Size, NullDistributions]:
     """Give what each statistic does at these sizes when nothing drifts; the same in every process.
 
     `days` is how many a window has.
@@ -71,7 +71,7 @@ def _read(kind: _Kind, sizes: Collection[Size]) -> dict[Size, bytes]:
     }
 
 
-def _draw(reference: ReferenceInUse, size: Size, days: int) -> bytes:
+def _draw(reference: LoadedReference, size: Size, days: int) -> bytes:
     column, rows = size
     null = resample_null(
         reference.columns[column],

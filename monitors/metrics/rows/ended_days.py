@@ -15,13 +15,13 @@ from driftline.common.clock import now
 from driftline.common.doorbell import ring
 from driftline.common.periods import following
 from driftline.common.work import finish, touch
-from inference.prediction_log.event_clock import event_now, event_nows
 from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import JOINT_METRICS
-from monitors.metrics.measuring import Context, Whose, context_of, row_of
+from monitors.metrics.measuring import Context, Population, context_of, row_of
 from monitors.metrics.models import (
     ExpectedErrors,
     PendingEvaluation,
@@ -105,8 +105,8 @@ def _read_days(context: Context, days: Sequence[UnreadDay]) -> None:
 
 
 def _store(context: Context, day: UnreadDay, points: Sequence[Point]) -> None:
-    whose = Whose(PredictionRole.CHAMPION, "")
-    save_points([row_of(context, whose, "day", day.start, point) for point in points])
+    population = Population(PredictionRole.CHAMPION, "")
+    save_points([row_of(context, population, "day", day.start, point) for point in points])
     touch(PendingEvaluation, [(context.model.pk,)], fields=("model_id",))
     ring("monitors.judge", model_id=context.model.pk)
 

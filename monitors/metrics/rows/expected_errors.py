@@ -16,7 +16,7 @@ from driftline.common.periods import Period, following
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model, RowsKept
 from monitors.metrics.models import ExpectedErrors
-from monitors.metrics.references.in_use import ReferenceInUse, References
+from monitors.metrics.references.loaded import LoadedReference, References
 from monitors.metrics.rows.sampling import sample_rows
 from monitors.stats.estimation.learnt_errors import LearntErrors
 from monitors.stats.mergeable.sketches import IntArray
@@ -40,7 +40,7 @@ class ExpectedRows:
 
 
 def expected_rows(
-    model: Model, reference: ReferenceInUse, *, role: str, version: str, rows: int, span: str, window: Period
+    model: Model, reference: LoadedReference, *, role: str, version: str, rows: int, span: str, window: Period
 ) -> ExpectedRows:
     """Add up what was counted of a window of `rows` rows."""
     if reference.learnt_errors is None:

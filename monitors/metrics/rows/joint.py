@@ -15,7 +15,7 @@ import numpy as np
 
 from driftline.common.periods import Period, following
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
-from inference.prediction_log.selectors import LogFrame
+from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.reference_rows import read_rows
@@ -23,7 +23,7 @@ from monitors.metrics.drift import CRITICAL_TIMES
 from monitors.metrics.measuring import Context
 from monitors.metrics.models import JointNullDraws, MetricPoint, PointStatus
 from monitors.metrics.points import Point
-from monitors.metrics.references.in_use import ReferenceInUse
+from monitors.metrics.references.loaded import LoadedReference
 from monitors.metrics.rows.sampling import sample_rows
 from monitors.stats.joint.judging import (
     JOINT_KERNELS,
@@ -54,7 +54,7 @@ class _Day:
     start: datetime
     rows: int
     min_rows: int
-    reference: ReferenceInUse
+    reference: LoadedReference
 
     @property
     def compared(self) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class _ReferenceRows:
     sample: JointRows
 
 
-def _columns_of(reference: ReferenceInUse) -> tuple[str, ...]:
+def _columns_of(reference: LoadedReference) -> tuple[str, ...]:
     """Choose the features that are compared, in the order of the reference."""
     names = list(reference.summary.features)
     chosen = set(sorted(names, key=lambda name: -reference.importance.get(name, 0.0))[:MOST_COLUMNS])
@@ -215,7 +215,7 @@ def _all_rows(reference_id: int, names: Sequence[str]) -> tuple[JointEncoding, J
     return encoding, encoding.encode(rows.features, tuple(rows.features), rows.hours)
 
 
-def _null_of(reference: ReferenceInUse, names: Sequence[str], size: int) -> JointNull:
+def _null_of(reference: LoadedReference, names: Sequence[str], size: int) -> JointNull:
     """Read what these columns give when nothing drifts, or draw and keep it; the same in every process."""
     digest = hashlib.sha256(reference.digest + "\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
     stored = JointNullDraws.objects.filter(reference_id=reference.id, digest=digest, size=size).first()

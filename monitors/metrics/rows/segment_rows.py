@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from driftline.common.periods import Period, floor
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.prediction_log.selectors import LogFrame
+from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.models import Reference
 from monitors.definitions.outcomes import row_losses
 from monitors.definitions.reference_rows import read_rows
-from monitors.metrics.references.in_use import References
+from monitors.metrics.references.loaded import References
 from monitors.metrics.rows.sampling import sample_rows
 from monitors.stats.segments.conditions import given_away
 from monitors.stats.segments.growth import TimedRows

@@ -52,7 +52,7 @@ LOSS_OF_METRIC = {
 
 
 @dataclass(frozen=True)
-class Findings:
+class LossFindings:
     """What a search found; `n_before` rows of the weeks before were what it compared with, none if 0."""
 
     found: SegmentFindings
@@ -75,9 +75,13 @@ def loss_of(model: Model, asked: str) -> RowLoss:
     return RowLoss(asked) if asked else losses[0]
 
 
-def findings_of(search: SegmentSearch) -> Findings | None:
+def findings_of(search: SegmentSearch) -> LossFindings | None:
     """Read what a search by a loss found; None while it is under way or when it failed."""
-    return msgspec.convert(search.findings, Findings) if search.loss and search.findings is not None else None
+    return (
+        msgspec.convert(search.findings, LossFindings)
+        if search.loss and search.findings is not None
+        else None
+    )
 
 
 def growth_of(search: SegmentSearch) -> Growth | None:
@@ -150,7 +154,7 @@ def _search(lease: Lease[SegmentSearch]) -> None:
     lease.finish(**_ready(findings, rows, labelled))
 
 
-def _ready(findings: Findings | Growth, rows: int, labelled: int) -> dict[str, Any]:
+def _ready(findings: LossFindings | Growth, rows: int, labelled: int) -> dict[str, Any]:
     return {
         "state": SegmentSearch.State.READY,
         "rows": rows,
@@ -159,7 +163,7 @@ def _ready(findings: Findings | Growth, rows: int, labelled: int) -> dict[str, A
     }
 
 
-def findings_for(*, model: Model, window: Period, loss: str, actor: str) -> Findings:
+def findings_for(*, model: Model, window: Period, loss: str, actor: str) -> LossFindings:
     """Search a window now and keep what is found; where that was done with the same rows and labels, give that."""
     search = SegmentSearch.objects.filter(model=model, start=window.start, end=window.end, loss=loss).first()
     known = findings_of(search) if search is not None and _is_done(search) else None
@@ -175,10 +179,10 @@ def findings_for(*, model: Model, window: Period, loss: str, actor: str) -> Find
     return findings
 
 
-def find_segments(*, model: Model, window: Period, loss: str) -> Findings:
+def find_segments(*, model: Model, window: Period, loss: str) -> LossFindings:
     """Search a window now, against the four weeks before it where they have enough labels."""
     rows = scored_rows(model, window, loss)
     before = scored_rows(model, Period(window.start - BEFORE, window.start), loss)
     usual = before if len(before) >= LEAST_BEFORE else None
     found = search_segments(rows, usual)
-    return Findings(found, len(before) if usual else 0, len(rows.columns))
+    return LossFindings(found, len(before) if usual else 0, len(rows.columns))

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
 from monitors.stats.performance.blocks import MIN_BLOCKS, jackknife_error
-from monitors.stats.segments.conditions import Condition, cut_column
+from monitors.stats.segments.conditions import RowCondition, cut_column
 
 LEAST_ROWS = 10  # of a level that has a line of its own, and of an interval
 CONFIDENCE = 0.95
@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 class ValueLoss:
     """The `n` rows that meet a condition and their mean loss; bounds at 95 %, None of too few rows."""
 
-    condition: Condition
+    condition: RowCondition
     n: int
     mean: float
     lower: float | None
@@ -48,7 +48,7 @@ def losses_by_value(
     return [_averaged(condition, losses[rows], blocks[rows]) for condition, rows in found]
 
 
-def _averaged(condition: Condition, losses: FloatArray, blocks: IntArray) -> ValueLoss:
+def _averaged(condition: RowCondition, losses: FloatArray, blocks: IntArray) -> ValueLoss:
     n, mean = losses.size, float(losses.mean())
     if n < LEAST_ROWS:
         return ValueLoss(condition, n, mean, None, None)

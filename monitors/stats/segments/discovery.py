@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from monitors.stats.mergeable.sketches import FloatArray
-from monitors.stats.segments.conditions import Condition
-from monitors.stats.segments.tables import Batch, CandidateSegment, Field, paired_segments, single_segments
+from monitors.stats.segments.conditions import RowCondition
+from monitors.stats.segments.tables import CandidateSegment, Field, RowBatch, paired_segments, single_segments
 
 RATE = 0.05
 MOST_PAIRED = 24  # columns
@@ -38,7 +38,7 @@ class Tested:
     is_tried: NDArray[np.bool_]
 
 
-type Test = Callable[[Field, Batch], Tested]
+type Test = Callable[[Field, RowBatch], Tested]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Ranked:
     """A found segment: its interval at 95 %, also after the selection, and its p-value, adjusted for all tried ones."""
 
     segment: CandidateSegment
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RowCondition, ...]
     excess: float
     lower: float
     upper: float
@@ -91,7 +91,7 @@ def discover(
     return _ranked(field, _without_subsumed(field, discovered, test, rate), rate), tried
 
 
-def _tried(field: Field, batches: Sequence[Batch], test: Test) -> tuple[list[Discovery], int]:
+def _tried(field: Field, batches: Sequence[RowBatch], test: Test) -> tuple[list[Discovery], int]:
     """Test one of the two families; returns those with some chance to be found, and how many were tried."""
     tested = [(batch, test(field, batch)) for batch in batches]
     count = sum(int(told.is_tried.sum()) for _, told in tested)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
-from monitors.stats.segments.conditions import Condition, name_of
+from monitors.stats.segments.conditions import RowCondition, name_of
 from monitors.stats.segments.discovery import (
     RATE,
     Ranked,
@@ -36,7 +36,7 @@ from monitors.stats.segments.discovery import (
     jackknife,
     p_value_of,
 )
-from monitors.stats.segments.tables import Batch, Field, Tables
+from monitors.stats.segments.tables import Field, RowBatch, Tables
 
 LEAST_ROWS, MOST_SHARE = 50, 0.75  # of a segment, in both periods together
 LEAST_BLOCKS = 3
@@ -69,7 +69,7 @@ class GrownSegment:
     selection. `p_value` is adjusted for all that was tried.
     """
 
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RowCondition, ...]
     n: int
     share: float
     usual: float
@@ -142,13 +142,13 @@ def _shares(some: Tables, whole: Tables) -> _Shares:
     )
 
 
-def _of_both(field: Field, batch: Batch) -> tuple[_Shares, _Shares]:
+def _of_both(field: Field, batch: RowBatch) -> tuple[_Shares, _Shares]:
     assert batch.usual is not None
     assert field.usual_whole is not None
     return _shares(batch.window, field.whole), _shares(batch.usual, field.usual_whole)
 
 
-def _test(field: Field, batch: Batch, *, days: float) -> Tested:
+def _test(field: Field, batch: RowBatch, *, days: float) -> Tested:
     now, before = _of_both(field, batch)
     variance, freedom = now.variance, now.freedom
     if before.of_a_day is not None:

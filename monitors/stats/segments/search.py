@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
 from monitors.stats.performance.blocks import MIN_BLOCKS
-from monitors.stats.segments.conditions import Condition, name_of
+from monitors.stats.segments.conditions import RowCondition, name_of
 from monitors.stats.segments.discovery import (
     MOST_PAIRED,
     RATE,
@@ -30,7 +30,7 @@ from monitors.stats.segments.discovery import (
     jackknife,
     p_value_of,
 )
-from monitors.stats.segments.tables import Batch, Field, Tables
+from monitors.stats.segments.tables import Field, RowBatch, Tables
 
 LEAST_ROWS, LEAST_SHARE, MOST_SHARE = 50, 0.01, 0.75  # of a segment, in the window
 LEAST_USUAL = 30  # rows of a segment in the earlier period, if it has any there
@@ -62,7 +62,7 @@ class FoundSegment:
     without the excess, `harm_lower` at least, and `share` its part of the rise since the earlier period.
     """
 
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RowCondition, ...]
     n: int
     inside: float
     outside: float
@@ -161,7 +161,7 @@ def _mean(tables: Tables) -> tuple[FloatArray, FloatArray, FloatArray, FloatArra
     return n, mean, variance, moved
 
 
-def _test(field: Field, batch: Batch) -> Tested:
+def _test(field: Field, batch: RowBatch) -> Tested:
     now = _excesses(batch.window, field.whole)
     enough = (now.n >= field.least) & (now.n <= MOST_SHARE * field.whole.rows.sum())
     alone = p_value_of(now.value, now.variance, now.freedom)

@@ -102,8 +102,10 @@ class Adwin(msgspec.Struct, array_like=True):
             end = begin + 1
 
     def _merge(self, first: int) -> None:
-        n, apart = self.sizes[first], self.totals[first] - self.totals[first + 1]
-        self.spreads[first] += self.spreads[first + 1] + apart * apart / (2 * n)  # of two buckets of n each
+        n, distance = self.sizes[first], self.totals[first] - self.totals[first + 1]
+        self.spreads[first] += self.spreads[first + 1] + distance * distance / (
+            2 * n
+        )  # of two buckets of n each
         self.sizes[first] = 2 * n
         self.totals[first] += self.totals[first + 1]
         for part in (self.sizes, self.totals, self.spreads, self.marks):

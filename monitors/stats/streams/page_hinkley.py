@@ -86,9 +86,9 @@ class PageHinkley(msgspec.Struct, array_like=True):
         """Take a value into mean and spread (Welford, 1962)."""
         self.n += 1
         self.total += value
-        apart = value - self.mean
-        self.mean += apart / self.n
-        self.spread += apart * (value - self.mean)
+        deviation = value - self.mean
+        self.mean += deviation / self.n
+        self.spread += deviation * (value - self.mean)
 
     def _unit(self) -> float:
         if self.unit is not None:

@@ -4,7 +4,7 @@ from math import ceil
 
 from driftline.common.periods import parse_timestamp
 from inference.registry.models import Autonomy
-from monitors.stats.promotion.gate import Verdict, judge
+from monitors.stats.promotion.gate import GateVerdict, judge
 from monitors.stats.promotion.paired import PairedComparison
 from monitors.workflows.context import (
     Evidence,
@@ -45,7 +45,9 @@ def gate(context: RunContext) -> StepOutcome:
     return _answer(context, comparison, judge(comparison, policy), found)
 
 
-def _answer(context: RunContext, comparison: PairedComparison, verdict: Verdict, found: int) -> StepOutcome:
+def _answer(
+    context: RunContext, comparison: PairedComparison, verdict: GateVerdict, found: int
+) -> StepOutcome:
     told = to_json(verdict)
     looks = [*context.step.evidence.get("looks", []), _look(comparison, verdict)]
     evidence: Evidence = {"looks": looks, "comparison": to_json(comparison), "verdict": told}
@@ -75,7 +77,7 @@ def _promote_unless_labels_jumped(context: RunContext, evidence: Evidence, told:
     return done(evidence, verdict=told)
 
 
-def _look(comparison: PairedComparison, verdict: Verdict) -> Evidence:
+def _look(comparison: PairedComparison, verdict: GateVerdict) -> Evidence:
     return {
         "labelled": comparison.n_labelled,
         "decision": verdict.decision,

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.workflows.context import RunContext, StepOutcome, done
 from monitors.workflows.leases import LeaseLost
 from monitors.workflows.snapshots import HOLDOUT, TRAIN

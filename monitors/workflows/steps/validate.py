@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
 from monitors.stats.promotion.gate import judge
 from monitors.stats.promotion.paired import PairedComparison, compare_pairs

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from inference.serving.plan import Feature
+from inference.signatures import Feature
 from monitors.workflows.trainers.job import TrainingJob
 
 MODEL_FILE = "model.onnx"

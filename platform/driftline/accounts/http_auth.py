@@ -17,11 +17,11 @@ from driftline.accounts.models import ApiToken, Project, User, digest_of
 from driftline.accounts.origin import note_token
 from driftline.accounts.rights import check_rights, insufficient_scope
 from driftline.accounts.signals import tokens_changed
-from driftline.common.brief_memory import BriefMemory
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.identity import note_identity
 from driftline.common.rate_budget import TokenBudget, budget_of
+from driftline.common.ttl_cache import TtlCache
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Caller:
         check_rights(self.scopes, changed, actor=self.actor)
 
 
-_holders: BriefMemory[str, tuple[Caller, datetime | None]] = BriefMemory()  # by the token's digest
+_holders: TtlCache[str, tuple[Caller, datetime | None]] = TtlCache()  # by the token's digest
 
 
 class Scoped(HttpBearer):

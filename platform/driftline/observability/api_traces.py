@@ -7,8 +7,8 @@ from django.urls import Resolver404, resolve
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from inference.serving.asgi import App, Receive, Scope, Send
-from inference.serving.traces import Traces
+from inference.serving.http.asgi import App, Receive, Scope, Send
+from inference.serving.tracing.spans import Traces
 
 _API = "/api/v1/"
 

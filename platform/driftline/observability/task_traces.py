@@ -8,8 +8,8 @@ from celery import signals
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from inference.serving.trace_options import TraceOptions
-from inference.serving.traces import Traces, headers_of
+from inference.serving.tracing.options import TraceOptions
+from inference.serving.tracing.spans import Traces, headers_of
 
 
 class TaskTraces:

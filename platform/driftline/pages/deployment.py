@@ -30,7 +30,7 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
-class Change:
+class DeploymentAction:
     """One kind of change: how it is called, what it does, and the service that does it."""
 
     title: str
@@ -243,10 +243,20 @@ def _key(text: str) -> str:
 
 
 CHANGES = {
-    "promote": Change("Promote version {version}", "Yes, promote", _promote_effect, _promote),
-    "rollback": Change("Roll back to version {version}", "Yes, roll back", _rollback_effect, _rollback),
-    "shadow": Change("Let version {version} shadow", "Yes, send it copies", _shadow_effect, _shadow),
-    "canary": Change("Let version {version} answer a share", "Yes, let it answer", _canary_effect, _canary),
-    "uncanary": Change("End the canary of version {version}", "Yes, end it", _uncanary_effect, _uncanary),
-    "unshadow": Change("Stop version {version} shadowing", "Yes, stop", _unshadow_effect, _unshadow),
+    "promote": DeploymentAction("Promote version {version}", "Yes, promote", _promote_effect, _promote),
+    "rollback": DeploymentAction(
+        "Roll back to version {version}", "Yes, roll back", _rollback_effect, _rollback
+    ),
+    "shadow": DeploymentAction(
+        "Let version {version} shadow", "Yes, send it copies", _shadow_effect, _shadow
+    ),
+    "canary": DeploymentAction(
+        "Let version {version} answer a share", "Yes, let it answer", _canary_effect, _canary
+    ),
+    "uncanary": DeploymentAction(
+        "End the canary of version {version}", "Yes, end it", _uncanary_effect, _uncanary
+    ),
+    "unshadow": DeploymentAction(
+        "Stop version {version} shadowing", "Yes, stop", _unshadow_effect, _unshadow
+    ),
 }

@@ -14,7 +14,7 @@ from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
-from inference.prediction_log.privacy import DROP, HASH, KEEP, SUMMARY
+from inference.prediction_log.spool.privacy import DROP, HASH, KEEP, SUMMARY
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import LONGEST_RETENTION_DAYS, update_model
 from monitors.definitions.expectations import kinds_of_features

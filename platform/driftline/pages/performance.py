@@ -10,7 +10,7 @@ from django.shortcuts import render
 
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Dot, Mark, Overlay, Series
+from driftline.pages.charts import Chart, ChartLine, Dot, Mark, Overlay
 from driftline.pages.histograms import overlay_of
 from driftline.pages.label_arrival import coverage_by_class, lag_chart
 from driftline.pages.latency import MOST_HOURLY_DAYS, volume_chart
@@ -132,16 +132,16 @@ def _metric_chart(
     estimates = points.get(f"estimated_{metric}", [])
     if estimates and (guess := _estimate_said(estimates)):
         said = f"{said} {guess}"
-    lines = [Series("champion", queries.dots(own))]
+    lines = [ChartLine("champion", queries.dots(own))]
     if any(point.value is not None for point in estimates):
-        lines.append(Series("estimated without labels", queries.dots(estimates), "estimate"))
+        lines.append(ChartLine("estimated without labels", queries.dots(estimates), "estimate"))
     lines += [
-        Series(f"version {version} in the shadow", queries.dots(rows), "shadow")
+        ChartLine(f"version {version} in the shadow", queries.dots(rows), "shadow")
         for (name, version), rows in shadows.items()
         if name == metric
     ]
     if baselines.get(metric):
-        lines.append(Series("baseline", baselines[metric], "baseline"))
+        lines.append(ChartLine("baseline", baselines[metric], "baseline"))
     return Chart(
         id=metric, title=title, summary=said, start=chosen.start, end=chosen.end, series=lines, marks=marks,
         spans=queries.firing_spans(model, metric, chosen.start, chosen.end),
@@ -170,7 +170,7 @@ def _coverage_chart(
     )
     return Chart(
         id="label_coverage", title="Label coverage", summary=said, start=chosen.start, end=chosen.end, compact=True,
-        series=[Series("share of rows with a label", dots, "second", bars=True)], from_zero=True, top=1.0,
+        series=[ChartLine("share of rows with a label", dots, "second", bars=True)], from_zero=True, top=1.0,
         limits=False, csv_url=csv_url(model, "label_coverage", chosen, span=span),
         marks=[m for m in marks if m.kind == "deploy"],
     )  # fmt: skip

@@ -15,15 +15,15 @@ from driftline.common.periods import rfc3339
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
 from driftline.pages.timerange import TimeRange
-from inference.prediction_log.exploring import MOST_ROWS, Explored, explore
-from inference.prediction_log.filters import NAMES, filter_of
 from inference.prediction_log.imports.selectors import imports_of
 from inference.prediction_log.models import Label, PredictionRole, SpoolCursor
-from inference.prediction_log.sent_items import NUMERIC_TASKS
-from inference.prediction_log.viewing import record_view
+from inference.prediction_log.queries.exploring import MOST_ROWS, Explored, explore
+from inference.prediction_log.queries.filters import NAMES, filter_of
+from inference.prediction_log.queries.viewing import record_view
+from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.registry.models import Model, RowsKept
-from inference.serving.metrics import read_label_key
-from inference.serving.status import total_counts
+from inference.serving.counts.metrics import read_label_key
+from inference.serving.status.status import total_counts
 
 SHOWN = 50
 FEATURES_SHOWN = 4
@@ -51,7 +51,7 @@ class Chip:
 
 
 @dataclass(frozen=True)
-class Row:
+class PredictionListRow:
     """A prediction of the list."""
 
     found: dict[str, Any]
@@ -120,13 +120,13 @@ def _features_shown(model: Model, asked: Sequence[str], items: Sequence[dict[str
     return list(dict.fromkeys(name for name in wanted if name in sent))[:FEATURES_SHOWN]
 
 
-def _row(model: Model, found: dict[str, Any], names: Sequence[str]) -> Row:
+def _row(model: Model, found: dict[str, Any], names: Sequence[str]) -> PredictionListRow:
     probability = found["probability"]
     score = max(probability, default=None) if isinstance(probability, list) else probability
     is_right = None
     if found["label"] is not None and model.task not in NUMERIC_TASKS:
         is_right = found["label"] == found["prediction"]
-    return Row(found, score, is_right, [(name, found["features"].get(name)) for name in names])
+    return PredictionListRow(found, score, is_right, [(name, found["features"].get(name)) for name in names])
 
 
 def _outside(model: Model) -> dict[str, Any]:

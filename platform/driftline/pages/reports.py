@@ -25,7 +25,7 @@ from monitors.reports.services import (
     ACTIVE,
     NONE,
     PERIOD,
-    Wish,
+    ReportRequest,
     delete_report,
     request_report,
     retry_report,
@@ -86,11 +86,11 @@ class ReportForm(forms.Form):
         return [self[name] for name in METHODS]
 
     @property
-    def wish(self) -> Wish:
+    def wanted_report(self) -> ReportRequest:
         """Read a valid form."""
         values = self.cleaned_data
         first, last = values["reference_from"], values["reference_to"]
-        return Wish(
+        return ReportRequest(
             period=_period(values["start"], values["to"]),
             preset=values["preset"],
             version=values["version"],
@@ -136,7 +136,9 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
     form = ReportForm(model, frame["range"], request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            report = request_report(model=model, wish=form.wish, actor=request.visitor.actor)
+            report = request_report(
+                model=model, wanted=form.wanted_report, actor=request.visitor.actor
+            )
         except Problem as problem:
             explain(form, problem)
         else:

@@ -55,9 +55,9 @@ class ConditionForm(forms.Form):
     def said(self) -> dict[str, Any]:
         """Give what was entered as the domain takes it."""
         column = self.cleaned_data["column"]
-        whose = {"tag": column.removeprefix(TAG)} if column.startswith(TAG) else {"feature": column}
+        column_of = {"tag": column.removeprefix(TAG)} if column.startswith(TAG) else {"feature": column}
         plain = {name: self.cleaned_data[name] for name in ("lower", "upper", "is_missing")}
-        return whose | plain | {"value": self.cleaned_data["value"] or None}
+        return column_of | plain | {"value": self.cleaned_data["value"] or None}
 
 
 @page("GET", "POST", writes="segment")

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.periods import floor, parse_moment
-from inference.prediction_log.selectors import newest_event, oldest_event
+from inference.prediction_log.queries.selectors import newest_event, oldest_event
 from inference.registry.models import Model
 
 DEFAULT_DAYS = 30

@@ -23,9 +23,9 @@ from driftline.services.paths import OTHERS, HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
 from driftline.services.valkey import NoValkey, valkey_binary
 from driftline.stuck_work import count_failed, stuck_work
-from inference.prediction_log.damaged_chunks import describe_marked
-from inference.prediction_log.key_health import look_at_keys
-from inference.prediction_log.sealing import KEY_FILE, master_keys
+from inference.prediction_log.encryption.key_health import look_at_keys
+from inference.prediction_log.spool.sealing import KEY_FILE, master_keys
+from inference.prediction_log.storage.damaged_chunks import describe_marked
 
 OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
 LEAST_FREE_BYTES = 2 << 30

@@ -26,7 +26,7 @@ POLL_SECONDS, LONGEST_WAIT_SECONDS = 0.02, 0.2
 MAX_LOG_BYTES = 50 << 20
 
 
-class UnableToStart(Exception):
+class ChildNotStarted(Exception):
     """A child process could not be started or did not become ready; the text says what to do."""
 
 
@@ -93,10 +93,10 @@ class Process:
         deadline = time.monotonic() + self.child.ready_seconds
         while not self.child.is_ready():
             if (code := self.exit_code()) is not None:
-                raise UnableToStart(f"{name} ended with {code} before it was ready. {self.log_tail()}")
+                raise ChildNotStarted(f"{name} ended with {code} before it was ready. {self.log_tail()}")
             if time.monotonic() > deadline:
                 seconds = self.child.ready_seconds
-                raise UnableToStart(f"{name} was not ready after {seconds:.0f} s. {self.log_tail()}")
+                raise ChildNotStarted(f"{name} was not ready after {seconds:.0f} s. {self.log_tail()}")
             pause(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
@@ -157,7 +157,7 @@ class Process:
                 if _try_lock(lock):
                     return
                 time.sleep(POLL_SECONDS)
-        raise UnableToStart(
+        raise ChildNotStarted(
             f"{self._lock_path} is held by processes of an earlier run that do not end: "
             f"{holders(self._lock_path)}; end them and start again."
         )
@@ -184,7 +184,7 @@ class Process:
                 preexec_fn=enter,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise UnableToStart(f"{self.child.name} could not be started: {error}") from error
+            raise ChildNotStarted(f"{self.child.name} could not be started: {error}") from error
 
 
 def _rotated(log_path: Path) -> Path:

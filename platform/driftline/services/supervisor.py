@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftline.services.paths import HomePaths
-from driftline.services.processes import MAX_LOG_BYTES, Child, Process, UnableToStart
+from driftline.services.processes import MAX_LOG_BYTES, Child, ChildNotStarted, Process
 
 PR_SET_CHILD_SUBREAPER = 36
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -100,7 +100,7 @@ class Supervisor:
         finally:
             process.stop()
         if code != 0:
-            raise UnableToStart(f"{child.name} ended with {code}. {process.log_tail()}")
+            raise ChildNotStarted(f"{child.name} ended with {code}. {process.log_tail()}")
 
     def _process(self, child: Child) -> Process:
         return Process(
@@ -149,7 +149,7 @@ class Supervisor:
     def _restart(self, kept: _Kept, *, now: float) -> None:
         try:
             kept.process.start()
-        except UnableToStart as error:
+        except ChildNotStarted as error:
             kept.plan_restart(now=now)
             self.say(str(error))
         else:

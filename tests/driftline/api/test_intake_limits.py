@@ -6,8 +6,8 @@ import pytest
 from django.conf import LazySettings
 
 from inference.prediction_log import api as log_api
-from inference.prediction_log import store
-from inference.prediction_log.row_budget import RowBudget
+from inference.prediction_log.ingest import store
+from inference.prediction_log.ingest.row_budget import RowBudget
 from inference.registry.models import Model
 from tests.driftline.api.conftest import Api
 

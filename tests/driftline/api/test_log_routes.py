@@ -16,7 +16,7 @@ from driftline.api.log_routes import MOST_BYTES, answer_log_routes
 from driftline.api.request_pools import RequestPools
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
-from inference.prediction_log.parsing import MAX_ITEMS
+from inference.prediction_log.ingest.parsing import MAX_ITEMS
 from inference.registry.models import Model
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.test_arrow_bodies import as_stream

@@ -10,9 +10,9 @@ from celery.contrib.testing.worker import start_worker
 
 from driftline.observability.api_traces import trace_api
 from driftline.observability.task_traces import TaskTraces
-from inference.serving.asgi import App, Receive, Scope, Send
-from inference.serving.trace_options import TraceOptions
-from inference.serving.traces import Traces
+from inference.serving.http.asgi import App, Receive, Scope, Send
+from inference.serving.tracing.options import TraceOptions
+from inference.serving.tracing.spans import Traces
 from tests.inference.serving.collector import Collector, attributes_of, collecting
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

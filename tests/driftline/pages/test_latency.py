@@ -17,8 +17,8 @@ from driftline.pages.serving_now import Percentile, percentile, serving_now
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from inference.serving.last_minute import LastMinute
-from inference.serving.metrics import SECONDS, ServingMetrics
+from inference.serving.counts.metrics import SECONDS, ServingMetrics
+from inference.serving.counts.rolling_counts import LastMinute
 from monitors.metrics.models import MetricPoint
 from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary

@@ -9,7 +9,7 @@ from django.test import Client
 
 from driftline.common.periods import rfc3339
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model

@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 
 from driftline.accounts.models import AuditEntry
-from inference.prediction_log import exploring
 from inference.prediction_log.items import LabelItem
+from inference.prediction_log.queries import exploring
 from inference.registry.models import Model
 from tests.flows.world import DAY, label, log, rows_of_a_day, truths
 from tests.markup import markup

@@ -7,7 +7,8 @@ from django.test import Client
 from msgspec.structs import replace
 
 from driftline.accounts.models import AuditEntry, Membership, User
-from inference.prediction_log.erasure import services, spooled
+from inference.prediction_log.erasure import services
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.registry.models import Model
 from tests.flows.world import DAY, log, rows_of_a_day

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from driftline.accounts.models import Project
 from driftline.pages import overview, verdict
-from driftline.pages.standing import standings_of, verdict_of
+from driftline.pages.model_health import health_of_models, verdict_of
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
@@ -54,7 +54,7 @@ class TestStandings:
     def test_agree_with_each_models_own_page_and_begin_with_the_worst(
         self, project: Project, models: list[Model]
     ) -> None:
-        found = standings_of(project)
+        found = health_of_models(project)
 
         assert [standing.status for standing in found] == ["warning", "notice", "no_data", "ok"]
         assert {s.model: s.status for s in found} == {one: verdict.of_model(one).status for one in models}

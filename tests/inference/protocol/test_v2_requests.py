@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from inference.protocol.tensors import InvalidRequest
 from inference.protocol.v2_requests import AnswerForm, RequestCodec
-from inference.serving.plan import Feature, Signature, TensorSpec
+from inference.signatures import Feature, Signature, TensorSpec
 from tests.inference.onnx_models import classifier_signature, echoing_signature
 
 TABLE = RequestCodec(classifier_signature(3))

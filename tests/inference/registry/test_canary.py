@@ -8,13 +8,13 @@ import pytest
 
 from driftline.accounts.models import Project
 from driftline.common.clock import now
-from inference.prediction_log.arrival import in_arrival_week
-from inference.prediction_log.columns import from_batches
-from inference.prediction_log.record import LoggedBatch
-from inference.prediction_log.store import _store
-from inference.registry.canary import compare_split, split_of
+from inference.prediction_log.ingest.arrival import in_arrival_week
+from inference.prediction_log.ingest.store import _store
+from inference.prediction_log.queries.canary_split import compare_split, split_of
+from inference.prediction_log.rows.columns import from_batches
+from inference.prediction_log.spool.record import LoggedBatch
 from inference.registry.models import Deployment, Model, Version
-from inference.serving.ids import new_prediction_id, row_ids
+from inference.serving.engine.ids import new_prediction_id, row_ids
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.services import measure
 from monitors.summaries.services import summarise

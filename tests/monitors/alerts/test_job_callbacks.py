@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from inference.registry.models import Model
-from inference.serving.ids import new_prediction_id
+from inference.serving.engine.ids import new_prediction_id
 from inference.serving.jobs.store import Job, JobStore
 from inference.serving.plan import PlanCallback, load_plan
 from monitors.alerts import job_callbacks, services

@@ -4,8 +4,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from driftline.common.clock import now
-from inference.prediction_log.expiry import find_expired, find_expired_weeks, let_go, let_go_of_week
-from inference.prediction_log.label_folding import fold_labels
+from inference.prediction_log.labels.folding import fold_labels
+from inference.prediction_log.retention.expiry import find_expired, find_expired_weeks, let_go, let_go_of_week
 
 
 class Command(BaseCommand):

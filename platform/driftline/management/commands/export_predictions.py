@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from driftline.common.errors import Problem
 from driftline.management.import_command import add_model_arguments, find_model, keep_memory_small
 from driftline.management.moments import read_moment
-from inference.prediction_log.exports import Wanted, export_predictions
 from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.queries.exports import Wanted, export_predictions
 
 
 class Command(BaseCommand):

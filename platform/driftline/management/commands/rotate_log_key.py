@@ -4,7 +4,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from inference.prediction_log.key_rotation import rotate_log_key
+from inference.prediction_log.encryption.key_rotation import rotate_log_key
 
 
 class Command(BaseCommand):

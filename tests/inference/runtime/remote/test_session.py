@@ -13,11 +13,11 @@ import pytest
 
 from driftline.common.outbound.rules import OutboundRules
 from inference.protocol.hops import MOST_HOPS
+from inference.runtime.remote.circuit_breaker import FAILURES_TO_OPEN, State
 from inference.runtime.remote.credentials import KEY_FILE, seal_headers
 from inference.runtime.remote.errors import CallEnded, UpstreamFailed, ValuesRefused
 from inference.runtime.session import ModelRefused, RunOptions
-from inference.serving.circuit_breaker import FAILURES_TO_OPEN, State
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 from tests.inference.runtime.remote.conftest import Opens
 from tests.ports import free_port
 from tests.upstream import Asked, response, running_upstream
