@@ -54,9 +54,7 @@ def create_report(request: HttpRequest, name: str, body: NewReport) -> Any:
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
-    return Status(
-        202, describe_report(request_report(model=model, wanted=_wish(body), actor=caller.actor))
-    )
+    return Status(202, describe_report(request_report(model=model, wanted=_wish(body), actor=caller.actor)))
 
 
 def _wish(body: NewReport) -> ReportRequest:

@@ -136,9 +136,7 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
     form = ReportForm(model, frame["range"], request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            report = request_report(
-                model=model, wanted=form.wanted_report, actor=request.visitor.actor
-            )
+            report = request_report(model=model, wanted=form.wanted_report, actor=request.visitor.actor)
         except Problem as problem:
             explain(form, problem)
         else:
