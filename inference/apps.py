@@ -5,4 +5,5 @@ class InferenceConfig(AppConfig):
     name = "inference"
 
     def ready(self) -> None:
-        from inference.registry import receivers  # noqa: F401  publishes the plan when tokens change
+        from inference.prediction_log import receivers as log_receivers  # noqa: F401
+        from inference.registry import receivers  # noqa: F401

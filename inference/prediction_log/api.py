@@ -11,34 +11,34 @@ from ninja import Router
 from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
-from driftline.common.brief_memory import BriefMemory
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.clock import now
 from driftline.common.errors import not_found
 from driftline.common.request_values import media_type, read_body
-from inference.prediction_log import selectors
-from inference.prediction_log.arrow_bodies import read_arrow
-from inference.prediction_log.exploring import PAGE_SIZE, explore
-from inference.prediction_log.filters import filter_of
+from driftline.common.ttl_cache import TtlCache
+from driftline.common.uploads import MAX_BODY_BYTES
+from inference.prediction_log.imports.arrow_bodies import read_arrow
+from inference.prediction_log.ingest.parsing import MAX_ITEMS, parse_labels, parse_predictions
+from inference.prediction_log.ingest.row_budget import RowBudget
+from inference.prediction_log.ingest.store import log_predictions, refuse_while_behind
 from inference.prediction_log.items import Arrived, BatchResult
-from inference.prediction_log.labels import log_labels
-from inference.prediction_log.parsing import MAX_ITEMS, parse_labels, parse_predictions
-from inference.prediction_log.row_budget import RowBudget
+from inference.prediction_log.labels.services import log_labels
+from inference.prediction_log.queries import selectors
+from inference.prediction_log.queries.exploring import PAGE_SIZE, explore
+from inference.prediction_log.queries.filters import filter_of
+from inference.prediction_log.queries.viewing import record_view, record_view_of_one
+from inference.prediction_log.rows.sent_items import SentLabel, SentPrediction
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.schemas import BatchOut, LoggedPrediction, PredictionsOut
-from inference.prediction_log.sent_items import SentLabel, SentPrediction
-from inference.prediction_log.store import log_predictions, refuse_while_behind
-from inference.prediction_log.viewing import record_view, record_view_of_one
 from inference.registry.models import Model
 from inference.registry.selectors import find_model, get_model
 
 router = Router(tags=["log"])
 
-MAX_BYTES = 32 << 20
 JSON_TYPES = ("application/json",)
 ARROW_TYPES = ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
 row_budget = RowBudget(lambda: settings.LOG_ROWS_PER_SECOND)
-_models: BriefMemory[tuple[int, str], Model] = BriefMemory()  # by project and name
+_models: TtlCache[tuple[int, str], Model] = TtlCache()  # by project and name
 LINE_TYPES = ("application/x-ndjson", "application/jsonl", "application/jsonlines")
 
 
@@ -75,7 +75,7 @@ def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -
     def store(model: Model, body: bytes, *, kind: str, now: datetime) -> tuple[BatchResult, Arrived]:
         refuse_while_behind(model)
         if kind in ARROW_TYPES:
-            batch = read_arrow(body, model=model, cap=MAX_BYTES, now=now)
+            batch = read_arrow(body, model=model, cap=MAX_BODY_BYTES, now=now)
         else:
             batch = parse_predictions(body, lines=kind in LINE_TYPES, task=model.task, now=now)
         return log_predictions(model=model, batch=batch, now=now, atomic=atomic), batch
@@ -100,7 +100,7 @@ def receive_labels(request: HttpRequest, name: str, atomic: bool = False) -> Htt
     return _receive(request, name, store, JSON_TYPES + LINE_TYPES)
 
 
-@router.get("/models/{name}/predictions", auth=Scoped("read"), response=PredictionsOut)
+@router.get("/models/{name}/predictions", auth=Scoped(Scope.READ), response=PredictionsOut)
 def list_predictions(
     request: HttpRequest,
     name: str,
@@ -141,7 +141,9 @@ def list_predictions(
     return PredictionsOut(items=found.items, next=found.next, unreadable=found.unreadable)
 
 
-@router.get("/models/{name}/predictions/{path:prediction_id}", auth=Scoped("read"), response=LoggedPrediction)
+@router.get(
+    "/models/{name}/predictions/{path:prediction_id}", auth=Scoped(Scope.READ), response=LoggedPrediction
+)
 def read_prediction(request: HttpRequest, name: str, prediction_id: str) -> LoggedPrediction:
     """Look one prediction up: its features, answer, shadows, and the history of its label. Leaves an audit row."""
     model = get_model(project=caller_of(request).project, name=name)
@@ -163,7 +165,7 @@ def _receive(
     model = _models.get((project.pk, name), lambda: find_model(project=project, name=name))
     row_budget.check(project.pk)
     kind = media_type(request, kinds)
-    body = read_body(request, cap=MAX_BYTES)
+    body = read_body(request, cap=MAX_BODY_BYTES)
     result, arrived = store(model, body, kind=kind, now=now())
     row_budget.charge(project.pk, len(result.results))
     caller_of(request).charge_rows(len(result.results))

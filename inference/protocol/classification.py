@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.protocol.tensors import InvalidRequest, shorten
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 
 def class_labels(signature: Signature, output: TensorSpec) -> list[str]:

@@ -14,13 +14,13 @@ from inference.protocol.hops import HOPS
 from inference.protocol.parameters import RowFacts
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import Buffer
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
-Headers = Mapping[bytes, bytes]  # by lower-case name; only those of TELLING_HEADERS
+Headers = Mapping[bytes, bytes]  # by lower-case name; only those of RELEVANT_HEADERS
 
 JOB_HEADERS = frozenset({b"prefer", b"driftline-callback"})  # whoever sends one may want to be answered later
 TRACEPARENT = b"traceparent"
-TELLING_HEADERS = JOB_HEADERS.union(
+RELEVANT_HEADERS = JOB_HEADERS.union(
     {b"accept-encoding", b"content-encoding", b"inference-header-content-length", TRACEPARENT, HOPS},
     FACT_HEADERS,
 )

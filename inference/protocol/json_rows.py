@@ -9,7 +9,7 @@ from inference.protocol.matching import MAX_ROWS, SignatureMatch, list_names
 from inference.protocol.raw_tensors import read_text
 from inference.protocol.results import VALUES_AT_ONCE
 from inference.protocol.tensors import Buffer, InvalidRequest, TensorCodec, TooManyRows, shorten
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 type Rows = tuple[int, list[Buffer]]  # how many, and their values in the order of the signature's inputs
 

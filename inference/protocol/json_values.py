@@ -9,7 +9,7 @@ import orjson
 
 from inference.protocol.raw_tensors import element_of
 from inference.protocol.results import Array, BatchOutputs
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 type NotFinite = Literal["null", "token"]
 

@@ -10,7 +10,7 @@ from inference.protocol.tensors import (
     shorten,
     tensor_codecs,
 )
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 MAX_ROWS = 10_000
 MAX_ID_LENGTH = 200

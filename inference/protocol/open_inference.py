@@ -9,7 +9,7 @@ from inference.protocol.matching import MAX_ROWS
 from inference.protocol.tensors import InvalidRequest, shorten
 from inference.protocol.v2_answers import AnswerCodec
 from inference.protocol.v2_requests import RequestCodec
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 PLATFORM = "onnx_onnxv1"
 EXTENSIONS = [

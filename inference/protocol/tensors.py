@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 Scalar = float | int | str | bool | None
 Buffer = bytes | list[str]  # texts where the datatype is BYTES

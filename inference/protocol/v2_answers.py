@@ -11,7 +11,7 @@ from inference.protocol.dialect import JSON_FIELDS, HttpBody, InferRequest
 from inference.protocol.raw_tensors import write_raw
 from inference.protocol.results import BatchOutputs
 from inference.protocol.v2_requests import AnswerForm
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 _json = msgspec.json.encode
 

@@ -11,16 +11,17 @@ from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
 from driftline.common.errors import invalid
-from driftline.common.json_body import read_json
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import expected_generation, media_type, read_body
 from driftline.common.responses import Page, files
+from driftline.common.strict_json import read_json
+from inference.prediction_log.queries.canary_split import describe_split
 from inference.registry import services
 from inference.registry.aliases import remove_alias, set_alias
-from inference.registry.canary import KEY, CanaryWanted, describe_split
+from inference.registry.canary import KEY, CanaryWanted
 from inference.registry.downloads import open_artifact
 from inference.registry.endpoints.schemas import RemoteVersionIn
 from inference.registry.endpoints.services import register_endpoint
@@ -138,7 +139,7 @@ def upload_version(request: HttpRequest, name: str) -> Status[VersionOut]:
     return Status(201 if is_new else 200, _describe_now(version))
 
 
-@router.get("/models/{name}/versions", auth=Scoped("read"), response=Page[VersionOut])
+@router.get("/models/{name}/versions", auth=Scoped(Scope.READ), response=Page[VersionOut])
 def list_versions(
     request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
 ) -> Page[VersionOut]:
@@ -154,7 +155,7 @@ def list_versions(
     )
 
 
-@router.get("/models/{name}/versions/{version}", auth=Scoped("read"), response=VersionOut)
+@router.get("/models/{name}/versions/{version}", auth=Scoped(Scope.READ), response=VersionOut)
 def read_version(request: HttpRequest, name: str, version: str) -> VersionOut:
     """Read one version with its signature and what the intake found."""
     found = get_version(model=model_of(request, name), version=version)
@@ -220,7 +221,7 @@ def _lineage(text: bytes | None, model: Model) -> Lineage:
 
 
 # -- aliases -----------------------------------------------------------------------------------------------------------
-@router.get("/models/{name}/aliases", auth=Scoped("read"), response=Page[AliasOut])
+@router.get("/models/{name}/aliases", auth=Scoped(Scope.READ), response=Page[AliasOut])
 def list_aliases(request: HttpRequest, name: str) -> Page[AliasOut]:
     """List the names that people gave to versions."""
     aliases = model_of(request, name).aliases.select_related("version").order_by("name")
@@ -244,7 +245,7 @@ def delete_alias(request: HttpRequest, name: str, alias: str) -> Status[None]:
 
 
 # -- the deployment ----------------------------------------------------------------------------------------------------
-@router.get("/models/{name}/deployment", auth=Scoped("read"), response=DeploymentOut)
+@router.get("/models/{name}/deployment", auth=Scoped(Scope.READ), response=DeploymentOut)
 def read_deployment(request: HttpRequest, name: str) -> DeploymentOut:
     """Tell which version answers, which get a copy of each request, and how a canary's traffic is split."""
     return _describe(model_of(request, name).deployment)

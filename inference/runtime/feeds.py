@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from inference.runtime.session import Array
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 _DTYPES = {
     "FP16": np.float16, "FP32": np.float32, "FP64": np.float64, "BOOL": np.bool_,

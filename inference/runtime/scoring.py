@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from inference.runtime.feeds import feed_of
 from inference.runtime.session import Array, OnnxSession
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 
 class FeatureScorer:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from inference.serving.children import STOP_SECONDS, KeptProcess, ServingProcess
 from inference.serving.crashes import forget_dead
 from inference.serving.options import EngineOptions, ServerCertificate, WorkerOptions
-from inference.serving.status import retire_dead
+from inference.serving.processes.children import STOP_SECONDS, KeptProcess, ServingProcess
+from inference.serving.status.status import retire_dead
 
 LOOK_SECONDS = 0.2
 SO_ATTACH_FILTER = 26
@@ -167,7 +167,6 @@ def _worker_command(
     worker = WorkerOptions(
         home=str(home.resolve()),
         socket_fd=listener.fileno(),
-        parent_pid=os.getpid(),
         asgi_app=asgi_app,
         grpc_address=grpc_address,
         certificate=certificate,

@@ -3,68 +3,16 @@
 The registry publishes it after every change; serving processes read it again within a second.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from driftline.common.durable_files import write_file
+from inference.signatures import EndpointSpec, Signature
+
 PLAN_FILE = "plan.json"
 NONE, PROCESS = "none", "process"  # the isolations of a version
-
-
-class TensorSpec(Struct, frozen=True):
-    """A tensor's name, V2 datatype and shape; -1 stands for a variable dimension."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class Feature(Struct, frozen=True):
-    """A named column; `type` is "float", "int", "bool" or "string"."""
-
-    name: str
-    type: str
-
-
-class Signature(Struct, frozen=True):
-    """What a version takes and gives.
-
-    Either one input tensor [-1, F] whose columns are `features` in order, or one input [-1, 1] a feature
-    whose name is the feature's. `missing` maps a feature to the text that stands for a missing string.
-    `task` is "binary", "multiclass", "regression" or "ranking".
-    """
-
-    features: list[Feature]
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
-    prediction_output: str | None
-    probabilities_output: str | None
-    classes: list[str]
-    positive_class: str | None
-    missing: dict[str, str]
-    task: str
-
-
-class PlanEndpoint(Struct, frozen=True):
-    """Another server that answers for a version.
-
-    `protocol` is one of `inference.runtime.remote.protocols.PROTOCOLS`, `url` the server's address before the
-    protocol's own path. `names` maps a tensor of the signature to the other server's name for it, where that differs.
-    With `binary` it takes and gives V2's binary tensors. No call has more than `max_rows` rows, nor takes longer than
-    `timeout_ms`. `credential` holds sealed headers: see `inference.runtime.remote.credentials`.
-    """
-
-    protocol: str
-    url: str
-    model: str
-    version: str | None = None
-    names: dict[str, str] = {}
-    binary: bool = False
-    max_rows: int = 1024
-    timeout_ms: int = 10_000
-    credential: str = ""
 
 
 class PlanVersion(Struct, frozen=True):
@@ -81,7 +29,7 @@ class PlanVersion(Struct, frozen=True):
     path: str
     signature: Signature
     execution_provider: str = "cpu"
-    endpoint: PlanEndpoint | None = None
+    endpoint: EndpointSpec | None = None
     value_costs: bool = False
     isolation: str = NONE
 
@@ -199,9 +147,4 @@ def load_plan(path: Path) -> Plan:
 def publish_plan(plan: Plan, path: Path) -> None:
     """Replace the plan at `path` in one step: a reader sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(msgspec.json.encode(plan))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_file(path, msgspec.json.encode(plan))

@@ -11,12 +11,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
-from inference.prediction_log.privacy import Privacy, read_hash_key
+from inference.prediction_log.spool.privacy import Privacy, read_hash_key
 from inference.serving.crashes import quarantined
 from inference.serving.plan import PLAN_FILE, Plan, PlanModel, PlanReader, PlanUnreadable, PlanVersion
-from inference.serving.preparation import Preparation
 from inference.serving.routing import Route, RoutingTable
-from inference.serving.versions import LoadedVersion
+from inference.serving.versions.preparation import Preparation
+from inference.serving.versions.versions import LoadedVersion
 
 LOOK_SECONDS = 0.2
 RETRY_SECONDS = 5.0

@@ -18,20 +18,20 @@ import msgspec
 import uvicorn
 from uvicorn.importer import import_from_string
 
-from inference.prediction_log.spool import spooled_bytes
+from inference.prediction_log.spool.segments import spooled_bytes
 from inference.runtime.isolated.processes import PROCESSES
-from inference.serving.asgi import wrap
 from inference.serving.crashes import MARKS
-from inference.serving.engine import Engine
-from inference.serving.http import IDLE_SECONDS, HotProtocol
+from inference.serving.engine.engine import Engine
+from inference.serving.http.asgi import wrap
+from inference.serving.http.connection import IDLE_SECONDS, HotProtocol
 from inference.serving.jobs.service import Jobs
 from inference.serving.options import ServerCertificate, WorkerOptions
 from inference.serving.plan_watcher import PlanWatcher
-from inference.serving.process_watch import ProcessWatch
-from inference.serving.status import StatusFile
+from inference.serving.processes.process_watch import ProcessWatch
+from inference.serving.status.status import StatusFile
 
 if TYPE_CHECKING:
-    from inference.serving.grpc_server import GrpcServer
+    from inference.serving.grpc.server import GrpcServer
 
 SWEEP_SECONDS = 0.25
 GRACE_SECONDS = 20
@@ -113,7 +113,7 @@ async def serve(options: WorkerOptions) -> bool:
 def _make_grpc_server(options: WorkerOptions, engine: Engine) -> "GrpcServer | None":
     if options.grpc_address is None:
         return None
-    from inference.serving.grpc_server import GrpcServer  # who does without it need not load it
+    from inference.serving.grpc.server import GrpcServer  # who does without it need not load it
 
     return GrpcServer(engine, options.grpc_address, options.certificate)
 
@@ -157,8 +157,6 @@ async def _sweep(server: WorkerServer, engine: Engine, home: Path, status: Statu
 def main() -> None:
     """Run the worker that the command line describes."""
     options = msgspec.json.decode(sys.argv[1], type=WorkerOptions)
-    if os.getppid() != options.parent_pid:
-        sys.exit("The parent died before this worker was under way.")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL)
     import uvloop

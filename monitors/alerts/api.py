@@ -6,13 +6,13 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import refuse_parameter
 from driftline.common.responses import Page
+from driftline.common.strict_json import printable
 from inference.registry.selectors import get_model
 from monitors.alerts import channel_services, selectors, services
 from monitors.alerts.models import Channel, Delivery
@@ -61,14 +61,14 @@ def create_channel(request: HttpRequest, body: NewChannel) -> Status[CreatedChan
     return Status(201, CreatedChannelOut.of(channel, secret=secret))
 
 
-@router.get("/channels", auth=Scoped("read"), response=Page[ChannelOut])
+@router.get("/channels", auth=Scoped(Scope.READ), response=Page[ChannelOut])
 def list_channels(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[ChannelOut]:
     """List the project's channels."""
     channels = selectors.channels(project=caller_of(request).project)
     return page(channels, ChannelOut.of, by=("pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/channels/{int:channel_id}", auth=Scoped("read"), response=ChannelOut)
+@router.get("/channels/{int:channel_id}", auth=Scoped(Scope.READ), response=ChannelOut)
 def read_channel(request: HttpRequest, channel_id: int) -> ChannelOut:
     """Read one channel."""
     return ChannelOut.of(_channel(request, channel_id))
@@ -125,7 +125,7 @@ def create_silence(request: HttpRequest, body: NewSilence) -> Status[SilenceOut]
     return Status(201, SilenceOut.of(silence))
 
 
-@router.get("/silences", auth=Scoped("read"), response=Page[SilenceOut])
+@router.get("/silences", auth=Scoped(Scope.READ), response=Page[SilenceOut])
 def list_silences(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[SilenceOut]:
     """List the project's silences, the one that ends last first."""
     silences = selectors.silences(project=caller_of(request).project)
@@ -142,7 +142,7 @@ def delete_silence(request: HttpRequest, silence_id: int) -> Status[None]:
 
 
 # -- deliveries --------------------------------------------------------------------------------------------------------
-@router.get("/deliveries", auth=Scoped("read"), response=Page[DeliveryOut])
+@router.get("/deliveries", auth=Scoped(Scope.READ), response=Page[DeliveryOut])
 def list_deliveries(
     request: HttpRequest,
     state: str | None = None,
@@ -162,7 +162,7 @@ def list_deliveries(
     return page(found, DeliveryOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/deliveries/{int:delivery_id}", auth=Scoped("read"), response=DeliveryDetailOut)
+@router.get("/deliveries/{int:delivery_id}", auth=Scoped(Scope.READ), response=DeliveryDetailOut)
 def read_delivery(request: HttpRequest, delivery_id: int) -> DeliveryDetailOut:
     """Read one delivery: exactly what was sent, and what each attempt met."""
     delivery = _delivery(request, delivery_id)

@@ -10,7 +10,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid, not_found
 from driftline.common.paging import PAGE_SIZE, page
@@ -106,7 +106,7 @@ def choose(request: HttpRequest, name: str, body: Choice) -> Status[ReferenceOut
     return Status(201, ReferenceOut.of(reference))
 
 
-@router.get("/models/{name}/reference", auth=Scoped("read"), response=ReferenceOut)
+@router.get("/models/{name}/reference", auth=Scoped(Scope.READ), response=ReferenceOut)
 def read_reference(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> ReferenceOut:
     """Read the newest reference of a version, or of the model when no version is named.
 
@@ -136,7 +136,7 @@ class SchemaChanges(Body):
     )
 
 
-@router.get("/models/{name}/schema", auth=Scoped("read"), response=Page[FeatureSchema])
+@router.get("/models/{name}/schema", auth=Scoped(Scope.READ), response=Page[FeatureSchema])
 def read_schema(request: HttpRequest, name: str) -> Page[FeatureSchema]:
     """List the features: what the champion's reference shows of each, and what is expected of it."""
     model = get_model(project=caller_of(request).project, name=name)
@@ -192,7 +192,7 @@ def create_segment(request: HttpRequest, name: str, body: NewSegment) -> Status[
     return Status(201, SegmentOut.of(segment))
 
 
-@router.get("/models/{name}/segments", auth=Scoped("read"), response=Page[SegmentOut])
+@router.get("/models/{name}/segments", auth=Scoped(Scope.READ), response=Page[SegmentOut])
 def list_segments(
     request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
 ) -> Page[SegmentOut]:

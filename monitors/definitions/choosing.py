@@ -14,11 +14,11 @@ from django.db.models import Q
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import printable
 from driftline.common.periods import floor, rfc3339
-from inference.prediction_log.event_clock import event_now
+from driftline.common.strict_json import printable
+from driftline.common.task_queue import Task, enqueue
+from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Dataset, Model, Version
 from monitors.definitions.models import Reference
 from monitors.definitions.schemas import ChosenReferenceOut
@@ -65,7 +65,7 @@ def adopt_reference(*, dataset: Dataset) -> Reference:
     """Start turning a stored data set into the reference of its version."""
     assert dataset.version is not None
     reference = Reference.objects.create(model=dataset.model, version=dataset.version, dataset=dataset)
-    ring_for_long_work()
+    enqueue(Task.LONG_WORK)
     return reference
 
 

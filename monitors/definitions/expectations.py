@@ -8,8 +8,8 @@ from django.db import transaction
 
 from driftline.accounts.services import record_audit
 from driftline.common.errors import invalid
-from driftline.common.json_body import escape_pointer, printable
-from inference.prediction_log.privacy import HASH
+from driftline.common.strict_json import escape_pointer, printable
+from inference.prediction_log.spool.privacy import HASH
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.choosing import active_reference
@@ -19,8 +19,8 @@ from monitors.definitions.signals import expectations_changed
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
-MOST_CATEGORIES = 1_000
-LONGEST_CATEGORY = 200
+MAX_CATEGORIES = 1_000
+MAX_CATEGORY_LENGTH = 200
 LEARNT_CATEGORIES = 50
 """The most frequent ones of a reference that are told."""
 
@@ -138,12 +138,14 @@ def _check_categories(at: str, model: Model, feature: str, categories: list[str]
         raise invalid(
             f"{at}/categories", "This feature is kept hashed, so its values cannot be compared by name."
         )
-    if not 1 <= len(categories) <= MOST_CATEGORIES:
-        raise invalid(f"{at}/categories", f"Name 1 to {MOST_CATEGORIES:,} values.")
+    if not 1 <= len(categories) <= MAX_CATEGORIES:
+        raise invalid(f"{at}/categories", f"Name 1 to {MAX_CATEGORIES:,} values.")
     for place, category in enumerate(categories):
-        if not category or len(category) > LONGEST_CATEGORY:
+        if not category or len(category) > MAX_CATEGORY_LENGTH:
             raise invalid(
-                f"{at}/categories/{place}", f"A value has 1 to {LONGEST_CATEGORY} characters.", "invalid_text"
+                f"{at}/categories/{place}",
+                f"A value has 1 to {MAX_CATEGORY_LENGTH} characters.",
+                "invalid_text",
             )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inference.prediction_log.items import as_objects
 from inference.registry.models import Model
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.models import FeatureProfile
 from monitors.stats.mergeable.sketches import choose_centre
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inference.registry.datasets import path_of
 from inference.registry.selectors import privacy_of, signature_of
-from inference.serving.plan import Feature, Signature
+from inference.signatures import Feature, Signature
 from monitors.definitions.models import Reference
 
 _HOUR_US = 3_600_000_000

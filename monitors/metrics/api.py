@@ -11,18 +11,18 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common import exports
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import invalid, not_found
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import STEPS, Period, floor
 from driftline.common.request_values import period, refuse_parameter
 from driftline.common.responses import Page, files
+from driftline.common.strict_json import printable
 from inference.prediction_log.models import PredictionRole
-from inference.prediction_log.selectors import newest_event
+from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.metrics import selectors
@@ -69,7 +69,7 @@ _EXPORTED = (
 
 @router.get(
     "/models/{name}/metrics",
-    auth=Scoped("read"),
+    auth=Scoped(Scope.READ),
     response=Page[PointOut],
     openapi_extra=files(exports.CSV, exports.PARQUET),
 )
@@ -124,7 +124,7 @@ def read_metrics(
     return page(points, PointOut.of, by=order, cursor=cursor, limit=limit, most=MAX_POINTS)
 
 
-@router.get("/models/{name}/drift", auth=Scoped("read"), response=DriftOut | EvidentlyDriftOut)
+@router.get("/models/{name}/drift", auth=Scoped(Scope.READ), response=DriftOut | EvidentlyDriftOut)
 def read_drift(
     request: HttpRequest,
     name: str,
@@ -148,7 +148,7 @@ def read_drift(
     return answer(**rows | {"window": compared, "note": _WIDENED if held != window else "", "next": None})
 
 
-@router.get("/models/{name}/change-points", auth=Scoped("read"), response=Page[ChangePointOut])
+@router.get("/models/{name}/change-points", auth=Scoped(Scope.READ), response=Page[ChangePointOut])
 def read_change_points(
     request: HttpRequest,
     name: str,
@@ -172,7 +172,7 @@ def read_change_points(
     return page(found, ChangePointOut.of, by=("-at", "-pk"), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/losses", auth=Scoped("read"), response=LossesOut)
+@router.get("/models/{name}/losses", auth=Scoped(Scope.READ), response=LossesOut)
 def read_losses(
     request: HttpRequest,
     name: str,
@@ -227,7 +227,7 @@ def _loss(model: Model, body: NewSegmentSearch) -> str:
     return loss_of(model, body.loss)
 
 
-@router.get("/models/{name}/segment-searches", auth=Scoped("read"), response=Page[SegmentSearchOut])
+@router.get("/models/{name}/segment-searches", auth=Scoped(Scope.READ), response=Page[SegmentSearchOut])
 def list_segment_searches(
     request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
 ) -> Page[SegmentSearchOut]:
@@ -237,7 +237,9 @@ def list_segment_searches(
     return page(searches, SegmentSearchOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/segment-searches/{int:search_id}", auth=Scoped("read"), response=SegmentSearchOut)
+@router.get(
+    "/models/{name}/segment-searches/{int:search_id}", auth=Scoped(Scope.READ), response=SegmentSearchOut
+)
 def read_segment_search(request: HttpRequest, name: str, search_id: int) -> SegmentSearchOut:
     """Read what a search found, the most harmful segment first.
 

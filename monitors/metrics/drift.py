@@ -5,7 +5,12 @@ from datetime import timedelta
 
 from monitors.metrics.models import PointStatus
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
-from monitors.metrics.references.in_use import ANSWER_COLUMNS, ReferenceInUse, told_against, watched_columns
+from monitors.metrics.references.loaded import (
+    ANSWER_COLUMNS,
+    LoadedReference,
+    annotate_reference,
+    watched_columns,
+)
 from monitors.metrics.references.nulls import nulls_of
 from monitors.stats.drift.judging import FeatureDrift, Method, judge_alone, judge_drift
 from monitors.stats.drift.thresholds import grid_size
@@ -16,7 +21,7 @@ CRITICAL_TIMES = 4.0  # a statistic this many times beyond its limit is critical
 
 def drift_points(
     summary: WindowSummary,
-    reference: ReferenceInUse,
+    reference: LoadedReference,
     *,
     length: timedelta,
     min_rows: int,
@@ -35,13 +40,13 @@ def drift_points(
         reference.columns, current, lambda column, size: nulls[column, size], method=Method(method)
     )
     points = [point for drift in judged.values() for point in _points(drift, min_rows, method)]
-    return told_against(points, reference)
+    return annotate_reference(points, reference)
 
 
 def drift_points_of(
     feature: str,
     summary: WindowSummary,
-    reference: ReferenceInUse,
+    reference: LoadedReference,
     *,
     length: timedelta,
     min_rows: int,
@@ -61,10 +66,10 @@ def drift_points_of(
         among=len(watched_columns(reference.summary)),
         method=Method(method),
     )
-    return told_against(_points(drift, min_rows, method), reference) if drift else None
+    return annotate_reference(_points(drift, min_rows, method), reference) if drift else None
 
 
-def _comparable(summary: WindowSummary, reference: ReferenceInUse) -> dict[str, ColumnSummary]:
+def _comparable(summary: WindowSummary, reference: LoadedReference) -> dict[str, ColumnSummary]:
     known = watched_columns(reference.summary)
     return {
         name: column

@@ -9,7 +9,7 @@ from monitors.metrics.catalogue import ESTIMATED, METRICS
 from monitors.metrics.models import PointStatus
 from monitors.metrics.performance import limit_of, told_with
 from monitors.metrics.points import Point, judged_by_rows
-from monitors.metrics.references.in_use import ReferenceInUse
+from monitors.metrics.references.loaded import LoadedReference
 from monitors.metrics.rows.expected_errors import ExpectedRows
 from monitors.stats.estimation.day_errors import DayErrors, allow_for_days, errors_by_day
 from monitors.stats.estimation.error_profile import estimate_errors
@@ -22,7 +22,7 @@ from monitors.stats.performance.metrics import measure_outcomes
 
 def estimated_points(
     summary: WindowSummary,
-    reference: ReferenceInUse,
+    reference: LoadedReference,
     *,
     length: timedelta,
     min_rows: int,
@@ -70,7 +70,7 @@ def _basis(errors: ExpectedRows | None) -> dict[str, str]:
 
 
 @lru_cache(maxsize=64)
-def _day_errors(reference: ReferenceInUse, positive_class: str | None) -> dict[str, DayErrors]:
+def _day_errors(reference: LoadedReference, positive_class: str | None) -> dict[str, DayErrors]:
     """Estimate the reference's own days like windows, and hold that against their labels."""
     rng = np.random.default_rng([reference.seed, 1])
     return errors_by_day(
@@ -84,7 +84,7 @@ def _day_errors(reference: ReferenceInUse, positive_class: str | None) -> dict[s
 
 def _estimates(
     summary: WindowSummary,
-    reference: ReferenceInUse,
+    reference: LoadedReference,
     positive_class: str | None,
     rng: np.random.Generator,
 ) -> dict[str, Estimate]:

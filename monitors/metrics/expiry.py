@@ -10,9 +10,9 @@ from django.conf import settings
 from django.db.models import Min, QuerySet
 
 from driftline.common.periods import floor
-from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import PredictionRole, RequestCount, RequestWait
-from inference.prediction_log.selectors import oldest_row
+from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.selectors import oldest_row
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.metrics.models import (

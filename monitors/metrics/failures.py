@@ -32,9 +32,9 @@ def mark_unsummarised(model: Model, rows: list[MetricPoint], windows: Windows) -
     for span, start in windows if troubled else ():
         end = following(start, span)
         for period in (one for one in troubled if start <= one.hour < end):
-            whose = [(period.role, period.version.version)]
-            whose += [(PredictionRole.CHAMPION, "")] if period.role in ANSWERING_ROLES else []
-            errors += _marked(model, [*rows, *errors], span, start, whose, period.reason)
+            population = [(period.role, period.version.version)]
+            population += [(PredictionRole.CHAMPION, "")] if period.role in ANSWERING_ROLES else []
+            errors += _marked(model, [*rows, *errors], span, start, population, period.reason)
     return [*rows, *errors]
 
 
@@ -52,13 +52,13 @@ def _marked(
     rows: Iterable[MetricPoint],
     span: str,
     start: datetime,
-    whose: Iterable[tuple[str, str]],
+    population: Iterable[tuple[str, str]],
     reason: str,
 ) -> list[MetricPoint]:
     """Mark the points of some versions in one window; returns a point for each version that has none."""
-    missing = set(whose)
+    missing = set(population)
     for row in rows:
-        if (row.span, row.start) == (span, start) and (row.role, row.version) in whose:
+        if (row.span, row.start) == (span, start) and (row.role, row.version) in population:
             row.status, row.detail = PointStatus.ERROR, {**(row.detail or {}), "why": reason}
             if row.metric == "count" and not row.value:
                 row.value = None  # there are rows, and nobody could count them
@@ -108,13 +108,13 @@ def forget_errors(model_id: int, rows: Iterable[MetricPoint], windows: Windows) 
         start__in={start for _, start in windows},
     )
     measured = set(windows)
-    gone = [
+    outdated = [
         point.pk
         for point in errors.defer("detail")
         if (point.span, point.start) in measured and _key(point) not in kept
     ]
-    if gone:
-        MetricPoint.objects.filter(pk__in=gone).delete()
+    if outdated:
+        MetricPoint.objects.filter(pk__in=outdated).delete()
 
 
 def _key(point: MetricPoint) -> tuple[Any, ...]:

@@ -14,11 +14,11 @@ from django.db import DatabaseError
 from driftline.common.attempts import reason_of
 from driftline.common.clock import now
 from driftline.common.periods import Period, following
-from inference.prediction_log.event_clock import event_now
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
+from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.models import Expectation, Monitor, MonitorKind
 from monitors.metrics.drift import drift_points, drift_points_of, drifted_features
 from monitors.metrics.estimation import estimated_points
@@ -28,10 +28,10 @@ from monitors.metrics.models import MetricPoint, PointStatus
 from monitors.metrics.performance import Ripeness, performance_points
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
-from monitors.metrics.references.in_use import ReferenceInUse, References, told_against
+from monitors.metrics.references.loaded import LoadedReference, References, annotate_reference
 from monitors.metrics.requests import RequestLog
 from monitors.metrics.rows.expected_errors import expected_rows
-from monitors.metrics.service import service_points
+from monitors.metrics.service_level import service_points
 from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
 from monitors.stats.mergeable.window_summary import (
@@ -79,7 +79,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Whose:
+class Population:
     """Whose requests a point counts; an empty version is every one."""
 
     role: str
@@ -164,7 +164,8 @@ def subjects_of(
         if outcome is not None:
             blocks.setdefault((row.role, row.version_id, row.segment), {})[row.start] = outcome
     apart = [
-        _add_up(summaries, blocks.get(whose, {}), features) for whose, summaries in sorted(parts.items())
+        _add_up(summaries, blocks.get(population, {}), features)
+        for population, summaries in sorted(parts.items())
     ]
     answered: dict[str, list[Subject]] = {}
     for subject in apart:
@@ -233,7 +234,7 @@ def _points_of_kind(
     kind: str,
     monitor: Monitor,
     subject: Subject,
-    reference: ReferenceInUse | None,
+    reference: LoadedReference | None,
     span: str,
     window: Period,
 ) -> list[Point]:
@@ -267,7 +268,7 @@ def _points_of_kind(
 
 
 def _drift(
-    summary: WindowSummary, reference: ReferenceInUse, monitor: Monitor, window: Period
+    summary: WindowSummary, reference: LoadedReference, monitor: Monitor, window: Period
 ) -> list[Point]:
     drift = drift_points(
         summary,
@@ -277,7 +278,7 @@ def _drift(
         method=monitor.method,
     )
     count = drifted_features(drift, summary.rows, monitor.min_rows)
-    return [*drift, *told_against([count], reference)]
+    return [*drift, *annotate_reference([count], reference)]
 
 
 def _of_each_feature(
@@ -363,13 +364,13 @@ def drift_rows_of(
     return None if points is None else [row_of(context, subject, span, start, point) for point in points]
 
 
-def _can_estimate(reference: ReferenceInUse, subject: Subject) -> bool:
+def _can_estimate(reference: LoadedReference, subject: Subject) -> bool:
     return reference.version_id == subject.version_id and subject.is_whole and not reference.lacks
 
 
 def _quality(
     summary: WindowSummary,
-    reference: ReferenceInUse | None,
+    reference: LoadedReference | None,
     expected: Mapping[str, Expectation],
     min_rows: int,
 ) -> list[Point]:
@@ -378,7 +379,7 @@ def _quality(
     points = quality_points(
         summary, reference.summary, reference.worst_days, expected=expected, min_rows=min_rows
     )
-    return told_against(points, reference)
+    return annotate_reference(points, reference)
 
 
 def _labels(context: Context, monitor: Monitor, subject: Subject, end: datetime) -> list[Point]:
@@ -414,7 +415,7 @@ def _estimated(
     context: Context,
     monitor: Monitor,
     subject: Subject,
-    reference: ReferenceInUse,
+    reference: LoadedReference,
     span: str,
     window: Period,
 ) -> list[Point]:
@@ -435,7 +436,7 @@ def _estimated(
         )
         if errors.is_awaited:
             return []
-    whose = zlib.crc32(f"{subject.role} {subject.version}".encode())
+    population = zlib.crc32(f"{subject.role} {subject.version}".encode())
     return estimated_points(
         subject.summary,
         reference,
@@ -443,7 +444,7 @@ def _estimated(
         min_rows=monitor.min_rows,
         positive_class=context.signature_of(subject.version_id).positive_class,
         errors=errors,
-        rng=np.random.default_rng([reference.seed, int(window.start.timestamp()), whose]),
+        rng=np.random.default_rng([reference.seed, int(window.start.timestamp()), population]),
     )
 
 
@@ -451,9 +452,10 @@ def gap_rows(
     context: Context, measured: Iterable[MetricPoint], span: str, start: datetime
 ) -> list[MetricPoint]:
     """Compare the groups of each declared segment by the points that were measured of them."""
-    whose = Whose(PredictionRole.CHAMPION, "")
+    population = Population(PredictionRole.CHAMPION, "")
     return [
-        row_of(context, whose, span, start, point) for point in gap_points(measured, context.segment_features)
+        row_of(context, population, span, start, point)
+        for point in gap_points(measured, context.segment_features)
     ]
 
 
@@ -465,19 +467,21 @@ def request_rows(context: Context, requests: RequestLog, span: str, start: datet
         return []
     found = requests.points(Period(start, following(start, span)))
     return [
-        row_of(context, Whose(*whose), span, start, point)
-        for whose, points in found.items()
+        row_of(context, Population(*population), span, start, point)
+        for population, points in found.items()
         for point in points
     ]
 
 
-def row_of(context: Context, whose: Whose | Subject, span: str, start: datetime, point: Point) -> MetricPoint:
+def row_of(
+    context: Context, population: Population | Subject, span: str, start: datetime, point: Point
+) -> MetricPoint:
     """Make the row of a measured point; it is not saved."""
     return MetricPoint(
         model=context.model,
-        role=whose.role,
-        version=whose.version,
-        segment=whose.segment,
+        role=population.role,
+        version=population.version,
+        segment=population.segment,
         span=span,
         start=start,
         end=following(start, span),

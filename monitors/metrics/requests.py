@@ -10,12 +10,12 @@ from typing import Self
 from driftline.common.periods import Period, windows
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole, RequestCount, RequestWait
 from inference.registry.models import Model
-from inference.serving.metrics import ANSWERED, DROPPED, WAIT_SECONDS
+from inference.serving.counts.metrics import ANSWERED, DROPPED, WAIT_SECONDS
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.stats.performance.bucket_quantile import bucket_quantile
 from monitors.stats.performance.estimate import wilson_interval
 
-FEWEST_REQUESTS = 20
+MIN_REQUESTS = 20
 REQUEST_METRICS = ("error_rate", "queue_p95", "shadow_drop_rate")
 _TOTAL = (PredictionRole.CHAMPION.value, "")
 _WAIT_LIMITS_MS = [1e3 * limit for limit in WAIT_SECONDS]
@@ -44,16 +44,16 @@ class RequestLog:
         """Measure a window of whole hours, by role and version; the champion's without a version are totals."""
         found: defaultdict[_Asked, list[Point]] = defaultdict(list)
         for points in (self._errors(window), self._drops(window), self._waits(window)):
-            for whose, point in points.items():
-                found[whose].append(point)
+            for population, point in points.items():
+                found[population].append(point)
         return dict(found)
 
     def outcomes(self, window: Period) -> dict[_Asked, Counter[str]]:
         """Count how the requests of a window ended, by role and version; the copies of shadows are not among them."""
         return {
-            whose: outcomes
-            for whose, outcomes in self._outcomes(window).items()
-            if whose[0] != PredictionRole.SHADOW
+            population: outcomes
+            for population, outcomes in self._outcomes(window).items()
+            if population[0] != PredictionRole.SHADOW
         }
 
     def _outcomes(self, window: Period) -> dict[_Asked, Counter[str]]:
@@ -75,15 +75,17 @@ class RequestLog:
                 together += outcomes
         if together:
             counts[_TOTAL] = together
-        return {whose: _error_rate(outcomes) for whose, outcomes in counts.items()}
+        return {population: _error_rate(outcomes) for population, outcomes in counts.items()}
 
     def _drops(self, window: Period) -> dict[_Asked, Point]:
         """Measure the share of copied rows that shadows dropped, by version, and of them all."""
         found = self._outcomes(window)
-        counts = {whose: one for whose, one in found.items() if whose[0] == PredictionRole.SHADOW}
+        counts = {
+            population: one for population, one in found.items() if population[0] == PredictionRole.SHADOW
+        }
         if counts:
             counts[_TOTAL] = sum(counts.values(), Counter())
-        return {whose: _drop_rate(outcomes) for whose, outcomes in counts.items()}
+        return {population: _drop_rate(outcomes) for population, outcomes in counts.items()}
 
     def _waits(self, window: Period) -> dict[_Asked, Point]:
         """Measure how long answered requests waited for a run, by role and version, and all who asked for no version.
@@ -97,8 +99,8 @@ class RequestLog:
                 if role in ANSWERING_ROLES:
                     counts[_TOTAL].append(waited)
         return {
-            whose: _wait([sum(column) for column in zip(*some, strict=True)])
-            for whose, some in counts.items()
+            population: _wait([sum(column) for column in zip(*some, strict=True)])
+            for population, some in counts.items()
         }
 
 
@@ -135,7 +137,7 @@ def _drop_rate(outcomes: Mapping[str, int]) -> Point:
         "shadow_drop_rate",
         dropped / n,
         n,
-        judged_by_rows(dropped / n, n, FEWEST_REQUESTS),
+        judged_by_rows(dropped / n, n, MIN_REQUESTS),
         lower=lower,
         upper=upper,
     )
@@ -143,7 +145,7 @@ def _drop_rate(outcomes: Mapping[str, int]) -> Point:
 
 def _wait(counts: list[int]) -> Point:
     found = bucket_quantile(_WAIT_LIMITS_MS, counts, 0.95)
-    status = judged_by_rows(found.value, found.n, FEWEST_REQUESTS)
+    status = judged_by_rows(found.value, found.n, MIN_REQUESTS)
     return Point("queue_p95", found.value, found.n, status, lower=found.lower, upper=found.upper)
 
 
@@ -152,5 +154,5 @@ def _error_rate(outcomes: Mapping[str, int]) -> Point:
     failed = n - outcomes.get(ANSWERED, 0)
     lower, upper = wilson_interval(failed, n)
     faults = {outcome: count for outcome, count in outcomes.items() if outcome != ANSWERED}
-    status = judged_by_rows(failed / n, n, FEWEST_REQUESTS)
+    status = judged_by_rows(failed / n, n, MIN_REQUESTS)
     return Point("error_rate", failed / n, n, status, lower=lower, upper=upper, detail=faults)

@@ -11,7 +11,7 @@ from monitors.metrics.models import ChangePoint, Detector, MetricPoint, PointSta
 from monitors.metrics.rows.segment_search import findings_of, growth_of
 from monitors.metrics.rows.value_losses import ValueLosses
 from monitors.stats.causes.value_losses import ValueLoss
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 from monitors.stats.segments.growth import GrownSegment
 from monitors.stats.segments.search import FoundSegment
 
@@ -155,7 +155,7 @@ class ValueLossOut(ResponseBody, frozen=True):
     """The `n` rows that meet a condition, and their mean loss; bounds at 95 %, null of too few rows."""
 
     name: str
-    condition: Condition
+    condition: RowCondition
     n: int
     mean: float
     lower: float | None
@@ -209,7 +209,7 @@ class FoundSegmentOut(ResponseBody, frozen=True, kw_only=True):
 
     name: str
     segment: str | None
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RowCondition, ...]
     n: int
     inside: float | UnsetType = UNSET
     outside: float | UnsetType = UNSET

@@ -24,9 +24,9 @@ from monitors.metrics.measuring import (
 )
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
 from monitors.metrics.periods import merged_summary, windows_held
-from monitors.metrics.references.in_use import (
+from monitors.metrics.references.loaded import (
     ANSWER_COLUMNS,
-    ReferenceInUse,
+    LoadedReference,
     reference_in_use,
     watched_columns,
 )
@@ -283,11 +283,11 @@ def _evidently_row(name: str, usual: ColumnSummary, current: ColumnSummary) -> d
     return row
 
 
-def _reference(reference: ReferenceInUse | None) -> dict[str, Any] | None:
+def _reference(reference: LoadedReference | None) -> dict[str, Any] | None:
     if reference is None:
         return None
-    told = {"id": reference.id, "version": reference.version, **reference.told}
-    return told | ({"lacks": reference.lacks} if reference.lacks else {})
+    described = {"id": reference.id, "version": reference.version, **reference.as_detail}
+    return described | ({"lacks": reference.lacks} if reference.lacks else {})
 
 
 def _decision(statuses: list[str]) -> str:
@@ -299,7 +299,7 @@ def _decision(statuses: list[str]) -> str:
     return "stable"
 
 
-def _blame(rows: dict[str, dict[str, Any]], reference: ReferenceInUse) -> dict[str, float]:
+def _blame(rows: dict[str, dict[str, Any]], reference: LoadedReference) -> dict[str, float]:
     features = [name for name in rows if name not in ANSWER_COLUMNS]
     loudest = {
         name: next(said for said in rows[name]["statistics"].values() if said["decides"]) for name in features

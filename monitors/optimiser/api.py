@@ -6,7 +6,7 @@ from ninja import Router
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from inference.registry.models import Version
 from inference.registry.rollout import await_rollout, live_reports
 from inference.registry.schemas import VersionOut
@@ -35,7 +35,7 @@ def optimise_version(request: HttpRequest, name: str, version: str) -> Status[Op
     return Status(202, _describe(optimisation))
 
 
-@router.get("/models/{name}/versions/{version}/variants", auth=Scoped("read"), response=VariantsOut)
+@router.get("/models/{name}/versions/{version}/variants", auth=Scoped(Scope.READ), response=VariantsOut)
 def list_variants(request: HttpRequest, name: str, version: str) -> VariantsOut:
     """List a version's variants with what each gains and costs, and how far the optimisation is.
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from inference.registry.trials.orders import Packed, Trial, unpack
 from inference.runtime.variants.measuring import Timing
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
-from monitors.optimiser.asked import FEWEST_LABELLED, Rows
+from monitors.optimiser.evaluation_set import MIN_LABELLED, EvaluationSet
 from monitors.stats.promotion.differences import METRICS, MetricDifference
 from monitors.stats.promotion.paired import compare_pairs
 from monitors.stats.promotion.pairs import answers_of
@@ -45,7 +45,7 @@ class Measured(Struct, frozen=True):
     timings: list[Timing]
 
 
-def compare(trial: Trial, rows: Rows, signature: Signature) -> Measured:
+def compare(trial: Trial, rows: EvaluationSet, signature: Signature) -> Measured:
     """Compare the answers of a trial to `rows`, of which a slow model was asked only the first.
 
     Raises BrokenAnswers.
@@ -115,12 +115,12 @@ def judged_outputs(signature: Signature) -> list[str]:
 
 def _quality(
     signature: Signature,
-    rows: Rows,
+    rows: EvaluationSet,
     original: tuple[Floats, Floats],
     variant: tuple[Floats, Floats],
     labelled: NDArray[np.bool_],
 ) -> dict[str, MetricDifference]:
-    if signature.task not in METRICS or labelled.sum() < FEWEST_LABELLED:
+    if signature.task not in METRICS or labelled.sum() < MIN_LABELLED:
         return {}
     comparison = compare_pairs(
         task=signature.task,

@@ -8,7 +8,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import Period
@@ -19,7 +19,7 @@ from monitors.reports.choices import METHODS
 from monitors.reports.models import Preset, Report
 from monitors.reports.schemas import ReportOut
 from monitors.reports.selectors import get_report, open_report, reports_of
-from monitors.reports.services import Wish, delete_report, request_report, retry_report
+from monitors.reports.services import ReportRequest, delete_report, request_report, retry_report
 
 router = Router(tags=["monitoring"])
 
@@ -56,12 +56,12 @@ def create_report(request: HttpRequest, name: str, body: NewReport) -> Status[Re
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
-    return Status(202, ReportOut.of(request_report(model=model, wish=_wish(body), actor=caller.actor)))
+    return Status(202, ReportOut.of(request_report(model=model, wanted=_wish(body), actor=caller.actor)))
 
 
-def _wish(body: NewReport) -> Wish:
+def _wish(body: NewReport) -> ReportRequest:
     has_period = body.reference_from is not None and body.reference_to is not None
-    return Wish(
+    return ReportRequest(
         period=Period(body.start, body.end),
         preset=Preset(body.preset),
         version=body.version,
@@ -72,7 +72,7 @@ def _wish(body: NewReport) -> Wish:
     )
 
 
-@router.get("/models/{name}/reports", auth=Scoped("read"), response=Page[ReportOut])
+@router.get("/models/{name}/reports", auth=Scoped(Scope.READ), response=Page[ReportOut])
 def list_reports(
     request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
 ) -> Page[ReportOut]:
@@ -81,7 +81,7 @@ def list_reports(
     return page(reports_of(model), ReportOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/reports/{int:report_id}", auth=Scoped("read"), response=ReportOut)
+@router.get("/models/{name}/reports/{int:report_id}", auth=Scoped(Scope.READ), response=ReportOut)
 def read_report(request: HttpRequest, name: str, report_id: int) -> ReportOut:
     """Tell how far a report is, what it is about, and what it leaves out."""
     return ReportOut.of(_find(request, name, report_id))
@@ -110,7 +110,7 @@ def repeat_report(request: HttpRequest, name: str, report_id: int) -> Status[Rep
 
 @router.get(
     "/models/{name}/reports/{int:report_id}/file",
-    auth=Scoped("read"),
+    auth=Scoped(Scope.READ),
     openapi_extra=files(*_FORMATS.values()),
 )
 def read_report_file(request: HttpRequest, name: str, report_id: int, format: str = "html") -> FileResponse:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.models import Project
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import not_found
@@ -82,7 +82,7 @@ def create_rule(request: HttpRequest, body: NewRule) -> Status[RuleOut]:
     return Status(201, RuleOut.of(rule))
 
 
-@router.get("/rules", auth=Scoped("read"), response=Page[RuleOut])
+@router.get("/rules", auth=Scoped(Scope.READ), response=Page[RuleOut])
 def list_rules(
     request: HttpRequest, model: str | None = None, cursor: str = "", limit: int = PAGE_SIZE
 ) -> Page[RuleOut]:
@@ -108,7 +108,7 @@ def add_default_rules(request: HttpRequest, body: WhichModel) -> Status[AddedRul
     return Status(201, AddedRulesOut(items=[RuleOut.of(rule) for rule in added]))
 
 
-@router.post("/rules/backtest", auth=Scoped("read"), response=BacktestOut)
+@router.post("/rules/backtest", auth=Scoped(Scope.READ), response=BacktestOut)
 def backtest(request: HttpRequest, body: RuleQuestion) -> BacktestOut:
     """Tell when a rule would have fired in the stored past; nothing is kept."""
     caller = caller_of(request)
@@ -122,7 +122,7 @@ def backtest(request: HttpRequest, body: RuleQuestion) -> BacktestOut:
     return BacktestOut(would_fire=windows)
 
 
-@router.get("/rules/{int:rule_id}", auth=Scoped("read"), response=RuleOut)
+@router.get("/rules/{int:rule_id}", auth=Scoped(Scope.READ), response=RuleOut)
 def read_rule(request: HttpRequest, rule_id: int) -> RuleOut:
     """Read one rule and where it stands."""
     return RuleOut.of(_find(request, rule_id))

@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 
 from driftline.common.periods import following
-from inference.prediction_log.event_clock import event_nows
+from inference.prediction_log.queries.event_clock import event_nows
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint, PointStatus
 from monitors.rules.models import Rule

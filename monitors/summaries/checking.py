@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from inference.prediction_log.models import LabelChange, TouchedPeriod
-from inference.prediction_log.selectors import frame_of
+from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Version
 from monitors.definitions.segment_masks import declared_segments
 from monitors.stats.mergeable.outcomes import MulticlassOutcomeSummary

@@ -5,18 +5,18 @@ from dataclasses import replace
 
 from django.db.models.functions import Now
 
-from inference.prediction_log.drop_rows import summary_only_features
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import Subject
 from inference.prediction_log.erasure.work import Work, add_counts
-from inference.prediction_log.labels import lock_summaries
+from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import SummedDay
+from inference.prediction_log.retention.drop_rows import summary_only_features
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
 from monitors.definitions.models import Segment
 from monitors.stats.mergeable.sketches import CategoricalSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 from monitors.summaries.models import Summary
 from monitors.summaries.services import measure_hours
 
@@ -48,7 +48,7 @@ def _summaries_with_key(work: Work, model: Model) -> Iterator[list[int]]:
     step = f"levels of {model.pk}"
     rows = Summary.objects.filter(model=model).order_by("pk").values_list("pk", "payload")
     while some := list(rows.filter(pk__gt=work.progress.get(step, 0))[:_AT_ONCE]):
-        work.breathe()
+        work.check_deadline()
         if found := [pk for pk, payload in some if without_level(bytes(payload), work.subject, model)]:
             yield found
         work.progress[step] = some[-1][0]
@@ -82,7 +82,7 @@ def declared_of_subject(model: Model, subject: Subject) -> list[Segment]:
     ]
 
 
-def _names(condition: Condition, model: Model, subject: Subject) -> bool:
+def _names(condition: RowCondition, model: Model, subject: Subject) -> bool:
     return condition.value == subject.key and (
         bool(condition.tag) or subject.is_named_in(model.pk, condition.feature)
     )
@@ -102,11 +102,11 @@ def without_level(payload: bytes, subject: Subject, model: Model) -> bytes | Non
     changed: dict[str, ColumnSummary] = {
         name: replace(
             column,
-            counts={level: count for level, count in column.counts.items() if level not in gone},
-            rest=column.rest + sum(column.counts[level] for level in gone),
+            counts={level: count for level, count in column.counts.items() if level not in erased_levels},
+            rest=column.rest + sum(column.counts[level] for level in erased_levels),
         )
         for name, column in window.features.items()
         if isinstance(column, CategoricalSummary)
-        and (gone := column.counts.keys() & _levels_of(model, subject, name))
+        and (erased_levels := column.counts.keys() & _levels_of(model, subject, name))
     }
     return replace(window, features=window.features | changed).encode() if changed else None

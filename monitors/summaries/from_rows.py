@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from driftline.common.periods import following, to_us
-from inference.prediction_log.selectors import LogFrame
+from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.feature_kinds import centres_of, declared_kinds, numbers_as_texts
 from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.definitions.segment_masks import DeclaredSegments, segment_masks

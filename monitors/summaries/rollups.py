@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import transaction
 
 from driftline.common.periods import floor, following
-from inference.prediction_log.labels import lock_summaries
+from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
 from monitors.stats.mergeable.window_summary import WindowSummary

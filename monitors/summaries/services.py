@@ -14,21 +14,21 @@ from django.db import transaction
 from django.db.models import Q
 
 from driftline.common.attempts import note_failure, release, work_apart
-from driftline.common.doorbell import ring
 from driftline.common.periods import floor, following
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
-from inference.prediction_log.damaged_chunks import damage_within, mark_damaged
-from inference.prediction_log.drop_rows import drop_summarised, mark_summarised
-from inference.prediction_log.label_changes import claim_label_changes, return_label_changes
-from inference.prediction_log.labels import lock_summaries
+from inference.prediction_log.labels.changes import claim_label_changes, return_label_changes
+from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, TouchedPeriod
-from inference.prediction_log.selectors import LogFrame, frame_of
-from inference.prediction_log.unsummarised import (
+from inference.prediction_log.queries.selectors import LogFrame, frame_of
+from inference.prediction_log.queries.unsummarised import (
     StoredDay,
     lock_unsummarised_rows,
     recheck_damaged,
     request_rebuild,
 )
+from inference.prediction_log.retention.drop_rows import drop_summarised, mark_summarised
+from inference.prediction_log.storage.damaged_chunks import damage_within, mark_damaged
 from inference.registry.models import Model, RowsKept, Version
 from monitors.definitions.segment_masks import declared_segments
 from monitors.stats.mergeable.window_summary import WindowSummary
@@ -363,7 +363,7 @@ def measure_hours(*, model_id: int, hours: Iterable[datetime]) -> None:
     stale = {(model_id, "hour", hour) for hour in hours}
     stale |= {(model_id, "day", floor(hour, "day")) for _, _, hour in stale}
     touch(StaleWindow, stale, fields=("model_id", "span", "start"))
-    ring("monitors.measure", model_id=model_id)
+    enqueue(Task.MEASURE, model_id=model_id)
 
 
 def measure_again(*, version_id: int, since: datetime | None) -> None:
@@ -378,7 +378,7 @@ def measure_again(*, version_id: int, since: datetime | None) -> None:
     stale = list(windows.values_list("model_id", "span", "start")[:WINDOWS_MEASURED_AGAIN])
     touch(StaleWindow, stale, fields=("model_id", "span", "start"))
     for model_id in {model_id for model_id, _, _ in stale}:
-        ring("monitors.measure", model_id=model_id)
+        enqueue(Task.MEASURE, model_id=model_id)
 
 
 def forget_segments(model_id: int, which: Q) -> None:

@@ -6,7 +6,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.responses import Page
@@ -23,7 +23,7 @@ class Decision(Body):
     reason: str = Field("", max_length=200)
 
 
-@router.get("/models/{name}/runs", auth=Scoped("read"), response=Page[RunOut])
+@router.get("/models/{name}/runs", auth=Scoped(Scope.READ), response=Page[RunOut])
 def list_runs(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Page[RunOut]:
     """List a model's retrain runs, newest first, with every step's evidence."""
     runs = selectors.runs_of(_model(request, name))
@@ -38,7 +38,7 @@ def start_run(request: HttpRequest, name: str) -> Status[RunOut]:
     return Status(201, RunOut.of(run))
 
 
-@router.get("/models/{name}/runs/{int:run_id}", auth=Scoped("read"), response=RunOut)
+@router.get("/models/{name}/runs/{int:run_id}", auth=Scoped(Scope.READ), response=RunOut)
 def read_run(request: HttpRequest, name: str, run_id: int) -> RunOut:
     """Read one run with every step's evidence and the verdict."""
     return RunOut.of(_run(request, name, run_id))
@@ -68,7 +68,7 @@ def cancel_run(request: HttpRequest, name: str, run_id: int, body: Decision | No
 
 
 @router.get(
-    "/models/{name}/comparison", auth=Scoped("read"), response=PairedComparisonOut | UnpairedComparisonOut
+    "/models/{name}/comparison", auth=Scoped(Scope.READ), response=PairedComparisonOut | UnpairedComparisonOut
 )
 def read_comparison(
     request: HttpRequest, name: str, challenger: str
@@ -84,7 +84,7 @@ def read_comparison(
     return kind(**found)
 
 
-@router.get("/models/{name}/agreement", auth=Scoped("read"), response=AgreementOut)
+@router.get("/models/{name}/agreement", auth=Scoped(Scope.READ), response=AgreementOut)
 def read_agreement(request: HttpRequest, name: str, challenger: str) -> AgreementOut:
     """Compare what a challenger and the champion it shadowed answered to the same requests, labels or not.
 

@@ -8,11 +8,11 @@ from django.db import connection
 from numpy.typing import NDArray
 
 from driftline.common.clock import now
-from inference.prediction_log.event_clock import event_now
-from inference.prediction_log.partitions import oldest_week
-from inference.prediction_log.selectors import LogFrame, PairedFrame, has_packed_before, paired_frame
+from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.selectors import LogFrame, PairedFrame, has_packed_before, paired_frame
+from inference.prediction_log.storage.partitions import oldest_week
 from inference.registry.models import Model, Version
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
 from monitors.definitions.segment_masks import declared_segments, segment_masks
 from monitors.metrics.measuring import label_lag

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self, TypedDict
 from driftline.common.responses import ResponseBody, Time, one_of
 from inference.registry.models import Version
 from inference.registry.schemas import CanaryOut
+from monitors.stats.promotion.gate import GateVerdict
 from monitors.workflows.agreement import Agreement, AnswerPair, Differences, Disagreement, Latencies
 from monitors.workflows.models import Run, RunState, Step, Workflow
 
@@ -125,14 +126,6 @@ class LabelCoverage(TypedDict):
     coverage_by_answer: list[float]
     p_value: float | None
     found: bool
-
-
-class GateVerdict(TypedDict):
-    """What the gate says of the challenger: promote, reject or inconclusive, and why."""
-
-    decision: str
-    reasons: list[str]
-    needs_person: bool
 
 
 class SideCounts(TypedDict):

@@ -6,9 +6,9 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from driftline.common.errors import Problem, not_found
+from inference.prediction_log.queries.canary_split import describe_split
+from inference.prediction_log.queries.selectors import compared_versions, first_answered
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.selectors import compared_versions, first_answered
-from inference.registry.canary import describe_split
 from inference.registry.models import Model, Version
 from inference.registry.selectors import get_version, signature_of
 from monitors.rules.models import Transition
@@ -69,9 +69,9 @@ def comparison(*, model: Model, challenger: str) -> dict[str, Any]:
     version = get_version(model=model, version=challenger)
     refuse_without_rows(model, "A comparison of requests")
     champion = _champion_of(model, version)
-    told = _paired(model, champion, version)
-    if told is not None:
-        return told
+    pairs = _paired(model, champion, version)
+    if pairs is not None:
+        return pairs
     period = canary_period(model, version)
     if period is not None:
         return _describe_canary_evidence(canary_evidence(model, period))

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from inference.prediction_log.selectors import LogFrame, as_kind
-from inference.serving.plan import Signature
+from inference.prediction_log.queries.selectors import LogFrame, as_kind
+from inference.signatures import Signature
 
 TRAIN, HOLDOUT = "train", "holdout"
 DAY_US = 86_400_000_000

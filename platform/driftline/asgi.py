@@ -19,7 +19,7 @@ from driftline.api.probes import answer_probes
 from driftline.api.request_pools import THREAD, RequestPools, limit_requests
 from driftline.common.database.watch import WATCH
 from driftline.observability.trace_settings import trace_options
-from inference.serving.asgi import App
+from inference.serving.http.asgi import App
 
 
 class OneThreadHandler(ASGIHandler):
@@ -63,6 +63,6 @@ application = answer_probes(application, probed_readiness())
 if (_options := trace_options()) is not None:
     # These load OpenTelemetry.
     from driftline.observability.api_traces import trace_api
-    from inference.serving.traces import Traces
+    from inference.serving.tracing.spans import Traces
 
     application = trace_api(application, Traces(_options))

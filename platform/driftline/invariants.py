@@ -10,15 +10,15 @@ from django.db import connection
 from driftline.accounts.audit_chain import check_chain
 from driftline.given_up import given_up
 from driftline.stuck_work import count_failed
-from inference.prediction_log.damaged_chunks import find_damaged
-from inference.prediction_log.folded_labels import FoldedLabels
-from inference.prediction_log.id_hashes import read_hashes
-from inference.prediction_log.key_health import look_at_keys
+from inference.prediction_log.encryption.key_health import look_at_keys
+from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.models import PredictionChunk, SpoolCursor
-from inference.prediction_log.record import LoggedBatch
-from inference.prediction_log.sealed_chunks import ChunkDamaged
-from inference.prediction_log.sealing import KeyMissing
-from inference.prediction_log.spool import open_spools
+from inference.prediction_log.spool.record import LoggedBatch
+from inference.prediction_log.spool.sealing import KeyMissing
+from inference.prediction_log.spool.segments import open_spools
+from inference.prediction_log.storage.damaged_chunks import find_damaged
+from inference.prediction_log.storage.folded_labels import FoldedLabels
+from inference.prediction_log.storage.id_hashes import read_hashes
 from monitors.summaries.checking import compare_with_rows
 
 SUMMARIES_COMPARED = 50
@@ -224,8 +224,8 @@ def _labels_have_rows() -> Invariant:
         except ChunkDamaged:
             continue  # named by `_chunks_open`
         clients = labels.table.column("client_id").to_pylist()
-        told = zip(labels.places.tolist(), clients, labels.is_current.tolist(), strict=True)
-        holding = [(place, client) for place, client, holds in told if holds]
+        current_labels = zip(labels.places.tolist(), clients, labels.is_current.tolist(), strict=True)
+        holding = [(place, client) for place, client, holds in current_labels if holds]
         checked += len(labels)
         wrong += int((labels.places >= rows).sum()) + len(holding) - len(set(holding))
     return Invariant(

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from inference.serving.plan import Feature, Signature, TensorSpec
+from inference.signatures import Feature, Signature, TensorSpec
 from tests.inference.onnx_models import summing_signature
 
 INPUT, OUTPUT, WIDE = "X", "Y", "Z"

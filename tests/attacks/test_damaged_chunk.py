@@ -12,16 +12,16 @@ import pytest
 from driftline.invariants import check_all
 from driftline.services.diagnosis import diagnose
 from driftline.services.paths import home_paths
-from inference.prediction_log import arrival
+from inference.prediction_log.ingest import arrival
 from inference.prediction_log.models import Label, PredictionChunk, TouchedPeriod, UnpackedDay
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from monitors.summaries.models import Summary
 from tests.driftline.api.conftest import Api, caller
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, send, truths, work
-from tests.inference.prediction_log.test_compaction import grow_old, pack_all, touch_day
-from tests.inference.prediction_log.test_folding import let_narrow_rows_go
+from tests.inference.prediction_log.labels.test_folding import let_narrow_rows_go
+from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all, touch_day
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from driftline.services.paths import home_paths
-from inference.serving.plan import Feature
+from inference.signatures import Feature
 from monitors.workflows.trainers import catalogue
 from monitors.workflows.trainers.job import TrainingJob
 from monitors.workflows.trainers.launch import TrainingFailed, run_trainer

@@ -13,7 +13,7 @@ from django.test import Client
 from driftline.common.periods import Period, rfc3339
 from driftline.invariants import check_all
 from driftline.pages import verdict
-from driftline.pages.standing import standings_of
+from driftline.pages.model_health import health_of_models
 from driftline.services.diagnosis import diagnose
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.registry.models import Model
@@ -23,6 +23,7 @@ from monitors.summaries.models import StaleWindow
 from tests.driftline.api.conftest import Api, caller
 from tests.embedded import make_home
 from tests.flows.world import make_model, work
+from tests.markup import markup
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)
 NUMBERS = [float(value) for value in range(1, 101)]
@@ -113,7 +114,7 @@ class TestOneTypo:
 
         assert said.status == "notice"
         assert "wrong type came on 5 Jan 2026 in income (0.99% of 101 rows)" in said.text
-        assert [one.status for one in standings_of(api.project)] == ["notice"]
+        assert [one.status for one in health_of_models(api.project)] == ["notice"]
 
     def test_is_forgotten_on_the_next_day_that_is_clean(self, api: Api, model: Model) -> None:
         send(api, [*NUMBERS, "notanumber"])
@@ -121,7 +122,7 @@ class TestOneTypo:
         work(model)
 
         assert verdict.of_model(model).status == "ok"
-        assert [one.status for one in standings_of(api.project)] == ["ok"]
+        assert [one.status for one in health_of_models(api.project)] == ["ok"]
 
 
 class TestAFeatureThatChangesItsType:
@@ -258,7 +259,7 @@ class TestAWindowThatCannotBeRead:
             True,
             True,
         )
-        assert [one.status for one in standings_of(api.project)] == ["error"]
+        assert [one.status for one in health_of_models(api.project)] == ["error"]
         found = next(one for one in diagnose(make_home(tmp_path)) if one.subject == "failed work")
         assert ("ours/approvals" in found.text, "is damaged" in found.text, found.is_fine) == (
             True,
@@ -274,14 +275,14 @@ class TestAWindowThatCannotBeRead:
         work(model)
         client.force_login(api.project.members.get())
 
-        page = client.get("/models/approvals/").content.decode()
+        page = markup(client.get("/models/approvals/"))
 
         assert "What could not be computed" in page
         assert "is damaged" in page
         self.mend()
         client.post("/models/approvals/", {"retry": "1"})
         work(model)
-        assert "What could not be computed" not in client.get("/models/approvals/").content.decode()
+        assert "What could not be computed" not in markup(client.get("/models/approvals/"))
 
     def test_starts_anew_with_the_next_write(self, api: Api, model: Model) -> None:
         work(model)

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project
 from driftline.common.periods import rfc3339
 from driftline.invariants import check_all
+from inference.prediction_log.encryption.sealed_chunks import LogUnreadable
 from inference.prediction_log.erasure import services as erasures
-from inference.prediction_log.erasure import spooled
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.models import LabelChange, PredictionChunk
-from inference.prediction_log.sealed_chunks import LogUnreadable
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary
@@ -28,8 +28,8 @@ from monitors.summaries.checking import compare_with_rows
 from monitors.summaries.models import Summary
 from monitors.summaries.services import rebuild_model, summarise
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
-from tests.inference.prediction_log.test_compaction import grow_old, pack_all
-from tests.inference.prediction_log.test_label_stories import STEPS, Story, begin_story, hour
+from tests.inference.prediction_log.labels.test_stories import STEPS, Story, begin_story, hour
+from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from driftline.common.periods import parse_timestamp
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.alerts.models import Incident

@@ -9,20 +9,22 @@ from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from driftline.invariants import check_all
-from inference.prediction_log import arrival, labels
-from inference.prediction_log.erasure import services, spooled
+from inference.prediction_log.erasure import services
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
+from inference.prediction_log.ingest import arrival
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.label_folding import fold_labels
+from inference.prediction_log.labels import services as labels
+from inference.prediction_log.labels.folding import fold_labels
 from inference.prediction_log.models import Label, PredictionChunk
-from inference.prediction_log.selectors import frame_of, prediction
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.queries.selectors import frame_of, prediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from tests.flows.canary import places_of
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day
-from tests.inference.prediction_log.test_arrival import label_late
-from tests.inference.prediction_log.test_folding import let_narrow_rows_go
+from tests.inference.prediction_log.ingest.test_arrival import label_late
+from tests.inference.prediction_log.labels.test_folding import let_narrow_rows_go
 
 END = DAY + timedelta(days=1)
 CANARY = "zoe.canary@example.com"

@@ -18,19 +18,20 @@ from driftline.accounts.models import Project
 from driftline.common.periods import Period, rfc3339
 from driftline.invariants import check_all
 from driftline.settings.home_keys import key_of_home
-from inference.prediction_log.drain import drain_once
-from inference.prediction_log.erasure import rows, services, spooled
+from inference.prediction_log.encryption.sealed_chunks import is_sealed
+from inference.prediction_log.erasure import rows, services
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, go_on, import_upload
+from inference.prediction_log.imports.services import FileSender, import_upload, resume_import
+from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow
-from inference.prediction_log.record import FeatureColumn, LoggedBatch, encode_record
-from inference.prediction_log.sealed_chunks import is_sealed
-from inference.prediction_log.sealing import KEY_FILE
-from inference.prediction_log.selectors import frame_of
-from inference.prediction_log.sent_items import SentPrediction
-from inference.prediction_log.spool import SpoolWriter
+from inference.prediction_log.queries.selectors import frame_of
+from inference.prediction_log.rows.sent_items import SentPrediction
+from inference.prediction_log.spool.record import FeatureColumn, LoggedBatch, encode_record
+from inference.prediction_log.spool.sealing import KEY_FILE
+from inference.prediction_log.spool.segments import SpoolWriter
 from inference.registry.datasets import path_of, store_reference, store_table
 from inference.registry.models import Dataset, Model
 from inference.registry.selectors import privacy_of, signature_of
@@ -44,7 +45,7 @@ from monitors.definitions.models import Reference
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, SegmentSearch
-from monitors.metrics.references.in_use import reference_in_use
+from monitors.metrics.references.loaded import reference_in_use
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.stats.mergeable.sketches import CategoricalSummary
@@ -55,8 +56,8 @@ from monitors.workflows.snapshots import from_log
 from tests.driftline.api.conftest import Api, caller
 from tests.flows.canary import places_of
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, work
-from tests.inference.prediction_log.test_compaction import grow_old, pack_all
-from tests.inference.serving.test_job_store import a_job
+from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.serving.jobs.test_store import a_job
 
 CANARY = "canary.Zo\u00eb-4711@example.com"
 OTHERS = ("ada", "bob", "cy")
@@ -205,9 +206,9 @@ class World:
             stream=_stream("\n".join(rows) + "\n"),
             name=f"{CANARY}.csv",
             version="",
-            sender=Sender("test"),
+            sender=FileSender("test"),
         )
-        go_on(self.job.pk)
+        resume_import(self.job.pk)
 
     def look(self) -> None:
         """Page through the canary's rows, which leaves audit rows."""
@@ -264,7 +265,7 @@ class World:
                 assert claim is not None
                 fields = f"content-type: application/json\r\ndriftline-prediction-id: {prediction_id}\r\n"
                 claim.end(200, fields.encode(), f'{{"id":"{CANARY}"}}'.encode())
-                claim.let_go()
+                claim.release()
         assert hand_over(self.home) == 1
 
     def open_incident(self) -> None:

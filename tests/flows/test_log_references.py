@@ -13,7 +13,7 @@ from pytest_django import DjangoDbBlocker
 from driftline.accounts.models import AuditEntry, Project
 from driftline.common.periods import rfc3339
 from inference.prediction_log.models import PredictionChunk
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model, Version
 from inference.registry.services import promote
 from monitors.alerts.models import Incident

@@ -16,15 +16,15 @@ from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.common.periods import parse_timestamp
 from driftline.invariants import check_all
+from inference.prediction_log.ingest.request_counts import add_request_counts
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.labels import log_labels
+from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.models import PredictionRow, TouchedPeriod
-from inference.prediction_log.record import EndedRequests, RequestCounts, WaitedRequests
-from inference.prediction_log.request_counts import add_request_counts
-from inference.prediction_log.selectors import frame_of
+from inference.prediction_log.queries.selectors import frame_of
+from inference.prediction_log.spool.record import EndedRequests, RequestCounts, WaitedRequests
 from inference.registry.datasets import store_reference
 from inference.registry.models import Dataset, Model
-from inference.serving.metrics import WAIT_SECONDS
+from inference.serving.counts.metrics import WAIT_SECONDS
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
 from monitors.summaries.models import Summary

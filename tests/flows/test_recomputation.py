@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from driftline.accounts.models import Project
 from driftline.common.periods import parse_timestamp, rfc3339
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model

@@ -11,7 +11,7 @@ from driftline.accounts.models import Project
 from driftline.common.work import touch
 from driftline.invariants import check_all
 from inference.prediction_log.erasure import services as erasures
-from inference.prediction_log.erasure import spooled
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SummedDay
 from inference.registry.models import Model

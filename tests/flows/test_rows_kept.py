@@ -22,15 +22,15 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project, User
 from driftline.invariants import check_all
 from inference.prediction_log.erasure import services as erasures
-from inference.prediction_log.erasure import spooled
+from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
-from inference.prediction_log.expiry import forget_summed_days
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, import_upload
+from inference.prediction_log.imports.services import FileSender, import_upload
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SummedDay
+from inference.prediction_log.queries.selectors import newest_event, oldest_event
+from inference.prediction_log.retention.expiry import forget_summed_days
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.rows_kept import RowsNotKept
-from inference.prediction_log.selectors import newest_event, oldest_event
-from inference.prediction_log.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.definitions.segment_masks import MAX_VALUES
@@ -46,7 +46,8 @@ from tests.driftline.api.conftest import Api, caller
 from tests.embedded import subprocess_environment
 from tests.flows.canary import places_of
 from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, send, truths, work
-from tests.inference.prediction_log.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.markup import markup
 
 CHECKOUT = Path(__file__).parents[2]
 CANARY = "canary.Zoe-4711"
@@ -327,7 +328,7 @@ class TestWhatNeedsRows:
                 stream=BytesIO(f"{columns[kind]}\n{values[kind]}\n".encode()),
                 name="mine.csv",
                 version="",
-                sender=Sender("test"),
+                sender=FileSender("test"),
             )
 
         assert not Import.objects.exists()
@@ -396,7 +397,7 @@ class TestPages:
         work(model)
 
         assert refused.status_code == 422
-        assert "lets go of data" in refused.content.decode()
+        assert "lets go of data" in markup(refused)
         assert kept
         assert not holds_rows(model)
         assert SummedDay.objects.get().rows == 3
@@ -404,7 +405,7 @@ class TestPages:
     def test_say_why_there_is_no_prediction_to_look_at(self, client: Client, model: Model) -> None:
         keep(model, "none")
 
-        shown = client.get(f"/models/{model.name}/predictions").content.decode()
+        shown = markup(client.get(f"/models/{model.name}/predictions"))
 
         assert "keeps no rows" in shown
         assert "Send the first one" not in shown

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.common.periods import rfc3339
-from inference.prediction_log import event_clock
+from inference.prediction_log.queries import event_clock
 from inference.registry.models import Model
 from monitors.metrics import measuring, volume
 from monitors.metrics.models import MetricPoint

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
-from inference.prediction_log.exports import Wanted, export_predictions
 from inference.prediction_log.models import PredictionChunk
-from inference.prediction_log.selectors import frame_of
-from inference.prediction_log.sent_items import SentPrediction
+from inference.prediction_log.queries.exports import Wanted, export_predictions
+from inference.prediction_log.queries.selectors import frame_of
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.definitions.segments import set_segments
@@ -27,7 +27,7 @@ from tests.driftline.api.conftest import caller
 from tests.flows.canary import places_of
 from tests.flows.test_rows_kept import CANARY, broken_invariants, let_workers_die, summaries_of
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
-from tests.inference.prediction_log.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
 
 NEXT_DAY = DAY + timedelta(days=1)
 

@@ -7,7 +7,8 @@ import msgspec
 import onnx
 from onnx import TensorProto, helper
 
-from inference.serving.plan import Feature, PlanVersion, Signature, TensorSpec
+from inference.serving.plan import PlanVersion
+from inference.signatures import Feature, Signature, TensorSpec
 
 
 def _model(

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 
 from driftline.demo.api_client import Api
-from inference.prediction_log.spool import spooled_bytes
+from inference.prediction_log.spool.segments import spooled_bytes
 from tests.performance.contenders import Contender, build_model, start_peer, write_questions
 from tests.performance.deploying import MODEL, deploy, set_shadows, with_other_bytes
 from tests.performance.installation import Installed, installation

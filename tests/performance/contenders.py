@@ -21,17 +21,8 @@ from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingClassifier
 
 from inference.serving.options import Fsync
-from inference.serving.plan import (
-    NONE,
-    Feature,
-    Plan,
-    PlanModel,
-    PlanToken,
-    PlanVersion,
-    Signature,
-    TensorSpec,
-    publish_plan,
-)
+from inference.serving.plan import NONE, Plan, PlanModel, PlanToken, PlanVersion, publish_plan
+from inference.signatures import Feature, Signature, TensorSpec
 from tests.performance.load_client import Question
 from tests.ports import free_port
 

@@ -192,7 +192,7 @@ def set_up(project: Any, replay: Replay, trained: Any) -> "Model":
 def send_day(model: "Model", rows: pd.DataFrame) -> None:
     from driftline.common.periods import rfc3339
     from driftline.demo.timeline import FEATURES
-    from inference.prediction_log.sent_items import SentPrediction
+    from inference.prediction_log.rows.sent_items import SentPrediction
     from tests.flows.world import log
 
     values = rows[FEATURES].astype(object).where(rows[FEATURES].notna(), None).to_dict("records")

@@ -18,14 +18,14 @@ import uvloop
 from uvicorn.server import ServerState
 
 from driftline.settings.home_keys import key_of_home
-from inference.serving import journal
-from inference.serving.engine import Engine
-from inference.serving.http import HotProtocol
+from inference.serving.engine import journal
+from inference.serving.engine.engine import Engine
+from inference.serving.http.connection import HotProtocol
 from inference.serving.options import EngineOptions
 from inference.serving.plan import load_plan
 from inference.serving.routing import RoutingTable
-from inference.serving.trace_options import TraceOptions
-from inference.serving.versions import LoadedVersion
+from inference.serving.tracing.options import TraceOptions
+from inference.serving.versions.versions import LoadedVersion
 from tests.inference.serving.running import HeldDisk
 from tests.performance.contenders import build_model, publish, write_questions
 

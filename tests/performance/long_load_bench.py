@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from driftline.common.periods import rfc3339
-from inference.prediction_log.spool import spooled_bytes
+from inference.prediction_log.spool.segments import spooled_bytes
 from tests.flows.installation.running import Installation
 from tests.performance.contenders import FEATURES, PATH, build_model
 from tests.performance.installed_bench import (

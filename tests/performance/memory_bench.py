@@ -19,15 +19,15 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from inference.prediction_log.spool import open_spools
+from inference.prediction_log.spool.segments import open_spools
 from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.serving.answers import Prediction
-from inference.serving.engine import Engine, Inbound
+from inference.serving.engine.engine import Engine, Inbound
 from inference.serving.options import EngineOptions
 from inference.serving.plan import PlanModel
 from inference.serving.plan_watcher import PlanWatcher
 from inference.serving.refusals import Refusal
-from inference.serving.status import StatusFile
+from inference.serving.responses import Prediction
+from inference.serving.status.status import StatusFile
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store
 from tests.inference.serving.running import publish, rows_body, token
 

@@ -28,10 +28,10 @@ from inference.registry.trials import NotBuilt, Questions, Unfit, try_variant
 from inference.registry.trials.orders import pack
 from inference.runtime.session import OnnxSession
 from inference.runtime.variants.kinds import KINDS
-from inference.serving.plan import Feature, Signature, TensorSpec
-from monitors.optimiser.asked import MOST_CALIBRATION_ROWS, Rows
+from inference.signatures import Feature, Signature, TensorSpec
 from monitors.optimiser.comparing import Measured, compare, judged_outputs
-from monitors.optimiser.judging import Budget, judge
+from monitors.optimiser.evaluation_set import MAX_CALIBRATION_ROWS, EvaluationSet
+from monitors.optimiser.judging import VariantBudget, judge
 from monitors.optimiser.machine import machine
 
 type Floats = NDArray[np.float32]
@@ -47,9 +47,9 @@ class Subject:
     content: bytes
     shape: tuple[int, ...]
 
-    def rows(self, pictures: Floats, y: NDArray[np.int64]) -> Rows:
+    def rows(self, pictures: Floats, y: NDArray[np.int64]) -> EvaluationSet:
         feed = {"X": pictures.reshape(-1, *self.shape)}
-        return Rows(feed, y.astype(np.float64), np.zeros(len(y), np.int64), "held-out pictures")
+        return EvaluationSet(feed, y.astype(np.float64), np.zeros(len(y), np.int64), "held-out pictures")
 
     @property
     def signature(self) -> Signature:
@@ -163,7 +163,9 @@ def digits() -> tuple[tuple[Floats, NDArray[np.int64]], tuple[Floats, NDArray[np
     return (pictures[learnt], y[learnt]), (pictures[held_out], y[held_out])
 
 
-def optimise(subject: Subject, calibration: Rows, asked: Rows, kinds: Iterable[str] = KINDS) -> list[Line]:
+def optimise(
+    subject: Subject, calibration: EvaluationSet, asked: EvaluationSet, kinds: Iterable[str] = KINDS
+) -> list[Line]:
     """Try the kinds of variants of one model."""
     questions = Questions(_packed(calibration), _packed(asked), is_made_up=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -172,11 +174,11 @@ def optimise(subject: Subject, calibration: Rows, asked: Rows, kinds: Iterable[s
         return [_line(subject, kind, path, questions, asked) for kind in kinds]
 
 
-def _packed(rows: Rows) -> dict[str, Any]:
+def _packed(rows: EvaluationSet) -> dict[str, Any]:
     return {name: pack(values) for name, values in rows.feed.items()}
 
 
-def _line(subject: Subject, kind: str, path: Path, questions: Questions, asked: Rows) -> Line:
+def _line(subject: Subject, kind: str, path: Path, questions: Questions, asked: EvaluationSet) -> Line:
     outcome, original_size = (
         try_variant(path, kind, questions, judged_outputs(subject.signature)),
         len(subject.content),
@@ -186,7 +188,7 @@ def _line(subject: Subject, kind: str, path: Path, questions: Questions, asked: 
         return Line(subject.name, kind, status, outcome.reason, original_size)
     measured = compare(outcome, asked, subject.signature)
     size = len(outcome.content)
-    verdict = judge(measured, Budget(), size=size, original_size=original_size)
+    verdict = judge(measured, VariantBudget(), size=size, original_size=original_size)
     return Line(subject.name, kind, verdict.status, verdict.reason, original_size, size, measured)
 
 
@@ -226,7 +228,7 @@ def main() -> None:
     )
     for make in MAKERS:
         subject = make(*learnt)
-        calibration = subject.rows(*(values[:MOST_CALIBRATION_ROWS] for values in learnt))
+        calibration = subject.rows(*(values[:MAX_CALIBRATION_ROWS] for values in learnt))
         print_table(optimise(subject, calibration, subject.rows(*held_out)))
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from inference.serving.metrics import read_label_key
-from inference.serving.status import STATUS_FOLDER, total_counts
+from inference.serving.counts.metrics import read_label_key
+from inference.serving.status.status import STATUS_FOLDER, total_counts
 
 
 class ShadowCounts(Struct, frozen=True):

@@ -16,13 +16,14 @@ from django.contrib.staticfiles import finders
 from django.db import connection, connections
 from django.test import Client
 
-from driftline.accounts.models import SCOPES, Project, User
+from driftline.accounts.models import Project, User
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_project, create_token
 from driftline.common.periods import floor, rfc3339
 from driftline.services.processes import Process
-from inference.prediction_log.sent_columns import PredictionBatch, columns_of
-from inference.prediction_log.sent_items import SentPrediction
-from inference.prediction_log.store import log_predictions
+from inference.prediction_log.ingest.store import log_predictions
+from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model
@@ -30,7 +31,8 @@ from monitors.definitions.feature_kinds import centres_of
 from monitors.definitions.models import Monitor, MonitorKind, Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, NullDraws
-from monitors.metrics.references import in_use, nulls
+from monitors.metrics.references import loaded as in_use
+from monitors.metrics.references import nulls
 from monitors.metrics.services import measure as measure_windows
 from monitors.stats.mergeable.outcomes import summarise_binary_outcomes
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows, summarise_window
@@ -246,7 +248,7 @@ def clients_of(project: Project, owner: User) -> tuple[Client, Client]:
     """A signed-in browser and a caller of the API."""
     pages = Client(SERVER_NAME="127.0.0.1")
     pages.force_login(owner)
-    _, text = create_token(project=project, name="bench", scopes=SCOPES, actor="bench")
+    _, text = create_token(project=project, name="bench", scopes=Scope, actor="bench")
     return pages, Client(SERVER_NAME="127.0.0.1", headers={"Authorization": f"Bearer {text}"})
 
 

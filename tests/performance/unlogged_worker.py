@@ -6,8 +6,9 @@ Leaves out all of it: describing a run, encoding the record, appending it and br
 from collections.abc import Sequence
 from typing import Any
 
-from inference.serving import engine, worker
-from inference.serving.journal import Journal, Settle
+from inference.serving import worker
+from inference.serving.engine import engine
+from inference.serving.engine.journal import Journal, Settle
 
 
 def forget(journal: Journal, payloads: Sequence[bytes], settle: Settle) -> None:

@@ -5,7 +5,7 @@ from ninja import Router
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.responses import Page
 from inference.prediction_log.erasure.schemas import ErasureOut
@@ -28,7 +28,7 @@ def erase_subject(request: HttpRequest, key: str) -> Status[ErasureOut]:
     return Status(202, ErasureOut.of(erasure))
 
 
-@router.get("/erasures", auth=Scoped("read"), response=Page[ErasureOut])
+@router.get("/erasures", auth=Scoped(Scope.READ), response=Page[ErasureOut])
 def list_erasures(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[ErasureOut]:
     """List the receipts of erasures, newest first."""
     return page(
@@ -36,7 +36,7 @@ def list_erasures(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE
     )
 
 
-@router.get("/erasures/{int:erasure_id}", auth=Scoped("read"), response=ErasureOut)
+@router.get("/erasures/{int:erasure_id}", auth=Scoped(Scope.READ), response=ErasureOut)
 def read_erasure(request: HttpRequest, erasure_id: int) -> ErasureOut:
     """Tell how far an erasure is and what it erased, by place; the key is in it as a keyed hash only.
 

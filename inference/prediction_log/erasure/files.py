@@ -8,8 +8,9 @@ from pathlib import Path
 
 from django.conf import settings
 
+from driftline.common.durable_files import write_file
 from driftline.common.exports import write_csv
-from inference.prediction_log.erasure.work import NotYet, Work, add_counts
+from inference.prediction_log.erasure.work import Blocked, Work, add_counts
 from inference.prediction_log.imports import bad_rows
 from inference.prediction_log.imports.models import UNFINISHED, Import
 
@@ -24,20 +25,20 @@ def await_imports(work: Work) -> None:
     uploads = Import.objects.filter(model__project=work.project, is_upload=True, state__in=UNFINISHED)
     running = uploads.order_by("pk").first()
     if running is not None:
-        raise NotYet(f"the end of {running}")
+        raise Blocked(f"the end of {running}")
 
 
 def erase_bad_rows(work: Work) -> None:
     """Take the rows with the subject out of the files of bad rows, and the key out of what is told of imports."""
     jobs = Import.objects.filter(model__project=work.project).order_by("pk")
     for job in jobs.filter(pk__gt=work.progress.get("import", 0)):
-        work.breathe()
+        work.check_deadline()
         path = bad_rows.path_of(job)
         if job.bad_bytes and path.exists():
             _clean_bad_rows(work, job, path)
-        told = {name: work.subject.scrub(getattr(job, name)) for name in _TEXTS}
-        if any(getattr(job, name) != value for name, value in told.items()):
-            Import.objects.filter(pk=job.pk).update(**told)
+        own_texts = {name: work.subject.scrub(getattr(job, name)) for name in _TEXTS}
+        if any(getattr(job, name) != value for name, value in own_texts.items()):
+            Import.objects.filter(pk=job.pk).update(**own_texts)
             work.count(texts=1)
         work.progress["import"] = job.pk
 
@@ -61,22 +62,17 @@ def _clean_bad_rows(work: Work, job: Import, path: Path) -> None:
 
 def _names(work: Work, line: list[str]) -> bool:
     """Tell whether a cell is the key or an id; a cell that a spreadsheet would take for a formula has an apostrophe."""
-    told, cells = line[:_OWN_COLUMNS], line[_OWN_COLUMNS:]
+    own_texts, cells = line[:_OWN_COLUMNS], line[_OWN_COLUMNS:]
     return any(
         work.subject.is_value(cell.removeprefix("'")) or work.subject.is_in(cell) for cell in cells
-    ) or any(work.subject.is_in(cell) for cell in told)
+    ) or any(work.subject.is_in(cell) for cell in own_texts)
 
 
 def _replace(path: Path, content: bytes) -> None:
     if not content:
         path.unlink()
         return
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_file(path, content)
 
 
 # -- logs --------------------------------------------------------------------------------------------------------------

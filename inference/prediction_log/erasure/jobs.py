@@ -9,8 +9,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from inference.prediction_log.erasure.work import NotYet, Work
-from inference.prediction_log.sealing import KeyMissing, Tampered, open_file
+from inference.prediction_log.erasure.work import Blocked, Work
+from inference.prediction_log.spool.sealing import KeyMissing, Tampered, open_file
 from inference.serving.jobs.store import (
     ANSWER,
     DAMAGED,
@@ -37,7 +37,7 @@ def erase_requests(work: Work) -> None:
                 busy |= not _remove(work, folder)
                 break
     if busy:
-        raise NotYet("a job of asynchronous inference that is being run")
+        raise Blocked("a job of asynchronous inference that is being run")
 
 
 def erase_answers(work: Work) -> None:
@@ -87,7 +87,7 @@ def _content(path: Path) -> bytes:
     except (FileNotFoundError, Tampered):
         return b""  # it moved on meanwhile
     except KeyMissing as error:
-        raise NotYet("the key of a job of asynchronous inference") from error
+        raise Blocked("the key of a job of asynchronous inference") from error
 
 
 def _remove(work: Work, folder: Path) -> bool:

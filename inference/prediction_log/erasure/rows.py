@@ -13,21 +13,22 @@ import pyarrow.compute as pc
 from django.db.models import QuerySet
 
 from driftline.common.periods import floor, from_us
-from inference.prediction_log import labels, narrow_rows
-from inference.prediction_log.chunk_rows import read_rows
-from inference.prediction_log.compaction import ids_of, recount_day
+from inference.prediction_log.encryption.sealed_chunks import sealer
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.prediction_log.erasure.work import Work, add_counts
-from inference.prediction_log.folded_labels import FoldedLabels
-from inference.prediction_log.id_hashes import hash_ids, may_hold, write_hashes
-from inference.prediction_log.label_changes import SummarisedLabel, record_label_changes, summarised_labels
+from inference.prediction_log.labels import services as labels
+from inference.prediction_log.labels.changes import SummarisedLabel, record_label_changes, summarised_labels
 from inference.prediction_log.models import PackedDay, PredictionChunk
-from inference.prediction_log.packing import write
-from inference.prediction_log.sealed_chunks import sealer
-from inference.prediction_log.selectors import LogFrame, Part, frame_from
+from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from
+from inference.prediction_log.queries.unsummarised import request_rebuild
 from inference.prediction_log.signals import rows_erased
-from inference.prediction_log.unsummarised import request_rebuild
+from inference.prediction_log.storage import narrow_rows
+from inference.prediction_log.storage.chunk_rows import read_rows
+from inference.prediction_log.storage.compaction import ids_of, recount_day
+from inference.prediction_log.storage.folded_labels import FoldedLabels
+from inference.prediction_log.storage.id_hashes import hash_ids, may_hold, write_hashes
+from inference.prediction_log.storage.packing import write
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
 
@@ -78,7 +79,7 @@ def _erase(
             place = [model.pk, day.isoformat()]
             if place <= work.progress.get(step, [0, ""]):
                 continue
-            work.breathe()
+            work.check_deadline()
             chunks = chunks_of(model).filter(day=day)
             if hashes is not None and not _may_hold(chunks, hashes):
                 continue
@@ -141,7 +142,7 @@ def _as_summarised(chunk: PredictionChunk, batch: pa.RecordBatch, folded: Folded
     """Return a chunk's rows with the labels that the summaries count for them."""
     model, end = Model.objects.get(pk=chunk.model_id), chunk.end + timedelta(microseconds=1)
     labels = summarised_labels(model, [chunk.role], chunk.start, end)
-    return frame_from([Part(chunk.version_id, batch, folded)], labels)
+    return frame_from([ChunkRows(chunk.version_id, batch, folded)], labels)
 
 
 def _record_lost_labels(model_id: int, erased: LogFrame) -> None:
@@ -210,10 +211,10 @@ def _erase_beside(chunk: PredictionChunk, rows: list[ErasedRow], folded: int, er
     is_copy = chunk.role == "shadow"
     slot = chunk.version_id if is_copy else 0
     narrow_rows.forget(chunk.model_id, slot, chunk.week, [row.id for row in rows])
-    told = folded
+    remaining = folded
     if not is_copy:
-        told += labels.forget(chunk.model_id, [(row.id, row.time_us, row.client_id) for row in rows])
-    add_counts(erasure, {"shadow_rows" if is_copy else "predictions": len(rows), "labels": told})
+        remaining += labels.forget(chunk.model_id, [(row.id, row.time_us, row.client_id) for row in rows])
+    add_counts(erasure, {"shadow_rows" if is_copy else "predictions": len(rows), "labels": remaining})
 
 
 def _update_summaries(chunk: PredictionChunk, rows: list[ErasedRow], erased: LogFrame) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from driftline.accounts.models import Project
-from driftline.common.leased_work import Lease
+from driftline.common.leased_work import WorkLease
 from driftline.common.secrets_at_rest import decrypt, encrypt
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
@@ -18,11 +18,11 @@ from inference.registry.models import Model
 SLICE_S = 60.0  # then other work of the worker gets its turn
 
 
-class OutOfTime(Exception):
+class SliceOver(Exception):
     """The erasure goes on in another slice, so that other work has its turn."""
 
 
-class NotYet(Exception):
+class Blocked(Exception):
     """Something has to happen first, which the receipt tells; the erasure is tried again."""
 
 
@@ -40,7 +40,7 @@ def seal(key: str, rows: list[ErasedRow] | None = None) -> bytes:
 class Work:
     """The right to go on with one erasure. Everything is written through `fenced`, which checks that right."""
 
-    lease: Lease[Erasure]
+    lease: WorkLease[Erasure]
     project: Project
     subject: Subject
     progress: dict[str, Any]
@@ -73,10 +73,10 @@ class Work:
         )
         erasure.sealed = seal(self.subject.key, self.subject.rows)
 
-    def breathe(self) -> None:
-        """Raise OutOfTime when the slice is over."""
+    def check_deadline(self) -> None:
+        """Raise SliceOver when the slice is over."""
         if time.monotonic() > self._deadline:
-            raise OutOfTime
+            raise SliceOver
 
 
 type Step = Callable[[Work], None]
@@ -89,7 +89,7 @@ def add_counts(erasure: Erasure, places: dict[str, int]) -> None:
             erasure.counts[place] = erasure.counts.get(place, 0) + number
 
 
-def work_of(lease: Lease[Erasure]) -> Work:
+def work_of(lease: WorkLease[Erasure]) -> Work:
     """Read what the worker that holds an erasure must know of it."""
     erasure = lease.read()
     sealed = msgspec.json.decode(decrypt(erasure.sealed), type=_Sealed)  # type: ignore[arg-type]

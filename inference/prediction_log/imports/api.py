@@ -11,22 +11,22 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.clock import now
 from driftline.common.downloads import Download
 from driftline.common.errors import invalid
 from driftline.common.exports import CSV, PARQUET
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import media_type, moment, refuse_parameter
 from driftline.common.responses import Page, files
-from inference.prediction_log.exports import Wanted, export_predictions
+from driftline.common.strict_json import printable
 from inference.prediction_log.imports import bad_rows, services
-from inference.prediction_log.imports.layout import Layout
+from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.schemas import ImportOut, TakenImportOut
 from inference.prediction_log.imports.selectors import get_import, imports_of
 from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.queries.exports import Wanted, export_predictions
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 
@@ -77,7 +77,7 @@ def import_labels(
     return _take(request, response, name, Import.Kind.LABELS, "", force=force)
 
 
-@router.get("/models/{name}/imports", auth=Scoped("read"), response=Page[ImportOut])
+@router.get("/models/{name}/imports", auth=Scoped(Scope.READ), response=Page[ImportOut])
 def list_imports(
     request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
 ) -> Page[ImportOut]:
@@ -85,13 +85,15 @@ def list_imports(
     return page(imports_of(_model(request, name)), ImportOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/imports/{int:import_id}", auth=Scoped("read"), response=ImportOut)
+@router.get("/models/{name}/imports/{int:import_id}", auth=Scoped(Scope.READ), response=ImportOut)
 def read_import(request: HttpRequest, name: str, import_id: int) -> ImportOut:
     """Tell how far an import is; `rows` are read, `accepted` were new, `rejected` are in the file of bad rows."""
     return ImportOut.of(get_import(model=_model(request, name), import_id=import_id))
 
 
-@router.get("/models/{name}/imports/{int:import_id}/bad-rows", auth=Scoped("read"), openapi_extra=files(CSV))
+@router.get(
+    "/models/{name}/imports/{int:import_id}/bad-rows", auth=Scoped(Scope.READ), openapi_extra=files(CSV)
+)
 def read_bad_rows(request: HttpRequest, name: str, import_id: int) -> Download:
     """Download the rows that were refused, as CSV: number and line, column, code, reason, and the row's cells.
 
@@ -114,7 +116,7 @@ def cancel_import(request: HttpRequest, name: str, import_id: int) -> ImportOut:
     return ImportOut.of(services.cancel(job=job, actor=caller_of(request).actor))
 
 
-@router.get("/models/{name}/export", auth=Scoped("read"), openapi_extra=files(PARQUET))
+@router.get("/models/{name}/export", auth=Scoped(Scope.READ), openapi_extra=files(PARQUET))
 def export_log(
     request: HttpRequest,
     name: str,
@@ -166,7 +168,7 @@ def _take(
         stream=stream,
         name=file_name,
         version=version,
-        sender=services.Sender(caller.actor, caller.source),
+        sender=services.FileSender(caller.actor, caller.source),
         allow=lambda layout: _allow(caller, kind, layout),
         force=force,
     )
@@ -187,6 +189,6 @@ def _model(request: HttpRequest, name: str) -> Model:
     return get_model(project=caller_of(request).project, name=name)
 
 
-def _allow(caller: Caller, kind: str, layout: Layout) -> None:
+def _allow(caller: Caller, kind: str, layout: FileLayout) -> None:
     if kind == Import.Kind.PREDICTIONS and "label" in layout.own:
-        caller.require("label")
+        caller.require(Scope.LABEL)

@@ -19,7 +19,7 @@ from inference.prediction_log.imports.cells import RowFault
 from inference.prediction_log.imports.layout import OWN_PREFIX
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.source import Block
-from inference.prediction_log.privacy import KEEP
+from inference.prediction_log.spool.privacy import KEEP
 from inference.registry.selectors import privacy_of
 
 COLUMNS = [OWN_PREFIX + name for name in ("row", "line", "column", "code", "reason")]

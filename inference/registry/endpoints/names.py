@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 JSON_KINDS = ("FP", "INT", "UINT", "BOOL", "BYTES")
 

@@ -11,7 +11,7 @@ from inference.protocol.tensors import NUMPY_TYPES
 from inference.registry.endpoints.names import adopt
 from inference.registry.endpoints.schemas import MAX_TENSORS
 from inference.registry.intake.errors import IntakeRefused, shown
-from inference.registry.intake.limits import Reference
+from inference.registry.intake.limits import SampledReference
 from inference.registry.intake.made_up_rows import Array, fills_of, make_up, observe, with_columns
 from inference.registry.intake.metadata import UploadMetadata, declare
 from inference.registry.intake.reference import run_on_reference
@@ -21,7 +21,7 @@ from inference.runtime.remote.errors import UpstreamFailed, ValuesRefused
 from inference.runtime.remote.session import RemoteSession
 from inference.runtime.remote.v2 import model_path, read_metadata, takes_binary
 from inference.runtime.session import ModelRefused
-from inference.serving.plan import PlanEndpoint, Signature, TensorSpec
+from inference.signatures import EndpointSpec, Signature, TensorSpec
 
 PROBE_MS = 5_000  # the most that one question of a probe may take
 ONLY_INPUT = "inputs"
@@ -34,7 +34,7 @@ class Asked(Struct, frozen=True):
     `known` is the signature of the version that answers now, whose names are kept where the tensors are the same.
     """
 
-    endpoint: PlanEndpoint
+    endpoint: EndpointSpec
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
     metadata: UploadMetadata
@@ -44,7 +44,7 @@ class Asked(Struct, frozen=True):
     rules: OutboundRules
 
 
-class Seen(Struct):
+class ProbedModel(Struct):
     """What was seen of the other server's model."""
 
     inputs: list[TensorSpec]
@@ -67,7 +67,7 @@ class EndpointReport(Struct, frozen=True):
     reference_sha256: str | None = None
 
 
-def probe(asked: Asked, reference: Reference | None) -> tuple[PlanEndpoint, EndpointReport]:
+def probe(asked: Asked, reference: SampledReference | None) -> tuple[EndpointSpec, EndpointReport]:
     """Ask another server for a few rows; give the endpoint with what was learnt of it, and the report.
 
     Raises IntakeRefused, with a pointer below /endpoint where the fault lies there. A server that says nothing
@@ -81,7 +81,7 @@ def probe(asked: Asked, reference: Reference | None) -> tuple[PlanEndpoint, Endp
     specs = [with_columns(spec, columns if len(inputs) == 1 else None) for spec in inputs]
     runs, observed = _rehearse(session, specs, outputs)
     metadata = _complete(asked, inputs, outputs)
-    signature, warnings = derive_signature(Seen(inputs, outputs, observed), metadata, task=asked.task)
+    signature, warnings = derive_signature(ProbedModel(inputs, outputs, observed), metadata, task=asked.task)
     run = None
     if reference is not None:
         run = run_on_reference(
@@ -109,8 +109,8 @@ def probe(asked: Asked, reference: Reference | None) -> tuple[PlanEndpoint, Endp
 
 # -- tensors -----------------------------------------------------------------------------------------------------------
 def _find_tensors(
-    asked: Asked, endpoint: PlanEndpoint
-) -> tuple[PlanEndpoint, list[TensorSpec], list[TensorSpec]]:
+    asked: Asked, endpoint: EndpointSpec
+) -> tuple[EndpointSpec, list[TensorSpec], list[TensorSpec]]:
     """Find the tensors: as told, by the server's metadata, or by an answer to one made-up row."""
     told_inputs: list[TensorSpec] = []
     told_outputs: list[TensorSpec] = []
@@ -133,8 +133,8 @@ def _find_tensors(
 
 
 def _ask_metadata(
-    asked: Asked, endpoint: PlanEndpoint
-) -> tuple[PlanEndpoint, list[TensorSpec], list[TensorSpec]]:
+    asked: Asked, endpoint: EndpointSpec
+) -> tuple[EndpointSpec, list[TensorSpec], list[TensorSpec]]:
     session = _session(asked, endpoint, [], [])
     try:
         inputs, outputs = read_metadata(session.get(model_path(endpoint)))
@@ -200,7 +200,7 @@ def _inputs_by_features(asked: Asked) -> list[TensorSpec]:
     return [TensorSpec(one.name, _ROW_SHAPES[one.type or "float"], [-1, 1]) for one in features]
 
 
-def _outputs_by_answer(asked: Asked, endpoint: PlanEndpoint, inputs: list[TensorSpec]) -> list[TensorSpec]:
+def _outputs_by_answer(asked: Asked, endpoint: EndpointSpec, inputs: list[TensorSpec]) -> list[TensorSpec]:
     columns = len(asked.metadata.features) or None
     specs = [with_columns(spec, columns if len(inputs) == 1 else None) for spec in inputs]
     try:
@@ -221,7 +221,7 @@ def _as_number(spec: TensorSpec, task: str) -> TensorSpec:
 
 
 def _session(
-    asked: Asked, endpoint: PlanEndpoint, inputs: list[TensorSpec], outputs: list[TensorSpec]
+    asked: Asked, endpoint: EndpointSpec, inputs: list[TensorSpec], outputs: list[TensorSpec]
 ) -> RemoteSession:
     try:
         return RemoteSession(endpoint, inputs, outputs, home=asked.home, rules=asked.rules)

@@ -8,10 +8,10 @@ from pydantic import Field, StringConstraints
 
 from driftline.common.bodies import Body
 from driftline.common.errors import invalid
-from driftline.common.json_body import escape_pointer
 from driftline.common.outbound.targets import check_target
+from driftline.common.strict_json import escape_pointer
 from inference.protocol.tensors import NUMPY_TYPES
-from inference.serving.plan import PlanEndpoint, TensorSpec
+from inference.signatures import EndpointSpec, TensorSpec
 
 MAX_ROWS = 1024
 MAX_CALL_MS = 30_000
@@ -75,14 +75,14 @@ class RemoteVersionIn(Body):
     version: str | None = Field(None, max_length=64)
 
 
-def plan_of(body: EndpointIn) -> PlanEndpoint:
+def plan_of(body: EndpointIn) -> EndpointSpec:
     """Give the endpoint without its credential; raises Problem where its URL must not be called."""
     target = check_target(body.url, "/endpoint/url")
     parts = urlsplit(target.url)
     if parts.query or parts.fragment:
         raise invalid("/endpoint/url", "The URL has a query or fragment; give the server's address alone.")
     _check_tensors(body)
-    return PlanEndpoint(
+    return EndpointSpec(
         protocol=body.protocol,
         url=target.url.rstrip("/"),
         model=body.model,

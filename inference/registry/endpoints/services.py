@@ -18,7 +18,7 @@ from inference.registry.selectors import signature_of
 from inference.registry.services import Contents, check_version_name, register
 from inference.registry.validation import read_reference
 from inference.runtime.remote.credentials import seal_headers
-from inference.serving.plan import PlanEndpoint, Signature
+from inference.signatures import EndpointSpec, Signature
 
 
 def register_endpoint(*, model: Model, body: RemoteVersionIn, actor: str) -> tuple[Version, bool]:
@@ -58,7 +58,7 @@ def register_endpoint(*, model: Model, body: RemoteVersionIn, actor: str) -> tup
     return version, is_new
 
 
-def _try(model: Model, body: RemoteVersionIn, endpoint: PlanEndpoint) -> tuple[PlanEndpoint, EndpointReport]:
+def _try(model: Model, body: RemoteVersionIn, endpoint: EndpointSpec) -> tuple[EndpointSpec, EndpointReport]:
     try:
         asked = Asked(
             endpoint=endpoint,

@@ -5,17 +5,17 @@ from typing import Any
 import msgspec
 
 from inference.registry.models import Version
-from inference.serving.plan import PlanEndpoint
+from inference.signatures import EndpointSpec
 
 
-def endpoint_of(version: Version) -> PlanEndpoint:
+def endpoint_of(version: Version) -> EndpointSpec:
     """Read the endpoint of a remote version with its credential, which stays sealed."""
     return msgspec.convert(
-        {**(version.endpoint or {}), "credential": bytes(version.credential).decode()}, PlanEndpoint
+        {**(version.endpoint or {}), "credential": bytes(version.credential).decode()}, EndpointSpec
     )
 
 
-def columns_of(endpoint: PlanEndpoint) -> dict[str, Any]:
+def columns_of(endpoint: EndpointSpec) -> dict[str, Any]:
     """Give what may be shown of an endpoint, fit for the column `endpoint`."""
     shown: dict[str, Any] = msgspec.to_builtins(endpoint)
     del shown["credential"]

@@ -19,7 +19,7 @@ from inference.registry.intake.session import (
     plain_reason,
     raise_if_out_of_memory,
 )
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 
 def examine(content: bytes, order: Order, facts: SandboxFacts) -> Findings:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from inference.registry.intake.report import Fill, ObservedOutput
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct, field
 
 from inference.registry.intake.errors import IntakeRefused, shown
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 CPU = "cpu"  # as in inference.runtime.providers, which loads ONNX Runtime
 FeatureType = Literal["float", "int", "bool", "string"]

@@ -11,7 +11,7 @@ from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.made_up_rows import Array, fills_of, make_up, observe, with_columns
 from inference.registry.intake.report import DryRun, Fill, ObservedOutput
 from inference.registry.intake.session import plain_reason, raise_if_out_of_memory
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 _CATEGORIES = ("cats_strings", "keys_strings")
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 Fill = Literal["typical", "missing", "unseen"]
 """Made-up rows: zeros and a known category; NaN in every float; a category the model never saw."""
@@ -94,7 +94,7 @@ class Findings(Struct, frozen=True, tag="findings"):
         return self.graph.class_labels
 
 
-class Refusal(Struct, frozen=True, tag="refusal"):
+class IntakeRefusal(Struct, frozen=True, tag="refusal"):
     """The child's answer for a file it turned away."""
 
     code: str

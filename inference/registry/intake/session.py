@@ -13,7 +13,7 @@ from inference.registry.intake.graph import (
     unsupported_output,
 )
 from inference.registry.intake.limits import IntakeLimits
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 Session = ort.InferenceSession
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.metadata import UploadMetadata
 from inference.registry.intake.report import ObservedOutput
-from inference.serving.plan import Feature, Signature, TensorSpec
+from inference.signatures import Feature, Signature, TensorSpec
 
 LABEL_NAMES = ("label", "output_label")
 PROBABILITY_NAMES = ("probabilities", "output_probability")

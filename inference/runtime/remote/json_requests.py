@@ -5,7 +5,7 @@ import msgspec
 from inference.protocol.json_values import NotFinite, ValueWriter
 from inference.protocol.results import BatchOutputs
 from inference.runtime.session import Array
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 
 class RowsWriter:

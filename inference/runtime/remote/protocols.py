@@ -2,12 +2,12 @@
 
 from typing import Protocol
 
-from inference.runtime.remote.connections import Reply
+from inference.runtime.remote.connections import UpstreamReply
 from inference.runtime.remote.torchserve import TorchServeProtocol
 from inference.runtime.remote.v1 import V1Protocol
 from inference.runtime.remote.v2 import V2Protocol
 from inference.runtime.session import Array
-from inference.serving.plan import PlanEndpoint, TensorSpec
+from inference.signatures import EndpointSpec, TensorSpec
 
 
 class RemoteProtocol(Protocol):
@@ -17,14 +17,14 @@ class RemoteProtocol(Protocol):
 
     def write(self, batch: dict[str, Array]) -> tuple[bytes, dict[str, str]]: ...
 
-    def read(self, reply: Reply, rows: int) -> list[Array]: ...
+    def read(self, reply: UpstreamReply, rows: int) -> list[Array]: ...
 
-    def describe(self, reply: Reply, rows: int) -> list[TensorSpec]: ...
+    def describe(self, reply: UpstreamReply, rows: int) -> list[TensorSpec]: ...
 
 
 class _Kind(Protocol):
     def __call__(
-        self, endpoint: PlanEndpoint, inputs: list[TensorSpec], outputs: list[TensorSpec]
+        self, endpoint: EndpointSpec, inputs: list[TensorSpec], outputs: list[TensorSpec]
     ) -> RemoteProtocol: ...
 
 

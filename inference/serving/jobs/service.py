@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 
-from inference.serving.engine import Engine
-from inference.serving.jobs.desk import JobDesk
-from inference.serving.jobs.limits import JobLimits
+from inference.serving.engine.engine import Engine
+from inference.serving.job_limits import JobLimits
+from inference.serving.jobs.api import JobApi
 from inference.serving.jobs.runner import JobRunner
 from inference.serving.jobs.store import JobStore
 
@@ -25,7 +25,7 @@ class Jobs:
             seals=engine.options.seals,
         )
         self._runner = JobRunner(engine, self._store, limits)
-        self.desk = JobDesk(engine, self._store, self._runner, limits)
+        self.desk = JobApi(engine, self._store, self._runner, limits)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

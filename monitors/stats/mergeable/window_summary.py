@@ -41,7 +41,7 @@ from monitors.stats.mergeable.sketches import (
 ColumnSummary = NumericSummary | CategoricalSummary
 
 _FORMAT = 1
-_COMPRESSION = 1  # level 3 takes twice as long for 2% fewer bytes
+_COMPRESSION = 3  # of a reference the bytes seed its draws: another level would give other limits
 _COUNT_TYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
 
 

@@ -1,8 +1,8 @@
 """Step 7: copy live requests to the challenger until enough of the pairs have their label."""
 
 from driftline.common.periods import parse_timestamp, rfc3339
+from inference.prediction_log.queries.selectors import newest_event
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.selectors import newest_event
 from inference.registry.models import Deployment
 from inference.registry.services import set_shadows
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done, waiting

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 from driftline.common.periods import rfc3339
 from inference.prediction_log.models import ANSWERING_ROLES
+from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.selectors import frame_of
 from inference.registry.datasets import path_of, store_table
 from inference.registry.models import Dataset
 from monitors.definitions.models import Reference

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
-from inference.serving.plan import Feature
+from inference.signatures import Feature
 from monitors.workflows.trainers.job import TrainingJob
 
 LABEL = "label"

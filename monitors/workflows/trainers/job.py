@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import Struct
 
 from inference.protocol.tensors import FLOATS
-from inference.serving.plan import Feature, TensorSpec
+from inference.signatures import Feature, TensorSpec
 
 MISSING_TOKEN = "missing"
 

@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.helper import make_node, make_opsetid, make_tensor, make_tensor_value_info
 
 from inference.protocol.tensors import NUMPY_TYPES
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 from monitors.workflows.trainers.job import Layout, TrainingJob
 
 OWN = "trainer_"

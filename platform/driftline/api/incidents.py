@@ -4,13 +4,13 @@ from django.http import HttpRequest
 from ninja import Router
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.api.schemas import IncidentDetailOut, IncidentEventOut, IncidentOut
 from driftline.common.clock import now
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.request_values import refuse_parameter
 from driftline.common.responses import Page
+from driftline.common.strict_json import printable
 from driftline.incident_runs import runs_of_each
 from inference.registry.selectors import get_model
 from monitors.alerts import selectors, services
@@ -20,7 +20,7 @@ from monitors.alerts.schemas import DeliveryOut
 router = Router(tags=["alerts"])
 
 
-@router.get("/incidents", auth=Scoped("read"), response=Page[IncidentOut])
+@router.get("/incidents", auth=Scoped(Scope.READ), response=Page[IncidentOut])
 def list_incidents(
     request: HttpRequest,
     status: str | None = None,
@@ -42,7 +42,7 @@ def list_incidents(
     return Page(items=[IncidentOut.of(incident, runs[incident.pk]) for incident in shown], next=following)
 
 
-@router.get("/incidents/{int:incident_id}", auth=Scoped("read"), response=IncidentDetailOut)
+@router.get("/incidents/{int:incident_id}", auth=Scoped(Scope.READ), response=IncidentDetailOut)
 def read_incident(request: HttpRequest, incident_id: int) -> IncidentDetailOut:
     """Read one incident with its causes, timeline, deliveries and runs."""
     found = selectors.incident_detail(project=caller_of(request).project, incident_id=incident_id)

@@ -9,7 +9,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.api.schemas import ModelOut, RetriedOut
 from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, cut_page
@@ -130,7 +130,7 @@ def create_model(request: HttpRequest, body: NewModel) -> Status[ModelOut]:
     return Status(201, _describe(model))
 
 
-@router.get("/models", auth=Scoped("read"), response=Page[ModelOut])
+@router.get("/models", auth=Scoped(Scope.READ), response=Page[ModelOut])
 def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[ModelOut]:
     """List the project's models."""
     models = Model.objects.of_project(caller_of(request).project).select_related(
@@ -152,7 +152,7 @@ def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) 
     return Page(items=items, next=following)
 
 
-@router.get("/models/{name}", auth=Scoped("read"), response=ModelOut)
+@router.get("/models/{name}", auth=Scoped(Scope.READ), response=ModelOut)
 def read_model(request: HttpRequest, name: str) -> ModelOut:
     """Read one model; `computed_until` says up to which event time everything is computed and acted on."""
     return _describe(get_model(project=caller_of(request).project, name=name))
@@ -171,7 +171,7 @@ def change_model(request: HttpRequest, name: str, body: ModelChanges) -> ModelOu
     return _describe(model)
 
 
-@router.post("/models/{name}/retry", auth=Scoped("write"), response=RetriedOut)
+@router.post("/models/{name}/retry", auth=Scoped(Scope.WRITE), response=RetriedOut)
 def retry_failed(request: HttpRequest, name: str) -> RetriedOut:
     """Have everything of a model that could not be summarised, measured or judged tried anew."""
     caller = caller_of(request)

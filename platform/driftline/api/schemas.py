@@ -7,7 +7,7 @@ from driftline.accounts.models import AuditEntry
 from driftline.common.responses import ResponseBody, Time, one_of
 from driftline.progress import Progress
 from driftline.stuck_work import StuckWork
-from inference.registry.models import Autonomy, Model, RowsKept, SchemaPolicy, Task
+from inference.registry.models import Autonomy, Model, ModelTask, RowsKept, SchemaPolicy
 from monitors.alerts.models import Incident, IncidentEvent
 from monitors.alerts.schemas import DeliveryOut
 from monitors.rules.models import Severity
@@ -41,7 +41,7 @@ class ModelOut(ResponseBody, frozen=True):
 
     id: int
     name: str
-    task: Annotated[str, one_of(Task)]
+    task: Annotated[str, one_of(ModelTask)]
     description: str
     status: Annotated[str, one_of(["ok", "no_data", "warning", "critical", "error"])]
     stuck: list[StuckWorkOut]

@@ -15,7 +15,7 @@ from driftline.demo.api_client import Api, ApiRefused
 from driftline.demo.flights import LATE, ON_TIME
 from driftline.demo.receiver import Receiver
 from driftline.demo.timeline import FEATURES, HISTORY_START, MODEL, STRINGS
-from inference.serving.plan import Feature
+from inference.signatures import Feature
 from monitors.workflows.trainers.job import TrainingJob
 from monitors.workflows.trainers.launch import read_result, run_trainer
 from monitors.workflows.trainers.report import REPORT_FILE, TrainingResult

@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric, UnknownMetricFamily
 
-from inference.serving.metrics import ROWS, SECONDS
+from inference.serving.counts.metrics import ROWS, SECONDS
 
 Labelled = list[tuple[tuple[str, ...], dict[str, Any]]]
 """Counts of project, model, version and role."""

@@ -7,8 +7,8 @@ from django.urls import Resolver404, resolve
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from inference.serving.asgi import App, Receive, Scope, Send
-from inference.serving.traces import Traces
+from inference.serving.http.asgi import App, Receive, Scope, Send
+from inference.serving.tracing.spans import Traces
 
 _API = "/api/v1/"
 
@@ -20,8 +20,8 @@ def trace_api(application: App, traces: Traces) -> App:
         if scope["type"] != "http" or not scope["path"].startswith(_API):
             await application(scope, receive, send)
             return
-        told = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
-        parent = traces.parent_of(None if told is None else told.decode("latin-1"))
+        header = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+        parent = traces.parent_of(None if header is None else header.decode("latin-1"))
         if parent is None:
             await application(scope, receive, send)
             return

@@ -15,9 +15,9 @@ from prometheus_client.registry import Collector
 
 from driftline.observability.aliases import Labelled, alias_metrics
 from inference.registry.rollout import live_reports
+from inference.serving.counts.metrics import ROWS, SECONDS, read_label_key
 from inference.serving.jobs.store import count_open, waiting_callbacks
-from inference.serving.metrics import ROWS, SECONDS, read_label_key
-from inference.serving.status import total_counts, upstream_circuits
+from inference.serving.status.status import total_counts, upstream_circuits
 
 LABELS = ("project", "model", "version", "role")
 

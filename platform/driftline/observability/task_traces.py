@@ -1,4 +1,4 @@
-"""Spans of Celery tasks, parts of the trace of the API request that rang for them where Django answered it."""
+"""Spans of Celery tasks, parts of the trace of the API request that enqueued them where Django answered it."""
 
 import os
 import time
@@ -8,8 +8,8 @@ from celery import signals
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from inference.serving.trace_options import TraceOptions
-from inference.serving.traces import Traces, headers_of
+from inference.serving.tracing.options import TraceOptions
+from inference.serving.tracing.spans import Traces, headers_of
 
 
 class TaskTraces:
@@ -28,7 +28,7 @@ class TaskTraces:
         signals.worker_process_shutdown.connect(self.close)
 
     def pass_on(self, headers: dict[str, Any], **_: object) -> None:
-        """Tell the worker which trace the ring belongs to."""
+        """Tell the worker which trace the task belongs to."""
         span = trace.get_current_span()
         if span.is_recording():
             headers.update(headers_of(span))

@@ -2,7 +2,7 @@
 
 from django.conf import settings
 
-from inference.serving.trace_options import TraceOptions
+from inference.serving.tracing.options import TraceOptions
 
 
 def trace_options() -> TraceOptions | None:

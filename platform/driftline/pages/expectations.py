@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
-from monitors.definitions.expectations import MOST_CATEGORIES, expect, schema_of
+from monitors.definitions.expectations import MAX_CATEGORIES, expect, schema_of
 from monitors.definitions.schemas import ExpectedColumn, FeatureSchema
 
 
@@ -23,7 +23,7 @@ class ExpectationForm(forms.Form):
     categories = forms.CharField(
         required=False,
         label="Values that there may be",
-        help_text=f"One a line, up to {MOST_CATEGORIES:,}.",
+        help_text=f"One a line, up to {MAX_CATEGORIES:,}.",
         widget=forms.Textarea(attrs={"rows": 6}),
     )
     tolerance = forms.FloatField(

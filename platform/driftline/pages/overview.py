@@ -15,7 +15,7 @@ from driftline.models import Heartbeat
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.context import demo_progress
-from driftline.pages.standing import Standing, standings_of, verdict_of, worst_drifts
+from driftline.pages.model_health import ModelHealth, health_of_models, verdict_of, worst_drifts
 from driftline.progress import progress_of_each
 from inference.registry.models import Model
 from monitors.alerts.selectors import open_incidents
@@ -46,15 +46,15 @@ class ModelRow:
 @page("GET")
 def overview(request: PageRequest) -> HttpResponse:
     project = request.visitor.project
-    standings = standings_of(project)
-    if not standings:
+    models_health = health_of_models(project)
+    if not models_health:
         return redirect("start")
     context = {
-        "verdict": verdict_of(standings),
-        "rows": _rows(project, standings[:MODELS_SHOWN]),
-        "models": len(standings),
+        "verdict": verdict_of(models_health),
+        "rows": _rows(project, models_health[:MODELS_SHOWN]),
+        "models": len(models_health),
         "incidents": open_incidents(project=project)[:INCIDENTS_SHOWN],
-        "works": _works(standings[:WORKS_SHOWN]),
+        "works": _works(models_health[:WORKS_SHOWN]),
         "given_up": len(given_up(project)),
     }
     return render(request, "pages/overview.html", context)
@@ -63,9 +63,9 @@ def overview(request: PageRequest) -> HttpResponse:
 @page("GET")
 def models(request: PageRequest) -> HttpResponse:
     project = request.visitor.project
-    standings = standings_of(project)
-    shown = Paginator(standings, MODELS_SHOWN).get_page(request.GET.get("page"))
-    context = {"rows": _rows(project, list(shown)), "shown": shown, "verdict": verdict_of(standings)}
+    models_health = health_of_models(project)
+    shown = Paginator(models_health, MODELS_SHOWN).get_page(request.GET.get("page"))
+    context = {"rows": _rows(project, list(shown)), "shown": shown, "verdict": verdict_of(models_health)}
     return render(request, "pages/models.html", context)
 
 
@@ -75,18 +75,27 @@ def demo(request: PageRequest) -> HttpResponse:
     return render(request, "partials/demo.html", {"demo": demo_progress()})
 
 
-def _rows(project: Project, standings: list[Standing]) -> list[ModelRow]:
-    changed, drifts, points = queries.last_promotions(project), worst_drifts(standings), _points(standings)
+def _rows(project: Project, models_health: list[ModelHealth]) -> list[ModelRow]:
+    changed, drifts, points = (
+        queries.last_promotions(project),
+        worst_drifts(models_health),
+        _points(models_health),
+    )
     return [
-        _row(standing, points.get(standing.model.pk, {}), drifts.get(standing.model.pk), changed)
-        for standing in standings
+        _row(health, points.get(health.model.pk, {}), drifts.get(health.model.pk), changed)
+        for health in models_health
     ]
 
 
-def _points(standings: list[Standing]) -> dict[int, dict[str, list[MetricPoint]]]:
+def _points(models_health: list[ModelHealth]) -> dict[int, dict[str, list[MetricPoint]]]:
     """Read the series of these models' lines, oldest first."""
-    ends = {standing.model.pk: standing.newest or now() for standing in standings}
-    metrics = {"count", "latency_p95", "label_coverage", *(queries.main_metric(s.model) for s in standings)}
+    ends = {health.model.pk: health.newest or now() for health in models_health}
+    metrics = {
+        "count",
+        "latency_p95",
+        "label_coverage",
+        *(queries.main_metric(s.model) for s in models_health),
+    }
     found = MetricPoint.objects.filter(
         model__in=list(ends), span="day", metric__in=metrics, feature="", segment="", role="champion", version="",
         start__gte=min(ends.values(), default=now()) - timedelta(days=SPARK_DAYS),
@@ -100,12 +109,12 @@ def _points(standings: list[Standing]) -> dict[int, dict[str, list[MetricPoint]]
 
 
 def _row(
-    standing: Standing,
+    health: ModelHealth,
     points: dict[str, list[MetricPoint]],
     drift: MetricPoint | None,
     changed: dict[int, datetime],
 ) -> ModelRow:
-    model = standing.model
+    model = health.model
     counts, latency = points.get("count", []), points.get("latency_p95", [])
     quality = queries.newest_judged(points.get(queries.main_metric(model), []))
     coverage = next(
@@ -114,8 +123,8 @@ def _row(
     )
     return ModelRow(
         model=model,
-        status=standing.status,
-        newest=standing.newest,
+        status=health.status,
+        newest=health.newest,
         counts=[point.value for point in counts],
         rows=counts[-1].value if counts else None,
         p95=latency[-1].value if latency else None,
@@ -126,9 +135,9 @@ def _row(
     )
 
 
-def _works(standings: list[Standing]) -> list[dict[str, Any]]:
+def _works(models_health: list[ModelHealth]) -> list[dict[str, Any]]:
     """How far the workers are with the first models that have data, and whether the ticks are consumed."""
-    models = [standing.model for standing in standings if standing.newest]
+    models = [health.model for health in models_health if health.newest]
     progress = progress_of_each(models)
     lines = [{"name": model.name, "until": progress[model.pk].computed_until} for model in models]
     beat = Heartbeat.objects.filter(name="worker").first()

@@ -14,10 +14,10 @@ from django.shortcuts import render
 
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Dot, Series
+from driftline.pages.charts import Chart, ChartLine, Dot
 from driftline.pages.model import frame_of
 from driftline.pages.runs import paired_tables
-from driftline.pages.verdict import Said
+from driftline.pages.verdict import PageSummary
 from driftline.pages.version_in_processes import shadow_drops, version_in_processes
 from inference.registry.models import Model, Version
 from inference.registry.selectors import get_model, get_version
@@ -73,7 +73,9 @@ def _evidence_alone(request: PageRequest, name: str) -> HttpResponse:
     challenger = _challenger(request, model)
     if challenger is None:
         evidence: dict[str, Any] = {
-            "said": Said("no_data", f"No version of {model.name} has shadowed or answered a share yet.")
+            "said": PageSummary(
+                "no_data", f"No version of {model.name} has shadowed or answered a share yet."
+            )
         }
     else:
         evidence = _evidence(model, challenger)
@@ -98,7 +100,7 @@ def _evidence(model: Model, challenger: Version) -> dict[str, Any]:
     try:
         champion, _, found = selectors.agreement(model=model, challenger=challenger.version)
     except Problem as problem:
-        return {"said": Said("no_data", problem.detail)}
+        return {"said": PageSummary("no_data", problem.detail)}
     if found is None:
         return _unpaired_evidence(model, champion, challenger)
     gate = _gate(model, challenger)
@@ -116,35 +118,37 @@ def _evidence(model: Model, challenger: Version) -> dict[str, Any]:
 def _unpaired_evidence(model: Model, champion: Version, challenger: Version) -> dict[str, Any]:
     """What a canary shows that answered no request beside the champion."""
     try:
-        told = selectors.comparison(model=model, challenger=challenger.version)
+        compared = selectors.comparison(model=model, challenger=challenger.version)
     except Problem:
         text = f"Version {challenger.version} has answered no request beside version {champion.version} yet."
-        return {"said": Said("no_data", text)}
-    gate = paired_tables(told, told["verdict"])
-    return {"said": _unpaired_said(told, gate), "unpaired": gate, "compared_with": told["champion"]}
+        return {"said": PageSummary("no_data", text)}
+    gate = paired_tables(compared, compared["verdict"])
+    return {"said": _unpaired_said(compared, gate), "unpaired": gate, "compared_with": compared["champion"]}
 
 
-def _unpaired_said(told: Mapping[str, Any], gate: Mapping[str, Any]) -> Said:
+def _unpaired_said(compared: Mapping[str, Any], gate: Mapping[str, Any]) -> PageSummary:
     """Say what the canary shows, and that its requests were others than the champion's."""
-    rows, version = told["sides"]["challenger"]["rows"], told["challenger"]
+    rows, version = compared["sides"]["challenger"]["rows"], compared["challenger"]
     if not rows:
-        return Said("no_data", f"Version {version} is a canary and has answered no request yet.")
-    status, words = DECISIONS[told["verdict"]["decision"]]
+        return PageSummary("no_data", f"Version {version} is a canary and has answered no request yet.")
+    status, words = DECISIONS[compared["verdict"]["decision"]]
     measured = _measured(gate)
-    on = f" on {told['labelled']:,} labelled answers of its own" if measured else ""
-    others = f"it answered {rows:,} requests that version {told['champion']} did not, so there are no pairs"
-    return Said(status, f"Version {version} {words}:{measured}{on}{';' if measured else ''} {others}.")
+    on = f" on {compared['labelled']:,} labelled answers of its own" if measured else ""
+    others = (
+        f"it answered {rows:,} requests that version {compared['champion']} did not, so there are no pairs"
+    )
+    return PageSummary(status, f"Version {version} {words}:{measured}{on}{';' if measured else ''} {others}.")
 
 
 def _gate(model: Model, challenger: Version) -> dict[str, Any] | None:
     """The labelled pairs as the gate sees them now; None while no label has had time to come."""
     try:
-        told = selectors.comparison(model=model, challenger=challenger.version)
+        compared = selectors.comparison(model=model, challenger=challenger.version)
     except Problem:
         return None
-    if told["kind"] != "paired":
+    if compared["kind"] != "paired":
         return None
-    return paired_tables(told, told["verdict"]) if told["labelled"] else None
+    return paired_tables(compared, compared["verdict"]) if compared["labelled"] else None
 
 
 def _worse_segments(gate: dict[str, Any] | None) -> list[str]:
@@ -160,12 +164,14 @@ DECISIONS = {
 }
 
 
-def _said(champion: Version, challenger: Version, found: Agreement, gate: Mapping[str, Any] | None) -> Said:
+def _said(
+    champion: Version, challenger: Version, found: Agreement, gate: Mapping[str, Any] | None
+) -> PageSummary:
     """Say whether to promote and by what, else how far the versions agree and what is missing."""
     both = f"it answers like version {champion.version} on {found.share:.1%} of {found.pairs:,} requests"
     if gate is None:
         waits = "no label has had time to come" if found.labelled == 0 else "their labels are still coming"
-        return Said(
+        return PageSummary(
             "notice",
             f"Version {challenger.version} cannot be judged yet: {both}, and {waits}, so which of the two is right is "
             "not known.",
@@ -174,7 +180,7 @@ def _said(champion: Version, challenger: Version, found: Agreement, gate: Mappin
     measured = _measured(gate)
     if measured:
         measured += f" on {gate['comparison']['n_labelled']:,} labelled pairs;"
-    return Said(status, f"Version {challenger.version} {words}:{measured} {both}.")
+    return PageSummary(status, f"Version {challenger.version} {words}:{measured} {both}.")
 
 
 def _measured(gate: Mapping[str, Any]) -> str:
@@ -193,13 +199,13 @@ def _chart(found: Agreement) -> Chart:
     return Chart(
         id="agreement", title="Agreement", unit="share of pairs a day",
         summary=f"Both answered the same on {found.share:.1%} of {found.pairs:,} pairs.",
-        start=dots[0].start, end=dots[-1].end, series=[Series("same answer", dots, bars=True, look="second")],
+        start=dots[0].start, end=dots[-1].end, series=[ChartLine("same answer", dots, bars=True, look="second")],
         from_zero=True, top=1.0, limits=False, compact=True,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Bar:
+class DifferenceBar:
     """The share of pairs whose scores differ by so much; `width` in percent of the largest."""
 
     name: str
@@ -207,12 +213,12 @@ class Bar:
     width: float
 
 
-def _bars(differences: Differences) -> list[Bar]:
+def _bars(differences: Differences) -> list[DifferenceBar]:
     """Name each bin of the differences; empty ones at both ends are left out."""
     used = [place for place, share in enumerate(differences.histogram) if share]
     largest = max(differences.histogram)
     return [
-        Bar(
+        DifferenceBar(
             f"{_edge(differences.edges[place])} to {_edge(differences.edges[place + 1])}",
             differences.histogram[place],
             round(100 * differences.histogram[place] / largest, 1),

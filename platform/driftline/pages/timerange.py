@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.periods import floor, parse_moment
-from inference.prediction_log.selectors import newest_event, oldest_event
+from inference.prediction_log.queries.selectors import newest_event, oldest_event
 from inference.registry.models import Model
 
 DEFAULT_DAYS = 30
@@ -37,6 +37,16 @@ class TimeRange:
         if self.preset:
             return f"?from=-{self.preset}d"
         return "?" + urlencode({"from": self._text(self.start), "to": self._text(self.end)})
+
+    @property
+    def prefix(self) -> str:
+        """What a link puts before parameters of its own to keep a range that was chosen."""
+        return f"{self.suffix}&" if self.suffix else "?"
+
+    @property
+    def dates(self) -> str:
+        """The first and the last day as parameters, also of the default range."""
+        return urlencode({"from": self.start.date(), "to": self.last_day.date()})
 
     @property
     def days(self) -> int:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.serving.metrics import ServingMetrics
+from inference.serving.counts.metrics import ServingMetrics
 
 LOAD = ("requests", "rows", "oldest_seconds", "body_bytes", "threads", "threads_given_up", "remote_threads")
 

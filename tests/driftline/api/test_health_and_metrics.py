@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from driftline import health
 from driftline.models import Heartbeat
 from inference.registry.models import Model
+from inference.serving.counts.metrics import SECONDS
 from inference.serving.jobs.store import JOBS_FOLDER
-from inference.serving.metrics import SECONDS
-from inference.serving.status import retire_dead
+from inference.serving.status.status import retire_dead
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.serving_report import write_report
 from tests.driftline.api.world import furnish
@@ -143,7 +143,7 @@ class TestMetrics:
         furnish(api.project, "lent")
         Heartbeat.objects.create(name="worker", at=timezone.now())
         write_report(home, os.getpid(), flights.pk)
-        reference = (Path(__file__).resolve().parents[3] / "docs/reference/metrics.md").read_text()
+        reference = (Path(__file__).resolve().parents[3] / "docs/reference/prometheus.md").read_text()
 
         text = Client().get("/metrics").content.decode()
 

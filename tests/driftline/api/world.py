@@ -12,9 +12,9 @@ from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.imports.bad_rows import path_of
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.sent_columns import PredictionBatch, columns_of
-from inference.prediction_log.sent_items import SentPrediction
-from inference.prediction_log.store import log_predictions
+from inference.prediction_log.ingest.store import log_predictions
+from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Alias, Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
@@ -76,6 +76,7 @@ class World:
             "incidents/<int:pk>": f"incidents/{self.incident.pk}",
             "tokens/<int:pk>": f"tokens/{self.revocable.pk}",
             "<path:feature>": "a",
+            "docs/<path:path>": "docs/index.html",
         }
         for place, value in places.items():
             path = path.replace(place, value)

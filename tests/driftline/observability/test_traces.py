@@ -1,4 +1,4 @@
-"""Traces of API requests and of the tasks that they ring for."""
+"""Traces of API requests and of the tasks that they enqueue."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from celery.contrib.testing.worker import start_worker
 
 from driftline.observability.api_traces import trace_api
 from driftline.observability.task_traces import TaskTraces
-from inference.serving.asgi import App, Receive, Scope, Send
-from inference.serving.trace_options import TraceOptions
-from inference.serving.traces import Traces
+from inference.serving.http.asgi import App, Receive, Scope, Send
+from inference.serving.tracing.options import TraceOptions
+from inference.serving.tracing.spans import Traces
 from tests.inference.serving.collector import Collector, attributes_of, collecting
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -100,20 +100,20 @@ def impossible() -> None:
 
 
 class TestTasks:
-    def test_belong_to_the_trace_of_the_request_that_rang(self, collector: Collector) -> None:
-        app = Celery("bells", broker="memory://", backend="cache+memory://", set_as_current=False)
+    def test_belong_to_the_trace_of_the_request_that_enqueued_them(self, collector: Collector) -> None:
+        app = Celery("traced", broker="memory://", backend="cache+memory://", set_as_current=False)
         app.conf.update(worker_hijack_root_logger=False, broker_transport_options={"polling_interval": 0.02})
         succeed, fail = app.task(name="succeed")(nothing), app.task(name="fail")(impossible)
         options = TraceOptions(collector.endpoint, 0.0)
         traces, tasks = Traces(options), TaskTraces(options)
         tasks.connect()
 
-        def ring() -> None:
+        def send() -> None:
             for task in (succeed, fail):
                 task.delay().get(timeout=20, propagate=False, interval=0.02)
 
         with start_worker(app, perform_ping_check=False, shutdown_timeout=20):
-            ask(trace_api(answering(200, ring), traces), "/api/v1/rules")
+            ask(trace_api(answering(200, send), traces), "/api/v1/rules")
             succeed.delay().get(timeout=20, interval=0.02)
         tasks.close()
         traces.close()

@@ -17,20 +17,21 @@ from driftline.pages.serving_now import Percentile, percentile, serving_now
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from inference.serving.last_minute import LastMinute
-from inference.serving.metrics import SECONDS, ServingMetrics
+from inference.serving.counts.metrics import SECONDS, ServingMetrics
+from inference.serving.counts.rolling_counts import LastMinute
 from monitors.metrics.models import MetricPoint
 from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from tests.driftline.pages.queries import reads_of
 from tests.flows.test_log_to_metric import count_requests
 from tests.flows.world import DAY, log, rows_of_a_day, work
+from tests.markup import markup
 
 
 def page_of(client: Client, model: Model, query: str = "") -> str:
     answer = client.get(f"/models/{model.name}/latency{query}")
     assert answer.status_code == 200
-    return answer.content.decode()
+    return markup(answer)
 
 
 def rule(project: Project, model: Model, *, name: str = "slow", **fields: Any) -> None:

@@ -48,7 +48,11 @@ class Installation:
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("DRIFTLINE_") or name == "DRIFTLINE_SPOOL_FSYNC"
+        }
         self.environment = kept | {
             "DRIFTLINE_HOME": str(self.home),
             "DRIFTLINE_PORT": str(self.port),

@@ -5,7 +5,7 @@ import numpy as np
 
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import Buffer, TensorCodec
-from inference.serving.plan import Feature, Signature, TensorSpec
+from inference.signatures import Feature, Signature, TensorSpec
 from tests.inference.onnx_models import classifier_signature, echoing_signature, summing_signature
 
 TABLE = summing_signature(3)  # one input X of f0, f1, f2; one output

@@ -8,7 +8,7 @@ import pytest
 from inference.protocol.json_rows import RowReader
 from inference.protocol.matching import MAX_ROWS
 from inference.protocol.tensors import InvalidRequest, TooManyRows
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from tests.inference.protocol.signatures import BY_FEATURE, IMAGES, TABLE, one_input, values_of
 
 

@@ -13,7 +13,7 @@ from inference.protocol.dialect import InferRequest
 from inference.protocol.long_documents import cut_data
 from inference.protocol.tensors import InvalidRequest
 from inference.protocol.v2_requests import RequestCodec
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 from tests.inference.onnx_models import summing_signature
 
 SPECS = [TensorSpec("x", "FP32", [-1, 2]), TensorSpec("t", "BYTES", [-1, 1])]

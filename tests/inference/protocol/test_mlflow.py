@@ -10,7 +10,7 @@ from inference.protocol.dialect import ONLY_MODEL, Target
 from inference.protocol.matching import MAX_ROWS
 from inference.protocol.mlflow import MLFLOW
 from inference.protocol.tensors import InvalidRequest, TooManyRows
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from tests.inference.protocol.signatures import BY_FEATURE, CLASSES, COINS, SUMS, TABLE, one_input, values_of
 
 

@@ -8,7 +8,7 @@ from inference.protocol.inference_service_pb2 import InferParameter, ModelInferR
 from inference.protocol.open_inference_grpc import OPEN_INFERENCE_GRPC, TIMEOUT, GrpcCodec
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import NUMPY_TYPES, InvalidRequest, TensorCodec
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 
 TYPED = sorted({*NUMPY_TYPES} - {"FP16"})
 FIELDS = {

@@ -5,7 +5,7 @@ import pytest
 
 from inference.protocol.raw_tensors import read_raw, write_raw
 from inference.protocol.tensors import NUMPY_TYPES, InvalidRequest, TensorCodec
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 
 def codec(datatype: str, width: int = 2) -> TensorCodec:

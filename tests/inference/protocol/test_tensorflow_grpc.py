@@ -24,7 +24,7 @@ from inference.protocol.tensorflow_grpc import (
 )
 from inference.protocol.tensorflow_rest import DTYPES, VersionStatus
 from inference.protocol.tensors import NUMPY_TYPES, InvalidRequest, TooManyRows
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 from tests.inference.protocol.signatures import BY_FEATURE, CLASSES, COINS, TABLE, one_input, values_of
 
 FIELDS = {

@@ -18,7 +18,7 @@ from inference.protocol.tensorflow_rest import (
     parse_v1_path,
 )
 from inference.protocol.tensors import InvalidRequest, TooManyRows
-from inference.serving.plan import Signature, TensorSpec
+from inference.signatures import Signature, TensorSpec
 from tests.inference.onnx_models import classifier_signature
 from tests.inference.protocol.signatures import BY_FEATURE, CLASSES, COINS, SUMS, TABLE, values_of
 

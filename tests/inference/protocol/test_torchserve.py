@@ -8,7 +8,7 @@ import pytest
 from inference.protocol.dialect import Target
 from inference.protocol.tensors import InvalidRequest
 from inference.protocol.torchserve import TORCHSERVE
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from tests.inference.protocol.signatures import BY_FEATURE, CLASSES, COINS, SUMS, TABLE, one_input, values_of
 
 ROW = b'{"f0":1,"f1":2,"f2":3}'

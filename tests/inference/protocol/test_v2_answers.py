@@ -11,7 +11,7 @@ from inference.protocol.parameters import NO_FACTS
 from inference.protocol.results import BatchOutputs
 from inference.protocol.v2_answers import AnswerCodec
 from inference.protocol.v2_requests import AnswerForm
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 from tests.inference.onnx_models import classifier_signature
 
 SPECS = [

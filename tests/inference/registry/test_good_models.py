@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from inference.registry.intake import IntakeReport, parse_metadata
-from inference.serving.plan import Feature, TensorSpec
+from inference.signatures import Feature, TensorSpec
 from tests.inference.registry.onnx_files import inspect, model, refusal, summing_model, tensor
 
 ROWS = np.random.default_rng(3).normal(size=(120, 4)).astype(np.float32)

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from inference.registry.intake import IntakeRefused, parse_metadata
 from inference.registry.intake.report import Findings, GraphFacts, ObservedOutput, SandboxFacts
 from inference.registry.intake.signature import derive_signature
-from inference.serving.plan import TensorSpec
+from inference.signatures import TensorSpec
 
 CLASSIFIER = Findings(
     graph=GraphFacts(8, {"ai.onnx": 17}, "", "", "", 1, 0, {}, {"label": ["no", "yes"]}),

@@ -3,7 +3,7 @@
 from inference.protocol.dialect import Headers, InferRequest, Target
 from inference.protocol.results import BatchOutputs
 from inference.runtime.session import Array
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 
 class GivenCodec:

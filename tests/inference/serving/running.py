@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from inference.prediction_log.record import LoggedBatch, Record, RequestCounts, feature_columns
-from inference.prediction_log.spool import open_spools
-from inference.serving.disk_sync import Done
+from inference.prediction_log.spool.record import LoggedBatch, Record, RequestCounts, feature_columns
+from inference.prediction_log.spool.segments import open_spools
+from inference.serving.engine.disk_sync import Done
 from inference.serving.options import EngineOptions, ServerCertificate
 from inference.serving.plan import PLAN_FILE, Plan, PlanCallback, PlanModel, PlanToken, publish_plan
 from tests.ports import free_port

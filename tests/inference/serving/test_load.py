@@ -9,22 +9,22 @@ import msgspec
 import numpy as np
 import pytest
 
-from inference.prediction_log.record import LoggedBatch
-from inference.prediction_log.spool import open_spools
+from inference.prediction_log.spool.record import LoggedBatch
+from inference.prediction_log.spool.segments import open_spools
 from inference.protocol.dialect import InferRequest
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array
-from inference.serving.answers import Prediction
 from inference.serving.body_budget import BodyBudget
-from inference.serving.engine import Engine, Inbound
-from inference.serving.lanes import LEVEL_NS, MAX_BATCH_ROWS, Lane, Pending
+from inference.serving.engine.engine import Engine, Inbound
+from inference.serving.engine.lanes import LEVEL_NS, MAX_BATCH_ROWS, Lane, Pending
 from inference.serving.options import EngineOptions
 from inference.serving.plan import Plan, PlanModel
 from inference.serving.refusals import Refusal
+from inference.serving.responses import Prediction
 from inference.serving.routing import Admission, RoutingTable
-from inference.serving.run_cost import RunCost
-from inference.serving.versions import LoadedVersion, Outcome
+from inference.serving.versions.cost_model import RunCost
+from inference.serving.versions.versions import LoadedVersion, Outcome
 from tests.inference.onnx_models import (
     classifier_signature,
     constant_classifier,
@@ -360,8 +360,8 @@ class TestBodyBudget:
         refusal = budget.hold(3).take(30_000)
         assert refusal is not None
         assert refusal.status == 503
-        ours.let_go()
-        ours.let_go()
+        ours.release()
+        ours.release()
         assert more.take(40_000) is None
 
     def test_ends_empty(self) -> None:

@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from inference.prediction_log.record import feature_columns
+from inference.prediction_log.spool.record import feature_columns
 from inference.runtime import session
-from inference.serving import crashes, plan_watcher, preparation, rehearsal
+from inference.serving import crashes, plan_watcher
 from inference.serving.plan import PlanCanary, PlanModel, PlanToken, PlanVersion
 from inference.serving.plan_watcher import LOOK_SECONDS, PlanWatcher
 from inference.serving.refusals import Refusal
 from inference.serving.routing import RoutingTable
+from inference.serving.versions import preparation, rehearsal
 from tests.attacks.models import attack_signature, boxes_model, boxes_that_take, range_model
 from tests.inference.onnx_models import (
     failing_model,

@@ -12,12 +12,15 @@ import msgspec
 import pytest
 
 from driftline.common.outbound.rules import OutboundRules
+from inference.runtime.remote.circuit_breaker import FAILURES_TO_OPEN
 from inference.runtime.remote.credentials import KEY_FILE, seal_headers
-from inference.serving.circuit_breaker import FAILURES_TO_OPEN
-from inference.serving.engine import EngineOptions
-from inference.serving.plan import PlanEndpoint, PlanModel, PlanVersion
-from inference.serving.shadows import ShadowLimits
+from inference.serving.engine.engine import EngineOptions
+from inference.serving.engine.shadows import ShadowLimits
+from inference.serving.plan import PlanModel, PlanVersion
+from inference.signatures import EndpointSpec
 from tests.inference.onnx_models import store, summing_model, summing_signature
+from tests.inference.serving.grpc.test_server import ask as ask_over_grpc
+from tests.inference.serving.grpc.test_server import infer_request, open_channel
 from tests.inference.serving.running import (
     Server,
     publish,
@@ -26,8 +29,6 @@ from tests.inference.serving.running import (
     running_server,
     token,
 )
-from tests.inference.serving.test_grpc import ask as ask_over_grpc
-from tests.inference.serving.test_grpc import infer_request, open_channel
 from tests.upstream import Asked, Upstream, response, running_upstream
 from tests.waiting import wait_until
 
@@ -42,7 +43,7 @@ FORMS = {
 
 
 def remote(id: int, version: str, url: str, **endpoint: Any) -> PlanVersion:
-    told = PlanEndpoint(**{"protocol": "v2", "url": url, "model": "sums", **endpoint})
+    told = EndpointSpec(**{"protocol": "v2", "url": url, "model": "sums", **endpoint})
     return PlanVersion(id=id, version=version, sha256="", path="", signature=SUMS, endpoint=told)
 
 

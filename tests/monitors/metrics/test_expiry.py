@@ -8,9 +8,9 @@ from django.db import connection
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.invariants import check_all
-from inference.prediction_log import arrival
+from inference.prediction_log.ingest import arrival
 from inference.prediction_log.models import RequestCount, RequestWait
-from inference.prediction_log.selectors import oldest_event
+from inference.prediction_log.queries.selectors import oldest_event
 from inference.prediction_log.tasks import expire as expire_rows
 from inference.registry.models import Model
 from inference.registry.services import update_model
@@ -18,7 +18,7 @@ from monitors.metrics.models import MetricPoint
 from monitors.metrics.tasks import expire
 from monitors.summaries.models import Summary
 from tests.flows.world import DAY, log, make_model, rows_of_a_day, work
-from tests.inference.prediction_log.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ from driftline.accounts.services import create_token
 from inference.prediction_log.items import LabelItem
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.metrics.labels import label_points
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.performance import Ripeness

@@ -9,9 +9,9 @@ from msgspec import structs
 
 from inference.registry.trials import Trial
 from inference.registry.trials.orders import pack
-from inference.serving.plan import Signature
-from monitors.optimiser.asked import Rows
+from inference.signatures import Signature
 from monitors.optimiser.comparing import BrokenAnswers, compare, storable
+from monitors.optimiser.evaluation_set import EvaluationSet
 from tests.inference.onnx_models import classifier_signature, summing_signature
 from tests.monitors.optimiser.test_judging import timing
 
@@ -19,8 +19,8 @@ ROWS = 200
 BINARY = classifier_signature(2)
 
 
-def rows(y: Any) -> Rows:
-    return Rows(
+def rows(y: Any) -> EvaluationSet:
+    return EvaluationSet(
         {"X": np.zeros((ROWS, 2), np.float32)}, np.asarray(y, np.float64), np.zeros(ROWS, np.int64), "rows"
     )
 

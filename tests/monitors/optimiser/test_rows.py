@@ -9,8 +9,8 @@ from driftline.accounts.models import Project
 from inference.registry.lineage import Lineage
 from inference.registry.models import Version
 from inference.registry.services import create_model, update_model, upload_version
-from monitors.optimiser.asked import FEWEST_LABELLED
-from monitors.optimiser.rows import trial_rows
+from monitors.optimiser.evaluation_set import MIN_LABELLED
+from monitors.optimiser.sampling import trial_rows
 from tests.inference.runtime.variants.small_models import convolutions
 from tests.monitors.optimiser.world import BUSY, give_reference, log, make_version, truth
 
@@ -53,12 +53,12 @@ def test_a_labelled_reference_goes_before_rows_without_labels(version: Version) 
 
 
 def test_too_few_labels_leave_agreement_alone(version: Version) -> None:
-    log(version, BUSY, rows=FEWEST_LABELLED - 1)
+    log(version, BUSY, rows=MIN_LABELLED - 1)
 
     rows = trial_rows(version)
 
     assert rows.asked.source.startswith("ripe rows of the log")
-    assert 0 < rows.asked.labelled < FEWEST_LABELLED
+    assert 0 < rows.asked.labelled < MIN_LABELLED
 
 
 def test_rows_of_which_the_log_holds_hashes_or_nothing_are_not_asked(version: Version) -> None:

@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from driftline.accounts.models import Project
 from driftline.common.periods import rfc3339
+from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.labels import log_labels
-from inference.prediction_log.sent_columns import PredictionBatch, columns_of
-from inference.prediction_log.sent_items import SentPrediction
-from inference.prediction_log.store import log_predictions
+from inference.prediction_log.labels.services import log_labels
+from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
 from inference.registry.lineage import Lineage
 from inference.registry.models import Version

@@ -13,7 +13,7 @@ from inference.prediction_log.erasure import work as erasures
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
-from inference.prediction_log.erasure.work import NotYet, Work
+from inference.prediction_log.erasure.work import Blocked, Work
 from inference.registry.models import Model
 from monitors.definitions.models import FeatureProfile
 from monitors.erasure import build_reports_again
@@ -96,5 +96,5 @@ def test_one_that_is_being_made_is_waited_for(model: Model) -> None:
         lease_until=timezone.now() + timedelta(minutes=1),
     )  # fmt: skip
 
-    with pytest.raises(NotYet, match="data drift of approvals"):
+    with pytest.raises(Blocked, match="data drift of approvals"):
         build_reports_again(work_of(model))

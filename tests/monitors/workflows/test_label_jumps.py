@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from inference.registry.models import Deployment
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 from monitors.workflows import selectors, services
 from monitors.workflows.engine import advance
 from monitors.workflows.label_jumps import LabelCounts, count_labels, find_jumps

@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from inference.prediction_log.selectors import LogFrame
-from inference.serving.plan import Feature, Signature
+from inference.prediction_log.queries.selectors import LogFrame
+from inference.signatures import Feature, Signature
 from monitors.definitions.outcomes import coded
 from monitors.workflows.snapshots import (
     DAY_US,

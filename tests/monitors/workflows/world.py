@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from driftline.common.clock import now
+from inference.prediction_log.ingest.store import store_records
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.labels import log_labels
-from inference.prediction_log.record import FeatureColumn, LoggedBatch
-from inference.prediction_log.store import store_records
+from inference.prediction_log.labels.services import log_labels
+from inference.prediction_log.spool.record import FeatureColumn, LoggedBatch
 from inference.registry.models import Model, Version
 from inference.runtime.session import OnnxSession
-from inference.serving.plan import Feature
+from inference.signatures import Feature
 from monitors.workflows.trainers.job import MISSING_TOKEN
 
 FEATURES = [Feature("wind", "float"), Feature("load", "float"), Feature("carrier", "string")]

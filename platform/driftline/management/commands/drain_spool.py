@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from driftline.common.priority import lower_priority
-from inference.prediction_log.drain import drain_until
+from inference.prediction_log.ingest.drain import drain_until
 from monitors.alerts.job_callbacks import hand_over_until
 
 NICENESS = 2  # to the serving processes, beside which it is started

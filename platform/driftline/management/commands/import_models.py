@@ -6,11 +6,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from driftline.accounts.models import Project
-from inference.registry.migration.found import FoundModel, MigrationRefused
-from inference.registry.migration.layouts import READERS, read_folder
-from inference.registry.migration.planning import PlannedModel, plan_model, with_classes
-from inference.registry.migration.registering import Registered, find_model, foresee, register
-from inference.registry.models import Task
+from inference.registry.importers.layouts import READERS, read_folder
+from inference.registry.importers.planning import PlannedModel, plan_model, with_classes
+from inference.registry.importers.registering import Registered, find_model, foresee, register
+from inference.registry.importers.source_model import MigrationRefused, SourceModel
+from inference.registry.models import ModelTask
 from inference.registry.rollout import await_rollout
 
 _ACTOR = "command line"
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--only", help="import the model of this name alone")
         parser.add_argument("--name", help="the name that it gets here, where one model is imported")
-        parser.add_argument("--task", choices=Task.values, help="of models whose outputs do not tell it")
+        parser.add_argument("--task", choices=ModelTask.values, help="of models whose outputs do not tell it")
         parser.add_argument(
             "--classes", default="", help="of models that do not name theirs, separated by commas"
         )
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         results = [self._import(model, project, options) for model in found]
         self._close(results, dry_run=options["dry_run"])
 
-    def _import(self, found: FoundModel, project: Project, options: dict[str, Any]) -> Registered:
+    def _import(self, found: SourceModel, project: Project, options: dict[str, Any]) -> Registered:
         model = find_model(project, found.name)
         classes = [word.strip() for word in options["classes"].split(",") if word.strip()]
         planned = plan_model(with_classes(found, classes), task=model.task if model else options["task"])
@@ -98,7 +98,7 @@ def _printable(line: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
-def _find(options: dict[str, Any]) -> list[FoundModel]:
+def _find(options: dict[str, Any]) -> list[SourceModel]:
     """Read the folder and choose what the options ask for."""
     try:
         _, found = read_folder(options["folder"], options["server"])

@@ -11,10 +11,10 @@ from driftline.observability.trace_settings import trace_options
 from driftline.services.listening import UnableToListen, check_listening, server_certificate
 from inference.registry.publishing import publish
 from inference.runtime.isolated.limits import IsolationLimits
-from inference.serving.jobs.limits import JobLimits
-from inference.serving.machine_memory import half_of_memory
+from inference.serving.job_limits import JobLimits
 from inference.serving.main import serve_forever
 from inference.serving.options import EngineOptions
+from inference.serving.status.machine_memory import half_of_memory
 
 
 def _engine_options() -> EngineOptions:

@@ -10,12 +10,13 @@ import pytest
 from django.core.management import call_command
 
 from driftline.accounts.models import AuditEntry, Project
-from inference.prediction_log import exports, partitions
-from inference.prediction_log.exports import Wanted
+from inference.prediction_log.queries import exports
+from inference.prediction_log.queries.exports import Wanted
+from inference.prediction_log.storage import partitions
 from inference.registry.models import Model
 from tests.flows.world import DAY, log, make_model, rows_of_a_day
 from tests.inference.prediction_log.imports.files import csv_file, imported, row
-from tests.inference.prediction_log.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
 
 
 @pytest.fixture

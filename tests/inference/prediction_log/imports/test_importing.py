@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from driftline.common.advisory_locks import AdvisoryLock
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.invariants import check_all
-from inference.prediction_log import arrival
-from inference.prediction_log import labels as label_log
 from inference.prediction_log.imports import csv_source
 from inference.prediction_log.imports.engine import bounded_memory
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.source import UnreadableFile
+from inference.prediction_log.ingest.store import log_predictions
+from inference.prediction_log.labels import services as label_log
 from inference.prediction_log.models import Label, PredictionRow
-from inference.prediction_log.selectors import frame_of, prediction
-from inference.prediction_log.sent_columns import PredictionBatch, columns_of
-from inference.prediction_log.sent_items import SentPrediction
-from inference.prediction_log.store import log_predictions
+from inference.prediction_log.queries.selectors import frame_of, prediction
+from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from tests.flows.world import DAY
 from tests.inference.prediction_log.imports.files import bad_rows, csv_file, imported, parquet_file, row
@@ -360,6 +360,6 @@ def holds_week() -> bool:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM pg_locks "
             "WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND classid = %s)",
-            [arrival._SPACE],
+            [AdvisoryLock.ARRIVAL_WEEK.value],
         )
         return bool(cursor.fetchone()[0])

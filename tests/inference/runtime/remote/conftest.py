@@ -9,7 +9,7 @@ import pytest
 
 from driftline.common.outbound.rules import OutboundRules
 from inference.runtime.remote.session import OPEN_SECONDS, RemoteSession
-from inference.serving.plan import PlanEndpoint, TensorSpec
+from inference.signatures import EndpointSpec, TensorSpec
 
 LOOPBACK = OutboundRules(["127.0.0.0/8"])
 INPUTS = [TensorSpec("X", "FP32", [-1, 2])]
@@ -41,7 +41,7 @@ def open_session(tmp_path: Path, counts: Counter[str]) -> Opens:
         def count(outcome: str) -> None:
             counts[outcome] += 1
 
-        told = PlanEndpoint(protocol=protocol, url=url, model="m", **endpoint)
+        told = EndpointSpec(protocol=protocol, url=url, model="m", **endpoint)
         return RemoteSession(
             told, inputs, outputs, home=tmp_path, rules=rules, count=count, open_seconds=open_seconds
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inference.serving.plan import Feature
+from inference.signatures import Feature
 from monitors.workflows.trainers.job import TrainingJob
 
 FEATURES = [

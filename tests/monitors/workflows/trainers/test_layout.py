@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inference.serving.plan import Feature, TensorSpec
+from inference.signatures import Feature, TensorSpec
 from monitors.workflows.trainers.catalogue import SHIPPED, load_trainer
 from monitors.workflows.trainers.convert import check_parity, onnx_inputs, open_session, run_onnx
 from monitors.workflows.trainers.data import TrainingData, load_training_data

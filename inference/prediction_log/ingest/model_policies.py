@@ -1,0 +1,118 @@
+"""What a model's own settings refuse of items that are right by themselves: types, a strict schema, retention."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from numpy.typing import NDArray
+
+from driftline.common.strict_json import escape_pointer, printable
+from inference.prediction_log.items import ItemFault
+from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.selectors import newest_arrival
+from inference.prediction_log.rows.sent_columns import SentColumns
+from inference.registry.models import Model, SchemaPolicy
+from inference.signatures import Feature, Signature
+
+_DAY = timedelta(days=1)
+_EPOCH_DAY = date(1970, 1, 1)
+_DAY_US = 86_400_000_000
+
+type _Mask = NDArray[np.bool_]
+
+
+def find_refused(
+    model: Model, columns: SentColumns, declared: Mapping[str, Signature], now: datetime
+) -> dict[int, ItemFault]:
+    """Find the items that the model does not take, by their places; `declared` is by version, where it is known."""
+    faults = _Faults(columns)
+    for name, signature in declared.items():
+        of_version = columns.versions == name
+        if model.schema_policy == SchemaPolicy.STRICT:
+            _refuse_other_features(columns, of_version, signature, faults)
+        _refuse_wrong_types(columns, np.flatnonzero(of_version), signature.features, faults)
+    _refuse_expired(model, columns, now, faults)
+    return faults.found
+
+
+@dataclass
+class _Faults:
+    """The first fault of each item, by its place."""
+
+    columns: SentColumns
+
+    def __post_init__(self) -> None:
+        self.found: dict[int, ItemFault] = {}
+
+    def add(self, row: int, code: str, detail: str, at: str) -> None:
+        place = int(self.columns.places[row])
+        fault = ItemFault(self.columns.ids[row], code, detail, f"/predictions/{place}{at}")
+        self.found.setdefault(place, fault)
+
+    def add_feature(self, rows: Iterable[int], code: str, detail: str, name: str) -> None:
+        for row in rows:
+            self.add(row, code, detail, f"/features/{escape_pointer(name)}")
+
+
+# -- the schema --------------------------------------------------------------------------------------------------------
+def _refuse_other_features(columns: SentColumns, rows: _Mask, signature: Signature, faults: _Faults) -> None:
+    """Refuse items that have other features than the signature; null is a value that is missing, not a feature."""
+    names = {feature.name for feature in signature.features}
+    for name in columns.features.keys() - names:
+        detail = f"The version declares no feature {printable(name)!r}, and the model's schema is strict."
+        faults.add_feature(np.flatnonzero(rows & _has(columns, name)), "unknown_feature", detail, name)
+    for name in sorted(names):
+        detail = f"The feature {name!r} is missing, and the model's schema is strict; send null for no value."
+        faults.add_feature(np.flatnonzero(rows & ~_has(columns, name)), "missing_feature", detail, name)
+
+
+def _has(columns: SentColumns, name: str) -> _Mask:
+    if name not in columns.features:
+        return np.zeros(len(columns), bool)
+    absent = columns.absent.get(name)
+    return np.ones(len(columns), bool) if absent is None else ~absent
+
+
+def _refuse_wrong_types(
+    columns: SentColumns, rows: NDArray[np.intp], features: Iterable[Feature], faults: _Faults
+) -> None:
+    """Refuse items whose features are not of the declared types; nothing is coerced silently."""
+    for feature in features:
+        values = columns.features.get(feature.name)
+        if values is None or (values.dtype != object and feature.type != "string"):
+            continue
+        for row in rows:
+            if _is_misfit(values[row], is_text=feature.type == "string"):
+                detail = _misfit(feature, values[row])
+                faults.add_feature([row], "wrong_type", detail, feature.name)
+
+
+def _is_misfit(value: Any, *, is_text: bool) -> bool:
+    is_missing = value is None or value != value
+    return not is_missing and isinstance(value, str) != is_text
+
+
+def _misfit(feature: Feature, value: object) -> str:
+    expected = "text" if feature.type == "string" else "a number"
+    return f"Feature {feature.name!r} is {str(value)[:64]!r}; use {expected} or null."
+
+
+# -- the retention -----------------------------------------------------------------------------------------------------
+def _refuse_expired(model: Model, columns: SentColumns, now: datetime, faults: _Faults) -> None:
+    """Refuse items of days that the model does not keep, by the clock of its events as expiry goes by it."""
+    days = settings.RETENTION_DAYS if model.retention_days is None else model.retention_days
+    if not days or columns.times_us.min() >= _start_us(now.astimezone(UTC).date() - days * _DAY):
+        return
+    last_day = int(columns.times_us.max()) // _DAY_US
+    if newest_arrival(model) != (None, None):  # history may be logged from its first day on
+        last_day = max(last_day, (event_now(model=model, now=now).astimezone(UTC).date() - _EPOCH_DAY).days)
+    detail = f"The model keeps {days:,} days of events, and this one is older; change its retention_days."
+    for row in np.flatnonzero(columns.times_us < (last_day - days) * _DAY_US):
+        faults.add(int(row), "timestamp_out_of_window", detail, "/timestamp")
+
+
+def _start_us(day: date) -> int:
+    return (day - _EPOCH_DAY).days * _DAY_US

@@ -1,0 +1,130 @@
+"""How the traffic is split between champion and canary: whether as many keys reach each as the weight says."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
+from inference.prediction_log.models import PredictionChunk, PredictionRole
+from inference.prediction_log.queries.selectors import days_stored_since
+from inference.prediction_log.storage.chunk_rows import read_rows
+from inference.registry.models import Deployment
+from inference.registry.schemas import CanaryOut, SplitOut
+
+MISMATCH_P_VALUE = 0.001
+MAX_ROWS = 200_000  # newest first: enough to see a split that is off by a percent
+_OWN_ROW = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):\d+")
+"""A row of several under an id that serving made (`common.ids.row_ids`); a caller's own id may end in ":7" too."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """How many keys each side answered, and whether that fits the weight.
+
+    `p_value` is that of the exact binomial test, two-sided; None where nobody was answered. Keys are counted
+    and not rows: the rows of one caller all go one way, so they are no independent draws.
+    """
+
+    champion: int
+    canary: int
+    p_value: float | None
+
+    @property
+    def is_mismatch(self) -> bool:
+        return self.p_value is not None and self.p_value < MISMATCH_P_VALUE
+
+
+def compare_split(champion: int, canary: int, weight: float) -> Split:
+    """Test whether the counts fit the weight (sample-ratio mismatch; Fabijan et al., KDD 2019).
+
+    The test is exact because a new canary of a small weight has very few keys, where chi-square sees mismatches
+    that are none.
+    """
+    total = champion + canary
+    if not total:
+        return Split(0, 0, None)
+    from scipy.stats import binomtest  # as long to load as all else that a process needs
+
+    return Split(champion, canary, float(binomtest(canary, total, weight).pvalue))
+
+
+def split_of(deployment: Deployment) -> Split | None:
+    """Count the keys that each side has answered since the canary's weight was set; None without a canary.
+
+    Requests that name the champion's version are the champion's whatever their key, and the log does not tell them
+    from the others: where many callers name it, the champion counts more keys than the weight leaves it.
+    """
+    if deployment.canary is None or deployment.canary_weight is None or deployment.canary_since is None:
+        return None
+    since = deployment.canary_since
+    keys: dict[str, set[str]] = {PredictionRole.CHAMPION: set(), PredictionRole.CANARY: set()}
+    for role, row_keys in _answered(deployment, since):
+        keys[role].update(row_keys)
+    return compare_split(
+        len(keys[PredictionRole.CHAMPION]), len(keys[PredictionRole.CANARY]), deployment.canary_weight
+    )
+
+
+def describe_split(deployment: Deployment) -> CanaryOut | None:
+    """Describe the canary and how its traffic is split; None without one."""
+    split = split_of(deployment)
+    if deployment.canary is None or deployment.canary_weight is None or deployment.canary_since is None:
+        return None
+    if split is None:
+        return None
+    return CanaryOut(
+        version=deployment.canary.version,
+        weight=deployment.canary_weight,
+        key=deployment.canary_key,
+        since=deployment.canary_since,
+        split=SplitOut(
+            champion=split.champion,
+            canary=split.canary,
+            p_value=split.p_value,
+            mismatch=split.is_mismatch,
+        ),
+    )
+
+
+def _answered(deployment: Deployment, since: datetime) -> Iterator[tuple[str, list[str]]]:
+    """Give the keys of the newest rows that either side answered, a chunk at a time."""
+    chunks = PredictionChunk.objects.filter(
+        model=deployment.model,
+        version__in=[deployment.champion_id, deployment.canary_id],
+        role__in=[PredictionRole.CHAMPION, PredictionRole.CANARY],
+        day__in=days_stored_since(deployment.model, since),
+        created_at__gte=since,
+    ).order_by("-pk")
+    rows = 0
+    read = _key_reader(deployment.canary_key)
+    for role, payload in chunks.values_list("role", "payload").iterator(chunk_size=50):
+        try:
+            table = read_rows(payload)
+        except ChunkDamaged:
+            continue
+        received = table["received"].to_pylist()
+        keys = [
+            key or _request_of(row_id)
+            for key, row_id, moment in zip(read(table), table["id"].to_pylist(), received, strict=True)
+            if moment >= since
+        ]
+        rows += len(keys)
+        yield role, keys
+        if rows >= MAX_ROWS:
+            return
+
+
+def _request_of(row_id: str) -> str:
+    own = _OWN_ROW.fullmatch(row_id)
+    return own[1] if own else row_id
+
+
+def _key_reader(key: str) -> Callable[[pa.RecordBatch], list[str | None]]:
+    if not key.startswith("tag:"):
+        return lambda table: table[key].to_pylist()
+    name = key.removeprefix("tag:")
+    return lambda table: [json.loads(tags).get(name) if tags else None for tags in table["tags"].to_pylist()]

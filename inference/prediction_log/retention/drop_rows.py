@@ -1,0 +1,126 @@
+"""Drops rows, or the values of some features, that a model keeps in summaries alone.
+
+Dropping happens in the transaction that adds the rows to the summaries. Of dropped rows there remain the narrow row of
+each, which refuses its id as long as any other, and a SummedDay with their number and times. Of the dropped values of
+a feature there remains an empty column.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+
+import pyarrow as pa
+
+from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, sealer
+from inference.prediction_log.labels import services as labels
+from inference.prediction_log.models import Label, PackedDay, PredictionChunk, SummedDay
+from inference.prediction_log.queries.unsummarised import (
+    LockedRows,
+    StoredDay,
+    chunks_of_day,
+    lock_chunks,
+    lock_rows,
+    request_rebuild,
+)
+from inference.prediction_log.spool.privacy import SUMMARY
+from inference.prediction_log.storage.chunk_rows import read_rows
+from inference.prediction_log.storage.chunk_schemas import schemas_of
+from inference.prediction_log.storage.compaction import add_to_day, recount_day
+from inference.prediction_log.storage.damaged_chunks import describe_damaged, mark_damaged
+from inference.prediction_log.storage.packing import without_values, write
+from inference.registry.models import Model, RowsKept
+
+
+# -- a model begins to keep less ---------------------------------------------------------------------------------------
+def start_dropping(model: Model) -> None:
+    """Request that all rows of a model are summarised and dropped, in the transaction that changes its policy.
+
+    The exclusive lock makes label writers see the new policy. Labels without a prediction are deleted, because none can
+    join them any more.
+    """
+    labels.lock(model.pk, exclusive=True)
+    Label.objects.filter(model=model, prediction_time=None).delete()
+    request_look_at_stored_days(model)
+
+
+def request_look_at_stored_days(model: Model) -> None:
+    """Request a pass over each day that has rows, in the caller's transaction; no partition of a day is opened."""
+    fresh = PredictionChunk.objects.filter(model=model, is_packed=False)
+    hours = {
+        (version_id, role, start.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+        for rows in (fresh, PackedDay.objects.filter(model=model))
+        for version_id, role, start in rows.values_list("version_id", "role", "start")
+    }
+    request_rebuild(model.pk, hours)
+
+
+def summary_only_features(model: Model) -> list[str]:
+    """Return the features with values that are kept in summaries alone."""
+    return [name for name, policy in model.privacy.items() if policy == SUMMARY]
+
+
+# -- rows that have been summarised ------------------------------------------------------------------------------------
+def mark_summarised(locked: LockedRows) -> None:
+    """Mark rows as summarised, or drop them or some of their values, as their model's policy says."""
+    if locked.model.rows_kept == RowsKept.NONE:
+        _drop_rows(locked)
+        return
+    same = chunks_of_day(locked.model, locked.stored)
+    same.filter(pk__in=[chunk.pk for chunk in locked.chunks]).update(is_summarised=True)
+    if features := summary_only_features(locked.model):
+        _drop_values(locked.chunks, features)
+
+
+def drop_summarised(model: Model, stored: StoredDay) -> bool:
+    """Drop some of a day's rows or values that were summarised under an earlier policy; False if none remain."""
+    summarised = chunks_of_day(model, stored).filter(is_summarised=True, damage="")
+    if model.rows_kept == RowsKept.NONE:
+        locked = lock_rows(model, stored, summarised)
+        if locked is not None:
+            _drop_rows(locked)
+        return locked is not None
+    features = summary_only_features(model)
+    if not features:
+        return False
+    columns = {f"f:{name}" for name in features}
+    with_values = [pk for pk, schema in schemas_of(summarised) if _has_values(schema, columns)]
+    chunks = lock_chunks(summarised.filter(pk__in=with_values))
+    _drop_values(chunks, features)
+    return bool(chunks)
+
+
+def _has_values(schema: pa.Schema, columns: set[str]) -> bool:
+    return any(field.name in columns and not pa.types.is_null(field.type) for field in schema)
+
+
+def _drop_rows(locked: LockedRows) -> None:
+    """Delete chunks with the labels of their rows, and add the rows to their SummedDay."""
+    _, role, day = locked.stored
+    if role != "shadow" and Label.objects.filter(model=locked.model).exists():
+        ids = [row for part in locked.parts for row in _ids_of(part.rows)]
+        labels.forget(locked.model.pk, ids)  # no writer adds one any more: see start_dropping
+    for is_packed in (False, True):
+        keys = [chunk.pk for chunk in locked.chunks if chunk.is_packed is is_packed]
+        PredictionChunk.objects.filter(day=day, is_packed=is_packed, pk__in=keys).delete()
+    for chunk in locked.chunks:
+        add_to_day(SummedDay, chunk, rows=chunk.rows)
+    by_week = {chunk.week: chunk for chunk in locked.chunks if chunk.is_packed}
+    for chunk in by_week.values():
+        recount_day(chunk)
+
+
+def _ids_of(rows: pa.RecordBatch) -> Iterator[tuple[str, int, str | None]]:
+    columns = rows.column("id"), rows.column("time").cast(pa.int64()), rows.column("client_id")
+    return zip(*(column.to_pylist() for column in columns), strict=True)
+
+
+def _drop_values(chunks: Sequence[PredictionChunk], features: Sequence[str]) -> None:
+    """Rewrite chunks without the values of these features."""
+    columns = {f"{kind}:{name}" for name in features for kind in "fn"}
+    for chunk in chunks:
+        same = PredictionChunk.objects.filter(day=chunk.day, is_packed=chunk.is_packed, pk=chunk.pk)
+        try:
+            batch = read_rows(same.values_list("payload", flat=True).get())
+        except ChunkDamaged as error:
+            mark_damaged(describe_damaged(same, {chunk.pk: error.reason}))
+            continue
+        same.update(payload=sealer()(write(without_values(batch, columns))))

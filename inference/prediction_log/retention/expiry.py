@@ -1,0 +1,139 @@
+"""Lets go of rows that are older than their model keeps them, whole days at a time.
+
+A day is old by the model's own event clock. Where no model keeps anything of it any more its partition is dropped,
+which takes milliseconds whatever it holds; before, the rows of the models that let go of it are deleted.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Min, QuerySet
+
+from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay
+from inference.prediction_log.queries.event_clock import event_nows
+from inference.prediction_log.storage import partitions
+from inference.registry.models import Model
+
+LOCK_TIMEOUT_MS = 1_000  # nobody can read or write while a drop waits for its turn
+
+
+@dataclass(frozen=True)
+class ExpiredDay:
+    """What can go of a day; `whole` where nothing else is in it."""
+
+    day: date
+    packed: tuple[PackedDay, ...]
+    whole: bool
+
+    @property
+    def rows(self) -> int:
+        return sum(packed.rows for packed in self.packed)
+
+
+def find_expired(now: datetime, *, without: Collection[date] = ()) -> Iterator[ExpiredDay]:
+    """List the days of which rows can go, and the past days whose partition holds nothing; oldest first.
+
+    As long as it has a narrow row, a row has its place in a chunk; `without` are weeks whose narrow rows are going.
+    """
+    week = min(set(partitions.WEEKS.starts()) - set(without), default=date.max)
+    first_kept = _first_kept_days(Model.objects.all(), now)
+    by_day = {
+        day: tuple(packed)
+        for day, packed in groupby(PackedDay.objects.order_by("day", "pk"), lambda packed: packed.day)
+    }
+    for day in sorted({*partitions.DAYS.starts(), *by_day}):
+        held = by_day.get(day, ())
+        expired = tuple(packed for packed in held if day < first_kept[packed.model_id] and packed.week < week)
+        if expired or (not held and day < now.astimezone(UTC).date()):
+            yield ExpiredDay(day, expired, whole=len(expired) == len(held))
+
+
+def _first_kept_days(models: QuerySet[Model], now: datetime) -> dict[int, date]:
+    """Tell the oldest event day that each of these models keeps, by its id."""
+    clocks = event_nows(models=models, now=now)
+    kept = {
+        model.pk: settings.RETENTION_DAYS if model.retention_days is None else model.retention_days
+        for model in models
+    }
+    return {
+        pk: clocks[pk].astimezone(UTC).date() - timedelta(days=days) if days else date.min
+        for pk, days in kept.items()
+    }
+
+
+def delete_expired_day(expired: ExpiredDay) -> int:
+    """Drop or empty a day in one commit; returns the rows that went.
+
+    Rows that another model logged into the day meanwhile are kept.
+    """
+    with transaction.atomic():
+        _wait_at_most(LOCK_TIMEOUT_MS)
+        if expired.whole:
+            partitions.DAYS.lock()
+        held = PackedDay.objects.filter(day=expired.day)
+        expired_days = held.filter(pk__in=[packed.pk for packed in expired.packed])
+        rows = sum(expired_days.select_for_update().values_list("rows", flat=True))
+        if expired.whole and held.count() == expired_days.count():
+            partitions.DAYS.drop(expired.day)
+        else:
+            _delete_chunks(expired)
+        expired_days.delete()
+    return rows
+
+
+def forget_summed_days(now: datetime) -> int:
+    """Forget what the rows of days were together that were let go before, where the model would keep none of these."""
+    known = Model.objects.filter(pk__in=SummedDay.objects.values("model"))
+    return sum(
+        SummedDay.objects.filter(model=model_id, day__lt=day).delete()[0]
+        for model_id, day in _first_kept_days(known, now).items()
+    )
+
+
+# -- narrow rows -------------------------------------------------------------------------------------------------------
+def find_expired_weeks(now: datetime) -> list[date]:
+    """List the weeks whose narrow rows can go: nothing that arrived in them is still to be packed."""
+    kept_since = now - kept_narrow()
+    expired = [
+        week for week in partitions.WEEKS.starts() if _start_of(week) + timedelta(weeks=1) <= kept_since
+    ]
+    fresh = PredictionChunk.objects.filter(is_packed=False).aggregate(oldest=Min("week"))["oldest"]
+    return [week for week in expired if fresh is None or week < fresh]
+
+
+def kept_narrow() -> timedelta:
+    """Tell how long after its arrival a row has a narrow row: ids are refused and labels find it at once."""
+    lags = Model.objects.values_list("objectives__label_lag_hours", flat=True)
+    return max([timedelta(days=settings.DEDUPE_DAYS), *(timedelta(hours=lag or 0) for lag in lags)])
+
+
+def drop_week(week: date) -> None:
+    """Drop the narrow rows that arrived in a week."""
+    with transaction.atomic():
+        _wait_at_most(LOCK_TIMEOUT_MS)
+        partitions.WEEKS.drop(week)
+
+
+def _start_of(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _delete_chunks(expired: ExpiredDay) -> None:
+    for packed in expired.packed:
+        PredictionChunk.objects.filter(
+            is_packed=True,
+            day=packed.day,
+            week=packed.week,
+            model_id=packed.model_id,
+            version_id=packed.version_id,
+            role=packed.role,
+        ).delete()
+
+
+def _wait_at_most(ms: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{ms}ms"])

@@ -1,0 +1,104 @@
+"""What the methods of every gRPC protocol share: reading a call, refusing it, and letting the engine answer it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from inference.protocol.dialect import TRACEPARENT, Dialect, Headers
+from inference.protocol.header_facts import FACT_HEADERS
+from inference.protocol.open_inference_grpc import TIMEOUT
+from inference.serving.engine.engine import Engine, Inbound, project_of
+from inference.serving.refusals import Refusal
+from inference.serving.responses import Prediction, field_pairs
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    502: grpc.StatusCode.UNAVAILABLE,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+    508: grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+def unary(request: type[Message], answer: Callable[[Any, Context], Awaitable[Message]]) -> Any:
+    """Make the handler of a method; what is no message is refused here, because gRPC would call it our fault."""
+
+    async def read_and_answer(content: bytes, context: Context) -> bytes:
+        try:
+            message = request.FromString(content)
+        except DecodeError:
+            sentence = f"The message cannot be read; send a {request.DESCRIPTOR.full_name}."
+            await refuse(context, Refusal(400, sentence))
+        return (await answer(message, context)).SerializeToString()
+
+    return grpc.unary_unary_rpc_method_handler(read_and_answer)
+
+
+def not_offered(method: str) -> Any:
+    """Make the handler of a method that we do not offer."""
+
+    async def say_so(_requests: Any, context: Context) -> None:
+        await refuse(context, Refusal(501, f"The method '{method[:64]}' is not offered by this server."))
+
+    return grpc.stream_stream_rpc_method_handler(say_so)
+
+
+async def ask_engine[Asked: Message, Content](
+    engine: Engine, dialect: Dialect[Asked, Content], path: bytes, message: Asked, context: Context
+) -> Prediction[Content]:
+    """Let the engine answer a request, and send what belongs to the answer as metadata."""
+    caller = authorization(context)
+    admission = engine.admit(dialect, caller, path)
+    inbound = Inbound(dialect, caller, path, message, _headers(context))
+    hold = engine.bodies.hold(project_of(admission))
+    try:
+        result = await engine.ask(hold.take(message.ByteSize()) or admission, inbound)
+    finally:
+        hold.release()
+    if isinstance(result, Refusal):
+        await refuse(context, result)
+    context.set_trailing_metadata(_metadata(result.fields))
+    return result
+
+
+def authorization(context: Context) -> bytes:
+    """Give the token's line; HTTP lets spaces stand before a value, and callers take theirs along to here."""
+    for name, value in context.invocation_metadata() or ():
+        if name == "authorization":
+            return (value if isinstance(value, bytes) else value.encode()).strip()
+    return b""
+
+
+def _headers(context: Context) -> Headers:
+    """Give the metadata that a dialect may ask for, and the time that the call has left."""
+    headers: dict[bytes, bytes] = {}
+    for key, value in context.invocation_metadata() or ():
+        name = key.encode()
+        if name in FACT_HEADERS or name == TRACEPARENT:
+            headers[name] = value if isinstance(value, bytes) else value.encode()
+    seconds = context.time_remaining()
+    if seconds is not None:
+        headers[TIMEOUT] = b"%du" % max(int(seconds * 1e6), 1)
+    return headers
+
+
+def _metadata(fields: bytes) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode(), value.decode()) for name, value in field_pairs(fields))
+
+
+async def refuse(context: Context, refusal: Refusal) -> NoReturn:
+    """End a call without an answer."""
+    code = CODES.get(refusal.status, grpc.StatusCode.INTERNAL)
+    await context.abort(code, refusal.sentence, _metadata(refusal.fields))

@@ -1,0 +1,206 @@
+"""The inference routes as an ASGI application in front of another: metadata, health, and what falls through
+from the server's protocol (an inference request behind an unfinished answer, or with Expect: 100-continue)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from typing import Any
+
+from inference.protocol.dialect import RELEVANT_HEADERS, HttpBody, HttpDialect
+from inference.protocol.dialect_list import find_dialect
+from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.serving.body_budget import Hold
+from inference.serving.descriptions.metadata import describe
+from inference.serving.descriptions.repository import control
+from inference.serving.descriptions.statistics import asks_statistics, statistics
+from inference.serving.descriptions.v1_metadata import PING_PATH, V1_PATH, answer_ping, describe_v1
+from inference.serving.engine.engine import Engine, Inbound, project_of
+from inference.serving.http.compression import choose_coding, in_turn, pack, unpack
+from inference.serving.http.connection import too_long
+from inference.serving.http.hot_request import MAX_BODY_BYTES
+from inference.serving.jobs.api import JOBS_PATH, Accepted, JobApi, ResponsePreference
+from inference.serving.refusals import Refusal
+from inference.serving.responses import Answer, field_pairs, write_answer
+from inference.serving.routing import Admission
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+type Ask[Result] = Callable[[Admission | Refusal | None, Inbound[bytes, HttpBody]], Awaitable[Result]]
+
+
+def wrap(application: App | None, engine: Engine, jobs: JobApi) -> App:
+    """Put the inference routes in front of an application; without one, other paths are not found."""
+
+    async def answer_or_pass(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope.get("path", "")
+        if scope["type"] != "http":
+            if application is None:
+                raise RuntimeError(f"no application for {scope['type']}")  # uvicorn then goes on without it
+            await application(scope, receive, send)
+        elif (dialect := find_dialect(_path_of(scope))) is not None:
+            await send_answer(await _answer_inference(engine, jobs, dialect, scope, receive), scope, send)
+        elif path.startswith(JOBS_PATH):
+            await send_answer(await _answer_job(jobs, path, scope), scope, send)
+        elif path in (PING_PATH, V1_PATH) or path.startswith(f"{V1_PATH}/"):
+            await send_answer(_answer_v1(engine, path, scope), scope, send)
+        elif path == "/v2" or path.startswith("/v2/"):
+            await send_answer(_open_inference(await answer(engine, scope, receive)), scope, send)
+        elif application is not None:
+            await application(scope, receive, send)
+        else:
+            nothing = Refusal(404, "There is nothing at this path; inference is at /v2.")
+            await send_answer(_open_inference(nothing), scope, send)
+
+    return answer_or_pass
+
+
+async def _answer_inference(
+    engine: Engine, jobs: JobApi, dialect: HttpDialect, scope: Scope, receive: Receive
+) -> Answer:
+    if scope["method"] not in dialect.methods:
+        return write_answer(dialect, _method_not_allowed(scope["method"], ", ".join(dialect.methods)))
+    preference = ResponsePreference.read(_telling_headers(scope))
+    if preference.preferences.respond_async:
+        kept = await predict(engine, dialect, scope, receive, partial(jobs.accept, preference))
+        if isinstance(kept, Accepted):
+            return await _compress(await jobs.answer_within(preference, kept), scope)
+        return write_answer(dialect, kept)
+    if preference.callback is not None:
+        alone = Refusal(400, "Driftline-Callback is for jobs; send 'Prefer: respond-async' beside it.")
+        return write_answer(dialect, alone)
+    result = await predict(engine, dialect, scope, receive, engine.ask)
+    return await _compress(write_answer(dialect, result), scope)
+
+
+def _answer_v1(engine: Engine, path: str, scope: Scope) -> Answer:
+    """Tell what TensorFlow Serving, KServe V1, TorchServe and MLflow tell without a request."""
+    if scope["method"] not in ("GET", "HEAD"):
+        if ":" in path:
+            return _open_inference(
+                Refusal(404, "There is nothing at this path; post to /v1/models/{model}:predict.")
+            )
+        return _open_inference(_method_not_allowed(scope["method"], "GET"))
+    if path == PING_PATH:
+        return answer_ping(is_ready=engine.is_ready)
+    return _open_inference(describe_v1(engine.table, path, _header(scope, b"authorization")))
+
+
+async def _answer_job(jobs: JobApi, path: str, scope: Scope) -> Answer:
+    result = await jobs.answer(scope["method"], path, _header(scope, b"authorization"))
+    return await _compress(_open_inference(result), scope)
+
+
+async def _compress(answer: Answer, scope: Scope) -> Answer:
+    coding = choose_coding(answer, _telling_headers(scope).get(b"accept-encoding"))
+    return answer if coding is None else await asyncio.wrap_future(in_turn(pack, answer, coding))
+
+
+async def predict[Result](
+    engine: Engine, dialect: HttpDialect, scope: Scope, receive: Receive, ask: Ask[Result]
+) -> Result | Refusal:
+    """Read an inference request and `ask` for its answer."""
+    headers = _telling_headers(scope)
+    length = _header(scope, b"content-length")
+    if length.isdigit() and int(length[:13]) > MAX_BODY_BYTES:
+        return Refusal(413, too_long())
+    authorization = _header(scope, b"authorization")
+    path = _path_of(scope)
+    admission = engine.admit(dialect, authorization, path)
+    if isinstance(admission, Refusal):  # nobody reads a body for whoever is refused in any case
+        return await ask(admission, Inbound(dialect, authorization, path, b"", headers))
+    hold = engine.bodies.hold(project_of(admission))
+    try:
+        body = await _read_body(receive, hold)
+        if isinstance(body, bytes) and b"content-encoding" in headers:
+            body = await _unpack(headers[b"content-encoding"], body, hold)
+        if isinstance(body, Refusal):
+            return body
+        inbound = Inbound(dialect, authorization, path, body, headers)
+        return await ask(admission, inbound)
+    finally:
+        hold.release()
+
+
+async def _unpack(coding: bytes, packed: bytes, hold: Hold) -> bytes | Refusal:
+    body = await asyncio.wrap_future(in_turn(unpack, coding, packed, MAX_BODY_BYTES))
+    reason = hold.take(len(body)) if isinstance(body, bytes) else None
+    return body if reason is None else reason
+
+
+def _telling_headers(scope: Scope) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in RELEVANT_HEADERS:
+            found[name] = found[name] + b", " + value if name in found else value
+    return found
+
+
+def _path_of(scope: Scope) -> bytes:
+    path: str = scope["path"]
+    return path.encode("utf-8", "surrogateescape")
+
+
+async def _read_body(receive: Receive, hold: Hold) -> bytes | Refusal:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return Refusal(400, "The body did not arrive whole; send it again.")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES:
+            return Refusal(413, too_long())
+        if (reason := hold.take(len(parts[-1]))) is not None:
+            return reason
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def answer(engine: Engine, scope: Scope, receive: Receive) -> Answer | Refusal:
+    """Answer a request below /v2 that is not one for inference."""
+    path = scope["path"].rstrip("/")
+    authorization = _header(scope, b"authorization")
+    if path.startswith("/v2/repository/"):
+        if scope["method"] != "POST":
+            return _method_not_allowed(scope["method"], "POST")
+        hold = engine.bodies.hold(0)
+        try:
+            body = await _read_body(receive, hold)
+        finally:
+            hold.release()
+        return body if isinstance(body, Refusal) else control(engine.table, path, authorization, body)
+    if asks_statistics(path):
+        found = await asyncio.to_thread(statistics, engine.home, engine.table, path, authorization)
+    else:
+        found = describe(engine.table, path, authorization, is_ready=engine.is_ready)
+    if scope["method"] in ("GET", "HEAD") or (isinstance(found, Refusal) and found.status == 404):
+        return found
+    return _method_not_allowed(scope["method"], "GET")
+
+
+def _open_inference(result: Answer | Refusal) -> Answer:
+    return write_answer(OPEN_INFERENCE, result) if isinstance(result, Refusal) else result
+
+
+def _method_not_allowed(method: str, allowed: str) -> Refusal:
+    return Refusal(
+        405, f"{method[:16]} is not offered here; use {allowed}.", b"allow: %b\r\n" % allowed.encode()
+    )
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    found: bytes = next((value for name, value in scope["headers"] if name == wanted), b"")
+    return found
+
+
+async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:
+    """Send an answer through ASGI."""
+    headers = [
+        (b"content-length", str(len(answer.body)).encode()),
+        *field_pairs(answer.fields),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})

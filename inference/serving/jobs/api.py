@@ -1,0 +1,288 @@
+"""Takes jobs in, tells of them, and forgets them: the three things that callers ask."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from driftline.accounts.scopes import Scope
+from driftline.common.ids import new_id
+from inference.protocol.dialect import Headers, HttpBody, InferRequest
+from inference.protocol.header_facts import FACT_HEADERS
+from inference.protocol.parameters import format_time
+from inference.protocol.preferences import Preferences, read_preferences
+from inference.protocol.tensors import InvalidRequest
+from inference.serving.descriptions.metadata import json_answer
+from inference.serving.engine.engine import Engine, Inbound
+from inference.serving.job_limits import JobLimits
+from inference.serving.jobs.runner import JobRunner
+from inference.serving.jobs.store import Job, JobStore, OpenJob, StoredAnswer, count_open
+from inference.serving.plan import PlanToken
+from inference.serving.refusals import Refusal, overloaded, too_many
+from inference.serving.responses import Answer
+from inference.serving.routing import Admission, Route, RoutingTable, check_times, reason_over_budget
+
+JOBS_PATH = "/v2/jobs/"
+CALLBACK_HEADER = b"driftline-callback"
+KEPT_HEADERS = (b"inference-header-content-length", *FACT_HEADERS)  # without which a request is another
+MAX_WAIT_SECONDS = 60
+FIRST_LOOK, MAX_LOOK_SECONDS = 0.01, 0.2  # seconds between looks of a caller who waits
+RETRY_FULL = 10.0
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+log = logging.getLogger(__name__)
+
+
+class ResponsePreference(Struct, frozen=True):
+    """How a caller wants to be answered."""
+
+    preferences: Preferences
+    callback: str | None
+
+    @classmethod
+    def read(cls, headers: Headers) -> "ResponsePreference":
+        """Read it from the headers of a request."""
+        callback = headers.get(CALLBACK_HEADER)
+        name = None if callback is None else callback.decode("utf-8", "replace").strip()
+        return cls(read_preferences(headers.get(b"prefer", b"")), name)
+
+
+class Accepted(Struct):
+    """A job that was kept, with the route that took it."""
+
+    job: Job
+    route: Route
+
+
+class JobApi:
+    """Answers what callers ask of jobs; belongs to the event loop of the engine."""
+
+    def __init__(self, engine: Engine, store: JobStore, runner: JobRunner, limits: JobLimits) -> None:
+        self.bytes: Counter[int] = Counter()  # of the jobs of each project, as last measured
+        self._engine = engine
+        self._store = store
+        self._runner = runner
+        self._limits = limits
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """Let nobody wait any longer."""
+        self._closing.set()
+
+    # Taking in
+
+    async def accept(
+        self,
+        preference: ResponsePreference,
+        admission: Admission | Refusal | None,
+        inbound: Inbound[bytes, HttpBody],
+    ) -> Accepted | Refusal:
+        """Keep a request as a job, once all is judged that can be; the answer follows later."""
+        if admission is None:
+            admission = await self._engine.wait_for_route(partial(_admit, inbound))
+        if isinstance(admission, Refusal):
+            return self._engine.count_refusal(admission)
+        job = await self._examine(preference, admission, inbound)
+        if isinstance(job, Refusal):
+            return self._engine.count_refusal(job, admission.route)
+        try:
+            await self._runner.in_thread(self._store.add, job, inbound.body)
+        except OSError as error:
+            log.error("a job cannot be kept", extra={"error": str(error)})
+            reason = overloaded("The disk cannot keep the job; ask again.", admission.route.fields)
+            return self._engine.count_refusal(reason, admission.route)
+        self.bytes[job.project_id] += len(inbound.body)
+        self._runner.wake()
+        return Accepted(job, admission.route)
+
+    async def _examine(
+        self, preference: ResponsePreference, admission: Admission, inbound: Inbound[bytes, HttpBody]
+    ) -> Job | Refusal:
+        project_id = admission.route.model.project_id
+        reason = reason_over_budget(admission) or self._check_callback(project_id, preference.callback)
+        if reason is None:
+            is_open = await self._runner.in_thread(count_open, self._engine.home)
+            reason = self._reason_for_no_room(project_id, is_open)
+        if reason is not None:
+            return reason
+        request = await self._runner.in_thread(_read, admission.route, inbound)
+        if isinstance(request, Refusal):
+            return request
+        if admission.budget is not None:
+            admission.budget.charge_rows(request.rows)
+        return check_times(admission, request) or self._describe(
+            preference, admission.route, inbound, request
+        )
+
+    def _check_callback(self, project_id: int, name: str | None) -> Refusal | None:
+        known = self._engine.table.callbacks_of(project_id)
+        if name is None or name in known:
+            return None
+        there = f"there are {', '.join(known)}" if known else "there is none yet"
+        return Refusal(
+            400,
+            f"Driftline-Callback is '{name[:100]}', and this project has no callback of that name: {there}. "
+            "Make one with POST /api/v1/channels and kind 'callback'.",
+        )
+
+    def _reason_for_no_room(self, project_id: int, is_open: Counter[int]) -> Refusal | None:
+        """Refuse what there is no room for: 429 where the project itself takes its share, half of all."""
+        limits = self._limits
+        if 2 * is_open[project_id] >= limits.most_open:
+            return too_many(
+                f"{is_open[project_id]} jobs of this project have not ended; wait for their answers first.",
+                retry_s=RETRY_FULL,
+            )
+        if 2 * self.bytes[project_id] >= limits.most_bytes:
+            return too_many(
+                f"The jobs of this project and their answers take {self.bytes[project_id]} bytes; "
+                "fetch answers and DELETE their jobs first.",
+                retry_s=RETRY_FULL,
+            )
+        if is_open.total() >= limits.most_open or self.bytes.total() >= limits.most_bytes:
+            return overloaded("There is no room for more jobs here; ask again.", retry_s=RETRY_FULL)
+        return None
+
+    def _describe(
+        self,
+        preference: ResponsePreference,
+        admitted: Route,
+        inbound: Inbound[bytes, HttpBody],
+        request: InferRequest,
+    ) -> Job:
+        now, job_id = time.time(), new_id()
+        prediction_id = request.facts.key or job_id
+        route = admitted.answering(request, prediction_id)
+        seconds = self._limits.deadline_seconds
+        if request.facts.timeout_us is not None:
+            seconds = min(seconds, request.facts.timeout_us / 1e6)
+        return Job(
+            id=job_id,
+            project_id=route.model.project_id,
+            model_id=route.model.id,
+            model=route.model.name,
+            version=route.version.plan.version,
+            role=route.role,
+            prediction_id=prediction_id,
+            accepted_at=now,
+            deadline_at=now + seconds,
+            path=inbound.path.decode(),
+            headers={
+                name.decode(): inbound.headers[name].decode("latin-1")
+                for name in KEPT_HEADERS
+                if name in inbound.headers
+            },
+            callback=self._engine.table.callbacks_of(route.model.project_id).get(preference.callback or ""),
+        )
+
+    async def answer_within(self, preference: ResponsePreference, accepted: Accepted) -> Answer:
+        """Answer with the job, or with its answer where that comes within the time that the caller would wait."""
+        job = accepted.job
+        wait = min(preference.preferences.wait_seconds or 0, MAX_WAIT_SECONDS)
+        found = await self._wait(job, wait) if wait else OpenJob(job, "queued")
+        applied = b"preference-applied: respond-async%b\r\n" % (b", wait=%d" % wait if wait else b"")
+        if isinstance(found, StoredAnswer):
+            where = f"content-location: {JOBS_PATH}{job.id}\r\n".encode()
+            answer = _stored(found)
+        else:
+            where = f"location: {JOBS_PATH}{job.id}\r\n".encode() + accepted.route.fields
+            answer = _pending(found or OpenJob(job, "queued"))
+        answer.fields += where + applied
+        return answer
+
+    async def _wait(self, job: Job, seconds: int) -> OpenJob | StoredAnswer | None:
+        """Look for a job's answer, which another process may write, until so many seconds have passed."""
+        until, pause = time.monotonic() + seconds, FIRST_LOOK
+        while True:
+            found = await self._runner.in_thread(self._store.find, job.project_id, job.id)
+            left = until - time.monotonic()
+            if not isinstance(found, OpenJob) or left <= 0 or self._closing.is_set():
+                return found
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), min(pause, left))
+            pause = min(pause * 2, MAX_LOOK_SECONDS)
+
+    # Telling and forgetting
+
+    async def answer(self, method: str, path: str, authorization: bytes) -> Answer | Refusal:
+        """Answer a request for a job: GET tells its state, then gives its answer; DELETE cancels or forgets it."""
+        token = self._engine.table.authenticate(authorization, Scope.INFER)
+        if isinstance(token, Refusal):
+            return token
+        job_id = path.removeprefix(JOBS_PATH)
+        if method not in ("GET", "HEAD", "DELETE"):
+            return Refusal(
+                405, f"{method[:16]} is not offered here; use GET or DELETE.", b"allow: GET, DELETE\r\n"
+            )
+        act = self._forget if method == "DELETE" else self._show
+        try:
+            found = await act(token, job_id) if _ID.fullmatch(job_id) else None
+        except OSError as error:
+            log.error("a job cannot be read", extra={"job": job_id[:64], "error": str(error)})
+            return overloaded("The disk cannot give the job; ask again.")
+        return found or Refusal(404, f"There is no job '{job_id[:64]}' in this project; it may have expired.")
+
+    async def _show(self, token: PlanToken, job_id: str) -> Answer | None:
+        found = await self._runner.in_thread(self._store.find, token.project_id, job_id)
+        if isinstance(found, StoredAnswer):
+            return _stored(found)
+        return None if found is None else _pending(found)
+
+    async def _forget(self, token: PlanToken, job_id: str) -> Answer | None:
+        found = await self._runner.in_thread(self._store.delete, token.project_id, job_id)
+        if found is None:
+            return None
+        if isinstance(found, Job):
+            self._engine.metrics.jobs_ended[found.model_id, found.version, "cancelled"] += 1
+        return json_answer({"id": job_id, "state": "cancelled" if isinstance(found, Job) else "deleted"})
+
+
+def _admit(inbound: Inbound[Any, Any], table: RoutingTable) -> Admission | Refusal:
+    return table.admit(inbound.dialect, inbound.authorization, inbound.path)
+
+
+def _read(route: Route, inbound: Inbound[bytes, HttpBody]) -> InferRequest | Refusal:
+    try:
+        return route.version.codecs[inbound.dialect].decode(inbound.body, inbound.headers)
+    except InvalidRequest as error:
+        return Refusal(error.status, str(error), route.fields)
+
+
+def _pending(found: OpenJob) -> Answer:
+    """Say how far a job is, and when to ask again."""
+    job = found.job
+    answer = json_answer(
+        {
+            "id": job.id,
+            "state": found.state,
+            "url": JOBS_PATH + job.id,
+            "model_name": job.model,
+            "model_version": job.version,
+            "prediction_id": job.prediction_id,
+            "accepted_at": _rfc3339(job.accepted_at),
+            "deadline_at": _rfc3339(job.deadline_at),
+            "callback": job.callback and job.callback.name,
+        },
+        202,
+    )
+    answer.fields += (
+        f"retry-after: 1\r\ndriftline-job-state: {found.state}\r\ndriftline-prediction-id: ".encode()
+        + job.prediction_id.encode()
+        + b"\r\n"
+    )
+    return answer
+
+
+def _stored(found: StoredAnswer) -> Answer:
+    """Give an answer as a synchronous request would have had it."""
+    state = f"driftline-job-state: {found.ended.state}\r\n"
+    return Answer(found.ended.status, found.body, (found.ended.fields + state).encode("latin-1"))
+
+
+def _rfc3339(moment: float) -> str:
+    return format_time(round(moment * 1e6))

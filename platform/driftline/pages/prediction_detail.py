@@ -1,0 +1,41 @@
+"""One prediction: what came in, what each version answered, and what really happened."""
+
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from driftline.common.errors import not_found
+from driftline.pages.access import PageRequest, page
+from driftline.pages.model import frame_of
+from inference.prediction_log.queries import selectors
+from inference.prediction_log.queries.viewing import record_view_of_one
+from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.schemas import LabelRevision, LoggedPrediction
+
+
+@page("GET")
+def prediction(request: PageRequest, name: str, prediction_id: str) -> HttpResponse:
+    """Look a prediction up by its id; leaves an audit row."""
+    frame = frame_of(request, name, "predictions")
+    refuse_without_rows(frame["model"], "A look at a prediction")
+    found = selectors.prediction(model=frame["model"], prediction_id=prediction_id)
+    if found is None:
+        raise not_found("prediction")
+    record_view_of_one(model=frame["model"], prediction_id=prediction_id, actor=request.visitor.actor)
+    current = next((label for label in found["labels"] if label["is_current"]), None)
+    frame |= {
+        "one": found,
+        "answers": [found, *found["shadows"]],
+        "label": current,
+        "said": _sentence(found, current),
+    }
+    return render(request, "pages/prediction.html", frame)
+
+
+def _sentence(found: LoggedPrediction, label: LabelRevision | None) -> str:
+    """Say what was answered, whether the shadows agree, and what happened."""
+    text = f"Version {found['version']} answered {found['prediction']}"
+    others = [f"version {one['version']} {one['prediction']}" for one in found["shadows"]]
+    text += f"; in the shadow answered {', '.join(others)}" if others else ""
+    if label is None:
+        return f"{text}. Its label has not come."
+    return f"{text}. What happened: {label['value']}."

@@ -1,0 +1,142 @@
+"""Versions in memory: what is read from their outputs, and what of their inputs is logged."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from inference.prediction_log.spool.record import FeatureColumn, FeatureTable, cut_columns
+from inference.runtime.session import Array, ModelRefused
+from inference.serving.plan import PlanModel
+from inference.serving.versions.versions import FeatureLog, LoadedVersion, PredictionReader
+from inference.signatures import Feature, Signature, TensorSpec
+from tests.inference.onnx_models import classifier_signature, constant_classifier, store, summing_signature
+
+BINARY = classifier_signature(2)
+
+
+def floats(raw: bytes | None) -> list[float]:
+    assert raw is not None
+    return np.frombuffer(raw, "<f4").tolist()
+
+
+def columns_of(log: FeatureLog, batch: dict[str, Array]) -> list[FeatureColumn]:
+    table = log.features(batch)
+    assert isinstance(table, FeatureTable)
+    return cut_columns(table)
+
+
+class TestPredictionReader:
+    def test_reads_labels_as_text_and_both_probabilities(self) -> None:
+        outcome = PredictionReader(BINARY).read(
+            [np.array([1, 0]), np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)]
+        )
+
+        assert outcome.prediction == ["1", "0"]
+        assert floats(outcome.probabilities) == [0.25, 0.75, 0.5, 0.5]
+
+    def test_reads_labels_that_are_whole_floats_as_classes(self) -> None:
+        outcome = PredictionReader(BINARY).read([np.array([1.0, 0.0]), np.zeros((2, 2), np.float32)])
+
+        assert outcome.prediction == ["1", "0"]
+
+    @pytest.mark.parametrize("shape", [(2,), (2, 1)])
+    def test_completes_a_lone_probability(self, shape: tuple[int, ...]) -> None:
+        scores = np.array([0.75, 0.25], np.float32).reshape(shape)
+
+        outcome = PredictionReader(BINARY).read([np.array([1, 0]), scores])
+
+        assert floats(outcome.probabilities) == [0.25, 0.75, 0.75, 0.25]
+
+    def test_takes_the_likeliest_class_where_no_label_is_given(self) -> None:
+        signature = msgspec.structs.replace(BINARY, prediction_output=None, classes=["no", "yes"])
+
+        outcome = PredictionReader(signature).read(
+            [np.array([1, 0]), np.array([[0.1, 0.9], [0.8, 0.2]], np.float32)]
+        )
+
+        assert outcome.prediction == ["yes", "no"]
+
+    def test_reads_a_regression_as_float64(self) -> None:
+        outcome = PredictionReader(summing_signature(2)).read([np.array([[1.5], [2.5]], np.float32)])
+
+        assert np.frombuffer(outcome.prediction, "<f8").tolist() == [1.5, 2.5]  # type: ignore[arg-type]
+        assert outcome.probabilities is None
+
+
+class TestFeatureLog:
+    def test_names_the_columns_of_a_table(self) -> None:
+        columns = columns_of(FeatureLog(BINARY), {"X": np.array([[1, 2], [3, 4]], np.float32)})
+
+        assert [(column.name, column.kind, floats(column.data)) for column in columns] == [  # type: ignore[arg-type]
+            ("f0", "f4", [1, 3]),
+            ("f1", "f4", [2, 4]),
+        ]
+
+    def test_keeps_each_features_own_type(self) -> None:
+        signature = Signature(
+            features=[
+                Feature("a", "float"),
+                Feature("b", "int"),
+                Feature("c", "bool"),
+                Feature("d", "string"),
+            ],
+            inputs=[
+                TensorSpec("a", "FP64", [-1, 1]),
+                TensorSpec("b", "INT32", [-1, 1]),
+                TensorSpec("c", "BOOL", [-1, 1]),
+                TensorSpec("d", "BYTES", [-1, 1]),
+            ],
+            outputs=[TensorSpec("y", "FP32", [-1, 1])],
+            prediction_output="y",
+            probabilities_output=None,
+            classes=[],
+            positive_class=None,
+            missing={"d": "?"},
+            task="regression",
+        )
+        batch = {
+            "a": np.array([[0.5]]),
+            "b": np.array([[-1]], np.int32),
+            "c": np.array([[True]]),
+            "d": np.array([["?"]], object),
+        }
+
+        assert FeatureLog(signature).features(batch) == [
+            FeatureColumn("a", "f8", np.array([0.5]).tobytes()),
+            FeatureColumn("b", "i8", np.array([-1]).tobytes()),
+            FeatureColumn("c", "i8", np.array([1]).tobytes()),
+            FeatureColumn("d", "s", [None]),
+        ]
+
+    def test_keeps_whole_numbers_above_those_of_the_log_as_floats(self) -> None:
+        spec = TensorSpec("X", "UINT64", [-1, 2])
+        log = FeatureLog(msgspec.structs.replace(BINARY, inputs=[spec]))
+
+        large, small = (
+            columns_of(log, {"X": np.array([[7, top]], np.uint64)}) for top in (2**64 - 1, 2**63 - 1)
+        )
+
+        assert [np.frombuffer(column.data, "<f8").tolist() for column in large] == [[7.0], [2.0**64]]
+        assert [column.kind for column in small] == ["i8", "i8"]
+        assert np.frombuffer(small[1].data, "<i8").tolist() == [2**63 - 1]
+
+    def test_has_no_columns_for_images(self) -> None:
+        signature = msgspec.structs.replace(BINARY, inputs=[TensorSpec("X", "FP32", [-1, 3, 8, 8])])
+
+        assert FeatureLog(signature).features({"X": np.zeros((1, 3, 8, 8), np.float32)}) == []
+
+
+class TestLoadedVersion:
+    def load(self, home: Path, signature: Signature) -> LoadedVersion:
+        version = store(home, constant_classifier(0.5, 2), signature, id=1, version="1")
+        return LoadedVersion(home, PlanModel(1, 1, "m", 1, "1", [], [version]), version)
+
+    def test_refuses_classes_that_do_not_match_the_probabilities(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelRefused, match="2 columns and the signature names 3 classes"):
+            self.load(tmp_path, msgspec.structs.replace(BINARY, classes=["a", "b", "c"]))
+
+    def test_refuses_tensors_that_the_model_does_not_have(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelRefused, match="no tensor 'Z'"):
+            self.load(tmp_path, msgspec.structs.replace(BINARY, inputs=[TensorSpec("Z", "FP32", [-1, 2])]))
