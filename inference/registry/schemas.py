@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from driftline.common.responses import ResponseBody, Time
 from inference.registry.models import Alias, Deployment, Version
 from inference.registry.rollout import InProcess, Rollout, serving_of
-from inference.serving.plan import Signature
+from inference.signatures import Signature
 
 
 # -- versions ----------------------------------------------------------------------------------------------------------

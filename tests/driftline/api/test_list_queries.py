@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from driftline.accounts.models import AuditEntry, User
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.sent_columns import PredictionBatch, columns_of
-from inference.prediction_log.store import log_predictions
+from inference.prediction_log.ingest.store import log_predictions
+from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.registry.models import Alias, Version
 from inference.registry.services import create_model
 from inference.runtime.variants.kinds import KINDS
