@@ -16,7 +16,8 @@ from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array
 from inference.serving.body_budget import BodyBudget
-from inference.serving.engine.engine import Engine, Inbound
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound
 from inference.serving.engine.lanes import LEVEL_NS, MAX_BATCH_ROWS, Lane, Pending
 from inference.serving.options import EngineOptions
 from inference.serving.plan import Plan, PlanModel
