@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Dataset, Model, Version
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 
 
 class MonitorKind(models.TextChoices):
@@ -182,9 +182,9 @@ class Segment(models.Model):
         return f"{self.name} of {self.model}"
 
     @property
-    def parsed(self) -> tuple[Condition, ...]:
+    def parsed(self) -> tuple[RowCondition, ...]:
         """Give its conditions."""
-        return msgspec.convert(self.conditions, tuple[Condition, ...])
+        return msgspec.convert(self.conditions, tuple[RowCondition, ...])
 
 
 class FeatureProfile(models.Model):

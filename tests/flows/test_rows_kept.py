@@ -25,7 +25,7 @@ from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, import_upload
+from inference.prediction_log.imports.services import FileSender, import_upload
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SummedDay
 from inference.prediction_log.queries.selectors import newest_event, oldest_event
 from inference.prediction_log.retention.expiry import forget_summed_days
@@ -327,7 +327,7 @@ class TestWhatNeedsRows:
                 stream=BytesIO(f"{columns[kind]}\n{values[kind]}\n".encode()),
                 name="mine.csv",
                 version="",
-                sender=Sender("test"),
+                sender=FileSender("test"),
             )
 
         assert not Import.objects.exists()

@@ -8,11 +8,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from driftline.common.ids import new_ids, row_ids
 from inference.prediction_log.spool.record import LoggedBatch, encode_record
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array, RunOptions
 from inference.serving.engine.fair_threads import Worker, WorkHangs
-from inference.serving.engine.ids import new_prediction_ids, row_ids
 from inference.serving.engine.lanes import Lane, Pending
 from inference.serving.routing import Route
 from inference.serving.versions.versions import LoadedVersion, Outcome
@@ -78,7 +78,7 @@ def take_run(lane: Lane, max_rows: int) -> Run | None:
     if not pendings:
         return None
     unnamed = [pending for pending in pendings if not pending.prediction_id]
-    for pending, prediction_id in zip(unnamed, new_prediction_ids(len(unnamed)), strict=True):
+    for pending, prediction_id in zip(unnamed, new_ids(len(unnamed)), strict=True):
         pending.prediction_id = prediction_id
     rows = sum([pending.request.rows for pending in pendings])
     batch = lane.route.version.join([pending.request.tensors for pending in pendings])

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from driftline.common.ids import new_id
 from inference.protocol.dialect import Dialect, InferRequest
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.remote.counts import CALLS
@@ -16,7 +17,6 @@ from inference.serving.counts.request_tally import RequestTally
 from inference.serving.engine.admission import AdmissionControl
 from inference.serving.engine.background import BackgroundTasks
 from inference.serving.engine.completion import Completion
-from inference.serving.engine.ids import new_prediction_id
 from inference.serving.engine.inbound import Inbound, admit, decode
 from inference.serving.engine.lanes import Pending
 from inference.serving.engine.large_requests import LARGE_ROWS, LargeRequest, LargeRequests
@@ -151,7 +151,7 @@ class Engine:
         route, key, refusal = admission.route, request.facts.key, None
         prediction_id = key or ""
         if route.canary is not None or request.rows > LARGE_ROWS:
-            prediction_id = key or new_prediction_id()
+            prediction_id = key or new_id()
             route = route.answering(request, prediction_id)
         if request.facts is not NO_FACTS:
             refusal = check_times(admission, request)

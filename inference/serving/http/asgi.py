@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from inference.protocol.dialect import Headers, HttpBody, HttpDialect
-from inference.protocol.dialects import find_dialect
+from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.descriptions.metadata import describe
 from inference.serving.descriptions.repository import control
@@ -121,7 +121,7 @@ async def predict[Result](
         inbound = Inbound(dialect, headers.authorization, path, body, headers.relevant)
         return await ask(admission, inbound)
     finally:
-        incoming.let_go()
+        incoming.release()
 
 
 def _path_of(scope: Scope) -> bytes:
@@ -151,7 +151,7 @@ async def answer(engine: Engine, scope: Scope, receive: Receive) -> Answer | Ref
         try:
             body = await _read_body(receive, incoming)
         finally:
-            incoming.let_go()
+            incoming.release()
         return body if isinstance(body, Refusal) else control(engine.table, path, authorization, body)
     if asks_statistics(path):
         found = await asyncio.to_thread(statistics, engine.home, engine.table, path, authorization)

@@ -10,19 +10,20 @@ from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Membership, Project, Role, User
+from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
-from driftline.demo.progress import HISTORY, Progress, save_progress
+from driftline.common.number_format import format_pair
+from driftline.demo.progress import HISTORY, ReplayProgress, save_progress
 from driftline.pages import queries, verdict
 from driftline.pages.templatetags.figures import figure
 from driftline.pages.timerange import range_of
-from driftline.pages.verdict import Part, Verdict
+from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
-from monitors.alerts.wording import figures
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
@@ -94,7 +95,7 @@ class TestAModelThatDrifted:
 
     def test_tells_the_day_and_the_numbers_of_the_table_below_it(self, client: Client, model: Model) -> None:
         newest = MetricPoint.objects.filter(model=model, metric="psi", feature="income").latest("start")
-        value, limit = figures(newest.value, newest.threshold or 0.0)
+        value, limit = format_pair(newest.value, newest.threshold or 0.0)
 
         said, page = verdict.of_model(model).text, client.get(f"/models/{model.name}/").content.decode()
 
@@ -231,7 +232,7 @@ class TestTheSentence:
 
     def test_counts_the_other_models_that_changed_and_those_without_data(self, project: Project) -> None:
         changed = [make_model(project, name) for name in ("first", "second", "third")]
-        said = [(one, Verdict("notice", [Part(f"{one.name} changed.")])) for one in changed]
+        said = [(one, Statement("notice", [Phrase(f"{one.name} changed.")])) for one in changed]
         silent = make_model(project, "silent")
 
         assert verdict.of_project([*said, (silent, verdict.of_model(silent))]).text == (
@@ -393,7 +394,7 @@ class TestTheDemo:
         now = datetime.now(UTC)
         save_progress(
             home,
-            Progress(
+            ReplayProgress(
                 phase=HISTORY, day=30, total_days=120, started_at=now, updated_at=now, shift_weeks=600,
                 minutes_per_day=10, event_day=now.date(),
             ),
