@@ -27,8 +27,8 @@ class AdmissionControl:
         metrics: ServingMetrics,
     ) -> None:
         self._refuses_unlogged = options.when_full == "refuse"
-        self._max_wait_seconds = options.most_wait_seconds
-        self._max_wait_ns = round(options.most_wait_seconds * 1e9)
+        self._max_wait_seconds = options.max_wait_seconds
+        self._max_wait_ns = round(options.max_wait_seconds * 1e9)
         self._spools = spools
         self._journal = spools.journal
         self._large_requests = large_requests

@@ -58,7 +58,7 @@ class Engine:
         self.table = RoutingTable(Plan(0, [], []), {}, {})
         self.is_ready = False
         self.metrics = metrics = ServingMetrics(CALLS)
-        self.bodies = BodyBudget(options.most_body_bytes)
+        self.bodies = BodyBudget(options.max_body_bytes)
         self.spools = Spools(home, options, RequestTally(metrics), lambda: self._scheduler.run_ready())
         self.shadows = ShadowRunner(
             self.spools.shadow_writer, metrics, sync=options.fsync == "always", limits=options.shadows
@@ -68,7 +68,7 @@ class Engine:
         self._load_queue = LoadQueue(load_version)
         self._background = background = BackgroundTasks()
         self._pools = pools = ThreadPools(options)
-        self._refuser = refuser = Refuser(metrics, options.most_run_seconds)
+        self._refuser = refuser = Refuser(metrics, options.max_run_seconds)
         completion = Completion(
             self.spools,
             self.shadows,
@@ -80,11 +80,11 @@ class Engine:
             traces,
         )
         self._large_requests = LargeRequests(
-            completion, refuser, metrics, pools, background, options.most_run_seconds, traces
+            completion, refuser, metrics, pools, background, options.max_run_seconds, traces
         )
         self._admission_control = AdmissionControl(options, self.spools, self._large_requests, pools, metrics)
         self._scheduler = Scheduler(
-            self.spools.journal, completion, refuser, pools, background, options.most_run_seconds
+            self.spools.journal, completion, refuser, pools, background, options.max_run_seconds
         )
 
     # Requests
