@@ -14,8 +14,7 @@ import pytest
 from driftline.common.outbound.rules import OutboundRules
 from inference.runtime.remote.circuit_breaker import FAILURES_TO_OPEN
 from inference.runtime.remote.credentials import KEY_FILE, seal_headers
-from inference.serving.engine.engine import EngineOptions
-from inference.serving.engine.shadows import ShadowLimits
+from inference.serving.options import EngineOptions, ShadowLimits
 from inference.serving.plan import PlanModel, PlanVersion
 from inference.signatures import EndpointSpec
 from tests.inference.onnx_models import store, summing_model, summing_signature

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from inference.protocol import inference_service_pb2 as messages
 from inference.protocol.inference_service_pb2 import ModelInferRequest, ModelInferResponse
-from inference.serving.http.hot_request import MAX_BODY_BYTES
+from inference.serving.http.incoming_body import MAX_BODY_BYTES
 from inference.serving.main import serve_forever
 from inference.serving.plan import PlanModel
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store

@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from inference.serving.body_budget import BodyBudget
 from inference.serving.counts.metrics import ServingMetrics
-from inference.serving.engine.engine import Inbound
+from inference.serving.engine.inbound import Inbound
 from inference.serving.http.connection import HotProtocol
 from inference.serving.http.header_cache import Head, HeaderCache
 from inference.serving.refusals import Refusal

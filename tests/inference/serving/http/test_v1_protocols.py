@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from inference.protocol.parameters import format_time
-from inference.serving.http.connection import MAX_BODY_BYTES
+from inference.serving.http.incoming_body import MAX_BODY_BYTES
 from inference.serving.plan import PlanModel
 from tests.inference.onnx_models import (
     classifier_signature,
