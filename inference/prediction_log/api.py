@@ -11,7 +11,7 @@ from ninja import Router
 from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.clock import now
 from driftline.common.errors import not_found
 from driftline.common.request_values import media_type, read_body
@@ -95,7 +95,7 @@ def receive_labels(request: HttpRequest, name: str, atomic: bool = False) -> Htt
     return _receive(request, name, store, JSON_TYPES + LINE_TYPES)
 
 
-@router.get("/models/{name}/predictions", auth=Scoped("read"))
+@router.get("/models/{name}/predictions", auth=Scoped(Scope.READ))
 def list_predictions(
     request: HttpRequest,
     name: str,
@@ -136,7 +136,7 @@ def list_predictions(
     return {"items": found.items, "next": found.next, "unreadable": found.unreadable}
 
 
-@router.get("/models/{name}/predictions/{path:prediction_id}", auth=Scoped("read"))
+@router.get("/models/{name}/predictions/{path:prediction_id}", auth=Scoped(Scope.READ))
 def read_prediction(request: HttpRequest, name: str, prediction_id: str) -> Any:
     """Look one prediction up: its features, answer, shadows, and the history of its label. Leaves an audit row."""
     model = get_model(project=caller_of(request).project, name=name)

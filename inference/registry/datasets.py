@@ -18,7 +18,7 @@ from driftline.accounts.services import record_audit
 from driftline.common.durable_files import write_file
 from driftline.common.errors import Problem, invalid
 from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
-from inference.registry.models import Dataset, Model, Task, Version
+from inference.registry.models import Dataset, Model, ModelTask, Version
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version, signature_of
 from inference.registry.services import external_version
@@ -240,7 +240,7 @@ def _learn_signature(model: Model, table: pa.Table) -> Signature:
         prediction_output=None,
         probabilities_output=None,
         classes=classes,
-        positive_class=_positive(classes) if model.task == Task.BINARY else None,
+        positive_class=_positive(classes) if model.task == ModelTask.BINARY else None,
         missing={},
         task=model.task,
     )
@@ -263,7 +263,7 @@ _EXACT = 2.0**53  # below it a float64 tells each whole number from the next
 
 
 def _classes(model: Model, table: pa.Table) -> list[str]:
-    if model.task not in (Task.BINARY, Task.MULTICLASS):
+    if model.task not in (ModelTask.BINARY, ModelTask.MULTICLASS):
         return []
     seen: set[str] = set()
     for name in ("label", "prediction"):
@@ -299,7 +299,7 @@ def _conform(table: pa.Table, signature: Signature) -> pa.Table:
         )
     if "timestamp" in table.column_names:
         columns["timestamp"] = _times(table["timestamp"])
-    classified = signature.task in (Task.BINARY, Task.MULTICLASS)
+    classified = signature.task in (ModelTask.BINARY, ModelTask.MULTICLASS)
     for name in ("label", "prediction"):
         if name in table.column_names:
             columns[name] = _as_text(table[name]) if classified else _cast(table[name], name, "f8")

@@ -29,9 +29,9 @@ from inference.registry.models import (
     Deployment,
     DeploymentChange,
     Model,
+    ModelTask,
     RowsKept,
     SchemaPolicy,
-    Task,
     Version,
 )
 from inference.registry.publishing import publish_on_commit
@@ -72,7 +72,7 @@ def create_model(
 ) -> Model:
     """Create a model with an empty deployment."""
     check_model_name(name)
-    _check_choice("/task", task, Task.values)
+    _check_choice("/task", task, ModelTask.values)
     _check_choice("/autonomy", autonomy, Autonomy.values)
     _check_objectives(objectives or {})
     _check_retention("retention_days", retention_days)

@@ -13,7 +13,7 @@ from inference.registry.intake import IntakeRefused, inspect_artifact
 from inference.registry.intake.limits import ReferenceRows, SampledReference
 from inference.registry.intake.metadata import declare
 from inference.registry.intake.report import OutputOnReference, ReferenceRun
-from inference.registry.models import Dataset, Model, Task, Version
+from inference.registry.models import Dataset, Model, ModelTask, Version
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature
 
@@ -85,7 +85,7 @@ def _range_of(seen: OutputOnReference) -> str:
 
 def _judged_outputs(signature: Signature) -> list[str]:
     """Name the output of numbers that the prediction rests on; a rare class may well be answered to no row."""
-    if signature.task in (Task.BINARY, Task.MULTICLASS):
+    if signature.task in (ModelTask.BINARY, ModelTask.MULTICLASS):
         names = [signature.probabilities_output]
     else:
         names = [signature.prediction_output or signature.outputs[0].name]

@@ -6,10 +6,10 @@ from django.db import IntegrityError, transaction
 
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import new_id
 from driftline.common.secrets_at_rest import encrypt
+from driftline.common.task_queue import Task, enqueue
 from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery
@@ -87,7 +87,7 @@ def send_test(*, channel: Channel, actor: str) -> Delivery:
         delivery = write_delivery(
             channel=channel, event=TEST, event_id=event_id, message=message, incident=None
         )
-        ring("monitors.deliver")
+        enqueue(Task.DELIVER)
     return delivery
 
 

@@ -18,7 +18,7 @@ from django.db.models import Min
 from django.db.models.functions import Now
 
 from driftline.accounts.turns import in_turn, take_turn
-from driftline.common.doorbell import ring
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import WorkQuerySet
 from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
@@ -54,7 +54,7 @@ def write_delivery(
     incident: Incident | None,
     withheld: str = "",
 ) -> Delivery:
-    """Store a message in the transaction of the caller, who rings; `withheld` says why nobody is told."""
+    """Store a message in the caller's transaction; the caller enqueues it. `withheld` says why it is not sent."""
     return Delivery.objects.create(
         channel=channel,
         incident=incident,
@@ -74,7 +74,7 @@ def requeue(delivery: Delivery) -> None:
         state=Delivery.State.PENDING, reason="", attempts_made=0, next_attempt_at=Now(), sent_at=None
     )
     delivery.refresh_from_db()
-    ring("monitors.deliver")
+    enqueue(Task.DELIVER)
 
 
 def withhold_pending(channel: Channel, *, reason: str) -> None:
@@ -97,7 +97,7 @@ def send_due_deliveries(limit: int = MAX_BATCH_DELIVERIES) -> int:
             return tried
         finish_attempt(claimed, attempt(claimed))
         tried += 1
-    ring("monitors.deliver")
+    enqueue(Task.DELIVER)
     return tried
 
 
@@ -208,8 +208,8 @@ def _storable(text: str) -> str:
 
 def channels_told(incident: Incident) -> Iterable[int]:
     """List the channels that know of an incident, or will when their turn comes."""
-    told = incident.deliveries.exclude(state=Delivery.State.SUPPRESSED)
-    return set(told.values_list("channel_id", flat=True))
+    sent = incident.deliveries.exclude(state=Delivery.State.SUPPRESSED)
+    return set(sent.values_list("channel_id", flat=True))
 
 
 def database_time() -> datetime:

@@ -171,9 +171,9 @@ def _reference(incident: Incident, deployment: Deployment | None) -> dict[str, A
 def _cause_line(cause: dict[str, Any]) -> str:
     name = cause.get("feature") or cause.get("segment") or "unknown"
     score = cause.get("score")
-    told = f" (score {format_number(score)})" if isinstance(score, int | float) else ""
+    suffix = f" (score {format_number(score)})" if isinstance(score, int | float) else ""
     evidence = f": {cause['evidence']}" if cause.get("evidence") else ""
-    return f"{name}{told}{evidence}"
+    return f"{name}{suffix}{evidence}"
 
 
 def _changes_told(incident: Incident) -> list[str]:

@@ -149,14 +149,14 @@ def _columns(reference: Reference | None) -> Mapping[str, ColumnSummary]:
 
 def _describe(column: ColumnSummary) -> dict[str, Any]:
     missing = column.rows - column.n
-    told: dict[str, Any] = {"rows": column.rows, "missing_share": missing / max(column.rows, 1)}
+    facts: dict[str, Any] = {"rows": column.rows, "missing_share": missing / max(column.rows, 1)}
     if isinstance(column, NumericSummary):
-        return told | {
+        return facts | {
             "least": column.minimum if column.n else None,
             "most": column.maximum if column.n else None,
         }
     by_count = sorted(column.counts, key=lambda level: (-column.counts[level], level))
-    return told | {
+    return facts | {
         "categories": by_count[:LEARNT_CATEGORIES],
         "distinct": len(column.counts),
         "is_exact": column.exact,

@@ -41,7 +41,7 @@ def set_segments(*, model: Model, features: Sequence[str], actor: str) -> None:
         raise invalid("/segments", f"{len(features)} segment features; use up to {MAX_FEATURES}.")
     for place, feature in enumerate(features):
         if model.privacy.get(feature) == SUMMARY:
-            raise invalid(f"/segments/{place}", _let_go(feature))
+            raise invalid(f"/segments/{place}", _without_rows(feature))
     with transaction.atomic():
         _lock(model)
         before = sorted(model.segment_features.values_list("feature", flat=True))
@@ -64,7 +64,7 @@ def set_segments(*, model: Model, features: Sequence[str], actor: str) -> None:
             segments_changed.send(sender=SegmentFeature, model=model)
 
 
-def _let_go(feature: str) -> str:
+def _without_rows(feature: str) -> str:
     return (
         f"The values of {feature!r} are let go once they are summarised, and a segment needs them in each row; keep "
         "the feature or hash it."
@@ -218,7 +218,7 @@ def refuse_to_hide(model: Model) -> None:
     for feature, policy in sorted(model.privacy.items()):
         at = f"/privacy/{escape_pointer(feature)}"
         if policy == SUMMARY and model.segment_features.filter(feature=feature).exists():
-            raise invalid(at, _let_go(feature))
+            raise invalid(at, _without_rows(feature))
         for segment in model.segments.order_by("name") if policy in _HIDDEN else ():
             if any(one.feature == feature for one in segment.parsed):
                 raise invalid(

@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from driftline.common.machine_paths import without_folders
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.spool.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
 from inference.registry.models import Model
@@ -106,7 +106,7 @@ def retry_reference(*, reference: Reference, actor: str) -> None:
             action="reference.retry",
             subject=reference.model.name,
         )
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 def rebuild_reference(reference: Reference) -> None:
@@ -139,7 +139,7 @@ def hide(model: Model) -> None:
         raise number_cannot_be_hashed(number.feature)
     for reference in model.references.filter(is_active=True, kind=Reference.Kind.FILE):
         Reference.objects.filter(pk=reference.pk).begin_again()
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 def _fill(reference: Reference) -> list[ReferenceDay]:
@@ -249,8 +249,8 @@ def _learn_errors(
     answer = prediction.astype(np.float64)
     profile = profile_errors(answer - truth.astype(np.float64), answer)
     reference.error_profile = msgspec.to_builtins(profile)
-    let_go = {name for name, policy in reference.model.privacy.items() if policy == SUMMARY}
-    names = sorted(kept.keys() - let_go, key=lambda name: (-reference.importance.get(name, 0.0), name))
+    summary_only = {name for name, policy in reference.model.privacy.items() if policy == SUMMARY}
+    names = sorted(kept.keys() - summary_only, key=lambda name: (-reference.importance.get(name, 0.0), name))
     labels = truth.astype(np.float64)
     if days is not None:
         labels = np.where(np.isnat(days), np.nan, labels)  # of rows without a time nobody knows the day

@@ -123,10 +123,10 @@ def _quality_faults(model: Model, start: datetime, end: datetime) -> list[dict[s
 
 def _label_faults(model: Model, start: datetime, end: datetime) -> list[dict[str, Any]]:
     """Find days whose labels came later than the objective, or far fewer than in the weeks before."""
-    told = [_missing_labels(model, start, end), _late_labels(model, start, end)]
+    sentences = [_missing_labels(model, start, end), _late_labels(model, start, end)]
     return [
         {"kind": LABELS, "feature": "label", "score": round(score, 4), "evidence": evidence}
-        for score, evidence in filter(None, told)
+        for score, evidence in filter(None, sentences)
     ]
 
 
@@ -172,11 +172,11 @@ def _worse(one: FoundSegment, loss: RowLoss, mean: float | None) -> dict[str, An
     """Score a segment by its share of the rise; where the loss as a whole did not rise, by that of the loss."""
     usual = "new" if one.usual is None else f"usually {one.usual:+.3g} apart"
     score, whole = (one.share, "rise") if one.share is not None else (min(one.harm / (mean or 1), 1), "loss")
-    told = (
+    sentences = (
         f"{loss.label.lower()} {one.inside:.3g} where {one.name}, {one.outside:.3g} elsewhere, {usual}: "
         f"{score:.0%} of the {whole} (n={one.n:,})"
     )
-    return {"kind": SEGMENT, "segment": one.name, "score": round(score, 4), "evidence": told}
+    return {"kind": SEGMENT, "segment": one.name, "score": round(score, 4), "evidence": sentences}
 
 
 def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-untyped-def]

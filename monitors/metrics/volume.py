@@ -12,8 +12,8 @@ from statistics import median
 from django.db import transaction
 from django.db.models import Max, OuterRef, QuerySet, Subquery
 
-from driftline.common.doorbell import ring
 from driftline.common.periods import Period, floor, following, windows
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import touch
 from inference.prediction_log.models import PredictionRole, TouchedPeriod
 from inference.prediction_log.queries.event_clock import event_now, event_nows
@@ -136,7 +136,7 @@ def measure_ended(model: Model, now: datetime) -> int:
             return 0
         save_points(volume_rows(context, ended))
         touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
-        ring("monitors.judge", model_id=model.pk)
+        enqueue(Task.JUDGE, model_id=model.pk)
     return len(ended)
 
 

@@ -26,7 +26,7 @@ from monitors.optimiser.sampling import TrialRows, trial_rows
 SLICE_S = 120.0  # then other work of the worker gets its turn
 
 
-def go_on(optimisation_id: int) -> bool:
+def resume_optimisation(optimisation_id: int) -> bool:
     """Try the variants that are left, as many as fit into a slice; returns whether there was something to do."""
     rows = Optimisation.objects.filter(pk=optimisation_id)
     return attempt(rows, _work, state=Optimisation.State.RUNNING)

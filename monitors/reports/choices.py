@@ -1,6 +1,6 @@
 """What a report may be asked for: presets by task, and Evidently's tests by the kind of column that they take."""
 
-from inference.registry.models import Task
+from inference.registry.models import ModelTask
 from monitors.reports.models import Preset
 
 MAX_ROWS = 20_000
@@ -50,15 +50,15 @@ EQUAL_ROWS = ("g_test", "fisher_exact")
 """Tests that Evidently makes on sides of the same length alone."""
 
 _BY_TASK = {
-    Task.BINARY: [Preset.CLASSIFICATION],
-    Task.MULTICLASS: [Preset.CLASSIFICATION],
-    Task.REGRESSION: [Preset.REGRESSION],
+    ModelTask.BINARY: [Preset.CLASSIFICATION],
+    ModelTask.MULTICLASS: [Preset.CLASSIFICATION],
+    ModelTask.REGRESSION: [Preset.REGRESSION],
 }
 
 
 def presets_of(task: str) -> list[Preset]:
     """List the presets that make sense for a task."""
-    return [Preset.DATA_DRIFT, Preset.DATA_SUMMARY, *_BY_TASK.get(Task(task), [])]
+    return [Preset.DATA_DRIFT, Preset.DATA_SUMMARY, *_BY_TASK.get(ModelTask(task), [])]
 
 
 def most_rows(methods: list[str]) -> int:

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import Period
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.spool.privacy import DROP, SUMMARY
 from inference.registry.models import Model, Version
@@ -74,7 +74,7 @@ def request_report(*, model: Model, wanted: ReportRequest, actor: str) -> Report
             **methods,
         )
         record_audit(project=model.project, actor=actor, action="report.request", subject=model.name)
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
     report.refresh_from_db()
     return report
 
@@ -87,7 +87,7 @@ def retry_report(*, report: Report, actor: str) -> None:
         record_audit(
             project=report.model.project, actor=actor, action="report.retry", subject=report.model.name
         )
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 AFRESH: dict[str, Any] = {

@@ -7,12 +7,12 @@ from typing import Any
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.lease import LeaseLost
 from driftline.common.machine_paths import without_folders
+from driftline.common.task_queue import Task, enqueue
 from inference.registry.models import Deployment
-from monitors.workflows.context import Answer, RunContext, StepFailed, StepOutcome, to_json
+from monitors.workflows.context import RunContext, StepAnswer, StepFailed, StepOutcome, to_json
 from monitors.workflows.finishing import finish
 from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, RunState, Step, Workflow
@@ -40,7 +40,7 @@ def advance(*, run_id: int, has_turn: bool = True) -> bool:
         return False
     try:
         with lease.renewed():
-            while _go_on(lease, has_turn=has_turn):
+            while _run_step(lease, has_turn=has_turn):
                 pass
     except LeaseLost:
         log.info("run is another's now", extra={"run": run_id})
@@ -58,8 +58,8 @@ def runs_before_a_long_step() -> QuerySet[Any]:
     return present.filter(state__in=(RunState.QUEUED, RunState.RUNNING), present__in=LONG_STEPS).due()
 
 
-def _go_on(lease: RunLease, *, has_turn: bool) -> bool:
-    """Do one step; tell whether another can follow at once."""
+def _run_step(lease: RunLease, *, has_turn: bool) -> bool:
+    """Run the present step; return whether another can follow at once."""
     run = lease.read()
     step = _current_step(run)
     if reason := _obstacle(run, step):
@@ -68,7 +68,7 @@ def _go_on(lease: RunLease, *, has_turn: bool) -> bool:
         return False
     if step.name in LONG_STEPS and step.state != Step.State.WAITING and not has_turn:
         lease.release()
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
         return False
     if step.state != Step.State.WAITING:
         _begin(lease, step)
@@ -126,10 +126,10 @@ def _record(lease: RunLease, step: Step, outcome: StepOutcome, *, seen: int) -> 
         if outcome.verdict is not None:
             run.verdict = to_json(outcome.verdict)
             run.save(update_fields=["verdict"])
-        if outcome.answer == Answer.WAITING:
+        if outcome.answer == StepAnswer.WAITING:
             return _wait(run, step, outcome, seen=seen)
         _close(step, Step.State.DONE)
-        if outcome.answer == Answer.REJECTED:
+        if outcome.answer == StepAnswer.REJECTED:
             finish(run, state=RunState.REJECTED, actor=f"run {run.pk}", reason=outcome.reason)
             return False
         if step.name == list(STEPS)[-1]:

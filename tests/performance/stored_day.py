@@ -24,7 +24,7 @@ from inference.prediction_log.labels.folding import fold_labels
 from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import frame_of, prediction
-from inference.prediction_log.retention.expiry import let_go_of_week
+from inference.prediction_log.retention.expiry import drop_week
 from inference.prediction_log.rows.sent_columns import PredictionBatch, SentColumns
 from inference.prediction_log.storage import partitions
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
@@ -58,7 +58,7 @@ def measure(*, rows: int, rounds: int) -> dict[str, Any]:
     }
     _forget_batches(model)
     for week in partitions.WEEKS.starts():
-        let_go_of_week(week)
+        drop_week(week)
     fold_cpu = _fold()
     folded = _bytes()["packed"] - sizes["packed"]
     lookup = _timed(lambda: _look_up(model, random.Random(1).choice(ids)))

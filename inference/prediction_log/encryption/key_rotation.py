@@ -41,7 +41,7 @@ class KeyRotation:
 
     wrapped: int
     lost: int
-    let_go: int
+    released: int
     kept: int
 
 

@@ -23,7 +23,7 @@ from inference.registry.signals import dataset_rewritten
 
 def erase_from_tables(work: Work) -> None:
     """Write the data sets of the project anew that hold such rows."""
-    _let_go(work)
+    _delete_orphaned_files(work)
     datasets = Dataset.objects.filter(model__project=work.project).order_by("pk")
     for dataset in datasets.filter(pk__gt=work.progress.get("table", 0)):
         work.check_deadline()
@@ -89,10 +89,10 @@ def _rewrite(work: Work, holders: list[Dataset], table: pa.Table, erased: int) -
             dataset_rewritten.send(sender=Dataset, dataset=dataset)
         work.progress.setdefault("old_tables", []).append(old)
         add_counts(erasure, {"table_rows": erased})
-    _let_go(work)
+    _delete_orphaned_files(work)
 
 
-def _let_go(work: Work) -> None:
+def _delete_orphaned_files(work: Work) -> None:
     """Remove the files that were written anew, unless another data set is the same file."""
     for old in work.progress.pop("old_tables", []):
         if not Dataset.objects.filter(path=old).exists():

@@ -15,7 +15,7 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import ID_LENGTH, is_valid_id
@@ -168,8 +168,8 @@ def _check_attributes(event: _Event) -> None:
 
 
 def _half_of(event: _Event, model: Model, version: str, moment: datetime) -> EventHalf:
-    told = event.text("driftlineversion", "")
-    version, at = (told, f"{event.place}driftlineversion") if told else (version, "/version")
+    given = event.text("driftlineversion", "")
+    version, at = (given, f"{event.place}driftlineversion") if given else (version, "/version")
     try:
         if version:
             check_version(version)

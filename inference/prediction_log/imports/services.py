@@ -1,4 +1,4 @@
-"""Starts, goes on with and cancels imports."""
+"""Starts, resumes and cancels imports."""
 
 import errno
 import hashlib
@@ -17,12 +17,12 @@ from django.db import IntegrityError, transaction
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
 from driftline.common.lease import LeaseLost
 from driftline.common.leased_work import LeasedQuerySet, WorkLease
 from driftline.common.machine_paths import without_folders
 from driftline.common.strict_json import printable
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
 from inference.prediction_log.imports import bad_rows, engine
 from inference.prediction_log.imports.csv_source import examine_csv
@@ -140,7 +140,7 @@ def _create(job: Import) -> tuple[Import, bool]:
                 after={"import": job.pk, "sha256": job.sha256, "size": job.size},
             )
             if job.is_upload:
-                ring_for_long_work()
+                enqueue(Task.LONG_WORK)
     except IntegrityError:
         running = _unfinished(job.model, job.kind, job.sha256)
         if running is None:
@@ -253,15 +253,15 @@ def _refuse_full_disk() -> Iterator[None]:
         raise
 
 
-# -- going on ----------------------------------------------------------------------------------------------------------
-def go_on(import_id: int) -> None:
+# -- resuming ---------------------------------------------------------------------------------------------------------
+def resume_import(import_id: int) -> None:
     """Import for a while, in a worker; what is left then waits for its next turn."""
     deadline = time.monotonic() + SLICE_S
     with suppress(BeingWorkedOn, LeaseLost):
         run(import_id, stop=lambda _: time.monotonic() > deadline)
 
 
-def imports_to_go_on_with() -> LeasedQuerySet[Import]:
+def resumable_imports() -> LeasedQuerySet[Import]:
     """Select the imports that wait for a worker; a file of its owner's is read by who imports it."""
     return Import.objects.filter(is_upload=True).waiting()
 
@@ -274,7 +274,7 @@ def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
     with leased(import_id) as lease:
         try:
             with lease.renewed():
-                job = engine.work_on(lease, stop=stop)
+                job = engine.import_blocks(lease, stop=stop)
         except (UnreadableFile, Problem, FileNotFoundError) as error:
             return _fail(lease, without_folders(str(error)))
         except KeyboardInterrupt:

@@ -239,7 +239,7 @@ def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
     lock; returns how many labels went.
     """
     ids, times, clients = zip(*rows, strict=True)
-    told = text_array([*ids, *filter(None, clients)])
+    given_ids = text_array([*ids, *filter(None, clients)])
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM inference_label WHERE model_id = %s AND given_id IN ("
@@ -247,13 +247,13 @@ def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
             f"ON {PREDICTION} = gone.id "
             "AND told.prediction_time = 'epoch'::timestamptz + gone.us * interval '1 microsecond' "
             "WHERE told.model_id = %s AND told.given_id = ANY(%s::text[]) AND told.is_current)",
-            [model_id, text_array(ids), integer_array(times), model_id, told],
+            [model_id, text_array(ids), integer_array(times), model_id, given_ids],
         )
         joined = int(cursor.rowcount)
         cursor.execute(
             "DELETE FROM inference_label "
             "WHERE model_id = %s AND prediction_time IS NULL AND given_id = ANY(%s::text[])",
-            [model_id, told],
+            [model_id, given_ids],
         )
         return joined + int(cursor.rowcount)
 

@@ -316,16 +316,16 @@ def _scores(batch: pa.RecordBatch, model: Model) -> NDArray[np.floating[Any]]:
 
 def _has_label(batch: pa.RecordBatch, labels: Mapping[str, Holding], wanted: Filter) -> NDArray[np.bool_]:
     """Tell which rows have a label, or one that agrees with the answer, as is wanted."""
-    told = [labels.get(id_) for id_ in batch.column("id").to_pylist()]
+    current = [labels.get(id_) for id_ in batch.column("id").to_pylist()]
     fits = np.ones(batch.num_rows, np.bool_)
     if wanted.is_labelled is not None:
-        fits &= np.array([label is not None for label in told], np.bool_) == wanted.is_labelled
+        fits &= np.array([label is not None for label in current], np.bool_) == wanted.is_labelled
     if wanted.is_correct is not None:
         answers = batch.column("prediction").to_pylist()
         fits &= np.array(
             [
                 label is not None and (label.value == answer) is wanted.is_correct
-                for label, answer in zip(told, answers, strict=True)
+                for label, answer in zip(current, answers, strict=True)
             ],
             np.bool_,
         )
@@ -343,13 +343,13 @@ def _labels(
     rows = batch.take(pa.array(places))
     ids = [*rows.column("id").to_pylist(), *rows.column("client_id").drop_null().to_pylist()]
     if chunk.role != "shadow":
-        told = folded_holdings(batch.column("id"), FoldedLabels.read(folded))
+        current = folded_holdings(batch.column("id"), FoldedLabels.read(folded))
     elif rows.num_rows:  # they are folded into the chunk of the answer that was copied
         times = rows.column("time").cast(pa.int64()).to_numpy()
-        told = labels_in_chunks(model, _moment(int(times.min())), _moment(int(times.max()) + 1))
+        current = labels_in_chunks(model, _moment(int(times.min())), _moment(int(times.max()) + 1))
     else:
-        told = {}
-    return told | labels_told_under(model, ids)
+        current = {}
+    return current | labels_told_under(model, ids)
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------

@@ -258,8 +258,10 @@ def _reason(reply: UpstreamReply) -> str:
         document = orjson.loads(reply.body[:65_536])
     except ValueError:
         document = None
-    told = document if isinstance(document, dict) else {}
-    text = next((told[key] for key in ("error", "message", "detail") if isinstance(told.get(key), str)), "")
+    fields = document if isinstance(document, dict) else {}
+    text = next(
+        (fields[key] for key in ("error", "message", "detail") if isinstance(fields.get(key), str)), ""
+    )
     printable = "".join(character if character.isprintable() else " " for character in text).strip()
     return printable[:MAX_REASON_LENGTH] or "it gives no reason"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from driftline.accounts.scopes import Scope
 from driftline.common.ids import new_id
 from inference.protocol.dialect import Headers, HttpBody, InferRequest
 from inference.protocol.header_facts import FACT_HEADERS
@@ -210,7 +211,7 @@ class JobApi:
 
     async def answer(self, method: str, path: str, authorization: bytes) -> Answer | Refusal:
         """Answer a request for a job: GET tells its state, then gives its answer; DELETE cancels or forgets it."""
-        token = self._engine.table.authenticate(authorization, "infer")
+        token = self._engine.table.authenticate(authorization, Scope.INFER)
         if isinstance(token, Refusal):
             return token
         job_id = path.removeprefix(JOBS_PATH)

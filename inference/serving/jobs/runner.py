@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from inference.protocol.dialect import HttpBody, HttpDialect, InferRequest, Target
-from inference.protocol.dialects import find_dialect
+from inference.protocol.dialect_list import find_dialect
 from inference.protocol.parameters import format_time
 from inference.protocol.tensors import InvalidRequest
 from inference.serving.engine.engine import Engine
@@ -138,7 +138,7 @@ class JobRunner:
             log.exception("a job could not be run", extra={"job": claim.job.id})
             await self._put_back(claim, str(error))
         finally:
-            claim.let_go()
+            claim.release()
             self._count(claim, -1)
             self.wake()
 

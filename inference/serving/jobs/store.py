@@ -160,7 +160,7 @@ class JobStore:
             set_aside(folder, self._root)
         finally:
             if not is_begun:
-                claim.let_go()
+                claim.release()
         return claim if is_begun else None
 
     def find(self, project_id: int, job_id: str) -> OpenJob | StoredAnswer | None:
@@ -318,7 +318,7 @@ class Claim:
         """Let the job wait again, as if it had not been begun."""
         (self._folder / STARTS).unlink(missing_ok=True)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give the lock back."""
         os.close(self._handle)
 

@@ -5,7 +5,7 @@ requests that callers were answered; answers, scores and labels are those of the
 role it gave them: so a version is not compared with what another one answered.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
@@ -14,8 +14,8 @@ from django.db.models import Q
 
 from driftline.common.periods import Period, floor, windows
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.registry.models import Model
 from monitors.definitions.models import Reference
+from monitors.metrics.hooks import days_of_faults
 from monitors.stats.drift.reference_days import MIN_DAYS
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import Summary
@@ -24,14 +24,6 @@ MIN_SHARE = 0.5
 """Of the days or weeks that were asked for. With fewer, or fewer than limits are made from (`MIN_DAYS`), nothing is
 judged: rows of a day or an hour resemble each other, and ten days of weather are no measure of the eleventh."""
 _DAY, _WEEK = timedelta(days=1), timedelta(weeks=1)
-
-
-def _no_days(model: Model, start: datetime, end: datetime) -> set[date]:
-    return set()
-
-
-days_of_faults: Callable[[Model, datetime, datetime], set[date]] = _no_days
-"""Lists the days of `[start, end)` that are not usual. The alerts set it: metrics do not know incidents."""
 
 
 @dataclass(frozen=True)

@@ -89,14 +89,14 @@ def count_errors(model: Model, references: References, start: datetime) -> list[
         if reference is None or reference.version_id != answers.version_id or reference.learnt_errors is None:
             continue
         of_what = {"model": model, "start": start, "role": answers.role, "version": answers.version}
-        told = {"digest": reference.learnt_digest, "rows": answers.rows}
-        if ExpectedErrors.objects.filter(**of_what, **told).exists():
+        fingerprint = {"digest": reference.learnt_digest, "rows": answers.rows}
+        if ExpectedErrors.objects.filter(**of_what, **fingerprint).exists():
             continue
         rows = answers.roles, answers.of_version, reference.learnt_digest
         if rows not in counted:
             counted[rows] = _count(model, window, answers, reference.learnt_errors)
         counts, why = counted[rows]
-        found.append(ExpectedErrors(**of_what, **told, counts=counts, why=why[:300]))
+        found.append(ExpectedErrors(**of_what, **fingerprint, counts=counts, why=why[:300]))
     return found
 
 

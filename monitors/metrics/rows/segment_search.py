@@ -16,13 +16,13 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
 from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from driftline.common.machine_paths import without_folders
 from driftline.common.periods import Period
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.registry.models import Model, Task
+from inference.registry.models import Model, ModelTask
 from monitors.metrics.models import RowLoss, SegmentSearch
 from monitors.metrics.rows.segment_growth import Growth, compared_with, find_growth
 from monitors.metrics.rows.segment_rows import held_rows, scored_rows
@@ -34,10 +34,10 @@ BEFORE = timedelta(days=28)  # a period is compared with
 MIN_EARLIER_ROWS = 500  # labelled rows, or the rest of the period itself has to do
 _OF_CLASSES = (RowLoss.LOG_LOSS, RowLoss.WRONG_SHARE, RowLoss.BRIER)
 LOSSES: dict[str, tuple[RowLoss, ...]] = {
-    Task.BINARY: _OF_CLASSES,
-    Task.MULTICLASS: _OF_CLASSES,
-    Task.REGRESSION: (RowLoss.MAE, RowLoss.MSE),
-    Task.RANKING: (),
+    ModelTask.BINARY: _OF_CLASSES,
+    ModelTask.MULTICLASS: _OF_CLASSES,
+    ModelTask.REGRESSION: (RowLoss.MAE, RowLoss.MSE),
+    ModelTask.RANKING: (),
 }
 """What can be searched by, of each task, the usual one first."""
 LOSS_OF_METRIC = {
@@ -109,7 +109,7 @@ def request_search(*, model: Model, window: Period, loss: str, actor: str) -> Se
         if _is_done(search):
             return search
         _begin_again(search, actor)
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
     search.refresh_from_db()
     return search
 

@@ -209,12 +209,12 @@ def _days_of(
     """Hold what rows that were not learnt from let one expect of each day against what it was."""
     if days is None:
         return {}
-    told = []
+    lines = []
     for day in np.unique(days).tolist():
         off = losses[days == day]
         truth = {
             "mae": Estimate(float(off.mean()), off.size),
             "rmse": Estimate(float(np.sqrt(np.mean(off**2))), off.size),
         }
-        told.append((estimate_errors(profile, profile.count(expected[days == day])), truth))
-    return errors_by_day(told)
+        lines.append((estimate_errors(profile, profile.count(expected[days == day])), truth))
+    return errors_by_day(lines)

@@ -58,8 +58,8 @@ class JointKernel:
 
 
 def _separation(reference: JointRows, window: JointRows) -> JointMeasure:
-    told = separate(reference, window)
-    return JointMeasure(told.auc, shares=told.shares)
+    separation = separate(reference, window)
+    return JointMeasure(separation.auc, shares=separation.shares)
 
 
 def _reconstruction(reference: JointRows, window: JointRows) -> JointMeasure:

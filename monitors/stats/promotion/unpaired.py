@@ -194,10 +194,10 @@ def _judge_failures(champion: UnpairedSide, challenger: UnpairedSide) -> MetricF
     answered = [side.requests - side.failed for side in (challenger, champion)]
     table = [[challenger.failed, answered[0]], [champion.failed, answered[1]]]
     p_value = float(fisher_exact(table, alternative="greater").pvalue)
-    told = (
+    measured = (
         f"{challenger.failed / challenger.requests:.2%} of the canary's requests were not answered, "
         f"{champion.failed / champion.requests:.2%} of the champion's"
     )
     if p_value < FAILS_MORE_P_VALUE:
-        return MetricFinding(False, True, f"{told}: the canary fails more often (p = {p_value:.2g}).")
-    return MetricFinding(True, False, f"{told}: no clear difference.")
+        return MetricFinding(False, True, f"{measured}: the canary fails more often (p = {p_value:.2g}).")
+    return MetricFinding(True, False, f"{measured}: no clear difference.")

@@ -94,23 +94,23 @@ def discover(
 def _tried(field: Field, batches: Sequence[RowBatch], test: Test) -> tuple[list[Discovery], int]:
     """Test one of the two families; returns those with some chance to be found, and how many were tried."""
     tested = [(batch, test(field, batch)) for batch in batches]
-    count = sum(int(told.is_tried.sum()) for _, told in tested)
+    count = sum(int(tested_batch.is_tried.sum()) for _, tested_batch in tested)
     promising = [
-        _row(batch.segments[place], told, place, 2.0 * count)
-        for batch, told in tested
-        for place in np.flatnonzero(told.is_tried & (told.p_value < 0.5)).tolist()
+        _row(batch.segments[place], tested_batch, place, 2.0 * count)
+        for batch, tested_batch in tested
+        for place in np.flatnonzero(tested_batch.is_tried & (tested_batch.p_value < 0.5)).tolist()
     ]
     return promising, count
 
 
-def _row(segment: CandidateSegment, told: Tested, place: int, weight: float) -> Discovery:
+def _row(segment: CandidateSegment, tested_batch: Tested, place: int, weight: float) -> Discovery:
     return Discovery(
         segment,
-        excess=float(told.excess[place]),
-        error=float(told.error[place]),
-        freedom=float(told.freedom[place]),
-        p_value=float(told.p_value[place]),
-        harm=float(told.harm[place]),
+        excess=float(tested_batch.excess[place]),
+        error=float(tested_batch.error[place]),
+        freedom=float(tested_batch.freedom[place]),
+        p_value=float(tested_batch.p_value[place]),
+        harm=float(tested_batch.harm[place]),
         weight=weight,
     )
 
@@ -143,8 +143,8 @@ def _without_subsumed(
 
 
 def _is_found(field: Field, one: Discovery, test: Test, rate: float) -> bool:
-    told = test(field, field.batch_of([one.segment]))
-    return bool(told.is_tried[0] and told.p_value[0] * one.weight <= rate)
+    tested_batch = test(field, field.batch_of([one.segment]))
+    return bool(tested_batch.is_tried[0] and tested_batch.p_value[0] * one.weight <= rate)
 
 
 def _ranked(field: Field, found: Sequence[Discovery], rate: float) -> list[Ranked]:

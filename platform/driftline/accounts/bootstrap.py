@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.accounts.models import ApiToken, Project, User, digest_of
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_project, create_token, record_audit
 from driftline.common.durable_files import write_file
 
@@ -70,7 +71,7 @@ def _make_credentials() -> Credentials:
     _, token = create_token(
         project=project,
         name="first token",
-        scopes=["infer", "log", "label", "backfill", "read", "write", "deploy", "admin"],
+        scopes=Scope,
         actor="bootstrap",
         created_by=operator,
     )

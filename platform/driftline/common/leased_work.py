@@ -18,10 +18,10 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, models, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.dispatch import Signal
 
 from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.lease import LEASE, Lease, LeaseLost
+from driftline.common.signals import work_failed
 from driftline.common.work import WorkQuerySet, WorkRow
 
 log = logging.getLogger(__name__)
@@ -33,9 +33,6 @@ WORKER_DIED = (
     "It is not begun again until somebody asks for it."
 )
 TOOK_TOO_LONG = "It took longer than a background task may, and was ended."
-
-work_failed = Signal()
-"""Sent with `row` in the transaction in which work fails for good."""
 
 
 class WorkFailed(Exception):

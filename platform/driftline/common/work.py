@@ -1,4 +1,4 @@
-"""Work rows: PostgreSQL holds what is to be done; the broker only rings the doorbell.
+"""Work rows: PostgreSQL holds what is to be done; a message of the broker only wakes a worker.
 
 A row is due until the work it names is done. A worker leases it, works, and finishes it with the token and the
 generation it saw: work that was added meanwhile, or taken over after the lease ran out, keeps the row alive.
@@ -15,8 +15,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.common.advisory_locks import AdvisoryLock, session_lock
-from driftline.common.doorbell import ring
 from driftline.common.lease import LEASE, Leasable
+from driftline.common.task_queue import Task, enqueue
 
 TURN_SECONDS = 1.0  # of uninterrupted work on one model
 PAUSE_SECONDS = 2.0  # between two passes over a model with constant traffic
@@ -91,7 +91,7 @@ def finish(rows: Sequence[WorkRow]) -> None:
 
 
 def work_in_turns(
-    task: str, kind: AdvisoryLock, model_id: int, work: Callable[[], bool], due: WorkQuerySet[Any]
+    task: Task, kind: AdvisoryLock, model_id: int, work: Callable[[], bool], due: WorkQuerySet[Any]
 ) -> None:
     """Call `work` while it returns True (more is due), and enqueue `task` again for what remains.
 
@@ -101,7 +101,7 @@ def work_in_turns(
     """
     wait = _work_alone(kind, model_id, work, due.exists)
     if wait is not None:
-        ring(task, pause=wait, model_id=model_id)
+        enqueue(task, pause_seconds=wait, model_id=model_id)
 
 
 def _work_alone(

@@ -179,11 +179,11 @@ def _split_by_kind(
     one: Incident,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """The causes that are faults of the data, those that are drift, and segments that got worse."""
-    told = one.causes[:3]
+    top_causes = one.causes[:3]
     return (
-        [c for c in told if c.get("kind") == FAULT],
-        [c for c in told if c.get("kind") not in (FAULT, SEGMENT)],
-        [c for c in told if c.get("kind") == SEGMENT],
+        [c for c in top_causes if c.get("kind") == FAULT],
+        [c for c in top_causes if c.get("kind") not in (FAULT, SEGMENT)],
+        [c for c in top_causes if c.get("kind") == SEGMENT],
     )
 
 

@@ -352,13 +352,13 @@ class ErrorBudget:
     @property
     def sentence(self) -> str:
         """Say what was allowed, what was used, and what is left."""
-        told = (
+        slow_answers = (
             f"1 % of answers may take longer than {self.objective_ms:g} ms; of {self.answers:,} in this range "
             f"{self.slower:,} did ({self.share:.2%})"
         )
         if self.left >= 0:
-            return f"{told}, so {self.left:.0%} of the error budget is left."
-        return f"{told}, {self.share / BUDGET:.1f} times the error budget."
+            return f"{slow_answers}, so {self.left:.0%} of the error budget is left."
+        return f"{slow_answers}, {self.share / BUDGET:.1f} times the error budget."
 
 
 def _budget(model: Model, days: Sequence[tuple[datetime, NumericSummary]]) -> ErrorBudget | None:

@@ -116,9 +116,9 @@ def _explain(form: forms.Form, rows: Sequence[forms.Form], problem: Problem) -> 
     for fault in problem.errors:
         parts = fault.pointer.split("/")[1:]
         is_of_row = parts[0] == "conditions" and len(parts) > 1
-        told = rows[int(parts[1])] if is_of_row else form
+        filled_form = rows[int(parts[1])] if is_of_row else form
         field = "column" if parts[-1] in ("feature", "tag") else parts[-1]
-        told.add_error(field if field in told.fields else None, fault.detail)
+        filled_form.add_error(field if field in filled_form.fields else None, fault.detail)
     if not problem.errors:
         form.add_error(None, problem.detail)
 
@@ -167,7 +167,7 @@ def remove_values(request: PageRequest, name: str, feature: str) -> HttpResponse
 def _confirm(
     request: PageRequest, frame: Mapping[str, Any], title: str, sent: tuple[str, object]
 ) -> HttpResponse:
-    told = {
+    filled_form = {
         "title": title,
         "sent": sent,
         "effects": [
@@ -177,4 +177,4 @@ def _confirm(
         "yes": "Yes, remove it",
         "may_confirm": request.visitor.may_edit,
     }
-    return render(request, "pages/segment_remove.html", {**frame, **told})
+    return render(request, "pages/segment_remove.html", {**frame, **filled_form})

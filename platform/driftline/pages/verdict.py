@@ -129,8 +129,8 @@ def _complaint(incident: Incident) -> list[Phrase]:
     value, threshold = format_pair(newest.value, rule.threshold)
     at = f"on {newest.n:,} rows, {_day(newest.start)}"
     if rule.is_breached_by(newest.value):
-        told = f"{measure} {value}, {limit.replace(format_number(rule.threshold), threshold)}"
-        return [begins, Phrase(told, url), Phrase(f" ({at}).")]
+        evidence = f"{measure} {value}, {limit.replace(format_number(rule.threshold), threshold)}"
+        return [begins, Phrase(evidence, url), Phrase(f" ({at}).")]
     good = f"{rule.recover_windows} good {rule.span}{'s' if rule.recover_windows > 1 else ''} in a row"
     return [
         begins,
@@ -154,8 +154,8 @@ def _causes(
     for position, (name, causes) in enumerate(list(named.items())[:CAUSES_TOLD]):
         url = reverse("feature", args=[incident.model.name, name]) if causes[0].get("feature") else ""
         broken = "broken data in " if causes[0].get("kind") == FAULT else ""
-        told = _evidence(causes, name, now.get(name))
-        parts += [Phrase(("; " if position else "") + broken), Phrase(name, url), Phrase(f" ({told})")]
+        evidence = _evidence(causes, name, now.get(name))
+        parts += [Phrase(("; " if position else "") + broken), Phrase(name, url), Phrase(f" ({evidence})")]
     return [*parts, Phrase(".")]
 
 
@@ -169,13 +169,13 @@ def _no_cause(unresolved: Sequence[Incident]) -> list[Phrase]:
 
 def _evidence(causes: Sequence[dict[str, object]], name: str, now: MetricPoint | None) -> str:
     """Tell how a feature drifts on the newest judged day; what was broken, and all else, as the incident opened."""
-    told = []
+    evidence = []
     if causes[0].get("kind") == FAULT or now is None:
-        told.append(f"{_as_it_opened(causes[0], name)} when it opened")
+        evidence.append(f"{_as_it_opened(causes[0], name)} when it opened")
     if now is not None:
         back = "back within its limit, " if now.status == "ok" else ""
-        told.append(f"{back}PSI {_against(now)} on {_day(now.start)}")
-    return "; ".join(told)
+        evidence.append(f"{back}PSI {_against(now)} on {_day(now.start)}")
+    return "; ".join(evidence)
 
 
 def _as_it_opened(cause: dict[str, object], name: str) -> str:

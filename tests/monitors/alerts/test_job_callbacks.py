@@ -64,7 +64,7 @@ def end(callback: Channel, tmp_path: Path) -> End:
         claim = store.claim(job.name)
         assert claim is not None
         claim.end(status, fields, body)
-        claim.let_go()
+        claim.release()
         return job
 
     return run

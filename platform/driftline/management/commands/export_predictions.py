@@ -18,10 +18,12 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path, help="the Parquet file to write")
         add_model_arguments(parser)
         parser.add_argument(
-            "--from", dest="start", help="RFC 3339 with a zone, or a distance back such as -7d"
+            "--from", dest="start", help="RFC 3339 with a zone, or a distance back, as in --from=-7d"
         )
         parser.add_argument("--to", dest="end", help="the same; rows at this time are left out")
-        parser.add_argument("--role", default="", choices=["", *PredictionRole.values])
+        parser.add_argument(
+            "--role", default="", choices=["", *PredictionRole.values], help="rows of one role only"
+        )
         parser.add_argument("--of-version", default="", help="rows of one version only")
 
     def handle(self, *args: Any, **options: Any) -> None:

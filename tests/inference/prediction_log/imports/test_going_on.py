@@ -140,7 +140,7 @@ class TestUploads:
         assert is_new
         assert (home / job.path).exists()
 
-        services.go_on(import_id=job.pk)
+        services.resume_import(import_id=job.pk)
 
         job.refresh_from_db()
         assert (job.state, job.accepted) == (Import.State.DONE, 1)
@@ -171,7 +171,7 @@ class TestUploads:
             sender=SENDER,
         )
 
-        services.go_on(import_id=job.pk)
+        services.resume_import(import_id=job.pk)
 
         job.refresh_from_db()
         assert (job.state, job.accepted) == (Import.State.FAILED, 0)

@@ -243,7 +243,7 @@ def test_no_week_goes_between_the_search_for_a_label_and_its_join(
         found = oldest_week()
         if connection.in_atomic_block:
             with ThreadPoolExecutor(1) as threads:
-                drop = threads.submit(in_thread, lambda: expiry.let_go_of_week(date(2026, 1, 5)))
+                drop = threads.submit(in_thread, lambda: expiry.drop_week(date(2026, 1, 5)))
             refused.append(drop.exception())
         return found
 
