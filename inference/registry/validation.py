@@ -13,12 +13,12 @@ from inference.registry.intake import IntakeRefused, inspect_artifact
 from inference.registry.intake.limits import ReferenceRows, SampledReference
 from inference.registry.intake.metadata import declare
 from inference.registry.intake.report import OutputOnReference, ReferenceRun
-from inference.registry.models import Dataset, Model, Task, Version
+from inference.registry.models import Dataset, Model, ModelTask, Version
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature
 
-LARGEST_NOT_FINITE_SHARE = 0.01
-FEWEST_ROWS = 20
+MAX_NOT_FINITE_SHARE = 0.01
+MIN_ROWS = 20
 """So many equal answers may be chance."""
 _ROWS = 1_000
 _CELLS = 200_000
@@ -58,13 +58,13 @@ def check_answers(version: Version) -> None:
         seen = run.outputs.get(name)
         if seen is None:
             continue
-        if 1 - seen.finite_share > LARGEST_NOT_FINITE_SHARE:
+        if 1 - seen.finite_share > MAX_NOT_FINITE_SHARE:
             raise _failed(
                 version,
                 f"gives no finite number in {1 - seen.finite_share:.1%} of the values of '{name}' for "
                 f"{run.rows:,} rows of the reference",
             )
-        if seen.constant and run.rows >= FEWEST_ROWS:
+        if seen.constant and run.rows >= MIN_ROWS:
             raise _failed(
                 version,
                 f"gives the same '{name}'{_range_of(seen)} for each of {run.rows:,} rows of the reference",
@@ -85,7 +85,7 @@ def _range_of(seen: OutputOnReference) -> str:
 
 def _judged_outputs(signature: Signature) -> list[str]:
     """Name the output of numbers that the prediction rests on; a rare class may well be answered to no row."""
-    if signature.task in (Task.BINARY, Task.MULTICLASS):
+    if signature.task in (ModelTask.BINARY, ModelTask.MULTICLASS):
         names = [signature.probabilities_output]
     else:
         names = [signature.prediction_output or signature.outputs[0].name]

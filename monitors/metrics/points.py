@@ -6,7 +6,7 @@ from typing import Any
 
 from monitors.metrics.models import PointStatus
 
-LONGEST_FEATURE = (
+MAX_FEATURE_LENGTH = (
     200  # characters; nothing of a longer name, be it a feature or a class, has points of its own
 )
 

@@ -19,7 +19,7 @@ from monitors.metrics.estimation import estimate_status
 from monitors.metrics.models import MetricPoint, PointStatus
 
 WINDOWS = 30
-LEAST_WINDOWS = 5
+MIN_WINDOWS = 5
 LOOK_BACK = 60  # windows among which the last 30 that have both are looked for
 CONFIDENCE = 0.95
 ALPHA = 0.01
@@ -43,7 +43,7 @@ def is_unreliable(covered: int, judged: int) -> bool:
     >>> is_unreliable(2, 5), is_unreliable(3, 5), is_unreliable(2, 4)
     (True, False, False)
     """
-    return judged >= LEAST_WINDOWS and bool(bdtr(covered, judged, CONFIDENCE) < ALPHA)
+    return judged >= MIN_WINDOWS and bool(bdtr(covered, judged, CONFIDENCE) < ALPHA)
 
 
 def mark_unreliable(model: Model, rows: Sequence[MetricPoint]) -> list[MetricPoint]:

@@ -15,7 +15,7 @@ from monitors.metrics.points import Point, judged_by_rows
 from monitors.stats.performance.bucket_quantile import bucket_quantile
 from monitors.stats.performance.estimate import wilson_interval
 
-FEWEST_REQUESTS = 20
+MIN_REQUESTS = 20
 REQUEST_METRICS = ("error_rate", "queue_p95", "shadow_drop_rate")
 _TOTAL = (PredictionRole.CHAMPION.value, "")
 _WAIT_LIMITS_MS = [1e3 * limit for limit in WAIT_SECONDS]
@@ -137,7 +137,7 @@ def _drop_rate(outcomes: Mapping[str, int]) -> Point:
         "shadow_drop_rate",
         dropped / n,
         n,
-        judged_by_rows(dropped / n, n, FEWEST_REQUESTS),
+        judged_by_rows(dropped / n, n, MIN_REQUESTS),
         lower=lower,
         upper=upper,
     )
@@ -145,7 +145,7 @@ def _drop_rate(outcomes: Mapping[str, int]) -> Point:
 
 def _wait(counts: list[int]) -> Point:
     found = bucket_quantile(_WAIT_LIMITS_MS, counts, 0.95)
-    status = judged_by_rows(found.value, found.n, FEWEST_REQUESTS)
+    status = judged_by_rows(found.value, found.n, MIN_REQUESTS)
     return Point("queue_p95", found.value, found.n, status, lower=found.lower, upper=found.upper)
 
 
@@ -154,5 +154,5 @@ def _error_rate(outcomes: Mapping[str, int]) -> Point:
     failed = n - outcomes.get(ANSWERED, 0)
     lower, upper = wilson_interval(failed, n)
     faults = {outcome: count for outcome, count in outcomes.items() if outcome != ANSWERED}
-    status = judged_by_rows(failed / n, n, FEWEST_REQUESTS)
+    status = judged_by_rows(failed / n, n, MIN_REQUESTS)
     return Point("error_rate", failed / n, n, status, lower=lower, upper=upper, detail=faults)

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q
 
+from driftline.common.advisory_locks import AdvisoryLock, lock
 from monitors.metrics.catalogue import CLASS_METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.summaries.models import Summary
@@ -20,8 +21,7 @@ _CHANGING = ('"end"', "value", "n", "lower", "upper", "threshold", "status", "de
 
 def lock_points(model_id: int) -> None:
     """Let one worker at a time write the points of a model, so that an older result never lands on a newer one."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(7303, %s)", [model_id])
+    lock(AdvisoryLock.METRIC_POINTS, model_id)
 
 
 def save_points(rows: Sequence[MetricPoint]) -> None:

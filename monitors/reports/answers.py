@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from monitors.reports.columns import Columns, NoReport, as_numbers, is_known
 from monitors.reports.rows import ReportRows
 
-MOST_CLASSES = 100
-LARGEST = 1e150  # its square is a number still
+MAX_CLASSES = 100
+MAX_NUMBER = 1e150  # its square is a number still
 WINDOW, REFERENCE = "the window", "the reference"
 
 type Values = NDArray[Any]
@@ -90,7 +90,7 @@ def _numbers_of(side: ReportRows, where: str, left_out: list[str]) -> Columns:
     assert side.label is not None
     assert side.prediction is not None
     label, prediction = as_numbers(side.label), as_numbers(side.prediction)
-    usable = (np.abs(label) < LARGEST) & (np.abs(prediction) < LARGEST)  # NaN is not
+    usable = (np.abs(label) < MAX_NUMBER) & (np.abs(prediction) < MAX_NUMBER)  # NaN is not
     if not usable.any():
         raise NoReport(
             f"No label of {where} is a finite number with such an answer; send labels as numbers, or choose another."
@@ -108,9 +108,9 @@ def _tell_lost(lost: NDArray[np.bool_], where: str, why: str, left_out: list[str
 def _classified(side: ReportRows, where: str, classes: Sequence[str], left_out: list[str]) -> ReportRows:
     assert side.label is not None
     known = set(classes or side.label)
-    if len(known) > MOST_CLASSES:
+    if len(known) > MAX_CLASSES:
         raise NoReport(
-            f"The labels have {len(known):,} different values; a report tells {MOST_CLASSES} classes apart. Declare "
+            f"The labels have {len(known):,} different values; a report tells {MAX_CLASSES} classes apart. Declare "
             "the model's task as regression if they are numbers."
         )
     is_class = np.array([label in known for label in side.label], bool)

@@ -1,21 +1,22 @@
 """Builds a report in a worker: reads rows, has Evidently compute, stores the files; each step under a lease."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
+from driftline.common.advisory_locks import AdvisoryLock, lock
+from driftline.common.durable_files import write_file
+from driftline.common.lease import LeaseLost
 from driftline.common.leased_work import (
     TOOK_TOO_LONG,
-    Lease,
     LeasedQuerySet,
-    LeaseLost,
     WorkFailed,
+    WorkLease,
     claim,
     work_under,
 )
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ONE_SPACE = 7_331  # advisory lock: one report at a time is begun
 _READ, _COMPUTED = 0.5, 0.9  # shares of the progress
 
 
@@ -47,7 +47,7 @@ class Making:
     """A report that is being made, and the right to write to its row."""
 
     report: Report
-    lease: Lease[Report]
+    lease: WorkLease[Report]
 
     def write(self, **values: Any) -> None:
         """Change the row, here as well; raises LeaseLost where the right to it is lost."""
@@ -71,10 +71,9 @@ def reports_to_build() -> LeasedQuerySet[Report]:
     return Report.objects.waiting()
 
 
-def _claim(report_id: int) -> Lease[Report] | None:
+def _claim(report_id: int) -> WorkLease[Report] | None:
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_ONE_SPACE])
+        lock(AdvisoryLock.REPORT_START, 0)
         return claim(
             reports_to_build().filter(pk=report_id),
             state=Report.State.RUNNING,
@@ -84,7 +83,7 @@ def _claim(report_id: int) -> Lease[Report] | None:
         )
 
 
-def _try(lease: Lease[Report]) -> None:
+def _try(lease: WorkLease[Report]) -> None:
     making = Making(reports_of(lease.read().model).get(pk=lease.pk), lease)
     try:
         _build(making)
@@ -268,20 +267,13 @@ def _store(making: Making, made: "Made") -> None:
     """Put both files in place with the row that names them; a report that was deleted meanwhile leaves none."""
     report, folder = making.report, files.folder()
     content = {".html": made.html.encode(), ".json": made.json}
-    drafts = {suffix: folder / f".{report.pk}-{os.getpid()}{suffix}" for suffix in content}
-    try:
-        for suffix, draft in drafts.items():
-            draft.write_bytes(content[suffix])
-        with transaction.atomic():
-            making.write(
-                progress=1.0,
-                left_out=report.left_out + made.left_out,
-                path=f"reports/{report.pk}.html",
-                size=len(content[".html"]),
-            )
-            making.lease.finish(Report.State.READY)
-            for suffix, draft in drafts.items():
-                draft.replace(folder / f"{report.pk}{suffix}")
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+    with transaction.atomic():
+        making.write(
+            progress=1.0,
+            left_out=report.left_out + made.left_out,
+            path=f"reports/{report.pk}.html",
+            size=len(content[".html"]),
+        )
+        making.lease.finish(Report.State.READY)
+        for suffix, text in content.items():
+            write_file(folder / f"{report.pk}{suffix}", text)

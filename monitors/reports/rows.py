@@ -28,7 +28,7 @@ from monitors.definitions.reference_rows import (
 from monitors.definitions.segment_masks import rows_where
 from monitors.stats.segments.conditions import RowCondition
 
-MOST_READ = 500_000  # rows at once; a day of more is read by the hour
+MAX_READ_ROWS = 500_000  # rows at once; a day of more is read by the hour
 
 type Values = NDArray[Any]
 
@@ -111,7 +111,7 @@ def _pieces(model: Model, period: Period, roles: Sequence[str]) -> Iterator[Peri
         if not rows:
             continue
         inside = Period(max(day.start, held.start), min(day.end, held.end))
-        for part in windows(inside, "hour") if rows > MOST_READ else (inside,):
+        for part in windows(inside, "hour") if rows > MAX_READ_ROWS else (inside,):
             yield Period(max(part.start, inside.start), min(part.end, inside.end))
 
 

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import Period
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.spool.privacy import DROP, SUMMARY
 from inference.registry.models import Model, Version
@@ -20,8 +20,8 @@ from monitors.reports import files
 from monitors.reports.choices import METHODS, presets_of
 from monitors.reports.models import UNFINISHED, Preset, Report
 
-LONGEST = timedelta(days=400)
-MOST_UNFINISHED = 10
+MAX_PERIOD = timedelta(days=400)
+MAX_UNFINISHED_REPORTS = 10
 ACTIVE, PERIOD, NONE = "active", "period", "none"
 
 
@@ -53,11 +53,11 @@ def request_report(*, model: Model, wanted: ReportRequest, actor: str) -> Report
     refuse_without_rows(model, "A report by Evidently")
     with transaction.atomic():
         Model.objects.select_for_update().get(pk=model.pk)  # or two requests at once would both count
-        if Report.objects.filter(model=model, state__in=UNFINISHED).count() >= MOST_UNFINISHED:
+        if Report.objects.filter(model=model, state__in=UNFINISHED).count() >= MAX_UNFINISHED_REPORTS:
             raise Problem(
                 409,
                 "too_many_reports",
-                f"{MOST_UNFINISHED} reports of {model.name} are being made; wait for one of them, or delete it.",
+                f"{MAX_UNFINISHED_REPORTS} reports of {model.name} are being made; wait for one of them, or delete it.",
             )
         report = Report.objects.create(
             model=model,
@@ -74,7 +74,7 @@ def request_report(*, model: Model, wanted: ReportRequest, actor: str) -> Report
             **methods,
         )
         record_audit(project=model.project, actor=actor, action="report.request", subject=model.name)
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
     report.refresh_from_db()
     return report
 
@@ -87,7 +87,7 @@ def retry_report(*, report: Report, actor: str) -> None:
         record_audit(
             project=report.model.project, actor=actor, action="report.retry", subject=report.model.name
         )
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 AFRESH: dict[str, Any] = {
@@ -136,8 +136,8 @@ def _check_preset(model: Model, wanted: ReportRequest) -> None:
 def _check_period(pointer: str, period: Period) -> None:
     if not period.start < period.end:
         raise invalid(pointer, "The end must lie after the start.")
-    if period.end - period.start > LONGEST:
-        raise invalid(pointer, f"A report covers up to {LONGEST.days} days.")
+    if period.end - period.start > MAX_PERIOD:
+        raise invalid(pointer, f"A report covers up to {MAX_PERIOD.days} days.")
 
 
 def _check_segment(model: Model, segment: str) -> None:

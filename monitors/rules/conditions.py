@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Protocol
 
 
-class Outcome(Enum):
+class RuleOutcome(Enum):
     """What a window brought about."""
 
     NOTHING = ""
@@ -46,7 +46,7 @@ class RuleProgress:
 @dataclass(frozen=True)
 class RuleStep:
     progress: RuleProgress
-    outcome: Outcome = Outcome.NOTHING
+    outcome: RuleOutcome = RuleOutcome.NOTHING
 
 
 def step(rule: Condition, before: RuleProgress, window: Observation) -> RuleStep:
@@ -64,16 +64,16 @@ def step(rule: Condition, before: RuleProgress, window: Observation) -> RuleStep
     streak = before.streak + 1
     if streak < rule.for_windows:
         return RuleStep(RuleProgress("pending", streak, window.end, before.acted_until))
-    return RuleStep(RuleProgress("firing", 0, window.end, window.end), Outcome.OPENED)
+    return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.OPENED)
 
 
 def _while_firing(rule: Condition, before: RuleProgress, window: Observation, breached: bool) -> RuleStep:
     if breached:
         cooled = before.acted_until is None or window.end >= before.acted_until + rule.cooldown
         if cooled:
-            return RuleStep(RuleProgress("firing", 0, window.end, window.end), Outcome.STILL_FIRING)
+            return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.STILL_FIRING)
         return RuleStep(RuleProgress("firing", 0, window.end, before.acted_until))
     streak = before.streak + 1
     if streak < rule.recover_windows:
         return RuleStep(RuleProgress("firing", streak, window.end, before.acted_until))
-    return RuleStep(RuleProgress("normal", 0, window.end, before.acted_until), Outcome.RESOLVED)
+    return RuleStep(RuleProgress("normal", 0, window.end, before.acted_until), RuleOutcome.RESOLVED)

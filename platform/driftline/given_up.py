@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import not_found
 from driftline.common.leased_work import LeasedWork
+from driftline.common.task_queue import Task, enqueue
 from driftline.long_work import KINDS, LongWorkKind
 
 LATE_AFTER = timedelta(hours=1)
@@ -71,7 +71,7 @@ def retry(*, kind: str, id: int, actor: str, project: Project | None = None) -> 
         row, owner = _given_up_row(kind, id, project)
         type(row)._default_manager.filter(pk=row.pk).begin_again()  # type: ignore[attr-defined]
         _record("work.retry", row, owner, actor)
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 def dismiss(*, kind: str, id: int, actor: str, project: Project | None = None) -> None:

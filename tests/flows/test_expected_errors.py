@@ -160,7 +160,7 @@ class TestADay:
         assert after.value > before.value
 
     def test_is_read_in_part_where_it_is_large(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(expected_errors, "MOST_READ", 100)
+        monkeypatch.setattr(expected_errors, "MAX_READ_ROWS", 100)
         send(model, rides(DAY, 400, country=0.8)[0])
 
         read(model)

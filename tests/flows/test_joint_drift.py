@@ -184,7 +184,7 @@ class TestADay:
     def test_is_read_in_part_where_it_is_large(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         give_reference(model)
         send(model, True)
-        monkeypatch.setattr(joint, "MOST_READ", 100)
+        monkeypatch.setattr(joint, "MAX_READ_ROWS", 100)
 
         compare(model)
 

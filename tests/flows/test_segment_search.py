@@ -128,8 +128,8 @@ class TestSearch:
     def test_of_a_large_period_reads_a_part_of_its_rows(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MOST_READ", 500)
-        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MOST_ROWS", 300)
+        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MAX_READ_ROWS", 500)
+        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MAX_ROWS", 300)
 
         findings = findings_of(search(model))
 

@@ -17,7 +17,7 @@ from inference.registry.services import update_model
 from monitors.definitions.models import Segment
 from monitors.definitions.segment_masks import MAX_VALUES
 from monitors.definitions.segments import (
-    MOST_SEGMENTS,
+    MAX_SEGMENTS,
     change_segment,
     declare_segment,
     remove_segment,
@@ -290,7 +290,7 @@ class TestRefusal:
         declare(model, NORTH)
         with pytest.raises(Problem) as taken:
             declare(model, NORTH)
-        for number in range(1, MOST_SEGMENTS):
+        for number in range(1, MAX_SEGMENTS):
             declare(model, NORTH, name=f"north {number}")
         with pytest.raises(Problem) as too_many:
             declare(model, NORTH, name="one more")

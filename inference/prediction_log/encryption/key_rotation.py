@@ -15,6 +15,7 @@ from pathlib import Path
 
 from django.db import transaction
 
+from driftline.common.durable_files import write_file
 from inference.prediction_log.encryption.sealed_chunks import make_key
 from inference.prediction_log.models import LogKey
 from inference.prediction_log.spool.sealing import (
@@ -40,7 +41,7 @@ class KeyRotation:
 
     wrapped: int
     lost: int
-    let_go: int
+    released: int
     kept: int
 
 
@@ -71,20 +72,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 def _write(home: Path, masters: list[MasterKey]) -> None:
     """Replace the file in one step, on the disk before anything is wrapped under a new key."""
-    path = home / KEY_FILE
-    draft = path.with_suffix(".rotated")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    with draft.open("w") as file:
-        file.write("\n".join(master.text for master in masters))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_file(home / KEY_FILE, "\n".join(master.text for master in masters).encode(), mode=0o600)
 
 
 @transaction.atomic

@@ -211,10 +211,10 @@ def _erase_beside(chunk: PredictionChunk, rows: list[ErasedRow], folded: int, er
     is_copy = chunk.role == "shadow"
     slot = chunk.version_id if is_copy else 0
     narrow_rows.forget(chunk.model_id, slot, chunk.week, [row.id for row in rows])
-    told = folded
+    remaining = folded
     if not is_copy:
-        told += labels.forget(chunk.model_id, [(row.id, row.time_us, row.client_id) for row in rows])
-    add_counts(erasure, {"shadow_rows" if is_copy else "predictions": len(rows), "labels": told})
+        remaining += labels.forget(chunk.model_id, [(row.id, row.time_us, row.client_id) for row in rows])
+    add_counts(erasure, {"shadow_rows" if is_copy else "predictions": len(rows), "labels": remaining})
 
 
 def _update_summaries(chunk: PredictionChunk, rows: list[ErasedRow], erased: LogFrame) -> None:

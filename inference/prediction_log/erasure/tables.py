@@ -4,10 +4,7 @@ A reference's row is the subject's where its id is, or where a feature that name
 ids: its rows are known by the version that answered and the microsecond of the event.
 """
 
-import hashlib
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +15,7 @@ from django.conf import settings
 from inference.prediction_log.erasure.subject import Subject
 from inference.prediction_log.erasure.work import Work, add_counts
 from inference.prediction_log.spool.privacy import DROP
-from inference.registry.datasets import path_of
+from inference.registry.datasets import path_of, write_table
 from inference.registry.models import Dataset
 from inference.registry.selectors import privacy_of
 from inference.registry.signals import dataset_rewritten
@@ -26,7 +23,7 @@ from inference.registry.signals import dataset_rewritten
 
 def erase_from_tables(work: Work) -> None:
     """Write the data sets of the project anew that hold such rows."""
-    _let_go(work)
+    _delete_orphaned_files(work)
     datasets = Dataset.objects.filter(model__project=work.project).order_by("pk")
     for dataset in datasets.filter(pk__gt=work.progress.get("table", 0)):
         work.check_deadline()
@@ -83,7 +80,7 @@ def _is_in(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
 def _rewrite(work: Work, holders: list[Dataset], table: pa.Table, erased: int) -> None:
     """Put a table under the name of its new content, and let go of the old file."""
     old = holders[0].path
-    path, sha256 = _store(table, path_of(holders[0]).parent)
+    path, sha256 = write_table(table)
     with work.fenced() as erasure:
         for dataset in holders:
             dataset.path, dataset.sha256 = str(path.relative_to(settings.HOME)), sha256
@@ -92,20 +89,11 @@ def _rewrite(work: Work, holders: list[Dataset], table: pa.Table, erased: int) -
             dataset_rewritten.send(sender=Dataset, dataset=dataset)
         work.progress.setdefault("old_tables", []).append(old)
         add_counts(erasure, {"table_rows": erased})
-    _let_go(work)
+    _delete_orphaned_files(work)
 
 
-def _let_go(work: Work) -> None:
+def _delete_orphaned_files(work: Work) -> None:
     """Remove the files that were written anew, unless another data set is the same file."""
     for old in work.progress.pop("old_tables", []):
         if not Dataset.objects.filter(path=old).exists():
             (settings.HOME / old).unlink(missing_ok=True)
-
-
-def _store(table: pa.Table, folder: Path) -> tuple[Path, str]:
-    draft = folder / f".erasing-{os.getpid()}.parquet"
-    pq.write_table(table, draft, compression="zstd")
-    sha256 = hashlib.sha256(draft.read_bytes()).hexdigest()
-    path = folder / f"{sha256}.parquet"
-    draft.replace(path)
-    return path, sha256

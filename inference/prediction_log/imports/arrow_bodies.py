@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from driftline.common.ttl_cache import TtlCache
 from inference.prediction_log.imports.arrow_messages import extent_of
 from inference.prediction_log.imports.layout import FileLayout, layout_of_predictions

@@ -10,7 +10,7 @@ import msgspec
 from django.conf import settings
 
 from driftline.common.clock import now
-from driftline.common.leased_work import Lease
+from driftline.common.leased_work import WorkLease
 from inference.prediction_log.imports.bad_rows import add_bad_rows
 from inference.prediction_log.imports.cells import Refusals, RowFault
 from inference.prediction_log.imports.formats import open_source
@@ -42,8 +42,8 @@ class BlockOutcome:
     faults: dict[int, RowFault] = field(default_factory=dict)
 
 
-def work_on(lease: Lease[Import], *, stop: Callable[[Import], bool]) -> Import:
-    """Go on with an import until its file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
+def import_blocks(lease: WorkLease[Import], *, stop: Callable[[Import], bool]) -> Import:
+    """Import block after block until the file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
     job = lease.read()
     source = open_source(settings.HOME / job.path, job.format)
     position = FilePosition(job.offset, job.rows, job.lines) if job.offset else source.start
@@ -105,8 +105,8 @@ def _store_predictions(job: Import, block: Block, reading: Reading) -> BlockOutc
     ids = {found.id for found in result.results if found.index in refused}
     labels = [label for label in rows.labels if label.id not in ids] if ids else rows.labels
     if labels:
-        told = label_log.log_labels(model=job.model, items=labels, source=job.source, now=reading.now)
-        outcome.labels = told.accepted
+        logged = label_log.log_labels(model=job.model, items=labels, source=job.source, now=reading.now)
+        outcome.labels = logged.accepted
     return outcome
 
 
@@ -125,11 +125,11 @@ def _store_labels(job: Import, block: Block, reading: Reading) -> BlockOutcome:
     kept = [(row, label) for row, label in found if row not in refusals.faults]
     outcome = BlockOutcome(faults=dict(refusals.faults))
     if kept:
-        told = label_log.log_labels(
+        logged = label_log.log_labels(
             model=job.model, items=[label for _, label in kept], source=job.source, now=reading.now
         )
-        outcome.accepted, outcome.duplicates = told.accepted, told.duplicates
-        outcome.faults |= {kept[index][0]: fault for index, fault in _faults_of(told).items()}
+        outcome.accepted, outcome.duplicates = logged.accepted, logged.duplicates
+        outcome.faults |= {kept[index][0]: fault for index, fault in _faults_of(logged).items()}
     return outcome
 
 

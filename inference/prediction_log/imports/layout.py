@@ -9,7 +9,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from inference.prediction_log.imports.source import MAX_COLUMNS
 from inference.prediction_log.rows.sent_items import (
     MAX_FEATURE_NAME,
@@ -125,11 +125,11 @@ def layout_of_predictions(model: Model, sample: pa.Table) -> FileLayout:
     return layout
 
 
-def _require(names: Sequence[str], wanted: Sequence[str], told: str) -> None:
+def _require(names: Sequence[str], wanted: Sequence[str], hint: str) -> None:
     for name in wanted:
         if name not in names:
             raise invalid(
-                _at(name), f"The column {name!r} is missing. {told}{_separator_hint(names)}", "missing_column"
+                _at(name), f"The column {name!r} is missing. {hint}{_separator_hint(names)}", "missing_column"
             )
 
 
@@ -234,9 +234,9 @@ def _check_probabilities(layout: FileLayout, task: str) -> None:
     named = [CLASS_PREFIX + layout.classes[0]] if layout.classes else []
     if "probability" in layout.own:
         if task != "binary":
-            told = f"{CLASS_PREFIX}<class>" if task not in NUMERIC_TASKS else "no probabilities"
+            hint = f"{CLASS_PREFIX}<class>" if task not in NUMERIC_TASKS else "no probabilities"
             raise invalid(
-                "/probability", f"A {task} model has {told}, not one probability.", "invalid_probability"
+                "/probability", f"A {task} model has {hint}, not one probability.", "invalid_probability"
             )
         if named:
             raise invalid(

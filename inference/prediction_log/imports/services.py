@@ -1,4 +1,4 @@
-"""Starts, goes on with and cancels imports."""
+"""Starts, resumes and cancels imports."""
 
 import errno
 import hashlib
@@ -17,11 +17,13 @@ from django.db import IntegrityError, transaction
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import printable
-from driftline.common.leased_work import Lease, LeasedQuerySet, LeaseLost
+from driftline.common.lease import LeaseLost
+from driftline.common.leased_work import LeasedQuerySet, WorkLease
 from driftline.common.machine_paths import without_folders
+from driftline.common.strict_json import printable
+from driftline.common.task_queue import Task, enqueue
+from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
 from inference.prediction_log.imports import bad_rows, engine
 from inference.prediction_log.imports.csv_source import examine_csv
 from inference.prediction_log.imports.formats import open_source
@@ -34,7 +36,6 @@ from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model
 
-MAX_BYTES = 2 << 30
 SLICE_S = 30.0  # then other work of the worker gets its turn
 LEFT_OVER_AFTER_S = 86_400.0
 _ARRIVING = ".arriving-"
@@ -139,7 +140,7 @@ def _create(job: Import) -> tuple[Import, bool]:
                 after={"import": job.pk, "sha256": job.sha256, "size": job.size},
             )
             if job.is_upload:
-                ring_for_long_work()
+                enqueue(Task.LONG_WORK)
     except IntegrityError:
         running = _unfinished(job.model, job.kind, job.sha256)
         if running is None:
@@ -190,17 +191,10 @@ def _relative(path: Path) -> str:
 
 # -- the file ----------------------------------------------------------------------------------------------------------
 def _spill(stream: IO[bytes], file: IO[bytes]) -> str:
-    digest, size = hashlib.sha256(), 0
-    while block := stream.read(1 << 20):
-        size += len(block)
-        if size > MAX_BYTES:
-            detail = f"An upload has up to {MAX_BYTES >> 30} GiB; larger files: manage.py import_predictions."
-            raise Problem(413, "body_too_large", detail)
-        digest.update(block)
-        file.write(block)
-    file.flush()
+    detail = f"An upload has up to {MAX_UPLOAD_BYTES >> 30} GiB; larger files: manage.py import_predictions."
+    digest, _ = receive_file(stream, file, too_large=Problem(413, "body_too_large", detail))
     os.fsync(file.fileno())
-    return digest.hexdigest()
+    return digest
 
 
 def _format(path: Path) -> str:
@@ -259,15 +253,15 @@ def _refuse_full_disk() -> Iterator[None]:
         raise
 
 
-# -- going on ----------------------------------------------------------------------------------------------------------
-def go_on(import_id: int) -> None:
+# -- resuming ---------------------------------------------------------------------------------------------------------
+def resume_import(import_id: int) -> None:
     """Import for a while, in a worker; what is left then waits for its next turn."""
     deadline = time.monotonic() + SLICE_S
     with suppress(BeingWorkedOn, LeaseLost):
         run(import_id, stop=lambda _: time.monotonic() > deadline)
 
 
-def imports_to_go_on_with() -> LeasedQuerySet[Import]:
+def resumable_imports() -> LeasedQuerySet[Import]:
     """Select the imports that wait for a worker; a file of its owner's is read by who imports it."""
     return Import.objects.filter(is_upload=True).waiting()
 
@@ -280,7 +274,7 @@ def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
     with leased(import_id) as lease:
         try:
             with lease.renewed():
-                job = engine.work_on(lease, stop=stop)
+                job = engine.import_blocks(lease, stop=stop)
         except (UnreadableFile, Problem, FileNotFoundError) as error:
             return _fail(lease, without_folders(str(error)))
         except KeyboardInterrupt:
@@ -298,7 +292,7 @@ def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
     return job
 
 
-def _fail(lease: Lease[Import], reason: str) -> Import:
+def _fail(lease: WorkLease[Import], reason: str) -> Import:
     lease.fail(reason)
     job = Import.objects.get(pk=lease.pk)
     _remove_upload(job)

@@ -59,7 +59,7 @@ def current_labels(model_id: int, ids: Iterable[str]) -> dict[str, CurrentLabel]
             "FROM inference_label WHERE model_id = %s AND given_id = ANY(%s::text[]) AND is_current",
             [model_id, text_array(ids)],
         )
-        return {given_id: CurrentLabel(*told) for given_id, *told in cursor.fetchall()}
+        return {given_id: CurrentLabel(*values) for given_id, *values in cursor.fetchall()}
 
 
 def add_labels(model_id: int, labels: Sequence[NewLabel], *, source: str, now: datetime) -> None:

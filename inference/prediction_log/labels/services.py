@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from driftline.common import advisory_locks
+from driftline.common.advisory_locks import AdvisoryLock
 from driftline.common.errors import FieldFault, Problem
 from driftline.common.periods import from_us
 from driftline.common.work import touch
@@ -43,8 +45,6 @@ from inference.prediction_log.storage.partitions import WEEKS
 from inference.registry.models import Model
 
 TOUCHED_FIELDS = ("model_id", "version_id", "role", "hour")
-_LOCK_SPACE = 7_301  # advisory locks of the label join: one a model
-_SUMMARIES_SPACE = 7_302
 
 
 def lock(model_id: int, *, exclusive: bool) -> None:
@@ -52,15 +52,12 @@ def lock(model_id: int, *, exclusive: bool) -> None:
 
     Writers of predictions share the lock, a writer of labels has it alone. Taken before anything else is locked.
     """
-    name = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {name}(%s, %s)", [_LOCK_SPACE, model_id])
+    advisory_locks.lock(AdvisoryLock.LABEL_JOIN, model_id, shared=not exclusive)
 
 
 def lock_summaries(model_id: int) -> None:
     """Let one process at a time change the summaries of a model. Take this lock before that of the labels."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_SUMMARIES_SPACE, model_id])
+    advisory_locks.lock(AdvisoryLock.SUMMARIES, model_id)
 
 
 # -- labels that arrive ------------------------------------------------------------------------------------------------
@@ -242,7 +239,7 @@ def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
     lock; returns how many labels went.
     """
     ids, times, clients = zip(*rows, strict=True)
-    told = text_array([*ids, *filter(None, clients)])
+    given_ids = text_array([*ids, *filter(None, clients)])
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM inference_label WHERE model_id = %s AND given_id IN ("
@@ -250,13 +247,13 @@ def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
             f"ON {PREDICTION} = gone.id "
             "AND told.prediction_time = 'epoch'::timestamptz + gone.us * interval '1 microsecond' "
             "WHERE told.model_id = %s AND told.given_id = ANY(%s::text[]) AND told.is_current)",
-            [model_id, text_array(ids), integer_array(times), model_id, told],
+            [model_id, text_array(ids), integer_array(times), model_id, given_ids],
         )
         joined = int(cursor.rowcount)
         cursor.execute(
             "DELETE FROM inference_label "
             "WHERE model_id = %s AND prediction_time IS NULL AND given_id = ANY(%s::text[])",
-            [model_id, told],
+            [model_id, given_ids],
         )
         return joined + int(cursor.rowcount)
 

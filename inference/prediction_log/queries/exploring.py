@@ -1,7 +1,7 @@
 """Pages through predictions, newest first, with bounded work a page.
 
 Chunks are read from the newest on, and only until the page is full: a row may be shown once no unread chunk can hold
-a newer one. Where little matches, a page ends after `MOST_ROWS` rows that were looked at, tells how far back that was,
+a newer one. Where little matches, a page ends after `MAX_ROWS` rows that were looked at, tells how far back that was,
 and its cursor goes on from there. Only chunks that overlap in time must be read together, so a day whose rows arrived
 in no order costs that day; its rows are never all in memory.
 """
@@ -39,9 +39,9 @@ from inference.registry.models import Model
 
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
-MOST_ROWS = 100_000
+MAX_ROWS = 100_000
 _GROUP_ROWS = 10_000  # read at once: one packed chunk, or as many fresh ones
-_SMALLEST = 100  # opening a chunk costs as much as this many rows
+_MIN_ROWS = 100  # opening a chunk costs as much as this many rows
 _ROW_BYTES = 1 << 10  # and so much of it as one: a row may have 64 KiB
 _SALT = "driftline.cursor.predictions"
 _FAR = 2**62
@@ -78,7 +78,7 @@ class _Chunk(NamedTuple):
     @property
     def cost(self) -> int:
         """Tell how many rows of usual size it costs to look at it."""
-        return max(self.rows, self.size // _ROW_BYTES, _SMALLEST)
+        return max(self.rows, self.size // _ROW_BYTES, _MIN_ROWS)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _find(
     for group in _groups(wanted, below):
         newest_us = _us(group[0].end)
         is_full = len(found) > limit and found[limit].position.time_us > newest_us
-        is_enough = looked >= MOST_ROWS and _end_of_work(newest_us) < below  # or no page would come further
+        is_enough = looked >= MAX_ROWS and _end_of_work(newest_us) < below  # or no page would come further
         if is_full or is_enough:
             return [place for place in found if place.position.time_us > newest_us], newest_us
         looked += sum(chunk.cost for chunk in group)
@@ -316,16 +316,16 @@ def _scores(batch: pa.RecordBatch, model: Model) -> NDArray[np.floating[Any]]:
 
 def _has_label(batch: pa.RecordBatch, labels: Mapping[str, Holding], wanted: Filter) -> NDArray[np.bool_]:
     """Tell which rows have a label, or one that agrees with the answer, as is wanted."""
-    told = [labels.get(id_) for id_ in batch.column("id").to_pylist()]
+    current = [labels.get(id_) for id_ in batch.column("id").to_pylist()]
     fits = np.ones(batch.num_rows, np.bool_)
     if wanted.is_labelled is not None:
-        fits &= np.array([label is not None for label in told], np.bool_) == wanted.is_labelled
+        fits &= np.array([label is not None for label in current], np.bool_) == wanted.is_labelled
     if wanted.is_correct is not None:
         answers = batch.column("prediction").to_pylist()
         fits &= np.array(
             [
                 label is not None and (label.value == answer) is wanted.is_correct
-                for label, answer in zip(told, answers, strict=True)
+                for label, answer in zip(current, answers, strict=True)
             ],
             np.bool_,
         )
@@ -343,13 +343,13 @@ def _labels(
     rows = batch.take(pa.array(places))
     ids = [*rows.column("id").to_pylist(), *rows.column("client_id").drop_null().to_pylist()]
     if chunk.role != "shadow":
-        told = folded_holdings(batch.column("id"), FoldedLabels.read(folded))
+        current = folded_holdings(batch.column("id"), FoldedLabels.read(folded))
     elif rows.num_rows:  # they are folded into the chunk of the answer that was copied
         times = rows.column("time").cast(pa.int64()).to_numpy()
-        told = labels_in_chunks(model, _moment(int(times.min())), _moment(int(times.max()) + 1))
+        current = labels_in_chunks(model, _moment(int(times.min())), _moment(int(times.max()) + 1))
     else:
-        told = {}
-    return told | labels_told_under(model, ids)
+        current = {}
+    return current | labels_told_under(model, ids)
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------

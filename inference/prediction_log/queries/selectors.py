@@ -152,7 +152,7 @@ def newest_arrivals(models: QuerySet[Model]) -> dict[int, Arrival]:
         for field in ("end", "end_stored_at")
     }
     found = models.annotate(**newest).values_list("pk", *newest)
-    return {pk: _newest(zip(told[::2], told[1::2], strict=True)) for pk, *told in found}
+    return {pk: _newest(zip(arrivals[::2], arrivals[1::2], strict=True)) for pk, *arrivals in found}
 
 
 def _newest(found: Iterable[Arrival | None]) -> Arrival:

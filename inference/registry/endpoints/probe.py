@@ -9,7 +9,7 @@ from msgspec import Struct
 from driftline.common.outbound.rules import OutboundRules
 from inference.protocol.tensors import NUMPY_TYPES
 from inference.registry.endpoints.names import adopt
-from inference.registry.endpoints.told import MOST_TENSORS
+from inference.registry.endpoints.told import MAX_TENSORS
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.limits import SampledReference
 from inference.registry.intake.made_up_rows import Array, fills_of, make_up, observe, with_columns
@@ -148,11 +148,11 @@ def _ask_metadata(
 
 def _check_told(tensors: list[TensorSpec]) -> None:
     """Refuse metadata that no signature can hold."""
-    if len(tensors) > MOST_TENSORS:
+    if len(tensors) > MAX_TENSORS:
         raise IntakeRefused(
             "unsupported_input",
             422,
-            f"The server's model has {len(tensors)} tensors; {MOST_TENSORS} is the most.",
+            f"The server's model has {len(tensors)} tensors; {MAX_TENSORS} is the most.",
         )
     for spec in tensors:
         if not 1 <= len(spec.name) <= 200 or not spec.name.isprintable():

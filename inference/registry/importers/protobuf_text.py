@@ -12,7 +12,7 @@ from google.protobuf.text_format import ParseError, Tokenizer
 from inference.registry.importers.source_model import MigrationRefused
 
 DEEPEST = 16
-MOST_VALUES = 100_000
+MAX_VALUES = 100_000
 _SCALAR = re.compile(r"-?[A-Za-z0-9_.+-]+")
 
 
@@ -98,8 +98,8 @@ class _Reader:
 
     def _value(self, depth: int, has_colon: bool) -> "str | ProtobufMessage":
         self._values += 1
-        if self._values > MOST_VALUES:
-            raise ParseError(f"more than {MOST_VALUES:,} values")
+        if self._values > MAX_VALUES:
+            raise ParseError(f"more than {MAX_VALUES:,} values")
         for opening, closing in (("{", "}"), ("<", ">")):
             if self._tokens.TryConsume(opening):
                 return self._message(closing, depth + 1)

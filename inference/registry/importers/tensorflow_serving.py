@@ -64,11 +64,11 @@ def _base_path(root: Path, config: ProtobufMessage) -> Path:
 
     The path is that of the machine or container which served it, such as /models/fraud.
     """
-    told = config.text("base_path")
-    for path in (root / told.lstrip("/"), root / Path(told).name):
-        if told and path.is_dir() and path.resolve().is_relative_to(root.resolve()):
+    base_path = config.text("base_path")
+    for path in (root / base_path.lstrip("/"), root / Path(base_path).name):
+        if base_path and path.is_dir() and path.resolve().is_relative_to(root.resolve()):
             return path
-    raise MigrationRefused(f"Its base_path {told[:200]!r} is not within {root}; copy it there.")
+    raise MigrationRefused(f"Its base_path {base_path[:200]!r} is not within {root}; copy it there.")
 
 
 def _describe(root: Path, base: Path, config: ProtobufMessage) -> SourceModel:

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import resource
-import signal
 import socket
 import threading
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from driftline.common.parent_death import die_with_parent
 from inference.runtime.isolated.areas import Area, open_area
 from inference.runtime.isolated.messages import (
     ANSWER,
@@ -29,7 +29,7 @@ from inference.runtime.isolated.tensors import AreaLayout, TensorHeader, read_ar
 from inference.runtime.providers import Execution, open_with_provider
 from inference.runtime.session import Array, ModelRefused, OnnxSession, RunOptions, first_line
 
-PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+PR_SET_NAME = 15
 _NAME = b"driftline-model"
 _NO_MEMORY = (
     "they make it work on more memory than the process of a model may have; send fewer rows at a time."
@@ -170,11 +170,8 @@ def _checked(name: str, output: Any) -> Array:
 
 def run_child(channel: socket.socket, stopper: socket.socket, memory_bytes: int, parent: int) -> None:
     """Serve as the process of a version, within its bounds; ends with `parent`, which forked it."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        return
-    libc.prctl(PR_SET_NAME, _NAME)
+    die_with_parent(parent)
+    ctypes.CDLL(None).prctl(PR_SET_NAME, _NAME)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     with suppress(OSError):

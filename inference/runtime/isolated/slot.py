@@ -14,7 +14,7 @@ from inference.runtime.isolated.process import STOP_SECONDS, ModelProcess
 from inference.runtime.isolated.processes import Blame, EndedProcess, ModelProcesses
 from inference.runtime.session import Array, ModelRefused, RunOptions
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_PAUSE, MAX_PAUSE_SECONDS = 0.1, 5.0
 CALM_SECONDS = 60.0  # after which a death counts as the first again
 LOCK_SECONDS = 0.05
 BUSY_SECONDS = 10.0  # of one run, after which nobody is let wait for its end
@@ -92,7 +92,7 @@ class ProcessSlot:
         if not process.is_at_work or (seconds := time.monotonic() - process.began_at) < BUSY_SECONDS:
             return None
         return ModelProcessFailed(
-            f"The model has been at one run for {seconds:.0f} s; ask again.", LONGEST_PAUSE
+            f"The model has been at one run for {seconds:.0f} s; ask again.", MAX_PAUSE_SECONDS
         )
 
     def _lose(self, error: ProcessDied) -> ModelProcessFailed:
@@ -111,7 +111,7 @@ class ProcessSlot:
     def _start_later(self) -> None:
         now = time.monotonic()
         self._pause = (
-            FIRST_PAUSE if now - self._died_at > CALM_SECONDS else min(2 * self._pause, LONGEST_PAUSE)
+            FIRST_PAUSE if now - self._died_at > CALM_SECONDS else min(2 * self._pause, MAX_PAUSE_SECONDS)
         )
         self._died_at = now
         self._start_at = now + self._pause

@@ -25,8 +25,8 @@ CONNECT_SECONDS = 3.0
 LOOK_SECONDS = 0.05  # between two looks whether a call that waits has been ended
 ADDRESS_SECONDS = 60.0  # until a name is resolved again
 IDLE_SECONDS = 30.0
-MOST_ANSWER_BYTES = 64 * 1024 * 1024
-MOST_IDLE = 32
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_IDLE_CONNECTIONS = 32
 
 
 class UpstreamReply(Struct, frozen=True):
@@ -116,7 +116,7 @@ class Connections:
         except BaseException:
             connection.close()
             raise
-        if is_reusable and len(self._idle) < MOST_IDLE:
+        if is_reusable and len(self._idle) < MAX_IDLE_CONNECTIONS:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
         else:
@@ -291,13 +291,13 @@ class _Reader(io.RawIOBase):
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     """Read a body up to the cap; what exceeds it is no answer."""
-    if (response.length or 0) <= MOST_ANSWER_BYTES:
-        body = response.read(MOST_ANSWER_BYTES + 1)
-        if len(body) <= MOST_ANSWER_BYTES:
+    if (response.length or 0) <= MAX_ANSWER_BYTES:
+        body = response.read(MAX_ANSWER_BYTES + 1)
+        if len(body) <= MAX_ANSWER_BYTES:
             if response.length:  # a body that has a length is read without a word where it ends too early
                 raise http.client.IncompleteRead(body, response.length)
             return body
-    raise garbage(f"it has more than {MOST_ANSWER_BYTES >> 20} MiB")
+    raise garbage(f"it has more than {MAX_ANSWER_BYTES >> 20} MiB")
 
 
 def _lower(headers: http.client.HTTPMessage) -> dict[str, str]:

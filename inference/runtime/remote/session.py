@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from driftline.common.outbound.rules import OutboundRules
-from inference.protocol.hops import HOPS, MOST_HOPS
+from inference.protocol.hops import HOPS, MAX_HOPS
 from inference.runtime.remote.circuit_breaker import CircuitBreaker, State
 from inference.runtime.remote.connections import Call, Connections, UpstreamReply
 from inference.runtime.remote.credentials import CredentialUnreadable, open_headers
@@ -22,7 +22,7 @@ from inference.signatures import EndpointSpec, TensorSpec
 OPEN_SECONDS = 5.0
 RETRY_PAUSE = 0.05
 HUNG_SECONDS, HUNG_TIMES = 1.0, 3.0
-LONGEST_REASON = 300
+MAX_REASON_LENGTH = 300
 PASSING = (502, 503, 504)
 BUSY = (429, 503)
 VALUES = (400, 413, 422)
@@ -154,7 +154,7 @@ class RemoteSession:
 
     def refusal(self, hops: int = 0) -> UpstreamFailed | None:
         """Tell why a call would not be made now for what was forwarded so often before; None where it would."""
-        if hops >= MOST_HOPS:
+        if hops >= MAX_HOPS:
             return _goes_round(hops)
         if self._breaker.state is State.CLOSED:
             return None
@@ -258,10 +258,12 @@ def _reason(reply: UpstreamReply) -> str:
         document = orjson.loads(reply.body[:65_536])
     except ValueError:
         document = None
-    told = document if isinstance(document, dict) else {}
-    text = next((told[key] for key in ("error", "message", "detail") if isinstance(told.get(key), str)), "")
+    fields = document if isinstance(document, dict) else {}
+    text = next(
+        (fields[key] for key in ("error", "message", "detail") if isinstance(fields.get(key), str)), ""
+    )
     printable = "".join(character if character.isprintable() else " " for character in text).strip()
-    return printable[:LONGEST_REASON] or "it gives no reason"
+    return printable[:MAX_REASON_LENGTH] or "it gives no reason"
 
 
 def _retry_after(reply: UpstreamReply) -> float | None:

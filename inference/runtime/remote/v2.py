@@ -49,10 +49,10 @@ def model_path(endpoint: EndpointSpec) -> str:
 def read_metadata(reply: UpstreamReply) -> tuple[list[TensorSpec], list[TensorSpec]]:
     """Read which tensors a model takes and gives, by its own account; empty where it does not tell."""
     try:
-        told = msgspec.convert(read_strict_json(reply.body), _Metadata)
+        metadata = msgspec.convert(read_strict_json(reply.body), _Metadata)
     except msgspec.ValidationError as error:
         raise garbage(f"its metadata is no metadata of a model ({error})") from error
-    return told.inputs, told.outputs
+    return metadata.inputs, metadata.outputs
 
 
 def takes_binary(reply: UpstreamReply) -> bool:

@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from driftline.common.durable_files import sync_to_disk, write_file
 from inference.prediction_log.spool.record import Role
 from inference.prediction_log.spool.sealing import FILE_MAGIC, Tampered, open_file, seal_file
 from inference.protocol.dialect import JSON_FIELDS
@@ -29,7 +30,7 @@ REQUEST, STARTS, ANSWER = "request", "starts", "answer"
 LEFTOVER_SECONDS = 3600.0  # drafts and deleted folders older than this were left by a process that died
 HANGS_SECONDS = 60.0  # after its deadline, a job that is still run is ended by any process
 BLOCK = 512  # bytes, of which st_blocks counts
-MOST_TOLD_BYTES = 16 * 1024  # a callback with a longer answer leaves it to be fetched
+MAX_CALLBACK_ANSWER_BYTES = 16 * 1024  # a callback with a longer answer leaves it to be fetched
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, Tampered)  # what cannot be decoded or opened
 log = logging.getLogger(__name__)
 
@@ -129,9 +130,9 @@ class JobStore:
         draft = self._root / f".{job.name}"
         draft.mkdir(mode=0o700)
         self.write(draft / REQUEST, msgspec.json.encode(job) + b"\n" + body)
-        self._sync_folder(draft)
         draft.rename(self.open / job.name)
-        self._sync_folder(self.open)
+        if self._sync:
+            sync_to_disk(self.open)
 
     def waiting(self) -> list[str]:
         """Name the jobs that have not ended, the oldest first."""
@@ -159,7 +160,7 @@ class JobStore:
             set_aside(folder, self._root)
         finally:
             if not is_begun:
-                claim.let_go()
+                claim.release()
         return claim if is_begun else None
 
     def find(self, project_id: int, job_id: str) -> OpenJob | StoredAnswer | None:
@@ -238,7 +239,9 @@ class JobStore:
 
     def describe(self, job: Job, answer: StoredAnswer) -> Callback:
         """Describe an ended job for its callback."""
-        is_told = len(answer.body) <= MOST_TOLD_BYTES and JSON_FIELDS.decode() in answer.ended.fields
+        is_told = (
+            len(answer.body) <= MAX_CALLBACK_ANSWER_BYTES and JSON_FIELDS.decode() in answer.ended.fields
+        )
         expires_at = answer.ended.ended_at + self._keep_seconds
         return Callback(job, answer.ended, expires_at, answer.body if is_told else None)
 
@@ -246,22 +249,7 @@ class JobStore:
         """Write a file whole; raises OSError, also where there is no key to seal it."""
         if self._seals:
             content = seal_file(self.home, content)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with draft.open("wb") as file:
-            file.write(content)
-            if self._sync:
-                file.flush()
-                os.fsync(file.fileno())
-        draft.rename(path)
-
-    def _sync_folder(self, folder: Path) -> None:
-        if not self._sync:
-            return
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        write_file(path, content, sync=self._sync)
 
 
 class Claim:
@@ -330,7 +318,7 @@ class Claim:
         """Let the job wait again, as if it had not been begun."""
         (self._folder / STARTS).unlink(missing_ok=True)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give the lock back."""
         os.close(self._handle)
 

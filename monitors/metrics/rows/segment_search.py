@@ -16,13 +16,13 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.leased_work import Lease, WorkFailed, attempt
+from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from driftline.common.machine_paths import without_folders
 from driftline.common.periods import Period
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.registry.models import Model, Task
+from inference.registry.models import Model, ModelTask
 from monitors.metrics.models import RowLoss, SegmentSearch
 from monitors.metrics.rows.segment_growth import Growth, compared_with, find_growth
 from monitors.metrics.rows.segment_rows import held_rows, scored_rows
@@ -31,13 +31,13 @@ from monitors.stats.segments.search import SegmentFindings, search_segments
 log = logging.getLogger(__name__)
 
 BEFORE = timedelta(days=28)  # a period is compared with
-LEAST_BEFORE = 500  # labelled rows, or the rest of the period itself has to do
+MIN_EARLIER_ROWS = 500  # labelled rows, or the rest of the period itself has to do
 _OF_CLASSES = (RowLoss.LOG_LOSS, RowLoss.WRONG_SHARE, RowLoss.BRIER)
 LOSSES: dict[str, tuple[RowLoss, ...]] = {
-    Task.BINARY: _OF_CLASSES,
-    Task.MULTICLASS: _OF_CLASSES,
-    Task.REGRESSION: (RowLoss.MAE, RowLoss.MSE),
-    Task.RANKING: (),
+    ModelTask.BINARY: _OF_CLASSES,
+    ModelTask.MULTICLASS: _OF_CLASSES,
+    ModelTask.REGRESSION: (RowLoss.MAE, RowLoss.MSE),
+    ModelTask.RANKING: (),
 }
 """What can be searched by, of each task, the usual one first."""
 LOSS_OF_METRIC = {
@@ -109,7 +109,7 @@ def request_search(*, model: Model, window: Period, loss: str, actor: str) -> Se
         if _is_done(search):
             return search
         _begin_again(search, actor)
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
     search.refresh_from_db()
     return search
 
@@ -136,7 +136,7 @@ def do_search(search_id: int) -> bool:
     return attempt(SegmentSearch.objects.filter(pk=search_id), _search)
 
 
-def _search(lease: Lease[SegmentSearch]) -> None:
+def _search(lease: WorkLease[SegmentSearch]) -> None:
     search = SegmentSearch.objects.select_related("model").get(pk=lease.pk)
     window = Period(search.start, search.end)
     rows, labelled = held_rows(search.model, window)
@@ -183,6 +183,6 @@ def find_segments(*, model: Model, window: Period, loss: str) -> LossFindings:
     """Search a window now, against the four weeks before it where they have enough labels."""
     rows = scored_rows(model, window, loss)
     before = scored_rows(model, Period(window.start - BEFORE, window.start), loss)
-    usual = before if len(before) >= LEAST_BEFORE else None
+    usual = before if len(before) >= MIN_EARLIER_ROWS else None
     found = search_segments(rows, usual)
     return LossFindings(found, len(before) if usual else 0, len(rows.columns))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.promotion.differences import (
-    FEWEST_BLOCKS,
     METRICS,
+    MIN_BLOCKS,
     MetricDifference,
     difference_of,
     draw_weights,
@@ -85,7 +85,7 @@ def compare_sides(
     """
     known = [~np.isnan(side.y) for side in (champion, challenger)]
     shared = np.intersect1d(champion.block[known[0]], challenger.block[known[1]])
-    by_days = shared.size >= FEWEST_BLOCKS
+    by_days = shared.size >= MIN_BLOCKS
     sides = [
         _Known(side.y[mask], side.score[mask], side.answer[mask], side.block[mask])
         for side, mask in zip((champion, challenger), known, strict=True)
@@ -194,10 +194,10 @@ def _judge_failures(champion: UnpairedSide, challenger: UnpairedSide) -> MetricF
     answered = [side.requests - side.failed for side in (challenger, champion)]
     table = [[challenger.failed, answered[0]], [champion.failed, answered[1]]]
     p_value = float(fisher_exact(table, alternative="greater").pvalue)
-    told = (
+    measured = (
         f"{challenger.failed / challenger.requests:.2%} of the canary's requests were not answered, "
         f"{champion.failed / champion.requests:.2%} of the champion's"
     )
     if p_value < FAILS_MORE_P_VALUE:
-        return MetricFinding(False, True, f"{told}: the canary fails more often (p = {p_value:.2g}).")
-    return MetricFinding(True, False, f"{told}: no clear difference.")
+        return MetricFinding(False, True, f"{measured}: the canary fails more often (p = {p_value:.2g}).")
+    return MetricFinding(True, False, f"{measured}: no clear difference.")

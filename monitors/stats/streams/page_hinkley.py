@@ -17,7 +17,7 @@ from monitors.stats.streams.change import Change, UnreadableState
 
 ALLOWANCE = 0.5  # half of the smallest change that matters, as a cumulative sum has it
 THRESHOLD = 10.0
-FEWEST = 14  # values from which on a change is told
+MIN_VALUES = 14  # values from which on a change is told
 
 
 class _Side(msgspec.Struct, array_like=True):
@@ -65,7 +65,7 @@ class PageHinkley(msgspec.Struct, array_like=True):
         unit = self._unit()
         for side in self.sides:
             self._add(side, value, unit)
-        if self.n < FEWEST:
+        if self.n < MIN_VALUES:
             return None
         beyond = [side for side in self.sides if side.sum - side.lowest > self.threshold * unit]
         return self._begin_anew(beyond[0]) if beyond else None

@@ -48,33 +48,37 @@ def gate(context: RunContext) -> StepOutcome:
 def _answer(
     context: RunContext, comparison: PairedComparison, verdict: GateVerdict, found: int
 ) -> StepOutcome:
-    told = to_json(verdict)
+    verdict_json = to_json(verdict)
     looks = [*context.step.evidence.get("looks", []), _look(comparison, verdict)]
-    evidence: Evidence = {"looks": looks, "comparison": to_json(comparison), "verdict": told}
+    evidence: Evidence = {"looks": looks, "comparison": to_json(comparison), "verdict": verdict_json}
     if verdict.decision == "promote":
-        return _promote_unless_labels_jumped(context, evidence, told)
+        return _promote_unless_labels_jumped(context, evidence, verdict_json)
     if verdict.needs_person and found >= context.workflow.max_pairs:
         if context.model.autonomy == Autonomy.AUTO:
             reason = "labels are selective and the verdict hangs on the missing ones; a person may start a run again"
-            return rejected(reason, evidence, verdict=told)
-        return waiting("a person: labels are selective", needs=PERSON, evidence=evidence, verdict=told)
+            return rejected(reason, evidence, verdict=verdict_json)
+        return waiting(
+            "a person: labels are selective", needs=PERSON, evidence=evidence, verdict=verdict_json
+        )
     if verdict.decision == "reject":
-        return rejected("the gate was not passed", evidence, verdict=told)
+        return rejected("the gate was not passed", evidence, verdict=verdict_json)
     next_look = ceil(found * LOOK_GROWTH)
     if found < context.workflow.max_pairs:
         next_look = min(next_look, context.workflow.max_pairs)
     evidence["wanted"] = next_look
-    return waiting(progress(found, next_look), needs=TRAFFIC, evidence=evidence, verdict=told)
+    return waiting(progress(found, next_look), needs=TRAFFIC, evidence=evidence, verdict=verdict_json)
 
 
-def _promote_unless_labels_jumped(context: RunContext, evidence: Evidence, told: Evidence) -> StepOutcome:
+def _promote_unless_labels_jumped(
+    context: RunContext, evidence: Evidence, verdict_json: Evidence
+) -> StepOutcome:
     """A verdict is worth what its labels are: when those of the pairs jumped, a person decides (promise 12)."""
     since = parse_timestamp(context.evidence_of("shadow")["since"]).date()
     jumps = new_jumps(context, until=ripe_until(context.model), since=since)
     evidence["jumps"] = evidence_of(jumps)
     if jumps:
-        return waiting(question(jumps), needs=PERSON, evidence=evidence, verdict=told)
-    return done(evidence, verdict=told)
+        return waiting(question(jumps), needs=PERSON, evidence=evidence, verdict=verdict_json)
+    return done(evidence, verdict=verdict_json)
 
 
 def _look(comparison: PairedComparison, verdict: GateVerdict) -> Evidence:

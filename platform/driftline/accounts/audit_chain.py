@@ -16,7 +16,6 @@ chain's end off or compute it all anew, and is found out by it.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,8 @@ from django.db.models.functions import Cast
 from psycopg2.extras import execute_values
 
 from driftline.accounts.models import AuditEntry
+from driftline.common.advisory_locks import AdvisoryLock, try_lock
+from driftline.common.durable_files import write_file
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ ERASED = "[erased]"
 REDACT = "audit.redact"
 REDACTABLE = ("subject", "before", "after")
 TRIGGERS = ("audit_is_only_added_to", "audit_is_not_truncated")
-_LOCK = 7_390  # advisory lock: one process at a time seals
 _BATCH = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTENT = (
@@ -120,10 +120,8 @@ def seal_entries() -> int:
 
 @transaction.atomic
 def _seal_batch() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-        if cursor.fetchone() != (True,):
-            return 0
+    if not try_lock(AdvisoryLock.AUDIT_SEALING):
+        return 0
     waiting = AuditEntry.objects.filter(number=None).order_by("pk")
     rows = list(_with_texts(waiting).values("salt", *_CONTENT)[:_BATCH])
     if not rows:
@@ -215,10 +213,7 @@ def write_anchor(home: Path, head: ChainHead) -> None:
     """Keep a link as the newest one of this home."""
     path = anchor_path(home)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps({"number": head.number, "hash": head.hash}))
-    draft.replace(path)
+    write_file(path, json.dumps({"number": head.number, "hash": head.hash}).encode(), mode=0o600)
 
 
 def _is_in_chain(head: ChainHead) -> bool:

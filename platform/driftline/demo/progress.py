@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from driftline.common.durable_files import write_file
+
 SETUP, HISTORY, LIVE = "setup", "history", "live"
 
 
@@ -69,7 +71,5 @@ def save_progress(home: Path, progress: ReplayProgress) -> ReplayProgress:
     path = progress_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = msgspec.structs.replace(progress, updated_at=datetime.now(UTC))
-    draft = path.with_suffix(".draft")
-    draft.write_bytes(msgspec.json.encode(kept))
-    draft.replace(path)
+    write_file(path, msgspec.json.encode(kept))
     return kept

@@ -16,8 +16,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandParser
 from prometheus_client.core import Metric as MetricFamily
 
-from driftline.accounts.models import SCOPES
-from driftline.accounts.rights import ROLE_SCOPES, SCOPE_OF
+from driftline.accounts.scopes import change_rows, scope_rows
 from driftline.api.v1 import api
 from driftline.observability.metrics import BacklogCollector
 from driftline.observability.serving import ServingCollector
@@ -117,13 +116,14 @@ def routes_table() -> str:
 
 
 def scopes_table() -> str:
-    """List the roles that have each scope, and the scope that each change needs."""
+    """List what each scope allows, the roles that have it, and the scope that each change needs."""
     roles = _table(
-        ("scope", "roles that have it"),
-        ((f"`{scope}`", ", ".join(r for r, has in ROLE_SCOPES.items() if scope in has)) for scope in SCOPES),
+        ("scope", "what it allows", "roles that have it"),
+        ((f"`{scope}`", allows, roles) for scope, allows, roles in scope_rows()),
     )
     changes = _table(
-        ("change", "scope that it needs"), ((f"`{thing}`", f"`{scope}`") for thing, scope in SCOPE_OF.items())
+        ("change", "scope that it needs"),
+        ((f"`{change}`", f"`{scope}`") for change, scope in change_rows()),
     )
     return f"{roles}\n\n## What a change needs\n\n{changes}"
 

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
-from driftline.common.leased_work import LeaseLost
+from driftline.common.lease import LeaseLost
 from inference.prediction_log.imports import bad_rows
 from inference.prediction_log.imports.lease import BeingWorkedOn
 from inference.prediction_log.imports.models import Import

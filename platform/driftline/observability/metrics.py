@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from driftline.accounts.http_auth import Caller, identify
+from driftline.accounts.scopes import Scope
 from driftline.api.problems import with_problems
 from driftline.common.clock import now
 from driftline.models import Heartbeat
@@ -36,7 +37,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     caller = None
     if request.headers.get("Authorization") or request.GET or not _is_local(request):
         caller = identify(request, now=now())
-        caller.require("read")
+        caller.require(Scope.READ)
     registry = CollectorRegistry()
     registry.register(ServingCollector(settings.HOME, _names(caller), settings.METRIC_ALIASES))
     registry.register(BacklogCollector(caller))

@@ -17,7 +17,7 @@ from driftline.common.periods import rfc3339
 
 WIDTH, HEIGHT = 1000.0, 200.0
 _TICKS = 4
-_MOST_DATES = 6
+_MAX_DATES = 6
 _EDGE = 0.03  # of the width: a word in the middle of it would lie on the labels of the axis
 _WORD = 0.055
 
@@ -154,7 +154,7 @@ class Chart:
 
     def x_labels(self) -> list[dict[str, str]]:
         length = self.end - self.start
-        step = max(timedelta(hours=6), length / _MOST_DATES)
+        step = max(timedelta(hours=6), length / _MAX_DATES)
         step = (
             timedelta(days=max(1, round(step / timedelta(days=1))))
             if length > timedelta(days=3)

@@ -110,18 +110,18 @@ def _tell(request: PageRequest, model: Model, what: str) -> None:
 
 # -- what each does ----------------------------------------------------------------------------------------------------
 def _promote_effect(now: Deployment, version: Version) -> list[str]:
-    told = [f"Version {version.version} answers every request from now on, within a second."]
+    effects = [f"Version {version.version} answers every request from now on, within a second."]
     if now.champion is not None and now.champion != version:
-        told[0] = (
+        effects[0] = (
             f"Version {version.version} will answer every request in the place of version {now.champion.version}, "
             "within a second. Requests under way end with the version that they began with."
         )
-        told.append(f"Version {now.champion.version} stays in memory, so that rolling back loads nothing.")
-        told += _canary_ends(now)
+        effects.append(f"Version {now.champion.version} stays in memory, so that rolling back loads nothing.")
+        effects += _canary_ends(now)
     if version in now.shadows.all():
-        told.append(f"Version {version.version} stops shadowing.")
-    told.append("The gate of retrain runs is not asked: what you write below is kept as the reason.")
-    return told
+        effects.append(f"Version {version.version} stops shadowing.")
+    effects.append("The gate of retrain runs is not asked: what you write below is kept as the reason.")
+    return effects
 
 
 def _rollback_effect(now: Deployment, version: Version) -> list[str]:

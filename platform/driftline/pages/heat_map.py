@@ -21,7 +21,7 @@ from monitors.metrics.models import MetricPoint
 from monitors.metrics.references.loaded import LoadedReference
 
 STEPS = 5
-MOST_COLUMNS = 92
+MAX_COLUMNS = 92
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def heat_map(
     by_feature: dict[str, dict[datetime, MetricPoint]] = {}
     for point in points:
         by_feature.setdefault(point.feature, {})[point.start] = point
-    days = sorted({day for cells in by_feature.values() for day in cells})[-MOST_COLUMNS:]
+    days = sorted({day for cells in by_feature.values() for day in cells})[-MAX_COLUMNS:]
     columns = [_column(day, chosen) for day in days]
     importance = reference.importance if reference else {}
     rows = [

@@ -30,10 +30,10 @@ from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
 
 LATENCIES = ("latency_p50", "latency_p95", "latency_p99")
 OF_A_VERSION = (*LATENCIES, "queue_p95")
-HOURLY_DAYS, MOST_HOURLY_DAYS = 3, 14
+HOURLY_DAYS, MAX_HOURLY_DAYS = 3, 14
 BUDGET = 0.01  # the share of answers that a p99 objective lets be slower
 LIMITS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0)
-MOST_COLUMNS = 31
+MAX_COLUMNS = 31
 FAULT_WORDS = {
     "invalid": "The request could not be used: its values, its shape or its rights",
     "model": "The model failed on these values",
@@ -58,7 +58,7 @@ def latency(request: PageRequest, name: str) -> HttpResponse:
     frame |= {
         "now": serving_now(model, settings.HOME),
         "span": span,
-        "may_be_hourly": chosen.days <= MOST_HOURLY_DAYS,
+        "may_be_hourly": chosen.days <= MAX_HOURLY_DAYS,
         "latency": _latency_chart(model, points, chosen, marks, span),
         "errors": _error_chart(model, points.get("error_rate", []), chosen, marks, span),
         "waits": _wait_chart(model, points.get("queue_p95", []), chosen, marks, span),
@@ -80,7 +80,7 @@ def _points(model: Model, chosen: TimeRange, asked: str) -> tuple[str, dict[str,
     spans = (
         [asked] if asked in ("hour", "day") else ["hour", "day"] if chosen.days <= HOURLY_DAYS else ["day"]
     )
-    if chosen.days > MOST_HOURLY_DAYS:
+    if chosen.days > MAX_HOURLY_DAYS:
         spans = ["day"]
     for span in spans:
         points = queries.judged_points(
@@ -299,7 +299,7 @@ class Heat:
 
 def _heat(days: Sequence[tuple[datetime, NumericSummary]]) -> Heat | None:
     """Share the answers of each of the last days out among limits of latency."""
-    days = days[-MOST_COLUMNS:]
+    days = days[-MAX_COLUMNS:]
     if not days:
         return None
     edges = np.array([0.0, *LIMITS_MS, np.inf])
@@ -352,13 +352,13 @@ class ErrorBudget:
     @property
     def sentence(self) -> str:
         """Say what was allowed, what was used, and what is left."""
-        told = (
+        slow_answers = (
             f"1 % of answers may take longer than {self.objective_ms:g} ms; of {self.answers:,} in this range "
             f"{self.slower:,} did ({self.share:.2%})"
         )
         if self.left >= 0:
-            return f"{told}, so {self.left:.0%} of the error budget is left."
-        return f"{told}, {self.share / BUDGET:.1f} times the error budget."
+            return f"{slow_answers}, so {self.left:.0%} of the error budget is left."
+        return f"{slow_answers}, {self.share / BUDGET:.1f} times the error budget."
 
 
 def _budget(model: Model, days: Sequence[tuple[datetime, NumericSummary]]) -> ErrorBudget | None:

@@ -21,7 +21,7 @@ from driftline.pages.histograms import overlay_of
 from driftline.pages.timerange import TimeRange, range_of
 from driftline.progress import progress_of
 from driftline.stuck_work import retry, stuck_work
-from inference.registry.models import Autonomy, Model, Task
+from inference.registry.models import Autonomy, Model, ModelTask
 from inference.registry.selectors import get_model
 from inference.registry.services import create_model
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
@@ -320,7 +320,7 @@ class ModelForm(forms.Form):
         max_length=100, help_text="Letters, digits, dots and dashes, such as flight-delay."
     )
     task = forms.ChoiceField(
-        choices=[c for c in Task.choices if c[0] != "ranking"],
+        choices=[c for c in ModelTask.choices if c[0] != "ranking"],
         help_text="Binary: one of two classes; multiclass: one of several; regression: a number.",
     )
     description = forms.CharField(

@@ -13,7 +13,7 @@ from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, ChartLine, Dot, Mark, Overlay
 from driftline.pages.histograms import overlay_of
 from driftline.pages.label_arrival import coverage_by_class, lag_chart
-from driftline.pages.latency import MOST_HOURLY_DAYS, volume_chart
+from driftline.pages.latency import MAX_HOURLY_DAYS, volume_chart
 from driftline.pages.model import csv_url, frame_of
 from driftline.pages.reliability import reliability_of
 from driftline.pages.segment_searches import found_segments
@@ -44,14 +44,14 @@ REST = {
     "ranking": ("ndcg_at_10", "hit_rate_at_10"),
 }
 WORST_SEGMENTS = 10
-MOST_CLASSES = 12  # of which a confusion matrix can be read
+MAX_CLASSES = 12  # of which a confusion matrix can be read
 
 
 @page("GET")
 def performance(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "performance")
     model, chosen = frame["model"], frame["range"]
-    span = "hour" if request.GET.get("span") == "hour" and chosen.days <= MOST_HOURLY_DAYS else "day"
+    span = "hour" if request.GET.get("span") == "hour" and chosen.days <= MAX_HOURLY_DAYS else "day"
     shown = SHOWN.get(model.task, SHOWN["binary"])
     wanted = {*_all_metrics(model), *ESTIMATED, "label_coverage", "count"}
     points = queries.judged_points(model, wanted, chosen.start, chosen.end, span=span)
@@ -298,7 +298,7 @@ def _confusion(model: Model, outcome: OutcomeSummary | None) -> dict[str, Any] |
             "classes": classes,
             "rows": _with_shares(classes, [[outcome.tp, outcome.fn], [outcome.fp, outcome.tn]]),
         }
-    if isinstance(outcome, MulticlassOutcomeSummary) and len(outcome.classes) <= MOST_CLASSES:
+    if isinstance(outcome, MulticlassOutcomeSummary) and len(outcome.classes) <= MAX_CLASSES:
         return {
             "classes": outcome.classes,
             "rows": _with_shares(list(outcome.classes), outcome.confusion.tolist()),

@@ -374,16 +374,16 @@ def _deployment(change: DeploymentChange, at: datetime) -> Mark:
     champion, shadows = change.after.get("champion"), change.after.get("shadows") or []
     reason = f": {change.reason}" if change.reason else ""
     if change.kind == "shadows":
-        told = f"Version {', '.join(shadows)} shadows" if shadows else "No version shadows"
-        return Mark(at, "", f"{told}, by {change.actor}{reason}", "shadow")
+        sentence = f"Version {', '.join(shadows)} shadows" if shadows else "No version shadows"
+        return Mark(at, "", f"{sentence}, by {change.actor}{reason}", "shadow")
     if change.kind == "canary":
         canary = change.after.get("canary")
-        told = (
+        sentence = (
             f"Version {canary['version']} answers {canary['weight']:.1%} as canary"
             if canary
             else "The canary ended"
         )
-        return Mark(at, "", f"{told}, by {change.actor}{reason}", "shadow")
+        return Mark(at, "", f"{sentence}, by {change.actor}{reason}", "shadow")
     return Mark(at, f"v{champion}", f"Version {champion} answers ({change.kind}), by {change.actor}{reason}")
 
 

@@ -18,7 +18,7 @@ from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model, RowsKept
 from inference.registry.selectors import find_model
 from monitors.reports.api import SANDBOX
-from monitors.reports.choices import METHODS, MOST_ROWS, SEED, presets_of
+from monitors.reports.choices import MAX_ROWS, METHODS, SEED, presets_of
 from monitors.reports.models import Preset
 from monitors.reports.selectors import about, get_report, open_report, reports_of
 from monitors.reports.services import (
@@ -136,9 +136,7 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
     form = ReportForm(model, frame["range"], request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            report = request_report(
-                model=model, wanted=form.wanted_report, actor=request.visitor.actor
-            )
+            report = request_report(model=model, wanted=form.wanted_report, actor=request.visitor.actor)
         except Problem as problem:
             explain(form, problem)
         else:
@@ -147,7 +145,7 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
     frame |= {
         "form": form,
         "keeps_no_rows": model.rows_kept == RowsKept.NONE,
-        "most_rows": MOST_ROWS,
+        "most_rows": MAX_ROWS,
         "seed": SEED,
         **_list(model),
     }

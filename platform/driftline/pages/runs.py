@@ -142,12 +142,12 @@ def _verdict(one: Run, gate: Step | None) -> Statement:
 
 def _because(one: Run, gate: Step | None) -> str:
     metrics = ((gate.evidence if gate else {}).get("comparison") or {}).get("metrics") or {}
-    told = [
+    differences = [
         f"{METRICS[name].title} {row['difference']:+.3f} ({row['lower']:+.3f} to {row['upper']:+.3f})"
         for name, row in _in_order(metrics)[:3]
         if row.get("lower") is not None
     ]
-    return f"Paired difference, challenger minus champion: {'; '.join(told)}." if told else ""
+    return f"Paired difference, challenger minus champion: {'; '.join(differences)}." if differences else ""
 
 
 # -- evidence ----------------------------------------------------------------------------------------------------------

@@ -118,35 +118,37 @@ def _evidence(model: Model, challenger: Version) -> dict[str, Any]:
 def _unpaired_evidence(model: Model, champion: Version, challenger: Version) -> dict[str, Any]:
     """What a canary shows that answered no request beside the champion."""
     try:
-        told = selectors.comparison(model=model, challenger=challenger.version)
+        compared = selectors.comparison(model=model, challenger=challenger.version)
     except Problem:
         text = f"Version {challenger.version} has answered no request beside version {champion.version} yet."
         return {"said": PageSummary("no_data", text)}
-    gate = paired_tables(told, told["verdict"])
-    return {"said": _unpaired_said(told, gate), "unpaired": gate, "compared_with": told["champion"]}
+    gate = paired_tables(compared, compared["verdict"])
+    return {"said": _unpaired_said(compared, gate), "unpaired": gate, "compared_with": compared["champion"]}
 
 
-def _unpaired_said(told: Mapping[str, Any], gate: Mapping[str, Any]) -> PageSummary:
+def _unpaired_said(compared: Mapping[str, Any], gate: Mapping[str, Any]) -> PageSummary:
     """Say what the canary shows, and that its requests were others than the champion's."""
-    rows, version = told["sides"]["challenger"]["rows"], told["challenger"]
+    rows, version = compared["sides"]["challenger"]["rows"], compared["challenger"]
     if not rows:
         return PageSummary("no_data", f"Version {version} is a canary and has answered no request yet.")
-    status, words = DECISIONS[told["verdict"]["decision"]]
+    status, words = DECISIONS[compared["verdict"]["decision"]]
     measured = _measured(gate)
-    on = f" on {told['labelled']:,} labelled answers of its own" if measured else ""
-    others = f"it answered {rows:,} requests that version {told['champion']} did not, so there are no pairs"
+    on = f" on {compared['labelled']:,} labelled answers of its own" if measured else ""
+    others = (
+        f"it answered {rows:,} requests that version {compared['champion']} did not, so there are no pairs"
+    )
     return PageSummary(status, f"Version {version} {words}:{measured}{on}{';' if measured else ''} {others}.")
 
 
 def _gate(model: Model, challenger: Version) -> dict[str, Any] | None:
     """The labelled pairs as the gate sees them now; None while no label has had time to come."""
     try:
-        told = selectors.comparison(model=model, challenger=challenger.version)
+        compared = selectors.comparison(model=model, challenger=challenger.version)
     except Problem:
         return None
-    if told["kind"] != "paired":
+    if compared["kind"] != "paired":
         return None
-    return paired_tables(told, told["verdict"]) if told["labelled"] else None
+    return paired_tables(compared, compared["verdict"]) if compared["labelled"] else None
 
 
 def _worse_segments(gate: dict[str, Any] | None) -> list[str]:

@@ -8,12 +8,13 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from driftline.common.number_format import format_number, format_pair
 from driftline.pages import queries
 from driftline.stuck_work import StuckWork, stuck_work
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
-from monitors.alerts.wording import figure, figures, measured
+from monitors.alerts.wording import measured
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT
 from monitors.metrics.models import MetricPoint
@@ -121,15 +122,15 @@ def _complaint(incident: Incident) -> list[Phrase]:
     how = {"critical": "is in trouble", "warning": "is degraded", "notice": "has changed"}[incident.severity]
     rule, newest = incident.rule, queries.newest_of(incident)
     measure, url = measured(incident.opened_by), reverse("incident", args=[incident.pk])
-    limit = f"{rule.operator} the limit of {figure(rule.threshold)}{' of its rule' if rule.feature else ''}"
+    limit = f"{rule.operator} the limit of {format_number(rule.threshold)}{' of its rule' if rule.feature else ''}"
     begins = Phrase(f"{incident.model.name} {how} since {_day(queries.began(incident))}: ")
     if newest is None or newest.value is None:
         return [begins, Phrase(f"{measure} went {limit}", url), Phrase(".")]
-    value, threshold = figures(newest.value, rule.threshold)
+    value, threshold = format_pair(newest.value, rule.threshold)
     at = f"on {newest.n:,} rows, {_day(newest.start)}"
     if rule.is_breached_by(newest.value):
-        told = f"{measure} {value}, {limit.replace(figure(rule.threshold), threshold)}"
-        return [begins, Phrase(told, url), Phrase(f" ({at}).")]
+        evidence = f"{measure} {value}, {limit.replace(format_number(rule.threshold), threshold)}"
+        return [begins, Phrase(evidence, url), Phrase(f" ({at}).")]
     good = f"{rule.recover_windows} good {rule.span}{'s' if rule.recover_windows > 1 else ''} in a row"
     return [
         begins,
@@ -153,8 +154,8 @@ def _causes(
     for position, (name, causes) in enumerate(list(named.items())[:CAUSES_TOLD]):
         url = reverse("feature", args=[incident.model.name, name]) if causes[0].get("feature") else ""
         broken = "broken data in " if causes[0].get("kind") == FAULT else ""
-        told = _evidence(causes, name, now.get(name))
-        parts += [Phrase(("; " if position else "") + broken), Phrase(name, url), Phrase(f" ({told})")]
+        evidence = _evidence(causes, name, now.get(name))
+        parts += [Phrase(("; " if position else "") + broken), Phrase(name, url), Phrase(f" ({evidence})")]
     return [*parts, Phrase(".")]
 
 
@@ -168,13 +169,13 @@ def _no_cause(unresolved: Sequence[Incident]) -> list[Phrase]:
 
 def _evidence(causes: Sequence[dict[str, object]], name: str, now: MetricPoint | None) -> str:
     """Tell how a feature drifts on the newest judged day; what was broken, and all else, as the incident opened."""
-    told = []
+    evidence = []
     if causes[0].get("kind") == FAULT or now is None:
-        told.append(f"{_as_it_opened(causes[0], name)} when it opened")
+        evidence.append(f"{_as_it_opened(causes[0], name)} when it opened")
     if now is not None:
         back = "back within its limit, " if now.status == "ok" else ""
-        told.append(f"{back}PSI {_against(now)} on {_day(now.start)}")
-    return "; ".join(told)
+        evidence.append(f"{back}PSI {_against(now)} on {_day(now.start)}")
+    return "; ".join(evidence)
 
 
 def _as_it_opened(cause: dict[str, object], name: str) -> str:
@@ -249,8 +250,8 @@ def _of_wrong_type(model: Model, wrong: Sequence[MetricPoint], *, is_first: bool
 def _against(point: MetricPoint) -> str:
     assert point.value is not None
     if point.threshold is None:
-        return figure(point.value)
-    value, limit = figures(point.value, point.threshold)
+        return format_number(point.value)
+    value, limit = format_pair(point.value, point.threshold)
     return f"{value}, limit {limit}"
 
 

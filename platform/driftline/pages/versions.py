@@ -264,22 +264,24 @@ class VersionOrigin:
 
 def origin_of(version: Version) -> VersionOrigin:
     """Read a version's lineage in the order in which people ask for it: data, trainer, reason, libraries."""
-    told = version.lineage
-    data = told.get("data") or {}
-    parameters, libraries, parity = (told.get(key) or {} for key in ("parameters", "libraries", "parity"))
+    known_lineage = version.lineage
+    data = known_lineage.get("data") or {}
+    parameters, libraries, parity = (
+        known_lineage.get(key) or {} for key in ("parameters", "libraries", "parity")
+    )
     facts = [
         ("Learnt from", _window(data)),
         ("Rows", data.get("training_rows")),
         ("Data's SHA-256", data.get("sha256")),
-        ("Trainer", told.get("trainer")),
+        ("Trainer", known_lineage.get("trainer")),
         ("Parameters", _listed(parameters)),
-        ("Seed", told.get("seed")),
-        ("Because of", told.get("trigger")),
+        ("Seed", known_lineage.get("seed")),
+        ("Because of", known_lineage.get("trigger")),
         ("Libraries", _listed(libraries)),
         ("Parity", _listed(parity)),
     ]
     known = [(name, value) for name, value in facts if value not in (None, "")]
-    return VersionOrigin(known, str(told.get("parent") or ""), data.get("dataset"))
+    return VersionOrigin(known, str(known_lineage.get("parent") or ""), data.get("dataset"))
 
 
 def _window(data: Mapping[str, Any]) -> str:

@@ -6,23 +6,20 @@ process id written by the dead is never believed.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from driftline.common.parent_death import die_with_parent
 from driftline.common.priority import lower_priority
 
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-POLL_SECONDS, LONGEST_WAIT_SECONDS = 0.02, 0.2
+POLL_SECONDS, MAX_WAIT_SECONDS = 0.02, 0.2
 MAX_LOG_BYTES = 50 << 20
 
 
@@ -98,7 +95,7 @@ class Process:
                 seconds = self.child.ready_seconds
                 raise ChildNotStarted(f"{name} was not ready after {seconds:.0f} s. {self.log_tail()}")
             pause(wait)
-            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+            wait = min(2 * wait, MAX_WAIT_SECONDS)
 
     def ask_to_stop(self) -> None:
         if self._popen and self._popen.poll() is None:
@@ -169,7 +166,7 @@ class Process:
             if self.child.niceness:
                 lower_priority(self.child.niceness, session=True)
             self.child.enter()
-            die_with(parent, self.child.stop_signal)
+            die_with_parent(parent, self.child.stop_signal)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
         try:
@@ -193,17 +190,6 @@ def _rotated(log_path: Path) -> Path:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def die_with(parent: int, number: signal.Signals) -> None:
-    """Have the kernel send `number` to this process when its parent's thread ends; end now if it has.
-
-    Call it last before exec: a change of user clears the setting.
-    """
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def holders(lock_path: Path) -> list[int]:

@@ -38,7 +38,7 @@ def test_a_file_is_taken_and_followed_until_it_is_done(client: Client, path: str
     assert 'hx-trigger="every 1s"' in shown
 
     job = Import.objects.get()
-    services.go_on(job.pk)
+    services.resume_import(job.pk)
 
     part = client.get(f"{path}?part=imports").content.decode()
     assert "hx-trigger" not in part

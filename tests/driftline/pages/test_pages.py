@@ -10,9 +10,11 @@ from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Membership, Project, Role, User
+from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
+from driftline.common.number_format import format_pair
 from driftline.demo.progress import HISTORY, ReplayProgress, save_progress
 from driftline.pages import queries, verdict
 from driftline.pages.templatetags.figures import figure
@@ -22,7 +24,6 @@ from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
-from monitors.alerts.wording import figures
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
@@ -94,7 +95,7 @@ class TestAModelThatDrifted:
 
     def test_tells_the_day_and_the_numbers_of_the_table_below_it(self, client: Client, model: Model) -> None:
         newest = MetricPoint.objects.filter(model=model, metric="psi", feature="income").latest("start")
-        value, limit = figures(newest.value, newest.threshold or 0.0)
+        value, limit = format_pair(newest.value, newest.threshold or 0.0)
 
         said, page = verdict.of_model(model).text, client.get(f"/models/{model.name}/").content.decode()
 

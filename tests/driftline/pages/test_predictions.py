@@ -93,7 +93,7 @@ def test_a_long_search_says_how_far_it_came(
     client: Client, rows: list[Any], monkeypatch: pytest.MonkeyPatch, model: Model
 ) -> None:
     log(model, rows_of_a_day(DAY.replace(day=4), 5))
-    monkeypatch.setattr(exploring, "MOST_ROWS", 1)
+    monkeypatch.setattr(exploring, "MAX_ROWS", 1)
     monkeypatch.setattr(exploring, "_GROUP_ROWS", 1)
 
     page = text_of(client, f"{PATH}?segment=region:west")

@@ -95,7 +95,7 @@ class TestWithoutLabels:
     def test_compares_the_newest_pairs_and_reads_no_older_ones(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("monitors.workflows.agreement.MOST_PAIRS", 150)
+        monkeypatch.setattr("monitors.workflows.agreement.MAX_PAIRS", 150)
         rows = rows_of_a_day(DAY, 300)
         for third in (rows[:100], rows[100:200], rows[200:]):
             log(model, third)

@@ -6,7 +6,7 @@ from django.test import Client
 from driftline.accounts.models import Project
 from inference.registry.models import Version
 from monitors.optimiser.models import Optimisation, Variant
-from monitors.optimiser.work import go_on
+from monitors.optimiser.work import resume_optimisation
 from tests.driftline.pages.test_versions import viewer_of
 from tests.monitors.optimiser.conftest import only  # noqa: F401  used by name
 from tests.monitors.optimiser.world import BUSY, IDLE, log, make_version
@@ -57,7 +57,7 @@ def test_a_gain_becomes_a_version_with_one_click(client: Client, version: Versio
     only("trees_25")  # type: ignore[operator]
     log(version, IDLE)
     client.post(f"{PAGE}/variants")
-    go_on(version.optimisation.pk)
+    resume_optimisation(version.optimisation.pk)
     table = text(client)
 
     answer = client.post(f"{PAGE}/variants", {"register": "trees_25"}, follow=True)

@@ -15,7 +15,8 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry, Membership, Project, Role, User
+from driftline.accounts.models import AuditEntry, Membership, Project, User
+from driftline.accounts.scopes import Role
 from driftline.pages import quarantine
 from driftline.pages.model import VERSIONS_SHOWN
 from driftline.pages.versions import SHOWN, stages_in

@@ -40,7 +40,7 @@ class TestLog:
     def test_reads_a_busy_day_by_the_hour(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         log(model, rows_of_a_day(DAY, 120))
         whole = read(model)
-        monkeypatch.setattr("monitors.reports.rows.MOST_READ", 50)
+        monkeypatch.setattr("monitors.reports.rows.MAX_READ_ROWS", 50)
 
         assert read(model).features["income"].tolist() == whole.features["income"].tolist()
 

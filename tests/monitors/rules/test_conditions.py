@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitors.rules.conditions import Outcome, RuleProgress, step
+from monitors.rules.conditions import RuleOutcome, RuleProgress, step
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,7 +53,7 @@ class TestOpening:
     def test_never_opens_on_too_few_rows(self) -> None:
         verdict = step(AboveOne(min_rows=10), RuleProgress(), Day(START, BAD, n=9))
 
-        assert verdict.outcome is Outcome.NOTHING
+        assert verdict.outcome is RuleOutcome.NOTHING
         assert verdict.standing.name == "normal"
 
 

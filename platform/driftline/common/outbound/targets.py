@@ -36,7 +36,7 @@ PORTS_OF_OTHER_SERVICES = frozenset(
     }
     | {6432, 6667, 9042, 9092, 10250, 11211, 25672, 26379, 27017, 27018}
 )
-LONGEST = 500
+MAX_LENGTH = 500
 
 
 class UrlNotAllowed(Exception):
@@ -55,8 +55,8 @@ class OutboundTarget:
 
 def parse_target(text: str) -> OutboundTarget:
     """Read a URL, without resolving its name; raises `UrlNotAllowed`."""
-    if len(text) > LONGEST:
-        raise UrlNotAllowed(f"The URL has {len(text)} characters; use at most {LONGEST}.")
+    if len(text) > MAX_LENGTH:
+        raise UrlNotAllowed(f"The URL has {len(text)} characters; use at most {MAX_LENGTH}.")
     if not text.isprintable() or " " in text:
         raise UrlNotAllowed("The URL holds spaces or control characters; remove them.")
     url = _prepared(text)

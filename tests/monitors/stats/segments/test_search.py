@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from monitors.stats.segments.conditions import Cells, RowCondition, cut_columns
-from monitors.stats.segments.search import MOST_SHARE, ScoredRows, search_segments
+from monitors.stats.segments.search import MAX_SHARE, ScoredRows, search_segments
 
 Columns = dict[str, NDArray[np.generic]]
 USUALLY_HARD = "b"
@@ -272,7 +272,7 @@ class TestBruteForce:
                 np.logical_and.reduce([holds(one, rows.columns[one.feature]) for one in conditions])
                 for rows in (window, usual)
             )
-            if not 50 <= now.sum() <= MOST_SHARE * 1_000 or 0 < before.sum() < 30:
+            if not 50 <= now.sum() <= MAX_SHARE * 1_000 or 0 < before.sum() < 30:
                 continue
             if not before.any():
                 value, variance, freedom = with_error(window, now, excess)
