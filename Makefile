@@ -11,7 +11,7 @@
 #   make attacks          the corpus of attacks, then a minute of all of them by one tenant, and what another one noticed
 #   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
 #   make e2e-upstreams    puts a real MLServer and a real TorchServe (Java 17) behind Driftline and kills them
-#   make check            format, lint, types, import contracts, migrations, deployment checks
+#   make check            format, lint, templates, types, import contracts, migrations, documentation, deployment checks
 #   make docs             the documentation, which `make run` serves under /docs/; a warning is an error
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
 #   make bench-detection  who notices which drift at the same rate of false alarms, beside NannyML, which it installs apart
@@ -79,6 +79,7 @@ setup-dev:
 
 format: setup-dev
 	@.venv/bin/ruff format .
+	@.venv/bin/djangofmt templates monitors
 	@.venv/bin/ruff check --fix .
 
 # Pins the dependencies anew after a change in pyproject.toml; ARGS=--upgrade takes the newest releases.

@@ -121,7 +121,7 @@ class Reference(LeasedWork):
         return f"reference of {self.model} {self.version.version}"
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Say what it is, as the end of a sentence."""
         match self.kind:
             case self.Kind.PERIOD if self.start and self.end:

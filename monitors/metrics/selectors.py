@@ -286,7 +286,7 @@ def _evidently_row(name: str, usual: ColumnSummary, current: ColumnSummary) -> d
 def _reference(reference: LoadedReference | None) -> dict[str, Any] | None:
     if reference is None:
         return None
-    described = {"id": reference.id, "version": reference.version, **reference.told}
+    described = {"id": reference.id, "version": reference.version, **reference.as_detail}
     return described | ({"lacks": reference.lacks} if reference.lacks else {})
 
 

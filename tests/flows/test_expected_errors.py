@@ -25,6 +25,7 @@ from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import longer_points
 from monitors.rules.services import create_rule
 from tests.flows.world import DAY, label, log, work
+from tests.markup import markup
 
 A_DAY = timedelta(days=1)
 SPREAD = {"city": 1.0, "country": 5.0}
@@ -269,7 +270,7 @@ def test_the_page_and_the_api_say_what_an_estimate_goes_by(
     client = Client()
     client.force_login(owner)
 
-    page = client.get("/models/rides/performance?from=2026-01-05&to=2026-01-06").content.decode()
+    page = markup(client.get("/models/rides/performance?from=2026-01-05&to=2026-01-06"))
     answer = client.get(
         "/api/v1/models/rides/metrics",
         {"metric": "estimated_mae", "from": rfc3339(DAY), "to": rfc3339(DAY + A_DAY)},

@@ -27,6 +27,7 @@ from monitors.metrics.selectors import drift_rows
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
 from tests.flows.world import DAY, log, reference_csv, rows_of_a_day, work
+from tests.markup import markup
 
 A_DAY = timedelta(days=1)
 NAMES = ("domain_auc", "pca_reconstruction_error")
@@ -288,7 +289,7 @@ class TestWhoIsTold:
         client = Client()
         client.force_login(owner)
 
-        page = client.get(f"/models/{model.name}/drift?from=2026-01-05&to=2026-01-06").content.decode()
+        page = markup(client.get(f"/models/{model.name}/drift?from=2026-01-05&to=2026-01-06"))
         together = drift_rows(model=model, start=DAY, end=DAY + A_DAY)["together"]
 
         assert together["decision"] == "drifted"

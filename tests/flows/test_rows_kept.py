@@ -47,6 +47,7 @@ from tests.embedded import subprocess_environment
 from tests.flows.canary import places_of
 from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, send, truths, work
 from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.markup import markup
 
 CHECKOUT = Path(__file__).parents[2]
 CANARY = "canary.Zoe-4711"
@@ -396,7 +397,7 @@ class TestPages:
         work(model)
 
         assert refused.status_code == 422
-        assert "lets go of data" in refused.content.decode()
+        assert "lets go of data" in markup(refused)
         assert kept
         assert not holds_rows(model)
         assert SummedDay.objects.get().rows == 3
@@ -404,7 +405,7 @@ class TestPages:
     def test_say_why_there_is_no_prediction_to_look_at(self, client: Client, model: Model) -> None:
         keep(model, "none")
 
-        shown = client.get(f"/models/{model.name}/predictions").content.decode()
+        shown = markup(client.get(f"/models/{model.name}/predictions"))
 
         assert "keeps no rows" in shown
         assert "Send the first one" not in shown

@@ -21,6 +21,7 @@ from monitors.metrics.rows.segment_search import do_search, findings_of, request
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
 
 A_DAY = timedelta(days=1)
@@ -230,13 +231,13 @@ class TestPage:
 
     def test_asks_for_a_search_and_shows_what_it_found(self, client: Client, model: Model) -> None:
         page = "/models/approvals/performance?from=2026-01-05&to=2026-01-06"
-        assert "was not searched yet" in client.get(page).content.decode()
+        assert "was not searched yet" in markup(client.get(page))
 
         client.post(self.ADDRESS, {"loss": "log_loss"})
-        assert "A worker is searching this range." in client.get(page).content.decode()
+        assert "A worker is searching this range." in markup(client.get(page))
         do_search(SegmentSearch.objects.get().pk)
 
-        said = client.get(page).content.decode()
+        said = markup(client.get(page))
         assert "region = south" in said
         assert "Watch this segment" in said
         assert "800 rows of the four weeks before" in said
@@ -247,6 +248,6 @@ class TestPage:
         client.post(f"{self.ADDRESS}&loss=log_loss", {"watch": "region = south"})
 
         assert [str(one) for one in model.segments.get().parsed] == ["region = south"]
-        said = client.get(f"{self.ADDRESS}&part=segments").content.decode()
+        said = markup(client.get(f"{self.ADDRESS}&part=segments"))
         assert "Watch this segment" not in said
         assert "<small>watched</small>" in said

@@ -28,6 +28,7 @@ from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from tests.driftline.api.conftest import Api, caller
 from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.markup import markup
 
 pytestmark = pytest.mark.django_db
 
@@ -333,11 +334,11 @@ class TestPage:
         sent = {"0-column": "region", "0-value": "north", "1-column": "tag:tenant", "1-is_missing": "on"}
         client.post(self.ADDRESS, sent)
         work(model)
-        said = client.get(self.ADDRESS).content.decode()
+        said = markup(client.get(self.ADDRESS))
         assert "region = north and tag tenant is missing" in said
 
         gone = f"{self.ADDRESS}/{model.segments.get().pk}/remove"
-        assert "Its summaries and points are deleted" in client.get(gone).content.decode()
+        assert "Its summaries and points are deleted" in markup(client.get(gone))
         client.post(self.ADDRESS, {"remove": model.segments.get().pk})
 
         assert not model.segments.exists()
@@ -350,9 +351,7 @@ class TestPage:
 
     def test_adds_and_removes_each_value_of_a_feature(self, client: Client, model: Model) -> None:
         client.post(self.ADDRESS, {"values": "region"})
-        assert (
-            "Stop watching the values of region?" in client.get(f"{self.ADDRESS}/of/region").content.decode()
-        )
+        assert "Stop watching the values of region?" in markup(client.get(f"{self.ADDRESS}/of/region"))
 
         client.post(self.ADDRESS, {"remove_values": "region"})
 

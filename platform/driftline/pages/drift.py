@@ -15,6 +15,7 @@ from driftline.pages.heat_map import HeatMap, HeatMapRow, heat_map
 from driftline.pages.histograms import overlay_of
 from driftline.pages.model import COLUMN_METRICS, csv_url, drift_share_chart, frame_of
 from driftline.pages.segment_searches import grown_segments
+from driftline.pages.templatetags.figures import figure, measured
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.definitions.services import drift_method
@@ -138,11 +139,28 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
         "reference": reference,
         "movers": _movers(model, day, feature),
         "neighbours": _neighbours(points, day),
-        "expected": model.expectations.filter(feature=feature).first(),
+        "expected": _expected(model, feature),
         "is_feature": feature not in queries.NOT_FEATURES,
         "losses": _losses(model, feature, day) if request.GET.get("show") == "losses" else None,
     }
     return render(request, "pages/feature.html", frame)
+
+
+def _expected(model: Model, feature: str) -> list[str]:
+    """List what a person expects of the feature, one clause each; empty where nobody wrote anything down."""
+    expectation = model.expectations.filter(feature=feature).first()
+    clauses: list[str] = []
+    if expectation is None:
+        return clauses
+    if expectation.least is not None:
+        clauses.append(f"at least {figure(expectation.least)}")
+    if expectation.most is not None:
+        clauses.append(f"at most {figure(expectation.most)}")
+    if expectation.categories:
+        clauses.append(f"one of {len(expectation.categories)} values")
+    if expectation.missing_share is not None:
+        clauses.append(f"missing in at most {measured(expectation.missing_share, 'missing_share')} of rows")
+    return clauses
 
 
 def _losses(model: Model, feature: str, day: datetime | None) -> ValueLosses | str:

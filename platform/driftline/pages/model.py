@@ -274,8 +274,7 @@ def _answer_title(model: Model, name: str) -> str:
 
 def csv_url(model: Model, metric: str, chosen: TimeRange, feature: str = "", span: str = "day") -> str:
     """The address of the same points as CSV."""
-    query = chosen.suffix or "?"
-    return f"/models/{model.name}/data.csv{query}&metric={metric}&feature={feature}&span={span}"
+    return f"/models/{model.name}/data.csv{chosen.prefix}metric={metric}&feature={feature}&span={span}"
 
 
 @page("GET")

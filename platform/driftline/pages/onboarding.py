@@ -102,7 +102,7 @@ def _reference_said(reference: Reference | None) -> str:
         return "What is normal: usually the training data."
     if reference.state == "failed":
         return f"It could not be read: {reference.error}"
-    return f"{reference.told[0].upper()}{reference.told[1:]}, {reference.state}."
+    return f"{reference.description[0].upper()}{reference.description[1:]}, {reference.state}."
 
 
 def _snippets(model: Model | None) -> dict[str, str]:

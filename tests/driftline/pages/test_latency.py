@@ -25,12 +25,13 @@ from monitors.summaries.models import Summary
 from tests.driftline.pages.queries import reads_of
 from tests.flows.test_log_to_metric import count_requests
 from tests.flows.world import DAY, log, rows_of_a_day, work
+from tests.markup import markup
 
 
 def page_of(client: Client, model: Model, query: str = "") -> str:
     answer = client.get(f"/models/{model.name}/latency{query}")
     assert answer.status_code == 200
-    return answer.content.decode()
+    return markup(answer)
 
 
 def rule(project: Project, model: Model, *, name: str = "slow", **fields: Any) -> None:

@@ -13,6 +13,7 @@ from inference.prediction_log.items import LabelItem
 from inference.prediction_log.queries import exploring
 from inference.registry.models import Model
 from tests.flows.world import DAY, label, log, rows_of_a_day, truths
+from tests.markup import markup
 
 PATH = "/models/approvals/predictions"
 
@@ -28,7 +29,7 @@ def rows(model: Model) -> list[Any]:
 def text_of(client: Client, path: str = PATH) -> str:
     answer = client.get(path)
     assert answer.status_code == 200, answer.content
-    return answer.content.decode()
+    return markup(answer)
 
 
 def ids_on(page: str) -> list[str]:

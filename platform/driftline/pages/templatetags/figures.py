@@ -103,6 +103,18 @@ def signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.4f}"
 
 
+@register.simple_tag
+def interval(lower: Any, upper: Any) -> str:
+    """Write an interval; a dash where there is none."""
+    return NOTHING if lower in (None, "") else f"{bound(lower)} \N{EN DASH} {figure(upper)}"
+
+
+@register.simple_tag
+def signed_interval(lower: Any, upper: Any) -> str:
+    """Write the interval of a difference; a dash where there is none."""
+    return NOTHING if lower in (None, "") else f"{signed(lower)} to {signed(upper)}"
+
+
 @register.filter
 def count(value: float | str | None) -> str:
     """Write a whole number; what a template did not find comes as an empty text."""
