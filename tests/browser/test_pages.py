@@ -14,8 +14,8 @@ from monitors.alerts.models import Incident
 from monitors.rules.models import Rule
 from monitors.workflows.models import Run
 from tests.browser.conftest import PHONE, WIDE, SignIn
-from tests.browser.world import World
-from tests.flows.world import DAY, reference_csv, rows_of_a_day
+from tests.worlds.approvals import DAY, reference_csv, rows_of_a_day
+from tests.worlds.drifted import World
 
 pytestmark = [
     pytest.mark.browser,

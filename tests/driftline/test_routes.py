@@ -12,9 +12,9 @@ from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import SCOPES, Membership, Project, Role, User
 from driftline.accounts.services import create_project, create_token, revoke_token
-from tests.driftline.api.world import World, furnish
 from tests.driftline.route_matrix import ACCOUNTS, ADMIN, API, PAGES
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds.every_kind import World, furnish
 
 pytestmark = pytest.mark.django_db
 

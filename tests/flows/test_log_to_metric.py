@@ -28,7 +28,17 @@ from inference.serving.counts.metrics import WAIT_SECONDS
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
 from monitors.summaries.models import Summary
-from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, send, truths, work
+from tests.worlds.approvals import (
+    DAY,
+    give_reference,
+    label,
+    log,
+    make_model,
+    rows_of_a_day,
+    send,
+    truths,
+    work,
+)
 
 
 def value(model: Model, metric: str, **narrowed: object) -> float | None:

@@ -19,7 +19,7 @@ from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
-from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
+from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
 CLASSES = ("ant", "bee", "cat")
 

@@ -45,8 +45,18 @@ from monitors.workflows.steps.snapshot import snapshot
 from tests.driftline.api.conftest import Api, caller
 from tests.embedded import subprocess_environment
 from tests.flows.canary import places_of
-from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, send, truths, work
 from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.worlds.approvals import (
+    DAY,
+    give_reference,
+    label,
+    log,
+    make_model,
+    rows_of_a_day,
+    send,
+    truths,
+    work,
+)
 
 CHECKOUT = Path(__file__).parents[2]
 CANARY = "canary.Zoe-4711"

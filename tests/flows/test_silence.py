@@ -18,7 +18,7 @@ from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
-from tests.flows.world import DAY, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
 HOUR = timedelta(hours=1)
 ROWS = 30

@@ -10,7 +10,7 @@ from driftline.common.exports import csv_cell
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from tests.driftline.api.conftest import Api
-from tests.driftline.api.world import DAY, NOW
+from tests.worlds.every_kind import DAY, NOW
 
 PATH = "/models/flights/metrics?metric=psi"
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)

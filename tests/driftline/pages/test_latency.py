@@ -24,7 +24,7 @@ from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from tests.driftline.pages.queries import reads_of
 from tests.flows.test_log_to_metric import count_requests
-from tests.flows.world import DAY, log, rows_of_a_day, work
+from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
 
 def page_of(client: Client, model: Model, query: str = "") -> str:

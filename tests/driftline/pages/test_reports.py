@@ -14,7 +14,7 @@ from monitors.reports.building import build
 from monitors.reports.models import Report
 from monitors.reports.services import forget_old_reports
 from tests.driftline.pages.test_versions import viewer_of
-from tests.flows.world import DAY, give_reference, log, rows_of_a_day
+from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day
 
 PAGE = "/models/approvals/reports"
 ORDER = {"preset": "classification", "start": "2026-01-05", "to": "2026-01-05", "reference": "none"}

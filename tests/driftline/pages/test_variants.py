@@ -9,7 +9,7 @@ from monitors.optimiser.models import Optimisation, Variant
 from monitors.optimiser.work import go_on
 from tests.driftline.pages.test_versions import viewer_of
 from tests.monitors.optimiser.conftest import only  # noqa: F401  used by name
-from tests.monitors.optimiser.world import BUSY, IDLE, log, make_version
+from tests.worlds.stumps import BUSY, IDLE, log, make_version
 
 PAGE = "/models/stumps/versions/1"
 

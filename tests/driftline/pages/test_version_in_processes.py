@@ -6,7 +6,7 @@ from driftline.pages.version_in_processes import shadow_drops, version_in_proces
 from inference.registry.models import Model, Version
 from inference.serving.counts.metrics import ServingMetrics
 from tests.driftline.pages.test_latency import busy, report
-from tests.flows.world import DAY, log, rows_of_a_day
+from tests.worlds.approvals import DAY, log, rows_of_a_day
 
 
 class TestAVersionInTheProcesses:

@@ -20,7 +20,7 @@ from monitors.metrics.context import context_of
 from monitors.metrics.expiry import expire_summaries
 from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint
 from monitors.summaries.models import StaleWindow
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,7 @@ from monitors.rules import services as rules
 from monitors.rules.services import create_rule, judge
 from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import measure_hours
-from tests.flows.world import DAY, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.django_db
 

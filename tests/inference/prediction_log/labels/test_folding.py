@@ -27,9 +27,9 @@ from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.storage.folded_labels import FoldedLabel, FoldedLabels
 from inference.prediction_log.tasks import expire
 from inference.registry.models import Model, Version
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, send, truths, work
 from tests.inference.prediction_log.ingest.test_arrival import in_thread, label_late
 from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, send, truths, work
 
 pytestmark = pytest.mark.django_db
 

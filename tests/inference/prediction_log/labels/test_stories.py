@@ -20,8 +20,8 @@ from inference.prediction_log.spool.record import FeatureColumn, LoggedBatch
 from inference.prediction_log.tasks import expire
 from inference.registry.models import Model, Version
 from inference.registry.services import external_version, update_model
-from tests.flows.world import DAY, make_model
 from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.worlds.approvals import DAY, make_model
 
 pytestmark = pytest.mark.django_db
 

@@ -26,7 +26,7 @@ from inference.prediction_log.storage import compaction, partitions
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 pytestmark = pytest.mark.django_db
 
