@@ -8,8 +8,8 @@ import pytest
 from driftline.common.periods import rfc3339
 from inference.registry.services import create_model
 from tests.browser.conftest import PHONE, WIDE, SignIn
-from tests.browser.test_pages import save_picture
-from tests.flows.test_performance import animals, tell_classes
+from tests.browser.pictures import save_picture
+from tests.worlds.animals import animals, tell_classes
 from tests.worlds.approvals import DAY, label, log, work
 from tests.worlds.drifted import World
 

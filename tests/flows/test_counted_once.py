@@ -27,9 +27,9 @@ from monitors.summaries import label_changes, services
 from monitors.summaries.checking import compare_with_rows
 from monitors.summaries.models import Summary
 from monitors.summaries.services import rebuild_model, summarise
-from tests.inference.prediction_log.labels.test_stories import STEPS, Story, begin_story, hour
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.label_stories import STEPS, Story, begin_story, hour
 
 pytestmark = pytest.mark.django_db
 

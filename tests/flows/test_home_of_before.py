@@ -12,8 +12,8 @@ from driftline.invariants import check_all
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.summaries.checking import compare_with_rows
-from tests.flows.test_rows_kept import summaries_of
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.summaries import summaries_of
 
 BEFORE = [("inference", "0019_attempts_of_imports_and_erasures"), ("monitors", "0023_attempts_of_long_work")]
 

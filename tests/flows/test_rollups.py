@@ -23,8 +23,8 @@ from monitors.metrics.tasks import expire
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.services import summarise
 from tests.driftline.api.conftest import Api, caller
-from tests.flows.test_rows_kept import summaries_of
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.summaries import summaries_of
 
 pytestmark = pytest.mark.django_db
 

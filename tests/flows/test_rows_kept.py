@@ -1,7 +1,5 @@
 """A model that keeps no rows: each is summarised and let go, and nothing that is measured changes by that."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from io import BytesIO
@@ -11,8 +9,6 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from django.conf import settings
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from hypothesis import HealthCheck, given
@@ -20,7 +16,6 @@ from hypothesis import settings as trying
 from msgspec.structs import replace
 
 from driftline.accounts.models import Project, User
-from driftline.invariants import check_all
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
@@ -36,16 +31,13 @@ from inference.registry.services import update_model
 from monitors.definitions.segment_masks import MAX_VALUES
 from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
-from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
-from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
 from monitors.summaries.services import summarise
 from monitors.workflows.steps.snapshot import snapshot
 from tests.driftline.api.conftest import Api, caller
-from tests.embedded import subprocess_environment
 from tests.flows.canary import places_of
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import (
     DAY,
     give_reference,
@@ -57,9 +49,8 @@ from tests.worlds.approvals import (
     truths,
     work,
 )
+from tests.worlds.summaries import CANARY, broken_invariants, let_workers_die, summaries_of
 
-CHECKOUT = Path(__file__).parents[2]
-CANARY = "canary.Zoe-4711"
 NEXT_DAY = DAY + timedelta(days=1)
 
 
@@ -67,68 +58,10 @@ def keep(model: Model, rows: str) -> None:
     update_model(model=model, actor="test", rows_kept=rows)
 
 
-def summaries_of(model: Model) -> dict[Any, Any]:
-    """What the summaries of a model say, apart from the order in which they added numbers up."""
-    return {
-        (one.span, one.start, one.role, one.segment): _summary_of(WindowSummary.decode(bytes(one.payload)))
-        for one in Summary.objects.filter(model=model)
-    }
-
-
-def _summary_of(window: WindowSummary) -> dict[str, Any]:
-    columns = {
-        **window.features,
-        "prediction": window.prediction,
-        "score": window.score,
-        "ms": window.latency_ms,
-    }
-    outcome = window.outcome
-    return {
-        "rows": window.rows,
-        "labelled": window.labelled,
-        "columns": {name: _column(column) for name, column in columns.items()},
-        "outcome": outcome and outcome.n,
-    }
-
-
-def _column(column: Any) -> Any:
-    if isinstance(column, CategoricalSummary):
-        return column.counts, column.rest, column.missing
-    assert isinstance(column, NumericSummary)
-    return column.keys.tolist(), column.counts.tolist(), column.n, column.missing
-
-
 def holds_rows(model: Model) -> bool:
     return (
         PredictionChunk.objects.filter(model=model).exists() or PackedDay.objects.filter(model=model).exists()
     )
-
-
-def broken_invariants() -> list[str]:
-    return [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds]
-
-
-def let_workers_die(model: Model, *steps: str) -> None:
-    """Kill a worker on the model after each of these steps of `monitors.summaries.services`, then let it be retried."""
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.flows.dying_worker",
-            connection.settings_dict["NAME"],
-            str(model.pk),
-            *steps,
-        ],
-        cwd=CHECKOUT,
-        env=subprocess_environment()
-        | {
-            "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}",
-            "DJANGO_SETTINGS_MODULE": "driftline.settings",
-            "DRIFTLINE_HOME": str(settings.HOME),
-        },
-        check=True,
-    )
-    model.touched_periods.update(lease_until=None, attempts=0)
 
 
 def of_canary(rows: Sequence[SentPrediction]) -> list[SentPrediction]:

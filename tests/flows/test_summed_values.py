@@ -25,9 +25,9 @@ from monitors.metrics.models import MetricPoint
 from monitors.summaries.services import summarise
 from tests.driftline.api.conftest import caller
 from tests.flows.canary import places_of
-from tests.flows.test_rows_kept import CANARY, broken_invariants, let_workers_die, summaries_of
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.summaries import CANARY, broken_invariants, let_workers_die, summaries_of
 
 NEXT_DAY = DAY + timedelta(days=1)
 

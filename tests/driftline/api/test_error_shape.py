@@ -10,7 +10,7 @@ from driftline.accounts.models import SCOPES
 from monitors.alerts.channels.webhook import HOP_HEADER
 from tests.driftline.api.conftest import Api, caller
 from tests.driftline.api.shape import assert_problem
-from tests.driftline.test_routes import ROUTES, Route
+from tests.driftline.route_matrix import ROUTES, Route
 from tests.worlds.every_kind import World, furnish
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from inference.registry.models import Model
 from monitors.reports.building import build
 from monitors.reports.models import Report
 from monitors.reports.services import forget_old_reports
-from tests.driftline.pages.test_versions import viewer_of
+from tests.driftline.pages.visitors import viewer_of
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day
 
 PAGE = "/models/approvals/reports"

@@ -7,7 +7,7 @@ from driftline.accounts.models import Project
 from inference.registry.models import Version
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.optimiser.work import go_on
-from tests.driftline.pages.test_versions import viewer_of
+from tests.driftline.pages.visitors import viewer_of
 from tests.monitors.optimiser.conftest import only  # noqa: F401  used by name
 from tests.worlds.stumps import BUSY, IDLE, log, make_version
 
