@@ -7,15 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import hypothesis.strategies as st
 import pytest
 from django.test import Client
 from django.utils import timezone
-from hypothesis import HealthCheck, given
-from hypothesis import settings as trying
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project, User
+from driftline.accounts.models import User
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
@@ -32,7 +29,6 @@ from monitors.definitions.segment_masks import MAX_VALUES
 from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
 from monitors.summaries.models import Summary
-from monitors.summaries.rollups import drop_parts
 from monitors.summaries.services import summarise
 from monitors.workflows.steps.snapshot import snapshot
 from tests.driftline.api.conftest import Api, caller
@@ -43,13 +39,12 @@ from tests.worlds.approvals import (
     give_reference,
     label,
     log,
-    make_model,
     rows_of_a_day,
     send,
     truths,
     work,
 )
-from tests.worlds.summaries import CANARY, broken_invariants, let_workers_die, summaries_of
+from tests.worlds.summaries import CANARY, broken_invariants, summaries_of
 
 NEXT_DAY = DAY + timedelta(days=1)
 
@@ -139,55 +134,6 @@ class TestRows:
 
 
 class TestSummaries:
-    @trying(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(
-        parts=st.lists(st.sampled_from(range(6)), min_size=24, max_size=24),
-        steps=st.lists(st.sampled_from(["all", "none", "work", "pack", "drop"]), min_size=6, max_size=6),
-    )
-    def test_do_not_depend_on_when_rows_and_hours_went(
-        self, project: Project, parts: list[int], steps: list[str]
-    ) -> None:
-        models = [make_model(project, f"m{Model.objects.count()}-{name}") for name in ("keeps", "lets-go")]
-        keeps, lets_go = models
-        rows = rows_of_a_day(DAY, 24)
-        for model in models:
-            set_segments(model=model, features=["region"], actor="test")
-            log(model, rows[:1])  # fixes the centres alike
-            summarise(model.pk)
-
-        for part, step in enumerate(steps):
-            for model in models:
-                if some := [row for row, of in zip(rows[1:], parts[1:], strict=True) if of == part]:
-                    log(model, some)
-            if step in ("all", "none"):
-                keep(lets_go, step)
-            elif step == "pack":
-                grow_old()
-                pack_all()
-            else:
-                summarise(lets_go.pk)
-            if step == "drop":
-                lets_go.stale_windows.all().delete()
-                drop_parts(model=lets_go, span="day", before=NEXT_DAY)
-        for model in models:
-            summarise(model.pk)
-
-        found, wanted = summaries_of(lets_go), summaries_of(keeps)
-        assert found == {window: one for window, one in wanted.items() if window in found}
-        assert {window for window in wanted if window[0] == "day"} <= found.keys()
-        assert broken_invariants() == []
-
-    def test_of_days_are_the_sums_of_their_hours(self, model: Model) -> None:
-        keep(model, "none")
-        for row in rows_of_a_day(DAY, 6):
-            log(model, [row])
-            summarise(model.pk)
-
-        found = summaries_of(model)
-        hours = [one for (span, *_), one in found.items() if span == "hour"]
-        assert len(hours) == 6
-        assert found["day", DAY, "champion", ""]["rows"] == sum(hour["rows"] for hour in hours) == 6
-
     def test_give_no_more_values_a_place_than_one_look_at_all_rows_would(self, model: Model) -> None:
         set_segments(model=model, features=["region"], actor="test")
         keep(model, "none")
@@ -204,20 +150,6 @@ class TestSummaries:
 
         segments = Summary.objects.filter(model=model, span="hour").exclude(segment="")
         assert [one.rows for one in segments] == [2] * MAX_VALUES
-
-
-@pytest.mark.django_db(transaction=True)
-class TestAWorkerThatIsKilled:
-    def test_adds_rows_once(self, model: Model) -> None:
-        keep(model, "none")
-        log(model, rows_of_a_day(DAY, 30))
-
-        let_workers_die(model, "apply_change", "_request_rebuild", "finish")
-        work(model)
-
-        assert summaries_of(model)["day", DAY, "champion", ""]["rows"] == 30
-        assert not holds_rows(model)
-        assert broken_invariants() == []
 
 
 class TestWhatNeedsRows:

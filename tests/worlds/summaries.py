@@ -7,16 +7,33 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
+from msgspec.structs import replace
 
 from driftline.invariants import check_all
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
+from inference.registry.services import update_model
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import Summary
 from tests.embedded import subprocess_environment
+from tests.worlds.approvals import DAY, rows_of_a_day
 
 CHECKOUT = Path(__file__).parents[2]
 CANARY = "canary.Zoe-4711"
+
+
+def rows_with_notes(n: int) -> list[SentPrediction]:
+    """Make a day's rows with a number and a text that are nobody's business."""
+    return [
+        replace(row, features=row.features | {"salary": 4711.25 + place, "note": CANARY})
+        for place, row in enumerate(rows_of_a_day(DAY, n))
+    ]
+
+
+def keep_values(model: Model, policy: str) -> None:
+    """Choose how the values that are nobody's business are kept."""
+    update_model(model=model, actor="test", privacy={"salary": policy, "note": policy})
 
 
 def summaries_of(model: Model) -> dict[Any, Any]:
