@@ -103,7 +103,7 @@ def send_due_deliveries(limit: int = LARGEST_BATCH) -> int:
 
 
 @dataclass(frozen=True)
-class AttemptResult:
+class Outcome:
     """What one attempt came to; `failure` is None when the receiver took the message."""
 
     duration_ms: int
@@ -142,7 +142,7 @@ def _projects_in_turn(rows: WorkQuerySet[Any]) -> list[int]:
     return in_turn(LANE, waiting, Counter(leased.values_list(path, flat=True)))
 
 
-def attempt(delivery: Delivery) -> AttemptResult:
+def attempt(delivery: Delivery) -> Outcome:
     """Send a leased delivery, outside any transaction."""
     started = time.monotonic()
     try:
@@ -153,10 +153,10 @@ def attempt(delivery: Delivery) -> AttemptResult:
     except Exception as error:  # a fault of ours in one channel must not stop the others
         log.exception("delivery attempt broke", extra={"delivery": delivery.pk})
         status, answer, failure = None, repr(error), DeliveryFailed(f"internal_error: {error!r}")
-    return AttemptResult(round((time.monotonic() - started) * 1000), status, answer, failure)
+    return Outcome(round((time.monotonic() - started) * 1000), status, answer, failure)
 
 
-def finish_attempt(delivery: Delivery, outcome: AttemptResult) -> None:
+def finish_attempt(delivery: Delivery, outcome: Outcome) -> None:
     """Mark what an attempt came to, unless the lease was lost: then its new holder sends and marks."""
     with transaction.atomic():
         made = delivery.attempts_made + 1

@@ -38,7 +38,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class VariantVerdict:
+class Verdict:
     """`gain`, `no_gain` or `refused`, and the sentences that say why."""
 
     status: str
@@ -55,15 +55,15 @@ def budget_of(objectives: Mapping[str, Any]) -> Budget:
     )
 
 
-def judge(measured: Measured, budget: Budget, *, size: int, original_size: int) -> VariantVerdict:
+def judge(measured: Measured, budget: Budget, *, size: int, original_size: int) -> Verdict:
     """Refuse a variant that costs more than it may, else tell what it gains; sizes in bytes."""
     faults = [fault for check in _CHECKS if (fault := check(measured, budget)) is not None]
     if faults:
-        return VariantVerdict(REFUSED, " ".join(faults))
+        return Verdict(REFUSED, " ".join(faults))
     gains = [*_faster(measured.timings, budget), *_smaller(size, original_size, budget)]
     if gains:
-        return VariantVerdict(GAIN, f"{' '.join(gains)} {_kept(measured)}")
-    return VariantVerdict(NO_GAIN, f"Neither faster nor smaller than the original. {_kept(measured)}")
+        return Verdict(GAIN, f"{' '.join(gains)} {_kept(measured)}")
+    return Verdict(NO_GAIN, f"Neither faster nor smaller than the original. {_kept(measured)}")
 
 
 def _finite(measured: Measured, budget: Budget) -> str | None:

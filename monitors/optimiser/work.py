@@ -18,7 +18,7 @@ from inference.runtime.variants.kinds import KINDS
 from monitors.optimiser import files
 from monitors.optimiser.comparing import BrokenAnswers, compare, judged_outputs, storable
 from monitors.optimiser.evaluation_set import EvaluationSet
-from monitors.optimiser.judging import VariantVerdict, budget_of, judge
+from monitors.optimiser.judging import Verdict, budget_of, judge
 from monitors.optimiser.machine import machine
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.optimiser.sampling import TrialRows, trial_rows
@@ -109,7 +109,7 @@ def _judged(version: Version, outcome: Outcome, rows: EvaluationSet) -> dict[str
     except BrokenAnswers as error:
         reason = f"It does not answer as the version's signature says: {error}"
         return {**empty, "status": Variant.Status.REFUSED, "reason": reason, "size": size}
-    verdict: VariantVerdict = judge(
+    verdict: Verdict = judge(
         measured, budget_of(version.model.objectives), size=size, original_size=version.size
     )
     return {

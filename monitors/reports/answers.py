@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.reports.columns import Columns, NoReport, as_numbers, is_known
-from monitors.reports.rows import ReportRows
+from monitors.reports.rows import Side
 
 MOST_CLASSES = 100
 LARGEST = 1e150  # its square is a number still
@@ -32,7 +32,7 @@ class AnswerColumns:
     threshold: float | None = None
 
 
-def regression_columns(current: ReportRows, reference: ReportRows | None) -> AnswerColumns:
+def regression_columns(current: Side, reference: Side | None) -> AnswerColumns:
     """Give the rows whose label and answer are numbers; raises NoReport where the window has none."""
     left_out: list[str] = []
     sides = [
@@ -42,7 +42,7 @@ def regression_columns(current: ReportRows, reference: ReportRows | None) -> Ans
 
 
 def classification_columns(
-    current: ReportRows, reference: ReportRows | None, *, classes: Sequence[str], positive: str | None
+    current: Side, reference: Side | None, *, classes: Sequence[str], positive: str | None
 ) -> AnswerColumns:
     """Give the rows whose label is a class; raises NoReport where a side has labels of one class alone, or none.
 
@@ -58,9 +58,7 @@ def classification_columns(
     return AnswerColumns(columns[0], columns[1] if len(columns) > 1 else None, left_out, names, threshold)  # type: ignore[arg-type]
 
 
-def _labelled_sides(
-    current: ReportRows, reference: ReportRows | None, left_out: list[str]
-) -> list[tuple[ReportRows, str]]:
+def _labelled_sides(current: Side, reference: Side | None, left_out: list[str]) -> list[tuple[Side, str]]:
     """Keep what has a label beside an answer; a reference without any is left out."""
     window = _labelled(current, WINDOW, left_out)
     if not len(window):
@@ -77,7 +75,7 @@ def _labelled_sides(
     return [(window, WINDOW), (usual, REFERENCE)]
 
 
-def _labelled(side: ReportRows, where: str, left_out: list[str]) -> ReportRows:
+def _labelled(side: Side, where: str, left_out: list[str]) -> Side:
     labelled = np.zeros(len(side), bool)
     if side.label is not None and side.prediction is not None:
         labelled = is_known(side.label) & is_known(side.prediction)
@@ -86,7 +84,7 @@ def _labelled(side: ReportRows, where: str, left_out: list[str]) -> ReportRows:
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
-def _numbers_of(side: ReportRows, where: str, left_out: list[str]) -> Columns:
+def _numbers_of(side: Side, where: str, left_out: list[str]) -> Columns:
     assert side.label is not None
     assert side.prediction is not None
     label, prediction = as_numbers(side.label), as_numbers(side.prediction)
@@ -105,7 +103,7 @@ def _tell_lost(lost: NDArray[np.bool_], where: str, why: str, left_out: list[str
 
 
 # -- classes -----------------------------------------------------------------------------------------------------------
-def _classified(side: ReportRows, where: str, classes: Sequence[str], left_out: list[str]) -> ReportRows:
+def _classified(side: Side, where: str, classes: Sequence[str], left_out: list[str]) -> Side:
     assert side.label is not None
     known = set(classes or side.label)
     if len(known) > MOST_CLASSES:
@@ -128,7 +126,7 @@ def _classified(side: ReportRows, where: str, classes: Sequence[str], left_out: 
 
 
 def _add_probabilities(
-    sides: Sequence[ReportRows],
+    sides: Sequence[Side],
     columns: Sequence[dict[str, Any]],
     classes: Sequence[str],
     positive: str | None,
@@ -162,7 +160,7 @@ def _add_probabilities(
 
 
 def _fault_of_classes(
-    sides: Sequence[ReportRows], given: Sequence[Values], classes: Sequence[str], answers: Values
+    sides: Sequence[Side], given: Sequence[Values], classes: Sequence[str], answers: Values
 ) -> str:
     """Tell why a table of probabilities cannot be used; empty where it can."""
     if {"label", "prediction"} & set(classes) or any(values.shape[1:] != (len(classes),) for values in given):

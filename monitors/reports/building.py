@@ -29,7 +29,7 @@ from monitors.reports.answers import classification_columns, regression_columns
 from monitors.reports.choices import EQUAL_ROWS, METHODS, SEED, most_rows
 from monitors.reports.columns import NoReport, data_columns, texts_among
 from monitors.reports.models import Preset, Report
-from monitors.reports.rows import ReportRows, conditions_of, read_log, read_reference
+from monitors.reports.rows import Side, conditions_of, read_log, read_reference
 from monitors.reports.selectors import about, reports_of
 from monitors.stats.segments.conditions import Condition
 
@@ -143,14 +143,14 @@ def _conditions(report: Report) -> Sequence[Condition]:
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
-def _read(making: Making, reference: Reference | None) -> tuple[ReportRows, ReportRows | None]:
+def _read(making: Making, reference: Reference | None) -> tuple[Side, Side | None]:
     report = making.report
     methods = [getattr(report, field) for field in METHODS]
     most = most_rows(methods)
     segment = _conditions(report)
     parts = 1 if report.reference_start is None else 2
 
-    def read(start: Any, end: Any, part: int) -> ReportRows:
+    def read(start: Any, end: Any, part: int) -> Side:
         return read_log(
             report.model, Period(start, end), version_id=report.version_id, segment=segment, most=most,
             rng=np.random.default_rng([SEED, part]), on_progress=_teller(making, part / parts, 1 / parts),
@@ -176,7 +176,7 @@ def _teller(making: Making, begin: float, share: float) -> Callable[[float], Non
     return lambda read: making.write(progress=_READ * (begin + share * read))
 
 
-def _of_equal_length(window: ReportRows, usual: ReportRows) -> tuple[ReportRows, ReportRows]:
+def _of_equal_length(window: Side, usual: Side) -> tuple[Side, Side]:
     rng, rows = np.random.default_rng([SEED, 2]), min(len(window), len(usual))
     return (
         window.take(np.sort(rng.choice(len(window), rows, replace=False))),
@@ -186,9 +186,7 @@ def _of_equal_length(window: ReportRows, usual: ReportRows) -> tuple[ReportRows,
 
 # -- computing ---------------------------------------------------------------------------------------------------------
 # Evidently takes seconds and 280 MB to import: only a worker that has something for it to compute does that.
-def _drift(
-    making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None
-) -> "Made":
+def _drift(making: Making, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
     columns = data_columns(window, usual, importance=_importance(reference), needs_values=True)
     assert columns.reference is not None
     methods = {field: name for field in METHODS if (name := getattr(making.report, field))}
@@ -208,18 +206,14 @@ def _drift(
     )
 
 
-def _summary(
-    making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None
-) -> "Made":
+def _summary(making: Making, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
     columns = data_columns(window, usual, importance=_importance(reference), needs_values=False)
     from monitors.reports.evidently import summary_report
 
     return summary_report(columns.current, columns.reference, about=_tell(making, columns.left_out))
 
 
-def _classification(
-    making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None
-) -> "Made":
+def _classification(making: Making, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
     signature = _signature(making.report, reference)
     positive = signature.positive_class if signature.task == "binary" else None
     columns = classification_columns(window, usual, classes=signature.classes, positive=positive)
@@ -231,14 +225,14 @@ def _classification(
     )
 
 
-def _regression(making: Making, window: ReportRows, usual: ReportRows | None, _: Reference | None) -> "Made":
+def _regression(making: Making, window: Side, usual: Side | None, _: Reference | None) -> "Made":
     columns = regression_columns(window, usual)
     from monitors.reports.evidently import regression_report
 
     return regression_report(columns.current, columns.reference, about=_tell(making, columns.left_out))
 
 
-_COMPUTE: dict[str, Callable[[Making, ReportRows, ReportRows | None, Reference | None], "Made"]] = {
+_COMPUTE: dict[str, Callable[[Making, Side, Side | None, Reference | None], "Made"]] = {
     Preset.DATA_DRIFT: _drift,
     Preset.DATA_SUMMARY: _summary,
     Preset.CLASSIFICATION: _classification,

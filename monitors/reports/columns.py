@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.reports.rows import ReportRows
+from monitors.reports.rows import Side
 
 MOST_COLUMNS = 200  # more make a browser hang; those that matter most to the model are taken
 _ANSWERS = ("prediction", "probability", "label")
@@ -41,7 +41,7 @@ class DataColumns:
 
 
 def data_columns(
-    current: ReportRows, reference: ReportRows | None, *, importance: dict[str, float], needs_values: bool
+    current: Side, reference: Side | None, *, importance: dict[str, float], needs_values: bool
 ) -> DataColumns:
     """Choose features, answers and labels that both sides have, of one type; with `needs_values` none may be empty.
 
@@ -62,7 +62,7 @@ def data_columns(
     return columns
 
 
-def _columns_of(side: ReportRows) -> Columns:
+def _columns_of(side: Side) -> Columns:
     """Name the answer and its label beside the features; a feature of such a name is the feature."""
     answers = {"prediction": side.prediction, "label": side.label}
     if side.probability is not None and side.probability.ndim == 1:

@@ -34,7 +34,7 @@ type Values = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class ReportRows:
+class Side:
     """Sampled rows as columns: numbers as float64 with NaN, texts as objects with None."""
 
     total: int  # rows that there were
@@ -47,7 +47,7 @@ class ReportRows:
     def __len__(self) -> int:
         return len(next((one for one in (self.prediction, *self.features.values()) if one is not None), ()))
 
-    def take(self, where: Values) -> "ReportRows":
+    def take(self, where: Values) -> "Side":
         """Keep the rows that `where` (mask or indices) picks."""
         return replace(
             self,
@@ -82,7 +82,7 @@ def read_log(
     most: int,
     rng: np.random.Generator,
     on_progress: Callable[[float], None],
-) -> ReportRows:
+) -> Side:
     """Sample the rows of a period, in the order of their events.
 
     With a version all that it answered, also as a shadow; else what callers were answered. `on_progress` is told the
@@ -143,10 +143,10 @@ class _Sample:
         return [frame for _, frame in self._kept]
 
 
-def _side(sample: _Sample) -> ReportRows:
+def _side(sample: _Sample) -> Side:
     frames = sample.frames
     names = dict.fromkeys(name for frame in frames for name in frame.features)
-    return ReportRows(
+    return Side(
         total=sample.total,
         features={name: _join([frame.features.get(name) for frame in frames], frames) for name in names},
         prediction=_join([frame.prediction for frame in frames], frames) if frames else None,
@@ -187,7 +187,7 @@ def _join_probabilities(frames: Sequence[LogFrame]) -> Values | None:
 # -- a reference's file ------------------------------------------------------------------------------------------------
 def read_reference(
     reference: Reference, *, segment: Sequence[Condition], most: int, rng: np.random.Generator
-) -> ReportRows:
+) -> Side:
     """Sample the rows of a reference's file, as the log would keep them; raises FileNotFoundError where it is gone."""
     signature = signature_of(reference.version)
     assert reference.dataset is not None
@@ -198,7 +198,7 @@ def read_reference(
     if total > most:
         table = table.take(np.sort(rng.choice(total, most, replace=False)))
     is_multiclass = signature.task == "multiclass"
-    return ReportRows(
+    return Side(
         total=total,
         features=privacy_of(reference.model_id).protect(feature_arrays(table, signature.features)),
         prediction=column_of(table, "prediction"),

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Protocol
 
 
-class RuleEvent(Enum):
+class Outcome(Enum):
     """What a window brought about."""
 
     NOTHING = ""
@@ -15,7 +15,7 @@ class RuleEvent(Enum):
     RESOLVED = "resolved"
 
 
-class RuleCondition(Protocol):
+class Condition(Protocol):
     for_windows: int
     recover_windows: int
     min_rows: int
@@ -34,8 +34,8 @@ class Observation(Protocol):
 
 
 @dataclass(frozen=True)
-class EvaluationState:
-    """The state of a rule between windows. `streak` counts windows in a row that speak for leaving `name`."""
+class Standing:
+    """Where a rule stands. `streak` counts windows in a row that speak for leaving `name`."""
 
     name: str = "normal"
     streak: int = 0
@@ -44,40 +44,36 @@ class EvaluationState:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The state of a rule after one more window, and what the window brought about."""
-
-    state: EvaluationState
-    event: RuleEvent = RuleEvent.NOTHING
+class Verdict:
+    standing: Standing
+    outcome: Outcome = Outcome.NOTHING
 
 
-def step(rule: RuleCondition, before: EvaluationState, window: Observation) -> Evaluation:
+def step(rule: Condition, before: Standing, window: Observation) -> Verdict:
     """Move a rule by one window.
 
     A window without data or with too few rows says nothing: it neither opens nor resolves, and it ends no streak.
     """
     if window.value is None or window.n < rule.min_rows:
-        return Evaluation(EvaluationState(before.name, before.streak, window.end, before.acted_until))
+        return Verdict(Standing(before.name, before.streak, window.end, before.acted_until))
     breached = rule.is_breached_by(window.value)
     if before.name == "firing":
         return _while_firing(rule, before, window, breached)
     if not breached:
-        return Evaluation(EvaluationState("normal", 0, window.end, before.acted_until))
+        return Verdict(Standing("normal", 0, window.end, before.acted_until))
     streak = before.streak + 1
     if streak < rule.for_windows:
-        return Evaluation(EvaluationState("pending", streak, window.end, before.acted_until))
-    return Evaluation(EvaluationState("firing", 0, window.end, window.end), RuleEvent.OPENED)
+        return Verdict(Standing("pending", streak, window.end, before.acted_until))
+    return Verdict(Standing("firing", 0, window.end, window.end), Outcome.OPENED)
 
 
-def _while_firing(
-    rule: RuleCondition, before: EvaluationState, window: Observation, breached: bool
-) -> Evaluation:
+def _while_firing(rule: Condition, before: Standing, window: Observation, breached: bool) -> Verdict:
     if breached:
         cooled = before.acted_until is None or window.end >= before.acted_until + rule.cooldown
         if cooled:
-            return Evaluation(EvaluationState("firing", 0, window.end, window.end), RuleEvent.STILL_FIRING)
-        return Evaluation(EvaluationState("firing", 0, window.end, before.acted_until))
+            return Verdict(Standing("firing", 0, window.end, window.end), Outcome.STILL_FIRING)
+        return Verdict(Standing("firing", 0, window.end, before.acted_until))
     streak = before.streak + 1
     if streak < rule.recover_windows:
-        return Evaluation(EvaluationState("firing", streak, window.end, before.acted_until))
-    return Evaluation(EvaluationState("normal", 0, window.end, before.acted_until), RuleEvent.RESOLVED)
+        return Verdict(Standing("firing", streak, window.end, before.acted_until))
+    return Verdict(Standing("normal", 0, window.end, before.acted_until), Outcome.RESOLVED)

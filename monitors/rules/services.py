@@ -27,7 +27,7 @@ from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
-from monitors.rules.conditions import Evaluation, EvaluationState, RuleEvent, step
+from monitors.rules.conditions import Outcome, Standing, Verdict, step
 from monitors.rules.models import Rule, RuleState, Severity, Transition
 from monitors.rules.signals import model_judged
 from monitors.summaries.models import StaleWindow, Summary
@@ -275,10 +275,10 @@ def _remeasure_ripe(model: Model, clock: datetime) -> None:
 def _judge_rule(rule: Rule, state: RuleState, clock: datetime) -> list[Transition]:
     transitions = []
     for window in _windows(rule, state, clock):
-        evaluation = step(rule, _standing(state), window)
-        _remember(state, evaluation.state)
-        if evaluation.event is not RuleEvent.NOTHING:
-            transitions.append(_record(rule, window, evaluation))
+        verdict = step(rule, _standing(state), window)
+        _remember(state, verdict.standing)
+        if verdict.outcome is not Outcome.NOTHING:
+            transitions.append(_record(rule, window, verdict))
     state.save()
     return transitions
 
@@ -349,19 +349,19 @@ def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
     return windows
 
 
-def _standing(state: RuleState) -> EvaluationState:
-    return EvaluationState(state.standing, state.streak, state.judged_until, state.acted_until)
+def _standing(state: RuleState) -> Standing:
+    return Standing(state.standing, state.streak, state.judged_until, state.acted_until)
 
 
-def _remember(state: RuleState, standing: EvaluationState) -> None:
+def _remember(state: RuleState, standing: Standing) -> None:
     state.standing, state.streak = standing.name, standing.streak
     state.judged_until, state.acted_until = standing.judged_until, standing.acted_until
 
 
-def _record(rule: Rule, window: Window, evaluation: Evaluation) -> Transition:
+def _record(rule: Rule, window: Window, verdict: Verdict) -> Transition:
     """Write the transition with what was known; a second writer of the same one changes nothing."""
     detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
-    if evaluation.event is not RuleEvent.RESOLVED:
+    if verdict.outcome is not Outcome.RESOLVED:
         detail["causes"] = rank_causes(
             model=rule.model,
             start=window.end - _judged_length(rule),
@@ -371,7 +371,7 @@ def _record(rule: Rule, window: Window, evaluation: Evaluation) -> Transition:
         )
     transition, _ = Transition.objects.get_or_create(
         rule=rule,
-        kind=evaluation.event.value,
+        kind=verdict.outcome.value,
         window_end=window.end,
         defaults={
             "model": rule.model,
@@ -397,10 +397,10 @@ def backtest(*, rule: Rule, start: datetime, end: datetime) -> list[Window]:
     """Tell which stored windows would have opened an incident, had the rule stood since `start`."""
     _check(rule)
     points = points_of(rule).filter(start__gte=start, end__lte=end).exclude(status=PointStatus.UNRIPE)
-    standing, opened = EvaluationState(), []
+    standing, opened = Standing(), []
     for window in gather(rule, list(points.order_by("start"))):
-        evaluation = step(rule, standing, window)
-        standing = evaluation.state
-        if evaluation.event is RuleEvent.OPENED:
+        verdict = step(rule, standing, window)
+        standing = verdict.standing
+        if verdict.outcome is Outcome.OPENED:
             opened.append(window)
     return opened

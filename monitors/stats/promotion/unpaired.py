@@ -42,7 +42,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class Side:
     """What one side did; latencies are None where none was logged."""
 
     rows: int
@@ -58,8 +58,8 @@ class UnpairedComparison:
     """The unpaired evidence; `metrics` hold challenger minus champion as paired ones do, on different requests."""
 
     task: str
-    champion: Arm
-    challenger: Arm
+    champion: Side
+    challenger: Side
     n_blocks: int
     resampled: str
     confidence: float
@@ -144,10 +144,10 @@ def _draw_rows(blocks: Sequence[NDArray[np.int64]], rng: np.random.Generator, dr
     return drawn
 
 
-def _side(answered: Answered) -> Arm:
+def _side(answered: Answered) -> Side:
     latency = answered.latency_ms[~np.isnan(answered.latency_ms)]
     p50, p99 = np.quantile(latency, [0.5, 0.99]) if latency.size else (None, None)
-    return Arm(
+    return Side(
         rows=answered.y.size,
         labelled=int((~np.isnan(answered.y)).sum()),
         requests=answered.requests,
@@ -183,7 +183,7 @@ def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismat
     return Verdict("inconclusive", reasons)
 
 
-def _judge_failures(champion: Arm, challenger: Arm) -> Finding:
+def _judge_failures(champion: Side, challenger: Side) -> Finding:
     """Compare the shares of unanswered requests by Fisher's exact test, one-sided."""
     if not (champion.requests and challenger.requests):
         return Finding(True, False, "Requests that were not answered were not counted on both sides.")

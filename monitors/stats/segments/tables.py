@@ -35,7 +35,7 @@ class BlockedRows(Protocol):
 
 # -- the rows in cells -------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class CodedRows:
+class Side:
     """The losses of a period's rows, their blocks numbered without gaps, and which of these rows count."""
 
     loss: FloatArray
@@ -44,14 +44,12 @@ class CodedRows:
     codes: list[IntArray]
 
     @classmethod
-    def of(cls, rows: BlockedRows, codes: list[IntArray]) -> CodedRows:
+    def of(cls, rows: BlockedRows, codes: list[IntArray]) -> Side:
         names, block = np.unique(rows.block, return_inverse=True)
         return cls(rows.loss, block.astype(np.int64), names.size, codes)
 
-    def take(self, keep: NDArray[np.bool_]) -> CodedRows:
-        return CodedRows(
-            self.loss[keep], self.block[keep], self.blocks, [codes[keep] for codes in self.codes]
-        )
+    def take(self, keep: NDArray[np.bool_]) -> Side:
+        return Side(self.loss[keep], self.block[keep], self.blocks, [codes[keep] for codes in self.codes])
 
     def tables(self, cells: IntArray, size: int) -> Tables:
         """Add up rows and losses by cell and block; rows in cell -1 are in none."""
@@ -102,8 +100,8 @@ class Field:
     """Both periods in the same cells, with the sums of all their rows."""
 
     cells: list[Cells]
-    window: CodedRows
-    usual: CodedRows | None
+    window: Side
+    usual: Side | None
     whole: Tables
     usual_whole: Tables | None
     least: int
@@ -113,13 +111,13 @@ class Field:
         """Cut both periods' columns into the same cells; of a category levels of `least` rows get one."""
         n = len(window)
         cells = cut_columns(_together(window, usual), least=least)
-        sides = [CodedRows.of(window, [one.codes[:n] for one in cells])]
+        sides = [Side.of(window, [one.codes[:n] for one in cells])]
         if usual is not None:
-            sides.append(CodedRows.of(usual, [one.codes[n:] for one in cells]))
+            sides.append(Side.of(usual, [one.codes[n:] for one in cells]))
         return cls.over(cells, sides[0], sides[1] if usual is not None else None, least)
 
     @classmethod
-    def over(cls, cells: list[Cells], window: CodedRows, usual: CodedRows | None, least: int) -> Field:
+    def over(cls, cells: list[Cells], window: Side, usual: Side | None, least: int) -> Field:
         return cls(cells, window, usual, window.whole(), usual.whole() if usual else None, least)
 
     def conditions_of(self, segment: CandidateSegment) -> tuple[Condition, ...]:
@@ -163,7 +161,7 @@ class CandidateSegment:
 
     ranges: tuple[tuple[int, int, int], ...]
 
-    def mask(self, side: CodedRows) -> NDArray[np.bool_]:
+    def mask(self, side: Side) -> NDArray[np.bool_]:
         inside = [
             (side.codes[column] >= first) & (side.codes[column] <= last)
             for column, first, last in self.ranges
@@ -171,7 +169,7 @@ class CandidateSegment:
         return np.logical_and.reduce(inside)
 
 
-def _union(side: CodedRows, segments: Sequence[CandidateSegment]) -> NDArray[np.bool_]:
+def _union(side: Side, segments: Sequence[CandidateSegment]) -> NDArray[np.bool_]:
     return np.logical_or.reduce([segment.mask(side) for segment in segments])
 
 
@@ -191,7 +189,7 @@ def single_segments(field: Field) -> list[Batch]:
 def _single(field: Field, column: int, cells: Cells) -> Batch:
     ranges = cells.ranges()
 
-    def tables(side: CodedRows) -> Tables:
+    def tables(side: Side) -> Tables:
         return side.tables(side.codes[column], cells.size).runs(ranges)
 
     segments = [CandidateSegment(((column, first, last),)) for first, last in ranges]
@@ -215,7 +213,7 @@ type _Coarse = tuple[int, list[tuple[int, int]], IntArray]
 def _pair(field: Field, left: _Coarse, right: _Coarse) -> Batch:
     width, size = len(right[1]), len(left[1]) * len(right[1])
 
-    def tables(side: CodedRows) -> Tables:
+    def tables(side: Side) -> Tables:
         rows, columns = left[2][side.codes[left[0]]], right[2][side.codes[right[0]]]
         return side.tables(np.where((rows >= 0) & (columns >= 0), rows * width + columns, -1), size)
 

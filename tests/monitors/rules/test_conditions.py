@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitors.rules.conditions import EvaluationState, RuleEvent, step
+from monitors.rules.conditions import Outcome, Standing, step
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,11 +34,11 @@ GOOD, BAD, NO_DATA = 0.5, 2.0, None
 
 
 def outcomes(rule: AboveOne, values: list[float | None]) -> list[str]:
-    standing, told = EvaluationState(), []
+    standing, told = Standing(), []
     for number, value in enumerate(values):
-        evaluation = step(rule, standing, Day(START + number * DAY, value))
-        standing = evaluation.state
-        told.append(evaluation.event.value)
+        verdict = step(rule, standing, Day(START + number * DAY, value))
+        standing = verdict.standing
+        told.append(verdict.outcome.value)
     return told
 
 
@@ -51,10 +51,10 @@ class TestOpening:
         assert "opened" not in outcomes(AboveOne(for_windows=3), [BAD, BAD, GOOD, BAD, BAD])
 
     def test_never_opens_on_too_few_rows(self) -> None:
-        evaluation = step(AboveOne(min_rows=10), EvaluationState(), Day(START, BAD, n=9))
+        verdict = step(AboveOne(min_rows=10), Standing(), Day(START, BAD, n=9))
 
-        assert evaluation.event is RuleEvent.NOTHING
-        assert evaluation.state.name == "normal"
+        assert verdict.outcome is Outcome.NOTHING
+        assert verdict.standing.name == "normal"
 
 
 class TestFiring:
