@@ -11,7 +11,8 @@
 #   make attacks          the corpus of attacks, then a minute of all of them by one tenant, and what another one noticed
 #   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
 #   make e2e-upstreams    puts a real MLServer and a real TorchServe (Java 17) behind Driftline and kills them
-#   make check            format, lint, types, import contracts, migrations, deployment checks
+#   make check            format, lint, templates, types, import contracts, migrations, documentation, deployment checks
+#   make docs             the documentation, which `make run` serves under /docs/; a warning is an error
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
 #   make bench-detection  who notices which drift at the same rate of false alarms, beside NannyML, which it installs apart
 #   make bench-peers      the same load on MLServer, LitServe, TorchServe and Triton, which it installs apart
@@ -24,9 +25,10 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := run
-.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams check bench bench-detection bench-peers setup setup-dev format requirements protocol clean
+.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams check docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
 
 run: setup
+	@$(MAKE) --no-print-directory build/docs/index.html || echo "The pages under /docs/ could not be built."
 	@exec $(PYTHON) manage.py up $(if $(filter none,$(DEMO)),,--demo $(DEMO))
 
 test: setup-dev
@@ -52,6 +54,14 @@ e2e-upstreams: setup-dev
 check: setup-dev
 	@exec .ci/check
 
+docs: setup
+	@exec .ci/docs
+
+build/docs/index.html: $(shell find docs) platform/driftline_client/README.md requirements.txt
+	@echo "Building the documentation ..."
+	@.ci/docs
+	@touch $@
+
 bench: setup-dev
 	@exec $(PYTHON) -m tests.performance $(ARGS)
 
@@ -69,6 +79,7 @@ setup-dev:
 
 format: setup-dev
 	@.venv/bin/ruff format .
+	@.venv/bin/djangofmt templates monitors
 	@.venv/bin/ruff check --fix .
 
 # Pins the dependencies anew after a change in pyproject.toml; ARGS=--upgrade takes the newest releases.
@@ -81,6 +92,6 @@ protocol: setup-dev
 
 # Removes the environment and the caches; the state in var/ stays.
 clean:
-	rm -rf .venv .venv-clients .venv-clients.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	rm -rf .venv .venv-clients .venv-clients.lock build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 		bench-results.json bench-detection.json .bench-peers
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

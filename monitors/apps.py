@@ -5,4 +5,4 @@ class MonitorsConfig(AppConfig):
     name = "monitors"
 
     def ready(self) -> None:
-        from monitors import receivers  # noqa: F401  rings the first doorbell when predictions or labels arrive
+        from monitors import receivers  # noqa: F401  connects the monitors to the signals and hooks of earlier stages

@@ -20,8 +20,9 @@ from django.db.models.functions import Cast, Now
 from driftline.accounts.audit_chain import REDACTABLE
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import redact_audit
-from driftline.common.doorbell import ring_for_long_work
+from driftline.common.durable_files import replacing
 from driftline.common.periods import floor, from_us
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.erasure.subject import ERASED
 from inference.prediction_log.erasure.tables import rows_of_subject
 from inference.prediction_log.erasure.work import Blocked, Step, Work, add_counts
@@ -102,12 +103,11 @@ def erase_from_runs(work: Work) -> None:
 
 def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
     table = pq.read_table(path)
-    gone = rows_of_subject(table, work.subject, {run.model_id}, by_time_alone=True)
-    if gone.any():
-        draft = path.with_name(f".{path.name}")
-        pq.write_table(table.filter(pa.array(~gone)), draft, compression="zstd")
-        draft.replace(path)
-        work.count(training_rows=int(gone.sum()))
+    of_subject = rows_of_subject(table, work.subject, {run.model_id}, by_time_alone=True)
+    if of_subject.any():
+        with replacing(path) as draft:
+            pq.write_table(table.filter(pa.array(~of_subject)), draft, compression="zstd")
+        work.count(training_rows=int(of_subject.sum()))
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def build_reports_again(work: Work) -> None:
             with work.fenced() as erasure:
                 reports.filter(pk=report.pk).begin_again(**AFRESH)
                 add_counts(erasure, {"reports": 1})
-                ring_for_long_work()
+                enqueue(Task.LONG_WORK)
 
 
 def _is_of_erased_rows(work: Work, report: Report) -> bool:
@@ -163,9 +163,9 @@ def erase_segments(work: Work) -> None:
 # -- messages and what they are made from ------------------------------------------------------------------------------
 def erase_callbacks(work: Work) -> None:
     """Empty what channels were told of jobs whose rows went; what was not sent yet is not sent."""
-    told = Delivery.objects.filter(channel__project=work.project, event__startswith="job.").order_by("pk")
+    scrubbed = Delivery.objects.filter(channel__project=work.project, event__startswith="job.").order_by("pk")
     wanted = [f'"prediction_id":{orjson.dumps(id_).decode()}' for id_ in sorted(work.subject.request_ids)]
-    for pk, body in told.values_list("pk", "body").iterator(chunk_size=500):
+    for pk, body in scrubbed.values_list("pk", "body").iterator(chunk_size=500):
         if any(part in body for part in wanted) or work.subject.is_in(body):
             _empty(work, Delivery.objects.filter(pk=pk))
 
@@ -223,8 +223,8 @@ def _naming_key[Row: models.Model](
         rows = rows.annotate(**{f"_{field}": Cast(field, models.TextField())})
         named |= Q(**{f"_{field}__contains": work.subject.key}) | Q(**{f"_{field}__contains": _escaped(work)})
     for row in rows.filter(named).order_by("pk"):
-        told = {field: work.subject.scrub(getattr(row, field)) for field in fields}
-        if changed := {field: value for field, value in told.items() if value != getattr(row, field)}:
+        scrubbed = {field: work.subject.scrub(getattr(row, field)) for field in fields}
+        if changed := {field: value for field, value in scrubbed.items() if value != getattr(row, field)}:
             yield row, changed
 
 

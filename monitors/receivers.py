@@ -1,6 +1,4 @@
-"""Rings the first doorbell when predictions or labels arrive, and watches models and references from their start.
-
-Tells the plan which callbacks there are."""
+"""Connects the monitors to the signals and hooks of the stages before them: one function for each signal."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,13 +7,13 @@ from typing import Any
 from django.db.models import Q
 from django.dispatch import receiver
 
-from driftline.common.doorbell import ring
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import PAUSE_SECONDS
-from inference.prediction_log.erasure import services as erasures
+from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import LogFrame
 from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
-from inference.registry import publishing
+from inference.registry.hooks import list_callbacks
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model
 from inference.registry.signals import (
     dataset_rewritten,
@@ -24,7 +22,6 @@ from inference.registry.signals import (
     privacy_changed,
     reference_stored,
 )
-from monitors import erasure
 from monitors.alerts.job_callbacks import plan_callbacks
 from monitors.alerts.selectors import days_of_critical_incidents
 from monitors.definitions.choosing import adopt_reference, rebase_reference
@@ -36,7 +33,8 @@ from monitors.definitions.signals import (
     segments_changed,
     segments_dropped,
 )
-from monitors.metrics.references import from_log
+from monitors.erasure import STEPS
+from monitors.metrics.hooks import days_of_faults
 from monitors.metrics.storing import forget_points
 from monitors.rules.services import refuse_while_watched
 from monitors.rules.signals import model_judged
@@ -49,14 +47,14 @@ from monitors.summaries.services import (
 )
 from monitors.workflows.services import wake_runs
 
-publishing.list_callbacks = plan_callbacks
-from_log.days_of_faults = days_of_critical_incidents
-erasures.later_steps.update(erasure.STEPS)
+list_callbacks.provide(plan_callbacks)
+days_of_faults.provide(days_of_critical_incidents)
+list_later_steps.provide(lambda: STEPS)
 
 
 @receiver(periods_touched)
 def summarise_touched(*, model_id: int, **_: Any) -> None:
-    ring("monitors.summarise", pause=PAUSE_SECONDS, model_id=model_id)
+    enqueue(Task.SUMMARISE, pause_seconds=PAUSE_SECONDS, model_id=model_id)
 
 
 @receiver(requests_counted)

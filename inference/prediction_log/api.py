@@ -11,11 +11,12 @@ from ninja import Router
 from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.clock import now
 from driftline.common.errors import not_found
 from driftline.common.request_values import media_type, read_body
 from driftline.common.ttl_cache import TtlCache
+from driftline.common.uploads import MAX_BODY_BYTES
 from inference.prediction_log.imports.arrow_bodies import read_arrow
 from inference.prediction_log.ingest.parsing import MAX_ITEMS, parse_labels, parse_predictions
 from inference.prediction_log.ingest.row_budget import RowBudget
@@ -33,7 +34,6 @@ from inference.registry.selectors import find_model, get_model
 
 router = Router(tags=["log"])
 
-MAX_BYTES = 32 << 20
 JSON_TYPES = ("application/json",)
 ARROW_TYPES = ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
 row_budget = RowBudget(lambda: settings.LOG_ROWS_PER_SECOND)
@@ -73,7 +73,7 @@ def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -
     def store(model: Model, body: bytes, *, kind: str, now: datetime) -> tuple[BatchResult, Arrived]:
         refuse_while_behind(model)
         if kind in ARROW_TYPES:
-            batch = read_arrow(body, model=model, cap=MAX_BYTES, now=now)
+            batch = read_arrow(body, model=model, cap=MAX_BODY_BYTES, now=now)
         else:
             batch = parse_predictions(body, lines=kind in LINE_TYPES, task=model.task, now=now)
         return log_predictions(model=model, batch=batch, now=now, atomic=atomic), batch
@@ -95,7 +95,7 @@ def receive_labels(request: HttpRequest, name: str, atomic: bool = False) -> Htt
     return _receive(request, name, store, JSON_TYPES + LINE_TYPES)
 
 
-@router.get("/models/{name}/predictions", auth=Scoped("read"))
+@router.get("/models/{name}/predictions", auth=Scoped(Scope.READ))
 def list_predictions(
     request: HttpRequest,
     name: str,
@@ -136,7 +136,7 @@ def list_predictions(
     return {"items": found.items, "next": found.next, "unreadable": found.unreadable}
 
 
-@router.get("/models/{name}/predictions/{path:prediction_id}", auth=Scoped("read"))
+@router.get("/models/{name}/predictions/{path:prediction_id}", auth=Scoped(Scope.READ))
 def read_prediction(request: HttpRequest, name: str, prediction_id: str) -> Any:
     """Look one prediction up: its features, answer, shadows, and the history of its label. Leaves an audit row."""
     model = get_model(project=caller_of(request).project, name=name)
@@ -158,7 +158,7 @@ def _receive(
     model = _models.get((project.pk, name), lambda: find_model(project=project, name=name))
     row_budget.check(project.pk)
     kind = media_type(request, kinds)
-    body = read_body(request, cap=MAX_BYTES)
+    body = read_body(request, cap=MAX_BODY_BYTES)
     result, arrived = store(model, body, kind=kind, now=now())
     row_budget.charge(project.pk, len(result.results))
     caller_of(request).charge_rows(len(result.results))

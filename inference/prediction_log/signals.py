@@ -1,4 +1,4 @@
-"""Sent inside the writing transaction: the monitors listen and ring a worker."""
+"""Sent inside the writing transaction: the monitors listen and enqueue tasks."""
 
 from django.dispatch import Signal
 

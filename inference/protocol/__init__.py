@@ -1,0 +1,10 @@
+"""The protocols that callers speak: Open Inference Protocol, TensorFlow Serving, TorchServe and MLflow.
+
+Input: bytes of a request and the signature of a version.
+Output: typed inputs for the engine, and after the run the bytes of the answer in the caller's protocol.
+
+Everything here is pure: no Django, no database, no clock.
+
+Start with `dialect.py`, the interface that each protocol implements; `dialect_list.py` lists those over HTTP, and
+`open_inference.py` is the one to read first.
+"""

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from inference.protocol.header_facts import read_number
 
 HOPS = b"driftline-hops"
-MOST_HOPS = (
-    2  # so an edge may ask a centre that asks another product; two that name each other make one round
-)
+MAX_HOPS = 2  # so an edge may ask a centre that asks another product; two that name each other make one round
 
 
 def read_hops(headers: Mapping[bytes, bytes]) -> int:

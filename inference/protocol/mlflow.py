@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from inference.protocol.careful_json import check_text, read_json_with_nan
 from inference.protocol.dialect import ONLY_MODEL, Headers, HttpBody, InferRequest, Target
 from inference.protocol.header_facts import read_header_facts
+from inference.protocol.json_documents import check_text, read_json_with_nan
 from inference.protocol.json_rows import RowReader, Rows
 from inference.protocol.json_values import ValueWriter
 from inference.protocol.matching import MAX_ROWS

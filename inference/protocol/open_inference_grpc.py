@@ -41,7 +41,7 @@ _FIELDS = {
 }
 
 
-class AnswerForm(Struct, frozen=True):
+class GrpcAnswerForm(Struct, frozen=True):
     """How a caller wants its outputs: as bytes, and of those in `classes` so many highest values named."""
 
     is_raw: bool
@@ -69,7 +69,7 @@ class GrpcCodec:
             client_id=read_client_id(message.id),
             outputs=outputs,
             facts=_read_facts(message, rows, headers),
-            answer_form=AnswerForm(is_raw, classes),
+            answer_form=GrpcAnswerForm(is_raw, classes),
         )
 
     def _read_inputs(self, message: ModelInferRequest) -> tuple[int, list[Buffer]]:
@@ -117,7 +117,7 @@ class GrpcCodec:
         self, outputs: BatchOutputs, start: int, stop: int, request: InferRequest
     ) -> ModelInferResponse:
         """Write the answer for the rows `start` to `stop` of a batch, as bytes where the request was so."""
-        form: AnswerForm = request.answer_form
+        form: GrpcAnswerForm = request.answer_form
         message = ModelInferResponse(
             model_name=self._model, model_version=self._version, id=request.client_id or ""
         )

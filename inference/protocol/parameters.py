@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from inference.protocol.careful_json import read_json
+from inference.protocol.json_documents import read_json
 from inference.protocol.tensors import InvalidRequest, shorten
 
 MAX_KEY_LENGTH = 200

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from inference.protocol.careful_json import check_text
+from inference.protocol.json_documents import check_text
 from inference.protocol.tensors import FLOATS, NUMPY_TYPES, Buffer, InvalidRequest, TensorCodec
 
 Array = npt.NDArray[np.generic]

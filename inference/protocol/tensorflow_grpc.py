@@ -26,7 +26,7 @@ from inference.protocol.results import BatchOutputs
 from inference.protocol.tensorflow_rest import (
     DTYPES,
     LATEST,
-    MOST_REPEATED,
+    MAX_REPEATED_VALUES,
     SIGNATURE_NAME,
     VersionStatus,
     check_signature_name,
@@ -127,7 +127,7 @@ def _read_values(codec: TensorCodec, values: list[Any], wanted: int) -> Buffer:
             f"Input '{codec.name}' has {len(values)} values and its shape asks for {wanted}."
         )
     absent = wanted - len(values)
-    if absent > MOST_REPEATED:
+    if absent > MAX_REPEATED_VALUES:
         raise TooManyRows(
             f"Input '{codec.name}' has {len(values)} values and its shape asks for {wanted}; send them all, or fewer "
             "rows at a time."

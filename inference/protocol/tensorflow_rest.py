@@ -12,9 +12,9 @@ import numpy as np
 import orjson
 from msgspec import Struct
 
-from inference.protocol.careful_json import read_json_with_nan
 from inference.protocol.dialect import Headers, HttpBody, InferRequest, Target
 from inference.protocol.header_facts import read_header_facts
+from inference.protocol.json_documents import read_json_with_nan
 from inference.protocol.json_rows import RowReader, Rows
 from inference.protocol.json_values import ValueWriter, write_numbers
 from inference.protocol.results import BatchOutputs
@@ -22,7 +22,7 @@ from inference.protocol.tensors import InvalidRequest, TooManyRows, shorten
 from inference.signatures import Signature, TensorSpec
 
 SIGNATURE_NAME = "serving_default"
-MOST_REPEATED = 2**20  # values that a request may have us repeat, which take no room in it
+MAX_REPEATED_VALUES = 2**20  # values that a request may have us repeat, which take no room in it
 LATEST = "0"  # what some clients send as the version where the caller names none
 
 DTYPES = {
@@ -101,7 +101,7 @@ class ExamplesCodec:
             raise InvalidRequest(f"'context' is {shorten(context)}; send an object by feature.")
         if not isinstance(examples, list) or not all(isinstance(example, dict) for example in examples):
             raise InvalidRequest("'examples' has to be a list of objects by feature; send that.")
-        if len(context) * len(examples) > MOST_REPEATED:
+        if len(context) * len(examples) > MAX_REPEATED_VALUES:
             raise TooManyRows(
                 f"'context' has {len(context)} features for {len(examples)} examples; send fewer at a time."
             )

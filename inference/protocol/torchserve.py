@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from inference.protocol.careful_json import read_json_with_nan
 from inference.protocol.dialect import Headers, HttpBody, InferRequest, Target
 from inference.protocol.header_facts import read_header_facts
+from inference.protocol.json_documents import read_json_with_nan
 from inference.protocol.json_rows import RowReader, Rows
 from inference.protocol.json_values import ValueWriter
 from inference.protocol.raw_tensors import read_text
@@ -34,7 +34,7 @@ ERROR_TYPES = {
     503: "ServiceUnavailableException",
     504: "InferenceTimeoutException",
 }
-MOST_FIELDS = 100
+MAX_FIELDS = 100
 
 
 class Form(Enum):
@@ -95,9 +95,9 @@ class TorchServeCodec:
 def _read_form(body: bytes) -> bytes:
     """Take the field that holds the rows out of a form (RFC 7578)."""
     boundary, _, _ = body.partition(b"\r\n")
-    parts = (b"\r\n" + body).split(b"\r\n" + boundary, MOST_FIELDS + 1)
+    parts = (b"\r\n" + body).split(b"\r\n" + boundary, MAX_FIELDS + 1)
     if len(boundary) > 72 or len(parts) < 3 or not parts[-1].startswith(b"--"):
-        raise InvalidRequest(f"The form does not end, or has more than {MOST_FIELDS} fields; send it whole.")
+        raise InvalidRequest(f"The form does not end, or has more than {MAX_FIELDS} fields; send it whole.")
     fields: dict[str, bytes] = {}
     for part in parts[1:-1]:
         head, _, content = part.partition(b"\r\n\r\n")

@@ -7,9 +7,9 @@ from typing import Any, Union
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from inference.protocol.careful_json import read_json
 from inference.protocol.classification import read_class_count
 from inference.protocol.dialect import InferRequest
+from inference.protocol.json_documents import read_json
 from inference.protocol.long_documents import LONG_BYTES, LongArray, cut_data
 from inference.protocol.matching import MAX_ROWS, SignatureMatch, read_client_id, read_rows, show_shape
 from inference.protocol.parameters import NO_FACTS, read_parameters

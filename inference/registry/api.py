@@ -12,13 +12,13 @@ from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
 from driftline.common.errors import invalid
-from driftline.common.json_body import read_json
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import expected_generation, media_type, read_body
+from driftline.common.strict_json import read_json
 from inference.prediction_log.queries.canary_split import describe_split
 from inference.registry import services
 from inference.registry.aliases import remove_alias, set_alias
@@ -137,7 +137,7 @@ def upload_version(request: HttpRequest, name: str) -> Any:
     return Status(201 if is_new else 200, _describe_now(version))
 
 
-@router.get("/models/{name}/versions", auth=Scoped("read"))
+@router.get("/models/{name}/versions", auth=Scoped(Scope.READ))
 def list_versions(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List a model's versions, newest first."""
     model = model_of(request, name)
@@ -151,7 +151,7 @@ def list_versions(request: HttpRequest, name: str, cursor: str = "", limit: int 
     )
 
 
-@router.get("/models/{name}/versions/{version}", auth=Scoped("read"))
+@router.get("/models/{name}/versions/{version}", auth=Scoped(Scope.READ))
 def read_version(request: HttpRequest, name: str, version: str) -> Any:
     """Read one version with its signature and what the intake found."""
     found = get_version(model=model_of(request, name), version=version)
@@ -244,7 +244,7 @@ def _lineage(text: bytes | None, model: Model) -> Lineage:
 
 
 # -- aliases -----------------------------------------------------------------------------------------------------------
-@router.get("/models/{name}/aliases", auth=Scoped("read"))
+@router.get("/models/{name}/aliases", auth=Scoped(Scope.READ))
 def list_aliases(request: HttpRequest, name: str) -> Any:
     """List the names that people gave to versions."""
     aliases = model_of(request, name).aliases.select_related("version").order_by("name")
@@ -273,7 +273,7 @@ def describe_alias(alias: Alias) -> dict[str, Any]:
 
 
 # -- the deployment ----------------------------------------------------------------------------------------------------
-@router.get("/models/{name}/deployment", auth=Scoped("read"))
+@router.get("/models/{name}/deployment", auth=Scoped(Scope.READ))
 def read_deployment(request: HttpRequest, name: str) -> Any:
     """Tell which version answers, which get a copy of each request, and how a canary's traffic is split."""
     return _answer(model_of(request, name).deployment)

@@ -6,7 +6,6 @@ intake has passed it, or not at all.
 
 import errno
 import hashlib
-import os
 import re
 import tempfile
 import time
@@ -15,22 +14,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Protocol
 
+from driftline.common.durable_files import sync_to_disk
+from driftline.common.uploads import Readable, receive_file
 from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.launcher import DEFAULT_LIMITS, artifact_too_large
 
 LEFT_OVER_AFTER = timedelta(days=1)
 _FOLDER = "artifacts"
 _ARRIVING = ".arriving-"
-_CHUNK = 1 << 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class Readable(Protocol):
-    """Anything that gives its bytes in pieces, and b"" at its end."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,10 @@ def receive(
     with refuse_full_disk():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=_ARRIVING, delete_on_close=False) as arriving:
-            sha256, size = _copy(stream, arriving.file, max_bytes)
+            sha256, size = receive_file(
+                stream, arriving.file, too_large=artifact_too_large(max_bytes), max_bytes=max_bytes
+            )
+            sync_to_disk(Path(arriving.name))
             yield ArrivedArtifact(home, Path(arriving.name), sha256, size)
 
 
@@ -126,26 +122,9 @@ def verify(home: Path, sha256: str) -> Path:
     return path
 
 
-def _copy(stream: Readable, target: IO[bytes], max_bytes: int) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    while chunk := stream.read(_CHUNK):
-        size += len(chunk)
-        if size > max_bytes:
-            raise artifact_too_large(max_bytes)
-        digest.update(chunk)
-        target.write(chunk)
-    target.flush()
-    os.fsync(target.fileno())
-    return digest.hexdigest(), size
-
-
 def _move_into_place(arrived: Path, final: Path) -> None:
     """Give the file its name, replacing an equal or damaged one, and make the names durable too."""
     final.parent.mkdir(mode=0o700, exist_ok=True)
     arrived.replace(final)
     for folder in (final.parent, final.parent.parent):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_to_disk(folder)

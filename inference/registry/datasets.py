@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -16,15 +15,16 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
+from driftline.common.durable_files import write_file
 from driftline.common.errors import Problem, invalid
-from inference.registry.models import Dataset, Model, Task, Version
+from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
+from inference.registry.models import Dataset, Model, ModelTask, Version
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version, signature_of
 from inference.registry.services import external_version
 from inference.registry.signals import reference_stored
 from inference.signatures import Feature, Signature
 
-MAX_BYTES = 2 << 30
 MAX_COLUMNS = 5_000
 MAX_CELLS = 200_000_000
 MAX_TEXT = 1 << 30  # bytes, unpacked
@@ -47,26 +47,25 @@ def store_reference(
         table = _read(upload, content_type)
         signature = signature_of(owner) if owner.signature else _learn_signature(model, table)
         table = _conform(table, signature)
-        draft = Path(scratch) / "table.parquet"
-        pq.write_table(table, draft, compression="zstd")
-        sha256 = hashlib.sha256(draft.read_bytes()).hexdigest()
-        path = _folder() / f"{sha256}.parquet"
-        os.replace(draft, path)
+    path, sha256 = write_table(table)
     return _record(model, owner, signature, table, path, sha256, actor)
 
 
 def store_table(*, model: Model, version: Version | None, kind: str, table: pa.Table) -> Dataset:
     """Keep a table that Driftline made itself, such as a training snapshot; the same table twice is one file."""
+    path, sha256 = write_table(table)
+    return _dataset(model, version, kind, table, path, sha256)
+
+
+def write_table(table: pa.Table) -> tuple[Path, str]:
+    """Write a table as Parquet under the digest of its bytes, and return both."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     content = sink.getvalue()
     sha256 = hashlib.sha256(content).hexdigest()
     path = _folder() / f"{sha256}.parquet"
-    if not path.exists():
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    return _dataset(model, version, kind, table, path, sha256)
+    write_file(path, content)
+    return path, sha256
 
 
 def path_of(dataset: Dataset) -> Path:
@@ -96,13 +95,9 @@ def _folder() -> Path:
 
 
 def _spill(stream: IO[bytes], path: Path) -> None:
-    size = 0
+    too_large = Problem(413, "body_too_large", f"A reference may have up to {MAX_UPLOAD_BYTES >> 30} GiB.")
     with path.open("wb") as file:
-        while block := stream.read(1 << 20):
-            size += len(block)
-            if size > MAX_BYTES:
-                raise Problem(413, "body_too_large", f"A reference may have up to {MAX_BYTES >> 30} GiB.")
-            file.write(block)
+        _, size = receive_file(stream, file, too_large=too_large)
     if size == 0:
         raise Problem(422, "no_rows", "The file is empty; send a CSV or Parquet file with a header and rows.")
 
@@ -245,7 +240,7 @@ def _learn_signature(model: Model, table: pa.Table) -> Signature:
         prediction_output=None,
         probabilities_output=None,
         classes=classes,
-        positive_class=_positive(classes) if model.task == Task.BINARY else None,
+        positive_class=_positive(classes) if model.task == ModelTask.BINARY else None,
         missing={},
         task=model.task,
     )
@@ -268,7 +263,7 @@ _EXACT = 2.0**53  # below it a float64 tells each whole number from the next
 
 
 def _classes(model: Model, table: pa.Table) -> list[str]:
-    if model.task not in (Task.BINARY, Task.MULTICLASS):
+    if model.task not in (ModelTask.BINARY, ModelTask.MULTICLASS):
         return []
     seen: set[str] = set()
     for name in ("label", "prediction"):
@@ -304,7 +299,7 @@ def _conform(table: pa.Table, signature: Signature) -> pa.Table:
         )
     if "timestamp" in table.column_names:
         columns["timestamp"] = _times(table["timestamp"])
-    classified = signature.task in (Task.BINARY, Task.MULTICLASS)
+    classified = signature.task in (ModelTask.BINARY, ModelTask.MULTICLASS)
     for name in ("label", "prediction"):
         if name in table.column_names:
             columns[name] = _as_text(table[name]) if classified else _cast(table[name], name, "f8")

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError
 
 from driftline.common.bodies import Body
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from inference.registry.models import Model
 
 MAX_BYTES = 64 << 10
@@ -36,13 +36,13 @@ class Lineage(Body):
     run: int | None = None
 
 
-def read_lineage(told: Any, *, model: Model) -> Lineage:
+def read_lineage(document: Any, *, model: Model) -> Lineage:
     """Check what an uploader tells; raises Problem with a pointer to the fault.
 
     A run is refused here: it would let an upload pass for what the workflow registered.
     """
     try:
-        lineage = Lineage.model_validate(told)
+        lineage = Lineage.model_validate(document)
     except ValidationError as error:
         raise _fault(error) from error
     if lineage.run is not None:

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project
 
 
-class Task(models.TextChoices):
+class ModelTask(models.TextChoices):
     BINARY = "binary"
     MULTICLASS = "multiclass"
     REGRESSION = "regression"
@@ -48,7 +48,7 @@ class Model(models.Model):
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="models")
     name = models.CharField(max_length=100)
-    task = models.CharField(max_length=10, choices=Task)
+    task = models.CharField(max_length=10, choices=ModelTask)
     description = models.CharField(max_length=500, blank=True)
     autonomy = models.CharField(max_length=10, choices=Autonomy, default=Autonomy.APPROVE)
     objectives = models.JSONField(

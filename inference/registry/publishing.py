@@ -1,6 +1,6 @@
 """Writes what serving processes need to know into the plan file, so that they need no database."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,13 +11,13 @@ from django.db.models import F
 
 from driftline.accounts.models import ApiToken
 from inference.registry.endpoints.stored import endpoint_of
+from inference.registry.hooks import list_callbacks
 from inference.registry.intake.value_costs import may_have_value_costs
 from inference.registry.models import Alias, Deployment, PlanGeneration, Version
 from inference.serving.plan import (
     NONE,
     PROCESS,
     Plan,
-    PlanCallback,
     PlanCanary,
     PlanModel,
     PlanToken,
@@ -29,14 +29,6 @@ from inference.signatures import Signature
 PLAN_FILE = "plan.json"
 KEEP_PREVIOUS = timedelta(hours=24)
 """How long the champion of before stays in memory, unless the next promotion comes first."""
-
-
-def _no_callbacks() -> list[PlanCallback]:
-    return []
-
-
-list_callbacks: Callable[[], list[PlanCallback]] = _no_callbacks
-"""Lists the callbacks of all projects. Monitors set it: the registry does not know channels."""
 
 
 def publish_on_commit() -> None:

@@ -8,7 +8,7 @@ from driftline.accounts.models import Project
 from driftline.common.errors import not_found
 from driftline.common.ttl_cache import TtlCache
 from inference.prediction_log.spool.privacy import Privacy
-from inference.registry.models import Model, Task, Version
+from inference.registry.models import Model, ModelTask, Version
 from inference.signatures import Signature
 
 privacies: TtlCache[int, Privacy] = TtlCache()  # by model id; who changes one forgets them
@@ -60,7 +60,7 @@ def _read_privacy(model_id: int) -> Privacy:
 
 def unlearnt_signature(task: str) -> Signature:
     """Describe an external version of which only the task is known: a binary one answers 0 or 1."""
-    binary = task == Task.BINARY
+    binary = task == ModelTask.BINARY
     return Signature(
         features=[],
         inputs=[],

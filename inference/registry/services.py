@@ -13,7 +13,7 @@ from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from inference.prediction_log.spool.privacy import HASH, KEEP, POLICIES
 from inference.registry import artifacts
 from inference.registry.canary import CanaryWanted, describe_canary
@@ -29,9 +29,9 @@ from inference.registry.models import (
     Deployment,
     DeploymentChange,
     Model,
+    ModelTask,
     RowsKept,
     SchemaPolicy,
-    Task,
     Version,
 )
 from inference.registry.publishing import publish_on_commit
@@ -44,10 +44,10 @@ from inference.serving import crashes
 RESERVED_NAMES = {"new"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-LONGEST_RETENTION_DAYS = 36_500
+MAX_RETENTION_DAYS = 36_500
 OBJECTIVES = {"latency_p99_ms", "requests_per_second", "quality", "label_lag_hours", "quantile"}
-MOST_POLICIES = 1_000
-LONGEST_FEATURE_NAME = 100
+MAX_POLICIES = 1_000
+MAX_FEATURE_NAME_LENGTH = 100
 
 
 class UnableToPromote(Problem):
@@ -72,7 +72,7 @@ def create_model(
 ) -> Model:
     """Create a model with an empty deployment."""
     check_model_name(name)
-    _check_choice("/task", task, Task.values)
+    _check_choice("/task", task, ModelTask.values)
     _check_choice("/autonomy", autonomy, Autonomy.values)
     _check_objectives(objectives or {})
     _check_retention("retention_days", retention_days)
@@ -174,10 +174,10 @@ def _check_objectives(objectives: dict[str, Any]) -> None:
 
 
 def _check_retention(name: str, days: int | None) -> None:
-    if days is not None and not 0 <= days <= LONGEST_RETENTION_DAYS:
+    if days is not None and not 0 <= days <= MAX_RETENTION_DAYS:
         raise invalid(
             f"/{name}",
-            f"The retention is {days} days; use 1 to {LONGEST_RETENTION_DAYS}, or 0 to keep them for ever.",
+            f"The retention is {days} days; use 1 to {MAX_RETENTION_DAYS}, or 0 to keep them for ever.",
         )
 
 
@@ -188,11 +188,11 @@ def _merge_privacy(known: dict[str, str], changes: dict[str, str]) -> dict[str, 
 
 
 def _check_privacy(policies: dict[str, str]) -> None:
-    if len(policies) > MOST_POLICIES:
-        raise invalid("/privacy", f"{len(policies):,} features; name up to {MOST_POLICIES:,} at a time.")
+    if len(policies) > MAX_POLICIES:
+        raise invalid("/privacy", f"{len(policies):,} features; name up to {MAX_POLICIES:,} at a time.")
     for name, policy in policies.items():
-        if not name or len(name) > LONGEST_FEATURE_NAME:
-            detail = f"{name[:64]!r} is no feature's name; it has 1 to {LONGEST_FEATURE_NAME} characters."
+        if not name or len(name) > MAX_FEATURE_NAME_LENGTH:
+            detail = f"{name[:64]!r} is no feature's name; it has 1 to {MAX_FEATURE_NAME_LENGTH} characters."
             raise invalid("/privacy", detail)
         _check_choice(f"/privacy/{escape_pointer(name)}", policy, POLICIES)
 

@@ -10,15 +10,15 @@ from driftline.common.errors import Problem
 from inference.registry.downloads import artifact_lost
 from inference.registry.endpoints.probing import probe_again
 from inference.registry.intake import IntakeRefused, inspect_artifact
-from inference.registry.intake.limits import Reference, ReferenceRows
+from inference.registry.intake.limits import ReferenceRows, SampledReference
 from inference.registry.intake.metadata import declare
 from inference.registry.intake.report import OutputOnReference, ReferenceRun
-from inference.registry.models import Dataset, Model, Task, Version
+from inference.registry.models import Dataset, Model, ModelTask, Version
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature
 
-LARGEST_NOT_FINITE_SHARE = 0.01
-FEWEST_ROWS = 20
+MAX_NOT_FINITE_SHARE = 0.01
+MIN_ROWS = 20
 """So many equal answers may be chance."""
 _ROWS = 1_000
 _CELLS = 200_000
@@ -29,7 +29,7 @@ class ValidationFailed(Problem):
     """The version loads and runs, and its answers are worth nothing."""
 
 
-def read_reference(model: Model, but: str | None = None) -> Reference | None:
+def read_reference(model: Model, but: str | None = None) -> SampledReference | None:
     """Read some rows of the model's newest reference, spread over the file.
 
     None where there is no reference, or where it is the one whose SHA-256 is `but`.
@@ -38,7 +38,7 @@ def read_reference(model: Model, but: str | None = None) -> Reference | None:
     if dataset is None or dataset.sha256 == but:
         return None
     try:
-        return Reference(dataset.sha256, _sample(pq.ParquetFile(settings.HOME / dataset.path)))
+        return SampledReference(dataset.sha256, _sample(pq.ParquetFile(settings.HOME / dataset.path)))
     except FileNotFoundError:
         return None  # the file was lost; the version's own bytes can still be examined
 
@@ -58,13 +58,13 @@ def check_answers(version: Version) -> None:
         seen = run.outputs.get(name)
         if seen is None:
             continue
-        if 1 - seen.finite_share > LARGEST_NOT_FINITE_SHARE:
+        if 1 - seen.finite_share > MAX_NOT_FINITE_SHARE:
             raise _failed(
                 version,
                 f"gives no finite number in {1 - seen.finite_share:.1%} of the values of '{name}' for "
                 f"{run.rows:,} rows of the reference",
             )
-        if seen.constant and run.rows >= FEWEST_ROWS:
+        if seen.constant and run.rows >= MIN_ROWS:
             raise _failed(
                 version,
                 f"gives the same '{name}'{_range_of(seen)} for each of {run.rows:,} rows of the reference",
@@ -85,7 +85,7 @@ def _range_of(seen: OutputOnReference) -> str:
 
 def _judged_outputs(signature: Signature) -> list[str]:
     """Name the output of numbers that the prediction rests on; a rare class may well be answered to no row."""
-    if signature.task in (Task.BINARY, Task.MULTICLASS):
+    if signature.task in (ModelTask.BINARY, ModelTask.MULTICLASS):
         names = [signature.probabilities_output]
     else:
         names = [signature.prediction_output or signature.outputs[0].name]
@@ -102,7 +102,7 @@ def _run_on_reference(version: Version) -> ReferenceRun | None:
     return msgspec.convert(report.get("reference"), ReferenceRun | None)
 
 
-def _examine_again(version: Version, reference: Reference) -> dict[str, Any]:
+def _examine_again(version: Version, reference: SampledReference) -> dict[str, Any]:
     signature = signature_of(version)
     try:
         if version.is_remote:

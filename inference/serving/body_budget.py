@@ -2,14 +2,14 @@
 
 from inference.serving.refusals import Refusal, overloaded, too_many
 
-MOST_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 OVERHEAD_BYTES = 2048  # of a request, whatever its size
 
 
 class BodyBudget:
     """Counts bytes by project; no project may hold more than half of them."""
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
         self.most_bytes = most_bytes
         self.bytes = 0
         self.by_project: dict[int, int] = {}
@@ -36,17 +36,17 @@ class Hold:
             size += OVERHEAD_BYTES
         held = budget.by_project.get(self._project_id, 0) + size
         if budget.bytes + size > budget.most_bytes:
-            self.let_go()
+            self.release()
             return overloaded("The requests under way fill the memory set aside for them; ask again.")
         if held > budget.most_bytes // 2:
-            self.let_go()
+            self.release()
             return too_many("This project's requests under way hold half of the memory; wait for answers.")
         budget.by_project[self._project_id] = held
         budget.bytes += size
         self._size += size
         return None
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give back all; safe to repeat."""
         if not self._size:
             return

@@ -13,7 +13,6 @@ import os
 import re
 import signal
 import threading
-import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from driftline.common.durable_files import write_file
 from inference.serving.heartbeat import STALL_SECONDS
 
 MAX_CRASHES = 2
@@ -237,10 +237,7 @@ def _paths(home: Path, pid: int) -> tuple[Path, Path]:
 
 
 def _write(home: Path, crashes: dict[int, Crashes]) -> None:
-    path = home / QUARANTINE_FILE
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    draft.write_bytes(msgspec.json.encode(crashes))
-    draft.replace(path)
+    write_file(home / QUARANTINE_FILE, msgspec.json.encode(crashes))
 
 
 @contextlib.contextmanager

@@ -167,7 +167,6 @@ def _worker_command(
     worker = WorkerOptions(
         home=str(home.resolve()),
         socket_fd=listener.fileno(),
-        parent_pid=os.getpid(),
         asgi_app=asgi_app,
         grpc_address=grpc_address,
         certificate=certificate,

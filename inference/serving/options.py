@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.runtime.isolated.limits import IsolationLimits
-from inference.serving.body_budget import MOST_BYTES
+from inference.serving.body_budget import MAX_BYTES
 from inference.serving.job_limits import JobLimits
 from inference.serving.tracing.options import TraceOptions
 
@@ -37,7 +37,7 @@ class EngineOptions(Struct, frozen=True):
     spool_max_bytes: int = 2 * 1024**3
     when_full: Literal["refuse", "drop"] = "refuse"
     seals: bool = False
-    most_body_bytes: int = MOST_BYTES
+    most_body_bytes: int = MAX_BYTES
     most_wait_seconds: float = 10.0
     most_run_seconds: float = 30.0
     max_memory_bytes: int = 0
@@ -66,7 +66,6 @@ class WorkerOptions(Struct, frozen=True):
 
     home: str
     socket_fd: int
-    parent_pid: int
     asgi_app: str | None = None
     grpc_address: str | None = None
     certificate: ServerCertificate | None = None

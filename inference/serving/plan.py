@@ -3,12 +3,12 @@
 The registry publishes it after every change; serving processes read it again within a second.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from driftline.common.durable_files import write_file
 from inference.signatures import EndpointSpec, Signature
 
 PLAN_FILE = "plan.json"
@@ -147,9 +147,4 @@ def load_plan(path: Path) -> Plan:
 def publish_plan(plan: Plan, path: Path) -> None:
     """Replace the plan at `path` in one step: a reader sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(msgspec.json.encode(plan))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_file(path, msgspec.json.encode(plan))

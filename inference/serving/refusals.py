@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from inference.runtime.remote.errors import UpstreamFailed
 
-LONGEST_RETRY_S = 60
+MAX_RETRY_SECONDS = 60
 UPSTREAM = "upstream"  # the fault of another server, which answers for the version
 
 
@@ -42,4 +42,4 @@ def upstream_failed(failure: UpstreamFailed, fields: bytes = b"") -> Refusal:
 
 
 def _retry_after(seconds: float) -> bytes:
-    return b"retry-after: %d\r\n" % min(max(math.ceil(seconds), 1), LONGEST_RETRY_S)
+    return b"retry-after: %d\r\n" % min(max(math.ceil(seconds), 1), MAX_RETRY_SECONDS)

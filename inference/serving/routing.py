@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from driftline.accounts.scopes import Scope
 from driftline.common.rate_budget import TokenBudget, budget_of
 from inference.prediction_log.spool.record import Role
 from inference.protocol.dialect import Dialect, InferRequest, Target
@@ -216,7 +217,7 @@ class RoutingTable:
         admission = self._admissions.get((authorization, path))
         if admission is not None and (admission.expires_at is None or admission.expires_at > time.time()):
             return admission
-        token = self.authenticate(authorization, "infer")
+        token = self.authenticate(authorization, Scope.INFER)
         if isinstance(token, Refusal):
             return token
         target = dialect.parse_path(path)
@@ -227,7 +228,7 @@ class RoutingTable:
             return route
         admission = Admission(
             route,
-            may_backfill="backfill" in token.scopes,
+            may_backfill=Scope.BACKFILL in token.scopes,
             expires_at=token.expires_at,
             budget=budget_of(token.digest, token.requests_per_second, token.rows_per_second),
         )
@@ -235,7 +236,7 @@ class RoutingTable:
             self._admissions[authorization, path] = admission
         return admission
 
-    def authenticate(self, authorization: bytes, *scopes: str) -> PlanToken | Refusal:
+    def authenticate(self, authorization: bytes, *scopes: Scope) -> PlanToken | Refusal:
         """Find the bearer's token, or refuse; one of the scopes is enough."""
         scheme, _, secret = authorization.partition(b" ")
         digest = hashlib.sha256(secret.strip()).hexdigest()
@@ -246,7 +247,7 @@ class RoutingTable:
                 "The token is missing, unknown or expired; send 'Authorization: Bearer dl_...'.",
                 b'www-authenticate: Bearer error="invalid_token"\r\n',
             )
-        if not set(scopes) & set(token.scopes):
+        if set(token.scopes).isdisjoint(scopes):
             return Refusal(
                 403, f"The token {token.prefix} lacks the scope '{scopes[0]}'; use one that has it."
             )

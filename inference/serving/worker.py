@@ -157,8 +157,6 @@ async def _sweep(server: WorkerServer, engine: Engine, home: Path, status: Statu
 def main() -> None:
     """Run the worker that the command line describes."""
     options = msgspec.json.decode(sys.argv[1], type=WorkerOptions)
-    if os.getppid() != options.parent_pid:
-        sys.exit("The parent died before this worker was under way.")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL)
     import uvloop

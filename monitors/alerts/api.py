@@ -8,13 +8,13 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import refuse_parameter
+from driftline.common.strict_json import printable
 from inference.registry.selectors import get_model
 from monitors.alerts import channel_services, selectors, services
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
@@ -55,14 +55,14 @@ def create_channel(request: HttpRequest, body: NewChannel) -> Any:
     return Status(201, describe_channel(channel) | {"secret": secret})
 
 
-@router.get("/channels", auth=Scoped("read"))
+@router.get("/channels", auth=Scoped(Scope.READ))
 def list_channels(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List the project's channels."""
     channels = selectors.channels(project=caller_of(request).project)
     return page(channels, describe_channel, by=("pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/channels/{int:channel_id}", auth=Scoped("read"))
+@router.get("/channels/{int:channel_id}", auth=Scoped(Scope.READ))
 def read_channel(request: HttpRequest, channel_id: int) -> Any:
     """Read one channel."""
     return describe_channel(_channel(request, channel_id))
@@ -135,7 +135,7 @@ def create_silence(request: HttpRequest, body: NewSilence) -> Any:
     return Status(201, describe_silence(silence))
 
 
-@router.get("/silences", auth=Scoped("read"))
+@router.get("/silences", auth=Scoped(Scope.READ))
 def list_silences(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List the project's silences, the one that ends last first."""
     silences = selectors.silences(project=caller_of(request).project)
@@ -164,7 +164,7 @@ def describe_silence(silence: Silence) -> dict[str, Any]:
 
 
 # -- deliveries --------------------------------------------------------------------------------------------------------
-@router.get("/deliveries", auth=Scoped("read"))
+@router.get("/deliveries", auth=Scoped(Scope.READ))
 def list_deliveries(
     request: HttpRequest,
     state: str | None = None,
@@ -184,7 +184,7 @@ def list_deliveries(
     return page(found, describe_delivery, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/deliveries/{int:delivery_id}", auth=Scoped("read"))
+@router.get("/deliveries/{int:delivery_id}", auth=Scoped(Scope.READ))
 def read_delivery(request: HttpRequest, delivery_id: int) -> Any:
     """Read one delivery: exactly what was sent, and what each attempt met."""
     delivery = _delivery(request, delivery_id)

@@ -6,10 +6,10 @@ from django.db import IntegrityError, transaction
 
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 from driftline.common.secrets_at_rest import encrypt
+from driftline.common.task_queue import Task, enqueue
 from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery
@@ -80,14 +80,14 @@ def delete_channel(*, channel: Channel, actor: str) -> None:
 def send_test(*, channel: Channel, actor: str) -> Delivery:
     """Write a test message, which is tried once; its attempt holds what the receiver answered."""
     _check_enabled(channel)
-    event_id = f"evt_{uuid7().hex}"
+    event_id = f"evt_{new_id().replace('-', '')}"
     with transaction.atomic():
         message = KINDS[channel.kind].compose_test(channel, event_id=event_id, at=database_time())
         record_audit(project=channel.project, actor=actor, action="channel.test", subject=channel.name)
         delivery = write_delivery(
             channel=channel, event=TEST, event_id=event_id, message=message, incident=None
         )
-        ring("monitors.deliver")
+        enqueue(Task.DELIVER)
     return delivery
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.db import IntegrityError, InterfaceError, OperationalError, close_old_connections, transaction
 from django.db.models.functions import Now
 
-from driftline.common.doorbell import ring
+from driftline.common.task_queue import Task, enqueue
 from inference.serving.jobs.store import Callback, waiting_callbacks
 from inference.serving.plan import PlanCallback
 from monitors.alerts.channels.callback.payload import compose
@@ -77,7 +77,7 @@ def _write(callback: Callback) -> None:
                 incident=None,
                 withheld="" if channel.enabled else "The callback was disabled when the job ended.",
             )
-            ring("monitors.deliver", pause=0.1)
+            enqueue(Task.DELIVER, pause_seconds=0.1)
     except IntegrityError:
         log.info("a callback was handed over before", extra={"job": job.id})
 

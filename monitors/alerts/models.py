@@ -5,6 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project, User
+from driftline.common.lease import Leasable
 from driftline.common.work import WorkQuerySet
 from inference.registry.models import Model
 from monitors.rules.models import Rule, Severity, Transition
@@ -108,7 +109,7 @@ class Channel(models.Model):
         return self.name
 
 
-class Delivery(models.Model):
+class Delivery(Leasable):
     """One message to one channel: written with the change that caused it, sent and retried afterwards."""
 
     class State(models.TextChoices):
@@ -128,8 +129,6 @@ class Delivery(models.Model):
     reason = models.CharField(max_length=500, blank=True, help_text="why it was suppressed or failed")
     attempts_made = models.IntegerField(default=0)
     next_attempt_at = models.DateTimeField(db_default=Now())
-    lease_until = models.DateTimeField(null=True, blank=True)
-    lease_token = models.BigIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True, blank=True)
 

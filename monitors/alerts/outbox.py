@@ -18,7 +18,7 @@ from django.db.models import Min
 from django.db.models.functions import Now
 
 from driftline.accounts.turns import in_turn, take_turn
-from driftline.common.doorbell import ring
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import WorkQuerySet
 from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
@@ -28,7 +28,6 @@ from monitors.alerts.story import TEST
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)
 """Four times the longest attempt."""
 
 RETRY_AFTER = (
@@ -42,7 +41,7 @@ RETRY_AFTER = (
 )
 JITTER = 0.2
 LANE = "deliveries"
-LARGEST_BATCH = 50
+MAX_BATCH_DELIVERIES = 50
 TURN_SECONDS = 30.0
 
 
@@ -55,7 +54,7 @@ def write_delivery(
     incident: Incident | None,
     withheld: str = "",
 ) -> Delivery:
-    """Store a message in the transaction of the caller, who rings; `withheld` says why nobody is told."""
+    """Store a message in the caller's transaction; the caller enqueues it. `withheld` says why it is not sent."""
     return Delivery.objects.create(
         channel=channel,
         incident=incident,
@@ -75,7 +74,7 @@ def requeue(delivery: Delivery) -> None:
         state=Delivery.State.PENDING, reason="", attempts_made=0, next_attempt_at=Now(), sent_at=None
     )
     delivery.refresh_from_db()
-    ring("monitors.deliver")
+    enqueue(Task.DELIVER)
 
 
 def withhold_pending(channel: Channel, *, reason: str) -> None:
@@ -85,7 +84,7 @@ def withhold_pending(channel: Channel, *, reason: str) -> None:
     )
 
 
-def send_due_deliveries(limit: int = LARGEST_BATCH) -> int:
+def send_due_deliveries(limit: int = MAX_BATCH_DELIVERIES) -> int:
     """Send up to `limit` deliveries whose time has come, and tell how many were tried.
 
     One is leased at a time, so that a slow receiver holds up nothing that another worker could send, and after
@@ -98,12 +97,12 @@ def send_due_deliveries(limit: int = LARGEST_BATCH) -> int:
             return tried
         finish_attempt(claimed, attempt(claimed))
         tried += 1
-    ring("monitors.deliver")
+    enqueue(Task.DELIVER)
     return tried
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptOutcome:
     """What one attempt came to; `failure` is None when the receiver took the message."""
 
     duration_ms: int
@@ -125,7 +124,7 @@ def claim_delivery() -> Delivery | None:
     for rows in (due.exclude(channel__in=callbacks), due.filter(channel__in=callbacks)):
         for project_id in _projects_in_turn(rows):
             with transaction.atomic():
-                claimed = rows.filter(channel__project=project_id).claim(limit=1, lease=LEASE)
+                claimed = rows.filter(channel__project=project_id).claim(limit=1)
             if claimed:
                 take_turn(LANE, project_id)
                 return Delivery.objects.select_related("channel").get(pk=claimed[0].pk)
@@ -142,7 +141,7 @@ def _projects_in_turn(rows: WorkQuerySet[Any]) -> list[int]:
     return in_turn(LANE, waiting, Counter(leased.values_list(path, flat=True)))
 
 
-def attempt(delivery: Delivery) -> Outcome:
+def attempt(delivery: Delivery) -> AttemptOutcome:
     """Send a leased delivery, outside any transaction."""
     started = time.monotonic()
     try:
@@ -153,10 +152,10 @@ def attempt(delivery: Delivery) -> Outcome:
     except Exception as error:  # a fault of ours in one channel must not stop the others
         log.exception("delivery attempt broke", extra={"delivery": delivery.pk})
         status, answer, failure = None, repr(error), DeliveryFailed(f"internal_error: {error!r}")
-    return Outcome(round((time.monotonic() - started) * 1000), status, answer, failure)
+    return AttemptOutcome(round((time.monotonic() - started) * 1000), status, answer, failure)
 
 
-def finish_attempt(delivery: Delivery, outcome: Outcome) -> None:
+def finish_attempt(delivery: Delivery, outcome: AttemptOutcome) -> None:
     """Mark what an attempt came to, unless the lease was lost: then its new holder sends and marks."""
     with transaction.atomic():
         made = delivery.attempts_made + 1
@@ -209,8 +208,8 @@ def _storable(text: str) -> str:
 
 def channels_told(incident: Incident) -> Iterable[int]:
     """List the channels that know of an incident, or will when their turn comes."""
-    told = incident.deliveries.exclude(state=Delivery.State.SUPPRESSED)
-    return set(told.values_list("channel_id", flat=True))
+    sent = incident.deliveries.exclude(state=Delivery.State.SUPPRESSED)
+    return set(sent.values_list("channel_id", flat=True))
 
 
 def database_time() -> datetime:

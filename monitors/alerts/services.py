@@ -13,16 +13,18 @@ from django.db.models.functions import Now
 
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
+from driftline.common.number_format import format_pair
+from driftline.common.task_queue import Task, enqueue
 from inference.registry.models import Model
 from monitors.alerts.channel_services import create_channel, delete_channel, replay, send_test, update_channel
 from monitors.alerts.channels import KINDS
+from monitors.alerts.hooks import describe_ongoing
 from monitors.alerts.models import Channel, Incident, IncidentEvent, Silence
 from monitors.alerts.outbox import channels_told, database_time, send_due_deliveries, write_delivery
 from monitors.alerts.story import OPENED, RESOLVED, UPDATED, gather
-from monitors.alerts.wording import duration, figures, measured, moment, one_line, title_of
+from monitors.alerts.wording import duration, measured, moment, one_line, title_of
 from monitors.rules.models import Rule, Severity, Transition
 
 __all__ = [
@@ -31,7 +33,6 @@ __all__ = [
     "create_silence",
     "delete_channel",
     "delete_silence",
-    "describe_ongoing",
     "handle_transition",
     "replay",
     "resolve",
@@ -42,15 +43,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-LONGEST_SILENCE = timedelta(days=366)
-
-
-def _nothing_ongoing(transition: Transition) -> list[str]:
-    return []
-
-
-describe_ongoing: Callable[[Transition], list[str]] = _nothing_ongoing
-"""Says what is being done about a transition, a line each. The roof sets it: alerts do not know workflows."""
+MAX_SILENCE = timedelta(days=366)
 
 
 # -- transitions ---------------------------------------------------------------------------------------------
@@ -101,8 +94,8 @@ def _still_firing(transition: Transition) -> None:
 def _continue(incident: Incident, transition: Transition) -> None:
     """Note that the problem goes on; only channels that were never told of it get a message."""
     _note(incident, "still_firing", _observation(transition), event_time=transition.window_end)
-    told = channels_told(incident)
-    untold = [channel for channel in _takers(incident) if channel.pk not in told]
+    notified = channels_told(incident)
+    untold = [channel for channel in _takers(incident) if channel.pk not in notified]
     withheld = _withheld(transition)
     if untold and not withheld:
         _tell(incident, transition, UPDATED, untold)
@@ -136,7 +129,7 @@ def _close(incident: Incident, transition: Transition, *, at: datetime, text: st
     incident.status, incident.resolved_at = Incident.Status.RESOLVED, at
     incident.save(update_fields=["status", "resolved_at"])
     _note(incident, "resolved", text, event_time=at, actor=actor)
-    told = channels_told(incident)
+    notified = channels_told(incident)
     addressed = (
         Channel.objects.filter(enabled=True, deliveries__incident=incident)
         .distinct()
@@ -147,14 +140,14 @@ def _close(incident: Incident, transition: Transition, *, at: datetime, text: st
         incident,
         transition,
         RESOLVED,
-        [channel for channel in addressed if channel.pk in told],
+        [channel for channel in addressed if channel.pk in notified],
         withheld=silenced,
     )
     _tell(
         incident,
         transition,
         RESOLVED,
-        [channel for channel in addressed if channel.pk not in told],
+        [channel for channel in addressed if channel.pk not in notified],
         withheld=silenced or "This channel was not told of the opening either.",
     )
 
@@ -166,7 +159,7 @@ def _tell(
         return
     story = gather(
         event=event,
-        event_id=f"evt_{uuid7().hex}",
+        event_id=f"evt_{new_id().replace('-', '')}",
         at=database_time(),
         incident=incident,
         transition=transition,
@@ -182,7 +175,7 @@ def _tell(
             withheld=withheld,
         )
     if not withheld:
-        ring("monitors.deliver")
+        enqueue(Task.DELIVER)
 
 
 def _takers(incident: Incident) -> list[Channel]:
@@ -223,7 +216,7 @@ def _ongoing(transition: Transition) -> list[str]:
 
 
 def _observation(transition: Transition) -> str:
-    value, threshold = figures(transition.value, transition.threshold)
+    value, threshold = format_pair(transition.value, transition.threshold)
     beyond = transition.value is not None and transition.rule.is_breached_by(transition.value)
     stands = transition.rule.operator if beyond else f"no longer {transition.rule.operator}"
     return f"{measured(transition)} {value} {stands} {threshold} on {transition.n:,} rows"
@@ -289,10 +282,8 @@ def create_silence(
     """Mute notifications of windows that end within (start, end], in event time; None mutes every model."""
     if end <= start:
         raise invalid("/end", "The silence ends before it starts; use a later end.")
-    if end - start > LONGEST_SILENCE:
-        raise invalid(
-            "/end", f"The silence lasts longer than {LONGEST_SILENCE.days} days; use an earlier end."
-        )
+    if end - start > MAX_SILENCE:
+        raise invalid("/end", f"The silence lasts longer than {MAX_SILENCE.days} days; use an earlier end.")
     if not 0 < len(one_line(reason)) <= 200:
         raise invalid("/reason", "Say in 1 to 200 characters why this is muted.")
     with transaction.atomic():

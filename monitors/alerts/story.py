@@ -8,9 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Max, Min, QuerySet
 
+from driftline.common.number_format import format_number, format_pair
 from inference.registry.models import Deployment, DeploymentChange
 from monitors.alerts.models import Incident
-from monitors.alerts.wording import duration, figure, figures, measured, moment
+from monitors.alerts.wording import duration, measured, moment
 from monitors.definitions.choosing import active_reference, described
 from monitors.metrics.change_points import sentence_of
 from monitors.metrics.models import PointStatus
@@ -58,7 +59,7 @@ class Story:
         """The whole story in one sentence, for the first line of a phone's preview."""
         if self.event == RESOLVED:
             return self._headline_of_end()
-        value, threshold = figures(self.transition.value, self.transition.threshold)
+        value, threshold = format_pair(self.transition.value, self.transition.threshold)
         return (
             f"{measured(self.transition)} of {self.incident.model.name} is {value}, "
             f"{self.rule.operator} {threshold}, on {self.transition.n:,} rows "
@@ -69,7 +70,7 @@ class Story:
     def _headline_of_end(self) -> str:
         assert self.incident.resolved_at is not None
         lasted = duration(self.incident.resolved_at - self.incident.opened_at)
-        worst = "" if self.worst is None else f"; its worst value was {figure(self.worst)}"
+        worst = "" if self.worst is None else f"; its worst value was {format_number(self.worst)}"
         return f"Resolved after {lasted}: {self.incident.title}{worst}."
 
     @property
@@ -170,9 +171,9 @@ def _reference(incident: Incident, deployment: Deployment | None) -> dict[str, A
 def _cause_line(cause: dict[str, Any]) -> str:
     name = cause.get("feature") or cause.get("segment") or "unknown"
     score = cause.get("score")
-    told = f" (score {figure(score)})" if isinstance(score, int | float) else ""
+    suffix = f" (score {format_number(score)})" if isinstance(score, int | float) else ""
     evidence = f": {cause['evidence']}" if cause.get("evidence") else ""
-    return f"{name}{told}{evidence}"
+    return f"{name}{suffix}{evidence}"
 
 
 def _changes_told(incident: Incident) -> list[str]:

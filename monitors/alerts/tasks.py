@@ -2,14 +2,15 @@
 
 from celery import shared_task
 
+from driftline.common.task_queue import Task
 from monitors.alerts import services
 
 
-@shared_task(name="monitors.alert")
+@shared_task(name=Task.ALERT)
 def alert(*, transition_id: int, **_: object) -> None:
     services.handle_transition(transition_id)
 
 
-@shared_task(name="monitors.deliver")
+@shared_task(name=Task.DELIVER)
 def deliver(**_: object) -> None:
     services.send_due_deliveries()

@@ -1,20 +1,18 @@
 """How numbers, times and measurements read in titles and messages."""
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from driftline.common.number_format import format_pair
 from monitors.metrics.catalogue import METRICS
 from monitors.rules.models import Transition
 
-DIGITS = 3
-MOST_DIGITS = 6
 NAMES_TOLD = 3
 
 
 def title_of(transition: Transition) -> str:
     """Name the problem in one line: `flight-delay: Log loss 0.61 above 0.55`."""
-    value, threshold = figures(transition.value, transition.threshold)
+    value, threshold = format_pair(transition.value, transition.threshold)
     title = f"{transition.model.name}: {measured(transition)} {value} {transition.rule.operator} {threshold}"
     return shortened(title, 200)
 
@@ -37,24 +35,6 @@ def measured(transition: Transition) -> str:
 def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
     return ", ".join(names[:NAMES_TOLD]) + more
-
-
-def figures(value: float | None, threshold: float) -> tuple[str, str]:
-    """Write a value beside its threshold with as few digits as keep the two apart."""
-    if value is None:
-        return "without a value", figure(threshold)
-    for digits in range(DIGITS, MOST_DIGITS + 1):
-        pair = figure(value, digits), figure(threshold, digits)
-        if pair[0] != pair[1] or value == threshold:
-            break
-    return pair
-
-
-def figure(number: float, digits: int = DIGITS) -> str:
-    """Write a number with `digits` significant digits, and whole above a thousand."""
-    if math.isfinite(number) and abs(number) >= 1000:
-        return f"{number:,.{max(0, digits - DIGITS)}f}"
-    return f"{number:.{digits}g}"
 
 
 def moment(at: datetime) -> str:

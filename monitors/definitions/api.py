@@ -10,7 +10,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid, not_found
 from driftline.common.paging import PAGE_SIZE, page
@@ -104,7 +104,7 @@ def choose(request: HttpRequest, name: str, body: Choice) -> Any:
     return Status(201, describe_reference(reference))
 
 
-@router.get("/models/{name}/reference", auth=Scoped("read"))
+@router.get("/models/{name}/reference", auth=Scoped(Scope.READ))
 def read_reference(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> Any:
     """Read the newest reference of a version, or of the model when no version is named.
 
@@ -134,7 +134,7 @@ class SchemaChanges(Body):
     )
 
 
-@router.get("/models/{name}/schema", auth=Scoped("read"))
+@router.get("/models/{name}/schema", auth=Scoped(Scope.READ))
 def read_schema(request: HttpRequest, name: str) -> Any:
     """List the features: what the champion's reference shows of each, and what is expected of it."""
     model = get_model(project=caller_of(request).project, name=name)
@@ -190,7 +190,7 @@ def create_segment(request: HttpRequest, name: str, body: NewSegment) -> Any:
     return Status(201, describe_segment(segment))
 
 
-@router.get("/models/{name}/segments", auth=Scoped("read"))
+@router.get("/models/{name}/segments", auth=Scoped(Scope.READ))
 def list_segments(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List a model's segments; the features of which each value is one stand on the model."""
     model = get_model(project=caller_of(request).project, name=name)

@@ -13,10 +13,10 @@ from django.db.models import Q
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import printable
 from driftline.common.periods import floor, rfc3339
+from driftline.common.strict_json import printable
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Dataset, Model, Version
 from monitors.definitions.models import Reference
@@ -63,7 +63,7 @@ def adopt_reference(*, dataset: Dataset) -> Reference:
     """Start turning a stored data set into the reference of its version."""
     assert dataset.version is not None
     reference = Reference.objects.create(model=dataset.model, version=dataset.version, dataset=dataset)
-    ring_for_long_work()
+    enqueue(Task.LONG_WORK)
     return reference
 
 
@@ -190,19 +190,19 @@ def _record(action: str, after: Reference, before: Reference | None, actor: str)
 
 def described(reference: Reference) -> dict[str, Any]:
     """Give what was chosen, by the names of the API."""
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "id": reference.pk,
         "version": reference.version.version,
         "kind": str(reference.kind),
     }
     match reference.kind:
         case Reference.Kind.PERIOD if reference.start and reference.end:
-            told |= {"from": rfc3339(reference.start), "to": rfc3339(reference.end)}
+            description |= {"from": rfc3339(reference.start), "to": rfc3339(reference.end)}
         case Reference.Kind.TRAILING:
-            told |= {"days": reference.length, "gap_days": reference.gap}
+            description |= {"days": reference.length, "gap_days": reference.gap}
         case Reference.Kind.SAME_HOURS:
-            told |= {"weeks": reference.length}
-    return told
+            description |= {"weeks": reference.length}
+    return description
 
 
 def _lock(model: Model) -> None:

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from driftline.accounts.services import record_audit
 from driftline.common.errors import invalid
-from driftline.common.json_body import escape_pointer, printable
+from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.spool.privacy import HASH
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
@@ -18,8 +18,8 @@ from monitors.definitions.signals import expectations_changed
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
-MOST_CATEGORIES = 1_000
-LONGEST_CATEGORY = 200
+MAX_CATEGORIES = 1_000
+MAX_CATEGORY_LENGTH = 200
 LEARNT_CATEGORIES = 50
 """The most frequent ones of a reference that are told."""
 
@@ -131,12 +131,14 @@ def _check_categories(at: str, model: Model, feature: str, categories: list[str]
         raise invalid(
             f"{at}/categories", "This feature is kept hashed, so its values cannot be compared by name."
         )
-    if not 1 <= len(categories) <= MOST_CATEGORIES:
-        raise invalid(f"{at}/categories", f"Name 1 to {MOST_CATEGORIES:,} values.")
+    if not 1 <= len(categories) <= MAX_CATEGORIES:
+        raise invalid(f"{at}/categories", f"Name 1 to {MAX_CATEGORIES:,} values.")
     for place, category in enumerate(categories):
-        if not category or len(category) > LONGEST_CATEGORY:
+        if not category or len(category) > MAX_CATEGORY_LENGTH:
             raise invalid(
-                f"{at}/categories/{place}", f"A value has 1 to {LONGEST_CATEGORY} characters.", "invalid_text"
+                f"{at}/categories/{place}",
+                f"A value has 1 to {MAX_CATEGORY_LENGTH} characters.",
+                "invalid_text",
             )
 
 
@@ -147,14 +149,14 @@ def _columns(reference: Reference | None) -> Mapping[str, ColumnSummary]:
 
 def _describe(column: ColumnSummary) -> dict[str, Any]:
     missing = column.rows - column.n
-    told: dict[str, Any] = {"rows": column.rows, "missing_share": missing / max(column.rows, 1)}
+    facts: dict[str, Any] = {"rows": column.rows, "missing_share": missing / max(column.rows, 1)}
     if isinstance(column, NumericSummary):
-        return told | {
+        return facts | {
             "least": column.minimum if column.n else None,
             "most": column.maximum if column.n else None,
         }
     by_count = sorted(column.counts, key=lambda level: (-column.counts[level], level))
-    return told | {
+    return facts | {
         "categories": by_count[:LEARNT_CATEGORIES],
         "distinct": len(column.counts),
         "is_exact": column.exact,

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Dataset, Model, Version
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 
 
 class MonitorKind(models.TextChoices):
@@ -121,7 +121,7 @@ class Reference(LeasedWork):
         return f"reference of {self.model} {self.version.version}"
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Say what it is, as the end of a sentence."""
         match self.kind:
             case self.Kind.PERIOD if self.start and self.end:
@@ -182,9 +182,9 @@ class Segment(models.Model):
         return f"{self.name} of {self.model}"
 
     @property
-    def parsed(self) -> tuple[Condition, ...]:
+    def parsed(self) -> tuple[RowCondition, ...]:
         """Give its conditions."""
-        return msgspec.convert(self.conditions, tuple[Condition, ...])
+        return msgspec.convert(self.conditions, tuple[RowCondition, ...])
 
 
 class FeatureProfile(models.Model):

@@ -19,7 +19,7 @@ from monitors.stats.performance.estimate import Estimate
 from monitors.stats.performance.metrics import measure_outcomes
 from monitors.stats.performance.ranking_queries import summarise_queries
 
-MOST_CLASSES_SEEN = 100
+MAX_SEEN_CLASSES = 100
 
 
 def outcome_of(
@@ -139,4 +139,4 @@ def answer_score(
 def _classes_seen(labels: np.ndarray, prediction: np.ndarray) -> list[str]:
     """List the classes of an external version that nobody has told; beyond a hundred it is no list of classes."""
     seen = sorted({str(value) for value in (*labels, *prediction)})
-    return seen if len(seen) <= MOST_CLASSES_SEEN else []
+    return seen if len(seen) <= MAX_SEEN_CLASSES else []

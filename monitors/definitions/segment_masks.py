@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 
 NAME_LENGTH = 200  # of a segment; a longer value too is seen only in the whole
 MAX_VALUES = 50  # a segment feature's most frequent ones; the rest is seen only in the whole
@@ -20,7 +20,7 @@ class NamedSegment:
     """A segment as its conditions have been `since` then."""
 
     name: str
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RowCondition, ...]
     since: datetime
 
 
@@ -75,12 +75,12 @@ def _each_value(
             yield segment, texts == value
 
 
-def rows_where(conditions: Sequence[Condition], frame: LogFrame) -> NDArray[np.bool_]:
+def rows_where(conditions: Sequence[RowCondition], frame: LogFrame) -> NDArray[np.bool_]:
     """Mark the rows of which all conditions hold."""
     return np.logical_and.reduce([one.holds(_column(one, frame)) for one in conditions])
 
 
-def _column(condition: Condition, frame: LogFrame) -> NDArray[np.generic]:
+def _column(condition: RowCondition, frame: LogFrame) -> NDArray[np.generic]:
     if condition.tag:
         return frame.tag(condition.tag)
     absent = np.full(len(frame), None, object)

@@ -11,19 +11,19 @@ from django.db.models import Q
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer, printable
+from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.spool.privacy import DROP, HASH, SUMMARY
 from inference.registry.models import Model
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature
 from monitors.definitions.segment_masks import NAME_LENGTH
 from monitors.definitions.signals import segments_changed, segments_dropped
-from monitors.stats.segments.conditions import Condition, name_of
+from monitors.stats.segments.conditions import RowCondition, name_of
 
-MOST_FEATURES = 10
-MOST_SEGMENTS = 20
-MOST_CONDITIONS = 5
-LONGEST_VALUE = 200
+MAX_FEATURES = 10
+MAX_SEGMENTS = 20
+MAX_CONDITIONS = 5
+MAX_VALUE_LENGTH = 200
 _HIDDEN = {
     HASH: "is kept hashed",
     DROP: "is not kept",
@@ -37,11 +37,11 @@ def set_segments(*, model: Model, features: Sequence[str], actor: str) -> None:
 
     Raises Problem, and then changes nothing: `segment_watched` (409) where a rule watches what would go.
     """
-    if len(features) > MOST_FEATURES:
-        raise invalid("/segments", f"{len(features)} segment features; use up to {MOST_FEATURES}.")
+    if len(features) > MAX_FEATURES:
+        raise invalid("/segments", f"{len(features)} segment features; use up to {MAX_FEATURES}.")
     for place, feature in enumerate(features):
         if model.privacy.get(feature) == SUMMARY:
-            raise invalid(f"/segments/{place}", _let_go(feature))
+            raise invalid(f"/segments/{place}", _without_rows(feature))
     with transaction.atomic():
         _lock(model)
         before = sorted(model.segment_features.values_list("feature", flat=True))
@@ -64,7 +64,7 @@ def set_segments(*, model: Model, features: Sequence[str], actor: str) -> None:
             segments_changed.send(sender=SegmentFeature, model=model)
 
 
-def _let_go(feature: str) -> str:
+def _without_rows(feature: str) -> str:
     return (
         f"The values of {feature!r} are let go once they are summarised, and a segment needs them in each row; keep "
         "the feature or hash it."
@@ -86,9 +86,9 @@ def declare_segment(
         _lock(model)
         if model.segments.filter(name=name).exists():
             raise Problem(409, "segment_exists", f"{model.name} already has a segment {name!r}.")
-        if model.segments.count() >= MOST_SEGMENTS:
+        if model.segments.count() >= MAX_SEGMENTS:
             raise Problem(
-                409, "too_many_segments", f"A model has up to {MOST_SEGMENTS} segments; remove one first."
+                409, "too_many_segments", f"A model has up to {MAX_SEGMENTS} segments; remove one first."
             )
         segment = Segment.objects.create(
             model=model, name=name, conditions=msgspec.to_builtins(checked), since=now()
@@ -150,12 +150,12 @@ def _check_name(name: str) -> None:
         )
 
 
-def _checked(model: Model, conditions: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
-    if not 1 <= len(conditions) <= MOST_CONDITIONS:
-        raise invalid("/conditions", f"A segment has 1 to {MOST_CONDITIONS} conditions.")
+def _checked(model: Model, conditions: Sequence[Mapping[str, Any]]) -> tuple[RowCondition, ...]:
+    if not 1 <= len(conditions) <= MAX_CONDITIONS:
+        raise invalid("/conditions", f"A segment has 1 to {MAX_CONDITIONS} conditions.")
     kinds = kinds_of_features(model)
     checked = tuple(
-        _checked_condition(f"/conditions/{place}", model, Condition(**said), kinds)
+        _checked_condition(f"/conditions/{place}", model, RowCondition(**said), kinds)
         for place, said in enumerate(conditions)
     )
     if len({one.column for one in checked}) < len(checked):
@@ -163,14 +163,14 @@ def _checked(model: Model, conditions: Sequence[Mapping[str, Any]]) -> tuple[Con
     return checked
 
 
-def _checked_condition(at: str, model: Model, said: Condition, kinds: Mapping[str, bool]) -> Condition:
+def _checked_condition(at: str, model: Model, said: RowCondition, kinds: Mapping[str, bool]) -> RowCondition:
     if bool(said.feature) == bool(said.tag):
         raise invalid(at, "A condition is of a feature or of a tag.")
     has_range = said.lower is not None or said.upper is not None
     if (said.value is not None) + has_range + said.is_missing != 1:
         raise invalid(at, "A condition is a value, a range (lower, upper or both), or is_missing.")
-    if said.value is not None and not 0 < len(said.value) <= LONGEST_VALUE:
-        raise invalid(f"{at}/value", f"A value has 1 to {LONGEST_VALUE} characters.", "invalid_text")
+    if said.value is not None and not 0 < len(said.value) <= MAX_VALUE_LENGTH:
+        raise invalid(f"{at}/value", f"A value has 1 to {MAX_VALUE_LENGTH} characters.", "invalid_text")
     _check_range(at, said)
     if said.feature:
         _check_feature(at, model, said, kinds)
@@ -179,7 +179,7 @@ def _checked_condition(at: str, model: Model, said: Condition, kinds: Mapping[st
     return said
 
 
-def _check_range(at: str, said: Condition) -> None:
+def _check_range(at: str, said: RowCondition) -> None:
     for name, edge in (("lower", said.lower), ("upper", said.upper)):
         if edge is not None and not math.isfinite(edge):
             raise invalid(f"{at}/{name}", "Use a finite number.")
@@ -189,7 +189,7 @@ def _check_range(at: str, said: Condition) -> None:
         )
 
 
-def _check_feature(at: str, model: Model, said: Condition, kinds: Mapping[str, bool]) -> None:
+def _check_feature(at: str, model: Model, said: RowCondition, kinds: Mapping[str, bool]) -> None:
     feature = printable(said.feature)
     if said.feature not in kinds:
         raise invalid(
@@ -218,7 +218,7 @@ def refuse_to_hide(model: Model) -> None:
     for feature, policy in sorted(model.privacy.items()):
         at = f"/privacy/{escape_pointer(feature)}"
         if policy == SUMMARY and model.segment_features.filter(feature=feature).exists():
-            raise invalid(at, _let_go(feature))
+            raise invalid(at, _without_rows(feature))
         for segment in model.segments.order_by("name") if policy in _HIDDEN else ():
             if any(one.feature == feature for one in segment.parsed):
                 raise invalid(

@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
-from driftline.common.leased_work import Lease, WorkFailed, attempt
+from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from driftline.common.machine_paths import without_folders
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.spool.privacy import HASH, SUMMARY
 from inference.registry.datasets import path_of
 from inference.registry.models import Model
@@ -40,7 +40,7 @@ from monitors.definitions.reference_rows import (
 )
 from monitors.definitions.segments import refuse_to_hide
 from monitors.stats.estimation.error_profile import profile_errors
-from monitors.stats.estimation.learnt_errors import MOST_COLUMNS, learn_errors
+from monitors.stats.estimation.learnt_errors import MAX_COLUMNS, learn_errors
 from monitors.stats.mergeable.outcomes import OutcomeSummary
 from monitors.stats.mergeable.window_summary import summarise_window
 
@@ -57,7 +57,7 @@ _BUILT = (
     "error_basis",
 )
 """Fields of a reference that are worked out from its file."""
-MOST_DAYS = 400
+MAX_DAYS = 400
 """The newest days of a reference that are kept apart."""
 DEFAULT_MIN_ROWS = {
     MonitorKind.DRIFT: 50,  # limits know the rows of a window, so that small ones are safe to judge
@@ -81,7 +81,7 @@ def build_reference(reference_id: int) -> None:
     attempt(Reference.objects.filter(pk=reference_id), _build)
 
 
-def _build(lease: Lease[Reference]) -> None:
+def _build(lease: WorkLease[Reference]) -> None:
     reference = Reference.objects.select_related("model", "version", "dataset").get(pk=lease.pk)
     try:
         days = _fill(reference)
@@ -106,7 +106,7 @@ def retry_reference(*, reference: Reference, actor: str) -> None:
             action="reference.retry",
             subject=reference.model.name,
         )
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 def rebuild_reference(reference: Reference) -> None:
@@ -139,7 +139,7 @@ def hide(model: Model) -> None:
         raise number_cannot_be_hashed(number.feature)
     for reference in model.references.filter(is_active=True, kind=Reference.Kind.FILE):
         Reference.objects.filter(pk=reference.pk).begin_again()
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 def _fill(reference: Reference) -> list[ReferenceDay]:
@@ -185,7 +185,7 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
                 outcome=_outcome(table, signature, rows),
             ).encode(),
         )
-        for day, rows in _rows_by_day(table)[-MOST_DAYS:]
+        for day, rows in _rows_by_day(table)[-MAX_DAYS:]
     ]
 
 
@@ -249,13 +249,13 @@ def _learn_errors(
     answer = prediction.astype(np.float64)
     profile = profile_errors(answer - truth.astype(np.float64), answer)
     reference.error_profile = msgspec.to_builtins(profile)
-    let_go = {name for name, policy in reference.model.privacy.items() if policy == SUMMARY}
-    names = sorted(kept.keys() - let_go, key=lambda name: (-reference.importance.get(name, 0.0), name))
+    summary_only = {name for name, policy in reference.model.privacy.items() if policy == SUMMARY}
+    names = sorted(kept.keys() - summary_only, key=lambda name: (-reference.importance.get(name, 0.0), name))
     labels = truth.astype(np.float64)
     if days is not None:
         labels = np.where(np.isnat(days), np.nan, labels)  # of rows without a time nobody knows the day
     learnt, reference.error_basis = learn_errors(
-        {name: kept[name] for name in names[:MOST_COLUMNS]},
+        {name: kept[name] for name in names[:MAX_COLUMNS]},
         labels,
         answer,
         None if days is None else days.astype(np.int64),

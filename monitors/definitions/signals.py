@@ -6,5 +6,5 @@ reference_ready = Signal()  # reference
 expectations_changed = Signal()  # model
 segments_changed = (
     Signal()
-)  # model, and `which` (a Q over the column `segment`) has other rows now, if any has
+)  # model; which: a Q over the column `segment` of those with other rows now, if any
 segments_dropped = Signal()  # model, which

@@ -11,15 +11,15 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common import exports
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import invalid, not_found
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import STEPS, Period, floor, rfc3339
 from driftline.common.request_values import period, refuse_parameter
+from driftline.common.strict_json import printable
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
@@ -72,7 +72,7 @@ _WIDENED = (
 _EXPORTED = ("start", "end", *(name for name in _PLAIN if name != "detail"))
 
 
-@router.get("/models/{name}/metrics", auth=Scoped("read"))
+@router.get("/models/{name}/metrics", auth=Scoped(Scope.READ))
 def read_metrics(
     request: HttpRequest,
     name: str,
@@ -126,7 +126,7 @@ def read_metrics(
     return page(points, describe_point, by=order, cursor=cursor, limit=limit, most=MAX_POINTS)
 
 
-@router.get("/models/{name}/drift", auth=Scoped("read"))
+@router.get("/models/{name}/drift", auth=Scoped(Scope.READ))
 def read_drift(
     request: HttpRequest,
     name: str,
@@ -145,11 +145,11 @@ def read_drift(
     window = _newest_day(model) if not (start or end) else period(start or "-7d", end or "now", now=now())
     held = held_period(model, window)
     rows = MODES[mode](model=model, start=held.start, end=held.end, segment=segment)
-    told = {"start": rfc3339(held.start), "end": rfc3339(held.end)}
-    return {**rows, "window": told, "note": _WIDENED if held != window else "", "next": None}
+    described = {"start": rfc3339(held.start), "end": rfc3339(held.end)}
+    return {**rows, "window": described, "note": _WIDENED if held != window else "", "next": None}
 
 
-@router.get("/models/{name}/change-points", auth=Scoped("read"))
+@router.get("/models/{name}/change-points", auth=Scoped(Scope.READ))
 def read_change_points(
     request: HttpRequest,
     name: str,
@@ -173,7 +173,7 @@ def read_change_points(
     return page(found, describe_change, by=("-at", "-pk"), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/losses", auth=Scoped("read"))
+@router.get("/models/{name}/losses", auth=Scoped(Scope.READ))
 def read_losses(
     request: HttpRequest,
     name: str,
@@ -234,7 +234,7 @@ def _loss(model: Model, body: NewSegmentSearch) -> str:
     return loss_of(model, body.loss)
 
 
-@router.get("/models/{name}/segment-searches", auth=Scoped("read"))
+@router.get("/models/{name}/segment-searches", auth=Scoped(Scope.READ))
 def list_segment_searches(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List a model's searches with what they found, the newest first; those of rules that fired are among them."""
     model = get_model(project=caller_of(request).project, name=name)
@@ -242,7 +242,7 @@ def list_segment_searches(request: HttpRequest, name: str, cursor: str = "", lim
     return page(searches, describe_search, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/segment-searches/{int:search_id}", auth=Scoped("read"))
+@router.get("/models/{name}/segment-searches/{int:search_id}", auth=Scoped(Scope.READ))
 def read_segment_search(request: HttpRequest, name: str, search_id: int) -> Any:
     """Read what a search found, the most harmful segment first.
 
@@ -290,8 +290,8 @@ def _segment(one: FoundSegment | GrownSegment) -> dict[str, Any]:
     """Write a found segment; `segment` names it as other routes take it, where it is one value of one feature."""
     first = one.conditions[0]
     is_value = len(one.conditions) == 1 and first.value is not None
-    told = {"name": one.name, "segment": f"{first.feature}:{first.value}" if is_value else None}
-    return told | msgspec.to_builtins(one)
+    described = {"name": one.name, "segment": f"{first.feature}:{first.value}" if is_value else None}
+    return described | msgspec.to_builtins(one)
 
 
 def describe_change(change: ChangePoint) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from monitors.stats.segments.search import FoundSegment
 
 log = logging.getLogger(__name__)
 
-MOST = 5
+MAX_CAUSES = 5
 FIRST = 2  # causes that come before segments: messages tell three
-MOST_SEGMENTS = 2
+MAX_SEGMENTS = 2
 FAULT, LABELS, DRIFT, SEGMENT = "fault", "labels", "drift", "segment"
 """Kinds of causes: data that are broken (missing, unseen, out of range), labels that are late or stay away, data that
 are whole but moved, and rows that got worse than others."""
@@ -56,7 +56,7 @@ def rank_causes(
     faults = _quality_faults(model, start, end) + _label_faults(model, start, end)
     others = faults + _drifted(model, start, end, segment)
     worse = [] if segment else _worse_segments(model, Period(start, end), metric)
-    return (others[:FIRST] + worse + others[FIRST:])[:MOST]
+    return (others[:FIRST] + worse + others[FIRST:])[:MAX_CAUSES]
 
 
 def _drifted(model: Model, start: datetime, end: datetime, segment: str) -> list[dict[str, Any]]:
@@ -123,10 +123,10 @@ def _quality_faults(model: Model, start: datetime, end: datetime) -> list[dict[s
 
 def _label_faults(model: Model, start: datetime, end: datetime) -> list[dict[str, Any]]:
     """Find days whose labels came later than the objective, or far fewer than in the weeks before."""
-    told = [_missing_labels(model, start, end), _late_labels(model, start, end)]
+    sentences = [_missing_labels(model, start, end), _late_labels(model, start, end)]
     return [
         {"kind": LABELS, "feature": "label", "score": round(score, 4), "evidence": evidence}
-        for score, evidence in filter(None, told)
+        for score, evidence in filter(None, sentences)
     ]
 
 
@@ -165,18 +165,18 @@ def _worse_segments(model: Model, window: Period, metric: str) -> list[dict[str,
         return []
     if not findings.n_before:  # what was always harder explains nothing
         return []
-    return [_worse(one, loss, findings.found.mean) for one in findings.found.found[:MOST_SEGMENTS]]
+    return [_worse(one, loss, findings.found.mean) for one in findings.found.found[:MAX_SEGMENTS]]
 
 
 def _worse(one: FoundSegment, loss: RowLoss, mean: float | None) -> dict[str, Any]:
     """Score a segment by its share of the rise; where the loss as a whole did not rise, by that of the loss."""
     usual = "new" if one.usual is None else f"usually {one.usual:+.3g} apart"
     score, whole = (one.share, "rise") if one.share is not None else (min(one.harm / (mean or 1), 1), "loss")
-    told = (
+    sentences = (
         f"{loss.label.lower()} {one.inside:.3g} where {one.name}, {one.outside:.3g} elsewhere, {usual}: "
         f"{score:.0%} of the {whole} (n={one.n:,})"
     )
-    return {"kind": SEGMENT, "segment": one.name, "score": round(score, 4), "evidence": told}
+    return {"kind": SEGMENT, "segment": one.name, "score": round(score, 4), "evidence": sentences}
 
 
 def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-untyped-def]

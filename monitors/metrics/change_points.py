@@ -41,7 +41,7 @@ _METRICS = {
 _ERRORS = {"regression": ChangePoint.Error.MAE, "ranking": ChangePoint.Error.NDCG_LOSS}
 _EVER = datetime.min.replace(tzinfo=UTC)
 _JUDGED = (PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL)
-_LARGEST = 1e100  # of an error that detectors read: sums of its square must be floats
+_MAX_ERROR = 1e100  # of an error that detectors read: sums of its square must be floats
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class _Stream:
         if point.status not in _JUDGED or point.value is None:
             return None
         error = point.value if self.error == ChangePoint.Error.MAE else 1.0 - point.value
-        return error if math.isfinite(error) and abs(error) < _LARGEST else None
+        return error if math.isfinite(error) and abs(error) < _MAX_ERROR else None
 
 
 def look_for_changes(context: Context, measured: Sequence[StaleWindow], rows: Sequence[MetricPoint]) -> None:

@@ -108,13 +108,13 @@ def forget_errors(model_id: int, rows: Iterable[MetricPoint], windows: Windows) 
         start__in={start for _, start in windows},
     )
     measured = set(windows)
-    gone = [
+    outdated = [
         point.pk
         for point in errors.defer("detail")
         if (point.span, point.start) in measured and _key(point) not in kept
     ]
-    if gone:
-        MetricPoint.objects.filter(pk__in=gone).delete()
+    if outdated:
+        MetricPoint.objects.filter(pk__in=outdated).delete()
 
 
 def _key(point: MetricPoint) -> tuple[Any, ...]:

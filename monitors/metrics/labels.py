@@ -6,14 +6,14 @@ from inference.signatures import Signature
 from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import PointStatus
 from monitors.metrics.performance import Ripeness, ripeness_of
-from monitors.metrics.points import LONGEST_FEATURE, Point, judged_by_rows
+from monitors.metrics.points import MAX_FEATURE_LENGTH, Point, judged_by_rows
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
 from monitors.stats.mergeable.sketches import CategoricalSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.stats.performance.estimate import wilson_interval
 
 LAGS = {"label_lag_p50": 0.5, "label_lag_p95": 0.95}
-MOST_CLASSES = 20  # the most frequent answers; a point each
+MAX_CLASSES = 20  # the most frequent answers; a point each
 
 
 def measure_labels(measured: MeasuredSummary) -> list[Point]:
@@ -102,9 +102,9 @@ def _classes(summary: WindowSummary, signature: Signature) -> list[tuple[str, in
         labelled = {positive: outcome.tp + outcome.fp} | dict.fromkeys(others, outcome.tn + outcome.fn)
     elif isinstance(outcome, MulticlassOutcomeSummary):
         labelled = dict(zip(outcome.classes, outcome.confusion.sum(axis=0).tolist(), strict=True))
-    frequent = sorted(answers.counts.items(), key=lambda found: (-found[1], found[0]))[:MOST_CLASSES]
+    frequent = sorted(answers.counts.items(), key=lambda found: (-found[1], found[0]))[:MAX_CLASSES]
     return [
         (name, rows, min(labelled.get(name, 0), rows))
         for name, rows in frequent
-        if 0 < len(name) <= LONGEST_FEATURE and rows
+        if 0 < len(name) <= MAX_FEATURE_LENGTH and rows
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import PointStatus
-from monitors.metrics.points import LONGEST_FEATURE, Point
+from monitors.metrics.points import MAX_FEATURE_LENGTH, Point
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary, OutcomeSummary
 from monitors.stats.mergeable.sketches import CategoricalSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
@@ -127,7 +127,7 @@ def _class_points(outcome: OutcomeSummary, status: str, min_rows: int, detail: d
     most = {outcome.classes[i] for i in rows.argsort(kind="stable")[::-1][:CLASSES_APART]}
     found = []
     for name, metrics in classes_apart(outcome).items():
-        if name not in most or not 0 < len(name) <= LONGEST_FEATURE:
+        if name not in most or not 0 < len(name) <= MAX_FEATURE_LENGTH:
             continue
         for metric, estimate in metrics.items():
             judged = status

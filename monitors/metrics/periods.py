@@ -25,8 +25,8 @@ def _held_edge(model: Model, moment: datetime, span: str) -> Period:
     around = window(moment, span)
     stored = Summary.objects.filter(model=model, segment="", start__gte=around.start, start__lt=around.end)
     whole = stored.filter(span=span, start=around.start).values_list("role", "version_id")
-    apart = stored.filter(span=SHORTER[span]).values_list("role", "version_id")
-    is_whole = moment != around.start and bool(set(whole) - set(apart))
+    sources = stored.filter(span=SHORTER[span]).values_list("role", "version_id")
+    is_whole = moment != around.start and bool(set(whole) - set(sources))
     return around if is_whole else Period(moment, moment)
 
 

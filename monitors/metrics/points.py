@@ -9,7 +9,7 @@ from driftline.common.periods import following
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint, PointStatus
 
-LONGEST_FEATURE = (
+MAX_FEATURE_LENGTH = (
     200  # characters; nothing of a longer name, be it a feature or a class, has points of its own
 )
 

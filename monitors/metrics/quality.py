@@ -17,7 +17,7 @@ from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 FLOOR = 0.02  # a share below this is no fault, whatever the reference says
 TOLERANCE = 0.05  # how much worse than its reference a feature may be
 WORSE = 1.25  # times the worst of the reference's days: of a few weeks' days the next may be worse by chance
-MOST = 0.9  # a day of the reference that was broken as a whole excuses no other
+MAX_REFERENCE_SHARE = 0.9  # a day of the reference that was broken as a whole excuses no other
 STUCK = 0.9  # of the way from the usual share of the most frequent value to all rows
 BY_CHANCE = 1e-6  # how likely rows of the usual kind may be alike, for their being so to count as a fault
 
@@ -97,7 +97,7 @@ def _usual_limit(
     if metric == "mode_share":
         return _stuck_limit(column, worst.get((metric, feature), 1.0))
     usual = count_missing(known) / max(known.rows, 1) if metric == "missing_share" else 0.0
-    on_worst_day = min(WORSE * worst.get((metric, feature), 0.0) + TOLERANCE, MOST)
+    on_worst_day = min(WORSE * worst.get((metric, feature), 0.0) + TOLERANCE, MAX_REFERENCE_SHARE)
     return max(FLOOR, usual + TOLERANCE, on_worst_day)
 
 

@@ -19,7 +19,7 @@ from monitors.metrics.estimation import estimate_status
 from monitors.metrics.models import MetricPoint, PointStatus
 
 WINDOWS = 30
-LEAST_WINDOWS = 5
+MIN_WINDOWS = 5
 LOOK_BACK = 60  # windows among which the last 30 that have both are looked for
 CONFIDENCE = 0.95
 ALPHA = 0.01
@@ -28,7 +28,7 @@ _LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 _JUDGED = (PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL)
 
 
-class Seen(NamedTuple):
+class PointSeen(NamedTuple):
     """What one point says, whether it is stored or fresh."""
 
     value: float | None
@@ -43,7 +43,7 @@ def is_unreliable(covered: int, judged: int) -> bool:
     >>> is_unreliable(2, 5), is_unreliable(3, 5), is_unreliable(2, 4)
     (True, False, False)
     """
-    return judged >= LEAST_WINDOWS and bool(bdtr(covered, judged, CONFIDENCE) < ALPHA)
+    return judged >= MIN_WINDOWS and bool(bdtr(covered, judged, CONFIDENCE) < ALPHA)
 
 
 def mark_unreliable(model: Model, rows: Sequence[MetricPoint]) -> list[MetricPoint]:
@@ -72,14 +72,14 @@ def _mark_group(
         start__gte=since - reach, start__lte=until + reach,
     )  # fmt: skip
     both = stored.filter(metric__in=[*pairs, *(name.removeprefix("estimated_") for name in pairs)])
-    seen: dict[str, dict[datetime, Seen]] = {}
-    for metric, start, *said in both.values_list("metric", "start", *Seen._fields):
-        seen.setdefault(metric, {})[start] = Seen(*said)
+    seen: dict[str, dict[datetime, PointSeen]] = {}
+    for metric, start, *said in both.values_list("metric", "start", *PointSeen._fields):
+        seen.setdefault(metric, {})[start] = PointSeen(*said)
     measured = {(row.metric, row.start) for row in fresh}
     later = stored.filter(metric__in=pairs, start__gt=since)
     to_judge = [point for point in later if (point.metric, point.start) not in measured]
     for row in fresh:
-        seen.setdefault(row.metric, {})[row.start] = Seen(row.value, row.lower, row.upper, row.status)
+        seen.setdefault(row.metric, {})[row.start] = PointSeen(row.value, row.lower, row.upper, row.status)
     to_judge += [row for row in fresh if row.metric in pairs]
     changed = []
     for name in pairs:
@@ -92,7 +92,9 @@ def _mark_group(
     return changed
 
 
-def _covered(estimates: dict[datetime, Seen], realised: dict[datetime, Seen]) -> list[tuple[datetime, bool]]:
+def _covered(
+    estimates: dict[datetime, PointSeen], realised: dict[datetime, PointSeen]
+) -> list[tuple[datetime, bool]]:
     """Tell of each window that has both whether the estimate's interval holds the realised value; the oldest first."""
     found = []
     for start in sorted(estimates.keys() & realised.keys()):

@@ -281,8 +281,8 @@ def _evidently_row(name: str, usual: ColumnSummary, current: ColumnSummary) -> d
 def _reference(reference: LoadedReference | None) -> dict[str, Any] | None:
     if reference is None:
         return None
-    told = {"id": reference.id, "version": reference.version, **reference.told}
-    return told | ({"lacks": reference.lacks} if reference.lacks else {})
+    described = {"id": reference.id, "version": reference.version, **reference.as_detail}
+    return described | ({"lacks": reference.lacks} if reference.lacks else {})
 
 
 def _decision(statuses: list[str]) -> str:

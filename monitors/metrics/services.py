@@ -7,8 +7,8 @@ from functools import partial
 from django.db import transaction
 
 from driftline.common.attempts import note_failure, work_apart
-from driftline.common.doorbell import ring
 from driftline.common.periods import Period, following
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
@@ -29,7 +29,7 @@ WINDOWS_A_TASK = 200
 
 
 def measure(model_id: int) -> int:
-    """Compute the points of stale windows of one model and ring the rules; returns the windows tried.
+    """Compute the points of stale windows of one model and have its rules judged; returns the windows tried.
 
     A window that cannot be measured stops no other one: it keeps the reason, and its points are errors.
     """
@@ -58,7 +58,7 @@ def _measure_windows(model_id: int, stale: Sequence[StaleWindow]) -> None:
         touch_days(context, stale)
         touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
         _finish(context, stale)
-        ring("monitors.judge", model_id=model_id)
+        enqueue(Task.JUDGE, model_id=model_id)
 
 
 def _finish(context: Context, stale: Sequence[StaleWindow]) -> None:

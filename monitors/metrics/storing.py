@@ -7,6 +7,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q
 
+from driftline.common.advisory_locks import AdvisoryLock, lock
 from monitors.metrics.catalogue import CLASS_METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.summaries.models import Summary
@@ -20,8 +21,7 @@ _CHANGING = ('"end"', "value", "n", "lower", "upper", "threshold", "status", "de
 
 def lock_points(model_id: int) -> None:
     """Let one worker at a time write the points of a model, so that an older result never lands on a newer one."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(7303, %s)", [model_id])
+    lock(AdvisoryLock.METRIC_POINTS, model_id)
 
 
 def save_points(rows: Sequence[MetricPoint]) -> None:
@@ -61,13 +61,13 @@ def forget_classes(
     for span in {span for span, _ in windows}:
         of_windows |= Q(span=span, start__in=[start for one, start in windows if one == span])
     stored = MetricPoint.objects.filter(of_windows, model_id=model_id, metric__in=CLASS_METRICS)
-    gone = [
+    outdated = [
         point.pk
         for point in stored.only("metric", "span", "start", "role", "version", "segment", "feature")
         if _subject(point) in measured and (*_subject(point), point.feature) not in fresh
     ]
-    if gone:
-        MetricPoint.objects.filter(pk__in=gone).delete()
+    if outdated:
+        MetricPoint.objects.filter(pk__in=outdated).delete()
 
 
 def forget_points(model_id: int, which: Q) -> None:

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 
 from celery import shared_task
 
+from driftline.common.advisory_locks import AdvisoryLock
 from driftline.common.attempts import DATABASE_FAULTS
 from driftline.common.clock import now
+from driftline.common.task_queue import Task
 from driftline.common.work import work_in_turns
 from inference.registry.models import Model
 from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
@@ -16,25 +18,30 @@ from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow
 
 log = logging.getLogger(__name__)
-_LOCK = 7_313
 
 
-@shared_task(name="monitors.measure")
+@shared_task(name=Task.MEASURE)
 def measure_model(*, model_id: int) -> None:
     due = StaleWindow.objects.filter(model_id=model_id).due()
-    work_in_turns("monitors.measure", _LOCK, model_id, lambda: measure(model_id) == WINDOWS_A_TASK, due)
+    work_in_turns(
+        Task.MEASURE,
+        AdvisoryLock.MEASURE_TASK,
+        model_id,
+        lambda: measure(model_id) == WINDOWS_A_TASK,
+        due,
+    )
 
 
-@shared_task(name="monitors.measure_ended")
+@shared_task(name=Task.MEASURE_ENDED)
 def measure_what_ended() -> None:
-    """Measure the volume of hours that ended, also of models that fell silent and ring for nothing."""
+    """Measure the volume of hours that ended, also of models that log nothing any more."""
     moment = now()
     for model in models_with_ended_windows(moment):
         with other_models_go_on(model, "ended windows not measured"):
             measure_ended(model, moment)
 
 
-@shared_task(name="monitors.expire")
+@shared_task(name=Task.EXPIRE_SUMMARIES)
 def expire() -> None:
     """Let go of summaries, points and draws that nobody keeps any more, and of hours and days that longer ones hold."""
     moment = now()

@@ -12,8 +12,8 @@ from statistics import median
 from django.db import transaction
 from django.db.models import Max, OuterRef, QuerySet, Subquery
 
-from driftline.common.doorbell import ring
 from driftline.common.periods import Period, floor, following, windows
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import touch
 from inference.prediction_log.models import PredictionRole, TouchedPeriod
 from inference.prediction_log.queries.event_clock import event_now, event_nows
@@ -28,9 +28,9 @@ from monitors.summaries.models import StaleWindow
 
 WEEKS = [timedelta(weeks=back) for back in range(1, 5)]
 DAYS = [timedelta(days=back) for back in range(1, 8)]
-FEWEST_WEEKS, FEWEST_DAYS = 2, 3  # earlier windows that tell what is usual
+MIN_WEEKS, MIN_DAYS = 2, 3  # earlier windows that tell what is usual
 LOW = 0.5  # of the fewest of the earlier windows
-LONGEST_SILENCE = timedelta(days=7)  # for so long hours without a row are measured
+MAX_SILENCE = timedelta(days=7)  # for so long hours without a row are measured
 _HOUR = timedelta(hours=1)
 _ALL = Population(PredictionRole.CHAMPION, "")
 
@@ -72,7 +72,7 @@ def _counted(model: Model, span: str) -> QuerySet[MetricPoint]:
 
 def _ratio(counts: dict[datetime, float], start: datetime, *, since: datetime) -> Point | None:
     """Compare with the same window of earlier weeks, else of earlier days; None where too few tell what is usual."""
-    for steps, fewest in ((WEEKS, FEWEST_WEEKS), (DAYS, FEWEST_DAYS)):
+    for steps, fewest in ((WEEKS, MIN_WEEKS), (DAYS, MIN_DAYS)):
         earlier = [counts.get(start - back, 0.0) for back in steps if start - back >= since]
         if len(earlier) >= fewest:
             break
@@ -136,7 +136,7 @@ def measure_ended(model: Model, now: datetime) -> int:
             return 0
         save_points(volume_rows(context, ended))
         touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
-        ring("monitors.judge", model_id=model.pk)
+        enqueue(Task.JUDGE, model_id=model.pk)
     return len(ended)
 
 
@@ -165,5 +165,5 @@ def _ended_hours(newest: datetime | None, measured: datetime | None, clock: date
     begin = floor(newest, "hour")
     if measured is not None:
         begin = max(begin, measured + _HOUR)
-    end = floor(min(clock, newest + LONGEST_SILENCE), "hour")
+    end = floor(min(clock, newest + MAX_SILENCE), "hour")
     return [hour.start for hour in windows(Period(begin, end), "hour")]

@@ -8,7 +8,7 @@ from ninja import Router
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from inference.registry.api import describe_version
 from inference.registry.models import Version
 from inference.registry.rollout import await_rollout, live_reports
@@ -41,7 +41,7 @@ def optimise_version(request: HttpRequest, name: str, version: str) -> Any:
     return Status(202, describe_optimisation(optimisation))
 
 
-@router.get("/models/{name}/versions/{version}/variants", auth=Scoped("read"))
+@router.get("/models/{name}/versions/{version}/variants", auth=Scoped(Scope.READ))
 def list_variants(request: HttpRequest, name: str, version: str) -> Any:
     """List a version's variants with what each gains and costs, and how far the optimisation is.
 

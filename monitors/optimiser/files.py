@@ -4,12 +4,11 @@ They are no artifacts: the intake has not passed them, so no serving process may
 """
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 from django.conf import settings
 
+from driftline.common.durable_files import write_file
 from monitors.optimiser.models import Variant
 
 _FOLDER = "variants"
@@ -23,12 +22,8 @@ def keep(content: bytes) -> str:
     """Write a variant's bytes whole or not at all; gives the path relative to the home."""
     folder: Path = settings.HOME / _FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, delete_on_close=False) as draft:
-        draft.write(content)
-        draft.flush()
-        os.fsync(draft.fileno())
-        path = folder / f"{digest(content)}.onnx"
-        os.replace(draft.name, path)
+    path = folder / f"{digest(content)}.onnx"
+    write_file(path, content, mode=0o600)
     return str(path.relative_to(settings.HOME))
 
 

@@ -13,7 +13,7 @@ GAIN, NO_GAIN, REFUSED = "gain", "no_gain", "refused"
 
 
 @dataclass(frozen=True)
-class Budget:
+class VariantBudget:
     """What a variant may cost, and what counts as a gain.
 
     `margins` are the losses of each metric that its whole interval has to stay within: half a point, for mae and rmse
@@ -38,41 +38,41 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VariantVerdict:
     """`gain`, `no_gain` or `refused`, and the sentences that say why."""
 
     status: str
     reason: str
 
 
-def budget_of(objectives: Mapping[str, Any]) -> Budget:
+def budget_of(objectives: Mapping[str, Any]) -> VariantBudget:
     """Read the objectives of a model into the budget of its variants."""
     quality = objectives.get("quality") or {}
-    return Budget(
+    return VariantBudget(
         quality_metric=quality.get("metric"),
         quality_floor=quality.get("floor"),
         latency_p99_ms=objectives.get("latency_p99_ms"),
     )
 
 
-def judge(measured: Measured, budget: Budget, *, size: int, original_size: int) -> Verdict:
+def judge(measured: Measured, budget: VariantBudget, *, size: int, original_size: int) -> VariantVerdict:
     """Refuse a variant that costs more than it may, else tell what it gains; sizes in bytes."""
     faults = [fault for check in _CHECKS if (fault := check(measured, budget)) is not None]
     if faults:
-        return Verdict(REFUSED, " ".join(faults))
+        return VariantVerdict(REFUSED, " ".join(faults))
     gains = [*_faster(measured.timings, budget), *_smaller(size, original_size, budget)]
     if gains:
-        return Verdict(GAIN, f"{' '.join(gains)} {_kept(measured)}")
-    return Verdict(NO_GAIN, f"Neither faster nor smaller than the original. {_kept(measured)}")
+        return VariantVerdict(GAIN, f"{' '.join(gains)} {_kept(measured)}")
+    return VariantVerdict(NO_GAIN, f"Neither faster nor smaller than the original. {_kept(measured)}")
 
 
-def _finite(measured: Measured, budget: Budget) -> str | None:
+def _finite(measured: Measured, budget: VariantBudget) -> str | None:
     if not measured.not_finite:
         return None
     return f"It gives no finite number on {measured.not_finite:,} rows that the original answers."
 
 
-def _quality(measured: Measured, budget: Budget) -> str | None:
+def _quality(measured: Measured, budget: VariantBudget) -> str | None:
     findings = [
         judge_guard(metric, budget.margins[name])
         for name, metric in measured.quality.items()
@@ -83,7 +83,7 @@ def _quality(measured: Measured, budget: Budget) -> str | None:
     return " ".join(lost) or None
 
 
-def _floor(measured: Measured, budget: Budget) -> str | None:
+def _floor(measured: Measured, budget: VariantBudget) -> str | None:
     metric = measured.quality.get(budget.quality_metric or "")
     if metric is None or budget.quality_floor is None:
         return None
@@ -97,7 +97,7 @@ def _floor(measured: Measured, budget: Budget) -> str | None:
     )
 
 
-def _agreement(measured: Measured, budget: Budget) -> str | None:
+def _agreement(measured: Measured, budget: VariantBudget) -> str | None:
     """Without labels nobody knows which of two answers is right, so they may hardly differ."""
     if measured.quality:
         return None
@@ -116,14 +116,14 @@ def _agreement(measured: Measured, budget: Budget) -> str | None:
     )
 
 
-def _p99(measured: Measured, budget: Budget) -> str | None:
+def _p99(measured: Measured, budget: VariantBudget) -> str | None:
     single, limit = measured.timings[0], budget.latency_p99_ms
     if limit is None or not single.original_p99_us <= limit * 1e3 < single.variant_p99_us:
         return None
     return f"Its p99 of {single.variant_p99_us / 1e3:.3g} ms a row is over the objective's {limit:g} ms."
 
 
-def _slower(measured: Measured, budget: Budget) -> str | None:
+def _slower(measured: Measured, budget: VariantBudget) -> str | None:
     slow = [
         f"{_rows(timing)} takes {timing.ratio:.2f} times as long ({timing.variant_us[1]:,.1f} against "
         f"{timing.original_us[1]:,.1f} µs)"
@@ -133,12 +133,12 @@ def _slower(measured: Measured, budget: Budget) -> str | None:
     return f"It is slower on this machine: {' and '.join(slow)}." if slow else None
 
 
-_CHECKS: tuple[Callable[[Measured, Budget], str | None], ...] = (
+_CHECKS: tuple[Callable[[Measured, VariantBudget], str | None], ...] = (
     _finite, _quality, _floor, _agreement, _p99, _slower,
 )  # fmt: skip
 
 
-def _faster(timings: list[Timing], budget: Budget) -> list[str]:
+def _faster(timings: list[Timing], budget: VariantBudget) -> list[str]:
     fast = [
         f"{_rows(timing)} takes {timing.ratio:.0%} of the time"
         for timing in timings
@@ -151,7 +151,7 @@ def _rows(timing: Timing) -> str:
     return "one row" if timing.rows == 1 else f"a batch of {timing.rows}"
 
 
-def _smaller(size: int, original_size: int, budget: Budget) -> list[str]:
+def _smaller(size: int, original_size: int, budget: VariantBudget) -> list[str]:
     share = size / original_size
     return [f"Smaller: {share:.0%} of the bytes."] if share <= budget.smaller else []
 

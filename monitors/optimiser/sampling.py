@@ -20,7 +20,7 @@ from monitors.definitions.outcomes import coded
 from monitors.optimiser.evaluation_set import MAX_CALIBRATION_ROWS, MIN_LABELLED, EvaluationSet
 from monitors.workflows.pairs import DAY_US, ripe_until
 
-MOST_ROWS = 5_000
+MAX_ROWS = 5_000
 _LOOK_BACK = [timedelta(hours=hours) for hours in (1, 4, 24, 96, 384, 1536, 6144)]
 _ENOUGH_READ = 50_000
 _MADE_UP_ROWS = 256
@@ -71,7 +71,7 @@ def _split(rows: EvaluationSet) -> tuple[EvaluationSet, EvaluationSet]:
 
 def _most(rows: EvaluationSet) -> EvaluationSet:
     """Take as many rows as are asked, labelled ones first."""
-    chosen = np.argsort(np.isnan(rows.y), kind="stable")[:MOST_ROWS]
+    chosen = np.argsort(np.isnan(rows.y), kind="stable")[:MAX_ROWS]
     if rows.labelled >= MIN_LABELLED:
         chosen = chosen[: rows.labelled]
     return rows.take(chosen)
@@ -97,7 +97,7 @@ def _newest_ripe(model: Model) -> LogFrame | None:
     for span in _LOOK_BACK:
         start = max(oldest, until - span)
         frame = frame_of(model=model, start=start, end=until, role=ANSWERING_ROLES)
-        if start == oldest or len(frame) >= _ENOUGH_READ or frame.is_labelled.sum() >= MOST_ROWS:
+        if start == oldest or len(frame) >= _ENOUGH_READ or frame.is_labelled.sum() >= MAX_ROWS:
             break
     return frame
 
@@ -122,7 +122,7 @@ def _reference(model: Model, signature: Signature) -> EvaluationSet | None:
 
 def _read(dataset: Dataset, names: list[str]) -> dict[str, NDArray[Any]]:
     table = pq.read_table(path_of(dataset), columns=names)
-    most = MOST_ROWS + MAX_CALIBRATION_ROWS
+    most = MAX_ROWS + MAX_CALIBRATION_ROWS
     if table.num_rows > most:
         table = table.take(np.linspace(0, table.num_rows - 1, most).astype(np.int64))
     return {name: table[name].to_numpy() for name in names}

@@ -6,8 +6,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
+from driftline.common.task_queue import Task, enqueue
 from inference.registry.intake.metadata import declare
 from inference.registry.lineage import Lineage
 from inference.registry.models import Version
@@ -38,7 +38,7 @@ def request_optimisation(*, version: Version, actor: str) -> Optimisation:
         record_audit(
             project=version.model.project, actor=actor, action="version.optimise", subject=str(version)
         )
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
     optimisation.refresh_from_db()
     return optimisation
 
@@ -79,7 +79,7 @@ def register_variant(*, variant: Variant, actor: str) -> tuple[Version, bool]:
 
 def _lineage(variant: Variant) -> Lineage:
     """Tell what the variant is made from; it has learnt from the parent's data and from nothing else."""
-    told, measured = variant.version.lineage, variant.measured or {}
+    origin, measured = variant.version.lineage, variant.measured or {}
     return Lineage(
         parent=variant.version.version,
         trainer="optimiser",
@@ -89,5 +89,5 @@ def _lineage(variant: Variant) -> Lineage:
             "rows": measured.get("rows"),
             "max_difference": measured.get("max_difference"),
         },
-        **({"data": told["data"]} if told.get("data") else {}),
+        **({"data": origin["data"]} if origin.get("data") else {}),
     )

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
-from driftline.common.leased_work import Lease, WorkFailed, attempt
+from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from inference.registry.models import Version
 from inference.registry.selectors import signature_of
 from inference.registry.trials import NotBuilt, Questions, Unfit, try_variant
@@ -18,7 +18,7 @@ from inference.runtime.variants.kinds import KINDS
 from monitors.optimiser import files
 from monitors.optimiser.comparing import BrokenAnswers, compare, judged_outputs, storable
 from monitors.optimiser.evaluation_set import EvaluationSet
-from monitors.optimiser.judging import Verdict, budget_of, judge
+from monitors.optimiser.judging import VariantVerdict, budget_of, judge
 from monitors.optimiser.machine import machine
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.optimiser.sampling import TrialRows, trial_rows
@@ -26,13 +26,13 @@ from monitors.optimiser.sampling import TrialRows, trial_rows
 SLICE_S = 120.0  # then other work of the worker gets its turn
 
 
-def go_on(optimisation_id: int) -> bool:
+def resume_optimisation(optimisation_id: int) -> bool:
     """Try the variants that are left, as many as fit into a slice; returns whether there was something to do."""
     rows = Optimisation.objects.filter(pk=optimisation_id)
     return attempt(rows, _work, state=Optimisation.State.RUNNING)
 
 
-def _work(lease: Lease[Optimisation]) -> None:
+def _work(lease: WorkLease[Optimisation]) -> None:
     optimisation = lease.read()
     version = Version.objects.select_related("model__project").get(pk=optimisation.version_id)
     try:
@@ -45,7 +45,7 @@ def _work(lease: Lease[Optimisation]) -> None:
         lease.release()
 
 
-def _try_variants(lease: Lease[Optimisation], version: Version, generation: int) -> bool:
+def _try_variants(lease: WorkLease[Optimisation], version: Version, generation: int) -> bool:
     """Try one variant after another; False where the slice ended before all were tried."""
     tried = set(Variant.objects.filter(version=version, generation=generation).values_list("kind", flat=True))
     left = [kind for kind in KINDS if kind not in tried]
@@ -73,7 +73,7 @@ def _packed(feed: Feed) -> dict[str, Packed]:
 
 
 def _keep(
-    lease: Lease[Optimisation], version: Version, kind: str, outcome: Outcome, rows: EvaluationSet
+    lease: WorkLease[Optimisation], version: Version, kind: str, outcome: Outcome, rows: EvaluationSet
 ) -> None:
     """Write a variant's row in place of the one of before, and its file where it gains."""
     found = _judged(version, outcome, rows)
@@ -109,7 +109,7 @@ def _judged(version: Version, outcome: Outcome, rows: EvaluationSet) -> dict[str
     except BrokenAnswers as error:
         reason = f"It does not answer as the version's signature says: {error}"
         return {**empty, "status": Variant.Status.REFUSED, "reason": reason, "size": size}
-    verdict: Verdict = judge(
+    verdict: VariantVerdict = judge(
         measured, budget_of(version.model.objectives), size=size, original_size=version.size
     )
     return {

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.reports.columns import Columns, NoReport, as_numbers, is_known
-from monitors.reports.rows import Side
+from monitors.reports.rows import ReportRows
 
-MOST_CLASSES = 100
-LARGEST = 1e150  # its square is a number still
+MAX_CLASSES = 100
+MAX_NUMBER = 1e150  # its square is a number still
 WINDOW, REFERENCE = "the window", "the reference"
 
 type Values = NDArray[Any]
@@ -32,7 +32,7 @@ class AnswerColumns:
     threshold: float | None = None
 
 
-def regression_columns(current: Side, reference: Side | None) -> AnswerColumns:
+def regression_columns(current: ReportRows, reference: ReportRows | None) -> AnswerColumns:
     """Give the rows whose label and answer are numbers; raises NoReport where the window has none."""
     left_out: list[str] = []
     sides = [
@@ -42,7 +42,7 @@ def regression_columns(current: Side, reference: Side | None) -> AnswerColumns:
 
 
 def classification_columns(
-    current: Side, reference: Side | None, *, classes: Sequence[str], positive: str | None
+    current: ReportRows, reference: ReportRows | None, *, classes: Sequence[str], positive: str | None
 ) -> AnswerColumns:
     """Give the rows whose label is a class; raises NoReport where a side has labels of one class alone, or none.
 
@@ -58,7 +58,9 @@ def classification_columns(
     return AnswerColumns(columns[0], columns[1] if len(columns) > 1 else None, left_out, names, threshold)  # type: ignore[arg-type]
 
 
-def _labelled_sides(current: Side, reference: Side | None, left_out: list[str]) -> list[tuple[Side, str]]:
+def _labelled_sides(
+    current: ReportRows, reference: ReportRows | None, left_out: list[str]
+) -> list[tuple[ReportRows, str]]:
     """Keep what has a label beside an answer; a reference without any is left out."""
     window = _labelled(current, WINDOW, left_out)
     if not len(window):
@@ -75,7 +77,7 @@ def _labelled_sides(current: Side, reference: Side | None, left_out: list[str]) 
     return [(window, WINDOW), (usual, REFERENCE)]
 
 
-def _labelled(side: Side, where: str, left_out: list[str]) -> Side:
+def _labelled(side: ReportRows, where: str, left_out: list[str]) -> ReportRows:
     labelled = np.zeros(len(side), bool)
     if side.label is not None and side.prediction is not None:
         labelled = is_known(side.label) & is_known(side.prediction)
@@ -84,11 +86,11 @@ def _labelled(side: Side, where: str, left_out: list[str]) -> Side:
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
-def _numbers_of(side: Side, where: str, left_out: list[str]) -> Columns:
+def _numbers_of(side: ReportRows, where: str, left_out: list[str]) -> Columns:
     assert side.label is not None
     assert side.prediction is not None
     label, prediction = as_numbers(side.label), as_numbers(side.prediction)
-    usable = (np.abs(label) < LARGEST) & (np.abs(prediction) < LARGEST)  # NaN is not
+    usable = (np.abs(label) < MAX_NUMBER) & (np.abs(prediction) < MAX_NUMBER)  # NaN is not
     if not usable.any():
         raise NoReport(
             f"No label of {where} is a finite number with such an answer; send labels as numbers, or choose another."
@@ -103,12 +105,12 @@ def _tell_lost(lost: NDArray[np.bool_], where: str, why: str, left_out: list[str
 
 
 # -- classes -----------------------------------------------------------------------------------------------------------
-def _classified(side: Side, where: str, classes: Sequence[str], left_out: list[str]) -> Side:
+def _classified(side: ReportRows, where: str, classes: Sequence[str], left_out: list[str]) -> ReportRows:
     assert side.label is not None
     known = set(classes or side.label)
-    if len(known) > MOST_CLASSES:
+    if len(known) > MAX_CLASSES:
         raise NoReport(
-            f"The labels have {len(known):,} different values; a report tells {MOST_CLASSES} classes apart. Declare "
+            f"The labels have {len(known):,} different values; a report tells {MAX_CLASSES} classes apart. Declare "
             "the model's task as regression if they are numbers."
         )
     is_class = np.array([label in known for label in side.label], bool)
@@ -126,7 +128,7 @@ def _classified(side: Side, where: str, classes: Sequence[str], left_out: list[s
 
 
 def _add_probabilities(
-    sides: Sequence[Side],
+    sides: Sequence[ReportRows],
     columns: Sequence[dict[str, Any]],
     classes: Sequence[str],
     positive: str | None,
@@ -160,7 +162,7 @@ def _add_probabilities(
 
 
 def _fault_of_classes(
-    sides: Sequence[Side], given: Sequence[Values], classes: Sequence[str], answers: Values
+    sides: Sequence[ReportRows], given: Sequence[Values], classes: Sequence[str], answers: Values
 ) -> str:
     """Tell why a table of probabilities cannot be used; empty where it can."""
     if {"label", "prediction"} & set(classes) or any(values.shape[1:] != (len(classes),) for values in given):

@@ -8,7 +8,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import Period
@@ -17,7 +17,7 @@ from inference.registry.selectors import get_model
 from monitors.reports.choices import METHODS
 from monitors.reports.models import Preset, Report
 from monitors.reports.selectors import describe_report, get_report, open_report, reports_of
-from monitors.reports.services import Wish, delete_report, request_report, retry_report
+from monitors.reports.services import ReportRequest, delete_report, request_report, retry_report
 
 router = Router(tags=["monitoring"])
 
@@ -54,12 +54,12 @@ def create_report(request: HttpRequest, name: str, body: NewReport) -> Any:
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
-    return Status(202, describe_report(request_report(model=model, wish=_wish(body), actor=caller.actor)))
+    return Status(202, describe_report(request_report(model=model, wanted=_wish(body), actor=caller.actor)))
 
 
-def _wish(body: NewReport) -> Wish:
+def _wish(body: NewReport) -> ReportRequest:
     has_period = body.reference_from is not None and body.reference_to is not None
-    return Wish(
+    return ReportRequest(
         period=Period(body.start, body.end),
         preset=Preset(body.preset),
         version=body.version,
@@ -70,14 +70,14 @@ def _wish(body: NewReport) -> Wish:
     )
 
 
-@router.get("/models/{name}/reports", auth=Scoped("read"))
+@router.get("/models/{name}/reports", auth=Scoped(Scope.READ))
 def list_reports(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List a model's reports, newest first."""
     model = get_model(project=caller_of(request).project, name=name)
     return page(reports_of(model), describe_report, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/reports/{int:report_id}", auth=Scoped("read"))
+@router.get("/models/{name}/reports/{int:report_id}", auth=Scoped(Scope.READ))
 def read_report(request: HttpRequest, name: str, report_id: int) -> Any:
     """Tell how far a report is, what it is about, and what it leaves out."""
     return describe_report(_find(request, name, report_id))
@@ -104,7 +104,7 @@ def repeat_report(request: HttpRequest, name: str, report_id: int) -> Any:
     return Status(202, describe_report(_find(request, name, report_id)))
 
 
-@router.get("/models/{name}/reports/{int:report_id}/file", auth=Scoped("read"))
+@router.get("/models/{name}/reports/{int:report_id}/file", auth=Scoped(Scope.READ))
 def read_report_file(request: HttpRequest, name: str, report_id: int, format: str = "html") -> Any:
     """Download a report that is ready, as `html` or as `json`. Its scripts run in a sandbox of its own."""
     report = _find(request, name, report_id)

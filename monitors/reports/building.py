@@ -1,21 +1,22 @@
 """Builds a report in a worker: reads rows, has Evidently compute, stores the files; each step under a lease."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
+from driftline.common.advisory_locks import AdvisoryLock, lock
+from driftline.common.durable_files import write_file
+from driftline.common.lease import LeaseLost
 from driftline.common.leased_work import (
     TOOK_TOO_LONG,
-    Lease,
     LeasedQuerySet,
-    LeaseLost,
     WorkFailed,
+    WorkLease,
     claim,
     work_under,
 )
@@ -29,16 +30,15 @@ from monitors.reports.answers import classification_columns, regression_columns
 from monitors.reports.choices import EQUAL_ROWS, METHODS, SEED, most_rows
 from monitors.reports.columns import NoReport, data_columns, texts_among
 from monitors.reports.models import Preset, Report
-from monitors.reports.rows import Side, conditions_of, read_log, read_reference
+from monitors.reports.rows import ReportRows, conditions_of, read_log, read_reference
 from monitors.reports.selectors import about, reports_of
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 
 if TYPE_CHECKING:
     from monitors.reports.evidently import Made
 
 log = logging.getLogger(__name__)
 
-_ONE_SPACE = 7_331  # advisory lock: one report at a time is begun
 _READ, _COMPUTED = 0.5, 0.9  # shares of the progress
 
 
@@ -47,7 +47,7 @@ class Making:
     """A report that is being made, and the right to write to its row."""
 
     report: Report
-    lease: Lease[Report]
+    lease: WorkLease[Report]
 
     def write(self, **values: Any) -> None:
         """Change the row, here as well; raises LeaseLost where the right to it is lost."""
@@ -71,10 +71,9 @@ def reports_to_build() -> LeasedQuerySet[Report]:
     return Report.objects.waiting()
 
 
-def _claim(report_id: int) -> Lease[Report] | None:
+def _claim(report_id: int) -> WorkLease[Report] | None:
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_ONE_SPACE])
+        lock(AdvisoryLock.REPORT_START, 0)
         return claim(
             reports_to_build().filter(pk=report_id),
             state=Report.State.RUNNING,
@@ -84,7 +83,7 @@ def _claim(report_id: int) -> Lease[Report] | None:
         )
 
 
-def _try(lease: Lease[Report]) -> None:
+def _try(lease: WorkLease[Report]) -> None:
     making = Making(reports_of(lease.read().model).get(pk=lease.pk), lease)
     try:
         _build(making)
@@ -135,7 +134,7 @@ def _reference_of(report: Report) -> Reference | None:
     return found
 
 
-def _conditions(report: Report) -> Sequence[Condition]:
+def _conditions(report: Report) -> Sequence[RowCondition]:
     try:
         return conditions_of(report.segment, report.model)
     except Segment.DoesNotExist as error:
@@ -143,14 +142,14 @@ def _conditions(report: Report) -> Sequence[Condition]:
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
-def _read(making: Making, reference: Reference | None) -> tuple[Side, Side | None]:
+def _read(making: Making, reference: Reference | None) -> tuple[ReportRows, ReportRows | None]:
     report = making.report
     methods = [getattr(report, field) for field in METHODS]
     most = most_rows(methods)
     segment = _conditions(report)
     parts = 1 if report.reference_start is None else 2
 
-    def read(start: Any, end: Any, part: int) -> Side:
+    def read(start: Any, end: Any, part: int) -> ReportRows:
         return read_log(
             report.model, Period(start, end), version_id=report.version_id, segment=segment, most=most,
             rng=np.random.default_rng([SEED, part]), on_progress=_teller(making, part / parts, 1 / parts),
@@ -176,7 +175,7 @@ def _teller(making: Making, begin: float, share: float) -> Callable[[float], Non
     return lambda read: making.write(progress=_READ * (begin + share * read))
 
 
-def _of_equal_length(window: Side, usual: Side) -> tuple[Side, Side]:
+def _of_equal_length(window: ReportRows, usual: ReportRows) -> tuple[ReportRows, ReportRows]:
     rng, rows = np.random.default_rng([SEED, 2]), min(len(window), len(usual))
     return (
         window.take(np.sort(rng.choice(len(window), rows, replace=False))),
@@ -186,7 +185,9 @@ def _of_equal_length(window: Side, usual: Side) -> tuple[Side, Side]:
 
 # -- computing ---------------------------------------------------------------------------------------------------------
 # Evidently takes seconds and 280 MB to import: only a worker that has something for it to compute does that.
-def _drift(making: Making, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
+def _drift(
+    making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None
+) -> "Made":
     columns = data_columns(window, usual, importance=_importance(reference), needs_values=True)
     assert columns.reference is not None
     methods = {field: name for field in METHODS if (name := getattr(making.report, field))}
@@ -206,14 +207,18 @@ def _drift(making: Making, window: Side, usual: Side | None, reference: Referenc
     )
 
 
-def _summary(making: Making, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
+def _summary(
+    making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None
+) -> "Made":
     columns = data_columns(window, usual, importance=_importance(reference), needs_values=False)
     from monitors.reports.evidently import summary_report
 
     return summary_report(columns.current, columns.reference, about=_tell(making, columns.left_out))
 
 
-def _classification(making: Making, window: Side, usual: Side | None, reference: Reference | None) -> "Made":
+def _classification(
+    making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None
+) -> "Made":
     signature = _signature(making.report, reference)
     positive = signature.positive_class if signature.task == "binary" else None
     columns = classification_columns(window, usual, classes=signature.classes, positive=positive)
@@ -225,14 +230,14 @@ def _classification(making: Making, window: Side, usual: Side | None, reference:
     )
 
 
-def _regression(making: Making, window: Side, usual: Side | None, _: Reference | None) -> "Made":
+def _regression(making: Making, window: ReportRows, usual: ReportRows | None, _: Reference | None) -> "Made":
     columns = regression_columns(window, usual)
     from monitors.reports.evidently import regression_report
 
     return regression_report(columns.current, columns.reference, about=_tell(making, columns.left_out))
 
 
-_COMPUTE: dict[str, Callable[[Making, Side, Side | None, Reference | None], "Made"]] = {
+_COMPUTE: dict[str, Callable[[Making, ReportRows, ReportRows | None, Reference | None], "Made"]] = {
     Preset.DATA_DRIFT: _drift,
     Preset.DATA_SUMMARY: _summary,
     Preset.CLASSIFICATION: _classification,
@@ -262,20 +267,13 @@ def _store(making: Making, made: "Made") -> None:
     """Put both files in place with the row that names them; a report that was deleted meanwhile leaves none."""
     report, folder = making.report, files.folder()
     content = {".html": made.html.encode(), ".json": made.json}
-    drafts = {suffix: folder / f".{report.pk}-{os.getpid()}{suffix}" for suffix in content}
-    try:
-        for suffix, draft in drafts.items():
-            draft.write_bytes(content[suffix])
-        with transaction.atomic():
-            making.write(
-                progress=1.0,
-                left_out=report.left_out + made.left_out,
-                path=f"reports/{report.pk}.html",
-                size=len(content[".html"]),
-            )
-            making.lease.finish(Report.State.READY)
-            for suffix, draft in drafts.items():
-                draft.replace(folder / f"{report.pk}{suffix}")
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
+    with transaction.atomic():
+        making.write(
+            progress=1.0,
+            left_out=report.left_out + made.left_out,
+            path=f"reports/{report.pk}.html",
+            size=len(content[".html"]),
+        )
+        making.lease.finish(Report.State.READY)
+        for suffix, text in content.items():
+            write_file(folder / f"{report.pk}{suffix}", text)

@@ -1,9 +1,9 @@
 """What a report may be asked for: presets by task, and Evidently's tests by the kind of column that they take."""
 
-from inference.registry.models import Task
+from inference.registry.models import ModelTask
 from monitors.reports.models import Preset
 
-MOST_ROWS = 20_000
+MAX_ROWS = 20_000
 """Rows of either side; of more a sample is drawn. Evidently needs about a second for a thousand of thirty columns."""
 SEED = 0
 
@@ -50,17 +50,17 @@ EQUAL_ROWS = ("g_test", "fisher_exact")
 """Tests that Evidently makes on sides of the same length alone."""
 
 _BY_TASK = {
-    Task.BINARY: [Preset.CLASSIFICATION],
-    Task.MULTICLASS: [Preset.CLASSIFICATION],
-    Task.REGRESSION: [Preset.REGRESSION],
+    ModelTask.BINARY: [Preset.CLASSIFICATION],
+    ModelTask.MULTICLASS: [Preset.CLASSIFICATION],
+    ModelTask.REGRESSION: [Preset.REGRESSION],
 }
 
 
 def presets_of(task: str) -> list[Preset]:
     """List the presets that make sense for a task."""
-    return [Preset.DATA_DRIFT, Preset.DATA_SUMMARY, *_BY_TASK.get(Task(task), [])]
+    return [Preset.DATA_DRIFT, Preset.DATA_SUMMARY, *_BY_TASK.get(ModelTask(task), [])]
 
 
 def most_rows(methods: list[str]) -> int:
     """Tell how many rows of either side these tests can take."""
-    return min([MOST_ROWS, *(FEWER_ROWS[name] for name in methods if name in FEWER_ROWS)])
+    return min([MAX_ROWS, *(FEWER_ROWS[name] for name in methods if name in FEWER_ROWS)])

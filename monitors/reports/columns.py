@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitors.reports.rows import Side
+from monitors.reports.rows import ReportRows
 
-MOST_COLUMNS = 200  # more make a browser hang; those that matter most to the model are taken
+MAX_COLUMNS = 200  # more make a browser hang; those that matter most to the model are taken
 _ANSWERS = ("prediction", "probability", "label")
 _NAMED = 8
 
@@ -41,7 +41,7 @@ class DataColumns:
 
 
 def data_columns(
-    current: Side, reference: Side | None, *, importance: dict[str, float], needs_values: bool
+    current: ReportRows, reference: ReportRows | None, *, importance: dict[str, float], needs_values: bool
 ) -> DataColumns:
     """Choose features, answers and labels that both sides have, of one type; with `needs_values` none may be empty.
 
@@ -55,14 +55,14 @@ def data_columns(
         empty = [name for name in columns.current if not _has_values(columns, name)]
         columns.leave_out(empty, "no value on one side")
     ranked = sorted(columns.current, key=lambda name: (name not in _ANSWERS, -importance.get(name, 0.0)))
-    columns.leave_out(ranked[MOST_COLUMNS:], f"a report has {MOST_COLUMNS} columns, those that matter most")
+    columns.leave_out(ranked[MAX_COLUMNS:], f"a report has {MAX_COLUMNS} columns, those that matter most")
     if not columns.current:
         why = "; ".join(columns.left_out) or "the rows have no features"
         raise NoReport(f"There is no column to report on ({why}). Choose another window or reference.")
     return columns
 
 
-def _columns_of(side: Side) -> Columns:
+def _columns_of(side: ReportRows) -> Columns:
     """Name the answer and its label beside the features; a feature of such a name is the feature."""
     answers = {"prediction": side.prediction, "label": side.label}
     if side.probability is not None and side.probability.ndim == 1:

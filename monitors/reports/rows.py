@@ -26,15 +26,15 @@ from monitors.definitions.reference_rows import (
     positive_score,
 )
 from monitors.definitions.segment_masks import rows_where
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 
-MOST_READ = 500_000  # rows at once; a day of more is read by the hour
+MAX_READ_ROWS = 500_000  # rows at once; a day of more is read by the hour
 
 type Values = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Side:
+class ReportRows:
     """Sampled rows as columns: numbers as float64 with NaN, texts as objects with None."""
 
     total: int  # rows that there were
@@ -47,7 +47,7 @@ class Side:
     def __len__(self) -> int:
         return len(next((one for one in (self.prediction, *self.features.values()) if one is not None), ()))
 
-    def take(self, where: Values) -> "Side":
+    def take(self, where: Values) -> "ReportRows":
         """Keep the rows that `where` (mask or indices) picks."""
         return replace(
             self,
@@ -58,7 +58,7 @@ class Side:
         )
 
 
-def conditions_of(segment: str, model: Model) -> tuple[Condition, ...]:
+def conditions_of(segment: str, model: Model) -> tuple[RowCondition, ...]:
     """Read a segment: a declared one by its name, or `feature:value`, of a hashed feature by its plain value.
 
     Nothing is no condition. Raises Segment.DoesNotExist where it was removed.
@@ -69,7 +69,7 @@ def conditions_of(segment: str, model: Model) -> tuple[Condition, ...]:
     if not mark:
         return model.segments.get(name=segment).parsed
     [kept] = privacy_of(model.pk).protect({feature: np.array([value], object)}).get(feature, [value])
-    return (Condition(feature, value=str(kept)),)
+    return (RowCondition(feature, value=str(kept)),)
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------
@@ -78,11 +78,11 @@ def read_log(
     period: Period,
     *,
     version_id: int | None,
-    segment: Sequence[Condition],
+    segment: Sequence[RowCondition],
     most: int,
     rng: np.random.Generator,
     on_progress: Callable[[float], None],
-) -> Side:
+) -> ReportRows:
     """Sample the rows of a period, in the order of their events.
 
     With a version all that it answered, also as a shadow; else what callers were answered. `on_progress` is told the
@@ -111,7 +111,7 @@ def _pieces(model: Model, period: Period, roles: Sequence[str]) -> Iterator[Peri
         if not rows:
             continue
         inside = Period(max(day.start, held.start), min(day.end, held.end))
-        for part in windows(inside, "hour") if rows > MOST_READ else (inside,):
+        for part in windows(inside, "hour") if rows > MAX_READ_ROWS else (inside,):
             yield Period(max(part.start, inside.start), min(part.end, inside.end))
 
 
@@ -143,10 +143,10 @@ class _Sample:
         return [frame for _, frame in self._kept]
 
 
-def _side(sample: _Sample) -> Side:
+def _side(sample: _Sample) -> ReportRows:
     frames = sample.frames
     names = dict.fromkeys(name for frame in frames for name in frame.features)
-    return Side(
+    return ReportRows(
         total=sample.total,
         features={name: _join([frame.features.get(name) for frame in frames], frames) for name in names},
         prediction=_join([frame.prediction for frame in frames], frames) if frames else None,
@@ -186,8 +186,8 @@ def _join_probabilities(frames: Sequence[LogFrame]) -> Values | None:
 
 # -- a reference's file ------------------------------------------------------------------------------------------------
 def read_reference(
-    reference: Reference, *, segment: Sequence[Condition], most: int, rng: np.random.Generator
-) -> Side:
+    reference: Reference, *, segment: Sequence[RowCondition], most: int, rng: np.random.Generator
+) -> ReportRows:
     """Sample the rows of a reference's file, as the log would keep them; raises FileNotFoundError where it is gone."""
     signature = signature_of(reference.version)
     assert reference.dataset is not None
@@ -198,7 +198,7 @@ def read_reference(
     if total > most:
         table = table.take(np.sort(rng.choice(total, most, replace=False)))
     is_multiclass = signature.task == "multiclass"
-    return Side(
+    return ReportRows(
         total=total,
         features=privacy_of(reference.model_id).protect(feature_arrays(table, signature.features)),
         prediction=column_of(table, "prediction"),
@@ -207,7 +207,7 @@ def read_reference(
     )
 
 
-def _of_segment(table: pa.Table, reference: Reference, segment: Sequence[Condition]) -> NDArray[np.bool_]:
+def _of_segment(table: pa.Table, reference: Reference, segment: Sequence[RowCondition]) -> NDArray[np.bool_]:
     """Mark the rows of which all conditions hold; the file has no tags."""
     wanted = {one.feature for one in segment}
     features = [one for one in signature_of(reference.version).features if one.name in wanted]

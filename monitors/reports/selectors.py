@@ -63,14 +63,14 @@ def _beside(report: Report) -> str:
     if not report.has_reference or report.reference_rows is None:
         return ", beside no reference"
     if report.reference_start and report.reference_end:
-        whose = f"the log from {rfc3339(report.reference_start)} to {rfc3339(report.reference_end)}"
+        source = f"the log from {rfc3339(report.reference_start)} to {rfc3339(report.reference_end)}"
     else:
-        whose = (
+        source = (
             f"the reference of version {report.reference.version.version}"
             if report.reference
             else "a reference"
         )
-    return f", beside {whose}: {_rows(report.reference_rows, report.reference_rows_used)}"
+    return f", beside {source}: {_rows(report.reference_rows, report.reference_rows_used)}"
 
 
 def describe_report(report: Report) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import Period
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.spool.privacy import DROP, SUMMARY
 from inference.registry.models import Model, Version
@@ -20,13 +20,13 @@ from monitors.reports import files
 from monitors.reports.choices import METHODS, presets_of
 from monitors.reports.models import UNFINISHED, Preset, Report
 
-LONGEST = timedelta(days=400)
-MOST_UNFINISHED = 10
+MAX_PERIOD = timedelta(days=400)
+MAX_UNFINISHED_REPORTS = 10
 ACTIVE, PERIOD, NONE = "active", "period", "none"
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReportRequest:
     """What a report is to be about.
 
     `reference` is `active` (the one in use), `none`, `period` (the log's rows of `reference_period`), or the id of one.
@@ -42,39 +42,39 @@ class Wish:
     methods: dict[str, str] | None = None
 
 
-def request_report(*, model: Model, wish: Wish, actor: str) -> Report:
+def request_report(*, model: Model, wanted: ReportRequest, actor: str) -> Report:
     """Ask for a report by Evidently; raises Problem where it cannot be made."""
-    _check_preset(model, wish)
-    _check_period("/to", wish.period)
-    _check_segment(model, wish.segment)
-    methods = _methods(wish)
-    version = _version(model, wish.version)
-    reference = _reference(model, version, wish)
+    _check_preset(model, wanted)
+    _check_period("/to", wanted.period)
+    _check_segment(model, wanted.segment)
+    methods = _methods(wanted)
+    version = _version(model, wanted.version)
+    reference = _reference(model, version, wanted)
     refuse_without_rows(model, "A report by Evidently")
     with transaction.atomic():
         Model.objects.select_for_update().get(pk=model.pk)  # or two requests at once would both count
-        if Report.objects.filter(model=model, state__in=UNFINISHED).count() >= MOST_UNFINISHED:
+        if Report.objects.filter(model=model, state__in=UNFINISHED).count() >= MAX_UNFINISHED_REPORTS:
             raise Problem(
                 409,
                 "too_many_reports",
-                f"{MOST_UNFINISHED} reports of {model.name} are being made; wait for one of them, or delete it.",
+                f"{MAX_UNFINISHED_REPORTS} reports of {model.name} are being made; wait for one of them, or delete it.",
             )
         report = Report.objects.create(
             model=model,
-            preset=wish.preset,
-            start=wish.period.start,
-            end=wish.period.end,
+            preset=wanted.preset,
+            start=wanted.period.start,
+            end=wanted.period.end,
             version=version,
-            segment=wish.segment,
-            has_reference=wish.reference != NONE and (reference is not None or wish.reference == PERIOD),
+            segment=wanted.segment,
+            has_reference=wanted.reference != NONE and (reference is not None or wanted.reference == PERIOD),
             reference=reference,
-            reference_start=wish.reference_period.start if wish.reference_period else None,
-            reference_end=wish.reference_period.end if wish.reference_period else None,
+            reference_start=wanted.reference_period.start if wanted.reference_period else None,
+            reference_end=wanted.reference_period.end if wanted.reference_period else None,
             created_by=actor,
             **methods,
         )
         record_audit(project=model.project, actor=actor, action="report.request", subject=model.name)
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
     report.refresh_from_db()
     return report
 
@@ -87,7 +87,7 @@ def retry_report(*, report: Report, actor: str) -> None:
         record_audit(
             project=report.model.project, actor=actor, action="report.retry", subject=report.model.name
         )
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 AFRESH: dict[str, Any] = {
@@ -125,9 +125,9 @@ def forget_old_reports(now: datetime) -> int:
 
 
 # -- what may be asked for ---------------------------------------------------------------------------------------------
-def _check_preset(model: Model, wish: Wish) -> None:
+def _check_preset(model: Model, wanted: ReportRequest) -> None:
     known = presets_of(model.task)
-    if wish.preset not in known:
+    if wanted.preset not in known:
         raise invalid(
             "/preset", f"A report of a {model.task} model is one of {', '.join(one.value for one in known)}."
         )
@@ -136,8 +136,8 @@ def _check_preset(model: Model, wish: Wish) -> None:
 def _check_period(pointer: str, period: Period) -> None:
     if not period.start < period.end:
         raise invalid(pointer, "The end must lie after the start.")
-    if period.end - period.start > LONGEST:
-        raise invalid(pointer, f"A report covers up to {LONGEST.days} days.")
+    if period.end - period.start > MAX_PERIOD:
+        raise invalid(pointer, f"A report covers up to {MAX_PERIOD.days} days.")
 
 
 def _check_segment(model: Model, segment: str) -> None:
@@ -154,9 +154,9 @@ def _check_segment(model: Model, segment: str) -> None:
         raise invalid("/segment", f"The log keeps no values of {feature!r}; choose another feature.")
 
 
-def _methods(wish: Wish) -> dict[str, str]:
-    chosen = {field: name for field, name in (wish.methods or {}).items() if name}
-    if chosen and wish.preset != Preset.DATA_DRIFT:
+def _methods(wanted: ReportRequest) -> dict[str, str]:
+    chosen = {field: name for field, name in (wanted.methods or {}).items() if name}
+    if chosen and wanted.preset != Preset.DATA_DRIFT:
         raise invalid(f"/{min(chosen)}", f"Tests are chosen for {Preset.DATA_DRIFT} alone.")
     for field, name in chosen.items():
         if name not in METHODS[field]:
@@ -175,28 +175,28 @@ def _version(model: Model, name: str) -> Version | None:
     return found
 
 
-def _reference(model: Model, version: Version | None, wish: Wish) -> Reference | None:
+def _reference(model: Model, version: Version | None, wanted: ReportRequest) -> Reference | None:
     """Find what the window is compared with; None for the log's own rows, and where nothing is asked for or found."""
-    if (wish.reference_period is None) == (wish.reference == PERIOD):
+    if (wanted.reference_period is None) == (wanted.reference == PERIOD):
         raise invalid(
             "/reference_from", "Give reference_from and reference_to with the reference 'period' alone."
         )
-    if wish.reference == NONE and wish.preset == Preset.DATA_DRIFT:
+    if wanted.reference == NONE and wanted.preset == Preset.DATA_DRIFT:
         raise invalid("/reference", "Drift is measured against a reference; choose one.")
-    if wish.reference == PERIOD:
-        assert wish.reference_period is not None
-        _check_period("/reference_to", wish.reference_period)
+    if wanted.reference == PERIOD:
+        assert wanted.reference_period is not None
+        _check_period("/reference_to", wanted.reference_period)
         return None
-    if wish.reference == NONE:
+    if wanted.reference == NONE:
         return None
-    if wish.reference == ACTIVE:
+    if wanted.reference == ACTIVE:
         found = file_reference(
             model=model, version_id=version.pk if version else model.deployment.champion_id
         )
-        if found is None and wish.preset == Preset.DATA_DRIFT:
+        if found is None and wanted.preset == Preset.DATA_DRIFT:
             raise Problem(409, "no_reference", "A drift report compares with a reference; upload one first.")
         return found
-    number = int(wish.reference) if wish.reference.isdecimal() and len(wish.reference) < 19 else 0
+    number = int(wanted.reference) if wanted.reference.isdecimal() and len(wanted.reference) < 19 else 0
     chosen = model.references.filter(pk=number, dataset__isnull=False).first()
     if chosen is None:
         raise invalid(

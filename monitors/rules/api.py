@@ -11,7 +11,7 @@ from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.models import Project
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import not_found
@@ -96,7 +96,7 @@ def create_rule(request: HttpRequest, body: NewRule) -> Any:
     return Status(201, describe_rule(rule))
 
 
-@router.get("/rules", auth=Scoped("read"))
+@router.get("/rules", auth=Scoped(Scope.READ))
 def list_rules(
     request: HttpRequest, model: str | None = None, cursor: str = "", limit: int = PAGE_SIZE
 ) -> Any:
@@ -122,7 +122,7 @@ def add_default_rules(request: HttpRequest, body: WhichModel) -> Any:
     return Status(201, {"items": [describe_rule(rule) for rule in added]})
 
 
-@router.post("/rules/backtest", auth=Scoped("read"))
+@router.post("/rules/backtest", auth=Scoped(Scope.READ))
 def backtest(request: HttpRequest, body: RuleQuestion) -> Any:
     """Tell when a rule would have fired in the stored past; nothing is kept."""
     caller = caller_of(request)
@@ -136,7 +136,7 @@ def backtest(request: HttpRequest, body: RuleQuestion) -> Any:
     return {"would_fire": windows}
 
 
-@router.get("/rules/{int:rule_id}", auth=Scoped("read"))
+@router.get("/rules/{int:rule_id}", auth=Scoped(Scope.READ))
 def read_rule(request: HttpRequest, rule_id: int) -> Any:
     """Read one rule and where it stands."""
     return describe_rule(_find(request, rule_id))

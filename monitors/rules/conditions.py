@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Protocol
 
 
-class Outcome(Enum):
+class RuleOutcome(Enum):
     """What a window brought about."""
 
     NOTHING = ""
@@ -34,7 +34,7 @@ class Observation(Protocol):
 
 
 @dataclass(frozen=True)
-class Standing:
+class RuleProgress:
     """Where a rule stands. `streak` counts windows in a row that speak for leaving `name`."""
 
     name: str = "normal"
@@ -44,36 +44,36 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    standing: Standing
-    outcome: Outcome = Outcome.NOTHING
+class RuleStep:
+    progress: RuleProgress
+    outcome: RuleOutcome = RuleOutcome.NOTHING
 
 
-def step(rule: Condition, before: Standing, window: Observation) -> Verdict:
+def step(rule: Condition, before: RuleProgress, window: Observation) -> RuleStep:
     """Move a rule by one window.
 
     A window without data or with too few rows says nothing: it neither opens nor resolves, and it ends no streak.
     """
     if window.value is None or window.n < rule.min_rows:
-        return Verdict(Standing(before.name, before.streak, window.end, before.acted_until))
+        return RuleStep(RuleProgress(before.name, before.streak, window.end, before.acted_until))
     breached = rule.is_breached_by(window.value)
     if before.name == "firing":
         return _while_firing(rule, before, window, breached)
     if not breached:
-        return Verdict(Standing("normal", 0, window.end, before.acted_until))
+        return RuleStep(RuleProgress("normal", 0, window.end, before.acted_until))
     streak = before.streak + 1
     if streak < rule.for_windows:
-        return Verdict(Standing("pending", streak, window.end, before.acted_until))
-    return Verdict(Standing("firing", 0, window.end, window.end), Outcome.OPENED)
+        return RuleStep(RuleProgress("pending", streak, window.end, before.acted_until))
+    return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.OPENED)
 
 
-def _while_firing(rule: Condition, before: Standing, window: Observation, breached: bool) -> Verdict:
+def _while_firing(rule: Condition, before: RuleProgress, window: Observation, breached: bool) -> RuleStep:
     if breached:
         cooled = before.acted_until is None or window.end >= before.acted_until + rule.cooldown
         if cooled:
-            return Verdict(Standing("firing", 0, window.end, window.end), Outcome.STILL_FIRING)
-        return Verdict(Standing("firing", 0, window.end, before.acted_until))
+            return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.STILL_FIRING)
+        return RuleStep(RuleProgress("firing", 0, window.end, before.acted_until))
     streak = before.streak + 1
     if streak < rule.recover_windows:
-        return Verdict(Standing("firing", streak, window.end, before.acted_until))
-    return Verdict(Standing("normal", 0, window.end, before.acted_until), Outcome.RESOLVED)
+        return RuleStep(RuleProgress("firing", streak, window.end, before.acted_until))
+    return RuleStep(RuleProgress("normal", 0, window.end, before.acted_until), RuleOutcome.RESOLVED)

@@ -8,16 +8,17 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.forms.models import model_to_dict
 
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
+from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.attempts import DATABASE_FAULTS, note_failure, reason_of, work_apart
 from driftline.common.clock import now
-from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.event_clock import event_now
@@ -27,7 +28,7 @@ from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.catalogue import METRICS, nearest_metrics
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
-from monitors.rules.conditions import Outcome, Standing, Verdict, step
+from monitors.rules.conditions import RuleOutcome, RuleProgress, RuleStep, step
 from monitors.rules.models import Rule, RuleState, Severity, Transition
 from monitors.rules.signals import model_judged
 from monitors.summaries.models import StaleWindow, Summary
@@ -71,7 +72,7 @@ def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) ->
                 project=project, actor=actor, action="rule.create", subject=rule.name, after=_plain(rule)
             )
             touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
-            ring("monitors.judge", model_id=model.pk)
+            enqueue(Task.JUDGE, model_id=model.pk)
     except IntegrityError as error:
         raise _name_is_taken(rule) from error
     return rule
@@ -211,8 +212,7 @@ def judge(model_id: int) -> bool:
 
 def _judge_rules(model_id: int, pending: Sequence[PendingEvaluation]) -> None:
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(7304, %s)", [model_id])
+        lock(AdvisoryLock.RULES, model_id)
         model = Model.objects.get(pk=model_id)
         clock = event_now(model=model, now=now())
         _remeasure_ripe(model, clock)
@@ -237,8 +237,8 @@ def _judge_rules(model_id: int, pending: Sequence[PendingEvaluation]) -> None:
 def _judge_and_ring(rule: Rule, clock: datetime) -> None:
     state = RuleState.objects.select_for_update().get(rule=rule)
     for transition in _judge_rule(rule, state, clock):
-        ring("monitors.alert", transition_id=transition.pk)
-        ring("monitors.workflow", transition_id=transition.pk)
+        enqueue(Task.ALERT, transition_id=transition.pk)
+        enqueue(Task.START_WORKFLOW, transition_id=transition.pk)
 
 
 def _remeasure_ripe(model: Model, clock: datetime) -> None:
@@ -269,15 +269,15 @@ def _remeasure_ripe(model: Model, clock: datetime) -> None:
     windows = set(unripe.values_list("model_id", "span", "start"))
     if windows:
         touch(StaleWindow, windows, fields=("model_id", "span", "start"))
-        ring("monitors.measure", model_id=model.pk)
+        enqueue(Task.MEASURE, model_id=model.pk)
 
 
 def _judge_rule(rule: Rule, state: RuleState, clock: datetime) -> list[Transition]:
     transitions = []
     for window in _windows(rule, state, clock):
-        verdict = step(rule, _standing(state), window)
-        _remember(state, verdict.standing)
-        if verdict.outcome is not Outcome.NOTHING:
+        verdict = step(rule, _progress(state), window)
+        _remember(state, verdict.progress)
+        if verdict.outcome is not RuleOutcome.NOTHING:
             transitions.append(_record(rule, window, verdict))
     state.save()
     return transitions
@@ -349,19 +349,19 @@ def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
     return windows
 
 
-def _standing(state: RuleState) -> Standing:
-    return Standing(state.standing, state.streak, state.judged_until, state.acted_until)
+def _progress(state: RuleState) -> RuleProgress:
+    return RuleProgress(state.standing, state.streak, state.judged_until, state.acted_until)
 
 
-def _remember(state: RuleState, standing: Standing) -> None:
-    state.standing, state.streak = standing.name, standing.streak
-    state.judged_until, state.acted_until = standing.judged_until, standing.acted_until
+def _remember(state: RuleState, progress: RuleProgress) -> None:
+    state.standing, state.streak = progress.name, progress.streak
+    state.judged_until, state.acted_until = progress.judged_until, progress.acted_until
 
 
-def _record(rule: Rule, window: Window, verdict: Verdict) -> Transition:
+def _record(rule: Rule, window: Window, verdict: RuleStep) -> Transition:
     """Write the transition with what was known; a second writer of the same one changes nothing."""
     detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
-    if verdict.outcome is not Outcome.RESOLVED:
+    if verdict.outcome is not RuleOutcome.RESOLVED:
         detail["causes"] = rank_causes(
             model=rule.model,
             start=window.end - _judged_length(rule),
@@ -397,10 +397,10 @@ def backtest(*, rule: Rule, start: datetime, end: datetime) -> list[Window]:
     """Tell which stored windows would have opened an incident, had the rule stood since `start`."""
     _check(rule)
     points = points_of(rule).filter(start__gte=start, end__lte=end).exclude(status=PointStatus.UNRIPE)
-    standing, opened = Standing(), []
+    progress, opened = RuleProgress(), []
     for window in gather(rule, list(points.order_by("start"))):
-        verdict = step(rule, standing, window)
-        standing = verdict.standing
-        if verdict.outcome is Outcome.OPENED:
+        verdict = step(rule, progress, window)
+        progress = verdict.progress
+        if verdict.outcome is RuleOutcome.OPENED:
             opened.append(window)
     return opened

@@ -2,18 +2,18 @@
 
 from celery import shared_task
 
+from driftline.common.advisory_locks import AdvisoryLock
+from driftline.common.task_queue import Task
 from driftline.common.work import work_in_turns
 from monitors.metrics.models import PendingEvaluation
 from monitors.rules.services import judge
 
-_LOCK = 7_314
 
-
-@shared_task(name="monitors.judge")
+@shared_task(name=Task.JUDGE)
 def judge_model(*, model_id: int) -> None:
     def judge_once() -> bool:
         judge(model_id)
         return False  # one pass judges all rules of a model
 
     due = PendingEvaluation.objects.filter(model_id=model_id).due()
-    work_in_turns("monitors.judge", _LOCK, model_id, judge_once, due)
+    work_in_turns(Task.JUDGE, AdvisoryLock.JUDGE_TASK, model_id, judge_once, due)

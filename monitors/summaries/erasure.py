@@ -16,7 +16,7 @@ from inference.registry.selectors import privacy_of
 from monitors.definitions.models import Segment
 from monitors.stats.mergeable.sketches import CategoricalSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 from monitors.summaries.models import Summary
 from monitors.summaries.services import measure_hours
 
@@ -82,7 +82,7 @@ def declared_of_subject(model: Model, subject: Subject) -> list[Segment]:
     ]
 
 
-def _names(condition: Condition, model: Model, subject: Subject) -> bool:
+def _names(condition: RowCondition, model: Model, subject: Subject) -> bool:
     return condition.value == subject.key and (
         bool(condition.tag) or subject.is_named_in(model.pk, condition.feature)
     )
@@ -102,11 +102,11 @@ def without_level(payload: bytes, subject: Subject, model: Model) -> bytes | Non
     changed: dict[str, ColumnSummary] = {
         name: replace(
             column,
-            counts={level: count for level, count in column.counts.items() if level not in gone},
-            rest=column.rest + sum(column.counts[level] for level in gone),
+            counts={level: count for level, count in column.counts.items() if level not in erased_levels},
+            rest=column.rest + sum(column.counts[level] for level in erased_levels),
         )
         for name, column in window.features.items()
         if isinstance(column, CategoricalSummary)
-        and (gone := column.counts.keys() & _levels_of(model, subject, name))
+        and (erased_levels := column.counts.keys() & _levels_of(model, subject, name))
     }
     return replace(window, features=window.features | changed).encode() if changed else None

@@ -12,7 +12,7 @@ from inference.prediction_log.items import as_objects
 from inference.prediction_log.labels.changes import ClaimedChange, SummarisedLabel
 from inference.prediction_log.labels.selectors import Holding, labels_at_times, labels_in_chunks
 from inference.prediction_log.models import PredictionChunk
-from inference.prediction_log.queries.selectors import LogFrame, Part, frame_from
+from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.damaged_chunks import describe_damaged, mark_damaged
 from inference.prediction_log.storage.folded_labels import FoldedLabels
@@ -91,7 +91,7 @@ def _read(
 ) -> LogFrame | None:
     """Return the rows of a chunk; None if it is damaged, which is then marked."""
     try:
-        part = Part(chunk.version_id, read_rows(chunk.payload, columns), FoldedLabels.read(chunk.labels))
+        part = ChunkRows(chunk.version_id, read_rows(chunk.payload, columns), FoldedLabels.read(chunk.labels))
     except ChunkDamaged as error:
         same = PredictionChunk.objects.filter(day=chunk.day, is_packed=chunk.is_packed, pk=chunk.pk)
         mark_damaged(describe_damaged(same, {chunk.pk: error.reason}))

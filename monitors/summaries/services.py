@@ -14,8 +14,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from driftline.common.attempts import note_failure, release, work_apart
-from driftline.common.doorbell import ring
 from driftline.common.periods import floor, following
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.prediction_log.labels.changes import claim_label_changes, return_label_changes
 from inference.prediction_log.labels.services import lock_summaries
@@ -363,7 +363,7 @@ def measure_hours(*, model_id: int, hours: Iterable[datetime]) -> None:
     stale = {(model_id, "hour", hour) for hour in hours}
     stale |= {(model_id, "day", floor(hour, "day")) for _, _, hour in stale}
     touch(StaleWindow, stale, fields=("model_id", "span", "start"))
-    ring("monitors.measure", model_id=model_id)
+    enqueue(Task.MEASURE, model_id=model_id)
 
 
 def measure_again(*, version_id: int, since: datetime | None) -> None:
@@ -378,7 +378,7 @@ def measure_again(*, version_id: int, since: datetime | None) -> None:
     stale = list(windows.values_list("model_id", "span", "start")[:WINDOWS_MEASURED_AGAIN])
     touch(StaleWindow, stale, fields=("model_id", "span", "start"))
     for model_id in {model_id for model_id, _, _ in stale}:
-        ring("monitors.measure", model_id=model_id)
+        enqueue(Task.MEASURE, model_id=model_id)
 
 
 def forget_segments(model_id: int, which: Q) -> None:

@@ -2,14 +2,20 @@
 
 from celery import shared_task
 
+from driftline.common.advisory_locks import AdvisoryLock
+from driftline.common.task_queue import Task
 from driftline.common.work import work_in_turns
 from inference.prediction_log.models import TouchedPeriod
 from monitors.summaries.services import HOURS_A_TASK, summarise
 
-_LOCK = 7_312
 
-
-@shared_task(name="monitors.summarise")
+@shared_task(name=Task.SUMMARISE)
 def summarise_model(*, model_id: int) -> None:
     due = TouchedPeriod.objects.filter(model_id=model_id).due()
-    work_in_turns("monitors.summarise", _LOCK, model_id, lambda: summarise(model_id) == HOURS_A_TASK, due)
+    work_in_turns(
+        Task.SUMMARISE,
+        AdvisoryLock.SUMMARISE_TASK,
+        model_id,
+        lambda: summarise(model_id) == HOURS_A_TASK,
+        due,
+    )

@@ -15,7 +15,7 @@ from inference.prediction_log.queries.selectors import LogFrame, PairedFrame, pa
 from inference.signatures import Signature
 from monitors.workflows.pairs import DAY_US, PairsWanted, scores_of
 
-MOST_PAIRS = 20_000
+MAX_PAIRS = 20_000
 SAMPLE = 20
 REGRESSION_TOLERANCE = 0.1  # of the champion's standard deviation: the gate's own measure of disagreement
 BINS = 20
@@ -94,7 +94,7 @@ class Agreement:
 
 
 def agreement_of(wanted: PairsWanted, signature: Signature) -> Agreement | None:
-    """Compare what both versions answered on their newest pairs, at most `MOST_PAIRS`; None where there is no pair."""
+    """Compare what both versions answered on their newest pairs, at most `MAX_PAIRS`; None where there is no pair."""
     end = event_now(model=wanted.model, now=now()) + timedelta(seconds=1)
     start = max(wanted.since, _newest_start(wanted, end))
     pairs = paired_frame(
@@ -108,7 +108,7 @@ def agreement_of(wanted: PairsWanted, signature: Signature) -> Agreement | None:
 
 
 def _newest_start(wanted: PairsWanted, end: datetime) -> datetime:
-    """Find the time from which on at least `MOST_PAIRS` rows of the challenger lie, so that no older chunk is read."""
+    """Find the time from which on at least `MAX_PAIRS` rows of the challenger lie, so that no older chunk is read."""
     chunks = PredictionChunk.objects.filter(
         model=wanted.model,
         version=wanted.challenger,
@@ -119,13 +119,13 @@ def _newest_start(wanted: PairsWanted, end: datetime) -> datetime:
     start, rows = end, 0
     for chunk_start, count in chunks.values_list("start", "rows").iterator():
         start, rows = min(start, chunk_start), rows + count
-        if rows >= MOST_PAIRS:
+        if rows >= MAX_PAIRS:
             break
     return start
 
 
 def _newest(pairs: PairedFrame) -> PairedFrame:
-    places = np.arange(len(pairs.champion))[-MOST_PAIRS:]
+    places = np.arange(len(pairs.champion))[-MAX_PAIRS:]
     return PairedFrame(pairs.champion.take(places), pairs.challenger.take(places))
 
 

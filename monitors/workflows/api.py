@@ -8,7 +8,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, page
 from inference.registry.models import Model
@@ -23,7 +23,7 @@ class Decision(Body):
     reason: str = Field("", max_length=200)
 
 
-@router.get("/models/{name}/runs", auth=Scoped("read"))
+@router.get("/models/{name}/runs", auth=Scoped(Scope.READ))
 def list_runs(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List a model's retrain runs, newest first, with every step's evidence."""
     runs = selectors.runs_of(_model(request, name))
@@ -38,7 +38,7 @@ def start_run(request: HttpRequest, name: str) -> Any:
     return Status(201, selectors.describe_run(run))
 
 
-@router.get("/models/{name}/runs/{int:run_id}", auth=Scoped("read"))
+@router.get("/models/{name}/runs/{int:run_id}", auth=Scoped(Scope.READ))
 def read_run(request: HttpRequest, name: str, run_id: int) -> Any:
     """Read one run with every step's evidence and the verdict."""
     return selectors.describe_run(_run(request, name, run_id))
@@ -67,7 +67,7 @@ def cancel_run(request: HttpRequest, name: str, run_id: int, body: Decision | No
     return selectors.describe_run(ended)
 
 
-@router.get("/models/{name}/comparison", auth=Scoped("read"))
+@router.get("/models/{name}/comparison", auth=Scoped(Scope.READ))
 def read_comparison(request: HttpRequest, name: str, challenger: str) -> Any:
     """Compare a challenger with the champion and give the gate's verdict.
 
@@ -78,7 +78,7 @@ def read_comparison(request: HttpRequest, name: str, challenger: str) -> Any:
     return selectors.comparison(model=_model(request, name), challenger=challenger)
 
 
-@router.get("/models/{name}/agreement", auth=Scoped("read"))
+@router.get("/models/{name}/agreement", auth=Scoped(Scope.READ))
 def read_agreement(request: HttpRequest, name: str, challenger: str) -> Any:
     """Compare what a challenger and the champion it shadowed answered to the same requests, labels or not.
 

@@ -20,12 +20,12 @@ from inference.serving.counts.metrics import ANSWERED
 from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
 from monitors.metrics.request_log import request_outcomes
-from monitors.stats.promotion.gate import Verdict
+from monitors.stats.promotion.gate import GateVerdict
 from monitors.stats.promotion.unpaired import Answered, UnpairedComparison, compare_sides, judge_sides
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import DAY_US, policy_of, ripe_until, scores_of
 
-MOST_ROWS = 200_000  # newest first, of both sides together: a canary of one percent leaves 2,000 of them
+MAX_ROWS = 200_000  # newest first, of both sides together: a canary of one percent leaves 2,000 of them
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class CanaryEvidence:
     end: datetime
     found: UnpairedComparison
     answers: dict[str, tuple[float, float]]  # class: the champion's share of it, the canary's
-    verdict: Verdict
+    verdict: GateVerdict
     split: dict[str, Any] | None
 
 
@@ -77,7 +77,7 @@ def _end(later: Sequence[DeploymentChange], canary: dict[str, Any]) -> datetime 
 
 
 def canary_evidence(model: Model, period: CanaryPeriod) -> CanaryEvidence:
-    """Compare both sides on the newest rows of the period, at most `MOST_ROWS`."""
+    """Compare both sides on the newest rows of the period, at most `MAX_ROWS`."""
     end = period.end or event_now(model=model, now=now())
     end += timedelta(microseconds=1)  # the newest event belongs to it
     start = max(period.start, _newest_start(model, period, end))
@@ -114,7 +114,7 @@ def _newest_start(model: Model, period: CanaryPeriod, end: datetime) -> datetime
     start, rows = period.start, 0
     for chunk_start, count in chunks.values_list("start", "rows").iterator():
         rows += count
-        if rows >= MOST_ROWS:
+        if rows >= MAX_ROWS:
             return chunk_start
     return start
 

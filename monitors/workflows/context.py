@@ -61,7 +61,7 @@ class RunContext:
         return self.run.steps.get(name=name).evidence
 
 
-class Answer(StrEnum):
+class StepAnswer(StrEnum):
     DONE = "done"
     WAITING = "waiting"
     REJECTED = "rejected"
@@ -71,7 +71,7 @@ class Answer(StrEnum):
 class StepOutcome:
     """A step's answer. `effect` changes other rows in the very transaction that records the answer."""
 
-    answer: Answer
+    answer: StepAnswer
     evidence: Evidence = field(default_factory=dict)
     waiting_for: str = ""
     needs: str = ""
@@ -82,7 +82,7 @@ class StepOutcome:
 
 def done(evidence: Evidence, *, effect: Effect | None = None, verdict: Evidence | None = None) -> StepOutcome:
     """The step is finished; the next one may start."""
-    return StepOutcome(Answer.DONE, evidence, effect=effect, verdict=verdict)
+    return StepOutcome(StepAnswer.DONE, evidence, effect=effect, verdict=verdict)
 
 
 def waiting(
@@ -94,12 +94,12 @@ def waiting(
     verdict: Evidence | None = None,
 ) -> StepOutcome:
     """The step goes on when `needs` (`traffic` or `person`) has come; it is asked again then."""
-    return StepOutcome(Answer.WAITING, evidence or {}, waiting_for, needs, effect=effect, verdict=verdict)
+    return StepOutcome(StepAnswer.WAITING, evidence or {}, waiting_for, needs, effect=effect, verdict=verdict)
 
 
 def rejected(reason: str, evidence: Evidence, *, verdict: Evidence | None = None) -> StepOutcome:
     """The challenger is not good enough: the run ends and the champion stays."""
-    return StepOutcome(Answer.REJECTED, evidence, reason=reason, verdict=verdict)
+    return StepOutcome(StepAnswer.REJECTED, evidence, reason=reason, verdict=verdict)
 
 
 def run_folder(run_id: int) -> Path:

@@ -1,18 +1,20 @@
 """Moves a run from step to step; killed at any point, it goes on with the step at which it was."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
+from driftline.common.lease import LeaseLost
 from driftline.common.machine_paths import without_folders
+from driftline.common.task_queue import Task, enqueue
 from inference.registry.models import Deployment
-from monitors.workflows.context import Answer, RunContext, StepFailed, StepOutcome, to_json
+from monitors.workflows.context import RunContext, StepAnswer, StepFailed, StepOutcome, to_json
 from monitors.workflows.finishing import finish
-from monitors.workflows.leases import Lease, LeaseLost, give_back, kept, take
+from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, RunState, Step, Workflow
 from monitors.workflows.steps import STEPS
 from monitors.workflows.trainers.catalogue import TrainerNotAllowed
@@ -33,17 +35,18 @@ def advance(*, run_id: int, has_turn: bool = True) -> bool:
 
     Without a turn it stops before a long step. Returns whether there was something to do.
     """
-    lease = take(run_id)
+    lease = claim_run(run_id)
     if lease is None:
         return False
     try:
-        with kept(lease):
-            while _go_on(lease, has_turn=has_turn):
+        with lease.renewed():
+            while _run_step(lease, has_turn=has_turn):
                 pass
     except LeaseLost:
         log.info("run is another's now", extra={"run": run_id})
     except Exception:
-        give_back(lease)
+        with suppress(LeaseLost):
+            lease.release()
         raise
     return True
 
@@ -55,8 +58,8 @@ def runs_before_a_long_step() -> QuerySet[Any]:
     return present.filter(state__in=(RunState.QUEUED, RunState.RUNNING), present__in=LONG_STEPS).due()
 
 
-def _go_on(lease: Lease, *, has_turn: bool) -> bool:
-    """Do one step; tell whether another can follow at once."""
+def _run_step(lease: RunLease, *, has_turn: bool) -> bool:
+    """Run the present step; return whether another can follow at once."""
     run = lease.read()
     step = _current_step(run)
     if reason := _obstacle(run, step):
@@ -64,8 +67,8 @@ def _go_on(lease: Lease, *, has_turn: bool) -> bool:
             finish(locked, state=RunState.CANCELLED, actor=f"run {run.pk}", reason=reason)
         return False
     if step.name in LONG_STEPS and step.state != Step.State.WAITING and not has_turn:
-        give_back(lease)
-        ring_for_long_work()
+        lease.release()
+        enqueue(Task.LONG_WORK)
         return False
     if step.state != Step.State.WAITING:
         _begin(lease, step)
@@ -105,7 +108,7 @@ def _obstacle(run: Run, step: Step) -> str:
     return ""
 
 
-def _begin(lease: Lease, step: Step) -> None:
+def _begin(lease: RunLease, step: Step) -> None:
     with lease.fenced() as run:
         run.state, run.waiting_for, run.needs = RunState.RUNNING, "", ""
         run.save(update_fields=["state", "waiting_for", "needs"])
@@ -115,7 +118,7 @@ def _begin(lease: Lease, step: Step) -> None:
     step.attempts += 1
 
 
-def _record(lease: Lease, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
+def _record(lease: RunLease, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
     """Write a step's answer and all that it changes in one transaction, in which the token holds."""
     with lease.fenced() as run:
         found = outcome.effect(run) if outcome.effect else {}
@@ -123,10 +126,10 @@ def _record(lease: Lease, step: Step, outcome: StepOutcome, *, seen: int) -> boo
         if outcome.verdict is not None:
             run.verdict = to_json(outcome.verdict)
             run.save(update_fields=["verdict"])
-        if outcome.answer == Answer.WAITING:
+        if outcome.answer == StepAnswer.WAITING:
             return _wait(run, step, outcome, seen=seen)
         _close(step, Step.State.DONE)
-        if outcome.answer == Answer.REJECTED:
+        if outcome.answer == StepAnswer.REJECTED:
             finish(run, state=RunState.REJECTED, actor=f"run {run.pk}", reason=outcome.reason)
             return False
         if step.name == list(STEPS)[-1]:
@@ -147,7 +150,7 @@ def _wait(run: Run, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
     return changed_meanwhile
 
 
-def _fail(lease: Lease, step: Step, reason: str) -> None:
+def _fail(lease: RunLease, step: Step, reason: str) -> None:
     with lease.fenced() as run:
         step.error = reason
         _close(step, Step.State.FAILED)

@@ -16,11 +16,11 @@ from django.db import connection
 from inference.prediction_log.labels.selectors import count_by_day
 from inference.registry.models import Model
 from inference.signatures import Signature
-from monitors.stats.streams.share_shifts import LEAST_ODDS_RATIO, ShareShift, log_odds, share_shift
+from monitors.stats.streams.share_shifts import MIN_ODDS_RATIO, ShareShift, log_odds, share_shift
 from monitors.workflows.models import Step
 
 CLASS, TOKEN, ARRIVAL = "class", "token", "arrival"
-LEAST_CHANGE = {CLASS: 0.01, TOKEN: 0.2, ARRIVAL: 0.3}
+MIN_CHANGE = {CLASS: 0.01, TOKEN: 0.2, ARRIVAL: 0.3}
 """Shares that change by less are no jump: a rare class may grow fourfold, a new token may send a few labels."""
 HIGH = "a high value"
 
@@ -41,12 +41,12 @@ class LabelJump:
 
     @property
     def sentence(self) -> str:
-        told = {
+        described = {
             CLASS: f"{self.name[:40]} is {self.now:.0%} of the {self.rows:,} labels",
             TOKEN: f"token {self.name[:40]} sent {self.now:.0%} of the {self.rows:,} labels",
             ARRIVAL: f"{self.now:.0%} of {self.rows:,} predictions have a label",
         }
-        return f"{told[self.kind]} since {self.since:%-d %b %Y}, {self.before:.0%} before"
+        return f"{described[self.kind]} since {self.since:%-d %b %Y}, {self.before:.0%} before"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _shift(kind: str, name: str, days: Days, since: date) -> tuple[str, str, Sha
     hits = [days[day].get(name, 0) for day in ordered]
     totals = [sum(days[day].values()) for day in ordered]
     new = [day >= since for day in ordered]
-    return kind, name, share_shift(hits, totals, new, least_change=LEAST_CHANGE[kind])
+    return kind, name, share_shift(hits, totals, new, least_change=MIN_CHANGE[kind])
 
 
 def _arrivals(
@@ -102,7 +102,7 @@ def _arrivals(
     totals = [predictions[day] for day in ordered]
     hits = np.minimum([labels.get(day, 0) for day in ordered], totals)
     new = [day >= since for day in ordered]
-    shift = share_shift(hits, totals, new, least_change=LEAST_CHANGE[ARRIVAL])
+    shift = share_shift(hits, totals, new, least_change=MIN_CHANGE[ARRIVAL])
     return ARRIVAL, "", shift if shift is not None and shift.now > shift.before else None
 
 
@@ -148,15 +148,15 @@ FROM stored WHERE model_id = %(model)s AND start < %(until)s AND role <> 'shadow
 
 def _numbers_by_day(model: Model, until: datetime, since: date) -> Days:
     """Split a regression's labels at the median of those before `since`: a half of them is high."""
-    told = [
+    described = [
         (day, float(value))
         for day, found in count_by_day(model, "value", until=until).items()
         for value, count in found.items()
         for _ in range(count)
     ]
-    usual = [value for day, value in told if day < since]
+    usual = [value for day, value in described if day < since]
     median = float(np.median(usual)) if usual else 0.0
-    return days_of((day, HIGH if value > median else "") for day, value in told)
+    return days_of((day, HIGH if value > median else "") for day, value in described)
 
 
 def days_of(labels: Iterable[tuple[date, str]]) -> Days:
@@ -172,16 +172,20 @@ def days_of(labels: Iterable[tuple[date, str]]) -> Days:
 def not_yet_approved(model: Model, jumps: list[LabelJump]) -> list[LabelJump]:
     """Leave out the jumps of which a person has said before that they are right: the next run does not ask again."""
     steps = Step.objects.filter(run__model=model, evidence__has_keys=["approved_by", "jumps"])
-    approved = [told for evidence in steps.values_list("evidence", flat=True) for told in evidence["jumps"]]
-    return [jump for jump in jumps if not any(_is_approved(jump, told) for told in approved)]
+    approved = [
+        described for evidence in steps.values_list("evidence", flat=True) for described in evidence["jumps"]
+    ]
+    return [jump for jump in jumps if not any(_is_approved(jump, described) for described in approved)]
 
 
-def _is_approved(jump: LabelJump, told: Mapping[str, Any]) -> bool:
+def _is_approved(jump: LabelJump, described: Mapping[str, Any]) -> bool:
     """The same share at about the same height: within what is no jump."""
-    if (jump.kind, jump.name) != (told["kind"], told["name"]):
+    if (jump.kind, jump.name) != (described["kind"], described["name"]):
         return False
-    change = log_odds(jump.now * jump.rows, jump.rows) - log_odds(told["now"] * told["rows"], told["rows"])
-    return abs(change) < log(LEAST_ODDS_RATIO)
+    change = log_odds(jump.now * jump.rows, jump.rows) - log_odds(
+        described["now"] * described["rows"], described["rows"]
+    )
+    return abs(change) < log(MIN_ODDS_RATIO)
 
 
 def evidence_of(jumps: list[LabelJump]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from driftline.common.lease import Leasable
 from driftline.common.work import WorkQuerySet
 from inference.registry.models import Model, Version
 from monitors.rules.models import Transition
@@ -53,7 +54,7 @@ class RunState(models.TextChoices):
 ACTIVE_STATES = (RunState.QUEUED, RunState.RUNNING, RunState.WAITING)
 
 
-class Run(models.Model):
+class Run(Leasable):
     """One attempt to repair a model; a row that a worker leases, and whose steps are idempotent."""
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="runs")
@@ -76,8 +77,6 @@ class Run(models.Model):
     generation = models.BigIntegerField(
         default=1, help_text="grows when something happened that the run should see"
     )
-    lease_until = models.DateTimeField(null=True, blank=True)
-    lease_token = models.BigIntegerField(null=True, blank=True)
 
     objects = WorkQuerySet.as_manager()
 

@@ -117,9 +117,9 @@ def comparison(*, model: Model, challenger: str) -> dict[str, Any]:
     version = get_version(model=model, version=challenger)
     refuse_without_rows(model, "A comparison of requests")
     champion = _champion_of(model, version)
-    told = _paired(model, champion, version)
-    if told is not None:
-        return told
+    pairs = _paired(model, champion, version)
+    if pairs is not None:
+        return pairs
     period = canary_period(model, version)
     if period is not None:
         return _describe_canary_evidence(canary_evidence(model, period))

@@ -11,12 +11,12 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import floor, following
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.queries.selectors import newest_event
 from inference.prediction_log.rows_kept import RowsNotKept, refuse_without_rows
-from inference.registry.models import Autonomy, Model, Task, Version
+from inference.registry.models import Autonomy, Model, ModelTask, Version
 from inference.registry.selectors import signature_of
 from monitors.metrics.catalogue import QUALITY_METRICS
 from monitors.rules.models import Rule, RuleState, Severity, Transition
@@ -242,7 +242,7 @@ def start_run(
                 subject=f"run {run.pk} of {model}",
                 after={"trigger": trigger, "champion": champion.version},
             )
-            ring("monitors.advance", run_id=run.pk)
+            enqueue(Task.ADVANCE_RUN, run_id=run.pk)
     except IntegrityError as error:
         raise UnableToStart(
             409, "run_active", f"{model} has a run under way; wait for it or cancel it."
@@ -264,7 +264,7 @@ def _champion(model: Model) -> Version:
         )
     if signature.task not in JUDGED:
         raise UnableToStart(409, "task_not_trainable", f"No trainer here knows the task {signature.task!r}.")
-    if signature.task != Task.REGRESSION and not signature.probabilities_output:
+    if signature.task != ModelTask.REGRESSION and not signature.probabilities_output:
         raise UnableToStart(
             409,
             "champion_without_probabilities",
@@ -291,7 +291,7 @@ def approve(*, run: Run, actor: str) -> Run:
             action="run.approve",
             subject=f"run {run.pk} of {run.model}",
         )
-        ring("monitors.advance", run_id=run.pk)
+        enqueue(Task.ADVANCE_RUN, run_id=run.pk)
     return run
 
 
@@ -322,7 +322,7 @@ def _locked(run: Run) -> Run:
 
 # -- waking ------------------------------------------------------------------------------------------------------------
 def wake_runs(model: Model) -> None:
-    """Let the model's run go on if the pairs that it waits for have come; one indexed count, and a ring if so.
+    """Let the model's run go on if the pairs that it waits for have come; one indexed count, and a task if so.
 
     To be called in the transaction that makes new labels count, so that no moment looks finished in between.
     """
@@ -342,4 +342,4 @@ def _wake(run: Run) -> None:
     if found < wanted:
         waits.exclude(waiting_for=progress(found, wanted)).update(waiting_for=progress(found, wanted))
     elif waits.update(state=RunState.RUNNING, needs="", waiting_for="", generation=F("generation") + 1):
-        ring("monitors.advance", run_id=run.pk)
+        enqueue(Task.ADVANCE_RUN, run_id=run.pk)

@@ -7,10 +7,10 @@ class DriftlineConfig(AppConfig):
     verbose_name = "Driftline"
 
     def ready(self) -> None:
-        from monitors.alerts import services as alerts
+        from monitors.alerts import hooks
         from monitors.workflows.selectors import describe_ongoing
 
-        alerts.describe_ongoing = describe_ongoing  # alerts and workflows do not know each other
+        hooks.describe_ongoing.provide(describe_ongoing)  # alerts and workflows do not know each other
 
-        # They name the broker that doorbells ring, register the checks, and audit work that fails.
+        # They configure the broker of tasks, register the checks, and audit work that fails.
         from driftline import celery, checks, long_work  # noqa: F401

@@ -1,4 +1,4 @@
-"""The Celery application: a doorbell over work rows, and a clock of a few static ticks."""
+"""The Celery application: messages wake workers for work rows, and a clock sends a few tasks at fixed intervals."""
 
 import os
 from typing import Any
@@ -11,11 +11,18 @@ from django.conf import settings
 
 from driftline.accounts import task_origins  # noqa: F401  hears of tasks
 from driftline.common.broker import PATIENT_SECONDS, transport_options
+from driftline.common.task_queue import Task
 from driftline.long_slots import open_slots
 from driftline.observability.trace_settings import trace_options
 
+
+def _every(seconds: int, task: Task) -> dict[str, Any]:
+    """Describe a task of the clock; a message that no worker took until the next one is sent expires."""
+    return {"task": task.value, "schedule": float(seconds), "options": {"expires": seconds}}
+
+
 app = Celery("driftline")
-app.set_default()  # in every thread: the doorbell rings from web requests and from the drain too
+app.set_default()  # in every thread: web requests and the drain enqueue tasks too
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
@@ -34,14 +41,14 @@ app.conf.update(
     worker_hijack_root_logger=False,
     beat_schedule_filename=str(settings.HOME / "run" / "beat-schedule"),
     beat_schedule={
-        "sweep": {"task": "driftline.sweep", "schedule": 5.0, "options": {"expires": 5}},
-        "close windows": {"task": "driftline.close_windows", "schedule": 15.0, "options": {"expires": 15}},
-        "heartbeat": {"task": "driftline.heartbeat", "schedule": 15.0, "options": {"expires": 15}},
-        "tidy": {"task": "driftline.tidy", "schedule": 3600.0, "options": {"expires": 3600}},
-        "measure ended": {"task": "monitors.measure_ended", "schedule": 300.0, "options": {"expires": 300}},
-        "pack": {"task": "inference.pack", "schedule": 30.0, "options": {"expires": 30}},
-        "expire": {"task": "inference.expire", "schedule": 3600.0, "options": {"expires": 3600}},
-        "expire summaries": {"task": "monitors.expire", "schedule": 3600.0, "options": {"expires": 3600}},
+        "sweep": _every(5, Task.SWEEP),
+        "close windows": _every(15, Task.CLOSE_WINDOWS),
+        "heartbeat": _every(15, Task.HEARTBEAT),
+        "tidy": _every(3600, Task.TIDY),
+        "measure ended": _every(300, Task.MEASURE_ENDED),
+        "pack": _every(30, Task.PACK_LOG),
+        "expire": _every(3600, Task.EXPIRE_LOG),
+        "expire summaries": _every(3600, Task.EXPIRE_SUMMARIES),
     },
     timezone="UTC",
 )

@@ -11,10 +11,10 @@ from django.db.models import QuerySet
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import not_found
 from driftline.common.leased_work import LeasedWork
-from driftline.long_work import KINDS, Kind
+from driftline.common.task_queue import Task, enqueue
+from driftline.long_work import KINDS, LongWorkKind
 
 LATE_AFTER = timedelta(hours=1)
 SHOWN = 100
@@ -71,7 +71,7 @@ def retry(*, kind: str, id: int, actor: str, project: Project | None = None) -> 
         row, owner = _given_up_row(kind, id, project)
         type(row)._default_manager.filter(pk=row.pk).begin_again()  # type: ignore[attr-defined]
         _record("work.retry", row, owner, actor)
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
 def dismiss(*, kind: str, id: int, actor: str, project: Project | None = None) -> None:
@@ -98,18 +98,18 @@ def _record(action: str, row: LeasedWork, project: Project, actor: str) -> None:
     record_audit(project=project, actor=actor, action=action, subject=str(row)[:200])
 
 
-def _rows(project: Project | None) -> Iterator[tuple[Kind, Any]]:
+def _rows(project: Project | None) -> Iterator[tuple[LongWorkKind, Any]]:
     for kind in KINDS:
         if kind.model is not None:
             rows = _of(kind.model._default_manager.all(), kind, project)
             yield kind, rows.select_related(kind.project)
 
 
-def _of(rows: QuerySet[Any], kind: Kind, project: Project | None) -> Any:
+def _of(rows: QuerySet[Any], kind: LongWorkKind, project: Project | None) -> Any:
     return rows if project is None else rows.filter(**{kind.project: project})
 
 
-def _piece(kind: Kind, row: Any, since: datetime) -> Piece:
+def _piece(kind: LongWorkKind, row: Any, since: datetime) -> Piece:
     owner = row
     for name in kind.project.split("__"):
         owner = getattr(owner, name)

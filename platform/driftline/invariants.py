@@ -224,8 +224,8 @@ def _labels_have_rows() -> Invariant:
         except ChunkDamaged:
             continue  # named by `_chunks_open`
         clients = labels.table.column("client_id").to_pylist()
-        told = zip(labels.places.tolist(), clients, labels.is_current.tolist(), strict=True)
-        holding = [(place, client) for place, client, holds in told if holds]
+        current_labels = zip(labels.places.tolist(), clients, labels.is_current.tolist(), strict=True)
+        holding = [(place, client) for place, client, holds in current_labels if holds]
         checked += len(labels)
         wrong += int((labels.places >= rows).sum()) + len(holding) - len(set(holding))
     return Invariant(

@@ -1,7 +1,7 @@
 """Long background work of all kinds: whose turn it is, and that a worker keeps processes free for what is short.
 
-Each row waits in its own table. A ring only says that something waits somewhere: the worker that hears it looks which
-project is next and works on the oldest row of that, so that a ring that is lost, late or doubled changes nothing.
+Each row waits in its own table. A message only says that something waits: the worker that gets it finds out which
+project is next and works on its oldest row, so that a message that is lost, late or doubled changes nothing.
 """
 
 from collections import Counter
@@ -17,7 +17,8 @@ from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.accounts.turns import in_turn, take_turn
 from driftline.common.clock import now
-from driftline.common.leased_work import LeasedWork, work_failed
+from driftline.common.leased_work import LeasedWork
+from driftline.common.signals import work_failed
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports import services as imports
@@ -38,7 +39,7 @@ LANE = "long"
 
 
 @dataclass(frozen=True)
-class Kind:
+class LongWorkKind:
     """One kind of long work: which rows wait, which are worked on, and how one is gone on with."""
 
     name: str
@@ -56,9 +57,9 @@ def _kind(
     *,
     project: str = "model__project",
     waiting: Callable[[], QuerySet[Any]] | None = None,
-) -> Kind:
+) -> LongWorkKind:
     rows = model._default_manager.all
-    return Kind(
+    return LongWorkKind(
         name=str(model._meta.verbose_name),
         project=project,
         since="touched_at",
@@ -69,11 +70,11 @@ def _kind(
     )
 
 
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[LongWorkKind, ...] = (
     _kind(Reference, build_reference),
-    _kind(Import, imports.go_on, waiting=imports.imports_to_go_on_with),
-    _kind(Erasure, erasures.resume_erasure, project="project", waiting=erasures.erasures_to_go_on_with),
-    Kind(
+    _kind(Import, imports.resume_import, waiting=imports.resumable_imports),
+    _kind(Erasure, erasures.resume_erasure, project="project", waiting=erasures.resumable_erasures),
+    LongWorkKind(
         name="ended day",
         project="model__project",
         since="touched_at",
@@ -83,8 +84,8 @@ KINDS: tuple[Kind, ...] = (
     ),
     _kind(SegmentSearch, do_search),
     _kind(Report, build, waiting=reports_to_build),
-    _kind(Optimisation, optimiser.go_on, project="version__model__project"),
-    Kind(
+    _kind(Optimisation, optimiser.resume_optimisation, project="version__model__project"),
+    LongWorkKind(
         name="run",
         project="model__project",
         since="created_at",
@@ -100,11 +101,11 @@ class _Waiting:
     """The oldest row of one project and kind that waits."""
 
     since: datetime
-    kind: Kind
+    kind: LongWorkKind
     pk: int
 
 
-def work_on_next() -> bool:
+def run_next() -> bool:
     """Work on the row that is next; returns whether one waited."""
     oldest: dict[int, _Waiting] = {}
     for project_id, found in _oldest_rows():

@@ -44,7 +44,7 @@ def progress_of_each(models: Iterable[Model]) -> dict[int, Progress]:
     """Tell of several models how far the stages have come with each, by its id, in two questions for all."""
     chosen = Model.objects.filter(pk__in=[model.pk for model in models])
     newest = {pk: arrival[0] for pk, arrival in newest_arrivals(chosen).items()}
-    return {told["pk"]: _progress(newest[told["pk"]], told) for told in _unfinished(chosen)}
+    return {facts["pk"]: _progress(newest[facts["pk"]], facts) for facts in _unfinished(chosen)}
 
 
 def _unfinished(models: QuerySet[Model]) -> Iterable[Mapping[str, Any]]:
@@ -72,17 +72,17 @@ def _first(rows: QuerySet[Any], field: str) -> Subquery:
     return Subquery(rows.order_by(field).values(field)[:1])
 
 
-def _progress(newest: datetime | None, told: Mapping[str, Any]) -> Progress:
-    problems = {"critical": told["is_critical"], "error": told["is_stuck"], "warning": told["is_warned"]}
+def _progress(newest: datetime | None, facts: Mapping[str, Any]) -> Progress:
+    problems = {"critical": facts["is_critical"], "error": facts["is_stuck"], "warning": facts["is_warned"]}
     status = next((name for name, there in problems.items() if there), "ok")
     if newest is None:
         return Progress(None, None, status if status != "ok" else "no_data")
     day = newest.replace(hour=0, minute=0, second=0, microsecond=0)
-    holding_back = [told["touched"], told["stale"], told["unhandled"]]
-    if told["listens"] and told["unread"] and told["unread"] <= newest - timedelta(days=1):
-        holding_back.append(told["unread"])
-    if told["running"]:
-        holding_back.append(min(told["running"], day))
-    if told["is_unjudged"]:
+    holding_back = [facts["touched"], facts["stale"], facts["unhandled"]]
+    if facts["listens"] and facts["unread"] and facts["unread"] <= newest - timedelta(days=1):
+        holding_back.append(facts["unread"])
+    if facts["running"]:
+        holding_back.append(min(facts["running"], day))
+    if facts["is_unjudged"]:
         holding_back.append(day)
     return Progress(newest, min([newest, *filter(None, holding_back)]), status)

@@ -10,17 +10,17 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from driftline.accounts.services import record_audit
 from driftline.common.attempts import MAX_ATTEMPTS, AttemptedQuerySet, AttemptedWorkRow
-from driftline.common.doorbell import LONG_WORK, ring
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
 from monitors.metrics.models import PendingEvaluation, UnreadDay
 from monitors.summaries.models import StaleWindow
 
-_TASKS: dict[type[AttemptedWorkRow], str] = {
-    TouchedPeriod: "monitors.summarise",
-    StaleWindow: "monitors.measure",
-    UnreadDay: LONG_WORK,
-    PendingEvaluation: "monitors.judge",
+_TASKS: dict[type[AttemptedWorkRow], Task] = {
+    TouchedPeriod: Task.SUMMARISE,
+    StaleWindow: Task.MEASURE,
+    UnreadDay: Task.LONG_WORK,
+    PendingEvaluation: Task.JUDGE,
 }
 SHOWN = 20  # of a kind
 
@@ -77,7 +77,7 @@ def retry(*, model: Model, actor: str) -> int:
         retried = 0
         for kind, task in _TASKS.items():
             if found := _rows(kind).filter(model=model).troubled().retry():
-                ring(task, model_id=model.pk)
+                enqueue(task, model_id=model.pk)
                 retried += found
         if retried:
             record_audit(

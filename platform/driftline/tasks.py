@@ -1,4 +1,4 @@
-"""The ticks: they ring for work that waits in PostgreSQL, in case the first ring was lost."""
+"""The tasks of the clock: they enqueue tasks for work that waits in PostgreSQL, in case the first message was lost."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from django.db.models.functions import Now, RowNumber
 
 from driftline.accounts.audit_chain import oldest_unsealed, seal_entries
 from driftline.common.clock import now
-from driftline.common.doorbell import LONG_WORK, ring, ring_for_long_work
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import touch
 from driftline.long_slots import long_slot
-from driftline.long_work import something_waits, work_on_next
+from driftline.long_work import run_next, something_waits
 from driftline.models import Heartbeat
 from inference.prediction_log.imports.services import remove_leftovers as remove_leftovers_of_imports
 from inference.prediction_log.models import TouchedPeriod
@@ -27,60 +27,60 @@ from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState
 from monitors.workflows.steps.shadow import TRAFFIC
 
-LONG_RINGS = 4  # a tick: as many more processes begin with long work, until all slots are taken
-MOST_RUNG = 50  # a tick and kind: more than workers do by the next, so that rings never queue up
+MAX_LONG_TASKS = 4  # a sweep: as many more processes begin with long work, until all slots are taken
+MAX_TASKS = 50  # a sweep and kind: more than workers do by the next, so that messages never pile up
 
 
-@shared_task(name="driftline.sweep")
+@shared_task(name=Task.SWEEP)
 def sweep() -> None:
-    """Ring for what is due, the oldest first: what is left is rung for when that is done."""
-    _ring_models("monitors.summarise", TouchedPeriod.objects.due(), most=MOST_RUNG)
-    _ring_models("monitors.measure", StaleWindow.objects.due(), most=MOST_RUNG)
-    _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
-    _ring_each("monitors.alert", "transition_id", Transition.objects.filter(alerts_done_at=None))
-    _ring_each("monitors.workflow", "transition_id", Transition.objects.filter(workflows_done_at=None))
-    _ring_each("monitors.advance", "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
+    """Enqueue tasks for what is due, the oldest first; the next sweep does the same for the rest."""
+    _enqueue_for_models(Task.SUMMARISE, TouchedPeriod.objects.due())
+    _enqueue_for_models(Task.MEASURE, StaleWindow.objects.due())
+    _enqueue_for_models(Task.JUDGE, PendingEvaluation.objects.due())
+    _enqueue_for_each(Task.ALERT, "transition_id", Transition.objects.filter(alerts_done_at=None))
+    _enqueue_for_each(Task.START_WORKFLOW, "transition_id", Transition.objects.filter(workflows_done_at=None))
+    _enqueue_for_each(Task.ADVANCE_RUN, "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
-        ring("monitors.deliver")
+        enqueue(Task.DELIVER)
     if oldest_unsealed() is not None:
-        ring("driftline.seal_audit")
+        enqueue(Task.SEAL_AUDIT)
 
     if something_waits():
-        for _ in range(LONG_RINGS):
-            ring_for_long_work()
+        for _ in range(MAX_LONG_TASKS):
+            enqueue(Task.LONG_WORK)
 
 
-@shared_task(name=LONG_WORK)
+@shared_task(name=Task.LONG_WORK)
 def long_work(**_: object) -> None:
-    """Go on with the long work that is next, unless this worker does as much of it as it may, and ring for more."""
+    """Do the long work that is next, unless this worker does as much of it as it may, and enqueue the rest."""
     with long_slot() as is_free:
-        has_worked = is_free and work_on_next()
+        has_worked = is_free and run_next()
     if has_worked and something_waits():
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
 
 
-@shared_task(name="driftline.close_windows")
+@shared_task(name=Task.CLOSE_WINDOWS)
 def close_windows() -> None:
     """Let rules look again where a window has closed or ripened by time alone, or where a run waits for rows."""
     waiting = Run.objects.filter(state=RunState.WAITING, needs=TRAFFIC).values_list("model_id", flat=True)
     models = models_to_judge(now()).union(waiting)
     touch(PendingEvaluation, [(pk,) for pk in models], fields=("model_id",))
-    _ring_models("monitors.judge", PendingEvaluation.objects.due(), most=MOST_RUNG)
+    _enqueue_for_models(Task.JUDGE, PendingEvaluation.objects.due())
 
 
-@shared_task(name="driftline.seal_audit")
+@shared_task(name=Task.SEAL_AUDIT)
 def seal_audit() -> None:
     """Give audit entries their place in the chain where that failed when they were written."""
     seal_entries()
 
 
-@shared_task(name="driftline.heartbeat")
+@shared_task(name=Task.HEARTBEAT)
 def heartbeat() -> None:
     """Prove that ticks are not only sent but consumed."""
     Heartbeat.objects.update_or_create(name="worker", defaults={"at": now()})
 
 
-@shared_task(name="driftline.tidy")
+@shared_task(name=Task.TIDY)
 def tidy() -> None:
     """Remove what killed uploads and imports left behind, callbacks that were settled long ago, and old reports."""
     remove_leftovers(settings.HOME)
@@ -89,15 +89,15 @@ def tidy() -> None:
     forget_old_reports(now())
 
 
-def _ring_models(task: str, due: QuerySet[Any], *, most: int | None = None) -> None:
-    """Ring for the models of these work rows, in turns of the projects, those first that have waited longest."""
+def _enqueue_for_models(task: Task, due: QuerySet[Any]) -> None:
+    """Enqueue a task for the models of these work rows: projects take turns, and the longest wait comes first."""
     since = due.values("model_id").annotate(since=Min("touched_at"))
     turn = Window(RowNumber(), partition_by="model__project_id", order_by="since")
     models = since.annotate(turn=turn).order_by("turn", "since").values_list("model_id", flat=True)
-    for model_id in models[:most]:
-        ring(task, model_id=model_id)
+    for model_id in models[:MAX_TASKS]:
+        enqueue(task, model_id=model_id)
 
 
-def _ring_each(task: str, argument: str, rows: QuerySet[Any]) -> None:
-    for pk in rows.order_by("pk").values_list("pk", flat=True)[:MOST_RUNG]:
-        ring(task, **{argument: pk})
+def _enqueue_for_each(task: Task, argument: str, rows: QuerySet[Any]) -> None:
+    for pk in rows.order_by("pk").values_list("pk", flat=True)[:MAX_TASKS]:
+        enqueue(task, **{argument: pk})

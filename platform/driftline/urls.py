@@ -8,6 +8,7 @@ from django.urls import include, path
 from driftline import health
 from driftline.accounts import one_door
 from driftline.api import v1
+from driftline.documentation.views import documentation
 from driftline.observability.metrics import metrics
 
 urlpatterns = [
@@ -15,6 +16,8 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
+    path("docs/", documentation, {"path": "index.html"}, name="documentation"),
+    path("docs/<path:path>", documentation),
     path("admin/login/", one_door.admin_login),
     path("admin/password_change/", one_door.admin_password_change),
     path("admin/", admin.site.urls),

@@ -1,20 +1,18 @@
-"""Log predictions and labels to Driftline, and ask its models, from any Python application.
+"""The Python client: logs predictions and labels to Driftline, asks models and pushes them; it needs httpx alone.
 
     import driftline_client
 
     flights = driftline_client.model("flights", version="7")  # DRIFTLINE_URL and DRIFTLINE_TOKEN
     key = flights.log(features={"delay": 4.0, "carrier": "AA"}, prediction="late", probabilities=0.8)
     flights.label(key, "on time")
-
-Logging returns at once; a thread of its own sends. Needs httpx and nothing else.
-
-    driftline_client.push("flights", pipeline, X)  # converts to ONNX, checks, uploads
-
     flights.log_frame(frame, prediction="prediction", probabilities="score")  # pandas, polars or Arrow
     flights.reference("training.csv")
+    driftline_client.push("flights", pipeline, X)  # converts to ONNX, checks, uploads
 
-The same for asyncio is in `driftline_client.aio`. Pushing uses the converters of the application's own framework:
-skl2onnx, onnxmltools, torch.onnx or tf2onnx.
+A thread sends what is logged, so a call returns at once. The same for asyncio is in `aio.py`. Pushing needs
+converters: skl2onnx, onnxmltools, torch.onnx or tf2onnx.
+
+Start with `handle.py`.
 """
 
 from driftline_client.delivery import Counts, Delivery

@@ -26,13 +26,13 @@ from driftline_client.queues import Batch, Lose
 from driftline_client.transport import MAX_BATCH_BYTES, Stream
 
 SEGMENT_BYTES = 4 << 20
-SEGMENTS_AT_LEAST = 8  # space is given back a file at a time
+MIN_SEGMENTS = 8  # space is given back a file at a time
 SCAN_SECONDS = 10.0
 FILES_AT_ONCE = 8  # `log` may have to wait for as many to be read
 FILES_OF_OTHERS = 16  # each is held open, in a process that needs its file descriptors for other things
 DAMAGED = "torn_record"
 _SENT = b"%020d\n"
-_LONGEST_HEADER = 4096
+_MAX_HEADER_BYTES = 4096
 
 
 def make_folder(folder: Path) -> None:
@@ -146,7 +146,7 @@ class DiskQueue:
 
     def _writable(self, stream: Stream) -> "_Segment":
         segment = self._written.get(stream)
-        longest = min(SEGMENT_BYTES, self._max_bytes // SEGMENTS_AT_LEAST)
+        longest = min(SEGMENT_BYTES, self._max_bytes // MIN_SEGMENTS)
         if segment is None or segment.end >= longest:
             segment = self._written[stream] = _Segment.create(self._folder, self._prefix, stream)
             self._hold(segment)
@@ -248,7 +248,7 @@ class _Segment:
     @classmethod
     def _read_header(cls, path: Path, file: int) -> Self | None:
         try:
-            sent, told, _ = os.pread(file, _LONGEST_HEADER, 0).split(b"\n", 2)
+            sent, told, _ = os.pread(file, _MAX_HEADER_BYTES, 0).split(b"\n", 2)
             stream = Stream(**json.loads(told))
             start = max(int(sent), len(sent) + len(told) + 2)
         except (ValueError, TypeError):

@@ -19,7 +19,7 @@ MENDABLE = (401, 403, 404, 500)
 """The same items would be taken once a person has mended the token, the address or the server."""
 REFUSALS = ("rejected", "conflict", "ambiguous_id")
 MAX_BATCH_BYTES = 1_000_000  # below what proxies let through by default: 1 MiB
-LONGEST_RETRY_AFTER_S = 300.0
+MAX_RETRY_AFTER_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _retry_after_s(response: httpx.Response) -> float:
         seconds = float(text)
     except ValueError:
         seconds = _seconds_until(text)
-    return min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)  # in this order nan, which is a float too, gives 0
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)  # in this order nan, which is a float too, gives 0
 
 
 def _seconds_until(date: str) -> float:

@@ -23,7 +23,7 @@ from typing import Any
 
 from driftline.common.periods import rfc3339
 from driftline.demo.api_client import Api, ApiRefused
-from driftline.demo.wire import Connection, ConnectionLost
+from driftline.demo.wire import ConnectionLost, HttpConnection
 from tests.attacks import models
 from tests.attacks.crowd import Asked, ask_one, crowd
 from tests.flows.installation.running import MANAGE, Installation, make_model
@@ -53,7 +53,7 @@ class Tenant:
     def api(self) -> Api:
         return Api("127.0.0.1", self.installation.port, self.token)
 
-    def infer(self, connection: Connection, model: str, body: bytes) -> int:
+    def infer(self, connection: HttpConnection, model: str, body: bytes) -> int:
         """Ask once; return the status, 0 where no answer came."""
         try:
             connection.write(
@@ -124,7 +124,7 @@ class Neighbour:
 
     def _infer(self) -> None:
         body = body_of({f"f{place}": 0.5 for place in range(4)})
-        connection = Connection("127.0.0.1", self._tenant.installation.port)
+        connection = HttpConnection("127.0.0.1", self._tenant.installation.port)
         while self._goes_on():
             began = time.monotonic()
             self.seen.statuses[self._tenant.infer(connection, "neighbour", body)] += 1
@@ -173,7 +173,7 @@ class Neighbour:
             self._tenant.slug,
             make_token(self._tenant.installation, self._tenant.slug),
         )
-        connection = Connection("127.0.0.1", second.installation.port)
+        connection = HttpConnection("127.0.0.1", second.installation.port)
         body = body_of({f"f{place}": 0.5 for place in range(4)})
         wait_until(lambda: second.infer(connection, "neighbour", body) == 200)
         program = (
@@ -245,7 +245,7 @@ class Attacker:
         body = json.dumps({"inputs": [tensor]}).encode()
 
         def ask() -> None:
-            connection = Connection("127.0.0.1", self._tenant.installation.port)
+            connection = HttpConnection("127.0.0.1", self._tenant.installation.port)
             self.answers[f"{name} {self._tenant.infer(connection, name, body)}"] += 1
             connection.close()
 

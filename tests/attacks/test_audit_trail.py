@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 
-from driftline.accounts.audit_chain import FIRST_HASH, Head, check_chain, seal_entries, write_anchor
+from driftline.accounts.audit_chain import FIRST_HASH, ChainHead, check_chain, seal_entries, write_anchor
 from driftline.accounts.models import AuditEntry, Project, User
 from driftline.accounts.services import create_project, record_audit, redact_audit
 from driftline.invariants import check_all
@@ -50,7 +50,7 @@ def note_end() -> None:
     newest = AuditEntry.objects.exclude(number=None).latest("number")
     from django.conf import settings
 
-    write_anchor(settings.HOME, Head(newest.number or 0, newest.hash))
+    write_anchor(settings.HOME, ChainHead(newest.number or 0, newest.hash))
 
 
 @contextmanager
@@ -369,7 +369,7 @@ class TestWhereAnActComesFrom:
         assert (entry.address, entry.token_id, entry.correlation) == ("", None, "")
 
     def test_the_chain_begins_where_nothing_was(self, db: None, home: Path) -> None:
-        assert check_chain(home).head == Head(0, FIRST_HASH)
+        assert check_chain(home).head == ChainHead(0, FIRST_HASH)
 
 
 class TestTheList:

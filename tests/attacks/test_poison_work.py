@@ -21,7 +21,7 @@ from driftline import long_work, tasks
 from driftline.accounts.models import AuditEntry, Project
 from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.invariants import check_all
-from driftline.long_work import Kind
+from driftline.long_work import LongWorkKind
 from driftline.services.diagnosis import diagnose
 from inference.registry.datasets import store_reference
 from inference.registry.intake.limits import IntakeLimits
@@ -92,7 +92,7 @@ def ask_for_searches(model: Model, number: int) -> list[int]:
     ]
 
 
-def _with_work(kind: Kind, work: Callable[[int], object]) -> Kind:
+def _with_work(kind: LongWorkKind, work: Callable[[int], object]) -> LongWorkKind:
     return replace(kind, work=work)
 
 
@@ -168,7 +168,7 @@ class TestAReferenceThatKillsItsWorkers:
         deaths = 0
         while long_work.something_waits():
             try:
-                long_work.work_on_next()
+                long_work.run_next()
             except KeyboardInterrupt:
                 deaths += 1
             end_leases()
@@ -190,7 +190,7 @@ class TestAReferenceThatKillsItsWorkers:
         assert "Its worker died 3 times" in broken.counts
 
     def test_is_not_begun_by_a_second_worker_while_the_first_is_at_it(self, poison: Reference) -> None:
-        """The sweep rings for it each five seconds, and the broker may deliver a ring twice."""
+        """The sweep enqueues its task each five seconds, and the broker may deliver a message twice."""
         with pytest.raises(KeyboardInterrupt):
             services.build_reference(poison.pk)
 
@@ -235,7 +235,7 @@ class TestACrowdOfOneProject:
         )
 
         for _ in range(3):
-            long_work.work_on_next()
+            long_work.run_next()
 
         assert single in done[:2]
         assert len(done) == 3
@@ -254,7 +254,7 @@ class TestACrowdOfOneProject:
         )
 
         for _ in range(2):
-            long_work.work_on_next()
+            long_work.run_next()
 
         assert done == singles
 

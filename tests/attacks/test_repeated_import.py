@@ -39,7 +39,7 @@ def send(api: Api, content: bytes = ROWS, path: str = PREDICTIONS) -> Any:
 def finish(answer: Any) -> int:
     """Do what a worker does; give the import's number."""
     number = int(answer.json()["id"])
-    services.go_on(import_id=number)
+    services.resume_import(import_id=number)
     return number
 
 
@@ -126,12 +126,12 @@ class TestCommand:
 
 
 def test_an_upload_that_exists_leaves_no_file(model: Model, tmp_path: Path) -> None:
-    sender = services.Sender("test")
+    sender = services.FileSender("test")
     for _ in range(2):
         job, _ = services.import_upload(
             model=model, kind="predictions", stream=BytesIO(ROWS), name="a.csv", version="", sender=sender
         )
         if job.is_unfinished:
-            services.go_on(import_id=job.pk)
+            services.resume_import(import_id=job.pk)
 
     assert list((tmp_path / "imports").iterdir()) == []

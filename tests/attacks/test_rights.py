@@ -16,8 +16,8 @@ from django.db import transaction
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import SCOPES, Membership, Project, Role, User
-from driftline.accounts.rights import ROLE_SCOPES, SCOPE_OF
+from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.scopes import SCOPE_OF, SCOPES_OF_ROLE, Role, Scope
 from driftline.accounts.services import create_project, create_token
 from driftline.api.models import NewModel
 from inference.registry.models import Model
@@ -240,15 +240,13 @@ def place(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
             project=project, model=world.model, name="retrain", metric="accuracy", threshold=0.5,
             cooldown=world.rule.cooldown, notify_within=world.rule.notify_within, action="retrain",
         )  # fmt: skip
-        sets = {frozenset(SCOPES) - {scope} for scope in SCOPES} | set(ROLE_SCOPES.values())
+        sets = {frozenset(Scope) - {scope} for scope in Scope} | set(SCOPES_OF_ROLE.values())
         sets |= {frozenset({"write"}), frozenset({"deploy"}), frozenset({"write", "deploy"})}
         tokens = {
             scopes: create_token(project=project, name="t", scopes=scopes, actor="t")[1] for scopes in sets
         }
         program = Client(raise_request_exception=False)
-        yield Place(
-            world, retraining, program, {role: _person(project, role) for role in Role.values}, tokens
-        )
+        yield Place(world, retraining, program, {role: _person(project, role) for role in Role}, tokens)
 
 
 def _person(project: Project, role: str) -> Client:
@@ -296,8 +294,8 @@ def is_let_in(answer: Any) -> bool:
 def test_a_token_without_one_scope_changes_all_but_what_needs_it(place: Place, change: Change) -> None:
     """A token with seven of the eight scopes tries each thing: it is refused where the eighth is needed, only there."""
     let_in = {}
-    for scope in SCOPES:
-        answer = send(place, change, frozenset(SCOPES) - {scope})
+    for scope in Scope:
+        answer = send(place, change, frozenset(Scope) - {scope})
         let_in[scope] = (
             is_let_in(answer) if answer.status_code != 404 or "DELETE" not in change.request else True
         )
@@ -305,18 +303,18 @@ def test_a_token_without_one_scope_changes_all_but_what_needs_it(place: Place, c
             assert answer.json()["code"] == "insufficient_scope"
             assert f'scope="{scope}"' in answer["WWW-Authenticate"]
 
-    assert let_in == {scope: scope not in change.needed for scope in SCOPES}
+    assert let_in == {scope: scope not in change.needed for scope in Scope}
 
 
 @pytest.mark.parametrize("change", [one for one in CHANGES if one.page], ids=str)
 def test_a_person_changes_on_a_page_what_a_token_of_their_role_changes(place: Place, change: Change) -> None:
     """People of each role send each form: the page lets in whom the table lets in, which is what the API asks too."""
     let_in = {}
-    for role in Role.values:
+    for role in Role:
         answer = open_page(place, change, role)
         let_in[role] = is_let_in(answer)
 
-    assert let_in == {role: change.needed <= ROLE_SCOPES[role] for role in Role.values}
+    assert let_in == {role: change.needed <= SCOPES_OF_ROLE[role] for role in Role}
 
 
 def test_every_thing_of_the_table_is_attacked() -> None:

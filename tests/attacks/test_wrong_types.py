@@ -22,6 +22,7 @@ from monitors.metrics.rows.value_losses import value_losses
 from monitors.summaries.models import StaleWindow
 from tests.driftline.api.conftest import Api, caller
 from tests.embedded import make_home
+from tests.markup import markup
 from tests.worlds.approvals import make_model, work
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -274,14 +275,14 @@ class TestAWindowThatCannotBeRead:
         work(model)
         client.force_login(api.project.members.get())
 
-        page = client.get("/models/approvals/").content.decode()
+        page = markup(client.get("/models/approvals/"))
 
         assert "What could not be computed" in page
         assert "is damaged" in page
         self.mend()
         client.post("/models/approvals/", {"retry": "1"})
         work(model)
-        assert "What could not be computed" not in client.get("/models/approvals/").content.decode()
+        assert "What could not be computed" not in markup(client.get("/models/approvals/"))
 
     def test_starts_anew_with_the_next_write(self, api: Api, model: Model) -> None:
         work(model)

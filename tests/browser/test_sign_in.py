@@ -78,7 +78,7 @@ class TestNewPassword:
         page.fill("[name=email]", world.owner.email)
         page.click("text=Send the link")
         expect(page.locator("h1")).to_have_text("Look at your mail")
-        send_reset_mail(email=world.owner.email)  # as the worker does that the form rang for
+        send_reset_mail(email=world.owner.email)  # as the worker does with the task that the form enqueued
         (link,) = [word for word in str(mail.outbox[-1].body).split() if "/reset/key/" in word]
 
         page.goto("/" + link.split("/", 3)[3])

@@ -109,6 +109,8 @@ DELETE  api/v1/silences/<int:silence_id>                            write
 GET     healthz                                                     public
 GET     readyz                                                      public
 GET     metrics                                                     scrape
+GET     docs/                                                       public
+GET     docs/<path:path>                                            public
 """
 
 # Pages, for people who are signed in: the least role that a method needs. `/` stands for the start page.

@@ -10,7 +10,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import SCOPES, Membership, Project, Role, User
+from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.scopes import Role, Scope
 from driftline.accounts.services import create_project, create_token, revoke_token
 from tests.driftline.route_matrix import ACCOUNTS, ADMIN, PAGES, ROUTES, Route
 from tests.shared_rows import rows_of_many_tests
@@ -69,17 +70,17 @@ def people(ours: Project) -> People:
     stranger = Client(raise_request_exception=False)
     stranger.force_login(outsider)
     members = {}
-    for role in Role.values:
+    for role in Role:
         user = User.objects.create_user(f"{role}@ours.example")
         Membership.objects.create(project=ours, user=user, role=role)
         members[role] = Client(raise_request_exception=False)
         members[role].force_login(user)
-    tokens = {scope: _token(ours, scope) for scope in SCOPES}
-    tokens["stranger"] = _token(theirs, *SCOPES)
-    revoked, tokens["revoked"] = create_token(project=ours, name="t", scopes=SCOPES, actor="test")
+    tokens = {scope: _token(ours, scope) for scope in Scope}
+    tokens["stranger"] = _token(theirs, *Scope)
+    revoked, tokens["revoked"] = create_token(project=ours, name="t", scopes=Scope, actor="test")
     revoke_token(token=revoked, actor="test", now=datetime.now(UTC))
     past = datetime.now(UTC) - timedelta(seconds=1)
-    _, tokens["expired"] = create_token(project=ours, name="t", scopes=SCOPES, actor="test", expires_at=past)
+    _, tokens["expired"] = create_token(project=ours, name="t", scopes=Scope, actor="test", expires_at=past)
     tokens["unknown"] = "dl_" + "0" * 72
     return People(members, stranger, tokens)
 
@@ -114,7 +115,7 @@ def verdict(status: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "route", [r for r in ROUTES if r.takes in SCOPES], ids=lambda r: f"{r.method} {r.path}"
+    "route", [r for r in ROUTES if r.takes in Scope], ids=lambda r: f"{r.method} {r.path}"
 )
 def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: People) -> None:
     told = {who: verdict(call(route, world, token=token)) for who, token in people.tokens.items()}
@@ -123,11 +124,11 @@ def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: Peo
     told["stranger"] = verdict(call_with_body(route, world, people.tokens["stranger"]))
 
     expected = dict.fromkeys(("anonymous", "revoked", "expired", "unknown"), "who are you")
-    expected |= {scope: "let in" if scope == route.takes else "not allowed" for scope in SCOPES}
+    expected |= {scope: "let in" if scope == route.takes else "not allowed" for scope in Scope}
     by_session = (
         "who are you" if route.method != "GET" else "let in" if route.takes == "read" else "not allowed"
     )
-    expected |= dict.fromkeys(Role.values, by_session)
+    expected |= dict.fromkeys(Role, by_session)
     is_ours = "<" in route.path and "<path:key>" not in route.path  # a subject is somebody of each project
     expected["stranger"] = "not found" if is_ours else "let in"
     assert told == expected
@@ -226,7 +227,7 @@ class TestMetricsRoute:
         }
         told["anonymous"] = call(self.route, world, **elsewhere)
 
-        refused = dict.fromkeys(SCOPES, 403) | dict.fromkeys(
+        refused = dict.fromkeys(Scope, 403) | dict.fromkeys(
             ("revoked", "expired", "unknown", "anonymous"), 401
         )
         assert told == refused | {"read": 200, "stranger": 200}
@@ -251,7 +252,7 @@ def test_a_page_lets_in_exactly_who_may(route: Route, world: World, people: Peop
     for method in unlisted:
         told[method] = seen(visit(route._replace(method=method), world, people.members["admin"]))
 
-    order = list(Role.values)
+    order = list(Role)
     may = order[order.index(route.takes) :]
     is_ours = "<" in route.path or route.path == "project"
     expected = {role: "let in" if role in may else "not allowed" for role in order}

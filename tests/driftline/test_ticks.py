@@ -18,16 +18,16 @@ type Capture = Callable[[], AbstractContextManager[list[Callable[[], None]]]]
 
 
 class TestSweep:
-    def test_rings_for_those_that_wait_longest_and_for_the_others_later(
+    def test_enqueues_tasks_for_those_that_wait_longest_and_for_the_others_later(
         self, db: None, django_capture_on_commit_callbacks: Capture
     ) -> None:
         project = Project.objects.create(slug="fleet", name="Fleet")
         models = [
             Model.objects.create(project=project, name=f"model-{number}", task="binary")
-            for number in range(tasks.MOST_RUNG + 3)
+            for number in range(tasks.MAX_TASKS + 3)
         ]
         touch(PendingEvaluation, [(model.pk,) for model in models], fields=("model_id",))
-        oldest = models[-tasks.MOST_RUNG :]
+        oldest = models[-tasks.MAX_TASKS :]
         waiting = PendingEvaluation.objects.filter(model__in=oldest)
         waiting.update(touched_at=timezone.now() - timedelta(minutes=1))
 
@@ -37,9 +37,9 @@ class TestSweep:
         with django_capture_on_commit_callbacks() as second:
             tasks.sweep()
 
-        assert (len(first), len(second)) == (tasks.MOST_RUNG, 3)
+        assert (len(first), len(second)) == (tasks.MAX_TASKS, 3)
 
-    def test_rings_for_long_work_and_not_for_a_day_before_it_has_ended(
+    def test_enqueues_long_work_and_not_for_a_day_before_it_has_ended(
         self, db: None, django_capture_on_commit_callbacks: Capture
     ) -> None:
         project = Project.objects.create(slug="fleet", name="Fleet")
@@ -54,24 +54,24 @@ class TestSweep:
 
         to_read = all_days_to_read(timezone.now()).values_list("model", flat=True)
         assert set(to_read) == {early.pk, late.pk}
-        with django_capture_on_commit_callbacks() as rung:
+        with django_capture_on_commit_callbacks() as enqueued:
             tasks.sweep()
         UnreadDay.objects.exclude(model=today).delete()
-        with django_capture_on_commit_callbacks() as rung_without:
+        with django_capture_on_commit_callbacks() as enqueued_without:
             tasks.sweep()
 
-        assert (len(rung), len(rung_without)) == (tasks.LONG_RINGS, 0)
+        assert (len(enqueued), len(enqueued_without)) == (tasks.MAX_LONG_TASKS, 0)
 
-    def test_rings_for_the_models_of_projects_in_turns(
+    def test_enqueues_tasks_for_the_models_of_projects_in_turns(
         self, db: None, django_capture_on_commit_callbacks: Capture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """One project's crowd of models waited first; another project's only one is rung for beside its first."""
-        rung: list[int] = []
-        monkeypatch.setattr(tasks, "ring", lambda task, **what: rung.append(what["model_id"]))
+        """One project's crowd of models waited first; another project's only one has its task beside its first."""
+        enqueued: list[int] = []
+        monkeypatch.setattr(tasks, "enqueue", lambda task, **what: enqueued.append(what["model_id"]))
         crowd, small = (Project.objects.create(slug=slug, name=slug) for slug in ("crowd", "small"))
         many = [
             Model.objects.create(project=crowd, name=f"model-{number}", task="binary")
-            for number in range(tasks.MOST_RUNG + 1)
+            for number in range(tasks.MAX_TASKS + 1)
         ]
         only = Model.objects.create(project=small, name="only", task="binary")
         touch(PendingEvaluation, [(model.pk,) for model in (*many, only)], fields=("model_id",))
@@ -79,4 +79,4 @@ class TestSweep:
 
         tasks.sweep()
 
-        assert only.pk in rung[:2]
+        assert only.pk in enqueued[:2]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import driftline_client
-from driftline.accounts.models import SCOPES, Project
+from driftline.accounts.models import Project
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_token
 from driftline_client import ModelHandle
 from tests.driftline_client.platform import HASTY, Platform
@@ -32,5 +33,5 @@ def platform(live_server: Any, transactional_db: None, settings: Any, tmp_path: 
     """The real API with its database; needs no mark."""
     settings.HOME = tmp_path
     project = Project.objects.create(slug="airport", name="Airport")
-    _, token = create_token(project=project, name="application", scopes=list(SCOPES), actor="test")
+    _, token = create_token(project=project, name="application", scopes=list(Scope), actor="test")
     return Platform(live_server.url, token)

@@ -9,7 +9,8 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import driftline_client
-from driftline.accounts.models import SCOPES, Project
+from driftline.accounts.models import Project
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_token
 from driftline_client import DriftlineError
 from inference.registry.models import Model, Version
@@ -31,7 +32,7 @@ def home(settings: Any, tmp_path: Path) -> Path:
 def push(live_server: Any, home: Path) -> Any:
     """Push as a caller who may create models."""
     project = Project.objects.create(slug="airport", name="Airport")
-    _, token = create_token(project=project, name="notebook", scopes=list(SCOPES), actor="test")
+    _, token = create_token(project=project, name="notebook", scopes=list(Scope), actor="test")
 
     def pushed(name: str, *arguments: Any, **options: Any) -> Any:
         return driftline_client.push(name, *arguments, url=live_server.url, token=token, **options)

@@ -23,7 +23,7 @@ from inference.prediction_log.erasure import rows, services
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, go_on, import_upload
+from inference.prediction_log.imports.services import FileSender, import_upload, resume_import
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow
@@ -206,9 +206,9 @@ class World:
             stream=_stream("\n".join(rows) + "\n"),
             name=f"{CANARY}.csv",
             version="",
-            sender=Sender("test"),
+            sender=FileSender("test"),
         )
-        go_on(self.job.pk)
+        resume_import(self.job.pk)
 
     def look(self) -> None:
         """Page through the canary's rows, which leaves audit rows."""
@@ -265,7 +265,7 @@ class World:
                 assert claim is not None
                 fields = f"content-type: application/json\r\ndriftline-prediction-id: {prediction_id}\r\n"
                 claim.end(200, fields.encode(), f'{{"id":"{CANARY}"}}'.encode())
-                claim.let_go()
+                claim.release()
         assert hand_over(self.home) == 1
 
     def open_incident(self) -> None:

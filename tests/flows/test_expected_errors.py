@@ -24,6 +24,7 @@ from monitors.metrics.rows import expected_errors
 from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import longer_points
 from monitors.rules.services import create_rule
+from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, work
 
 A_DAY = timedelta(days=1)
@@ -160,7 +161,7 @@ class TestADay:
         assert after.value > before.value
 
     def test_is_read_in_part_where_it_is_large(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(expected_errors, "MOST_READ", 100)
+        monkeypatch.setattr(expected_errors, "MAX_READ_ROWS", 100)
         send(model, rides(DAY, 400, country=0.8)[0])
 
         read(model)
@@ -269,7 +270,7 @@ def test_the_page_and_the_api_say_what_an_estimate_goes_by(
     client = Client()
     client.force_login(owner)
 
-    page = client.get("/models/rides/performance?from=2026-01-05&to=2026-01-06").content.decode()
+    page = markup(client.get("/models/rides/performance?from=2026-01-05&to=2026-01-06"))
     answer = client.get(
         "/api/v1/models/rides/metrics",
         {"metric": "estimated_mae", "from": rfc3339(DAY), "to": rfc3339(DAY + A_DAY)},

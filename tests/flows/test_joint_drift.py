@@ -26,6 +26,7 @@ from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import drift_rows
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
+from tests.markup import markup
 from tests.worlds.approvals import DAY, log, reference_csv, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
@@ -184,7 +185,7 @@ class TestADay:
     def test_is_read_in_part_where_it_is_large(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         give_reference(model)
         send(model, True)
-        monkeypatch.setattr(joint, "MOST_READ", 100)
+        monkeypatch.setattr(joint, "MAX_READ_ROWS", 100)
 
         compare(model)
 
@@ -288,7 +289,7 @@ class TestWhoIsTold:
         client = Client()
         client.force_login(owner)
 
-        page = client.get(f"/models/{model.name}/drift?from=2026-01-05&to=2026-01-06").content.decode()
+        page = markup(client.get(f"/models/{model.name}/drift?from=2026-01-05&to=2026-01-06"))
         together = drift_rows(model=model, start=DAY, end=DAY + A_DAY)["together"]
 
         assert together["decision"] == "drifted"

@@ -14,7 +14,7 @@ from driftline.accounts.models import AuditEntry, Project
 from driftline.common.errors import Problem
 from driftline.common.periods import rfc3339
 from inference.prediction_log.imports.bad_rows import path_of as bad_rows_of
-from inference.prediction_log.imports.services import Sender, go_on, import_upload
+from inference.prediction_log.imports.services import FileSender, import_upload, resume_import
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.rows.sent_items import SentPrediction
@@ -92,9 +92,9 @@ def import_rows(model: Model) -> int:
         stream=BytesIO(text.encode()),
         name="mine.csv",
         version="",
-        sender=Sender("test"),
+        sender=FileSender("test"),
     )
-    go_on(job.pk)
+    resume_import(job.pk)
     return job.pk
 
 

@@ -17,6 +17,7 @@ from inference.registry.services import create_model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.models import MetricPoint
 from tests.inference.prediction_log.storage.aging import pack_all
+from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, work
 
 pytestmark = pytest.mark.django_db
@@ -107,7 +108,7 @@ def test_the_page_shows_them(model: Model, settings: Any) -> None:
     client, settings.MIDDLEWARE = Client(), [one for one in settings.MIDDLEWARE if "whitenoise" not in one]
     client.force_login(person)
 
-    page = client.get(f"/models/{model.name}/performance").content.decode()
+    page = markup(client.get(f"/models/{model.name}/performance"))
 
     said = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
     assert "NDCG is 0.631" in said

@@ -17,7 +17,7 @@ from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, import_upload
+from inference.prediction_log.imports.services import FileSender, import_upload
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SummedDay
 from inference.prediction_log.queries.selectors import newest_event, oldest_event
 from inference.prediction_log.retention.expiry import forget_summed_days
@@ -34,6 +34,7 @@ from monitors.workflows.steps.snapshot import snapshot
 from tests.driftline.api.conftest import Api, caller
 from tests.flows.canary import places_of
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
+from tests.markup import markup
 from tests.worlds.approvals import (
     DAY,
     give_reference,
@@ -202,7 +203,7 @@ class TestWhatNeedsRows:
                 stream=BytesIO(f"{columns[kind]}\n{values[kind]}\n".encode()),
                 name="mine.csv",
                 version="",
-                sender=Sender("test"),
+                sender=FileSender("test"),
             )
 
         assert not Import.objects.exists()
@@ -271,7 +272,7 @@ class TestPages:
         work(model)
 
         assert refused.status_code == 422
-        assert "lets go of data" in refused.content.decode()
+        assert "lets go of data" in markup(refused)
         assert kept
         assert not holds_rows(model)
         assert SummedDay.objects.get().rows == 3
@@ -279,7 +280,7 @@ class TestPages:
     def test_say_why_there_is_no_prediction_to_look_at(self, client: Client, model: Model) -> None:
         keep(model, "none")
 
-        shown = client.get(f"/models/{model.name}/predictions").content.decode()
+        shown = markup(client.get(f"/models/{model.name}/predictions"))
 
         assert "keeps no rows" in shown
         assert "Send the first one" not in shown

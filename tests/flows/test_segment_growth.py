@@ -14,6 +14,7 @@ from monitors.metrics.models import SegmentSearch
 from monitors.metrics.rows.segment_growth import Growth, find_growth
 from monitors.metrics.rows.segment_search import do_search, growth_of, request_search
 from tests.driftline.api.conftest import caller
+from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
@@ -161,15 +162,15 @@ class TestPage:
     def test_asks_for_a_search_shows_what_it_found_and_declares_it(self, owner: User, model: Model) -> None:
         client = Client()
         client.force_login(owner)
-        assert "This range was not searched yet" in client.get(self.DRIFT).content.decode()
+        assert "This range was not searched yet" in markup(client.get(self.DRIFT))
 
         client.post(self.SEARCHES)
-        assert "A worker is searching this range." in client.get(self.DRIFT).content.decode()
+        assert "A worker is searching this range." in markup(client.get(self.DRIFT))
         do_search(SegmentSearch.objects.get().pk)
-        assert "region = south" in client.get(f"{self.SEARCHES}&part=segments").content.decode()
+        assert "region = south" in markup(client.get(f"{self.SEARCHES}&part=segments"))
         client.post(self.SEARCHES, {"watch": "region = south"})
 
         assert [str(one) for one in model.segments.get().parsed] == ["region = south"]
-        assert "<small>watched</small>" in client.get(self.DRIFT).content.decode()
-        performance = client.get(self.DRIFT.replace("drift", "performance")).content.decode()
+        assert "<small>watched</small>" in markup(client.get(self.DRIFT))
+        performance = markup(client.get(self.DRIFT.replace("drift", "performance")))
         assert "was not searched yet" in performance

@@ -20,6 +20,7 @@ from monitors.metrics.models import SegmentSearch
 from monitors.metrics.rows.segment_search import do_search, findings_of, request_search
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
+from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
@@ -128,8 +129,8 @@ class TestSearch:
     def test_of_a_large_period_reads_a_part_of_its_rows(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MOST_READ", 500)
-        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MOST_ROWS", 300)
+        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MAX_READ_ROWS", 500)
+        monkeypatch.setattr("monitors.metrics.rows.segment_rows.MAX_ROWS", 300)
 
         findings = findings_of(search(model))
 
@@ -230,13 +231,13 @@ class TestPage:
 
     def test_asks_for_a_search_and_shows_what_it_found(self, client: Client, model: Model) -> None:
         page = "/models/approvals/performance?from=2026-01-05&to=2026-01-06"
-        assert "was not searched yet" in client.get(page).content.decode()
+        assert "was not searched yet" in markup(client.get(page))
 
         client.post(self.ADDRESS, {"loss": "log_loss"})
-        assert "A worker is searching this range." in client.get(page).content.decode()
+        assert "A worker is searching this range." in markup(client.get(page))
         do_search(SegmentSearch.objects.get().pk)
 
-        said = client.get(page).content.decode()
+        said = markup(client.get(page))
         assert "region = south" in said
         assert "Watch this segment" in said
         assert "800 rows of the four weeks before" in said
@@ -247,6 +248,6 @@ class TestPage:
         client.post(f"{self.ADDRESS}&loss=log_loss", {"watch": "region = south"})
 
         assert [str(one) for one in model.segments.get().parsed] == ["region = south"]
-        said = client.get(f"{self.ADDRESS}&part=segments").content.decode()
+        said = markup(client.get(f"{self.ADDRESS}&part=segments"))
         assert "Watch this segment" not in said
         assert "<small>watched</small>" in said

@@ -17,7 +17,7 @@ from inference.registry.services import update_model
 from monitors.definitions.models import Segment
 from monitors.definitions.segment_masks import MAX_VALUES
 from monitors.definitions.segments import (
-    MOST_SEGMENTS,
+    MAX_SEGMENTS,
     change_segment,
     declare_segment,
     remove_segment,
@@ -27,6 +27,7 @@ from monitors.metrics.models import MetricPoint
 from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from tests.driftline.api.conftest import Api, caller
+from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 pytestmark = pytest.mark.django_db
@@ -290,7 +291,7 @@ class TestRefusal:
         declare(model, NORTH)
         with pytest.raises(Problem) as taken:
             declare(model, NORTH)
-        for number in range(1, MOST_SEGMENTS):
+        for number in range(1, MAX_SEGMENTS):
             declare(model, NORTH, name=f"north {number}")
         with pytest.raises(Problem) as too_many:
             declare(model, NORTH, name="one more")
@@ -333,11 +334,11 @@ class TestPage:
         sent = {"0-column": "region", "0-value": "north", "1-column": "tag:tenant", "1-is_missing": "on"}
         client.post(self.ADDRESS, sent)
         work(model)
-        said = client.get(self.ADDRESS).content.decode()
+        said = markup(client.get(self.ADDRESS))
         assert "region = north and tag tenant is missing" in said
 
         gone = f"{self.ADDRESS}/{model.segments.get().pk}/remove"
-        assert "Its summaries and points are deleted" in client.get(gone).content.decode()
+        assert "Its summaries and points are deleted" in markup(client.get(gone))
         client.post(self.ADDRESS, {"remove": model.segments.get().pk})
 
         assert not model.segments.exists()
@@ -350,9 +351,7 @@ class TestPage:
 
     def test_adds_and_removes_each_value_of_a_feature(self, client: Client, model: Model) -> None:
         client.post(self.ADDRESS, {"values": "region"})
-        assert (
-            "Stop watching the values of region?" in client.get(f"{self.ADDRESS}/of/region").content.decode()
-        )
+        assert "Stop watching the values of region?" in markup(client.get(f"{self.ADDRESS}/of/region"))
 
         client.post(self.ADDRESS, {"remove_values": "region"})
 

@@ -17,6 +17,7 @@ from driftline.common.periods import Period, rfc3339
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import create_model, update_model
 from monitors.metrics.rows.value_losses import value_losses
+from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
@@ -111,7 +112,7 @@ def test_the_api_gives_each_value_with_its_interval(model: Model, client: Client
 def test_the_features_page_tells_it_for_the_chosen_day(model: Model, client: Client) -> None:
     address = f"/models/{model.name}/features/region?day={DAY:%Y-%m-%d}"
 
-    whole, part = (client.get(address + more).content.decode() for more in ("&show=losses", "&part=losses"))
+    whole, part = (markup(client.get(address + more)) for more in ("&show=losses", "&part=losses"))
 
     said = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", part)))
     assert "region = south" in said

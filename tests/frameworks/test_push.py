@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftline.accounts.models import SCOPES, Project
+from driftline.accounts.models import Project
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_token
 from inference.registry.models import Version
 from inference.runtime.session import load_session
@@ -30,7 +31,7 @@ def test_a_pushed_model_answers_as_in_its_own_framework(
 ) -> None:
     settings.HOME = tmp_path
     project = Project.objects.create(slug="airport", name="Airport")
-    _, token = create_token(project=project, name="notebook", scopes=list(SCOPES), actor="test")
+    _, token = create_token(project=project, name="notebook", scopes=list(Scope), actor="test")
 
     program = [ENVIRONMENTS / framework / "bin/python", ROOT / "tests/frameworks/pushes.py"]
     done = subprocess.run(

@@ -35,7 +35,7 @@ from monitors.stats.performance.metrics import measure_outcomes
 from tests.performance.labelled_sequences import Labelled, cut, sequences
 from tests.performance.nannyml_rival import Rival, nannyml_rival
 
-LEAST_ROWS = 100
+MIN_ROWS = 100
 DAYS = {"day": 1, "week": 7, "month": 30}
 METRICS = {True: ("accuracy", "f1", "roc_auc"), False: ("mae", "rmse")}
 
@@ -166,7 +166,7 @@ def compare(rival: Rival, sequence: Labelled, window: str | int) -> Iterator[dic
     usual = realised(sequence.reference)
     found: dict[str, list[dict[str, float]]] = {}
     for number, rows in sequence.later.groupby(cut(sequence.later, window)):
-        if len(rows) < LEAST_ROWS:
+        if len(rows) < MIN_ROWS:
             continue
         truth, estimates, chunk = realised(rows), ours.estimate(rows), theirs.iloc[number]
         for name, value in truth.items():

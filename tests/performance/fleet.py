@@ -26,7 +26,7 @@ from django.urls import reverse
 
 from driftline.accounts.models import Project, User
 from driftline.common.clock import now
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 from driftline.common.periods import floor
 from driftline.tasks import close_windows, sweep, tidy
 from inference.prediction_log.models import PackedDay, PredictionChunk, TouchedPeriod
@@ -172,7 +172,7 @@ class Traffic:
         ]
         drawn = numbers * (1 + model.pk % 7) + model.pk % 11
         return {
-            "id": [str(uuid7()) for _ in range(n)],
+            "id": [new_id() for _ in range(n)],
             "timestamp": pa.array(times, pa.timestamp("us", tz="UTC")),
             "prediction": np.where(probability > 0.5, "1", "0"),
             "probability": probability.round(6),
@@ -266,18 +266,18 @@ def measure(installed: Installed, size: Size) -> dict[str, Any]:
         bodies = sender.prepare(model, [present], size.rows)
         with together.of("send an hour's rows and labels"):
             sender.send(model, *bodies)
-    rings = {"an hour of a model in two bodies": f"{current_app.control.purge() / size.busy:.1f}"}
-    rings |= ticks(ticked, OFTEN, "models due")
+    messages = {"an hour of a model in two bodies": f"{current_app.control.purge() / size.busy:.1f}"}
+    messages |= ticks(ticked, OFTEN, "models due")
     work(copies[: size.worked], together)
     let_the_others_go(copies[size.worked :])
-    rings |= ticks(ticked, OFTEN, "nothing due")
-    rings |= ticks(ticked, SELDOM, "nothing due")
+    messages |= ticks(ticked, OFTEN, "nothing due")
+    messages |= ticks(ticked, SELDOM, "nothing due")
     shown = pages(sender, together)
     served = serve_another_version(copies, size, sender, together)
     return {
         "size": vars(size),
         "ticks": {name: told_of(cost) for name, cost in ticked.costs.items()},
-        "rings": rings,
+        "messages": messages,
         "pages": shown,
         "memory": {"at the start": idle, "after all": memory(installed)},
         "serving": fleet_serving.measure(size.models, size.features) | served,
@@ -363,11 +363,11 @@ def measure_creating(installed: Installed, size: Size) -> dict[str, Any]:
     """Create the models alone, let other versions answer for some, run ticks and look at pages; what was found."""
     meter, ticked, sender = Meter(installed), Meter(installed), Sender(installed, Traffic(size))
     models = create_served(Project.objects.get(slug="default"), size.models, size.features, meter)
-    rings = ticks(ticked, OFTEN | SELDOM, "nothing due")
+    messages = ticks(ticked, OFTEN | SELDOM, "nothing due")
     return {
         "size": vars(size),
         "ticks": {name: told_of(cost) for name, cost in ticked.costs.items()},
-        "rings": rings,
+        "messages": messages,
         "serving": serve_another_version(models, size, sender, meter),
         "pages": pages(sender, meter),
         "memory": {"after all": memory(installed)},
@@ -482,7 +482,7 @@ def work(models: list[Model], meter: Meter, what: str = "of an hour") -> None:
 
 
 def ticks(meter: Meter, clock: Mapping[str, Callable[[], None]], when: str) -> dict[str, str]:
-    """Run ticks of the clock some times; how often each rang."""
+    """Run ticks of the clock some times; return how many messages each sent."""
     told = {}
     for name, tick in clock.items():
         current_app.control.purge()

@@ -35,7 +35,7 @@ def show(results: dict[str, Any]) -> None:
         for name, cost in costs.items():
             own, database, web = (cost[who] / cost["calls"] * 1e3 for who in ("own", "database", "web"))
             print(f"  {name:<52}{cost['calls']:>8,}{own:>10.1f}{database:>10.1f}{web:>8.1f}")
-    for title in ("ticks", "rings", "pages", "serving", "memory", "disk", "rows"):
+    for title in ("ticks", "messages", "pages", "serving", "memory", "disk", "rows"):
         if title not in results:
             continue
         print(f"\n  {title}{', least / median / most processor time' if title == 'ticks' else ''}")

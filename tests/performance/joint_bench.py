@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monitors.stats.joint.judging import (
     JOINT_KERNELS,
-    MOST_ROWS,
+    MAX_ROWS,
     JointNull,
     draw_joint_null,
     joint_size,
@@ -62,7 +62,7 @@ def main() -> None:
     reference = columns(OF_REFERENCE, rng)
     encoding = JointEncoding.learn(reference)
     rows = encoding.encode(reference, tuple(reference), np.arange(OF_REFERENCE) // 30)
-    sample = rows.sample(MOST_ROWS, rng)
+    sample = rows.sample(MAX_ROWS, rng)
     flags(
         encoding, sample, JointNull(dict.fromkeys(JOINT_KERNELS, np.array([0.0, 1.0])), ""), [reference]
     )  # loads

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 from driftline.services.postgres import connect
 from tests.performance.contenders import Contender as ServerProcesses
 from tests.performance.installation import Installed, installation
@@ -50,7 +50,7 @@ def write_batches(count: int, rows: int, rng: np.random.Generator) -> list[bytes
         latencies = rng.gamma(2.0, 2.0, rows).round(3)
         items = [
             {
-                "id": str(uuid7()),
+                "id": new_id(),
                 "timestamp": f"{times[row]}Z",
                 "version": "1",
                 "features": dict(zip(FEATURES, values[row].tolist(), strict=True)),
@@ -67,7 +67,7 @@ def as_arrow(batches: Sequence[bytes]) -> bytes:
     """Write the rows of JSON batches as an Arrow IPC stream, under ids that no other contender's rows have."""
     rows = [row for batch in batches for row in json.loads(batch)["predictions"]]
     names = ("timestamp", "version", "prediction", "latency_ms")
-    columns: dict[str, list[Any]] = {"id": [str(uuid7()) for _ in rows]}
+    columns: dict[str, list[Any]] = {"id": [new_id() for _ in rows]}
     columns |= {name: [row[name] for row in rows] for name in names}
     columns |= {name: [row["features"][name] for row in rows] for name in FEATURES}
     table, sink = pa.table(columns), pa.BufferOutputStream()

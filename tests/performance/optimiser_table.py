@@ -31,7 +31,7 @@ from inference.runtime.variants.kinds import KINDS
 from inference.signatures import Feature, Signature, TensorSpec
 from monitors.optimiser.comparing import Measured, compare, judged_outputs
 from monitors.optimiser.evaluation_set import MAX_CALIBRATION_ROWS, EvaluationSet
-from monitors.optimiser.judging import Budget, judge
+from monitors.optimiser.judging import VariantBudget, judge
 from monitors.optimiser.machine import machine
 
 type Floats = NDArray[np.float32]
@@ -188,7 +188,7 @@ def _line(subject: Subject, kind: str, path: Path, questions: Questions, asked: 
         return Line(subject.name, kind, status, outcome.reason, original_size)
     measured = compare(outcome, asked, subject.signature)
     size = len(outcome.content)
-    verdict = judge(measured, Budget(), size=size, original_size=original_size)
+    verdict = judge(measured, VariantBudget(), size=size, original_size=original_size)
     return Line(subject.name, kind, verdict.status, verdict.reason, original_size, size, measured)
 
 

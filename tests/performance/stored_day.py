@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +17,14 @@ from django.db import connection, transaction
 from numpy.typing import NDArray
 
 from driftline.accounts.models import Project
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import LabelItem, as_objects
 from inference.prediction_log.labels.folding import fold_labels
 from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import frame_of, prediction
-from inference.prediction_log.retention.expiry import let_go_of_week
+from inference.prediction_log.retention.expiry import drop_week
 from inference.prediction_log.rows.sent_columns import PredictionBatch, SentColumns
 from inference.prediction_log.storage import partitions
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
@@ -47,18 +47,18 @@ def measure(*, rows: int, rounds: int) -> dict[str, Any]:
         project=Project.objects.create(slug="bench", name="Bench"), name="m", task="binary", actor="bench"
     )
     sent = np.random.default_rng(20260105).normal(size=(rows, len(FEATURES))).round(6)
-    ids = sorted(str(uuid7()) for _ in range(rows))  # as a day's are, of which few share a millisecond
+    ids = sorted(new_id() for _ in range(rows))  # as a day's are, of which few share a millisecond
     pack_cpu = _log_day(model, sent, ids)
     label_us = _label(model, ids)
     sizes = _bytes()
     batch_cpu = {
-        "ids made in order": _batch_cpu(model, uuid7),
-        "random ids": _batch_cpu(model, uuid4),
+        "ids made in order": _batch_cpu(model, new_id),
+        "random ids": _batch_cpu(model, lambda: str(uuid4())),
         "random ids, the week before as full": _batch_cpu_beside_last_week(model),
     }
     _forget_batches(model)
     for week in partitions.WEEKS.starts():
-        let_go_of_week(week)
+        drop_week(week)
     fold_cpu = _fold()
     folded = _bytes()["packed"] - sizes["packed"]
     lookup = _timed(lambda: _look_up(model, random.Random(1).choice(ids)))
@@ -173,12 +173,12 @@ def _backend() -> int:
 
 
 # -- the database's processor time -------------------------------------------------------------------------------------
-def _batch_cpu(model: Model, make_id: Callable[[], UUID], batches: int = 60) -> float:
+def _batch_cpu(model: Model, make_id: Callable[[], str], batches: int = 60) -> float:
     pid = _backend()
     values, times = np.random.default_rng(2).normal(size=(BATCH, len(FEATURES))).round(6), np.arange(BATCH)
     used = []
     for _ in range(batches):
-        ids = [str(make_id()) for _ in range(BATCH)]
+        ids = [make_id() for _ in range(BATCH)]
         before = _cpu_ns(pid)
         _send(model, values, ids, times)
         used.append((_cpu_ns(pid) - before) / 1e6)
@@ -194,7 +194,7 @@ def _batch_cpu_beside_last_week(model: Model) -> float:
             "UPDATE inference_predictionrow SET week = week - 7, prediction_id = gen_random_uuid()::text"
         )
     _vacuum("inference_predictionrow")
-    return _batch_cpu(model, uuid4)
+    return _batch_cpu(model, lambda: str(uuid4()))
 
 
 def _cpu_ns(pid: int) -> int:

@@ -16,7 +16,8 @@ from django.contrib.staticfiles import finders
 from django.db import connection, connections
 from django.test import Client
 
-from driftline.accounts.models import SCOPES, Project, User
+from driftline.accounts.models import Project, User
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_project, create_token
 from driftline.common.periods import floor, rfc3339
 from driftline.services.processes import Process
@@ -247,7 +248,7 @@ def clients_of(project: Project, owner: User) -> tuple[Client, Client]:
     """A signed-in browser and a caller of the API."""
     pages = Client(SERVER_NAME="127.0.0.1")
     pages.force_login(owner)
-    _, text = create_token(project=project, name="bench", scopes=SCOPES, actor="bench")
+    _, text = create_token(project=project, name="bench", scopes=Scope, actor="bench")
     return pages, Client(SERVER_NAME="127.0.0.1", headers={"Authorization": f"Bearer {text}"})
 
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from driftline.demo.api_client import Api
-from driftline.demo.wire import Connection
+from driftline.demo.wire import HttpConnection
 from tests.flows.installation.clients import Asking, AskingWithKey, request
 from tests.flows.installation.running import Installation
 from tests.upstreams.risk import METADATA, Rows, some_rows
@@ -54,7 +54,7 @@ def ask_all(
     """Ask one request after another; give each row's id and its probability of class 1."""
     ids: list[str] = []
     probabilities: list[float] = []
-    with closing(Connection("127.0.0.1", installation.port)) as connection:
+    with closing(HttpConnection("127.0.0.1", installation.port)) as connection:
         for rows in batches:
             connection.write(request(installation, f"/v2/models/{name}/infer", question(rows)))
             answer = connection.read_answer()

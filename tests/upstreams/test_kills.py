@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from driftline.demo.wire import Answer, Connection
+from driftline.demo.wire import HttpAnswer, HttpConnection
 from tests.flows.installation.clients import Load, request
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import Installation
@@ -115,9 +115,9 @@ def shadowed(installation: Installation, model_id: int) -> set[str]:
     return {id_ for (id_,) in rows}
 
 
-def refused_at_once(installation: Installation, name: str) -> Answer | None:
+def refused_at_once(installation: Installation, name: str) -> HttpAnswer | None:
     """Ask once; give the answer where it says when to ask again."""
-    with closing(Connection("127.0.0.1", installation.port)) as connection:
+    with closing(HttpConnection("127.0.0.1", installation.port)) as connection:
         connection.write(request(installation, f"/v2/models/{name}/infer", question(some_rows(1, 7))))
         answer = connection.read_answer()
     return answer if "retry-after" in answer.headers else None

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from driftline.demo.api_client import ApiRefused
-from driftline.demo.wire import Connection
+from driftline.demo.wire import HttpConnection
 from tests.flows.installation.clients import Load, request
 from tests.flows.installation.running import FEATURES, Installation
 from tests.upstreams.deploying import AskingRows, AskingRowsWithKey, await_whole_log, deploy
@@ -66,7 +66,7 @@ def test_rows_that_the_server_cannot_answer_fail_no_other_request_and_leave_no_r
 
     refused = []
     with (
-        closing(Connection("127.0.0.1", installation.port)) as connection,
+        closing(HttpConnection("127.0.0.1", installation.port)) as connection,
         Load(installation, name, asking=AskingRows, asking_too=AskingRows, keyed=AskingRowsWithKey) as load,
     ):
         for _ in range(5):

@@ -76,6 +76,7 @@ class World:
             "incidents/<int:pk>": f"incidents/{self.incident.pk}",
             "tokens/<int:pk>": f"tokens/{self.revocable.pk}",
             "<path:feature>": "a",
+            "docs/<path:path>": "docs/index.html",
         }
         for place, value in places.items():
             path = path.replace(place, value)

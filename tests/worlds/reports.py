@@ -9,7 +9,7 @@ from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from monitors.reports.building import build
 from monitors.reports.models import Report
-from monitors.reports.services import Wish, request_report
+from monitors.reports.services import ReportRequest, request_report
 from tests.worlds.approvals import DAY, rows_of_a_day
 
 DAYS = Period(DAY, DAY + timedelta(days=1))
@@ -24,9 +24,9 @@ def careful_rows(n: int, *, seed: int = 0, day: datetime = DAY) -> list[SentPred
     ]
 
 
-def ask(model: Model, **wish: object) -> Report:
+def ask(model: Model, **wanted_report: object) -> Report:
     """Ask for a report of the day and have it made."""
-    report = request_report(model=model, wish=Wish(DAYS, **wish), actor="test")  # type: ignore[arg-type]
+    report = request_report(model=model, wanted=ReportRequest(DAYS, **wanted_report), actor="test")  # type: ignore[arg-type]
     build(report.pk)
     report.refresh_from_db()
     return report

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from django.db import transaction
 
+from driftline.common.durable_files import write_file
 from inference.prediction_log.encryption.sealed_chunks import make_key
 from inference.prediction_log.models import LogKey
 from inference.prediction_log.spool.sealing import (
@@ -35,16 +36,16 @@ _ALWAYS_KEPT = (
 
 
 @dataclass(frozen=True)
-class Rotation:
+class KeyRotation:
     """What a rotation did: keys wrapped anew, keys that no master key opens, and master keys let go and kept."""
 
     wrapped: int
     lost: int
-    let_go: int
+    released: int
     kept: int
 
 
-def rotate_log_key(home: Path) -> Rotation:
+def rotate_log_key(home: Path) -> KeyRotation:
     """Put a new master key first, wrap every key of the log under it, and let go of master keys that nothing names."""
     with _alone(home):
         _write(home, [MasterKey.of(secrets.token_urlsafe(64)), *master_keys(home)])
@@ -53,7 +54,7 @@ def rotate_log_key(home: Path) -> Rotation:
         needed = _names_in_use(home)
         kept = masters[:_ALWAYS_KEPT] + [one for one in masters[_ALWAYS_KEPT:] if one.name in needed]
         _write(home, kept)
-    return Rotation(wrapped, lost, len(masters) - len(kept), len(kept))
+    return KeyRotation(wrapped, lost, len(masters) - len(kept), len(kept))
 
 
 @contextmanager
@@ -71,20 +72,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 def _write(home: Path, masters: list[MasterKey]) -> None:
     """Replace the file in one step, on the disk before anything is wrapped under a new key."""
-    path = home / KEY_FILE
-    draft = path.with_suffix(".rotated")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    with draft.open("w") as file:
-        file.write("\n".join(master.text for master in masters))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_file(home / KEY_FILE, "\n".join(master.text for master in masters).encode(), mode=0o600)
 
 
 @transaction.atomic

@@ -7,7 +7,7 @@ from ninja import Router
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.paging import PAGE_SIZE, page
 from inference.prediction_log.erasure.selectors import describe_erasure, erasures_of, get_erasure
 from inference.prediction_log.erasure.services import request_erasure
@@ -28,7 +28,7 @@ def erase_subject(request: HttpRequest, key: str) -> Any:
     return Status(202, describe_erasure(erasure))
 
 
-@router.get("/erasures", auth=Scoped("read"))
+@router.get("/erasures", auth=Scoped(Scope.READ))
 def list_erasures(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List the receipts of erasures, newest first."""
     return page(
@@ -36,7 +36,7 @@ def list_erasures(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE
     )
 
 
-@router.get("/erasures/{int:erasure_id}", auth=Scoped("read"))
+@router.get("/erasures/{int:erasure_id}", auth=Scoped(Scope.READ))
 def read_erasure(request: HttpRequest, erasure_id: int) -> Any:
     """Tell how far an erasure is and what it erased, by place; the key is in it as a keyed hash only.
 

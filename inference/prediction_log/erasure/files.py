@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from driftline.common.durable_files import write_file
 from driftline.common.exports import write_csv
 from inference.prediction_log.erasure.work import Blocked, Work, add_counts
 from inference.prediction_log.imports import bad_rows
@@ -35,9 +36,9 @@ def erase_bad_rows(work: Work) -> None:
         path = bad_rows.path_of(job)
         if job.bad_bytes and path.exists():
             _clean_bad_rows(work, job, path)
-        told = {name: work.subject.scrub(getattr(job, name)) for name in _TEXTS}
-        if any(getattr(job, name) != value for name, value in told.items()):
-            Import.objects.filter(pk=job.pk).update(**told)
+        own_texts = {name: work.subject.scrub(getattr(job, name)) for name in _TEXTS}
+        if any(getattr(job, name) != value for name, value in own_texts.items()):
+            Import.objects.filter(pk=job.pk).update(**own_texts)
             work.count(texts=1)
         work.progress["import"] = job.pk
 
@@ -61,22 +62,17 @@ def _clean_bad_rows(work: Work, job: Import, path: Path) -> None:
 
 def _names(work: Work, line: list[str]) -> bool:
     """Tell whether a cell is the key or an id; a cell that a spreadsheet would take for a formula has an apostrophe."""
-    told, cells = line[:_OWN_COLUMNS], line[_OWN_COLUMNS:]
+    own_texts, cells = line[:_OWN_COLUMNS], line[_OWN_COLUMNS:]
     return any(
         work.subject.is_value(cell.removeprefix("'")) or work.subject.is_in(cell) for cell in cells
-    ) or any(work.subject.is_in(cell) for cell in told)
+    ) or any(work.subject.is_in(cell) for cell in own_texts)
 
 
 def _replace(path: Path, content: bytes) -> None:
     if not content:
         path.unlink()
         return
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_file(path, content)
 
 
 # -- logs --------------------------------------------------------------------------------------------------------------

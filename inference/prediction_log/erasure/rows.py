@@ -20,7 +20,7 @@ from inference.prediction_log.erasure.work import Work, add_counts
 from inference.prediction_log.labels import services as labels
 from inference.prediction_log.labels.changes import SummarisedLabel, record_label_changes, summarised_labels
 from inference.prediction_log.models import PackedDay, PredictionChunk
-from inference.prediction_log.queries.selectors import LogFrame, Part, frame_from
+from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from
 from inference.prediction_log.queries.unsummarised import request_rebuild
 from inference.prediction_log.signals import rows_erased
 from inference.prediction_log.storage import narrow_rows
@@ -142,7 +142,7 @@ def _as_summarised(chunk: PredictionChunk, batch: pa.RecordBatch, folded: Folded
     """Return a chunk's rows with the labels that the summaries count for them."""
     model, end = Model.objects.get(pk=chunk.model_id), chunk.end + timedelta(microseconds=1)
     labels = summarised_labels(model, [chunk.role], chunk.start, end)
-    return frame_from([Part(chunk.version_id, batch, folded)], labels)
+    return frame_from([ChunkRows(chunk.version_id, batch, folded)], labels)
 
 
 def _record_lost_labels(model_id: int, erased: LogFrame) -> None:
@@ -211,10 +211,10 @@ def _erase_beside(chunk: PredictionChunk, rows: list[ErasedRow], folded: int, er
     is_copy = chunk.role == "shadow"
     slot = chunk.version_id if is_copy else 0
     narrow_rows.forget(chunk.model_id, slot, chunk.week, [row.id for row in rows])
-    told = folded
+    remaining = folded
     if not is_copy:
-        told += labels.forget(chunk.model_id, [(row.id, row.time_us, row.client_id) for row in rows])
-    add_counts(erasure, {"shadow_rows" if is_copy else "predictions": len(rows), "labels": told})
+        remaining += labels.forget(chunk.model_id, [(row.id, row.time_us, row.client_id) for row in rows])
+    add_counts(erasure, {"shadow_rows" if is_copy else "predictions": len(rows), "labels": remaining})
 
 
 def _update_summaries(chunk: PredictionChunk, rows: list[ErasedRow], erased: LogFrame) -> None:

@@ -1,4 +1,4 @@
-"""Asks for erasures, and goes on with them step by step."""
+"""Requests erasures, and does them step by step."""
 
 import hashlib
 import hmac
@@ -13,13 +13,15 @@ from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem
 from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.leased_work import AttemptFailed, Lease, LeasedQuerySet, LeaseLost, attempt
+from driftline.common.lease import LeaseLost
+from driftline.common.leased_work import AttemptFailed, LeasedQuerySet, WorkLease, attempt
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.erasure import events as halves
 from inference.prediction_log.erasure import files, jobs, rows, tables
 from inference.prediction_log.erasure import spool as spooled
+from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.work import Blocked, SliceOver, Step, Work, seal, work_of
 from inference.prediction_log.events.models import EventHalf
@@ -28,9 +30,6 @@ from inference.prediction_log.models import Label, PredictionChunk, PredictionRo
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_AFTER = timedelta(seconds=5)  # for what an erasure waits for
-
-later_steps: dict[str, Step] = {}
-"""What stages that this one does not know erase: they put it here. It comes after the log is clean."""
 
 _FIRST: dict[str, Step] = {
     "event halves": halves.erase_halves,  # before the rows, for one may be joined meanwhile
@@ -68,7 +67,7 @@ def request_erasure(*, project: Project, key: str, actor: str) -> Erasure:
                 project=project, actor=actor, action="subject.erase", subject=str(erasure),
                 after={"key_hash": key_hash},
             )  # fmt: skip
-            ring_for_long_work()
+            enqueue(Task.LONG_WORK)
     except IntegrityError:  # somebody asked for the same at this moment
         return unfinished.get()
     erasure.refresh_from_db()
@@ -84,13 +83,13 @@ def _begun_again(erasure: Erasure, actor: str) -> Erasure:
     """Have an erasure that failed tried again, in the caller's transaction; any other is under way."""
     if Erasure.objects.filter(pk=erasure.pk).failed().begin_again():
         record_audit(project=erasure.project, actor=actor, action="subject.erase_again", subject=str(erasure))
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
         erasure.refresh_from_db()
     return erasure
 
 
-def erasures_to_go_on_with() -> LeasedQuerySet[Erasure]:
-    """Select the erasures that a worker can go on with; one that waits for something is looked at now and then."""
+def resumable_erasures() -> LeasedQuerySet[Erasure]:
+    """Select the erasures that a worker can resume; one that waits for something is looked at every few seconds."""
     looked_at = Q(state=Erasure.State.WAITING, touched_at__gt=Now() - LOOK_AGAIN_AFTER)
     return Erasure.objects.waiting().exclude(looked_at)
 
@@ -100,10 +99,10 @@ def resume_erasure(erasure_id: int) -> bool:
     return attempt(Erasure.objects.filter(pk=erasure_id), _work)
 
 
-def _work(lease: Lease[Erasure]) -> None:
+def _work(lease: WorkLease[Erasure]) -> None:
     work = work_of(lease)
     try:
-        for name, step in (_FIRST | later_steps | _LAST).items():
+        for name, step in (_FIRST | list_later_steps() | _LAST).items():
             _do(work, name, step)
         _vacuum()
         _finish(work)

@@ -10,8 +10,8 @@ from urllib.parse import quote, quote_plus
 import orjson
 from msgspec import Struct
 
-SHORTEST_IN_TEXT = 6  # a shorter key would be any number or word in a sentence
-SHORTEST_UNSEEN = 8  # of a key that is taken for a category although no row of the subject has it as one
+MIN_LENGTH_IN_TEXT = 6  # a shorter key would be any number or word in a sentence
+MIN_UNSEEN_LENGTH = 8  # of a key that is taken for a category although no row of the subject has it as one
 ERASED = "[erased]"
 
 
@@ -60,7 +60,7 @@ class Subject:
     @property
     def is_unmistakable(self) -> bool:
         """Tell whether the key is long enough to be taken for what it looks like."""
-        return len(self.key) >= SHORTEST_UNSEEN
+        return len(self.key) >= MIN_UNSEEN_LENGTH
 
     @cached_property
     def _named_in(self) -> frozenset[tuple[int, str]]:
@@ -114,7 +114,7 @@ class Subject:
     @cached_property
     def _forms(self) -> list[str]:
         """List how programs write the key, the longest first: in JSON, with escapes alone, and in URLs."""
-        if len(self.key) < SHORTEST_IN_TEXT:
+        if len(self.key) < MIN_LENGTH_IN_TEXT:
             return []
         forms = {
             self.key,

@@ -4,10 +4,7 @@ A reference's row is the subject's where its id is, or where a feature that name
 ids: its rows are known by the version that answered and the microsecond of the event.
 """
 
-import hashlib
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +15,7 @@ from django.conf import settings
 from inference.prediction_log.erasure.subject import Subject
 from inference.prediction_log.erasure.work import Work, add_counts
 from inference.prediction_log.spool.privacy import DROP
-from inference.registry.datasets import path_of
+from inference.registry.datasets import path_of, write_table
 from inference.registry.models import Dataset
 from inference.registry.selectors import privacy_of
 from inference.registry.signals import dataset_rewritten
@@ -26,16 +23,16 @@ from inference.registry.signals import dataset_rewritten
 
 def erase_from_tables(work: Work) -> None:
     """Write the data sets of the project anew that hold such rows."""
-    _let_go(work)
+    _delete_orphaned_files(work)
     datasets = Dataset.objects.filter(model__project=work.project).order_by("pk")
     for dataset in datasets.filter(pk__gt=work.progress.get("table", 0)):
         work.check_deadline()
         if path_of(dataset).exists():
             holders = list(datasets.filter(path=dataset.path))
             table = pq.read_table(path_of(dataset))
-            gone = rows_of_subject(table, work.subject, {holder.model_id for holder in holders})
-            if gone.any():
-                _rewrite(work, holders, table.filter(pa.array(~gone)), int(gone.sum()))
+            erased = rows_of_subject(table, work.subject, {holder.model_id for holder in holders})
+            if erased.any():
+                _rewrite(work, holders, table.filter(pa.array(~erased)), int(erased.sum()))
         work.progress["table"] = dataset.pk
 
 
@@ -46,22 +43,22 @@ def rows_of_subject(
 
     What a run made of its snapshot no longer says which version answered: there it goes `by_time_alone`.
     """
-    gone = np.zeros(table.num_rows, bool)
+    erased = np.zeros(table.num_rows, bool)
     for name, column in zip(table.column_names, table.columns, strict=True):
         if name == "id":
-            gone |= _is_in(column.cast(pa.string()), sorted(subject.ids))
+            erased |= _is_in(column.cast(pa.string()), sorted(subject.ids))
         elif pa.types.is_string(column.type) and any(_is_named_in(subject, pk, name) for pk in model_ids):
-            gone |= _is_in(column, [subject.key])
+            erased |= _is_in(column, [subject.key])
     time = next((name for name in ("timestamp", "time") if name in table.column_names), None)
     if time is None or not (by_time_alone or "version_id" in table.column_names):
-        return gone
+        return erased
     times = table[time].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
     answered = None if by_time_alone else table["version_id"].to_numpy().astype(np.float64)
     for model_id, version_id in {(row.model_id, row.version_id) for row in subject.rows}:
         if model_id in model_ids:
             events = [row.time_us for row in subject.rows if row.version_id == version_id]
-            gone |= np.isin(times, events) & _is_by(version_id, answered)
-    return gone
+            erased |= np.isin(times, events) & _is_by(version_id, answered)
+    return erased
 
 
 def _is_named_in(subject: Subject, model_id: int, feature: str) -> bool:
@@ -80,10 +77,10 @@ def _is_in(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
     return found
 
 
-def _rewrite(work: Work, holders: list[Dataset], table: pa.Table, gone: int) -> None:
+def _rewrite(work: Work, holders: list[Dataset], table: pa.Table, erased: int) -> None:
     """Put a table under the name of its new content, and let go of the old file."""
     old = holders[0].path
-    path, sha256 = _store(table, path_of(holders[0]).parent)
+    path, sha256 = write_table(table)
     with work.fenced() as erasure:
         for dataset in holders:
             dataset.path, dataset.sha256 = str(path.relative_to(settings.HOME)), sha256
@@ -91,21 +88,12 @@ def _rewrite(work: Work, holders: list[Dataset], table: pa.Table, gone: int) -> 
             dataset.save(update_fields=["path", "sha256", "rows"])
             dataset_rewritten.send(sender=Dataset, dataset=dataset)
         work.progress.setdefault("old_tables", []).append(old)
-        add_counts(erasure, {"table_rows": gone})
-    _let_go(work)
+        add_counts(erasure, {"table_rows": erased})
+    _delete_orphaned_files(work)
 
 
-def _let_go(work: Work) -> None:
+def _delete_orphaned_files(work: Work) -> None:
     """Remove the files that were written anew, unless another data set is the same file."""
     for old in work.progress.pop("old_tables", []):
         if not Dataset.objects.filter(path=old).exists():
             (settings.HOME / old).unlink(missing_ok=True)
-
-
-def _store(table: pa.Table, folder: Path) -> tuple[Path, str]:
-    draft = folder / f".erasing-{os.getpid()}.parquet"
-    pq.write_table(table, draft, compression="zstd")
-    sha256 = hashlib.sha256(draft.read_bytes()).hexdigest()
-    path = folder / f"{sha256}.parquet"
-    draft.replace(path)
-    return path, sha256

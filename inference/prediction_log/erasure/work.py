@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from driftline.accounts.models import Project
-from driftline.common.leased_work import Lease
+from driftline.common.leased_work import WorkLease
 from driftline.common.secrets_at_rest import decrypt, encrypt
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
@@ -40,7 +40,7 @@ def seal(key: str, rows: list[ErasedRow] | None = None) -> bytes:
 class Work:
     """The right to go on with one erasure. Everything is written through `fenced`, which checks that right."""
 
-    lease: Lease[Erasure]
+    lease: WorkLease[Erasure]
     project: Project
     subject: Subject
     progress: dict[str, Any]
@@ -89,7 +89,7 @@ def add_counts(erasure: Erasure, places: dict[str, int]) -> None:
             erasure.counts[place] = erasure.counts.get(place, 0) + number
 
 
-def work_of(lease: Lease[Erasure]) -> Work:
+def work_of(lease: WorkLease[Erasure]) -> Work:
     """Read what the worker that holds an erasure must know of it."""
     erasure = lease.read()
     sealed = msgspec.json.decode(decrypt(erasure.sealed), type=_Sealed)  # type: ignore[arg-type]

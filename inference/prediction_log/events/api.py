@@ -15,13 +15,13 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.json_body import printable, read_json
 from driftline.common.periods import parse_timestamp
 from driftline.common.request_values import read_body
+from driftline.common.strict_json import printable, read_json
 from inference.prediction_log.api import row_budget
 from inference.prediction_log.events.joining import take_half
 from inference.prediction_log.events.models import EventHalf
@@ -168,8 +168,8 @@ def _check_attributes(event: _Event) -> None:
 
 
 def _half_of(event: _Event, model: Model, version: str, moment: datetime) -> EventHalf:
-    told = event.text("driftlineversion", "")
-    version, at = (told, f"{event.place}driftlineversion") if told else (version, "/version")
+    given = event.text("driftlineversion", "")
+    version, at = (given, f"{event.place}driftlineversion") if given else (version, "/version")
     try:
         if version:
             check_version(version)

@@ -106,9 +106,9 @@ def _predictions(request: EventHalf, response: EventHalf) -> list[dict[str, Any]
     predictions = []
     for place, (id_, row, answer) in enumerate(zip(_ids(request, asked), asked, answered, strict=True)):
         prediction, probabilities = answer_of(answer, signature, place)
-        told = {"id": id_, "features": features_of(row, signature, place), "prediction": prediction}
+        named = {"id": id_, "features": features_of(row, signature, place), "prediction": prediction}
         predictions.append(
-            told | common | ({} if probabilities is None else {"probabilities": probabilities})
+            named | common | ({} if probabilities is None else {"probabilities": probabilities})
         )
     return predictions
 
@@ -119,12 +119,12 @@ def _ids(half: EventHalf, rows: Sequence[object]) -> list[str]:
 
 def _version(request: EventHalf, response: EventHalf) -> str:
     """Tell which version answered: as either half says, else the champion of now."""
-    told = {half.version for half in (request, response) if half.version}
-    if len(told) > 1:
+    named = {half.version for half in (request, response) if half.version}
+    if len(named) > 1:
         detail = f"The halves name two versions, {request.version!r} and {response.version!r}."
         raise invalid("/ce-driftlineversion", detail, "version_mismatch")
     champions = Deployment.objects.filter(model=request.model).values_list("champion__version", flat=True)
-    return next(iter(told), None) or champions.first() or FIRST_VERSION
+    return next(iter(named), None) or champions.first() or FIRST_VERSION
 
 
 def _signature(model: Model, name: str) -> Signature:
@@ -140,7 +140,7 @@ def _latency_ms(request: EventHalf, response: EventHalf) -> float | None:
 
 
 # -- halves that nobody joined -----------------------------------------------------------------------------------------
-def let_go_of_orphans(now: datetime) -> int:
+def delete_orphans(now: datetime) -> int:
     """Delete the halves that have waited long enough; returns how many."""
     orphans, _ = EventHalf.objects.filter(received_at__lt=now - WAIT).delete()
     if orphans:

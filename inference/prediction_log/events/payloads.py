@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer, printable
+from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.ingest.parsing import MAX_ITEMS, too_many_predictions
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.signatures import Signature
@@ -21,7 +21,7 @@ type Row = dict[str, Cell]
 
 UNNAMED = ""
 _KEYS = {"request": ("instances", "inputs"), "response": ("predictions", "outputs")}
-_MOST_DIMENSIONS = 8
+_MAX_DIMENSIONS = 8
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def _tensor(tensor: dict[str, Any], at: str) -> tuple[str, list[Cell]]:
 
 def _is_shape(shape: Any) -> bool:
     """Tell whether a shape is one of rows: at most one dimension besides has more than one value."""
-    if not isinstance(shape, list) or not 0 < len(shape) <= _MOST_DIMENSIONS:
+    if not isinstance(shape, list) or not 0 < len(shape) <= _MAX_DIMENSIONS:
         return False
     if any(type(size) is not int or size < 1 for size in shape[1:]) or type(shape[0]) is not int:
         return False

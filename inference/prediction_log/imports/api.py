@@ -10,16 +10,16 @@ from ninja import Router
 from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.clock import now
 from driftline.common.downloads import Download
 from driftline.common.errors import invalid
 from driftline.common.exports import CSV, PARQUET
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import media_type, moment, refuse_parameter
+from driftline.common.strict_json import printable
 from inference.prediction_log.imports import bad_rows, services
-from inference.prediction_log.imports.layout import Layout
+from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.selectors import describe_import, get_import, imports_of
 from inference.prediction_log.models import PredictionRole
@@ -68,19 +68,19 @@ def import_labels(request: HttpRequest, name: str, force: bool = False) -> Any:
     return _take(request, name, Import.Kind.LABELS, "", force=force)
 
 
-@router.get("/models/{name}/imports", auth=Scoped("read"))
+@router.get("/models/{name}/imports", auth=Scoped(Scope.READ))
 def list_imports(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List a model's imports, newest first."""
     return page(imports_of(_model(request, name)), describe_import, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/imports/{int:import_id}", auth=Scoped("read"))
+@router.get("/models/{name}/imports/{int:import_id}", auth=Scoped(Scope.READ))
 def read_import(request: HttpRequest, name: str, import_id: int) -> Any:
     """Tell how far an import is; `rows` are read, `accepted` were new, `rejected` are in the file of bad rows."""
     return describe_import(get_import(model=_model(request, name), import_id=import_id))
 
 
-@router.get("/models/{name}/imports/{int:import_id}/bad-rows", auth=Scoped("read"))
+@router.get("/models/{name}/imports/{int:import_id}/bad-rows", auth=Scoped(Scope.READ))
 def read_bad_rows(request: HttpRequest, name: str, import_id: int) -> Any:
     """Download the rows that were refused, as CSV: number and line, column, code, reason, and the row's cells.
 
@@ -99,7 +99,7 @@ def cancel_import(request: HttpRequest, name: str, import_id: int) -> Any:
     return describe_import(services.cancel(job=job, actor=caller_of(request).actor))
 
 
-@router.get("/models/{name}/export", auth=Scoped("read"))
+@router.get("/models/{name}/export", auth=Scoped(Scope.READ))
 def export_log(
     request: HttpRequest,
     name: str,
@@ -149,7 +149,7 @@ def _take(request: HttpRequest, name: str, kind: str, version: str, *, force: bo
         stream=stream,
         name=file_name,
         version=version,
-        sender=services.Sender(caller.actor, caller.source),
+        sender=services.FileSender(caller.actor, caller.source),
         allow=lambda layout: _allow(caller, kind, layout),
         force=force,
     )
@@ -172,6 +172,6 @@ def _model(request: HttpRequest, name: str) -> Model:
     return get_model(project=caller_of(request).project, name=name)
 
 
-def _allow(caller: Caller, kind: str, layout: Layout) -> None:
+def _allow(caller: Caller, kind: str, layout: FileLayout) -> None:
     if kind == Import.Kind.PREDICTIONS and "label" in layout.own:
-        caller.require("label")
+        caller.require(Scope.LABEL)

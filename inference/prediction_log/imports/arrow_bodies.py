@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from driftline.common.ttl_cache import TtlCache
 from inference.prediction_log.imports.arrow_messages import extent_of
-from inference.prediction_log.imports.layout import Layout, layout_of_predictions
+from inference.prediction_log.imports.layout import FileLayout, layout_of_predictions
 from inference.prediction_log.imports.predictions import Reading, read_predictions
-from inference.prediction_log.imports.source import Block, Position, UnreadableFile
+from inference.prediction_log.imports.source import Block, FilePosition, UnreadableFile
 from inference.prediction_log.ingest.parsing import MAX_ITEMS, skew_of, too_many_predictions
 from inference.prediction_log.items import ItemFault
 from inference.prediction_log.rows.sent_columns import PredictionBatch
@@ -21,7 +21,7 @@ from inference.registry.models import Model
 _FILE_START = b"ARROW1\x00\x00"  # a file is a stream between this and a table of contents
 _OPTIONS = pa.ipc.IpcReadOptions(use_threads=False)
 _KNOWN_SCHEMA = 64 << 10  # bytes: the layout of a longer one is found anew each time
-_layouts: TtlCache[tuple[int, bytes], Layout] = TtlCache()  # by model and schema
+_layouts: TtlCache[tuple[int, bytes], FileLayout] = TtlCache()  # by model and schema
 
 
 def read_arrow(body: bytes, *, model: Model, cap: int, now: datetime) -> PredictionBatch:
@@ -62,14 +62,14 @@ def _read_table(body: bytes, cap: int) -> pa.Table:
     return table
 
 
-def _layout(model: Model, schema: pa.Schema) -> Layout:
+def _layout(model: Model, schema: pa.Schema) -> FileLayout:
     key = schema.serialize().to_pybytes()
     if len(key) > _KNOWN_SCHEMA:
         return _find_layout(model, schema)
     return _layouts.get((model.pk, key), lambda: _find_layout(model, schema))
 
 
-def _find_layout(model: Model, schema: pa.Schema) -> Layout:
+def _find_layout(model: Model, schema: pa.Schema) -> FileLayout:
     layout = layout_of_predictions(model, schema.empty_table())
     for name in ("id", "version"):
         if name not in layout.own:
@@ -102,15 +102,15 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _read(
-    table: pa.Table, layout: Layout, model: Model, *, skew: timedelta | None, now: datetime
+    table: pa.Table, layout: FileLayout, model: Model, *, skew: timedelta | None, now: datetime
 ) -> PredictionBatch:
     rows = table.num_rows
     block = Block(
         table=table,
         places=np.arange(rows),
         torn=[],
-        start=Position(0),
-        end=Position(rows, rows),
+        start=FilePosition(0),
+        end=FilePosition(rows, rows),
         lines=None,
         cells_of=lambda place: [],  # asked for the file of an import's bad rows alone
     )

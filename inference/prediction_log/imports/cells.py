@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftline.common.json_body import printable
 from driftline.common.periods import parse_timestamp
+from driftline.common.strict_json import printable
 from inference.prediction_log.items import as_objects, class_text
 
 type Values = NDArray[Any]

@@ -15,7 +15,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from driftline.common.errors import Problem
-from inference.prediction_log.imports.source import Block, Position, TornRow, UnreadableFile, block_rows
+from inference.prediction_log.imports.source import Block, FilePosition, TornRow, UnreadableFile, block_rows
 
 BLOCK_BYTES = 8 << 20
 MAX_ROW_BYTES = 1 << 20
@@ -95,7 +95,7 @@ class CsvSource:
         if not len(found.stops):
             raise Problem(422, "invalid_header", "The first line must name the columns, within 1 MiB.")
         header = found.row(0)
-        self.start = Position(skipped + len(header), 0, header.count(b"\n"))
+        self.start = FilePosition(skipped + len(header), 0, header.count(b"\n"))
         try:
             self.names = next(csv.reader(io.StringIO(header.decode(), newline="")))
         except (UnicodeDecodeError, csv.Error, StopIteration) as error:
@@ -115,7 +115,7 @@ class CsvSource:
             return pa.table({name: pa.nulls(0) for name in self.names})
         return self._parse(rows, None)[0]
 
-    def blocks(self, start: Position, types: dict[str, pa.DataType]) -> Iterator[Block]:
+    def blocks(self, start: FilePosition, types: dict[str, pa.DataType]) -> Iterator[Block]:
         plain = {name: pa.string() for name in self.names}
         with self.path.open("rb") as file:
             file.seek(start.offset)
@@ -152,7 +152,7 @@ class CsvSource:
         return table, torn
 
     def _block(
-        self, rows: _Rows, table: pa.Table, torn: list[pyarrow.csv.InvalidRow], start: Position
+        self, rows: _Rows, table: pa.Table, torn: list[pyarrow.csv.InvalidRow], start: FilePosition
     ) -> Block:
         count = len(rows.stops)
         if table.num_rows + len(torn) != count:
@@ -169,7 +169,7 @@ class CsvSource:
             places=places,
             torn=[TornRow(row.number - 1, self._explain(row)) for row in torn],
             start=start,
-            end=Position(
+            end=FilePosition(
                 start.offset + len(rows.content), start.rows + count, start.lines + len(rows.newlines)
             ),
             lines=start.lines + 1 + np.searchsorted(rows.newlines, rows.starts),

@@ -10,17 +10,17 @@ import msgspec
 from django.conf import settings
 
 from driftline.common.clock import now
-from driftline.common.leased_work import Lease
+from driftline.common.leased_work import WorkLease
 from inference.prediction_log.imports.bad_rows import add_bad_rows
 from inference.prediction_log.imports.cells import Refusals, RowFault
 from inference.prediction_log.imports.formats import open_source
-from inference.prediction_log.imports.layout import Layout
+from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.predictions import Reading, read_ids, read_labels, read_predictions
 from inference.prediction_log.imports.source import (
     Block,
-    Position,
-    Source,
+    FilePosition,
+    RowSource,
     UnreadableFile,
 )
 from inference.prediction_log.ingest.arrival import in_arrival_week
@@ -33,7 +33,7 @@ MEMORY_BUDGET = 1 << 30  # bytes of data that reading one file may add to a proc
 
 
 @dataclass
-class Outcome:
+class BlockOutcome:
     """What became of a block's rows; faults by the row's index in the block's table."""
 
     accepted: int = 0
@@ -42,12 +42,12 @@ class Outcome:
     faults: dict[int, RowFault] = field(default_factory=dict)
 
 
-def work_on(lease: Lease[Import], *, stop: Callable[[Import], bool]) -> Import:
-    """Go on with an import until its file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
+def import_blocks(lease: WorkLease[Import], *, stop: Callable[[Import], bool]) -> Import:
+    """Import block after block until the file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
     job = lease.read()
     source = open_source(settings.HOME / job.path, job.format)
-    position = Position(job.offset, job.rows, job.lines) if job.offset else source.start
-    layout = msgspec.convert(job.layout, Layout)
+    position = FilePosition(job.offset, job.rows, job.lines) if job.offset else source.start
+    layout = msgspec.convert(job.layout, FileLayout)
     with bounded_memory(MEMORY_BUDGET):
         for block in source.blocks(position, layout.types(job.model.task)):
             with lease.fenced() as job:
@@ -59,7 +59,7 @@ def work_on(lease: Lease[Import], *, stop: Callable[[Import], bool]) -> Import:
         return job
 
 
-def _import_block(job: Import, block: Block, layout: Layout, source: Source) -> None:
+def _import_block(job: Import, block: Block, layout: FileLayout, source: RowSource) -> None:
     reading = Reading(layout, job.model.task, job.version, job.sha256, now())
     store = _store_labels if job.kind == Import.Kind.LABELS else _store_predictions
     outcome = store(job, block, reading)
@@ -91,9 +91,9 @@ _MOVING = (
 )
 
 
-def _store_predictions(job: Import, block: Block, reading: Reading) -> Outcome:
+def _store_predictions(job: Import, block: Block, reading: Reading) -> BlockOutcome:
     rows = read_predictions(block, reading)
-    outcome = Outcome(faults=dict(rows.refusals.faults))
+    outcome = BlockOutcome(faults=dict(rows.refusals.faults))
     if not len(rows.columns):
         return outcome
     if rows.labels:
@@ -105,8 +105,8 @@ def _store_predictions(job: Import, block: Block, reading: Reading) -> Outcome:
     ids = {found.id for found in result.results if found.index in refused}
     labels = [label for label in rows.labels if label.id not in ids] if ids else rows.labels
     if labels:
-        told = label_log.log_labels(model=job.model, items=labels, source=job.source, now=reading.now)
-        outcome.labels = told.accepted
+        logged = label_log.log_labels(model=job.model, items=labels, source=job.source, now=reading.now)
+        outcome.labels = logged.accepted
     return outcome
 
 
@@ -118,18 +118,18 @@ def _lock_labels(model_id: int) -> None:
     in_arrival_week(lambda _: label_log.lock(model_id, exclusive=True))
 
 
-def _store_labels(job: Import, block: Block, reading: Reading) -> Outcome:
+def _store_labels(job: Import, block: Block, reading: Reading) -> BlockOutcome:
     refusals = Refusals(block.table.num_rows)
     ids = read_ids(block, refusals)
     found = read_labels(block, ids, refusals, reading=reading, time_column="timestamp", required=True)
     kept = [(row, label) for row, label in found if row not in refusals.faults]
-    outcome = Outcome(faults=dict(refusals.faults))
+    outcome = BlockOutcome(faults=dict(refusals.faults))
     if kept:
-        told = label_log.log_labels(
+        logged = label_log.log_labels(
             model=job.model, items=[label for _, label in kept], source=job.source, now=reading.now
         )
-        outcome.accepted, outcome.duplicates = told.accepted, told.duplicates
-        outcome.faults |= {kept[index][0]: fault for index, fault in _faults_of(told).items()}
+        outcome.accepted, outcome.duplicates = logged.accepted, logged.duplicates
+        outcome.faults |= {kept[index][0]: fault for index, fault in _faults_of(logged).items()}
     return outcome
 
 

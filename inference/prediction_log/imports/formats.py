@@ -4,9 +4,9 @@ from pathlib import Path
 
 from inference.prediction_log.imports.csv_source import CsvSource
 from inference.prediction_log.imports.parquet_source import ParquetSource
-from inference.prediction_log.imports.source import Source
+from inference.prediction_log.imports.source import RowSource
 
 
-def open_source(path: Path, file_format: str) -> Source:
+def open_source(path: Path, file_format: str) -> RowSource:
     """Open a file that was examined before."""
     return CsvSource(path) if file_format == "csv" else ParquetSource(path)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import escape_pointer
+from driftline.common.strict_json import escape_pointer
 from inference.prediction_log.imports.source import MAX_COLUMNS
 from inference.prediction_log.rows.sent_items import (
     MAX_FEATURE_NAME,
@@ -44,7 +44,7 @@ _NUMBERS = ("probability", "latency_ms")
 _ARROW = {"number": pa.float64(), "truth": pa.bool_(), "text": pa.string()}
 
 
-class Layout(Struct, frozen=True):
+class FileLayout(Struct, frozen=True):
     """The columns of a file by what they are; kept with the import so that going on reads them the same way."""
 
     own: list[str]
@@ -83,14 +83,14 @@ def check_names(names: Sequence[str]) -> None:
         )
 
 
-def layout_of_labels(sample: pa.Table) -> Layout:
+def layout_of_labels(sample: pa.Table) -> FileLayout:
     """Find the columns of a file of labels; others, such as the features beside them, are left alone."""
     names = sample.column_names
     check_names(names)
     _require(
         names, ("id", "label"), "A file of labels has the columns id, label and, where known, timestamp."
     )
-    layout = Layout(
+    layout = FileLayout(
         own=[name for name in names if name in OF_LABELS],
         ignored=[name for name in names if name not in OF_LABELS and not name.startswith(OWN_PREFIX)],
     )
@@ -98,7 +98,7 @@ def layout_of_labels(sample: pa.Table) -> Layout:
     return layout
 
 
-def layout_of_predictions(model: Model, sample: pa.Table) -> Layout:
+def layout_of_predictions(model: Model, sample: pa.Table) -> FileLayout:
     """Find the columns of a file of predictions; every one without a meaning of its own is a feature."""
     names = sample.column_names
     check_names(names)
@@ -107,7 +107,7 @@ def layout_of_predictions(model: Model, sample: pa.Table) -> Layout:
         ("timestamp", "prediction"),
         "A file of predictions has the columns timestamp and prediction, and one a feature.",
     )
-    layout = Layout(
+    layout = FileLayout(
         own=[name for name in names if name in OF_PREDICTIONS],
         features=_features(sample, _declared(model)),
         classes=[name.removeprefix(CLASS_PREFIX) for name in names if name.startswith(CLASS_PREFIX)],
@@ -125,11 +125,11 @@ def layout_of_predictions(model: Model, sample: pa.Table) -> Layout:
     return layout
 
 
-def _require(names: Sequence[str], wanted: Sequence[str], told: str) -> None:
+def _require(names: Sequence[str], wanted: Sequence[str], hint: str) -> None:
     for name in wanted:
         if name not in names:
             raise invalid(
-                _at(name), f"The column {name!r} is missing. {told}{_separator_hint(names)}", "missing_column"
+                _at(name), f"The column {name!r} is missing. {hint}{_separator_hint(names)}", "missing_column"
             )
 
 
@@ -212,7 +212,7 @@ def _kind_of(given: pa.DataType) -> Kind | None:
     return None
 
 
-def _check_types(layout: Layout, schema: pa.Schema) -> None:
+def _check_types(layout: FileLayout, schema: pa.Schema) -> None:
     """Refuse columns with a meaning of their own that hold lists, bytes or other things without one."""
     names = [
         *layout.own,
@@ -230,13 +230,13 @@ def _check_types(layout: Layout, schema: pa.Schema) -> None:
             )
 
 
-def _check_probabilities(layout: Layout, task: str) -> None:
+def _check_probabilities(layout: FileLayout, task: str) -> None:
     named = [CLASS_PREFIX + layout.classes[0]] if layout.classes else []
     if "probability" in layout.own:
         if task != "binary":
-            told = f"{CLASS_PREFIX}<class>" if task not in NUMERIC_TASKS else "no probabilities"
+            hint = f"{CLASS_PREFIX}<class>" if task not in NUMERIC_TASKS else "no probabilities"
             raise invalid(
-                "/probability", f"A {task} model has {told}, not one probability.", "invalid_probability"
+                "/probability", f"A {task} model has {hint}, not one probability.", "invalid_probability"
             )
         if named:
             raise invalid(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftline.common.errors import Problem
-from inference.prediction_log.imports.source import Block, Position, UnreadableFile, block_rows
+from inference.prediction_log.imports.source import Block, FilePosition, UnreadableFile, block_rows
 
 MAX_FOOTER_BYTES = 64 << 20
 _BUFFER = 64 << 10  # of each column
@@ -34,7 +34,7 @@ class ParquetSource:
             raise Problem(
                 422, "not_parquet", f"The Parquet file cannot be read: {str(error)[:200]}"
             ) from error
-        self.start = Position(0)
+        self.start = FilePosition(0)
         self.total = int(self._file.metadata.num_rows)
         self.names = list(self._file.schema_arrow.names)
 
@@ -46,7 +46,7 @@ class ParquetSource:
         """Give the columns without rows: they have types of their own, and nothing is decoded before a worker does."""
         return self.schema.empty_table()
 
-    def blocks(self, start: Position, types: dict[str, pa.DataType]) -> Iterator[Block]:
+    def blocks(self, start: FilePosition, types: dict[str, pa.DataType]) -> Iterator[Block]:
         try:
             for batch in self._batches(start.rows):
                 block = self._block(pa.Table.from_batches([batch]), start)
@@ -78,14 +78,14 @@ class ParquetSource:
                 if dropped < batch.num_rows:
                     yield batch.slice(dropped)
 
-    def _block(self, table: pa.Table, start: Position) -> Block:
+    def _block(self, table: pa.Table, start: FilePosition) -> Block:
         end = start.rows + table.num_rows
         return Block(
             table=table,
             places=np.arange(table.num_rows),
             torn=[],
             start=start,
-            end=Position(end, end),
+            end=FilePosition(end, end),
             lines=None,
             cells_of=lambda place: [
                 "" if value is None else str(value) for value in table.slice(place, 1).to_pylist()[0].values()

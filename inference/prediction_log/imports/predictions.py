@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from driftline.common.ids import ID_LENGTH, is_printable, is_valid_id
 from inference.prediction_log.imports import cells
 from inference.prediction_log.imports.cells import MAX_TEXT_BYTES, Refusals, Values
-from inference.prediction_log.imports.layout import CLASS_PREFIX, TAG_PREFIX, Layout
+from inference.prediction_log.imports.layout import CLASS_PREFIX, TAG_PREFIX, FileLayout
 from inference.prediction_log.imports.source import Block, UnreadableFile
 from inference.prediction_log.items import LabelItem, as_objects
 from inference.prediction_log.rows.body_hash import hash_items
@@ -44,7 +44,7 @@ _tags = msgspec.json.Decoder(dict[str, str])
 class Reading:
     """How the rows of one import are read."""
 
-    layout: Layout
+    layout: FileLayout
     task: str
     version: str
     """The version of rows that name none."""

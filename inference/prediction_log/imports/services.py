@@ -1,4 +1,4 @@
-"""Starts, goes on with and cancels imports."""
+"""Starts, resumes and cancels imports."""
 
 import errno
 import hashlib
@@ -17,24 +17,25 @@ from django.db import IntegrityError, transaction
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import printable
-from driftline.common.leased_work import Lease, LeasedQuerySet, LeaseLost
+from driftline.common.lease import LeaseLost
+from driftline.common.leased_work import LeasedQuerySet, WorkLease
 from driftline.common.machine_paths import without_folders
+from driftline.common.strict_json import printable
+from driftline.common.task_queue import Task, enqueue
+from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
 from inference.prediction_log.imports import bad_rows, engine
 from inference.prediction_log.imports.csv_source import examine_csv
 from inference.prediction_log.imports.formats import open_source
-from inference.prediction_log.imports.layout import Layout, layout_of_labels, layout_of_predictions
+from inference.prediction_log.imports.layout import FileLayout, layout_of_labels, layout_of_predictions
 from inference.prediction_log.imports.lease import BeingWorkedOn, leased
 from inference.prediction_log.imports.models import UNFINISHED, Import
 from inference.prediction_log.imports.predictions import Reading, read_predictions
-from inference.prediction_log.imports.source import Source, UnreadableFile
+from inference.prediction_log.imports.source import RowSource, UnreadableFile
 from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model
 
-MAX_BYTES = 2 << 30
 SLICE_S = 30.0  # then other work of the worker gets its turn
 LEFT_OVER_AFTER_S = 86_400.0
 _ARRIVING = ".arriving-"
@@ -50,7 +51,7 @@ _OTHER_FORMATS = {
 
 
 @dataclass(frozen=True)
-class Sender:
+class FileSender:
     """Who sends a file, as audit rows and labels name them."""
 
     actor: str
@@ -59,8 +60,8 @@ class Sender:
 
 # -- starting ----------------------------------------------------------------------------------------------------------
 def import_upload(
-    *, model: Model, kind: str, stream: IO[bytes], name: str, version: str, sender: Sender,
-    allow: Callable[[Layout], None] = lambda _: None, force: bool = False,
+    *, model: Model, kind: str, stream: IO[bytes], name: str, version: str, sender: FileSender,
+    allow: Callable[[FileLayout], None] = lambda _: None, force: bool = False,
 ) -> tuple[Import, bool]:  # fmt: skip
     """Keep an uploaded file and let a worker import it; tells whether it is new.
 
@@ -84,7 +85,7 @@ def import_upload(
 
 
 def import_file(
-    *, model: Model, kind: str, path: Path, version: str, sender: Sender, force: bool = False
+    *, model: Model, kind: str, path: Path, version: str, sender: FileSender, force: bool = False
 ) -> tuple[Import, bool]:
     """Start to import a file that stays where it is, or find the import of it that is under way or done.
 
@@ -100,8 +101,8 @@ def import_file(
 
 
 def _start(
-    model: Model, kind: str, path: Path, digest: str, name: str, version: str, sender: Sender, *,
-    is_upload: bool, force: bool, allow: Callable[[Layout], None] = lambda _: None,
+    model: Model, kind: str, path: Path, digest: str, name: str, version: str, sender: FileSender, *,
+    is_upload: bool, force: bool, allow: Callable[[FileLayout], None] = lambda _: None,
 ) -> tuple[Import, bool]:  # fmt: skip
     if (running := _unfinished(model, kind, digest)) is not None:
         return _same(running, version, path, is_upload), False
@@ -139,7 +140,7 @@ def _create(job: Import) -> tuple[Import, bool]:
                 after={"import": job.pk, "sha256": job.sha256, "size": job.size},
             )
             if job.is_upload:
-                ring_for_long_work()
+                enqueue(Task.LONG_WORK)
     except IntegrityError:
         running = _unfinished(job.model, job.kind, job.sha256)
         if running is None:
@@ -190,17 +191,10 @@ def _relative(path: Path) -> str:
 
 # -- the file ----------------------------------------------------------------------------------------------------------
 def _spill(stream: IO[bytes], file: IO[bytes]) -> str:
-    digest, size = hashlib.sha256(), 0
-    while block := stream.read(1 << 20):
-        size += len(block)
-        if size > MAX_BYTES:
-            detail = f"An upload has up to {MAX_BYTES >> 30} GiB; larger files: manage.py import_predictions."
-            raise Problem(413, "body_too_large", detail)
-        digest.update(block)
-        file.write(block)
-    file.flush()
+    detail = f"An upload has up to {MAX_UPLOAD_BYTES >> 30} GiB; larger files: manage.py import_predictions."
+    digest, _ = receive_file(stream, file, too_large=Problem(413, "body_too_large", detail))
     os.fsync(file.fileno())
-    return digest.hexdigest()
+    return digest
 
 
 def _format(path: Path) -> str:
@@ -214,7 +208,7 @@ def _format(path: Path) -> str:
     return "parquet" if magic.startswith(b"PAR1") else "csv"
 
 
-def _examine(path: Path, file_format: str) -> Source:
+def _examine(path: Path, file_format: str) -> RowSource:
     source = open_source(path, file_format)
     rows = examine_csv(path) - 1 if file_format == "csv" else source.total
     if rows < 1:
@@ -226,7 +220,7 @@ def _no_rows(what: str) -> Problem:
     return Problem(422, "no_rows", f"{what}; send a header and rows.")
 
 
-def _try_first_rows(job: Import, source: Source, layout: Layout) -> None:
+def _try_first_rows(job: Import, source: RowSource, layout: FileLayout) -> None:
     """Refuse a CSV of whose first rows none can be kept: that is a mistake of the file, not of rows."""
     if job.format != "csv" or job.kind != Import.Kind.PREDICTIONS:
         return
@@ -259,15 +253,15 @@ def _refuse_full_disk() -> Iterator[None]:
         raise
 
 
-# -- going on ----------------------------------------------------------------------------------------------------------
-def go_on(import_id: int) -> None:
+# -- resuming ---------------------------------------------------------------------------------------------------------
+def resume_import(import_id: int) -> None:
     """Import for a while, in a worker; what is left then waits for its next turn."""
     deadline = time.monotonic() + SLICE_S
     with suppress(BeingWorkedOn, LeaseLost):
         run(import_id, stop=lambda _: time.monotonic() > deadline)
 
 
-def imports_to_go_on_with() -> LeasedQuerySet[Import]:
+def resumable_imports() -> LeasedQuerySet[Import]:
     """Select the imports that wait for a worker; a file of its owner's is read by who imports it."""
     return Import.objects.filter(is_upload=True).waiting()
 
@@ -280,7 +274,7 @@ def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
     with leased(import_id) as lease:
         try:
             with lease.renewed():
-                job = engine.work_on(lease, stop=stop)
+                job = engine.import_blocks(lease, stop=stop)
         except (UnreadableFile, Problem, FileNotFoundError) as error:
             return _fail(lease, without_folders(str(error)))
         except KeyboardInterrupt:
@@ -298,7 +292,7 @@ def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
     return job
 
 
-def _fail(lease: Lease[Import], reason: str) -> Import:
+def _fail(lease: WorkLease[Import], reason: str) -> Import:
     lease.fail(reason)
     job = Import.objects.get(pk=lease.pk)
     _remove_upload(job)

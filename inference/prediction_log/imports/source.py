@@ -18,7 +18,7 @@ class UnreadableFile(Exception):
 
 
 @dataclass(frozen=True)
-class Position:
+class FilePosition:
     """A place between two rows; `offset` counts bytes of a CSV and rows of a Parquet file."""
 
     offset: int
@@ -41,20 +41,20 @@ class Block:
     table: pa.Table
     places: NDArray[np.int64]  # of the table's rows
     torn: Sequence[TornRow]
-    start: Position
-    end: Position
+    start: FilePosition
+    end: FilePosition
     lines: NDArray[np.int64] | None  # on which line of a CSV each place begins
     cells_of: Callable[[int], list[str]]  # a place's cells as the file has them
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """An open file."""
 
     @property
     def names(self) -> list[str]: ...
 
     @property
-    def start(self) -> Position: ...
+    def start(self) -> FilePosition: ...
 
     @property
     def total(self) -> int: ...
@@ -62,7 +62,7 @@ class Source(Protocol):
     def sample(self) -> pa.Table:
         """Give the columns with the types that they have or seem to have."""
 
-    def blocks(self, start: Position, types: dict[str, pa.DataType]) -> Iterator[Block]:
+    def blocks(self, start: FilePosition, types: dict[str, pa.DataType]) -> Iterator[Block]:
         """Read from `start` on; a CSV's columns come as `types` where every cell fits, else as text."""
 
 

@@ -12,9 +12,9 @@ from functools import partial
 
 from django.db import connection, transaction
 
+from driftline.common.advisory_locks import AdvisoryLock, lock
 from inference.prediction_log.storage import partitions
 
-_SPACE = 7_324  # advisory locks: one a week
 _clock = "clock_timestamp()"
 _FIRST_MONDAY = date(1970, 1, 5)
 _closed: set[int] = set()  # weeks that this process has seen the last writer of
@@ -52,7 +52,7 @@ def _enter_week() -> date:
             raise WeekTurned
         monday = _FIRST_MONDAY + timedelta(weeks=number)
         if number - 1 not in _closed:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_SPACE, number - 1])
+            lock(AdvisoryLock.ARRIVAL_WEEK, number - 1)
             if not partitions.WEEKS.has(monday):
                 raise WeekMissing(monday)
             transaction.on_commit(partial(_closed.add, number - 1))  # what undoes it undoes the partition
@@ -63,6 +63,6 @@ def _enter_statement() -> str:
     """Share the lock of the week that the clock shows, and look at the clock before and after."""
     number = f"floor(extract(epoch FROM {_clock} - timestamptz '1970-01-05 00:00Z') / 604800)::int"
     return (
-        f"SELECT week, pg_advisory_xact_lock_shared({_SPACE}, week), {number} "
+        f"SELECT week, pg_advisory_xact_lock_shared({AdvisoryLock.ARRIVAL_WEEK}, week), {number} "
         f"FROM (SELECT {number} AS week) AS before"
     )

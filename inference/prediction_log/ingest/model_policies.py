@@ -9,7 +9,7 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from driftline.common.json_body import escape_pointer, printable
+from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.items import ItemFault
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import newest_arrival

@@ -12,15 +12,16 @@ from msgspec import UNSET, Struct, UnsetType
 
 from driftline.common.errors import Problem, invalid
 from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.json_body import (
+from driftline.common.periods import parse_timestamp
+from driftline.common.strict_json import (
+    MAX_DEPTH,
+    check_depth,
     decode_json,
     escape_pointer,
     find_fault,
     malformed,
     printable,
-    refuse_many_opened,
 )
-from driftline.common.periods import parse_timestamp
 from inference.prediction_log.ingest.numeric_bodies import Decoders, decoders_like
 from inference.prediction_log.items import ItemFault, LabelBatch, LabelItem
 from inference.prediction_log.rows.sent_columns import (
@@ -38,6 +39,7 @@ from inference.prediction_log.rows.sent_items import (
 
 MAX_ITEMS = 10_000
 MAX_ITEM_BYTES = 64 << 10
+MAX_BATCH_DEPTH = 3 * MAX_DEPTH  # an item that nests deeper than MAX_DEPTH is refused alone
 SKEW = timedelta(seconds=30)  # below this, `sent_at` differs by the network, not by the clock
 _TELLING_ESCAPES = (
     b"\\u0000",
@@ -256,7 +258,7 @@ def _read_typed(body: bytes, decoded: _Decoded | None) -> tuple[list[_Row], str 
 def _read_slowly(body: bytes, kind: _Kind, *, lines: bool) -> tuple[list[_Row], str | None]:
     if lines:
         return [_typed_line(line, kind, index) for index, line in enumerate(_lines(body, kind))], None
-    refuse_many_opened(body)
+    check_depth(body, MAX_BATCH_DEPTH)
     if body.count(b"{") + body.count(b"[") > MAX_ITEMS * _CONTAINERS_AN_ITEM:
         raise _too_many(kind.key)  # before Python objects are made of them
     envelope = decode_json(body)

@@ -34,7 +34,7 @@ from inference.registry.services import external_version
 from inference.signatures import Signature
 
 _ROWS_OF_A_CHUNK = 10_000  # no commit of several requests holds more
-LONGEST_WAIT_S = 10.0  # of the request that waits the longest: beyond, others are told to come again
+MAX_WAIT_SECONDS = 10.0  # of the request that waits the longest: beyond, others are told to come again
 
 
 # -- from the spool ----------------------------------------------------------------------------------------------------
@@ -147,11 +147,11 @@ def log_predictions(
 def refuse_while_behind(model: Model) -> None:
     """Raise Problem 503 while requests of this model wait too long for their commit: another would only wait too."""
     waited = _commits_of(model.pk).waiting_s()
-    if waited > LONGEST_WAIT_S:
+    if waited > MAX_WAIT_SECONDS:
         detail = (
             f"Predictions of this model have waited {waited:,.0f} s for the database; nothing was stored."
         )
-        raise Problem(503, "log_behind", detail, retry_after=math.ceil(LONGEST_WAIT_S / 2))
+        raise Problem(503, "log_behind", detail, retry_after=math.ceil(MAX_WAIT_SECONDS / 2))
 
 
 def _find_versions(model: Model, names: set[str]) -> dict[str, _Version]:
@@ -282,7 +282,7 @@ def _store(columns: LogColumns, week: date, *, all_new: bool) -> NDArray[np.bool
         _add_chunks(rows, week)
         labelled = labels.join_waiting(rows) if rows.role != "shadow" else []
         touched = {(rows.model_id, rows.version_id, rows.role, hour) for hour in rows.hours()}
-        touched |= {(rows.model_id, *whose) for whose in labelled}
+        touched |= {(rows.model_id, *hour_of_source) for hour_of_source in labelled}
         touch(TouchedPeriod, touched, fields=labels.TOUCHED_FIELDS)
         periods_touched.send(sender=TouchedPeriod, model_id=rows.model_id)
     return is_new

@@ -36,7 +36,7 @@ def fold_labels() -> int:
     done = 0
     for labelled in _find_days(week):
         if labelled.is_gone:
-            done += _let_go(labelled)
+            done += _delete_labels(labelled)
             continue
         for pk in _chunks_of(labelled, week):
             done += _fold(labelled, pk)
@@ -119,10 +119,10 @@ def _labels_of(chunk: PredictionChunk) -> Iterator[tuple[str, FoldedLabel]]:
             "AND prediction_time BETWEEN %s AND %s",
             [chunk.model_id, text_array({*ids, *clients}), chunk.start, chunk.end],
         )
-        for id_, given_id, time, *told in cursor.fetchall():
+        for id_, given_id, time, *values in cursor.fetchall():
             place = places.get(id_)
             if place is not None and times[place] == time:  # the id may have been used again since
-                yield given_id, FoldedLabel(place, None if given_id == id_ else given_id, *told)
+                yield given_id, FoldedLabel(place, None if given_id == id_ else given_id, *values)
 
 
 def _delete(model_id: int, found: Sequence[tuple[str, FoldedLabel]]) -> None:
@@ -140,7 +140,7 @@ def _delete(model_id: int, found: Sequence[tuple[str, FoldedLabel]]) -> None:
 
 
 @transaction.atomic
-def _let_go(labelled: LabelledDay) -> int:
+def _delete_labels(labelled: LabelledDay) -> int:
     """Delete the labels of a day that is not kept any more, unless predictions of it came meanwhile."""
     label_log.lock(labelled.model_id, exclusive=True)
     if PredictionChunk.objects.filter(model_id=labelled.model_id, day=labelled.day).exists():

@@ -29,7 +29,7 @@ PREDICTION = "coalesce(nullif(prediction_id, ''), given_id)"
 """SQL for the id of the prediction that a label has joined."""
 
 
-class Told(NamedTuple):
+class CurrentLabel(NamedTuple):
     """The label that holds under one id."""
 
     value: str
@@ -50,7 +50,7 @@ class NewLabel(NamedTuple):
     prediction_time: datetime | None
 
 
-def current_labels(model_id: int, ids: Iterable[str]) -> dict[str, Told]:
+def current_labels(model_id: int, ids: Iterable[str]) -> dict[str, CurrentLabel]:
     """Read the label that holds under each of these ids."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -59,7 +59,7 @@ def current_labels(model_id: int, ids: Iterable[str]) -> dict[str, Told]:
             "FROM inference_label WHERE model_id = %s AND given_id = ANY(%s::text[]) AND is_current",
             [model_id, text_array(ids)],
         )
-        return {given_id: Told(*told) for given_id, *told in cursor.fetchall()}
+        return {given_id: CurrentLabel(*values) for given_id, *values in cursor.fetchall()}
 
 
 def add_labels(model_id: int, labels: Sequence[NewLabel], *, source: str, now: datetime) -> None:

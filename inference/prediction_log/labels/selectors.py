@@ -75,8 +75,8 @@ def _rows(statement: str, parameters: list[Any]) -> dict[str, Holding]:
     found: dict[str, Holding] = {}
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        for id_, *told in cursor.fetchall():
-            holding = Holding(*told)
+        for id_, *current in cursor.fetchall():
+            holding = Holding(*current)
             if id_ not in found or found[id_] < holding:
                 found[id_] = holding
     return found
@@ -116,8 +116,8 @@ def labels_in_chunks(model: Model, start: datetime, end: datetime) -> dict[str, 
 def folded_holdings(ids: pa.StringArray, labels: FoldedLabels) -> dict[str, Holding]:
     """Give the labels that hold of a chunk with these ids, by prediction."""
     labelled = ids.take(pa.array(labels.places)).to_pylist()
-    told = zip(labelled, labels.is_current.tolist(), *_columns(labels), strict=True)
-    return {id_: Holding(*holding) for id_, is_current, *holding in told if is_current}
+    current = zip(labelled, labels.is_current.tolist(), *_columns(labels), strict=True)
+    return {id_: Holding(*holding) for id_, is_current, *holding in current if is_current}
 
 
 def _columns(labels: FoldedLabels) -> Sequence[Sequence[Any]]:
@@ -138,14 +138,14 @@ def label_history(
         given_id__in=client_ids, prediction_id=prediction_id
     )
     rows = Label.objects.filter(mine, model=model, prediction_time__isnull=False)
-    told = {(label.given_id, label.revision): _described(label) for label in rows}
-    live = {given_id for given_id, _ in told}
+    current = {(label.given_id, label.revision): _described(label) for label in rows}
+    live = {given_id for given_id, _ in current}
     for labels in labels_at(packed).values():
         for label in labels:
             key = (label.client_id or prediction_id, label.revision)
             is_current = label.is_current and key[0] not in live
-            told.setdefault(key, _described(label) | {"is_current": is_current})
-    return sorted(told.values(), key=lambda one: (one["received_at"], one["revision"]))
+            current.setdefault(key, _described(label) | {"is_current": is_current})
+    return sorted(current.values(), key=lambda one: (one["received_at"], one["revision"]))
 
 
 def _described(label: Any) -> dict[str, Any]:

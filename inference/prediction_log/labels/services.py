@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from driftline.common import advisory_locks
+from driftline.common.advisory_locks import AdvisoryLock
 from driftline.common.errors import FieldFault, Problem
 from driftline.common.periods import from_us
 from driftline.common.work import touch
@@ -13,8 +15,8 @@ from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, L
 from inference.prediction_log.labels.changes import record_label_changes
 from inference.prediction_log.labels.rows import (
     PREDICTION,
+    CurrentLabel,
     NewLabel,
-    Told,
     add_labels,
     current_labels,
     does_any_wait,
@@ -24,9 +26,9 @@ from inference.prediction_log.labels.rows import join_waiting as join_rows
 from inference.prediction_log.labels.selectors import Holding, holding_of, labels_at_times
 from inference.prediction_log.labels.targets import (
     Found,
-    Row,
+    LabelTarget,
     Searched,
-    Target,
+    TargetRow,
     find_targets,
     not_searched,
     rows_of,
@@ -43,8 +45,6 @@ from inference.prediction_log.storage.partitions import WEEKS
 from inference.registry.models import Model
 
 TOUCHED_FIELDS = ("model_id", "version_id", "role", "hour")
-_LOCK_SPACE = 7_301  # advisory locks of the label join: one a model
-_SUMMARIES_SPACE = 7_302
 
 
 def lock(model_id: int, *, exclusive: bool) -> None:
@@ -52,15 +52,12 @@ def lock(model_id: int, *, exclusive: bool) -> None:
 
     Writers of predictions share the lock, a writer of labels has it alone. Taken before anything else is locked.
     """
-    name = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {name}(%s, %s)", [_LOCK_SPACE, model_id])
+    advisory_locks.lock(AdvisoryLock.LABEL_JOIN, model_id, shared=not exclusive)
 
 
 def lock_summaries(model_id: int) -> None:
     """Let one process at a time change the summaries of a model. Take this lock before that of the labels."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_SUMMARIES_SPACE, model_id])
+    advisory_locks.lock(AdvisoryLock.SUMMARIES, model_id)
 
 
 # -- labels that arrive ------------------------------------------------------------------------------------------------
@@ -135,7 +132,7 @@ def _store(
         touched.add(id_)
         if target is not None:
             changed[id_, target.event_time] = _folded_holding(target, folded)
-        current[item.id] = Told(value, label.revision, id_, label.prediction_time)
+        current[item.id] = CurrentLabel(value, label.revision, id_, label.prediction_time)
         results.append(_stored(index, item, before, target))
     if fresh:
         current_now = labels_at_times(model.pk, (time for _, time in changed))
@@ -150,7 +147,7 @@ def _store(
     return results
 
 
-def _label(item: LabelItem, value: str, before: Told | None, target: Target | None) -> NewLabel:
+def _label(item: LabelItem, value: str, before: CurrentLabel | None, target: LabelTarget | None) -> NewLabel:
     return NewLabel(
         given_id=item.id,
         revision=before.revision + 1 if before else 1,
@@ -163,25 +160,31 @@ def _label(item: LabelItem, value: str, before: Told | None, target: Target | No
 
 
 def _folded_labels(
-    targets: dict[str, Target], folded: Mapping[PackedPlace, Sequence[FoldedLabel]]
-) -> dict[str, Told]:
+    targets: dict[str, LabelTarget], folded: Mapping[PackedPlace, Sequence[FoldedLabel]]
+) -> dict[str, CurrentLabel]:
     """Return the current labels under the given ids that are folded into chunks."""
-    current: dict[str, Told] = {}
+    current: dict[str, CurrentLabel] = {}
     for id_, target in targets.items():
         for row in target.packed:
             for label in folded.get((row.chunk, row.place), ()):
                 if (label.client_id or target.prediction_id) == id_ and label.is_current:
-                    current[id_] = Told(label.value, label.revision, target.prediction_id, target.event_time)
+                    current[id_] = CurrentLabel(
+                        label.value, label.revision, target.prediction_id, target.event_time
+                    )
     return current
 
 
-def _folded_holding(target: Target, folded: Mapping[PackedPlace, Sequence[FoldedLabel]]) -> Holding | None:
+def _folded_holding(
+    target: LabelTarget, folded: Mapping[PackedPlace, Sequence[FoldedLabel]]
+) -> Holding | None:
     """Return the current label of a prediction that is folded into its chunk."""
     labels = [label for row in target.packed for label in folded.get((row.chunk, row.place), ())]
     return max((holding_of(label) for label in labels if label.is_current), default=None)
 
 
-def _stored(index: int, item: LabelItem, before: Told | None, target: Target | None) -> ItemResult:
+def _stored(
+    index: int, item: LabelItem, before: CurrentLabel | None, target: LabelTarget | None
+) -> ItemResult:
     if target is None:
         return ItemResult(index, item.id, "pending_prediction")
     return ItemResult(index, item.id, "superseded" if before else "accepted")
@@ -193,7 +196,7 @@ def _ambiguous(index: int, item: LabelItem) -> ItemResult:
     return ItemResult(index=index, id=item.id, status="ambiguous_id", error=fault)
 
 
-def _hours(rows: Iterable[Row], ids: set[str]) -> Iterator[tuple[int, str, datetime]]:
+def _hours(rows: Iterable[TargetRow], ids: set[str]) -> Iterator[tuple[int, str, datetime]]:
     """Give the hours of every row, the champion's and the shadows', of these predictions."""
     for row in rows:
         if row.prediction_id in ids:
@@ -236,7 +239,7 @@ def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
     lock; returns how many labels went.
     """
     ids, times, clients = zip(*rows, strict=True)
-    told = text_array([*ids, *filter(None, clients)])
+    given_ids = text_array([*ids, *filter(None, clients)])
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM inference_label WHERE model_id = %s AND given_id IN ("
@@ -244,13 +247,13 @@ def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
             f"ON {PREDICTION} = gone.id "
             "AND told.prediction_time = 'epoch'::timestamptz + gone.us * interval '1 microsecond' "
             "WHERE told.model_id = %s AND told.given_id = ANY(%s::text[]) AND told.is_current)",
-            [model_id, text_array(ids), integer_array(times), model_id, told],
+            [model_id, text_array(ids), integer_array(times), model_id, given_ids],
         )
         joined = int(cursor.rowcount)
         cursor.execute(
             "DELETE FROM inference_label "
             "WHERE model_id = %s AND prediction_time IS NULL AND given_id = ANY(%s::text[])",
-            [model_id, told],
+            [model_id, given_ids],
         )
         return joined + int(cursor.rowcount)
 

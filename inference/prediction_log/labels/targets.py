@@ -18,7 +18,7 @@ from inference.prediction_log.storage.partitions import oldest_week
 from inference.registry.models import Model
 
 
-class Row(NamedTuple):
+class TargetRow(NamedTuple):
     """One row of a prediction: its answer, or a shadow's copy."""
 
     prediction_id: str
@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Target:
+class LabelTarget:
     """The prediction that a label belongs to; `packed` are its answers that have no narrow row any more."""
 
     prediction_id: str
@@ -40,9 +40,9 @@ class Target:
 class Found:
     """What belongs to the given ids; `rows` are those of the targets, shadows' copies among them."""
 
-    targets: dict[str, Target]
+    targets: dict[str, LabelTarget]
     ambiguous: set[str]
-    rows: list[Row]
+    rows: list[TargetRow]
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,25 @@ def find_targets(model_id: int, ids: Sequence[str], searched: Searched) -> Found
     """Look among narrow rows, and among the packed rows that were found before."""
     wanted = set(ids)
     rows = rows_of(model_id, ids)
-    targets = {row.prediction_id: Target(row.prediction_id, row.event_time) for row in rows if _answers(row)}
+    targets = {
+        row.prediction_id: LabelTarget(row.prediction_id, row.event_time) for row in rows if _answers(row)
+    }
     older: dict[str, list[PackedRow]] = {}
     for packed in searched.rows:
         older.setdefault(packed.row.prediction_id, []).append(packed)
     answered = {id_: kept for id_, found in older.items() if (kept := _answers_among(found))}
     targets = {id_: _target(found) for id_, found in answered.items() if id_ in wanted} | targets
-    by_client: dict[str, dict[str, Target]] = {}
+    by_client: dict[str, dict[str, LabelTarget]] = {}
     rest = wanted - targets.keys()
     for client_id, id_, moment in _held_by_clients(model_id, rest):
-        by_client.setdefault(client_id, {})[id_] = Target(id_, moment)
+        by_client.setdefault(client_id, {})[id_] = LabelTarget(id_, moment)
     for id_, found in answered.items():
         for client_id in {packed.row.client_id for packed in found} & rest:
             by_client.setdefault(client_id, {}).setdefault(id_, _target(found))
     joined = {client_id: next(iter(held.values())) for client_id, held in by_client.items() if len(held) == 1}
     rows += rows_of(model_id, {target.prediction_id for target in joined.values()} - wanted)
     rows += [
-        Row(packed.row.prediction_id, packed.row.event_time, packed.row.version_id, packed.row.role)
+        TargetRow(packed.row.prediction_id, packed.row.event_time, packed.row.version_id, packed.row.role)
         for packed in searched.rows
     ]
     return Found(targets | joined, by_client.keys() - joined.keys(), rows)
@@ -100,7 +102,7 @@ def search(model: Model, ids: Sequence[str]) -> Searched:
     return Searched(before, frozenset(ids), find_packed(model, ids, before))
 
 
-def _answers(row: Row) -> bool:
+def _answers(row: TargetRow) -> bool:
     return row.role != "shadow"
 
 
@@ -108,11 +110,11 @@ def _answers_among(found: Sequence[PackedRow]) -> tuple[PackedRow, ...]:
     return tuple(packed for packed in found if packed.row.role != "shadow")
 
 
-def _target(found: tuple[PackedRow, ...]) -> Target:
-    return Target(found[-1].row.prediction_id, found[-1].row.event_time, found)
+def _target(found: tuple[PackedRow, ...]) -> LabelTarget:
+    return LabelTarget(found[-1].row.prediction_id, found[-1].row.event_time, found)
 
 
-def rows_of(model_id: int, ids: Iterable[str]) -> list[Row]:
+def rows_of(model_id: int, ids: Iterable[str]) -> list[TargetRow]:
     """Read the narrow rows of predictions, of answers and copies."""
     wanted = list(ids)
     if not wanted:
@@ -123,7 +125,7 @@ def rows_of(model_id: int, ids: Iterable[str]) -> list[Row]:
             "WHERE model_id = %s AND prediction_id = ANY(%s::text[])",
             [model_id, text_array(wanted)],
         )
-        return [Row(*found) for found in cursor.fetchall()]
+        return [TargetRow(*found) for found in cursor.fetchall()]
 
 
 def _held_by_clients(model_id: int, ids: Iterable[str]) -> list[tuple[str, str, datetime]]:

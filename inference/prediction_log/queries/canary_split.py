@@ -20,7 +20,7 @@ from inference.registry.models import Deployment
 MISMATCH_P_VALUE = 0.001
 MAX_ROWS = 200_000  # newest first: enough to see a split that is off by a percent
 _OWN_ROW = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):\d+")
-"""A row of several under an id that serving made (`serving.ids.row_ids`); a caller's own id may end in ":7" too."""
+"""A row of several under an id that serving made (`common.ids.row_ids`); a caller's own id may end in ":7" too."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Pages through predictions, newest first, with bounded work a page.
 
 Chunks are read from the newest on, and only until the page is full: a row may be shown once no unread chunk can hold
-a newer one. Where little matches, a page ends after `MOST_ROWS` rows that were looked at, tells how far back that was,
+a newer one. Where little matches, a page ends after `MAX_ROWS` rows that were looked at, tells how far back that was,
 and its cursor goes on from there. Only chunks that overlap in time must be read together, so a day whose rows arrived
 in no order costs that day; its rows are never all in memory.
 """
@@ -28,7 +28,7 @@ from inference.prediction_log.labels.selectors import (
 )
 from inference.prediction_log.models import PackedDay, PredictionChunk, size_of
 from inference.prediction_log.queries.filters import Filter
-from inference.prediction_log.queries.selectors import Part, describe_row, frame_from
+from inference.prediction_log.queries.selectors import ChunkRows, describe_row, frame_from
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.damaged_chunks import describe_damaged
@@ -39,16 +39,16 @@ from inference.registry.models import Model
 
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
-MOST_ROWS = 100_000
+MAX_ROWS = 100_000
 _GROUP_ROWS = 10_000  # read at once: one packed chunk, or as many fresh ones
-_SMALLEST = 100  # opening a chunk costs as much as this many rows
+_MIN_ROWS = 100  # opening a chunk costs as much as this many rows
 _ROW_BYTES = 1 << 10  # and so much of it as one: a row may have 64 KiB
 _SALT = "driftline.cursor.predictions"
 _FAR = 2**62
 _EPOCH, _US = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
-class Position(NamedTuple):
+class RowPosition(NamedTuple):
     """Where a row stands: event time (us), id, version. Pages go from the greatest down."""
 
     time_us: int
@@ -59,7 +59,7 @@ class Position(NamedTuple):
 class _Place(NamedTuple):
     """A row that matches, and the chunk that holds it."""
 
-    position: Position
+    position: RowPosition
     chunk: "_Chunk"
     row: int
 
@@ -78,7 +78,7 @@ class _Chunk(NamedTuple):
     @property
     def cost(self) -> int:
         """Tell how many rows of usual size it costs to look at it."""
-        return max(self.rows, self.size // _ROW_BYTES, _SMALLEST)
+        return max(self.rows, self.size // _ROW_BYTES, _MIN_ROWS)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def explore(*, wanted: Filter, cursor: str = "", limit: int = PAGE_SIZE) -> Expl
     if limit < 1:
         raise refuse_parameter("limit", f"limit is {limit}; use a whole number from 1 to {MAX_PAGE_SIZE:,}.")
     limit = min(limit, MAX_PAGE_SIZE)
-    below = _read_cursor(cursor) if cursor else Position(_FAR, "", 0)
+    below = _read_cursor(cursor) if cursor else RowPosition(_FAR, "", 0)
     with one_snapshot():
         damaged: dict[int, str] = {}
         found, unread_us = _find(wanted, below, limit, damaged)
@@ -123,7 +123,7 @@ def _describe_damaged(model: Model, damaged: Mapping[int, str]) -> list[dict[str
 
 
 def _find(
-    wanted: Filter, below: Position, limit: int, damaged: dict[int, str]
+    wanted: Filter, below: RowPosition, limit: int, damaged: dict[int, str]
 ) -> tuple[list[_Place], int | None]:
     """Find up to `limit` + 1 matches, and the newest time (us) that was not looked at; None where all was.
 
@@ -134,7 +134,7 @@ def _find(
     for group in _groups(wanted, below):
         newest_us = _us(group[0].end)
         is_full = len(found) > limit and found[limit].position.time_us > newest_us
-        is_enough = looked >= MOST_ROWS and _end_of_work(newest_us) < below  # or no page would come further
+        is_enough = looked >= MAX_ROWS and _end_of_work(newest_us) < below  # or no page would come further
         if is_full or is_enough:
             return [place for place in found if place.position.time_us > newest_us], newest_us
         looked += sum(chunk.cost for chunk in group)
@@ -142,13 +142,13 @@ def _find(
     return found, None
 
 
-def _end_of_work(unread_us: int) -> Position:
+def _end_of_work(unread_us: int) -> RowPosition:
     """Give the place above every row that was not looked at."""
-    return Position(unread_us + 1, "", 0)
+    return RowPosition(unread_us + 1, "", 0)
 
 
 # -- which chunks ------------------------------------------------------------------------------------------------------
-def _groups(wanted: Filter, below: Position) -> Iterator[list[_Chunk]]:
+def _groups(wanted: Filter, below: RowPosition) -> Iterator[list[_Chunk]]:
     """Give the chunks that may hold matches, the newest end first, some at a time; each day is asked for when due."""
     newest = _moment(below.time_us) if below.time_us < _FAR else None
     for day in _days(wanted, newest):
@@ -195,7 +195,7 @@ def _read(
 
 # -- which rows --------------------------------------------------------------------------------------------------------
 def _matches(
-    group: Sequence[_Chunk], wanted: Filter, below: Position, limit: int, damaged: dict[int, str]
+    group: Sequence[_Chunk], wanted: Filter, below: RowPosition, limit: int, damaged: dict[int, str]
 ) -> list[_Place]:
     stored = _read(group[0].day, group)
     found: list[_Place] = []
@@ -212,7 +212,7 @@ def _matches_in(
     payload: bytes | memoryview,
     folded: bytes | memoryview | None,
     wanted: Filter,
-    below: Position,
+    below: RowPosition,
     limit: int,
 ) -> list[_Place]:
     """Give the newest matches of a chunk, more than `limit` of them where there are."""
@@ -236,17 +236,17 @@ def _matches_in(
         places = places[times[places] >= oldest]
     ids = batch.column("id").take(pa.array(places)).to_pylist()
     return [
-        _Place(Position(int(times[row]), id_, chunk.version_id), chunk, int(row))
+        _Place(RowPosition(int(times[row]), id_, chunk.version_id), chunk, int(row))
         for row, id_ in zip(places, ids, strict=True)
     ]
 
 
 def _is_below(
-    batch: pa.RecordBatch, times: NDArray[np.int64], chunk: _Chunk, below: Position
+    batch: pa.RecordBatch, times: NDArray[np.int64], chunk: _Chunk, below: RowPosition
 ) -> NDArray[np.bool_]:
     fits = times <= below.time_us
     for row in np.flatnonzero(times == below.time_us):
-        fits[row] = Position(below.time_us, batch.column("id")[row].as_py(), chunk.version_id) < below
+        fits[row] = RowPosition(below.time_us, batch.column("id")[row].as_py(), chunk.version_id) < below
     return fits
 
 
@@ -316,16 +316,16 @@ def _scores(batch: pa.RecordBatch, model: Model) -> NDArray[np.floating[Any]]:
 
 def _has_label(batch: pa.RecordBatch, labels: Mapping[str, Holding], wanted: Filter) -> NDArray[np.bool_]:
     """Tell which rows have a label, or one that agrees with the answer, as is wanted."""
-    told = [labels.get(id_) for id_ in batch.column("id").to_pylist()]
+    current = [labels.get(id_) for id_ in batch.column("id").to_pylist()]
     fits = np.ones(batch.num_rows, np.bool_)
     if wanted.is_labelled is not None:
-        fits &= np.array([label is not None for label in told], np.bool_) == wanted.is_labelled
+        fits &= np.array([label is not None for label in current], np.bool_) == wanted.is_labelled
     if wanted.is_correct is not None:
         answers = batch.column("prediction").to_pylist()
         fits &= np.array(
             [
                 label is not None and (label.value == answer) is wanted.is_correct
-                for label, answer in zip(told, answers, strict=True)
+                for label, answer in zip(current, answers, strict=True)
             ],
             np.bool_,
         )
@@ -343,20 +343,20 @@ def _labels(
     rows = batch.take(pa.array(places))
     ids = [*rows.column("id").to_pylist(), *rows.column("client_id").drop_null().to_pylist()]
     if chunk.role != "shadow":
-        told = folded_holdings(batch.column("id"), FoldedLabels.read(folded))
+        current = folded_holdings(batch.column("id"), FoldedLabels.read(folded))
     elif rows.num_rows:  # they are folded into the chunk of the answer that was copied
         times = rows.column("time").cast(pa.int64()).to_numpy()
-        told = labels_in_chunks(model, _moment(int(times.min())), _moment(int(times.max()) + 1))
+        current = labels_in_chunks(model, _moment(int(times.min())), _moment(int(times.max()) + 1))
     else:
-        told = {}
-    return told | labels_told_under(model, ids)
+        current = {}
+    return current | labels_told_under(model, ids)
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
 def _describe(model: Model, places: Sequence[_Place], damaged: dict[int, str]) -> list[dict[str, Any]]:
     """Read the rows that are shown whole, one chunk at a time; those of a damaged one are left out."""
     versions = dict(model.versions.values_list("pk", "version"))
-    described: dict[Position, dict[str, Any]] = {}
+    described: dict[RowPosition, dict[str, Any]] = {}
     by_chunk = sorted(places, key=lambda place: (place.chunk.day, place.chunk.pk))
     for chunk, held in groupby(by_chunk, key=lambda place: place.chunk):
         inside = list(held)
@@ -369,7 +369,7 @@ def _describe(model: Model, places: Sequence[_Place], damaged: dict[int, str]) -
             damaged[chunk.pk] = error.reason
             continue
         batch = whole.take(pa.array(rows))
-        frame = frame_from([Part(chunk.version_id, batch, None)], labels)
+        frame = frame_from([ChunkRows(chunk.version_id, batch, None)], labels)
         clients = batch.column("client_id").to_pylist()
         for row, place in enumerate(inside):
             label = labels.get(place.position.prediction_id)
@@ -387,13 +387,13 @@ def _describe(model: Model, places: Sequence[_Place], damaged: dict[int, str]) -
 
 
 # -- where to go on ----------------------------------------------------------------------------------------------------
-def _write_cursor(position: Position) -> str:
+def _write_cursor(position: RowPosition) -> str:
     return signing.dumps(list(position), salt=_SALT, compress=True)
 
 
-def _read_cursor(cursor: str) -> Position:
+def _read_cursor(cursor: str) -> RowPosition:
     try:
-        return Position._make(signing.loads(cursor, salt=_SALT))
+        return RowPosition._make(signing.loads(cursor, salt=_SALT))
     except signing.BadSignature as error:
         raise refuse_parameter(
             "cursor", "This cursor was not given by this server; use 'next' as it came."

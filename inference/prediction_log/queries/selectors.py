@@ -152,7 +152,7 @@ def newest_arrivals(models: QuerySet[Model]) -> dict[int, Arrival]:
         for field in ("end", "end_stored_at")
     }
     found = models.annotate(**newest).values_list("pk", *newest)
-    return {pk: _newest(zip(told[::2], told[1::2], strict=True)) for pk, *told in found}
+    return {pk: _newest(zip(arrivals[::2], arrivals[1::2], strict=True)) for pk, *arrivals in found}
 
 
 def _newest(found: Iterable[Arrival | None]) -> Arrival:
@@ -243,12 +243,12 @@ def frame_of(
     return kept if is_ordered else kept.take(np.argsort(kept.times_us, kind="stable"))
 
 
-def read_parts(chunks: QuerySet[PredictionChunk]) -> tuple[list["Part"], dict[int, str]]:
+def read_parts(chunks: QuerySet[PredictionChunk]) -> tuple[list["ChunkRows"], dict[int, str]]:
     """Read chunks; return those that can be read, and by key what is wrong with the others."""
-    parts, damaged = list[Part](), dict[int, str]()
+    parts, damaged = list[ChunkRows](), dict[int, str]()
     for pk, *row in binary_copy.read_rows(chunks.values_list("pk", "version_id", "payload", "labels")):
         try:
-            parts.append(Part.read(row))
+            parts.append(ChunkRows.read(row))
         except ChunkDamaged as error:
             assert pk is not None
             damaged[binary_copy.read_bigint(pk)] = error.reason
@@ -350,7 +350,7 @@ def _plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Part:
+class ChunkRows:
     """One chunk's rows with the labels that are folded into it."""
 
     version_id: int
@@ -358,7 +358,7 @@ class Part:
     labels: FoldedLabels | None
 
     @classmethod
-    def read(cls, stored: Sequence[memoryview | None]) -> "Part":
+    def read(cls, stored: Sequence[memoryview | None]) -> "ChunkRows":
         version_id, payload, labels = stored
         assert version_id is not None
         assert payload is not None
@@ -366,7 +366,7 @@ class Part:
         return cls(binary_copy.read_bigint(version_id), read_rows(payload), folded)
 
 
-def frame_from(parts: Sequence[Part], labels: Labels) -> LogFrame:
+def frame_from(parts: Sequence[ChunkRows], labels: Labels) -> LogFrame:
     """Make a frame of stored rows; `labels` hold in place of those that are folded, by prediction id."""
     tables = [part.rows for part in parts]
     names = dict.fromkeys(name for table in tables for name in table.schema.names if name.startswith("f:"))
@@ -407,7 +407,9 @@ def _dropped(tables: Sequence[pa.RecordBatch], name: str) -> NDArray[np.bool_]:
     return np.repeat(dropped, [table.num_rows for table in tables])
 
 
-def _label_columns(ids: Values, parts: Sequence[Part], labels: Labels) -> tuple[Values, NDArray[np.int64]]:
+def _label_columns(
+    ids: Values, parts: Sequence[ChunkRows], labels: Labels
+) -> tuple[Values, NDArray[np.int64]]:
     """Give each row's label and when it was known; one that is not folded was told later than those that are.
 
     Both stay empty without a look at each row where none has come.

@@ -15,7 +15,7 @@ from driftline.common.work import touch
 from inference.prediction_log.labels.changes import summarised_labels
 from inference.prediction_log.labels.services import TOUCHED_FIELDS
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
-from inference.prediction_log.queries.selectors import LogFrame, Part, frame_from, read_parts
+from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from, read_parts
 from inference.prediction_log.signals import periods_touched
 from inference.prediction_log.storage.damaged_chunks import describe_damaged, mark_damaged, mark_read
 from inference.registry.models import Model
@@ -34,7 +34,7 @@ class LockedRows:
     model: Model
     stored: StoredDay
     chunks: Sequence[PredictionChunk]  # without payloads
-    parts: Sequence[Part]
+    parts: Sequence[ChunkRows]
 
     def as_summarised(self) -> LogFrame:
         """Return the rows with the labels that the summaries count for them."""

@@ -65,7 +65,7 @@ def _first_kept_days(models: QuerySet[Model], now: datetime) -> dict[int, date]:
     }
 
 
-def let_go(expired: ExpiredDay) -> int:
+def delete_expired_day(expired: ExpiredDay) -> int:
     """Drop or empty a day in one commit; returns the rows that went.
 
     Rows that another model logged into the day meanwhile are kept.
@@ -75,13 +75,13 @@ def let_go(expired: ExpiredDay) -> int:
         if expired.whole:
             partitions.DAYS.lock()
         held = PackedDay.objects.filter(day=expired.day)
-        gone = held.filter(pk__in=[packed.pk for packed in expired.packed])
-        rows = sum(gone.select_for_update().values_list("rows", flat=True))
-        if expired.whole and held.count() == gone.count():
+        expired_days = held.filter(pk__in=[packed.pk for packed in expired.packed])
+        rows = sum(expired_days.select_for_update().values_list("rows", flat=True))
+        if expired.whole and held.count() == expired_days.count():
             partitions.DAYS.drop(expired.day)
         else:
             _delete_chunks(expired)
-        gone.delete()
+        expired_days.delete()
     return rows
 
 
@@ -111,7 +111,7 @@ def kept_narrow() -> timedelta:
     return max([timedelta(days=settings.DEDUPE_DAYS), *(timedelta(hours=lag or 0) for lag in lags)])
 
 
-def let_go_of_week(week: date) -> None:
+def drop_week(week: date) -> None:
     """Drop the narrow rows that arrived in a week."""
     with transaction.atomic():
         _wait_at_most(LOCK_TIMEOUT_MS)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.json_body import escape_pointer, printable
 from driftline.common.periods import parse_timestamp, rfc3339
+from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.items import LabelItem, class_text
 
 MAX_LABEL_LENGTH = 200

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from driftline.common.durable_files import sync_to_disk
 from inference.prediction_log.spool.record import Record, decode_record
 from inference.prediction_log.spool.sealing import (
     SEALED,
@@ -41,7 +42,7 @@ SPOOL_FOLDER = "spool"
 SEGMENT_BYTES = 64 * 1024 * 1024
 FRAME = struct.Struct("<II")
 _NOTHING = bytes(FRAME.size)  # where a header stands, once the writer has come so far
-LARGEST_FRAME = 256 * 1024 * 1024  # a longer length can only be damage
+MAX_FRAME_BYTES = 256 * 1024 * 1024  # a longer length can only be damage
 LOCK_FILE = "lock"
 RESERVED_BYTES = 256 * 1024  # at a time: one sync in a hundred has to bring this much to the disk as well
 _SEGMENT_SHIFT = 40  # a position is one number, so that it is never read half-written: segment, bytes of it
@@ -123,7 +124,7 @@ class SpoolWriter:
             os.write(lock, bytes(8))
             os.fsync(lock)
         draft.rename(self._folder)
-        _sync_folder(self._folder.parent)
+        sync_to_disk(self._folder.parent)
         return lock
 
     def append(self, payloads: Sequence[bytes], *, sync: bool) -> None:
@@ -199,7 +200,7 @@ class SpoolWriter:
                 self._finish_in_thread(ended, size)
         self._size = self._reserved_until = 0
         if ended < 0 or not self._background_sync:
-            _sync_folder(self._folder)
+            sync_to_disk(self._folder)
 
     def _finish_in_thread(self, file: int, size: int) -> None:
         """Have a thread bring a segment to the disk that has ended, and the name of the one that follows it."""
@@ -310,7 +311,7 @@ class SpoolReader:
                     break
                 length, checksum = FRAME.unpack(header)
                 end = offset + FRAME.size + length
-                if not 0 < length <= LARGEST_FRAME or end > size:
+                if not 0 < length <= MAX_FRAME_BYTES or end > size:
                     torn_tail = True
                     break
                 record = _decode_payload(file.read(length), checksum, key, offset)
@@ -360,7 +361,7 @@ def _end_segment(file: int, size: int, folder: Path) -> None:
     try:
         os.ftruncate(file, size)
         os.fdatasync(file)
-        _sync_folder(folder)
+        sync_to_disk(folder)
     except OSError:
         log.exception("a segment of the spool was not brought to the disk")
     finally:
@@ -418,11 +419,3 @@ def _decode_payload(payload: bytes, checksum: int, key: SegmentKey | None, offse
 
 def _segment_name(number: int) -> str:
     return f"{number:08d}.log"
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

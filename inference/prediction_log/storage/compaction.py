@@ -34,7 +34,7 @@ from inference.prediction_log.storage.packing import Shape, pack, shape_of
 CHUNK_ROWS = 10_000
 CHUNK_BYTES = 64 << 20  # or as many rows as take so much: PostgreSQL keeps no value of a gigabyte
 MANY_CHUNKS = 500  # a reader opens each of them
-LONGEST_FRESH = timedelta(hours=1)
+MAX_FRESH_AGE = timedelta(hours=1)
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +53,7 @@ def find_unpacked() -> int:
         PredictionChunk.objects.filter(is_packed=False)
         .values("model_id", "version_id", "role", "day")
         .annotate(chunks=Count("*"), stored=Sum("rows"), oldest=Min("created_at"))
-        .filter(Q(stored__gte=CHUNK_ROWS) | Q(chunks__gte=MANY_CHUNKS) | Q(oldest__lt=Now() - LONGEST_FRESH))
+        .filter(Q(stored__gte=CHUNK_ROWS) | Q(chunks__gte=MANY_CHUNKS) | Q(oldest__lt=Now() - MAX_FRESH_AGE))
         .values_list("model_id", "version_id", "role", "day")
     )
     found = [
@@ -166,7 +166,7 @@ def _up_to_size(chunks: QuerySet[PredictionChunk], room: int) -> list[Prediction
 
 
 def _are_old_or_many(chunks: QuerySet[PredictionChunk]) -> bool:
-    return chunks.filter(created_at__lt=Now() - LONGEST_FRESH).exists() or chunks.count() >= MANY_CHUNKS
+    return chunks.filter(created_at__lt=Now() - MAX_FRESH_AGE).exists() or chunks.count() >= MANY_CHUNKS
 
 
 def _replace(parts: Sequence[_Part]) -> None:

@@ -17,7 +17,7 @@ from inference.prediction_log.storage.folded_labels import FoldedLabel, FoldedLa
 from inference.prediction_log.storage.id_hashes import hash_ids, may_hold
 from inference.registry.models import Model
 
-MOST_ROWS = 50_000_000  # searched for one request: 400 MB of hashes, about a second
+MAX_ROWS = 50_000_000  # searched for one request: 400 MB of hashes, about a second
 _DAYS_AT_ONCE = 16
 
 
@@ -46,7 +46,7 @@ def is_packed_before(model: Model, week: date) -> bool:
 def find_packed(model: Model, ids: Sequence[str], week: date) -> list[PackedRow]:
     """Give rows that arrived before `week` and whose id or client id is among `ids`.
 
-    The newest days first, and at most `MOST_ROWS` rows of them. An id that was made since cannot be there.
+    The newest days first, and at most `MAX_ROWS` rows of them. An id that was made since cannot be there.
     """
     wanted = sorted({id_ for id_ in ids if _may_have_come_before(id_, week)})
     if not wanted:
@@ -83,7 +83,7 @@ def _chunks_before(model: Model, week: date) -> Iterator[PredictionChunk]:
         for chunk in chunks.defer("payload", "labels").iterator(chunk_size=100):
             yield chunk
             rows += chunk.rows
-        if rows >= MOST_ROWS:
+        if rows >= MAX_ROWS:
             return
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 _IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1), use_threads=False)
 _DECIMALS = b"decimals"
-_MOST_DECIMALS = 9
-_LARGEST = 2**31 - 1
+_MAX_DECIMALS = 9
+_MAX_INT32 = 2**31 - 1
 
 type Shape = tuple[tuple[str, str], ...]
 
@@ -78,7 +78,7 @@ def _narrowed(name: str, column: pa.Array) -> tuple[pa.Field, pa.Array]:
     given = ~np.isnan(values)
     if (short := _as_float32(values, given)) is not None:
         return pa.field(name, pa.float32()), pa.array(short)
-    for decimals in range(_MOST_DECIMALS + 1):
+    for decimals in range(_MAX_DECIMALS + 1):
         if (whole := _as_integers(values, given, decimals)) is not None:
             metadata = {_DECIMALS: str(decimals).encode()}
             return pa.field(name, pa.int32(), metadata=metadata), pa.array(whole, mask=~given)
@@ -96,7 +96,7 @@ def _as_integers(
 ) -> NDArray[np.int32] | None:
     with np.errstate(over="ignore"):
         whole = np.where(given, np.rint(values * 10.0**decimals), 0)
-    if np.abs(whole).max() > _LARGEST:
+    if np.abs(whole).max() > _MAX_INT32:
         return None
     kept = whole.astype(np.int32)
     is_same = _bits(kept / 10.0**decimals) == _bits(values)  # -0.0 is not 0.0

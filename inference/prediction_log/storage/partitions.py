@@ -10,10 +10,10 @@ from datetime import UTC, date, datetime, timedelta
 
 from django.db import connection, transaction
 
+from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.periods import floor
 
 DAYS_AHEAD = 2
-_LOCK = 7_305  # advisory lock: one process at a time makes partitions
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Partitioned:
         """Have a partition from each of these days on; several processes may ask at once."""
         for start in sorted({start for start in starts if not self.has(start)}):
             with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+                lock(AdvisoryLock.PARTITIONS)
                 if not self.has(start):
                     cursor.execute(f"CREATE TABLE {self._name(start)} (LIKE {self.table} INCLUDING ALL)")
                     cursor.execute(

@@ -1,1 +1,7 @@
-"""Versions that another server answers: what a caller tells of them, how they are tried, and how they are kept."""
+"""Versions that another server answers: their description, their trial and how they are stored.
+
+Input: a URL with credentials, as a caller describes it. The server is asked before the version is stored.
+Output: a version whose plan entry tells serving processes how to reach the server; the credential is encrypted.
+
+Start with `services.py`; `probe.py` has the first questions to the server.
+"""

@@ -9,9 +9,9 @@ from msgspec import Struct
 from driftline.common.outbound.rules import OutboundRules
 from inference.protocol.tensors import NUMPY_TYPES
 from inference.registry.endpoints.names import adopt
-from inference.registry.endpoints.told import MOST_TENSORS
+from inference.registry.endpoints.told import MAX_TENSORS
 from inference.registry.intake.errors import IntakeRefused, shown
-from inference.registry.intake.limits import Reference
+from inference.registry.intake.limits import SampledReference
 from inference.registry.intake.made_up_rows import Array, fills_of, make_up, observe, with_columns
 from inference.registry.intake.metadata import UploadMetadata, declare
 from inference.registry.intake.reference import run_on_reference
@@ -44,7 +44,7 @@ class Asked(Struct, frozen=True):
     rules: OutboundRules
 
 
-class Seen(Struct):
+class ProbedModel(Struct):
     """What was seen of the other server's model."""
 
     inputs: list[TensorSpec]
@@ -67,7 +67,7 @@ class EndpointReport(Struct, frozen=True):
     reference_sha256: str | None = None
 
 
-def probe(asked: Asked, reference: Reference | None) -> tuple[EndpointSpec, EndpointReport]:
+def probe(asked: Asked, reference: SampledReference | None) -> tuple[EndpointSpec, EndpointReport]:
     """Ask another server for a few rows; give the endpoint with what was learnt of it, and the report.
 
     Raises IntakeRefused, with a pointer below /endpoint where the fault lies there. A server that says nothing
@@ -81,7 +81,7 @@ def probe(asked: Asked, reference: Reference | None) -> tuple[EndpointSpec, Endp
     specs = [with_columns(spec, columns if len(inputs) == 1 else None) for spec in inputs]
     runs, observed = _rehearse(session, specs, outputs)
     metadata = _complete(asked, inputs, outputs)
-    signature, warnings = derive_signature(Seen(inputs, outputs, observed), metadata, task=asked.task)
+    signature, warnings = derive_signature(ProbedModel(inputs, outputs, observed), metadata, task=asked.task)
     run = None
     if reference is not None:
         run = run_on_reference(
@@ -148,11 +148,11 @@ def _ask_metadata(
 
 def _check_told(tensors: list[TensorSpec]) -> None:
     """Refuse metadata that no signature can hold."""
-    if len(tensors) > MOST_TENSORS:
+    if len(tensors) > MAX_TENSORS:
         raise IntakeRefused(
             "unsupported_input",
             422,
-            f"The server's model has {len(tensors)} tensors; {MOST_TENSORS} is the most.",
+            f"The server's model has {len(tensors)} tensors; {MAX_TENSORS} is the most.",
         )
     for spec in tensors:
         if not 1 <= len(spec.name) <= 200 or not spec.name.isprintable():

@@ -8,13 +8,13 @@ from django.conf import settings
 from driftline.common.outbound.targets import outbound_rules
 from inference.registry.endpoints.probe import Asked, probe
 from inference.registry.endpoints.stored import endpoint_of
-from inference.registry.intake.limits import Reference
+from inference.registry.intake.limits import SampledReference
 from inference.registry.intake.metadata import declare
 from inference.registry.models import Version
 from inference.registry.selectors import signature_of
 
 
-def probe_again(version: Version, reference: Reference | None) -> dict[str, Any]:
+def probe_again(version: Version, reference: SampledReference | None) -> dict[str, Any]:
     """Ask a version's server again, for rows of a newer reference; give the report. Raises IntakeRefused."""
     signature = signature_of(version)
     asked = Asked(

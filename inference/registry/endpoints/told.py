@@ -8,14 +8,14 @@ from pydantic import Field, StringConstraints
 
 from driftline.common.bodies import Body
 from driftline.common.errors import invalid
-from driftline.common.json_body import escape_pointer
 from driftline.common.outbound.targets import check_target
+from driftline.common.strict_json import escape_pointer
 from inference.protocol.tensors import NUMPY_TYPES
 from inference.signatures import EndpointSpec, TensorSpec
 
-MOST_ROWS = 1024
-LONGEST_CALL_MS = 30_000
-MOST_TENSORS = 1_000
+MAX_ROWS = 1024
+MAX_CALL_MS = 30_000
+MAX_TENSORS = 1_000
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _VALUE = re.compile(r"[\x20-\x7e\xa0-\xff]{1,4096}")
 OURS = {
@@ -60,10 +60,10 @@ class ToldEndpoint(Body):
     version: Name | None = None
     token: str | None = Field(None, min_length=1, max_length=4096)
     headers: dict[str, str] = Field({}, max_length=20)
-    max_rows: int = Field(MOST_ROWS, ge=1, le=MOST_ROWS)
-    timeout_ms: int = Field(10_000, ge=1, le=LONGEST_CALL_MS)
-    inputs: list[ToldTensor] = Field([], max_length=MOST_TENSORS)
-    outputs: list[ToldTensor] = Field([], max_length=MOST_TENSORS)
+    max_rows: int = Field(MAX_ROWS, ge=1, le=MAX_ROWS)
+    timeout_ms: int = Field(10_000, ge=1, le=MAX_CALL_MS)
+    inputs: list[ToldTensor] = Field([], max_length=MAX_TENSORS)
+    outputs: list[ToldTensor] = Field([], max_length=MAX_TENSORS)
 
 
 class RemoteVersion(Body):

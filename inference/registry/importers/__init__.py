@@ -1,5 +1,10 @@
-"""What other servers' folders describe, read into one shape and registered: `manage.py import_models`.
+"""Imports models from the folders of other servers: `manage.py import_models`.
 
-Each server's format is one pure file that gives `SourceModel`s; `plan` looks at their ONNX in the sandbox, `register`
-writes what passed. Nothing of a folder is trusted: sizes are capped, and a link that leaves it is refused.
+Input: a folder of MLflow, MLServer, TensorFlow Serving or Triton. The module of each server describes its models in
+one common form, `planning.py` examines their ONNX in the sandbox, and `registering.py` registers what passed.
+Output: versions, and a reason for each model that was not imported.
+
+Nothing in a folder is trusted: sizes are capped, and a link that leaves the folder is refused.
+
+Start with `layouts.py`, then `planning.py`.
 """

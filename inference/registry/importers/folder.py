@@ -6,9 +6,9 @@ from pathlib import Path
 
 from inference.registry.importers.source_model import MigrationRefused, SourceVersion
 
-LARGEST_TEXT = 1 << 20
+MAX_TEXT_BYTES = 1 << 20
 DEEPEST = 6
-MOST_FOLDERS = 10_000
+MAX_FOLDERS = 10_000
 
 
 def within(root: Path, path: Path) -> Path:
@@ -36,10 +36,10 @@ def read_text(root: Path, path: Path) -> str:
     """Read a UTF-8 file of at most a MiB within `root`; MigrationRefused otherwise."""
     real = file_within(root, path)
     with real.open("rb") as file:
-        content = file.read(LARGEST_TEXT + 1)
-    if len(content) > LARGEST_TEXT:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
         raise MigrationRefused(
-            f"{shown(root, path)} is larger than {LARGEST_TEXT:,} bytes; is it the right file?"
+            f"{shown(root, path)} is larger than {MAX_TEXT_BYTES:,} bytes; is it the right file?"
         )
     try:
         return content.decode("utf-8")
@@ -85,8 +85,8 @@ def _folders(folder: Path) -> list[Path]:
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     for seen, (place, folders, files) in enumerate(os.walk(root), start=1):
-        if seen > MOST_FOLDERS:
-            raise MigrationRefused(f"{root} holds more than {MOST_FOLDERS:,} folders; name a smaller one.")
+        if seen > MAX_FOLDERS:
+            raise MigrationRefused(f"{root} holds more than {MAX_FOLDERS:,} folders; name a smaller one.")
         folders.sort()
         if len(Path(place).relative_to(root).parts) >= DEEPEST:
             folders.clear()

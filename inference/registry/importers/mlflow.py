@@ -79,7 +79,7 @@ def _describe(root: Path, folder: Path, document: dict[str, Any]) -> SourceModel
 
 
 def _left(document: dict[str, Any], flavor: dict[str, Any]) -> tuple[NotImported, ...]:
-    told = {
+    fields = {
         "providers": (
             flavor.get("providers"),
             "the CPU runs it; PATCH the version's execution_provider for another",
@@ -94,7 +94,7 @@ def _left(document: dict[str, Any], flavor: dict[str, Any]) -> tuple[NotImported
         ),
         "metadata": (document.get("metadata"), "put it into the model's description"),
     }
-    return tuple(NotImported(field, remedy) for field, (value, remedy) in told.items() if value)
+    return tuple(NotImported(field, remedy) for field, (value, remedy) in fields.items() if value)
 
 
 def _without_onnx(flavors: dict[str, Any]) -> NotImported:

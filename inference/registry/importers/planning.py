@@ -15,7 +15,7 @@ from inference.registry.intake.signature import (
     PROBABILITY_NAMES,
     derive_signature,
 )
-from inference.registry.models import Task
+from inference.registry.models import ModelTask
 from inference.registry.services import check_model_name
 from inference.signatures import TensorSpec
 
@@ -74,12 +74,12 @@ def infer_task(findings: Findings, metadata: UploadMetadata) -> str | None:
     """Tell the task by classes, else by the outputs; None where a number might as well be a probability."""
     classes = len(metadata.classes) or max(map(len, findings.graph.class_labels.values()), default=0)
     if classes:
-        return Task.BINARY if classes == 2 else Task.MULTICLASS
+        return ModelTask.BINARY if classes == 2 else ModelTask.MULTICLASS
     names = {output.name for output in findings.outputs}
     if names & {*LABEL_NAMES, *PROBABILITY_NAMES}:
         return None
     is_number = names & set(NUMBER_NAMES) or (len(names) == 1 and _is_one_number_a_row(findings))
-    return Task.REGRESSION if is_number and not _AS_PROBABILITY & findings.graph.ops.keys() else None
+    return ModelTask.REGRESSION if is_number and not _AS_PROBABILITY & findings.graph.ops.keys() else None
 
 
 def _is_one_number_a_row(findings: Findings) -> bool:
@@ -136,5 +136,5 @@ def _difference(declared: DeclaredTensor, real: list[TensorSpec]) -> str | None:
 
 def _fits(declared: Sequence[int], real: Sequence[int]) -> bool:
     return len(declared) == len(real) and all(
-        -1 in (told, size) or told == size for told, size in zip(declared, real, strict=True)
+        -1 in (dimension, size) or dimension == size for dimension, size in zip(declared, real, strict=True)
     )

@@ -12,15 +12,15 @@ from google.protobuf.text_format import ParseError, Tokenizer
 from inference.registry.importers.source_model import MigrationRefused
 
 DEEPEST = 16
-MOST_VALUES = 100_000
+MAX_VALUES = 100_000
 _SCALAR = re.compile(r"-?[A-Za-z0-9_.+-]+")
 
 
 @dataclass(frozen=True)
-class Message:
+class ProtobufMessage:
     """A message's fields in order of their first mention: texts (numbers and names as they are written), messages."""
 
-    fields: dict[str, list["str | Message"]] = field(default_factory=dict)
+    fields: dict[str, list["str | ProtobufMessage"]] = field(default_factory=dict)
 
     def texts(self, name: str) -> list[str]:
         """Give a field's scalars; MigrationRefused where one of them is a message."""
@@ -43,20 +43,20 @@ class Message:
                 f"The field {name!r} is {self.text(name)[:64]!r} and not a whole number."
             ) from error
 
-    def messages(self, name: str) -> list["Message"]:
+    def messages(self, name: str) -> list["ProtobufMessage"]:
         """Give a field's messages; MigrationRefused where one is a scalar."""
         values = self.fields.get(name, [])
-        messages = [value for value in values if isinstance(value, Message)]
+        messages = [value for value in values if isinstance(value, ProtobufMessage)]
         if len(messages) != len(values):
             raise MigrationRefused(f"The field {name!r} should be a message, {{ ... }}.")
         return messages
 
-    def message(self, name: str) -> "Message":
+    def message(self, name: str) -> "ProtobufMessage":
         """Give a field's last message, an empty one where there is none."""
-        return (self.messages(name) or [Message()])[-1]
+        return (self.messages(name) or [ProtobufMessage()])[-1]
 
 
-def read_message(text: str, place: str) -> Message:
+def read_message(text: str, place: str) -> ProtobufMessage:
     """Read a file's message; MigrationRefused names the line and the column."""
     try:
         return _Reader(text).read()
@@ -69,11 +69,11 @@ class _Reader:
         self._tokens = Tokenizer(text.split("\n"))
         self._values = 0
 
-    def read(self) -> Message:
+    def read(self) -> ProtobufMessage:
         return self._message(None, depth=0)
 
-    def _message(self, end: str | None, depth: int) -> Message:
-        tokens, fields = self._tokens, dict[str, list[str | Message]]()
+    def _message(self, end: str | None, depth: int) -> ProtobufMessage:
+        tokens, fields = self._tokens, dict[str, list[str | ProtobufMessage]]()
         if depth > DEEPEST:
             raise ParseError(f"more than {DEEPEST} messages within each other")
         while not (tokens.AtEnd() if end is None else tokens.TryConsume(end)):
@@ -83,23 +83,23 @@ class _Reader:
             fields.setdefault(name, []).extend(self._field(depth))
             if not tokens.TryConsume(","):
                 tokens.TryConsume(";")
-        return Message(fields)
+        return ProtobufMessage(fields)
 
-    def _field(self, depth: int) -> list[str | Message]:
+    def _field(self, depth: int) -> list[str | ProtobufMessage]:
         has_colon = self._tokens.TryConsume(":")
         if not self._tokens.TryConsume("["):
             return [self._value(depth, has_colon)]
-        values = list[str | Message]()
+        values = list[str | ProtobufMessage]()
         while not self._tokens.TryConsume("]"):
             if values:
                 self._tokens.Consume(",")
             values.append(self._value(depth, has_colon=True))
         return values
 
-    def _value(self, depth: int, has_colon: bool) -> "str | Message":
+    def _value(self, depth: int, has_colon: bool) -> "str | ProtobufMessage":
         self._values += 1
-        if self._values > MOST_VALUES:
-            raise ParseError(f"more than {MOST_VALUES:,} values")
+        if self._values > MAX_VALUES:
+            raise ParseError(f"more than {MAX_VALUES:,} values")
         for opening, closing in (("{", "}"), ("<", ">")):
             if self._tokens.TryConsume(opening):
                 return self._message(closing, depth + 1)

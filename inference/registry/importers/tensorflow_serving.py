@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from inference.registry.importers.folder import find_files, numbered_versions, read_text, shown, subfolders
-from inference.registry.importers.protobuf_text import Message, read_message
+from inference.registry.importers.protobuf_text import ProtobufMessage, read_message
 from inference.registry.importers.source_model import MigrationRefused, NotImported, SourceModel, unreadable
 from inference.registry.importers.version_policy import not_served, served_by
 
@@ -34,7 +34,7 @@ def read_configs(root: Path) -> list[SourceModel]:
     configs = config_files(root)
     if not configs:
         bases = sorted({path.parent.parent for path in find_files(root, SAVED_MODEL)})
-        return [_describe(root, base, Message({"name": [base.name]})) for base in bases]
+        return [_describe(root, base, ProtobufMessage({"name": [base.name]})) for base in bases]
     return [model for path in configs for model in _read_config(root, path)]
 
 
@@ -52,26 +52,26 @@ def _read_config(root: Path, path: Path) -> list[SourceModel]:
         return [unreadable(path.name, place, refusal)]
 
 
-def _read_model(root: Path, place: str, config: Message) -> SourceModel:
+def _read_model(root: Path, place: str, config: ProtobufMessage) -> SourceModel:
     try:
         return _describe(root, _base_path(root, config), config)
     except MigrationRefused as refusal:
         return unreadable(config.text("name")[:100] or place, place, refusal)
 
 
-def _base_path(root: Path, config: Message) -> Path:
+def _base_path(root: Path, config: ProtobufMessage) -> Path:
     """Find the model's folder: as the configuration has it, else by its last name within the folder.
 
     The path is that of the machine or container which served it, such as /models/fraud.
     """
-    told = config.text("base_path")
-    for path in (root / told.lstrip("/"), root / Path(told).name):
-        if told and path.is_dir() and path.resolve().is_relative_to(root.resolve()):
+    base_path = config.text("base_path")
+    for path in (root / base_path.lstrip("/"), root / Path(base_path).name):
+        if base_path and path.is_dir() and path.resolve().is_relative_to(root.resolve()):
             return path
-    raise MigrationRefused(f"Its base_path {told[:200]!r} is not within {root}; copy it there.")
+    raise MigrationRefused(f"Its base_path {base_path[:200]!r} is not within {root}; copy it there.")
 
 
-def _describe(root: Path, base: Path, config: Message) -> SourceModel:
+def _describe(root: Path, base: Path, config: ProtobufMessage) -> SourceModel:
     there = numbered_versions(root, base, ONNX_FILE)
     served = served_by(config.message("model_version_policy"), there)
     labels = _labels(config)
@@ -93,7 +93,7 @@ def _describe(root: Path, base: Path, config: Message) -> SourceModel:
     )  # fmt: skip
 
 
-def _labels(config: Message) -> dict[str, str]:
+def _labels(config: ProtobufMessage) -> dict[str, str]:
     entries = config.messages("version_labels")
     return {entry.text("key"): str(number) for entry in entries for number in entry.numbers("value")[-1:]}
 

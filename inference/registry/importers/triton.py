@@ -7,7 +7,7 @@ https://github.com/triton-inference-server/server/tree/main/docs/user_guide
 from pathlib import Path
 
 from inference.registry.importers.folder import numbered_versions, read_text, shown, subfolders
-from inference.registry.importers.protobuf_text import Message, read_message
+from inference.registry.importers.protobuf_text import ProtobufMessage, read_message
 from inference.registry.importers.source_model import (
     DeclaredTensor,
     MigrationRefused,
@@ -67,14 +67,16 @@ def _read_model(root: Path, folder: Path) -> SourceModel:
     place = shown(root, folder / CONFIG)
     try:
         config = (
-            read_message(read_text(root, folder / CONFIG), place) if (folder / CONFIG).exists() else Message()
+            read_message(read_text(root, folder / CONFIG), place)
+            if (folder / CONFIG).exists()
+            else ProtobufMessage()
         )
         return _describe(root, folder, config)
     except MigrationRefused as refusal:
         return unreadable(folder.name, place, refusal)
 
 
-def _describe(root: Path, folder: Path, config: Message) -> SourceModel:
+def _describe(root: Path, folder: Path, config: ProtobufMessage) -> SourceModel:
     place = shown(root, folder)
     name = config.text("name", folder.name)
     left = _fields_left(config)
@@ -104,7 +106,7 @@ def _describe(root: Path, folder: Path, config: Message) -> SourceModel:
     )
 
 
-def _backend(config: Message) -> str:
+def _backend(config: ProtobufMessage) -> str:
     """Name what runs the model; a folder without a configuration is ONNX where it has a model.onnx."""
     if "ensemble_scheduling" in config.fields:
         return "ensemble"
@@ -114,7 +116,7 @@ def _backend(config: Message) -> str:
     return named or ("onnxruntime" if _file_name(config).endswith(".onnx") else _file_name(config))
 
 
-def _file_name(config: Message) -> str:
+def _file_name(config: ProtobufMessage) -> str:
     name = config.text("default_model_filename") or DEFAULT_FILE
     if Path(name).name != name:
         raise MigrationRefused(
@@ -124,7 +126,7 @@ def _file_name(config: Message) -> str:
 
 
 # -- inputs, outputs and classes ---------------------------------------------------------------------------------------
-def _tensors(config: Message, field: str) -> tuple[DeclaredTensor, ...]:
+def _tensors(config: ProtobufMessage, field: str) -> tuple[DeclaredTensor, ...]:
     """Read the tensors; where max_batch_size is above 0 their dims leave out the rows."""
     is_batched = any(size > 0 for size in config.numbers("max_batch_size"))
     tensors = []
@@ -142,7 +144,7 @@ def _tensors(config: Message, field: str) -> tuple[DeclaredTensor, ...]:
     return tuple(tensors)
 
 
-def _labels(root: Path, folder: Path, config: Message) -> tuple[list[str | int], list[NotImported]]:
+def _labels(root: Path, folder: Path, config: ProtobufMessage) -> tuple[list[str | int], list[NotImported]]:
     """Read the class names, which Triton keeps a line each in the `label_filename` of an output."""
     files = {tensor.text("label_filename"): tensor for tensor in config.messages("output")}
     files.pop("", None)
@@ -159,7 +161,7 @@ def _labels(root: Path, folder: Path, config: Message) -> tuple[list[str | int],
 
 
 # -- the rest ----------------------------------------------------------------------------------------------------------
-def _provider(config: Message) -> str:
+def _provider(config: ProtobufMessage) -> str:
     """Name the execution provider that the configuration asks for; the CPU where it leaves that to Triton."""
     accelerators = config.message("optimization").message("execution_accelerators")
     names = [
@@ -174,7 +176,7 @@ def _provider(config: Message) -> str:
     return "cuda" if "KIND_GPU" in kinds else "cpu"
 
 
-def _fields_left(config: Message) -> list[NotImported]:
+def _fields_left(config: ProtobufMessage) -> list[NotImported]:
     known = [NotImported(field, remedy) for field, remedy in _REMEDIES.items() if field in config.fields]
     batching = [
         NotImported(

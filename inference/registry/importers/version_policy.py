@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from inference.registry.importers.protobuf_text import Message
+from inference.registry.importers.protobuf_text import ProtobufMessage
 from inference.registry.importers.source_model import NotImported, SourceVersion
 
 
-def served_by(policy: Message, there: Sequence[SourceVersion]) -> list[SourceVersion]:
+def served_by(policy: ProtobufMessage, there: Sequence[SourceVersion]) -> list[SourceVersion]:
     """Choose of the versions, the highest first, those that the policy serves: the latest where it says nothing."""
     if "all" in policy.fields:
         return list(there)

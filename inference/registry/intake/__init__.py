@@ -1,8 +1,13 @@
-"""First opening of an uploaded ONNX file, in a child process that has nothing to lose.
+"""Opens an uploaded ONNX file for the first time, in a child process that has nothing to lose.
 
-An ONNX file is a program: 82 bytes can ask for 256 GiB, 211 can loop for ever, and the official checker passes
-both. So nobody but the child (`child.py`) parses it; the caller only looks at the first bytes, hashes them all
-and reads a small report.
+Input: the bytes of a file and its metadata.
+Output: a report with the signature, or a refusal with a code.
+
+An ONNX file is a program: 82 bytes can ask for 256 GiB, 211 can loop for ever, and the official checker accepts both.
+So only the child (`child.py`) parses it; the caller looks at the first bytes, hashes the file and reads a small
+report.
+
+Start with `launcher.py` for the caller's side and `examination.py` for the child's.
 """
 
 from inference.registry.intake.errors import IntakeRefused

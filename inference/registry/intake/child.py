@@ -12,7 +12,7 @@ import msgspec
 from inference.registry.intake import sandbox
 from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.limits import Order
-from inference.registry.intake.report import Findings, Refusal
+from inference.registry.intake.report import Findings, IntakeRefusal
 
 
 def main() -> None:
@@ -25,13 +25,13 @@ def main() -> None:
     from inference.registry.intake import examination
 
     facts = sandbox.raise_last_walls(order.limits, network_isolated=network_isolated)
-    answer: Findings | Refusal
+    answer: Findings | IntakeRefusal
     try:
         answer = examination.examine(sys.stdin.buffer.read(), order, facts)
     except IntakeRefused as refused:
-        answer = Refusal(refused.code, refused.status, refused.detail)
+        answer = IntakeRefusal(refused.code, refused.status, refused.detail)
     except MemoryError:
-        answer = Refusal("resource_limit", 422, "The model needs more memory than an upload may use.")
+        answer = IntakeRefusal("resource_limit", 422, "The model needs more memory than an upload may use.")
     with open(report, "wb") as output:
         output.write(msgspec.json.encode(answer))
     # Nothing is left to clean up, and tearing down a hostile session is one more thing that could hang.

@@ -13,10 +13,10 @@ import msgspec
 
 from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.formats import HEAD_BYTES, refuse_other_formats
-from inference.registry.intake.limits import IntakeLimits, Order, Reference, ReferenceRows
+from inference.registry.intake.limits import IntakeLimits, Order, ReferenceRows, SampledReference
 from inference.registry.intake.metadata import UploadMetadata
 from inference.registry.intake.process import run_child
-from inference.registry.intake.report import Findings, IntakeReport, Refusal
+from inference.registry.intake.report import Findings, IntakeRefusal, IntakeReport
 from inference.registry.intake.signature import derive_signature
 
 DEFAULT_LIMITS = IntakeLimits()
@@ -27,7 +27,7 @@ def inspect_artifact(
     metadata: UploadMetadata | None = None,
     *,
     task: str,
-    reference: Reference | None = None,
+    reference: SampledReference | None = None,
     limits: IntakeLimits = DEFAULT_LIMITS,
 ) -> IntakeReport:
     """Open an uploaded model for the first time, in a sandboxed child; raises `IntakeRefused`.
@@ -99,7 +99,7 @@ def _examine(
         rows_handle=rows.fileno() if rows else None,
     )
     answer = _ask_child(artifact, order)
-    if isinstance(answer, Refusal):
+    if isinstance(answer, IntakeRefusal):
         raise IntakeRefused(answer.code, answer.status, answer.detail)
     return answer
 
@@ -123,7 +123,7 @@ def _rows_file(reference: ReferenceRows | None) -> Iterator[IO[bytes] | None]:
         yield rows
 
 
-def _ask_child(artifact: BinaryIO, order: Order) -> Findings | Refusal:
+def _ask_child(artifact: BinaryIO, order: Order) -> Findings | IntakeRefusal:
     """Run the child with the file on its standard input; its answer is capped by its own file size limit."""
     ending = run_child(
         "inference.registry.intake.child",
@@ -139,9 +139,9 @@ def _ask_child(artifact: BinaryIO, order: Order) -> Findings | Refusal:
     return _read_answer(ending.answer)
 
 
-def _read_answer(raw: bytes) -> Findings | Refusal:
+def _read_answer(raw: bytes) -> Findings | IntakeRefusal:
     try:
-        return msgspec.json.decode(raw, type=Findings | Refusal)
+        return msgspec.json.decode(raw, type=Findings | IntakeRefusal)
     except msgspec.MsgspecError as error:
         raise _unreadable() from error
 

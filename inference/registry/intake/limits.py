@@ -8,7 +8,7 @@ type ReferenceRows = dict[str, list[float | str | None]]
 """Some rows of a model's reference, a column a feature; a missing value is None."""
 
 
-class Reference(Struct, frozen=True):
+class SampledReference(Struct, frozen=True):
     """Some rows of a model's reference, and the SHA-256 of the file that they are from."""
 
     sha256: str

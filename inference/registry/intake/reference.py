@@ -15,7 +15,7 @@ type Ask = Callable[[dict[str, Array]], Sequence[Any]]
 
 RUN_SECONDS = 1.5
 """After so long no further rows are asked: a slow model is known by fewer."""
-_LARGEST_BATCH = 50
+_MAX_BATCH_ROWS = 50
 
 
 def run_on_reference(
@@ -103,7 +103,7 @@ def _batches(feed: dict[str, Array]) -> Iterator[dict[str, Array]]:
         yield {name: values[asked : asked + size] for name, values in feed.items()}
         asked += size
         spent = time.perf_counter() - began
-        size = min(2 * size, _LARGEST_BATCH, int(asked * (RUN_SECONDS - spent) / spent))
+        size = min(2 * size, _MAX_BATCH_ROWS, int(asked * (RUN_SECONDS - spent) / spent))
 
 
 def _summary(values: Array) -> OutputOnReference:

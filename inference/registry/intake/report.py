@@ -94,7 +94,7 @@ class Findings(Struct, frozen=True, tag="findings"):
         return self.graph.class_labels
 
 
-class Refusal(Struct, frozen=True, tag="refusal"):
+class IntakeRefusal(Struct, frozen=True, tag="refusal"):
     """The child's answer for a file it turned away."""
 
     code: str

@@ -15,11 +15,11 @@ import ctypes
 import os
 import platform
 import resource
-import signal
 import struct
 from collections.abc import Container, Iterable
 from pathlib import Path
 
+from driftline.common.parent_death import die_with_parent
 from driftline.common.priority import lower_priority
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.report import SandboxFacts
@@ -47,7 +47,6 @@ _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION = 0x20080522
-_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
@@ -175,7 +174,7 @@ def drop_capabilities() -> bool:
 def forbid_processes() -> None:
     """Allow no new process or thread, and end with the parent."""
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_parent(os.getppid())
 
 
 def filter_system_calls(*, allowed: Container[str] = (), threads: bool = False) -> bool:

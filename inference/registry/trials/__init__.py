@@ -1,6 +1,11 @@
-"""A variant on trial: built, asked and timed in a child process behind the intake's walls.
+"""Tries a variant of a model: builds it, runs it and measures its time, in a child process with the intake's walls.
 
-What a version's file holds is a stranger's, and so is what is built from it: the caller gets bytes, numbers and texts.
+Input: the file of a version, the kind of variant and rows to ask.
+Output: the bytes of the variant with its answers and latencies, or the reason why it cannot be built.
+
+The file is a stranger's, and so is what is built from it: the caller gets bytes, numbers and texts only.
+
+Start with `launcher.py`.
 """
 
 from inference.registry.trials.launcher import try_variant

@@ -1,8 +1,12 @@
-"""Models in processes of their own: one a version, behind shared memory. Arrays in, arrays out.
+"""Runs each model version in a process of its own, behind shared memory.
 
-`session.IsolatedSession` has the interface of a session in memory; start reading there. `processes` keeps the
-processes of this serving process: it starts them through `fork_server`, ends those that overrun or idle, and says of
-which version each death is. `child` is what runs in such a process; `tensors`, `areas` and `messages` are how both
-sides talk. Nothing that a child writes is trusted: its messages have a fixed form, its headers are checked against
-the memory that we own, and nothing is ever unpickled.
+Input: arrays of the serving process.
+Output: arrays of the model, or the reason why its process died.
+
+`session.py` has the interface of a session in memory. `processes.py` starts the processes through `fork_server.py`,
+and ends those that take too long or that nobody uses. `child.py` is what runs in such a process. `tensors.py`,
+`areas.py` and `messages.py` are how both sides talk. Nothing that a child writes is trusted: messages have a fixed
+form, headers are checked against the memory that the parent owns, and nothing is unpickled.
+
+Start with `session.py`.
 """

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import resource
-import signal
 import socket
 import threading
 from collections.abc import Sequence
@@ -15,21 +14,22 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from driftline.common.parent_death import die_with_parent
 from inference.runtime.isolated.areas import Area, open_area
 from inference.runtime.isolated.messages import (
     ANSWER,
     HEAD_BYTES,
     STOP,
     VALUES,
-    Kind,
-    Message,
+    MessageKind,
+    RunMessage,
     decode_message,
 )
-from inference.runtime.isolated.tensors import Layout, TensorHeader, read_array, read_arrays
+from inference.runtime.isolated.tensors import AreaLayout, TensorHeader, read_array, read_arrays
 from inference.runtime.providers import Execution, open_with_provider
 from inference.runtime.session import Array, ModelRefused, OnnxSession, RunOptions, first_line
 
-PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+PR_SET_NAME = 15
 _NAME = b"driftline-model"
 _NO_MEMORY = (
     "they make it work on more memory than the process of a model may have; send fewer rows at a time."
@@ -57,7 +57,7 @@ class LoadReport(Struct, frozen=True):
     execution: Execution
 
 
-class Child:
+class ChildServer:
     """Answers the messages of a serving process until it closes the channel."""
 
     def __init__(self, channel: socket.socket, stopper: socket.socket) -> None:
@@ -82,15 +82,15 @@ class Child:
             try:
                 self._handle(message, handles)
             except ModelRefused as error:
-                self._send(Message(Kind.REFUSED, message.run, text=str(error)))
+                self._send(RunMessage(MessageKind.REFUSED, message.run, text=str(error)))
             except MemoryError:
-                self._send(Message(Kind.FAILED, message.run, text=_NO_MEMORY))
+                self._send(RunMessage(MessageKind.FAILED, message.run, text=_NO_MEMORY))
             except Exception as error:
                 text = _NO_MEMORY if "bad_alloc" in str(error) else str(error) or first_line(error)
-                self._send(Message(Kind.FAILED, message.run, text=text))
+                self._send(RunMessage(MessageKind.FAILED, message.run, text=text))
 
-    def _handle(self, message: Message, handles: Sequence[int]) -> None:
-        if message.kind is Kind.LOAD:
+    def _handle(self, message: RunMessage, handles: Sequence[int]) -> None:
+        if message.kind is MessageKind.LOAD:
             self._replace_areas(message.areas, handles)
             self._load(message, open_area(handles[-1]))
         else:
@@ -106,7 +106,7 @@ class Child:
         if areas & ANSWER:
             self._answer = open_area(next(opened))
 
-    def _load(self, message: Message, area: Area) -> None:
+    def _load(self, message: RunMessage, area: Area) -> None:
         order = msgspec.msgpack.decode(bytes(area.memory[message.header_at : message.size]), type=LoadOrder)
         example = {
             name: read_array(area.memory, header).copy()
@@ -117,9 +117,9 @@ class Child:
         self._session, execution = open_with_provider(model, order.provider, example, order.outputs)
         self._inputs, self._outputs = order.inputs, order.outputs
         report = LoadReport(self._session.input_names, self._session.output_names, execution)
-        self._reply(message.run, Layout([]), msgspec.msgpack.encode(report))
+        self._reply(message.run, AreaLayout([]), msgspec.msgpack.encode(report))
 
-    def _run_once(self, message: Message) -> None:
+    def _run_once(self, message: RunMessage) -> None:
         assert self._session is not None
         assert self._values is not None
         memory = self._values.memory
@@ -132,24 +132,26 @@ class Child:
             outputs: list[Any] = self._session.run(inputs, self._outputs, self._options)
         finally:
             self._run = 0
-        layout = Layout([_checked(name, output) for name, output in zip(self._outputs, outputs, strict=True)])
+        layout = AreaLayout(
+            [_checked(name, output) for name, output in zip(self._outputs, outputs, strict=True)]
+        )
         self._reply(message.run, layout, layout.encode_headers())
 
-    def _reply(self, run: int, layout: Layout, headers: bytes) -> None:
+    def _reply(self, run: int, layout: AreaLayout, headers: bytes) -> None:
         """Write an answer into the memory for it, once that has room."""
         assert self._answer is not None
         size = layout.end + len(headers)
         if size > self._answer.size:
-            self._send(Message(Kind.NEEDS_ROOM, run, size=size))
+            self._send(RunMessage(MessageKind.NEEDS_ROOM, run, size=size))
             _, handles, _, _ = socket.recv_fds(self._channel, HEAD_BYTES, 1)
             if not handles:  # there is to be no room: the serving process has said so to whoever asked
                 return
             self._answer = open_area(handles[0])
         layout.write(self._answer.memory)
         self._answer.memory[layout.end : size] = headers
-        self._send(Message(Kind.ANSWER, run, layout.end, size))
+        self._send(RunMessage(MessageKind.ANSWER, run, layout.end, size))
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: RunMessage) -> None:
         with suppress(BrokenPipeError):  # the serving process ends
             self._channel.send(message.encode())
 
@@ -168,16 +170,13 @@ def _checked(name: str, output: Any) -> Array:
 
 def run_child(channel: socket.socket, stopper: socket.socket, memory_bytes: int, parent: int) -> None:
     """Serve as the process of a version, within its bounds; ends with `parent`, which forked it."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        return
-    libc.prctl(PR_SET_NAME, _NAME)
+    die_with_parent(parent)
+    ctypes.CDLL(None).prctl(PR_SET_NAME, _NAME)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel takes this process before any other
-    Child(channel, stopper).serve()
+    ChildServer(channel, stopper).serve()
 
 
 def exit_now(code: int) -> None:

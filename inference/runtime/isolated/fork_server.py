@@ -33,7 +33,7 @@ class Reap(Struct, frozen=True, tag="reap"):
     pid: int
 
 
-class Reply(Struct, frozen=True):
+class ForkReply(Struct, frozen=True):
     """The process forked, whose handle is sent along, or the status with which one ended; or why there is none."""
 
     number: int = 0
@@ -45,9 +45,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
-        _reply(control, Reply(error=f"ONNX Runtime started {threads - 1} threads when it was loaded."))
+        _reply(control, ForkReply(error=f"ONNX Runtime started {threads - 1} threads when it was loaded."))
         return
-    _reply(control, Reply(os.getpid()))
+    _reply(control, ForkReply(os.getpid()))
     while True:
         data, handles, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 2)
         if not data:
@@ -65,13 +65,13 @@ def _fork(control: socket.socket, order: Fork, handles: list[int]) -> None:
         pid = os.fork()
     except OSError as error:
         _close(handles)
-        _reply(control, Reply(error=f"no process can be started: {error.strerror}"))
+        _reply(control, ForkReply(error=f"no process can be started: {error.strerror}"))
         return
     if pid == 0:
         _serve(control, order, handles, parent)
     _close(handles)
     handle = os.pidfd_open(pid)
-    _reply(control, Reply(pid), [handle])
+    _reply(control, ForkReply(pid), [handle])
     os.close(handle)
 
 
@@ -92,12 +92,12 @@ def _reap(control: socket.socket, order: Reap) -> None:
     try:
         _, status = os.waitpid(order.pid, 0)
     except OSError as error:
-        _reply(control, Reply(error=str(error)))
+        _reply(control, ForkReply(error=str(error)))
         return
-    _reply(control, Reply(os.waitstatus_to_exitcode(status)))
+    _reply(control, ForkReply(os.waitstatus_to_exitcode(status)))
 
 
-def _reply(control: socket.socket, reply: Reply, handles: list[int] | None = None) -> None:
+def _reply(control: socket.socket, reply: ForkReply, handles: list[int] | None = None) -> None:
     with suppress(BrokenPipeError):
         socket.send_fds(control, [msgspec.msgpack.encode(reply)], handles or [])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from inference.runtime.isolated.fork_server import MESSAGE_BYTES, Fork, Reap, Reply
+from inference.runtime.isolated.fork_server import MESSAGE_BYTES, Fork, ForkReply, Reap
 from inference.runtime.isolated.process import ModelProcess
 
 START_SECONDS = 60.0  # to load NumPy and ONNX Runtime on a busy machine
@@ -68,7 +68,7 @@ class ForkServer:
         except CannotFork:
             return None
 
-    def _ask(self, order: Fork | Reap, handles: list[int]) -> tuple[Reply, int | None]:
+    def _ask(self, order: Fork | Reap, handles: list[int]) -> tuple[ForkReply, int | None]:
         with self._lock:
             try:
                 socket.send_fds(self._control, [msgspec.msgpack.encode(order)], handles)
@@ -76,7 +76,7 @@ class ForkServer:
                 raise CannotFork(f"its fork server has ended ({error.strerror})") from error
             return self._receive(REPLY_SECONDS)
 
-    def _receive(self, seconds: float) -> tuple[Reply, int | None]:
+    def _receive(self, seconds: float) -> tuple[ForkReply, int | None]:
         self._control.settimeout(seconds)
         try:
             data, handles, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 1)
@@ -86,7 +86,7 @@ class ForkServer:
             raise CannotFork("its fork server has ended")
         for handle in handles:
             os.set_inheritable(handle, False)
-        reply = msgspec.msgpack.decode(data, type=Reply)
+        reply = msgspec.msgpack.decode(data, type=ForkReply)
         if reply.error:
             raise CannotFork(reply.error)
         return reply, handles[0] if handles else None

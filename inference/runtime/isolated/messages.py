@@ -13,7 +13,7 @@ STOP = struct.Struct("<Q")
 """What goes over the second socket: the number of the run that is to stop before its next node."""
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     LOAD = 1  # with the handles of both areas and of the model's memory
     RUN = 2  # with the handles of the areas that are others than before
     ROOM = 3  # with the handle of a new area for the answer; without, there is to be none
@@ -23,16 +23,16 @@ class Kind(IntEnum):
     REFUSED = 7  # with a sentence: the model cannot be loaded
 
 
-FROM_CHILD = frozenset((Kind.ANSWER, Kind.NEEDS_ROOM, Kind.FAILED, Kind.REFUSED))
+FROM_CHILD = frozenset((MessageKind.ANSWER, MessageKind.NEEDS_ROOM, MessageKind.FAILED, MessageKind.REFUSED))
 
 
-class Message(Struct, frozen=True):
+class RunMessage(Struct, frozen=True):
     """A message about run number `run`, with the place of the headers in the area, which end at `size`.
 
     `areas` says of which areas the handles are that go along: 1 for the values, 2 for the answer, 3 for both.
     """
 
-    kind: Kind
+    kind: MessageKind
     run: int
     header_at: int = 0
     size: int = 0
@@ -44,10 +44,10 @@ class Message(Struct, frozen=True):
         return head + self.text.encode(errors="replace")[:MAX_TEXT_BYTES] if self.text else head
 
 
-def decode_message(data: bytes) -> Message:
+def decode_message(data: bytes) -> RunMessage:
     """Read a message; raise ValueError where it is none."""
     if len(data) < HEAD_BYTES:
         raise ValueError("A message is too short.")
     kind, areas, run, header_at, size = _FORM.unpack_from(data)
     text = data[HEAD_BYTES:].decode(errors="replace") if len(data) > HEAD_BYTES else ""
-    return Message(Kind(kind), run, header_at, size, areas, text)
+    return RunMessage(MessageKind(kind), run, header_at, size, areas, text)

@@ -21,11 +21,11 @@ from inference.runtime.isolated.messages import (
     MAX_TEXT_BYTES,
     STOP,
     VALUES,
-    Kind,
-    Message,
+    MessageKind,
+    RunMessage,
     decode_message,
 )
-from inference.runtime.isolated.tensors import MAX_HEADER_BYTES, BadTensors, Layout, read_arrays
+from inference.runtime.isolated.tensors import MAX_HEADER_BYTES, AreaLayout, BadTensors, read_arrays
 from inference.runtime.session import Array, ModelRefused, RunOptions
 
 STOP_SECONDS = 1.0  # for a run to end by itself once it was asked to
@@ -68,7 +68,7 @@ class ModelProcess:
         seconds: float,
     ) -> LoadReport:
         """Load a model; raises ModelRefused, or ProcessDied where it takes longer than `seconds` or ends."""
-        layout = Layout(list(example.values()), len(model))
+        layout = AreaLayout(list(example.values()), len(model))
         order = msgspec.msgpack.encode(
             LoadOrder(len(model), provider, list(example), list(outputs), layout.headers)
         )
@@ -78,7 +78,7 @@ class ModelProcess:
             area.memory[: len(model)] = model
             layout.write(area.memory)
             area.memory[layout.end : size] = order
-            self._begin(Kind.LOAD, layout.end, size, [area.handle], seconds)
+            self._begin(MessageKind.LOAD, layout.end, size, [area.handle], seconds)
         finally:
             area.close()
         self._wants_report = True
@@ -94,13 +94,13 @@ class ModelProcess:
 
     def begin(self, arrays: Sequence[Array], seconds: float) -> None:
         """Begin a run that may take so many seconds; raises TooLarge, ValueError, or ProcessDied where it has ended."""
-        layout = Layout(arrays)
+        layout = AreaLayout(arrays)
         headers = layout.encode_headers()
         size = layout.end + len(headers)
         self._fit_areas(size)
         layout.write(self._values.memory)
         self._values.memory[layout.end : size] = headers
-        self._begin(Kind.RUN, layout.end, size, [], seconds)
+        self._begin(MessageKind.RUN, layout.end, size, [], seconds)
 
     def _fit_areas(self, size: int) -> None:
         """Bring the areas to the size that a run needs, and give back what only an earlier one did."""
@@ -109,7 +109,7 @@ class ModelProcess:
         if self._answer.size > KEPT_BYTES:
             self._answer = make_area(0)
 
-    def _begin(self, kind: Kind, header_at: int, size: int, more: list[int], seconds: float) -> None:
+    def _begin(self, kind: MessageKind, header_at: int, size: int, more: list[int], seconds: float) -> None:
         self._number += 1
         new = 0
         handles: list[int] = []
@@ -119,14 +119,14 @@ class ModelProcess:
         if self._answer.handle >= 0:
             new |= ANSWER
             handles.append(self._answer.handle)
-        self._send(Message(kind, self._number, header_at, size, new), [*handles, *more])
+        self._send(RunMessage(kind, self._number, header_at, size, new), [*handles, *more])
         if new:
             self._values.close_handle()
             self._answer.close_handle()
         self.began_at = time.monotonic()
         self.overrun_at = self.began_at + seconds
 
-    def _send(self, message: Message, handles: list[int]) -> None:
+    def _send(self, message: RunMessage, handles: list[int]) -> None:
         try:
             if handles:
                 socket.send_fds(self.channel, [message.encode()], handles)
@@ -181,13 +181,13 @@ class ModelProcess:
         message = self._read_message()
         if message is None:
             return None
-        if message.kind is Kind.NEEDS_ROOM:
+        if message.kind is MessageKind.NEEDS_ROOM:
             self._make_room(message.size)
             return None
         self.overrun_at = 0.0
-        if message.kind is Kind.FAILED:
+        if message.kind is MessageKind.FAILED:
             raise ModelFailed(message.text)
-        if message.kind is Kind.REFUSED:
+        if message.kind is MessageKind.REFUSED:
             raise ModelRefused(message.text)
         headers = self._copy_headers(message)
         try:
@@ -197,7 +197,7 @@ class ModelProcess:
         except (BadTensors, msgspec.MsgspecError) as error:
             raise ProcessDied(f"its answer has no known form: {error}") from error
 
-    def _read_message(self) -> Message | None:
+    def _read_message(self) -> RunMessage | None:
         try:
             data = self.channel.recv(HEAD_BYTES + MAX_TEXT_BYTES)
         except BlockingIOError:
@@ -214,7 +214,7 @@ class ModelProcess:
             raise ProcessDied("it sent a message out of turn")
         return message
 
-    def _copy_headers(self, message: Message) -> bytes:
+    def _copy_headers(self, message: RunMessage) -> bytes:
         """Copy the headers before they are read: the process can change them at any time."""
         start, end = message.header_at, message.size
         if not (start <= end <= self._answer.size and end - start <= MAX_HEADER_BYTES):
@@ -225,11 +225,11 @@ class ModelProcess:
         try:
             larger = make_area(size)
         except TooLarge:
-            self._send(Message(Kind.ROOM, self._number), [])
+            self._send(RunMessage(MessageKind.ROOM, self._number), [])
             self.overrun_at = 0.0
             raise
         self._answer = larger
-        self._send(Message(Kind.ROOM, self._number), [larger.handle])
+        self._send(RunMessage(MessageKind.ROOM, self._number), [larger.handle])
         larger.close_handle()
 
     # The end

@@ -26,7 +26,7 @@ type Blame = Callable[[str], None]
 """Takes what a version did to its process, as a predicate: "crashed its process (SIGSEGV)"."""
 
 
-class Ended(Struct):
+class EndedProcess(Struct):
     """A process that is to be ended, and how its version is blamed for it; None where it is not."""
 
     process: ModelProcess
@@ -42,7 +42,7 @@ class ModelProcesses:
         self._lock = threading.Lock()
         self._slots: set[ProcessSlot] = set()
         self._server: ForkServer | None = None
-        self._ended: SimpleQueue[Ended] = SimpleQueue()
+        self._ended: SimpleQueue[EndedProcess] = SimpleQueue()
         self._woken = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -57,7 +57,7 @@ class ModelProcesses:
         self._slots.discard(slot)  # without the lock: this may be called wherever garbage is collected
         if (process := slot.process) is not None:
             slot.process = None
-            self.end(Ended(process))
+            self.end(EndedProcess(process))
 
     def launch(self, model_bytes: int) -> ModelProcess:
         """Start a process for a model of this size; raises CannotFork."""
@@ -75,7 +75,7 @@ class ModelProcesses:
         self._woken.set()
         return server.fork(self.limits.memory_bytes + 4 * model_bytes)
 
-    def end(self, ended: Ended) -> None:
+    def end(self, ended: EndedProcess) -> None:
         """Have a process ended, and its version blamed; never blocks."""
         self._ended.put(ended)
         self._woken.set()
@@ -105,7 +105,7 @@ class ModelProcesses:
                 return
             self._end(ended)
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: EndedProcess) -> None:
         process = ended.process
         process.kill()
         status = self._server.reap(process.pid) if self._server is not None else None
@@ -139,7 +139,7 @@ class ModelProcesses:
             if is_unused or slot.has_ended():
                 process = slot.take_idle()
                 if process is not None:
-                    self._end(Ended(process))
+                    self._end(EndedProcess(process))
 
     def close(self) -> None:
         """End everything; a later launch starts anew."""
@@ -151,7 +151,7 @@ class ModelProcesses:
             thread.join()
         for slot in self._slots.copy():
             if slot.process is not None:
-                self._ended.put(Ended(slot.process))
+                self._ended.put(EndedProcess(slot.process))
                 slot.process = None
         self._end_all()
         with self._lock:
@@ -192,4 +192,4 @@ def _reason(process: ModelProcess, status: int | None) -> str | None:
 PROCESSES = ModelProcesses()
 """This process's."""
 
-__all__ = ["PROCESSES", "CannotFork", "Ended", "ModelProcesses"]
+__all__ = ["PROCESSES", "CannotFork", "EndedProcess", "ModelProcesses"]

@@ -11,10 +11,10 @@ from inference.runtime.isolated.child import LoadReport
 from inference.runtime.isolated.errors import ModelFailed, ModelProcessFailed, ProcessDied, RunAbandoned
 from inference.runtime.isolated.launcher import CannotFork
 from inference.runtime.isolated.process import STOP_SECONDS, ModelProcess
-from inference.runtime.isolated.processes import Blame, Ended, ModelProcesses
+from inference.runtime.isolated.processes import Blame, EndedProcess, ModelProcesses
 from inference.runtime.session import Array, ModelRefused, RunOptions
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_PAUSE, MAX_PAUSE_SECONDS = 0.1, 5.0
 CALM_SECONDS = 60.0  # after which a death counts as the first again
 LOCK_SECONDS = 0.05
 BUSY_SECONDS = 10.0  # of one run, after which nobody is let wait for its end
@@ -76,7 +76,7 @@ class ProcessSlot:
             raise self._lose(error) from error
         except BaseException:
             self.process = None
-            self._processes.end(Ended(process))
+            self._processes.end(EndedProcess(process))
             raise
         self.used_at = time.monotonic()
         return process, report
@@ -92,7 +92,7 @@ class ProcessSlot:
         if not process.is_at_work or (seconds := time.monotonic() - process.began_at) < BUSY_SECONDS:
             return None
         return ModelProcessFailed(
-            f"The model has been at one run for {seconds:.0f} s; ask again.", LONGEST_PAUSE
+            f"The model has been at one run for {seconds:.0f} s; ask again.", MAX_PAUSE_SECONDS
         )
 
     def _lose(self, error: ProcessDied) -> ModelProcessFailed:
@@ -100,7 +100,7 @@ class ProcessSlot:
         process, self.process = self.process, None
         assert process is not None
         reason = "" if process.overran or error.is_end else f"broke its process: {error}"
-        self._processes.end(Ended(process, self._blame, reason))
+        self._processes.end(EndedProcess(process, self._blame, reason))
         self._start_later()
         if process.overran:
             sentence = "A run of the model did not end, so its process was ended; ask again."
@@ -111,7 +111,7 @@ class ProcessSlot:
     def _start_later(self) -> None:
         now = time.monotonic()
         self._pause = (
-            FIRST_PAUSE if now - self._died_at > CALM_SECONDS else min(2 * self._pause, LONGEST_PAUSE)
+            FIRST_PAUSE if now - self._died_at > CALM_SECONDS else min(2 * self._pause, MAX_PAUSE_SECONDS)
         )
         self._died_at = now
         self._start_at = now + self._pause
@@ -152,7 +152,7 @@ class ProcessSlot:
             try:
                 process.begin(arrays, seconds)
             except ProcessDied:
-                self._processes.end(Ended(process))
+                self._processes.end(EndedProcess(process))
                 self.process = None
             else:
                 return process
@@ -189,7 +189,7 @@ class ProcessSlot:
         try:
             process.begin(arrays, self._processes.limits.run_seconds + STOP_SECONDS)
         except ProcessDied:  # while it was idle
-            self._processes.end(Ended(process))
+            self._processes.end(EndedProcess(process))
             self.process = None
             loop.call_soon(
                 self._finish,

@@ -41,7 +41,7 @@ _decoder = msgspec.msgpack.Decoder(list[TensorHeader])
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Layout:
+class AreaLayout:
     """Arrays with their places in a memory that may not exist yet."""
 
     def __init__(self, arrays: Sequence[Array], start: int = 0) -> None:

@@ -25,11 +25,11 @@ CONNECT_SECONDS = 3.0
 LOOK_SECONDS = 0.05  # between two looks whether a call that waits has been ended
 ADDRESS_SECONDS = 60.0  # until a name is resolved again
 IDLE_SECONDS = 30.0
-MOST_ANSWER_BYTES = 64 * 1024 * 1024
-MOST_IDLE = 32
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_IDLE_CONNECTIONS = 32
 
 
-class Reply(Struct, frozen=True):
+class UpstreamReply(Struct, frozen=True):
     """What the other server answered; header names are in lower case."""
 
     status: int
@@ -82,7 +82,9 @@ class Connections:
         self._tls = _tls_context() if self._encrypted else None
         weakref.finalize(self, _close_all, self._idle)
 
-    def exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str], call: Call) -> Reply:
+    def exchange(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], call: Call
+    ) -> UpstreamReply:
         """Send a request and read its whole answer.
 
         Raises UpstreamFailed where there is none, or none that is an answer; a redirect is none.
@@ -106,7 +108,7 @@ class Connections:
         body: bytes,
         headers: Mapping[str, str],
         call: Call,
-    ) -> Reply:
+    ) -> UpstreamReply:
         try:
             reply, is_reusable = connection.exchange(
                 method, path, body, {"Host": self._netloc, **headers}, call
@@ -114,7 +116,7 @@ class Connections:
         except BaseException:
             connection.close()
             raise
-        if is_reusable and len(self._idle) < MOST_IDLE:
+        if is_reusable and len(self._idle) < MAX_IDLE_CONNECTIONS:
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
         else:
@@ -213,13 +215,13 @@ class _Connection:
 
     def exchange(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str], call: Call
-    ) -> tuple[Reply, bool]:
+    ) -> tuple[UpstreamReply, bool]:
         """Give the answer, and whether the connection can be used again."""
         self._socket.begin(call)
         try:
             self._http.request(method, path, body or None, dict(headers))
             response = self._http.getresponse()
-            reply = Reply(response.status, _lower(response.headers), _read(response))
+            reply = UpstreamReply(response.status, _lower(response.headers), _read(response))
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
             if self._socket.has_received:
                 raise _unreachable("the connection broke before its answer was whole") from error
@@ -289,13 +291,13 @@ class _Reader(io.RawIOBase):
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     """Read a body up to the cap; what exceeds it is no answer."""
-    if (response.length or 0) <= MOST_ANSWER_BYTES:
-        body = response.read(MOST_ANSWER_BYTES + 1)
-        if len(body) <= MOST_ANSWER_BYTES:
+    if (response.length or 0) <= MAX_ANSWER_BYTES:
+        body = response.read(MAX_ANSWER_BYTES + 1)
+        if len(body) <= MAX_ANSWER_BYTES:
             if response.length:  # a body that has a length is read without a word where it ends too early
                 raise http.client.IncompleteRead(body, response.length)
             return body
-    raise garbage(f"it has more than {MOST_ANSWER_BYTES >> 20} MiB")
+    raise garbage(f"it has more than {MAX_ANSWER_BYTES >> 20} MiB")
 
 
 def _lower(headers: http.client.HTTPMessage) -> dict[str, str]:

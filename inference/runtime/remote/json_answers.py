@@ -9,7 +9,7 @@ from inference.runtime.session import Array
 from inference.signatures import TensorSpec
 
 ONLY_OUTPUT = "predictions"
-MOST_LEVELS = 8
+MAX_LEVELS = 8
 
 
 def read_rows(answers: object, outputs: list[TensorSpec], names: dict[str, str], rows: int) -> list[Array]:
@@ -20,7 +20,7 @@ def read_rows(answers: object, outputs: list[TensorSpec], names: dict[str, str],
         name = names.get(spec.name, spec.name)
         if name not in columns and not (len(outputs) == 1 and columns.keys() == {ONLY_OUTPUT}):
             raise garbage(f"its rows have no '{name}'")
-        values, shape = unnest(name, columns.get(name, columns.get(ONLY_OUTPUT, [])), MOST_LEVELS)
+        values, shape = unnest(name, columns.get(name, columns.get(ONLY_OUTPUT, [])), MAX_LEVELS)
         arrays.append(fit(spec, to_array(spec, values), shape, rows))
     return arrays
 
@@ -29,7 +29,7 @@ def describe_rows(answers: object, rows: int) -> list[TensorSpec]:
     """Tell which outputs such an answer has; numbers with a point are FP64, without one INT64."""
     specs = []
     for name, column in _columns(answers, rows).items():
-        values, shape = unnest(name, column, MOST_LEVELS)
+        values, shape = unnest(name, column, MAX_LEVELS)
         specs.append(TensorSpec(name, _datatype(name, values), [-1, *shape[1:]]))
     return specs
 

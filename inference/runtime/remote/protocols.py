@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from inference.runtime.remote.connections import Reply
+from inference.runtime.remote.connections import UpstreamReply
 from inference.runtime.remote.torchserve import TorchServeProtocol
 from inference.runtime.remote.v1 import V1Protocol
 from inference.runtime.remote.v2 import V2Protocol
@@ -17,9 +17,9 @@ class RemoteProtocol(Protocol):
 
     def write(self, batch: dict[str, Array]) -> tuple[bytes, dict[str, str]]: ...
 
-    def read(self, reply: Reply, rows: int) -> list[Array]: ...
+    def read(self, reply: UpstreamReply, rows: int) -> list[Array]: ...
 
-    def describe(self, reply: Reply, rows: int) -> list[TensorSpec]: ...
+    def describe(self, reply: UpstreamReply, rows: int) -> list[TensorSpec]: ...
 
 
 class _Kind(Protocol):

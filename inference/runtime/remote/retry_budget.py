@@ -1,7 +1,7 @@
 """How many calls may be repeated: a share of all, so that a server in trouble is not asked twice as much."""
 
 SHARE = 0.1
-MOST_SAVED = 10.0
+MAX_SAVED_RETRIES = 10.0
 
 
 class RetryBudget:
@@ -15,7 +15,7 @@ class RetryBudget:
 
     def earn(self) -> None:
         """Take note of a call."""
-        self._saved = min(self._saved + SHARE, MOST_SAVED)
+        self._saved = min(self._saved + SHARE, MAX_SAVED_RETRIES)
 
     def spend(self) -> bool:
         """Take one retry; False where there is none left."""

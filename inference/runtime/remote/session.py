@@ -9,9 +9,9 @@ import numpy as np
 import orjson
 
 from driftline.common.outbound.rules import OutboundRules
-from inference.protocol.hops import HOPS, MOST_HOPS
+from inference.protocol.hops import HOPS, MAX_HOPS
 from inference.runtime.remote.circuit_breaker import CircuitBreaker, State
-from inference.runtime.remote.connections import Call, Connections, Reply
+from inference.runtime.remote.connections import Call, Connections, UpstreamReply
 from inference.runtime.remote.credentials import CredentialUnreadable, open_headers
 from inference.runtime.remote.errors import CallEnded, UpstreamFailed, ValuesRefused
 from inference.runtime.remote.protocols import PROTOCOLS
@@ -22,7 +22,7 @@ from inference.signatures import EndpointSpec, TensorSpec
 OPEN_SECONDS = 5.0
 RETRY_PAUSE = 0.05
 HUNG_SECONDS, HUNG_TIMES = 1.0, 3.0
-LONGEST_REASON = 300
+MAX_REASON_LENGTH = 300
 PASSING = (502, 503, 504)
 BUSY = (429, 503)
 VALUES = (400, 413, 422)
@@ -113,13 +113,13 @@ class RemoteSession:
         reply = self._ask(body, headers, Call(self._endpoint.timeout_ms / 1000))
         return self._protocol.describe(reply, len(next(iter(inputs.values()))))
 
-    def get(self, path: str) -> Reply:
+    def get(self, path: str) -> UpstreamReply:
         """Ask for a page of the other server, such as its metadata; raises UpstreamFailed unless it is there."""
         reply = self._send("GET", path, b"", {}, Call(self._endpoint.timeout_ms / 1000))
         _check_status(reply)
         return reply
 
-    def _ask_with_retry(self, body: bytes, headers: dict[str, str], call: Call) -> Reply:
+    def _ask_with_retry(self, body: bytes, headers: dict[str, str], call: Call) -> UpstreamReply:
         try:
             return self._ask(body, headers, call)
         except UpstreamFailed as failure:
@@ -129,12 +129,14 @@ class RemoteSession:
         call.wait(RETRY_PAUSE)
         return self._ask(body, headers, call)
 
-    def _ask(self, body: bytes, headers: dict[str, str], call: Call) -> Reply:
+    def _ask(self, body: bytes, headers: dict[str, str], call: Call) -> UpstreamReply:
         reply = self._send("POST", self._protocol.path, body, headers, call)
         _check_status(reply)
         return reply
 
-    def _send(self, method: str, path: str, body: bytes, headers: dict[str, str], call: Call) -> Reply:
+    def _send(
+        self, method: str, path: str, body: bytes, headers: dict[str, str], call: Call
+    ) -> UpstreamReply:
         whole_path = f"/{self._prefix}{path}" if self._prefix else path
         return self._connections.exchange(method, whole_path, body, {**self._headers, **headers}, call)
 
@@ -152,7 +154,7 @@ class RemoteSession:
 
     def refusal(self, hops: int = 0) -> UpstreamFailed | None:
         """Tell why a call would not be made now for what was forwarded so often before; None where it would."""
-        if hops >= MOST_HOPS:
+        if hops >= MAX_HOPS:
             return _goes_round(hops)
         if self._breaker.state is State.CLOSED:
             return None
@@ -215,7 +217,7 @@ def _goes_round(hops: int) -> UpstreamFailed:
     return UpstreamFailed("loop", 508, sentence)
 
 
-def _check_status(reply: Reply) -> None:
+def _check_status(reply: UpstreamReply) -> None:
     """Raise what a status other than 200 means for our caller."""
     status = reply.status
     if status == 200:
@@ -250,18 +252,20 @@ def _check_status(reply: Reply) -> None:
     )
 
 
-def _reason(reply: Reply) -> str:
+def _reason(reply: UpstreamReply) -> str:
     """Take the sentence out of an error of any of the protocols, printable and cut."""
     try:
         document = orjson.loads(reply.body[:65_536])
     except ValueError:
         document = None
-    told = document if isinstance(document, dict) else {}
-    text = next((told[key] for key in ("error", "message", "detail") if isinstance(told.get(key), str)), "")
+    fields = document if isinstance(document, dict) else {}
+    text = next(
+        (fields[key] for key in ("error", "message", "detail") if isinstance(fields.get(key), str)), ""
+    )
     printable = "".join(character if character.isprintable() else " " for character in text).strip()
-    return printable[:LONGEST_REASON] or "it gives no reason"
+    return printable[:MAX_REASON_LENGTH] or "it gives no reason"
 
 
-def _retry_after(reply: Reply) -> float | None:
+def _retry_after(reply: UpstreamReply) -> float | None:
     text = reply.headers.get("retry-after", "")
     return float(text) if text.isdecimal() and len(text) <= 4 and int(text) > 0 else None

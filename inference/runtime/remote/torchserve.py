@@ -6,7 +6,7 @@ row may be answered with the item itself.
 
 from urllib.parse import quote
 
-from inference.runtime.remote.connections import Reply
+from inference.runtime.remote.connections import UpstreamReply
 from inference.runtime.remote.json_answers import describe_rows, read_rows
 from inference.runtime.remote.json_requests import RowsWriter
 from inference.runtime.remote.values import read_strict_json
@@ -28,16 +28,16 @@ class TorchServeProtocol:
         """Write the body of a request for a batch, with its headers."""
         return self._rows.write(batch), {"Content-Type": "application/json"}
 
-    def read(self, reply: Reply, rows: int) -> list[Array]:
+    def read(self, reply: UpstreamReply, rows: int) -> list[Array]:
         """Read an answer to so many rows, in the order of the outputs; raises UpstreamFailed."""
         return read_rows(_answers(reply, rows), self._outputs, self._names, rows)
 
-    def describe(self, reply: Reply, rows: int) -> list[TensorSpec]:
+    def describe(self, reply: UpstreamReply, rows: int) -> list[TensorSpec]:
         """Tell which outputs an answer to so many rows has."""
         return describe_rows(_answers(reply, rows), rows)
 
 
-def _answers(reply: Reply, rows: int) -> object:
+def _answers(reply: UpstreamReply, rows: int) -> object:
     answer = read_strict_json(reply.body)
     if isinstance(answer, dict) and answer.keys() == {"predictions"}:
         return answer["predictions"]

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from inference.protocol.tensors import shorten
-from inference.runtime.remote.connections import Reply
+from inference.runtime.remote.connections import UpstreamReply
 from inference.runtime.remote.errors import garbage
 from inference.runtime.remote.json_answers import describe_rows, read_rows
 from inference.runtime.remote.json_requests import RowsWriter
@@ -26,16 +26,16 @@ class V1Protocol:
         """Write the body of a request for a batch, with its headers."""
         return b'{"instances":%b}' % self._rows.write(batch), {"Content-Type": "application/json"}
 
-    def read(self, reply: Reply, rows: int) -> list[Array]:
+    def read(self, reply: UpstreamReply, rows: int) -> list[Array]:
         """Read an answer to so many rows, in the order of the outputs; raises UpstreamFailed."""
         return read_rows(_predictions(reply), self._outputs, self._names, rows)
 
-    def describe(self, reply: Reply, rows: int) -> list[TensorSpec]:
+    def describe(self, reply: UpstreamReply, rows: int) -> list[TensorSpec]:
         """Tell which outputs an answer to so many rows has."""
         return describe_rows(_predictions(reply), rows)
 
 
-def _predictions(reply: Reply) -> object:
+def _predictions(reply: UpstreamReply) -> object:
     answer = read_json_with_tokens(reply.body)
     if not isinstance(answer, dict) or "predictions" not in answer:
         raise garbage(f"it is {shorten(answer)} and has no 'predictions'")

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from inference.protocol.raw_tensors import read_raw, write_raw
 from inference.protocol.tensors import NUMPY_TYPES, InvalidRequest, TensorCodec
-from inference.runtime.remote.connections import Reply
+from inference.runtime.remote.connections import UpstreamReply
 from inference.runtime.remote.errors import garbage
 from inference.runtime.remote.values import fit, read_strict_json, to_array, unnest
 from inference.runtime.session import Array
@@ -46,16 +46,16 @@ def model_path(endpoint: EndpointSpec) -> str:
     return f"/v2/models/{quote(endpoint.model, safe='')}{version}"
 
 
-def read_metadata(reply: Reply) -> tuple[list[TensorSpec], list[TensorSpec]]:
+def read_metadata(reply: UpstreamReply) -> tuple[list[TensorSpec], list[TensorSpec]]:
     """Read which tensors a model takes and gives, by its own account; empty where it does not tell."""
     try:
-        told = msgspec.convert(read_strict_json(reply.body), _Metadata)
+        metadata = msgspec.convert(read_strict_json(reply.body), _Metadata)
     except msgspec.ValidationError as error:
         raise garbage(f"its metadata is no metadata of a model ({error})") from error
-    return told.inputs, told.outputs
+    return metadata.inputs, metadata.outputs
 
 
-def takes_binary(reply: Reply) -> bool:
+def takes_binary(reply: UpstreamReply) -> bool:
     """Tell by a server's metadata whether it knows binary tensors."""
     try:
         return "binary_tensor_data" in msgspec.convert(orjson.loads(reply.body), _Server).extensions
@@ -106,7 +106,7 @@ class V2Protocol:
         wanted: dict[str, Any] = {"name": self._names.get(spec.name, spec.name)}
         return wanted | {"parameters": {"binary_data": True}} if self._binary else wanted
 
-    def read(self, reply: Reply, rows: int) -> list[Array]:
+    def read(self, reply: UpstreamReply, rows: int) -> list[Array]:
         """Read an answer to so many rows, in the order of the outputs; raises UpstreamFailed."""
         head, tail = _split(reply)
         answered = _read_answer(head)
@@ -120,7 +120,7 @@ class V2Protocol:
             arrays.append(_to_array(spec, found[name], tensors[name], rows))
         return arrays
 
-    def describe(self, reply: Reply, rows: int) -> list[TensorSpec]:
+    def describe(self, reply: UpstreamReply, rows: int) -> list[TensorSpec]:
         """Tell which outputs an answer to so many rows has."""
         head, _ = _split(reply)
         specs = [
@@ -132,7 +132,7 @@ class V2Protocol:
         return specs
 
 
-def _split(reply: Reply) -> tuple[bytes, bytes]:
+def _split(reply: UpstreamReply) -> tuple[bytes, bytes]:
     """Cut an answer into its JSON and what follows it."""
     length = reply.headers.get(_LENGTH)
     if length is None:

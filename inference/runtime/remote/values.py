@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from inference.protocol.careful_json import check_text, read_json_with_nan
+from inference.protocol.json_documents import check_text, read_json_with_nan
 from inference.protocol.tensors import FLOATS, NUMPY_TYPES, InvalidRequest, shorten
 from inference.runtime.remote.errors import garbage
 from inference.runtime.session import Array

@@ -12,7 +12,7 @@ from inference.runtime.variants.graph import main_operators
 
 _LEAVES = {"TreeEnsembleClassifier": "class", "TreeEnsembleRegressor": "target"}
 """Operators of ai.onnx.ml, and how the attributes of their leaves begin."""
-_FEWEST_ROUNDS = 2
+_MIN_ROUNDS = 2
 
 
 def keep_trees(share: float) -> Builder:
@@ -50,7 +50,7 @@ def _cut(node: onnx.NodeProto, share: float) -> float:
         raise DoesNotApply(f"The tree ensemble has no attribute {error}.") from error
     order, size = np.unique(trees), _round_size(leaf_trees, outputs)
     rounds = len(order) // size
-    if rounds < _FEWEST_ROUNDS:
+    if rounds < _MIN_ROUNDS:
         raise DoesNotApply(f"The ensemble has {rounds} round of {size} trees; there is nothing to cut.")
     kept = order[: max(1, round(rounds * share)) * size]
     for attribute in node.attribute:

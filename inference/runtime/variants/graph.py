@@ -57,9 +57,9 @@ def finish(made: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
     set that it knows, those for training too.
     """
     for side in ("input", "output"):
-        told = getattr(made.graph, side)
-        del told[:]
-        told.extend(getattr(original.graph, side))
+        tensors = getattr(made.graph, side)
+        del tensors[:]
+        tensors.extend(getattr(original.graph, side))
     used = {"", *(node.domain for node in made.graph.node)}
     versions = {entry.domain: entry.version for entry in made.opset_import if entry.domain in used}
     del made.opset_import[:]

@@ -11,8 +11,8 @@ from inference.runtime.session import Array, ModelRefused, OnnxSession
 from inference.runtime.variants.base import Feed
 
 BATCH_SIZES = (1, 64)
-MOST_TURNS = 1_000
-FEWEST_TURNS = 15
+MAX_TURNS = 1_000
+MIN_TURNS = 15
 SECONDS = 2.0
 """Of one batch size: a slow model is known by fewer turns."""
 ANSWER_SECONDS = 15.0
@@ -81,7 +81,7 @@ def _time(
         session.run(feed, outputs)
     turns: list[tuple[float, float]] = []
     began = time.perf_counter()
-    while len(turns) < FEWEST_TURNS or (len(turns) < MOST_TURNS and time.perf_counter() - began < SECONDS):
+    while len(turns) < MIN_TURNS or (len(turns) < MAX_TURNS and time.perf_counter() - began < SECONDS):
         first = len(turns) % 2  # who runs second finds the caches as the other left them
         taken = [0.0, 0.0]
         for place in (first, 1 - first):

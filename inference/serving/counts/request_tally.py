@@ -14,7 +14,7 @@ class RequestTally:
     def __init__(self, metrics: ServingMetrics) -> None:
         self._metrics = metrics
         self._told: Counter[tuple[int, str, str, str]] = Counter()
-        self._told_waits: dict[tuple[int, str, str], list[int]] = {}
+        self._counted_waits: dict[tuple[int, str, str], list[int]] = {}
 
     def take(self, now: float) -> RequestCounts | None:
         """Give what is not told yet, on the hour of `now` (seconds since 1970); None where nothing ended."""
@@ -28,11 +28,11 @@ class RequestTally:
     def _new_waits(self) -> list[WaitedRequests]:
         new = []
         for key, counts in sorted(self._metrics.waited().items()):
-            told = self._told_waits.get(key) or [0] * len(counts)
-            if counts != told:
-                grown = [count - known for count, known in zip(counts, told, strict=True)]
+            counted = self._counted_waits.get(key) or [0] * len(counts)
+            if counts != counted:
+                grown = [count - known for count, known in zip(counts, counted, strict=True)]
                 new.append(WaitedRequests(*key, grown))  # type: ignore[arg-type]
-                self._told_waits[key] = counts
+                self._counted_waits[key] = counts
         return new
 
     def give_back(self, counts: RequestCounts) -> None:
@@ -41,5 +41,5 @@ class RequestTally:
             self._told[ended.model_id, ended.version, ended.role, ended.outcome] -= ended.requests
         for waited in counts.waited:
             key = (waited.model_id, waited.version, waited.role)
-            told = zip(self._told_waits[key], waited.counts, strict=True)
-            self._told_waits[key] = [known - count for known, count in told]
+            counted = zip(self._counted_waits[key], waited.counts, strict=True)
+            self._counted_waits[key] = [known - count for known, count in counted]

@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
+from driftline.accounts.scopes import Scope
 from inference.protocol.dialect import Target
 from inference.protocol.open_inference import (
     model_configuration,
@@ -23,7 +24,7 @@ def describe(table: RoutingTable, path: str, authorization: bytes, *, is_ready: 
         return json_answer({"live": True})
     if path == "/v2/health/ready":
         return json_answer({"ready": is_ready}, 200 if is_ready else 503)
-    token = table.authenticate(authorization, "infer", "read")
+    token = table.authenticate(authorization, Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         return token
     if path == "/v2":

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from driftline.accounts.scopes import Scope
 from inference.serving.descriptions.metadata import json_answer
 from inference.serving.plan import PlanModel, PlanVersion
 from inference.serving.refusals import Refusal
@@ -21,7 +22,7 @@ class IndexRequest(msgspec.Struct):
 
 def control(table: RoutingTable, path: str, authorization: bytes, body: bytes) -> Answer | Refusal:
     """Answer a POST below /v2/repository for the holder of a token."""
-    token = table.authenticate(authorization, "infer", "read")
+    token = table.authenticate(authorization, Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         return token
     if path == "/v2/repository/index":

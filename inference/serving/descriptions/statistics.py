@@ -6,6 +6,7 @@ Every process writes its counts once a second, so the sums are up to a second ol
 from pathlib import Path
 from typing import Any
 
+from driftline.accounts.scopes import Scope
 from inference.protocol.open_inference import parse_model_path
 from inference.serving.counts.metrics import read_label_key
 from inference.serving.descriptions.metadata import json_answer
@@ -35,7 +36,7 @@ def asks_statistics(path: str) -> bool:
 
 def statistics(home: Path, table: RoutingTable, path: str, authorization: bytes) -> Answer | Refusal:
     """Answer /v2/models/stats and /v2/models/{m}[/versions/{v}]/stats; reads files, so call it in a thread."""
-    token = table.authenticate(authorization, "infer", "read")
+    token = table.authenticate(authorization, Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         return token
     if path == "/v2/models/stats":
@@ -63,10 +64,10 @@ def _answer(home: Path, pairs: list[tuple[PlanModel, str]]) -> Answer:
     stats = []
     for model, version in pairs:
         key = model.id, version
-        told = {"name": model.name, "version": version, **_describe(counts.get(key, []))}
+        described = {"name": model.name, "version": version, **_describe(counts.get(key, []))}
         if key in calls or key in circuits:
-            told["upstream"] = {"circuits": circuits.get(key, {}), "calls": calls.get(key, {})}
-        stats.append(told)
+            described["upstream"] = {"circuits": circuits.get(key, {}), "calls": calls.get(key, {})}
+        stats.append(described)
     return json_answer({"model_stats": stats})
 
 

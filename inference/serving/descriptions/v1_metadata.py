@@ -1,5 +1,6 @@
 """What the protocols of version 1 tell of the server and of models: ping, the models, their status and metadata."""
 
+from driftline.accounts.scopes import Scope
 from inference.protocol.dialect import Target
 from inference.protocol.tensorflow_rest import VersionStatus, model_metadata, model_status, parse_v1_path
 from inference.serving.descriptions.metadata import find_champion, json_answer
@@ -20,7 +21,7 @@ def answer_ping(*, is_ready: bool) -> Answer:
 
 def describe_v1(table: RoutingTable, path: str, authorization: bytes) -> Answer | Refusal:
     """Answer a GET of TensorFlow Serving or KServe V1 for the holder of a token."""
-    token = table.authenticate(authorization, "infer", "read")
+    token = table.authenticate(authorization, Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         return token
     if path.rstrip("/") == V1_PATH:
@@ -63,7 +64,7 @@ def find_statuses(
     if isinstance(found, Refusal):
         return found
     model, version = found
-    return model, [_status(table, told) for told in (model.versions if version is None else [version])]
+    return model, [_status(table, listed) for listed in (model.versions if version is None else [version])]
 
 
 def _status(table: RoutingTable, version: PlanVersion) -> VersionStatus:

@@ -8,17 +8,17 @@ from typing import Any
 
 from msgspec import Struct
 
+from driftline.common.ids import row_ids
 from inference.prediction_log.spool.record import LoggedBatch, encode_record
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array, RunOptions
 from inference.serving.engine.fair_threads import Worker, WorkHangs
-from inference.serving.engine.ids import row_ids
 from inference.serving.engine.lanes import Pending
 from inference.serving.routing import Route
 from inference.serving.versions.versions import LoadedVersion, Outcome
 
 GRACE_SECONDS = 5.0  # for a run to end after it was told to
-MOST_LOOP_SECONDS = 0.1
+MAX_LOOP_SECONDS = 0.1
 FEW_SECONDS, MANY_TIMES = 1.0, 20.0
 
 
@@ -111,13 +111,13 @@ class LoopRuns:
         if self._options.terminate:
             self._options = RunOptions()
             if isinstance(outcome, Exception):
-                version.cost.expect(MOST_LOOP_SECONDS)
+                version.cost.expect(MAX_LOOP_SECONDS)
                 return RunEnded()
         return outcome
 
     def _watch(self) -> None:
-        while not self._stopping.wait(MOST_LOOP_SECONDS / 2):
-            if self._began and time.monotonic() - self._began > MOST_LOOP_SECONDS:
+        while not self._stopping.wait(MAX_LOOP_SECONDS / 2):
+            if self._began and time.monotonic() - self._began > MAX_LOOP_SECONDS:
                 self._options.terminate = True
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from driftline.common.ids import new_id, new_ids
 from inference.prediction_log.spool.record import LoggedBatch, encode_record
 from inference.prediction_log.spool.segments import (
     RESERVED_BYTES,
@@ -40,7 +41,6 @@ from inference.serving.engine.batch_run import (
 )
 from inference.serving.engine.completion import Answering, encode_contents, unlogged
 from inference.serving.engine.fair_threads import FairThreads
-from inference.serving.engine.ids import new_prediction_id, new_prediction_ids
 from inference.serving.engine.journal import Journal
 from inference.serving.engine.lanes import MAX_BATCH_ROWS, Lane, Pending
 from inference.serving.engine.large_requests import LARGE_ROWS, PIECE_SECONDS, LargeAnswer, LargeRequest
@@ -264,7 +264,7 @@ class Engine:
         route, key, reason = admission.route, request.facts.key, None
         prediction_id = key or ""
         if route.canary is not None or request.rows > LARGE_ROWS:
-            prediction_id = key or new_prediction_id()
+            prediction_id = key or new_id()
             route = route.answering(request, prediction_id)
         if request.facts is not NO_FACTS:
             reason = check_times(admission, request)
@@ -443,7 +443,7 @@ class Engine:
         if not pendings:
             return None
         unnamed = [pending for pending in pendings if not pending.prediction_id]
-        for pending, made in zip(unnamed, new_prediction_ids(len(unnamed)), strict=True):
+        for pending, made in zip(unnamed, new_ids(len(unnamed)), strict=True):
             pending.prediction_id = made
         rows = sum([pending.request.rows for pending in pendings])
         batch = lane.route.version.join([pending.request.tensors for pending in pendings])

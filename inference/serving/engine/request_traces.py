@@ -51,8 +51,8 @@ class RequestTraces:
 
     def follow(self, path: bytes, headers: Headers, reply: Reply[Any], received_ns: int) -> Reply[Any]:
         """Give the reply of a request that is to have a span, or the one that it has."""
-        told = headers.get(TRACEPARENT)
-        parent = self._traces.parent_of(None if told is None else told.decode("latin-1"))
+        header = headers.get(TRACEPARENT)
+        parent = self._traces.parent_of(None if header is None else header.decode("latin-1"))
         if parent is None:
             return reply
         return TracedReply(reply, parent, path, received_ns, self._record_refusal)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from inference.prediction_log.spool.record import LoggedBatch, encode_record
 from inference.prediction_log.spool.segments import SpoolUnwritable, SpoolWriter
-from inference.protocol.hops import MOST_HOPS
+from inference.protocol.hops import MAX_HOPS
 from inference.protocol.results import BatchOutputs
 from inference.runtime.remote.circuit_breaker import CircuitBreaker, State
 from inference.runtime.remote.errors import UpstreamFailed, ValuesRefused
@@ -25,7 +25,7 @@ from inference.serving.options import ShadowLimits
 from inference.serving.versions.versions import LoadedVersion, Outcome
 
 LOOK_SECONDS = 0.05
-MOST_TOGETHER = 256  # rows of several copies that another server is asked at once
+MAX_COMBINED_ROWS = 256  # rows of several copies that another server is asked at once
 log = logging.getLogger(__name__)
 
 
@@ -94,7 +94,7 @@ class ShadowRunner:
         lane = self._lane(work.shadow)
         if spool_is_full:
             count_drop(self._metrics, work, "spool_full")
-        elif work.hops >= MOST_HOPS and work.shadow.remote is not None:
+        elif work.hops >= MAX_HOPS and work.shadow.remote is not None:
             count_drop(self._metrics, work, "loop")
         elif lane.queued_rows + rows > self._limits.max_queued_rows:
             count_drop(self._metrics, work, "queue_full")
@@ -308,7 +308,7 @@ def _take_together(lane: ShadowLane) -> list[ShadowWork]:
         work = lane.waiting[0]
         rows += len(work.logged.ids)
         is_like = (work.shadow, work.champion) == (first.shadow, first.champion)
-        if rows > MOST_TOGETHER or work.is_trial or not is_like:
+        if rows > MAX_COMBINED_ROWS or work.is_trial or not is_like:
             break
         works.append(lane.waiting.popleft())
     return works

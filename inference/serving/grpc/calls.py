@@ -66,7 +66,7 @@ async def ask_engine[Asked: Message, Content](
     try:
         result = await engine.ask(hold.take(message.ByteSize()) or admission, inbound)
     finally:
-        hold.let_go()
+        hold.release()
     if isinstance(result, Refusal):
         await refuse(context, result)
     context.set_trailing_metadata(_metadata(result.fields))
@@ -83,15 +83,15 @@ def authorization(context: Context) -> bytes:
 
 def _headers(context: Context) -> Headers:
     """Give the metadata that a dialect may ask for, and the time that the call has left."""
-    told: dict[bytes, bytes] = {}
+    headers: dict[bytes, bytes] = {}
     for key, value in context.invocation_metadata() or ():
         name = key.encode()
         if name in FACT_HEADERS or name == TRACEPARENT:
-            told[name] = value if isinstance(value, bytes) else value.encode()
+            headers[name] = value if isinstance(value, bytes) else value.encode()
     seconds = context.time_remaining()
     if seconds is not None:
-        told[TIMEOUT] = b"%du" % max(int(seconds * 1e6), 1)
-    return told
+        headers[TIMEOUT] = b"%du" % max(int(seconds * 1e6), 1)
+    return headers
 
 
 def _metadata(fields: bytes) -> tuple[tuple[str, str], ...]:

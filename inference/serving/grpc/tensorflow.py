@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from driftline.accounts.scopes import Scope
 from inference.protocol.prediction_service_pb2 import (
     GetModelMetadataRequest,
     GetModelStatusRequest,
@@ -80,7 +81,7 @@ async def _find(
     write: Callable[[Any], Message],
 ) -> Message:
     """Find what a request names, for the holder of a token, and write it as a message."""
-    token = engine.table.authenticate(authorization(context), "infer", "read")
+    token = engine.table.authenticate(authorization(context), Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         await refuse(context, token)
     found = find(engine.table, token.project_id, read_spec(spec))

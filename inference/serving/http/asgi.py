@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from inference.protocol.dialect import RELEVANT_HEADERS, HttpBody, HttpDialect
-from inference.protocol.dialects import find_dialect
+from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.body_budget import Hold
 from inference.serving.descriptions.metadata import describe
@@ -120,7 +120,7 @@ async def predict[Result](
         inbound = Inbound(dialect, authorization, path, body, headers)
         return await ask(admission, inbound)
     finally:
-        hold.let_go()
+        hold.release()
 
 
 async def _unpack(coding: bytes, packed: bytes, hold: Hold) -> bytes | Refusal:
@@ -170,7 +170,7 @@ async def answer(engine: Engine, scope: Scope, receive: Receive) -> Answer | Ref
         try:
             body = await _read_body(receive, hold)
         finally:
-            hold.let_go()
+            hold.release()
         return body if isinstance(body, Refusal) else control(engine.table, path, authorization, body)
     if asks_statistics(path):
         found = await asyncio.to_thread(statistics, engine.home, engine.table, path, authorization)

@@ -10,7 +10,7 @@ from inference.serving.responses import Answer
 
 QUICK_PACKED_BYTES = 8 * 1024  # up to here a body is unpacked at once, in the event loop
 QUICK_UNPACKED_BYTES = 128 * 1024  # unless it unpacks to more than this
-SMALLEST_PACKED_BYTES = 1024  # a shorter answer fits into one packet as it is
+MIN_PACKED_BYTES = 1024  # a shorter answer fits into one packet as it is
 QUICK_ANSWER_BYTES = 32 * 1024
 
 _thread = ThreadPoolExecutor(1, "compression")  # long bodies take turns, so that few are unpacked at once
@@ -51,7 +51,7 @@ def _broken(coding: bytes) -> Refusal:
 
 def choose_coding(answer: Answer, accepted: bytes | None) -> bytes | None:
     """Choose how to compress an answer for a caller who accepts such codings; None to send it as it is."""
-    if accepted is None or len(answer.body) < SMALLEST_PACKED_BYTES:
+    if accepted is None or len(answer.body) < MIN_PACKED_BYTES:
         return None
     return next((coding for coding in _accepted_codings(accepted) if coding in _WINDOWS), None)
 

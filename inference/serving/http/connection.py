@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from inference.protocol.dialect import JOB_HEADERS, RELEVANT_HEADERS, HttpDialect
-from inference.protocol.dialects import find_dialect
+from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.engine.engine import Engine
 from inference.serving.http.compression import in_turn
@@ -420,7 +420,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def _forget_arriving(self) -> None:
         if self.hot is not None:
-            self.hot.let_go()
+            self.hot.release()
             self.hot = None
 
 

@@ -72,7 +72,7 @@ class HotRequest(Hold):
 
     def reply(self, result: Prediction[HttpBody] | Refusal) -> None:
         """Take the answer; it leaves when those before it on the connection have left."""
-        self.let_go()
+        self.release()
         answer = write_answer(self.head.dialect, result)
         headers = self.head.relevant_headers
         coding = choose_coding(answer, headers.get(b"accept-encoding")) if headers else None

@@ -11,6 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from driftline.accounts.scopes import Scope
+from driftline.common.ids import new_id
 from inference.protocol.dialect import Headers, HttpBody, InferRequest
 from inference.protocol.header_facts import FACT_HEADERS
 from inference.protocol.parameters import format_time
@@ -18,7 +20,6 @@ from inference.protocol.preferences import Preferences, read_preferences
 from inference.protocol.tensors import InvalidRequest
 from inference.serving.descriptions.metadata import json_answer
 from inference.serving.engine.engine import Engine, Inbound
-from inference.serving.engine.ids import new_prediction_id
 from inference.serving.job_limits import JobLimits
 from inference.serving.jobs.runner import JobRunner
 from inference.serving.jobs.store import Job, JobStore, OpenJob, StoredAnswer, count_open
@@ -30,8 +31,8 @@ from inference.serving.routing import Admission, Route, RoutingTable, check_time
 JOBS_PATH = "/v2/jobs/"
 CALLBACK_HEADER = b"driftline-callback"
 KEPT_HEADERS = (b"inference-header-content-length", *FACT_HEADERS)  # without which a request is another
-LONGEST_WAIT = 60
-FIRST_LOOK, LONGEST_LOOK = 0.01, 0.2  # seconds between looks of a caller who waits
+MAX_WAIT_SECONDS = 60
+FIRST_LOOK, MAX_LOOK_SECONDS = 0.01, 0.2  # seconds between looks of a caller who waits
 RETRY_FULL = 10.0
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class JobApi:
         inbound: Inbound[bytes, HttpBody],
         request: InferRequest,
     ) -> Job:
-        now, job_id = time.time(), new_prediction_id()
+        now, job_id = time.time(), new_id()
         prediction_id = request.facts.key or job_id
         route = admitted.answering(request, prediction_id)
         seconds = self._limits.deadline_seconds
@@ -182,7 +183,7 @@ class JobApi:
     async def answer_within(self, preference: ResponsePreference, accepted: Accepted) -> Answer:
         """Answer with the job, or with its answer where that comes within the time that the caller would wait."""
         job = accepted.job
-        wait = min(preference.preferences.wait_seconds or 0, LONGEST_WAIT)
+        wait = min(preference.preferences.wait_seconds or 0, MAX_WAIT_SECONDS)
         found = await self._wait(job, wait) if wait else OpenJob(job, "queued")
         applied = b"preference-applied: respond-async%b\r\n" % (b", wait=%d" % wait if wait else b"")
         if isinstance(found, StoredAnswer):
@@ -204,13 +205,13 @@ class JobApi:
                 return found
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), min(pause, left))
-            pause = min(pause * 2, LONGEST_LOOK)
+            pause = min(pause * 2, MAX_LOOK_SECONDS)
 
     # Telling and forgetting
 
     async def answer(self, method: str, path: str, authorization: bytes) -> Answer | Refusal:
         """Answer a request for a job: GET tells its state, then gives its answer; DELETE cancels or forgets it."""
-        token = self._engine.table.authenticate(authorization, "infer")
+        token = self._engine.table.authenticate(authorization, Scope.INFER)
         if isinstance(token, Refusal):
             return token
         job_id = path.removeprefix(JOBS_PATH)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from inference.protocol.dialect import HttpBody, HttpDialect, InferRequest, Target
-from inference.protocol.dialects import find_dialect
+from inference.protocol.dialect_list import find_dialect
 from inference.protocol.parameters import format_time
 from inference.protocol.tensors import InvalidRequest
 from inference.serving.engine.engine import Engine
@@ -27,7 +27,7 @@ from inference.serving.routing import Admission, Route, RoutingTable
 
 LOOK_SECONDS = 0.5  # after which a process looks for jobs that others took, or left behind
 THREADS = 4  # which wait for the disk most of the time
-RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # for which a job waits that cannot be answered yet
+RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 10.0  # for which a job waits that cannot be answered yet
 log = logging.getLogger(__name__)
 
 
@@ -85,7 +85,7 @@ class JobRunner:
 
     async def _take_some(self) -> None:
         now = time.monotonic()
-        self._forget_waits(now - 2 * LONGEST_RETRY_SECONDS)
+        self._forget_waits(now - 2 * MAX_RETRY_SECONDS)
         if self._running.total() >= self._limits.at_once:
             return
         later = {name for name, wait in self._waits.items() if wait.until > now}
@@ -138,7 +138,7 @@ class JobRunner:
             log.exception("a job could not be run", extra={"job": claim.job.id})
             await self._put_back(claim, str(error))
         finally:
-            claim.let_go()
+            claim.release()
             self._count(claim, -1)
             self.wake()
 
@@ -150,10 +150,10 @@ class JobRunner:
         self._let_wait(claim.job.name, reason, claim.job.deadline_at - time.time())
         await self.in_thread(claim.put_back)
 
-    def _let_wait(self, name: str, reason: str, most: float = LONGEST_RETRY_SECONDS) -> None:
+    def _let_wait(self, name: str, reason: str, most: float = MAX_RETRY_SECONDS) -> None:
         """Let a job wait longer each time, and no longer than `most` seconds: its deadline is not to be missed."""
         known = self._waits.get(name)
-        pause = RETRY_SECONDS if known is None else min(2 * known.pause, LONGEST_RETRY_SECONDS)
+        pause = RETRY_SECONDS if known is None else min(2 * known.pause, MAX_RETRY_SECONDS)
         self._waits[name] = Wait(time.monotonic() + max(min(pause, most), 0.0), pause, reason)
 
     async def _end(self, claim: Claim, answer: Answer) -> None:

@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from driftline.common.durable_files import sync_to_disk, write_file
 from inference.prediction_log.spool.record import Role
 from inference.prediction_log.spool.sealing import FILE_MAGIC, Tampered, open_file, seal_file
 from inference.protocol.dialect import JSON_FIELDS
@@ -29,7 +30,7 @@ REQUEST, STARTS, ANSWER = "request", "starts", "answer"
 LEFTOVER_SECONDS = 3600.0  # drafts and deleted folders older than this were left by a process that died
 HANGS_SECONDS = 60.0  # after its deadline, a job that is still run is ended by any process
 BLOCK = 512  # bytes, of which st_blocks counts
-MOST_TOLD_BYTES = 16 * 1024  # a callback with a longer answer leaves it to be fetched
+MAX_CALLBACK_ANSWER_BYTES = 16 * 1024  # a callback with a longer answer leaves it to be fetched
 DAMAGED = (msgspec.MsgspecError, UnicodeDecodeError, Tampered)  # what cannot be decoded or opened
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Job(Struct, frozen=True):
         return folder_name(self.project_id, self.id)
 
 
-class Ended(Struct, frozen=True):
+class AnswerHead(Struct, frozen=True):
     """The head of a stored answer: `fields` are whole header lines of HTTP, as a synchronous answer has them."""
 
     status: int
@@ -76,7 +77,7 @@ class Callback(Struct, frozen=True):
     """What is to be told of a job that ended, and to which of its project's callbacks."""
 
     job: Job
-    ended: Ended
+    ended: AnswerHead
     expires_at: float
     answer: bytes | None  # where it is short, and JSON
 
@@ -84,7 +85,7 @@ class Callback(Struct, frozen=True):
 class StoredAnswer(Struct):
     """An ended job's answer."""
 
-    ended: Ended
+    ended: AnswerHead
     body: bytes
 
 
@@ -129,9 +130,9 @@ class JobStore:
         draft = self._root / f".{job.name}"
         draft.mkdir(mode=0o700)
         self.write(draft / REQUEST, msgspec.json.encode(job) + b"\n" + body)
-        self._sync_folder(draft)
         draft.rename(self.open / job.name)
-        self._sync_folder(self.open)
+        if self._sync:
+            sync_to_disk(self.open)
 
     def waiting(self) -> list[str]:
         """Name the jobs that have not ended, the oldest first."""
@@ -159,7 +160,7 @@ class JobStore:
             set_aside(folder, self._root)
         finally:
             if not is_begun:
-                claim.let_go()
+                claim.release()
         return claim if is_begun else None
 
     def find(self, project_id: int, job_id: str) -> OpenJob | StoredAnswer | None:
@@ -238,7 +239,9 @@ class JobStore:
 
     def describe(self, job: Job, answer: StoredAnswer) -> Callback:
         """Describe an ended job for its callback."""
-        is_told = len(answer.body) <= MOST_TOLD_BYTES and JSON_FIELDS.decode() in answer.ended.fields
+        is_told = (
+            len(answer.body) <= MAX_CALLBACK_ANSWER_BYTES and JSON_FIELDS.decode() in answer.ended.fields
+        )
         expires_at = answer.ended.ended_at + self._keep_seconds
         return Callback(job, answer.ended, expires_at, answer.body if is_told else None)
 
@@ -246,22 +249,7 @@ class JobStore:
         """Write a file whole; raises OSError, also where there is no key to seal it."""
         if self._seals:
             content = seal_file(self.home, content)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with draft.open("wb") as file:
-            file.write(content)
-            if self._sync:
-                file.flush()
-                os.fsync(file.fileno())
-        draft.rename(path)
-
-    def _sync_folder(self, folder: Path) -> None:
-        if not self._sync:
-            return
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        write_file(path, content, sync=self._sync)
 
 
 class Claim:
@@ -303,7 +291,7 @@ class Claim:
 
     def end(self, status: int, fields: bytes, body: bytes) -> bool:
         """Keep the answer; False where the job was deleted meanwhile."""
-        answer = StoredAnswer(Ended(status, fields.decode("latin-1"), time.time()), body)
+        answer = StoredAnswer(AnswerHead(status, fields.decode("latin-1"), time.time()), body)
         try:
             self._store.write(self._folder / ANSWER, msgspec.json.encode(answer.ended) + b"\n" + answer.body)
             self._show(answer)
@@ -330,7 +318,7 @@ class Claim:
         """Let the job wait again, as if it had not been begun."""
         (self._folder / STARTS).unlink(missing_ok=True)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give the lock back."""
         os.close(self._handle)
 
@@ -377,7 +365,7 @@ def _read_callback(home: Path, path: Path) -> Callback | None:
 def read_answer(home: Path, folder: Path) -> StoredAnswer:
     """Read the answer in a job's folder; raises FileNotFoundError where there is none."""
     head, _, body = open_file(home, (folder / ANSWER).read_bytes()).partition(b"\n")
-    return StoredAnswer(msgspec.json.decode(head, type=Ended), body)
+    return StoredAnswer(msgspec.json.decode(head, type=AnswerHead), body)
 
 
 def _size(folder: Path) -> int:

@@ -1,13 +1,14 @@
 """The processes that the serving parent keeps alive: started again when they die, ended when they hang."""
 
-import ctypes
 import logging
 import os
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
+from driftline.common.parent_death import die_with_parent
 from inference.serving.crashes import note_death, read_state
 from inference.serving.heartbeat import KILL_SECONDS, Stillness
 from inference.serving.status.machine_memory import MemoryKills
@@ -18,8 +19,7 @@ STOP_SECONDS = 40.0
 SUCCESSOR_SECONDS = (
     60.0  # for a successor to be ready, before the process that it replaces stops all the same
 )
-FIRST_PAUSE, MAX_PAUSE = 0.1, 5.0
-PR_SET_PDEATHSIG = 1
+FIRST_PAUSE, MAX_PAUSE_SECONDS = 0.1, 5.0
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +42,7 @@ class KeptProcess:
             pass_fds=self._pass_fds,
             env={**os.environ, "PYTHONPATH": _python_path()},
             start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which stops all in order
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
         )
 
     def keep_alive(self) -> None:
@@ -50,10 +50,10 @@ class KeptProcess:
         if self._process is None or self._process.poll() is None:
             return
         lived = time.monotonic() - self._started_at
-        self._pause = FIRST_PAUSE if lived > MAX_PAUSE else self._pause
+        self._pause = FIRST_PAUSE if lived > MAX_PAUSE_SECONDS else self._pause
         if lived < self._pause:
             return
-        self._pause = min(self._pause * 2, MAX_PAUSE)
+        self._pause = min(self._pause * 2, MAX_PAUSE_SECONDS)
         log.error(
             "a process died and is started again",
             extra={"pid": self._process.pid, "code": self._process.returncode},
@@ -175,7 +175,3 @@ def _python_path() -> str:
     """Name the folders of this checkout, so that children find it wherever they start."""
     inherited = os.environ.get("PYTHONPATH", "")
     return os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "platform"), inherited]))
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from driftline.common.durable_files import write_file
 from inference.serving.counts.metrics import ROWS, SECONDS, ServingMetrics
 from inference.serving.counts.rolling_counts import LastMinute
 from inference.serving.status.machine_memory import resident_bytes
@@ -54,7 +55,7 @@ class StatusFile:
     def write(self) -> None:
         report = describe_process(self._engine, self._started_at)
         report["last_minute"] = self._last_minute.describe(report["written_at"], report["series"])
-        _replace(self._path, report)
+        _write(self._path, report)
 
     def close(self) -> None:
         """Leave the last counts to the totals; nothing more will be counted."""
@@ -114,7 +115,7 @@ def retire(path: Path) -> None:
             totals["ended"] = [*totals["ended"][-MAX_ENDED + 1 :], _instance(report)]
             _add(totals, report)
             totals["series"] = dict(list(totals["series"].items())[-MAX_SERIES:])
-            _replace(path.parent / TOTALS_FILE, totals)
+            _write(path.parent / TOTALS_FILE, totals)
         path.unlink(missing_ok=True)
 
 
@@ -189,10 +190,8 @@ def _sum(one: Any, other: Any) -> Any:
     return one + other
 
 
-def _replace(path: Path, value: object) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(msgspec.json.encode(value))
-    draft.replace(path)
+def _write(path: Path, value: object) -> None:
+    write_file(path, msgspec.json.encode(value), sync=False)  # it is written again soon
 
 
 @contextmanager

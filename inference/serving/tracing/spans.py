@@ -23,7 +23,7 @@ from inference.serving.tracing.options import TraceOptions
 
 Attributes = Mapping[str, str | int]
 
-MOST_WAITING = 2048  # spans; what comes beyond is dropped
+MAX_WAITING_SPANS = 2048  # spans; what comes beyond is dropped
 EXPORT_SECONDS = 2  # for one batch to be taken, and for the last ones when a process ends
 _W3C = TraceContextTextMapPropagator()
 
@@ -37,7 +37,9 @@ class Traces:
         resource = Resource.create({"service.name": "driftline", "process.pid": os.getpid()})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._exporter = OTLPSpanExporter(f"{options.endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_queue_size=MOST_WAITING))
+        self._provider.add_span_processor(
+            BatchSpanProcessor(self._exporter, max_queue_size=MAX_WAITING_SPANS)
+        )
         self._tracer = self._provider.get_tracer("driftline")
         atexit.register(self.close)
 

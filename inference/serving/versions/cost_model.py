@@ -5,7 +5,7 @@ import sys
 
 INLINE_SECONDS = 0.001  # a longer run would hold up the other requests of the event loop
 DOWN, UP = 1 / 4, 1 / 16  # shares of a surprise that are believed: a pause of the machine only ever adds
-MOST = 4  # times the prediction that one run is believed to have taken
+MAX_SURPRISE_RATIO = 4  # times the prediction that one run is believed to have taken
 TRIED_ROWS = 32  # of the trial
 MAX_STEP = 4  # times the rows that were ever run: the cost of some models grows faster than their rows
 
@@ -74,7 +74,7 @@ class RunCost:
             self._first_row = self._each_row = seconds / rows
             return
         expected = self.seconds(rows)
-        surprise = min(seconds, MOST * expected) - expected
+        surprise = min(seconds, MAX_SURPRISE_RATIO * expected) - expected
         surprise *= UP if surprise > 0 else DOWN
         if rows == 1:
             self._first_row += surprise

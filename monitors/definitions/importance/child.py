@@ -9,7 +9,7 @@ import sys
 import msgspec
 
 from inference.registry.intake import sandbox
-from monitors.definitions.importance.orders import ImportanceOrder, Refusal
+from monitors.definitions.importance.orders import ImportanceOrder, ImportanceRefusal
 
 
 def main() -> None:
@@ -25,7 +25,9 @@ def main() -> None:
     try:
         answer = examination.examine(sys.stdin.buffer.read(), order)
     except MemoryError:
-        answer = Refusal(f"the model needs more than {order.limits.memory_bytes >> 20:,} MiB of memory.")
+        answer = ImportanceRefusal(
+            f"the model needs more than {order.limits.memory_bytes >> 20:,} MiB of memory."
+        )
     with open(report, "wb") as output:
         output.write(msgspec.msgpack.encode(answer))
     os._exit(0)  # as in the intake's child: tearing down a hostile session could hang

@@ -22,8 +22,8 @@ from monitors.definitions.importance.orders import (
     Answer,
     Importance,
     ImportanceOrder,
-    Refusal,
-    Sample,
+    ImportanceRefusal,
+    RowSample,
 )
 from monitors.stats.causes.importance import permutation_importance
 
@@ -35,9 +35,9 @@ REPEATS = 3
 def examine(content: bytes, order: ImportanceOrder) -> Answer:
     """Measure the importance of each feature of the sample that the order names."""
     if hashlib.sha256(content).hexdigest() != order.sha256:
-        return Refusal("the version's file is not the one that was registered; upload it again.")
+        return ImportanceRefusal("the version's file is not the one that was registered; upload it again.")
     with os.fdopen(order.sample_handle, "rb") as file:
-        sample = msgspec.msgpack.decode(file.read(), type=Sample)
+        sample = msgspec.msgpack.decode(file.read(), type=RowSample)
     rng = numpy.random.default_rng(0)
     try:
         score = FeatureScorer(OnnxSession(content), sample.signature)
@@ -45,9 +45,9 @@ def examine(content: bytes, order: ImportanceOrder) -> Answer:
         asked = _as_many_as_fit(score, _columns(sample))
         return Importance(permutation_importance(score, asked, rng=rng, repeats=REPEATS))
     except ModelRefused as error:
-        return Refusal(str(error))
+        return ImportanceRefusal(str(error))
     except Exception as error:  # ONNX Runtime's own exceptions share no base class
-        return Refusal(f"the model fails on rows of the reference: {first_line(error)}.")
+        return ImportanceRefusal(f"the model fails on rows of the reference: {first_line(error)}.")
 
 
 def _as_many_as_fit(score: FeatureScorer, columns: Columns) -> Columns:
@@ -67,7 +67,7 @@ def _rows(columns: Columns, rows: NDArray[np.int64]) -> Columns:
     return {name: values[rows] for name, values in columns.items()}
 
 
-def _columns(sample: Sample) -> Columns:
+def _columns(sample: RowSample) -> Columns:
     return {
         name: np.array(sample.texts[name], object) if name in sample.texts else unpack(sample.numbers[name])
         for name in sample.names

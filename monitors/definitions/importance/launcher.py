@@ -14,7 +14,13 @@ from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.process import run_child
 from inference.registry.trials.orders import pack
 from inference.signatures import Signature
-from monitors.definitions.importance.orders import LIMITS, Answer, ImportanceOrder, Refusal, Sample
+from monitors.definitions.importance.orders import (
+    LIMITS,
+    Answer,
+    ImportanceOrder,
+    ImportanceRefusal,
+    RowSample,
+)
 
 CHILD = "monitors.definitions.importance.child"
 
@@ -39,7 +45,7 @@ def measure_importance(
         answer = _ask(path, sha256, signature, sample, limits)
     except FileNotFoundError as error:
         raise NoImportance("Feature importance is missing: the version's file is gone.") from error
-    if isinstance(answer, Refusal):
+    if isinstance(answer, ImportanceRefusal):
         raise NoImportance(f"Feature importance is missing: {answer.reason}")
     if answer.by_feature.keys() != sample.keys() or not all(map(math.isfinite, answer.by_feature.values())):
         raise NoImportance(
@@ -63,17 +69,17 @@ def _ask(
             limits=limits,
         )
     if ending.hit_a_limit:
-        return Refusal(
+        return ImportanceRefusal(
             f"asked the reference's rows, the model used more than {limits.run_cpu_s} s of CPU time, "
             f"{limits.memory_bytes >> 20:,} MiB of memory or {limits.wall_s:g} s in all."
         )
     try:
         return msgspec.msgpack.decode(ending.answer, type=Answer)
     except msgspec.MsgspecError:  # of a child that died before it answered, too
-        return Refusal("the model broke the process that asked it the reference's rows.")
+        return ImportanceRefusal("the model broke the process that asked it the reference's rows.")
 
 
-def _packed(signature: Signature, sample: Mapping[str, NDArray[Any]]) -> Sample:
+def _packed(signature: Signature, sample: Mapping[str, NDArray[Any]]) -> RowSample:
     texts = {name: values.tolist() for name, values in sample.items() if values.dtype == object}
     numbers = {name: pack(values.astype(np.float64)) for name, values in sample.items() if name not in texts}
-    return Sample(signature, numbers, texts, list(sample))
+    return RowSample(signature, numbers, texts, list(sample))

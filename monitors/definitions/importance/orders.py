@@ -13,7 +13,7 @@ BUDGET_SECONDS = 60.0
 MIN_ROWS = 100
 
 
-class Sample(Struct, frozen=True):
+class RowSample(Struct, frozen=True):
     """The version's signature and rows by feature; texts may be missing (None), numbers that are missing are NaN."""
 
     signature: Signature
@@ -37,10 +37,10 @@ class Importance(Struct, frozen=True, tag="importance"):
     by_feature: dict[str, float]
 
 
-class Refusal(Struct, frozen=True, tag="refusal"):
+class ImportanceRefusal(Struct, frozen=True, tag="refusal"):
     """The model cannot be asked; `reason` is a sentence."""
 
     reason: str
 
 
-Answer = Importance | Refusal
+Answer = Importance | ImportanceRefusal

@@ -5,7 +5,7 @@ requests that callers were answered; answers, scores and labels are those of the
 role it gave them: so a version is not compared with what another one answered.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
@@ -14,24 +14,16 @@ from django.db.models import Q
 
 from driftline.common.periods import Period, floor, windows
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.registry.models import Model
 from monitors.definitions.models import Reference
-from monitors.stats.drift.reference_days import LEAST_DAYS
+from monitors.metrics.hooks import days_of_faults
+from monitors.stats.drift.reference_days import MIN_DAYS
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import Summary
 
-LEAST_SHARE = 0.5
-"""Of the days or weeks that were asked for. With fewer, or fewer than limits are made from (`LEAST_DAYS`), nothing is
+MIN_SHARE = 0.5
+"""Of the days or weeks that were asked for. With fewer, or fewer than limits are made from (`MIN_DAYS`), nothing is
 judged: rows of a day or an hour resemble each other, and ten days of weather are no measure of the eleventh."""
 _DAY, _WEEK = timedelta(days=1), timedelta(weeks=1)
-
-
-def _no_days(model: Model, start: datetime, end: datetime) -> set[date]:
-    return set()
-
-
-days_of_faults: Callable[[Model, datetime, datetime], set[date]] = _no_days
-"""Lists the days of `[start, end)` that are not usual. The alerts set it: metrics do not know incidents."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,7 @@ def find_stretches(reference: Reference, window: Period) -> Stretches:
     whole = [_stretch(period, span, stored) for period in candidates]
     found = [one for one in whole if one is not None][:wanted]
     lacks = ""
-    if len(found) < max(LEAST_SHARE * wanted, LEAST_DAYS):
+    if len(found) < max(MIN_SHARE * wanted, MIN_DAYS):
         unit = "weeks" if reference.kind == Reference.Kind.SAME_HOURS else "days"
         known = f"{len(found)} of {wanted} {unit}"
         lacks = f"Too little to compare with: {known} are stored and without a critical incident."
@@ -101,7 +93,7 @@ def merged(parts: Sequence[WindowSummary]) -> WindowSummary:
 
 def with_answers_of_most(total: WindowSummary, parts: Sequence[WindowSummary]) -> WindowSummary:
     """Leave the answers out of a reference whose version gave them in less than half of its stretches."""
-    if sum(part.prediction is not None for part in parts) >= LEAST_SHARE * len(parts):
+    if sum(part.prediction is not None for part in parts) >= MIN_SHARE * len(parts):
         return total
     return replace(total, prediction=None, score=None, outcome=None)
 
@@ -121,9 +113,9 @@ def _candidates(reference: Reference, window: Period) -> tuple[int, list[Period]
             Period(last - back * _DAY, last - (back - 1) * _DAY)
             for back in range(1, 2 * reference.length + 1)
         ]
-    apart = _WEEK * -(-(window.end - window.start) // _WEEK)
+    distance = _WEEK * -(-(window.end - window.start) // _WEEK)
     return reference.length, [
-        Period(window.start - back * apart, window.end - back * apart)
+        Period(window.start - back * distance, window.end - back * distance)
         for back in range(1, reference.length + 1)
     ]
 

@@ -95,7 +95,7 @@ class LoadedReference:
         return worst_days(self.read_days())
 
     @property
-    def told(self) -> dict[str, Any]:
+    def as_detail(self) -> dict[str, Any]:
         """Say which one it is, as points do."""
         period = {"from": rfc3339(self.period.start), "to": rfc3339(self.period.end)} if self.period else {}
         return {"kind": self.kind, **period, "rows": self.summary.rows}
@@ -119,7 +119,7 @@ def annotate_reference(points: Iterable[Point], reference: LoadedReference) -> l
     """Say on points which reference they were compared with, where that is no file; where it lacks, none is judged."""
     if reference.kind == Reference.Kind.FILE:
         return list(points)
-    about: dict[str, Any] = {"reference": reference.told}
+    about: dict[str, Any] = {"reference": reference.as_detail}
     if not reference.lacks:
         return [replace(point, detail=point.detail | about) for point in points]
     about["why"] = reference.lacks

@@ -12,8 +12,9 @@ from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
-from django.db import connection, transaction
+from django.db import transaction
 
+from driftline.common.advisory_locks import AdvisoryLock, try_lock
 from driftline.common.clock import now
 from monitors.metrics.models import NullDraws
 from monitors.metrics.references.loaded import LoadedReference
@@ -86,10 +87,7 @@ def _draw(reference: LoadedReference, size: Size, days: int) -> bytes:
 @transaction.atomic
 def _keep(kind: _Kind, drawn: Mapping[Size, bytes]) -> None:
     """Store draws, unless another process is about to: nobody waits here, so that no two wait for each other."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(7316, %s)", [kind.reference_id])
-        (is_alone,) = cursor.fetchone() or (False,)
-    if not is_alone:
+    if not try_lock(AdvisoryLock.NULL_DRAWS, kind.reference_id):
         return
     replaced = NullDraws.objects.filter(reference_id=kind.reference_id).exclude(digest=kind.digest)
     replaced.filter(made_at__lt=now() - REPLACED_AFTER).delete()

@@ -12,8 +12,8 @@ from django.db import transaction
 
 from driftline.common.attempts import work_apart
 from driftline.common.clock import now
-from driftline.common.doorbell import ring
 from driftline.common.periods import following
+from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.event_clock import event_now, event_nows
@@ -41,7 +41,7 @@ DAYS_A_TASK = 3  # done well within a lease, also where null distributions are t
 def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
     """Have these windows' days read once they have ended, in the transaction that measured them.
 
-    Nothing rings for them but the sweep: a fleet's days end together, and metrics go first.
+    Only the sweep enqueues a task for them: a fleet's days end together, and metrics go first.
     """
     model = context.model
     is_wanted = MonitorKind.DRIFT in context.monitors or _estimates_errors(context)
@@ -72,7 +72,7 @@ def days_to_read(model_id: int) -> UnreadDayQuerySet:
 
 
 def read_days(model_id: int) -> int:
-    """Read some ended days, have measured what follows and ring the rules; returns how many days were tried.
+    """Read some ended days, have measured what follows and have the rules judged; returns how many days were tried.
 
     A day that cannot be read stops no other one: it keeps the reason, and its points are errors.
     """
@@ -100,7 +100,7 @@ def _read_days(context: Context, days: Sequence[UnreadDay]) -> None:
                 touch(
                     StaleWindow, [(context.model.pk, "day", day.start)], fields=("model_id", "span", "start")
                 )
-                ring("monitors.measure", model_id=context.model.pk)
+                enqueue(Task.MEASURE, model_id=context.model.pk)
             finish([day])
 
 
@@ -108,7 +108,7 @@ def _store(context: Context, day: UnreadDay, points: Sequence[Point]) -> None:
     population = Population(PredictionRole.CHAMPION, "")
     save_points([row_of(context.model, population, "day", day.start, point) for point in points])
     touch(PendingEvaluation, [(context.model.pk,)], fields=("model_id",))
-    ring("monitors.judge", model_id=context.model.pk)
+    enqueue(Task.JUDGE, model_id=context.model.pk)
 
 
 def _store_errors(context: Context, day: UnreadDay) -> None:

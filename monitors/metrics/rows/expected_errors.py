@@ -22,7 +22,7 @@ from monitors.stats.estimation.learnt_errors import LearntErrors
 from monitors.stats.mergeable.sketches import IntArray
 from monitors.summaries.models import Summary
 
-MOST_READ = 100_000  # rows of a day; of a larger one a part of each hour is read
+MAX_READ_ROWS = 100_000  # rows of a day; of a larger one a part of each hour is read
 _ENOUGH = 0.9  # of a window's rows that were there when they were counted: a few come late
 
 
@@ -89,14 +89,14 @@ def count_errors(model: Model, references: References, start: datetime) -> list[
         if reference is None or reference.version_id != answers.version_id or reference.learnt_errors is None:
             continue
         of_what = {"model": model, "start": start, "role": answers.role, "version": answers.version}
-        told = {"digest": reference.learnt_digest, "rows": answers.rows}
-        if ExpectedErrors.objects.filter(**of_what, **told).exists():
+        fingerprint = {"digest": reference.learnt_digest, "rows": answers.rows}
+        if ExpectedErrors.objects.filter(**of_what, **fingerprint).exists():
             continue
         rows = answers.roles, answers.of_version, reference.learnt_digest
         if rows not in counted:
             counted[rows] = _count(model, window, answers, reference.learnt_errors)
         counts, why = counted[rows]
-        found.append(ExpectedErrors(**of_what, **told, counts=counts, why=why[:300]))
+        found.append(ExpectedErrors(**of_what, **fingerprint, counts=counts, why=why[:300]))
     return found
 
 
@@ -127,7 +127,7 @@ def _count(
 ) -> tuple[list[int] | None, str]:
     """Count rows by the error that is expected of them, or say why not."""
     frames = sample_rows(
-        model=model, window=window, rows=answers.rows, most=MOST_READ, parts=24, roles=answers.roles,
+        model=model, window=window, rows=answers.rows, most=MAX_READ_ROWS, parts=24, roles=answers.roles,
         version_id=answers.of_version, rng=np.random.default_rng(abs(int(window.start.timestamp()))),
     )  # fmt: skip
     counts = learnt.profile.count([])

@@ -27,8 +27,8 @@ from monitors.metrics.references.loaded import LoadedReference
 from monitors.metrics.rows.sampling import sample_rows
 from monitors.stats.joint.judging import (
     JOINT_KERNELS,
-    LEAST_ROWS,
-    MOST_ROWS,
+    MAX_ROWS,
+    MIN_ROWS,
     JointMeasure,
     JointNull,
     draw_joint_null,
@@ -38,9 +38,9 @@ from monitors.stats.joint.judging import (
 from monitors.stats.joint.rows import JointEncoding, JointRows
 from monitors.summaries.models import Summary
 
-MOST_COLUMNS = 200  # the model's most important features; a fit takes time by rows times columns
-MOST_READ = 100_000  # rows of a day; of a larger one a part of each hour is read
-MOST_OF_REFERENCE = 300_000  # rows of a reference's file, among them those of each of its days
+MAX_COLUMNS = 200  # the model's most important features; a fit takes time by rows times columns
+MAX_READ_ROWS = 100_000  # rows of a day; of a larger one a part of each hour is read
+MAX_REFERENCE_ROWS = 300_000  # rows of a reference's file, among them those of each of its days
 _NAMED = 5  # features that separate, and columns that were left out
 _HOUR_US = 3_600_000_000
 
@@ -101,15 +101,15 @@ def _points(day: _Day) -> list[Point]:
     usual = _reference_rows(day.reference.id, day.reference.digest, _columns_of(day.reference))
     frames = [frame for frame in _read(day) if len(frame)]
     n = sum(map(len, frames))
-    least = max(day.min_rows, LEAST_ROWS)
+    least = max(day.min_rows, MIN_ROWS)
     if not n:
         return []
     if n < least:
         return _said(
             day, n, PointStatus.INSUFFICIENT, f"{n} rows are too few to compare; {least} are needed."
         )
-    if len(usual.sample) < 2 * LEAST_ROWS:
-        why = f"A reference of {len(usual.sample)} rows is too small to compare with; use {2 * LEAST_ROWS} or more."
+    if len(usual.sample) < 2 * MIN_ROWS:
+        why = f"A reference of {len(usual.sample)} rows is too small to compare with; use {2 * MIN_ROWS} or more."
         return _said(day, n, PointStatus.INSUFFICIENT, why)
     columns = [_known_columns(frame) for frame in frames]
     alike = [set(usual.encoding.comparable(part)) for part in columns]
@@ -177,7 +177,7 @@ def _read(day: _Day) -> list[LogFrame]:
     """Read a day's rows; of a large day a part of each hour, which lies elsewhere in each."""
     window = Period(day.start, following(day.start, "day"))
     return sample_rows(
-        model=day.model, window=window, rows=day.rows, most=MOST_READ, parts=24, rng=_chance(day)
+        model=day.model, window=window, rows=day.rows, most=MAX_READ_ROWS, parts=24, rng=_chance(day)
     )
 
 
@@ -197,7 +197,7 @@ class _ReferenceRows:
 def _columns_of(reference: LoadedReference) -> tuple[str, ...]:
     """Choose the features that are compared, in the order of the reference."""
     names = list(reference.summary.features)
-    chosen = set(sorted(names, key=lambda name: -reference.importance.get(name, 0.0))[:MOST_COLUMNS])
+    chosen = set(sorted(names, key=lambda name: -reference.importance.get(name, 0.0))[:MAX_COLUMNS])
     return tuple(name for name in names if name in chosen)
 
 
@@ -205,12 +205,12 @@ def _columns_of(reference: LoadedReference) -> tuple[str, ...]:
 def _reference_rows(reference_id: int, digest: bytes, names: tuple[str, ...]) -> _ReferenceRows:
     """Sample a reference's rows; `digest` tells when they or the model's privacy have changed."""
     encoding, rows = _all_rows(reference_id, names)
-    return _ReferenceRows(encoding, rows.sample(MOST_ROWS, np.random.default_rng(0)))
+    return _ReferenceRows(encoding, rows.sample(MAX_ROWS, np.random.default_rng(0)))
 
 
 def _all_rows(reference_id: int, names: Sequence[str]) -> tuple[JointEncoding, JointRows]:
     reference = Reference.objects.select_related("version__model", "dataset").get(pk=reference_id)
-    rows = read_rows(reference, names, most=MOST_OF_REFERENCE)
+    rows = read_rows(reference, names, most=MAX_REFERENCE_ROWS)
     encoding = JointEncoding.learn(rows.features)
     return encoding, encoding.encode(rows.features, tuple(rows.features), rows.hours)
 

@@ -16,7 +16,7 @@ from monitors.metrics.rows.segment_rows import LONG_DAYS, reference_rows, timed_
 from monitors.stats.segments.growth import GrowthFindings, TimedRows, search_growth
 
 BEFORE = timedelta(days=28)  # that a period is compared with where there is no file
-LEAST_USUAL = 500  # rows to compare with
+MIN_USUAL_ROWS = 500  # rows to compare with
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ def find_growth(*, model: Model, window: Period) -> Growth:
         usual = reference_rows(reference, rows.columns.keys())
     else:
         usual = _by_day(timed_rows(model, Period(window.start - BEFORE, window.start)))
-    told = compared_with(model)
-    if len(usual) < LEAST_USUAL:
-        return Growth(GrowthFindings((), 0, len(rows)), 0, told)
+    compared = compared_with(model)
+    if len(usual) < MIN_USUAL_ROWS:
+        return Growth(GrowthFindings((), 0, len(rows)), 0, compared)
     length, by_day = (window.end - window.start) / timedelta(days=1), _by_day(rows)
     days = min(length, float(np.unique(by_day.block).size))
     found = search_growth(by_day if length >= LONG_DAYS else rows, usual, days=days)
-    return Growth(found, len(usual), told)
+    return Growth(found, len(usual), compared)
 
 
 def _by_day(rows: TimedRows) -> TimedRows:

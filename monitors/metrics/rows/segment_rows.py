@@ -22,9 +22,9 @@ from monitors.stats.segments.growth import TimedRows
 from monitors.stats.segments.search import ScoredRows
 from monitors.summaries.models import Summary
 
-MOST_ROWS = 20_000  # that are searched
-MOST_READ = 60_000  # rows, with a label or without
-MOST_COLUMNS = 200  # the model's most important features
+MAX_ROWS = 20_000  # that are searched
+MAX_READ_ROWS = 60_000  # rows, with a label or without
+MAX_COLUMNS = 200  # the model's most important features
 PARTS = 56  # of a long period, of which a piece each is read
 TELLS_WHEN = 0.7  # of a feature that its day gives away
 LONG_DAYS = 14
@@ -77,7 +77,7 @@ def timed_rows(model: Model, window: Period) -> TimedRows:
 def reference_rows(reference: Reference, names: Collection[str]) -> TimedRows:
     """Read some features of a reference's file by the day, but for those that the day gives away; without times as one
     block. Raises FileNotFoundError where the file is gone."""
-    rows = read_rows(reference, names, most=MOST_ROWS)
+    rows = read_rows(reference, names, most=MAX_ROWS)
     columns, count = _as_float32(rows.features), len(next(iter(rows.features.values()), ()))
     if rows.hours is None:
         return TimedRows(columns, np.zeros(count, np.int64))
@@ -94,12 +94,12 @@ def _is_long(window: Period) -> bool:
 
 def _sampled(model: Model, window: Period, rng: np.random.Generator) -> list[LogFrame]:
     rows, _ = held_rows(model, window)
-    frames = sample_rows(model=model, window=window, rows=rows, most=MOST_READ, parts=PARTS, rng=rng)
+    frames = sample_rows(model=model, window=window, rows=rows, most=MAX_READ_ROWS, parts=PARTS, rng=rng)
     return [frame for frame in frames if len(frame)]
 
 
 def _some(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    return rows if rows.size <= MOST_ROWS else np.sort(rng.choice(rows, MOST_ROWS, replace=False))
+    return rows if rows.size <= MAX_ROWS else np.sort(rng.choice(rows, MAX_ROWS, replace=False))
 
 
 def _hours_of(frames: Sequence[LogFrame]) -> NDArray[np.int64]:
@@ -140,7 +140,7 @@ def _columns(model: Model, frames: Sequence[LogFrame]) -> dict[str, NDArray[Any]
     importance = reference.importance if reference else {}
     names = sorted(frames[0].features, key=lambda name: -importance.get(name, 0.0))
     columns = {}
-    for name in names[:MOST_COLUMNS]:
+    for name in names[:MAX_COLUMNS]:
         parts = [
             frame.features[name] for frame in frames if name in frame.features and name not in frame.dropped
         ]

@@ -16,13 +16,13 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from driftline.common.doorbell import ring_for_long_work
 from driftline.common.errors import Problem, invalid
-from driftline.common.leased_work import Lease, WorkFailed, attempt
+from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from driftline.common.machine_paths import without_folders
 from driftline.common.periods import Period
+from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.registry.models import Model, Task
+from inference.registry.models import Model, ModelTask
 from monitors.metrics.models import RowLoss, SegmentSearch
 from monitors.metrics.rows.segment_growth import Growth, compared_with, find_growth
 from monitors.metrics.rows.segment_rows import held_rows, scored_rows
@@ -31,13 +31,13 @@ from monitors.stats.segments.search import SegmentFindings, search_segments
 log = logging.getLogger(__name__)
 
 BEFORE = timedelta(days=28)  # a period is compared with
-LEAST_BEFORE = 500  # labelled rows, or the rest of the period itself has to do
+MIN_EARLIER_ROWS = 500  # labelled rows, or the rest of the period itself has to do
 _OF_CLASSES = (RowLoss.LOG_LOSS, RowLoss.WRONG_SHARE, RowLoss.BRIER)
 LOSSES: dict[str, tuple[RowLoss, ...]] = {
-    Task.BINARY: _OF_CLASSES,
-    Task.MULTICLASS: _OF_CLASSES,
-    Task.REGRESSION: (RowLoss.MAE, RowLoss.MSE),
-    Task.RANKING: (),
+    ModelTask.BINARY: _OF_CLASSES,
+    ModelTask.MULTICLASS: _OF_CLASSES,
+    ModelTask.REGRESSION: (RowLoss.MAE, RowLoss.MSE),
+    ModelTask.RANKING: (),
 }
 """What can be searched by, of each task, the usual one first."""
 LOSS_OF_METRIC = {
@@ -52,7 +52,7 @@ LOSS_OF_METRIC = {
 
 
 @dataclass(frozen=True)
-class Findings:
+class LossFindings:
     """What a search found; `n_before` rows of the weeks before were what it compared with, none if 0."""
 
     found: SegmentFindings
@@ -75,9 +75,13 @@ def loss_of(model: Model, asked: str) -> RowLoss:
     return RowLoss(asked) if asked else losses[0]
 
 
-def findings_of(search: SegmentSearch) -> Findings | None:
+def findings_of(search: SegmentSearch) -> LossFindings | None:
     """Read what a search by a loss found; None while it is under way or when it failed."""
-    return msgspec.convert(search.findings, Findings) if search.loss and search.findings is not None else None
+    return (
+        msgspec.convert(search.findings, LossFindings)
+        if search.loss and search.findings is not None
+        else None
+    )
 
 
 def growth_of(search: SegmentSearch) -> Growth | None:
@@ -105,7 +109,7 @@ def request_search(*, model: Model, window: Period, loss: str, actor: str) -> Se
         if _is_done(search):
             return search
         _begin_again(search, actor)
-        ring_for_long_work()
+        enqueue(Task.LONG_WORK)
     search.refresh_from_db()
     return search
 
@@ -132,7 +136,7 @@ def do_search(search_id: int) -> bool:
     return attempt(SegmentSearch.objects.filter(pk=search_id), _search)
 
 
-def _search(lease: Lease[SegmentSearch]) -> None:
+def _search(lease: WorkLease[SegmentSearch]) -> None:
     search = SegmentSearch.objects.select_related("model").get(pk=lease.pk)
     window = Period(search.start, search.end)
     rows, labelled = held_rows(search.model, window)
@@ -150,7 +154,7 @@ def _search(lease: Lease[SegmentSearch]) -> None:
     lease.finish(**_ready(findings, rows, labelled))
 
 
-def _ready(findings: Findings | Growth, rows: int, labelled: int) -> dict[str, Any]:
+def _ready(findings: LossFindings | Growth, rows: int, labelled: int) -> dict[str, Any]:
     return {
         "state": SegmentSearch.State.READY,
         "rows": rows,
@@ -159,7 +163,7 @@ def _ready(findings: Findings | Growth, rows: int, labelled: int) -> dict[str, A
     }
 
 
-def findings_for(*, model: Model, window: Period, loss: str, actor: str) -> Findings:
+def findings_for(*, model: Model, window: Period, loss: str, actor: str) -> LossFindings:
     """Search a window now and keep what is found; where that was done with the same rows and labels, give that."""
     search = SegmentSearch.objects.filter(model=model, start=window.start, end=window.end, loss=loss).first()
     known = findings_of(search) if search is not None and _is_done(search) else None
@@ -175,10 +179,10 @@ def findings_for(*, model: Model, window: Period, loss: str, actor: str) -> Find
     return findings
 
 
-def find_segments(*, model: Model, window: Period, loss: str) -> Findings:
+def find_segments(*, model: Model, window: Period, loss: str) -> LossFindings:
     """Search a window now, against the four weeks before it where they have enough labels."""
     rows = scored_rows(model, window, loss)
     before = scored_rows(model, Period(window.start - BEFORE, window.start), loss)
-    usual = before if len(before) >= LEAST_BEFORE else None
+    usual = before if len(before) >= MIN_EARLIER_ROWS else None
     found = search_segments(rows, usual)
-    return Findings(found, len(before) if usual else 0, len(rows.columns))
+    return LossFindings(found, len(before) if usual else 0, len(rows.columns))

@@ -13,7 +13,7 @@ from monitors.metrics.rows.segment_rows import held_rows, losses_of
 from monitors.metrics.rows.segment_search import loss_of
 from monitors.stats.causes.value_losses import ValueLoss, losses_by_value
 
-MOST_READ = 10_000  # rows: it is answered while somebody waits
+MAX_READ_ROWS = 10_000  # rows: it is answered while somebody waits
 PARTS = 24
 _HOUR_US = 3_600_000_000
 
@@ -38,7 +38,7 @@ def value_losses(*, model: Model, feature: str, window: Period, loss: str = "") 
     chosen = loss_of(model, loss)
     rows, _ = held_rows(model, window)
     rng = np.random.default_rng(abs(int(window.start.timestamp())))
-    frames = sample_rows(model=model, window=window, rows=rows, most=MOST_READ, parts=PARTS, rng=rng)
+    frames = sample_rows(model=model, window=window, rows=rows, most=MAX_READ_ROWS, parts=PARTS, rng=rng)
     own = [frame for frame in frames if len(frame) and feature in frame.features]
     if not own:
         return ValueLosses(chosen, 0, None, [], f"No row of this time holds {feature}.")

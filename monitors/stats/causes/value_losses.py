@@ -11,9 +11,9 @@ from scipy.special import stdtrit
 
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
 from monitors.stats.performance.blocks import MIN_BLOCKS, jackknife_error
-from monitors.stats.segments.conditions import Condition, cut_column
+from monitors.stats.segments.conditions import RowCondition, cut_column
 
-LEAST_ROWS = 10  # of a level that has a line of its own, and of an interval
+MIN_ROWS = 10  # of a level that has a line of its own, and of an interval
 CONFIDENCE = 0.95
 
 
@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 class ValueLoss:
     """The `n` rows that meet a condition and their mean loss; bounds at 95 %, None of too few rows."""
 
-    condition: Condition
+    condition: RowCondition
     n: int
     mean: float
     lower: float | None
@@ -37,7 +37,7 @@ def losses_by_value(
     of ten rows or more are told, the most frequent first. An interval is the wider one of that over rows and, where
     there are seven blocks, that over blocks left out one by one (see `monitors.stats.performance.blocks`).
     """
-    cells = cut_column(feature, values, least=LEAST_ROWS)
+    cells = cut_column(feature, values, least=MIN_ROWS)
     if cells is None:
         return []
     found = [
@@ -48,9 +48,9 @@ def losses_by_value(
     return [_averaged(condition, losses[rows], blocks[rows]) for condition, rows in found]
 
 
-def _averaged(condition: Condition, losses: FloatArray, blocks: IntArray) -> ValueLoss:
+def _averaged(condition: RowCondition, losses: FloatArray, blocks: IntArray) -> ValueLoss:
     n, mean = losses.size, float(losses.mean())
-    if n < LEAST_ROWS:
+    if n < MIN_ROWS:
         return ValueLoss(condition, n, mean, None, None)
     half = _half_width(float(losses.std(ddof=1) / np.sqrt(n)), n - 1)
     _, block, sizes = np.unique(blocks, return_inverse=True, return_counts=True)

@@ -36,7 +36,7 @@ from monitors.stats.mergeable.sketches import CategoricalSummary, FloatArray, In
 NUMERIC, CATEGORICAL = "numeric", "categorical"
 
 # The usual rule for chi-square: a cell expected to hold fewer rows joins the other rare ones.
-LEAST_EXPECTED = 5.0
+MIN_EXPECTED = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,11 +281,11 @@ def _chi_square(reference: FloatArray, current: FloatArray) -> tuple[FloatArray,
     n_current = np.maximum(current.sum(axis=-1, keepdims=True), 1.0)
     pooled = (reference + current) / (n_reference + n_current)
     difference = reference / n_reference - current / n_current
-    rare = pooled * np.minimum(n_reference, n_current) < LEAST_EXPECTED
+    rare = pooled * np.minimum(n_reference, n_current) < MIN_EXPECTED
     scale = _effective_n(n_reference, n_current)[..., 0]
     rare_pooled = np.where(rare, pooled, 0.0).sum(axis=-1)
     rare_difference = np.abs(np.where(rare, difference, 0.0).sum(axis=-1))
-    few = rare_pooled * np.minimum(n_reference, n_current)[..., 0] < LEAST_EXPECTED
+    few = rare_pooled * np.minimum(n_reference, n_current)[..., 0] < MIN_EXPECTED
     rare_difference = np.where(few, np.maximum(rare_difference - 0.5 / scale, 0.0), rare_difference)
     terms = np.divide(difference**2, pooled, out=np.zeros_like(pooled), where=~rare)
     rare_term = np.divide(

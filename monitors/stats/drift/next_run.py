@@ -38,16 +38,16 @@ class NextRun:
 def predict_next_run(draws: Mapping[str, FloatArray], runs: int, days: int) -> dict[str, NextRun]:
     """Predict each statistic from its draws, to which each of `runs` runs of successive days gave as many.
 
-    Where runs have several of the `days`, neighbours share some, and tell their spread no better than fewer `apart`
-    would: the squares of their correlations, which fall evenly with the days between them, add up to
+    Where runs have several of the `days`, neighbours share some, and show their spread no better than the fewer
+    `effective_runs` would: the squares of their correlations, which fall evenly with the days between them, add up to
     (2 length^2 + 1) / (3 length). A statistic that is the same in all draws predicts nothing.
     """
     length = days - runs + 1
-    apart = max(runs * 3 * length / (2 * length**2 + 1), 2.0)
-    widen = np.sqrt(apart / (apart - 1) * (1 + 1 / apart))
+    effective_runs = max(runs * 3 * length / (2 * length**2 + 1), 2.0)
+    widen = np.sqrt(effective_runs / (effective_runs - 1) * (1 + 1 / effective_runs))
     roots = {name: np.cbrt(values) for name, values in draws.items()}
     return {
-        name: NextRun(float(values.mean()), float(values.std() * widen), apart - 1)
+        name: NextRun(float(values.mean()), float(values.std() * widen), effective_runs - 1)
         for name, values in roots.items()
         if values.max() > values.min()
     }

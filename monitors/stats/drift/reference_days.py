@@ -24,13 +24,13 @@ from monitors.stats.drift.prepared import (
 )
 from monitors.stats.mergeable.sketches import CategoricalSummary, FloatArray, NumericSummary
 
-LEAST_DAYS = 14
+MIN_DAYS = 14
 # A window of more days than this share of the reference's is judged as if it had fewer: it needs enough runs.
-LARGEST_SHARE = 0.25
+MAX_SHARE = 0.25
 # Days count as alike unless the chance of counts so different is below this.
 _ALIKE = 0.01
 _CATCHING = 0.1
-_LEAST_EXPECTED = 1.0
+_MIN_EXPECTED = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def _count_column(
     reference: PreparedReference, days: Sequence[NumericSummary | CategoricalSummary]
 ) -> Days | None:
     filled = [day for day in days if day.rows]
-    if len(filled) < LEAST_DAYS:
+    if len(filled) < MIN_DAYS:
         return None
     counts = np.array([_count(reference, day) for day in filled])
     bins = reference.bins_of(counts) if isinstance(reference, NumericReference) else counts
@@ -92,7 +92,7 @@ def _count(reference: PreparedReference, day: NumericSummary | CategoricalSummar
 def _homogeneity(bins: FloatArray) -> tuple[float, int]:
     """Pearson's statistic of the days' table and its degrees of freedom; rare bins count together."""
     smallest, total = bins.sum(axis=1).min(), bins.sum()
-    rare = bins.sum(axis=0) / total * smallest < _LEAST_EXPECTED
+    rare = bins.sum(axis=0) / total * smallest < _MIN_EXPECTED
     table = np.column_stack([bins[:, ~rare], bins[:, rare].sum(axis=1)])
     table = table[:, table.sum(axis=0) > 0]
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / total
@@ -108,7 +108,7 @@ def draw_windows(
     without replacement; where it has fewer, its shares count as `n` rows, once: it then keeps the noise of its own
     size, which errs on the side of calm.
     """
-    length = min(max(length, 1), max(int(len(days.counts) * LARGEST_SHARE), 1))
+    length = min(max(length, 1), max(int(len(days.counts) * MAX_SHARE), 1))
     up_to = np.concatenate([np.zeros((1, days.counts.shape[1])), np.cumsum(days.counts, axis=0)])
     runs = up_to[length:] - up_to[:-length]
     rest = days.counts.sum(axis=0) - runs

@@ -34,7 +34,7 @@ from monitors.stats.mergeable.sketches import FloatArray
 
 DRAWS = 1_000
 SIZES_PER_DECADE = 12
-LEAST_SIZE = 10
+MIN_SIZE = 10
 
 # The statistics whose p-values decide together. Each sees what the others are slow to see: Anderson-Darling a moved
 # middle and both tails, Wasserstein far values, the psi what changed inside or went missing.
@@ -43,7 +43,7 @@ COMBINED = {NUMERIC: ("anderson_darling", "wasserstein", "psi"), CATEGORICAL: ("
 # Beyond this share of draws, or the largest few of what was truly observed, the tail of the null distribution is
 # taken to fall exponentially.
 _TAIL_SHARE = 0.1
-_LEAST_TAIL = 8
+_MIN_TAIL_DRAWS = 8
 
 # Of a statistic's largest draw, and of 1: what is the same in all draws but for the order of its sums must not look as
 # if it varied a little.
@@ -132,7 +132,7 @@ def _p_values(draws: FloatArray, values: FloatArray, runs: int) -> FloatArray:
     seen = min(runs, draws.size) or draws.size
     reached = (draws.size - np.searchsorted(draws, values, side="left")) / draws.size
     share = (reached * seen + 1) / (seen + 1)
-    in_tail = min(max(int(seen * _TAIL_SHARE), _LEAST_TAIL), max(seen // 2, 1))
+    in_tail = min(max(int(seen * _TAIL_SHARE), _MIN_TAIL_DRAWS), max(seen // 2, 1))
     tail = draws[int(draws.size * (1 - in_tail / seen)) :]
     excess = float(tail.mean() - tail[0])
     if excess <= 0 or tail[-1] == tail[0]:  # the mean of equal numbers may differ from them
@@ -153,8 +153,8 @@ def grid_size(n: int) -> int:
     >>> grid_size(923), grid_size(1000), grid_size(3)
     (826, 1000, 10)
     """
-    if n <= LEAST_SIZE:
-        return LEAST_SIZE
+    if n <= MIN_SIZE:
+        return MIN_SIZE
     step = int(np.floor(np.log10(n) * SIZES_PER_DECADE + 1e-9))
     return int(np.ceil(10 ** (step / SIZES_PER_DECADE) - 1e-6))
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from monitors.stats.drift.reference_days import LARGEST_SHARE, LEAST_DAYS
+from monitors.stats.drift.reference_days import MAX_SHARE, MIN_DAYS
 from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.performance.blocks import RANGES
 from monitors.stats.performance.estimate import Z95, Estimate
@@ -36,7 +36,7 @@ class DayErrors:
         A run longer than a quarter of the days is taken for one of a quarter.
         """
         days = self.errors.size
-        length = min(max(length, 1), max(int(days * LARGEST_SHARE), 1))
+        length = min(max(length, 1), max(int(days * MAX_SHARE), 1))
         rows = _sums(self.rows, length)
         errors = _sums(self.rows * self.errors, length) / rows
         variances = _sums(self.rows**2 * self.variances, length) / rows**2
@@ -61,7 +61,7 @@ def errors_by_day(
                 continue
             if np.isfinite(truth.value):
                 found.setdefault(name, []).append((truth.value - estimate.value, deviation**2, estimate.n))
-    columns = {name: np.array(rows).T for name, rows in found.items() if len(rows) >= LEAST_DAYS}
+    columns = {name: np.array(rows).T for name, rows in found.items() if len(rows) >= MIN_DAYS}
     return {name: DayErrors(*column) for name, column in columns.items()}
 
 

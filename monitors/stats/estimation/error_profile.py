@@ -18,7 +18,7 @@ from monitors.stats.mergeable.sketches import FloatArray, IntArray
 from monitors.stats.performance.estimate import Estimate, around
 
 BINS = 50
-LEAST_IN_BIN = 20  # rows, for there are fewer bins where the reference is small
+MIN_BIN_ROWS = 20  # rows, for there are fewer bins where the reference is small
 MIN_REFERENCE_ROWS = 200
 
 
@@ -55,7 +55,7 @@ def profile_errors(errors: ArrayLike, by: ArrayLike) -> ErrorProfile | None:
     with np.errstate(over="ignore"):
         if losses.size < MIN_REFERENCE_ROWS or not np.isfinite((losses**2) @ (losses**2)):
             return None
-    bins = min(BINS, losses.size // LEAST_IN_BIN)
+    bins = min(BINS, losses.size // MIN_BIN_ROWS)
     edges = np.unique(np.quantile(number, np.arange(1, bins) / bins))
     places = np.searchsorted(edges, number, side="right")
     by_bin = [losses[places == bin] for bin in range(edges.size + 1)]

@@ -36,9 +36,9 @@ from monitors.stats.joint.rows import JointEncoding, JointRows, level_shares
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
 from monitors.stats.performance.estimate import Estimate
 
-MOST_ROWS = 50_000
+MAX_ROWS = 50_000
 """Of the reference that trees learn from, and days are held against."""
-MOST_COLUMNS = 200
+MAX_COLUMNS = 200
 """The features that trees learn from at most: a fit takes time by rows times columns."""
 FOLDS = 5
 ROUNDS = 50
@@ -127,7 +127,7 @@ def learn_errors(
     the reference tells nothing, as one of fewer than 200 labelled rows.
     """
     known = np.flatnonzero(np.isfinite(labels) & np.isfinite(predicted))
-    known = known[np.linspace(0, known.size - 1, min(known.size, MOST_ROWS)).astype(np.int64)]
+    known = known[np.linspace(0, known.size - 1, min(known.size, MAX_ROWS)).astype(np.int64)]
     truth, answer = labels[known], predicted[known]
     losses = np.abs(answer - truth)
     if profile_errors(losses, answer) is None or not losses.any():
@@ -209,12 +209,12 @@ def _days_of(
     """Hold what rows that were not learnt from let one expect of each day against what it was."""
     if days is None:
         return {}
-    told = []
+    lines = []
     for day in np.unique(days).tolist():
         off = losses[days == day]
         truth = {
             "mae": Estimate(float(off.mean()), off.size),
             "rmse": Estimate(float(np.sqrt(np.mean(off**2))), off.size),
         }
-        told.append((estimate_errors(profile, profile.count(expected[days == day])), truth))
-    return errors_by_day(told)
+        lines.append((estimate_errors(profile, profile.count(expected[days == day])), truth))
+    return errors_by_day(lines)

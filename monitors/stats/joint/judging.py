@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import special
 
-from monitors.stats.drift.thresholds import LEAST_SIZE, grid_size
+from monitors.stats.drift.thresholds import MIN_SIZE, grid_size
 from monitors.stats.joint.domain_classifier import separate
 from monitors.stats.joint.pca_reconstruction import reconstruct
 from monitors.stats.joint.rows import JointRows
 from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.performance.estimate import Estimate
 
-MOST_ROWS = 5_000
+MAX_ROWS = 5_000
 """Of the reference that are compared; a window gives as many, rounded down to the grid of sizes."""
-LEAST_ROWS = 50
+MIN_ROWS = 50
 """A window needs so many, and a reference twice as many."""
 DRAWS = 20
 FALSE_ALARMS = 0.01
@@ -58,8 +58,8 @@ class JointKernel:
 
 
 def _separation(reference: JointRows, window: JointRows) -> JointMeasure:
-    told = separate(reference, window)
-    return JointMeasure(told.auc, shares=told.shares)
+    separation = separate(reference, window)
+    return JointMeasure(separation.auc, shares=separation.shares)
 
 
 def _reconstruction(reference: JointRows, window: JointRows) -> JointMeasure:
@@ -88,7 +88,7 @@ def joint_size(rows: int) -> int:
     >>> joint_size(900), joint_size(1_000_000)
     (826, 4642)
     """
-    return grid_size(min(rows, MOST_ROWS)) if rows >= LEAST_SIZE else rows
+    return grid_size(min(rows, MAX_ROWS)) if rows >= MIN_SIZE else rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ def _days(reference: JointRows, most: int, rng: np.random.Generator) -> list[int
     if reference.hours is None:
         return []
     days, rows = np.unique(reference.hours // _HOURS_A_DAY, return_counts=True)
-    able = days[rows >= LEAST_ROWS]
+    able = days[rows >= MIN_ROWS]
     chosen: list[int] = np.sort(rng.choice(able, min(most, able.size), replace=False)).tolist()
     return chosen if len(chosen) > 1 else []
 
@@ -143,7 +143,7 @@ def _by_day(
         inside = day_of == day
         rest = np.flatnonzero(~inside)
         yield (
-            reference.take(_some(rest, MOST_ROWS, rng)),
+            reference.take(_some(rest, MAX_ROWS, rng)),
             reference.take(_some(np.flatnonzero(inside), size, rng)),
         )
 
@@ -154,7 +154,7 @@ def _by_chance(
     size = min(size, len(reference) // 2)
     for _ in range(draws):
         order = rng.permutation(len(reference))
-        rest = order[size : size + MOST_ROWS]
+        rest = order[size : size + MAX_ROWS]
         yield reference.take(np.sort(rest)), reference.take(np.sort(order[:size]))
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
 
 # Larger numbers count as this one, so that sums of their squares are floats.
-_LARGEST = 1e100
+_MAX_NUMBER = 1e100
 # A level needs this share of the reference's rows, and so many, to be told apart: a level that is rare is in one sample
 # and not in the next although nothing drifts.
-_LEAST_SHARE, _LEAST_COUNT = 0.005, 5
+_MIN_SHARE, _MIN_COUNT = 0.005, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ def _column(values: NDArray[Any], levels: Mapping[Any, int] | None) -> FloatArra
     if values.dtype == object:
         return np.full(len(values), np.nan)  # `comparable` said that there is no value
     numbers = values.astype(np.float64)
-    return np.where(np.isfinite(numbers), np.clip(numbers, -_LARGEST, _LARGEST), np.nan)
+    return np.where(np.isfinite(numbers), np.clip(numbers, -_MAX_NUMBER, _MAX_NUMBER), np.nan)
 
 
 def level_shares(reference: JointRows, column: int) -> FloatArray:
@@ -132,7 +132,7 @@ def level_shares(reference: JointRows, column: int) -> FloatArray:
     """
     known = reference.values[:, column]
     counts = np.bincount(known[np.isfinite(known)].astype(np.int64))
-    least = max(_LEAST_COUNT, _LEAST_SHARE * len(reference))
+    least = max(_MIN_COUNT, _MIN_SHARE * len(reference))
     return np.where(counts >= least, counts / max(len(reference), 1), 0.0)
 
 

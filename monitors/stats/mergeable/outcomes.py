@@ -353,19 +353,19 @@ def summarise_regression_outcomes(labels: ArrayLike, predicted: ArrayLike) -> Re
     with np.errstate(over="ignore", invalid="ignore"):
         truth, error = truth[finite], (answer - truth)[finite]
         mean = float(truth.mean()) if truth.size else 0.0
-        apart, magnitude, square = truth - mean, np.abs(error), error**2
+        deviation, magnitude, square = truth - mean, np.abs(error), error**2
         has_size = np.abs(truth) >= _ZERO_LABEL
         return RegressionOutcomeSummary(
             error=Moments.of(error), absolute_error=Moments.of(magnitude), squared_error=Moments.of(square),
-            label_mean=mean, label_spread=float((apart**2).sum()),
+            label_mean=mean, label_spread=float((deviation**2).sum()),
             relative_error=Moments.of(magnitude[has_size] / np.abs(truth[has_size])),
             zero_labels=int((~has_size).sum()),
             magnitude=summarise_numbers(magnitude, centre=0.0),
             shape=ErrorShape(
                 signed_square=float((error * magnitude).sum()),
-                label_third=float((apart**3).sum()), label_fourth=float((apart**4).sum()),
-                square_by_label=float((square * apart).sum()),
-                square_by_label_sq=float((square * apart**2).sum()),
+                label_third=float((deviation**3).sum()), label_fourth=float((deviation**4).sum()),
+                square_by_label=float((square * deviation).sum()),
+                square_by_label_sq=float((square * deviation**2).sum()),
             ),
         )  # fmt: skip
 

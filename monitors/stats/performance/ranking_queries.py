@@ -19,7 +19,7 @@ from monitors.stats.mergeable.outcomes import NO_LOSSES, Moments, RankingSummary
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
 from monitors.stats.performance.estimate import Estimate, around
 
-_LARGEST = 1e100  # of a relevance: sums of them must be floats
+_MAX_RELEVANCE = 1e100  # of a relevance: sums of them must be floats
 FIRST = 10  # places that a metric `_at_10` looks at
 
 
@@ -34,7 +34,7 @@ def summarise_queries(queries: ArrayLike, scores: ArrayLike, relevances: ArrayLi
     """
     numbers = np.asarray(queries, dtype=np.int64)
     score, relevance = np.asarray(scores, dtype=np.float64), np.asarray(relevances, dtype=np.float64)
-    known = (numbers >= 0) & np.isfinite(score) & (np.abs(relevance) < _LARGEST)
+    known = (numbers >= 0) & np.isfinite(score) & (np.abs(relevance) < _MAX_RELEVANCE)
     found, query = np.unique(numbers[known], return_inverse=True)
     score, relevance = score[known], relevance[known]
     counts = _counted(query, relevance, len(found))

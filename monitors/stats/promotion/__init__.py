@@ -1,1 +1,8 @@
-"""Whether a challenger is better than the champion, from what both answered."""
+"""Whether a challenger is better than the champion.
+
+Input: the answers of both versions, on the same requests (`paired.py`) or each on its own (`unpaired.py`), and labels
+where they have come.
+Output: evidence that may be read at any time, and a verdict: promote, reject or wait (`gate.py`).
+
+Start with `gate.py`.
+"""

@@ -23,7 +23,7 @@ METRICS = {
     "regression": ("mae", "rmse"),
 }
 
-FEWEST_BLOCKS = 5
+MIN_BLOCKS = 5
 ROW_BLOCKS = 200
 
 
@@ -66,7 +66,7 @@ def draw_weights(count: int, draws: int, rng: np.random.Generator) -> FloatArray
 def resampling_blocks(block: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
     """Number the blocks from 0; below five blocks resample (groups of) rows instead, dealt out at random."""
     days, numbered = np.unique(block, return_inverse=True)
-    if days.size >= FEWEST_BLOCKS:
+    if days.size >= MIN_BLOCKS:
         return numbered, days.size
     count = min(block.size, ROW_BLOCKS)
     return rng.permutation(block.size) % count, count

@@ -36,7 +36,7 @@ class GatePolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     """The gate's decision (`promote`, `reject` or `inconclusive`) and the sentences that explain it."""
 
     decision: str
@@ -45,7 +45,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MetricFinding:
     """What one metric says about the challenger; neither passed nor harmful is not known yet."""
 
     passed: bool
@@ -53,7 +53,7 @@ class Finding:
     sentence: str
 
 
-def judge(comparison: PairedComparison, policy: GatePolicy) -> Verdict:
+def judge(comparison: PairedComparison, policy: GatePolicy) -> GateVerdict:
     """Decide whether the evidence promotes the challenger, rejects it, or has to grow.
 
     Promote: better than the champion beyond its interval on the objective, and no worse than a margin on the
@@ -71,20 +71,20 @@ def judge(comparison: PairedComparison, policy: GatePolicy) -> Verdict:
             f"Labels are selective ({coverage:.1%} arrived, depending on the prediction); with every missing "
             "one at its worst for the challenger the verdict stays."
         )
-        return Verdict("promote", [*verdict.reasons, kept])
+        return GateVerdict("promote", [*verdict.reasons, kept])
     turned = (
         f"Labels are selective ({coverage:.1%} arrived, depending on the prediction); with every missing one "
         "at its worst for the challenger it would not be promoted, so a person has to decide."
     )
-    return Verdict("inconclusive", [*verdict.reasons, turned, *worst.reasons], needs_person=True)
+    return GateVerdict("inconclusive", [*verdict.reasons, turned, *worst.reasons], needs_person=True)
 
 
 def _judge_pairs(
     comparison: PairedComparison, metrics: Mapping[str, MetricDifference], policy: GatePolicy
-) -> Verdict:
+) -> GateVerdict:
     n = comparison.n_labelled
     if n < policy.min_labelled:
-        return Verdict(
+        return GateVerdict(
             "inconclusive", [f"{n} labelled pairs have arrived; the gate needs {policy.min_labelled}."]
         )
     findings = [
@@ -94,16 +94,16 @@ def _judge_pairs(
     ]
     reasons = [finding.sentence for finding in findings]
     if any(finding.harmful for finding in findings):
-        return Verdict("reject", reasons)
+        return GateVerdict("reject", reasons)
     if all(finding.passed for finding in findings):
-        return Verdict("promote", reasons)
+        return GateVerdict("promote", reasons)
     if n >= policy.max_labelled:
         capped = f"{n} labelled pairs (the cap is {policy.max_labelled}) have not shown that it is better."
-        return Verdict("reject", [*reasons, capped])
-    return Verdict("inconclusive", reasons)
+        return GateVerdict("reject", [*reasons, capped])
+    return GateVerdict("inconclusive", reasons)
 
 
-def judge_metrics(metrics: Mapping[str, MetricDifference], policy: GatePolicy) -> list[Finding]:
+def judge_metrics(metrics: Mapping[str, MetricDifference], policy: GatePolicy) -> list[MetricFinding]:
     """Judge the objective, then each other metric that has a margin."""
     guards = [
         judge_guard(metrics[name], margin)
@@ -113,30 +113,40 @@ def judge_metrics(metrics: Mapping[str, MetricDifference], policy: GatePolicy) -
     return [_judge_objective(metrics.get(policy.objective), policy), *guards]
 
 
-def _judge_objective(metric: MetricDifference | None, policy: GatePolicy) -> Finding:
+def _judge_objective(metric: MetricDifference | None, policy: GatePolicy) -> MetricFinding:
     """Judge what has to become better: it passes beyond its interval only."""
     if metric is None:
-        return Finding(False, False, f"The objective {policy.objective} cannot be computed from these pairs.")
+        return MetricFinding(
+            False, False, f"The objective {policy.objective} cannot be computed from these pairs."
+        )
     low, high = metric.gain
     if low > 0:
-        return Finding(True, False, f"{_describe(metric)}: better beyond its interval.")
+        return MetricFinding(True, False, f"{_describe(metric)}: better beyond its interval.")
     if high < 0:
-        return Finding(False, True, f"{_describe(metric)}: worse beyond its interval.")
-    return Finding(False, False, f"{_describe(metric)}: the interval includes no difference.")
+        return MetricFinding(False, True, f"{_describe(metric)}: worse beyond its interval.")
+    return MetricFinding(False, False, f"{_describe(metric)}: the interval includes no difference.")
 
 
-def judge_guard(metric: MetricDifference, margin: float) -> Finding:
+def judge_guard(metric: MetricDifference, margin: float) -> MetricFinding:
     """Judge what must not become worse than a margin, which the interval has to exclude."""
     unit = metric.champion if metric.metric in RELATIVE_MARGINS else 1.0
     low, high = metric.gain
     if low > -margin * unit:
-        return Finding(True, False, f"{_describe(metric)}: not worse than the margin of {margin * unit:.3g}.")
+        return MetricFinding(
+            True, False, f"{_describe(metric)}: not worse than the margin of {margin * unit:.3g}."
+        )
     if high < -margin * unit:
-        return Finding(False, True, f"{_describe(metric)}: worse than the margin of {margin * unit:.3g}.")
-    return Finding(False, False, f"{_describe(metric)}: may be worse than the margin of {margin * unit:.3g}.")
+        return MetricFinding(
+            False, True, f"{_describe(metric)}: worse than the margin of {margin * unit:.3g}."
+        )
+    return MetricFinding(
+        False, False, f"{_describe(metric)}: may be worse than the margin of {margin * unit:.3g}."
+    )
 
 
-def judge_latency(champion: float | None, challenger: float | None, policy: GatePolicy) -> list[Finding]:
+def judge_latency(
+    champion: float | None, challenger: float | None, policy: GatePolicy
+) -> list[MetricFinding]:
     """Judge the challenger's p99 in ms; nothing where one of the two is not known."""
     if champion is None or challenger is None:
         return []
@@ -147,17 +157,17 @@ def judge_latency(champion: float | None, challenger: float | None, policy: Gate
         allowed += f" or {policy.p99_cap_ms:g} ms"
     judged = "within" if passed else "above"
     sentence = f"p99 latency {challenger:.3g} ms against {champion:.3g} ms: {judged} {allowed}."
-    return [Finding(passed, False, sentence)]
+    return [MetricFinding(passed, False, sentence)]
 
 
-def _judge_segment(segment: SegmentComparison, policy: GatePolicy) -> Finding:
+def _judge_segment(segment: SegmentComparison, policy: GatePolicy) -> MetricFinding:
     metric = segment.metrics.get(policy.objective)
     if metric is None or segment.n_labelled < policy.min_segment_labelled:
         few = f"Segment {segment.segment}: {segment.n_labelled} labelled pairs are too few to judge."
-        return Finding(True, False, few)
+        return MetricFinding(True, False, few)
     harmed = metric.gain[1] < 0
     outcome = "worse beyond its interval." if harmed else "no significant harm."
-    return Finding(not harmed, False, f"Segment {segment.segment}: {_describe(metric)}: {outcome}")
+    return MetricFinding(not harmed, False, f"Segment {segment.segment}: {_describe(metric)}: {outcome}")
 
 
 def _describe(metric: MetricDifference) -> str:

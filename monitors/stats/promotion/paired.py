@@ -10,7 +10,7 @@ from math import lgamma, log
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monitors.stats.promotion.differences import FEWEST_BLOCKS, MetricDifference
+from monitors.stats.promotion.differences import MIN_BLOCKS, MetricDifference
 from monitors.stats.promotion.pairs import Pairs, paired_metrics, read_pairs
 from monitors.stats.promotion.selective_labels import SelectiveLabels, find_selective_labels, worst_case
 
@@ -88,7 +88,7 @@ def compare_pairs(
         n_pairs=pairs.y.size,
         n_labelled=int(labelled.sum()),
         n_blocks=blocks,
-        resampled="blocks" if blocks >= FEWEST_BLOCKS else "rows",
+        resampled="blocks" if blocks >= MIN_BLOCKS else "rows",
         confidence=confidence,
         metrics=paired_metrics(known, rng=rng, confidence=confidence, draws=draws),
         segments=[

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.promotion.differences import (
-    FEWEST_BLOCKS,
     METRICS,
+    MIN_BLOCKS,
     MetricDifference,
     difference_of,
     draw_weights,
     metric_draws,
     resampling_blocks,
 )
-from monitors.stats.promotion.gate import Finding, GatePolicy, Verdict, judge_latency, judge_metrics
+from monitors.stats.promotion.gate import GatePolicy, GateVerdict, MetricFinding, judge_latency, judge_metrics
 
 FAILS_MORE_P_VALUE = 0.001
 
@@ -42,7 +42,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class UnpairedSide:
     """What one side did; latencies are None where none was logged."""
 
     rows: int
@@ -58,8 +58,8 @@ class UnpairedComparison:
     """The unpaired evidence; `metrics` hold challenger minus champion as paired ones do, on different requests."""
 
     task: str
-    champion: Side
-    challenger: Side
+    champion: UnpairedSide
+    challenger: UnpairedSide
     n_blocks: int
     resampled: str
     confidence: float
@@ -85,7 +85,7 @@ def compare_sides(
     """
     known = [~np.isnan(side.y) for side in (champion, challenger)]
     shared = np.intersect1d(champion.block[known[0]], challenger.block[known[1]])
-    by_days = shared.size >= FEWEST_BLOCKS
+    by_days = shared.size >= MIN_BLOCKS
     sides = [
         _Known(side.y[mask], side.score[mask], side.answer[mask], side.block[mask])
         for side, mask in zip((champion, challenger), known, strict=True)
@@ -144,10 +144,10 @@ def _draw_rows(blocks: Sequence[NDArray[np.int64]], rng: np.random.Generator, dr
     return drawn
 
 
-def _side(answered: Answered) -> Side:
+def _side(answered: Answered) -> UnpairedSide:
     latency = answered.latency_ms[~np.isnan(answered.latency_ms)]
     p50, p99 = np.quantile(latency, [0.5, 0.99]) if latency.size else (None, None)
-    return Side(
+    return UnpairedSide(
         rows=answered.y.size,
         labelled=int((~np.isnan(answered.y)).sum()),
         requests=answered.requests,
@@ -157,45 +157,47 @@ def _side(answered: Answered) -> Side:
     )
 
 
-def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismatch: bool) -> Verdict:
+def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismatch: bool) -> GateVerdict:
     """Decide as the gate does, but on different requests, so that a promotion always needs a person.
 
     `is_mismatch` says that the traffic is not split as it should be: then nothing about the versions follows.
     """
     if is_mismatch:
-        return Verdict(
+        return GateVerdict(
             "inconclusive", ["The traffic is not split as the canary's share says, so the sides differ."]
         )
     failures = _judge_failures(comparison.champion, comparison.challenger)
     labelled = comparison.challenger.labelled
     if labelled < policy.min_labelled and not failures.harmful:
         few = f"{labelled:,} predictions of the canary have a label that had time to come"
-        return Verdict("inconclusive", [f"{few}; the gate needs {policy.min_labelled:,}.", failures.sentence])
+        return GateVerdict(
+            "inconclusive", [f"{few}; the gate needs {policy.min_labelled:,}.", failures.sentence]
+        )
     findings = [*judge_metrics(comparison.metrics, policy), failures]
     findings += judge_latency(
         comparison.champion.latency_p99_ms, comparison.challenger.latency_p99_ms, policy
     )
     reasons = [finding.sentence for finding in findings]
     if any(finding.harmful for finding in findings):
-        return Verdict("reject", reasons)
+        return GateVerdict("reject", reasons)
     if all(finding.passed for finding in findings):
-        return Verdict("promote", reasons, needs_person=True)
-    return Verdict("inconclusive", reasons)
+        return GateVerdict("promote", reasons, needs_person=True)
+    return GateVerdict("inconclusive", reasons)
 
 
-def _judge_failures(champion: Side, challenger: Side) -> Finding:
+def _judge_failures(champion: UnpairedSide, challenger: UnpairedSide) -> MetricFinding:
     """Compare the shares of unanswered requests by Fisher's exact test, one-sided."""
     if not (champion.requests and challenger.requests):
-        return Finding(True, False, "Requests that were not answered were not counted on both sides.")
+        return MetricFinding(True, False, "Requests that were not answered were not counted on both sides.")
     from scipy.stats import fisher_exact  # as long to load as all else that a process needs
 
     answered = [side.requests - side.failed for side in (challenger, champion)]
     table = [[challenger.failed, answered[0]], [champion.failed, answered[1]]]
     p_value = float(fisher_exact(table, alternative="greater").pvalue)
-    told = (
+    measured = (
         f"{challenger.failed / challenger.requests:.2%} of the canary's requests were not answered, "
         f"{champion.failed / champion.requests:.2%} of the champion's"
     )
     if p_value < FAILS_MORE_P_VALUE:
-        return Finding(False, True, f"{told}: the canary fails more often (p = {p_value:.2g}).")
-    return Finding(True, False, f"{told}: no clear difference.")
+        return MetricFinding(False, True, f"{measured}: the canary fails more often (p = {p_value:.2g}).")
+    return MetricFinding(True, False, f"{measured}: no clear difference.")

@@ -20,7 +20,7 @@ LEVELS = 50  # a category's most frequent ones
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class RowCondition:
     """What a row's value has to be: this `value`, within `[lower, upper)` (None is open), or missing.
 
     It is the value of a `feature` or of a `tag`; the other one is empty.
@@ -89,7 +89,7 @@ def _equals(values: FloatArray, text: str) -> NDArray[np.bool_]:
         return (values == number) | (values == float(np.float32(number)))
 
 
-def name_of(conditions: Iterable[Condition]) -> str:
+def name_of(conditions: Iterable[RowCondition]) -> str:
     """Name a segment by the conditions that all hold of its rows."""
     return " and ".join(map(str, conditions))
 
@@ -137,16 +137,16 @@ class Cells:
             runs = [(cell, cell) for cell in range(min(last, most))]
         return [*runs, (last, last)]
 
-    def condition(self, first: int, last: int) -> Condition:
+    def condition(self, first: int, last: int) -> RowCondition:
         """Say what it means to lie in the cells from `first` to `last`."""
         if first == self.missing:
-            return Condition(self.feature, is_missing=True)
+            return RowCondition(self.feature, is_missing=True)
         if self.values is not None and first == last:
-            return Condition(self.feature, value=self.values[first])
+            return RowCondition(self.feature, value=self.values[first])
         assert self.edges is not None  # levels have no runs
         lower = None if first == 0 else float(self.edges[first - 1])
         upper = None if last == self.missing - 1 else float(self.edges[last])
-        return Condition(self.feature, lower=lower, upper=upper)
+        return RowCondition(self.feature, lower=lower, upper=upper)
 
 
 def cut_column(feature: str, values: NDArray[Any], *, least: int) -> Cells | None:

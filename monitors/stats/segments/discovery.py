@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from monitors.stats.mergeable.sketches import FloatArray
-from monitors.stats.segments.conditions import Condition
-from monitors.stats.segments.tables import Batch, CandidateSegment, Field, paired_segments, single_segments
+from monitors.stats.segments.conditions import RowCondition
+from monitors.stats.segments.tables import CandidateSegment, Field, RowBatch, paired_segments, single_segments
 
 RATE = 0.05
-MOST_PAIRED = 24  # columns
-MOST_LOOKED_THROUGH, MOST_FOUND = 200, 10
+MAX_PAIRED_COLUMNS = 24
+MAX_RANKED_SEGMENTS, MAX_FOUND_SEGMENTS = 200, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Tested:
     is_tried: NDArray[np.bool_]
 
 
-type Test = Callable[[Field, Batch], Tested]
+type Test = Callable[[Field, RowBatch], Tested]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Ranked:
     """A found segment: its interval at 95 %, also after the selection, and its p-value, adjusted for all tried ones."""
 
     segment: CandidateSegment
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RowCondition, ...]
     excess: float
     lower: float
     upper: float
@@ -75,7 +75,7 @@ class Ranked:
 
 
 def discover(
-    field: Field, test: Test, *, rate: float, most_paired: int = MOST_PAIRED
+    field: Field, test: Test, *, rate: float, most_paired: int = MAX_PAIRED_COLUMNS
 ) -> tuple[list[Ranked], int]:
     """Test all segments and give those that are found, the most harmful first, and how many were tried.
 
@@ -91,26 +91,26 @@ def discover(
     return _ranked(field, _without_subsumed(field, discovered, test, rate), rate), tried
 
 
-def _tried(field: Field, batches: Sequence[Batch], test: Test) -> tuple[list[Discovery], int]:
+def _tried(field: Field, batches: Sequence[RowBatch], test: Test) -> tuple[list[Discovery], int]:
     """Test one of the two families; returns those with some chance to be found, and how many were tried."""
     tested = [(batch, test(field, batch)) for batch in batches]
-    count = sum(int(told.is_tried.sum()) for _, told in tested)
+    count = sum(int(tested_batch.is_tried.sum()) for _, tested_batch in tested)
     promising = [
-        _row(batch.segments[place], told, place, 2.0 * count)
-        for batch, told in tested
-        for place in np.flatnonzero(told.is_tried & (told.p_value < 0.5)).tolist()
+        _row(batch.segments[place], tested_batch, place, 2.0 * count)
+        for batch, tested_batch in tested
+        for place in np.flatnonzero(tested_batch.is_tried & (tested_batch.p_value < 0.5)).tolist()
     ]
     return promising, count
 
 
-def _row(segment: CandidateSegment, told: Tested, place: int, weight: float) -> Discovery:
+def _row(segment: CandidateSegment, tested_batch: Tested, place: int, weight: float) -> Discovery:
     return Discovery(
         segment,
-        excess=float(told.excess[place]),
-        error=float(told.error[place]),
-        freedom=float(told.freedom[place]),
-        p_value=float(told.p_value[place]),
-        harm=float(told.harm[place]),
+        excess=float(tested_batch.excess[place]),
+        error=float(tested_batch.error[place]),
+        freedom=float(tested_batch.freedom[place]),
+        p_value=float(tested_batch.p_value[place]),
+        harm=float(tested_batch.harm[place]),
         weight=weight,
     )
 
@@ -133,8 +133,8 @@ def _without_subsumed(
     ranked = sorted(discovered, key=lambda one: (-one.sure_harm(rate), one.segment.ranges))
     kept: list[Discovery] = []
     rest = field
-    for one in ranked[:MOST_LOOKED_THROUGH]:
-        if len(kept) == MOST_FOUND:
+    for one in ranked[:MAX_RANKED_SEGMENTS]:
+        if len(kept) == MAX_FOUND_SEGMENTS:
             break
         if not kept or _is_found(rest, one, test, rate * (len(kept) + 1)):
             kept.append(one)
@@ -143,8 +143,8 @@ def _without_subsumed(
 
 
 def _is_found(field: Field, one: Discovery, test: Test, rate: float) -> bool:
-    told = test(field, field.batch_of([one.segment]))
-    return bool(told.is_tried[0] and told.p_value[0] * one.weight <= rate)
+    tested_batch = test(field, field.batch_of([one.segment]))
+    return bool(tested_batch.is_tried[0] and tested_batch.p_value[0] * one.weight <= rate)
 
 
 def _ranked(field: Field, found: Sequence[Discovery], rate: float) -> list[Ranked]:

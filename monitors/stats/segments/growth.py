@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
-from monitors.stats.segments.conditions import Condition, name_of
+from monitors.stats.segments.conditions import RowCondition, name_of
 from monitors.stats.segments.discovery import (
     RATE,
     Ranked,
@@ -36,10 +36,10 @@ from monitors.stats.segments.discovery import (
     jackknife,
     p_value_of,
 )
-from monitors.stats.segments.tables import Batch, Field, Tables
+from monitors.stats.segments.tables import Field, RowBatch, Tables
 
-LEAST_ROWS, MOST_SHARE = 50, 0.75  # of a segment, in both periods together
-LEAST_BLOCKS = 3
+MIN_ROWS, MAX_SHARE = 50, 0.75  # of a segment, in both periods together
+MIN_BLOCKS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class GrownSegment:
     selection. `p_value` is adjusted for all that was tried.
     """
 
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RowCondition, ...]
     n: int
     share: float
     usual: float
@@ -104,7 +104,7 @@ def search_growth(window: TimedRows, usual: TimedRows, *, days: float, rate: flo
     both = {name: values for name, values in window.columns.items() if name in usual.columns}
     window = TimedRows(both, window.block)
     with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is not found
-        field = Field.lay_out(window, usual, least=LEAST_ROWS)
+        field = Field.lay_out(window, usual, least=MIN_ROWS)
         found, tried = discover(field, partial(_test, days=days), rate=rate)
     return GrowthFindings(_told(field, found), tried, len(window))
 
@@ -128,7 +128,7 @@ def _shares(some: Tables, whole: Tables) -> _Shares:
     variance, freedom = smooth * (1 - smooth) / rows, np.full(n.shape, rows - 1)
     filled = whole.rows[0] > 0
     blocks = int(filled.sum())
-    if blocks < LEAST_BLOCKS:
+    if blocks < MIN_BLOCKS:
         return _Shares(rows, n, n / rows, variance, freedom, None)
     left = (n[:, None] - some.rows) / (rows - whole.rows)
     over_blocks = jackknife(left[:, filled])
@@ -142,13 +142,13 @@ def _shares(some: Tables, whole: Tables) -> _Shares:
     )
 
 
-def _of_both(field: Field, batch: Batch) -> tuple[_Shares, _Shares]:
+def _of_both(field: Field, batch: RowBatch) -> tuple[_Shares, _Shares]:
     assert batch.usual is not None
     assert field.usual_whole is not None
     return _shares(batch.window, field.whole), _shares(batch.usual, field.usual_whole)
 
 
-def _test(field: Field, batch: Batch, *, days: float) -> Tested:
+def _test(field: Field, batch: RowBatch, *, days: float) -> Tested:
     now, before = _of_both(field, batch)
     variance, freedom = now.variance, now.freedom
     if before.of_a_day is not None:
@@ -163,7 +163,7 @@ def _test(field: Field, batch: Batch, *, days: float) -> Tested:
         freedom,
         p_value_of(excess, together, freedom),
         np.ones_like(excess),
-        (n >= LEAST_ROWS) & (n <= MOST_SHARE * rows),
+        (n >= MIN_ROWS) & (n <= MAX_SHARE * rows),
     )
 
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
 from monitors.stats.performance.blocks import MIN_BLOCKS
-from monitors.stats.segments.conditions import Condition, name_of
+from monitors.stats.segments.conditions import RowCondition, name_of
 from monitors.stats.segments.discovery import (
-    MOST_PAIRED,
+    MAX_PAIRED_COLUMNS,
     RATE,
     Ranked,
     Tested,
@@ -30,10 +30,10 @@ from monitors.stats.segments.discovery import (
     jackknife,
     p_value_of,
 )
-from monitors.stats.segments.tables import Batch, Field, Tables
+from monitors.stats.segments.tables import Field, RowBatch, Tables
 
-LEAST_ROWS, LEAST_SHARE, MOST_SHARE = 50, 0.01, 0.75  # of a segment, in the window
-LEAST_USUAL = 30  # rows of a segment in the earlier period, if it has any there
+MIN_ROWS, MIN_SHARE, MAX_SHARE = 50, 0.01, 0.75  # of a segment, in the window
+MIN_USUAL_ROWS = 30  # rows of a segment in the earlier period, if it has any there
 _ROUNDING = 1e-9
 
 
@@ -62,7 +62,7 @@ class FoundSegment:
     without the excess, `harm_lower` at least, and `share` its part of the rise since the earlier period.
     """
 
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RowCondition, ...]
     n: int
     inside: float
     outside: float
@@ -92,7 +92,11 @@ class SegmentFindings:
 
 
 def search_segments(
-    window: ScoredRows, usual: ScoredRows | None = None, *, rate: float = RATE, most_paired: int = MOST_PAIRED
+    window: ScoredRows,
+    usual: ScoredRows | None = None,
+    *,
+    rate: float = RATE,
+    most_paired: int = MAX_PAIRED_COLUMNS,
 ) -> SegmentFindings:
     """Find the segments of a window that are worse than the rest by more than they were in `usual`, and than there.
 
@@ -106,7 +110,7 @@ def search_segments(
         return SegmentFindings((), 0, 0, None, None)
     usual = usual if usual is not None and len(usual) else None
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is not finite is not found
-        field = Field.lay_out(window, usual, least=max(LEAST_ROWS, int(np.ceil(LEAST_SHARE * len(window)))))
+        field = Field.lay_out(window, usual, least=max(MIN_ROWS, int(np.ceil(MIN_SHARE * len(window)))))
         found, tried = discover(field, _test, rate=rate, most_paired=most_paired)
         return SegmentFindings(
             _told(field, found),
@@ -161,14 +165,14 @@ def _mean(tables: Tables) -> tuple[FloatArray, FloatArray, FloatArray, FloatArra
     return n, mean, variance, moved
 
 
-def _test(field: Field, batch: Batch) -> Tested:
+def _test(field: Field, batch: RowBatch) -> Tested:
     now = _excesses(batch.window, field.whole)
-    enough = (now.n >= field.least) & (now.n <= MOST_SHARE * field.whole.rows.sum())
+    enough = (now.n >= field.least) & (now.n <= MAX_SHARE * field.whole.rows.sum())
     alone = p_value_of(now.value, now.variance, now.freedom)
     if batch.usual is None or field.usual_whole is None:
         return Tested(now.value, np.sqrt(now.variance), now.freedom, alone, now.n, enough)
     before = _excesses(batch.usual, field.usual_whole)
-    is_new, is_known = before.n == 0, before.n >= LEAST_USUAL
+    is_new, is_known = before.n == 0, before.n >= MIN_USUAL_ROWS
     variance = now.variance + before.variance
     freedom = freedom_of_sum(now.variance, now.freedom, before.variance, before.freedom)
     p_value = np.maximum(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
-from monitors.stats.segments.conditions import Cells, Condition, cut_columns
+from monitors.stats.segments.conditions import Cells, RowCondition, cut_columns
 
 COARSE = 4  # cells of a number in a pair
 COARSE_LEVELS = 12
@@ -120,13 +120,13 @@ class Field:
     def over(cls, cells: list[Cells], window: Side, usual: Side | None, least: int) -> Field:
         return cls(cells, window, usual, window.whole(), usual.whole() if usual else None, least)
 
-    def conditions_of(self, segment: CandidateSegment) -> tuple[Condition, ...]:
+    def conditions_of(self, segment: CandidateSegment) -> tuple[RowCondition, ...]:
         """Say what a row of a segment has to be."""
         return tuple(self.cells[column].condition(first, last) for column, first, last in segment.ranges)
 
-    def batch_of(self, segments: Sequence[CandidateSegment]) -> Batch:
+    def batch_of(self, segments: Sequence[CandidateSegment]) -> RowBatch:
         """Add up segments one by one."""
-        return Batch(
+        return RowBatch(
             list(segments),
             self.window.of_masks(segments),
             self.usual.of_masks(segments) if self.usual else None,
@@ -174,7 +174,7 @@ def _union(side: Side, segments: Sequence[CandidateSegment]) -> NDArray[np.bool_
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class RowBatch:
     """Some segments and their sums in both periods."""
 
     segments: list[CandidateSegment]
@@ -182,21 +182,21 @@ class Batch:
     usual: Tables | None
 
 
-def single_segments(field: Field) -> list[Batch]:
+def single_segments(field: Field) -> list[RowBatch]:
     return [_single(field, column, cells) for column, cells in enumerate(field.cells)]
 
 
-def _single(field: Field, column: int, cells: Cells) -> Batch:
+def _single(field: Field, column: int, cells: Cells) -> RowBatch:
     ranges = cells.ranges()
 
     def tables(side: Side) -> Tables:
         return side.tables(side.codes[column], cells.size).runs(ranges)
 
     segments = [CandidateSegment(((column, first, last),)) for first, last in ranges]
-    return Batch(segments, tables(field.window), tables(field.usual) if field.usual else None)
+    return RowBatch(segments, tables(field.window), tables(field.usual) if field.usual else None)
 
 
-def paired_segments(field: Field, most_paired: int) -> list[Batch]:
+def paired_segments(field: Field, most_paired: int) -> list[RowBatch]:
     coarse = []
     for column, cells in enumerate(field.cells[:most_paired]):
         ranges = cells.coarse_ranges(COARSE if cells.is_ordered else COARSE_LEVELS)
@@ -210,7 +210,7 @@ def paired_segments(field: Field, most_paired: int) -> list[Batch]:
 type _Coarse = tuple[int, list[tuple[int, int]], IntArray]
 
 
-def _pair(field: Field, left: _Coarse, right: _Coarse) -> Batch:
+def _pair(field: Field, left: _Coarse, right: _Coarse) -> RowBatch:
     width, size = len(right[1]), len(left[1]) * len(right[1])
 
     def tables(side: Side) -> Tables:
@@ -220,4 +220,4 @@ def _pair(field: Field, left: _Coarse, right: _Coarse) -> Batch:
     segments = [
         CandidateSegment(((left[0], *one), (right[0], *other))) for one in left[1] for other in right[1]
     ]
-    return Batch(segments, tables(field.window), tables(field.usual) if field.usual else None)
+    return RowBatch(segments, tables(field.window), tables(field.usual) if field.usual else None)

@@ -25,7 +25,7 @@ from monitors.stats.streams.change import Change, UnreadableState
 
 DELTA = 0.05  # of a few hundred numbers, as days are; for streams of rows the paper's authors take 0.002
 GRACE = 10  # values from which on a window is looked at
-SHORTEST = 5  # values that a part must have
+MIN_PART_VALUES = 5  # values that a part must have
 _ROUNDING = 1e-9
 _TINY = float(np.finfo(np.float64).tiny)
 _ALIKE = 5  # buckets of one size that are kept before the two oldest become one
@@ -102,8 +102,10 @@ class Adwin(msgspec.Struct, array_like=True):
             end = begin + 1
 
     def _merge(self, first: int) -> None:
-        n, apart = self.sizes[first], self.totals[first] - self.totals[first + 1]
-        self.spreads[first] += self.spreads[first + 1] + apart * apart / (2 * n)  # of two buckets of n each
+        n, distance = self.sizes[first], self.totals[first] - self.totals[first + 1]
+        self.spreads[first] += self.spreads[first + 1] + distance * distance / (
+            2 * n
+        )  # of two buckets of n each
         self.sizes[first] = 2 * n
         self.totals[first] += self.totals[first + 1]
         for part in (self.sizes, self.totals, self.spreads, self.marks):
@@ -113,7 +115,7 @@ class Adwin(msgspec.Struct, array_like=True):
         """Find the split whose parts lie furthest apart for what they may; None where none differs."""
         sizes, totals = np.array(self.sizes, dtype=np.float64), np.array(self.totals)
         counts = sizes.cumsum()
-        splits = np.flatnonzero((counts >= SHORTEST) & (counts <= counts[-1] - SHORTEST))
+        splits = np.flatnonzero((counts >= MIN_PART_VALUES) & (counts <= counts[-1] - MIN_PART_VALUES))
         if not splits.size:
             return None
         older, sums = counts[splits], totals.cumsum()
@@ -132,7 +134,7 @@ class Adwin(msgspec.Struct, array_like=True):
     def _bound(self, older: FloatArray, newer: FloatArray, variance: float, largest: float) -> FloatArray:
         doubt = math.log(2 * math.log(older[0] + newer[0]) / self.delta)
         unit = math.sqrt(variance) if self.unit is None else self.unit
-        share = 1 / (older - SHORTEST + 1) + 1 / (newer - SHORTEST + 1)
+        share = 1 / (older - MIN_PART_VALUES + 1) + 1 / (newer - MIN_PART_VALUES + 1)
         bound: FloatArray = np.sqrt(2 * share * variance * doubt) + 2 / 3 * share * unit * doubt
         return np.maximum(
             bound, largest * _ROUNDING + _TINY

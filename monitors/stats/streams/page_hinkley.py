@@ -17,7 +17,7 @@ from monitors.stats.streams.change import Change, UnreadableState
 
 ALLOWANCE = 0.5  # half of the smallest change that matters, as a cumulative sum has it
 THRESHOLD = 10.0
-FEWEST = 14  # values from which on a change is told
+MIN_VALUES = 14  # values from which on a change is told
 
 
 class _Side(msgspec.Struct, array_like=True):
@@ -65,7 +65,7 @@ class PageHinkley(msgspec.Struct, array_like=True):
         unit = self._unit()
         for side in self.sides:
             self._add(side, value, unit)
-        if self.n < FEWEST:
+        if self.n < MIN_VALUES:
             return None
         beyond = [side for side in self.sides if side.sum - side.lowest > self.threshold * unit]
         return self._begin_anew(beyond[0]) if beyond else None
@@ -86,9 +86,9 @@ class PageHinkley(msgspec.Struct, array_like=True):
         """Take a value into mean and spread (Welford, 1962)."""
         self.n += 1
         self.total += value
-        apart = value - self.mean
-        self.mean += apart / self.n
-        self.spread += apart * (value - self.mean)
+        deviation = value - self.mean
+        self.mean += deviation / self.n
+        self.spread += deviation * (value - self.mean)
 
     def _unit(self) -> float:
         if self.unit is not None:

@@ -16,11 +16,11 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import ArrayLike
 
-LEAST_Z = 4.0
-LEAST_ODDS_RATIO = 4.0
-FEWEST_DAYS = 7
-FEWEST_ROWS_A_DAY = 20
-FEWEST_NEW_ROWS = 50
+MIN_Z = 4.0
+MIN_ODDS_RATIO = 4.0
+MIN_DAYS = 7
+MIN_ROWS_A_DAY = 20
+MIN_NEW_ROWS = 50
 _MAD_TO_SIGMA = 1.4826
 
 
@@ -50,9 +50,9 @@ def share_shift(
     """
     counted, rows = np.asarray(hits, np.float64), np.asarray(totals, np.float64)
     new = np.asarray(is_new, bool)
-    old = ~new & (rows >= FEWEST_ROWS_A_DAY)
+    old = ~new & (rows >= MIN_ROWS_A_DAY)
     newest, among = float(counted[new].sum()), float(rows[new].sum())
-    if old.sum() < FEWEST_DAYS or among < FEWEST_NEW_ROWS:
+    if old.sum() < MIN_DAYS or among < MIN_NEW_ROWS:
         return None
     usual = np.log((counted[old] + 0.5) / (rows[old] - counted[old] + 0.5))
     level = float(np.median(usual))
@@ -60,9 +60,7 @@ def share_shift(
     spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(usual - level))), error)
     change = log_odds(newest, among) - level
     before, now = float(np.median(counted[old] / rows[old])), newest / among
-    is_large = (
-        abs(change) >= max(log(LEAST_ODDS_RATIO), LEAST_Z * spread) and abs(now - before) >= least_change
-    )
+    is_large = abs(change) >= max(log(MIN_ODDS_RATIO), MIN_Z * spread) and abs(now - before) >= least_change
     return ShareShift(before, now, change / spread, float(np.exp(change)), int(among), is_large)
 
 

@@ -1,4 +1,13 @@
-"""The steps of a run, in order. The reverse shadow that proves a repair comes after `promote`."""
+"""The steps of a run, in their order: one module each.
+
+Input: the context of a run (`RunContext`).
+Output: its outcome: done, waiting or rejected, with the evidence that the page shows and the change that is committed
+with it.
+
+A step may be called again after a crash.
+
+Start with `snapshot.py`; `gate.py` has the verdict.
+"""
 
 from collections.abc import Callable
 

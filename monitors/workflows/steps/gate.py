@@ -4,7 +4,7 @@ from math import ceil
 
 from driftline.common.periods import parse_timestamp
 from inference.registry.models import Autonomy
-from monitors.stats.promotion.gate import Verdict, judge
+from monitors.stats.promotion.gate import GateVerdict, judge
 from monitors.stats.promotion.paired import PairedComparison
 from monitors.workflows.context import (
     Evidence,
@@ -45,37 +45,43 @@ def gate(context: RunContext) -> StepOutcome:
     return _answer(context, comparison, judge(comparison, policy), found)
 
 
-def _answer(context: RunContext, comparison: PairedComparison, verdict: Verdict, found: int) -> StepOutcome:
-    told = to_json(verdict)
+def _answer(
+    context: RunContext, comparison: PairedComparison, verdict: GateVerdict, found: int
+) -> StepOutcome:
+    verdict_json = to_json(verdict)
     looks = [*context.step.evidence.get("looks", []), _look(comparison, verdict)]
-    evidence: Evidence = {"looks": looks, "comparison": to_json(comparison), "verdict": told}
+    evidence: Evidence = {"looks": looks, "comparison": to_json(comparison), "verdict": verdict_json}
     if verdict.decision == "promote":
-        return _promote_unless_labels_jumped(context, evidence, told)
+        return _promote_unless_labels_jumped(context, evidence, verdict_json)
     if verdict.needs_person and found >= context.workflow.max_pairs:
         if context.model.autonomy == Autonomy.AUTO:
             reason = "labels are selective and the verdict hangs on the missing ones; a person may start a run again"
-            return rejected(reason, evidence, verdict=told)
-        return waiting("a person: labels are selective", needs=PERSON, evidence=evidence, verdict=told)
+            return rejected(reason, evidence, verdict=verdict_json)
+        return waiting(
+            "a person: labels are selective", needs=PERSON, evidence=evidence, verdict=verdict_json
+        )
     if verdict.decision == "reject":
-        return rejected("the gate was not passed", evidence, verdict=told)
+        return rejected("the gate was not passed", evidence, verdict=verdict_json)
     next_look = ceil(found * LOOK_GROWTH)
     if found < context.workflow.max_pairs:
         next_look = min(next_look, context.workflow.max_pairs)
     evidence["wanted"] = next_look
-    return waiting(progress(found, next_look), needs=TRAFFIC, evidence=evidence, verdict=told)
+    return waiting(progress(found, next_look), needs=TRAFFIC, evidence=evidence, verdict=verdict_json)
 
 
-def _promote_unless_labels_jumped(context: RunContext, evidence: Evidence, told: Evidence) -> StepOutcome:
+def _promote_unless_labels_jumped(
+    context: RunContext, evidence: Evidence, verdict_json: Evidence
+) -> StepOutcome:
     """A verdict is worth what its labels are: when those of the pairs jumped, a person decides (promise 12)."""
     since = parse_timestamp(context.evidence_of("shadow")["since"]).date()
     jumps = new_jumps(context, until=ripe_until(context.model), since=since)
     evidence["jumps"] = evidence_of(jumps)
     if jumps:
-        return waiting(question(jumps), needs=PERSON, evidence=evidence, verdict=told)
-    return done(evidence, verdict=told)
+        return waiting(question(jumps), needs=PERSON, evidence=evidence, verdict=verdict_json)
+    return done(evidence, verdict=verdict_json)
 
 
-def _look(comparison: PairedComparison, verdict: Verdict) -> Evidence:
+def _look(comparison: PairedComparison, verdict: GateVerdict) -> Evidence:
     return {
         "labelled": comparison.n_labelled,
         "decision": verdict.decision,

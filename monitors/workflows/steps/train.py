@@ -7,11 +7,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from django.conf import settings
 
+from driftline.common.lease import LeaseLost
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset
 from inference.signatures import Signature
 from monitors.workflows.context import RunContext, StepOutcome, done
-from monitors.workflows.leases import LeaseLost
 from monitors.workflows.snapshots import HOLDOUT, TRAIN
 from monitors.workflows.trainers.job import Layout, TrainingJob
 from monitors.workflows.trainers.launch import TrainingStopped, run_trainer

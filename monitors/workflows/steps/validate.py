@@ -20,19 +20,19 @@ from monitors.workflows.pairs import DAY_US, policy_of
 from monitors.workflows.snapshots import HOLDOUT, times_us
 from monitors.workflows.training import result_of
 
-FEWEST_ROWS = 100
+MIN_ROWS = 100
 
 
 def validate(context: RunContext) -> StepOutcome:
     """Reject a challenger that is clearly worse; anything less is for the gate, on live pairs."""
     comparison = _compare(context)
-    if comparison is None or comparison.n_labelled < FEWEST_ROWS:
+    if comparison is None or comparison.n_labelled < MIN_ROWS:
         rows = comparison.n_labelled if comparison else 0
-        reason = f"the champion answered fewer than {FEWEST_ROWS} of the held-out rows"
+        reason = f"the champion answered fewer than {MIN_ROWS} of the held-out rows"
         return done({"rows": rows, "judged": False, "reason": reason})
     policy = replace(
         policy_of(context.model, context.workflow, context.signature.task),
-        min_labelled=FEWEST_ROWS,
+        min_labelled=MIN_ROWS,
         max_labelled=comparison.n_labelled + 1,
     )
     verdict = judge(comparison, policy)

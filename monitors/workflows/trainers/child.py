@@ -5,20 +5,17 @@ before any library or trainer is loaded. Writes the model, its report, its uploa
 failure it exits with 1 and its last line says why.
 """
 
-import ctypes
-import os
 import resource
-import signal
 import sys
 from pathlib import Path
 
 import msgspec
 
+from driftline.common.parent_death import die_with_parent
 from driftline.common.priority import lower_priority
 from monitors.workflows.trainers.job import Limits, Specification
 from monitors.workflows.trainers.walls import NotIsolated, raise_walls
 
-PR_SET_PDEATHSIG = 1
 NICENESS = 10
 
 
@@ -43,13 +40,6 @@ def main(path: str) -> int:
 def explain(error: Exception) -> int:
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
     return 1
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to end this process with its launcher: a killed worker leaves no trainer behind."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("The process that ordered this training is gone.")
 
 
 def apply_limits(limits: Limits) -> None:

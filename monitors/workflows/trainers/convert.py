@@ -79,12 +79,12 @@ def parity_rows(job: TrainingJob, data: TrainingData) -> ParityRows:
     tenth = real.iloc[: max(1, len(real) // 10)]
     missing, unseen = tenth.copy(), tenth.copy()
     for feature in filter(lambda feature: job.can_be_missing(feature.name), job.features):
-        gone = rng.random(len(tenth)) < 0.3
+        is_missing = rng.random(len(tenth)) < 0.3
         if feature.type == "string":
-            missing.loc[gone, feature.name] = job.missing_token(feature.name)
+            missing.loc[is_missing, feature.name] = job.missing_token(feature.name)
             unseen[feature.name] = UNSEEN_CATEGORY
         else:
-            missing.loc[gone, feature.name] = np.nan
+            missing.loc[is_missing, feature.name] = np.nan
     rows = pd.concat([real, missing, unseen], ignore_index=True)
     return ParityRows(rows=rows, missing=len(missing), unseen=len(unseen))
 

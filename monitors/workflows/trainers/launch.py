@@ -19,9 +19,9 @@ from monitors.workflows.trainers.job import Limits, Specification, TrainingJob
 from monitors.workflows.trainers.report import (
     METADATA_FILE,
     REPORT_FILE,
+    TrainedMetadata,
     TrainingReport,
     TrainingResult,
-    UploadMetadata,
 )
 
 CHILD = "monitors.workflows.trainers.child"
@@ -80,7 +80,7 @@ def read_result(workdir: Path) -> TrainingResult:
     return TrainingResult(
         folder=str(workdir),
         report=msgspec.json.decode((workdir / REPORT_FILE).read_bytes(), type=TrainingReport),
-        metadata=msgspec.json.decode((workdir / METADATA_FILE).read_bytes(), type=UploadMetadata),
+        metadata=msgspec.json.decode((workdir / METADATA_FILE).read_bytes(), type=TrainedMetadata),
     )
 
 

@@ -44,16 +44,16 @@ class OutOfFold(Struct, frozen=True, kw_only=True):
     """`day`; `row` where all rows fall on one day, which flatters the model."""
 
 
-class OutputNames(Struct, frozen=True, omit_defaults=True):
+class TrainedOutputs(Struct, frozen=True, omit_defaults=True):
     prediction: str | None = None
     probabilities: str | None = None
 
 
-class UploadMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TrainedMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The `metadata` part of a version's upload (DESIGN section 6)."""
 
     features: list[Feature]
-    outputs: OutputNames
+    outputs: TrainedOutputs
     classes: list[str] = []
     positive_class: str | None = None
     missing: dict[str, str] = {}
@@ -95,7 +95,7 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
 
     folder: str
     report: TrainingReport
-    metadata: UploadMetadata
+    metadata: TrainedMetadata
 
     @property
     def model_path(self) -> Path:
@@ -112,14 +112,14 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
         return Path(self.folder) / HOLDOUT_FILE
 
 
-def upload_metadata(job: TrainingJob) -> UploadMetadata:
+def upload_metadata(job: TrainingJob) -> TrainedMetadata:
     """Name the model's features, outputs and classes as the registry wants them."""
     missing = {f.name: job.missing_token(f.name) for f in job.features if f.type == "string"}
-    own = OutputNames("variable") if job.task == "regression" else OutputNames("label", "probabilities")
-    outputs = OutputNames(job.layout.prediction, job.layout.probabilities) if job.layout else own
+    own = TrainedOutputs("variable") if job.task == "regression" else TrainedOutputs("label", "probabilities")
+    outputs = TrainedOutputs(job.layout.prediction, job.layout.probabilities) if job.layout else own
     if job.task == "regression":
-        return UploadMetadata(features=job.features, outputs=outputs, missing=missing)
-    return UploadMetadata(
+        return TrainedMetadata(features=job.features, outputs=outputs, missing=missing)
+    return TrainedMetadata(
         features=job.features,
         outputs=outputs,
         classes=job.output_classes(),

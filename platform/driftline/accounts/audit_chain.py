@@ -16,7 +16,6 @@ chain's end off or compute it all anew, and is found out by it.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,8 @@ from django.db.models.functions import Cast
 from psycopg2.extras import execute_values
 
 from driftline.accounts.models import AuditEntry
+from driftline.common.advisory_locks import AdvisoryLock, try_lock
+from driftline.common.durable_files import write_file
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ ERASED = "[erased]"
 REDACT = "audit.redact"
 REDACTABLE = ("subject", "before", "after")
 TRIGGERS = ("audit_is_only_added_to", "audit_is_not_truncated")
-_LOCK = 7_390  # advisory lock: one process at a time seals
 _BATCH = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTENT = (
@@ -49,7 +49,7 @@ _CONTENT = (
 
 
 @dataclass(frozen=True)
-class Head:
+class ChainHead:
     """The end of the chain."""
 
     number: int
@@ -63,7 +63,7 @@ class ChainReport:
     entries: int
     sealed: int
     redacted: int
-    head: Head
+    head: ChainHead
     broken: str = ""
 
     @property
@@ -120,10 +120,8 @@ def seal_entries() -> int:
 
 @transaction.atomic
 def _seal_batch() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-        if cursor.fetchone() != (True,):
-            return 0
+    if not try_lock(AdvisoryLock.AUDIT_SEALING):
+        return 0
     waiting = AuditEntry.objects.filter(number=None).order_by("pk")
     rows = list(_with_texts(waiting).values("salt", *_CONTENT)[:_BATCH])
     if not rows:
@@ -132,7 +130,7 @@ def _seal_batch() -> int:
     links = []
     for row in rows:
         digest = digest_of_content(row["salt"], _content(row))
-        head = Head(head.number + 1, hash_of_link(head.hash, head.number + 1, digest))
+        head = ChainHead(head.number + 1, hash_of_link(head.hash, head.number + 1, digest))
         links.append((row["pk"], head.number, digest, head.hash))
     with connection.cursor() as cursor:
         execute_values(
@@ -146,9 +144,9 @@ def _seal_batch() -> int:
     return len(rows)
 
 
-def _head() -> Head:
+def _head() -> ChainHead:
     newest = AuditEntry.objects.exclude(number=None).order_by("-number").values_list("number", "hash").first()
-    return Head(*newest) if newest else Head(0, FIRST_HASH)  # type: ignore[arg-type]
+    return ChainHead(*newest) if newest else ChainHead(0, FIRST_HASH)  # type: ignore[arg-type]
 
 
 def oldest_unsealed() -> datetime | None:
@@ -189,16 +187,16 @@ def anchor_path(home: Path) -> Path:
     return home / "audit" / f"{name}.json"
 
 
-def read_anchor(home: Path) -> Head | None:
+def read_anchor(home: Path) -> ChainHead | None:
     """Read the newest link that this home saw; None where it has seen none."""
     try:
         kept = json.loads(anchor_path(home).read_text())
-        return Head(int(kept["number"]), str(kept["hash"]))
+        return ChainHead(int(kept["number"]), str(kept["hash"]))
     except FileNotFoundError:
         return None
 
 
-def _move_anchor(before: Head, head: Head) -> None:
+def _move_anchor(before: ChainHead, head: ChainHead) -> None:
     """Remember the chain's end, unless what was remembered is neither the end `before` nor in the chain any more.
 
     That is evidence, which stays until a person says what happened.
@@ -211,22 +209,19 @@ def _move_anchor(before: Head, head: Head) -> None:
         log.warning("the end of the audit trail could not be noted in the home", exc_info=True)
 
 
-def write_anchor(home: Path, head: Head) -> None:
+def write_anchor(home: Path, head: ChainHead) -> None:
     """Keep a link as the newest one of this home."""
     path = anchor_path(home)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps({"number": head.number, "hash": head.hash}))
-    draft.replace(path)
+    write_file(path, json.dumps({"number": head.number, "hash": head.hash}).encode(), mode=0o600)
 
 
-def _is_in_chain(head: Head) -> bool:
+def _is_in_chain(head: ChainHead) -> bool:
     return head.number == 0 or AuditEntry.objects.filter(number=head.number, hash=head.hash).exists()
 
 
 # -- checking ----------------------------------------------------------------------------------------------------------
-def check_chain(home: Path, *, expected: Head | None = None) -> ChainReport:
+def check_chain(home: Path, *, expected: ChainHead | None = None) -> ChainReport:
     """Compute the whole chain anew and compare it with what is stored, with the home's anchor and with `expected`.
 
     `expected` is a link that somebody noted elsewhere. The statements read what is committed when each begins.
@@ -235,12 +230,12 @@ def check_chain(home: Path, *, expected: Head | None = None) -> ChainReport:
         head = _head()
         redactions = _redactions()
         broken = ""
-        checked, redacted, link = 0, 0, Head(0, FIRST_HASH)
+        checked, redacted, link = 0, 0, ChainHead(0, FIRST_HASH)
         for row in _sealed_rows(head.number):
             fault, is_redacted = _fault_of(row, link, redactions)
             broken = broken or fault
             checked, redacted = checked + 1, redacted + is_redacted
-            link = Head(row["number"], row["hash"])
+            link = ChainHead(row["number"], row["hash"])
         broken = broken or _fault_of_anchors(home, expected) or _fault_of_triggers()
         return ChainReport(AuditEntry.objects.count(), checked, redacted, head, broken)
 
@@ -259,7 +254,7 @@ def _redactions() -> dict[int, dict[str, str]]:
 
 
 def _fault_of(
-    row: Mapping[str, Any], link: Head, redactions: Mapping[int, Mapping[str, str]]
+    row: Mapping[str, Any], link: ChainHead, redactions: Mapping[int, Mapping[str, str]]
 ) -> tuple[str, bool]:
     """Say what is wrong with an entry that follows `link`, and whether something was taken out of it."""
     number, name = row["number"], f"entry {row['number']} ({row['action']}, id {row['pk']})"
@@ -275,7 +270,7 @@ def _fault_of(
     return f"{name} is not what was sealed", False
 
 
-def _fault_of_anchors(home: Path, expected: Head | None) -> str:
+def _fault_of_anchors(home: Path, expected: ChainHead | None) -> str:
     try:
         anchor = read_anchor(home)
     except (ValueError, KeyError):

@@ -1,7 +1,6 @@
 """The first user, project and token of an installation, made once and kept in the home's credentials file."""
 
 import json
-import os
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,9 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.accounts.models import ApiToken, Project, User, digest_of
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_project, create_token, record_audit
+from driftline.common.durable_files import write_file
 
 OPERATOR = "operator@driftline.local"
 PROJECT = "default"
@@ -38,7 +39,7 @@ def bootstrap_home(home: Path) -> Credentials:
         )  # of two starts, one makes them
         if not (User.objects.exists() or Project.objects.exists()):
             made = _make_credentials()
-            _write_private(_file_of(home), json.dumps(asdict(made), indent=2))
+            write_file(_file_of(home), json.dumps(asdict(made), indent=2).encode(), mode=0o600)
             return made
     return working_credentials(home)
 
@@ -70,7 +71,7 @@ def _make_credentials() -> Credentials:
     _, token = create_token(
         project=project,
         name="first token",
-        scopes=["infer", "log", "label", "backfill", "read", "write", "deploy", "admin"],
+        scopes=Scope,
         actor="bootstrap",
         created_by=operator,
     )
@@ -79,10 +80,3 @@ def _make_credentials() -> Credentials:
 
 def _file_of(home: Path) -> Path:
     return home / "credentials"
-
-
-def _write_private(path: Path, text: str) -> None:
-    draft = path.with_suffix(".draft")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)

@@ -16,6 +16,7 @@ from driftline.accounts.mfa import lacks_mfa
 from driftline.accounts.models import ApiToken, Project, User, digest_of
 from driftline.accounts.origin import note_token
 from driftline.accounts.rights import check_rights, insufficient_scope
+from driftline.accounts.scopes import Scope
 from driftline.accounts.signals import tokens_changed
 from driftline.common.clock import now
 from driftline.common.errors import Problem
@@ -54,13 +55,13 @@ class Caller:
         if self.budget is not None:
             self.budget.charge_rows(rows)
 
-    def require(self, scope: str) -> None:
+    def require(self, scope: Scope) -> None:
         """Refuse what the caller's scopes do not allow."""
         if scope not in self.scopes:
             raise insufficient_scope(self.scopes, {"": scope}, actor=self.actor)
 
     def check_rights(self, changed: Mapping[str, str]) -> None:
-        """Refuse a change of things that need other scopes; see `driftline.accounts.rights`."""
+        """Refuse a change of things that need other scopes; see `driftline.accounts.scopes`."""
         check_rights(self.scopes, changed, actor=self.actor)
 
 
@@ -70,7 +71,7 @@ _holders: TtlCache[str, tuple[Caller, datetime | None]] = TtlCache()  # by the t
 class Scoped(HttpBearer):
     """Lets a request in when its token has `scope`; reading is also open to the members of a project."""
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: Scope) -> None:
         super().__init__()
         self.scope = scope
 
@@ -171,7 +172,7 @@ def _member(user: User, request: HttpRequest) -> Caller:
         project = projects.first()
     if project is None:
         raise Problem(403, "no_project", f"{user.email} is in no such project; ask one of its admins.")
-    return Caller(project, user.email, "", frozenset({"read"}), user)
+    return Caller(project, user.email, "", frozenset({Scope.READ}), user)
 
 
 def _unknown() -> Problem:

@@ -4,7 +4,8 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 
-from driftline.accounts.models import Membership, Role, User
+from driftline.accounts.models import Membership, User
+from driftline.accounts.scopes import Role
 
 _FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]  # recovery codes alone are none
 

@@ -7,7 +7,13 @@ from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 from django.db.models.functions import Now
 
-SCOPES = ("infer", "log", "label", "backfill", "read", "write", "deploy", "admin")
+from driftline.accounts.scopes import Role
+
+_ROLE_LABELS = {
+    Role.VIEWER: "Viewer: reads",
+    Role.EDITOR: "Editor: changes models, rules and channels",
+    Role.ADMIN: "Admin: also tokens, members and deployments",
+}
 
 
 class UserManager(BaseUserManager["User"]):
@@ -33,12 +39,6 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.email
-
-
-class Role(models.TextChoices):
-    VIEWER = "viewer", "Viewer: reads"
-    EDITOR = "editor", "Editor: changes models, rules and channels"
-    ADMIN = "admin", "Admin: also tokens, members and deployments"
 
 
 class Isolation(models.TextChoices):
@@ -78,7 +78,7 @@ class Project(models.Model):
 class Membership(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=10, choices=Role, default=Role.VIEWER)
+    role = models.CharField(max_length=10, choices=_ROLE_LABELS, default=Role.VIEWER.value)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_membership_a_person")]

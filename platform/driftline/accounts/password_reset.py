@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 
 from driftline.accounts import sign_in_audit
-from driftline.common.doorbell import ring
+from driftline.common.task_queue import Task, enqueue
 
 
 class RequestResetForm(ResetPasswordForm):
@@ -26,7 +26,7 @@ class RequestResetForm(ResetPasswordForm):
     def save(self, request: HttpRequest, **_: Any) -> str:
         email: str = self.cleaned_data["email"]
         sign_in_audit.reset_requested(email=email)
-        ring("accounts.send_reset_mail", email=email)
+        enqueue(Task.SEND_RESET_MAIL, email=email)
         return email
 
 

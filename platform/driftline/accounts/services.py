@@ -10,8 +10,9 @@ from typing import Any
 from django.db import transaction
 
 from driftline.accounts.audit_chain import redact, seal_soon
-from driftline.accounts.models import SCOPES, ApiToken, AuditEntry, Membership, Project, Role, User, digest_of
+from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User, digest_of
 from driftline.accounts.origin import current_origin
+from driftline.accounts.scopes import Role, Scope
 from driftline.accounts.signals import isolation_changed, tokens_changed
 from driftline.common.errors import invalid
 
@@ -89,10 +90,10 @@ def create_token(
 ) -> tuple[ApiToken, str]:
     """Create a token and return it with its text, which is shown once and never stored; a limit of 0 is none."""
     scopes = sorted(set(scopes))
-    if unknown := [scope for scope in scopes if scope not in SCOPES]:
-        raise invalid("/scopes", f"{unknown[0]!r} is not a scope; use some of {', '.join(SCOPES)}.")
+    if unknown := set(scopes).difference(Scope):
+        raise invalid("/scopes", f"{min(unknown)!r} is not a scope; use some of {', '.join(Scope)}.")
     if not scopes:
-        raise invalid("/scopes", f"A token needs at least one scope: some of {', '.join(SCOPES)}.")
+        raise invalid("/scopes", f"A token needs at least one scope: some of {', '.join(Scope)}.")
     text = _new_token_text()
     with transaction.atomic():
         token = ApiToken.objects.create(

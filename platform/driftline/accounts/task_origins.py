@@ -36,7 +36,7 @@ def _end(task_id: str, **_: object) -> None:
 
 
 def _correlation_of(task_id: str, task: Any, arguments: dict[str, Any]) -> str:
-    """Name the run that the task works on, else the request that rang for it, else the task itself."""
+    """Name the run that the task works on, else the request that enqueued it, else the task itself."""
     if "run_id" in arguments:
         return f"run-{arguments['run_id']}"
     asked = task.request.get(HEADER)

@@ -8,7 +8,7 @@ from ninja.params.functions import Query
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.models import AuditEntry
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF
 from driftline.common.clock import now
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339

@@ -6,7 +6,8 @@ from typing import Any
 
 from driftline.api.problems import CONTENT_TYPE, problem_body
 from driftline.common.errors import Problem
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
+from driftline.common.uploads import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
 
 type Scope = MutableMapping[str, Any]
 type Message = MutableMapping[str, Any]
@@ -14,8 +15,9 @@ type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 type App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PLAIN_CAP = 33 << 20  # the log takes 32 MiB and says so itself
-UPLOAD_CAP = (2 << 30) + (1 << 20)
+_SPARE_BYTES = 1 << 20  # for a form around a file, and for whoever reads a body to say so itself
+PLAIN_CAP = MAX_BODY_BYTES + _SPARE_BYTES
+UPLOAD_CAP = MAX_UPLOAD_BYTES + _SPARE_BYTES
 UPLOADS = re.compile(r"(/api/v1)?/models/[^/]+/(versions|reference|import|imports/(predictions|labels))")
 
 
@@ -58,7 +60,7 @@ def _announced(scope: Scope) -> int:
 
 async def _refuse(send: Send, cap: int) -> None:
     problem = Problem(413, "body_too_large", f"The body is larger than {cap >> 20:,} MiB; send it in parts.")
-    body = problem_body(problem, instance=str(uuid7()))
+    body = problem_body(problem, instance=new_id())
     headers = [
         (b"content-type", CONTENT_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),

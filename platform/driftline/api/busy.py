@@ -7,7 +7,7 @@ from django.template.loader import render_to_string
 from driftline.api.body_cap import Scope, Send
 from driftline.api.problems import CONTENT_TYPE, is_path_for_programs, problem_body
 from driftline.common.errors import Problem
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 
 RETRY_SECONDS = 2
 
@@ -17,7 +17,7 @@ async def refuse_busy(scope: Scope, send: Send) -> None:
     if is_path_for_programs(scope["path"]):
         detail = "Too many requests are under way here; nothing was stored. Send it again in a moment."
         problem = Problem(503, "too_busy", detail, retry_after=RETRY_SECONDS)
-        body, kind = problem_body(problem, instance=str(uuid7())), CONTENT_TYPE
+        body, kind = problem_body(problem, instance=new_id()), CONTENT_TYPE
     else:
         body, kind = _page(), "text/html; charset=utf-8"
     headers = [

@@ -7,12 +7,12 @@ from django.http import HttpRequest
 from ninja import Router
 
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.clock import now
-from driftline.common.json_body import printable
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import rfc3339
 from driftline.common.request_values import refuse_parameter
+from driftline.common.strict_json import printable
 from inference.registry.selectors import get_model
 from monitors.alerts import selectors, services
 from monitors.alerts.api import describe_delivery
@@ -22,7 +22,7 @@ from monitors.workflows.models import Run
 router = Router(tags=["alerts"])
 
 
-@router.get("/incidents", auth=Scoped("read"))
+@router.get("/incidents", auth=Scoped(Scope.READ))
 def list_incidents(
     request: HttpRequest,
     status: str | None = None,
@@ -42,7 +42,7 @@ def list_incidents(
     return page(found, describe_incident, by=("-opened_at", "-pk"), cursor=cursor, limit=limit)
 
 
-@router.get("/incidents/{int:incident_id}", auth=Scoped("read"))
+@router.get("/incidents/{int:incident_id}", auth=Scoped(Scope.READ))
 def read_incident(request: HttpRequest, incident_id: int) -> Any:
     """Read one incident with its causes, timeline, deliveries and runs."""
     found = selectors.incident_detail(project=caller_of(request).project, incident_id=incident_id)

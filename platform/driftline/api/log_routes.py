@@ -23,7 +23,7 @@ from driftline.api.busy import refuse_busy
 from driftline.api.request_pools import LOG_ROUTES, RequestPools, TooBusy
 from driftline.common.database.watch import WATCH
 
-MOST_BYTES = (
+MAX_BYTES = (
     4 << 20
 )  # room for all rows of 30 numbers that Arrow may bring; more goes Django's way, into a file
 _FOR_PAGES = (
@@ -75,7 +75,7 @@ def _is_ours(scope: Scope) -> bool:
     if not scope["query_string"].isascii():
         return False  # Django knows how to refuse it
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    return len(length) < 10 and length.isdigit() and int(length) <= MOST_BYTES
+    return len(length) < 10 and length.isdigit() and int(length) <= MAX_BYTES
 
 
 async def _read(receive: Receive) -> bytes | None:

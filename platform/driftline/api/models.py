@@ -10,7 +10,7 @@ from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.rights import SCOPE_OF
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.periods import rfc3339
@@ -131,7 +131,7 @@ def create_model(request: HttpRequest, body: NewModel) -> Any:
     return Status(201, describe_model(model))
 
 
-@router.get("/models", auth=Scoped("read"))
+@router.get("/models", auth=Scoped(Scope.READ))
 def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
     """List the project's models."""
     models = Model.objects.of_project(caller_of(request).project).select_related(
@@ -153,7 +153,7 @@ def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) 
     return {"items": items, "next": following}
 
 
-@router.get("/models/{name}", auth=Scoped("read"))
+@router.get("/models/{name}", auth=Scoped(Scope.READ))
 def read_model(request: HttpRequest, name: str) -> Any:
     """Read one model; `computed_until` says up to which event time everything is computed and acted on."""
     return describe_model(get_model(project=caller_of(request).project, name=name))
@@ -172,7 +172,7 @@ def change_model(request: HttpRequest, name: str, body: ModelChanges) -> Any:
     return describe_model(model)
 
 
-@router.post("/models/{name}/retry", auth=Scoped("write"))
+@router.post("/models/{name}/retry", auth=Scoped(Scope.WRITE))
 def retry_failed(request: HttpRequest, name: str) -> Any:
     """Have everything of a model that could not be summarised, measured or judged tried anew."""
     caller = caller_of(request)

@@ -21,7 +21,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from driftline.common.errors import FieldFault, Problem
-from driftline.common.json_body import escape_pointer, printable
+from driftline.common.strict_json import escape_pointer, printable
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from ninja.types import DictStrAny
 
 from driftline.accounts.http_auth import refuse_token_in_url
 from driftline.common.errors import not_found
-from driftline.common.json_body import printable, read_json
 from driftline.common.request_values import media_type, read_body, refuse_parameter
+from driftline.common.strict_json import printable, read_json
 
 MAX_BYTES = 1 << 20
 

@@ -15,7 +15,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, models, t
 from django.db.models import F, Q
 from django.db.models.functions import Greatest, Now
 
-from driftline.common.work import LEASE, WorkQuerySet, WorkRow
+from driftline.common.lease import LEASE
+from driftline.common.work import WorkQuerySet, WorkRow
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
-"""How long anything waits for the broker: a broker that stands still must not stop those who only ring."""
+"""How long anything waits for the broker: a broker that stands still must not stop those who only enqueue tasks."""
 
 from typing import Any
 
-QUICK_SECONDS = 1.0  # for a ring, which may get lost
+QUICK_SECONDS = 1.0  # for a message that enqueues a task, which may get lost
 PATIENT_SECONDS = 30.0  # for a worker, which has nothing to do without its broker
 
 

@@ -9,27 +9,23 @@ written without its token: a task that the broker delivers twice does the work o
 
 import logging
 import secrets
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import DatabaseError, connection, models, transaction
+from django.db import DatabaseError, models, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.dispatch import Signal
 
 from driftline.common.attempts import MAX_ATTEMPTS
+from driftline.common.lease import LEASE, Lease, LeaseLost
+from driftline.common.signals import work_failed
 from driftline.common.work import WorkQuerySet, WorkRow
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)
-RENEWAL_SECONDS = 10.0
 RETRY_AFTER = timedelta(seconds=30)
 FAILED = "failed"
 WORKER_DIED = (
@@ -37,13 +33,6 @@ WORKER_DIED = (
     "It is not begun again until somebody asks for it."
 )
 TOOK_TOO_LONG = "It took longer than a background task may, and was ended."
-
-work_failed = Signal()
-"""Sent with `row` in the transaction in which work fails for good."""
-
-
-class LeaseLost(Exception):
-    """The work was asked for afresh, ended by a person, or taken over after this worker seemed dead."""
 
 
 class WorkFailed(Exception):
@@ -106,31 +95,10 @@ class LeasedWork(WorkRow):
 
 
 @dataclass(frozen=True)
-class Lease[Row: LeasedWork]:
-    """The right to work on one row, until `lost` is set. Everything is written through it."""
+class WorkLease[Row: LeasedWork](Lease[Row]):
+    """The right to do the work of one row."""
 
-    model: type[Row]
-    pk: int
-    token: int
     attempts: int
-    lost: threading.Event = field(default_factory=threading.Event)
-
-    def read(self) -> Row:
-        """Read the row as it is now; raises LeaseLost."""
-        return self._found(self._mine.first())
-
-    @contextmanager
-    def fenced(self) -> Iterator[Row]:
-        """Open a transaction in which the row is locked, its token checked and its lease renewed."""
-        with transaction.atomic():
-            row = self._found(self._mine.select_for_update(of=("self",)).first())
-            self._mine.update(lease_until=Now() + LEASE)
-            yield row
-
-    def write(self, **values: Any) -> None:
-        """Change the row; raises LeaseLost."""
-        if not self._mine.update(**values):
-            raise LeaseLost
 
     def note_progress(self) -> None:
         """Count the attempts afresh: what follows is new work."""
@@ -139,7 +107,7 @@ class Lease[Row: LeasedWork]:
 
     def release(self, **values: Any) -> None:
         """Free the row for the next worker at once: its work goes on in another slice."""
-        self.write(lease_until=None, lease_token=None, attempts=0, **values)
+        super().release(attempts=0, **values)
 
     def finish(self, state: str, **values: Any) -> None:
         """Write that the work is done."""
@@ -160,54 +128,16 @@ class Lease[Row: LeasedWork]:
             return
         self.write(error=_shortened(reason), lease_until=Now() + RETRY_AFTER, lease_token=None)
 
-    @contextmanager
-    def renewed(self) -> Iterator[None]:
-        """Renew the lease from a thread while the body works; the thread sets `lost` when it cannot."""
-        done = threading.Event()
-        thread = threading.Thread(target=self._renew_until, args=(done,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
-    def _renew_until(self, done: threading.Event) -> None:
-        good_until = time.monotonic() + LEASE.total_seconds()
-        try:
-            while not done.wait(RENEWAL_SECONDS):
-                asked = time.monotonic()
-                renewed = self._renew()
-                if renewed:
-                    good_until = asked + LEASE.total_seconds()
-                elif renewed is not None or asked > good_until:
-                    self.lost.set()
-                    return
-        finally:
-            connection.close()
-
-    def _renew(self) -> bool | None:
-        """Renew once: True when renewed, False when the lease is lost, None when the database did not answer."""
-        try:
-            return self._mine.update(lease_until=Now() + LEASE) > 0
-        except DatabaseError:
-            log.warning("a lease was not renewed", extra={"row": self.pk})
-            connection.close()
-            return None
-
-    @property
-    def _mine(self) -> models.QuerySet[Row]:
-        return self.model._base_manager.filter(pk=self.pk, lease_token=self.token)
-
-    def _found(self, row: Row | None) -> Row:
-        if row is None or not row.is_unfinished:
+    def _checked(self, row: Row | None) -> Row:
+        row = super()._checked(row)
+        if not row.is_unfinished:
             raise LeaseLost
         return row
 
 
 def claim[Row: LeasedWork](
     rows: LeasedQuerySet[Row], *, or_held_by_nobody: bool = False, **begin: Any
-) -> Lease[Row] | None:
+) -> WorkLease[Row] | None:
     """Lease one row of `rows` that waits, and count the attempt; None where there is none.
 
     Work of which each attempt was begun and none ended has failed: its workers died. `begin` is what the row is
@@ -225,11 +155,11 @@ def claim[Row: LeasedWork](
         rows.model._base_manager.filter(pk=row.pk).update(
             lease_until=Now() + LEASE, lease_token=token, attempts=F("attempts") + 1, **begin
         )
-    return Lease(rows.model, row.pk, token, row.attempts + 1)
+    return WorkLease(rows.model, row.pk, token, row.attempts + 1)
 
 
 def attempt[Row: LeasedWork](
-    rows: LeasedQuerySet[Row], work: Callable[[Lease[Row]], None], **begin: Any
+    rows: LeasedQuerySet[Row], work: Callable[[WorkLease[Row]], None], **begin: Any
 ) -> bool:
     """Do the work of one row of `rows` that waits, and write how that ended; False where none waits.
 
@@ -241,7 +171,7 @@ def attempt[Row: LeasedWork](
     return lease is not None
 
 
-def work_under[Row: LeasedWork](lease: Lease[Row], work: Callable[[Lease[Row]], None]) -> None:
+def work_under[Row: LeasedWork](lease: WorkLease[Row], work: Callable[[WorkLease[Row]], None]) -> None:
     """Do the work of a leased row, and write how that ended."""
     try:
         with lease.renewed():
@@ -250,7 +180,7 @@ def work_under[Row: LeasedWork](lease: Lease[Row], work: Callable[[Lease[Row]], 
         log.info("the work is another's now", extra={"work": lease.model.__name__, "row": lease.pk})
 
 
-def _try[Row: LeasedWork](lease: Lease[Row], work: Callable[[Lease[Row]], None]) -> None:
+def _try[Row: LeasedWork](lease: WorkLease[Row], work: Callable[[WorkLease[Row]], None]) -> None:
     try:
         work(lease)
     except LeaseLost:

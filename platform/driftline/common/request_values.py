@@ -8,8 +8,8 @@ import zstandard
 from django.http import HttpRequest
 
 from driftline.common.errors import FieldFault, Problem
-from driftline.common.json_body import printable
 from driftline.common.periods import Period, parse_moment
+from driftline.common.strict_json import printable
 
 _ETAG = re.compile(r'(?:W/)?"?(\d{1,18})"?')
 

@@ -1,4 +1,4 @@
-"""Work rows: PostgreSQL holds what is to be done; the broker only rings the doorbell.
+"""Work rows: PostgreSQL holds what is to be done; a message of the broker only wakes a worker.
 
 A row is due until the work it names is done. A worker leases it, works, and finishes it with the token and the
 generation it saw: work that was added meanwhile, or taken over after the lease ran out, keeps the row alive.
@@ -14,14 +14,15 @@ from django.db import connection, models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.common.doorbell import ring
+from driftline.common.advisory_locks import AdvisoryLock, session_lock
+from driftline.common.lease import LEASE, Leasable
+from driftline.common.task_queue import Task, enqueue
 
-LEASE = timedelta(seconds=60)
 TURN_SECONDS = 1.0  # of uninterrupted work on one model
 PAUSE_SECONDS = 2.0  # between two passes over a model with constant traffic
 
 
-class WorkQuerySet[Row: "WorkRow"](models.QuerySet[Row]):
+class WorkQuerySet[Row: Leasable](models.QuerySet[Row]):
     def due(self) -> Self:
         """Narrow to rows that nobody is working on."""
         return self.filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
@@ -39,13 +40,11 @@ class WorkQuerySet[Row: "WorkRow"](models.QuerySet[Row]):
         return list(picked.order_by("pk"))
 
 
-class WorkRow(models.Model):
+class WorkRow(Leasable):
     """Something to do, named by the subclass's own unique fields."""
 
     generation = models.BigIntegerField(default=1)
     touched_at = models.DateTimeField(db_default=Now())
-    lease_until = models.DateTimeField(null=True, blank=True)
-    lease_token = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         abstract = True
@@ -92,33 +91,30 @@ def finish(rows: Sequence[WorkRow]) -> None:
 
 
 def work_in_turns(
-    task: str, space: int, model_id: int, work: Callable[[], bool], due: WorkQuerySet[Any]
+    task: Task, kind: AdvisoryLock, model_id: int, work: Callable[[], bool], due: WorkQuerySet[Any]
 ) -> None:
     """Call `work` while it returns True (more is due), and enqueue `task` again for what remains.
 
-    Only one process at a time works on a model (an advisory lock in `space`); others return at once. A long backlog is
+    Only one process at a time works on a model (a lock of this `kind`); others return at once. A long backlog is
     enqueued again after `TURN_SECONDS`, so that other models get their turn. Work that was added meanwhile waits for
     `PAUSE_SECONDS`, so that a model with constant traffic is worked on at intervals.
     """
-    wait = _work_alone(space, model_id, work, due.exists)
+    wait = _work_alone(kind, model_id, work, due.exists)
     if wait is not None:
-        ring(task, pause=wait, model_id=model_id)
+        enqueue(task, pause_seconds=wait, model_id=model_id)
 
 
-def _work_alone(space: int, key: int, work: Callable[[], bool], is_due: Callable[[], bool]) -> float | None:
+def _work_alone(
+    kind: AdvisoryLock, key: int, work: Callable[[], bool], is_due: Callable[[], bool]
+) -> float | None:
     """Return the seconds after which to enqueue the task for what remains; None if nothing does."""
     ends_at = time.monotonic() + TURN_SECONDS
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [space, key])
-        if not cursor.fetchone()[0]:
+    with session_lock(kind, key) as is_alone:
+        if not is_alone:
             return None
-    try:
         while is_more := work():
             if time.monotonic() >= ends_at:
                 break
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [space, key])
     if is_more:
         return 0.0
     return PAUSE_SECONDS if is_due() else None

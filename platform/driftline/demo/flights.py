@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from driftline.common.durable_files import replacing
 from driftline.demo.timeline import LIVE_START, NUMBERS, STRINGS
 
 LATE, ON_TIME = "late", "on_time"
@@ -33,9 +34,8 @@ def load_flights(cache: Path) -> pd.DataFrame:
         return pd.read_parquet(cache)
     flights = build_flights()
     cache.parent.mkdir(parents=True, exist_ok=True)
-    draft = cache.with_suffix(".draft")
-    flights.to_parquet(draft, compression="zstd", index=False)
-    draft.replace(cache)
+    with replacing(cache) as draft:
+        flights.to_parquet(draft, compression="zstd", index=False)
     return flights
 
 

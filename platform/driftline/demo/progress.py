@@ -6,10 +6,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from driftline.common.durable_files import write_file
+
 SETUP, HISTORY, LIVE = "setup", "history", "live"
 
 
-class Progress(Struct, frozen=True, kw_only=True):
+class ReplayProgress(Struct, frozen=True, kw_only=True):
     """The replay's position and speed. Days of 2013 are moved by `shift_weeks` to end at the present."""
 
     phase: str
@@ -55,21 +57,19 @@ def progress_path(home: Path) -> Path:
     return home / "demo" / "progress.json"
 
 
-def load_progress(home: Path) -> Progress | None:
+def load_progress(home: Path) -> ReplayProgress | None:
     """Read the replay's position; None where no demo was ever started."""
     try:
         content = progress_path(home).read_bytes()
     except FileNotFoundError:
         return None
-    return msgspec.json.decode(content, type=Progress)
+    return msgspec.json.decode(content, type=ReplayProgress)
 
 
-def save_progress(home: Path, progress: Progress) -> Progress:
+def save_progress(home: Path, progress: ReplayProgress) -> ReplayProgress:
     """Replace the file as one, so that a reader never sees half of it."""
     path = progress_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = msgspec.structs.replace(progress, updated_at=datetime.now(UTC))
-    draft = path.with_suffix(".draft")
-    draft.write_bytes(msgspec.json.encode(kept))
-    draft.replace(path)
+    write_file(path, msgspec.json.encode(kept))
     return kept

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-LARGEST_BODY = 1 << 20
+MAX_BODY_BYTES = 1 << 20
 
 
 class Receiver:
@@ -65,7 +65,7 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(min(int(self.headers.get("Content-Length", "0")), LARGEST_BODY))
+                body = self.rfile.read(min(int(self.headers.get("Content-Length", "0")), MAX_BODY_BYTES))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 self.send_response(204 if receiver.accept(body, headers) else 401)
                 self.end_headers()

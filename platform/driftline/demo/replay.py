@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from driftline.demo.api_client import Api
-from driftline.demo.progress import HISTORY, LIVE, Progress, save_progress
+from driftline.demo.progress import HISTORY, LIVE, ReplayProgress, save_progress
 from driftline.demo.timeline import (
     DAY,
     EPOCH,
@@ -30,7 +30,7 @@ from driftline.demo.timeline import (
     time_text,
     to_us,
 )
-from driftline.demo.wire import Sender
+from driftline.demo.wire import RequestSender
 
 TOTAL_DAYS = (LIVE_START - HISTORY_START).days
 
@@ -49,7 +49,7 @@ class Replay:
     """One replay against one server; `run` goes on until the process is stopped."""
 
     def __init__(
-        self, *, home: Path, timeline: Timeline, sender: Sender, api: Api, progress: Progress
+        self, *, home: Path, timeline: Timeline, sender: RequestSender, api: Api, progress: ReplayProgress
     ) -> None:
         self._home = home
         self._timeline = timeline
@@ -160,7 +160,7 @@ class Replay:
         self._progress = save_progress(self._home, msgspec.structs.replace(self._progress, **changes))
 
 
-def _show(progress: Progress) -> None:
+def _show(progress: ReplayProgress) -> None:
     """Draw the bar on a terminal; elsewhere say a line now and then."""
     if sys.stdout.isatty():
         done = round(progress.share * 30)

@@ -24,7 +24,7 @@ class RequestRefused(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -45,7 +45,7 @@ class ConnectionLost(Exception):
     """The server closed the connection, or stopped answering."""
 
 
-class Connection:
+class HttpConnection:
     """One connection, opened when it is first needed and again after the server closed it."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -63,11 +63,11 @@ class Connection:
             self.close()
             raise ConnectionLost(str(error)) from error
 
-    def read_answer(self) -> Answer:
+    def read_answer(self) -> HttpAnswer:
         head = self._read_until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:])}
         body = self._read_exactly(int(headers.get("content-length", "0")))
-        return Answer(int(head[0].split(" ", 2)[1]), headers, body)
+        return HttpAnswer(int(head[0].split(" ", 2)[1]), headers, body)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -102,11 +102,11 @@ class Connection:
         self._received += chunk
 
 
-class Sender:
+class RequestSender:
     """Sends many small POST requests to one path and waits until each was answered."""
 
     def __init__(self, host: str, port: int, path: str, token: str, connections: int = CONNECTIONS) -> None:
-        self._connections = [Connection(host, port) for _ in range(connections)]
+        self._connections = [HttpConnection(host, port) for _ in range(connections)]
         self._head = (
             f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n"
             "Content-Type: application/json\r\nContent-Length: "

@@ -11,11 +11,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
-from driftline.common.leased_work import LeaseLost
+from driftline.common.lease import LeaseLost
 from inference.prediction_log.imports import bad_rows
 from inference.prediction_log.imports.lease import BeingWorkedOn
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, import_file, run
+from inference.prediction_log.imports.services import FileSender, import_file, run
 from inference.registry.models import Model
 
 _BAR = 24
@@ -66,7 +66,7 @@ class ImportCommand(BaseCommand):
                 kind=self.kind,
                 path=options["file"],
                 version=options.get("version") or "",
-                sender=Sender("command line"),
+                sender=FileSender("command line"),
                 force=options["force"],
             )
             if not is_new and not job.is_unfinished:
@@ -74,7 +74,7 @@ class ImportCommand(BaseCommand):
                 return
             if not is_new and job.rows:
                 self.stdout.write(f"Going on with {job} after row {job.rows:,}.")
-            bar = Bar(job, self.stderr, is_terminal=sys.stderr.isatty())
+            bar = ProgressBar(job, self.stderr, is_terminal=sys.stderr.isatty())
             job = run(job.pk, stop=bar.show)
         except Problem as problem:
             raise CommandError(problem.detail) from problem
@@ -84,7 +84,7 @@ class ImportCommand(BaseCommand):
             raise CommandError("The import was cancelled; the rows that are in the log stay.") from error
         self._close(job, bar)
 
-    def _close(self, job: Import, bar: "Bar") -> None:
+    def _close(self, job: Import, bar: "ProgressBar") -> None:
         bar.end()
         if job.rejected:
             self.stderr.write(
@@ -97,7 +97,7 @@ class ImportCommand(BaseCommand):
         self.stdout.write(f"{job.rows:,} rows in {bar.seconds:,.1f} s ({bar.rate:,.0f} rows/s): {counts}.")
 
 
-class Bar:
+class ProgressBar:
     """A bar on a terminal, else a line now and then."""
 
     def __init__(self, job: Import, stream: Any, *, is_terminal: bool) -> None:

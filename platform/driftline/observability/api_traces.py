@@ -20,8 +20,8 @@ def trace_api(application: App, traces: Traces) -> App:
         if scope["type"] != "http" or not scope["path"].startswith(_API):
             await application(scope, receive, send)
             return
-        told = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
-        parent = traces.parent_of(None if told is None else told.decode("latin-1"))
+        header = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+        parent = traces.parent_of(None if header is None else header.decode("latin-1"))
         if parent is None:
             await application(scope, receive, send)
             return

@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from driftline.accounts.http_auth import Caller, identify
+from driftline.accounts.scopes import Scope
 from driftline.api.problems import with_problems
 from driftline.common.clock import now
 from driftline.models import Heartbeat
@@ -36,7 +37,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     caller = None
     if request.headers.get("Authorization") or request.GET or not _is_local(request):
         caller = identify(request, now=now())
-        caller.require("read")
+        caller.require(Scope.READ)
     registry = CollectorRegistry()
     registry.register(ServingCollector(settings.HOME, _names(caller), settings.METRIC_ALIASES))
     registry.register(BacklogCollector(caller))
@@ -69,9 +70,13 @@ class BacklogCollector(Collector):
     def __init__(self, caller: Caller | None) -> None:
         self._caller = caller
 
+    def describe(self) -> Iterable[Metric]:
+        """Give the metrics without values, which needs no database."""
+        return [_family(name) for name in _BACKLOG]
+
     def collect(self) -> Iterable[Metric]:
         """Give the present counts."""
-        due = GaugeMetricFamily("driftline_work_due", "Work rows that nobody works on.", labels=["kind"])
+        due = _family("driftline_work_due")
         work: dict[str, QuerySet[Any]] = {
             "touched_period": TouchedPeriod.objects.due(),
             "stale_window": StaleWindow.objects.due(),
@@ -81,31 +86,23 @@ class BacklogCollector(Collector):
             due.add_metric([kind], self._mine(rows, "model__project").count())
         due.add_metric(["delivery"], self._mine(_due_deliveries(), "channel__project").count())
         yield due
-        failed = GaugeMetricFamily(
-            "driftline_work_failed", "Work rows that failed too often to be tried again.", labels=["kind"]
-        )
+        failed = _family("driftline_work_failed")
         for rows in failed_work():
             kind = str(rows.model._meta.verbose_name).replace(" ", "_")
             failed.add_metric([kind], self._mine(rows, "model__project").count())
         yield failed
-        incidents = GaugeMetricFamily(
-            "driftline_incidents_open", "Unresolved incidents.", labels=["severity"]
-        )
+        incidents = _family("driftline_incidents_open")
         unresolved = self._mine(Incident.objects.exclude(status="resolved"), "project")
         for severity, count in unresolved.values_list("severity").annotate(Count("pk")).order_by("severity"):
             incidents.add_metric([severity], count)
         yield incidents
         runs = self._mine(Run.objects.filter(state__in=ACTIVE_STATES), "model__project")
-        yield _gauge("driftline_runs_active", "Retrain runs under way.", runs.count())
+        yield _family("driftline_runs_active", runs.count())
         halves = self._mine(EventHalf.objects.all(), "model__project").count()
-        yield _gauge("driftline_event_halves_waiting", "Halves of events without their other half.", halves)
+        yield _family("driftline_event_halves_waiting", halves)
         newest = Heartbeat.objects.filter(name="worker").first()
         if newest is not None:
-            yield _gauge(
-                "driftline_worker_heartbeat_timestamp_seconds",
-                "When a worker last consumed a tick.",
-                newest.at.timestamp(),
-            )
+            yield _family("driftline_worker_heartbeat_timestamp_seconds", newest.at.timestamp())
 
     def _mine(self, rows: QuerySet[Any], project: str) -> QuerySet[Any]:
         return rows if self._caller is None else rows.filter(**{project: self._caller.project})
@@ -115,5 +112,21 @@ def _due_deliveries() -> QuerySet[Delivery]:
     return Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now())
 
 
-def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, help_text, value=value)
+_BACKLOG: dict[str, tuple[str, tuple[str, ...]]] = {
+    "driftline_work_due": ("Work rows that nobody works on.", ("kind",)),
+    "driftline_work_failed": ("Work rows that failed too often to be tried again.", ("kind",)),
+    "driftline_incidents_open": ("Unresolved incidents.", ("severity",)),
+    "driftline_runs_active": ("Retrain runs under way.", ()),
+    "driftline_event_halves_waiting": ("Halves of events without their other half.", ()),
+    "driftline_worker_heartbeat_timestamp_seconds": ("When a worker last consumed a tick.", ()),
+}
+"""Help and labels of each metric."""
+
+
+def _family(name: str, value: float | None = None) -> GaugeMetricFamily:
+    """Make a metric; only one without labels takes its value at once."""
+    help_text, labels = _BACKLOG[name]
+    family = GaugeMetricFamily(name, help_text, labels=labels)
+    if value is not None:
+        family.add_metric((), value)
+    return family

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -16,7 +16,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-Id", "")
-        request.id = given if _SAFE.fullmatch(given) else str(uuid7())  # type: ignore[attr-defined]
+        request.id = given if _SAFE.fullmatch(given) else new_id()  # type: ignore[attr-defined]
         response = self.get_response(request)
         response["X-Request-Id"] = request.id  # type: ignore[attr-defined]
         return response

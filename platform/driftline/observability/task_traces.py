@@ -1,4 +1,4 @@
-"""Spans of Celery tasks, parts of the trace of the API request that rang for them where Django answered it."""
+"""Spans of Celery tasks, parts of the trace of the API request that enqueued them where Django answered it."""
 
 import os
 import time
@@ -28,7 +28,7 @@ class TaskTraces:
         signals.worker_process_shutdown.connect(self.close)
 
     def pass_on(self, headers: dict[str, Any], **_: object) -> None:
-        """Tell the worker which trace the ring belongs to."""
+        """Tell the worker which trace the task belongs to."""
         span = trace.get_current_span()
         if span.is_recording():
             headers.update(headers_of(span))

@@ -13,7 +13,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
 from driftline.accounts.models import Membership, Project, User
-from driftline.accounts.rights import ROLE_SCOPES, SCOPE_OF, check_rights
+from driftline.accounts.rights import check_rights
+from driftline.accounts.scopes import SCOPE_OF, SCOPES_OF_ROLE, Scope
 from driftline.common.errors import Problem
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -29,29 +30,29 @@ class Visitor:
     role: str
 
     @property
-    def scopes(self) -> frozenset[str]:
+    def scopes(self) -> frozenset[Scope]:
         """The scopes of this person's role."""
-        return ROLE_SCOPES[self.role]
+        return SCOPES_OF_ROLE[self.role]
 
     def may(self, thing: str) -> bool:
         """Return whether this person may change a thing, a key of `SCOPE_OF`."""
         return SCOPE_OF[thing] in self.scopes
 
     def check_rights(self, changed: Mapping[str, str]) -> None:
-        """Refuse a change of things that need other scopes; see `driftline.accounts.rights`."""
+        """Refuse a change of things that need other scopes; see `driftline.accounts.scopes`."""
         check_rights(self.scopes, changed, actor=self.actor)
 
     @property
     def may_edit(self) -> bool:
-        return "write" in self.scopes
+        return Scope.WRITE in self.scopes
 
     @property
     def may_deploy(self) -> bool:
-        return "deploy" in self.scopes
+        return Scope.DEPLOY in self.scopes
 
     @property
     def may_administer(self) -> bool:
-        return "admin" in self.scopes
+        return Scope.ADMIN in self.scopes
 
     @property
     def actor(self) -> str:

@@ -33,13 +33,17 @@ def _set(request: PageRequest, frame: dict[str, object], alias: str, version: Ve
         messages.success(request, f"{alias} names version {version.version} now.")
         return redirect("versions", name=model.name)
     before = _named(model, alias)
-    told = [f"{alias} will name version {version.version}."]
+    effects = [f"{alias} will name version {version.version}."]
     if before is not None:
-        told = [
+        effects = [
             f"{alias} names version {before.version} and will name version {version.version} instead, at once."
         ]
-    told += ["Whoever asks the API which version the name stands for gets that one.", _WHO_ANSWERS]
-    frame |= {"title": f"Let {alias} name version {version.version}", "effects": told, "yes": "Yes, let it"}
+    effects += ["Whoever asks the API which version the name stands for gets that one.", _WHO_ANSWERS]
+    frame |= {
+        "title": f"Let {alias} name version {version.version}",
+        "effects": effects,
+        "yes": "Yes, let it",
+    }
     return render(request, "pages/confirm.html", frame)
 
 
@@ -53,9 +57,9 @@ def _remove(request: PageRequest, frame: dict[str, object], alias: str) -> HttpR
     named = _named(model, alias)
     if named is None:
         raise not_found("alias")
-    told = [f"{alias} will name no version any more, so whoever asks the API for it finds nothing."]
-    told += [f"Version {named.version} stays as it is.", _WHO_ANSWERS]
-    frame |= {"title": f"Take the name {alias} away", "effects": told, "yes": "Yes, take it away"}
+    effects = [f"{alias} will name no version any more, so whoever asks the API for it finds nothing."]
+    effects += [f"Version {named.version} stays as it is.", _WHO_ANSWERS]
+    frame |= {"title": f"Take the name {alias} away", "effects": effects, "yes": "Yes, take it away"}
     return render(request, "pages/confirm.html", frame)
 
 

@@ -17,7 +17,7 @@ from driftline.common.periods import rfc3339
 
 WIDTH, HEIGHT = 1000.0, 200.0
 _TICKS = 4
-_MOST_DATES = 6
+_MAX_DATES = 6
 _EDGE = 0.03  # of the width: a word in the middle of it would lie on the labels of the axis
 _WORD = 0.055
 
@@ -42,7 +42,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Series:
+class ChartLine:
     """A line; `look` is a CSS class: main, second, third, shadow, estimate or baseline."""
 
     name: str
@@ -71,7 +71,7 @@ class Chart:
     summary: str
     start: datetime
     end: datetime
-    series: Sequence[Series]
+    series: Sequence[ChartLine]
     unit: str = ""
     marks: Sequence[Mark] = ()
     spans: Sequence[tuple[datetime, datetime]] = ()
@@ -154,7 +154,7 @@ class Chart:
 
     def x_labels(self) -> list[dict[str, str]]:
         length = self.end - self.start
-        step = max(timedelta(hours=6), length / _MOST_DATES)
+        step = max(timedelta(hours=6), length / _MAX_DATES)
         step = (
             timedelta(days=max(1, round(step / timedelta(days=1))))
             if length > timedelta(days=3)
@@ -253,7 +253,7 @@ class Chart:
         )
         return f'<path class="hatch" d="{lines}"/>'
 
-    def _bars(self, series: Series, low: float, high: float) -> str:
+    def _bars(self, series: ChartLine, low: float, high: float) -> str:
         rects = []
         for dot in series.dots:
             if dot.value is None:
@@ -264,7 +264,7 @@ class Chart:
             rects.append(f"M{left + gap:.1f} {HEIGHT:.0f}V{top:.1f}H{right - gap:.1f}V{HEIGHT:.0f}z")
         return f'<path class="bars {series.look}" d="{"".join(rects)}"/>'
 
-    def _line(self, series: Series, low: float, high: float) -> str:
+    def _line(self, series: ChartLine, low: float, high: float) -> str:
         runs = list(_runs(series.dots))
         band = "".join(self._band(run, low, high) for run in runs)
         line = "".join(
@@ -277,7 +277,7 @@ class Chart:
             parts += [self._dots(series, low, high, bad=False), self._dots(series, low, high, bad=True)]
         return "".join(parts)
 
-    def _dots(self, series: Series, low: float, high: float, *, bad: bool) -> str:
+    def _dots(self, series: ChartLine, low: float, high: float, *, bad: bool) -> str:
         chosen = [
             d for d in series.dots if d.value is not None and (d.status in ("warning", "critical")) == bad
         ]

@@ -60,6 +60,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     current = request.resolver_match.url_name if request.resolver_match else ""
     return {
         "visitor": visitor,
+        "api_url": f"{request.scheme}://{request.get_host()}/api/v1",
         "projects": list(Project.objects.filter(members=visitor.user).order_by("name")),
         "navigation": [(route, title, current in routes) for route, title, routes in NAVIGATION],
         "open_count": open_incidents(project=visitor.project).count(),

@@ -30,7 +30,7 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
-class Change:
+class DeploymentAction:
     """One kind of change: how it is called, what it does, and the service that does it."""
 
     title: str
@@ -110,18 +110,18 @@ def _tell(request: PageRequest, model: Model, what: str) -> None:
 
 # -- what each does ----------------------------------------------------------------------------------------------------
 def _promote_effect(now: Deployment, version: Version) -> list[str]:
-    told = [f"Version {version.version} answers every request from now on, within a second."]
+    effects = [f"Version {version.version} answers every request from now on, within a second."]
     if now.champion is not None and now.champion != version:
-        told[0] = (
+        effects[0] = (
             f"Version {version.version} will answer every request in the place of version {now.champion.version}, "
             "within a second. Requests under way end with the version that they began with."
         )
-        told.append(f"Version {now.champion.version} stays in memory, so that rolling back loads nothing.")
-        told += _canary_ends(now)
+        effects.append(f"Version {now.champion.version} stays in memory, so that rolling back loads nothing.")
+        effects += _canary_ends(now)
     if version in now.shadows.all():
-        told.append(f"Version {version.version} stops shadowing.")
-    told.append("The gate of retrain runs is not asked: what you write below is kept as the reason.")
-    return told
+        effects.append(f"Version {version.version} stops shadowing.")
+    effects.append("The gate of retrain runs is not asked: what you write below is kept as the reason.")
+    return effects
 
 
 def _rollback_effect(now: Deployment, version: Version) -> list[str]:
@@ -243,10 +243,20 @@ def _key(text: str) -> str:
 
 
 CHANGES = {
-    "promote": Change("Promote version {version}", "Yes, promote", _promote_effect, _promote),
-    "rollback": Change("Roll back to version {version}", "Yes, roll back", _rollback_effect, _rollback),
-    "shadow": Change("Let version {version} shadow", "Yes, send it copies", _shadow_effect, _shadow),
-    "canary": Change("Let version {version} answer a share", "Yes, let it answer", _canary_effect, _canary),
-    "uncanary": Change("End the canary of version {version}", "Yes, end it", _uncanary_effect, _uncanary),
-    "unshadow": Change("Stop version {version} shadowing", "Yes, stop", _unshadow_effect, _unshadow),
+    "promote": DeploymentAction("Promote version {version}", "Yes, promote", _promote_effect, _promote),
+    "rollback": DeploymentAction(
+        "Roll back to version {version}", "Yes, roll back", _rollback_effect, _rollback
+    ),
+    "shadow": DeploymentAction(
+        "Let version {version} shadow", "Yes, send it copies", _shadow_effect, _shadow
+    ),
+    "canary": DeploymentAction(
+        "Let version {version} answer a share", "Yes, let it answer", _canary_effect, _canary
+    ),
+    "uncanary": DeploymentAction(
+        "End the canary of version {version}", "Yes, end it", _uncanary_effect, _uncanary
+    ),
+    "unshadow": DeploymentAction(
+        "Stop version {version} shadowing", "Yes, stop", _unshadow_effect, _unshadow
+    ),
 }

@@ -10,11 +10,12 @@ from driftline.common.errors import Problem
 from driftline.common.periods import Period
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Dot, Series
-from driftline.pages.heat_map import HeatMap, Row, heat_map
+from driftline.pages.charts import Chart, ChartLine, Dot
+from driftline.pages.heat_map import HeatMap, HeatMapRow, heat_map
 from driftline.pages.histograms import overlay_of
 from driftline.pages.model import COLUMN_METRICS, csv_url, drift_share_chart, frame_of
 from driftline.pages.segment_searches import grown_segments
+from driftline.pages.templatetags.figures import figure, measured
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.definitions.services import drift_method
@@ -83,7 +84,7 @@ def _kind_of(reference: LoadedReference | None, name: str) -> str:
     return "" if column is None else "number" if isinstance(column, NumericSummary) else "category"
 
 
-def _status(rows: list[Row]) -> str:
+def _status(rows: list[HeatMapRow]) -> str:
     newest = [row.newest for row in rows if row.newest and row.feature not in queries.NOT_FEATURES]
     if not newest:
         return "no_data"
@@ -138,11 +139,28 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
         "reference": reference,
         "movers": _movers(model, day, feature),
         "neighbours": _neighbours(points, day),
-        "expected": model.expectations.filter(feature=feature).first(),
+        "expected": _expected(model, feature),
         "is_feature": feature not in queries.NOT_FEATURES,
         "losses": _losses(model, feature, day) if request.GET.get("show") == "losses" else None,
     }
     return render(request, "pages/feature.html", frame)
+
+
+def _expected(model: Model, feature: str) -> list[str]:
+    """List what a person expects of the feature, one clause each; empty where nobody wrote anything down."""
+    expectation = model.expectations.filter(feature=feature).first()
+    clauses: list[str] = []
+    if expectation is None:
+        return clauses
+    if expectation.least is not None:
+        clauses.append(f"at least {figure(expectation.least)}")
+    if expectation.most is not None:
+        clauses.append(f"at most {figure(expectation.most)}")
+    if expectation.categories:
+        clauses.append(f"one of {len(expectation.categories)} values")
+    if expectation.missing_share is not None:
+        clauses.append(f"missing in at most {measured(expectation.missing_share, 'missing_share')} of rows")
+    return clauses
 
 
 def _losses(model: Model, feature: str, day: datetime | None) -> ValueLosses | str:
@@ -230,7 +248,7 @@ def _course_chart(model: Model, feature: str, points: list[MetricPoint], chosen:
     title = METRICS[deciding].title
     return Chart(
         id="course", title=f"{title} of {feature}", summary=f"{title} of {feature} by day, with its limit.",
-        start=chosen.start, end=chosen.end, series=[Series(title, queries.dots(series))], from_zero=True,
+        start=chosen.start, end=chosen.end, series=[ChartLine(title, queries.dots(series))], from_zero=True,
         marks=queries.marks_in(model, chosen.start, chosen.end), csv_url=csv_url(model, deciding, chosen, feature),
         note="lower is better",
     )  # fmt: skip
@@ -249,11 +267,11 @@ def _quantile_chart(
     for start, column in numeric:
         low, middle, high = (float(value) for value in column.quantile([0.05, 0.5, 0.95]))
         dots.append(Dot(start, start + queries.DAY, middle, column.n, low, high))
-    lines = [Series("median, with the 5th to 95th percentile", dots)]
+    lines = [ChartLine("median, with the 5th to 95th percentile", dots)]
     usual = _quantile(known, 0.5)
     if usual is not None:
         flat = [Dot(start, start + queries.DAY, usual, known.n) for start, _ in numeric]
-        lines.append(Series("median of the reference", flat, "baseline"))
+        lines.append(ChartLine("median of the reference", flat, "baseline"))
     return Chart(
         id="quantiles", title=f"Values of {feature}", summary=f"Median of {feature} by day, with its middle 90 %.",
         start=chosen.start, end=chosen.end, series=lines, limits=False,

@@ -12,7 +12,7 @@ from django.urls import reverse
 from pydantic import ValidationError
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.json_body import read_json
+from driftline.common.strict_json import read_json
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from driftline.pages.intake import Intake
@@ -96,11 +96,11 @@ def _take(request: PageRequest, model: Model, form: EndpointForm) -> Version | N
 
 
 def _told(fields: dict[str, Any]) -> RemoteVersion:
-    told = {name: fields[name] for name in ("url", "protocol", "model")}
-    told |= {name: fields[name] for name in ("version", "token") if fields[name]}
+    described = {name: fields[name] for name in ("url", "protocol", "model")}
+    described |= {name: fields[name] for name in ("version", "token") if fields[name]}
     metadata = read_json(fields["metadata"].encode()) if fields["metadata"].strip() else {}
     try:
-        return RemoteVersion.model_validate({"endpoint": told, "metadata": metadata})
+        return RemoteVersion.model_validate({"endpoint": described, "metadata": metadata})
     except ValidationError as error:
         first = error.errors()[0]
         pointer = "".join(f"/{part}" for part in first["loc"])
@@ -109,15 +109,15 @@ def _told(fields: dict[str, Any]) -> RemoteVersion:
 
 def facts_of(version: Version) -> list[tuple[str, str]]:
     """Tell of a remote version's endpoint what may be shown: never the credential, only whether there is one."""
-    told = version.endpoint or {}
-    names = ", ".join(f"{ours} is {theirs}" for ours, theirs in told.get("names", {}).items())
+    described = version.endpoint or {}
+    names = ", ".join(f"{ours} is {theirs}" for ours, theirs in described.get("names", {}).items())
     facts = [
-        ("Address", told["url"]),
-        ("It speaks", dict(PROTOCOLS)[told["protocol"]]),
-        ("It calls the model", told["model"]),
-        ("Its version", told["version"] or "the one that it answers with"),
+        ("Address", described["url"]),
+        ("It speaks", dict(PROTOCOLS)[described["protocol"]]),
+        ("It calls the model", described["model"]),
+        ("Its version", described["version"] or "the one that it answers with"),
         ("Tensors that it calls otherwise", names),
         ("Credential", "sealed" if version.credential else "none"),
-        ("A call takes at most", f"{told['timeout_ms']:,} ms and {told['max_rows']:,} rows"),
+        ("A call takes at most", f"{described['timeout_ms']:,} ms and {described['max_rows']:,} rows"),
     ]
     return [(name, text) for name, text in facts if text]

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
-from monitors.definitions.expectations import MOST_CATEGORIES, expect, schema_of
+from monitors.definitions.expectations import MAX_CATEGORIES, expect, schema_of
 
 
 class ExpectationForm(forms.Form):
@@ -21,7 +21,7 @@ class ExpectationForm(forms.Form):
     categories = forms.CharField(
         required=False,
         label="Values that there may be",
-        help_text=f"One a line, up to {MOST_CATEGORIES:,}.",
+        help_text=f"One a line, up to {MAX_CATEGORIES:,}.",
         widget=forms.Textarea(attrs={"rows": 6}),
     )
     tolerance = forms.FloatField(

@@ -21,11 +21,11 @@ from monitors.metrics.models import MetricPoint
 from monitors.metrics.references.loaded import LoadedReference
 
 STEPS = 5
-MOST_COLUMNS = 92
+MAX_COLUMNS = 92
 
 
 @dataclass(frozen=True)
-class Row:
+class HeatMapRow:
     """A feature's days: its cells as HTML, how many of them drifted, and the newest that was judged."""
 
     feature: str
@@ -40,7 +40,7 @@ class Row:
 class HeatMap:
     """The features, what stands furthest off first, and the days."""
 
-    rows: list[Row]
+    rows: list[HeatMapRow]
     days: list[datetime]
 
 
@@ -60,7 +60,7 @@ def heat_map(
     by_feature: dict[str, dict[datetime, MetricPoint]] = {}
     for point in points:
         by_feature.setdefault(point.feature, {})[point.start] = point
-    days = sorted({day for cells in by_feature.values() for day in cells})[-MOST_COLUMNS:]
+    days = sorted({day for cells in by_feature.values() for day in cells})[-MAX_COLUMNS:]
     columns = [_column(day, chosen) for day in days]
     importance = reference.importance if reference else {}
     rows = [
@@ -77,7 +77,7 @@ def _column(day: datetime, chosen: TimeRange) -> _Column:
     return _Column(day, f"{day:%-d %b}", escape(f"?{urlencode(query)}"))
 
 
-def _badness(row: Row) -> tuple[bool, int, float]:
+def _badness(row: HeatMapRow) -> tuple[bool, int, float]:
     newest = row.newest
     beyond = (newest.value or 0) / (newest.threshold or 1) if newest else 0.0
     return row.feature not in queries.NOT_FEATURES, row.drifted, beyond
@@ -89,7 +89,7 @@ def _row(
     points: dict[datetime, MetricPoint],
     columns: Sequence[_Column],
     importance: float | None,
-) -> Row:
+) -> HeatMapRow:
     ordered = [points.get(column.start) for column in columns]
     judged = [point for point in ordered if point is not None and point.status in queries.JUDGED]
     written, address = escape(name), escape(url)
@@ -97,7 +97,7 @@ def _row(
         _cell(point, f"{written}, {column.name}", address + column.query)
         for column, point in zip(columns, ordered, strict=True)
     ]
-    return Row(
+    return HeatMapRow(
         feature=name,
         url=url,
         cells=mark_safe("".join(cells)),
@@ -107,16 +107,16 @@ def _row(
     )
 
 
-def _cell(point: MetricPoint | None, whose: str, address: str) -> str:
+def _cell(point: MetricPoint | None, heading: str, address: str) -> str:
     """Write one cell; `whose` and `address` are escaped."""
     if point is None or point.value is None:
-        label = f"{whose}, no data"
+        label = f"{heading}, no data"
         return f'<td class="c none" title="{label}"><span aria-label="{label}">·</span></td>'
     if point.status == "insufficient":
         look, text, said = "few", f"n={point.n}", f"only {point.n} rows"
     else:
         look, text, said = f"s{_step(point)}", short(point.value), _said(point, point.value)
-    label = f"{whose}, {said}"
+    label = f"{heading}, {said}"
     link = f'<a href="{address}" aria-label="{text}, {label}">{text}</a>'
     return f'<td class="c {look}" title="{label}">{link}</td>'
 

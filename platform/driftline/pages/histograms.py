@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from driftline.common.number_format import format_number
 from driftline.pages.charts import Bin, Overlay
-from monitors.alerts.wording import figure
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, merge_columns
 
@@ -28,14 +28,14 @@ def _numbers(name: str, reference: NumericSummary, now: NumericSummary) -> Overl
     edges = _edges(reference, now)
     before, after = _shares(reference, edges), _shares(now, edges)
     bins = [
-        Bin(f"{figure(float(edges[i]))} to {figure(float(edges[i + 1]))}", before[i], after[i])
+        Bin(f"{format_number(float(edges[i]))} to {format_number(float(edges[i + 1]))}", before[i], after[i])
         for i in range(len(edges) - 1)
     ]
     said = (
-        f"{name}: median {figure(float(reference.quantile(0.5)))} in the reference, "
-        f"{figure(float(now.quantile(0.5)))} now, on {now.n:,} rows."
+        f"{name}: median {format_number(float(reference.quantile(0.5)))} in the reference, "
+        f"{format_number(float(now.quantile(0.5)))} now, on {now.n:,} rows."
     )
-    ticks = [figure(float(value)) for value in np.linspace(edges[0], edges[-1], 5)]
+    ticks = [format_number(float(value)) for value in np.linspace(edges[0], edges[-1], 5)]
     return Overlay(bins, is_numeric=True, summary=said, axis=ticks)
 
 

@@ -14,7 +14,7 @@ from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.selectors import get_import, imports_of
-from inference.prediction_log.imports.services import Sender, cancel, import_upload
+from inference.prediction_log.imports.services import FileSender, cancel, import_upload
 from inference.registry.models import Model
 from inference.registry.selectors import find_model
 
@@ -70,7 +70,7 @@ def _take(request: PageRequest, model: Model, form: ImportForm) -> bool:
             stream=file,
             name=file.name,
             version=form.cleaned_data["version"],
-            sender=Sender(request.visitor.actor),
+            sender=FileSender(request.visitor.actor),
             force=form.cleaned_data["force"],
         )
     except Problem as problem:

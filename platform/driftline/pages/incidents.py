@@ -11,15 +11,16 @@ from django.shortcuts import redirect, render
 
 from driftline.common.clock import now
 from driftline.common.errors import Problem
+from driftline.common.number_format import format_number, format_pair
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Series
-from driftline.pages.verdict import Part, Verdict
+from driftline.pages.charts import Chart, ChartLine
+from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import Model
 from monitors.alerts import selectors, services
 from monitors.alerts.models import Incident
-from monitors.alerts.wording import duration, figure, figures, measured
+from monitors.alerts.wording import duration, measured
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT, LABELS, SEGMENT
 from monitors.rules.services import points_of
@@ -134,33 +135,41 @@ def runs_of(one: Incident) -> list[Run]:
     return list(found.select_related("model", "challenger", "champion").order_by("pk"))
 
 
-def _verdict(one: Incident, worst: float | None) -> Verdict:
-    value, threshold = figures(one.opened_by.value, one.rule.threshold)
+def _verdict(one: Incident, worst: float | None) -> Statement:
+    value, threshold = format_pair(one.opened_by.value, one.rule.threshold)
     rule, what = one.rule, measured(one.opened_by)
     since = f"{queries.began(one):%-d %b %Y %H:%M} UTC"
     if one.resolved_at:
-        farthest = f" It went as far as {figure(worst)}." if worst is not None else ""
-        return Verdict(
+        farthest = f" It went as far as {format_number(worst)}." if worst is not None else ""
+        return Statement(
             "ok",
-            [Part(f"{one.model.name} recovered on {one.resolved_at:%-d %b %Y %H:%M} UTC after {duration(lasted(one))}: "
-                  f"{what} had been {rule.operator} {threshold} since {since}.{farthest}")],
-        )  # fmt: skip
+            [
+                Phrase(
+                    f"{one.model.name} recovered on {one.resolved_at:%-d %b %Y %H:%M} UTC after "
+                    f"{duration(lasted(one))}: {what} had been {rule.operator} {threshold} since {since}.{farthest}"
+                )
+            ],
+        )
     parts = [
-        Part(
+        Phrase(
             f"{what} of {one.model.name} is {rule.operator} {threshold} since {since}: {value} when it opened"
         )
     ]
     parts.append(
-        Part(f", {figure(worst)} at worst." if worst is not None and worst != one.opened_by.value else ".")
+        Phrase(
+            f", {format_number(worst)} at worst."
+            if worst is not None and worst != one.opened_by.value
+            else "."
+        )
     )
     broken, moved, worse = _split_by_kind(one)
     if broken:
-        parts.append(Part(f" Data are broken in {_names(broken)}."))
+        parts.append(Phrase(f" Data are broken in {_names(broken)}."))
     if moved:
-        parts.append(Part(f" What moved most among the inputs: {_names(moved)}."))
+        parts.append(Phrase(f" What moved most among the inputs: {_names(moved)}."))
     if worse:
-        parts.append(Part(f" It got worse most where {_names(worse)}."))
-    return Verdict(
+        parts.append(Phrase(f" It got worse most where {_names(worse)}."))
+    return Statement(
         "critical" if one.severity == "critical" else "warning" if one.severity == "warning" else "notice",
         parts,
     )
@@ -170,11 +179,11 @@ def _split_by_kind(
     one: Incident,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """The causes that are faults of the data, those that are drift, and segments that got worse."""
-    told = one.causes[:3]
+    top_causes = one.causes[:3]
     return (
-        [c for c in told if c.get("kind") == FAULT],
-        [c for c in told if c.get("kind") not in (FAULT, SEGMENT)],
-        [c for c in told if c.get("kind") == SEGMENT],
+        [c for c in top_causes if c.get("kind") == FAULT],
+        [c for c in top_causes if c.get("kind") not in (FAULT, SEGMENT)],
+        [c for c in top_causes if c.get("kind") == SEGMENT],
     )
 
 
@@ -203,8 +212,8 @@ def _chart(one: Incident) -> tuple[Chart, float | None]:
     choose = max if rule.operator == "above" else min
     return Chart(
         id="incident", title=measured(one.opened_by),
-        summary=f"The limit is {figure(rule.threshold)}; the shaded time is the incident.",
-        start=start, end=end, series=[Series(METRICS[rule.metric].title, dots)],
+        summary=f"The limit is {format_number(rule.threshold)}; the shaded time is the incident.",
+        start=start, end=end, series=[ChartLine(METRICS[rule.metric].title, dots)],
         marks=[mark for mark in queries.marks_in(one.model, start, end) if mark.kind != "incident"],
         spans=[(queries.began(one), one.resolved_at or end)],
         note="lower is better" if METRICS[rule.metric].lower_is_better else "higher is better",

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from driftline.pages import queries
-from driftline.pages.charts import Chart, Dot, Mark, Series
+from driftline.pages.charts import Chart, ChartLine, Dot, Mark
 from driftline.pages.model import csv_url
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
@@ -17,7 +17,7 @@ def lag_chart(model: Model, chosen: TimeRange, marks: list[Mark], span: str) -> 
     looks = {"label_lag_p95": "main", "label_lag_p50": "third"}
     points = queries.judged_points(model, looks, chosen.start, chosen.end, span=span)
     lines = [
-        Series(name.removeprefix("label_lag_"), _in_hours(points.get(name, [])), look)
+        ChartLine(name.removeprefix("label_lag_"), _in_hours(points.get(name, [])), look)
         for name, look in looks.items()
     ]
     newest = lines[0].dots[-1] if lines[0].dots else None

@@ -15,7 +15,7 @@ from django.shortcuts import render
 
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Mark, Series
+from driftline.pages.charts import Chart, ChartLine, Mark
 from driftline.pages.model import csv_url, frame_of
 from driftline.pages.serving_now import serving_now
 from driftline.pages.timerange import TimeRange
@@ -31,10 +31,10 @@ from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
 
 LATENCIES = ("latency_p50", "latency_p95", "latency_p99")
 OF_A_VERSION = (*LATENCIES, "queue_p95")
-HOURLY_DAYS, MOST_HOURLY_DAYS = 3, 14
+HOURLY_DAYS, MAX_HOURLY_DAYS = 3, 14
 BUDGET = 0.01  # the share of answers that a p99 objective lets be slower
 LIMITS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0)
-MOST_COLUMNS = 31
+MAX_COLUMNS = 31
 FAULT_WORDS = {
     "invalid": "The request could not be used: its values, its shape or its rights",
     "model": "The model failed on these values",
@@ -59,7 +59,7 @@ def latency(request: PageRequest, name: str) -> HttpResponse:
     frame |= {
         "now": serving_now(model, settings.HOME),
         "span": span,
-        "may_be_hourly": chosen.days <= MOST_HOURLY_DAYS,
+        "may_be_hourly": chosen.days <= MAX_HOURLY_DAYS,
         "latency": _latency_chart(model, points, chosen, marks, span),
         "errors": _error_chart(model, points.get("error_rate", []), chosen, marks, span),
         "waits": _wait_chart(model, points.get("queue_p95", []), chosen, marks, span),
@@ -81,7 +81,7 @@ def _points(model: Model, chosen: TimeRange, asked: str) -> tuple[str, dict[str,
     spans = (
         [asked] if asked in ("hour", "day") else ["hour", "day"] if chosen.days <= HOURLY_DAYS else ["day"]
     )
-    if chosen.days > MOST_HOURLY_DAYS:
+    if chosen.days > MAX_HOURLY_DAYS:
         spans = ["day"]
     for span in spans:
         points = queries.judged_points(
@@ -102,11 +102,11 @@ def _latency_chart(
 ) -> Chart:
     looks = {"latency_p99": "main", "latency_p95": "second", "latency_p50": "third"}
     lines = [
-        Series(name.removeprefix("latency_"), queries.dots(points.get(name, [])), look)
+        ChartLine(name.removeprefix("latency_"), queries.dots(points.get(name, [])), look)
         for name, look in looks.items()
     ]
     lines += [
-        Series(f"p99, version {version} in the shadow", queries.dots(rows), "shadow")
+        ChartLine(f"p99, version {version} in the shadow", queries.dots(rows), "shadow")
         for version, rows in _shadow_p99(model, chosen, span).items()
     ]
     newest = queries.newest_judged(points.get("latency_p99", []))
@@ -145,7 +145,7 @@ def _error_chart(
         said = "Too few requests came for a share to say much."
     return Chart(
         id="error_rate", title="Error rate", unit="share of requests", summary=said, start=chosen.start,
-        end=chosen.end, series=[Series("not answered", queries.dots(points))], from_zero=True, marks=marks,
+        end=chosen.end, series=[ChartLine("not answered", queries.dots(points))], from_zero=True, marks=marks,
         spans=queries.firing_spans(model, "error_rate", chosen.start, chosen.end), note="lower is better",
         csv_url=csv_url(model, "error_rate", chosen, span=span), compact=True, least_top=0.01,
     )  # fmt: skip
@@ -166,7 +166,7 @@ def _wait_chart(
         said = f"19 of 20 requests that came {at(newest)} waited {within} for a run."
     return Chart(
         id="queue_p95", title="Wait for a run, 95th percentile", unit="ms", summary=said,
-        start=chosen.start, end=chosen.end, series=[Series("p95", queries.dots(points))], from_zero=True,
+        start=chosen.start, end=chosen.end, series=[ChartLine("p95", queries.dots(points))], from_zero=True,
         marks=marks, spans=queries.firing_spans(model, "queue_p95", chosen.start, chosen.end),
         note="lower is better", csv_url=csv_url(model, "queue_p95", chosen, span=span), compact=True,
     )  # fmt: skip
@@ -185,7 +185,7 @@ def _drop_chart(
         said = f"{share} of {newest.n:,} rows that were to be copied {at(newest)} was dropped."
     return Chart(
         id="shadow_drop_rate", title="Copies that shadows dropped", unit="share of rows", summary=said,
-        start=chosen.start, end=chosen.end, series=[Series("dropped", queries.dots(points))], from_zero=True,
+        start=chosen.start, end=chosen.end, series=[ChartLine("dropped", queries.dots(points))], from_zero=True,
         marks=marks, spans=queries.firing_spans(model, "shadow_drop_rate", chosen.start, chosen.end),
         note="lower is better", csv_url=csv_url(model, "shadow_drop_rate", chosen, span=span), compact=True,
         least_top=0.01,
@@ -205,7 +205,7 @@ def volume_chart(
         said = f"{total:,.0f} predictions in this range; {rate:.3g} a second in the busiest {span}."
     return Chart(
         id="count", title=f"Predictions a{'n hour' if span == 'hour' else ' day'}", summary=said,
-        start=chosen.start, end=chosen.end, series=[Series("predictions", dots, "second", bars=True)],
+        start=chosen.start, end=chosen.end, series=[ChartLine("predictions", dots, "second", bars=True)],
         from_zero=True, limits=False, marks=marks, csv_url=csv_url(model, "count", chosen, span=span), compact=True,
     )  # fmt: skip
 
@@ -219,7 +219,7 @@ def at(point: MetricPoint) -> str:
 
 # -- errors and versions -----------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Faults:
+class FailureReasons:
     """Why requests of a range were not answered."""
 
     requests: int
@@ -231,7 +231,7 @@ class Faults:
         return self.failed / self.requests if self.requests else 0.0
 
 
-def _faults(outcomes: Iterable[Counter[str]]) -> Faults:
+def _faults(outcomes: Iterable[Counter[str]]) -> FailureReasons:
     together: Counter[str] = Counter()
     for counts in outcomes:
         together += counts
@@ -241,7 +241,7 @@ def _faults(outcomes: Iterable[Counter[str]]) -> Faults:
         (fault, FAULT_WORDS.get(fault, fault.capitalize()), count, count / requests)
         for fault, count in together.most_common()
     ]
-    return Faults(requests, failed, rows)
+    return FailureReasons(requests, failed, rows)
 
 
 def _uncounted(model: Model, chosen: TimeRange) -> int:
@@ -300,7 +300,7 @@ class Heat:
 
 def _heat(days: Sequence[tuple[datetime, NumericSummary]]) -> Heat | None:
     """Share the answers of each of the last days out among limits of latency."""
-    days = days[-MOST_COLUMNS:]
+    days = days[-MAX_COLUMNS:]
     if not days:
         return None
     edges = np.array([0.0, *LIMITS_MS, np.inf])
@@ -334,7 +334,7 @@ def _shade(share: float) -> str:
 
 # -- the objective -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Budget:
+class ErrorBudget:
     """How many answers were slower than the objective allows one in a hundred to be."""
 
     objective_ms: float
@@ -353,27 +353,27 @@ class Budget:
     @property
     def sentence(self) -> str:
         """Say what was allowed, what was used, and what is left."""
-        told = (
+        slow_answers = (
             f"1 % of answers may take longer than {self.objective_ms:g} ms; of {self.answers:,} in this range "
             f"{self.slower:,} did ({self.share:.2%})"
         )
         if self.left >= 0:
-            return f"{told}, so {self.left:.0%} of the error budget is left."
-        return f"{told}, {self.share / BUDGET:.1f} times the error budget."
+            return f"{slow_answers}, so {self.left:.0%} of the error budget is left."
+        return f"{slow_answers}, {self.share / BUDGET:.1f} times the error budget."
 
 
-def _budget(model: Model, days: Sequence[tuple[datetime, NumericSummary]]) -> Budget | None:
+def _budget(model: Model, days: Sequence[tuple[datetime, NumericSummary]]) -> ErrorBudget | None:
     objective = model.objectives.get("latency_p99_ms")
     if objective is None or not days:
         return None
     together = merge_numbers([summary for _, summary in days])
     slower = int(together.counts[together.positions > objective].sum())
-    return Budget(float(objective), together.n, slower)
+    return ErrorBudget(float(objective), together.n, slower)
 
 
 # -- the sentence ------------------------------------------------------------------------------------------------------
 def _said(
-    model: Model, points: dict[str, list[MetricPoint]], faults: Faults, budget: Budget | None
+    model: Model, points: dict[str, list[MetricPoint]], faults: FailureReasons, budget: ErrorBudget | None
 ) -> PageSummary:
     """Say how p99 stands to its objective and since when, and how many requests had no answer."""
     series = points.get("latency_p99", [])
@@ -402,7 +402,7 @@ def _latency_said(newest: MetricPoint | None, series: list[MetricPoint]) -> tupl
     return "warning", f"{value}, beyond the objective of {newest.threshold:g} ms since {since:%-d %b %Y}."
 
 
-def _errors_said(faults: Faults) -> str:
+def _errors_said(faults: FailureReasons) -> str:
     if not faults.requests:
         return "No request came to this server in this range, so errors are not known."
     if not faults.failed:

@@ -15,13 +15,13 @@ from driftline.common.errors import Problem
 from driftline.common.exports import write_csv
 from driftline.pages import queries, verdict
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Dot, Series
+from driftline.pages.charts import Chart, ChartLine, Dot
 from driftline.pages.forms import explain
 from driftline.pages.histograms import overlay_of
 from driftline.pages.timerange import TimeRange, range_of
 from driftline.progress import progress_of
 from driftline.stuck_work import retry, stuck_work
-from inference.registry.models import Autonomy, Model, Task
+from inference.registry.models import Autonomy, Model, ModelTask
 from inference.registry.selectors import get_model
 from inference.registry.services import create_model
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
@@ -153,7 +153,7 @@ def _drift_tile(drifted: dict[datetime, tuple[int, int]], newest: list[MetricPoi
     return Tile("Drift", "warning" if moved else "ok", f"{moved} of {judged}", said, shares, "drift")
 
 
-def _data_tile(faults: queries.Faults) -> Tile:
+def _data_tile(faults: queries.QualityFaults) -> Tile:
     if not faults.by_day:
         return Tile("Data quality", "no_data", "—", "no rows to judge", [], "drift")
     newest = faults.newest
@@ -216,7 +216,8 @@ def _main_chart(
         said = f"{title}: nothing measured yet."
     return Chart(
         id=main, title=title, summary=said, start=chosen.start, end=chosen.end, marks=marks,
-        series=[Series(title, queries.dots(series))], spans=queries.firing_spans(model, main, chosen.start, chosen.end),
+        series=[ChartLine(title, queries.dots(series))],
+        spans=queries.firing_spans(model, main, chosen.start, chosen.end),
         csv_url=csv_url(model, main, chosen),
         note="lower is better" if METRICS[main].lower_is_better else "higher is better",
     )  # fmt: skip
@@ -238,7 +239,7 @@ def drift_share_chart(
     )
     return Chart(
         id="drifted", title="Share of features that drifted", summary=said, start=chosen.start, end=chosen.end,
-        series=[Series("drifted", dots, "second", bars=True)], marks=marks, from_zero=True, top=1.0, limits=False,
+        series=[ChartLine("drifted", dots, "second", bars=True)], marks=marks, from_zero=True, top=1.0, limits=False,
         csv_url=csv_url(model, "psi", chosen),
     )  # fmt: skip
 
@@ -273,8 +274,7 @@ def _answer_title(model: Model, name: str) -> str:
 
 def csv_url(model: Model, metric: str, chosen: TimeRange, feature: str = "", span: str = "day") -> str:
     """The address of the same points as CSV."""
-    query = chosen.suffix or "?"
-    return f"/models/{model.name}/data.csv{query}&metric={metric}&feature={feature}&span={span}"
+    return f"/models/{model.name}/data.csv{chosen.prefix}metric={metric}&feature={feature}&span={span}"
 
 
 @page("GET")
@@ -319,7 +319,7 @@ class ModelForm(forms.Form):
         max_length=100, help_text="Letters, digits, dots and dashes, such as flight-delay."
     )
     task = forms.ChoiceField(
-        choices=[c for c in Task.choices if c[0] != "ranking"],
+        choices=[c for c in ModelTask.choices if c[0] != "ranking"],
         help_text="Binary: one of two classes; multiclass: one of several; regression: a number.",
     )
     description = forms.CharField(

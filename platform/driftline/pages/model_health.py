@@ -48,7 +48,7 @@ def health_of_models(project: Project) -> list[ModelHealth]:
     return sorted(found, key=lambda health: (_ORDER[health.status], health.model.name))
 
 
-def verdict_of(models_health: Sequence[ModelHealth]) -> verdict.Verdict:
+def verdict_of(models_health: Sequence[ModelHealth]) -> verdict.Statement:
     """Say how many models need somebody, in the words of the worst one's page."""
     worst = {
         next((s.model.pk for s in models_health if s.status in statuses), None)
@@ -56,7 +56,7 @@ def verdict_of(models_health: Sequence[ModelHealth]) -> verdict.Verdict:
     }
     return verdict.of_project(
         [
-            (s.model, verdict.of_model(s.model) if s.model.pk in worst else verdict.Verdict(s.status))
+            (s.model, verdict.of_model(s.model) if s.model.pk in worst else verdict.Statement(s.status))
             for s in models_health
         ]
     )

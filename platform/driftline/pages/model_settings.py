@@ -16,7 +16,7 @@ from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
 from inference.prediction_log.spool.privacy import DROP, HASH, KEEP, SUMMARY
 from inference.registry.models import Model, RowsKept
-from inference.registry.services import LONGEST_RETENTION_DAYS, update_model
+from inference.registry.services import MAX_RETENTION_DAYS, update_model
 from monitors.definitions.expectations import kinds_of_features
 
 POLICIES = [
@@ -40,12 +40,12 @@ class SettingsForm(forms.Form):
         "comparisons of requests or look at a prediction.",
     )
     retention_days = forms.IntegerField(
-        required=False, min_value=0, max_value=LONGEST_RETENTION_DAYS, label="Keep rows for (days)"
+        required=False, min_value=0, max_value=MAX_RETENTION_DAYS, label="Keep rows for (days)"
     )
     summary_retention_days = forms.IntegerField(
         required=False,
         min_value=0,
-        max_value=LONGEST_RETENTION_DAYS,
+        max_value=MAX_RETENTION_DAYS,
         label="Keep summaries and points for (days)",
     )
     sure = forms.BooleanField(

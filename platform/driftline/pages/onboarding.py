@@ -22,7 +22,7 @@ EXAMPLE = "my-model"
 
 
 @dataclass(frozen=True)
-class Task:
+class OnboardingStep:
     """One of the steps: done or not, and what was received."""
 
     title: str
@@ -53,18 +53,25 @@ def start(request: PageRequest) -> HttpResponse:
     return render(request, "partials/start_tasks.html" if part == "tasks" else "pages/start.html", context)
 
 
-def _tasks(request: PageRequest, model: Model | None) -> list[Task]:
+def _tasks(request: PageRequest, model: Model | None) -> list[OnboardingStep]:
     token = request.visitor.project.tokens.filter(revoked_at=None).order_by("pk").first()
     tasks = [
-        Task("A token", token is not None, f"{token.prefix}… {token.name}" if token else "Programs sign in with it.",
-             reverse("tokens"), "Make a token"),
-    ]  # fmt: skip
+        OnboardingStep(
+            "A token",
+            token is not None,
+            f"{token.prefix}… {token.name}" if token else "Programs sign in with it.",
+            reverse("tokens"),
+            "Make a token",
+        ),
+    ]
     if model is None:
         tasks.append(
-            Task("A model", False, "It gives its predictions a name.", reverse("model_new"), "Add a model")
+            OnboardingStep(
+                "A model", False, "It gives its predictions a name.", reverse("model_new"), "Add a model"
+            )
         )
         tasks += [
-            Task(title, False, "Waiting.")
+            OnboardingStep(title, False, "Waiting.")
             for title in ("The first prediction", "A reference", "The first label", "A rule", "A channel")
         ]
         return tasks
@@ -75,17 +82,17 @@ def _tasks(request: PageRequest, model: Model | None) -> list[Task]:
     channel = Channel.objects.filter(project=model.project, enabled=True).order_by("pk").first()
     return [
         *tasks,
-        Task("The first prediction", newest is not None,
+        OnboardingStep("The first prediction", newest is not None,
              f"Received; newest at {newest:%-d %b %Y %H:%M} UTC." if newest else "Waiting for the first row…",
              reverse("import", args=[model.name]), "Import a file"),
-        Task("A reference", bool(reference and reference.state == "ready"), _reference_said(reference),
+        OnboardingStep("A reference", bool(reference and reference.state == "ready"), _reference_said(reference),
              reverse("reference", args=[model.name]), "Upload a reference"),
-        Task("The first label", labelled is not None,
+        OnboardingStep("The first label", labelled is not None,
              (f"Received for {labelled}." if labelled else "Received.") if labelled is not None
              else "Waiting; it may come days later."),
-        Task("A rule", rule is not None, rule.name if rule else "So that you need not look every day.",
+        OnboardingStep("A rule", rule is not None, rule.name if rule else "So that you need not look every day.",
              reverse("rule_new", args=[model.name]), "Make a rule"),
-        Task("A channel", channel is not None, channel.name if channel else "Where you are told.",
+        OnboardingStep("A channel", channel is not None, channel.name if channel else "Where you are told.",
              reverse("channels"), "Add your e-mail address"),
     ]  # fmt: skip
 
@@ -95,7 +102,7 @@ def _reference_said(reference: Reference | None) -> str:
         return "What is normal: usually the training data."
     if reference.state == "failed":
         return f"It could not be read: {reference.error}"
-    return f"{reference.told[0].upper()}{reference.told[1:]}, {reference.state}."
+    return f"{reference.description[0].upper()}{reference.description[1:]}, {reference.state}."
 
 
 def _snippets(model: Model | None) -> dict[str, str]:

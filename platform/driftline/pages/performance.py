@@ -10,10 +10,10 @@ from django.shortcuts import render
 
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Dot, Mark, Overlay, Series
+from driftline.pages.charts import Chart, ChartLine, Dot, Mark, Overlay
 from driftline.pages.histograms import overlay_of
 from driftline.pages.label_arrival import coverage_by_class, lag_chart
-from driftline.pages.latency import MOST_HOURLY_DAYS, volume_chart
+from driftline.pages.latency import MAX_HOURLY_DAYS, volume_chart
 from driftline.pages.model import csv_url, frame_of
 from driftline.pages.reliability import reliability_of
 from driftline.pages.segment_searches import found_segments
@@ -44,14 +44,14 @@ REST = {
     "ranking": ("ndcg_at_10", "hit_rate_at_10"),
 }
 WORST_SEGMENTS = 10
-MOST_CLASSES = 12  # of which a confusion matrix can be read
+MAX_CLASSES = 12  # of which a confusion matrix can be read
 
 
 @page("GET")
 def performance(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "performance")
     model, chosen = frame["model"], frame["range"]
-    span = "hour" if request.GET.get("span") == "hour" and chosen.days <= MOST_HOURLY_DAYS else "day"
+    span = "hour" if request.GET.get("span") == "hour" and chosen.days <= MAX_HOURLY_DAYS else "day"
     shown = SHOWN.get(model.task, SHOWN["binary"])
     wanted = {*_all_metrics(model), *ESTIMATED, "label_coverage", "count"}
     points = queries.judged_points(model, wanted, chosen.start, chosen.end, span=span)
@@ -132,16 +132,16 @@ def _metric_chart(
     estimates = points.get(f"estimated_{metric}", [])
     if estimates and (guess := _estimate_said(estimates)):
         said = f"{said} {guess}"
-    lines = [Series("champion", queries.dots(own))]
+    lines = [ChartLine("champion", queries.dots(own))]
     if any(point.value is not None for point in estimates):
-        lines.append(Series("estimated without labels", queries.dots(estimates), "estimate"))
+        lines.append(ChartLine("estimated without labels", queries.dots(estimates), "estimate"))
     lines += [
-        Series(f"version {version} in the shadow", queries.dots(rows), "shadow")
+        ChartLine(f"version {version} in the shadow", queries.dots(rows), "shadow")
         for (name, version), rows in shadows.items()
         if name == metric
     ]
     if baselines.get(metric):
-        lines.append(Series("baseline", baselines[metric], "baseline"))
+        lines.append(ChartLine("baseline", baselines[metric], "baseline"))
     return Chart(
         id=metric, title=title, summary=said, start=chosen.start, end=chosen.end, series=lines, marks=marks,
         spans=queries.firing_spans(model, metric, chosen.start, chosen.end),
@@ -170,7 +170,7 @@ def _coverage_chart(
     )
     return Chart(
         id="label_coverage", title="Label coverage", summary=said, start=chosen.start, end=chosen.end, compact=True,
-        series=[Series("share of rows with a label", dots, "second", bars=True)], from_zero=True, top=1.0,
+        series=[ChartLine("share of rows with a label", dots, "second", bars=True)], from_zero=True, top=1.0,
         limits=False, csv_url=csv_url(model, "label_coverage", chosen, span=span),
         marks=[m for m in marks if m.kind == "deploy"],
     )  # fmt: skip
@@ -298,7 +298,7 @@ def _confusion(model: Model, outcome: OutcomeSummary | None) -> dict[str, Any] |
             "classes": classes,
             "rows": _with_shares(classes, [[outcome.tp, outcome.fn], [outcome.fp, outcome.tn]]),
         }
-    if isinstance(outcome, MulticlassOutcomeSummary) and len(outcome.classes) <= MOST_CLASSES:
+    if isinstance(outcome, MulticlassOutcomeSummary) and len(outcome.classes) <= MAX_CLASSES:
         return {
             "classes": outcome.classes,
             "rows": _with_shares(list(outcome.classes), outcome.confusion.tolist()),

@@ -17,7 +17,7 @@ from driftline.pages.model import frame_of
 from driftline.pages.timerange import TimeRange
 from inference.prediction_log.imports.selectors import imports_of
 from inference.prediction_log.models import Label, PredictionRole, SpoolCursor
-from inference.prediction_log.queries.exploring import MOST_ROWS, Explored, explore
+from inference.prediction_log.queries.exploring import MAX_ROWS, Explored, explore
 from inference.prediction_log.queries.filters import NAMES, filter_of
 from inference.prediction_log.queries.viewing import record_view
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
@@ -27,8 +27,8 @@ from inference.serving.status.status import total_counts
 
 SHOWN = 50
 FEATURES_SHOWN = 4
-MOST_COUNTED = 10_000
-MOST_VERSIONS = 50
+MAX_COUNTED_LABELS = 10_000
+MAX_VERSIONS = 50
 WORDS = {
     "from": "from {}",
     "to": "to {}",
@@ -51,7 +51,7 @@ class Chip:
 
 
 @dataclass(frozen=True)
-class Row:
+class PredictionListRow:
     """A prediction of the list."""
 
     found: dict[str, Any]
@@ -84,10 +84,10 @@ def predictions(request: PageRequest, name: str) -> HttpResponse:
         "older_url": "?" + urlencode(asked | {"cursor": found.next}) if found.next else "",
         "newest_url": "?" + urlencode(asked) if request.GET.get("cursor") else "",
         "export_url": _export_url(model, given),
-        "most_rows": MOST_ROWS,
+        "most_rows": MAX_ROWS,
         "is_classed": model.task not in NUMERIC_TASKS,
         "roles": PredictionRole.choices,
-        "versions": model.versions.order_by("-pk")[:MOST_VERSIONS],
+        "versions": model.versions.order_by("-pk")[:MAX_VERSIONS],
         "outside": _outside(model),
         "keeps_no_rows": model.rows_kept == RowsKept.NONE,
     }
@@ -120,19 +120,21 @@ def _features_shown(model: Model, asked: Sequence[str], items: Sequence[dict[str
     return list(dict.fromkeys(name for name in wanted if name in sent))[:FEATURES_SHOWN]
 
 
-def _row(model: Model, found: dict[str, Any], names: Sequence[str]) -> Row:
+def _row(model: Model, found: dict[str, Any], names: Sequence[str]) -> PredictionListRow:
     probability = found["probability"]
     score = max(probability, default=None) if isinstance(probability, list) else probability
     is_right = None
     if found["label"] is not None and model.task not in NUMERIC_TASKS:
         is_right = found["label"] == found["prediction"]
-    return Row(found, score, is_right, [(name, found["features"].get(name)) for name in names])
+    return PredictionListRow(found, score, is_right, [(name, found["features"].get(name)) for name in names])
 
 
 def _outside(model: Model) -> dict[str, Any]:
     """Count what did not get in: rows of imports, labels without a prediction, and what serving had to drop."""
     waiting = (
-        Label.objects.filter(model=model, prediction_time=None).values("given_id")[: MOST_COUNTED + 1].count()
+        Label.objects.filter(model=model, prediction_time=None)
+        .values("given_id")[: MAX_COUNTED_LABELS + 1]
+        .count()
     )
     imports = imports_of(model)
     counts = total_counts(settings.HOME)
@@ -140,8 +142,8 @@ def _outside(model: Model) -> dict[str, Any]:
         "imports": imports.count(),
         "newest_import": imports.order_by("-pk").first(),
         "rejected": imports.aggregate(rows=Sum("rejected"))["rows"] or 0,
-        "waiting": min(waiting, MOST_COUNTED),
-        "is_more_waiting": waiting > MOST_COUNTED,
+        "waiting": min(waiting, MAX_COUNTED_LABELS),
+        "is_more_waiting": waiting > MAX_COUNTED_LABELS,
         "unlogged": counts["unlogged_rows"],
         "torn": SpoolCursor.objects.aggregate(records=Sum("torn"))["records"] or 0,
         "shadow_drops": sum(

@@ -220,18 +220,18 @@ def _judge(point: MetricPoint, rules: Sequence[Rule]) -> None:
 
 
 @dataclass(frozen=True)
-class Faults:
+class QualityFaults:
     """Faults of data quality: how many each judged day has, oldest first, and those of the newest one."""
 
     by_day: dict[datetime, int]
     newest: list[MetricPoint]
 
 
-def faults_in(model: Model, start: datetime, end: datetime) -> Faults:
+def faults_in(model: Model, start: datetime, end: datetime) -> QualityFaults:
     """Count the faults of a range's days where they are stored: their points are thousands."""
     judged = points_in(model, QUALITY_METRICS, start, end).filter(status__in=JUDGED)
     by_day = dict(judged.order_by("start").values_list("start").annotate(faults=Count("pk", filter=RAISED)))
-    return Faults(by_day, list(judged.filter(RAISED, start=max(by_day))) if by_day else [])
+    return QualityFaults(by_day, list(judged.filter(RAISED, start=max(by_day))) if by_day else [])
 
 
 def beyond_since(points: Sequence[MetricPoint]) -> datetime | None:
@@ -374,16 +374,16 @@ def _deployment(change: DeploymentChange, at: datetime) -> Mark:
     champion, shadows = change.after.get("champion"), change.after.get("shadows") or []
     reason = f": {change.reason}" if change.reason else ""
     if change.kind == "shadows":
-        told = f"Version {', '.join(shadows)} shadows" if shadows else "No version shadows"
-        return Mark(at, "", f"{told}, by {change.actor}{reason}", "shadow")
+        sentence = f"Version {', '.join(shadows)} shadows" if shadows else "No version shadows"
+        return Mark(at, "", f"{sentence}, by {change.actor}{reason}", "shadow")
     if change.kind == "canary":
         canary = change.after.get("canary")
-        told = (
+        sentence = (
             f"Version {canary['version']} answers {canary['weight']:.1%} as canary"
             if canary
             else "The canary ended"
         )
-        return Mark(at, "", f"{told}, by {change.actor}{reason}", "shadow")
+        return Mark(at, "", f"{sentence}, by {change.actor}{reason}", "shadow")
     return Mark(at, f"v{champion}", f"Version {champion} answers ({change.kind}), by {change.actor}{reason}")
 
 

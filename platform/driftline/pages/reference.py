@@ -164,7 +164,7 @@ def _choose(request: PageRequest, model: Model, form: ChoiceForm) -> bool:
     except Problem as problem:
         explain(form, problem)
         return False
-    messages.success(request, f"From today on, windows are compared with {chosen.told}.")
+    messages.success(request, f"From today on, windows are compared with {chosen.description}.")
     return True
 
 

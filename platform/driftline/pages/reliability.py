@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from monitors.alerts.wording import figure
+from driftline.common.number_format import format_number
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary, OutcomeSummary
 from monitors.stats.performance.calibration import ReliabilityBin, expected_calibration_error, reliability
 from monitors.stats.performance.estimate import Estimate
@@ -26,10 +26,10 @@ class ReliabilityCurve:
     def summary(self) -> str:
         """What the curve says in a sentence."""
         value, noise = self.error.value or 0.0, self.error.detail["noise"]
-        said = f"On average the probability of {self.of} is off by {figure(value)}"
+        said = f"On average the probability of {self.of} is off by {format_number(value)}"
         if value <= noise:
-            return f"{said}; chance alone would show {figure(noise)} on so few rows."
-        return f"{said}, where chance alone would show {figure(noise)}."
+            return f"{said}; chance alone would show {format_number(noise)} on so few rows."
+        return f"{said}, where chance alone would show {format_number(noise)}."
 
     def svg(self) -> SafeString:
         """Draw the bins' points with their 95% bounds over the diagonal."""

@@ -18,14 +18,14 @@ from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model, RowsKept
 from inference.registry.selectors import find_model
 from monitors.reports.api import SANDBOX
-from monitors.reports.choices import METHODS, MOST_ROWS, SEED, presets_of
+from monitors.reports.choices import MAX_ROWS, METHODS, SEED, presets_of
 from monitors.reports.models import Preset
 from monitors.reports.selectors import about, get_report, open_report, reports_of
 from monitors.reports.services import (
     ACTIVE,
     NONE,
     PERIOD,
-    Wish,
+    ReportRequest,
     delete_report,
     request_report,
     retry_report,
@@ -86,11 +86,11 @@ class ReportForm(forms.Form):
         return [self[name] for name in METHODS]
 
     @property
-    def wish(self) -> Wish:
+    def wanted_report(self) -> ReportRequest:
         """Read a valid form."""
         values = self.cleaned_data
         first, last = values["reference_from"], values["reference_to"]
-        return Wish(
+        return ReportRequest(
             period=_period(values["start"], values["to"]),
             preset=values["preset"],
             version=values["version"],
@@ -136,7 +136,7 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
     form = ReportForm(model, frame["range"], request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            report = request_report(model=model, wish=form.wish, actor=request.visitor.actor)
+            report = request_report(model=model, wanted=form.wanted_report, actor=request.visitor.actor)
         except Problem as problem:
             explain(form, problem)
         else:
@@ -145,7 +145,7 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
     frame |= {
         "form": form,
         "keeps_no_rows": model.rows_kept == RowsKept.NONE,
-        "most_rows": MOST_ROWS,
+        "most_rows": MAX_ROWS,
         "seed": SEED,
         **_list(model),
     }

@@ -28,7 +28,7 @@ from monitors.rules.services import (
     update_rule,
 )
 
-MOST_SHOWN = 8
+MAX_SHOWN_WINDOWS = 8
 KINDS = {
     MonitorKind.PERFORMANCE: "How right the answers are",
     MonitorKind.DRIFT: "How far inputs and answers moved",
@@ -216,8 +216,8 @@ def _would_fire(model: Model, rule: Rule, chosen: TimeRange) -> dict[str, Any]:
     windows = backtest(rule=rule, start=start, end=chosen.end)
     return {
         "count": len(windows),
-        "windows": windows[-MOST_SHOWN:],
-        "more": max(0, len(windows) - MOST_SHOWN),
+        "windows": windows[-MAX_SHOWN_WINDOWS:],
+        "more": max(0, len(windows) - MAX_SHOWN_WINDOWS),
     }
 
 

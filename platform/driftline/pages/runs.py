@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
-from driftline.pages.verdict import Part, Verdict
+from driftline.pages.verdict import Phrase, Statement
 from monitors.alerts.selectors import incident_of
 from monitors.metrics.catalogue import METRICS
 from monitors.workflows import selectors, services
@@ -110,17 +110,17 @@ def _confirmation(request: PageRequest, one: Run) -> dict[str, str] | None:
     }
 
 
-def _verdict(one: Run, gate: Step | None) -> Verdict:
+def _verdict(one: Run, gate: Step | None) -> Statement:
     challenger = f"version {one.challenger.version}" if one.challenger else "a challenger"
     champion = f"version {one.champion.version}"
     started = f"Run {one.pk}, started by {one.trigger}, "
     because = _because(one, gate)
     match one.state:
         case RunState.PROMOTED:
-            return Verdict("ok", [Part(f"{started}replaced {champion} by {challenger}. {because}")])
+            return Statement("ok", [Phrase(f"{started}replaced {champion} by {challenger}. {because}")])
         case RunState.REJECTED:
-            return Verdict(
-                "warning", [Part(f"{started}kept {champion}: {challenger} was not better. {because}")]
+            return Statement(
+                "warning", [Phrase(f"{started}kept {champion}: {challenger} was not better. {because}")]
             )
         case RunState.FAILED:
             failed = one.steps.filter(state=Step.State.FAILED).order_by("position").first()
@@ -129,23 +129,25 @@ def _verdict(one: Run, gate: Step | None) -> Verdict:
                 if failed
                 else ""
             )
-            return Verdict("critical", [Part(f"{started}failed{why}")])
+            return Statement("critical", [Phrase(f"{started}failed{why}")])
         case RunState.CANCELLED:
-            return Verdict("no_data", [Part(f"{started}was cancelled; {champion} stayed.")])
+            return Statement("no_data", [Phrase(f"{started}was cancelled; {champion} stayed.")])
         case RunState.WAITING:
-            return Verdict("notice", [Part(f"{started}waits for {one.waiting_for or 'traffic'}. {because}")])
+            return Statement(
+                "notice", [Phrase(f"{started}waits for {one.waiting_for or 'traffic'}. {because}")]
+            )
     step = one.steps.exclude(state__in=[Step.State.DONE, Step.State.SKIPPED]).order_by("position").first()
-    return Verdict("notice", [Part(f"{started}is {one.state}{f' at step {step.name}' if step else ''}.")])
+    return Statement("notice", [Phrase(f"{started}is {one.state}{f' at step {step.name}' if step else ''}.")])
 
 
 def _because(one: Run, gate: Step | None) -> str:
     metrics = ((gate.evidence if gate else {}).get("comparison") or {}).get("metrics") or {}
-    told = [
+    differences = [
         f"{METRICS[name].title} {row['difference']:+.3f} ({row['lower']:+.3f} to {row['upper']:+.3f})"
         for name, row in _in_order(metrics)[:3]
         if row.get("lower") is not None
     ]
-    return f"Paired difference, challenger minus champion: {'; '.join(told)}." if told else ""
+    return f"Paired difference, challenger minus champion: {'; '.join(differences)}." if differences else ""
 
 
 # -- evidence ----------------------------------------------------------------------------------------------------------

@@ -104,5 +104,5 @@ def _watch(request: PageRequest, model: Model, found: FoundSegment | GrownSegmen
 def _address(model: Model, chosen: TimeRange, loss: str, *, by_drift: bool) -> str:
     if by_drift:
         return f"{reverse('drift', args=[model.name])}{chosen.suffix}#grown-segments"
-    query = chosen.suffix + (f"{'&' if chosen.suffix else '?'}loss={loss}" if loss in RowLoss.values else "")
+    query = f"{chosen.prefix}loss={loss}" if loss in RowLoss.values else chosen.suffix
     return f"{reverse('performance', args=[model.name])}{query}#found-segments"

@@ -17,10 +17,10 @@ from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature
 from monitors.definitions.segment_masks import MAX_VALUES, NAME_LENGTH
 from monitors.definitions.segments import (
-    LONGEST_VALUE,
-    MOST_CONDITIONS,
-    MOST_FEATURES,
-    MOST_SEGMENTS,
+    MAX_CONDITIONS,
+    MAX_FEATURES,
+    MAX_SEGMENTS,
+    MAX_VALUE_LENGTH,
     declare_segment,
     remove_segment,
     set_segments,
@@ -47,7 +47,7 @@ class ConditionForm(forms.Form):
         help_text="Or tag:name.",
         widget=forms.TextInput(attrs={"list": "columns"}),
     )
-    value = forms.CharField(required=False, max_length=LONGEST_VALUE, label="Is")
+    value = forms.CharField(required=False, max_length=MAX_VALUE_LENGTH, label="Is")
     lower = forms.FloatField(required=False, label="At least")
     upper = forms.FloatField(required=False, label="Below")
     is_missing = forms.BooleanField(required=False, label="Is missing")
@@ -55,9 +55,9 @@ class ConditionForm(forms.Form):
     def said(self) -> dict[str, Any]:
         """Give what was entered as the domain takes it."""
         column = self.cleaned_data["column"]
-        whose = {"tag": column.removeprefix(TAG)} if column.startswith(TAG) else {"feature": column}
+        column_of = {"tag": column.removeprefix(TAG)} if column.startswith(TAG) else {"feature": column}
         plain = {name: self.cleaned_data[name] for name in ("lower", "upper", "is_missing")}
-        return whose | plain | {"value": self.cleaned_data["value"] or None}
+        return column_of | plain | {"value": self.cleaned_data["value"] or None}
 
 
 @page("GET", "POST", writes="segment")
@@ -97,9 +97,9 @@ def _listed(model: Model) -> dict[str, Any]:
         "features": looked_at,
         "columns": known,
         "addable": [feature for feature in known if feature not in looked_at],
-        "most_segments": MOST_SEGMENTS,
-        "most_conditions": MOST_CONDITIONS,
-        "most_features": MOST_FEATURES,
+        "most_segments": MAX_SEGMENTS,
+        "most_conditions": MAX_CONDITIONS,
+        "most_features": MAX_FEATURES,
         "most_values": MAX_VALUES,
     }
 
@@ -116,9 +116,9 @@ def _explain(form: forms.Form, rows: Sequence[forms.Form], problem: Problem) -> 
     for fault in problem.errors:
         parts = fault.pointer.split("/")[1:]
         is_of_row = parts[0] == "conditions" and len(parts) > 1
-        told = rows[int(parts[1])] if is_of_row else form
+        filled_form = rows[int(parts[1])] if is_of_row else form
         field = "column" if parts[-1] in ("feature", "tag") else parts[-1]
-        told.add_error(field if field in told.fields else None, fault.detail)
+        filled_form.add_error(field if field in filled_form.fields else None, fault.detail)
     if not problem.errors:
         form.add_error(None, problem.detail)
 
@@ -167,7 +167,7 @@ def remove_values(request: PageRequest, name: str, feature: str) -> HttpResponse
 def _confirm(
     request: PageRequest, frame: Mapping[str, Any], title: str, sent: tuple[str, object]
 ) -> HttpResponse:
-    told = {
+    filled_form = {
         "title": title,
         "sent": sent,
         "effects": [
@@ -177,4 +177,4 @@ def _confirm(
         "yes": "Yes, remove it",
         "may_confirm": request.visitor.may_edit,
     }
-    return render(request, "pages/segment_remove.html", {**frame, **told})
+    return render(request, "pages/segment_remove.html", {**frame, **filled_form})

@@ -40,7 +40,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Process:
+class ProcessLoad:
     """One serving process and this model's requests in it."""
 
     pid: int
@@ -77,7 +77,7 @@ class BatchSize:
 class ServingNow:
     """All live processes, and their last minute together."""
 
-    processes: Sequence[Process]
+    processes: Sequence[ProcessLoad]
     phases: Sequence[Phase]
     batches: Sequence[BatchSize]
     seconds: float
@@ -125,11 +125,11 @@ def _counts_of(model: Model, report: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _process(model: Model, report: dict[str, Any], series: list[dict[str, Any]]) -> Process:
+def _process(model: Model, report: dict[str, Any], series: list[dict[str, Any]]) -> ProcessLoad:
     total = _sum(counts["phases"]["total"]["counts"] for counts in series)
     runs = sum(sum(counts["batch_rows"]["counts"]) for counts in series)
     load = report["load"]
-    return Process(
+    return ProcessLoad(
         pid=report["pid"],
         since=datetime.fromtimestamp(report["started_at"], UTC),
         generation=report["generation"],

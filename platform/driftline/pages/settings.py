@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.accounts.models import SCOPES
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import MAX_PER_SECOND, create_token, revoke_token
 from driftline.common.clock import now
 from driftline.common.errors import Problem, not_found
@@ -20,17 +20,7 @@ from monitors.alerts import selectors, services
 from monitors.alerts.models import Channel, Delivery
 from monitors.rules.models import Severity
 
-MEANINGS = {
-    "infer": "ask models for answers",
-    "log": "log predictions that another server made",
-    "label": "say what really happened",
-    "backfill": "send event times older than ten minutes",
-    "read": "read everything of this project",
-    "write": "change models, rules, channels and references",
-    "deploy": "upload, promote, roll back, start and approve runs",
-    "admin": "everything about this project",
-}
-USUAL_SCOPES = ["infer", "log", "label", "read"]
+USUAL_SCOPES = [Scope.INFER, Scope.LOG, Scope.LABEL, Scope.READ]
 TEST_PATIENCE_S = 8.0
 DELIVERIES_SHOWN = 15
 
@@ -38,7 +28,7 @@ DELIVERIES_SHOWN = 15
 class TokenForm(forms.Form):
     name = forms.CharField(max_length=100, help_text="Where it is used, such as 'checkout service'.")
     scopes = forms.MultipleChoiceField(
-        choices=[(scope, f"{scope}: {MEANINGS[scope]}") for scope in SCOPES],
+        choices=[(scope, f"{scope}: {scope.allows}") for scope in Scope],
         initial=USUAL_SCOPES, widget=forms.CheckboxSelectMultiple,
     )  # fmt: skip
     days = forms.IntegerField(

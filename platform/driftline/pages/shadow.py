@@ -14,7 +14,7 @@ from django.shortcuts import render
 
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, Dot, Series
+from driftline.pages.charts import Chart, ChartLine, Dot
 from driftline.pages.model import frame_of
 from driftline.pages.runs import paired_tables
 from driftline.pages.verdict import PageSummary
@@ -118,35 +118,37 @@ def _evidence(model: Model, challenger: Version) -> dict[str, Any]:
 def _unpaired_evidence(model: Model, champion: Version, challenger: Version) -> dict[str, Any]:
     """What a canary shows that answered no request beside the champion."""
     try:
-        told = selectors.comparison(model=model, challenger=challenger.version)
+        compared = selectors.comparison(model=model, challenger=challenger.version)
     except Problem:
         text = f"Version {challenger.version} has answered no request beside version {champion.version} yet."
         return {"said": PageSummary("no_data", text)}
-    gate = paired_tables(told, told["verdict"])
-    return {"said": _unpaired_said(told, gate), "unpaired": gate, "compared_with": told["champion"]}
+    gate = paired_tables(compared, compared["verdict"])
+    return {"said": _unpaired_said(compared, gate), "unpaired": gate, "compared_with": compared["champion"]}
 
 
-def _unpaired_said(told: Mapping[str, Any], gate: Mapping[str, Any]) -> PageSummary:
+def _unpaired_said(compared: Mapping[str, Any], gate: Mapping[str, Any]) -> PageSummary:
     """Say what the canary shows, and that its requests were others than the champion's."""
-    rows, version = told["sides"]["challenger"]["rows"], told["challenger"]
+    rows, version = compared["sides"]["challenger"]["rows"], compared["challenger"]
     if not rows:
         return PageSummary("no_data", f"Version {version} is a canary and has answered no request yet.")
-    status, words = DECISIONS[told["verdict"]["decision"]]
+    status, words = DECISIONS[compared["verdict"]["decision"]]
     measured = _measured(gate)
-    on = f" on {told['labelled']:,} labelled answers of its own" if measured else ""
-    others = f"it answered {rows:,} requests that version {told['champion']} did not, so there are no pairs"
+    on = f" on {compared['labelled']:,} labelled answers of its own" if measured else ""
+    others = (
+        f"it answered {rows:,} requests that version {compared['champion']} did not, so there are no pairs"
+    )
     return PageSummary(status, f"Version {version} {words}:{measured}{on}{';' if measured else ''} {others}.")
 
 
 def _gate(model: Model, challenger: Version) -> dict[str, Any] | None:
     """The labelled pairs as the gate sees them now; None while no label has had time to come."""
     try:
-        told = selectors.comparison(model=model, challenger=challenger.version)
+        compared = selectors.comparison(model=model, challenger=challenger.version)
     except Problem:
         return None
-    if told["kind"] != "paired":
+    if compared["kind"] != "paired":
         return None
-    return paired_tables(told, told["verdict"]) if told["labelled"] else None
+    return paired_tables(compared, compared["verdict"]) if compared["labelled"] else None
 
 
 def _worse_segments(gate: dict[str, Any] | None) -> list[str]:
@@ -197,13 +199,13 @@ def _chart(found: Agreement) -> Chart:
     return Chart(
         id="agreement", title="Agreement", unit="share of pairs a day",
         summary=f"Both answered the same on {found.share:.1%} of {found.pairs:,} pairs.",
-        start=dots[0].start, end=dots[-1].end, series=[Series("same answer", dots, bars=True, look="second")],
+        start=dots[0].start, end=dots[-1].end, series=[ChartLine("same answer", dots, bars=True, look="second")],
         from_zero=True, top=1.0, limits=False, compact=True,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Bar:
+class DifferenceBar:
     """The share of pairs whose scores differ by so much; `width` in percent of the largest."""
 
     name: str
@@ -211,12 +213,12 @@ class Bar:
     width: float
 
 
-def _bars(differences: Differences) -> list[Bar]:
+def _bars(differences: Differences) -> list[DifferenceBar]:
     """Name each bin of the differences; empty ones at both ends are left out."""
     used = [place for place, share in enumerate(differences.histogram) if share]
     largest = max(differences.histogram)
     return [
-        Bar(
+        DifferenceBar(
             f"{_edge(differences.edges[place])} to {_edge(differences.edges[place + 1])}",
             differences.histogram[place],
             round(100 * differences.histogram[place] / largest, 1),

@@ -39,6 +39,16 @@ class TimeRange:
         return "?" + urlencode({"from": self._text(self.start), "to": self._text(self.end)})
 
     @property
+    def prefix(self) -> str:
+        """What a link puts before parameters of its own to keep a range that was chosen."""
+        return f"{self.suffix}&" if self.suffix else "?"
+
+    @property
+    def dates(self) -> str:
+        """The first and the last day as parameters, also of the default range."""
+        return urlencode({"from": self.start.date(), "to": self.last_day.date()})
+
+    @property
     def days(self) -> int:
         return max(1, round((self.end - self.start) / _DAY))
 

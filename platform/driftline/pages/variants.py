@@ -33,7 +33,7 @@ class Original:
 
 
 @dataclass(frozen=True)
-class Row:
+class VariantRow:
     """One variant as the table shows it; what was not measured is None."""
 
     variant: Variant
@@ -86,9 +86,9 @@ def _original(measured: dict[str, Any], main: str) -> Original:
     )
 
 
-def _row(variant: Variant, metric: str) -> Row:
+def _row(variant: Variant, metric: str) -> VariantRow:
     measured = variant.measured or {}
-    return Row(
+    return VariantRow(
         variant=variant,
         title=title_of(variant),
         badge=_BADGES[variant.status],

@@ -8,12 +8,13 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from driftline.common.number_format import format_number, format_pair
 from driftline.pages import queries
 from driftline.stuck_work import StuckWork, stuck_work
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
-from monitors.alerts.wording import figure, figures, measured
+from monitors.alerts.wording import measured
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT
 from monitors.metrics.models import MetricPoint
@@ -25,7 +26,7 @@ TROUBLED = ("critical", "error", "warning")
 
 
 @dataclass(frozen=True)
-class Part:
+class Phrase:
     """A piece of the sentence; with a URL it is a link."""
 
     text: str
@@ -33,11 +34,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Statement:
     """How something is: a status and the sentence that says so."""
 
     status: str
-    parts: Sequence[Part] = field(default_factory=list)
+    parts: Sequence[Phrase] = field(default_factory=list)
 
     def html(self) -> SafeString:
         return format_html_join("", "{}", ((_piece(part),) for part in self.parts))
@@ -55,30 +56,33 @@ class PageSummary:
     text: str
 
 
-def _piece(part: Part) -> SafeString:
+def _piece(part: Phrase) -> SafeString:
     if part.url:
         return format_html('<a href="{}">{}</a>', part.url, part.text)
     return format_html("{}", part.text)
 
 
-def of_model(model: Model) -> Verdict:
+def of_model(model: Model) -> Statement:
     """Say how a model is: its worst open incident and likely cause, or that nothing is wrong."""
     newest = newest_event(model)
     if newest is None:
-        return Verdict(
+        return Statement(
             "no_data",
-            [Part(f"{model.name} has no predictions yet. "), Part("Send the first one.", reverse("start"))],
+            [
+                Phrase(f"{model.name} has no predictions yet. "),
+                Phrase("Send the first one.", reverse("start")),
+            ],
         )
     incidents = queries.unresolved(model)
     run = queries.active_run(model)
     stuck = stuck_work([model])
     if stuck and not (incidents and incidents[0].severity == "critical"):
-        return Verdict("error", [*_stuck(model, stuck), *_under_way(run)])
+        return Statement("error", [*_stuck(model, stuck), *_under_way(run)])
     features = queries.drift_lately(model, newest)
     if not incidents:
         drifted = [point for point in features if point.status != "ok"]
         wrong = queries.wrong_types_lately(model, newest)
-        return Verdict(
+        return Statement(
             "notice" if drifted or wrong else "ok",
             [*_no_rule_fires(model, newest, drifted, wrong), *_under_way(run)],
         )
@@ -89,23 +93,23 @@ def of_model(model: Model) -> Verdict:
     parts = [*_complaint(worst), *_causes(worst, incidents, features)]
     if len(incidents) > 1:
         more = f"{len(incidents) - 1} more incident{'s are' if len(incidents) > 2 else ' is'} open."
-        parts += [Part(" "), Part(more, f"{reverse('incidents')}?model={model.name}")]
+        parts += [Phrase(" "), Phrase(more, f"{reverse('incidents')}?model={model.name}")]
     if stuck:
-        parts += [Part(" "), *_stuck(model, stuck)]
-    return Verdict(status, [*parts, *_under_way(run)])
+        parts += [Phrase(" "), *_stuck(model, stuck)]
+    return Statement(status, [*parts, *_under_way(run)])
 
 
-def _stuck(model: Model, stuck: Sequence[StuckWork]) -> list[Part]:
+def _stuck(model: Model, stuck: Sequence[StuckWork]) -> list[Phrase]:
     """Say what cannot be summarised, measured or judged, and why."""
     first = stuck[0]
     at = "" if first.start is None else f" of {_day(first.start)}"
     more = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
     failed = "could not be computed" if first.is_failed else "fails and is tried again"
     parts = [
-        Part(f"{_named(model)} is not fully watched: "),
-        Part(f"{first.what}{at}", reverse("model", args=[model.name])),
+        Phrase(f"{_named(model)} is not fully watched: "),
+        Phrase(f"{first.what}{at}", reverse("model", args=[model.name])),
     ]
-    return [*parts, Part(f"{more} {failed} ({first.reason}).")]
+    return [*parts, Phrase(f"{more} {failed} ({first.reason}).")]
 
 
 def _named(model: Model) -> str:
@@ -113,31 +117,31 @@ def _named(model: Model) -> str:
     return f"{model.name} v{champion.version}" if champion else model.name
 
 
-def _complaint(incident: Incident) -> list[Part]:
+def _complaint(incident: Incident) -> list[Phrase]:
     """Say what its rule measures now, as the tile and the chart of the same page do, and since when it is wrong."""
     how = {"critical": "is in trouble", "warning": "is degraded", "notice": "has changed"}[incident.severity]
     rule, newest = incident.rule, queries.newest_of(incident)
     measure, url = measured(incident.opened_by), reverse("incident", args=[incident.pk])
-    limit = f"{rule.operator} the limit of {figure(rule.threshold)}{' of its rule' if rule.feature else ''}"
-    begins = Part(f"{incident.model.name} {how} since {_day(queries.began(incident))}: ")
+    limit = f"{rule.operator} the limit of {format_number(rule.threshold)}{' of its rule' if rule.feature else ''}"
+    begins = Phrase(f"{incident.model.name} {how} since {_day(queries.began(incident))}: ")
     if newest is None or newest.value is None:
-        return [begins, Part(f"{measure} went {limit}", url), Part(".")]
-    value, threshold = figures(newest.value, rule.threshold)
+        return [begins, Phrase(f"{measure} went {limit}", url), Phrase(".")]
+    value, threshold = format_pair(newest.value, rule.threshold)
     at = f"on {newest.n:,} rows, {_day(newest.start)}"
     if rule.is_breached_by(newest.value):
-        told = f"{measure} {value}, {limit.replace(figure(rule.threshold), threshold)}"
-        return [begins, Part(told, url), Part(f" ({at}).")]
+        evidence = f"{measure} {value}, {limit.replace(format_number(rule.threshold), threshold)}"
+        return [begins, Phrase(evidence, url), Phrase(f" ({at}).")]
     good = f"{rule.recover_windows} good {rule.span}{'s' if rule.recover_windows > 1 else ''} in a row"
     return [
         begins,
-        Part(f"{measure} went {limit}", url),
-        Part(f"; it was back at {value} ({at}), and {good} end the incident."),
+        Phrase(f"{measure} went {limit}", url),
+        Phrase(f"; it was back at {value} ({at}), and {good} end the incident."),
     ]
 
 
 def _causes(
     incident: Incident, unresolved: Sequence[Incident], features: Sequence[MetricPoint]
-) -> list[Part]:
+) -> list[Phrase]:
     """Name what explains it: what was broken when it opened, and how far the feature stands off now."""
     named: dict[str, list[dict[str, object]]] = {}
     for cause in incident.causes:
@@ -146,32 +150,32 @@ def _causes(
     if not named:
         return _no_cause(unresolved)
     now = {point.feature: point for point in features}
-    parts = [Part(" Likely cause: ")]
+    parts = [Phrase(" Likely cause: ")]
     for position, (name, causes) in enumerate(list(named.items())[:CAUSES_TOLD]):
         url = reverse("feature", args=[incident.model.name, name]) if causes[0].get("feature") else ""
         broken = "broken data in " if causes[0].get("kind") == FAULT else ""
-        told = _evidence(causes, name, now.get(name))
-        parts += [Part(("; " if position else "") + broken), Part(name, url), Part(f" ({told})")]
-    return [*parts, Part(".")]
+        evidence = _evidence(causes, name, now.get(name))
+        parts += [Phrase(("; " if position else "") + broken), Phrase(name, url), Phrase(f" ({evidence})")]
+    return [*parts, Phrase(".")]
 
 
-def _no_cause(unresolved: Sequence[Incident]) -> list[Part]:
+def _no_cause(unresolved: Sequence[Incident]) -> list[Phrase]:
     """Say that no feature stood out; where a rule with a limit of its own says that something moved, no more."""
     usual = " When it opened, no feature was beyond the limit that its reference sets"
     if any(is_drift(incident.rule.metric) for incident in unresolved):
-        return [Part(f"{usual}.")]
-    return [Part(f"{usual}, so the cause is not in the inputs that are watched.")]
+        return [Phrase(f"{usual}.")]
+    return [Phrase(f"{usual}, so the cause is not in the inputs that are watched.")]
 
 
 def _evidence(causes: Sequence[dict[str, object]], name: str, now: MetricPoint | None) -> str:
     """Tell how a feature drifts on the newest judged day; what was broken, and all else, as the incident opened."""
-    told = []
+    evidence = []
     if causes[0].get("kind") == FAULT or now is None:
-        told.append(f"{_as_it_opened(causes[0], name)} when it opened")
+        evidence.append(f"{_as_it_opened(causes[0], name)} when it opened")
     if now is not None:
         back = "back within its limit, " if now.status == "ok" else ""
-        told.append(f"{back}PSI {_against(now)} on {_day(now.start)}")
-    return "; ".join(told)
+        evidence.append(f"{back}PSI {_against(now)} on {_day(now.start)}")
+    return "; ".join(evidence)
 
 
 def _as_it_opened(cause: dict[str, object], name: str) -> str:
@@ -182,68 +186,72 @@ def _as_it_opened(cause: dict[str, object], name: str) -> str:
     return text.removesuffix(")")
 
 
-def _under_way(run: Run | None) -> list[Part]:
+def _under_way(run: Run | None) -> list[Phrase]:
     if run is None:
         return []
     url = reverse("run", args=[run.model.name, run.pk])
     waits = f" waits for {run.waiting_for}" if run.waiting_for else f" is {run.state}"
     challenger = f" (version {run.challenger.version})" if run.challenger else ""
-    return [Part(" "), Part(f"Retrain run {run.pk}", url), Part(f"{challenger}{waits}.")]
+    return [Phrase(" "), Phrase(f"Retrain run {run.pk}", url), Phrase(f"{challenger}{waits}.")]
 
 
 def _no_rule_fires(
     model: Model, newest: datetime, drifted: Sequence[MetricPoint], wrong: Sequence[MetricPoint]
-) -> list[Part]:
+) -> list[Phrase]:
     metric = queries.main_metric(model)
     points = queries.judged_points(model, [metric], newest - queries.DAY * 14, newest).get(metric, [])
     parts = _moved(model, drifted) if drifted else []
     if wrong:
         parts += _of_wrong_type(model, wrong, is_first=not parts)
-    parts = parts or [Part(f"{_named(model)} is all right: no rule fires.")]
+    parts = parts or [Phrase(f"{_named(model)} is all right: no rule fires.")]
     point = queries.newest_judged(points)
     if point:
-        parts.append(Part(f" {METRICS[metric].title} was {_against(point)}, on {_day(point.start)}."))
+        parts.append(Phrase(f" {METRICS[metric].title} was {_against(point)}, on {_day(point.start)}."))
     elif queries.newest_reference(model) is None:
         parts += [
-            Part(" It has no reference yet, so drift is not measured: "),
-            Part("upload one", reverse("reference", args=[model.name])),
-            Part("."),
+            Phrase(" It has no reference yet, so drift is not measured: "),
+            Phrase("upload one", reverse("reference", args=[model.name])),
+            Phrase("."),
         ]
     if not model.rules.exists():
         parts += [
-            Part(" Nobody is told when that changes: "),
-            Part("make a rule", reverse("rule_new", args=[model.name])),
-            Part("."),
+            Phrase(" Nobody is told when that changes: "),
+            Phrase("make a rule", reverse("rule_new", args=[model.name])),
+            Phrase("."),
         ]
     return parts
 
 
-def _moved(model: Model, drifted: Sequence[MetricPoint]) -> list[Part]:
+def _moved(model: Model, drifted: Sequence[MetricPoint]) -> list[Phrase]:
     """Name what drifted although no rule asks for it, the furthest first."""
-    parts = [Part(f"No rule fires on {_named(model)}, but {len(drifted)} of its features drifted on ")]
-    parts.append(Part(f"{_day(drifted[0].start)}: "))
+    parts = [Phrase(f"No rule fires on {_named(model)}, but {len(drifted)} of its features drifted on ")]
+    parts.append(Phrase(f"{_day(drifted[0].start)}: "))
     for position, point in enumerate(drifted[:CAUSES_TOLD]):
         url = reverse("feature", args=[model.name, point.feature])
-        parts += [Part(", " if position else ""), Part(point.feature, url), Part(f" (PSI {_against(point)})")]
-    return [*parts, Part(" and more." if len(drifted) > CAUSES_TOLD else ".")]
+        parts += [
+            Phrase(", " if position else ""),
+            Phrase(point.feature, url),
+            Phrase(f" (PSI {_against(point)})"),
+        ]
+    return [*parts, Phrase(" and more." if len(drifted) > CAUSES_TOLD else ".")]
 
 
-def _of_wrong_type(model: Model, wrong: Sequence[MetricPoint], *, is_first: bool) -> list[Part]:
+def _of_wrong_type(model: Model, wrong: Sequence[MetricPoint], *, is_first: bool) -> list[Phrase]:
     """Name the features with values of the wrong type although no rule asks for them."""
     begins = f"No rule fires on {_named(model)}, but values" if is_first else " Values"
-    parts = [Part(f"{begins} of the wrong type came on {_day(wrong[0].start)} in ")]
+    parts = [Phrase(f"{begins} of the wrong type came on {_day(wrong[0].start)} in ")]
     for position, point in enumerate(wrong[:CAUSES_TOLD]):
         url = reverse("feature", args=[model.name, point.feature])
         share = f" ({point.value or 0:.2%} of {point.n:,} rows)"
-        parts += [Part(", " if position else ""), Part(point.feature, url), Part(share)]
-    return [*parts, Part(" and more." if len(wrong) > CAUSES_TOLD else ".")]
+        parts += [Phrase(", " if position else ""), Phrase(point.feature, url), Phrase(share)]
+    return [*parts, Phrase(" and more." if len(wrong) > CAUSES_TOLD else ".")]
 
 
 def _against(point: MetricPoint) -> str:
     assert point.value is not None
     if point.threshold is None:
-        return figure(point.value)
-    value, limit = figures(point.value, point.threshold)
+        return format_number(point.value)
+    value, limit = format_pair(point.value, point.threshold)
     return f"{value}, limit {limit}"
 
 
@@ -251,11 +259,12 @@ def _day(moment: datetime) -> str:
     return f"{moment:%-d %b %Y}" if moment.hour == 0 else f"{moment:%-d %b %Y %H:%M} UTC"
 
 
-def of_project(verdicts: Sequence[tuple[Model, Verdict]]) -> Verdict:
+def of_project(verdicts: Sequence[tuple[Model, Statement]]) -> Statement:
     """Say how many models need somebody; the worst one's own sentence follows."""
     if not verdicts:
-        return Verdict(
-            "no_data", [Part("This project has no model yet. "), Part("Add the first one.", reverse("start"))]
+        return Statement(
+            "no_data",
+            [Phrase("This project has no model yet. "), Phrase("Add the first one.", reverse("start"))],
         )
     troubled = [(model, verdict) for model, verdict in verdicts if verdict.status in TROUBLED]
     total = f"{len(verdicts)} model{'s' if len(verdicts) != 1 else ''}"
@@ -264,13 +273,15 @@ def of_project(verdicts: Sequence[tuple[Model, Verdict]]) -> Verdict:
         has = "has" if len(waiting) == 1 else "have"
         silent = f" {len(waiting)} of them {has} no data yet." if waiting else ""
         if noticed := [verdict for _, verdict in verdicts if verdict.status == "notice"]:
-            first = Part(f"Nothing is urgent on {total}.{silent} ")
-            return Verdict("notice", [first, *noticed[0].parts, *_more_changed(len(noticed) - 1)])
-        return Verdict("ok", [Part(f"Nothing needs you: no rule fires on {total}.{silent}")])
+            first = Phrase(f"Nothing is urgent on {total}.{silent} ")
+            return Statement("notice", [first, *noticed[0].parts, *_more_changed(len(noticed) - 1)])
+        return Statement("ok", [Phrase(f"Nothing needs you: no rule fires on {total}.{silent}")])
     status = min((verdict.status for _, verdict in troubled), key=TROUBLED.index)
     needs = "needs" if len(troubled) == 1 else "need"
-    return Verdict(status, [Part(f"{len(troubled)} of {total} {needs} attention. "), *troubled[0][1].parts])
+    return Statement(
+        status, [Phrase(f"{len(troubled)} of {total} {needs} attention. "), *troubled[0][1].parts]
+    )
 
 
-def _more_changed(count: int) -> list[Part]:
-    return [Part(f" {count} more model{'s' if count > 1 else ''} changed.")] if count else []
+def _more_changed(count: int) -> list[Phrase]:
+    return [Phrase(f" {count} more model{'s' if count > 1 else ''} changed.")] if count else []

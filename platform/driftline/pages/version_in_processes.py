@@ -11,7 +11,7 @@ from inference.serving.status.status import total_counts
 
 
 @dataclass(frozen=True)
-class Told:
+class ProcessReport:
     """How one serving process has a version, in words; `status` is a badge's state."""
 
     pid: int
@@ -19,9 +19,9 @@ class Told:
     words: str
 
 
-def version_in_processes(version: Version, home: Path) -> list[Told]:
+def version_in_processes(version: Version, home: Path) -> list[ProcessReport]:
     """Tell of each live process whether it holds the version, where it runs, and why it does not."""
-    return [Told(one.pid, *_words(one)) for one in serving_of(version, live_reports(home))]
+    return [ProcessReport(one.pid, *_words(one)) for one in serving_of(version, live_reports(home))]
 
 
 def _words(one: InProcess) -> tuple[str, str]:

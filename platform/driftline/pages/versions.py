@@ -52,7 +52,7 @@ STAGE_WORDS = {  # now, and with a time since when
 
 
 @dataclass(frozen=True)
-class Part:
+class VersionRole:
     """What a version does in the deployment, since when, and who made it so."""
 
     stage: str
@@ -111,7 +111,9 @@ def versions(request: PageRequest, name: str) -> HttpResponse:
     return render(request, "pages/versions.html", frame, status=422 if form.errors else 200)
 
 
-def _row(version: Version, parts: Mapping[int, Part], crashes: Mapping[int, CrashRecord]) -> dict[str, Any]:
+def _row(
+    version: Version, parts: Mapping[int, VersionRole], crashes: Mapping[int, CrashRecord]
+) -> dict[str, Any]:
     return {
         "version": version,
         "part": parts[version.pk],
@@ -180,7 +182,7 @@ def version(request: PageRequest, name: str, version: str) -> HttpResponse:
     return render(request, "pages/version.html", frame)
 
 
-def _status(part: Part, crashes: CrashRecord | None) -> str:
+def _status(part: VersionRole, crashes: CrashRecord | None) -> str:
     if crashes is not None and crashes.is_held_back:
         return "critical"
     return {"champion": "ok", "shadow": "notice", "canary": "notice"}.get(part.stage, "no_data")
@@ -200,14 +202,14 @@ def artifact(request: PageRequest, name: str, version: str) -> HttpResponse | Fi
 # -- parts -------------------------------------------------------------------------------------------------------------
 def parts_of(
     model: Model, versions: Iterable[Version], changes: Sequence[DeploymentChange]
-) -> dict[int, Part]:
+) -> dict[int, VersionRole]:
     """Tell the part of each of these versions, with the change of all `changes` that gave it."""
     oldest = oldest_event(model)
     parts = {}
     for row in queries.versions_with_stage(model, versions):
         began = _began(changes, row["version"].version, row["stage"])
         at = queries.time_of(began, oldest) if began else None
-        parts[row["version"].pk] = Part(row["stage"], began, at)
+        parts[row["version"].pk] = VersionRole(row["stage"], began, at)
     return parts
 
 
@@ -248,7 +250,7 @@ def _concerns(change: DeploymentChange, version: str) -> bool:
 
 # -- where it comes from, and what it showed ---------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Origin:
+class VersionOrigin:
     """Where a version comes from, as its lineage tells it; times are read, empty facts left out."""
 
     facts: list[tuple[str, Any]]
@@ -260,24 +262,26 @@ class Origin:
         return bool(self.facts or self.parent)
 
 
-def origin_of(version: Version) -> Origin:
+def origin_of(version: Version) -> VersionOrigin:
     """Read a version's lineage in the order in which people ask for it: data, trainer, reason, libraries."""
-    told = version.lineage
-    data = told.get("data") or {}
-    parameters, libraries, parity = (told.get(key) or {} for key in ("parameters", "libraries", "parity"))
+    known_lineage = version.lineage
+    data = known_lineage.get("data") or {}
+    parameters, libraries, parity = (
+        known_lineage.get(key) or {} for key in ("parameters", "libraries", "parity")
+    )
     facts = [
         ("Learnt from", _window(data)),
         ("Rows", data.get("training_rows")),
         ("Data's SHA-256", data.get("sha256")),
-        ("Trainer", told.get("trainer")),
+        ("Trainer", known_lineage.get("trainer")),
         ("Parameters", _listed(parameters)),
-        ("Seed", told.get("seed")),
-        ("Because of", told.get("trigger")),
+        ("Seed", known_lineage.get("seed")),
+        ("Because of", known_lineage.get("trigger")),
         ("Libraries", _listed(libraries)),
         ("Parity", _listed(parity)),
     ]
     known = [(name, value) for name, value in facts if value not in (None, "")]
-    return Origin(known, str(told.get("parent") or ""), data.get("dataset"))
+    return VersionOrigin(known, str(known_lineage.get("parent") or ""), data.get("dataset"))
 
 
 def _window(data: Mapping[str, Any]) -> str:
@@ -304,7 +308,7 @@ def _listed(facts: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredMetric:
     """The newest judged day of one metric, in each role that the version had."""
 
     metric: str
@@ -312,7 +316,7 @@ class Measured:
     shadow: MetricPoint | None
 
 
-def newest_points(model: Model, version: Version) -> list[Measured]:
+def newest_points(model: Model, version: Version) -> list[MeasuredMetric]:
     """The newest judged day of each metric that this version itself has, the model's main metric first."""
     main = queries.main_metric(model)
     wanted = dict.fromkeys([main, "log_loss", "accuracy", "mae", "latency_p50", "latency_p99", "error_rate"])
@@ -322,6 +326,7 @@ def newest_points(model: Model, version: Version) -> list[Measured]:
     ).order_by("metric", "role", "-start").distinct("metric", "role")  # fmt: skip
     found = {(point.metric, point.role): point for point in points}
     rows = [
-        Measured(metric, found.get((metric, "champion")), found.get((metric, "shadow"))) for metric in wanted
+        MeasuredMetric(metric, found.get((metric, "champion")), found.get((metric, "shadow")))
+        for metric in wanted
     ]
     return [row for row in rows if row.champion or row.shadow]

@@ -28,7 +28,7 @@ from inference.prediction_log.spool.sealing import KEY_FILE, master_keys
 from inference.prediction_log.storage.damaged_chunks import describe_marked
 
 OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
-LEAST_FREE_BYTES = 2 << 30
+MIN_FREE_BYTES = 2 << 30
 NAMED = 5  # of what failed
 UNSEALED_AFTER = timedelta(minutes=10)
 MAX_NAMED = 20  # of the chunks that are damaged
@@ -95,7 +95,7 @@ def _home(paths: HomePaths) -> Finding:
 def _disk(paths: HomePaths) -> Finding:
     folder = next(found for found in (paths.home, *paths.home.parents) if found.exists())
     free = shutil.disk_usage(folder).free
-    remedy = "" if free >= LEAST_FREE_BYTES else "Make room: predictions are refused once the spool has none."
+    remedy = "" if free >= MIN_FREE_BYTES else "Make room: predictions are refused once the spool has none."
     return Finding("disk", f"{free / 1e9:.1f} GB free at {folder}", remedy)
 
 

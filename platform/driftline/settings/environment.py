@@ -9,6 +9,8 @@ from typing import Literal
 
 from django.core.exceptions import ImproperlyConfigured
 
+from monitors.workflows.trainers.catalogue import SHIPPED
+
 Fsync = Literal["off", "interval", "group", "always"]
 MfaGroup = Literal["none", "staff", "admins", "all"]
 
@@ -364,7 +366,7 @@ TASK_WORKERS = Setting(
 )
 TRAINERS = Setting(
     "DRIFTLINE_TRAINERS",
-    "sklearn_random_forest,sklearn_gradient_boosting,sklearn_logistic_regression,lightgbm",
+    ",".join(SHIPPED),
     "Trainers that a workflow may run, separated by commas.",
     _words,
     "trainer names separated by commas",

@@ -5,6 +5,8 @@ import os
 import secrets
 from pathlib import Path
 
+from driftline.common.durable_files import sync_to_disk, write_file
+
 
 def key_of_home(home: Path, name: str) -> str:
     """Read one of the home's keys, making it on first use; two processes that race end with the same key."""
@@ -12,9 +14,9 @@ def key_of_home(home: Path, name: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         draft = path.with_suffix(f".{os.getpid()}")
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(64))
+        write_file(draft, secrets.token_urlsafe(64).encode(), mode=0o600)
         with contextlib.suppress(FileExistsError):  # another process was first: its key holds
             os.link(draft, path)
         draft.unlink()
+        sync_to_disk(path.parent)
     return path.read_text()

@@ -1,6 +1,11 @@
-"""From a fitted model of somebody's framework to ONNX, and the check that both answer alike.
+"""Converts a fitted model to ONNX, and checks that both give the same predictions.
 
-Imported only when a model is pushed: numpy and the converters are the application's own, not the client's.
+Input: an estimator of scikit-learn, LightGBM, XGBoost, PyTorch or Keras and rows of its input.
+Output: the ONNX file and the names of its inputs and outputs, or an error that says what differs.
+
+It is imported only when a model is pushed, because numpy and the converters belong to the application.
+
+Start with `parity.py`, then the module of the framework.
 """
 
 import os

@@ -12,7 +12,7 @@ from driftline_client.conversion.needs import needed
 from driftline_client.conversion.table import Table
 from driftline_client.errors import DriftlineError
 
-LARGEST_SAMPLE = 4_000
+MAX_SAMPLE_ROWS = 4_000
 SPECIAL_ROWS = 400
 UNSEEN_CATEGORY = "a category that no row of X has"
 
@@ -66,7 +66,7 @@ def check_parity(
     gaps, a model that answers them otherwise is warned of and not refused: nobody may ever send one.
     """
     session = _session(converted.onnx)
-    given = table.take(_sample(len(table), LARGEST_SAMPLE))
+    given = table.take(_sample(len(table), MAX_SAMPLE_ROWS))
     spread = 1.0 if converted.is_classifier else float(np.nanstd(converted.predict(given))) or 1.0
     kinds = {
         kind: found

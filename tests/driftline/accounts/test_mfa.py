@@ -14,7 +14,8 @@ from django.db import connection
 from django.test import Client
 
 from driftline.accounts.mfa import lacks_mfa, needs_mfa
-from driftline.accounts.models import AuditEntry, Membership, Project, Role, User
+from driftline.accounts.models import AuditEntry, Membership, Project, User
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project, create_token
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,8 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client
 
-from driftline.accounts.models import AuditEntry, Membership, Role, User
+from driftline.accounts.models import AuditEntry, Membership, User
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project
 
 pytestmark = pytest.mark.django_db

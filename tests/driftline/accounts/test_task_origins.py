@@ -11,7 +11,7 @@ from driftline.accounts.task_origins import HEADER
 
 
 @dataclass(eq=False)
-class Task:
+class StubTask:
     """As much of a task as the signals hand on."""
 
     request: dict[str, Any]
@@ -20,7 +20,7 @@ class Task:
 
 def correlation_in_task(asked: dict[str, Any], **arguments: Any) -> str:
     """Begin and end a task as Celery does; gives the correlation of what it does meanwhile."""
-    task = Task(asked)
+    task = StubTask(asked)
     signals.task_prerun.send(sender=task, task_id="t-1", task=task, args=(), kwargs=arguments)
     within = current_origin().correlation
     signals.task_postrun.send(sender=task, task_id="t-1", task=task, args=(), kwargs=arguments)

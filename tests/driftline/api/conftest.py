@@ -9,7 +9,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import SCOPES, ApiToken, Project, User
+from driftline.accounts.models import ApiToken, Project, User
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_project, create_token
 from inference.registry.models import Model
 from inference.registry.services import create_model
@@ -50,7 +51,7 @@ def caller(slug: str, *scopes: str) -> Api:
     if project is None:
         owner, _ = User.objects.get_or_create(email=f"owner@{slug}.example")
         project = create_project(slug=slug, name=slug.title(), owner=owner)
-    token, text = create_token(project=project, name="test", scopes=scopes or SCOPES, actor="test")
+    token, text = create_token(project=project, name="test", scopes=scopes or Scope, actor="test")
     return Api(project, token, text)
 
 

@@ -14,7 +14,7 @@ import zstandard
 
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
-from inference.prediction_log.api import MAX_BYTES
+from driftline.common.uploads import MAX_BODY_BYTES
 from inference.registry.models import Model
 from tests.driftline.api.arrow_streams import FILE, STREAM, as_stream
 from tests.driftline.api.conftest import Api
@@ -107,7 +107,7 @@ def test_every_kind_comes_packed_or_plain(
 def test_no_kind_unpacks_beyond_the_cap(
     api: Api, flights: Model, kind: str, encoding: str, pack: Callable[[bytes], bytes]
 ) -> None:
-    answer = api.post(PATH, pack(b" " * (MAX_BYTES + 1)), content_type=kind, content_encoding=encoding)
+    answer = api.post(PATH, pack(b" " * (MAX_BODY_BYTES + 1)), content_type=kind, content_encoding=encoding)
 
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 

@@ -7,7 +7,8 @@ from django.test import Client
 from django.utils import timezone
 
 from driftline.accounts import http_auth
-from driftline.accounts.models import ApiToken, Membership, Role, User
+from driftline.accounts.models import ApiToken, Membership, User
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project, revoke_token
 from driftline.accounts.signals import tokens_changed
 from driftline.common import ttl_cache as brief_memory

@@ -122,7 +122,7 @@ def test_an_import_keeps_what_it_can_and_lists_the_rest(
 
     answer = api.post(IMPORT, content, content_type=kind)
     assert answer.status_code == 202, answer.content
-    services.go_on(answer.json()["id"])
+    services.resume_import(answer.json()["id"])
     told = caller("ours").get(answer["Location"].removeprefix("/api/v1")).json()
 
     assert told["state"] == "done", told

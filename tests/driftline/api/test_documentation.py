@@ -4,7 +4,7 @@ import re
 
 from django.test import Client
 
-from driftline.accounts.models import SCOPES
+from driftline.accounts.scopes import Scope
 from driftline.api.v1 import api
 from tests.driftline.route_matrix import ROUTES
 
@@ -20,7 +20,7 @@ def test_every_route_is_in_the_schema_with_a_description(db: None) -> None:
     expected = {
         (route.method, "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.path))
         for route in ROUTES
-        if route.takes in SCOPES
+        if route.takes in Scope
     }
     assert set(described) == expected
     assert all(text.endswith(".") for text in described.values())
@@ -38,7 +38,7 @@ def test_the_page_lists_every_operation_and_loads_nothing_from_elsewhere(db: Non
     answer = Client().get("/api/v1/docs")
 
     page = answer.content.decode()
-    assert page.count("<details") == sum(route.takes in SCOPES for route in ROUTES)
+    assert page.count("<details") == sum(route.takes in Scope for route in ROUTES)
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
     assert "unsafe-eval" not in answer["Content-Security-Policy"]

@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from driftline.accounts.models import SCOPES
+from driftline.accounts.scopes import Scope
 from monitors.alerts.channels.webhook import HOP_HEADER
 from tests.driftline.api.conftest import Api, caller
 from tests.driftline.api.shape import assert_problem
@@ -14,7 +14,7 @@ from tests.driftline.route_matrix import ROUTES, Route
 from tests.worlds.every_kind import World, furnish
 
 pytestmark = pytest.mark.django_db
-API_ROUTES = [route for route in ROUTES if route.takes in SCOPES]
+API_ROUTES = [route for route in ROUTES if route.takes in Scope]
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ class TestMetrics:
         furnish(api.project, "lent")
         Heartbeat.objects.create(name="worker", at=timezone.now())
         write_report(home, os.getpid(), flights.pk)
-        reference = (Path(__file__).resolve().parents[3] / "docs/reference/metrics.md").read_text()
+        reference = (Path(__file__).resolve().parents[3] / "docs/reference/prometheus.md").read_text()
 
         text = Client().get("/metrics").content.decode()
 

@@ -34,7 +34,7 @@ def model(flights: Model) -> Model:
 
 def finish(answer: Any) -> dict[str, Any]:
     """Let a worker import what was taken, and read the import at its address."""
-    services.go_on(answer.json()["id"])
+    services.resume_import(answer.json()["id"])
     return caller("ours").get(answer["Location"].removeprefix("/api/v1")).json()
 
 
@@ -98,7 +98,7 @@ def test_an_import_is_cancelled_once(api: Api, home: Path) -> None:
 
     assert answers[0].json()["state"] == "cancelled"
     assert_problem(answers[1], 409)
-    services.go_on(job)
+    services.resume_import(job)
     assert not PredictionRow.objects.exists()
     assert list((home / "imports").iterdir()) == []
 

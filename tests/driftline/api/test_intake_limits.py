@@ -39,7 +39,7 @@ def test_a_project_beyond_its_rows_a_second_is_answered_429(
 def test_while_commits_stand_still_the_answer_is_503(
     api: Api, flights: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "LONGEST_WAIT_S", -1.0)  # none waits: that is longer
+    monkeypatch.setattr(store, "MAX_WAIT_SECONDS", -1.0)  # none waits: that is longer
 
     answer = api.post(PATH, batch("a"))
 

@@ -12,7 +12,7 @@ import pytest
 from django.db import connections
 
 from driftline.api.body_cap import Message, Receive, Scope, Send
-from driftline.api.log_routes import MOST_BYTES, answer_log_routes
+from driftline.api.log_routes import MAX_BYTES, answer_log_routes
 from driftline.api.request_pools import RequestPools
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
@@ -164,7 +164,7 @@ def test_takes_as_many_rows_as_columns_may_bring(threads: RequestPools, api: Api
 @pytest.mark.parametrize(
     "request_",
     [
-        {"announced": MOST_BYTES + 1},
+        {"announced": MAX_BYTES + 1},
         {"announced": -1},
         {"method": "GET"},
         {"path": "/api/v1/models"},

@@ -193,11 +193,11 @@ class TestUpload:
     ) -> None:
         before = stored_files()
 
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr("inference.registry.artifacts._copy", full)
+            patched.setattr("inference.registry.artifacts.receive_file", full)
             answer = upload()
 
         assert_problem(answer, 507, "insufficient_storage")

@@ -7,7 +7,7 @@ import pytest
 
 from inference.registry.models import Version
 from monitors.optimiser.models import Variant
-from monitors.optimiser.work import go_on
+from monitors.optimiser.work import resume_optimisation
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
 from tests.monitors.optimiser.conftest import only  # noqa: F401  used by name
@@ -27,7 +27,7 @@ def test_a_version_is_optimised_and_a_gain_becomes_a_version(api: Api, version: 
     log(version, IDLE)
 
     asked = api.post(VARIANTS)
-    go_on(version.optimisation.pk)
+    resume_optimisation(version.optimisation.pk)
     listed = api.get(VARIANTS).json()
     registered = api.post(f"{VARIANTS}/trees_25/register")
 

@@ -13,14 +13,8 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project
 from driftline.common import leased_work
 from driftline.common.attempts import MAX_ATTEMPTS
-from driftline.common.leased_work import (
-    AttemptFailed,
-    Lease,
-    LeaseLost,
-    WorkFailed,
-    attempt,
-    claim,
-)
+from driftline.common.lease import Lease, LeaseLost
+from driftline.common.leased_work import AttemptFailed, WorkFailed, WorkLease, attempt, claim
 from inference.registry.models import Model
 from monitors.metrics.models import SegmentSearch
 from tests.waiting import wait_until
@@ -46,8 +40,8 @@ def end_lease() -> None:
     SegmentSearch.objects.update(lease_until=Now() - timedelta(seconds=1))
 
 
-def raising(error: BaseException) -> Callable[[Lease[SegmentSearch]], None]:
-    def work(_: Lease[SegmentSearch]) -> None:
+def raising(error: BaseException) -> Callable[[WorkLease[SegmentSearch]], None]:
+    def work(_: WorkLease[SegmentSearch]) -> None:
         raise error
 
     return work
@@ -153,7 +147,7 @@ class TestEnding:
         assert caplog.records[-1].exc_info is None
 
     def test_says_nothing_of_work_that_was_asked_for_afresh_meanwhile(self, search: SegmentSearch) -> None:
-        def asked_again(lease: Lease[SegmentSearch]) -> None:
+        def asked_again(lease: WorkLease[SegmentSearch]) -> None:
             SegmentSearch.objects.all().begin_again()
             lease.finish("ready")
 
@@ -186,7 +180,7 @@ class TestALease:
     def test_is_renewed_while_its_worker_lives_and_knows_when_it_is_lost(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(leased_work, "RENEWAL_SECONDS", 0.01)
+        monkeypatch.setattr(Lease, "RENEWAL_SECONDS", 0.01)
         search = make_search()
         lease = claim(SegmentSearch.objects.all())
         assert lease is not None

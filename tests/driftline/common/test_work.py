@@ -7,6 +7,7 @@ from django.db import connection, transaction
 
 from driftline.accounts.models import Project
 from driftline.common import work
+from driftline.common.advisory_locks import AdvisoryLock
 from driftline.common.work import _work_alone, finish, touch
 from inference.registry.models import Model
 from monitors.summaries.models import StaleWindow
@@ -93,10 +94,10 @@ def test_a_worker_that_lost_its_lease_finishes_nothing(model: Model) -> None:
 class TestWorkAlone:
     def test_leaves_to_another_process_what_that_is_doing(self, model: Model) -> None:
         with connection.copy().cursor() as other_process:
-            other_process.execute("SELECT pg_advisory_lock(1, 2)")
+            other_process.execute("SELECT pg_advisory_lock(7313, 2)")
             done: list[int] = []
 
-            wait = _work_alone(1, 2, lambda: bool(done.append(1)), lambda: True)
+            wait = _work_alone(AdvisoryLock.MEASURE_TASK, 2, lambda: bool(done.append(1)), lambda: True)
 
             assert (wait, done) == (None, [])
             other_process.connection.close()
@@ -104,11 +105,11 @@ class TestWorkAlone:
     def test_works_through_a_backlog_and_tells_that_nothing_is_left(self, model: Model) -> None:
         backlog = [True, True, False]
 
-        assert _work_alone(1, 2, lambda: backlog.pop(0), lambda: False) is None
+        assert _work_alone(AdvisoryLock.MEASURE_TASK, 2, lambda: backlog.pop(0), lambda: False) is None
         assert backlog == []
 
     def test_has_what_came_meanwhile_wait_for_a_pause(self, model: Model) -> None:
-        assert _work_alone(1, 2, lambda: False, lambda: True) == work.PAUSE_SECONDS
+        assert _work_alone(AdvisoryLock.MEASURE_TASK, 2, lambda: False, lambda: True) == work.PAUSE_SECONDS
 
     def test_gives_way_to_others_after_its_turn_and_is_rung_for_at_once(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
@@ -116,10 +117,10 @@ class TestWorkAlone:
         monkeypatch.setattr(work, "TURN_SECONDS", 0.0)
         done: list[int] = []
 
-        wait = _work_alone(1, 2, lambda: done.append(1) is None, lambda: True)
+        wait = _work_alone(AdvisoryLock.MEASURE_TASK, 2, lambda: done.append(1) is None, lambda: True)
 
         assert (wait, len(done)) == (0.0, 1)
         with connection.copy().cursor() as other_process:
-            other_process.execute("SELECT pg_try_advisory_lock(1, 2)")
+            other_process.execute("SELECT pg_try_advisory_lock(7313, 2)")
             assert other_process.fetchone() == (True,)
             other_process.connection.close()

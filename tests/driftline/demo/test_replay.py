@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from driftline.demo.api_client import Api
-from driftline.demo.progress import HISTORY, LIVE, SETUP, Progress, load_progress, save_progress
+from driftline.demo.progress import HISTORY, LIVE, SETUP, ReplayProgress, load_progress, save_progress
 from driftline.demo.replay import TOTAL_DAYS, Replay
 from driftline.demo.timeline import LIVE_START, MODEL, Timeline
-from driftline.demo.wire import RequestRefused, Sender
+from driftline.demo.wire import RequestRefused, RequestSender
 from tests.driftline.demo.conftest import Received, Reply, ScriptedServer, write_timeline
 
 SHIFT = timedelta(weeks=600)
@@ -20,8 +20,8 @@ Start = Callable[[], Replay]
 
 
 @pytest.fixture
-def sender(server: ScriptedServer) -> Iterator[Sender]:
-    made = Sender("127.0.0.1", server.port, INFER, "t", connections=1)
+def sender(server: ScriptedServer) -> Iterator[RequestSender]:
+    made = RequestSender("127.0.0.1", server.port, INFER, "t", connections=1)
     yield made
     made.close()
 
@@ -34,11 +34,11 @@ def api(server: ScriptedServer) -> Iterator[Api]:
 
 
 @pytest.fixture
-def start(sender: Sender, api: Api, timeline: Timeline, tmp_path: Path) -> Start:
+def start(sender: RequestSender, api: Api, timeline: Timeline, tmp_path: Path) -> Start:
     """Start a replay as a new process would: from the file that the last one left."""
 
     def begin() -> Replay:
-        fresh = Progress(
+        fresh = ReplayProgress(
             phase=SETUP,
             total_days=TOTAL_DAYS,
             started_at=datetime.now(UTC),
@@ -132,10 +132,10 @@ class TestHistory:
 
 class TestLive:
     def test_flights_and_labels_come_in_their_order_with_the_time_of_now(
-        self, server: ScriptedServer, sender: Sender, api: Api, tmp_path: Path
+        self, server: ScriptedServer, sender: RequestSender, api: Api, tmp_path: Path
     ) -> None:
         """A day takes a minute, so the forty minutes until the last flight take under two seconds."""
-        progress = Progress(
+        progress = ReplayProgress(
             phase=LIVE,
             total_days=TOTAL_DAYS,
             started_at=datetime.now(UTC),

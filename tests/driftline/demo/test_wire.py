@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from driftline.demo.wire import RequestRefused, Sender
+from driftline.demo.wire import RequestRefused, RequestSender
 from tests.driftline.demo.conftest import Received, Reply, ScriptedServer
 
 BODIES = [f"flight {number}".encode() for number in range(300)]
@@ -13,7 +13,7 @@ BODIES = [f"flight {number}".encode() for number in range(300)]
 
 @pytest.fixture
 def sender(server: ScriptedServer):  # type: ignore[no-untyped-def]
-    made = Sender("127.0.0.1", server.port, "/v2/models/m/infer", "dl_token", connections=4)
+    made = RequestSender("127.0.0.1", server.port, "/v2/models/m/infer", "dl_token", connections=4)
     yield made
     made.close()
 
@@ -23,7 +23,7 @@ def bodies_of(server: ScriptedServer) -> Counter[bytes]:
 
 
 class TestSend:
-    def test_sends_each_body_once_with_the_token(self, server: ScriptedServer, sender: Sender) -> None:
+    def test_sends_each_body_once_with_the_token(self, server: ScriptedServer, sender: RequestSender) -> None:
         sender.send(BODIES)
 
         assert bodies_of(server) == Counter(BODIES)
@@ -33,7 +33,7 @@ class TestSend:
         }
 
     def test_connections_that_the_server_closes_lose_nothing(
-        self, server: ScriptedServer, sender: Sender
+        self, server: ScriptedServer, sender: RequestSender
     ) -> None:
         numbers = count(1)
         server.script = lambda request: Reply(
@@ -44,7 +44,9 @@ class TestSend:
 
         assert set(bodies_of(server)) == set(BODIES)
 
-    def test_requests_without_an_answer_are_sent_again(self, server: ScriptedServer, sender: Sender) -> None:
+    def test_requests_without_an_answer_are_sent_again(
+        self, server: ScriptedServer, sender: RequestSender
+    ) -> None:
         numbers = count(1)
         server.script = lambda request: Reply(hang_up=next(numbers) == 10)
 
@@ -56,7 +58,7 @@ class TestSend:
 
     @pytest.mark.parametrize("status", [429, 503])
     def test_a_busy_answer_is_asked_again_after_its_pause(
-        self, server: ScriptedServer, sender: Sender, status: int
+        self, server: ScriptedServer, sender: RequestSender, status: int
     ) -> None:
         refused = set[bytes]()
 
@@ -73,14 +75,16 @@ class TestSend:
         assert {body for body, times in times_sent.items() if times == 2} == refused
         assert set(times_sent) == set(BODIES)
 
-    def test_a_refusal_stops_with_what_the_server_said(self, server: ScriptedServer, sender: Sender) -> None:
+    def test_a_refusal_stops_with_what_the_server_said(
+        self, server: ScriptedServer, sender: RequestSender
+    ) -> None:
         server.script = lambda request: Reply(404, {"error": "no model of that name"})
 
         with pytest.raises(RequestRefused, match=r"404.*no model of that name"):
             sender.send(BODIES)
 
     def test_waits_for_a_server_that_is_away(self, server: ScriptedServer) -> None:
-        away = Sender("127.0.0.1", server.port, "/v2", "t", connections=1)
+        away = RequestSender("127.0.0.1", server.port, "/v2", "t", connections=1)
         numbers = count()
         server.script = lambda request: Reply(hang_up=next(numbers) < 2)
 

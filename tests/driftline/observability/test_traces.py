@@ -1,4 +1,4 @@
-"""Traces of API requests and of the tasks that they ring for."""
+"""Traces of API requests and of the tasks that they enqueue."""
 
 import asyncio
 from collections.abc import Iterator
@@ -100,20 +100,20 @@ def impossible() -> None:
 
 
 class TestTasks:
-    def test_belong_to_the_trace_of_the_request_that_rang(self, collector: Collector) -> None:
-        app = Celery("bells", broker="memory://", backend="cache+memory://", set_as_current=False)
+    def test_belong_to_the_trace_of_the_request_that_enqueued_them(self, collector: Collector) -> None:
+        app = Celery("traced", broker="memory://", backend="cache+memory://", set_as_current=False)
         app.conf.update(worker_hijack_root_logger=False, broker_transport_options={"polling_interval": 0.02})
         succeed, fail = app.task(name="succeed")(nothing), app.task(name="fail")(impossible)
         options = TraceOptions(collector.endpoint, 0.0)
         traces, tasks = Traces(options), TaskTraces(options)
         tasks.connect()
 
-        def ring() -> None:
+        def send() -> None:
             for task in (succeed, fail):
                 task.delay().get(timeout=20, propagate=False, interval=0.02)
 
         with start_worker(app, perform_ping_check=False, shutdown_timeout=20):
-            ask(trace_api(answering(200, ring), traces), "/api/v1/rules")
+            ask(trace_api(answering(200, send), traces), "/api/v1/rules")
             succeed.delay().get(timeout=20, interval=0.02)
         tasks.close()
         traces.close()

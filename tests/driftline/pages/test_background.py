@@ -14,6 +14,7 @@ from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.errors import Problem
 from inference.registry.models import Model
 from monitors.metrics.models import SegmentSearch
+from tests.markup import markup
 from tests.worlds.approvals import DAY, make_model
 
 PATH = "/settings/background"
@@ -32,11 +33,11 @@ def search(model: Model) -> SegmentSearch:
 
 
 def test_says_that_nothing_was_given_up(client: Client, model: Model) -> None:
-    assert "Nothing was given up" in client.get(PATH).content.decode()
+    assert "Nothing was given up" in markup(client.get(PATH))
 
 
 def test_shows_what_was_given_up_with_its_reason(client: Client, search: SegmentSearch) -> None:
-    told = client.get(PATH).content.decode()
+    told = markup(client.get(PATH))
 
     assert REASON in told
     assert f"segment search {search.pk}" in told
@@ -45,7 +46,7 @@ def test_shows_what_was_given_up_with_its_reason(client: Client, search: Segment
 def test_shows_what_waits_for_too_long(client: Client, model: Model) -> None:
     make_search(model, touched_at=timezone.now() - timedelta(hours=2))
 
-    assert "This has waited for longer than an hour" in client.get(PATH).content.decode()
+    assert "This has waited for longer than an hour" in markup(client.get(PATH))
 
 
 def test_begins_it_afresh(client: Client, search: SegmentSearch) -> None:
@@ -70,7 +71,7 @@ def test_hides_and_refuses_what_another_project_has(client: Client, model: Model
         make_model(stranger), state="failed", attempts=MAX_ATTEMPTS, error=REASON, finished_at=timezone.now()
     )
 
-    shown = client.get(PATH).content.decode()
+    shown = markup(client.get(PATH))
     answer = client.post(PATH, {"work": f"segment search-{theirs.pk}", "do": "retry"})
 
     theirs.refresh_from_db()
@@ -82,7 +83,7 @@ def test_hides_and_refuses_what_another_project_has(client: Client, model: Model
 def test_asks_for_work_where_none_is_named(client: Client, model: Model, work: str) -> None:
     answer = client.post(PATH, {"work": work, "do": "retry"}, follow=True)
 
-    assert "Choose work that was given up" in answer.content.decode()
+    assert "Choose work that was given up" in markup(answer)
 
 
 def test_knows_no_work_of_another_kind(client: Client, model: Model) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from driftline.pages.charts import Chart, Dot, Mark, Series, sparkline
+from driftline.pages.charts import Chart, ChartLine, Dot, Mark, sparkline
 from driftline.pages.histograms import LEVELS_SHOWN, overlay_of
 from driftline.pages.templatetags.figures import figure, percent
 from monitors.stats.mergeable.sketches import summarise_categories, summarise_numbers
@@ -20,7 +20,7 @@ def dot(day: int, value: float | None, **fields: object) -> Dot:
 
 
 def chart(dots: list[Dot], **fields: object) -> Chart:
-    series = [Series("champion", dots)]
+    series = [ChartLine("champion", dots)]
     return Chart("c", "AUC", "AUC by day.", START, START + 10 * DAY, series, **fields)  # type: ignore[arg-type]
 
 
@@ -46,7 +46,7 @@ class TestChart:
         assert 'aria-label="AUC by day."' in chart([dot(0, 0.7)]).svg()
 
     def test_escapes_what_people_wrote(self) -> None:
-        drawn = Chart("c", "t", '"><script>', START, START + DAY, [Series("s", [dot(0, 1.0)])])
+        drawn = Chart("c", "t", '"><script>', START, START + DAY, [ChartLine("s", [dot(0, 1.0)])])
 
         assert "<script>" not in drawn.svg()
 
@@ -110,7 +110,8 @@ class TestOverlay:
     ("value", "text"),
     [
         (0.6799, "0.680"), (320.0, "320"), (1234567.0, "1,234,567"), (12.345, "12.3"), (0.0, "0"), (None, "—"),
-        (float("nan"), "—"), (0.00001, "1.0e-05"), (-2.5, "-2.50"), (999.96, "1000"),
+        (float("nan"), "—"), (0.00001, "1.00e-05"), (-2.5, "-2.50"), (999.96, "1,000"),
+        (0.0123, "0.0123"), (5.0, "5"),
     ],
 )  # fmt: skip
 def test_a_figure_has_three_digits(value: float | None, text: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 
 from inference.registry.models import Model
+from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 
 
@@ -17,14 +18,12 @@ def watched(model: Model) -> Model:
 
 def test_a_range_is_said_shown_on_the_features_page_and_forgotten(client: Client, watched: Model) -> None:
     path = f"/models/{watched.name}/expected/income"
-    assert "The reference: -" in client.get(path).content.decode()
+    assert "The reference: -" in markup(client.get(path))
 
-    shown = client.post(
-        path, {"least": "-1", "most": "250", "missing_share": "5"}, follow=True
-    ).content.decode()
+    shown = markup(client.post(path, {"least": "-1", "most": "250", "missing_share": "5"}, follow=True))
     assert "at least -1, at most 250, missing in at most 5.0% of rows" in shown
 
-    shown = client.post(path, {"least": "-1", "forget": "1"}, follow=True).content.decode()
+    shown = markup(client.post(path, {"least": "-1", "forget": "1"}, follow=True))
     assert "Expected: what the reference shows" in shown
 
 
@@ -41,5 +40,5 @@ def test_a_fault_is_told_at_its_field_and_nothing_is_kept(client: Client, watche
     answer = client.post(f"/models/{watched.name}/expected/income", {"least": "3", "most": "2"})
 
     assert answer.status_code == 422
-    assert "lies below the least, 3" in answer.content.decode()
+    assert "lies below the least, 3" in markup(answer)
     assert not watched.expectations.exists()

@@ -9,6 +9,7 @@ from django.test import Client
 from inference.prediction_log.imports import services
 from inference.prediction_log.imports.models import Import
 from inference.registry.models import Model
+from tests.markup import markup
 
 GOOD = b"id,timestamp,prediction,income\np-1,2026-01-05T00:00:00Z,1,2.5\np-2,now,0,3\n"
 
@@ -24,23 +25,23 @@ def upload(client: Client, path: str, content: bytes, kind: str = "predictions",
 
 
 def test_an_empty_one_says_what_the_file_must_look_like(client: Client, path: str) -> None:
-    told = client.get(path).content.decode()
+    told = markup(client.get(path))
 
     assert "No file has been imported yet" in told
     assert "id,timestamp,prediction,probability,income,region,label" in told
 
 
 def test_a_file_is_taken_and_followed_until_it_is_done(client: Client, path: str) -> None:
-    shown = client.post(
-        path, {"file": SimpleUploadedFile("mine.csv", GOOD), "kind": "predictions"}, follow=True
-    ).content.decode()
+    shown = markup(
+        client.post(path, {"file": SimpleUploadedFile("mine.csv", GOOD), "kind": "predictions"}, follow=True)
+    )
     assert "mine.csv was taken" in shown
     assert 'hx-trigger="every 1s"' in shown
 
     job = Import.objects.get()
-    services.go_on(job.pk)
+    services.resume_import(job.pk)
 
-    part = client.get(f"{path}?part=imports").content.decode()
+    part = markup(client.get(f"{path}?part=imports"))
     assert "hx-trigger" not in part
     assert f"/imports/{job.pk}/bad-rows" in part
 
@@ -51,7 +52,7 @@ def test_a_file_that_cannot_be_imported_is_explained_in_the_form(
     answer = upload(client, path, b"a,b\n1,2\n", hx_request="true")
 
     assert answer.status_code == 422  # type: ignore[attr-defined]
-    assert "The column &#x27;timestamp&#x27; is missing" in answer.content.decode()  # type: ignore[attr-defined]
+    assert "The column &#x27;timestamp&#x27; is missing" in markup(answer)  # type: ignore[attr-defined]
     assert not Import.objects.exists()
 
 
@@ -59,7 +60,7 @@ def test_an_import_is_cancelled(client: Client, path: str) -> None:
     upload(client, path, GOOD)
     job = Import.objects.get()
 
-    told = client.post(path, {"cancel": str(job.pk)}, follow=True).content.decode()
+    told = markup(client.post(path, {"cancel": str(job.pk)}, follow=True))
 
     job.refresh_from_db()
     assert job.state == "cancelled"

@@ -20,13 +20,14 @@ from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from tests.driftline.pages.queries import reads_of
 from tests.driftline.pages.serving_status import busy, report
+from tests.markup import markup
 from tests.worlds.approvals import DAY, count_requests, log, rows_of_a_day, work
 
 
 def page_of(client: Client, model: Model, query: str = "") -> str:
     answer = client.get(f"/models/{model.name}/latency{query}")
     assert answer.status_code == 200
-    return answer.content.decode()
+    return markup(answer)
 
 
 def rule(project: Project, model: Model, *, name: str = "slow", **fields: Any) -> None:

@@ -10,6 +10,7 @@ from driftline.accounts.models import AuditEntry, Membership, User
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Model
+from tests.markup import markup
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
 
@@ -26,7 +27,7 @@ def logged(model: Model) -> Model:
 
 
 def test_says_what_to_do_before_any_feature_is_known(client: Client, path: str) -> None:
-    told = client.get(path).content.decode()
+    told = markup(client.get(path))
 
     assert "No feature is known yet" in told
     assert "Empty: 400 days, as the server says" in told
@@ -47,8 +48,8 @@ def test_keeps_rows_for_fewer_days_only_after_a_confirmation(
     taken = client.post(path, sent | {"sure": "on"}, follow=True)
 
     assert refused.status_code == 422
-    assert "lets go of data" in refused.content.decode()
-    assert "The settings hold from now on" in taken.content.decode()
+    assert "lets go of data" in markup(refused)
+    assert "The settings hold from now on" in markup(taken)
     logged.refresh_from_db()
     assert (logged.retention_days, logged.summary_retention_days) == (30, None)
     assert AuditEntry.objects.get(action="model.update").after == {"retention_days": 30}
@@ -57,7 +58,7 @@ def test_keeps_rows_for_fewer_days_only_after_a_confirmation(
 def test_hashes_a_text_and_offers_no_hash_for_a_number(
     client: Client, logged: Model, path: str, django_capture_on_commit_callbacks: Any
 ) -> None:
-    shown = client.get(path).content.decode()
+    shown = markup(client.get(path))
     income, region = shown.split('name="feature_0"')[1].split('name="feature_1"')
     assert 'value="hash"' not in income
     assert 'value="hash"' in region
@@ -101,7 +102,7 @@ def test_a_viewer_looks_and_changes_nothing(model: Model, path: str) -> None:
     viewer = Client()
     viewer.force_login(user)
 
-    told = viewer.get(path).content.decode()
+    told = markup(viewer.get(path))
 
     assert "Only admins of this project change this" in told
     assert "<button>Save</button>" not in told

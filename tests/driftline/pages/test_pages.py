@@ -10,23 +10,25 @@ from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Membership, Project, Role, User
+from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
-from driftline.demo.progress import HISTORY, Progress, save_progress
+from driftline.common.number_format import format_pair
+from driftline.demo.progress import HISTORY, ReplayProgress, save_progress
 from driftline.pages import queries, verdict
 from driftline.pages.templatetags.figures import figure
 from driftline.pages.timerange import range_of
-from driftline.pages.verdict import Part, Verdict
+from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
-from monitors.alerts.wording import figures
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
 from tests.driftline.pages.queries import reads_of
+from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
@@ -85,18 +87,16 @@ class TestAModelThatDrifted:
     def test_the_drift_page_shows_the_features_that_are_asked_for(
         self, client: Client, model: Model, query: str, shown: set[str]
     ) -> None:
-        page = client.get(
-            f"/models/{model.name}/drift?from=2026-01-05&to=2026-01-10&{query}"
-        ).content.decode()
+        page = markup(client.get(f"/models/{model.name}/drift?from=2026-01-05&to=2026-01-10&{query}"))
 
         table = page.split("<tbody>")[1].split("</tbody>")[0]
         assert {name for name in ("income", "region") if f"/features/{name}" in table} == shown
 
     def test_tells_the_day_and_the_numbers_of_the_table_below_it(self, client: Client, model: Model) -> None:
         newest = MetricPoint.objects.filter(model=model, metric="psi", feature="income").latest("start")
-        value, limit = figures(newest.value, newest.threshold or 0.0)
+        value, limit = format_pair(newest.value, newest.threshold or 0.0)
 
-        said, page = verdict.of_model(model).text, client.get(f"/models/{model.name}/").content.decode()
+        said, page = verdict.of_model(model).text, markup(client.get(f"/models/{model.name}/"))
 
         assert f"Likely cause: income (PSI {value}, limit {limit} on 10 Jan 2026)" in said
         features = page.split("Most drifted features")[1].split("</section>")[0]
@@ -111,7 +111,7 @@ class TestAModelThatDrifted:
         quality.filter(start=before).update(status="warning", value=0.5)
 
         faults = queries.faults_in(model, DAY, DAY + 6 * ONE_DAY)
-        page = client.get(f"/models/{model.name}/").content.decode()
+        page = markup(client.get(f"/models/{model.name}/"))
 
         assert list(faults.by_day.values()) == [0, 0, 0, quality.filter(start=before).count(), 0, 1]
         assert "missing values in income: 30.0%" in page
@@ -124,7 +124,7 @@ class TestAModelThatDrifted:
 
         drifted = queries.drifted_by_day(model, DAY, DAY + 6 * ONE_DAY)
         newest = queries.drift_on(model, DAY + 5 * ONE_DAY)
-        page = client.get(f"/models/{model.name}/").content.decode()
+        page = markup(client.get(f"/models/{model.name}/"))
 
         every = len(features)
         assert list(drifted) == [DAY + number * ONE_DAY for number in range(1, 6)]
@@ -154,7 +154,7 @@ class TestAModelThatDrifted:
         day = MetricPoint.objects.filter(model=model, feature="income", span="day", start=DAY + 5 * ONE_DAY)
         day.filter(status__in=("warning", "critical")).update(status="ok")
 
-        page = client.get(f"/models/{model.name}/features/income?day=2026-01-10").content.decode()
+        page = markup(client.get(f"/models/{model.name}/features/income?day=2026-01-10"))
 
         assert "income may have moved by chance on 10 Jan 2026" in page
         assert "May be chance" in page
@@ -165,7 +165,7 @@ class TestAModelThatDrifted:
         Incident.objects.update(causes=[])
 
         said = verdict.of_model(model).text
-        page = client.get(f"/incidents/{Incident.objects.get().pk}").content.decode()
+        page = markup(client.get(f"/incidents/{Incident.objects.get().pk}"))
 
         assert "When it opened, no feature was beyond the limit that its reference sets." in said
         assert "The rule has a limit of its own." in page
@@ -175,7 +175,7 @@ class TestAModelThatDrifted:
     ) -> None:
         what = "Population stability index of income"
 
-        page = client.get(f"/incidents/{Incident.objects.get().pk}").content.decode()
+        page = markup(client.get(f"/incidents/{Incident.objects.get().pk}"))
 
         assert f"{what} of approvals is above 0.2 since 9 Jan 2026" in page
         assert f"<h3>{what} <small>" in page
@@ -183,7 +183,7 @@ class TestAModelThatDrifted:
     def test_names_the_segment_that_its_incident_is_of(self, client: Client, model: Model) -> None:
         Rule.objects.update(segment="region:north")
 
-        page = client.get(f"/incidents/{Incident.objects.get().pk}").content.decode()
+        page = markup(client.get(f"/incidents/{Incident.objects.get().pk}"))
 
         assert "Population stability index of income in region:north of approvals is above" in page
 
@@ -231,7 +231,7 @@ class TestTheSentence:
 
     def test_counts_the_other_models_that_changed_and_those_without_data(self, project: Project) -> None:
         changed = [make_model(project, name) for name in ("first", "second", "third")]
-        said = [(one, Verdict("notice", [Part(f"{one.name} changed.")])) for one in changed]
+        said = [(one, Statement("notice", [Phrase(f"{one.name} changed.")])) for one in changed]
         silent = make_model(project, "silent")
 
         assert verdict.of_project([*said, (silent, verdict.of_model(silent))]).text == (
@@ -256,7 +256,7 @@ def test_a_rules_limit_judges_a_value_where_people_made_one(
     work(model)
     create_rule(project=project, model=model, actor="test", name="slow", metric="latency_p99", threshold=1.5)
 
-    page = client.get(f"/models/{model.name}/").content.decode()
+    page = markup(client.get(f"/models/{model.name}/"))
 
     assert 'class="tile warning" href="/models/approvals/latency"' in page
     assert "p99, limit 1.5 ms" in page
@@ -295,7 +295,7 @@ class TestTheRange:
     def test_keeps_a_chosen_range_in_the_links(self, client: Client, model: Model) -> None:
         log(model, rows_of_a_day(DAY, 2))
 
-        page = client.get(f"/models/{model.name}/?from=2026-01-01&to=2026-01-31").content.decode()
+        page = markup(client.get(f"/models/{model.name}/?from=2026-01-01&to=2026-01-31"))
 
         assert f"/models/{model.name}/drift?from=2026-01-01T00%3A00%3A00Z&amp;to=2026-02-01T00" in page
 
@@ -324,12 +324,12 @@ class TestEmptyStates:
     def test_a_model_without_rules_gets_the_default_ones_at_one_press(
         self, client: Client, model: Model
     ) -> None:
-        offered = client.get(f"/models/{model.name}/rules").content.decode()
+        offered = markup(client.get(f"/models/{model.name}/rules"))
         assert "Inputs are broken" in offered
 
         client.post(f"/models/{model.name}/rules/defaults")
 
-        there = client.get(f"/models/{model.name}/rules").content.decode()
+        there = markup(client.get(f"/models/{model.name}/rules"))
         assert "4 rules added" in there
         assert "4 rules watch this model" in there
         assert "Default rules" not in there
@@ -347,7 +347,7 @@ class TestEmptyStates:
         answer = client.get("/models/")
 
         assert answer.status_code == 403
-        assert "You are in no project yet" in answer.content.decode()
+        assert "You are in no project yet" in markup(answer)
 
 
 class TestWhoSeesWhat:
@@ -370,8 +370,7 @@ class TestWhoSeesWhat:
         assert client.post("/settings/channels", {"do": "create"}).status_code == 403
         assert (
             "<button"
-            not in client.get(f"/models/{model.name}/rules/new")
-            .content.decode()
+            not in markup(client.get(f"/models/{model.name}/rules/new"))
             .split("</fieldset>")[0]
             .split('form class="rule"')[1]
         )
@@ -393,13 +392,13 @@ class TestTheDemo:
         now = datetime.now(UTC)
         save_progress(
             home,
-            Progress(
+            ReplayProgress(
                 phase=HISTORY, day=30, total_days=120, started_at=now, updated_at=now, shift_weeks=600,
                 minutes_per_day=10, event_day=now.date(),
             ),
         )  # fmt: skip
 
-        banner = client.get("/demo").content.decode()
+        banner = markup(client.get("/demo"))
 
         assert "day 30 of 120" in banner
         assert 'value="25"' in banner
@@ -412,7 +411,7 @@ def test_references_come_alone_for_the_part_that_lives(client: Client, model: Mo
     give_reference(model)
 
     with CaptureQueriesContext(connection) as asked:
-        part = client.get(f"/models/{model.name}/reference?part=references").content.decode()
+        part = markup(client.get(f"/models/{model.name}/reference?part=references"))
 
     assert part.startswith('<section id="references">')
     assert "2,000" in part

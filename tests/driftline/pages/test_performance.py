@@ -16,12 +16,13 @@ from inference.registry.services import create_model
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import ChangePoint, MetricPoint
+from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
 
 def text_of(client: Client, model: Model) -> str:
     """The page's words, without tags."""
-    page = client.get(f"/models/{model.name}/performance").content.decode()
+    page = markup(client.get(f"/models/{model.name}/performance"))
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
 
 
@@ -138,7 +139,7 @@ def test_a_change_of_the_error_is_marked_on_its_day_and_told_as_a_sentence(
         at=DAY, noticed_at=DAY + timedelta(days=4), before=0.091, after=0.153, n_before=31, n_after=4,
     )  # fmt: skip
 
-    page = client.get(f"/models/{model.name}/performance").content.decode()
+    page = markup(client.get(f"/models/{model.name}/performance"))
 
     assert 'class="mark change"' in page
     assert (

@@ -12,6 +12,7 @@ from driftline.accounts.models import AuditEntry
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.queries import exploring
 from inference.registry.models import Model
+from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, rows_of_a_day, truths
 
 PATH = "/models/approvals/predictions"
@@ -28,7 +29,7 @@ def rows(model: Model) -> list[Any]:
 def text_of(client: Client, path: str = PATH) -> str:
     answer = client.get(path)
     assert answer.status_code == 200, answer.content
-    return answer.content.decode()
+    return markup(answer)
 
 
 def ids_on(page: str) -> list[str]:
@@ -93,7 +94,7 @@ def test_a_long_search_says_how_far_it_came(
     client: Client, rows: list[Any], monkeypatch: pytest.MonkeyPatch, model: Model
 ) -> None:
     log(model, rows_of_a_day(DAY.replace(day=4), 5))
-    monkeypatch.setattr(exploring, "MOST_ROWS", 1)
+    monkeypatch.setattr(exploring, "MAX_ROWS", 1)
     monkeypatch.setattr(exploring, "_GROUP_ROWS", 1)
 
     page = text_of(client, f"{PATH}?segment=region:west")

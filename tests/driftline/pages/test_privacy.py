@@ -11,6 +11,7 @@ from inference.prediction_log.erasure import services
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.registry.models import Model
+from tests.markup import markup
 from tests.worlds.approvals import DAY, log, rows_of_a_day
 
 PATH = "/settings/privacy"
@@ -26,7 +27,7 @@ def viewer(model: Model) -> Client:
 
 
 def test_says_what_an_erasure_does_before_there_is_any(client: Client, model: Model) -> None:
-    told = client.get(PATH).content.decode()
+    told = markup(client.get(PATH))
 
     assert "Nobody has been erased yet" in told
     assert "It cannot be undone" in told
@@ -36,7 +37,7 @@ def test_asks_for_a_confirmation(client: Client, model: Model) -> None:
     answer = client.post(PATH, {"key": "ada"})
 
     assert answer.status_code == 422
-    assert "what is erased cannot be brought back" in answer.content.decode()
+    assert "what is erased cannot be brought back" in markup(answer)
     assert not Erasure.objects.exists()
 
 
@@ -45,11 +46,11 @@ def test_shows_how_far_it_is_and_what_was_erased_but_never_whom(
 ) -> None:
     monkeypatch.setattr(spooled, "SETTLED_AFTER", timedelta(0))
     log(model, [replace(row, subject="ada-lovelace") for row in rows_of_a_day(DAY, 3)])
-    begun = client.post(PATH, {"key": "ada-lovelace", "sure": "on"}, follow=True).content.decode()
-    part = client.get(f"{PATH}?part=erasures").content.decode()
+    begun = markup(client.post(PATH, {"key": "ada-lovelace", "sure": "on"}, follow=True))
+    part = markup(client.get(f"{PATH}?part=erasures"))
     services.resume_erasure(Erasure.objects.get().pk)
 
-    told = client.get(PATH).content.decode()
+    told = markup(client.get(PATH))
 
     assert "has begun" in begun
     assert 'hx-trigger="every 2s"' in part
@@ -63,7 +64,7 @@ def test_shows_how_far_it_is_and_what_was_erased_but_never_whom(
 def test_a_viewer_sees_receipts_and_erases_nobody(viewer: Client, model: Model) -> None:
     services.request_erasure(project=model.project, key="ada", actor="owner")
 
-    told = viewer.get(PATH).content.decode()
+    told = markup(viewer.get(PATH))
 
     assert "by owner" in told
     assert "Only admins of this project erase people" in told

@@ -8,6 +8,7 @@ from django.test import Client
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
 from monitors.metrics.models import MetricPoint
+from tests.markup import markup
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
 
@@ -21,7 +22,7 @@ def path(model: Model) -> str:
 def test_the_log_is_chosen_and_listed(client: Client, model: Model, path: str) -> None:
     chosen = {"kind": "period", "period-first": "2025-12-01", "period-to": "2025-12-31"}
 
-    told = client.post(path, chosen, follow=True).content.decode()
+    told = markup(client.post(path, chosen, follow=True))
 
     assert "From today on, windows are compared with the log from 1 Dec 2025 to 31 Dec 2025." in told
     assert "<td>the log from 1 Dec 2025 to 31 Dec 2025</td>" in told
@@ -32,21 +33,21 @@ def test_a_wrong_choice_is_explained_and_nothing_changes(client: Client, path: s
     refused = client.post(path, {"kind": "trailing", "trailing-days": "3", "trailing-gap_days": "7"})
 
     assert refused.status_code == 422
-    assert "3 days; use 14 to 180." in refused.content.decode()
+    assert "3 days; use 14 to 180." in markup(refused)
     assert not Reference.objects.exists()
 
 
 def test_a_model_that_nobody_answers_for_has_nothing_to_compare(client: Client, model: Model) -> None:
     told = client.post(f"/models/{model.name}/reference", {"kind": "same_hours", "same_hours-weeks": "14"})
 
-    assert "No version answers yet" in told.content.decode()
+    assert "No version answers yet" in markup(told)
 
 
 def test_drift_says_that_too_little_is_stored(client: Client, model: Model, path: str) -> None:
     client.post(path, {"kind": "trailing", "trailing-days": "28", "trailing-gap_days": "7"})
     work(model)
 
-    told = client.get(f"/models/{model.name}/drift").content.decode()
+    told = markup(client.get(f"/models/{model.name}/drift"))
 
     assert "Too little to compare with: 0 of 28 days" in told
     assert MetricPoint.objects.filter(metric="drifted_features", status="insufficient").exists()
@@ -59,6 +60,6 @@ def test_drift_says_which_part_of_the_log_it_is_against(client: Client, model: M
     client.post(path, period)
     work(model)
 
-    told = client.get(f"/models/{model.name}/drift").content.decode()
+    told = markup(client.get(f"/models/{model.name}/drift"))
 
     assert "Reference: 42 rows of version 1, the log from" in told

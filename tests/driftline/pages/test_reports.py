@@ -14,6 +14,7 @@ from monitors.reports.building import build
 from monitors.reports.models import Report
 from monitors.reports.services import forget_old_reports
 from tests.driftline.pages.visitors import viewer_of
+from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day
 
 PAGE = "/models/approvals/reports"
@@ -27,7 +28,7 @@ def logged(model: Model) -> Model:
 
 
 def text(client: Client, path: str = PAGE) -> str:
-    return str(client.get(path).content.decode())
+    return markup(client.get(path))
 
 
 def ready(model: Model, home: Path) -> Report:
@@ -43,7 +44,7 @@ def ready(model: Model, home: Path) -> Report:
 def test_a_report_is_asked_for_and_a_failure_says_what_to_do(client: Client, logged: Model) -> None:
     answer = client.post(PAGE, ORDER, follow=True)
     report = Report.objects.get()
-    waiting = answer.content.decode()
+    waiting = markup(answer)
     build(report.pk)
     failed = text(client, f"{PAGE}/{report.pk}")
 
@@ -78,7 +79,7 @@ def test_an_order_that_makes_no_sense_is_refused_at_its_field(
     answer = client.post(PAGE, ORDER | change)
 
     assert answer.status_code == 422
-    assert said in answer.content.decode()
+    assert said in markup(answer)
     assert not Report.objects.exists()
 
 
@@ -112,7 +113,7 @@ def test_a_report_is_deleted_with_its_files_once_it_is_confirmed(
         answer = client.post(f"{PAGE}/{report.pk}", {"do": "delete"}, follow=True)
 
     assert "Its files go with it, for everybody." in asked
-    assert "Report 7 is deleted." in answer.content.decode()
+    assert "Report 7 is deleted." in markup(answer)
     assert not Report.objects.exists()
     assert list((home / "reports").iterdir()) == []
 

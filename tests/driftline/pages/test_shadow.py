@@ -17,6 +17,7 @@ from monitors.metrics.models import MetricPoint
 from monitors.workflows.models import Workflow
 from monitors.workflows.selectors import agreement
 from tests.driftline.pages.queries import reads_of
+from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 DAYS, ROWS = 8, 200
@@ -50,7 +51,7 @@ def shadow_days(model: Model, *, turned: float, days: int = DAYS, labelled: bool
 def evidence_of(client: Client, model: Model) -> str:
     answer = client.get(f"/models/{model.name}/shadow?challenger=2&part=evidence")
     assert answer.status_code == 200
-    return answer.content.decode()
+    return markup(answer)
 
 
 class TestWithLabels:
@@ -95,7 +96,7 @@ class TestWithoutLabels:
     def test_compares_the_newest_pairs_and_reads_no_older_ones(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("monitors.workflows.agreement.MOST_PAIRS", 150)
+        monkeypatch.setattr("monitors.workflows.agreement.MAX_PAIRS", 150)
         rows = rows_of_a_day(DAY, 300)
         for third in (rows[:100], rows[100:200], rows[200:]):
             log(model, third)
@@ -126,7 +127,7 @@ class TestThePage:
     def test_comes_at_once_and_asks_for_its_evidence(self, client: Client, model: Model) -> None:
         shadow_days(model, turned=0.0, days=1)
 
-        page = client.get(f"/models/{model.name}/shadow").content.decode()
+        page = markup(client.get(f"/models/{model.name}/shadow"))
 
         assert "Version 2 against version 1" in page
         assert "part=evidence&amp;challenger=2" in page
@@ -141,13 +142,13 @@ class TestThePage:
         assert not reads_of(MetricPoint, asked)
 
     def test_has_no_evidence_where_nothing_shadowed(self, client: Client, model: Model) -> None:
-        part = client.get(f"/models/{model.name}/shadow?part=evidence").content.decode()
+        part = markup(client.get(f"/models/{model.name}/shadow?part=evidence"))
 
         assert "No version of approvals has shadowed or answered a share yet." in part
         assert "<html" not in part
 
     def test_says_how_to_start_where_nothing_shadowed(self, client: Client, model: Model) -> None:
-        page = client.get(f"/models/{model.name}/shadow").content.decode()
+        page = markup(client.get(f"/models/{model.name}/shadow"))
 
         assert "No version of approvals has shadowed or answered a share yet" in page
         assert f"/models/{model.name}/versions" in page
@@ -157,7 +158,7 @@ class TestThePage:
         row = rows_of_a_day(DAY, ROWS)[0]
 
         assert f"/models/{model.name}/predictions/" in evidence_of(client, model)
-        page = client.get(f"/models/{model.name}/predictions/{row.id}").content.decode()
+        page = markup(client.get(f"/models/{model.name}/predictions/{row.id}"))
 
         other = "0" if row.prediction == "1" else "1"
         assert f"Version 1 answered {row.prediction}; in the shadow answered version 2 {other}." in page
@@ -214,7 +215,7 @@ class TestACanary:
     def test_is_shown_beside_the_champion_without_pairs(self, client: Client, model: Model) -> None:
         self.answers(model, days=6)
 
-        page = client.get(f"/models/{model.name}/shadow").content.decode()
+        page = markup(client.get(f"/models/{model.name}/shadow"))
         part = evidence_of(client, model)
 
         assert "Version 2 against version 1" in page

@@ -15,6 +15,7 @@ from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
+from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 ONE_DAY = timedelta(days=1)
@@ -69,7 +70,7 @@ class TestStandings:
             log(make_model(project, f"more-{number}"), rows_of_a_day(DAY, 10))
 
         with CaptureQueriesContext(connection) as many:
-            page = client.get("/models/").content.decode()
+            page = markup(client.get("/models/"))
 
         assert "more-2" in page
         assert len(many) == len(few)
@@ -79,11 +80,11 @@ class TestStandings:
     ) -> None:
         monkeypatch.setattr(overview, "MODELS_SHOWN", 3)
 
-        first, second = (client.get(f"/models/?page={page}").content.decode() for page in (1, 2))
+        first, second = (markup(client.get(f"/models/?page={page}")) for page in (1, 2))
 
         assert ("alarming</a>" in first, "quiet</a>" in first) == (True, False)
         assert ("alarming</a>" in second.split("<table")[1], "quiet</a>" in second) == (False, True)
-        assert "All 4 models" in client.get("/").content.decode()
+        assert "All 4 models" in markup(client.get("/"))
 
 
 class TestIncidents:
@@ -98,7 +99,7 @@ class TestIncidents:
             incident.save(force_insert=True)
 
         with CaptureQueriesContext(connection) as many:
-            page = client.get("/incidents/").content.decode()
+            page = markup(client.get("/incidents/"))
 
         assert all(f"{model} is off" in page for model in models[1:])
         assert len(many) == len(few)

@@ -6,8 +6,9 @@ from django.test import Client
 from driftline.accounts.models import Project
 from inference.registry.models import Version
 from monitors.optimiser.models import Optimisation, Variant
-from monitors.optimiser.work import go_on
+from monitors.optimiser.work import resume_optimisation
 from tests.driftline.pages.visitors import viewer_of
+from tests.markup import markup
 from tests.monitors.optimiser.conftest import only  # noqa: F401  used by name
 from tests.worlds.stumps import BUSY, IDLE, log, make_version
 
@@ -20,7 +21,7 @@ def version(project: Project) -> Version:
 
 
 def text(client: Client, path: str = PAGE) -> str:
-    return str(client.get(path).content.decode())
+    return markup(client.get(path))
 
 
 def test_an_editor_asks_for_it_and_follows_how_far_it_is(client: Client, version: Version) -> None:
@@ -57,7 +58,7 @@ def test_a_gain_becomes_a_version_with_one_click(client: Client, version: Versio
     only("trees_25")  # type: ignore[operator]
     log(version, IDLE)
     client.post(f"{PAGE}/variants")
-    go_on(version.optimisation.pk)
+    resume_optimisation(version.optimisation.pk)
     table = text(client)
 
     answer = client.post(f"{PAGE}/variants", {"register": "trees_25"}, follow=True)
@@ -65,7 +66,7 @@ def test_a_gain_becomes_a_version_with_one_click(client: Client, version: Versio
     assert "First quarter of the trees" in table
     assert "Compared on 160 ripe rows of the log" in table
     assert answer.redirect_chain[-1][0] == "/models/stumps/versions/2"
-    assert "Version 2 is there; it answers nobody until it is deployed." in answer.content.decode()
+    assert "Version 2 is there; it answers nobody until it is deployed." in markup(answer)
     assert '<a href="/models/stumps/versions/2">Version 2</a>' in text(client)
 
 
@@ -86,4 +87,4 @@ def test_what_was_refused_has_its_cause_and_no_button(client: Client, project: P
 
     assert "It is slower." in table
     assert "Make it a version" not in table
-    assert "The variant fp16 cannot become a version." in answer.content.decode()
+    assert "The variant fp16 cannot become a version." in markup(answer)

@@ -28,6 +28,7 @@ from tests.driftline.api.upstream_sums import FEATURES, sums_in_v2
 from tests.driftline.pages.queries import reads_of
 from tests.driftline.pages.visitors import viewer_of
 from tests.inference.onnx_models import constant_classifier
+from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
 from tests.upstream import running_upstream
 
@@ -91,7 +92,7 @@ class TestUpload:
         answer = upload(client, onnx_file(remark="one"))
 
         assert answer.redirect_chain[-1][0] == f"{PAGE}/versions/1"
-        text = answer.content.decode()
+        text = markup(answer)
         assert "Version 1 is there. It passed the intake in" in text
         assert "Opened by a child process" in text
         assert "opset 17, which this server runs" in text
@@ -102,14 +103,14 @@ class TestUpload:
         answer = upload(client, b"no model at all")
 
         assert answer.status_code == 422
-        assert "is not" in answer.content.decode().split('class="error"')[1][:300]
+        assert "is not" in markup(answer).split('class="error"')[1][:300]
         assert not model.versions.exists()
 
     def test_wrong_metadata_is_explained_at_its_field(self, client: Client, model: Model) -> None:
         answer = upload(client, onnx_file(remark="one"), metadata='{"colour": "red"}')
 
         assert answer.status_code == 422
-        assert "colour" in answer.content.decode()
+        assert "colour" in markup(answer)
 
     def test_with_scripts_only_the_form_comes_back_or_the_way_to_the_version(
         self, client: Client, model: Model
@@ -117,7 +118,7 @@ class TestUpload:
         refused = upload(client, b"no model at all", HX_Request="true")
         taken = upload(client, onnx_file(remark="one"), HX_Request="true")
 
-        assert refused.content.decode().lstrip().startswith('<form id="upload"')
+        assert markup(refused).lstrip().startswith('<form id="upload"')
         assert (taken.status_code, taken["HX-Redirect"]) == (204, f"{PAGE}/versions/1")
 
     def test_the_same_bytes_are_no_new_version(self, client: Client, model: Model) -> None:
@@ -125,7 +126,7 @@ class TestUpload:
 
         answer = upload(client, onnx_file(remark="one"))
 
-        assert "are version 1 already" in answer.content.decode()
+        assert "are version 1 already" in markup(answer)
         assert model.versions.count() == 1
 
 
@@ -154,21 +155,21 @@ class TestChanges:
     def test_promoting_says_first_what_it_does_then_does_it_and_leaves_an_audit_row(
         self, client: Client, model: Model, owner: User
     ) -> None:
-        asked = client.get(f"{PAGE}/deployment?do=promote&version=2").content.decode()
+        asked = markup(client.get(f"{PAGE}/deployment?do=promote&version=2"))
 
         done = change(client, model, "do=promote&version=2")
 
         assert "Version 2 will answer every request in the place of version 1" in asked
         model.deployment.refresh_from_db()
         assert model.deployment.champion.version == "2"  # type: ignore[union-attr]
-        assert "Version 2 has answered since" in done.content.decode()
+        assert "Version 2 has answered since" in markup(done)
         row = AuditEntry.objects.get(action="deployment.promote")
         assert (row.actor, row.before["champion"], row.after["champion"]) == (owner.email, "1", "2")
         assert model.deployment_changes.get(kind="promote").reason == "it is better"
 
     def test_rolling_back_brings_the_one_of_before(self, client: Client, model: Model) -> None:
         change(client, model, "do=promote&version=2")
-        asked = client.get(f"{PAGE}/deployment?do=rollback").content.decode()
+        asked = markup(client.get(f"{PAGE}/deployment?do=rollback"))
 
         change(client, model, "do=rollback")
 
@@ -182,7 +183,7 @@ class TestChanges:
         DeploymentChange.objects.filter(kind="promote").update(event_time=long_ago)
 
         for page in ("versions", "versions/2"):
-            text = client.get(f"{PAGE}/{page}").content.decode()
+            text = markup(client.get(f"{PAGE}/{page}"))
             assert "5 Jan 2026 00:00</time>" in text
             assert "the clock of this machine" in text
 
@@ -195,8 +196,8 @@ class TestChanges:
         assert (began, model.deployment.shadows.count()) == (["2"], 0)
 
     def test_a_version_answers_a_share_until_the_canary_is_ended(self, client: Client, model: Model) -> None:
-        asked = client.get(f"{PAGE}/deployment?do=canary&version=2").content.decode()
-        begun = change(client, model, "do=canary&version=2", percent="2.5", key="subject").content.decode()
+        asked = markup(client.get(f"{PAGE}/deployment?do=canary&version=2"))
+        begun = markup(change(client, model, "do=canary&version=2", percent="2.5", key="subject"))
         model.deployment.refresh_from_db()
         weight = model.deployment.canary_weight
 
@@ -217,7 +218,7 @@ class TestChanges:
             change(client, model, "do=promote&version=3")
         change(client, model, "do=canary&version=2", percent="2.5", key="subject")
 
-        asked = client.get(f"{PAGE}/deployment?do={action}").content.decode()
+        asked = markup(client.get(f"{PAGE}/deployment?do={action}"))
         change(client, model, f"do={action}")
 
         assert "The canary ends: version 2 no longer answers 2.5% of keys." in asked
@@ -228,7 +229,7 @@ class TestChanges:
         change(client, model, "do=canary&version=2", percent="2.5", key="subject")
 
         told = client.get(f"/api/v1/models/{model.name}/comparison?challenger=2").json()
-        part = client.get(f"{PAGE}/shadow?part=evidence").content.decode()
+        part = markup(client.get(f"{PAGE}/shadow?part=evidence"))
 
         assert (told["kind"], told["verdict"]["decision"]) == ("unpaired", "inconclusive")
         assert told["canary"]["weight"] == 0.025
@@ -237,7 +238,7 @@ class TestChanges:
     def test_promoting_the_champion_again_leaves_the_canary(self, client: Client, model: Model) -> None:
         change(client, model, "do=canary&version=2", percent="2.5", key="subject")
 
-        asked = client.get(f"{PAGE}/deployment?do=promote&version=1").content.decode()
+        asked = markup(client.get(f"{PAGE}/deployment?do=promote&version=1"))
         change(client, model, "do=promote&version=1")
 
         assert "The canary ends" not in asked
@@ -249,7 +250,7 @@ class TestChanges:
     ) -> None:
         change(client, model, "do=canary&version=2", percent="2.5", key="subject")
 
-        page = client.get(f"{PAGE}/versions").content.decode()
+        page = markup(client.get(f"{PAGE}/versions"))
 
         assert f'<a href="{PAGE}/versions/2">Version 2</a> answers 2.5% of keys as canary.' in page
 
@@ -257,7 +258,7 @@ class TestChanges:
     def test_a_share_that_is_none_is_refused(self, client: Client, model: Model, percent: str) -> None:
         answer = change(client, model, "do=canary&version=2", percent=percent, key="subject")
 
-        assert "is no share" in answer.content.decode()
+        assert "is no share" in markup(answer)
         model.deployment.refresh_from_db()
         assert model.deployment.canary is None
 
@@ -268,7 +269,7 @@ class TestChanges:
 
         answer = change(client, model, "do=promote&version=2", generation=1)
 
-        assert "not 1; read it again" in answer.content.decode()
+        assert "not 1; read it again" in markup(answer)
         model.deployment.refresh_from_db()
         assert model.deployment.champion.version == "1"  # type: ignore[union-attr]
 
@@ -276,12 +277,12 @@ class TestChanges:
         answer = client.get(f"{PAGE}/deployment?do=rollback")
 
         assert answer.status_code == 409
-        assert "nothing to go back to" in answer.content.decode()
+        assert "nothing to go back to" in markup(answer)
 
     def test_a_viewer_reads_what_a_change_would_do_and_gets_no_button(
         self, model: Model, project: Project
     ) -> None:
-        page = viewer_of(project).get(f"{PAGE}/deployment?do=promote&version=2").content.decode()
+        page = markup(viewer_of(project).get(f"{PAGE}/deployment?do=promote&version=2"))
 
         assert "will answer every request" in page
         assert "Yes, promote" not in page
@@ -295,7 +296,7 @@ def test_a_version_whose_scores_mean_the_opposite_is_not_promoted(client: Client
 
     answer = change(client, model, "do=promote&version=2")
 
-    assert "Version 2 has another positive class than the champion 1." in answer.content.decode()
+    assert "Version 2 has another positive class than the champion 1." in markup(answer)
     model.deployment.refresh_from_db()
     assert model.deployment.champion.version == "1"  # type: ignore[union-attr]
 
@@ -317,7 +318,7 @@ class TestArtifact:
         external_version(model=model, version="theirs")
 
         assert client.get(f"{PAGE}/versions/theirs/artifact").status_code == 409
-        assert "Another server answers it" in client.get(f"{PAGE}/versions/theirs").content.decode()
+        assert "Another server answers it" in markup(client.get(f"{PAGE}/versions/theirs"))
 
 
 def test_a_state_of_the_deployment_tells_each_versions_parts() -> None:
@@ -340,9 +341,9 @@ class TestNames:
         self, client: Client, model: Model, owner: User
     ) -> None:
         self.confirm(client, "do=set&alias=stable&version=1")
-        asked = client.get(f"{PAGE}/alias?do=set&alias=stable&version=2").content.decode()
+        asked = markup(client.get(f"{PAGE}/alias?do=set&alias=stable&version=2"))
 
-        done = self.confirm(client, "do=set&alias=stable&version=2").content.decode()
+        done = markup(self.confirm(client, "do=set&alias=stable&version=2"))
 
         assert "stable names version 1 and will name version 2 instead" in asked
         assert "stable names version 2 now." in done
@@ -352,7 +353,7 @@ class TestNames:
 
     def test_a_name_is_taken_away_and_the_version_stays(self, client: Client, model: Model) -> None:
         self.confirm(client, "do=set&alias=stable&version=1")
-        listed = client.get(f"{PAGE}/versions").content.decode()
+        listed = markup(client.get(f"{PAGE}/versions"))
 
         self.confirm(client, "do=remove&alias=stable")
 
@@ -375,7 +376,7 @@ class TestNames:
         answer = client.get(f"{PAGE}/alias?{query}")
 
         assert answer.status_code == status
-        assert said in answer.content.decode()
+        assert said in markup(answer)
 
     def test_a_viewer_sees_names_and_no_way_to_change_them(
         self, client: Client, model: Model, project: Project
@@ -383,7 +384,7 @@ class TestNames:
         self.confirm(client, "do=set&alias=stable&version=1")
         viewer = viewer_of(project)
 
-        page = viewer.get(f"{PAGE}/versions").content.decode()
+        page = markup(viewer.get(f"{PAGE}/versions"))
 
         assert "stable" in page
         assert "do=remove" not in page
@@ -409,8 +410,8 @@ class TestAVersionThatKeepsCrashing:
     def test_is_named_on_the_pages_of_versions_with_its_crashes(
         self, client: Client, held_back: Version
     ) -> None:
-        listed = client.get(f"{PAGE}/versions").content.decode()
-        own = client.get(f"{PAGE}/versions/2").content.decode()
+        listed = markup(client.get(f"{PAGE}/versions"))
+        own = markup(client.get(f"{PAGE}/versions/2"))
 
         assert "Version 2</a> is held back</strong>" in listed
         assert (
@@ -431,9 +432,9 @@ class TestAVersionThatKeepsCrashing:
     def test_is_tried_again_after_the_page_said_what_that_does(
         self, client: Client, held_back: Version, home: Path, owner: User
     ) -> None:
-        asked = client.get(f"{PAGE}/versions/2/quarantine").content.decode()
+        asked = markup(client.get(f"{PAGE}/versions/2/quarantine"))
 
-        done = client.post(f"{PAGE}/versions/2/quarantine", follow=True).content.decode()
+        done = markup(client.post(f"{PAGE}/versions/2/quarantine", follow=True))
 
         assert "A crash or a stall ends the requests that the process had under way" in asked
         assert "The quarantine of version 2 is lifted." in done
@@ -446,7 +447,7 @@ class TestAVersionThatKeepsCrashing:
     ) -> None:
         viewer = viewer_of(project)
 
-        assert "Yes, let it be loaded" not in viewer.get(f"{PAGE}/versions/2/quarantine").content.decode()
+        assert "Yes, let it be loaded" not in markup(viewer.get(f"{PAGE}/versions/2/quarantine"))
         assert viewer.post(f"{PAGE}/versions/2/quarantine").status_code == 403
         assert set(quarantined(home)) == {held_back.pk}
 
@@ -454,7 +455,7 @@ class TestAVersionThatKeepsCrashing:
         answer = client.get(f"{PAGE}/versions/1/quarantine")
 
         assert answer.status_code == 409
-        assert "Version 1 is not held back." in answer.content.decode()
+        assert "Version 1 is not held back." in markup(answer)
 
     def test_is_told_by_the_api(self, client: Client, held_back: Version) -> None:
         items = client.get("/api/v1/models/delay/versions").json()["items"]
@@ -480,7 +481,7 @@ class TestAnotherServer:
         with running_upstream(sums_in_v2) as upstream:
             answer = client.post(f"{PAGE}/endpoint", self.told(upstream.url), follow=True)
 
-        page = answer.content.decode()
+        page = markup(answer)
         assert answer.redirect_chain == [(f"{PAGE}/versions/1", 302)]
         assert "Its server was tried in" in page
         assert upstream.url in page
@@ -499,7 +500,7 @@ class TestAnotherServer:
         ):
             answer = client.post(f"{PAGE}/endpoint", told)
 
-            page = answer.content.decode()
+            page = markup(answer)
             assert answer.status_code == 422
             assert sentence in " ".join(answer.context["endpoint_form"].errors.get(field or "__all__", []))
             assert "s3cret" not in page
@@ -508,9 +509,9 @@ class TestAnotherServer:
     def test_is_offered_on_the_page_of_versions_to_those_who_may(
         self, client: Client, model: Model, project: Project
     ) -> None:
-        assert f'action="{PAGE}/endpoint"' in client.get(f"{PAGE}/versions").content.decode()
+        assert f'action="{PAGE}/endpoint"' in markup(client.get(f"{PAGE}/versions"))
         assert client.get(f"{PAGE}/endpoint").status_code == 200
 
         viewer = viewer_of(project)
-        assert f'action="{PAGE}/endpoint"' not in viewer.get(f"{PAGE}/versions").content.decode()
+        assert f'action="{PAGE}/endpoint"' not in markup(viewer.get(f"{PAGE}/versions"))
         assert viewer.post(f"{PAGE}/endpoint", self.told("http://127.0.0.1:9999")).status_code == 403

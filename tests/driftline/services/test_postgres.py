@@ -15,7 +15,7 @@ import pytest
 from driftline.services import postgres
 from driftline.services.paths import NOBODY, HomePaths, UnsafeSocketFolder, create_folders, home_paths
 from driftline.services.postgres import WrongPostgresVersion, connect, postgres_child
-from driftline.services.processes import Process, UnableToStart, holders
+from driftline.services.processes import ChildNotStarted, Process, holders
 from tests.embedded import launch, make_home
 
 OWNER_SCRIPT = """
@@ -120,7 +120,7 @@ class TestStartAsRootWithoutUserNamespaces:
     def test_says_what_to_do_where_nobody_may_not_enter(self, paths: HomePaths) -> None:
         paths.home.parent.chmod(0o700)
 
-        with pytest.raises(UnableToStart, match=f"let user {NOBODY} enter every folder above"):
+        with pytest.raises(ChildNotStarted, match=f"let user {NOBODY} enter every folder above"):
             launch(postgres_child(paths), paths)
 
 

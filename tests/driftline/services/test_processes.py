@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from driftline.services.paths import HomePaths
-from driftline.services.processes import Child, Process, UnableToStart, holders
+from driftline.services.processes import Child, ChildNotStarted, Process, holders
 from tests.embedded import launch, make_home
 from tests.waiting import is_running, wait_until
 
@@ -47,7 +47,7 @@ class TestChild:
         wait_until(lambda: not is_running(child))
 
     def test_that_cannot_start_says_why(self, paths: HomePaths) -> None:
-        with pytest.raises(UnableToStart, match=r"nowhere could not be started.*No such file"):
+        with pytest.raises(ChildNotStarted, match=r"nowhere could not be started.*No such file"):
             launch(Child("nowhere", ("/no/such/program",)), paths)
 
     def test_that_ends_before_it_is_ready_shows_the_end_of_its_log(self, paths: HomePaths) -> None:
@@ -55,7 +55,7 @@ class TestChild:
             Child("short", ("sh", "-c", "echo a clear reason; exit 3"), is_ready=lambda: False), paths
         )
 
-        with pytest.raises(UnableToStart, match=r"(?s)short ended with 3 .*a clear reason"):
+        with pytest.raises(ChildNotStarted, match=r"(?s)short ended with 3 .*a clear reason"):
             process.wait_ready()
         process.stop()
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from driftline.common.periods import rfc3339
-from driftline.demo.wire import Answer, Connection, ConnectionLost
+from driftline.demo.wire import ConnectionLost, HttpAnswer, HttpConnection
 from tests.flows.installation.running import FEATURES, Installation
 from tests.waiting import wait_until
 
@@ -71,7 +71,7 @@ class Client:
         self._installation = installation
         self._model = model
         self._name = name
-        self._connection = Connection("127.0.0.1", installation.port)
+        self._connection = HttpConnection("127.0.0.1", installation.port)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name)
         self._thread.start()
@@ -98,7 +98,7 @@ class Client:
         """Write a request of one row, in the layout that the model takes."""
         return infer_body([0.5, 1.0, -1.0, 0.0], **parameters)
 
-    def _ask(self, path: str, body: bytes) -> Answer | None:
+    def _ask(self, path: str, body: bytes) -> HttpAnswer | None:
         """Send a request once; None where no answer came."""
         started = time.monotonic()
         try:
@@ -120,7 +120,7 @@ class Client:
             self.ledger.log_states[answer.headers["driftline-log"]] += 1
         return answer
 
-    def _ask_until_accepted(self, path: str, body: bytes) -> Answer | None:
+    def _ask_until_accepted(self, path: str, body: bytes) -> HttpAnswer | None:
         """Send the same request again until it is accepted; None where that had no end after the stop."""
         last_try = None
         while (answer := self._ask(path, body)) is None or answer.status != 200:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from driftline.demo.api_client import Api
-from driftline.demo.wire import Connection
+from driftline.demo.wire import HttpConnection
 from tests.flows.installation.clients import infer_body, logged, request
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import Installation, make_model
@@ -29,7 +29,7 @@ def test_ten_thousand_calls_with_the_same_id_and_body_are_ten_thousand_rows(
     started = time.monotonic()
 
     ids = []
-    with closing(Connection("127.0.0.1", installation.port)) as connection:
+    with closing(HttpConnection("127.0.0.1", installation.port)) as connection:
         for _ in range(CALLS // UNDER_WAY):
             connection.write(call * UNDER_WAY)
             answers = [connection.read_answer() for _ in range(UNDER_WAY)]
@@ -118,9 +118,9 @@ def test_a_client_that_hangs_up_within_its_body_leaves_nothing(installation: Ins
     whole = request(installation, path, msgspec.json.encode({"predictions": rows}))
 
     for share in (0.3, 0.6, 0.999):
-        with closing(Connection("127.0.0.1", installation.port)) as connection:
+        with closing(HttpConnection("127.0.0.1", installation.port)) as connection:
             connection.write(whole[: int(share * len(whole))])
-    with closing(Connection("127.0.0.1", installation.port)) as connection:
+    with closing(HttpConnection("127.0.0.1", installation.port)) as connection:
         assert installation.stored(model_id) == {}
         connection.write(whole)
         told = msgspec.json.decode(connection.read_answer().body)

@@ -8,13 +8,13 @@ import pytest
 
 from driftline.accounts.models import Project
 from driftline.common.clock import now
+from driftline.common.ids import new_id, row_ids
 from inference.prediction_log.ingest.arrival import in_arrival_week
 from inference.prediction_log.ingest.store import _store
 from inference.prediction_log.queries.canary_split import compare_split, split_of
 from inference.prediction_log.rows.columns import from_batches
 from inference.prediction_log.spool.record import LoggedBatch
 from inference.registry.models import Deployment, Model, Version
-from inference.serving.engine.ids import new_prediction_id, row_ids
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.services import measure
 from monitors.summaries.services import summarise
@@ -121,7 +121,7 @@ class TestSplitOf:
 
     def test_joins_the_rows_of_one_request_and_not_the_ids_that_callers_chose(self, model: Model) -> None:
         deployment = begin_canary(model, "client_id")
-        log(deployment, "champion", ["ann"] * 3, ids=row_ids(new_prediction_id(), 3, 0, 3))
+        log(deployment, "champion", ["ann"] * 3, ids=row_ids(new_id(), 3, 0, 3))
         log(deployment, "canary", ["cid"] * 3, ids=["order:1", "order:2", "order:3"])
 
         split = split_of(deployment)

@@ -360,8 +360,8 @@ class TestBodyBudget:
         refusal = budget.hold(3).take(30_000)
         assert refusal is not None
         assert refusal.status == 503
-        ours.let_go()
-        ours.let_go()
+        ours.release()
+        ours.release()
         assert more.take(40_000) is None
 
     def test_ends_empty(self) -> None:

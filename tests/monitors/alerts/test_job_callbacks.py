@@ -12,8 +12,8 @@ from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
+from driftline.common.ids import new_id
 from inference.registry.models import Model
-from inference.serving.engine.ids import new_prediction_id
 from inference.serving.jobs.store import Job, JobStore
 from inference.serving.plan import PlanCallback, load_plan
 from monitors.alerts import job_callbacks, services
@@ -46,7 +46,7 @@ def end(callback: Channel, tmp_path: Path) -> End:
 
     def run(status: int = 200, body: bytes = ANSWER, fields: bytes = JSON, **changes: Any) -> Job:
         values: dict[str, Any] = {
-            "id": new_prediction_id(),
+            "id": new_id(),
             "project_id": callback.project_id,
             "model_id": 1,
             "model": "flight-delay",
@@ -64,7 +64,7 @@ def end(callback: Channel, tmp_path: Path) -> End:
         claim = store.claim(job.name)
         assert claim is not None
         claim.end(status, fields, body)
-        claim.let_go()
+        claim.release()
         return job
 
     return run

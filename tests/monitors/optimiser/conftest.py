@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-import driftline.celery  # noqa: F401  rings go to the session's broker
+import driftline.celery  # noqa: F401  tasks go to the session's broker
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from inference.runtime.variants.kinds import KINDS

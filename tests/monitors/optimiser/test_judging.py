@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitors.optimiser.comparing import Measured
-from monitors.optimiser.judging import Budget, Verdict, budget_of, judge
+from monitors.optimiser.judging import VariantBudget, VariantVerdict, budget_of, judge
 from monitors.stats.promotion.differences import MetricDifference
 from tests.monitors.optimiser.timings import timing
 
@@ -33,13 +33,15 @@ SAME = Measured(
 )
 
 
-def verdict(budget: Budget | None = None, size: int = 1000, **changes: Any) -> Verdict:
-    return judge(msgspec.structs.replace(SAME, **changes), budget or Budget(), size=size, original_size=1000)
+def verdict(budget: VariantBudget | None = None, size: int = 1000, **changes: Any) -> VariantVerdict:
+    return judge(
+        msgspec.structs.replace(SAME, **changes), budget or VariantBudget(), size=size, original_size=1000
+    )
 
 
 class TestNoGain:
     def test_is_the_verdict_on_an_equal(self) -> None:
-        assert verdict() == Verdict(
+        assert verdict() == VariantVerdict(
             "no_gain",
             "Neither faster nor smaller than the original. No metric is worse than its margin on 1,000 labelled rows.",
         )
@@ -91,7 +93,7 @@ class TestRefused:
 
         told = verdict(budget, size=300, quality=accuracy(-0.002))
 
-        assert told == Verdict(
+        assert told == VariantVerdict(
             "refused",
             "Its accuracy of 0.898 is worse than the objective's 0.899, which the original meets with 0.9.",
         )
@@ -113,7 +115,7 @@ class TestRefused:
     def test_for_being_slower(self) -> None:
         told = verdict(size=300, timings=[timing(1.4, wide=0.1), timing(rows=64)])
 
-        assert told == Verdict(
+        assert told == VariantVerdict(
             "refused",
             "It is slower on this machine: one row takes 1.40 times as long (14.0 against 10.0 µs).",
         )
@@ -123,7 +125,7 @@ class TestRefused:
             budget_of({"latency_p99_ms": 0.5}), size=300, timings=[timing(p99_us=900), timing(rows=64)]
         )
 
-        assert told == Verdict("refused", "Its p99 of 0.9 ms a row is over the objective's 0.5 ms.")
+        assert told == VariantVerdict("refused", "Its p99 of 0.9 ms a row is over the objective's 0.5 ms.")
 
     def test_for_answers_that_are_no_numbers(self) -> None:
         assert (

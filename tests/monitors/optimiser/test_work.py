@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from driftline.accounts.models import AuditEntry, Project
 from driftline.common.errors import Problem
-from driftline.common.leased_work import LEASE
+from driftline.common.lease import LEASE
 from inference.registry.models import Version
 from inference.registry.services import external_version
 from inference.runtime.session import OnnxSession
@@ -18,7 +18,7 @@ from monitors.optimiser import files
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.optimiser.selectors import get_variant, optimisation_of, progress_of, variants_of
 from monitors.optimiser.services import register_variant, request_optimisation
-from monitors.optimiser.work import go_on
+from monitors.optimiser.work import resume_optimisation
 from tests.worlds.stumps import BUSY, IDLE, give_reference, log, make_version
 
 Only = Callable[..., None]
@@ -26,7 +26,7 @@ Only = Callable[..., None]
 
 def optimised(version: Version) -> Optimisation:
     optimisation = request_optimisation(version=version, actor="ada")
-    go_on(optimisation.pk)
+    resume_optimisation(optimisation.pk)
     optimisation.refresh_from_db()
     return optimisation
 
@@ -152,7 +152,7 @@ class TestWorkers:
             state="running", lease_token=1, lease_until=timezone.now() - timedelta(seconds=1)
         )
 
-        go_on(optimisation.pk)
+        resume_optimisation(optimisation.pk)
 
         assert get_variant(version=version, kind="optimised").reason == "Measured before."
         assert get_variant(version=version, kind="trees_50").generation == 1
@@ -163,7 +163,7 @@ class TestWorkers:
         optimisation = request_optimisation(version=version, actor="ada")
         Optimisation.objects.update(state="running", lease_token=1, lease_until=timezone.now() + LEASE)
 
-        go_on(optimisation.pk)
+        resume_optimisation(optimisation.pk)
 
         assert variants_of(version) == []
 

@@ -5,7 +5,7 @@ import pytest
 
 from monitors.reports.answers import classification_columns, regression_columns
 from monitors.reports.columns import NoReport
-from monitors.reports.rows import Side
+from monitors.reports.rows import ReportRows
 
 CLASSES = ["early", "late"]
 
@@ -14,9 +14,11 @@ def texts(*values: str | None) -> np.ndarray:
     return np.array(values, object)
 
 
-def classified(label: np.ndarray, prediction: np.ndarray, probability: list[float] | None = None) -> Side:
+def classified(
+    label: np.ndarray, prediction: np.ndarray, probability: list[float] | None = None
+) -> ReportRows:
     given = None if probability is None else np.array(probability)
-    return Side(len(label), {}, prediction=prediction, probability=given, label=label)
+    return ReportRows(len(label), {}, prediction=prediction, probability=given, label=label)
 
 
 class TestClassification:
@@ -65,7 +67,7 @@ class TestClassification:
 
     def test_lets_the_window_stand_alone_beside_a_reference_without_labels(self) -> None:
         window = classified(texts("early", "late", "late", "early"), self.answers)
-        reference = Side(2, {"a": np.zeros(2)})
+        reference = ReportRows(2, {"a": np.zeros(2)})
 
         columns = classification_columns(window, reference, classes=CLASSES, positive="late")
 
@@ -74,7 +76,7 @@ class TestClassification:
 
     def test_wants_each_class_of_several_to_have_a_label_before_it_scores_probabilities(self) -> None:
         table = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1]])
-        side = Side(2, {}, prediction=texts("a", "b"), probability=table, label=texts("b", "a"))
+        side = ReportRows(2, {}, prediction=texts("a", "b"), probability=table, label=texts("b", "a"))
 
         columns = classification_columns(side, None, classes=["a", "b", "c"], positive=None)
 
@@ -84,7 +86,7 @@ class TestClassification:
 
 class TestRegression:
     def test_leaves_out_what_is_no_finite_number(self) -> None:
-        side = Side(
+        side = ReportRows(
             4, {}, prediction=np.array([1.0, 2.0, 3.0, 4.0]), label=texts("1.5", "soon", "inf", "1e308")
         )
 
@@ -94,7 +96,7 @@ class TestRegression:
         assert columns.left_out == ["3 of the window's rows: the label or the answer is no finite number"]
 
     def test_says_what_to_send_where_no_label_is_a_number(self) -> None:
-        side = Side(1, {}, prediction=np.array([1.0]), label=texts("soon"))
+        side = ReportRows(1, {}, prediction=np.array([1.0]), label=texts("soon"))
 
         with pytest.raises(NoReport, match="send labels as numbers"):
             regression_columns(side, None)

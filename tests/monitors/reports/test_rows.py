@@ -5,7 +5,7 @@ import pytest
 
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
-from monitors.reports.rows import Side, conditions_of, read_log, read_reference
+from monitors.reports.rows import ReportRows, conditions_of, read_log, read_reference
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day
 from tests.worlds.reports import DAYS
 
@@ -15,7 +15,7 @@ def model(project) -> Model:
     return make_model(project)
 
 
-def read(model: Model, *, most: int = 1_000, segment: str = "", version_id: int | None = None) -> Side:
+def read(model: Model, *, most: int = 1_000, segment: str = "", version_id: int | None = None) -> ReportRows:
     return read_log(
         model, DAYS, version_id=version_id, segment=conditions_of(segment, model),
         most=most, rng=np.random.default_rng(0), on_progress=lambda share: None,
@@ -40,7 +40,7 @@ class TestLog:
     def test_reads_a_busy_day_by_the_hour(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         log(model, rows_of_a_day(DAY, 120))
         whole = read(model)
-        monkeypatch.setattr("monitors.reports.rows.MOST_READ", 50)
+        monkeypatch.setattr("monitors.reports.rows.MAX_READ_ROWS", 50)
 
         assert read(model).features["income"].tolist() == whole.features["income"].tolist()
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitors.rules.conditions import Outcome, Standing, step
+from monitors.rules.conditions import RuleOutcome, RuleProgress, step
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,7 +34,7 @@ GOOD, BAD, NO_DATA = 0.5, 2.0, None
 
 
 def outcomes(rule: AboveOne, values: list[float | None]) -> list[str]:
-    standing, told = Standing(), []
+    standing, told = RuleProgress(), []
     for number, value in enumerate(values):
         verdict = step(rule, standing, Day(START + number * DAY, value))
         standing = verdict.standing
@@ -51,9 +51,9 @@ class TestOpening:
         assert "opened" not in outcomes(AboveOne(for_windows=3), [BAD, BAD, GOOD, BAD, BAD])
 
     def test_never_opens_on_too_few_rows(self) -> None:
-        verdict = step(AboveOne(min_rows=10), Standing(), Day(START, BAD, n=9))
+        verdict = step(AboveOne(min_rows=10), RuleProgress(), Day(START, BAD, n=9))
 
-        assert verdict.outcome is Outcome.NOTHING
+        assert verdict.outcome is RuleOutcome.NOTHING
         assert verdict.standing.name == "normal"
 
 

@@ -6,7 +6,7 @@ import pytest
 from monitors.definitions.models import MonitorKind
 from monitors.definitions.services import DEFAULT_MIN_ROWS
 from tests.performance.detection.__main__ import goal
-from tests.performance.detection.contenders import LEAST_ROWS, OURS, WITHIN, Ours
+from tests.performance.detection.contenders import MIN_ROWS, OURS, WITHIN, Ours
 from tests.performance.detection.trials import Effort, Setting, run
 from tests.performance.detection.worlds import Window
 
@@ -54,12 +54,12 @@ def test_a_window_below_a_monitors_least_rows_counts_as_missed():
 
     said = {
         rows: (ours := Ours(reference, rows, seed=0)).loudness(ours.measure({"x": np.full(rows, 9e9)}))
-        for rows in (LEAST_ROWS - 1, LEAST_ROWS)
+        for rows in (MIN_ROWS - 1, MIN_ROWS)
     }
 
-    assert DEFAULT_MIN_ROWS[MonitorKind.DRIFT] == LEAST_ROWS
-    assert np.isnan(said[LEAST_ROWS - 1])
-    assert said[LEAST_ROWS] > 1
+    assert DEFAULT_MIN_ROWS[MonitorKind.DRIFT] == MIN_ROWS
+    assert np.isnan(said[MIN_ROWS - 1])
+    assert said[MIN_ROWS] > 1
 
 
 @pytest.mark.e2e

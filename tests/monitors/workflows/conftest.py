@@ -11,7 +11,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
-import driftline.celery  # noqa: F401  rings go to the session's broker
+import driftline.celery  # noqa: F401  tasks go to the session's broker
 from driftline.accounts.models import Project
 from inference.registry.datasets import store_reference
 from inference.registry.lineage import Lineage

@@ -15,15 +15,16 @@ from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 
+from driftline.common.lease import LeaseLost
 from inference.registry.models import Dataset, Deployment, DeploymentChange
-from monitors.workflows import engine, leases, services
+from monitors.workflows import engine, services
 from monitors.workflows.context import run_folder
 from monitors.workflows.engine import advance
-from monitors.workflows.leases import LeaseLost
+from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, Step
 from tests.embedded import subprocess_environment
 from tests.monitors.workflows.conftest import Fire
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.waiting import wait_until
 from tests.worlds.turning_flights import World
 
 pytestmark = pytest.mark.e2e
@@ -108,7 +109,7 @@ class TestKilledWorker:
     ) -> None:
         record = engine._record
 
-        def die(lease: leases.Lease, step: Step, *args: object, **kwargs: object) -> bool:
+        def die(lease: RunLease, step: Step, *args: object, **kwargs: object) -> bool:
             if step.name == name:
                 raise KeyboardInterrupt
             return record(lease, step, *args, **kwargs)  # type: ignore[arg-type]
@@ -169,10 +170,10 @@ class TestKilledWorker:
 
 class TestStaleWorker:
     def test_cannot_write_once_another_took_over(self, run: Run) -> None:
-        stale = leases.take(run.pk)
+        stale = claim_run(run.pk)
         assert stale is not None
         let_lease_run_out(run)
-        fresh = leases.take(run.pk)
+        fresh = claim_run(run.pk)
         assert fresh is not None
         assert fresh.token != stale.token
 
@@ -183,36 +184,13 @@ class TestStaleWorker:
             assert locked.pk == run.pk
 
     def test_does_not_get_a_run_that_another_holds(self, run: Run) -> None:
-        leases.take(run.pk)
+        claim_run(run.pk)
 
-        assert leases.take(run.pk) is None
-
-    def test_learns_from_its_heartbeat_that_the_lease_is_gone(
-        self, run: Run, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(leases, "HEARTBEAT_S", 0.02)
-        lease = leases.take(run.pk)
-        assert lease is not None
-
-        with leases.kept(lease):
-            services.cancel(run=run, actor="ada@example.com")
-
-            assert lease.lost.wait(PATIENCE_SECONDS)
-
-    def test_keeps_its_lease_while_it_works(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(leases, "HEARTBEAT_S", 0.02)
-        lease = leases.take(run.pk)
-        assert lease is not None
-        let_lease_run_out(run)
-
-        with leases.kept(lease):
-            wait_until(lambda: not Run.objects.filter(pk=run.pk).due().exists())
-
-        assert not lease.lost.is_set()
+        assert claim_run(run.pk) is None
 
     @pytest.mark.slow
     def test_ends_its_trainer_when_a_person_cancels(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(leases, "HEARTBEAT_S", 0.05)
+        monkeypatch.setattr(RunLease, "RENEWAL_SECONDS", 0.05)
         busy = threading.Thread(target=work_and_close, args=(run.pk,))
         busy.start()
         wait_until(lambda: trainer_of(run))

@@ -27,7 +27,7 @@ from tests.performance.detection.worlds import COURSE_LENGTH
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 # Below it nobody is expected to see anything: there ours may say `insufficient`.
-LEAST_POWER = 0.2
+MIN_POWER = 0.2
 CHANCE = 0.05
 
 # Evidently takes other tests above 1,000 rows of reference: the first two settings are below.
@@ -74,7 +74,7 @@ def goal(settings: list[dict[str, Any]], group: str) -> dict[str, int]:
         numbers = setting["groups"][group]
         for cell, by in numbers["power"].items():
             best = max((name for name in by if name != OURS), key=by.__getitem__)
-            excused = numbers["insufficient"][OURS] == 1 and by[best] < LEAST_POWER
+            excused = numbers["insufficient"][OURS] == 1 and by[best] < MIN_POWER
             wins = numbers["ours_alone"][cell][best], numbers["rival_alone"][cell][best]
             power.append((by[OURS] >= by[best] or excused, wins))
         for course, by in numbers["delay"].items():

@@ -24,9 +24,9 @@ from tests.performance.nannyml_rival import Rival, nannyml_rival
 
 FALSE_DISCOVERY_RATE = 0.05
 # What a drift monitor asks of a window, unless it is told otherwise.
-LEAST_ROWS = 50
-LEAST_CHUNKS = 6
-_SMALLEST = 1e-300
+MIN_ROWS = 50
+MIN_CHUNKS = 6
+_MIN_POSITIVE = 1e-300
 
 
 class Fitted(Protocol):
@@ -80,9 +80,9 @@ class Ours:
     def loudness(self, measured: dict[str, object]) -> float:
         """Invert the smallest false discovery rate at which some feature would count as drifted."""
         judged: list[FeatureDrift] = list(measured.values())  # type: ignore[arg-type]
-        if judged[0].n < LEAST_ROWS:
+        if judged[0].n < MIN_ROWS:
             return np.nan
-        rates = stats.false_discovery_control([max(drift.p_value, _SMALLEST) for drift in judged])
+        rates = stats.false_discovery_control([max(drift.p_value, _MIN_POSITIVE) for drift in judged])
         enough = [drift.statistics[drift.decided_by].exceeds for drift in judged]
         least = min((rate for rate, matters in zip(rates, enough, strict=True) if matters), default=np.inf)
         return float(Method.COMBINED.false_discovery_rate / least)
@@ -117,7 +117,7 @@ class Evidently:
         score, threshold = float(result.drift_score), result.actual_threshold
         if test.name in ("wasserstein", "jensenshannon"):
             return score / threshold
-        return threshold / max(score, _SMALLEST)
+        return threshold / max(score, _MIN_POSITIVE)
 
     def loudness(self, measured: dict[str, object]) -> float:
         return max(measured.values())  # type: ignore[type-var, return-value]
@@ -138,7 +138,7 @@ class NannyML:
 
     def __init__(self, rival: Rival, reference: Window, rows: int, seed: int) -> None:
         frame = pd.DataFrame(reference.columns)
-        chunks = {"chunk_size": rows} if len(frame) >= LEAST_CHUNKS * rows else {}
+        chunks = {"chunk_size": rows} if len(frame) >= MIN_CHUNKS * rows else {}
         self.calculator = rival.fit(
             "UnivariateDriftCalculator", frame, column_names=list(reference.columns), **chunks
         )
@@ -158,7 +158,7 @@ class NannyML:
         usual, room = self.usual[name]
         if distance is None or distance <= usual:
             return 0.0
-        return (distance - usual) / max(room, _SMALLEST)
+        return (distance - usual) / max(room, _MIN_POSITIVE)
 
     def loudness(self, measured: dict[str, object]) -> float:
         return max(measured.values())  # type: ignore[type-var, return-value]
@@ -187,7 +187,7 @@ class KolmogorovSmirnov:
         return float(stats.chi2_contingency(table.to_numpy().T).pvalue) if len(table) > 1 else 1.0
 
     def loudness(self, measured: dict[str, object]) -> float:
-        rates = stats.false_discovery_control([max(p, _SMALLEST) for p in measured.values()])  # type: ignore[type-var]
+        rates = stats.false_discovery_control([max(p, _MIN_POSITIVE) for p in measured.values()])  # type: ignore[type-var]
         return float(FALSE_DISCOVERY_RATE / rates.min())
 
 

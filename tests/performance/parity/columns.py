@@ -14,7 +14,7 @@ SHIFTS = (
     0.2,
     0.3,
 )  # of the reference's standard deviation: where decisions lie near their lines
-LEAST_VALUES = 6  # distinct ones: Evidently takes a column of fewer as categories
+MIN_VALUES = 6  # distinct ones: Evidently takes a column of fewer as categories
 SIZES = ((5_000, 2_000), (800, 300))
 
 type Shape = Callable[[np.random.Generator, int], np.ndarray]
@@ -43,7 +43,7 @@ def real_columns() -> Iterator[tuple[str, str, np.ndarray]]:
 def _columns_of(group: str, frame) -> Iterator[tuple[str, str, np.ndarray]]:
     for name in frame.select_dtypes("number"):
         values = frame[name].to_numpy(np.float64)
-        if np.unique(values[~np.isnan(values)]).size >= LEAST_VALUES:
+        if np.unique(values[~np.isnan(values)]).size >= MIN_VALUES:
             yield group, str(name), values
 
 

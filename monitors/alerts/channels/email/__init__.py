@@ -1,4 +1,10 @@
-"""E-mail: one message an event and address, threaded by incident, through Django's mail backend."""
+"""E-mail: one message for each event and address, in one thread for each incident.
+
+Input: the story of an incident, which `letter.py` words as text and as HTML.
+Output: an e-mail through Django's mail backend; without a mail server it is written to a file.
+
+Start with `letter.py`.
+"""
 
 import smtplib
 from datetime import datetime

@@ -8,10 +8,11 @@ from pathlib import Path
 from django.conf import settings
 from django.template import Context, Engine
 
+from driftline.common.number_format import format_number
 from monitors.alerts.channels.base import Message
 from monitors.alerts.models import Channel
 from monitors.alerts.story import RESOLVED, UPDATED, Story, channels_url
-from monitors.alerts.wording import figure, measured, moment, one_line, shortened
+from monitors.alerts.wording import measured, moment, one_line, shortened
 from monitors.metrics.catalogue import METRICS
 
 SUBJECT_LENGTH = 77
@@ -98,7 +99,7 @@ def _why(story: Story, channel: Channel) -> str:
     windows = f"{rule.for_windows} {rule.span} window{'s' if rule.for_windows > 1 else ''} in a row"
     return one_line(
         f"You get this because the rule {rule.name} ({measured(story.transition)} {rule.operator} "
-        f"{figure(rule.threshold)} for {windows}) fired, and the channel {channel.name} takes incidents of "
+        f"{format_number(rule.threshold)} for {windows}) fired, and the channel {channel.name} takes incidents of "
         f"project {channel.project.name} from severity {channel.min_severity} up. "
         f"To stop it, change the channel at {channels_url()}"
     )

@@ -1,4 +1,11 @@
-"""Webhooks after the Standard Webhooks specification: a stable id, and a fresh signature an attempt."""
+"""Webhooks as the Standard Webhooks specification describes them.
+
+Input: the story of an incident, of which `payload.py` makes JSON.
+Output: a request with a stable id and a signature that is made for each attempt, to an address that is checked on
+each connection (`transport.py`).
+
+Start with `payload.py`.
+"""
 
 import base64
 import secrets

@@ -23,7 +23,7 @@ DEADLINE_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 READ_CAP = 64 * 1024
 ANSWER_KEPT = 1024
-LONGEST_RETRY_AFTER = timedelta(days=1)
+MAX_RETRY_AFTER = timedelta(days=1)
 GONE = 410
 
 _SESSIONS = Manager(
@@ -180,4 +180,4 @@ def _retry_after(header: str | None, *, now: datetime) -> timedelta | None:
         wait = timedelta(seconds=int(header)) if header.isdecimal() else parsedate_to_datetime(header) - now
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(wait, timedelta()), LONGEST_RETRY_AFTER)
+    return min(max(wait, timedelta()), MAX_RETRY_AFTER)

@@ -1,1 +1,8 @@
-"""Django's backend for PostgreSQL, with an end to waiting for a server that stands still. Start at `watch`."""
+"""Django's backend for PostgreSQL, which does not wait for a server that stands still.
+
+Input: the connections that Django opens for the setting `DATABASES`.
+Output: connections whose waits end: `watch.py` ends them when the server does not answer a probe. `base.py` is the
+class that Django loads.
+
+Start with `watch.py`.
+"""

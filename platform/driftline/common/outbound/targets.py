@@ -36,7 +36,7 @@ PORTS_OF_OTHER_SERVICES = frozenset(
     }
     | {6432, 6667, 9042, 9092, 10250, 11211, 25672, 26379, 27017, 27018}
 )
-LONGEST = 500
+MAX_LENGTH = 500
 
 
 class UrlNotAllowed(Exception):
@@ -44,7 +44,7 @@ class UrlNotAllowed(Exception):
 
 
 @dataclass(frozen=True)
-class Target:
+class OutboundTarget:
     """A URL in the form in which it is requested, and where it leads."""
 
     url: str
@@ -53,10 +53,10 @@ class Target:
     encrypted: bool
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> OutboundTarget:
     """Read a URL, without resolving its name; raises `UrlNotAllowed`."""
-    if len(text) > LONGEST:
-        raise UrlNotAllowed(f"The URL has {len(text)} characters; use at most {LONGEST}.")
+    if len(text) > MAX_LENGTH:
+        raise UrlNotAllowed(f"The URL has {len(text)} characters; use at most {MAX_LENGTH}.")
     if not text.isprintable() or " " in text:
         raise UrlNotAllowed("The URL holds spaces or control characters; remove them.")
     url = _prepared(text)
@@ -76,10 +76,10 @@ def parse_target(text: str) -> Target:
             f"Port {port} is not one to be called; use 443, or one above 1023 that speaks HTTP."
         )
     _refuse_ourselves(host)
-    return Target(url, host, port, encrypted)
+    return OutboundTarget(url, host, port, encrypted)
 
 
-def check_target(text: str, pointer: str) -> Target:
+def check_target(text: str, pointer: str) -> OutboundTarget:
     """Read a URL that may be called, as far as can be known when it is saved; raises a `Problem` at `pointer`."""
     try:
         target = parse_target(text)
@@ -117,7 +117,7 @@ def _refuse_ourselves(host: str) -> None:
         raise UrlNotAllowed(f"{host} is this Driftline itself; use the address of the other program.")
 
 
-def _check_addresses(target: Target) -> None:
+def _check_addresses(target: OutboundTarget) -> None:
     try:
         resolve(target.host, target.port, encrypted=target.encrypted, rules=outbound_rules())
     except AddressBlocked as error:

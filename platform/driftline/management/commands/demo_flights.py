@@ -10,12 +10,12 @@ from django.db import connection
 from driftline.accounts.bootstrap import working_credentials
 from driftline.demo.api_client import Api
 from driftline.demo.flights import load_flights, shift_to
-from driftline.demo.progress import SETUP, Progress, load_progress, save_progress
+from driftline.demo.progress import SETUP, ReplayProgress, load_progress, save_progress
 from driftline.demo.receiver import Receiver
 from driftline.demo.replay import TOTAL_DAYS, Replay
 from driftline.demo.setup import set_up
 from driftline.demo.timeline import MODEL, Timeline
-from driftline.demo.wire import Sender
+from driftline.demo.wire import RequestSender
 
 HOST = "127.0.0.1"
 
@@ -45,16 +45,16 @@ class Command(BaseCommand):
         replay = Replay(
             home=home,
             timeline=Timeline.read(cache),
-            sender=Sender(HOST, settings.PORT, f"/v2/models/{MODEL}/infer", token),
+            sender=RequestSender(HOST, settings.PORT, f"/v2/models/{MODEL}/infer", token),
             api=api,
             progress=progress,
         )
         replay.run(history_days=options["history_days"])
 
 
-def _fresh_progress() -> Progress:
+def _fresh_progress() -> ReplayProgress:
     now = datetime.now(UTC)
-    return Progress(
+    return ReplayProgress(
         phase=SETUP,
         total_days=TOTAL_DAYS,
         started_at=now,

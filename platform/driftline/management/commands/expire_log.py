@@ -5,7 +5,12 @@ from django.core.management.base import BaseCommand
 
 from driftline.common.clock import now
 from inference.prediction_log.labels.folding import fold_labels
-from inference.prediction_log.retention.expiry import find_expired, find_expired_weeks, let_go, let_go_of_week
+from inference.prediction_log.retention.expiry import (
+    delete_expired_day,
+    drop_week,
+    find_expired,
+    find_expired_weeks,
+)
 
 
 class Command(BaseCommand):
@@ -20,14 +25,14 @@ class Command(BaseCommand):
         for week in weeks:
             self.stdout.write(f"{week}  narrow rows that arrived in the week that began then")
             if not dry_run:
-                let_go_of_week(week)
+                drop_week(week)
         days = rows = 0
         for expired in find_expired(moment, without=weeks):
             for packed in expired.packed:
                 self.stdout.write(f"{packed.day}  {packed.model}  {packed.role}  {packed.rows:,} rows")
             days += 1
-            rows += expired.rows if dry_run else let_go(expired)
+            rows += expired.rows if dry_run else delete_expired_day(expired)
         if not dry_run:
             fold_labels()
-        told = f"{rows:,} rows of {days} days and the narrow rows of {len(weeks)} weeks"
-        self.stdout.write(f"{told} {'would be' if dry_run else 'were'} deleted.")
+        counted = f"{rows:,} rows of {days} days and the narrow rows of {len(weeks)} weeks"
+        self.stdout.write(f"{counted} {'would be' if dry_run else 'were'} deleted.")

@@ -3,6 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from driftline.common.durable_files import replacing
 from driftline.common.errors import Problem
 from driftline.management.import_command import add_model_arguments, find_model, keep_memory_small
 from driftline.management.moments import read_moment
@@ -17,10 +18,12 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path, help="the Parquet file to write")
         add_model_arguments(parser)
         parser.add_argument(
-            "--from", dest="start", help="RFC 3339 with a zone, or a distance back such as -7d"
+            "--from", dest="start", help="RFC 3339 with a zone, or a distance back, as in --from=-7d"
         )
         parser.add_argument("--to", dest="end", help="the same; rows at this time are left out")
-        parser.add_argument("--role", default="", choices=["", *PredictionRole.values])
+        parser.add_argument(
+            "--role", default="", choices=["", *PredictionRole.values], help="rows of one role only"
+        )
         parser.add_argument("--of-version", default="", help="rows of one version only")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,15 +36,11 @@ class Command(BaseCommand):
             options["of_version"],
         )
         path: Path = options["file"]
-        draft = path.with_name(f"{path.name}.draft")
         try:
-            with draft.open("wb") as sink:
+            with replacing(path) as draft, draft.open("wb") as sink:
                 exported = export_predictions(wanted=wanted, sink=sink, actor="command line")
-            draft.replace(path)
         except (Problem, OSError) as error:
             raise CommandError(str(error)) from error
-        finally:
-            draft.unlink(missing_ok=True)
         self.stdout.write(f"{exported.rows:,} rows in {path} ({path.stat().st_size:,} bytes).")
         if exported.unreadable:
             self.stderr.write(

@@ -10,7 +10,7 @@ from inference.registry.importers.layouts import READERS, read_folder
 from inference.registry.importers.planning import PlannedModel, plan_model, with_classes
 from inference.registry.importers.registering import Registered, find_model, foresee, register
 from inference.registry.importers.source_model import MigrationRefused, SourceModel
-from inference.registry.models import Task
+from inference.registry.models import ModelTask
 from inference.registry.rollout import await_rollout
 
 _ACTOR = "command line"
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--only", help="import the model of this name alone")
         parser.add_argument("--name", help="the name that it gets here, where one model is imported")
-        parser.add_argument("--task", choices=Task.values, help="of models whose outputs do not tell it")
+        parser.add_argument("--task", choices=ModelTask.values, help="of models whose outputs do not tell it")
         parser.add_argument(
             "--classes", default="", help="of models that do not name theirs, separated by commas"
         )

@@ -15,7 +15,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add_model_arguments(parser)
         parser.add_argument(
-            "--from", dest="start", help="RFC 3339 with a zone, or a distance back such as -7d"
+            "--from", dest="start", help="RFC 3339 with a zone, or a distance back, as in --from=-7d"
         )
         parser.add_argument("--to", dest="end", help="the same; windows that begin then are left out")
 

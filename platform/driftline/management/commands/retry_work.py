@@ -12,7 +12,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("kind", nargs="?", help="such as `reference`, as listed")
-        parser.add_argument("id", nargs="?", type=int)
+        parser.add_argument("id", nargs="?", type=int, help="as listed")
         parser.add_argument("--all", action="store_true", help="all that was given up")
         parser.add_argument("--dismiss", action="store_true", help="stop telling of it instead")
 

@@ -3,7 +3,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.accounts.models import SCOPES, ApiToken, Project
+from driftline.accounts.models import ApiToken, Project
+from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_token, limit_token
 from driftline.common.errors import Problem
 
@@ -19,9 +20,7 @@ class Command(BaseCommand):
         create = verbs.add_parser("create")
         create.add_argument("--project", required=True, help="the project's slug")
         create.add_argument("--name", required=True, help="what the token is for")
-        create.add_argument(
-            "--scopes", required=True, help=f"some of {','.join(SCOPES)}, separated by commas"
-        )
+        create.add_argument("--scopes", required=True, help=f"some of {','.join(Scope)}, separated by commas")
         limit = verbs.add_parser("limit")
         limit.add_argument("prefix", help="how the token begins, as the tokens page shows it")
         for verb in (create, limit):

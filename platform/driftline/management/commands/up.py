@@ -14,7 +14,7 @@ from driftline.services.listening import UnableToListen, check_listening
 from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import UnsafeSocketFolder, create_folders, home_paths
 from driftline.services.postgres import NoPostgres, WrongPostgresVersion
-from driftline.services.processes import UnableToStart
+from driftline.services.processes import ChildNotStarted
 from driftline.services.supervisor import Supervisor, signals_taken
 from driftline.services.valkey import NoValkey
 
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             DemoNotPossible,
             PortTaken,
             UnableToListen,
-            UnableToStart,
+            ChildNotStarted,
             UnsafeSocketFolder,
             WrongPostgresVersion,
         ) as error:

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from driftline.accounts.audit_chain import (
     FIRST_HASH,
-    Head,
+    ChainHead,
     check_chain,
     read_anchor,
     seal_entries,
@@ -47,11 +47,11 @@ class Command(BaseCommand):
         self.stdout.write(f"The audit trail is whole: {counts}; the newest is {newest}.")
 
 
-def _head(text: str) -> Head:
+def _head(text: str) -> ChainHead:
     number, _, digest = text.partition(":")
     if not number.isdecimal() or len(digest) != len(FIRST_HASH):
         raise CommandError(f"--expect is {text!r}; use the number and hash that this command printed.")
-    return Head(int(number), digest)
+    return ChainHead(int(number), digest)
 
 
 def _accept() -> None:

@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from driftline.common.clock import now
+from driftline.common.number_format import format_number
 from driftline.common.periods import parse_timestamp, rfc3339
 from driftline.pages import charts
 from monitors.alerts import wording
@@ -59,20 +60,11 @@ def place(percent: float | str) -> str:
 
 @register.filter
 def figure(value: Any, digits: int = 3) -> str:
-    """Write a number with three significant digits; a dash where there is none."""
+    """Write a number with so many significant digits, for a column; a dash where there is none."""
     if value is None or value == "":
         return NOTHING
     number = float(value)
-    if number != number:
-        return NOTHING
-    if abs(number) >= 1000:
-        return f"{number:,.0f}"
-    if number and abs(number) < 0.0005:
-        return f"{number:.1e}"
-    if number == int(number) or abs(number) < 1e-9:
-        return f"{number:.0f}"
-    whole_digits = len(str(int(abs(number)))) if abs(number) >= 1 else 0
-    return f"{number:.{max(0, digits - whole_digits)}f}"
+    return NOTHING if number != number else format_number(number, digits, pad=True)
 
 
 @register.filter
@@ -109,6 +101,18 @@ def evidence(value: Any) -> str:
 @register.filter
 def signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.4f}"
+
+
+@register.simple_tag
+def interval(lower: Any, upper: Any) -> str:
+    """Write an interval; a dash where there is none."""
+    return NOTHING if lower in (None, "") else f"{bound(lower)} \N{EN DASH} {figure(upper)}"
+
+
+@register.simple_tag
+def signed_interval(lower: Any, upper: Any) -> str:
+    """Write the interval of a difference; a dash where there is none."""
+    return NOTHING if lower in (None, "") else f"{signed(lower)} to {signed(upper)}"
 
 
 @register.filter

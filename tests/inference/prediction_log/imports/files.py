@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from inference.prediction_log.imports.bad_rows import path_of
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.services import Sender, import_file, run
+from inference.prediction_log.imports.services import FileSender, import_file, run
 from inference.registry.models import Model
 
 HEADER = ["id", "timestamp", "prediction", "probability", "income", "region"]
-SENDER = Sender("test", "dl_test")
+SENDER = FileSender("test", "dl_test")
 
 
 def row(number: int, **changes: Any) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 
 from driftline.common.attempts import MAX_ATTEMPTS
-from driftline.common.leased_work import LeaseLost
+from driftline.common.lease import LeaseLost
+from driftline.common.leased_work import claim
 from driftline.services.children import MANAGE
 from inference.prediction_log.imports import bad_rows as bad_rows_module
-from inference.prediction_log.imports import csv_source, lease, parquet_source, services
+from inference.prediction_log.imports import csv_source, parquet_source, services
 from inference.prediction_log.imports.lease import BeingWorkedOn, leased
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.models import PredictionRow
@@ -95,8 +97,14 @@ class TestTwoProcesses:
     def test_never_work_on_one_import(self, model: Model, tmp_path: Path) -> None:
         job = started(model, csv_file(tmp_path / "file", [row(1)]))
 
-        with leased(job.pk), pytest.raises(BeingWorkedOn):
-            lease._take(job.pk, is_alone=False)  # as another process, whose try of the session's lock fails
+        with connection.copy().cursor() as other_process:
+            other_process.execute("SELECT pg_advisory_lock(7322, %s)", [job.pk])
+            claim(Import.objects.filter(pk=job.pk))
+
+            with pytest.raises(BeingWorkedOn), leased(job.pk):
+                pass
+
+            other_process.connection.close()
 
     def test_that_comes_back_too_late_writes_nothing(self, model: Model, tmp_path: Path) -> None:
         job = started(model, csv_file(tmp_path / "file", [row(n) for n in range(30)]))
@@ -132,7 +140,7 @@ class TestUploads:
         assert is_new
         assert (home / job.path).exists()
 
-        services.go_on(import_id=job.pk)
+        services.resume_import(import_id=job.pk)
 
         job.refresh_from_db()
         assert (job.state, job.accepted) == (Import.State.DONE, 1)
@@ -163,7 +171,7 @@ class TestUploads:
             sender=SENDER,
         )
 
-        services.go_on(import_id=job.pk)
+        services.resume_import(import_id=job.pk)
 
         job.refresh_from_db()
         assert (job.state, job.accepted) == (Import.State.FAILED, 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from driftline.common.advisory_locks import AdvisoryLock
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.invariants import check_all
@@ -14,7 +15,6 @@ from inference.prediction_log.imports import csv_source
 from inference.prediction_log.imports.engine import bounded_memory
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.source import UnreadableFile
-from inference.prediction_log.ingest import arrival
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.labels import services as label_log
 from inference.prediction_log.models import Label, PredictionRow
@@ -360,6 +360,6 @@ def holds_week() -> bool:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM pg_locks "
             "WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND classid = %s)",
-            [arrival._SPACE],
+            [AdvisoryLock.ARRIVAL_WEEK.value],
         )
         return bool(cursor.fetchone()[0])

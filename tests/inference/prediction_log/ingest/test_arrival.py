@@ -12,7 +12,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from driftline.accounts.models import Project
-from driftline.common.ids import uuid7
+from driftline.common.ids import new_id
 from driftline.invariants import check_all
 from inference.prediction_log.ingest import arrival, store
 from inference.prediction_log.labels import targets as label_targets
@@ -230,7 +230,7 @@ def test_no_week_goes_between_the_search_for_a_label_and_its_join(
         found = oldest_week()
         if connection.in_atomic_block:
             with ThreadPoolExecutor(1) as threads:
-                drop = threads.submit(in_thread, lambda: expiry.let_go_of_week(date(2026, 1, 5)))
+                drop = threads.submit(in_thread, lambda: expiry.drop_week(date(2026, 1, 5)))
             refused.append(drop.exception())
         return found
 
@@ -316,7 +316,7 @@ class TestAfterTheWindow:
 
         monkeypatch.setattr(packed_search, "may_hold", opened)
 
-        assert label_late(model, f"{uuid7()}:0", "1") == "pending_prediction"
+        assert label_late(model, f"{new_id()}:0", "1") == "pending_prediction"
         with pytest.raises(AssertionError, match="searched"):
             label_late(model, "an-id-without-a-time", "1")
 

@@ -166,6 +166,14 @@ def test_a_double_key_does_not_hide_behind_an_escaped_colon() -> None:
         read(b'{"predictions":[%s]}' % item)
 
 
+def test_an_item_that_nests_too_deep_is_refused_alone() -> None:
+    deep = orjson.dumps(one(id="deep")).replace(b'"x":1', b'"x":' + b"[1," * 32 + b"1" + b"]" * 32)
+
+    batch = read(b'{"predictions":[%s,%s]}' % (orjson.dumps(one()), deep))
+
+    assert {index: fault.code for index, fault in batch.faults.items()} == {1: "too_deep"}
+
+
 @pytest.mark.parametrize(("alone", "beside"), [("", "text"), ("", 0), (0, "text"), (0, ""), (False, "")])
 def test_an_empty_value_is_hashed_alike_beside_text_and_alone(alone: Any, beside: Any) -> None:
     item, other = one(features={"x": alone}), one(id="b", features={"x": beside})

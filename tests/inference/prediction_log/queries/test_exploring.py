@@ -75,7 +75,7 @@ def test_every_row_is_on_exactly_one_page_the_newest_first(
 def test_little_work_a_page_changes_nothing_of_what_is_found(
     most: int, model: Model, rows: list[SentPrediction], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exploring, "MOST_ROWS", most)
+    monkeypatch.setattr(exploring, "MAX_ROWS", most)
     monkeypatch.setattr(exploring, "_GROUP_ROWS", 1)
 
     found = walk(model, segment="region:north")
@@ -220,7 +220,7 @@ class TestBounds:
         self, model: Model, rows: list[SentPrediction], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         opened = spy_on_payloads(monkeypatch)
-        monkeypatch.setattr(exploring, "MOST_ROWS", 1)
+        monkeypatch.setattr(exploring, "MAX_ROWS", 1)
         wanted = filter_of(model, {"segment": "region:west"}, now=DAY)
 
         page = explore(wanted=wanted, limit=5)

@@ -13,7 +13,7 @@ from driftline.invariants import check_all
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.models import PackedDay, PredictionChunk
 from inference.prediction_log.queries.selectors import frame_of
-from inference.prediction_log.retention.expiry import find_expired, let_go
+from inference.prediction_log.retention.expiry import delete_expired_day, find_expired
 from inference.prediction_log.storage import partitions
 from inference.prediction_log.tasks import expire
 from inference.registry.models import Model
@@ -131,7 +131,7 @@ def test_rows_that_come_between_finding_and_dropping_are_kept(project: Project) 
     [expired] = [found for found in find_expired(datetime.now(UTC), without=weeks) if found.day == DAY.date()]
     log_days(newcomer, DAY)
 
-    rows = let_go(expired)
+    rows = delete_expired_day(expired)
 
     assert rows == 5
     assert (days_of(model), days_of(newcomer)) == ([LAST.date()], [DAY.date()])

@@ -6,7 +6,7 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.registry.importers.protobuf_text import Message, read_message
+from inference.registry.importers.protobuf_text import ProtobufMessage, read_message
 from inference.registry.importers.source_model import MigrationRefused
 
 TREES = st.recursive(
@@ -28,7 +28,7 @@ class TestReadMessage:
         message = read_message("latest { count: 1 } latest: < count: 2 > all: [ { }, { } ]", "it")
 
         assert [latest.numbers("count") for latest in message.messages("latest")] == [[1], [2]]
-        assert message.messages("all") == [Message(), Message()]
+        assert message.messages("all") == [ProtobufMessage(), ProtobufMessage()]
 
     @settings(max_examples=40)
     @given(st.dictionaries(st.text(max_size=8), TREES, max_size=4))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from inference.runtime.isolated.areas import FIRST_BYTES, MAX_AREA_BYTES, Area, TooLarge, make_memory
 from inference.runtime.isolated.errors import ModelFailed, ProcessDied
-from inference.runtime.isolated.messages import HEAD_BYTES, Kind, Message
+from inference.runtime.isolated.messages import HEAD_BYTES, MessageKind, RunMessage
 from inference.runtime.isolated.process import ModelProcess
 from inference.runtime.isolated.tensors import TensorHeader
 
@@ -62,12 +62,12 @@ class TestHostileMessages:
             b"short",
             b"\0" * HEAD_BYTES,
             b"\xff" * HEAD_BYTES,
-            Message(Kind.RUN, 1).encode(),
-            Message(Kind.ANSWER, 2).encode(),  # of another run
-            Message(Kind.ANSWER, 1, 0, FIRST_BYTES + 1).encode(),  # beyond the memory
-            Message(Kind.ANSWER, 1, 2**63, 2**63 + 8).encode(),
-            Message(Kind.ANSWER, 1, 8, 0).encode(),
-            Message(Kind.ANSWER, 1, 0, 8).encode(),  # zeros, which are no headers
+            RunMessage(MessageKind.RUN, 1).encode(),
+            RunMessage(MessageKind.ANSWER, 2).encode(),  # of another run
+            RunMessage(MessageKind.ANSWER, 1, 0, FIRST_BYTES + 1).encode(),  # beyond the memory
+            RunMessage(MessageKind.ANSWER, 1, 2**63, 2**63 + 8).encode(),
+            RunMessage(MessageKind.ANSWER, 1, 8, 0).encode(),
+            RunMessage(MessageKind.ANSWER, 1, 0, 8).encode(),  # zeros, which are no headers
         ],
     )
     def test_end_the_process_that_sent_them(self, hostile: Hostile, data: bytes) -> None:
@@ -89,7 +89,7 @@ class TestHostileMessages:
             hostile.process.receive()
 
         run = hostile.begin()
-        hostile.channel.send(Message(Kind.ANSWER, run, 0, len(answer)).encode())
+        hostile.channel.send(RunMessage(MessageKind.ANSWER, run, 0, len(answer)).encode())
         with suppress(ProcessDied):
             hostile.process.receive()
 
@@ -97,7 +97,7 @@ class TestHostileMessages:
         run = hostile.begin()
         headers = msgspec.msgpack.encode([TensorHeader("FP32", [1], 64, 4)])
         hostile.write(headers)
-        answer = Message(Kind.ANSWER, run, 0, len(headers)).encode()
+        answer = RunMessage(MessageKind.ANSWER, run, 0, len(headers)).encode()
         hostile.channel.send(answer)
         hostile.channel.send(answer)
 
@@ -107,14 +107,14 @@ class TestHostileMessages:
 
     def test_that_ask_for_too_much_room_fail_the_run(self, hostile: Hostile) -> None:
         run = hostile.begin()
-        hostile.channel.send(Message(Kind.NEEDS_ROOM, run, size=MAX_AREA_BYTES + 1).encode())
+        hostile.channel.send(RunMessage(MessageKind.NEEDS_ROOM, run, size=MAX_AREA_BYTES + 1).encode())
 
         with pytest.raises(TooLarge):
             hostile.process.receive()
 
     def test_of_a_failure_are_read_as_text(self, hostile: Hostile) -> None:
         run = hostile.begin()
-        hostile.channel.send(Message(Kind.FAILED, run).encode() + b"\xff\x00" * 10_000)
+        hostile.channel.send(RunMessage(MessageKind.FAILED, run).encode() + b"\xff\x00" * 10_000)
 
         with pytest.raises(ModelFailed, match="\ufffd"):
             hostile.process.receive()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from inference.protocol.tensors import NUMPY_TYPES
-from inference.runtime.isolated.tensors import BadTensors, Layout, TensorHeader, read_array, read_arrays
+from inference.runtime.isolated.tensors import AreaLayout, BadTensors, TensorHeader, read_array, read_arrays
 from inference.runtime.session import Array
 
 SIZE = 4096
@@ -21,7 +21,7 @@ TEXTS = SHAPES.flatmap(lambda shape: arrays_of.arrays(object, shape, elements=TE
 
 
 def write(arrays: list[Array]) -> tuple[bytearray, bytes]:
-    layout = Layout(arrays)
+    layout = AreaLayout(arrays)
     memory = bytearray(layout.end)
     layout.write(memory)
     return memory, layout.encode_headers()
@@ -53,7 +53,7 @@ class TestRoundTrip:
 
     def test_refuses_a_type_that_has_no_name(self) -> None:
         with pytest.raises(ValueError, match="complex"):
-            Layout([np.array([1j])])
+            AreaLayout([np.array([1j])])
 
 
 class TestHostileHeaders:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from driftline.common.outbound.rules import OutboundRules
-from inference.protocol.hops import MOST_HOPS
+from inference.protocol.hops import MAX_HOPS
 from inference.runtime.remote.circuit_breaker import FAILURES_TO_OPEN, State
 from inference.runtime.remote.credentials import KEY_FILE, seal_headers
 from inference.runtime.remote.errors import CallEnded, UpstreamFailed, ValuesRefused
@@ -124,8 +124,8 @@ class TestHops:
     def test_beyond_which_nothing_is_forwarded(self, open_session: Opens) -> None:
         session = open_session("http://127.0.0.1:9")
 
-        assert session.refusal(MOST_HOPS - 1) is None
-        refusal = session.refusal(MOST_HOPS)
+        assert session.refusal(MAX_HOPS - 1) is None
+        refusal = session.refusal(MAX_HOPS)
         assert refusal is not None
         assert (refusal.status, refusal.kind) == (508, "loop")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inference.runtime.session import ModelRefused, OnnxSession
-from inference.runtime.variants.measuring import BATCH_SIZES, FEWEST_TURNS, answer, time_in_turns
+from inference.runtime.variants.measuring import BATCH_SIZES, MIN_TURNS, answer, time_in_turns
 from tests.inference.onnx_models import constant_number, summing_model
 
 
@@ -35,7 +35,7 @@ def test_both_are_timed_on_one_row_and_on_a_batch() -> None:
 
     assert [timing.rows for timing in timings] == list(BATCH_SIZES)
     for timing in timings:
-        assert timing.turns >= FEWEST_TURNS
+        assert timing.turns >= MIN_TURNS
         assert 0 < timing.ratio_lower <= timing.ratio <= timing.ratio_upper
         assert (
             timing.original_us[0] <= timing.original_us[1] <= timing.original_us[2] <= timing.original_p99_us

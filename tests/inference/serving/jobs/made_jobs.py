@@ -2,7 +2,7 @@
 
 import time
 
-from inference.serving.engine.ids import new_prediction_id
+from driftline.common.ids import new_id
 from inference.serving.jobs.store import (
     Job,
 )
@@ -12,7 +12,7 @@ from inference.serving.plan import PlanCallback
 def a_job(project_id: int = 1, callback: PlanCallback | None = None) -> Job:
     now = time.time()
     return Job(
-        id=new_prediction_id(),
+        id=new_id(),
         project_id=project_id,
         model_id=1,
         model="sums",

@@ -328,7 +328,7 @@ class TestTheEnd:
             for _ in range(3):
                 dying = house.store.claim(f"1-{job['id']}")
                 assert dying is not None
-                dying.let_go()  # as the kernel does for a process that dies
+                dying.release()  # as the kernel does for a process that dies
             house.jobs.start()
 
             answer = await house.answer_of(job)

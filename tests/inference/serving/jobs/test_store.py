@@ -60,7 +60,7 @@ def claim(jobs: JobStore, job: Job) -> Iterator[Claim]:
     claim = jobs.claim(job.name)
     assert claim is not None
     yield claim
-    claim.let_go()
+    claim.release()
 
 
 class TestClaiming:
@@ -84,7 +84,7 @@ class TestClaiming:
         found = jobs.find(1, job.id)
         assert isinstance(found, StoredAnswer)
         assert found.ended.status == 504
-        taken.let_go()
+        taken.release()
 
     def test_of_a_job_that_was_put_back_begins_anew(self, jobs: JobStore, job: Job) -> None:
         for _ in range(5):
@@ -93,7 +93,7 @@ class TestClaiming:
             assert claim.starts == 1
             claim.put_back()
             assert jobs.find(1, job.id) == OpenJob(job, "queued")
-            claim.let_go()
+            claim.release()
 
     def test_takes_over_what_a_killed_process_ran(self, jobs: JobStore, job: Job, tmp_path: Path) -> None:
         command = [sys.executable, "-c", CLAIM_AND_HANG, str(tmp_path), job.name]
@@ -108,7 +108,7 @@ class TestClaiming:
 
         assert claim is not None
         assert (claim.starts, claim.body) == (2, b"the\nbody")
-        claim.let_go()
+        claim.release()
 
     def test_of_a_job_that_has_ended_or_never_was_gives_none(
         self, jobs: JobStore, job: Job, claim: Claim
@@ -154,7 +154,7 @@ class TestEnding:
 
         assert not claim.end(200, FIELDS, b"{}")
 
-        claim.let_go()
+        claim.release()
         assert jobs.find(1, job.id) is None
         assert [path for path in (tmp_path / "jobs").rglob("*") if path.is_file()] == []
 
@@ -168,7 +168,7 @@ class TestEnding:
         with monkeypatch.context() as patch:
             patch.setattr(Claim, "_show", lambda *_: None)  # the process dies here
             dying.end(200, FIELDS, b"{}")
-        dying.let_go()
+        dying.release()
 
         assert jobs.claim(job.name) is None
 
@@ -198,8 +198,8 @@ class TestEnding:
         assert not hung.end(504, FIELDS, b"{}")
 
         assert [callback.job for _, callback in waiting_callbacks(tmp_path)] == [job]
-        hung.let_go()
-        taken.let_go()
+        hung.release()
+        taken.release()
 
     @pytest.mark.parametrize(
         ("fields", "body", "told"),
@@ -219,7 +219,7 @@ class TestEnding:
 
         claim.end(200, fields, body)
 
-        claim.let_go()
+        claim.release()
         [(path, callback)] = waiting_callbacks(tmp_path)
         assert (callback.job, callback.answer) == (job, told)
         assert callback.expires_at == callback.ended.ended_at + 60
@@ -256,7 +256,7 @@ class TestSealedJobs:
 
         assert claim is not None
         assert claim.body == b"canary"
-        claim.let_go()
+        claim.release()
 
     def test_are_set_aside_when_they_were_changed(self, jobs: JobStore, job: Job) -> None:
         path = jobs.open / job.name / "request"
@@ -279,7 +279,7 @@ class TestSealedJobs:
         claim = jobs.claim(job.name)
         assert claim is not None
         assert (claim.body, claim.starts) == (b"canary", 1)
-        claim.let_go()
+        claim.release()
 
 
 class TestKeeping:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitors.stats.causes.value_losses import losses_by_value
-from monitors.stats.segments.conditions import Condition
+from monitors.stats.segments.conditions import RowCondition
 
 RNG = np.random.default_rng(5)
 HOURS = np.repeat(np.arange(24), 50)
@@ -52,7 +52,7 @@ def test_too_few_rows_have_a_mean_and_no_interval() -> None:
 
     few, many = losses_by_value("x", values, np.ones(45), np.zeros(45, np.int64))
 
-    assert (few.condition, few.n, few.mean, few.lower) == (Condition("x", value="1"), 5, 1.0, None)
+    assert (few.condition, few.n, few.mean, few.lower) == (RowCondition("x", value="1"), 5, 1.0, None)
     assert many.lower is not None
 
 

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from monitors.stats.segments.conditions import Cells, Condition, cut_columns
-from monitors.stats.segments.search import MOST_SHARE, ScoredRows, search_segments
+from monitors.stats.segments.conditions import Cells, RowCondition, cut_columns
+from monitors.stats.segments.search import MAX_SHARE, ScoredRows, search_segments
 
 Columns = dict[str, NDArray[np.generic]]
 USUALLY_HARD = "b"
@@ -195,7 +195,7 @@ class TestColumnsThatAreNoUse:
 
 
 # -- by brute force ----------------------------------------------------------------------------------------------------
-def holds(condition: Condition, values: NDArray[np.generic]) -> NDArray[np.bool_]:
+def holds(condition: RowCondition, values: NDArray[np.generic]) -> NDArray[np.bool_]:
     is_text = values.dtype == object
     missing = np.array([value is None or value != value for value in values.tolist()])
     if condition.is_missing:
@@ -248,7 +248,7 @@ def both(
     return rise, float(stats.t.sf(rise / np.sqrt(variance + more), together))
 
 
-def all_conditions(cells: list[Cells]) -> Iterator[tuple[Condition, ...]]:
+def all_conditions(cells: list[Cells]) -> Iterator[tuple[RowCondition, ...]]:
     yield from ((one.condition(*run),) for one in cells for run in one.ranges())
     coarse = [
         [one.condition(*run) for run in one.coarse_ranges(4 if one.is_ordered else 12)] for one in cells
@@ -272,7 +272,7 @@ class TestBruteForce:
                 np.logical_and.reduce([holds(one, rows.columns[one.feature]) for one in conditions])
                 for rows in (window, usual)
             )
-            if not 50 <= now.sum() <= MOST_SHARE * 1_000 or 0 < before.sum() < 30:
+            if not 50 <= now.sum() <= MAX_SHARE * 1_000 or 0 < before.sum() < 30:
                 continue
             if not before.any():
                 value, variance, freedom = with_error(window, now, excess)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitors.stats.streams.change import UnreadableState
-from monitors.stats.streams.page_hinkley import FEWEST, PageHinkley
+from monitors.stats.streams.page_hinkley import MIN_VALUES, PageHinkley
 from tests.monitors.stats.streams.golden import GOLDEN, golden_stream, read, restart_after_changes, step
 
 VALUES = st.lists(st.floats(-1e9, 1e9, width=32), max_size=120)
@@ -84,7 +84,7 @@ def test_hours_that_share_their_days_luck_look_like_changes_and_their_days_do_no
 
 
 def test_nothing_is_told_before_there_are_enough_values():
-    assert not read(PageHinkley(), [0.0, 0.1] * 3 + [9.0] * (FEWEST - 7))
+    assert not read(PageHinkley(), [0.0, 0.1] * 3 + [9.0] * (MIN_VALUES - 7))
 
 
 def test_bytes_that_are_no_state_are_refused():

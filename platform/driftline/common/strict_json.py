@@ -1,17 +1,26 @@
-"""The one strict gate for JSON that callers send: what other parsers let pass silently is refused with its place."""
+"""The one strict reader of JSON that callers send: it refuses what other parsers let pass silently.
+
+That is NaN, infinite numbers, keys that come twice, deep nesting, and text that PostgreSQL cannot keep.
+"""
 
 import json
+import math
 import re
-from typing import Any, NoReturn
+from functools import partial
+from itertools import accumulate
+from typing import Any
 
 from driftline.common.errors import FieldFault, Problem
 
 MAX_DEPTH = 32
 MAX_KEYS = 1_000
 MAX_KEY_LENGTH = 200
+UNSTORABLE_TEXT = "Text may hold neither NUL nor half of a surrogate pair."
 _INT64 = range(-(2**63), 2**63)
-_MANY_OPENED = re.compile(rb"(?:[\[{]\s*(?:\"[^\"\\]{0,40}\"\s*:\s*)?){%d}" % (MAX_DEPTH + 1))
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # what PostgreSQL cannot keep as text
+MAX_INTEGER_LENGTH = 20  # characters, of an integer of 64 bits
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # to the end of the body where it is not closed
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = {bracket: 1 if bracket in b"[{" else -1 for bracket in b"[]{}"}
 
 
 def read_json(body: bytes) -> Any:
@@ -23,9 +32,12 @@ def read_json(body: bytes) -> Any:
     return value
 
 
-def decode_json(body: bytes) -> Any:
-    """Read a body's syntax alone; strings and numbers in it are not judged yet. Raises Problem."""
-    refuse_many_opened(body)
+def decode_json(body: bytes, *, allow_nan: bool = False, cut_integers: bool = True) -> Any:
+    """Read a body's syntax alone; strings and numbers in it are not judged yet. Raises Problem.
+
+    An integer that is too long for 64 bits is cut, and still too large, for `find_fault` to tell where it is; without
+    `cut_integers` it is refused.
+    """
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -34,9 +46,9 @@ def decode_json(body: bytes) -> Any:
         return json.loads(
             text,
             object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
+            parse_constant=partial(_constant, allow_nan=allow_nan),
             parse_float=_finite,
-            parse_int=_integer,
+            parse_int=_cut_integer if cut_integers else _short_integer,
         )
     except json.JSONDecodeError as error:
         offset = len(text[: error.pos].encode())
@@ -45,9 +57,12 @@ def decode_json(body: bytes) -> Any:
         raise _too_deep() from error
 
 
-def refuse_many_opened(body: bytes) -> None:
-    """Refuse a body that opens level after level, before a parser makes anything of it. Raises Problem."""
-    if _MANY_OPENED.search(body):
+def check_depth(body: bytes, max_depth: int = MAX_DEPTH) -> None:
+    """Refuse a body that nests too deep, before a parser makes anything of it. Raises Problem."""
+    if body.count(b"[") + body.count(b"{") <= max_depth:
+        return
+    brackets = _TEXT.sub(b"", body).translate(None, _NOT_BRACKETS)
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > max_depth:
         raise _too_deep()
 
 
@@ -89,9 +104,18 @@ def _fault_in_object(value: dict[str, Any], pointer: str, depth: int) -> FieldFa
 
 
 def _fault_in_text(text: str, pointer: str) -> FieldFault | None:
-    if _UNSTORABLE.search(text):
-        return FieldFault(pointer, "invalid_text", "Text may hold neither NUL nor half of a surrogate pair.")
-    return None
+    return None if is_storable(text) else FieldFault(pointer, "invalid_text", UNSTORABLE_TEXT)
+
+
+def is_storable(text: str) -> bool:
+    """Return whether PostgreSQL can keep a text: it holds no NUL and no half of a surrogate pair."""
+    if "\x00" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def escape_pointer(key: str) -> str:
@@ -118,12 +142,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Problem(400, "duplicate_key", f"An object has the key '{printable(twice)}' twice.")
+        raise Problem(
+            400, "duplicate_key", f"The key '{printable(twice)}' comes twice in one object; send it once."
+        )
     return found
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise malformed(f"{name} is no JSON number; send null")
+def _constant(name: str, *, allow_nan: bool) -> float:
+    if allow_nan and name == "NaN":
+        return math.nan
+    raise malformed(f"{name} is no JSON number; send {'a finite one, or NaN' if allow_nan else 'null'}")
 
 
 def _finite(text: str) -> float:
@@ -133,6 +161,12 @@ def _finite(text: str) -> float:
     return value
 
 
-def _integer(text: str) -> int:
+def _cut_integer(text: str) -> int:
     """Python refuses to read integers of thousands of digits: cut them, for they are out of range in any case."""
     return int(text[:30])
+
+
+def _short_integer(text: str) -> int:
+    if len(text) > MAX_INTEGER_LENGTH:
+        raise malformed(f"the integer {text[:MAX_INTEGER_LENGTH]}... has more than 64 bits")
+    return int(text)

@@ -1,4 +1,4 @@
-"""JSON read with suspicion."""
+"""The JSON of requests."""
 
 import json
 import math
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from inference.protocol.careful_json import MAX_DEPTH, read_json, read_json_with_nan
+from driftline.common.strict_json import MAX_DEPTH
+from inference.protocol.json_documents import read_json, read_json_with_nan
 from inference.protocol.tensors import InvalidRequest
 
 
@@ -24,7 +25,7 @@ class TestRefusing:
             pytest.param(b'[["\\ud800"]]', "surrogate", id="half a surrogate"),
             pytest.param(b'{"a":Infinity}', "Infinity", id="infinity"),
             pytest.param(b'{"a":-Infinity}', "-Infinity", id="minus infinity"),
-            pytest.param(b'{"a":1e999}', "too large", id="a number too large"),
+            pytest.param(b'{"a":1e999}', "beyond what a number can hold", id="a number too large"),
             pytest.param(b'{"a":"\xff"}', "not UTF-8", id="not UTF-8"),
             pytest.param(b"{'a':1}", "not JSON", id="not JSON"),
             pytest.param(b"", "not JSON", id="nothing"),

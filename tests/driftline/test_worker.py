@@ -1,4 +1,4 @@
-"""The doorbell, rung through whichever broker this session uses and heard by a real worker in its own process."""
+"""A task, sent through whichever broker this session uses and run by a real worker in its own process."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from datetime import datetime
 import pytest
 
 from driftline.celery import app
+from driftline.common.task_queue import Task
 from driftline.models import Heartbeat
 from tests.embedded import subprocess_environment
 from tests.waiting import wait_until
@@ -42,8 +43,8 @@ def start_worker(queue: str) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
         worker.wait()
 
 
-def ring(queue: str) -> None:
-    app.send_task("driftline.heartbeat", queue=queue)
+def send(queue: str) -> None:
+    app.send_task(Task.HEARTBEAT, queue=queue)
 
 
 def wait_for_heartbeat(*, after: datetime | None = None) -> datetime:
@@ -51,17 +52,17 @@ def wait_for_heartbeat(*, after: datetime | None = None) -> datetime:
     return wait_until(lambda: heartbeats.values_list("at", flat=True).first(), what="the next heartbeat")
 
 
-class TestDoorbell:
-    def test_is_heard_by_a_worker_and_rung_while_none_lives_by_the_next(
+class TestWorker:
+    def test_runs_a_task_and_the_next_worker_runs_what_was_sent_while_none_lived(
         self, queue: str, start_worker: Callable[[], subprocess.Popen[bytes]]
     ) -> None:
         worker = start_worker()
-        ring(queue)
+        send(queue)
         first = wait_for_heartbeat()
 
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-        ring(queue)
+        send(queue)
         start_worker()
 
         assert wait_for_heartbeat(after=first) > first

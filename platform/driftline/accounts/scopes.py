@@ -1,0 +1,105 @@
+"""Who may do what: the tables of scopes, roles and changes that the API, the pages and the serving processes read.
+
+A token has scopes. A person has a role in a project, and `Scope` says which roles have which scope. So a token may do
+what a person with the same scopes may do. This module imports no Django, because serving processes import it.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Self
+
+
+class Role(StrEnum):
+    """What a person may do in a project; from the least to the most."""
+
+    VIEWER = "viewer"
+    EDITOR = "editor"
+    ADMIN = "admin"
+
+
+class Scope(StrEnum):
+    """What a token or a role may do. A row holds the scope, what it allows, and the roles that have it."""
+
+    allows: str
+    roles: frozenset[Role]
+
+    INFER = "infer", "ask models for predictions", {Role.ADMIN}
+    LOG = "log", "log predictions that another server made", {Role.EDITOR, Role.ADMIN}
+    LABEL = "label", "send labels", {Role.EDITOR, Role.ADMIN}
+    BACKFILL = "backfill", "send event times older than ten minutes", {Role.EDITOR, Role.ADMIN}
+    READ = "read", "read everything in the project", {Role.VIEWER, Role.EDITOR, Role.ADMIN}
+    WRITE = "write", "change models, rules, channels and references", {Role.EDITOR, Role.ADMIN}
+    DEPLOY = "deploy", "upload, promote, roll back, start and approve runs", {Role.ADMIN}
+    ADMIN = "admin", "make tokens, erase people, change retention, read the audit trail", {Role.ADMIN}
+
+    def __new__(cls, value: str, allows: str, roles: set[Role]) -> Self:
+        scope = str.__new__(cls, value)
+        scope._value_ = value
+        scope.allows = allows
+        scope.roles = frozenset(roles)
+        return scope
+
+
+SCOPES_OF_ROLE: Mapping[str, frozenset[Scope]] = {
+    role: frozenset(scope for scope in Scope if role in scope.roles) for role in Role
+}
+
+SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
+    # -- a model; what decides whether a version is deployed without a person needs `deploy`
+    "model": Scope.WRITE,  # making one, which may have a description and objectives from the start
+    "model.name": Scope.WRITE,
+    "model.task": Scope.WRITE,
+    "model.description": Scope.WRITE,
+    "model.schema_policy": Scope.WRITE,
+    "model.segments": Scope.WRITE,
+    "model.autonomy": Scope.DEPLOY,
+    "model.workflow": Scope.DEPLOY,
+    "model.objectives": Scope.DEPLOY,  # the gate of promotions reads them
+    "model.privacy": Scope.ADMIN,  # these destroy data, or stop keeping it
+    "model.rows_kept": Scope.ADMIN,
+    "model.retention_days": Scope.ADMIN,
+    "model.summary_retention_days": Scope.ADMIN,
+    # -- what is deployed
+    "version": Scope.DEPLOY,  # the first one becomes champion; also where it runs, and its quarantine
+    "version.artifact": Scope.DEPLOY,
+    "variants": Scope.WRITE,
+    "variant.register": Scope.DEPLOY,
+    "deployment": Scope.DEPLOY,  # its champion, canary and shadows
+    "alias": Scope.DEPLOY,
+    "run": Scope.DEPLOY,
+    # -- what is watched
+    "reference": Scope.WRITE,
+    "expectation": Scope.WRITE,
+    "segment": Scope.WRITE,
+    "segment_search": Scope.WRITE,
+    "report": Scope.WRITE,
+    "rule": Scope.WRITE,
+    "rule.retrain": Scope.DEPLOY,  # a rule that starts runs, whatever of it changes
+    "incident": Scope.WRITE,
+    "silence": Scope.WRITE,
+    "silence.all_models": Scope.ADMIN,
+    "channel": Scope.WRITE,
+    "delivery": Scope.WRITE,
+    # -- what is logged
+    "predictions": Scope.LOG,
+    "labels": Scope.LABEL,
+    "import.cancel": Scope.WRITE,
+    "failed_work": Scope.WRITE,  # to try it again
+    # -- who and what is kept of them
+    "token": Scope.ADMIN,
+    "subject": Scope.ADMIN,
+    "audit": Scope.ADMIN,  # to read
+}
+
+
+def scope_rows() -> list[tuple[str, str, str]]:
+    """List each scope, what it allows and the roles that have it, as the documentation prints them."""
+    return [
+        (scope.value, scope.allows, ", ".join(role for role in Role if role in scope.roles))
+        for scope in Scope
+    ]
+
+
+def change_rows() -> list[tuple[str, str]]:
+    """List each change and the scope that it needs, as the documentation prints them."""
+    return [(change, scope.value) for change, scope in SCOPE_OF.items()]

@@ -1,0 +1,58 @@
+"""PostgreSQL's advisory locks: the table of all kinds, and how to take one.
+
+The processes of an installation agree on the numbers, also while one version replaces another: never change one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum, unique
+
+from django.db import connection
+
+
+@unique
+class AdvisoryLock(IntEnum):
+    """The kinds of locks; a lock of most kinds is on one key, such as the id of a model."""
+
+    LABEL_JOIN = 7_301  # model: writers of predictions share it, a writer of labels has it alone
+    SUMMARIES = 7_302  # model: one process at a time changes its summaries; taken before LABEL_JOIN
+    METRIC_POINTS = 7_303  # model: one process at a time writes its points
+    RULES = 7_304  # model: one process at a time judges its rules
+    PARTITIONS = 7_305  # no key: one process at a time makes partitions
+    SUMMARISE_TASK = 7_312  # model: one task at a time summarises it
+    MEASURE_TASK = 7_313  # model: one task at a time measures it
+    JUDGE_TASK = 7_314  # model: one task at a time judges it
+    NULL_DRAWS = 7_316  # reference: one process at a time stores its draws
+    IMPORT = 7_322  # import: held by the session that works on it, so it ends with the process
+    ARRIVAL_WEEK = 7_324  # week: its writers share it; who has it alone knows that they have ended
+    REPORT_START = 7_331  # 0: one report at a time is begun
+    AUDIT_SEALING = 7_390  # no key: one process at a time seals audit entries
+
+
+def lock(kind: AdvisoryLock, *key: int, shared: bool = False) -> None:
+    """Wait for a lock, and hold it until the caller's transaction ends."""
+    _select("pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock", kind, *key)
+
+
+def try_lock(kind: AdvisoryLock, *key: int) -> bool:
+    """Take a lock until the caller's transaction ends; return False if somebody has it."""
+    return bool(_select("pg_try_advisory_xact_lock", kind, *key))
+
+
+@contextmanager
+def session_lock(kind: AdvisoryLock, *key: int) -> Iterator[bool]:
+    """Hold a lock while the block runs, outside transactions; the block gets False if somebody has it."""
+    is_held = bool(_select("pg_try_advisory_lock", kind, *key))
+    try:
+        yield is_held
+    finally:
+        if is_held:
+            _select("pg_advisory_unlock", kind, *key)
+
+
+def _select(function: str, *arguments: int) -> object:
+    places = ", ".join(["%s"] * len(arguments))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {function}({places})", [int(argument) for argument in arguments])
+        (result,) = cursor.fetchone()
+    return result

@@ -1,0 +1,40 @@
+"""Serves the pages that `make docs` built."""
+
+import mimetypes
+from pathlib import Path
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.csp import CSP
+from django.views.decorators.csp import csp_override
+from django.views.decorators.http import require_safe
+
+from driftline.settings.environment import CHECKOUT
+
+BUILT_PAGES = CHECKOUT / "build" / "docs"
+# The theme, Furo, has styles in its markup and one script, which chooses between light and dark: this is its hash.
+POLICY: dict[str, list[str]] = {
+    **settings.SECURE_CSP,  # type: ignore[dict-item]
+    "script-src": [CSP.SELF, "'sha256-ySvT2PEZeueHGC1y2crNuNTfphBynFPP7i+U21fEgX0='"],
+    "style-src": [CSP.SELF, CSP.UNSAFE_INLINE],
+}
+
+
+@require_safe
+@csp_override(POLICY)
+def documentation(request: HttpRequest, path: str) -> HttpResponse:
+    """Give a file of the documentation to anybody, or say how to build it."""
+    if not (BUILT_PAGES / "index.html").exists():
+        return render(request, "pages/documentation.html")
+    file = (BUILT_PAGES / path).resolve()
+    if not file.is_relative_to(BUILT_PAGES) or not file.is_file():
+        raise Http404
+    return HttpResponse(file.read_bytes(), content_type=_content_type(file))
+
+
+def _content_type(file: Path) -> str:
+    """Name the type of a file; those of the repository that pages link to are shown as text."""
+    if "_downloads" in file.parts:
+        return "text/plain; charset=utf-8"
+    return mimetypes.guess_type(file.name)[0] or "application/octet-stream"
