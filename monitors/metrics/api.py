@@ -89,6 +89,8 @@ def read_metrics(
 ) -> Any:
     """Read a metric's points, oldest first; without `feature` those of every feature. Also as CSV and Parquet.
 
+    `subject_kind` says what the `feature` of a point names: a `feature`, a column of the `answer`, a `class`, or a
+    `segment_feature`, whose groups are compared; of `rows` as a whole it is empty.
     A point that is `insufficient` or `unripe` still carries its value and n. Of weeks whose daily summaries were
     dropped there are the months.
     """
@@ -301,7 +303,7 @@ def describe_change(change: ChangePoint) -> dict[str, Any]:
 def describe_point(point: MetricPoint) -> dict[str, Any]:
     """Write a point as the API gives it."""
     times = {"start": rfc3339(point.start), "end": rfc3339(point.end)}
-    return times | {name: getattr(point, name) for name in _PLAIN}
+    return times | {name: getattr(point, name) for name in _PLAIN} | {"subject_kind": point.subject_kind}
 
 
 def _newest_day(model: Model) -> Period:

@@ -6,7 +6,7 @@ from django.test import Client
 
 from driftline.accounts.scopes import Scope
 from driftline.api.v1 import api
-from tests.driftline.test_routes import ROUTES
+from tests.driftline.route_matrix import ROUTES
 
 
 def test_every_route_is_in_the_schema_with_a_description(db: None) -> None:

@@ -14,7 +14,7 @@ from monitors.workflows.label_jumps import LabelCounts, count_labels, find_jumps
 from monitors.workflows.models import Run
 from monitors.workflows.steps.check_labels import NEWEST
 from tests.monitors.workflows.conftest import Fire
-from tests.monitors.workflows.world import DAY, FIRST_DAY, World
+from tests.worlds.turning_flights import DAY, FIRST_DAY, World
 
 Tell = Callable[..., None]
 HISTORY = range(5, 12)

@@ -16,7 +16,7 @@ from monitors.workflows.context import run_folder
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run
 from tests.monitors.workflows.conftest import Fire, firing
-from tests.monitors.workflows.world import World
+from tests.worlds.turning_flights import World
 
 pytestmark = pytest.mark.slow
 
