@@ -29,6 +29,7 @@ from inference.prediction_log.queries.filters import filter_of
 from inference.prediction_log.queries.viewing import record_view, record_view_of_one
 from inference.prediction_log.rows.sent_items import SentLabel, SentPrediction
 from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.schemas import BatchOut, LoggedPrediction, PredictionsOut
 from inference.registry.models import Model
 from inference.registry.selectors import find_model, get_model
 
@@ -61,6 +62,7 @@ def _body_schema(key: str, item: type[msgspec.Struct], *binary: str) -> dict[str
     "/models/{name}/predictions",
     auth=Scoped(SCOPE_OF["predictions"]),
     openapi_extra=_body_schema("predictions", SentPrediction, *ARROW_TYPES),
+    response=BatchOut,
 )
 def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -> HttpResponse:
     """Log predictions that another server made: JSON, NDJSON with one item a line, or Arrow IPC; gzip or zstd.
@@ -82,7 +84,10 @@ def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -
 
 
 @router.post(
-    "/models/{name}/labels", auth=Scoped(SCOPE_OF["labels"]), openapi_extra=_body_schema("labels", SentLabel)
+    "/models/{name}/labels",
+    auth=Scoped(SCOPE_OF["labels"]),
+    openapi_extra=_body_schema("labels", SentLabel),
+    response=BatchOut,
 )
 def receive_labels(request: HttpRequest, name: str, atomic: bool = False) -> HttpResponse:
     """Log what really happened, in any order, before or after the prediction; a correction supersedes."""
@@ -95,7 +100,7 @@ def receive_labels(request: HttpRequest, name: str, atomic: bool = False) -> Htt
     return _receive(request, name, store, JSON_TYPES + LINE_TYPES)
 
 
-@router.get("/models/{name}/predictions", auth=Scoped(Scope.READ))
+@router.get("/models/{name}/predictions", auth=Scoped(Scope.READ), response=PredictionsOut)
 def list_predictions(
     request: HttpRequest,
     name: str,
@@ -110,7 +115,7 @@ def list_predictions(
     score_max: str = "",
     cursor: str = "",
     limit: int = PAGE_SIZE,
-) -> Any:
+) -> PredictionsOut:
     """List predictions with their labels, newest first, shadows' copies only where `role` asks for them.
 
     `segment` is feature:value; `labelled` and `correct` are true or false; the score is the probability of the positive
@@ -133,11 +138,13 @@ def list_predictions(
     }
     found = explore(wanted=filter_of(model, given, now=now()), cursor=cursor, limit=limit)
     record_view(model=model, given=given, rows=len(found.items), actor=caller_of(request).actor)
-    return {"items": found.items, "next": found.next, "unreadable": found.unreadable}
+    return PredictionsOut(items=found.items, next=found.next, unreadable=found.unreadable)
 
 
-@router.get("/models/{name}/predictions/{path:prediction_id}", auth=Scoped(Scope.READ))
-def read_prediction(request: HttpRequest, name: str, prediction_id: str) -> Any:
+@router.get(
+    "/models/{name}/predictions/{path:prediction_id}", auth=Scoped(Scope.READ), response=LoggedPrediction
+)
+def read_prediction(request: HttpRequest, name: str, prediction_id: str) -> LoggedPrediction:
     """Look one prediction up: its features, answer, shadows, and the history of its label. Leaves an audit row."""
     model = get_model(project=caller_of(request).project, name=name)
     refuse_without_rows(model, "A look at a prediction")
@@ -162,7 +169,7 @@ def _receive(
     result, arrived = store(model, body, kind=kind, now=now())
     row_budget.charge(project.pk, len(result.results))
     caller_of(request).charge_rows(len(result.results))
-    answer = msgspec.structs.asdict(result) | ({"warnings": arrived.warnings} if arrived.warnings else {})
-    response = HttpResponse(msgspec.json.encode(answer), content_type="application/json")
+    body = msgspec.json.encode(BatchOut.of(result, arrived.warnings))
+    response = HttpResponse(body, content_type="application/json")
     response["Driftline-Log"] = "committed"
     return response

@@ -58,6 +58,13 @@ class BatchResult(Struct, frozen=True):
         return cls(len(results) - duplicates - rejected, duplicates, rejected, list(results))
 
 
+class RequestWarning(Struct, frozen=True):
+    """What was done with a request that its sender should know: a stable code, and a sentence."""
+
+    code: str
+    detail: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
     """What a request brought; `skew` tells by how much the sender's clock was behind ours when that was corrected."""
@@ -65,14 +72,14 @@ class Arrived:
     skew: timedelta | None = None
 
     @property
-    def warnings(self) -> list[dict[str, str]]:
+    def warnings(self) -> list[RequestWarning]:
         if self.skew is None:
             return []
         seconds = round(self.skew.total_seconds())
         detail = (
             f"sent_at is {abs(seconds):,} s {'behind' if seconds > 0 else 'ahead of'} this server's clock"
         )
-        return [{"code": "clock_skew", "detail": f"{detail}; every timestamp was moved by that."}]
+        return [RequestWarning(code="clock_skew", detail=f"{detail}; every timestamp was moved by that.")]
 
 
 @dataclass(frozen=True)

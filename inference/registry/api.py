@@ -1,7 +1,6 @@
 """Versions and deployments over HTTP."""
 
-from collections.abc import Container, Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from django.conf import settings
 from django.http import FileResponse, HttpRequest
@@ -16,19 +15,20 @@ from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
 from driftline.common.errors import invalid
 from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.periods import rfc3339
 from driftline.common.request_values import expected_generation, media_type, read_body
+from driftline.common.responses import Page, files
 from driftline.common.strict_json import read_json
 from inference.prediction_log.queries.canary_split import describe_split
 from inference.registry import services
 from inference.registry.aliases import remove_alias, set_alias
 from inference.registry.canary import KEY, CanaryWanted
 from inference.registry.downloads import open_artifact
+from inference.registry.endpoints.schemas import RemoteVersionIn
 from inference.registry.endpoints.services import register_endpoint
-from inference.registry.endpoints.told import RemoteVersion
 from inference.registry.lineage import MAX_BYTES, Lineage, read_lineage
-from inference.registry.models import Alias, Deployment, Model, Version
-from inference.registry.rollout import InProcess, await_rollout, live_reports, serving_of
+from inference.registry.models import Deployment, Model, Version
+from inference.registry.rollout import await_rollout, live_reports
+from inference.registry.schemas import AliasOut, DeploymentOut, VersionOut
 from inference.registry.selectors import get_model, get_version
 from inference.serving.crashes import quarantined
 
@@ -56,7 +56,9 @@ _UPLOAD = {
                     },
                 }
             },
-            "application/json": {"schema": RemoteVersion.model_json_schema()},
+            "application/json": {
+                "schema": RemoteVersionIn.model_json_schema(ref_template="#/components/schemas/{model}")
+            },
         },
     }
 }
@@ -103,9 +105,9 @@ def model_of(request: HttpRequest, name: str) -> Model:
     "/models/{name}/versions",
     auth=Scoped(SCOPE_OF["version"]),
     openapi_extra=_UPLOAD,
-    response={200: dict[str, Any], 201: dict[str, Any]},
+    response={200: VersionOut, 201: VersionOut},
 )
-def upload_version(request: HttpRequest, name: str) -> Any:
+def upload_version(request: HttpRequest, name: str) -> Status[VersionOut]:
     """Upload an ONNX file, which a sandboxed child opens first. The first accepted version becomes champion.
 
     As JSON, name an endpoint of a server that you run already: it is asked for some rows first, and Driftline then
@@ -116,7 +118,7 @@ def upload_version(request: HttpRequest, name: str) -> Any:
     model = model_of(request, name)
     if media_type(request, ("multipart/form-data", "application/json")) == "application/json":
         version, is_new = register_endpoint(
-            model=model, told=_told_endpoint(request), actor=caller_of(request).actor
+            model=model, body=_remote_version(request), actor=caller_of(request).actor
         )
         await_rollout(model=model, home=settings.HOME)
         return Status(201 if is_new else 200, _describe_now(version))
@@ -137,29 +139,31 @@ def upload_version(request: HttpRequest, name: str) -> Any:
     return Status(201 if is_new else 200, _describe_now(version))
 
 
-@router.get("/models/{name}/versions", auth=Scoped(Scope.READ))
-def list_versions(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/models/{name}/versions", auth=Scoped(Scope.READ), response=Page[VersionOut])
+def list_versions(
+    request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
+) -> Page[VersionOut]:
     """List a model's versions, newest first."""
     model = model_of(request, name)
     reports, held_back = list(live_reports(settings.HOME)), quarantined(settings.HOME)
     return page(
         model.versions.prefetch_related("aliases"),
-        lambda version: describe_version(version, reports, held_back),
+        lambda version: VersionOut.of(version, reports, held_back),
         by=("-pk",),
         cursor=cursor,
         limit=limit,
     )
 
 
-@router.get("/models/{name}/versions/{version}", auth=Scoped(Scope.READ))
-def read_version(request: HttpRequest, name: str, version: str) -> Any:
+@router.get("/models/{name}/versions/{version}", auth=Scoped(Scope.READ), response=VersionOut)
+def read_version(request: HttpRequest, name: str, version: str) -> VersionOut:
     """Read one version with its signature and what the intake found."""
     found = get_version(model=model_of(request, name), version=version)
     return _describe_now(found)
 
 
-@router.patch("/models/{name}/versions/{version}", auth=Scoped(SCOPE_OF["version"]))
-def change_version(request: HttpRequest, name: str, version: str, body: VersionChanges) -> Any:
+@router.patch("/models/{name}/versions/{version}", auth=Scoped(SCOPE_OF["version"]), response=VersionOut)
+def change_version(request: HttpRequest, name: str, version: str, body: VersionChanges) -> VersionOut:
     """Choose the execution provider of a version, or lift the quarantine that it got by crashing.
 
     `serving` of the answer tells which provider each serving process uses, and why where it is another.
@@ -175,53 +179,26 @@ def change_version(request: HttpRequest, name: str, version: str, body: VersionC
     return _describe_now(changed)
 
 
-@router.get("/models/{name}/versions/{version}/artifact", auth=Scoped(SCOPE_OF["version.artifact"]))
-def read_artifact(request: HttpRequest, name: str, version: str) -> Any:
+@router.get(
+    "/models/{name}/versions/{version}/artifact",
+    auth=Scoped(SCOPE_OF["version.artifact"]),
+    openapi_extra=files("application/octet-stream"),
+)
+def read_artifact(request: HttpRequest, name: str, version: str) -> FileResponse:
     """Download the ONNX of a version; each download is audited."""
     found = get_version(model=model_of(request, name), version=version)
     file = open_artifact(version=found, actor=caller_of(request).actor)
     return FileResponse(file, as_attachment=True, filename=f"{name}-{version}.onnx")
 
 
-def _describe_now(version: Version) -> dict[str, Any]:
-    return describe_version(version, live_reports(settings.HOME), quarantined(settings.HOME))
+def _describe_now(version: Version) -> VersionOut:
+    return VersionOut.of(version, live_reports(settings.HOME), quarantined(settings.HOME))
 
 
-def describe_version(
-    version: Version, reports: Iterable[dict[str, Any]], held_back: Container[int]
-) -> dict[str, Any]:
-    """Write a version as the API gives it, with how the serving processes of these `reports` serve it.
-
-    `held_back` holds the ids of the versions that are quarantined because they crash.
-    """
-    return {
-        "version": version.version,
-        "sha256": version.sha256 or None,
-        "size": version.size,
-        "signature": version.signature,
-        "intake_report": version.intake_report,
-        "lineage": version.lineage,
-        "aliases": sorted(alias.name for alias in version.aliases.all()),
-        "created_at": rfc3339(version.created_at),
-        "created_by": version.created_by,
-        "is_external": version.is_external,
-        "endpoint": version.endpoint and {**version.endpoint, "has_credential": bool(version.credential)},
-        "execution_provider": version.execution_provider,
-        "quarantined": version.pk in held_back,
-        "serving": [
-            _describe_process(one) for one in serving_of(version, reports) if one.provider or one.failure
-        ],
-    }
-
-
-def _describe_process(one: InProcess) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in ("pid", "provider", "fallback", "nodes", "failure")}
-
-
-def _told_endpoint(request: HttpRequest) -> RemoteVersion:
-    told = read_json(read_body(request, cap=MAX_BYTES))
+def _remote_version(request: HttpRequest) -> RemoteVersionIn:
+    body = read_json(read_body(request, cap=MAX_BYTES))
     try:
-        return RemoteVersion.model_validate(told)
+        return RemoteVersionIn.model_validate(body)
     except PydanticError as error:  # as ninja's own, which has already chosen how to read the body
         raise ValidationError(
             [{**fault, "loc": ("body", "body", *fault["loc"])} for fault in error.errors()]
@@ -244,43 +221,38 @@ def _lineage(text: bytes | None, model: Model) -> Lineage:
 
 
 # -- aliases -----------------------------------------------------------------------------------------------------------
-@router.get("/models/{name}/aliases", auth=Scoped(Scope.READ))
-def list_aliases(request: HttpRequest, name: str) -> Any:
+@router.get("/models/{name}/aliases", auth=Scoped(Scope.READ), response=Page[AliasOut])
+def list_aliases(request: HttpRequest, name: str) -> Page[AliasOut]:
     """List the names that people gave to versions."""
     aliases = model_of(request, name).aliases.select_related("version").order_by("name")
-    return {"items": [describe_alias(alias) for alias in aliases], "next": None}
+    return Page(items=[AliasOut.of(alias) for alias in aliases], next=None)
 
 
-@router.put("/models/{name}/aliases/{alias}", auth=Scoped(SCOPE_OF["alias"]))
-def put_alias(request: HttpRequest, name: str, alias: str, body: AliasTarget) -> Any:
+@router.put("/models/{name}/aliases/{alias}", auth=Scoped(SCOPE_OF["alias"]), response=AliasOut)
+def put_alias(request: HttpRequest, name: str, alias: str, body: AliasTarget) -> AliasOut:
     """Let a name such as `stable` point at a version; where it pointed before does not matter."""
     model = model_of(request, name)
-    return describe_alias(
+    return AliasOut.of(
         set_alias(model=model, name=alias, version=body.version, actor=caller_of(request).actor)
     )
 
 
 @router.delete("/models/{name}/aliases/{alias}", auth=Scoped(SCOPE_OF["alias"]), response={204: None})
-def delete_alias(request: HttpRequest, name: str, alias: str) -> Any:
+def delete_alias(request: HttpRequest, name: str, alias: str) -> Status[None]:
     """Take a name away; the version stays."""
     remove_alias(model=model_of(request, name), name=alias, actor=caller_of(request).actor)
     return Status(204, None)
 
 
-def describe_alias(alias: Alias) -> dict[str, Any]:
-    """Write an alias as the API gives it."""
-    return {"alias": alias.name, "version": alias.version.version}
-
-
 # -- the deployment ----------------------------------------------------------------------------------------------------
-@router.get("/models/{name}/deployment", auth=Scoped(Scope.READ))
-def read_deployment(request: HttpRequest, name: str) -> Any:
+@router.get("/models/{name}/deployment", auth=Scoped(Scope.READ), response=DeploymentOut)
+def read_deployment(request: HttpRequest, name: str) -> DeploymentOut:
     """Tell which version answers, which get a copy of each request, and how a canary's traffic is split."""
-    return _answer(model_of(request, name).deployment)
+    return _describe(model_of(request, name).deployment)
 
 
-@router.patch("/models/{name}/deployment", auth=Scoped(SCOPE_OF["deployment"]))
-def change_deployment(request: HttpRequest, name: str, body: DeploymentChanges) -> Any:
+@router.patch("/models/{name}/deployment", auth=Scoped(SCOPE_OF["deployment"]), response=DeploymentOut)
+def change_deployment(request: HttpRequest, name: str, body: DeploymentChanges) -> DeploymentOut:
     """Choose the shadows, the share of rows that each gets, and the canary. Send `If-Match: <generation>`.
 
     What is left out stays as it is; `"canary": null` ends the canary. The canary answers a share `weight` of the
@@ -297,11 +269,11 @@ def change_deployment(request: HttpRequest, name: str, body: DeploymentChanges) 
         actor=caller_of(request).actor,
         reason=body.reason,
     )
-    return _answer(deployment, awaited=True)
+    return _describe(deployment, is_awaited=True)
 
 
-@router.post("/models/{name}/promote", auth=Scoped(SCOPE_OF["deployment"]))
-def promote(request: HttpRequest, name: str, body: Promotion) -> Any:
+@router.post("/models/{name}/promote", auth=Scoped(SCOPE_OF["deployment"]), response=DeploymentOut)
+def promote(request: HttpRequest, name: str, body: Promotion) -> DeploymentOut:
     """Let a version answer from now on. Send `If-Match: <generation>`; answers when every serving process has it."""
     deployment = services.promote(
         model=model_of(request, name),
@@ -310,11 +282,11 @@ def promote(request: HttpRequest, name: str, body: Promotion) -> Any:
         actor=caller_of(request).actor,
         reason=body.reason,
     )
-    return _answer(deployment, awaited=True)
+    return _describe(deployment, is_awaited=True)
 
 
-@router.post("/models/{name}/rollback", auth=Scoped(SCOPE_OF["deployment"]))
-def rollback(request: HttpRequest, name: str, body: Rollback | None = None) -> Any:
+@router.post("/models/{name}/rollback", auth=Scoped(SCOPE_OF["deployment"]), response=DeploymentOut)
+def rollback(request: HttpRequest, name: str, body: Rollback | None = None) -> DeploymentOut:
     """Let the champion of before answer again. Send `If-Match: <generation>`."""
     deployment = services.rollback(
         model=model_of(request, name),
@@ -322,26 +294,9 @@ def rollback(request: HttpRequest, name: str, body: Rollback | None = None) -> A
         actor=caller_of(request).actor,
         reason=body.reason if body else "",
     )
-    return _answer(deployment, awaited=True)
+    return _describe(deployment, is_awaited=True)
 
 
-def _answer(deployment: Deployment, *, awaited: bool = False) -> dict[str, Any]:
-    answer = describe_deployment(deployment)
-    if awaited:
-        rollout = await_rollout(model=deployment.model, home=settings.HOME)
-        answer["reported"] = [{"pid": pid, "generation": deployment.generation} for pid in rollout.reported]
-        answer["missing"] = [{"pid": pid, "reason": reason} for pid, reason in rollout.missing.items()]
-    return answer
-
-
-def describe_deployment(deployment: Deployment) -> dict[str, Any]:
-    """Write a deployment as the API gives it."""
-    shadows = sorted(deployment.shadows.values_list("version", flat=True))
-    return {
-        "champion": deployment.champion.version if deployment.champion else None,
-        "previous": deployment.previous.version if deployment.previous else None,
-        "shadows": shadows,
-        "shadow_shares": {**dict.fromkeys(shadows, 1.0), **deployment.shadow_shares},
-        "canary": describe_split(deployment),
-        "generation": deployment.generation,
-    }
+def _describe(deployment: Deployment, *, is_awaited: bool = False) -> DeploymentOut:
+    rollout = await_rollout(model=deployment.model, home=settings.HOME) if is_awaited else None
+    return DeploymentOut.of(deployment, describe_split(deployment), rollout)

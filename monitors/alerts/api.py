@@ -1,7 +1,5 @@
 """Channels, silences and deliveries over HTTP. Incidents are the roof's: it joins them with runs."""
 
-from typing import Any
-
 from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
@@ -12,12 +10,20 @@ from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid
 from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.periods import rfc3339
 from driftline.common.request_values import refuse_parameter
+from driftline.common.responses import Page
 from driftline.common.strict_json import printable
 from inference.registry.selectors import get_model
 from monitors.alerts import channel_services, selectors, services
-from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
+from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.schemas import (
+    AttemptOut,
+    ChannelOut,
+    CreatedChannelOut,
+    DeliveryDetailOut,
+    DeliveryOut,
+    SilenceOut,
+)
 
 router = Router(tags=["alerts"])
 
@@ -45,68 +51,52 @@ class NewSilence(Body):
 
 
 # -- channels ----------------------------------------------------------------------------------------------------------
-@router.post("/channels", auth=Scoped(SCOPE_OF["channel"]), response={201: dict[str, Any]})
-def create_channel(request: HttpRequest, body: NewChannel) -> Any:
+@router.post("/channels", auth=Scoped(SCOPE_OF["channel"]), response={201: CreatedChannelOut})
+def create_channel(request: HttpRequest, body: NewChannel) -> Status[CreatedChannelOut]:
     """Create a channel. A webhook's signing secret is in this answer and never again."""
     caller = caller_of(request)
     channel, secret = channel_services.create_channel(
         project=caller.project, actor=caller.actor, **body.model_dump()
     )
-    return Status(201, describe_channel(channel) | {"secret": secret})
+    return Status(201, CreatedChannelOut.of(channel, secret=secret))
 
 
-@router.get("/channels", auth=Scoped(Scope.READ))
-def list_channels(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/channels", auth=Scoped(Scope.READ), response=Page[ChannelOut])
+def list_channels(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[ChannelOut]:
     """List the project's channels."""
     channels = selectors.channels(project=caller_of(request).project)
-    return page(channels, describe_channel, by=("pk",), cursor=cursor, limit=limit)
+    return page(channels, ChannelOut.of, by=("pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/channels/{int:channel_id}", auth=Scoped(Scope.READ))
-def read_channel(request: HttpRequest, channel_id: int) -> Any:
+@router.get("/channels/{int:channel_id}", auth=Scoped(Scope.READ), response=ChannelOut)
+def read_channel(request: HttpRequest, channel_id: int) -> ChannelOut:
     """Read one channel."""
-    return describe_channel(_channel(request, channel_id))
+    return ChannelOut.of(_channel(request, channel_id))
 
 
-@router.patch("/channels/{int:channel_id}", auth=Scoped(SCOPE_OF["channel"]))
-def change_channel(request: HttpRequest, channel_id: int, body: ChannelChanges) -> Any:
+@router.patch("/channels/{int:channel_id}", auth=Scoped(SCOPE_OF["channel"]), response=ChannelOut)
+def change_channel(request: HttpRequest, channel_id: int, body: ChannelChanges) -> ChannelOut:
     """Change the fields that are sent; enabling a channel again clears why it was disabled."""
     channel = channel_services.update_channel(
         channel=_channel(request, channel_id), actor=caller_of(request).actor, **body.given()
     )
-    return describe_channel(channel)
+    return ChannelOut.of(channel)
 
 
 @router.delete("/channels/{int:channel_id}", auth=Scoped(SCOPE_OF["channel"]), response={204: None})
-def delete_channel(request: HttpRequest, channel_id: int) -> Any:
+def delete_channel(request: HttpRequest, channel_id: int) -> Status[None]:
     """Delete a channel with its deliveries."""
     channel_services.delete_channel(channel=_channel(request, channel_id), actor=caller_of(request).actor)
     return Status(204, None)
 
 
-@router.post(
-    "/channels/{int:channel_id}/test", auth=Scoped(SCOPE_OF["channel"]), response={202: dict[str, Any]}
-)
-def test_channel(request: HttpRequest, channel_id: int) -> Any:
+@router.post("/channels/{int:channel_id}/test", auth=Scoped(SCOPE_OF["channel"]), response={202: DeliveryOut})
+def test_channel(request: HttpRequest, channel_id: int) -> Status[DeliveryOut]:
     """Send a test message; read the delivery to see what the receiver answered."""
     delivery = channel_services.send_test(
         channel=_channel(request, channel_id), actor=caller_of(request).actor
     )
-    return Status(202, describe_delivery(delivery))
-
-
-def describe_channel(channel: Channel) -> dict[str, Any]:
-    """Write a channel as the API gives it, without its secret."""
-    return {
-        "id": channel.pk,
-        "name": channel.name,
-        "kind": channel.kind,
-        "target": channel.target,
-        "min_severity": channel.min_severity,
-        "enabled": channel.enabled,
-        "disabled_reason": channel.disabled_reason or None,
-        "created_at": rfc3339(channel.created_at),
-    }
+    return Status(202, DeliveryOut.of(delivery))
 
 
 def _channel(request: HttpRequest, channel_id: int) -> Channel:
@@ -114,8 +104,8 @@ def _channel(request: HttpRequest, channel_id: int) -> Channel:
 
 
 # -- silences ----------------------------------------------------------------------------------------------------------
-@router.post("/silences", auth=Scoped(SCOPE_OF["silence"]), response={201: dict[str, Any]})
-def create_silence(request: HttpRequest, body: NewSilence) -> Any:
+@router.post("/silences", auth=Scoped(SCOPE_OF["silence"]), response={201: SilenceOut})
+def create_silence(request: HttpRequest, body: NewSilence) -> Status[SilenceOut]:
     """Mute notifications, never the state, of windows that end within (start, end] in event time."""
     caller = caller_of(request)
     if body.model is None:
@@ -132,18 +122,18 @@ def create_silence(request: HttpRequest, body: NewSilence) -> Any:
         reason=body.reason,
         actor=caller.actor,
     )
-    return Status(201, describe_silence(silence))
+    return Status(201, SilenceOut.of(silence))
 
 
-@router.get("/silences", auth=Scoped(Scope.READ))
-def list_silences(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/silences", auth=Scoped(Scope.READ), response=Page[SilenceOut])
+def list_silences(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[SilenceOut]:
     """List the project's silences, the one that ends last first."""
     silences = selectors.silences(project=caller_of(request).project)
-    return page(silences, describe_silence, by=("-end", "-pk"), cursor=cursor, limit=limit)
+    return page(silences, SilenceOut.of, by=("-end", "-pk"), cursor=cursor, limit=limit)
 
 
 @router.delete("/silences/{int:silence_id}", auth=Scoped(SCOPE_OF["silence"]), response={204: None})
-def delete_silence(request: HttpRequest, silence_id: int) -> Any:
+def delete_silence(request: HttpRequest, silence_id: int) -> Status[None]:
     """Let notifications through again."""
     caller = caller_of(request)
     silence = selectors.get_silence(project=caller.project, silence_id=silence_id)
@@ -151,20 +141,8 @@ def delete_silence(request: HttpRequest, silence_id: int) -> Any:
     return Status(204, None)
 
 
-def describe_silence(silence: Silence) -> dict[str, Any]:
-    """Write a silence as the API gives it."""
-    return {
-        "id": silence.pk,
-        "model": silence.model.name if silence.model else None,
-        "start": rfc3339(silence.start),
-        "end": rfc3339(silence.end),
-        "reason": silence.reason,
-        "created_by": silence.created_by,
-    }
-
-
 # -- deliveries --------------------------------------------------------------------------------------------------------
-@router.get("/deliveries", auth=Scoped(Scope.READ))
+@router.get("/deliveries", auth=Scoped(Scope.READ), response=Page[DeliveryOut])
 def list_deliveries(
     request: HttpRequest,
     state: str | None = None,
@@ -172,7 +150,7 @@ def list_deliveries(
     incident: int | None = None,
     cursor: str = "",
     limit: int = PAGE_SIZE,
-) -> Any:
+) -> Page[DeliveryOut]:
     """List deliveries, newest first."""
     if state is not None and state not in Delivery.State.values:
         raise refuse_parameter(
@@ -181,55 +159,31 @@ def list_deliveries(
     found = selectors.deliveries(
         project=caller_of(request).project, state=state, channel_id=channel, incident_id=incident
     )
-    return page(found, describe_delivery, by=("-pk",), cursor=cursor, limit=limit)
+    return page(found, DeliveryOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/deliveries/{int:delivery_id}", auth=Scoped(Scope.READ))
-def read_delivery(request: HttpRequest, delivery_id: int) -> Any:
+@router.get("/deliveries/{int:delivery_id}", auth=Scoped(Scope.READ), response=DeliveryDetailOut)
+def read_delivery(request: HttpRequest, delivery_id: int) -> DeliveryDetailOut:
     """Read one delivery: exactly what was sent, and what each attempt met."""
     delivery = _delivery(request, delivery_id)
-    attempts = [describe_attempt(attempt) for attempt in selectors.attempts(delivery=delivery)]
-    sent = {"subject": delivery.subject, "body": delivery.body, "html": delivery.html or None}
-    return describe_delivery(delivery) | sent | {"attempts": attempts}
+    return DeliveryDetailOut.of(
+        delivery,
+        subject=delivery.subject,
+        body=delivery.body,
+        html=delivery.html or None,
+        attempts=[AttemptOut.of(attempt) for attempt in selectors.attempts(delivery=delivery)],
+    )
 
 
 @router.post(
-    "/deliveries/{int:delivery_id}/replay", auth=Scoped(SCOPE_OF["delivery"]), response={202: dict[str, Any]}
+    "/deliveries/{int:delivery_id}/replay", auth=Scoped(SCOPE_OF["delivery"]), response={202: DeliveryOut}
 )
-def replay_delivery(request: HttpRequest, delivery_id: int) -> Any:
+def replay_delivery(request: HttpRequest, delivery_id: int) -> Status[DeliveryOut]:
     """Send a delivery again, under the same event id and with the same body."""
     delivery = channel_services.replay(
         delivery=_delivery(request, delivery_id), actor=caller_of(request).actor
     )
-    return Status(202, describe_delivery(delivery))
-
-
-def describe_delivery(delivery: Delivery) -> dict[str, Any]:
-    """Write a delivery as lists give it."""
-    return {
-        "id": delivery.pk,
-        "channel": delivery.channel_id,
-        "incident": delivery.incident_id,
-        "event": delivery.event,
-        "event_id": delivery.event_id,
-        "state": delivery.state,
-        "reason": delivery.reason or None,
-        "attempts_made": delivery.attempts_made,
-        "next_attempt_at": rfc3339(delivery.next_attempt_at) if delivery.state == "pending" else None,
-        "created_at": rfc3339(delivery.created_at),
-        "sent_at": rfc3339(delivery.sent_at) if delivery.sent_at else None,
-    }
-
-
-def describe_attempt(attempt: DeliveryAttempt) -> dict[str, Any]:
-    """Write one attempt as the API gives it."""
-    return {
-        "at": rfc3339(attempt.at),
-        "succeeded": attempt.succeeded,
-        "status": attempt.status,
-        "duration_ms": attempt.duration_ms,
-        "answer": attempt.answer,
-    }
+    return Status(202, DeliveryOut.of(delivery))
 
 
 def _delivery(request: HttpRequest, delivery_id: int) -> Delivery:

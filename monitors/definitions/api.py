@@ -14,8 +14,8 @@ from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.errors import invalid, not_found
 from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.periods import rfc3339
 from driftline.common.request_values import media_type
+from driftline.common.responses import Page
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.selectors import get_model, get_version
@@ -26,10 +26,10 @@ from monitors.definitions.choosing import (
     WEEKS,
     ReferenceChoice,
     choose_reference,
-    described,
 )
 from monitors.definitions.expectations import expect, schema_of
 from monitors.definitions.models import Reference, Segment
+from monitors.definitions.schemas import FeatureSchema, ReferenceOut, SegmentOut
 
 router = Router(tags=["monitoring"])
 
@@ -43,9 +43,11 @@ _UPLOAD = {"requestBody": {"required": True, "content": {CSV: _FILE, PARQUET[0]:
     "/models/{name}/reference",
     auth=Scoped(SCOPE_OF["reference"]),
     openapi_extra=_UPLOAD,
-    response={202: dict[str, Any]},
+    response={202: ReferenceOut},
 )
-def put_reference(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> Any:
+def put_reference(
+    request: HttpRequest, name: str, version: str = Query("", max_length=64)
+) -> Status[ReferenceOut]:
     """Store the data that windows are compared with, as CSV or Parquet; the champion's when no version is named.
 
     Columns are the features, and optionally id, timestamp, label, prediction, probability or probability_<class>.
@@ -58,7 +60,7 @@ def put_reference(request: HttpRequest, name: str, version: str = Query("", max_
         model=model, version=version or None, stream=stream, content_type=kind, actor=caller.actor
     )
     reference = Reference.objects.filter(dataset=dataset).select_related("dataset", "version").latest("pk")
-    return Status(202, describe_reference(reference))
+    return Status(202, ReferenceOut.of(reference))
 
 
 class Choice(Body):
@@ -87,8 +89,8 @@ class Choice(Body):
         return ReferenceChoice(self.kind, self.start, self.end, length, gap)
 
 
-@router.post("/models/{name}/reference", auth=Scoped(SCOPE_OF["reference"]), response={201: dict[str, Any]})
-def choose(request: HttpRequest, name: str, body: Choice) -> Any:
+@router.post("/models/{name}/reference", auth=Scoped(SCOPE_OF["reference"]), response={201: ReferenceOut})
+def choose(request: HttpRequest, name: str, body: Choice) -> Status[ReferenceOut]:
     """Compare windows with something else from the present day on; what was compared before stays.
 
     `period` is a fixed part of the log, `trailing` the days before each window, `same_hours` the same hours of the
@@ -101,11 +103,11 @@ def choose(request: HttpRequest, name: str, body: Choice) -> Any:
         raise not_found("version")
     reference = choose_reference(model=model, version=version, choice=body.choice(), actor=caller.actor)
     reference.refresh_from_db()
-    return Status(201, describe_reference(reference))
+    return Status(201, ReferenceOut.of(reference))
 
 
-@router.get("/models/{name}/reference", auth=Scoped(Scope.READ))
-def read_reference(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> Any:
+@router.get("/models/{name}/reference", auth=Scoped(Scope.READ), response=ReferenceOut)
+def read_reference(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> ReferenceOut:
     """Read the newest reference of a version, or of the model when no version is named.
 
     `since` is the start of the first window that it judges, where another one judged those before; `rows`, `columns`
@@ -115,7 +117,7 @@ def read_reference(request: HttpRequest, name: str, version: str = Query("", max
     reference = _newest(model, version)
     if reference is None:
         raise not_found("reference")
-    return describe_reference(reference)
+    return ReferenceOut.of(reference)
 
 
 class FeatureExpectation(Body):
@@ -134,15 +136,15 @@ class SchemaChanges(Body):
     )
 
 
-@router.get("/models/{name}/schema", auth=Scoped(Scope.READ))
-def read_schema(request: HttpRequest, name: str) -> Any:
+@router.get("/models/{name}/schema", auth=Scoped(Scope.READ), response=Page[FeatureSchema])
+def read_schema(request: HttpRequest, name: str) -> Page[FeatureSchema]:
     """List the features: what the champion's reference shows of each, and what is expected of it."""
     model = get_model(project=caller_of(request).project, name=name)
-    return {"items": schema_of(model), "next": None}
+    return Page(items=schema_of(model), next=None)
 
 
-@router.patch("/models/{name}/schema", auth=Scoped(SCOPE_OF["expectation"]))
-def change_schema(request: HttpRequest, name: str, body: SchemaChanges) -> Any:
+@router.patch("/models/{name}/schema", auth=Scoped(SCOPE_OF["expectation"]), response=Page[FeatureSchema])
+def change_schema(request: HttpRequest, name: str, body: SchemaChanges) -> Page[FeatureSchema]:
     """Say what the named features should be; the newest windows are judged by it again."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
@@ -150,7 +152,7 @@ def change_schema(request: HttpRequest, name: str, body: SchemaChanges) -> Any:
         feature: None if said is None else said.model_dump() for feature, said in body.features.items()
     }
     expect(model=model, changes=changes, actor=caller.actor)
-    return {"items": schema_of(model), "next": None}
+    return Page(items=schema_of(model), next=None)
 
 
 class SegmentCondition(Body):
@@ -167,7 +169,7 @@ class SegmentCondition(Body):
 class SegmentChanges(Body):
     conditions: list[SegmentCondition] = Field(max_length=100)
 
-    def said(self) -> list[dict[str, Any]]:
+    def condition_fields(self) -> list[dict[str, Any]]:
         """Give the conditions as the services take them."""
         return [one.model_dump() for one in self.conditions]
 
@@ -176,8 +178,8 @@ class NewSegment(SegmentChanges):
     name: str = Field("", max_length=1_000, description="the conditions themselves when empty")
 
 
-@router.post("/models/{name}/segments", auth=Scoped(SCOPE_OF["segment"]), response={201: dict[str, Any]})
-def create_segment(request: HttpRequest, name: str, body: NewSegment) -> Any:
+@router.post("/models/{name}/segments", auth=Scoped(SCOPE_OF["segment"]), response={201: SegmentOut})
+def create_segment(request: HttpRequest, name: str, body: NewSegment) -> Status[SegmentOut]:
     """Look at the rows of which all conditions hold apart, under a name: up to 20 segments of up to 5 conditions.
 
     What the log still has is summarised again. `segment=<name>` names it on every other route.
@@ -185,48 +187,39 @@ def create_segment(request: HttpRequest, name: str, body: NewSegment) -> Any:
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
     segment = segments.declare_segment(
-        model=model, name=body.name, conditions=body.said(), actor=caller.actor
+        model=model, name=body.name, conditions=body.condition_fields(), actor=caller.actor
     )
-    return Status(201, describe_segment(segment))
+    return Status(201, SegmentOut.of(segment))
 
 
-@router.get("/models/{name}/segments", auth=Scoped(Scope.READ))
-def list_segments(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/models/{name}/segments", auth=Scoped(Scope.READ), response=Page[SegmentOut])
+def list_segments(
+    request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
+) -> Page[SegmentOut]:
     """List a model's segments; the features of which each value is one stand on the model."""
     model = get_model(project=caller_of(request).project, name=name)
-    return page(model.segments.all(), describe_segment, by=("pk",), cursor=cursor, limit=limit)
+    return page(model.segments.all(), SegmentOut.of, by=("pk",), cursor=cursor, limit=limit)
 
 
-@router.patch("/models/{name}/segments/{int:segment_id}", auth=Scoped(SCOPE_OF["segment"]))
-def change_segment(request: HttpRequest, name: str, segment_id: int, body: SegmentChanges) -> Any:
+@router.patch(
+    "/models/{name}/segments/{int:segment_id}", auth=Scoped(SCOPE_OF["segment"]), response=SegmentOut
+)
+def change_segment(request: HttpRequest, name: str, segment_id: int, body: SegmentChanges) -> SegmentOut:
     """Give a segment other conditions: its points are forgotten and measured again from what the log still has."""
     caller = caller_of(request)
     segment = _find_segment(caller, name, segment_id)
-    segments.change_segment(segment=segment, conditions=body.said(), actor=caller.actor)
-    return describe_segment(segment)
+    segments.change_segment(segment=segment, conditions=body.condition_fields(), actor=caller.actor)
+    return SegmentOut.of(segment)
 
 
 @router.delete(
     "/models/{name}/segments/{int:segment_id}", auth=Scoped(SCOPE_OF["segment"]), response={204: None}
 )
-def remove_segment(request: HttpRequest, name: str, segment_id: int) -> Any:
+def remove_segment(request: HttpRequest, name: str, segment_id: int) -> Status[None]:
     """Stop looking at a segment and delete its points; refused (409) while a rule watches it."""
     caller = caller_of(request)
     segments.remove_segment(segment=_find_segment(caller, name, segment_id), actor=caller.actor)
     return Status(204, None)
-
-
-def describe_segment(segment: Segment) -> dict[str, Any]:
-    """Write a segment as the API gives it; of each condition what it says."""
-    return {
-        "id": segment.pk,
-        "name": segment.name,
-        "conditions": [
-            {field: said for field, said in condition.items() if said not in ("", None) and said is not False}
-            for condition in segment.conditions
-        ],
-        "since": rfc3339(segment.since),
-    }
 
 
 def _find_segment(caller: Caller, name: str, segment_id: int) -> Segment:
@@ -235,27 +228,6 @@ def _find_segment(caller: Caller, name: str, segment_id: int) -> Segment:
     if segment is None:
         raise not_found("segment")
     return segment
-
-
-def describe_reference(reference: Reference) -> dict[str, Any]:
-    """Write a reference as the API gives it."""
-    dataset = reference.dataset
-    return {
-        **described(reference),
-        "state": reference.state,
-        "error": reference.error or None,
-        "is_active": reference.is_active,
-        "since": rfc3339(reference.since) if reference.since else None,
-        "rows": dataset.rows if dataset else None,
-        "columns": dataset.columns if dataset else [],
-        "start": rfc3339(dataset.start) if dataset and dataset.start else None,
-        "end": rfc3339(dataset.end) if dataset and dataset.end else None,
-        "sha256": dataset.sha256 if dataset else None,
-        "performance": reference.performance,
-        "importance": reference.importance,
-        "importance_note": reference.importance_note,
-        "created_at": rfc3339(reference.created_at),
-    }
 
 
 def _newest(model: Model, version: str) -> Reference | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from django.db import transaction
 from django.db.models import Q
 
@@ -20,6 +21,7 @@ from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Dataset, Model, Version
 from monitors.definitions.models import Reference
+from monitors.definitions.schemas import ChosenReferenceOut
 from monitors.definitions.signals import reference_ready
 
 PERIOD_DAYS = range(14, 181)
@@ -189,20 +191,9 @@ def _record(action: str, after: Reference, before: Reference | None, actor: str)
 
 
 def described(reference: Reference) -> dict[str, Any]:
-    """Give what was chosen, by the names of the API."""
-    description: dict[str, Any] = {
-        "id": reference.pk,
-        "version": reference.version.version,
-        "kind": str(reference.kind),
-    }
-    match reference.kind:
-        case Reference.Kind.PERIOD if reference.start and reference.end:
-            description |= {"from": rfc3339(reference.start), "to": rfc3339(reference.end)}
-        case Reference.Kind.TRAILING:
-            description |= {"days": reference.length, "gap_days": reference.gap}
-        case Reference.Kind.SAME_HOURS:
-            description |= {"weeks": reference.length}
-    return description
+    """Give what was chosen in plain values, by the names of the API."""
+    plain: dict[str, Any] = msgspec.to_builtins(ChosenReferenceOut.of(reference))
+    return plain
 
 
 def _lock(model: Model) -> None:

@@ -14,6 +14,7 @@ from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.choosing import active_reference
 from monitors.definitions.models import Expectation, Reference
+from monitors.definitions.schemas import ExpectedColumn, FeatureSchema, LearntColumn
 from monitors.definitions.signals import expectations_changed
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
@@ -27,7 +28,7 @@ SAID = ("least", "most", "categories", "missing_share", "tolerance")
 _NUMBERS_ONLY, _TEXTS_ONLY = ("least", "most"), ("categories",)
 
 
-def schema_of(model: Model) -> list[dict[str, Any]]:
+def schema_of(model: Model) -> list[FeatureSchema]:
     """Describe each feature that is known, by name: its kind, what the reference shows of it, what is expected."""
     expected = {one.feature: one for one in model.expectations.all()}
     learnt = _columns(active_reference(model=model, version_id=model.deployment.champion_id))
@@ -54,9 +55,15 @@ def kinds_of_features(model: Model) -> dict[str, bool]:
     return known
 
 
-def describe_expectation(expectation: Expectation) -> dict[str, Any]:
+def describe_expectation(expectation: Expectation) -> ExpectedColumn:
     """Write what is expected of a feature as the API takes it."""
-    return {name: getattr(expectation, name) for name in SAID}
+    return {
+        "least": expectation.least,
+        "most": expectation.most,
+        "categories": expectation.categories,
+        "missing_share": expectation.missing_share,
+        "tolerance": expectation.tolerance,
+    }
 
 
 def expect(*, model: Model, changes: Mapping[str, Mapping[str, Any] | None], actor: str) -> None:
@@ -147,16 +154,19 @@ def _columns(reference: Reference | None) -> Mapping[str, ColumnSummary]:
     return WindowSummary.decode(bytes(payload)).features if payload else {}
 
 
-def _describe(column: ColumnSummary) -> dict[str, Any]:
-    missing = column.rows - column.n
-    facts: dict[str, Any] = {"rows": column.rows, "missing_share": missing / max(column.rows, 1)}
+def _describe(column: ColumnSummary) -> LearntColumn:
+    missing_share = (column.rows - column.n) / max(column.rows, 1)
     if isinstance(column, NumericSummary):
-        return facts | {
+        return {
+            "rows": column.rows,
+            "missing_share": missing_share,
             "least": column.minimum if column.n else None,
             "most": column.maximum if column.n else None,
         }
     by_count = sorted(column.counts, key=lambda level: (-column.counts[level], level))
-    return facts | {
+    return {
+        "rows": column.rows,
+        "missing_share": missing_share,
         "categories": by_count[:LEARNT_CATEGORIES],
         "distinct": len(column.counts),
         "is_exact": column.exact,

@@ -3,8 +3,8 @@
 from datetime import timedelta
 from typing import Any, Literal
 
-import msgspec
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from ninja import Router
 from ninja.params.functions import Query
 from ninja.responses import Status
@@ -17,8 +17,9 @@ from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import invalid, not_found
 from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.periods import STEPS, Period, floor, rfc3339
+from driftline.common.periods import STEPS, Period, floor
 from driftline.common.request_values import period, refuse_parameter
+from driftline.common.responses import Page, files
 from driftline.common.strict_json import printable
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.selectors import newest_event
@@ -26,12 +27,18 @@ from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.metrics import selectors
 from monitors.metrics.catalogue import METRICS, nearest_metrics
-from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.metrics.periods import held_period
-from monitors.metrics.rows.segment_search import findings_of, growth_of, loss_of, request_search
+from monitors.metrics.rows.segment_search import loss_of, request_search
 from monitors.metrics.rows.value_losses import value_losses
-from monitors.stats.segments.growth import GrownSegment
-from monitors.stats.segments.search import FoundSegment
+from monitors.metrics.schemas import (
+    ChangePointOut,
+    DriftOut,
+    EvidentlyDriftOut,
+    LossesOut,
+    PointOut,
+    SegmentSearchOut,
+    WindowBounds,
+)
 
 router = Router(tags=["monitoring"])
 
@@ -39,7 +46,12 @@ STORED = ("hour", "day")
 MODES = {"calibrated": selectors.drift_rows, "evidently": selectors.evidently_rows}
 MAX_POINTS = 10_000
 MAX_EXPORT = 500_000
-_PLAIN = (
+_WIDENED = (
+    "Summaries of so long ago are kept by the day or the month alone; this is about all of those it touches."
+)
+_EXPORTED = (
+    "start",
+    "end",
     "metric",
     "feature",
     "segment",
@@ -51,28 +63,16 @@ _PLAIN = (
     "upper",
     "threshold",
     "status",
-    "detail",
     "revision",
 )
-_PLAIN_OF_A_CHANGE = (
-    "detector",
-    "error",
-    "span",
-    "segment",
-    "role",
-    "version",
-    "before",
-    "after",
-    "n_before",
-    "n_after",
-)
-_WIDENED = (
-    "Summaries of so long ago are kept by the day or the month alone; this is about all of those it touches."
-)
-_EXPORTED = ("start", "end", *(name for name in _PLAIN if name != "detail"))
 
 
-@router.get("/models/{name}/metrics", auth=Scoped(Scope.READ))
+@router.get(
+    "/models/{name}/metrics",
+    auth=Scoped(Scope.READ),
+    response=Page[PointOut],
+    openapi_extra=files(exports.CSV, exports.PARQUET),
+)
 def read_metrics(
     request: HttpRequest,
     name: str,
@@ -86,7 +86,7 @@ def read_metrics(
     step: str = "day",
     cursor: str = "",
     limit: int = 1_000,
-) -> Any:
+) -> Page[PointOut] | HttpResponseBase:
     """Read a metric's points, oldest first; without `feature` those of every feature. Also as CSV and Parquet.
 
     `subject_kind` says what the `feature` of a point names: a `feature`, a column of the `answer`, a `class`, or a
@@ -115,7 +115,7 @@ def read_metrics(
     if step not in STORED:
         measured = selectors.longer_points(**wanted, step=step)
         if kind == exports.JSON:
-            return {"items": [describe_point(point) for point in measured], "next": None}
+            return Page(items=[PointOut.of(point) for point in measured], next=None)
         rows = [{name: getattr(point, name) for name in _EXPORTED} for point in measured]
         return exports.export(rows, _EXPORTED, kind=kind, name=f"{model.name}-{metric}")
     points = selectors.points(**wanted, span=step)
@@ -123,10 +123,10 @@ def read_metrics(
         rows = list(points.values(*_EXPORTED)[:MAX_EXPORT])
         return exports.export(rows, _EXPORTED, kind=kind, name=f"{model.name}-{metric}")
     order = ("start", "feature", "pk")
-    return page(points, describe_point, by=order, cursor=cursor, limit=limit, most=MAX_POINTS)
+    return page(points, PointOut.of, by=order, cursor=cursor, limit=limit, most=MAX_POINTS)
 
 
-@router.get("/models/{name}/drift", auth=Scoped(Scope.READ))
+@router.get("/models/{name}/drift", auth=Scoped(Scope.READ), response=DriftOut | EvidentlyDriftOut)
 def read_drift(
     request: HttpRequest,
     name: str,
@@ -134,7 +134,7 @@ def read_drift(
     end: str = Query("", alias="to"),
     segment: str = "",
     mode: str = "calibrated",
-) -> Any:
+) -> DriftOut | EvidentlyDriftOut:
     """Compare a period with the reference, feature by feature; without one, the newest whole day of the log.
 
     With `mode=evidently`, by the tests, numbers and lines that Evidently 0.7.23 takes by default. Where the period
@@ -145,11 +145,12 @@ def read_drift(
     window = _newest_day(model) if not (start or end) else period(start or "-7d", end or "now", now=now())
     held = held_period(model, window)
     rows = MODES[mode](model=model, start=held.start, end=held.end, segment=segment)
-    described = {"start": rfc3339(held.start), "end": rfc3339(held.end)}
-    return {**rows, "window": described, "note": _WIDENED if held != window else "", "next": None}
+    compared: WindowBounds = {"start": held.start, "end": held.end}
+    answer = EvidentlyDriftOut if mode == "evidently" else DriftOut
+    return answer(**rows | {"window": compared, "note": _WIDENED if held != window else "", "next": None})
 
 
-@router.get("/models/{name}/change-points", auth=Scoped(Scope.READ))
+@router.get("/models/{name}/change-points", auth=Scoped(Scope.READ), response=Page[ChangePointOut])
 def read_change_points(
     request: HttpRequest,
     name: str,
@@ -159,7 +160,7 @@ def read_change_points(
     end: str = Query("now", alias="to"),
     cursor: str = "",
     limit: int = 100,
-) -> Any:
+) -> Page[ChangePointOut]:
     """List where the error of a model's versions changed, the newest first; `n_before` and `n_after` count windows.
 
     `at` is the start of the first window after a change, and `noticed_at` the end of the one that told.
@@ -170,10 +171,10 @@ def read_change_points(
     found = selectors.change_points(
         model=model, start=window.start, end=window.end, role=role, version=version
     )
-    return page(found, describe_change, by=("-at", "-pk"), cursor=cursor, limit=limit)
+    return page(found, ChangePointOut.of, by=("-at", "-pk"), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/losses", auth=Scoped(Scope.READ))
+@router.get("/models/{name}/losses", auth=Scoped(Scope.READ), response=LossesOut)
 def read_losses(
     request: HttpRequest,
     name: str,
@@ -181,7 +182,7 @@ def read_losses(
     loss: str = "",
     start: str = Query("-1d", alias="from"),
     end: str = Query("now", alias="to"),
-) -> Any:
+) -> LossesOut:
     """Tell what labelled rows of a period lost by the values of a feature, with intervals at 95 %.
 
     `loss` is log_loss, wrong_share or brier of classes, mae or mse of numbers; the first of them unless it is sent. Of
@@ -190,17 +191,7 @@ def read_losses(
     model = get_model(project=caller_of(request).project, name=name)
     window = period(start, end, now=now())
     found = value_losses(model=model, feature=feature, window=window, loss=loss)
-    return {
-        "feature": feature,
-        "loss": found.loss,
-        "start": rfc3339(window.start),
-        "end": rfc3339(window.end),
-        "n": found.n,
-        "mean": found.mean,
-        "note": found.reason,
-        "items": [{"name": str(one.condition), **msgspec.to_builtins(one)} for one in found.values],
-        "next": None,
-    }
+    return LossesOut.of(found, feature, window)
 
 
 class NewSegmentSearch(Body):
@@ -211,9 +202,13 @@ class NewSegmentSearch(Body):
 
 
 @router.post(
-    "/models/{name}/segment-searches", auth=Scoped(SCOPE_OF["segment_search"]), response={202: dict[str, Any]}
+    "/models/{name}/segment-searches",
+    auth=Scoped(SCOPE_OF["segment_search"]),
+    response={202: SegmentSearchOut},
 )
-def create_segment_search(request: HttpRequest, name: str, body: NewSegmentSearch) -> Any:
+def create_segment_search(
+    request: HttpRequest, name: str, body: NewSegmentSearch
+) -> Status[SegmentSearchOut]:
     """Have a worker search a period for the segments that got worse than the others, or by drift for those that grew.
 
     `loss` is log_loss, wrong_share or brier of classes, mae or mse of numbers; the first of them unless it is sent.
@@ -222,7 +217,7 @@ def create_segment_search(request: HttpRequest, name: str, body: NewSegmentSearc
     model = get_model(project=caller.project, name=name)
     window = Period(body.start, body.end)
     search = request_search(model=model, window=window, loss=_loss(model, body), actor=caller.actor)
-    return Status(202, describe_search(search))
+    return Status(202, SegmentSearchOut.of(search))
 
 
 def _loss(model: Model, body: NewSegmentSearch) -> str:
@@ -234,16 +229,20 @@ def _loss(model: Model, body: NewSegmentSearch) -> str:
     return loss_of(model, body.loss)
 
 
-@router.get("/models/{name}/segment-searches", auth=Scoped(Scope.READ))
-def list_segment_searches(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/models/{name}/segment-searches", auth=Scoped(Scope.READ), response=Page[SegmentSearchOut])
+def list_segment_searches(
+    request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
+) -> Page[SegmentSearchOut]:
     """List a model's searches with what they found, the newest first; those of rules that fired are among them."""
     model = get_model(project=caller_of(request).project, name=name)
     searches = model.segment_searches.select_related("model")
-    return page(searches, describe_search, by=("-pk",), cursor=cursor, limit=limit)
+    return page(searches, SegmentSearchOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/segment-searches/{int:search_id}", auth=Scoped(Scope.READ))
-def read_segment_search(request: HttpRequest, name: str, search_id: int) -> Any:
+@router.get(
+    "/models/{name}/segment-searches/{int:search_id}", auth=Scoped(Scope.READ), response=SegmentSearchOut
+)
+def read_segment_search(request: HttpRequest, name: str, search_id: int) -> SegmentSearchOut:
     """Read what a search found, the most harmful segment first.
 
     A segment's `excess` is its mean loss `inside` less that `outside` and less the `usual` difference in the four
@@ -257,53 +256,7 @@ def read_segment_search(request: HttpRequest, name: str, search_id: int) -> Any:
     search = model.segment_searches.filter(pk=search_id).first()
     if search is None:
         raise not_found("segment search")
-    return describe_search(search)
-
-
-def describe_search(search: SegmentSearch) -> dict[str, Any]:
-    """Write a search as the API gives it."""
-    findings, growth = findings_of(search), growth_of(search)
-    items = findings.found.found if findings else growth.found.found if growth else ()
-    found = findings or growth
-    return {
-        "id": search.pk,
-        "state": search.state,
-        "error": search.error or None,
-        "from": rfc3339(search.start),
-        "to": rfc3339(search.end),
-        "by": "performance" if search.loss else "drift",
-        "loss": search.loss or None,
-        "n": found.found.n if found else None,
-        "n_before": findings.n_before if findings else None,
-        "n_usual": growth.n_usual if growth else None,
-        "compared_with": growth.usual if growth else None,
-        "mean": findings.found.mean if findings else None,
-        "mean_before": findings.found.usual_mean if findings else None,
-        "tried": found.found.tried if found else None,
-        "items": [_segment(one) for one in items],
-        "requested_at": rfc3339(search.requested_at),
-        "requested_by": search.requested_by,
-    }
-
-
-def _segment(one: FoundSegment | GrownSegment) -> dict[str, Any]:
-    """Write a found segment; `segment` names it as other routes take it, where it is one value of one feature."""
-    first = one.conditions[0]
-    is_value = len(one.conditions) == 1 and first.value is not None
-    described = {"name": one.name, "segment": f"{first.feature}:{first.value}" if is_value else None}
-    return described | msgspec.to_builtins(one)
-
-
-def describe_change(change: ChangePoint) -> dict[str, Any]:
-    """Write a change as the API gives it."""
-    times = {"at": rfc3339(change.at), "noticed_at": rfc3339(change.noticed_at)}
-    return times | {name: getattr(change, name) for name in _PLAIN_OF_A_CHANGE}
-
-
-def describe_point(point: MetricPoint) -> dict[str, Any]:
-    """Write a point as the API gives it."""
-    times = {"start": rfc3339(point.start), "end": rfc3339(point.end)}
-    return times | {name: getattr(point, name) for name in _PLAIN} | {"subject_kind": point.subject_kind}
+    return SegmentSearchOut.of(search)
 
 
 def _newest_day(model: Model) -> Period:

@@ -1,6 +1,6 @@
 """Evidently's reports over HTTP."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from django.http import FileResponse, HttpRequest
 from ninja import Router
@@ -13,10 +13,12 @@ from driftline.common.bodies import Body, Moment
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import Period
 from driftline.common.request_values import refuse_parameter
+from driftline.common.responses import Page, files
 from inference.registry.selectors import get_model
 from monitors.reports.choices import METHODS
 from monitors.reports.models import Preset, Report
-from monitors.reports.selectors import describe_report, get_report, open_report, reports_of
+from monitors.reports.schemas import ReportOut
+from monitors.reports.selectors import get_report, open_report, reports_of
 from monitors.reports.services import ReportRequest, delete_report, request_report, retry_report
 
 router = Router(tags=["monitoring"])
@@ -43,8 +45,8 @@ class NewReport(Body):
     text_method: str = Field("", max_length=30)
 
 
-@router.post("/models/{name}/reports", auth=Scoped(SCOPE_OF["report"]), response={202: dict[str, Any]})
-def create_report(request: HttpRequest, name: str, body: NewReport) -> Any:
+@router.post("/models/{name}/reports", auth=Scoped(SCOPE_OF["report"]), response={202: ReportOut})
+def create_report(request: HttpRequest, name: str, body: NewReport) -> Status[ReportOut]:
     """Ask for a report by Evidently on a window; a worker builds it.
 
     `preset` is `data_drift`, `data_summary`, `classification` or `regression`, as the model's task allows. Without
@@ -54,7 +56,7 @@ def create_report(request: HttpRequest, name: str, body: NewReport) -> Any:
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
-    return Status(202, describe_report(request_report(model=model, wanted=_wish(body), actor=caller.actor)))
+    return Status(202, ReportOut.of(request_report(model=model, wanted=_wish(body), actor=caller.actor)))
 
 
 def _wish(body: NewReport) -> ReportRequest:
@@ -70,23 +72,25 @@ def _wish(body: NewReport) -> ReportRequest:
     )
 
 
-@router.get("/models/{name}/reports", auth=Scoped(Scope.READ))
-def list_reports(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/models/{name}/reports", auth=Scoped(Scope.READ), response=Page[ReportOut])
+def list_reports(
+    request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
+) -> Page[ReportOut]:
     """List a model's reports, newest first."""
     model = get_model(project=caller_of(request).project, name=name)
-    return page(reports_of(model), describe_report, by=("-pk",), cursor=cursor, limit=limit)
+    return page(reports_of(model), ReportOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/reports/{int:report_id}", auth=Scoped(Scope.READ))
-def read_report(request: HttpRequest, name: str, report_id: int) -> Any:
+@router.get("/models/{name}/reports/{int:report_id}", auth=Scoped(Scope.READ), response=ReportOut)
+def read_report(request: HttpRequest, name: str, report_id: int) -> ReportOut:
     """Tell how far a report is, what it is about, and what it leaves out."""
-    return describe_report(_find(request, name, report_id))
+    return ReportOut.of(_find(request, name, report_id))
 
 
 @router.delete(
     "/models/{name}/reports/{int:report_id}", auth=Scoped(SCOPE_OF["report"]), response={204: None}
 )
-def remove_report(request: HttpRequest, name: str, report_id: int) -> Any:
+def remove_report(request: HttpRequest, name: str, report_id: int) -> Status[None]:
     """Delete a report and its files; one that is being made is stopped."""
     delete_report(report=_find(request, name, report_id), actor=caller_of(request).actor)
     return Status(204, None)
@@ -95,17 +99,21 @@ def remove_report(request: HttpRequest, name: str, report_id: int) -> Any:
 @router.post(
     "/models/{name}/reports/{int:report_id}/retry",
     auth=Scoped(SCOPE_OF["report"]),
-    response={202: dict[str, Any]},
+    response={202: ReportOut},
 )
-def repeat_report(request: HttpRequest, name: str, report_id: int) -> Any:
+def repeat_report(request: HttpRequest, name: str, report_id: int) -> Status[ReportOut]:
     """Have a report made that failed."""
     report = _find(request, name, report_id)
     retry_report(report=report, actor=caller_of(request).actor)
-    return Status(202, describe_report(_find(request, name, report_id)))
+    return Status(202, ReportOut.of(_find(request, name, report_id)))
 
 
-@router.get("/models/{name}/reports/{int:report_id}/file", auth=Scoped(Scope.READ))
-def read_report_file(request: HttpRequest, name: str, report_id: int, format: str = "html") -> Any:
+@router.get(
+    "/models/{name}/reports/{int:report_id}/file",
+    auth=Scoped(Scope.READ),
+    openapi_extra=files(*_FORMATS.values()),
+)
+def read_report_file(request: HttpRequest, name: str, report_id: int, format: str = "html") -> FileResponse:
     """Download a report that is ready, as `html` or as `json`. Its scripts run in a sandbox of its own."""
     report = _find(request, name, report_id)
     if format not in _FORMATS:

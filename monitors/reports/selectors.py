@@ -1,7 +1,7 @@
 """Reads of reports."""
 
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from django.db.models import QuerySet
 
@@ -71,39 +71,3 @@ def _beside(report: Report) -> str:
             else "a reference"
         )
     return f", beside {source}: {_rows(report.reference_rows, report.reference_rows_used)}"
-
-
-def describe_report(report: Report) -> dict[str, Any]:
-    """Write a report as the API gives it; sizes in bytes."""
-    return {
-        "id": report.pk,
-        "preset": report.preset,
-        "state": report.state,
-        "stage": report.stage if report.state == Report.State.RUNNING else None,
-        "progress": round(report.progress, 3),
-        "from": rfc3339(report.start),
-        "to": rfc3339(report.end),
-        "version": report.version.version if report.version else None,
-        "segment": report.segment or None,
-        "reference": _describe_reference(report),
-        **{field: getattr(report, field) or None for field in METHODS},
-        "rows": report.rows,
-        "rows_used": report.rows_used,
-        "reference_rows": report.reference_rows,
-        "reference_rows_used": report.reference_rows_used,
-        "seed": SEED,
-        "left_out": report.left_out,
-        "size": report.size,
-        "error": report.error or None,
-        "created_at": rfc3339(report.created_at),
-        "created_by": report.created_by,
-        "finished_at": rfc3339(report.finished_at) if report.finished_at else None,
-    }
-
-
-def _describe_reference(report: Report) -> dict[str, Any] | None:
-    if report.reference_start and report.reference_end:
-        return {"from": rfc3339(report.reference_start), "to": rfc3339(report.reference_end)}
-    if report.reference:
-        return {"id": report.reference.pk, "version": report.reference.version.version}
-    return None

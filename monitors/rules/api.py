@@ -16,29 +16,15 @@ from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import not_found
 from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.periods import rfc3339
+from driftline.common.responses import Page
 from inference.registry.selectors import get_model
 from monitors.rules import defaults, services
-from monitors.rules.models import Rule, RuleState
+from monitors.rules.models import Rule
+from monitors.rules.schemas import AddedRulesOut, BacktestOut, FiringWindowOut, RuleOut
 
 router = Router(tags=["rules"])
 
 _SECONDS = Field(0.0, ge=0, le=316_224_000, description="seconds of event time")
-_PLAIN = (
-    "name",
-    "metric",
-    "feature",
-    "segment",
-    "span",
-    "operator",
-    "threshold",
-    "for_windows",
-    "recover_windows",
-    "min_rows",
-    "severity",
-    "action",
-    "enabled",
-)
 
 
 class RuleChanges(Body):
@@ -86,44 +72,44 @@ class RuleQuestion(RuleChanges):
     start: Moment | None = Field(None, alias="from")
 
 
-@router.post("/rules", auth=Scoped(SCOPE_OF["rule"]), response={201: dict[str, Any]})
-def create_rule(request: HttpRequest, body: NewRule) -> Any:
+@router.post("/rules", auth=Scoped(SCOPE_OF["rule"]), response={201: RuleOut})
+def create_rule(request: HttpRequest, body: NewRule) -> Status[RuleOut]:
     """Create a rule: when a metric is beyond a threshold for some windows, open an incident, maybe start a run."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=body.model)
     caller.check_rights(services.rights_of_change(None, body.action))
     rule = services.create_rule(project=caller.project, model=model, actor=caller.actor, **body.settings())
-    return Status(201, describe_rule(rule))
+    return Status(201, RuleOut.of(rule))
 
 
-@router.get("/rules", auth=Scoped(Scope.READ))
+@router.get("/rules", auth=Scoped(Scope.READ), response=Page[RuleOut])
 def list_rules(
     request: HttpRequest, model: str | None = None, cursor: str = "", limit: int = PAGE_SIZE
-) -> Any:
+) -> Page[RuleOut]:
     """List the project's rules, or one model's."""
     project = caller_of(request).project
     rules = _rules(project)
     if model is not None:
         rules = rules.filter(model=get_model(project=project, name=model))
-    return page(rules, describe_rule, by=("pk",), cursor=cursor, limit=limit)
+    return page(rules, RuleOut.of, by=("pk",), cursor=cursor, limit=limit)
 
 
 class WhichModel(Body):
     model: str
 
 
-@router.post("/rules/defaults", auth=Scoped(SCOPE_OF["rule"]), response={201: dict[str, Any]})
-def add_default_rules(request: HttpRequest, body: WhichModel) -> Any:
+@router.post("/rules/defaults", auth=Scoped(SCOPE_OF["rule"]), response={201: AddedRulesOut})
+def add_default_rules(request: HttpRequest, body: WhichModel) -> Status[AddedRulesOut]:
     """Create the rules that follow from the model's objectives and that any model should have, but for those that it
     has by name; `items` are the new ones."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=body.model)
     added = defaults.add_default_rules(project=caller.project, model=model, actor=caller.actor)
-    return Status(201, {"items": [describe_rule(rule) for rule in added]})
+    return Status(201, AddedRulesOut(items=[RuleOut.of(rule) for rule in added]))
 
 
-@router.post("/rules/backtest", auth=Scoped(Scope.READ))
-def backtest(request: HttpRequest, body: RuleQuestion) -> Any:
+@router.post("/rules/backtest", auth=Scoped(Scope.READ), response=BacktestOut)
+def backtest(request: HttpRequest, body: RuleQuestion) -> BacktestOut:
     """Tell when a rule would have fired in the stored past; nothing is kept."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=body.model)
@@ -132,47 +118,32 @@ def backtest(request: HttpRequest, body: RuleQuestion) -> Any:
     moment = now()
     start = body.start or moment - timedelta(days=3660)
     fired = services.backtest(rule=rule, start=start, end=moment)
-    windows = [{"start": rfc3339(w.start), "end": rfc3339(w.end), "value": w.value, "n": w.n} for w in fired]
-    return {"would_fire": windows}
+    windows = [FiringWindowOut(start=one.start, end=one.end, value=one.value, n=one.n) for one in fired]
+    return BacktestOut(would_fire=windows)
 
 
-@router.get("/rules/{int:rule_id}", auth=Scoped(Scope.READ))
-def read_rule(request: HttpRequest, rule_id: int) -> Any:
+@router.get("/rules/{int:rule_id}", auth=Scoped(Scope.READ), response=RuleOut)
+def read_rule(request: HttpRequest, rule_id: int) -> RuleOut:
     """Read one rule and where it stands."""
-    return describe_rule(_find(request, rule_id))
+    return RuleOut.of(_find(request, rule_id))
 
 
-@router.patch("/rules/{int:rule_id}", auth=Scoped(SCOPE_OF["rule"]))
-def change_rule(request: HttpRequest, rule_id: int, body: RuleChanges) -> Any:
+@router.patch("/rules/{int:rule_id}", auth=Scoped(SCOPE_OF["rule"]), response=RuleOut)
+def change_rule(request: HttpRequest, rule_id: int, body: RuleChanges) -> RuleOut:
     """Change the fields that are sent."""
     caller, rule = caller_of(request), _find(request, rule_id)
     settings = body.settings()
     caller.check_rights(services.rights_of_change(rule, settings.get("action", "")))
-    return describe_rule(services.update_rule(rule=rule, actor=caller.actor, **settings))
+    return RuleOut.of(services.update_rule(rule=rule, actor=caller.actor, **settings))
 
 
 @router.delete("/rules/{int:rule_id}", auth=Scoped(SCOPE_OF["rule"]), response={204: None})
-def delete_rule(request: HttpRequest, rule_id: int) -> Any:
+def delete_rule(request: HttpRequest, rule_id: int) -> Status[None]:
     """Delete a rule with its incidents."""
     caller, rule = caller_of(request), _find(request, rule_id)
     caller.check_rights(services.rights_of_change(rule))
     services.delete_rule(rule=rule, actor=caller.actor)
     return Status(204, None)
-
-
-def describe_rule(rule: Rule) -> dict[str, Any]:
-    """Write a rule as the API gives it; durations in seconds."""
-    state = RuleState.objects.filter(rule=rule).first() if not hasattr(rule, "state") else rule.state
-    return {
-        "id": rule.pk,
-        "model": rule.model.name,
-        **{name: getattr(rule, name) for name in _PLAIN},
-        "cooldown": rule.cooldown.total_seconds(),
-        "notify_within": rule.notify_within.total_seconds(),
-        "standing": state.standing if state else RuleState.Standing.NORMAL,
-        "judged_until": rfc3339(state.judged_until) if state and state.judged_until else None,
-        "created_at": rfc3339(rule.created_at),
-    }
 
 
 def _rules(project: Project) -> QuerySet[Rule]:

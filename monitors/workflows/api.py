@@ -1,7 +1,5 @@
 """Runs and the comparison of two versions over HTTP."""
 
-from typing import Any
-
 from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
@@ -11,10 +9,12 @@ from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, page
+from driftline.common.responses import Page
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.workflows import selectors, services
 from monitors.workflows.models import Run
+from monitors.workflows.schemas import AgreementOut, PairedComparisonOut, RunOut, UnpairedComparisonOut
 
 router = Router(tags=["workflows"])
 
@@ -23,68 +23,74 @@ class Decision(Body):
     reason: str = Field("", max_length=200)
 
 
-@router.get("/models/{name}/runs", auth=Scoped(Scope.READ))
-def list_runs(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/models/{name}/runs", auth=Scoped(Scope.READ), response=Page[RunOut])
+def list_runs(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Page[RunOut]:
     """List a model's retrain runs, newest first, with every step's evidence."""
     runs = selectors.runs_of(_model(request, name))
-    return page(runs, selectors.describe_run, by=("-pk",), cursor=cursor, limit=limit)
+    return page(runs, RunOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.post("/models/{name}/runs", auth=Scoped(SCOPE_OF["run"]), response={201: dict[str, Any]})
-def start_run(request: HttpRequest, name: str) -> Any:
+@router.post("/models/{name}/runs", auth=Scoped(SCOPE_OF["run"]), response={201: RunOut})
+def start_run(request: HttpRequest, name: str) -> Status[RunOut]:
     """Start a run by hand."""
     actor = caller_of(request).actor
     run = services.start_run(model=_model(request, name), trigger=f"started by {actor}", actor=actor)
-    return Status(201, selectors.describe_run(run))
+    return Status(201, RunOut.of(run))
 
 
-@router.get("/models/{name}/runs/{int:run_id}", auth=Scoped(Scope.READ))
-def read_run(request: HttpRequest, name: str, run_id: int) -> Any:
+@router.get("/models/{name}/runs/{int:run_id}", auth=Scoped(Scope.READ), response=RunOut)
+def read_run(request: HttpRequest, name: str, run_id: int) -> RunOut:
     """Read one run with every step's evidence and the verdict."""
-    return selectors.describe_run(_run(request, name, run_id))
+    return RunOut.of(_run(request, name, run_id))
 
 
-@router.post("/models/{name}/runs/{int:run_id}/approve", auth=Scoped(SCOPE_OF["run"]))
-def approve_run(request: HttpRequest, name: str, run_id: int) -> Any:
+@router.post("/models/{name}/runs/{int:run_id}/approve", auth=Scoped(SCOPE_OF["run"]), response=RunOut)
+def approve_run(request: HttpRequest, name: str, run_id: int) -> RunOut:
     """Let a run that waits for a person promote its challenger."""
     run = services.approve(run=_run(request, name, run_id), actor=caller_of(request).actor)
-    return selectors.describe_run(run)
+    return RunOut.of(run)
 
 
-@router.post("/models/{name}/runs/{int:run_id}/reject", auth=Scoped(SCOPE_OF["run"]))
-def reject_run(request: HttpRequest, name: str, run_id: int, body: Decision | None = None) -> Any:
+@router.post("/models/{name}/runs/{int:run_id}/reject", auth=Scoped(SCOPE_OF["run"]), response=RunOut)
+def reject_run(request: HttpRequest, name: str, run_id: int, body: Decision | None = None) -> RunOut:
     """End a run because its challenger is not wanted."""
     run = _run(request, name, run_id)
     ended = services.reject(run=run, actor=caller_of(request).actor, reason=body.reason if body else "")
-    return selectors.describe_run(ended)
+    return RunOut.of(ended)
 
 
-@router.post("/models/{name}/runs/{int:run_id}/cancel", auth=Scoped(SCOPE_OF["run"]))
-def cancel_run(request: HttpRequest, name: str, run_id: int, body: Decision | None = None) -> Any:
+@router.post("/models/{name}/runs/{int:run_id}/cancel", auth=Scoped(SCOPE_OF["run"]), response=RunOut)
+def cancel_run(request: HttpRequest, name: str, run_id: int, body: Decision | None = None) -> RunOut:
     """End a run, whatever it is doing."""
     run = _run(request, name, run_id)
     ended = services.cancel(run=run, actor=caller_of(request).actor, reason=body.reason if body else "")
-    return selectors.describe_run(ended)
+    return RunOut.of(ended)
 
 
-@router.get("/models/{name}/comparison", auth=Scoped(Scope.READ))
-def read_comparison(request: HttpRequest, name: str, challenger: str) -> Any:
+@router.get(
+    "/models/{name}/comparison", auth=Scoped(Scope.READ), response=PairedComparisonOut | UnpairedComparisonOut
+)
+def read_comparison(
+    request: HttpRequest, name: str, challenger: str
+) -> PairedComparisonOut | UnpairedComparisonOut:
     """Compare a challenger with the champion and give the gate's verdict.
 
     `kind` is `paired` for a version that shadowed: both answered the same requests. A canary that never shadowed
     has no pairs, so `unpaired` compares the requests that each side answered, over `since` to `until`; `sides` holds
     how many they were, and a promotion on such evidence needs a person.
     """
-    return selectors.comparison(model=_model(request, name), challenger=challenger)
+    found = selectors.comparison(model=_model(request, name), challenger=challenger)
+    kind = PairedComparisonOut if found.pop("kind") == "paired" else UnpairedComparisonOut
+    return kind(**found)
 
 
-@router.get("/models/{name}/agreement", auth=Scoped(Scope.READ))
-def read_agreement(request: HttpRequest, name: str, challenger: str) -> Any:
+@router.get("/models/{name}/agreement", auth=Scoped(Scope.READ), response=AgreementOut)
+def read_agreement(request: HttpRequest, name: str, challenger: str) -> AgreementOut:
     """Compare what a challenger and the champion it shadowed answered to the same requests, labels or not.
 
     Covers the newest pairs, at most 20,000; `disagreeing` holds those whose scores lie furthest apart.
     """
-    return selectors.describe_agreement(model=_model(request, name), challenger=challenger)
+    return AgreementOut.of(*selectors.require_agreement(model=_model(request, name), challenger=challenger))
 
 
 def _model(request: HttpRequest, name: str) -> Model:

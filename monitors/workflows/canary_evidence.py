@@ -15,6 +15,7 @@ from inference.prediction_log.queries.canary_split import describe_split
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import LogFrame, first_answered, frame_of
 from inference.registry.models import DeploymentChange, Model, Version
+from inference.registry.schemas import CanaryOut
 from inference.registry.selectors import get_version, signature_of
 from inference.serving.counts.metrics import ANSWERED
 from inference.signatures import Signature
@@ -48,7 +49,7 @@ class CanaryEvidence:
     found: UnpairedComparison
     answers: dict[str, tuple[float, float]]  # class: the champion's share of it, the canary's
     verdict: GateVerdict
-    split: dict[str, Any] | None
+    split: CanaryOut | None
 
 
 def canary_period(model: Model, version: Version) -> CanaryPeriod | None:
@@ -102,7 +103,7 @@ def canary_evidence(model: Model, period: CanaryPeriod) -> CanaryEvidence:
     policy = policy_of(model, workflow, model.task)
     return CanaryEvidence(
         period, start, end, found, {} if signature.task == "regression" else _answer_shares(champion, canary),
-        judge_sides(found, policy, is_mismatch=split is not None and split["split"]["mismatch"]), split,
+        judge_sides(found, policy, is_mismatch=split is not None and split.split.mismatch), split,
     )  # fmt: skip
 
 

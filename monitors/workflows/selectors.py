@@ -1,13 +1,11 @@
 """Reads of workflows: runs with their evidence, and the comparison of two versions."""
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from django.db.models import Q, QuerySet
 
 from driftline.common.errors import Problem, not_found
-from driftline.common.periods import rfc3339
 from inference.prediction_log.queries.canary_split import describe_split
 from inference.prediction_log.queries.selectors import compared_versions, first_answered
 from inference.prediction_log.rows_kept import refuse_without_rows
@@ -43,52 +41,6 @@ def get_run(*, model: Model, run_id: int) -> Run:
 def needs_no_traffic(model: Model) -> bool:
     """Tell whether a run has a step to do that waits neither for traffic nor for a person."""
     return Run.objects.filter(model=model, state__in=ACTIVE_STATES, needs="").exists()
-
-
-def describe_run(run: Run) -> dict[str, Any]:
-    """Write a run as the API gives it, with each step's evidence."""
-    return {
-        "id": run.pk,
-        "state": run.state,
-        "trigger": run.trigger,
-        "model": run.model.name,
-        "champion": run.champion.version,
-        "challenger": run.challenger.version if run.challenger else None,
-        "data_until": rfc3339(run.data_until),
-        "waiting_for": run.waiting_for or None,
-        "approved_by": run.approved_by or None,
-        "verdict": run.verdict,
-        "created_at": rfc3339(run.created_at),
-        "finished_at": _moment(run.finished_at),
-        "steps": [describe_step(step) for step in sorted(run.steps.all(), key=lambda step: step.position)],
-    }
-
-
-def describe_step(step: Step) -> dict[str, Any]:
-    """Write a step as the API gives it."""
-    return {
-        "name": step.name,
-        "state": step.state,
-        "started_at": _moment(step.started_at),
-        "finished_at": _moment(step.finished_at),
-        "attempts": step.attempts,
-        "evidence": step.evidence,
-        "error": step.error or None,
-    }
-
-
-def describe_workflow(workflow: Workflow) -> dict[str, Any]:
-    """Write how a model is retrained as the API gives it."""
-    return {
-        "trainer": workflow.trainer,
-        "parameters": workflow.parameters,
-        "training_days": workflow.training_days,
-        "min_training_rows": workflow.min_training_rows,
-        "pairs": workflow.pairs,
-        "max_pairs": workflow.max_pairs,
-        "gate": workflow.gate,
-        "max_runs_a_day": workflow.max_runs_a_day,
-    }
 
 
 def describe_ongoing(transition: Transition) -> list[str]:
@@ -145,7 +97,7 @@ def _paired(model: Model, champion: Version, version: Version) -> dict[str, Any]
         **to_json(found),
         "champion": champion.version,
         "challenger": version.version,
-        "since": _moment(since),
+        "since": since,
         "pairs": found.n_pairs,
         "labelled": found.n_labelled,
         "verdict": to_json(judge(found, policy_of(model, workflow, model.task))),
@@ -162,8 +114,8 @@ def _describe_canary_evidence(evidence: CanaryEvidence) -> dict[str, Any]:
         "task": found.task,
         "champion": evidence.period.champion.version,
         "challenger": evidence.period.canary.version,
-        "since": _moment(evidence.start),
-        "until": _moment(evidence.end),
+        "since": evidence.start,
+        "until": evidence.end,
         "pairs": 0,
         "labelled": found.challenger.labelled,
         "sides": to_json({name: asdict(side) for name, side in sides.items()}),
@@ -195,8 +147,8 @@ def agreement(*, model: Model, challenger: str) -> tuple[Version, Version, Agree
     )
 
 
-def describe_agreement(*, model: Model, challenger: str) -> dict[str, Any]:
-    """Write how two versions answered the same requests as the API gives it."""
+def require_agreement(*, model: Model, challenger: str) -> tuple[Version, Version, Agreement]:
+    """Give the same; raises Problem `no_pairs` (409) where there is no pair yet."""
     champion, version, found = agreement(model=model, challenger=challenger)
     if found is None:
         raise Problem(
@@ -204,12 +156,7 @@ def describe_agreement(*, model: Model, challenger: str) -> dict[str, Any]:
             "no_pairs",
             f"Version {challenger} has answered no request beside the champion; let it shadow first.",
         )
-    return {
-        "champion": champion.version,
-        "challenger": version.version,
-        "share": found.share,
-        **to_json(found),
-    }
+    return champion, version, found
 
 
 def last_challenger(model: Model) -> Version | None:
@@ -244,7 +191,3 @@ def _champion_of(model: Model, challenger: Version) -> Version:
     if champion is None:
         raise Problem(409, "no_champion", f"{model} has no champion to compare with; upload a version first.")
     return champion
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return rfc3339(moment) if moment else None

@@ -87,8 +87,8 @@ class TestSecretKey:
 
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW_KEY, [OLD_KEY]
 
-        second = page(User.objects.all(), lambda user: user.email, by=("pk",), cursor=first["next"], limit=2)
-        assert second["items"] == ["user-2@bank.example"]
+        second = page(User.objects.all(), lambda user: user.email, by=("pk",), cursor=first.next, limit=2)
+        assert second.items == ["user-2@bank.example"]
 
     def test_that_was_replaced_is_not_needed_once_secrets_are_resealed(
         self, settings: Any, capsys: pytest.CaptureFixture[str]

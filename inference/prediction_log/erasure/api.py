@@ -1,7 +1,5 @@
 """Erasures over HTTP."""
 
-from typing import Any
-
 from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
@@ -9,14 +7,16 @@ from ninja.responses import Status
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.paging import PAGE_SIZE, page
-from inference.prediction_log.erasure.selectors import describe_erasure, erasures_of, get_erasure
+from driftline.common.responses import Page
+from inference.prediction_log.erasure.schemas import ErasureOut
+from inference.prediction_log.erasure.selectors import erasures_of, get_erasure
 from inference.prediction_log.erasure.services import request_erasure
 
 router = Router(tags=["privacy"])
 
 
-@router.delete("/subjects/{path:key}", auth=Scoped(SCOPE_OF["subject"]), response={202: dict[str, Any]})
-def erase_subject(request: HttpRequest, key: str) -> Any:
+@router.delete("/subjects/{path:key}", auth=Scoped(SCOPE_OF["subject"]), response={202: ErasureOut})
+def erase_subject(request: HttpRequest, key: str) -> Status[ErasureOut]:
     """Erase a person from everywhere: 202 with a receipt to follow.
 
     The key is the `subject` of their predictions, percent-encoded. Their rows, labels, jobs, bad rows of imports and
@@ -25,22 +25,22 @@ def erase_subject(request: HttpRequest, key: str) -> Any:
     """
     caller = caller_of(request)
     erasure = request_erasure(project=caller.project, key=key, actor=caller.actor)
-    return Status(202, describe_erasure(erasure))
+    return Status(202, ErasureOut.of(erasure))
 
 
-@router.get("/erasures", auth=Scoped(Scope.READ))
-def list_erasures(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/erasures", auth=Scoped(Scope.READ), response=Page[ErasureOut])
+def list_erasures(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[ErasureOut]:
     """List the receipts of erasures, newest first."""
     return page(
-        erasures_of(caller_of(request).project), describe_erasure, by=("-pk",), cursor=cursor, limit=limit
+        erasures_of(caller_of(request).project), ErasureOut.of, by=("-pk",), cursor=cursor, limit=limit
     )
 
 
-@router.get("/erasures/{int:erasure_id}", auth=Scoped(Scope.READ))
-def read_erasure(request: HttpRequest, erasure_id: int) -> Any:
+@router.get("/erasures/{int:erasure_id}", auth=Scoped(Scope.READ), response=ErasureOut)
+def read_erasure(request: HttpRequest, erasure_id: int) -> ErasureOut:
     """Tell how far an erasure is and what it erased, by place; the key is in it as a keyed hash only.
 
     `remains` names the models that have let go of rows or values once they were summarised: nobody can tell who is in
     these sums, or take them out.
     """
-    return describe_erasure(get_erasure(project=caller_of(request).project, erasure_id=erasure_id))
+    return ErasureOut.of(get_erasure(project=caller_of(request).project, erasure_id=erasure_id))

@@ -26,6 +26,7 @@ from inference.prediction_log.api import row_budget
 from inference.prediction_log.events.joining import take_half
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.events.payloads import read_rows
+from inference.prediction_log.events.schemas import LoggedEventOut, WaitingEventOut
 from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.registry.models import Model
 from inference.registry.selectors import find_model
@@ -37,10 +38,14 @@ STRUCTURED, BATCHED = "application/cloudevents+json", "application/cloudevents-b
 KINDS = {f"org.kubeflow.serving.inference.{kind}": kind for kind in EventHalf.Kind.values}
 _NEVER_JSON = ("image", "audio", "video")
 _CONTENT = {
-    "application/json": {"schema": {"type": "object", "description": "a request or answer of V1 or V2"}},
-    STRUCTURED: {"schema": {"type": "object", "required": ["type", "id", "data"]}},
+    "application/json": {
+        "schema": {"title": "Payload", "type": "object", "description": "a request or answer of V1 or V2"}
+    },
+    STRUCTURED: {"schema": {"title": "CloudEvent", "type": "object", "required": ["type", "id", "data"]}},
 }
 _BODY = {"requestBody": {"required": True, "content": _CONTENT}}
+
+type EventAnswer = Status[LoggedEventOut] | Status[WaitingEventOut]
 
 
 class ScopedByUrl(Scoped):
@@ -62,10 +67,10 @@ class ScopedByUrl(Scoped):
 @router.post(
     "/models/{name}/events",
     auth=ScopedByUrl(SCOPE_OF["predictions"]),
-    response={200: dict[str, Any], 202: dict[str, Any]},
+    response={200: LoggedEventOut, 202: WaitingEventOut},
     openapi_extra=_BODY,
 )
-def receive_event(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> Any:
+def receive_event(request: HttpRequest, name: str, version: str = Query("", max_length=64)) -> EventAnswer:
     """Log what KServe's payload logger sends: a CloudEvent, binary or structured, with a request or with its response.
 
     202 `waiting` until the other half with the same `ce-id` comes, in whatever order; then 200 with the predictions
@@ -81,15 +86,15 @@ def receive_event(request: HttpRequest, name: str, version: str = Query("", max_
 @router.post(
     "/events",
     auth=ScopedByUrl(SCOPE_OF["predictions"]),
-    response={200: dict[str, Any], 202: dict[str, Any]},
+    response={200: LoggedEventOut, 202: WaitingEventOut},
     openapi_extra=_BODY,
 )
-def receive_event_of_service(request: HttpRequest, version: str = Query("", max_length=64)) -> Any:
+def receive_event_of_service(request: HttpRequest, version: str = Query("", max_length=64)) -> EventAnswer:
     """Log an event as `/models/{name}/events` does, of the model that `ce-inferenceservicename` names."""
     return _receive(request, None, version)
 
 
-def _receive(request: HttpRequest, model: Model | None, version: str) -> Any:
+def _receive(request: HttpRequest, model: Model | None, version: str) -> EventAnswer:
     moment, project = now(), caller_of(request).project
     row_budget.check(project.pk)
     event = _read_event(request)
@@ -100,10 +105,12 @@ def _receive(request: HttpRequest, model: Model | None, version: str) -> Any:
     row_budget.charge(project.pk, rows)
     caller_of(request).charge_rows(rows)
     taken = take_half(half=half, now=moment)
-    answer = {"id": half.event_id, "status": taken.status}
     if taken.status == "waiting":
-        return Status(202, answer)
-    return Status(200, answer | {"accepted": taken.accepted, "duplicates": taken.duplicates})
+        return Status(202, WaitingEventOut(id=half.event_id, status=taken.status))
+    logged = LoggedEventOut(
+        id=half.event_id, status=taken.status, accepted=taken.accepted, duplicates=taken.duplicates
+    )
+    return Status(200, logged)
 
 
 # -- CloudEvents -------------------------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """Bulk imports over HTTP: a file is taken at once and imported by a worker."""
 
 import tempfile
-from typing import IO, Any, cast
+from typing import IO, cast
 from urllib.parse import quote
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from ninja.params.functions import Query
+from ninja.responses import Status
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
@@ -17,11 +18,13 @@ from driftline.common.errors import invalid
 from driftline.common.exports import CSV, PARQUET
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import media_type, moment, refuse_parameter
+from driftline.common.responses import Page, files
 from driftline.common.strict_json import printable
 from inference.prediction_log.imports import bad_rows, services
 from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.selectors import describe_import, get_import, imports_of
+from inference.prediction_log.imports.schemas import ImportOut, TakenImportOut
+from inference.prediction_log.imports.selectors import get_import, imports_of
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.exports import Wanted, export_predictions
 from inference.registry.models import Model
@@ -39,11 +42,15 @@ _UPLOAD = {"requestBody": {"required": True, "content": {CSV: _FILE, PARQUET: _F
     "/models/{name}/imports/predictions",
     auth=Scoped(SCOPE_OF["predictions"]),
     openapi_extra=_UPLOAD,
-    response={200: dict[str, Any], 202: dict[str, Any]},
+    response={200: TakenImportOut, 202: TakenImportOut},
 )
 def import_predictions(
-    request: HttpRequest, name: str, version: str = Query("", max_length=64), force: bool = False
-) -> Any:
+    request: HttpRequest,
+    response: HttpResponse,
+    name: str,
+    version: str = Query("", max_length=64),
+    force: bool = False,
+) -> Status[TakenImportOut]:
     """Import a CSV or Parquet file of predictions: 202 with an import to follow under `Location`.
 
     Columns: timestamp, prediction; where there are, id, version, probability or probability_<class>, latency_ms, role,
@@ -51,37 +58,43 @@ def import_predictions(
     without a version are `version`'s, or the champion's. The same file again is answered with 200 and the import that
     took it, `existing` being true, unless that one failed or was cancelled; `force` imports it once more.
     """
-    return _take(request, name, Import.Kind.PREDICTIONS, version, force=force)
+    return _take(request, response, name, Import.Kind.PREDICTIONS, version, force=force)
 
 
 @router.post(
     "/models/{name}/imports/labels",
     auth=Scoped(SCOPE_OF["labels"]),
     openapi_extra=_UPLOAD,
-    response={200: dict[str, Any], 202: dict[str, Any]},
+    response={200: TakenImportOut, 202: TakenImportOut},
 )
-def import_labels(request: HttpRequest, name: str, force: bool = False) -> Any:
+def import_labels(
+    request: HttpRequest, response: HttpResponse, name: str, force: bool = False
+) -> Status[TakenImportOut]:
     """Import a CSV or Parquet file of labels with the columns id, label and, where known, timestamp.
 
     The same file again is answered as for predictions.
     """
-    return _take(request, name, Import.Kind.LABELS, "", force=force)
+    return _take(request, response, name, Import.Kind.LABELS, "", force=force)
 
 
-@router.get("/models/{name}/imports", auth=Scoped(Scope.READ))
-def list_imports(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/models/{name}/imports", auth=Scoped(Scope.READ), response=Page[ImportOut])
+def list_imports(
+    request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
+) -> Page[ImportOut]:
     """List a model's imports, newest first."""
-    return page(imports_of(_model(request, name)), describe_import, by=("-pk",), cursor=cursor, limit=limit)
+    return page(imports_of(_model(request, name)), ImportOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
-@router.get("/models/{name}/imports/{int:import_id}", auth=Scoped(Scope.READ))
-def read_import(request: HttpRequest, name: str, import_id: int) -> Any:
+@router.get("/models/{name}/imports/{int:import_id}", auth=Scoped(Scope.READ), response=ImportOut)
+def read_import(request: HttpRequest, name: str, import_id: int) -> ImportOut:
     """Tell how far an import is; `rows` are read, `accepted` were new, `rejected` are in the file of bad rows."""
-    return describe_import(get_import(model=_model(request, name), import_id=import_id))
+    return ImportOut.of(get_import(model=_model(request, name), import_id=import_id))
 
 
-@router.get("/models/{name}/imports/{int:import_id}/bad-rows", auth=Scoped(Scope.READ))
-def read_bad_rows(request: HttpRequest, name: str, import_id: int) -> Any:
+@router.get(
+    "/models/{name}/imports/{int:import_id}/bad-rows", auth=Scoped(Scope.READ), openapi_extra=files(CSV)
+)
+def read_bad_rows(request: HttpRequest, name: str, import_id: int) -> Download:
     """Download the rows that were refused, as CSV: number and line, column, code, reason, and the row's cells.
 
     Holds the first 100,000, for 30 days. Mended, the file can be imported as it is: columns `import_...` are left out.
@@ -92,14 +105,18 @@ def read_bad_rows(request: HttpRequest, name: str, import_id: int) -> Any:
     return Download(request, file, length=job.bad_bytes, name=name, content_type=f"{CSV}; charset=utf-8")
 
 
-@router.post("/models/{name}/imports/{int:import_id}/cancel", auth=Scoped(SCOPE_OF["import.cancel"]))
-def cancel_import(request: HttpRequest, name: str, import_id: int) -> Any:
+@router.post(
+    "/models/{name}/imports/{int:import_id}/cancel",
+    auth=Scoped(SCOPE_OF["import.cancel"]),
+    response=ImportOut,
+)
+def cancel_import(request: HttpRequest, name: str, import_id: int) -> ImportOut:
     """End an import; the rows that are in the log stay."""
     job = get_import(model=_model(request, name), import_id=import_id)
-    return describe_import(services.cancel(job=job, actor=caller_of(request).actor))
+    return ImportOut.of(services.cancel(job=job, actor=caller_of(request).actor))
 
 
-@router.get("/models/{name}/export", auth=Scoped(Scope.READ))
+@router.get("/models/{name}/export", auth=Scoped(Scope.READ), openapi_extra=files(PARQUET))
 def export_log(
     request: HttpRequest,
     name: str,
@@ -107,7 +124,7 @@ def export_log(
     end: str = Query("", alias="to"),
     role: str = "",
     version: str = Query("", max_length=64),
-) -> Any:
+) -> Download:
     """Download the log with its labels as Parquet, as an import takes it; each time leaves an audit row.
 
     `from` and `to` are RFC 3339 or a distance back such as -7d; `role` and `version` narrow it. Rows that are damaged
@@ -139,7 +156,9 @@ def export_log(
     return response
 
 
-def _take(request: HttpRequest, name: str, kind: str, version: str, *, force: bool) -> HttpResponse:
+def _take(
+    request: HttpRequest, response: HttpResponse, name: str, kind: str, version: str, *, force: bool
+) -> Status[TakenImportOut]:
     caller = caller_of(request)
     model = _model(request, name)
     stream, file_name = _uploaded(request)
@@ -153,10 +172,8 @@ def _take(request: HttpRequest, name: str, kind: str, version: str, *, force: bo
         allow=lambda layout: _allow(caller, kind, layout),
         force=force,
     )
-    answer = describe_import(job) | {"existing": not is_new}
-    response = JsonResponse(answer, status=202 if is_new else 200)
     response["Location"] = f"/api/v1/models/{quote(name)}/imports/{job.pk}"
-    return response
+    return Status(202 if is_new else 200, TakenImportOut.of(job, existing=not is_new))
 
 
 def _uploaded(request: HttpRequest) -> tuple[IO[bytes], str]:

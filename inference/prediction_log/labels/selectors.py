@@ -17,6 +17,7 @@ from driftline.common.periods import to_us
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.labels.rows import PREDICTION
 from inference.prediction_log.models import Label, PredictionChunk
+from inference.prediction_log.schemas import LabelRevision
 from inference.prediction_log.storage.array_literals import text_array
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.folded_labels import FoldedLabel, FoldedLabels
@@ -132,26 +133,31 @@ def ids_of(payload: bytes | memoryview) -> pa.RecordBatch:
 
 def label_history(
     model: Model, prediction_id: str, client_ids: set[str], packed: Sequence[PackedRow]
-) -> list[dict[str, Any]]:
+) -> list[LabelRevision]:
     """Give every revision that was told of a prediction, in the order of arrival."""
     mine = Q(given_id=prediction_id, prediction_id="") | Q(
         given_id__in=client_ids, prediction_id=prediction_id
     )
     rows = Label.objects.filter(mine, model=model, prediction_time__isnull=False)
-    current = {(label.given_id, label.revision): _described(label) for label in rows}
+    current = {
+        (label.given_id, label.revision): _describe(label, is_current=label.is_current) for label in rows
+    }
     live = {given_id for given_id, _ in current}
     for labels in labels_at(packed).values():
         for label in labels:
             key = (label.client_id or prediction_id, label.revision)
             is_current = label.is_current and key[0] not in live
-            current.setdefault(key, _described(label) | {"is_current": is_current})
+            current.setdefault(key, _describe(label, is_current=is_current))
     return sorted(current.values(), key=lambda one: (one["received_at"], one["revision"]))
 
 
-def _described(label: Any) -> dict[str, Any]:
+def _describe(label: Label | FoldedLabel, *, is_current: bool) -> LabelRevision:
     return {
-        name: getattr(label, name)
-        for name in ("value", "revision", "labelled_at", "received_at", "is_current")
+        "value": label.value,
+        "revision": label.revision,
+        "labelled_at": label.labelled_at,
+        "received_at": label.received_at,
+        "is_current": is_current,
     }
 
 

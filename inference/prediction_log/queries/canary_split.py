@@ -5,17 +5,15 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
-from driftline.common.periods import rfc3339
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.models import PredictionChunk, PredictionRole
 from inference.prediction_log.queries.selectors import days_stored_since
 from inference.prediction_log.storage.chunk_rows import read_rows
-from inference.registry.canary import describe_canary
 from inference.registry.models import Deployment
+from inference.registry.schemas import CanaryOut, SplitOut
 
 MISMATCH_P_VALUE = 0.001
 MAX_ROWS = 200_000  # newest first: enough to see a split that is off by a percent
@@ -71,21 +69,25 @@ def split_of(deployment: Deployment) -> Split | None:
     )
 
 
-def describe_split(deployment: Deployment) -> dict[str, Any] | None:
-    """Write the canary with how its traffic is split, as the API gives it."""
-    described, split = describe_canary(deployment), split_of(deployment)
-    if described is None or split is None or deployment.canary_since is None:
+def describe_split(deployment: Deployment) -> CanaryOut | None:
+    """Describe the canary and how its traffic is split; None without one."""
+    split = split_of(deployment)
+    if deployment.canary is None or deployment.canary_weight is None or deployment.canary_since is None:
         return None
-    return {
-        **described,
-        "since": rfc3339(deployment.canary_since),
-        "split": {
-            "champion": split.champion,
-            "canary": split.canary,
-            "p_value": split.p_value,
-            "mismatch": split.is_mismatch,
-        },
-    }
+    if split is None:
+        return None
+    return CanaryOut(
+        version=deployment.canary.version,
+        weight=deployment.canary_weight,
+        key=deployment.canary_key,
+        since=deployment.canary_since,
+        split=SplitOut(
+            champion=split.champion,
+            canary=split.canary,
+            p_value=split.p_value,
+            mismatch=split.is_mismatch,
+        ),
+    )
 
 
 def _answered(deployment: Deployment, since: datetime) -> Iterator[tuple[str, list[str]]]:

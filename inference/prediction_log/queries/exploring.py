@@ -30,6 +30,7 @@ from inference.prediction_log.models import PackedDay, PredictionChunk, size_of
 from inference.prediction_log.queries.filters import Filter
 from inference.prediction_log.queries.selectors import ChunkRows, describe_row, frame_from
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
+from inference.prediction_log.schemas import ListedPrediction, UnreadableRows
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.damaged_chunks import describe_damaged
 from inference.prediction_log.storage.folded_labels import FoldedLabels
@@ -85,10 +86,10 @@ class _Chunk(NamedTuple):
 class Explored:
     """One page; `looked_until` is set where work ended it before it was full, and says how far back it looked."""
 
-    items: list[dict[str, Any]]
+    items: list[ListedPrediction]
     next: str | None
     looked_until: datetime | None = None
-    unreadable: list[dict[str, Any]] = field(default_factory=list)  # damaged chunks that were met, described
+    unreadable: list[UnreadableRows] = field(default_factory=list)  # damaged chunks that were met, described
 
 
 def explore(*, wanted: Filter, cursor: str = "", limit: int = PAGE_SIZE) -> Explored:
@@ -114,7 +115,7 @@ def explore(*, wanted: Filter, cursor: str = "", limit: int = PAGE_SIZE) -> Expl
     return Explored(items, _write_cursor(_end_of_work(unread_us)), _moment(unread_us), unreadable)
 
 
-def _describe_damaged(model: Model, damaged: Mapping[int, str]) -> list[dict[str, Any]]:
+def _describe_damaged(model: Model, damaged: Mapping[int, str]) -> list[UnreadableRows]:
     if not damaged:
         return []
     versions = dict(model.versions.values_list("pk", "version"))
@@ -353,10 +354,10 @@ def _labels(
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
-def _describe(model: Model, places: Sequence[_Place], damaged: dict[int, str]) -> list[dict[str, Any]]:
+def _describe(model: Model, places: Sequence[_Place], damaged: dict[int, str]) -> list[ListedPrediction]:
     """Read the rows that are shown whole, one chunk at a time; those of a damaged one are left out."""
     versions = dict(model.versions.values_list("pk", "version"))
-    described: dict[RowPosition, dict[str, Any]] = {}
+    described: dict[RowPosition, ListedPrediction] = {}
     by_chunk = sorted(places, key=lambda place: (place.chunk.day, place.chunk.pk))
     for chunk, held in groupby(by_chunk, key=lambda place: place.chunk):
         inside = list(held)

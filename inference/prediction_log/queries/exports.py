@@ -22,6 +22,7 @@ from inference.prediction_log.labels.selectors import current_labels
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.schemas import UnreadableRows
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.chunk_schemas import schemas_of
 from inference.prediction_log.storage.damaged_chunks import describe_damaged
@@ -81,7 +82,7 @@ class Exported:
     """What a file holds, and what it cannot: rows of damaged chunks, described."""
 
     rows: int
-    unreadable: list[dict[str, Any]]
+    unreadable: list[UnreadableRows]
 
     @property
     def unreadable_rows(self) -> int:
@@ -122,7 +123,7 @@ def export_predictions(*, wanted: Wanted, sink: IO[bytes], actor: str) -> Export
 
 def _describe_damaged(
     chunks: QuerySet[PredictionChunk], damaged: dict[int, str], layout: "_Layout"
-) -> list[dict[str, Any]]:
+) -> list[UnreadableRows]:
     if not damaged:
         return []
     return [chunk.describe(layout.versions) for chunk in describe_damaged(chunks, damaged)]

@@ -17,6 +17,7 @@ from inference.prediction_log.items import as_objects
 from inference.prediction_log.labels.changes import SummarisedLabel, summarised_labels
 from inference.prediction_log.labels.selectors import Holding, current_labels, label_history
 from inference.prediction_log.models import PackedDay, PredictionChunk, PredictionRow, SummedDay
+from inference.prediction_log.schemas import LoggedPrediction, LoggedRow, RowValues
 from inference.prediction_log.storage import binary_copy
 from inference.prediction_log.storage.chunk_rows import UnreadableChunk, read_rows
 from inference.prediction_log.storage.damaged_chunks import describe_damaged
@@ -268,7 +269,7 @@ def paired_frame(
     return PairedFrame(answered.take(left[order]), copied.take(right[order]))
 
 
-def prediction(*, model: Model, prediction_id: str) -> dict[str, Any] | None:
+def prediction(*, model: Model, prediction_id: str) -> LoggedPrediction | None:
     """Look one prediction up: the answer, its shadows, and the history of its label.
 
     None where there is no such row, or none any more but the narrow one, which only refuses its id.
@@ -305,7 +306,7 @@ def has_packed_before(
     ).exists()
 
 
-def _detail(model: Model, row: PredictionRow) -> dict[str, Any] | None:
+def _detail(model: Model, row: PredictionRow) -> LoggedRow | None:
     frame = frame_of(
         model=model,
         start=row.event_time,
@@ -328,7 +329,7 @@ def _detail(model: Model, row: PredictionRow) -> dict[str, Any] | None:
     }
 
 
-def describe_row(frame: LogFrame, row: int) -> dict[str, Any]:
+def describe_row(frame: LogFrame, row: int) -> RowValues:
     """Write what came in and what was answered in plain values; what is missing is None."""
     latency = frame.latency_us[row]
     return {

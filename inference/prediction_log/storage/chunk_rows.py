@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
 from driftline.common.periods import rfc3339
 from inference.prediction_log.encryption.sealed_chunks import damage_named, open_stored
+from inference.prediction_log.schemas import UnreadableRows
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class UnreadableChunk:
     rows: int
     reason: str
 
-    def describe(self, versions: dict[int, str]) -> dict[str, Any]:
+    def describe(self, versions: dict[int, str]) -> UnreadableRows:
         """Write it for a caller; `versions` are the model's names by id."""
         return {
             "from": rfc3339(self.start),

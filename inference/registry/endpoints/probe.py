@@ -9,7 +9,7 @@ from msgspec import Struct
 from driftline.common.outbound.rules import OutboundRules
 from inference.protocol.tensors import NUMPY_TYPES
 from inference.registry.endpoints.names import adopt
-from inference.registry.endpoints.told import MAX_TENSORS
+from inference.registry.endpoints.schemas import MAX_TENSORS
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.limits import SampledReference
 from inference.registry.intake.made_up_rows import Array, fills_of, make_up, observe, with_columns

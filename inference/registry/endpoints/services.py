@@ -7,8 +7,8 @@ from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem, invalid
 from driftline.common.outbound.targets import outbound_rules
 from inference.registry.endpoints.probe import Asked, EndpointReport, probe
+from inference.registry.endpoints.schemas import RemoteVersionIn, headers_of, plan_of, specs_of
 from inference.registry.endpoints.stored import columns_of
-from inference.registry.endpoints.told import RemoteVersion, headers_of, plan_of, specs_of
 from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.metadata import parse_metadata
 from inference.registry.lineage import read_lineage
@@ -21,24 +21,24 @@ from inference.runtime.remote.credentials import seal_headers
 from inference.signatures import EndpointSpec, Signature
 
 
-def register_endpoint(*, model: Model, told: RemoteVersion, actor: str) -> tuple[Version, bool]:
+def register_endpoint(*, model: Model, body: RemoteVersionIn, actor: str) -> tuple[Version, bool]:
     """Keep an endpoint as a version once the other server has answered some rows; the first one becomes champion.
 
     Returns the version and whether it is new: the same endpoint and signature again give the version that has them,
     with the credential that was sent last. Raises Problem: `url_not_allowed` and the refusals of the probe (422),
     `version_exists` (409) where another version has the name.
     """
-    check_version_name(told.version)
-    endpoint = plan_of(told.endpoint)
-    headers = headers_of(told.endpoint)
+    check_version_name(body.version)
+    endpoint = plan_of(body.endpoint)
+    headers = headers_of(body.endpoint)
     if headers:
         sealed = seal_headers(headers, settings.ENDPOINT_KEY)
         endpoint = msgspec.structs.replace(endpoint, credential=sealed)
-    lineage = read_lineage(told.lineage, model=model)
-    endpoint, report = _try(model, told, endpoint)
+    lineage = read_lineage(body.lineage, model=model)
+    endpoint, report = _try(model, body, endpoint)
     version, is_new = register(
         model=model,
-        name=told.version,
+        name=body.version,
         contents=Contents(
             identity={
                 "endpoint": columns_of(endpoint),
@@ -58,13 +58,13 @@ def register_endpoint(*, model: Model, told: RemoteVersion, actor: str) -> tuple
     return version, is_new
 
 
-def _try(model: Model, told: RemoteVersion, endpoint: EndpointSpec) -> tuple[EndpointSpec, EndpointReport]:
+def _try(model: Model, body: RemoteVersionIn, endpoint: EndpointSpec) -> tuple[EndpointSpec, EndpointReport]:
     try:
         asked = Asked(
             endpoint=endpoint,
-            inputs=specs_of(told.endpoint.inputs),
-            outputs=specs_of(told.endpoint.outputs),
-            metadata=parse_metadata(msgspec.json.encode(told.metadata)),
+            inputs=specs_of(body.endpoint.inputs),
+            outputs=specs_of(body.endpoint.outputs),
+            metadata=parse_metadata(msgspec.json.encode(body.metadata)),
             task=model.task,
             known=_signature_of_champion(model),
             home=settings.HOME,

@@ -1,7 +1,5 @@
 """The audit trail over HTTP, for reading."""
 
-from typing import Any
-
 from django.http import HttpRequest
 from ninja import Router
 from ninja.params.functions import Query
@@ -9,15 +7,16 @@ from ninja.params.functions import Query
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.scopes import SCOPE_OF
+from driftline.api.schemas import AuditEntryOut
 from driftline.common.clock import now
 from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.periods import rfc3339
 from driftline.common.request_values import moment
+from driftline.common.responses import Page
 
 router = Router(tags=["audit"])
 
 
-@router.get("/audit", auth=Scoped(SCOPE_OF["audit"]))
+@router.get("/audit", auth=Scoped(SCOPE_OF["audit"]), response=Page[AuditEntryOut])
 def list_audit(
     request: HttpRequest,
     action: str = Query("", max_length=60),
@@ -27,7 +26,7 @@ def list_audit(
     end: str = Query("", alias="to"),
     cursor: str = "",
     limit: int = PAGE_SIZE,
-) -> Any:
+) -> Page[AuditEntryOut]:
     """List who did what in the project, the newest first; `from` and `to` are RFC 3339 or a distance back such as -7d.
 
     `number` and `hash` are the entry's place in the hash chain over the whole installation, null until it has one.
@@ -40,24 +39,4 @@ def list_audit(
         entries = entries.filter(at__gte=moment("from", start, now=now()))
     if end:
         entries = entries.filter(at__lt=moment("to", end, now=now()))
-    return page(entries, describe_entry, by=("-pk",), cursor=cursor, limit=limit)
-
-
-def describe_entry(entry: AuditEntry) -> dict[str, Any]:
-    """Write an entry as the API gives it."""
-    token = {"id": entry.token_id, "name": entry.token_name} if entry.token_id is not None else None
-    return {
-        "id": entry.pk,
-        "at": rfc3339(entry.at),
-        "actor": entry.actor,
-        "action": entry.action,
-        "subject": entry.subject,
-        "before": entry.before,
-        "after": entry.after,
-        "address": entry.address or None,
-        "token": token,
-        "correlation": entry.correlation or None,
-        "number": entry.number,
-        "hash": entry.hash or None,
-        "redacted": entry.redaction_id is not None,
-    }
+    return page(entries, AuditEntryOut.of, by=("-pk",), cursor=cursor, limit=limit)

@@ -6,25 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from ninja import NinjaAPI
 from ninja.openapi.docs import DocsBase
-from ninja.openapi.schema import OpenAPISchema
 
 _METHODS = ("get", "post", "put", "patch", "delete")
-
-
-class DescribedAPI(NinjaAPI):
-    """Describes itself once: anybody may ask for the schema, and what it says never changes while we run."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._schemas: dict[str, OpenAPISchema] = {}
-
-    def get_openapi_schema(
-        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
-    ) -> OpenAPISchema:
-        prefix = self.get_root_path(path_params or {}) if path_prefix is None else path_prefix
-        if prefix not in self._schemas:
-            self._schemas[prefix] = super().get_openapi_schema(path_prefix=prefix)
-        return self._schemas[prefix]
 
 
 class ServerRenderedDocs(DocsBase):

@@ -1,6 +1,5 @@
 """Models over HTTP. They are the roof's: what a model is lies in the registry, how it is watched in the monitors."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from django.db import transaction
@@ -11,17 +10,17 @@ from pydantic import Field
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
+from driftline.api.schemas import ModelOut, RetriedOut
 from driftline.common.bodies import Body
 from driftline.common.paging import PAGE_SIZE, cut_page
-from driftline.common.periods import rfc3339
-from driftline.progress import Progress, progress_of, progress_of_each
-from driftline.stuck_work import StuckWork, retry, stuck_work, stuck_work_of_each
+from driftline.common.responses import Page
+from driftline.progress import progress_of, progress_of_each
+from driftline.stuck_work import retry, stuck_work, stuck_work_of_each
 from inference.registry import services
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.definitions.segments import set_segments
 from monitors.workflows.models import Workflow
-from monitors.workflows.selectors import describe_workflow
 from monitors.workflows.services import configure_workflow
 
 router = Router(tags=["registry"])
@@ -61,14 +60,14 @@ class WorkflowChanges(Body):
     min_training_rows: int = 0
     pairs: int = 0
     max_pairs: int = 0
-    gate: Gate = Gate()
+    gate: Gate = Field(default_factory=Gate)
     max_runs_a_day: int = 0
 
 
 class ModelChanges(Body):
     description: str = Field(default="", max_length=500)
     autonomy: str = Field("approve", max_length=10)
-    objectives: Objectives = Objectives()
+    objectives: Objectives = Field(default_factory=Objectives)
     retention_days: int | None = Field(default=None, ge=0, le=36_500)
     summary_retention_days: int | None = Field(default=None, ge=0, le=36_500)
     privacy: dict[
@@ -79,7 +78,7 @@ class ModelChanges(Body):
         "all", description="none: each row is let go once it is summarised, those that are stored as well"
     )
     segments: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field([], max_length=100)
-    workflow: WorkflowChanges = WorkflowChanges()
+    workflow: WorkflowChanges = Field(default_factory=WorkflowChanges)
 
     def registry_settings(self) -> dict[str, Any]:
         """Give the sent fields that the registry keeps, as it takes them."""
@@ -120,19 +119,19 @@ class NewModel(ModelChanges):
         }
 
 
-@router.post("/models", auth=Scoped(SCOPE_OF["model"]), response={201: dict[str, Any]})
-def create_model(request: HttpRequest, body: NewModel) -> Any:
+@router.post("/models", auth=Scoped(SCOPE_OF["model"]), response={201: ModelOut})
+def create_model(request: HttpRequest, body: NewModel) -> Status[ModelOut]:
     """Create a model, which is watched from its first prediction on."""
     caller = caller_of(request)
     caller.check_rights(body.changed_things())
     with transaction.atomic():
         model = services.create_model(project=caller.project, actor=caller.actor, **body.registry_settings())
         _watch(model, caller, body)
-    return Status(201, describe_model(model))
+    return Status(201, _describe(model))
 
 
-@router.get("/models", auth=Scoped(Scope.READ))
-def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Any:
+@router.get("/models", auth=Scoped(Scope.READ), response=Page[ModelOut])
+def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[ModelOut]:
     """List the project's models."""
     models = Model.objects.of_project(caller_of(request).project).select_related(
         "deployment__champion", "workflow"
@@ -142,7 +141,7 @@ def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) 
     )
     progress, stuck = progress_of_each(found), stuck_work_of_each(found)
     items = [
-        _describe(
+        ModelOut.of(
             model,
             progress[model.pk],
             stuck[model.pk],
@@ -150,17 +149,17 @@ def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) 
         )
         for model in found
     ]
-    return {"items": items, "next": following}
+    return Page(items=items, next=following)
 
 
-@router.get("/models/{name}", auth=Scoped(Scope.READ))
-def read_model(request: HttpRequest, name: str) -> Any:
+@router.get("/models/{name}", auth=Scoped(Scope.READ), response=ModelOut)
+def read_model(request: HttpRequest, name: str) -> ModelOut:
     """Read one model; `computed_until` says up to which event time everything is computed and acted on."""
-    return describe_model(get_model(project=caller_of(request).project, name=name))
+    return _describe(get_model(project=caller_of(request).project, name=name))
 
 
-@router.patch("/models/{name}", auth=Scoped(SCOPE_OF["model"]))
-def change_model(request: HttpRequest, name: str, body: ModelChanges) -> Any:
+@router.patch("/models/{name}", auth=Scoped(SCOPE_OF["model"]), response=ModelOut)
+def change_model(request: HttpRequest, name: str, body: ModelChanges) -> ModelOut:
     """Change the fields that are sent."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
@@ -169,15 +168,15 @@ def change_model(request: HttpRequest, name: str, body: ModelChanges) -> Any:
         if changes := body.registry_settings():
             services.update_model(model=model, actor=caller.actor, **changes)
         _watch(model, caller, body)
-    return describe_model(model)
+    return _describe(model)
 
 
-@router.post("/models/{name}/retry", auth=Scoped(Scope.WRITE))
-def retry_failed(request: HttpRequest, name: str) -> Any:
+@router.post("/models/{name}/retry", auth=Scoped(Scope.WRITE), response=RetriedOut)
+def retry_failed(request: HttpRequest, name: str) -> RetriedOut:
     """Have everything of a model that could not be summarised, measured or judged tried anew."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
-    return {"retried": retry(model=model, actor=caller.actor)}
+    return RetriedOut(retried=retry(model=model, actor=caller.actor))
 
 
 def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
@@ -187,45 +186,5 @@ def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
         configure_workflow(model=model, actor=caller.actor, **body.workflow.model_dump(exclude_unset=True))
 
 
-def describe_model(model: Model) -> dict[str, Any]:
-    """Write a model as the API gives it."""
-    return _describe(model, progress_of(model), stuck_work([model]), Workflow.of(model))
-
-
-def _describe_stuck(one: StuckWork) -> dict[str, Any]:
-    return {
-        "what": one.what,
-        "start": rfc3339(one.start) if one.start else None,
-        "reason": one.reason,
-        "attempts": one.attempts,
-        "failed": one.is_failed,
-    }
-
-
-def _describe(
-    model: Model, progress: Progress, stuck: Sequence[StuckWork], workflow: Workflow
-) -> dict[str, Any]:
-    """Write a model; `stuck` lists what could not be summarised, measured or judged, and why."""
-    deployment, until, newest = model.deployment, progress.computed_until, progress.newest
-    return {
-        "id": model.pk,
-        "name": model.name,
-        "task": model.task,
-        "description": model.description,
-        "status": progress.status,
-        "stuck": [_describe_stuck(one) for one in stuck],
-        "autonomy": model.autonomy,
-        "objectives": model.objectives,
-        "retention_days": model.retention_days,
-        "summary_retention_days": model.summary_retention_days,
-        "privacy": model.privacy,
-        "schema_policy": model.schema_policy,
-        "rows_kept": model.rows_kept,
-        "segments": sorted(one.feature for one in model.segment_features.all()),
-        "champion": deployment.champion.version if deployment.champion else None,
-        "generation": deployment.generation,
-        "computed_until": rfc3339(until) if until else None,
-        "newest_event": rfc3339(newest) if newest else None,
-        "created_at": rfc3339(model.created_at),
-        "workflow": describe_workflow(workflow),
-    }
+def _describe(model: Model) -> ModelOut:
+    return ModelOut.of(model, progress_of(model), stuck_work([model]), Workflow.of(model))

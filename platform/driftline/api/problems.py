@@ -3,12 +3,11 @@
 import errno
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
-import orjson
 from django.conf import settings
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.db import DataError, InterfaceError, OperationalError
@@ -17,10 +16,12 @@ from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.template.loader import render_to_string
 from django.views import defaults
+from msgspec import UNSET, Meta, UnsetType
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from driftline.common.errors import FieldFault, Problem
+from driftline.common.responses import ResponseBody, write_json
 from driftline.common.strict_json import escape_pointer, printable
 
 log = logging.getLogger(__name__)
@@ -38,22 +39,35 @@ _CODES = {
 _FIELD_CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
 
 
+class ProblemOut(ResponseBody, frozen=True):
+    """Why a request failed: problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: Annotated[str, Meta(description="A sentence for people, which may change.")]
+    instance: Annotated[str, Meta(description="The id of the request, by which its log lines are found.")]
+    code: Annotated[
+        str, Meta(description="What a program may go by: it stays.", pattern="^[a-z]+(_[a-z]+)*$")
+    ]
+    errors: Sequence[FieldFault]
+    retry_after: Annotated[int, Meta(description="seconds")] | UnsetType = UNSET
+
+
 def problem_body(problem: Problem, *, instance: str) -> bytes:
     """Write a problem's body; `instance` is the request's id, by which its log lines are found."""
-    body: dict[str, Any] = {
-        "type": f"{settings.PUBLIC_URL}/api/v1/docs#{problem.code}",
-        "title": HTTPStatus(problem.status).phrase,
-        "status": problem.status,
-        "detail": problem.detail,
-        "instance": instance,
-        "code": problem.code,
-        "errors": [
-            {"pointer": fault.pointer, "code": fault.code, "detail": fault.detail} for fault in problem.errors
-        ],
-    }
-    if problem.retry_after is not None:
-        body["retry_after"] = problem.retry_after
-    return orjson.dumps(body)
+    return write_json(
+        ProblemOut(
+            type=f"{settings.PUBLIC_URL}/api/v1/docs#{problem.code}",
+            title=HTTPStatus(problem.status).phrase,
+            status=problem.status,
+            detail=problem.detail,
+            instance=instance,
+            code=problem.code,
+            errors=problem.errors,
+            retry_after=UNSET if problem.retry_after is None else problem.retry_after,
+        )
+    )
 
 
 def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja.operation import Operation
 from ninja.params.models import QueryModel
@@ -15,6 +14,7 @@ from ninja.types import DictStrAny
 from driftline.accounts.http_auth import refuse_token_in_url
 from driftline.common.errors import not_found
 from driftline.common.request_values import media_type, read_body, refuse_parameter
+from driftline.common.responses import write_json
 from driftline.common.strict_json import printable, read_json
 
 MAX_BYTES = 1 << 20
@@ -29,30 +29,10 @@ class StrictParser(Parser):
 
 
 class JsonRenderer(BaseRenderer):
-    """Writes NaN as null: it is no JSON."""
-
     media_type = "application/json"
 
     def render(self, request: HttpRequest, data: Any, *, response_status: int) -> bytes:
-        try:
-            return _dump(data)
-        except TypeError:
-            return _dump(_with_large_integers_as_floats(data))
-
-
-def _dump(data: Any) -> bytes:
-    return orjson.dumps(data, option=orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _with_large_integers_as_floats(data: Any) -> Any:
-    """Give numbers their exponent back: PostgreSQL keeps 1e30 in a JSON column as an integer of 31 digits."""
-    if isinstance(data, dict):
-        return {key: _with_large_integers_as_floats(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_with_large_integers_as_floats(value) for value in data]
-    if isinstance(data, int) and not -(2**63) <= data < 2**64:
-        return float(data)
-    return data
+        return write_json(data)
 
 
 def refuse_unknown_parameters(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

@@ -8,7 +8,8 @@ from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
 from driftline.api import audit, incidents, models
-from driftline.api.docs import DescribedAPI, ServerRenderedDocs
+from driftline.api.docs import ServerRenderedDocs
+from driftline.api.openapi import DescribedAPI
 from driftline.api.problems import handle_exceptions, with_problems
 from driftline.api.strictness import JsonRenderer, StrictParser, refuse_unknown_parameters
 from inference.prediction_log import api as prediction_log

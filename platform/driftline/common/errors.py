@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
 
 
 @dataclass(frozen=True)
 class FieldFault:
     """One field that was wrong: where it is (JSON pointer), a stable code, and a sentence."""
 
-    pointer: str
+    pointer: Annotated[str, Meta(description="A JSON pointer into the body, or `/` and a parameter's name.")]
     code: str
     detail: str
 

@@ -9,24 +9,25 @@ from django.db.models import Model, Q, QuerySet
 
 from driftline.common.errors import FieldFault, Problem
 from driftline.common.periods import rfc3339
+from driftline.common.responses import Page
 
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
 _SALT = "driftline.cursor"
 
 
-def page[Row: Model](
+def page[Row: Model, Item](
     rows: QuerySet[Row],
-    write: Callable[[Row], Any],
+    write: Callable[[Row], Item],
     *,
     by: Sequence[str],
     cursor: str | None,
     limit: int = PAGE_SIZE,
     most: int = MAX_PAGE_SIZE,
-) -> dict[str, Any]:
+) -> Page[Item]:
     """Write one page of `rows`, row by row; see `cut_page`."""
     found, following = cut_page(rows, by=by, cursor=cursor, limit=limit, most=most)
-    return {"items": [write(row) for row in found], "next": following}
+    return Page(items=[write(row) for row in found], next=following)
 
 
 def cut_page[Row: Model](

@@ -17,8 +17,8 @@ from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from driftline.pages.intake import Intake
 from driftline.pages.model import frame_of
+from inference.registry.endpoints.schemas import RemoteVersionIn
 from inference.registry.endpoints.services import register_endpoint
-from inference.registry.endpoints.told import RemoteVersion
 from inference.registry.models import Model, Version
 from inference.registry.rollout import await_rollout
 
@@ -81,7 +81,7 @@ def _take(request: PageRequest, model: Model, form: EndpointForm) -> Version | N
         return None
     try:
         version, is_new = register_endpoint(
-            model=model, told=_told(form.cleaned_data), actor=request.visitor.actor
+            model=model, body=_remote_version(form.cleaned_data), actor=request.visitor.actor
         )
     except Problem as problem:
         faults = [replace(one, pointer=one.pointer.removeprefix("/endpoint")) for one in problem.errors]
@@ -95,12 +95,12 @@ def _take(request: PageRequest, model: Model, form: EndpointForm) -> Version | N
     return version
 
 
-def _told(fields: dict[str, Any]) -> RemoteVersion:
-    described = {name: fields[name] for name in ("url", "protocol", "model")}
-    described |= {name: fields[name] for name in ("version", "token") if fields[name]}
+def _remote_version(fields: dict[str, Any]) -> RemoteVersionIn:
+    endpoint = {name: fields[name] for name in ("url", "protocol", "model")}
+    endpoint |= {name: fields[name] for name in ("version", "token") if fields[name]}
     metadata = read_json(fields["metadata"].encode()) if fields["metadata"].strip() else {}
     try:
-        return RemoteVersion.model_validate({"endpoint": described, "metadata": metadata})
+        return RemoteVersionIn.model_validate({"endpoint": endpoint, "metadata": metadata})
     except ValidationError as error:
         first = error.errors()[0]
         pointer = "".join(f"/{part}" for part in first["loc"])

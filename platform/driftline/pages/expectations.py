@@ -1,5 +1,6 @@
 """What is expected of a feature: said by a person, beside what the reference shows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -11,6 +12,7 @@ from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
 from monitors.definitions.expectations import MAX_CATEGORIES, expect, schema_of
+from monitors.definitions.schemas import ExpectedColumn, FeatureSchema
 
 
 class ExpectationForm(forms.Form):
@@ -35,18 +37,12 @@ class ExpectationForm(forms.Form):
         min_value=0, max_value=100, required=False, label="Rows that may lack it (%)"
     )
 
-    def __init__(self, described: dict[str, Any], data: Any = None) -> None:
-        said, learnt = described["expected"] or {}, described["learnt"] or {}
-        initial = {
-            "least": said.get("least"),
-            "most": said.get("most"),
-            "categories": "\n".join(said.get("categories") or ()),
-            "tolerance": 100 * said["tolerance"] if said.get("tolerance") else None,
-            "missing_share": None if said.get("missing_share") is None else 100 * said["missing_share"],
-        }
-        super().__init__(data, initial=initial)
+    def __init__(self, described: FeatureSchema, data: Any = None) -> None:
+        expected = described["expected"]
+        super().__init__(data, initial=_initial(expected) if expected else {})
         for name in ("categories",) if described["kind"] == "number" else ("least", "most"):
             del self.fields[name]
+        learnt: Mapping[str, Any] = described["learnt"] or {}
         for name in {"least", "most"} & learnt.keys() & self.fields.keys():
             self.fields[name].help_text = (
                 f"The reference: {learnt[name]:g}." if learnt[name] is not None else ""
@@ -61,6 +57,17 @@ class ExpectationForm(forms.Form):
             lines = (line.strip() for line in values["categories"].splitlines())
             values["categories"] = list(dict.fromkeys(line for line in lines if line)) or None
         return values
+
+
+def _initial(expected: ExpectedColumn) -> dict[str, Any]:
+    missing_share = expected["missing_share"]
+    return {
+        "least": expected["least"],
+        "most": expected["most"],
+        "categories": "\n".join(expected["categories"] or ()),
+        "tolerance": 100 * expected["tolerance"] or None,
+        "missing_share": None if missing_share is None else 100 * missing_share,
+    }
 
 
 @page("GET", "POST", writes="expectation")

@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.number_format import format_number, format_pair
+from driftline.incident_runs import runs_of_each
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, ChartLine
@@ -24,7 +25,6 @@ from monitors.alerts.wording import duration, measured
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT, LABELS, SEGMENT
 from monitors.rules.services import points_of
-from monitors.workflows.models import Run
 
 PAGE_LENGTH = 50
 DAYS_BEFORE = timedelta(days=21)
@@ -94,7 +94,7 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         "is_drift": is_drift(one.rule.metric),
         "timeline": detail.timeline,
         "deliveries": detail.deliveries,
-        "runs": runs_of(one),
+        "runs": runs_of_each([one])[one.pk],
         "similar": selectors.incidents(project=one.project).filter(rule=one.rule).exclude(pk=one.pk)[:5],
     }
     return render(request, "pages/incident.html", context)
@@ -123,16 +123,6 @@ def _act(request: PageRequest, one: Incident) -> HttpResponse:
             422, "unknown_action", f"{action[:40]!r} is not an action here; use acknowledge or resolve."
         )
     return redirect("incident", pk=one.pk)
-
-
-def runs_of(one: Incident) -> list[Run]:
-    """The runs that transitions of this incident started."""
-    found = Run.objects.filter(
-        transition__rule=one.rule, transition__model=one.model, transition__window_end__gte=one.opened_at
-    )
-    if one.resolved_at:
-        found = found.filter(transition__window_end__lte=one.resolved_at)
-    return list(found.select_related("model", "challenger", "champion").order_by("pk"))
 
 
 def _verdict(one: Incident, worst: float | None) -> Statement:

@@ -1,7 +1,5 @@
 """One prediction: what came in, what each version answered, and what really happened."""
 
-from typing import Any
-
 from django.http import HttpResponse
 from django.shortcuts import render
 
@@ -11,6 +9,7 @@ from driftline.pages.model import frame_of
 from inference.prediction_log.queries import selectors
 from inference.prediction_log.queries.viewing import record_view_of_one
 from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.schemas import LabelRevision, LoggedPrediction
 
 
 @page("GET")
@@ -27,12 +26,12 @@ def prediction(request: PageRequest, name: str, prediction_id: str) -> HttpRespo
         "one": found,
         "answers": [found, *found["shadows"]],
         "label": current,
-        "said": _said(found, current),
+        "said": _sentence(found, current),
     }
     return render(request, "pages/prediction.html", frame)
 
 
-def _said(found: dict[str, Any], label: dict[str, Any] | None) -> str:
+def _sentence(found: LoggedPrediction, label: LabelRevision | None) -> str:
     """Say what was answered, whether the shadows agree, and what happened."""
     text = f"Version {found['version']} answered {found['prediction']}"
     others = [f"version {one['version']} {one['prediction']}" for one in found["shadows"]]

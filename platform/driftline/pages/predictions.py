@@ -21,6 +21,7 @@ from inference.prediction_log.queries.exploring import MAX_ROWS, Explored, explo
 from inference.prediction_log.queries.filters import NAMES, filter_of
 from inference.prediction_log.queries.viewing import record_view
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
+from inference.prediction_log.schemas import ListedPrediction
 from inference.registry.models import Model, RowsKept
 from inference.serving.counts.metrics import read_label_key
 from inference.serving.status.status import total_counts
@@ -54,7 +55,7 @@ class Chip:
 class PredictionListRow:
     """A prediction of the list."""
 
-    found: dict[str, Any]
+    found: ListedPrediction
     score: float | None
     is_right: bool | None
     features: list[tuple[str, Any]]
@@ -113,20 +114,23 @@ def _export_url(model: Model, given: dict[str, str]) -> str:
     return f"/api/v1/models/{model.name}/export" + ("?" + urlencode(kept) if kept else "")
 
 
-def _features_shown(model: Model, asked: Sequence[str], items: Sequence[dict[str, Any]]) -> list[str]:
+def _features_shown(model: Model, asked: Sequence[str], items: Sequence[ListedPrediction]) -> list[str]:
     """Choose a few columns: those asked for, then the features of segments, then the first of the newest row."""
     sent = dict.fromkeys(name for item in items for name in item["features"])
     wanted = [*asked, *model.segment_features.order_by("pk").values_list("feature", flat=True), *sent]
     return list(dict.fromkeys(name for name in wanted if name in sent))[:FEATURES_SHOWN]
 
 
-def _row(model: Model, found: dict[str, Any], names: Sequence[str]) -> PredictionListRow:
+def _row(model: Model, found: ListedPrediction, names: Sequence[str]) -> PredictionListRow:
     probability = found["probability"]
-    score = max(probability, default=None) if isinstance(probability, list) else probability
+    if isinstance(probability, list):
+        probability = max((one for one in probability if one is not None), default=None)
     is_right = None
     if found["label"] is not None and model.task not in NUMERIC_TASKS:
         is_right = found["label"] == found["prediction"]
-    return PredictionListRow(found, score, is_right, [(name, found["features"].get(name)) for name in names])
+    return PredictionListRow(
+        found, probability, is_right, [(name, found["features"].get(name)) for name in names]
+    )
 
 
 def _outside(model: Model) -> dict[str, Any]:

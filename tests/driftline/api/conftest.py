@@ -14,6 +14,7 @@ from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_project, create_token
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from tests.driftline.api.described import assert_described
 from tests.shared_rows import rows_of_many_tests
 
 
@@ -27,7 +28,15 @@ class Api:
     client: Client = field(default_factory=lambda: Client(raise_request_exception=False))
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """Send a request below /api/v1; `body` is JSON unless it is bytes, headers are written with underscores."""
+        """Send a request below /api/v1, and check that its answer is as openapi.json describes it.
+
+        `body` is JSON unless it is bytes; headers are written with underscores.
+        """
+        answer = self._send(method, path, body, **headers)
+        assert_described(method, f"/api/v1{path}", answer)
+        return answer
+
+    def _send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         kind = named.pop("content-type", "application/json")
         sent = {"Authorization": f"Bearer {self.text}", **named}

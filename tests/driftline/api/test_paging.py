@@ -59,7 +59,7 @@ def test_mixed_directions_keep_their_order(api: Api) -> None:
         answer = page(
             rows, lambda row: row.action + row.subject, by=("action", "-subject"), cursor=cursor, limit=1
         )
-        found, cursor = found + answer["items"], answer["next"]
+        found, cursor = found + answer.items, answer.next
 
     assert found == ["a3", "a2", "a1", "b2", "b1"]
     assert cursor is None

@@ -12,6 +12,7 @@ from monitors.workflows import selectors, services
 from monitors.workflows.engine import advance
 from monitors.workflows.label_jumps import LabelCounts, count_labels, find_jumps
 from monitors.workflows.models import Run
+from monitors.workflows.schemas import RunOut
 from monitors.workflows.steps.check_labels import NEWEST
 from tests.monitors.workflows.conftest import Fire
 from tests.worlds.turning_flights import DAY, FIRST_DAY, World
@@ -159,8 +160,8 @@ class TestBeforePromoting:
         assert Deployment.objects.get(model=run.model).champion == run.champion
         services.approve(run=run, actor="ada@example.com")
         run = gone_on(run)
-        told = selectors.describe_run(selectors.get_run(model=run.model, run_id=run.pk))
-        assert run.state == "promoted", told
+        described = RunOut.of(selectors.get_run(model=run.model, run_id=run.pk))
+        assert run.state == "promoted", described
         assert run.approved_by == "ada@example.com"
 
 

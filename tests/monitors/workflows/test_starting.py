@@ -9,6 +9,7 @@ from monitors.rules.models import Rule, RuleState, Transition
 from monitors.workflows import selectors, services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run, Workflow
+from monitors.workflows.schemas import WorkflowOut
 from tests.monitors.workflows.conftest import Fire
 from tests.worlds.turning_flights import DAY, FIRST_DAY, World
 
@@ -202,6 +203,6 @@ class TestWorkflowSettings:
     def test_can_be_read_back(self, model: Model) -> None:
         services.configure_workflow(model=model, actor="ada", pairs=700, gate={"objective": "roc_auc"})
 
-        told = selectors.describe_workflow(Workflow.of(model))
+        described = WorkflowOut.of(Workflow.of(model))
 
-        assert (told["pairs"], told["max_pairs"], told["gate"]) == (700, 1500, {"objective": "roc_auc"})
+        assert (described.pairs, described.max_pairs, described.gate) == (700, 1500, {"objective": "roc_auc"})

@@ -15,6 +15,7 @@ from monitors.workflows import selectors, services
 from monitors.workflows.context import run_folder
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run
+from monitors.workflows.schemas import RunOut
 from tests.monitors.workflows.conftest import Fire, firing
 from tests.worlds.turning_flights import World
 
@@ -55,15 +56,15 @@ class TestRunOfAModelWhoseWorldTurned:
         advance(run_id=run.pk)
 
         run.refresh_from_db()
-        told = selectors.describe_run(selectors.get_run(model=run.model, run_id=run.pk))
-        steps = {step["name"]: step for step in told["steps"]}
-        assert run.state == "promoted", told
-        assert all(step["state"] == "done" and step["attempts"] == 1 for step in told["steps"])
-        assert (told["champion"], told["challenger"]) == ("1", "2")
-        assert steps["snapshot"]["evidence"]["from_log"] == 1500
-        assert steps["snapshot"]["evidence"]["from_reference"] == 1000
-        assert steps["validate"]["evidence"]["metrics"]["log_loss"]["difference"] < 0
-        gate = steps["gate"]["evidence"]["comparison"]["metrics"]["log_loss"]
+        described = RunOut.of(selectors.get_run(model=run.model, run_id=run.pk))
+        steps = {step.name: step for step in described.steps}
+        assert run.state == "promoted", described
+        assert all(step.state == "done" and step.attempts == 1 for step in described.steps)
+        assert (described.champion, described.challenger) == ("1", "2")
+        assert steps["snapshot"].evidence["from_log"] == 1500
+        assert steps["snapshot"].evidence["from_reference"] == 1000
+        assert steps["validate"].evidence["metrics"]["log_loss"]["difference"] < 0
+        gate = steps["gate"].evidence["comparison"]["metrics"]["log_loss"]
         assert gate["upper"] < 0
         assert gate["difference"] < 0
         assert run.verdict["decision"] == "promote"
@@ -71,7 +72,7 @@ class TestRunOfAModelWhoseWorldTurned:
         assert (deployment.champion.version, deployment.previous.version) == ("2", "1")
         assert not deployment.shadows.exists()
         reference = Dataset.objects.get(version=run.challenger, kind="reference")
-        assert reference.rows == steps["snapshot"]["evidence"]["training_rows"]
+        assert reference.rows == steps["snapshot"].evidence["training_rows"]
         table = pq.read_table(path_of(reference))
         assert table["probability"].null_count == 0
         assert 0.05 < table["carrier"].null_count / reference.rows < 0.15
@@ -80,7 +81,7 @@ class TestRunOfAModelWhoseWorldTurned:
         assert (lineage["run"], lineage["trigger"], lineage["parent"]) == (run.pk, run.trigger, "1")
         assert lineage["trainer"] == "sklearn_logistic_regression"
         assert lineage["data"]["training_rows"] == reference.rows
-        assert lineage["data"]["sha256"] == steps["snapshot"]["evidence"]["sha256"]
+        assert lineage["data"]["sha256"] == steps["snapshot"].evidence["sha256"]
         assert lineage["libraries"].keys() >= {"scikit-learn", "onnx"}
 
     def test_promotes_a_challenger_that_takes_the_champions_one_tensor(self, table_world: World) -> None:
@@ -91,7 +92,7 @@ class TestRunOfAModelWhoseWorldTurned:
         advance(run_id=run.pk)
 
         run.refresh_from_db()
-        assert run.state == "promoted", selectors.describe_run(run)
+        assert run.state == "promoted", RunOut.of(run)
         for side in ("inputs", "outputs", "classes", "features"):
             assert run.challenger.signature[side] == run.champion.signature[side]
         assert run.challenger.signature["inputs"] == [{"name": "X", "datatype": "FP32", "shape": [-1, 2]}]
@@ -139,7 +140,7 @@ class TestRunOfAModelWhoseWorldTurned:
 
     def test_rejects_a_challenger_that_is_no_better(self, world: World, fire: Fire) -> None:
         run = run_on_too_few_rows(world, fire)
-        assert run.state == "waiting", selectors.describe_run(run)
+        assert run.state == "waiting", RunOut.of(run)
         for day in range(11, 17):
             world.send_day(day, turned=False)
 

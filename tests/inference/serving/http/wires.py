@@ -5,7 +5,7 @@ from typing import Any
 
 from inference.serving.body_budget import BodyBudget
 from inference.serving.counts.metrics import ServingMetrics
-from inference.serving.engine.engine import Inbound
+from inference.serving.engine.inbound import Inbound
 from inference.serving.refusals import Refusal
 
 LINE = b"POST /v2/models/sums/infer HTTP/1.1\r\n"

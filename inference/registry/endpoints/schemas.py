@@ -1,4 +1,4 @@
-"""What a caller tells of another server: where it is, what it calls the model, and how to prove who asks."""
+"""The body that registers an endpoint: where another server is, what it calls the model, and who asks."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -38,7 +38,7 @@ OURS = {
 type Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-class ToldTensor(Body):
+class TensorIn(Body):
     """A tensor as our callers know it; `upstream` is the other server's name for it, where that differs."""
 
     name: Name
@@ -47,10 +47,10 @@ class ToldTensor(Body):
     upstream: Name | None = None
 
 
-class ToldEndpoint(Body):
+class EndpointIn(Body):
     """Another server. `token` is sent as a bearer token, `headers` as they are; neither is ever shown again.
 
-    `inputs` and `outputs` are taken from the server where it tells them, from the model's champion where they are
+    `inputs` and `outputs` are taken from the server where it gives them, from the model's champion where they are
     the same, or from an answer.
     """
 
@@ -62,41 +62,41 @@ class ToldEndpoint(Body):
     headers: dict[str, str] = Field({}, max_length=20)
     max_rows: int = Field(MAX_ROWS, ge=1, le=MAX_ROWS)
     timeout_ms: int = Field(10_000, ge=1, le=MAX_CALL_MS)
-    inputs: list[ToldTensor] = Field([], max_length=MAX_TENSORS)
-    outputs: list[ToldTensor] = Field([], max_length=MAX_TENSORS)
+    inputs: list[TensorIn] = Field([], max_length=MAX_TENSORS)
+    outputs: list[TensorIn] = Field([], max_length=MAX_TENSORS)
 
 
-class RemoteVersion(Body):
+class RemoteVersionIn(Body):
     """The body that makes a version of an endpoint; `metadata` and `lineage` are those of an upload."""
 
-    endpoint: ToldEndpoint
+    endpoint: EndpointIn
     metadata: dict[str, Any] = {}
     lineage: dict[str, Any] = {}
     version: str | None = Field(None, max_length=64)
 
 
-def plan_of(told: ToldEndpoint) -> EndpointSpec:
+def plan_of(body: EndpointIn) -> EndpointSpec:
     """Give the endpoint without its credential; raises Problem where its URL must not be called."""
-    target = check_target(told.url, "/endpoint/url")
+    target = check_target(body.url, "/endpoint/url")
     parts = urlsplit(target.url)
     if parts.query or parts.fragment:
         raise invalid("/endpoint/url", "The URL has a query or fragment; give the server's address alone.")
-    _check_tensors(told)
+    _check_tensors(body)
     return EndpointSpec(
-        protocol=told.protocol,
+        protocol=body.protocol,
         url=target.url.rstrip("/"),
-        model=told.model,
-        version=told.version,
-        names={tensor.name: tensor.upstream for tensor in [*told.inputs, *told.outputs] if tensor.upstream},
-        max_rows=told.max_rows,
-        timeout_ms=told.timeout_ms,
+        model=body.model,
+        version=body.version,
+        names={tensor.name: tensor.upstream for tensor in [*body.inputs, *body.outputs] if tensor.upstream},
+        max_rows=body.max_rows,
+        timeout_ms=body.timeout_ms,
     )
 
 
-def _check_tensors(told: ToldEndpoint) -> None:
+def _check_tensors(body: EndpointIn) -> None:
     for side in ("inputs", "outputs"):
         seen: set[str] = set()
-        for place, tensor in enumerate(getattr(told, side)):
+        for place, tensor in enumerate(getattr(body, side)):
             if tensor.datatype not in (*NUMPY_TYPES, "BYTES"):
                 raise invalid(
                     f"/endpoint/{side}/{place}/datatype",
@@ -107,15 +107,15 @@ def _check_tensors(told: ToldEndpoint) -> None:
             seen.add(tensor.name)
 
 
-def specs_of(tensors: list[ToldTensor]) -> list[TensorSpec]:
+def specs_of(tensors: list[TensorIn]) -> list[TensorSpec]:
     """Give tensors as a signature has them."""
     return [TensorSpec(tensor.name, tensor.datatype, tensor.shape) for tensor in tensors]
 
 
-def headers_of(told: ToldEndpoint) -> dict[str, str]:
+def headers_of(body: EndpointIn) -> dict[str, str]:
     """Give the headers that prove who asks; raises Problem at one that cannot be sent."""
     headers: dict[str, str] = {}
-    for name, value in told.headers.items():
+    for name, value in body.headers.items():
         pointer = f"/endpoint/headers/{escape_pointer(name)}"
         if not _NAME.fullmatch(name) or name.lower() in OURS:
             raise invalid(
@@ -124,10 +124,10 @@ def headers_of(told: ToldEndpoint) -> dict[str, str]:
         if not _VALUE.fullmatch(value):
             raise invalid(pointer, "A header's value has 1 to 4,096 printable characters of Latin-1.")
         headers[name] = value
-    if told.token is None:
+    if body.token is None:
         return headers
-    if not _VALUE.fullmatch(told.token):
+    if not _VALUE.fullmatch(body.token):
         raise invalid("/endpoint/token", "A token has 1 to 4,096 printable characters.")
     if any(name.lower() == "authorization" for name in headers):
         raise invalid("/endpoint/token", "The headers hold Authorization already; send one of the two.")
-    return headers | {"Authorization": f"Bearer {told.token}"}
+    return headers | {"Authorization": f"Bearer {body.token}"}

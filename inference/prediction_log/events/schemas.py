@@ -1,0 +1,21 @@
+"""What the API answers to an event."""
+
+from typing import Literal
+
+from driftline.common.responses import ResponseBody
+
+
+class WaitingEventOut(ResponseBody, frozen=True):
+    """An event whose other half has not come yet."""
+
+    id: str
+    status: Literal["waiting"]
+
+
+class LoggedEventOut(ResponseBody, frozen=True):
+    """An event that came whole, and how many rows of it were new."""
+
+    id: str
+    status: Literal["accepted", "duplicate"]
+    accepted: int
+    duplicates: int

@@ -1,0 +1,126 @@
+"""What the API answers about channels, silences and deliveries."""
+
+from typing import Annotated, Any, Self
+
+from driftline.common.responses import ResponseBody, Time, one_of
+from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
+from monitors.rules.models import Severity
+
+
+class ChannelOut(ResponseBody, frozen=True):
+    """A channel, without its secret."""
+
+    id: int
+    name: str
+    kind: Annotated[str, one_of(Channel.Kind)]
+    target: str
+    min_severity: Annotated[str, one_of(Severity)]
+    enabled: bool
+    disabled_reason: str | None
+    created_at: Time
+
+    @classmethod
+    def of(cls, channel: Channel, **more: Any) -> Self:
+        """Write a channel, and `more` fields of a subclass."""
+        return cls(
+            id=channel.pk,
+            name=channel.name,
+            kind=channel.kind,
+            target=channel.target,
+            min_severity=channel.min_severity,
+            enabled=channel.enabled,
+            disabled_reason=channel.disabled_reason or None,
+            created_at=channel.created_at,
+            **more,
+        )
+
+
+class CreatedChannelOut(ChannelOut, frozen=True):
+    """A new channel with the secret that signs its messages, which is shown once; null where the kind has none."""
+
+    secret: str | None
+
+
+class SilenceOut(ResponseBody, frozen=True):
+    """A time in which notifications are muted; of every model where `model` is null."""
+
+    id: int
+    model: str | None
+    start: Time
+    end: Time
+    reason: str
+    created_by: str
+
+    @classmethod
+    def of(cls, silence: Silence) -> Self:
+        return cls(
+            id=silence.pk,
+            model=silence.model.name if silence.model else None,
+            start=silence.start,
+            end=silence.end,
+            reason=silence.reason,
+            created_by=silence.created_by,
+        )
+
+
+class DeliveryOut(ResponseBody, frozen=True):
+    """One message to one channel; `incident` is null for tests and callbacks."""
+
+    id: int
+    channel: int
+    incident: int | None
+    event: str
+    event_id: str
+    state: Annotated[str, one_of(Delivery.State)]
+    reason: str | None
+    attempts_made: int
+    next_attempt_at: Time | None
+    created_at: Time
+    sent_at: Time | None
+
+    @classmethod
+    def of(cls, delivery: Delivery, **more: Any) -> Self:
+        """Write a delivery, and `more` fields of a subclass."""
+        return cls(
+            id=delivery.pk,
+            channel=delivery.channel_id,
+            incident=delivery.incident_id,
+            event=delivery.event,
+            event_id=delivery.event_id,
+            state=delivery.state,
+            reason=delivery.reason or None,
+            attempts_made=delivery.attempts_made,
+            next_attempt_at=delivery.next_attempt_at if delivery.state == Delivery.State.PENDING else None,
+            created_at=delivery.created_at,
+            sent_at=delivery.sent_at,
+            **more,
+        )
+
+
+class AttemptOut(ResponseBody, frozen=True):
+    """What one attempt of a delivery met; `status` is the receiver's of HTTP, null where none came."""
+
+    at: Time
+    succeeded: bool
+    status: int | None
+    duration_ms: int
+    answer: str
+
+    @classmethod
+    def of(cls, attempt: DeliveryAttempt) -> Self:
+        return cls(
+            at=attempt.at,
+            succeeded=attempt.succeeded,
+            status=attempt.status,
+            duration_ms=attempt.duration_ms,
+            answer=attempt.answer,
+        )
+
+
+class DeliveryDetailOut(DeliveryOut, frozen=True):
+    """A delivery with exactly what was sent, and its attempts, oldest first."""
+
+    subject: str
+    body: str
+    html: str | None
+    attempts: list[AttemptOut]

@@ -1,0 +1,295 @@
+"""What the API answers about metric points, drift, changes and segments."""
+
+from datetime import datetime
+from typing import Annotated, Any, NotRequired, Self, TypedDict
+
+from msgspec import UNSET, UnsetType, field
+
+from driftline.common.periods import Period
+from driftline.common.responses import ResponseBody, Time, one_of
+from monitors.metrics.catalogue import SubjectKind
+from monitors.metrics.models import ChangePoint, Detector, MetricPoint, PointStatus, SegmentSearch
+from monitors.metrics.rows.segment_search import findings_of, growth_of
+from monitors.metrics.rows.value_losses import ValueLosses
+from monitors.stats.causes.value_losses import ValueLoss
+from monitors.stats.segments.conditions import RowCondition
+from monitors.stats.segments.growth import GrownSegment
+from monitors.stats.segments.search import FoundSegment
+
+
+class PointOut(ResponseBody, frozen=True):
+    """A metric in one window; `lower` and `upper` bound it at 95 %, and `detail` says how its limit came about."""
+
+    start: Time
+    end: Time
+    metric: str
+    feature: str
+    subject_kind: Annotated[str, one_of(SubjectKind)]
+    segment: str
+    role: str
+    version: str
+    value: float | None
+    n: int
+    lower: float | None
+    upper: float | None
+    threshold: float | None
+    status: Annotated[str, one_of(PointStatus)]
+    detail: dict[str, Any] | None
+    revision: int
+
+    @classmethod
+    def of(cls, point: MetricPoint) -> Self:
+        return cls(
+            start=point.start,
+            end=point.end,
+            metric=point.metric,
+            feature=point.feature,
+            subject_kind=point.subject_kind,
+            segment=point.segment,
+            role=point.role,
+            version=point.version,
+            value=point.value,
+            n=point.n,
+            lower=point.lower,
+            upper=point.upper,
+            threshold=point.threshold,
+            status=point.status,
+            detail=point.detail,
+            revision=point.revision,
+        )
+
+
+class ChangePointOut(ResponseBody, frozen=True):
+    """A version's error changed: `at` is the start of the first window after it; counts are of windows."""
+
+    at: Time
+    noticed_at: Time
+    detector: Annotated[str, one_of(Detector)]
+    error: Annotated[str, one_of(ChangePoint.Error)]
+    span: str
+    segment: str
+    role: str
+    version: str
+    before: float
+    after: float
+    n_before: int
+    n_after: int
+
+    @classmethod
+    def of(cls, change: ChangePoint) -> Self:
+        return cls(
+            at=change.at,
+            noticed_at=change.noticed_at,
+            detector=change.detector,
+            error=change.error,
+            span=change.span,
+            segment=change.segment,
+            role=change.role,
+            version=change.version,
+            before=change.before,
+            after=change.after,
+            n_before=change.n_before,
+            n_after=change.n_after,
+        )
+
+
+# -- drift -------------------------------------------------------------------------------------------------------------
+class WindowBounds(TypedDict):
+    """The half-open interval that was compared."""
+
+    start: datetime
+    end: datetime
+
+
+class ComparedFeature(TypedDict):
+    """A feature's statistics by name, each with value, threshold, status and why, and what they decide together."""
+
+    feature: str
+    statistics: dict[str, dict[str, Any]]
+    n: int
+    decision: str
+    share: NotRequired[float]
+
+
+class WrongTypes(TypedDict):
+    """A feature with values of the wrong type."""
+
+    feature: str
+    rows: int
+    share: float
+
+
+class JointComparison(TypedDict):
+    """All features compared together on the newest day; `why` says why they were not."""
+
+    decision: str
+    why: str
+    items: list[dict[str, Any]]
+
+
+class DriftOut(ResponseBody, frozen=True):
+    """A period compared with the reference, one item a feature; `share` is its part of the blame."""
+
+    window: WindowBounds
+    n: int
+    reference: dict[str, Any] | None
+    together: JointComparison
+    wrong_type: list[WrongTypes]
+    items: list[ComparedFeature]
+    note: str
+    next: None
+
+
+class EvidentlyDriftOut(ResponseBody, frozen=True):
+    """A period compared with the reference by the tests that Evidently takes by default."""
+
+    n: int
+    reference: dict[str, Any] | None
+    drifted_share: float
+    decision: str
+    items: list[ComparedFeature]
+    window: WindowBounds
+    note: str
+    next: None
+
+
+# -- losses and segments -----------------------------------------------------------------------------------------------
+class ValueLossOut(ResponseBody, frozen=True):
+    """The `n` rows that meet a condition, and their mean loss; bounds at 95 %, null of too few rows."""
+
+    name: str
+    condition: RowCondition
+    n: int
+    mean: float
+    lower: float | None
+    upper: float | None
+
+    @classmethod
+    def of(cls, loss: ValueLoss) -> Self:
+        return cls(
+            name=str(loss.condition),
+            condition=loss.condition,
+            n=loss.n,
+            mean=loss.mean,
+            lower=loss.lower,
+            upper=loss.upper,
+        )
+
+
+class LossesOut(ResponseBody, frozen=True):
+    """What labelled rows of a period lost by the values of a feature; `note` is why nothing is there."""
+
+    feature: str
+    loss: str
+    start: Time
+    end: Time
+    n: int
+    mean: float | None
+    note: str
+    items: list[ValueLossOut]
+    next: None
+
+    @classmethod
+    def of(cls, losses: ValueLosses, feature: str, window: Period) -> Self:
+        return cls(
+            feature=feature,
+            loss=losses.loss,
+            start=window.start,
+            end=window.end,
+            n=losses.n,
+            mean=losses.mean,
+            note=losses.reason,
+            items=[ValueLossOut.of(loss) for loss in losses.values],
+            next=None,
+        )
+
+
+class FoundSegmentOut(ResponseBody, frozen=True, kw_only=True):
+    """A segment that got worse, or by drift one that grew; `segment` names it on other routes where that is possible.
+
+    `inside`, `outside`, `harm` and `harm_lower` are of a search by performance alone.
+    """
+
+    name: str
+    segment: str | None
+    conditions: tuple[RowCondition, ...]
+    n: int
+    inside: float | UnsetType = UNSET
+    outside: float | UnsetType = UNSET
+    usual: float | None
+    excess: float
+    lower: float
+    upper: float
+    p_value: float
+    harm: float | UnsetType = UNSET
+    harm_lower: float | UnsetType = UNSET
+    share: float | None
+
+    @classmethod
+    def of(cls, found: FoundSegment | GrownSegment) -> Self:
+        first = found.conditions[0]
+        is_value = len(found.conditions) == 1 and first.value is not None
+        by_loss = found if isinstance(found, FoundSegment) else None
+        return cls(
+            name=found.name,
+            segment=f"{first.feature}:{first.value}" if is_value else None,
+            conditions=found.conditions,
+            n=found.n,
+            inside=by_loss.inside if by_loss else UNSET,
+            outside=by_loss.outside if by_loss else UNSET,
+            usual=found.usual,
+            excess=found.excess,
+            lower=found.lower,
+            upper=found.upper,
+            p_value=found.p_value,
+            harm=by_loss.harm if by_loss else UNSET,
+            harm_lower=by_loss.harm_lower if by_loss else UNSET,
+            share=found.share,
+        )
+
+
+class SegmentSearchOut(ResponseBody, frozen=True):
+    """A search and what it found, the most harmful segment first; `loss` to `mean_before` are null by drift."""
+
+    id: int
+    state: Annotated[str, one_of(SegmentSearch.State)]
+    error: str | None
+    start: Time = field(name="from")
+    end: Time = field(name="to")
+    by: Annotated[str, one_of(["performance", "drift"])]
+    loss: str | None
+    n: int | None
+    n_before: int | None
+    n_usual: int | None
+    compared_with: str | None
+    mean: float | None
+    mean_before: float | None
+    tried: int | None
+    items: list[FoundSegmentOut]
+    requested_at: Time
+    requested_by: str
+
+    @classmethod
+    def of(cls, search: SegmentSearch) -> Self:
+        findings, growth = findings_of(search), growth_of(search)
+        items = findings.found.found if findings else growth.found.found if growth else ()
+        found = findings or growth
+        return cls(
+            id=search.pk,
+            state=search.state,
+            error=search.error or None,
+            start=search.start,
+            end=search.end,
+            by="performance" if search.loss else "drift",
+            loss=search.loss or None,
+            n=found.found.n if found else None,
+            n_before=findings.n_before if findings else None,
+            n_usual=growth.n_usual if growth else None,
+            compared_with=growth.usual if growth else None,
+            mean=findings.found.mean if findings else None,
+            mean_before=findings.found.usual_mean if findings else None,
+            tried=found.found.tried if found else None,
+            items=[FoundSegmentOut.of(one) for one in items],
+            requested_at=search.requested_at,
+            requested_by=search.requested_by,
+        )

@@ -1,0 +1,79 @@
+"""What the API answers about rules."""
+
+from typing import Annotated, Self
+
+from driftline.common.responses import ResponseBody, Time, one_of
+from monitors.rules.models import Rule, RuleState, Severity
+
+
+class RuleOut(ResponseBody, frozen=True):
+    """A rule and where it stands; durations in seconds of event time."""
+
+    id: int
+    model: str
+    name: str
+    metric: str
+    feature: str
+    segment: str
+    span: Annotated[str, one_of(["hour", "day"])]
+    operator: Annotated[str, one_of(Rule.Operator)]
+    threshold: float
+    for_windows: int
+    recover_windows: int
+    min_rows: int
+    severity: Annotated[str, one_of(Severity)]
+    action: Annotated[str, one_of(Rule.Action)]
+    enabled: bool
+    cooldown: float
+    notify_within: float
+    standing: Annotated[str, one_of(RuleState.Standing)]
+    judged_until: Time | None
+    created_at: Time
+
+    @classmethod
+    def of(cls, rule: Rule) -> Self:
+        """Write a rule, of a queryset that has selected its model and state."""
+        state = rule.state if hasattr(rule, "state") else None
+        return cls(
+            id=rule.pk,
+            model=rule.model.name,
+            name=rule.name,
+            metric=rule.metric,
+            feature=rule.feature,
+            segment=rule.segment,
+            span=rule.span,
+            operator=rule.operator,
+            threshold=rule.threshold,
+            for_windows=rule.for_windows,
+            recover_windows=rule.recover_windows,
+            min_rows=rule.min_rows,
+            severity=rule.severity,
+            action=rule.action,
+            enabled=rule.enabled,
+            cooldown=rule.cooldown.total_seconds(),
+            notify_within=rule.notify_within.total_seconds(),
+            standing=state.standing if state else RuleState.Standing.NORMAL,
+            judged_until=state.judged_until if state else None,
+            created_at=rule.created_at,
+        )
+
+
+class AddedRulesOut(ResponseBody, frozen=True):
+    """The default rules that were missing."""
+
+    items: list[RuleOut]
+
+
+class FiringWindowOut(ResponseBody, frozen=True):
+    """A window in which a rule would have fired."""
+
+    start: Time
+    end: Time
+    value: float | None
+    n: int
+
+
+class BacktestOut(ResponseBody, frozen=True):
+    """When a rule would have fired in the stored past."""
+
+    would_fire: list[FiringWindowOut]

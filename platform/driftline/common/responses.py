@@ -1,0 +1,80 @@
+"""What the API answers, as typed values: msgspec writes them, and `openapi.json` is made of their types.
+
+A stage keeps its answers in its `schemas.py`. They are not validated when they are sent: the type checker reads the
+code that makes them, and the tests check every body against `openapi.json`. pydantic would need ten times as long for
+a list of ten thousand points.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import orjson
+from msgspec import Meta, Struct
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+Time = Annotated[datetime, Meta(tz=True)]
+"""A moment, written as RFC 3339 in UTC."""
+
+
+class ResponseBody(Struct, frozen=True):
+    """An object of an answer; a field that is UNSET is left out."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let django-ninja pass answers on as they are."""
+        return core_schema.any_schema()
+
+
+class Page[Item](ResponseBody, frozen=True):
+    """One page of a list; `next` is the cursor of the page after it."""
+
+    items: list[Item]
+    next: str | None
+
+
+def one_of(values: Iterable[str]) -> Meta:
+    """Return what an annotation of `str` needs so that `openapi.json` lists the values."""
+    return Meta(extra_json_schema={"enum": [str(value) for value in values]})
+
+
+def files(*kinds: str) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that answers with a file of one of these media types."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+    return {"responses": {200: {"content": content}}}
+
+
+def write_json(data: Any) -> bytes:
+    """Write responses and plain values as JSON; NaN becomes null: it is no JSON."""
+    plain = msgspec.to_builtins(data, builtin_types=(datetime,), enc_hook=_plain)
+    try:
+        return _dump(plain)
+    except TypeError:
+        return _dump(_with_large_integers_as_floats(plain))
+
+
+def _plain(value: Any) -> Any:
+    """Return what msgspec does not take for plain as it is: numbers of numpy, and subclasses of str."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"{type(value)} is not a value of JSON")
+
+
+def _dump(data: Any) -> bytes:
+    return orjson.dumps(data, option=orjson.OPT_UTC_Z)
+
+
+def _with_large_integers_as_floats(data: Any) -> Any:
+    """Give numbers their exponent back: PostgreSQL keeps 1e30 in a JSON column as an integer of 31 digits."""
+    if isinstance(data, dict):
+        return {key: _with_large_integers_as_floats(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_with_large_integers_as_floats(value) for value in data]
+    if isinstance(data, int) and not -(2**63) <= data < 2**64:
+        return float(data)
+    return data
