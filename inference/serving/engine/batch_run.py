@@ -23,7 +23,7 @@ MAX_LOOP_SECONDS = 0.1
 FEW_SECONDS, MANY_TIMES = 1.0, 20.0
 
 
-class Run(Struct):
+class BatchRun(Struct):
     """Requests that one run answers together, or a part of one request's rows, which then begins at `first_row`.
 
     Times are in nanoseconds.
@@ -71,7 +71,7 @@ class Run(Struct):
                 pending.timer.cancel()
 
 
-def take_run(lane: Lane, max_rows: int) -> Run | None:
+def take_run(lane: Lane, max_rows: int) -> BatchRun | None:
     """Take what a lane's next run is to answer; None where nobody waits any more."""
     taken_ns = time.perf_counter_ns()
     pendings = lane.take_batch(max_rows)
@@ -82,7 +82,7 @@ def take_run(lane: Lane, max_rows: int) -> Run | None:
         pending.prediction_id = prediction_id
     rows = sum([pending.request.rows for pending in pendings])
     batch = lane.route.version.join([pending.request.tensors for pending in pendings])
-    return Run(lane.route, lane.keyed, pendings, rows, batch, taken_ns)
+    return BatchRun(lane.route, lane.keyed, pendings, rows, batch, taken_ns)
 
 
 class RunEnded(Exception):
@@ -144,7 +144,7 @@ class LoopRuns:
         self._stopping.set()
 
 
-async def run_in(worker: Worker, run: Run, seconds: float) -> Outcome | Exception:
+async def run_in(worker: Worker, run: BatchRun, seconds: float) -> Outcome | Exception:
     """Run a batch in a thread, for at most so many seconds: then it is told to end, or given up."""
     options = RunOptions()
     options.hops = run.hops
@@ -161,7 +161,7 @@ async def run_in(worker: Worker, run: Run, seconds: float) -> Outcome | Exceptio
     return RunEnded() if options.terminate and isinstance(outcome, Exception) else outcome
 
 
-def seconds_left(run: Run, max_seconds: float) -> float:
+def seconds_left(run: BatchRun, max_seconds: float) -> float:
     """Return how long a run may take: at most `max_seconds`, or until the last of its requests is past its deadline.
 
     Requests that share a run are not to wait for a neighbour whose values never end: they get a run each once
@@ -178,7 +178,7 @@ def seconds_left(run: Run, max_seconds: float) -> float:
     return min(max((last_ns - time.perf_counter_ns()) / 1e9, 0.0), max_seconds)
 
 
-def describe_record(run: Run) -> tuple[LoggedBatch, bytes]:
+def describe_record(run: BatchRun) -> tuple[LoggedBatch, bytes]:
     """Describe a run that has its outcome as the log keeps it, also encoded."""
     assert run.outcome is not None
     began_ns = time.perf_counter_ns()
@@ -188,7 +188,7 @@ def describe_record(run: Run) -> tuple[LoggedBatch, bytes]:
     return logged, record
 
 
-def describe(run: Run, outcome: Outcome) -> LoggedBatch:
+def describe(run: BatchRun, outcome: Outcome) -> LoggedBatch:
     """Describe a run as the log keeps it."""
     pendings = run.pendings
     client_ids = _each_row(run, [pending.request.client_id for pending in pendings])
@@ -219,7 +219,7 @@ def describe(run: Run, outcome: Outcome) -> LoggedBatch:
     )
 
 
-def _each_row[Value](run: Run, values: list[Value]) -> list[Value]:
+def _each_row[Value](run: BatchRun, values: list[Value]) -> list[Value]:
     """Repeat what each request says of all its rows, once for each of them in the run."""
     if len(values) == run.rows:
         return values
@@ -227,7 +227,7 @@ def _each_row[Value](run: Run, values: list[Value]) -> list[Value]:
     return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
 
 
-def _ids(run: Run) -> list[str]:
+def _ids(run: BatchRun) -> list[str]:
     if {pending.request.rows for pending in run.pendings} == {1}:
         return [pending.prediction_id for pending in run.pendings]
     return [
@@ -237,7 +237,7 @@ def _ids(run: Run) -> list[str]:
     ]
 
 
-def _event_times(run: Run) -> list[int]:
+def _event_times(run: BatchRun) -> list[int]:
     times: list[int] = []
     for pending in run.pendings:
         start, stop = _span(run, pending)
@@ -246,6 +246,6 @@ def _event_times(run: Run) -> list[int]:
     return times
 
 
-def _span(run: Run, pending: Pending) -> tuple[int, int]:
+def _span(run: BatchRun, pending: Pending) -> tuple[int, int]:
     """Give which rows of a request are in a run."""
     return run.first_row, run.first_row + min(pending.request.rows, run.rows)

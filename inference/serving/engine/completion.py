@@ -12,7 +12,7 @@ from inference.prediction_log.spool.record import LoggedBatch
 from inference.protocol.results import BatchOutputs
 from inference.serving.counts.metrics import ServingMetrics
 from inference.serving.engine.background import BackgroundTasks
-from inference.serving.engine.batch_run import Run, describe_record
+from inference.serving.engine.batch_run import BatchRun, describe_record
 from inference.serving.engine.fair_threads import FairThreads
 from inference.serving.engine.lanes import Pending
 from inference.serving.engine.refuser import Refuser
@@ -54,7 +54,7 @@ class Completion:
         self._when_full = when_full
         self._traces = traces
 
-    def complete(self, run: Run, outcome: Outcome) -> None:
+    def complete(self, run: BatchRun, outcome: Outcome) -> None:
         """Log a run that has its outcome, and answer its requests; a long answer is written in a thread."""
         run.done_ns = time.perf_counter_ns()
         self._metrics.series(*run.route.labels).observe_run(run.rows)
@@ -70,7 +70,7 @@ class Completion:
         else:
             self._log(run, *describe_record(run))
 
-    async def _complete_in_thread(self, run: Run) -> None:
+    async def _complete_in_thread(self, run: BatchRun) -> None:
         """Write a long answer and its record in a thread."""
         try:
             async with self._threads.turn(run.route.model.project_id) as worker:
@@ -85,7 +85,7 @@ class Completion:
         self._log(run, logged, record)
         self._journal.flush()
 
-    def _log(self, run: Run, logged: LoggedBatch, record: bytes) -> None:
+    def _log(self, run: BatchRun, logged: LoggedBatch, record: bytes) -> None:
         self.log_and_answer(run.pendings, run.rows, [record], partial(self._answer, run), [(run, logged)])
 
     def log_and_answer(
@@ -94,7 +94,7 @@ class Completion:
         rows: int,
         records: Sequence[bytes],
         answer: Callable[[bytes], None],
-        for_shadows: Sequence[tuple[Run, LoggedBatch]],
+        for_shadows: Sequence[tuple[BatchRun, LoggedBatch]],
     ) -> None:
         """Call `answer` with the state of the log once the records are safe; no deadline counts from here on."""
         for pending in pendings:
@@ -127,18 +127,18 @@ class Completion:
         """Start to bring to the disk what was logged."""
         self._journal.flush()
 
-    def write_contents(self, run: Run) -> list[Any]:
+    def write_contents(self, run: BatchRun) -> list[Any]:
         """Write the answers' contents, once."""
         if run.contents is None and run.outcome is not None:
             self._metrics.series(*run.route.labels).invalid_outputs += encode_contents(run)
         return run.contents or []
 
-    def _answer(self, run: Run, log_state: bytes) -> None:
+    def _answer(self, run: BatchRun, log_state: bytes) -> None:
         for pending, content in zip(run.pendings, self.write_contents(run), strict=True):
             pending.reply(Prediction(content, run.route, pending.prediction_id, log_state))
         self._observe(run)
 
-    def _observe(self, run: Run) -> None:
+    def _observe(self, run: BatchRun) -> None:
         """Count what each phase took of these answers."""
         assert run.outcome is not None
         series = self._metrics.series(*run.route.labels)
@@ -158,7 +158,7 @@ class Completion:
         if self._traces is not None:
             self._traces.record(run, now_ns)
 
-    def _offer_to_shadows(self, run: Run, logged: LoggedBatch) -> None:
+    def _offer_to_shadows(self, run: BatchRun, logged: LoggedBatch) -> None:
         assert run.outcome is not None
         for shadow in run.route.shadows:
             share = run.route.model.shadow_shares.get(shadow.plan.version, 1.0)
@@ -168,7 +168,7 @@ class Completion:
             self._shadows.offer(work, spool_is_full=self._spools.is_full)
 
 
-def encode_contents(run: Run) -> int:
+def encode_contents(run: BatchRun) -> int:
     """Write the contents of a run's answers; return how many outputs hold a number that is not finite."""
     assert run.outcome is not None
     began_ns = time.perf_counter_ns()

@@ -11,8 +11,8 @@ from inference.runtime.session import Array
 from inference.serving.engine.background import BackgroundTasks
 from inference.serving.engine.batch_run import (
     PIECE_SECONDS,
+    BatchRun,
     LoopRuns,
-    Run,
     RunEnded,
     run_in,
     seconds_left,
@@ -48,7 +48,7 @@ class BatchExecutor:
         self._make_ready = make_ready
         self._loop_runs = LoopRuns()
 
-    def start(self, lane: Lane) -> Run | None:
+    def start(self, lane: Lane) -> BatchRun | None:
         """Run a lane's next batch and return it; None where it runs elsewhere, or nobody waits any more."""
         version = lane.route.version
         if version.isolated is not None and version.isolated.try_acquire():
@@ -79,7 +79,9 @@ class BatchExecutor:
         done = partial(self._finish_isolated, lane, run, time.perf_counter_ns())
         session.begin(run.batch, seconds_left(run, self._max_run_seconds), done)
 
-    def _finish_isolated(self, lane: Lane, run: Run, began_ns: int, answer: list[Array] | Exception) -> None:
+    def _finish_isolated(
+        self, lane: Lane, run: BatchRun, began_ns: int, answer: list[Array] | Exception
+    ) -> None:
         self.isolated_runs -= 1
         lane.waits_for_thread = False
         if lane.waiting:
@@ -104,13 +106,15 @@ class BatchExecutor:
         self._finish(lane, run, outcome)
         self._completion.flush()
 
-    def _finish(self, lane: Lane, run: Run, outcome: Outcome | Exception, *, on_loop: bool = False) -> None:
+    def _finish(
+        self, lane: Lane, run: BatchRun, outcome: Outcome | Exception, *, on_loop: bool = False
+    ) -> None:
         if isinstance(outcome, Exception):
             self._retry_or_refuse(lane, run, outcome, on_loop=on_loop)
         else:
             self._completion.complete(run, outcome)
 
-    def _retry_or_refuse(self, lane: Lane, run: Run, error: Exception, *, on_loop: bool) -> None:
+    def _retry_or_refuse(self, lane: Lane, run: BatchRun, error: Exception, *, on_loop: bool) -> None:
         """Find the request that the model cannot answer, so that it does not fail its neighbours.
 
         What had to be ended on the event loop is tried again in a thread.

@@ -13,7 +13,7 @@ from inference.protocol.results import BatchOutputs
 from inference.runtime.session import Array
 from inference.serving.counts.metrics import ServingMetrics
 from inference.serving.engine.background import BackgroundTasks
-from inference.serving.engine.batch_run import PIECE_SECONDS, Run, describe_record, run_in, seconds_left
+from inference.serving.engine.batch_run import PIECE_SECONDS, BatchRun, describe_record, run_in, seconds_left
 from inference.serving.engine.completion import Completion
 from inference.serving.engine.fair_threads import FairThreads, Worker
 from inference.serving.engine.lanes import MAX_BATCH_ROWS, Pending
@@ -37,7 +37,7 @@ class Abandoned(Exception):
 class LargeAnswer(Struct):
     """All that is to be logged and answered."""
 
-    pieces: list[Run]
+    pieces: list[BatchRun]
     logged: list[LoggedBatch]
     records: list[bytes]
     content: Any
@@ -73,7 +73,7 @@ class LargeRequest:
 
     async def run(self, threads: FairThreads, max_seconds: float) -> LargeAnswer | Exception:
         """Run all rows; return the answer, or the exception that stopped a piece: Abandoned where nobody waits."""
-        pieces: list[Run] = []
+        pieces: list[BatchRun] = []
         logged: list[LoggedBatch] = []
         records: list[bytes] = []
         while self._rows_done < self.pending.request.rows:
@@ -96,7 +96,7 @@ class LargeRequest:
         rows = self.pending.request.rows - self._rows_done
         return self.route.version.cost.finite_seconds(rows)
 
-    async def _run_piece(self, worker: Worker, max_seconds: float) -> Run | Exception:
+    async def _run_piece(self, worker: Worker, max_seconds: float) -> BatchRun | Exception:
         if self.pending.is_over:
             return Abandoned()
         taken_ns = time.perf_counter_ns()
@@ -107,7 +107,7 @@ class LargeRequest:
         max_rows = self.route.version.cost.rows_within(PIECE_SECONDS, MAX_BATCH_ROWS)
         rows = min(max_rows, self.pending.request.rows - first)
         batch = {name: values[first : first + rows] for name, values in self._batch.items()}
-        piece = Run(self.route, self.keyed, [self.pending], rows, batch, taken_ns, first)
+        piece = BatchRun(self.route, self.keyed, [self.pending], rows, batch, taken_ns, first)
         outcome = await run_in(worker, piece, seconds_left(piece, max_seconds))
         if isinstance(outcome, Exception):
             return outcome
@@ -121,7 +121,9 @@ class LargeRequest:
         self._rows_done += rows
         return piece
 
-    def _conclude(self, pieces: list[Run], logged: list[LoggedBatch], records: list[bytes]) -> LargeAnswer:
+    def _conclude(
+        self, pieces: list[BatchRun], logged: list[LoggedBatch], records: list[bytes]
+    ) -> LargeAnswer:
         began_ns = time.perf_counter_ns()
         parts = [piece.outcome.outputs for piece in pieces if piece.outcome is not None]
         outputs = BatchOutputs([np.concatenate(arrays) for arrays in zip(*parts, strict=True)])

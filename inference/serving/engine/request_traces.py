@@ -8,7 +8,7 @@ from opentelemetry.context import Context
 
 from inference.protocol.dialect import TRACEPARENT
 from inference.serving.counts.metrics import PHASES
-from inference.serving.engine.batch_run import Run
+from inference.serving.engine.batch_run import BatchRun
 from inference.serving.engine.inbound import Inbound
 from inference.serving.engine.lanes import Pending
 from inference.serving.engine.large_requests import LargeAnswer, LargeRequest
@@ -58,7 +58,7 @@ class RequestTraces:
             return reply
         return TracedReply(reply, parent, inbound.path, inbound.received_ns, self._record_refusal)
 
-    def record(self, run: Run, now_ns: int) -> None:
+    def record(self, run: BatchRun, now_ns: int) -> None:
         """Record the requests that one run has answered."""
         assert run.outcome is not None
         for pending in run.pendings:

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from inference.serving.engine.background import BackgroundTasks
-from inference.serving.engine.batch_run import Run
+from inference.serving.engine.batch_run import BatchRun
 from inference.serving.engine.completion import Completion
 from inference.serving.engine.execution import BatchExecutor
 from inference.serving.engine.journal import Journal
@@ -77,9 +77,9 @@ class Scheduler:
         for run in runs:  # the disk is at work meanwhile
             self._completion.write_contents(run)
 
-    def run_ready(self) -> list[Run]:
+    def run_ready(self) -> list[BatchRun]:
         """Run each lane that is ready, by projects in turn, until the loop's time is up; return the runs that ended."""
-        runs: list[Run] = []
+        runs: list[BatchRun] = []
         until_ns = time.perf_counter_ns() + TURN_NS
         while self._ready and time.perf_counter_ns() < until_ns:
             lane = self._ready.pop()
