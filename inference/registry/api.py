@@ -64,7 +64,7 @@ _UPLOAD = {
 }
 
 
-class Canary(Body):
+class CanaryIn(Body):
     version: str = Field(max_length=64)
     weight: float = Field(gt=0, lt=1)
     key: str = Field("subject", pattern=f"^({KEY})$")
@@ -73,7 +73,7 @@ class Canary(Body):
 class DeploymentChanges(Body):
     shadows: list[str] | None = Field(None, max_length=8)
     shadow_shares: dict[str, Annotated[float, Field(gt=0, le=1)]] | None = Field(None, max_length=8)
-    canary: Canary | None = None
+    canary: CanaryIn | None = None
     reason: str = Field("", max_length=500)
 
 

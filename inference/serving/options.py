@@ -26,8 +26,8 @@ class EngineOptions(Struct, frozen=True):
 
     For logging see DRIFTLINE_SPOOL_FSYNC, DRIFTLINE_SPOOL_SYNC_MS, DRIFTLINE_SPOOL_MAX_BYTES and DRIFTLINE_ENCRYPT_LOG
     (`seals`).
-    `most_body_bytes` bounds all requests that are under way, `most_wait_seconds` how long a new one may have to wait,
-    `most_run_seconds` one run of a model, `max_memory_bytes` what the process may hold (0: no bound). `remote_threads`
+    `max_body_bytes` bounds all requests that are under way, `max_wait_seconds` how long a new one may have to wait,
+    `max_run_seconds` one run of a model, `max_memory_bytes` what the process may hold (0: no bound). `remote_threads`
     wait for other servers and compute nothing, under the rules `outbound`. Processes of versions of their own are
     bounded by `isolation`. Without `traces` there are none.
     """
@@ -37,9 +37,9 @@ class EngineOptions(Struct, frozen=True):
     spool_max_bytes: int = 2 * 1024**3
     when_full: Literal["refuse", "drop"] = "refuse"
     seals: bool = False
-    most_body_bytes: int = MAX_BYTES
-    most_wait_seconds: float = 10.0
-    most_run_seconds: float = 30.0
+    max_body_bytes: int = MAX_BYTES
+    max_wait_seconds: float = 10.0
+    max_run_seconds: float = 30.0
     max_memory_bytes: int = 0
     threads: int = 4
     remote_threads: int = 32

@@ -36,6 +36,7 @@ class Route:
         self.role: Role = role
         self.shadows = shadows
         self.canary = canary
+        self.labels = (model.id, version.plan.version, role)  # of its counts
         self.fields = version_fields(version.plan.version, model.generation)
         self.fields_by_log_state = {
             state: b"%bdriftline-log: %b\r\ndriftline-prediction-id: " % (self.fields, state)
@@ -94,6 +95,11 @@ class Admission:
         self.may_backfill = may_backfill
         self.expires_at = expires_at
         self.budget = budget
+
+
+def project_id_of(admission: Admission | Refusal | None) -> int:
+    """Return the project that a request counts against; 0 while it is not known."""
+    return admission.route.model.project_id if isinstance(admission, Admission) else 0
 
 
 def reason_over_budget(admission: Admission) -> Refusal | None:

@@ -95,7 +95,7 @@ async def serve(options: WorkerOptions) -> bool:
     try:
         await server.serve(sockets=[listener])
         await jobs.finish()
-        engine.log_request_counts()
+        engine.spools.log_request_counts()
         while not engine.is_idle():
             await asyncio.sleep(0.01)
     finally:
@@ -149,7 +149,7 @@ async def _sweep(server: WorkerServer, engine: Engine, home: Path, status: Statu
             if isinstance(connection, HotProtocol):
                 connection.close_if_overdue(now)
         count = functools.partial(spooled_bytes, home)
-        engine.measure_spool(await loop.run_in_executor(None, count))
+        engine.spools.measure(await loop.run_in_executor(None, count))
         status.write_if_due(now)
         await asyncio.sleep(SWEEP_SECONDS)
 

@@ -2,8 +2,22 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import StrEnum
 
 from monitors.definitions.models import MonitorKind
+
+ANSWER_COLUMNS = ("prediction", "score")
+"""The columns that drift is measured of beside the features."""
+
+
+class SubjectKind(StrEnum):
+    """What the `feature` of a metric's points names."""
+
+    ROWS = "rows"  # nothing: the point is of the rows as a whole
+    FEATURE = "feature"
+    ANSWER = "answer"  # one of ANSWER_COLUMNS
+    CLASS = "class"
+    SEGMENT_FEATURE = "segment_feature"  # its values make the segments that are compared
 
 
 @dataclass(frozen=True)
@@ -15,15 +29,26 @@ class Metric:
     title: str
     unit: str = ""
     lower_is_better: bool = True
-    per_feature: bool = False
+    subject: SubjectKind = SubjectKind.ROWS
     spans: tuple[str, ...] = ("hour", "day")
     of_segments: bool = True
     of_rows: bool = True
+
+    @property
+    def has_feature(self) -> bool:
+        """Whether its points name a feature, a class or the like."""
+        return self.subject != SubjectKind.ROWS
+
+    def subject_of(self, feature: str) -> SubjectKind:
+        """Return what the feature of one point names."""
+        is_answer = self.kind == MonitorKind.DRIFT and feature in ANSWER_COLUMNS
+        return SubjectKind.ANSWER if is_answer else self.subject
 
 
 def _metrics() -> list[Metric]:
     drift, quality = MonitorKind.DRIFT, MonitorKind.QUALITY
     performance, service = MonitorKind.PERFORMANCE, MonitorKind.SERVICE
+    feature, of_class, groups = SubjectKind.FEATURE, SubjectKind.CLASS, SubjectKind.SEGMENT_FEATURE
     return [
         Metric("count", service, "Predictions", "rows", lower_is_better=False),
         Metric("throughput", service, "Throughput", "rows/s", lower_is_better=False),
@@ -42,7 +67,7 @@ def _metrics() -> list[Metric]:
             "Label coverage of a predicted class",
             "share",
             lower_is_better=False,
-            per_feature=True,
+            subject=of_class,
         ),
         Metric("label_lag_p50", performance, "Label lag, median", "s"),
         Metric("label_lag_p95", performance, "Label lag, 95th percentile", "s"),
@@ -52,10 +77,10 @@ def _metrics() -> list[Metric]:
         Metric("f1", performance, "F1", lower_is_better=False),
         Metric("weighted_precision", performance, "Weighted precision", "share", lower_is_better=False),
         Metric("weighted_f1", performance, "Weighted F1", lower_is_better=False),
-        # One a class: the point's feature is the class.
-        Metric("class_precision", performance, "Precision of a class", "share", False, per_feature=True),
-        Metric("class_recall", performance, "Recall of a class", "share", False, per_feature=True),
-        Metric("class_f1", performance, "F1 of a class", lower_is_better=False, per_feature=True),
+        # One a class.
+        Metric("class_precision", performance, "Precision of a class", "share", False, subject=of_class),
+        Metric("class_recall", performance, "Recall of a class", "share", False, subject=of_class),
+        Metric("class_f1", performance, "F1 of a class", lower_is_better=False, subject=of_class),
         Metric("roc_auc", performance, "ROC AUC", lower_is_better=False),
         Metric("average_precision", performance, "Average precision", lower_is_better=False),
         Metric("log_loss", performance, "Log loss", "nats"),
@@ -74,11 +99,11 @@ def _metrics() -> list[Metric]:
         Metric("mean_average_precision", performance, "Mean average precision", lower_is_better=False),
         Metric("mrr", performance, "Mean reciprocal rank", lower_is_better=False),
         Metric("hit_rate_at_10", performance, "Hit rate of the first 10", "share", lower_is_better=False),
-        # One a feature that makes segments: its groups are compared.
-        Metric("accuracy_gap", performance, "Accuracy gap between groups", "share", per_feature=True),
-        Metric("precision_gap", performance, "Precision gap between groups", "share", per_feature=True),
-        Metric("recall_gap", performance, "Recall gap between groups", "share", per_feature=True),
-        Metric("mae_gap", performance, "Mean absolute error gap between groups", per_feature=True),
+        # One a feature that makes segments.
+        Metric("accuracy_gap", performance, "Accuracy gap between groups", "share", subject=groups),
+        Metric("precision_gap", performance, "Precision gap between groups", "share", subject=groups),
+        Metric("recall_gap", performance, "Recall gap between groups", "share", subject=groups),
+        Metric("mae_gap", performance, "Mean absolute error gap between groups", subject=groups),
         Metric("estimated_accuracy", performance, "Accuracy, estimated", "share", lower_is_better=False),
         Metric("estimated_precision", performance, "Precision, estimated", "share", lower_is_better=False),
         Metric("estimated_recall", performance, "Recall, estimated", "share", lower_is_better=False),
@@ -89,13 +114,13 @@ def _metrics() -> list[Metric]:
         Metric("estimated_mae", performance, "Mean absolute error, estimated"),
         Metric("estimated_rmse", performance, "Root mean squared error, estimated"),
         Metric("drifted_features", drift, "Drifted features", "features"),
-        Metric("psi", drift, "Population stability index", per_feature=True),
-        Metric("tv", drift, "Total variation distance", "0 to 1", per_feature=True),
-        Metric("js", drift, "Jensen-Shannon distance", "0 to 1", per_feature=True),
-        Metric("ks", drift, "Kolmogorov-Smirnov distance", "0 to 1", per_feature=True),
-        Metric("wasserstein", drift, "Wasserstein distance", "reference std", per_feature=True),
-        Metric("anderson_darling", drift, "Anderson-Darling distance", per_feature=True),
-        Metric("chi_square", drift, "Chi-square", per_feature=True),
+        Metric("psi", drift, "Population stability index", subject=feature),
+        Metric("tv", drift, "Total variation distance", "0 to 1", subject=feature),
+        Metric("js", drift, "Jensen-Shannon distance", "0 to 1", subject=feature),
+        Metric("ks", drift, "Kolmogorov-Smirnov distance", "0 to 1", subject=feature),
+        Metric("wasserstein", drift, "Wasserstein distance", "reference std", subject=feature),
+        Metric("anderson_darling", drift, "Anderson-Darling distance", subject=feature),
+        Metric("chi_square", drift, "Chi-square", subject=feature),
         # Of all features together, once a day.
         Metric("domain_auc", drift, "Domain classifier AUC", "0 to 1", spans=("day",), of_segments=False),
         Metric(
@@ -107,23 +132,21 @@ def _metrics() -> list[Metric]:
             of_segments=False,
         ),
         Metric("faulty_features", quality, "Features with faults", "features"),
-        Metric("missing_share", quality, "Missing values", "share", per_feature=True),
-        Metric("wrong_type_share", quality, "Values of the wrong type", "share", per_feature=True),
-        Metric("unseen_share", quality, "Unseen categories", "share", per_feature=True),
-        Metric("out_of_range_share", quality, "Out of range", "share", per_feature=True),
-        Metric("mode_share", quality, "Most frequent value", "share", per_feature=True),
+        Metric("missing_share", quality, "Missing values", "share", subject=feature),
+        Metric("wrong_type_share", quality, "Values of the wrong type", "share", subject=feature),
+        Metric("unseen_share", quality, "Unseen categories", "share", subject=feature),
+        Metric("out_of_range_share", quality, "Out of range", "share", subject=feature),
+        Metric("mode_share", quality, "Most frequent value", "share", subject=feature),
     ]
 
 
 METRICS = {metric.name: metric for metric in _metrics()}
 ESTIMATED = tuple(name for name in METRICS if name.startswith("estimated_"))
-FEATURE_METRICS = {name: metric for name, metric in METRICS.items() if metric.per_feature}
-DRIFT_METRICS = tuple(name for name, metric in FEATURE_METRICS.items() if metric.kind == MonitorKind.DRIFT)
-QUALITY_METRICS = tuple(
-    name for name, metric in FEATURE_METRICS.items() if metric.kind == MonitorKind.QUALITY
+DRIFT_METRICS, QUALITY_METRICS = (
+    tuple(name for name, metric in METRICS.items() if metric.kind == kind and metric.has_feature)
+    for kind in (MonitorKind.DRIFT, MonitorKind.QUALITY)
 )
-CLASS_METRICS = ("class_precision", "class_recall", "class_f1", "label_coverage_by_class")
-"""Those whose feature is a class."""
+CLASS_METRICS = tuple(name for name, metric in METRICS.items() if metric.subject == SubjectKind.CLASS)
 JOINT_METRICS = ("domain_auc", "pca_reconstruction_error")
 METRICS_OF_ROWS = (*JOINT_METRICS, "estimated_mae", "estimated_rmse")
 """Those of a day that wait for its rows to be read once it has ended."""

@@ -14,11 +14,11 @@ from django.db import transaction
 from driftline.common.periods import Period
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.services import drift_method
-from monitors.metrics.catalogue import METRICS, QUALITY_METRICS
+from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS, QUALITY_METRICS
 from monitors.metrics.drift import drift_points
 from monitors.metrics.models import MetricPoint, PointStatus, RowLoss
 from monitors.metrics.periods import merged_summary
-from monitors.metrics.references.loaded import ANSWER_COLUMNS, LoadedReference, reference_in_use
+from monitors.metrics.references.loaded import LoadedReference, reference_in_use
 from monitors.metrics.rows.segment_search import LOSS_OF_METRIC, LOSSES, findings_for
 from monitors.stats.causes.importance import rank_causes as rank_features
 from monitors.stats.segments.search import FoundSegment

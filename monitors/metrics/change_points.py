@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 from driftline.common.periods import floor
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
-from monitors.metrics.measuring import Context
+from monitors.metrics.context import Context
 from monitors.metrics.models import ChangePoint, Detector, DetectorState, MetricPoint, PointStatus
 from monitors.stats.streams.adwin import Adwin
 from monitors.stats.streams.change import Change

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from datetime import timedelta
 
+from monitors.metrics.catalogue import ANSWER_COLUMNS
+from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import PointStatus
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
 from monitors.metrics.references.loaded import (
-    ANSWER_COLUMNS,
     LoadedReference,
     annotate_reference,
     watched_columns,
@@ -17,6 +18,37 @@ from monitors.stats.drift.thresholds import grid_size
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 CRITICAL_TIMES = 4.0  # a statistic this many times beyond its limit is critical
+
+
+def measure_drift(measured: MeasuredSummary) -> list[Point]:
+    """Measure how far what callers were answered drifted, and how many features did; nothing without a reference."""
+    reference, summary, monitor = measured.reference, measured.segment.summary, measured.monitor
+    if reference is None or not measured.segment.is_champion:
+        return []
+    points = drift_points(
+        summary,
+        reference,
+        length=measured.window.length,
+        min_rows=monitor.min_rows,
+        method=monitor.method,
+    )
+    count = drifted_features(points, summary.rows, monitor.min_rows)
+    return [*points, *annotate_reference([count], reference)]
+
+
+def measure_drift_of(feature: str, measured: MeasuredSummary) -> list[Point] | None:
+    """Measure the drift of one feature; None where it depends on the others, which the summary may lack."""
+    reference, monitor = measured.reference, measured.monitor
+    if reference is None or not measured.segment.is_champion:
+        return []
+    return drift_points_of(
+        feature,
+        measured.segment.summary,
+        reference,
+        length=measured.window.length,
+        min_rows=monitor.min_rows,
+        method=monitor.method,
+    )
 
 
 def drift_points(

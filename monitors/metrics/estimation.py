@@ -1,16 +1,18 @@
 """How good the answers probably are, before any label has come."""
 
+import zlib
 from datetime import timedelta
 from functools import lru_cache
 
 import numpy as np
 
 from monitors.metrics.catalogue import ESTIMATED, METRICS
+from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import PointStatus
 from monitors.metrics.performance import limit_of, told_with
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.metrics.references.loaded import LoadedReference
-from monitors.metrics.rows.expected_errors import ExpectedRows
+from monitors.metrics.rows.expected_errors import ExpectedRows, expected_rows
 from monitors.stats.estimation.day_errors import DayErrors, allow_for_days, errors_by_day
 from monitors.stats.estimation.error_profile import estimate_errors
 from monitors.stats.estimation.expectation import estimate_performance
@@ -18,6 +20,43 @@ from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.stats.performance.estimate import Estimate
 from monitors.stats.performance.metrics import measure_outcomes
+
+
+def measure_estimates(measured: MeasuredSummary) -> list[Point]:
+    """Estimate by the version's own reference; the draws are the same whenever and wherever they are made.
+
+    A day whose rows will be read has no estimate until then: rules would take two ways of estimating for a change.
+    """
+    segment, reference, context = measured.segment, measured.reference, measured.context
+    if reference is None or reference.lacks or reference.version_id != segment.version_id:
+        return []
+    if not segment.is_whole:
+        return []
+    errors = _expected_rows(measured, reference) if context.model.task == "regression" else None
+    if errors is not None and errors.is_awaited:
+        return []
+    population = zlib.crc32(f"{segment.role} {segment.version}".encode())
+    return estimated_points(
+        segment.summary,
+        reference,
+        length=measured.window.length,
+        min_rows=measured.monitor.min_rows,
+        positive_class=context.signature_of(segment.version_id).positive_class,
+        errors=errors,
+        rng=np.random.default_rng([reference.seed, int(measured.window.start.timestamp()), population]),
+    )
+
+
+def _expected_rows(measured: MeasuredSummary, reference: LoadedReference) -> ExpectedRows:
+    return expected_rows(
+        measured.context.model,
+        reference,
+        role=measured.segment.role,
+        version=measured.segment.version,
+        rows=measured.segment.summary.rows,
+        span=measured.span,
+        window=measured.window,
+    )
 
 
 def estimated_points(

@@ -2,14 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 
+from inference.prediction_log.models import PredictionRole
+from monitors.metrics.context import MeasuredWindow
 from monitors.metrics.models import MetricPoint, PointStatus
 from monitors.metrics.performance import told_with
-from monitors.metrics.points import Point
+from monitors.metrics.points import Point, Population
 from monitors.stats.performance.estimate import Estimate
 from monitors.stats.performance.gaps import widest_gap
 
 COMPARED = ("accuracy", "precision", "recall", "mae")
 _JUDGED = (PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL)
+
+
+def measure_gaps(measured: MeasuredWindow) -> list[tuple[Population, Point]]:
+    """Compare the groups of each declared segment by the points that were measured of them."""
+    everybody = Population(PredictionRole.CHAMPION, "")
+    return [(everybody, point) for point in gap_points(measured.points, measured.context.segment_features)]
 
 
 def gap_points(rows: Iterable[MetricPoint], features: Sequence[str]) -> list[Point]:

@@ -3,8 +3,9 @@
 from datetime import datetime
 
 from inference.signatures import Signature
+from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import PointStatus
-from monitors.metrics.performance import Ripeness
+from monitors.metrics.performance import Ripeness, ripeness_of
 from monitors.metrics.points import MAX_FEATURE_LENGTH, Point, judged_by_rows
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
 from monitors.stats.mergeable.sketches import CategoricalSummary
@@ -13,6 +14,21 @@ from monitors.stats.performance.estimate import wilson_interval
 
 LAGS = {"label_lag_p50": 0.5, "label_lag_p95": 0.95}
 MAX_CLASSES = 20  # the most frequent answers; a point each
+
+
+def measure_labels(measured: MeasuredSummary) -> list[Point]:
+    """Measure the labels of all that callers were answered."""
+    segment, context = measured.segment, measured.context
+    if not (segment.is_champion and segment.is_whole):
+        return []
+    hours = context.model.objectives.get("label_lag_hours")
+    return label_points(
+        segment.summary,
+        context.signature_of(segment.version_id),
+        end=measured.window.end,
+        ripeness=ripeness_of(measured),
+        lag_objective_s=3_600 * float(hours) if hours else None,
+    )
 
 
 def label_points(

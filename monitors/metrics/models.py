@@ -10,6 +10,7 @@ from driftline.common.attempts import AttemptedQuerySet, AttemptedWorkRow
 from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
+from monitors.metrics.catalogue import METRICS, SubjectKind
 
 
 class PointStatus(models.TextChoices):
@@ -63,6 +64,11 @@ class MetricPoint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.metric} {self.feature} {self.start:%Y-%m-%d %H}h"
+
+    @property
+    def subject_kind(self) -> SubjectKind:
+        """What `feature` names: a feature, a column of the answer, a class, a segment's feature, or nothing."""
+        return METRICS[self.metric].subject_of(self.feature)
 
     @property
     def is_beyond(self) -> bool:

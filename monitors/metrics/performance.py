@@ -7,6 +7,7 @@ from math import hypot
 from typing import Any
 
 from monitors.metrics.catalogue import METRICS
+from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import PointStatus
 from monitors.metrics.points import MAX_FEATURE_LENGTH, Point
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary, OutcomeSummary
@@ -38,6 +39,26 @@ class Ripeness:
             return PointStatus.UNRIPE
         enough = labelled >= self.min_rows and coverage >= self.min_coverage
         return PointStatus.OK if enough else PointStatus.INSUFFICIENT
+
+
+def ripeness_of(measured: MeasuredSummary) -> Ripeness:
+    """Return what the window of a summary needs before its labels may be judged."""
+    monitor, context = measured.monitor, measured.context
+    return Ripeness(monitor.min_rows, monitor.min_label_coverage, context.label_lag, context.event_now)
+
+
+def measure_performance(measured: MeasuredSummary) -> list[Point]:
+    """Measure the labelled rows of a summary; of a segment there are no limits."""
+    segment, context, reference = measured.segment, measured.context, measured.reference
+    return performance_points(
+        segment.summary,
+        reference.performance if reference and segment.is_whole else {},
+        end=measured.window.end,
+        ripeness=ripeness_of(measured),
+        positive_class=context.signature_of(segment.version_id).positive_class,
+        quantile=context.model.objectives.get("quantile"),
+        blocks=list(segment.blocks.values()),
+    )
 
 
 def performance_points(

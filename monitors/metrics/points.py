@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from monitors.metrics.models import PointStatus
+from driftline.common.periods import following
+from inference.registry.models import Model
+from monitors.metrics.models import MetricPoint, PointStatus
 
 MAX_FEATURE_LENGTH = (
     200  # characters; nothing of a longer name, be it a feature or a class, has points of its own
@@ -24,6 +27,37 @@ class Point:
     upper: float | None = None
     threshold: float | None = None
     detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Population:
+    """Whose requests a point counts; an empty version is every one."""
+
+    role: str
+    version: str
+    segment: str = ""
+
+
+def row_of(model: Model, population: Population, span: str, start: datetime, point: Point) -> MetricPoint:
+    """Make the row of a measured point; it is not saved."""
+    return MetricPoint(
+        model=model,
+        role=population.role,
+        version=population.version,
+        segment=population.segment,
+        span=span,
+        start=start,
+        end=following(start, span),
+        metric=point.metric,
+        feature=point.feature,
+        value=point.value,
+        n=point.n,
+        lower=point.lower,
+        upper=point.upper,
+        threshold=point.threshold,
+        status=point.status,
+        detail=point.detail or None,
+    )
 
 
 def count_of_features(metric: str, points: Iterable[Point], rows: int, min_rows: int) -> Point:

@@ -4,13 +4,13 @@ What is usual is learnt from the reference and its days; what somebody expects o
 """
 
 import math
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-
-import numpy as np
+from collections.abc import Collection, Mapping
 
 from monitors.definitions.models import Expectation
+from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
+from monitors.metrics.references.loaded import annotate_reference
+from monitors.stats.column_faults import MARGIN, count_missing, count_outside, share_of_mode
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
@@ -18,13 +18,26 @@ FLOOR = 0.02  # a share below this is no fault, whatever the reference says
 TOLERANCE = 0.05  # how much worse than its reference a feature may be
 WORSE = 1.25  # times the worst of the reference's days: of a few weeks' days the next may be worse by chance
 MAX_REFERENCE_SHARE = 0.9  # a day of the reference that was broken as a whole excuses no other
-MARGIN = 0.5  # of the reference's range: a new extreme is no fault, a new unit is
 STUCK = 0.9  # of the way from the usual share of the most frequent value to all rows
-DAYS_OF_STUCK = 7  # days that tell how often a feature has one value all day, as a weekday has
 BY_CHANCE = 1e-6  # how likely rows of the usual kind may be alike, for their being so to count as a fault
 
 type Shares = Mapping[tuple[str, str], float]
 """A share of rows by metric and feature."""
+
+
+def measure_quality(measured: MeasuredSummary) -> list[Point]:
+    """Measure the data quality of all that callers were answered, beside the reference where there is one."""
+    segment, reference = measured.segment, measured.reference
+    if not (segment.is_champion and segment.is_whole):
+        return []
+    points = quality_points(
+        segment.summary,
+        reference.summary if reference else None,
+        reference.worst_days if reference else {},
+        expected=measured.context.expected,
+        min_rows=measured.monitor.min_rows,
+    )
+    return annotate_reference(points, reference) if reference else points
 
 
 def quality_points(
@@ -75,27 +88,6 @@ def _is_stray(point: Point) -> bool:
     return point.metric == "wrong_type_share" and (point.value or 0.0) <= FLOOR
 
 
-def worst_days(days: Sequence[WindowSummary]) -> dict[tuple[str, str], float]:
-    """Find the largest shares that single days of a reference show, each held against all the others.
-
-    A stormy day has pressures below those of all other days, and a failing sensor its gaps: what the reference knows
-    of is no fault. Nothing where there are fewer than two days.
-    """
-    worst: dict[tuple[str, str], float] = {}
-    for name in {name for day in days for name in day.features} if len(days) > 1 else ():
-        columns = [day.features[name] for day in days if name in day.features]
-        worst["missing_share", name] = max(_missing(column) / max(column.rows, 1) for column in columns)
-        if len(columns) >= DAYS_OF_STUCK:
-            worst["mode_share", name] = max(_mode_share(column) or 0.0 for column in columns)
-        numeric = [column for column in columns if isinstance(column, NumericSummary) and column.n]
-        categorical = [column for column in columns if isinstance(column, CategoricalSummary)]
-        if len(numeric) > 1:
-            worst["out_of_range_share", name] = _most_outside_others(numeric)
-        if len(categorical) > 1:
-            worst["unseen_share", name] = _most_unseen_by_others(categorical)
-    return worst
-
-
 def _usual_limit(
     metric: str, feature: str, column: ColumnSummary, known: ColumnSummary | None, worst: Shares
 ) -> float | None:
@@ -104,7 +96,7 @@ def _usual_limit(
         return None
     if metric == "mode_share":
         return _stuck_limit(column, worst.get((metric, feature), 1.0))
-    usual = _missing(known) / max(known.rows, 1) if metric == "missing_share" else 0.0
+    usual = count_missing(known) / max(known.rows, 1) if metric == "missing_share" else 0.0
     on_worst_day = min(WORSE * worst.get((metric, feature), 0.0) + TOLERANCE, MAX_REFERENCE_SHARE)
     return max(FLOOR, usual + TOLERANCE, on_worst_day)
 
@@ -130,14 +122,14 @@ def _shares(
     column: ColumnSummary, known: ColumnSummary | None, wanted: Expectation | None
 ) -> dict[str, float]:
     rows = max(column.rows, 1)
-    shares = {"missing_share": _missing(column) / rows, "wrong_type_share": column.wrong_type / rows}
-    if (mode := _mode_share(column)) is not None:
+    shares = {"missing_share": count_missing(column) / rows, "wrong_type_share": column.wrong_type / rows}
+    if (mode := share_of_mode(column)) is not None:
         shares["mode_share"] = mode
     if isinstance(column, CategoricalSummary) and (levels := _levels(known, wanted)) is not None:
         unseen = sum(count for level, count in column.counts.items() if level not in levels)
         shares["unseen_share"] = unseen / rows
     if isinstance(column, NumericSummary) and (edges := _range(known, wanted)) is not None:
-        shares["out_of_range_share"] = _beyond(column, *edges) / rows
+        shares["out_of_range_share"] = count_outside(column, *edges) / rows
     return shares
 
 
@@ -158,51 +150,3 @@ def _range(known: ColumnSummary | None, wanted: Expectation | None) -> tuple[flo
     else:
         usual = -math.inf, math.inf
     return usual[0] if least is None else least, usual[1] if most is None else most
-
-
-def _mode_share(column: ColumnSummary) -> float | None:
-    """Give the share of the most frequent value among those that are there; None where none is.
-
-    Numbers of one cell of the grid count as one value.
-    """
-    counts = list(column.counts.values()) if isinstance(column, CategoricalSummary) else column.counts
-    return None if column.n == 0 or len(counts) == 0 else float(max(counts)) / column.n
-
-
-def _missing(column: ColumnSummary) -> int:
-    return column.missing + (column.infinite if isinstance(column, NumericSummary) else 0)
-
-
-def _outside(column: NumericSummary, least: float, most: float) -> int:
-    margin = MARGIN * (most - least)
-    return _beyond(column, least - margin, most + margin)
-
-
-def _beyond(column: NumericSummary, least: float, most: float) -> int:
-    """Count the values of cells whose mean lies outside; a stored mean is off by some millionths of its distance."""
-    if not column.n or (least <= column.minimum and column.maximum <= most):
-        return 0
-    slack = 1e-6 * np.abs(column.offsets)
-    outside = (column.positions < least - slack) | (column.positions > most + slack)
-    return int(column.counts[outside].sum())
-
-
-def _most_outside_others(days: Sequence[NumericSummary]) -> float:
-    """Give the largest share of a day that lies outside the range of the others; only days of an extreme have one."""
-    lowest = sorted(range(len(days)), key=lambda place: days[place].minimum)
-    highest = sorted(range(len(days)), key=lambda place: -days[place].maximum)
-    shares = []
-    for place in {lowest[0], highest[0]}:
-        least = days[lowest[1] if place == lowest[0] else lowest[0]].minimum
-        most = days[highest[1] if place == highest[0] else highest[0]].maximum
-        shares.append(_outside(days[place], least, most) / max(days[place].rows, 1))
-    return max(shares)
-
-
-def _most_unseen_by_others(days: Sequence[CategoricalSummary]) -> float:
-    """Give the largest share of a day that has levels which no other day has."""
-    held = Counter(level for day in days for level in day.counts)
-    return max(
-        sum(count for level, count in day.counts.items() if held[level] == 1) / max(day.rows, 1)
-        for day in days
-    )

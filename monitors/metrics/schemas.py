@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType, field
 
 from driftline.common.periods import Period
 from driftline.common.responses import ResponseBody, Time, one_of
+from monitors.metrics.catalogue import SubjectKind
 from monitors.metrics.models import ChangePoint, Detector, MetricPoint, PointStatus, SegmentSearch
 from monitors.metrics.rows.segment_search import findings_of, growth_of
 from monitors.metrics.rows.value_losses import ValueLosses
@@ -23,6 +24,7 @@ class PointOut(ResponseBody, frozen=True):
     end: Time
     metric: str
     feature: str
+    subject_kind: Annotated[str, one_of(SubjectKind)]
     segment: str
     role: str
     version: str
@@ -42,6 +44,7 @@ class PointOut(ResponseBody, frozen=True):
             end=point.end,
             metric=point.metric,
             feature=point.feature,
+            subject_kind=point.subject_kind,
             segment=point.segment,
             role=point.role,
             version=point.version,

@@ -11,26 +11,20 @@ from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.services import DEFAULT_MIN_ROWS, drift_method
-from monitors.metrics.catalogue import JOINT_METRICS, METRICS
+from monitors.metrics.catalogue import ANSWER_COLUMNS, JOINT_METRICS, METRICS
+from monitors.metrics.context import Context, MeasuredWindow, context_of
 from monitors.metrics.drift import drift_points
-from monitors.metrics.measuring import (
-    Context,
-    Subject,
-    context_of,
-    drift_rows_of,
-    points_of,
-    request_rows,
-    subjects_of,
-)
+from monitors.metrics.measuring import drift_rows_of, points_of, rows_of_measure
 from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
 from monitors.metrics.periods import merged_summary, windows_held
 from monitors.metrics.references.loaded import (
-    ANSWER_COLUMNS,
     LoadedReference,
     reference_in_use,
     watched_columns,
 )
-from monitors.metrics.requests import REQUEST_METRICS, RequestLog
+from monitors.metrics.request_log import RequestLog
+from monitors.metrics.request_metrics import REQUEST_METRICS, measure_requests
+from monitors.metrics.segment_summaries import SegmentSummary, segment_summaries
 from monitors.stats.causes.importance import rank_causes
 from monitors.stats.drift.evidently_defaults import DRIFT_SHARE, evidently_verdict
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
@@ -99,7 +93,8 @@ def longer_points(
         ).select_related("version")
         found += _points_of_days(context, kind, days, version, feature, length, window.start)
         if requests is not None:
-            found += request_rows(context, requests, length, window.start)
+            measured = MeasuredWindow(context, requests, (), length, window)
+            found += rows_of_measure(measure_requests, measured)
     return [
         p
         for p in found
@@ -120,15 +115,15 @@ def _points_of_days(
 ) -> list[MetricPoint]:
     """Measure a kind of points of one window from its days; of features that have no say nothing is unpacked."""
 
-    def subjects(features: Collection[str] | None) -> list[Subject]:
-        return [one for one in subjects_of(days, features=features) if one.version == version]
+    def segments(features: Collection[str] | None) -> list[SegmentSummary]:
+        return [one for one in segment_summaries(days, features=features) if one.version == version]
 
     if kind == MonitorKind.DRIFT and feature:
-        alone = [drift_rows_of(context, feature, subject, span, start) for subject in subjects([feature])]
+        alone = [drift_rows_of(context, feature, segment, span, start) for segment in segments([feature])]
         if None not in alone:
             return [row for rows in alone for row in rows or ()]
     needed = _features_needed(kind, feature)
-    return [row for subject in subjects(needed) for row in points_of(context, subject, span, start)]
+    return [row for segment in segments(needed) for row in points_of(context, segment, span, start)]
 
 
 def _features_needed(kind: str, feature: str | None) -> Collection[str] | None:

@@ -2,10 +2,22 @@
 
 from datetime import timedelta
 
+from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.stats.mergeable.window_summary import WindowSummary
 
 PERCENTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
+
+
+def measure_service_level(measured: MeasuredSummary) -> list[Point]:
+    """Measure the volume and latency of all rows of a version, or of all that callers were answered."""
+    if not measured.segment.is_whole:
+        return []
+    return service_points(
+        measured.segment.summary,
+        length=measured.window.length,
+        latency_objective_ms=measured.context.model.objectives.get("latency_p99_ms"),
+    )
 
 
 def service_points(

@@ -13,12 +13,14 @@ from driftline.common.work import finish, touch
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.change_points import look_for_changes
+from monitors.metrics.context import Context, MeasuredWindow, context_of
 from monitors.metrics.failures import forget_errors, mark_unsummarised, store_error
-from monitors.metrics.measuring import Context, context_of, gap_rows, points_of, request_rows, subjects_of
+from monitors.metrics.measuring import points_of, window_rows
 from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.reliability import mark_unreliable
-from monitors.metrics.requests import RequestLog
+from monitors.metrics.request_log import RequestLog
 from monitors.metrics.rows.ended_days import touch_days
+from monitors.metrics.segment_summaries import segment_summaries
 from monitors.metrics.storing import forget_classes, forget_vanished_segments, lock_points, save_points
 from monitors.metrics.volume import volume_rows
 from monitors.summaries.models import StaleWindow, Summary
@@ -79,10 +81,10 @@ def _window_rows(context: Context, requests: RequestLog, span: str, start: datet
     if span == "hour":
         stored = stored.filter(segment="")
     hours = _labelled_hours(context, start) if span == "day" else ()
-    subjects = subjects_of(stored, shorter=hours)
-    measured = [point for subject in subjects for point in points_of(context, subject, span, start)]
-    gaps = gap_rows(context, measured, span, start)
-    return measured + gaps + request_rows(context, requests, span, start)
+    segments = segment_summaries(stored, shorter=hours)
+    points = [point for segment in segments for point in points_of(context, segment, span, start)]
+    window = Period(start, following(start, span))
+    return points + window_rows(MeasuredWindow(context, requests, points, span, window))
 
 
 def _labelled_hours(context: Context, day: datetime) -> Iterable[Summary]:

@@ -20,9 +20,9 @@ from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.prediction_log.queries.selectors import newest_arrivals, newest_event, oldest_event
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
-from monitors.metrics.measuring import Context, Population, context_of, row_of
+from monitors.metrics.context import Context, context_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
-from monitors.metrics.points import Point
+from monitors.metrics.points import Point, Population, row_of
 from monitors.metrics.storing import lock_points, save_points
 from monitors.summaries.models import StaleWindow
 
@@ -55,7 +55,7 @@ def _rows_of(context: Context, span: str, starts: set[datetime], first: datetime
             points.append(_freshness(with_rows, start, is_silent=start not in counts))
         if start not in counts:
             points.append(Point("count", 0.0, 0))
-        yield from (row_of(context, _ALL, span, start, point) for point in points if point is not None)
+        yield from (row_of(context.model, _ALL, span, start, point) for point in points if point is not None)
 
 
 def _counts(model: Model, span: str, starts: Collection[datetime]) -> dict[datetime, float]:

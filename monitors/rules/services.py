@@ -143,9 +143,9 @@ def _check(rule: Rule) -> None:
             f"{str(rule.metric)[:64]!r} is not a metric; use one such as {known}.",
             "unknown_metric",
         )
-    if metric.per_feature and not rule.feature:
+    if metric.has_feature and not rule.feature:
         raise invalid("/feature", f"{rule.metric} is measured a feature; name one, or use '*' for any.")
-    if rule.feature and not metric.per_feature:
+    if rule.feature and not metric.has_feature:
         raise invalid("/feature", f"{rule.metric} has no feature; leave it out.")
     if rule.span in ("hour", "day") and rule.span not in metric.spans:
         raise invalid("/span", f"{rule.metric} is measured by the {metric.spans[0]}; use {metric.spans[0]}.")

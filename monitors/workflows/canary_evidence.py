@@ -20,7 +20,7 @@ from inference.registry.selectors import get_version, signature_of
 from inference.serving.counts.metrics import ANSWERED
 from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
-from monitors.metrics.requests import request_outcomes
+from monitors.metrics.request_log import request_outcomes
 from monitors.stats.promotion.gate import GateVerdict
 from monitors.stats.promotion.unpaired import Answered, UnpairedComparison, compare_sides, judge_sides
 from monitors.workflows.models import Workflow

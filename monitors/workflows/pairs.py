@@ -15,7 +15,7 @@ from inference.registry.models import Model, Version
 from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
 from monitors.definitions.segment_masks import declared_segments, segment_masks
-from monitors.metrics.measuring import label_lag
+from monitors.metrics.context import label_lag
 from monitors.stats.promotion.gate import GatePolicy
 from monitors.stats.promotion.paired import PairedComparison, compare_pairs
 from monitors.workflows.models import Workflow

@@ -1,6 +1,7 @@
 """The layout keeps Python's and Celery's own names free, and the hot path free of Django."""
 
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,12 @@ class TestTestFolders:
         folders = {file.parent for file in (CHECKOUT / "tests").rglob("test_*.py")}
 
         assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+    def test_share_helper_modules_and_import_no_test_module(self) -> None:
+        imports = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*test_\w+.*", re.MULTILINE)
+        files = (CHECKOUT / "tests").rglob("*.py")
+
+        assert [line for file in files for line in imports.findall(file.read_text())] == []
 
 
 class TestHotPath:

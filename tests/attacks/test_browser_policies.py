@@ -10,7 +10,7 @@ from django.test import Client
 from driftline.accounts.models import User
 from driftline.accounts.services import create_project
 from driftline.pages.templatetags.figures import place
-from tests.flows.world import make_model
+from tests.worlds.approvals import make_model
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted((CHECKOUT / "templates").rglob("*.html"))

@@ -19,9 +19,9 @@ from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from monitors.summaries.models import Summary
 from tests.driftline.api.conftest import Api, caller
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, send, truths, work
-from tests.inference.prediction_log.labels.test_folding import let_narrow_rows_go
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all, touch_day
+from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all, touch_day
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, send, truths, work
 
 pytestmark = pytest.mark.django_db
 

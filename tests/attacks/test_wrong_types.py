@@ -22,8 +22,8 @@ from monitors.metrics.rows.value_losses import value_losses
 from monitors.summaries.models import StaleWindow
 from tests.driftline.api.conftest import Api, caller
 from tests.embedded import make_home
-from tests.flows.world import make_model, work
 from tests.markup import markup
+from tests.worlds.approvals import make_model, work
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)
 NUMBERS = [float(value) for value in range(1, 101)]

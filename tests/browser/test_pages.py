@@ -1,6 +1,5 @@
 """Every page in a real browser: wide and narrow, accessible, self-contained, and without scripts."""
 
-import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +13,9 @@ from monitors.alerts.models import Incident
 from monitors.rules.models import Rule
 from monitors.workflows.models import Run
 from tests.browser.conftest import PHONE, WIDE, SignIn
-from tests.browser.world import World
-from tests.flows.world import DAY, reference_csv, rows_of_a_day
+from tests.browser.pictures import save_picture
+from tests.worlds.approvals import DAY, reference_csv, rows_of_a_day
+from tests.worlds.drifted import World
 
 pytestmark = [
     pytest.mark.browser,
@@ -23,7 +23,6 @@ pytestmark = [
 ]
 
 AXE = (Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js").read_text()
-SHOTS = os.environ.get("DRIFTLINE_SCREENSHOTS", "")
 FIRST_VIEW_BYTES = 300_000
 
 
@@ -46,12 +45,6 @@ def size_of(page: Page) -> int:
     """Bytes of the page and all that it loaded, unpacked."""
     entries = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
     return int(page.evaluate(f"{entries}.reduce((sum, entry) => sum + entry.decodedBodySize, 0)"))
-
-
-def save_picture(page: Page, name: str, width: int) -> None:
-    if SHOTS:
-        Path(SHOTS).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{SHOTS}/{name.replace(' ', '-')}-{width}.png", full_page=True)
 
 
 @pytest.mark.parametrize("width", [WIDE, PHONE])

@@ -8,10 +8,10 @@ import pytest
 from driftline.common.periods import rfc3339
 from inference.registry.services import create_model
 from tests.browser.conftest import PHONE, WIDE, SignIn
-from tests.browser.test_pages import save_picture
-from tests.browser.world import World
-from tests.flows.test_performance import animals, tell_classes
-from tests.flows.world import DAY, label, log, work
+from tests.browser.pictures import save_picture
+from tests.worlds.animals import animals, tell_classes
+from tests.worlds.approvals import DAY, label, log, work
+from tests.worlds.drifted import World
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

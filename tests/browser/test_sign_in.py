@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from driftline.accounts.tasks import send_reset_mail
 from tests.browser.conftest import PHONE, SignIn
-from tests.browser.world import PASSWORD, World
+from tests.worlds.drifted import PASSWORD, World
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 

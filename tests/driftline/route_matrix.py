@@ -6,6 +6,8 @@ Each line is a method, a path with the places of its URL pattern, and what it ta
     scrape      anybody on this machine, else a token with scope read
 """
 
+from typing import NamedTuple
+
 API = """
 GET     api/v1/                                                     nothing
 GET     api/v1/openapi.json                                         public
@@ -192,3 +194,12 @@ GET     start/                                  viewer
 
 # Whole trees that other packages keep: Django's admin asks for staff, allauth for what each of its pages needs.
 ADMIN, ACCOUNTS = "admin/", "accounts/"
+
+
+class Route(NamedTuple):
+    method: str
+    path: str
+    takes: str
+
+
+ROUTES = [Route(*line.split()) for line in API.splitlines() if line]

@@ -14,7 +14,7 @@ from driftline.progress import progress_of, progress_of_each
 from inference.registry.models import Model
 from monitors.rules.services import create_rule
 from monitors.workflows.services import configure_workflow
-from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
 

@@ -13,22 +13,15 @@ from pytest_django import DjangoDbBlocker
 from driftline.accounts.models import Membership, Project, User
 from driftline.accounts.scopes import Role, Scope
 from driftline.accounts.services import create_project, create_token, revoke_token
-from tests.driftline.api.world import World, furnish
-from tests.driftline.route_matrix import ACCOUNTS, ADMIN, API, PAGES
+from tests.driftline.route_matrix import ACCOUNTS, ADMIN, PAGES, ROUTES, Route
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds.every_kind import World, furnish
 
 pytestmark = pytest.mark.django_db
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-class Route(NamedTuple):
-    method: str
-    path: str
-    takes: str
-
-
-ROUTES = [Route(*line.split()) for line in API.splitlines() if line]
 PAGE_ROUTES = [
     Route(method, path.removeprefix("/"), role)
     for method, path, role in (line.split() for line in PAGES.splitlines() if line)

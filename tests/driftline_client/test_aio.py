@@ -7,10 +7,10 @@ import pytest
 
 import driftline_client
 from driftline_client import Counts, DriftlineError, ModelHandle, aio
+from tests.driftline_client.flights import FLIGHTS, TOLD
 from tests.driftline_client.platform import HASTY
 from tests.driftline_client.server import Answer, Recorder, running_server
-from tests.driftline_client.test_frames import FLIGHTS, TOLD
-from tests.driftline_client.test_predict import ONE_ROW, TWO_ROWS
+from tests.driftline_client.v2_bodies import ONE_ROW, TWO_ROWS
 
 
 @pytest.fixture

@@ -9,23 +9,7 @@ import pytest
 import driftline_client
 from driftline_client import DriftlineError, ModelHandle
 from tests.driftline_client.server import COLUMNS, Answer, Recorder, running_server
-
-ONE_ROW = {
-    "model_name": "flights",
-    "model_version": "7",
-    "outputs": [
-        {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["late"]},
-        {"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]},
-    ],
-}
-TWO_ROWS = {
-    "model_name": "flights",
-    "model_version": "7",
-    "outputs": [
-        {"name": "label", "datatype": "BYTES", "shape": [2], "data": ["late", "on time"]},
-        {"name": "probabilities", "datatype": "FP32", "shape": [2, 2], "data": [0.25, 0.75, 0.9, 0.1]},
-    ],
-}
+from tests.driftline_client.v2_bodies import ONE_ROW, TWO_ROWS
 
 
 def _answer(body: Any) -> Answer:

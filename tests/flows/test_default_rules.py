@@ -14,7 +14,7 @@ from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
 from monitors.rules.defaults import add_default_rules, default_rules
 from monitors.rules.models import Transition
-from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
+from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
 OBJECTIVES = {
     "label_lag_hours": 2,

@@ -11,7 +11,7 @@ from monitors.definitions.models import Monitor, MonitorKind, Reference, Referen
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import drift_rows, evidently_rows, longer_points
-from tests.flows.world import DAY, give_reference, log, reference_csv, rows_of_a_day, work
+from tests.worlds.approvals import DAY, give_reference, log, reference_csv, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
 

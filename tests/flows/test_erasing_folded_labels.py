@@ -22,9 +22,9 @@ from inference.prediction_log.queries.selectors import frame_of, prediction
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from tests.flows.canary import places_of
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day
-from tests.inference.prediction_log.ingest.test_arrival import label_late
-from tests.inference.prediction_log.labels.test_folding import let_narrow_rows_go
+from tests.inference.prediction_log.ingest.late_rows import label_late
+from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day
 
 END = DAY + timedelta(days=1)
 CANARY = "zoe.canary@example.com"

@@ -55,9 +55,9 @@ from monitors.summaries.services import summarise
 from monitors.workflows.snapshots import from_log
 from tests.driftline.api.conftest import Api, caller
 from tests.flows.canary import places_of
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, work
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
-from tests.inference.serving.jobs.test_store import a_job
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
+from tests.inference.serving.jobs.made_jobs import a_job
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 
 CANARY = "canary.Zo\u00eb-4711@example.com"
 OTHERS = ("ada", "bob", "cy")

@@ -20,8 +20,8 @@ from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
-from tests.flows.test_performance import animals, tell_classes
-from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
+from tests.worlds.animals import animals, tell_classes
+from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
 NAMES = {"accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "brier"}
 

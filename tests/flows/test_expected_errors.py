@@ -24,8 +24,8 @@ from monitors.metrics.rows import expected_errors
 from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import longer_points
 from monitors.rules.services import create_rule
-from tests.flows.world import DAY, label, log, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, label, log, work
 
 A_DAY = timedelta(days=1)
 SPREAD = {"city": 1.0, "country": 5.0}

@@ -8,12 +8,11 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from msgspec.structs import replace
 
-from driftline.invariants import check_all
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.summaries.checking import compare_with_rows
-from tests.flows.test_rows_kept import summaries_of
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.summaries import broken_invariants, summaries_of
 
 BEFORE = [("inference", "0019_attempts_of_imports_and_erasures"), ("monitors", "0023_attempts_of_long_work")]
 
@@ -51,4 +50,4 @@ def test_rows_that_were_counted_and_rows_that_waited_are_counted_once(model: Mod
     assert sum(one["rows"] for (span, *_), one in summaries_of(model).items() if span == "day") == 96
     assert summaries_of(model)["day", DAY, "champion", ""]["labelled"] == 48
     assert [difference for difference in compare_with_rows(100) if difference] == []
-    assert [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds] == []
+    assert broken_invariants() == []

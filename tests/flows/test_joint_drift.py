@@ -26,8 +26,8 @@ from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import drift_rows
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
-from tests.flows.world import DAY, log, reference_csv, rows_of_a_day, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, log, reference_csv, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
 NAMES = ("domain_auc", "pca_reconstruction_error")

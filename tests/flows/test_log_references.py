@@ -27,8 +27,8 @@ from monitors.metrics.tasks import expire
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.services import summarise
-from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
 ONE_DAY = timedelta(days=1)
 HISTORY = 36

@@ -1,6 +1,6 @@
 """From a logged prediction to a metric, in every order in which things may arrive."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -21,14 +21,25 @@ from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.models import PredictionRow, TouchedPeriod
 from inference.prediction_log.queries.selectors import frame_of
-from inference.prediction_log.spool.record import EndedRequests, RequestCounts, WaitedRequests
+from inference.prediction_log.spool.record import RequestCounts, WaitedRequests
 from inference.registry.datasets import store_reference
 from inference.registry.models import Dataset, Model
 from inference.serving.counts.metrics import WAIT_SECONDS
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
 from monitors.summaries.models import Summary
-from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, send, truths, work
+from tests.worlds.approvals import (
+    DAY,
+    count_requests,
+    give_reference,
+    label,
+    log,
+    make_model,
+    rows_of_a_day,
+    send,
+    truths,
+    work,
+)
 
 
 def value(model: Model, metric: str, **narrowed: object) -> float | None:
@@ -306,14 +317,6 @@ class TestReferences:
         assert refused.value.code == code
         assert not Dataset.objects.exists()
         assert list((home / "datasets").iterdir()) == []
-
-
-def count_requests(model: Model, hour: datetime, *, role: str = "champion", **outcomes: int) -> None:
-    """Add up requests as a drain does after it read them from the spool."""
-    version = "1" if role == "champion" else "2"
-    ended = [EndedRequests(model.pk, version, role, outcome, n) for outcome, n in outcomes.items()]
-    with transaction.atomic():
-        add_request_counts([RequestCounts(int(hour.timestamp()), ended)])
 
 
 class TestShadowDropRate:

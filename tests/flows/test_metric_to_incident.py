@@ -11,7 +11,7 @@ from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import backtest, create_rule
-from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
+from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
 ONE_DAY = timedelta(days=1)
 

@@ -13,7 +13,7 @@ from monitors.metrics.models import NullDraws
 from monitors.metrics.references import nulls
 from monitors.metrics.selectors import drift_rows
 from monitors.metrics.tasks import expire
-from tests.flows.world import DAY, give_reference, log, rows_of_a_day, work
+from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
 COLUMNS = {"income", "region", "prediction", "score"}

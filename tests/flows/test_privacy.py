@@ -32,7 +32,7 @@ from monitors.workflows.context import StepFailed
 from monitors.workflows.steps.snapshot import snapshot
 from tests.driftline.api.conftest import caller
 from tests.flows.canary import places_of
-from tests.flows.world import DAY, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
 MAIL, NOTE = "zoe.canary@example.com", "canary-note"
 NEXT_DAY = DAY + timedelta(days=1)

@@ -16,9 +16,9 @@ from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.models import MetricPoint
-from tests.flows.world import DAY, label, log, work
-from tests.inference.prediction_log.storage.test_compaction import pack_all
+from tests.inference.prediction_log.storage.aging import pack_all
 from tests.markup import markup
+from tests.worlds.approvals import DAY, label, log, work
 
 pytestmark = pytest.mark.django_db
 

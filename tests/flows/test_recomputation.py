@@ -26,7 +26,7 @@ from monitors.definitions.services import build_reference
 from monitors.metrics.catalogue import ESTIMATED, JOINT_METRICS
 from monitors.metrics.models import MetricPoint
 from tests.flows.plain_metrics import Key, Plain, Row
-from tests.flows.world import DAY, label, send, work
+from tests.worlds.approvals import DAY, label, send, work
 
 CLASSES = {"binary": ("0", "1"), "multiclass": ("ant", "bee", "cat"), "regression": ()}
 LAGS_S = (60, 600, 3_600)

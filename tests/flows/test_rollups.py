@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from driftline.common.work import touch
-from driftline.invariants import check_all
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
@@ -23,8 +22,8 @@ from monitors.metrics.tasks import expire
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.services import summarise
 from tests.driftline.api.conftest import Api, caller
-from tests.flows.test_rows_kept import summaries_of
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.summaries import broken_invariants, summaries_of
 
 pytestmark = pytest.mark.django_db
 
@@ -81,10 +80,6 @@ def points_of(model: Model, **which: Any) -> list[Any]:
 def measure_day_again(model: Model) -> None:
     touch(StaleWindow, [(model.pk, "day", DAY)], fields=("model_id", "span", "start"))
     work(model)
-
-
-def broken_invariants() -> list[str]:
-    return [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds]
 
 
 def pass_time(model: Model, until: datetime = LATER) -> None:
@@ -226,26 +221,6 @@ class TestWhatComesLate:
         days = {window: one for window, one in summaries_of(punctual).items() if window[0] == "day"}
         assert {window: one for window, one in summaries_of(model).items() if window in days} == days
         assert late == points_of(punctual, start__lt=LATER)
-        assert spans_of(model) == {"day"}
-        assert broken_invariants() == []
-
-    def test_is_added_where_no_rows_are_kept(self, model: Model) -> None:
-        keeps = make_model(model.project, "keeps")
-        rows = rows_of_a_day(DAY, 48)
-        for each in (keeps, model):
-            set_segments(model=each, features=["region"], actor="test")
-            log(each, rows[:24])
-            work(each)
-        keep_no_rows(model)
-        work(model)
-        grow_old(model)
-
-        for each in (keeps, model):
-            log(each, rows[24:])
-            work(each)
-
-        days = {window: one for window, one in summaries_of(keeps).items() if window[0] == "day"}
-        assert {window: one for window, one in summaries_of(model).items() if window in days} == days
         assert spans_of(model) == {"day"}
         assert broken_invariants() == []
 

@@ -1,7 +1,5 @@
 """A model that keeps no rows: each is summarised and let go, and nothing that is measured changes by that."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from io import BytesIO
@@ -9,18 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import hypothesis.strategies as st
 import pytest
-from django.conf import settings
-from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from hypothesis import HealthCheck, given
-from hypothesis import settings as trying
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project, User
-from driftline.invariants import check_all
+from driftline.accounts.models import User
 from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
@@ -36,21 +28,25 @@ from inference.registry.services import update_model
 from monitors.definitions.segment_masks import MAX_VALUES
 from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
-from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
-from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import Summary
-from monitors.summaries.rollups import drop_parts
 from monitors.summaries.services import summarise
 from monitors.workflows.steps.snapshot import snapshot
 from tests.driftline.api.conftest import Api, caller
-from tests.embedded import subprocess_environment
 from tests.flows.canary import places_of
-from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, send, truths, work
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.markup import markup
+from tests.worlds.approvals import (
+    DAY,
+    give_reference,
+    label,
+    log,
+    rows_of_a_day,
+    send,
+    truths,
+    work,
+)
+from tests.worlds.summaries import CANARY, broken_invariants, summaries_of
 
-CHECKOUT = Path(__file__).parents[2]
-CANARY = "canary.Zoe-4711"
 NEXT_DAY = DAY + timedelta(days=1)
 
 
@@ -58,68 +54,10 @@ def keep(model: Model, rows: str) -> None:
     update_model(model=model, actor="test", rows_kept=rows)
 
 
-def summaries_of(model: Model) -> dict[Any, Any]:
-    """What the summaries of a model say, apart from the order in which they added numbers up."""
-    return {
-        (one.span, one.start, one.role, one.segment): _summary_of(WindowSummary.decode(bytes(one.payload)))
-        for one in Summary.objects.filter(model=model)
-    }
-
-
-def _summary_of(window: WindowSummary) -> dict[str, Any]:
-    columns = {
-        **window.features,
-        "prediction": window.prediction,
-        "score": window.score,
-        "ms": window.latency_ms,
-    }
-    outcome = window.outcome
-    return {
-        "rows": window.rows,
-        "labelled": window.labelled,
-        "columns": {name: _column(column) for name, column in columns.items()},
-        "outcome": outcome and outcome.n,
-    }
-
-
-def _column(column: Any) -> Any:
-    if isinstance(column, CategoricalSummary):
-        return column.counts, column.rest, column.missing
-    assert isinstance(column, NumericSummary)
-    return column.keys.tolist(), column.counts.tolist(), column.n, column.missing
-
-
 def holds_rows(model: Model) -> bool:
     return (
         PredictionChunk.objects.filter(model=model).exists() or PackedDay.objects.filter(model=model).exists()
     )
-
-
-def broken_invariants() -> list[str]:
-    return [f"{one.statement}: {one.counts}" for one in check_all() if not one.holds]
-
-
-def let_workers_die(model: Model, *steps: str) -> None:
-    """Kill a worker on the model after each of these steps of `monitors.summaries.services`, then let it be retried."""
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.flows.dying_worker",
-            connection.settings_dict["NAME"],
-            str(model.pk),
-            *steps,
-        ],
-        cwd=CHECKOUT,
-        env=subprocess_environment()
-        | {
-            "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'platform'}",
-            "DJANGO_SETTINGS_MODULE": "driftline.settings",
-            "DRIFTLINE_HOME": str(settings.HOME),
-        },
-        check=True,
-    )
-    model.touched_periods.update(lease_until=None, attempts=0)
 
 
 def of_canary(rows: Sequence[SentPrediction]) -> list[SentPrediction]:
@@ -197,55 +135,6 @@ class TestRows:
 
 
 class TestSummaries:
-    @trying(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(
-        parts=st.lists(st.sampled_from(range(6)), min_size=24, max_size=24),
-        steps=st.lists(st.sampled_from(["all", "none", "work", "pack", "drop"]), min_size=6, max_size=6),
-    )
-    def test_do_not_depend_on_when_rows_and_hours_went(
-        self, project: Project, parts: list[int], steps: list[str]
-    ) -> None:
-        models = [make_model(project, f"m{Model.objects.count()}-{name}") for name in ("keeps", "lets-go")]
-        keeps, lets_go = models
-        rows = rows_of_a_day(DAY, 24)
-        for model in models:
-            set_segments(model=model, features=["region"], actor="test")
-            log(model, rows[:1])  # fixes the centres alike
-            summarise(model.pk)
-
-        for part, step in enumerate(steps):
-            for model in models:
-                if some := [row for row, of in zip(rows[1:], parts[1:], strict=True) if of == part]:
-                    log(model, some)
-            if step in ("all", "none"):
-                keep(lets_go, step)
-            elif step == "pack":
-                grow_old()
-                pack_all()
-            else:
-                summarise(lets_go.pk)
-            if step == "drop":
-                lets_go.stale_windows.all().delete()
-                drop_parts(model=lets_go, span="day", before=NEXT_DAY)
-        for model in models:
-            summarise(model.pk)
-
-        found, wanted = summaries_of(lets_go), summaries_of(keeps)
-        assert found == {window: one for window, one in wanted.items() if window in found}
-        assert {window for window in wanted if window[0] == "day"} <= found.keys()
-        assert broken_invariants() == []
-
-    def test_of_days_are_the_sums_of_their_hours(self, model: Model) -> None:
-        keep(model, "none")
-        for row in rows_of_a_day(DAY, 6):
-            log(model, [row])
-            summarise(model.pk)
-
-        found = summaries_of(model)
-        hours = [one for (span, *_), one in found.items() if span == "hour"]
-        assert len(hours) == 6
-        assert found["day", DAY, "champion", ""]["rows"] == sum(hour["rows"] for hour in hours) == 6
-
     def test_give_no_more_values_a_place_than_one_look_at_all_rows_would(self, model: Model) -> None:
         set_segments(model=model, features=["region"], actor="test")
         keep(model, "none")
@@ -262,20 +151,6 @@ class TestSummaries:
 
         segments = Summary.objects.filter(model=model, span="hour").exclude(segment="")
         assert [one.rows for one in segments] == [2] * MAX_VALUES
-
-
-@pytest.mark.django_db(transaction=True)
-class TestAWorkerThatIsKilled:
-    def test_adds_rows_once(self, model: Model) -> None:
-        keep(model, "none")
-        log(model, rows_of_a_day(DAY, 30))
-
-        let_workers_die(model, "apply_change", "_request_rebuild", "finish")
-        work(model)
-
-        assert summaries_of(model)["day", DAY, "champion", ""]["rows"] == 30
-        assert not holds_rows(model)
-        assert broken_invariants() == []
 
 
 class TestWhatNeedsRows:

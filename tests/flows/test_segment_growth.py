@@ -14,8 +14,8 @@ from monitors.metrics.models import SegmentSearch
 from monitors.metrics.rows.segment_growth import Growth, find_growth
 from monitors.metrics.rows.segment_search import do_search, growth_of, request_search
 from tests.driftline.api.conftest import caller
-from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
 WINDOW = Period(DAY, DAY + 2 * A_DAY)

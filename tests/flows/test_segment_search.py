@@ -20,9 +20,9 @@ from monitors.metrics.models import SegmentSearch
 from monitors.metrics.rows.segment_search import do_search, findings_of, request_search
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
 from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 A_DAY = timedelta(days=1)
 WINDOW = Period(DAY, DAY + 2 * A_DAY)

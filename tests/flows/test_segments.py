@@ -27,8 +27,8 @@ from monitors.metrics.models import MetricPoint
 from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from tests.driftline.api.conftest import Api, caller
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 pytestmark = pytest.mark.django_db
 

@@ -12,13 +12,13 @@ from driftline.common.errors import Problem
 from driftline.common.periods import rfc3339
 from inference.prediction_log.queries import event_clock
 from inference.registry.models import Model
-from monitors.metrics import measuring, volume
+from monitors.metrics import context, volume
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
-from tests.flows.world import DAY, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
 HOUR = timedelta(hours=1)
 ROWS = 30
@@ -35,7 +35,7 @@ def send_hours(model: Model, *hours: datetime, rows: int = ROWS) -> None:
 
 def let_pass(model: Model, moment: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bring event time to a moment, as the wall clock does while nothing arrives, and let the tick come."""
-    for module in (event_clock, measuring, volume):
+    for module in (event_clock, context, volume):
         monkeypatch.setattr(module, "event_now", lambda **_: moment, raising=True)
     monkeypatch.setattr("monitors.rules.services.event_now", lambda **_: moment)
     measure_ended(model, moment)
@@ -121,7 +121,7 @@ def test_rows_that_are_still_on_their_way_are_no_silence(
 ) -> None:
     send_hours(busy, DAY + timedelta(days=4, hours=9))
     moment = DAY + timedelta(days=4, hours=11)
-    for module in (measuring, volume):
+    for module in (context, volume):
         monkeypatch.setattr(module, "event_now", lambda **_: moment)
 
     assert measure_ended(busy, moment) == 0

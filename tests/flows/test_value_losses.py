@@ -17,9 +17,9 @@ from driftline.common.periods import Period, rfc3339
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import create_model, update_model
 from monitors.metrics.rows.value_losses import value_losses
-from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
 WINDOW = Period(DAY, DAY + timedelta(days=1))
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.driftline.api.conftest import caller
-from tests.flows.world import make_model, work
 from tests.foreign_clients.conftest import PROGRAM_SECONDS, PROGRAMS
+from tests.worlds.approvals import make_model, work
 
 pytestmark = pytest.mark.e2e
 

@@ -193,7 +193,7 @@ def send_day(model: "Model", rows: pd.DataFrame) -> None:
     from driftline.common.periods import rfc3339
     from driftline.demo.timeline import FEATURES
     from inference.prediction_log.rows.sent_items import SentPrediction
-    from tests.flows.world import log
+    from tests.worlds.approvals import log
 
     values = rows[FEATURES].astype(object).where(rows[FEATURES].notna(), None).to_dict("records")
     told = zip(rows.id, rows.event_time, rows.prediction, rows.probability, values, strict=True)
@@ -211,7 +211,7 @@ def send_day(model: "Model", rows: pd.DataFrame) -> None:
 
 def send_labels(model: "Model", rows: pd.DataFrame) -> None:
     from inference.prediction_log.items import LabelItem
-    from tests.flows.world import label, work
+    from tests.worlds.approvals import label, work
 
     known = rows[rows.label.notna()]
     label(

@@ -21,7 +21,8 @@ from msgspec import Struct
 
 from inference.prediction_log.spool.segments import open_spools
 from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.serving.engine.engine import Engine, Inbound
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound
 from inference.serving.options import EngineOptions
 from inference.serving.plan import PlanModel
 from inference.serving.plan_watcher import PlanWatcher

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monitors.stats.segments.growth import TimedRows, search_growth
 from monitors.stats.segments.search import ScoredRows, search_segments
-from tests.monitors.stats.segments.test_growth import AIRPORTS, rows_of
+from tests.monitors.stats.segments.airports import AIRPORTS, rows_of
 
 NUMBERS, ROWS, DAYS = 28, 20_000, 28
 

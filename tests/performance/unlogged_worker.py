@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inference.serving import worker
-from inference.serving.engine import engine
+from inference.serving.engine import batch_run
 from inference.serving.engine.journal import Journal, Settle
 
 
@@ -18,7 +18,7 @@ def forget(journal: Journal, payloads: Sequence[bytes], settle: Settle) -> None:
 
 def main() -> None:
     left_out: dict[Any, dict[str, Any]] = {
-        engine: {"describe": lambda run, outcome: None, "encode_record": lambda record: b""},
+        batch_run: {"describe": lambda run, outcome: None, "encode_record": lambda record: b""},
         Journal: {"write": forget},
     }
     for owner, replaced in left_out.items():

@@ -8,21 +8,22 @@ from typing import Any
 
 from msgspec import Struct
 
-from driftline.common.ids import row_ids
+from driftline.common.ids import new_ids, row_ids
 from inference.prediction_log.spool.record import LoggedBatch, encode_record
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array, RunOptions
 from inference.serving.engine.fair_threads import Worker, WorkHangs
-from inference.serving.engine.lanes import Pending
+from inference.serving.engine.lanes import Lane, Pending
 from inference.serving.routing import Route
 from inference.serving.versions.versions import LoadedVersion, Outcome
 
+PIECE_SECONDS = 0.01  # of a run in a thread, after which another project has its turn
 GRACE_SECONDS = 5.0  # for a run to end after it was told to
 MAX_LOOP_SECONDS = 0.1
 FEW_SECONDS, MANY_TIMES = 1.0, 20.0
 
 
-class Run(Struct):
+class BatchRun(Struct):
     """Requests that one run answers together, or a part of one request's rows, which then begins at `first_row`.
 
     Times are in nanoseconds.
@@ -70,6 +71,20 @@ class Run(Struct):
                 pending.timer.cancel()
 
 
+def take_run(lane: Lane, max_rows: int) -> BatchRun | None:
+    """Take what a lane's next run is to answer; None where nobody waits any more."""
+    taken_ns = time.perf_counter_ns()
+    pendings = lane.take_batch(max_rows)
+    if not pendings:
+        return None
+    unnamed = [pending for pending in pendings if not pending.prediction_id]
+    for pending, prediction_id in zip(unnamed, new_ids(len(unnamed)), strict=True):
+        pending.prediction_id = prediction_id
+    rows = sum([pending.request.rows for pending in pendings])
+    batch = lane.route.version.join([pending.request.tensors for pending in pendings])
+    return BatchRun(lane.route, lane.keyed, pendings, rows, batch, taken_ns)
+
+
 class RunEnded(Exception):
     """A run was ended because it took too long."""
 
@@ -105,8 +120,12 @@ class LoopRuns:
 
     def run(self, version: LoadedVersion, batch: dict[str, Array]) -> Outcome | Exception:
         """Run a batch; RunEnded where it had to be ended, which is to be tried again in a thread."""
+        outcome: Outcome | Exception
         self._began = time.monotonic()
-        outcome = try_run(version, batch, self._options)
+        try:
+            outcome = version.run(batch, self._options)
+        except Exception as error:  # whatever the model raises belongs to its requests
+            outcome = error
         self._began = 0.0
         if self._options.terminate:
             self._options = RunOptions()
@@ -125,7 +144,7 @@ class LoopRuns:
         self._stopping.set()
 
 
-async def run_in(worker: Worker, run: Run, seconds: float) -> Outcome | Exception:
+async def run_in(worker: Worker, run: BatchRun, seconds: float) -> Outcome | Exception:
     """Run a batch in a thread, for at most so many seconds: then it is told to end, or given up."""
     options = RunOptions()
     options.hops = run.hops
@@ -142,24 +161,24 @@ async def run_in(worker: Worker, run: Run, seconds: float) -> Outcome | Exceptio
     return RunEnded() if options.terminate and isinstance(outcome, Exception) else outcome
 
 
-def seconds_left(run: Run, most: float) -> float:
-    """Tell how long a run may take: at `most` until the last of its requests is past its deadline.
+def seconds_left(run: BatchRun, max_seconds: float) -> float:
+    """Return how long a run may take: at most `max_seconds`, or until the last of its requests is past its deadline.
 
     Requests that share a run are not to wait for a neighbour whose values never end: they get a run each once
     theirs has taken much longer than predicted. Another server that is slow is so for all of them.
     """
     if len(run.pendings) > 1 and run.route.version.remote is None:
         predicted = run.route.version.cost.seconds(run.rows)
-        most = min(most, max(FEW_SECONDS, MANY_TIMES * predicted))
+        max_seconds = min(max_seconds, max(FEW_SECONDS, MANY_TIMES * predicted))
     last_ns = 0
     for pending in run.pendings:
         if pending.deadline_ns is None:
-            return most
+            return max_seconds
         last_ns = max(last_ns, pending.deadline_ns)
-    return min(max((last_ns - time.perf_counter_ns()) / 1e9, 0.0), most)
+    return min(max((last_ns - time.perf_counter_ns()) / 1e9, 0.0), max_seconds)
 
 
-def describe_record(run: Run) -> tuple[LoggedBatch, bytes]:
+def describe_record(run: BatchRun) -> tuple[LoggedBatch, bytes]:
     """Describe a run that has its outcome as the log keeps it, also encoded."""
     assert run.outcome is not None
     began_ns = time.perf_counter_ns()
@@ -169,7 +188,7 @@ def describe_record(run: Run) -> tuple[LoggedBatch, bytes]:
     return logged, record
 
 
-def describe(run: Run, outcome: Outcome) -> LoggedBatch:
+def describe(run: BatchRun, outcome: Outcome) -> LoggedBatch:
     """Describe a run as the log keeps it."""
     pendings = run.pendings
     client_ids = _each_row(run, [pending.request.client_id for pending in pendings])
@@ -200,7 +219,7 @@ def describe(run: Run, outcome: Outcome) -> LoggedBatch:
     )
 
 
-def _each_row[Value](run: Run, values: list[Value]) -> list[Value]:
+def _each_row[Value](run: BatchRun, values: list[Value]) -> list[Value]:
     """Repeat what each request says of all its rows, once for each of them in the run."""
     if len(values) == run.rows:
         return values
@@ -208,7 +227,7 @@ def _each_row[Value](run: Run, values: list[Value]) -> list[Value]:
     return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
 
 
-def _ids(run: Run) -> list[str]:
+def _ids(run: BatchRun) -> list[str]:
     if {pending.request.rows for pending in run.pendings} == {1}:
         return [pending.prediction_id for pending in run.pendings]
     return [
@@ -218,7 +237,7 @@ def _ids(run: Run) -> list[str]:
     ]
 
 
-def _event_times(run: Run) -> list[int]:
+def _event_times(run: BatchRun) -> list[int]:
     times: list[int] = []
     for pending in run.pendings:
         start, stop = _span(run, pending)
@@ -227,6 +246,6 @@ def _event_times(run: Run) -> list[int]:
     return times
 
 
-def _span(run: Run, pending: Pending) -> tuple[int, int]:
+def _span(run: BatchRun, pending: Pending) -> tuple[int, int]:
     """Give which rows of a request are in a run."""
     return run.first_row, run.first_row + min(pending.request.rows, run.rows)

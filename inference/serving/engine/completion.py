@@ -1,79 +1,92 @@
-"""The end of each request: its record in the log, its answer, the shadows' copy, and its place in the counts."""
+"""The end of runs: their records in the log, the answers, the shadows' copies, and their place in the counts."""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import repeat
 from operator import sub
 from typing import TYPE_CHECKING, Any, Literal
 
 from inference.prediction_log.spool.record import LoggedBatch
 from inference.protocol.results import BatchOutputs
-from inference.runtime.memory import is_memory_taken
-from inference.runtime.remote.errors import UpstreamFailed
-from inference.runtime.session import first_line
-from inference.serving.counts.metrics import Series, ServingMetrics, fault_of
-from inference.serving.engine.batch_run import Run
-from inference.serving.engine.journal import Journal
+from inference.serving.counts.metrics import ServingMetrics
+from inference.serving.engine.background import BackgroundTasks
+from inference.serving.engine.batch_run import BatchRun, describe_record
+from inference.serving.engine.fair_threads import FairThreads
 from inference.serving.engine.lanes import Pending
-from inference.serving.engine.large_requests import LargeAnswer, LargeRequest
+from inference.serving.engine.refuser import Refuser
 from inference.serving.engine.shadows import ShadowRunner, ShadowWork
-from inference.serving.refusals import Refusal, overloaded, upstream_failed
-from inference.serving.responses import Prediction, Reply
+from inference.serving.engine.spools import Spools
+from inference.serving.refusals import Refusal, overloaded
+from inference.serving.responses import Prediction
 from inference.serving.routing import Route
+from inference.serving.versions.versions import Outcome
 
 if TYPE_CHECKING:
     from inference.serving.engine.request_traces import RequestTraces
 
-_TOO_LATE = "The answer was not ready within the time that 'timeout' allows; allow more, or ask again."
+MAX_LOOP_VALUES = 32 * 1024  # of an answer that is written in the event loop: about a millisecond of JSON
 log = logging.getLogger(__name__)
 
 
-class Answering:
+class Completion:
     """Logs, answers and counts; belongs to the event loop."""
 
     def __init__(
         self,
-        journal: Journal,
+        spools: Spools,
         shadows: ShadowRunner,
         metrics: ServingMetrics,
+        refuser: Refuser,
+        threads: FairThreads,
+        background: BackgroundTasks,
         when_full: Literal["refuse", "drop"],
         traces: "RequestTraces | None" = None,
     ) -> None:
-        self.spool_is_full = False
-        self._journal = journal
+        self._spools = spools
+        self._journal = spools.journal
         self._shadows = shadows
         self._metrics = metrics
+        self._refuser = refuser
+        self._threads = threads
+        self._background = background
         self._when_full = when_full
         self._traces = traces
 
-    def refuse(self, refusal: Refusal, reply: Reply[Any], route: Route | None = None) -> None:
-        """Answer that there is no answer; with the route that was asked, it counts among its faults."""
-        self._metrics.refusals[refusal.status] += 1
-        if route is not None:
-            self.series(route).faults[refusal.fault or fault_of(refusal.status)] += 1
-        reply(refusal)
-
-    def refuse_late(self, route: Route, pending: Pending, sentence: str = _TOO_LATE) -> None:
-        """Answer that there will be no answer in time."""
-        if not pending.is_over:
-            pending.is_over = True
-            self.refuse(Refusal(504, sentence, route.fields), pending.reply, route)
-
-    def refuse_values(self, route: Route, pending: Pending, error: Exception) -> None:
-        """Answer that the model fails on a request's values, unless it is for want of memory that others hold."""
-        pending.is_over = True
-        if is_memory_taken(error):
-            sentence = "The memory that all runs share is taken; ask again, or send fewer rows."
-            self.refuse(overloaded(sentence, route.fields), pending.reply, route)
+    def complete(self, run: BatchRun, outcome: Outcome) -> None:
+        """Log a run that has its outcome, and answer its requests; a long answer is written in a thread."""
+        run.done_ns = time.perf_counter_ns()
+        self._metrics.series(*run.route.labels).observe_run(run.rows)
+        run.route.version.recent.note(run.batch, run.rows)
+        run.outcome = outcome
+        run.drop_those_over()
+        if not run.pendings:
             return
-        sentence = f"The model cannot answer these values: {first_line(error)}"
-        self.refuse(Refusal(400, sentence, route.fields, fault="model"), pending.reply, route)
+        if outcome.values > MAX_LOOP_VALUES:
+            run.claim()
+            run.contents = []  # nobody else is to write them
+            self._background.start(self._complete_in_thread(run))
+        else:
+            self._log(run, *describe_record(run))
 
-    def refuse_upstream(self, route: Route, pending: Pending, failure: UpstreamFailed) -> None:
-        """Answer that the other server gave no answer."""
-        pending.is_over = True
-        self.refuse(upstream_failed(failure, route.fields), pending.reply, route)
+    async def _complete_in_thread(self, run: BatchRun) -> None:
+        """Write a long answer and its record in a thread."""
+        try:
+            async with self._threads.turn(run.route.model.project_id) as worker:
+                logged, record = await worker.run(partial(describe_record, run))
+                invalid_outputs = await worker.run(partial(encode_contents, run))
+        except Exception as error:  # the callers must not wait for ever
+            log.exception("a long answer could not be written")
+            for pending in run.pendings:
+                self._refuser.refuse_failed(run.route, pending, error)
+            return
+        self._metrics.series(*run.route.labels).invalid_outputs += invalid_outputs
+        self._log(run, logged, record)
+        self._journal.flush()
+
+    def _log(self, run: BatchRun, logged: LoggedBatch, record: bytes) -> None:
+        self.log_and_answer(run.pendings, run.rows, [record], partial(self._answer, run), [(run, logged)])
 
     def log_and_answer(
         self,
@@ -81,14 +94,14 @@ class Answering:
         rows: int,
         records: Sequence[bytes],
         answer: Callable[[bytes], None],
-        for_shadows: Sequence[tuple[Run, LoggedBatch]],
+        for_shadows: Sequence[tuple[BatchRun, LoggedBatch]],
     ) -> None:
         """Call `answer` with the state of the log once the records are safe; no deadline counts from here on."""
         for pending in pendings:
             pending.is_over = True
             if pending.timer is not None:
                 pending.timer.cancel()
-        if self.spool_is_full and self._when_full == "drop":
+        if self._spools.is_full and self._when_full == "drop":
             self._metrics.unlogged += rows
             answer(b"dropped")
             return
@@ -106,26 +119,29 @@ class Answering:
                 answer(b"dropped")
                 return
             for pending in pendings:
-                self.refuse(unlogged("The spool cannot be written", route), pending.reply, route)
+                self._refuser.refuse(unlogged("The spool cannot be written", route), pending.reply, route)
 
         self._journal.write(records, settle)
 
-    def write_contents(self, run: Run) -> list[Any]:
+    def flush(self) -> None:
+        """Start to bring to the disk what was logged."""
+        self._journal.flush()
+
+    def write_contents(self, run: BatchRun) -> list[Any]:
         """Write the answers' contents, once."""
         if run.contents is None and run.outcome is not None:
-            self.series(run.route).invalid_outputs += encode_contents(run)
+            self._metrics.series(*run.route.labels).invalid_outputs += encode_contents(run)
         return run.contents or []
 
-    def answer(self, run: Run, log_state: bytes) -> None:
-        """Answer the requests of a run."""
+    def _answer(self, run: BatchRun, log_state: bytes) -> None:
         for pending, content in zip(run.pendings, self.write_contents(run), strict=True):
             pending.reply(Prediction(content, run.route, pending.prediction_id, log_state))
         self._observe(run)
 
-    def _observe(self, run: Run) -> None:
+    def _observe(self, run: BatchRun) -> None:
         """Count what each phase took of these answers."""
         assert run.outcome is not None
-        series = self.series(run.route)
+        series = self._metrics.series(*run.route.labels)
         phases = series.phases
         now_ns = time.perf_counter_ns()
         pendings = run.pendings
@@ -142,32 +158,17 @@ class Answering:
         if self._traces is not None:
             self._traces.record(run, now_ns)
 
-    def _offer_to_shadows(self, run: Run, logged: LoggedBatch) -> None:
+    def _offer_to_shadows(self, run: BatchRun, logged: LoggedBatch) -> None:
         assert run.outcome is not None
         for shadow in run.route.shadows:
             share = run.route.model.shadow_shares.get(shadow.plan.version, 1.0)
             work = ShadowWork(
                 shadow, run.route.version, run.batch, logged, run.outcome.run_us, share, run.hops
             )
-            self._shadows.offer(work, spool_is_full=self.spool_is_full)
-
-    def series(self, route: Route) -> Series:
-        """Give the counts of a route."""
-        return self._metrics.series(route.model.id, route.version.plan.version, route.role)
-
-    def answer_large(self, large: LargeRequest, answer: LargeAnswer, log_state: bytes) -> None:
-        """Answer a large request."""
-        pending = large.pending
-        pending.reply(Prediction(answer.content, large.route, pending.prediction_id, log_state))
-        series = self.series(large.route)
-        series.requests += 1
-        now_ns = time.perf_counter_ns()
-        series.observe_phases(answer.phases(pending, now_ns))
-        if self._traces is not None:
-            self._traces.record_large(large, answer, now_ns)
+            self._shadows.offer(work, spool_is_full=self._spools.is_full)
 
 
-def encode_contents(run: Run) -> int:
+def encode_contents(run: BatchRun) -> int:
     """Write the contents of a run's answers; return how many outputs hold a number that is not finite."""
     assert run.outcome is not None
     began_ns = time.perf_counter_ns()

@@ -100,13 +100,13 @@ class Lane:
         runs, rest = divmod(rows, MAX_BATCH_ROWS)
         return runs * cost.finite_seconds(MAX_BATCH_ROWS) + (cost.finite_seconds(rest) if rest else 0.0)
 
-    def take_batch(self, most_rows: int) -> list[Pending]:
+    def take_batch(self, max_rows: int) -> list[Pending]:
         """Take what is to be run together: at least one request, up to so many rows."""
         if not self._is_ordered:
             self.waiting = deque(sorted(self.waiting, key=Pending.rank_ns))
             self._is_ordered = True
         waiting = self.waiting
-        if self.rows <= most_rows and not self._holds_lone:
+        if self.rows <= max_rows and not self._holds_lone:
             batch = [pending for pending in waiting if not pending.is_over]
             waiting.clear()
             self.rows = 0
@@ -116,7 +116,7 @@ class Lane:
         while waiting:
             pending = waiting[0]
             if not pending.is_over:
-                if batch and (pending.is_alone or rows + pending.request.rows > most_rows):
+                if batch and (pending.is_alone or rows + pending.request.rows > max_rows):
                     break
                 batch.append(pending)
                 rows += pending.request.rows

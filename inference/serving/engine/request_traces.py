@@ -6,9 +6,10 @@ from typing import Any
 
 from opentelemetry.context import Context
 
-from inference.protocol.dialect import TRACEPARENT, Headers
+from inference.protocol.dialect import TRACEPARENT
 from inference.serving.counts.metrics import PHASES
-from inference.serving.engine.batch_run import Run
+from inference.serving.engine.batch_run import BatchRun
+from inference.serving.engine.inbound import Inbound
 from inference.serving.engine.lanes import Pending
 from inference.serving.engine.large_requests import LargeAnswer, LargeRequest
 from inference.serving.refusals import Refusal
@@ -49,15 +50,15 @@ class RequestTraces:
     def __init__(self, options: TraceOptions) -> None:
         self._traces = Traces(options)
 
-    def follow(self, path: bytes, headers: Headers, reply: Reply[Any], received_ns: int) -> Reply[Any]:
-        """Give the reply of a request that is to have a span, or the one that it has."""
-        header = headers.get(TRACEPARENT)
+    def follow(self, inbound: Inbound[Any, Any], reply: Reply[Any]) -> Reply[Any]:
+        """Return the reply of a request that is to have a span, or the given one."""
+        header = inbound.headers.get(TRACEPARENT)
         parent = self._traces.parent_of(None if header is None else header.decode("latin-1"))
         if parent is None:
             return reply
-        return TracedReply(reply, parent, path, received_ns, self._record_refusal)
+        return TracedReply(reply, parent, inbound.path, inbound.received_ns, self._record_refusal)
 
-    def record(self, run: Run, now_ns: int) -> None:
+    def record(self, run: BatchRun, now_ns: int) -> None:
         """Record the requests that one run has answered."""
         assert run.outcome is not None
         for pending in run.pendings:

@@ -10,9 +10,11 @@ from google.protobuf.message import DecodeError, Message
 from inference.protocol.dialect import TRACEPARENT, Dialect, Headers
 from inference.protocol.header_facts import FACT_HEADERS
 from inference.protocol.open_inference_grpc import TIMEOUT
-from inference.serving.engine.engine import Engine, Inbound, project_of
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Prediction, field_pairs
+from inference.serving.routing import project_id_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -62,7 +64,7 @@ async def ask_engine[Asked: Message, Content](
     caller = authorization(context)
     admission = engine.admit(dialect, caller, path)
     inbound = Inbound(dialect, caller, path, message, _headers(context))
-    hold = engine.bodies.hold(project_of(admission))
+    hold = engine.bodies.hold(project_id_of(admission))
     try:
         result = await engine.ask(hold.take(message.ByteSize()) or admission, inbound)
     finally:

@@ -23,7 +23,7 @@ from inference.serving.descriptions.statistics import statistics
 from inference.serving.engine.engine import Engine
 from inference.serving.grpc.calls import Context, ask_engine, authorization, not_offered, refuse, unary
 from inference.serving.grpc.tensorflow import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowHandlers
-from inference.serving.http.hot_request import MAX_BODY_BYTES
+from inference.serving.http.incoming_body import MAX_BODY_BYTES
 from inference.serving.options import ServerCertificate
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Answer

@@ -4,5 +4,6 @@ Input: bytes of a connection. A request for inference is answered at once (`hot_
 the application, which is Django.
 Output: answers with the headers of their version, compressed where the caller asks for it.
 
-Start with `connection.py`, then `hot_request.py`; `asgi.py` is the second way in.
+Start with `connection.py`, then `hot_request.py`; `asgi.py` is the second way in. Both
+share the rules of `headers.py`, `incoming_body.py` and `compression.py`.
 """

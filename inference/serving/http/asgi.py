@@ -6,22 +6,22 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
-from inference.protocol.dialect import RELEVANT_HEADERS, HttpBody, HttpDialect
+from inference.protocol.dialect import Headers, HttpBody, HttpDialect
 from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.serving.body_budget import Hold
 from inference.serving.descriptions.metadata import describe
 from inference.serving.descriptions.repository import control
 from inference.serving.descriptions.statistics import asks_statistics, statistics
 from inference.serving.descriptions.v1_metadata import PING_PATH, V1_PATH, answer_ping, describe_v1
-from inference.serving.engine.engine import Engine, Inbound, project_of
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound
 from inference.serving.http.compression import choose_coding, in_turn, pack, unpack
-from inference.serving.http.connection import too_long
-from inference.serving.http.hot_request import MAX_BODY_BYTES
+from inference.serving.http.headers import read_headers
+from inference.serving.http.incoming_body import TOO_LONG, IncomingBody
 from inference.serving.jobs.api import JOBS_PATH, Accepted, JobApi, ResponsePreference
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Answer, field_pairs, write_answer
-from inference.serving.routing import Admission
+from inference.serving.routing import Admission, project_id_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -61,17 +61,18 @@ async def _answer_inference(
 ) -> Answer:
     if scope["method"] not in dialect.methods:
         return write_answer(dialect, _method_not_allowed(scope["method"], ", ".join(dialect.methods)))
-    preference = ResponsePreference.read(_telling_headers(scope))
+    headers = read_headers(scope["headers"]).relevant
+    preference = ResponsePreference.read(headers)
     if preference.preferences.respond_async:
         kept = await predict(engine, dialect, scope, receive, partial(jobs.accept, preference))
         if isinstance(kept, Accepted):
-            return await _compress(await jobs.answer_within(preference, kept), scope)
+            return await _compress(await jobs.answer_within(preference, kept), headers)
         return write_answer(dialect, kept)
     if preference.callback is not None:
         alone = Refusal(400, "Driftline-Callback is for jobs; send 'Prefer: respond-async' beside it.")
         return write_answer(dialect, alone)
     result = await predict(engine, dialect, scope, receive, engine.ask)
-    return await _compress(write_answer(dialect, result), scope)
+    return await _compress(write_answer(dialect, result), headers)
 
 
 def _answer_v1(engine: Engine, path: str, scope: Scope) -> Answer:
@@ -84,16 +85,17 @@ def _answer_v1(engine: Engine, path: str, scope: Scope) -> Answer:
         return _open_inference(_method_not_allowed(scope["method"], "GET"))
     if path == PING_PATH:
         return answer_ping(is_ready=engine.is_ready)
-    return _open_inference(describe_v1(engine.table, path, _header(scope, b"authorization")))
+    return _open_inference(describe_v1(engine.table, path, read_headers(scope["headers"]).authorization))
 
 
 async def _answer_job(jobs: JobApi, path: str, scope: Scope) -> Answer:
-    result = await jobs.answer(scope["method"], path, _header(scope, b"authorization"))
-    return await _compress(_open_inference(result), scope)
+    headers = read_headers(scope["headers"])
+    result = await jobs.answer(scope["method"], path, headers.authorization)
+    return await _compress(_open_inference(result), headers.relevant)
 
 
-async def _compress(answer: Answer, scope: Scope) -> Answer:
-    coding = choose_coding(answer, _telling_headers(scope).get(b"accept-encoding"))
+async def _compress(answer: Answer, headers: Headers) -> Answer:
+    coding = choose_coding(answer, headers.get(b"accept-encoding"))
     return answer if coding is None else await asyncio.wrap_future(in_turn(pack, answer, coding))
 
 
@@ -101,40 +103,25 @@ async def predict[Result](
     engine: Engine, dialect: HttpDialect, scope: Scope, receive: Receive, ask: Ask[Result]
 ) -> Result | Refusal:
     """Read an inference request and `ask` for its answer."""
-    headers = _telling_headers(scope)
-    length = _header(scope, b"content-length")
-    if length.isdigit() and int(length[:13]) > MAX_BODY_BYTES:
-        return Refusal(413, too_long())
-    authorization = _header(scope, b"authorization")
+    headers = read_headers(scope["headers"])
+    if headers.is_too_long:
+        return TOO_LONG
     path = _path_of(scope)
-    admission = engine.admit(dialect, authorization, path)
+    admission = engine.admit(dialect, headers.authorization, path)
     if isinstance(admission, Refusal):  # nobody reads a body for whoever is refused in any case
-        return await ask(admission, Inbound(dialect, authorization, path, b"", headers))
-    hold = engine.bodies.hold(project_of(admission))
+        return await ask(admission, Inbound(dialect, headers.authorization, path, b"", headers.relevant))
+    incoming = IncomingBody(engine.bodies, project_id_of(admission))
     try:
-        body = await _read_body(receive, hold)
-        if isinstance(body, bytes) and b"content-encoding" in headers:
-            body = await _unpack(headers[b"content-encoding"], body, hold)
+        body = await _read_body(receive, incoming)
+        coding = headers.relevant.get(b"content-encoding")
+        if isinstance(body, bytes) and coding is not None:
+            body = incoming.check_unpacked(await asyncio.wrap_future(in_turn(unpack, coding, body)))
         if isinstance(body, Refusal):
             return body
-        inbound = Inbound(dialect, authorization, path, body, headers)
+        inbound = Inbound(dialect, headers.authorization, path, body, headers.relevant)
         return await ask(admission, inbound)
     finally:
-        hold.release()
-
-
-async def _unpack(coding: bytes, packed: bytes, hold: Hold) -> bytes | Refusal:
-    body = await asyncio.wrap_future(in_turn(unpack, coding, packed, MAX_BODY_BYTES))
-    reason = hold.take(len(body)) if isinstance(body, bytes) else None
-    return body if reason is None else reason
-
-
-def _telling_headers(scope: Scope) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        if name in RELEVANT_HEADERS:
-            found[name] = found[name] + b", " + value if name in found else value
-    return found
+        incoming.release()
 
 
 def _path_of(scope: Scope) -> bytes:
@@ -142,35 +129,29 @@ def _path_of(scope: Scope) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-async def _read_body(receive: Receive, hold: Hold) -> bytes | Refusal:
-    parts: list[bytes] = []
-    size = 0
+async def _read_body(receive: Receive, incoming: IncomingBody) -> bytes | Refusal:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return Refusal(400, "The body did not arrive whole; send it again.")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            return Refusal(413, too_long())
-        if (reason := hold.take(len(parts[-1]))) is not None:
-            return reason
+        if (refusal := incoming.add(message.get("body", b""))) is not None:
+            return refusal
         if not message.get("more_body", False):
-            return b"".join(parts)
+            return incoming.join()
 
 
 async def answer(engine: Engine, scope: Scope, receive: Receive) -> Answer | Refusal:
     """Answer a request below /v2 that is not one for inference."""
     path = scope["path"].rstrip("/")
-    authorization = _header(scope, b"authorization")
+    authorization = read_headers(scope["headers"]).authorization
     if path.startswith("/v2/repository/"):
         if scope["method"] != "POST":
             return _method_not_allowed(scope["method"], "POST")
-        hold = engine.bodies.hold(0)
+        incoming = IncomingBody(engine.bodies, 0)
         try:
-            body = await _read_body(receive, hold)
+            body = await _read_body(receive, incoming)
         finally:
-            hold.release()
+            incoming.release()
         return body if isinstance(body, Refusal) else control(engine.table, path, authorization, body)
     if asks_statistics(path):
         found = await asyncio.to_thread(statistics, engine.home, engine.table, path, authorization)
@@ -189,11 +170,6 @@ def _method_not_allowed(method: str, allowed: str) -> Refusal:
     return Refusal(
         405, f"{method[:16]} is not offered here; use {allowed}.", b"allow: %b\r\n" % allowed.encode()
     )
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes:
-    found: bytes = next((value for name, value in scope["headers"] if name == wanted), b"")
-    return found
 
 
 async def send_answer(answer: Answer, scope: Scope, send: Send) -> None:

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from inference.serving.http.incoming_body import MAX_BODY_BYTES
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Answer
 
@@ -17,7 +18,7 @@ _thread = ThreadPoolExecutor(1, "compression")  # long bodies take turns, so tha
 _WINDOWS = {b"gzip": 31, b"deflate": 15}  # zlib's codes for the two wrappers
 
 
-def unpack(coding: bytes, body: bytes, max_bytes: int) -> bytes | Refusal:
+def unpack(coding: bytes, body: bytes, max_bytes: int = MAX_BODY_BYTES) -> bytes | Refusal:
     """Unpack a body, or refuse one that is broken or longer than `max_bytes` when it is unpacked."""
     coding = coding.strip().lower()
     if coding == b"identity":

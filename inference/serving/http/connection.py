@@ -12,13 +12,15 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from inference.protocol.dialect import JOB_HEADERS, RELEVANT_HEADERS, HttpDialect
+from inference.protocol.dialect import JOB_HEADERS, HttpDialect
 from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.engine.engine import Engine
 from inference.serving.http.compression import in_turn
 from inference.serving.http.header_cache import Head, HeaderCache
-from inference.serving.http.hot_request import MAX_BODY_BYTES, HotRequest
+from inference.serving.http.headers import RequestHeaders, read_headers
+from inference.serving.http.hot_request import HotRequest
+from inference.serving.http.incoming_body import TOO_LONG
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Answer, write_answer
 
@@ -30,7 +32,6 @@ IDLE_SECONDS = 75.0
 LINGER_SECONDS = 1.0
 DISCARD_SECONDS = 2.0
 VERSIONS = ("1.1", "1.0")
-MAX_LENGTH_DIGITS = 12  # of a Content-Length, without zeros before them
 # What RFC 9110 takes in a Host line: a name or an address, and a port.
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
 
@@ -64,11 +65,7 @@ class HotProtocol(HttpToolsProtocol):
         self.hot: HotRequest | None = None  # whose body is arriving
         self.unanswered: deque[HotRequest] = deque()
         self.head: Head | None = None  # of the inference request that came last
-        self.authorization = b""
-        self.relevant_headers: dict[bytes, bytes] = {}  # headers that a dialect may ask for
-        self.content_length: int | None = None
-        self.is_too_long = False  # says its Content-Length
-        self.hosts: list[bytes] = []
+        self.request_headers = RequestHeaders()
         self.overhead = 0  # bytes since the last byte of a body: headers, chunk sizes, trailers
         self.arriving_since = 0.0  # 0: no request is arriving
         self.idle_since = time.monotonic()
@@ -78,7 +75,7 @@ class HotProtocol(HttpToolsProtocol):
     # What arrives
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, within the bounds that a request has."""
+        """Feed the parser, within the bounds that a request has; a known head needs none."""
         if self.discarding_since:
             return
         if self.arriving_since:
@@ -90,21 +87,17 @@ class HotProtocol(HttpToolsProtocol):
                 not self.unanswered or self.unanswered[-1].keep_alive
             )  # else the parser refuses what follows
         ):
-            self._take_known(*known)
+            if self.timeout_keep_alive_task is not None:
+                self._unset_keepalive_if_required()
+            head, body = known
+            hot = HotRequest(self, head, self.engine.admit(head.dialect, head.authorization, head.path))
+            self._await_answer(hot)
+            hot.submit_whole(body)
         else:
             self.head = None
             self.arriving_since = time.monotonic()
             self._feed(data)
             self._remember(data)
-
-    def _take_known(self, head: Head, body: bytes) -> None:
-        """Do what the parser would have called for."""
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
-        admission = self.engine.admit(head.dialect, head.authorization, head.path)
-        hot = HotRequest(self, head, admission)
-        self._await_answer(hot)
-        hot.take_whole(body)
 
     def _remember(self, data: bytes) -> None:
         """Remember the head of an inference request that came whole, and alone."""
@@ -126,48 +119,32 @@ class HotProtocol(HttpToolsProtocol):
             self.arriving_since = time.monotonic()
         self.url = b""
         self.headers = []
-        self.authorization = b""
-        self.relevant_headers = {}
-        self.content_length = None
-        self.is_too_long = False
-        self.hosts = []
+        self.request_headers = RequestHeaders()
         self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header line; white space around its value is no part of it."""
-        name, value = name.lower(), value.strip(b" \t")
-        self.headers.append((name, value))
-        if name == b"authorization":
-            self.authorization = value
-        elif name == b"content-length":
-            digits = value.lstrip(b"0") or b"0"  # the parser has refused what is no number
-            self.is_too_long = len(digits) > MAX_LENGTH_DIGITS or int(digits) > MAX_BODY_BYTES
-            self.content_length = None if self.is_too_long else int(digits)
-        elif name == b"host":
-            self.hosts.append(value)
-        elif name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
-        elif name in RELEVANT_HEADERS:
-            before = self.relevant_headers.get(name)
-            self.relevant_headers[name] = value if before is None else before + b", " + value
+        self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
+        headers = self.request_headers = read_headers(self.headers)
+        self.expect_100_continue = headers.expects_continue
         if self.overhead > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
             self._refuse_long_headers()
         elif (fault := self._find_fault()) is not None:
             self._refuse_and_close(*fault)
         elif (dialect := self._hot_dialect()) is None:
             self._begin_other()
-        elif self.is_too_long:
-            self._refuse_and_close(413, too_long())
+        elif headers.is_too_long:
+            self._refuse_and_close(TOO_LONG.status, TOO_LONG.sentence)
         else:
             self.head = Head(
                 dialect,
                 self.url,
-                self.authorization,
-                self.relevant_headers,
+                headers.authorization,
+                headers.relevant,
                 self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0",
-                self.content_length,
+                headers.content_length,
             )
             self._begin_hot(self.head)
 
@@ -176,13 +153,14 @@ class HotProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in VERSIONS:
             return 505, f"HTTP/{version} is not spoken here; send HTTP/1.1."
-        if not self.hosts:
+        hosts = self.request_headers.hosts
+        if not hosts:
             return (
                 None if version == "1.0" else (400, "The request has no Host; send the name of this server.")
             )
-        if len(self.hosts) > 1:
+        if len(hosts) > 1:
             return 400, "The request has more than one Host; send one."
-        if _HOST.fullmatch(self.hosts[0]) is None:
+        if _HOST.fullmatch(hosts[0]) is None:
             return (
                 400,
                 "The request's Host is not a name or address with an optional port; send one such as localhost:8000.",
@@ -210,7 +188,7 @@ class HotProtocol(HttpToolsProtocol):
             and b"%" not in url
             and b"?" not in url
             and not self.expect_100_continue
-            and JOB_HEADERS.isdisjoint(self.relevant_headers)
+            and JOB_HEADERS.isdisjoint(self.request_headers.relevant)
             and self._is_free()
             and not self.parser.should_upgrade()
         ):
@@ -229,11 +207,8 @@ class HotProtocol(HttpToolsProtocol):
         if hot is None:
             super().on_body(body)
             return
-        hot.size += len(body)
-        if hot.size > MAX_BODY_BYTES:
-            self._refuse_and_close(413, too_long())
-        elif not isinstance(hot.admission, Refusal):
-            hot.take_body(body)
+        if hot.receive(body) is TOO_LONG:
+            self._refuse_and_close(TOO_LONG.status, TOO_LONG.sentence)
 
     def on_message_complete(self) -> None:
         if self.discarding_since:
@@ -246,7 +221,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.hot = None
         self._await_answer(hot)
-        hot.end()
+        hot.submit_pieces()
 
     def _await_answer(self, hot: HotRequest) -> None:
         """Give a request its place among the answers that are owed."""
@@ -422,8 +397,3 @@ class HotProtocol(HttpToolsProtocol):
         if self.hot is not None:
             self.hot.release()
             self.hot = None
-
-
-def too_long() -> str:
-    """Say that a body is too long."""
-    return f"The body is longer than {MAX_BODY_BYTES} bytes; send fewer rows at a time."

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from inference.protocol.dialect import HttpBody
-from inference.serving.body_budget import Hold
-from inference.serving.engine.engine import Engine, Inbound, project_of
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound
 from inference.serving.http.compression import (
     QUICK_ANSWER_BYTES,
     choose_coding,
@@ -14,11 +14,10 @@ from inference.serving.http.compression import (
     unpack_quickly,
 )
 from inference.serving.http.header_cache import Head
+from inference.serving.http.incoming_body import IncomingBody
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Answer, Prediction, write_answer
-from inference.serving.routing import Admission
-
-MAX_BODY_BYTES = 16 * 1024 * 1024
+from inference.serving.routing import Admission, project_id_of
 
 
 class Connection(Protocol):
@@ -40,35 +39,63 @@ class Connection(Protocol):
         ...
 
 
-class HotRequest(Hold):
+class HotRequest(IncomingBody):
     """A request that was not answered yet; it holds the room for its own body."""
 
-    __slots__ = ("admission", "answer", "body", "connection", "head", "keep_alive", "size")
+    __slots__ = ("admission", "answer", "coding", "connection", "head", "keep_alive")
 
     def __init__(
         self, connection: Connection, head: Head, admission: Admission | Refusal | None = None
     ) -> None:
-        super().__init__(connection.engine.bodies, project_of(admission))
+        super().__init__(connection.engine.bodies, project_id_of(admission))
+        headers = head.relevant_headers
         self.connection = connection
         self.head = head
         self.keep_alive = head.keep_alive
         self.admission = admission
-        self.body: list[bytes] = []
-        self.size = 0
+        self.coding = headers.get(b"content-encoding") if headers else None  # None once the body is unpacked
         self.answer: Answer | None = None
 
-    def take_body(self, body: bytes) -> None:
-        """Keep a piece of the body, or refuse the request where there is no room for it."""
-        if self._has_room(len(body)):
-            self.body.append(body)
-        else:
-            self.body = []
+    def receive(self, piece: bytes) -> Refusal | None:
+        """Take a piece of the body; return why the body is refused."""
+        refusal = self.add(piece, is_kept=not isinstance(self.admission, Refusal))
+        if refusal is not None:
+            self.admission = refusal
+        return refusal
 
-    def _has_room(self, size: int) -> bool:
-        reason = self.take(size)
-        if reason is not None:
-            self.admission = reason
-        return reason is None
+    def submit_pieces(self) -> None:
+        """Hand the request to the engine, whose body has arrived in pieces."""
+        self.submit(self.join())
+
+    def submit_whole(self, body: bytes) -> None:
+        """Hand the request to the engine, whose body has arrived at once."""
+        if not isinstance(self.admission, Refusal):
+            refusal = self.take(len(body))
+            if refusal is not None:
+                self.admission, body = refusal, b""
+        self.submit(body)
+
+    def submit(self, body: bytes) -> None:
+        """Hand the request to the engine as soon as its body is unpacked."""
+        if self.coding is not None and not isinstance(self.admission, Refusal):
+            self._unpack(self.coding, body)
+            return
+        head = self.head
+        inbound = Inbound(head.dialect, head.authorization, head.path, body, head.relevant_headers)
+        self.connection.engine.submit(self.admission, inbound, self.reply)
+
+    def _unpack(self, coding: bytes, body: bytes) -> None:
+        if (unpacked := unpack_quickly(coding, body)) is not None:
+            self._submit_unpacked(unpacked)
+        else:
+            self.connection.in_thread(unpack, (coding, body), self._submit_unpacked)
+
+    def _submit_unpacked(self, unpacked: bytes | Refusal) -> None:
+        self.coding = None
+        body = self.check_unpacked(unpacked)
+        if isinstance(body, Refusal):
+            self.admission, body = body, b""
+        self.submit(body)
 
     def reply(self, result: Prediction[HttpBody] | Refusal) -> None:
         """Take the answer; it leaves when those before it on the connection have left."""
@@ -80,48 +107,10 @@ class HotRequest(Hold):
             self.answer = answer
             self.connection.send_answers()
         elif len(answer.body) <= QUICK_ANSWER_BYTES:
-            self.send(pack(answer, coding))
+            self._send(pack(answer, coding))
         else:
-            self.connection.in_thread(pack, (answer, coding), self.send)
+            self.connection.in_thread(pack, (answer, coding), self._send)
 
-    def send(self, answer: Answer) -> None:
-        """Take the answer as it is to leave."""
+    def _send(self, answer: Answer) -> None:
         self.answer = answer
         self.connection.send_answers()
-
-    def end(self) -> None:
-        """Hand the request on, whose body is whole now."""
-        body = b"".join(self.body)
-        self.body = []
-        self._unpack(body)
-
-    def take_whole(self, body: bytes) -> None:
-        """Do at once what `take_body` and `end` do for a body that comes in pieces."""
-        if not isinstance(self.admission, Refusal):
-            reason = self.take(len(body))
-            if reason is not None:
-                self.admission, body = reason, b""
-        self._unpack(body)
-
-    def _unpack(self, body: bytes) -> None:
-        """Submit a body as soon as it is unpacked."""
-        headers = self.head.relevant_headers
-        coding = headers.get(b"content-encoding") if headers else None
-        if coding is None or isinstance(self.admission, Refusal):
-            self.submit(body)
-        elif (unpacked := unpack_quickly(coding, body)) is not None:
-            self.submit_unpacked(unpacked)
-        else:
-            self.connection.in_thread(unpack, (coding, body, MAX_BODY_BYTES), self.submit_unpacked)
-
-    def submit_unpacked(self, body: bytes | Refusal) -> None:
-        """Hand the request to the engine where there is room for its body as it was before it was compressed."""
-        self.submit(b"" if isinstance(body, bytes) and not self._has_room(len(body)) else body)
-
-    def submit(self, body: bytes | Refusal) -> None:
-        """Hand the request to the engine, or the reason why its body cannot be read."""
-        if isinstance(body, Refusal):
-            self.admission, body = body, b""
-        head = self.head
-        inbound = Inbound(head.dialect, head.authorization, head.path, body, head.relevant_headers)
-        self.connection.engine.submit(self.admission, inbound, self.reply)

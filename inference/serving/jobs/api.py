@@ -7,7 +7,6 @@ import re
 import time
 from collections import Counter
 from functools import partial
-from typing import Any
 
 from msgspec import Struct
 
@@ -17,16 +16,16 @@ from inference.protocol.dialect import Headers, HttpBody, InferRequest
 from inference.protocol.header_facts import FACT_HEADERS
 from inference.protocol.parameters import format_time
 from inference.protocol.preferences import Preferences, read_preferences
-from inference.protocol.tensors import InvalidRequest
 from inference.serving.descriptions.metadata import json_answer
-from inference.serving.engine.engine import Engine, Inbound
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound, admit, decode
 from inference.serving.job_limits import JobLimits
 from inference.serving.jobs.runner import JobRunner
 from inference.serving.jobs.store import Job, JobStore, OpenJob, StoredAnswer, count_open
 from inference.serving.plan import PlanToken
 from inference.serving.refusals import Refusal, overloaded, too_many
 from inference.serving.responses import Answer
-from inference.serving.routing import Admission, Route, RoutingTable, check_times, reason_over_budget
+from inference.serving.routing import Admission, Route, check_times, reason_over_budget
 
 JOBS_PATH = "/v2/jobs/"
 CALLBACK_HEADER = b"driftline-callback"
@@ -84,7 +83,7 @@ class JobApi:
     ) -> Accepted | Refusal:
         """Keep a request as a job, once all is judged that can be; the answer follows later."""
         if admission is None:
-            admission = await self._engine.wait_for_route(partial(_admit, inbound))
+            admission = await self._engine.wait_for_route(partial(admit, inbound))
         if isinstance(admission, Refusal):
             return self._engine.count_refusal(admission)
         job = await self._examine(preference, admission, inbound)
@@ -110,7 +109,7 @@ class JobApi:
             reason = self._reason_for_no_room(project_id, is_open)
         if reason is not None:
             return reason
-        request = await self._runner.in_thread(_read, admission.route, inbound)
+        request = await self._runner.in_thread(decode, admission.route, inbound)
         if isinstance(request, Refusal):
             return request
         if admission.budget is not None:
@@ -240,17 +239,6 @@ class JobApi:
         if isinstance(found, Job):
             self._engine.metrics.jobs_ended[found.model_id, found.version, "cancelled"] += 1
         return json_answer({"id": job_id, "state": "cancelled" if isinstance(found, Job) else "deleted"})
-
-
-def _admit(inbound: Inbound[Any, Any], table: RoutingTable) -> Admission | Refusal:
-    return table.admit(inbound.dialect, inbound.authorization, inbound.path)
-
-
-def _read(route: Route, inbound: Inbound[bytes, HttpBody]) -> InferRequest | Refusal:
-    try:
-        return route.version.codecs[inbound.dialect].decode(inbound.body, inbound.headers)
-    except InvalidRequest as error:
-        return Refusal(error.status, str(error), route.fields)
 
 
 def _pending(found: OpenJob) -> Answer:

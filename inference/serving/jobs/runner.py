@@ -16,8 +16,8 @@ from msgspec import Struct
 from inference.protocol.dialect import HttpBody, HttpDialect, InferRequest, Target
 from inference.protocol.dialect_list import find_dialect
 from inference.protocol.parameters import format_time
-from inference.protocol.tensors import InvalidRequest
 from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound, decode
 from inference.serving.engine.lanes import LOWEST_PRIORITY
 from inference.serving.job_limits import JobLimits
 from inference.serving.jobs.store import Claim, Job, JobStore, project_of
@@ -177,7 +177,7 @@ class JobRunner:
         request = await self.in_thread(read_request, claim, dialect, admission.route)
         if isinstance(request, Refusal):
             return write_answer(dialect, self._engine.count_refusal(request, admission.route))
-        if (reason := self._engine.reason_to_wait(admission.route, request)) is not None and reason.may_pass:
+        if (reason := self._engine.check(admission.route, request)) is not None and reason.may_pass:
             return reason
         result = await self._ask(admission, request, dialect)
         if isinstance(result, Refusal) and result.may_pass:
@@ -224,10 +224,9 @@ def read_request(claim: Claim, dialect: HttpDialect, route: Route) -> InferReque
     """Read a job's request again, with what was settled when it was accepted: its id, its time and its deadline."""
     job = claim.job
     headers = {name.encode(): value.encode("latin-1") for name, value in job.headers.items()}
-    try:
-        request = route.version.codecs[dialect].decode(claim.body, headers)
-    except InvalidRequest as error:
-        return Refusal(error.status, str(error), route.fields)
+    request = decode(route, Inbound(dialect, b"", job.path.encode(), claim.body, headers))
+    if isinstance(request, Refusal):
+        return request
     facts = request.facts
     request.facts = msgspec.structs.replace(
         facts,

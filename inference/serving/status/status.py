@@ -50,7 +50,7 @@ class StatusFile:
         if now - self._written[0] >= STATUS_SECONDS or generation != self._written[1]:
             self._written = (now, generation)
             self.write()
-            self._engine.log_request_counts()
+            self._engine.spools.log_request_counts()
 
     def write(self) -> None:
         report = describe_process(self._engine, self._started_at)
@@ -92,9 +92,9 @@ def describe_process(engine: "Engine", started_at: float) -> dict[str, Any]:
         "resident_bytes": resident_bytes(),
         "spool": {
             "fsync": engine.options.fsync,
-            "written_bytes": engine.spool_written(),
-            "waiting_bytes": engine.spool_bytes,
-            "full": engine.spool_is_full,
+            "written_bytes": engine.spools.written_bytes(),
+            "waiting_bytes": engine.spools.waiting_bytes,
+            "full": engine.spools.is_full,
         },
         "load": engine.load(),
         "jobs_running": engine.metrics.jobs_running,

@@ -17,7 +17,6 @@ from monitors.definitions.models import Reference, ReferenceDay
 from monitors.definitions.outcomes import usual_performance
 from monitors.metrics.models import PointStatus
 from monitors.metrics.points import Point
-from monitors.metrics.quality import worst_days
 from monitors.metrics.references.from_log import (
     Stretch,
     Stretches,
@@ -26,6 +25,7 @@ from monitors.metrics.references.from_log import (
     read_stretches,
     with_answers_of_most,
 )
+from monitors.stats.column_faults import worst_days
 from monitors.stats.drift.prepared import PreparedReference, prepare_reference
 from monitors.stats.drift.reference_days import Days, count_days
 from monitors.stats.estimation.error_profile import ErrorProfile
@@ -103,9 +103,6 @@ class LoadedReference:
     def days_in(self, length: timedelta) -> int:
         """Tell how many of its days are as long as a window; of the same hours each stretch is."""
         return 1 if self.kind == Reference.Kind.SAME_HOURS else max(round(length / timedelta(days=1)), 1)
-
-
-ANSWER_COLUMNS = ("prediction", "score")
 
 
 def watched_columns(summary: WindowSummary) -> dict[str, ColumnSummary]:

@@ -21,7 +21,7 @@ from inference.registry.models import Model, RowsKept
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import JOINT_METRICS
-from monitors.metrics.measuring import Context, Population, context_of, row_of
+from monitors.metrics.context import Context, context_of
 from monitors.metrics.models import (
     ExpectedErrors,
     PendingEvaluation,
@@ -29,7 +29,7 @@ from monitors.metrics.models import (
     UnreadDay,
     UnreadDayQuerySet,
 )
-from monitors.metrics.points import Point
+from monitors.metrics.points import Point, Population, row_of
 from monitors.metrics.rows.expected_errors import count_errors
 from monitors.metrics.rows.joint import compare
 from monitors.metrics.storing import save_points
@@ -106,7 +106,7 @@ def _read_days(context: Context, days: Sequence[UnreadDay]) -> None:
 
 def _store(context: Context, day: UnreadDay, points: Sequence[Point]) -> None:
     population = Population(PredictionRole.CHAMPION, "")
-    save_points([row_of(context, population, "day", day.start, point) for point in points])
+    save_points([row_of(context.model, population, "day", day.start, point) for point in points])
     touch(PendingEvaluation, [(context.model.pk,)], fields=("model_id",))
     enqueue(Task.JUDGE, model_id=context.model.pk)
 

@@ -19,8 +19,8 @@ from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.reference_rows import read_rows
+from monitors.metrics.context import Context
 from monitors.metrics.drift import CRITICAL_TIMES
-from monitors.metrics.measuring import Context
 from monitors.metrics.models import JointNullDraws, MetricPoint, PointStatus
 from monitors.metrics.points import Point
 from monitors.metrics.references.loaded import LoadedReference

@@ -37,7 +37,7 @@ def class_averages(outcome: MulticlassOutcomeSummary) -> dict[str, Estimate]:
         ("recall", 1, None, actual),
         ("f1", 2, answered, actual),
     ):
-        metric = _Shares(times * right, along_answered, along_actual, times)
+        metric = _ShareMetric(times * right, along_answered, along_actual, times)
         found[name] = _average(confusion, metric, even, outcome.n)
         if name != "recall":
             found[f"weighted_{name}"] = _average(confusion, metric, by_rows, outcome.n, weights_are_rows=True)
@@ -45,7 +45,7 @@ def class_averages(outcome: MulticlassOutcomeSummary) -> dict[str, Estimate]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shares:
+class _ShareMetric:
     """A share of each class: `hits`, which are `times` its right answers, of rows answered so, truly so, or both."""
 
     hits: FloatArray
@@ -71,7 +71,12 @@ class _Shares:
 
 
 def _average(
-    confusion: FloatArray, metric: _Shares, weights: FloatArray, n: int, *, weights_are_rows: bool = False
+    confusion: FloatArray,
+    metric: _ShareMetric,
+    weights: FloatArray,
+    n: int,
+    *,
+    weights_are_rows: bool = False,
 ) -> Estimate:
     by_class = metric.hits / metric.of
     value, slope = float(weights @ by_class), metric.gradient(weights)

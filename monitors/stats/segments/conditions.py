@@ -25,7 +25,7 @@ class RowCondition:
 
     It is the value of a `feature` or of a `tag`; the other one is empty.
 
-    >>> print(Condition("origin", value="EWR"), Condition("wind", lower=20.0), sep="; ")
+    >>> print(RowCondition("origin", value="EWR"), RowCondition("wind", lower=20.0), sep="; ")
     origin = EWR; wind ≥ 20
     """
 
@@ -57,9 +57,9 @@ class RowCondition:
 
         Objects may hold floats beside texts: each row is compared as what it is.
 
-        >>> Condition("wind", lower=20.0).holds(np.array([3.0, 20.0, np.nan]))
+        >>> RowCondition("wind", lower=20.0).holds(np.array([3.0, 20.0, np.nan]))
         array([False,  True, False])
-        >>> Condition("wind", lower=20.0).holds(np.array(["high", 20.0, None], object))
+        >>> RowCondition("wind", lower=20.0).holds(np.array(["high", 20.0, None], object))
         array([False,  True, False])
         """
         if values.dtype == object:

@@ -111,7 +111,7 @@ def search_growth(window: TimedRows, usual: TimedRows, *, days: float, rate: flo
 
 # -- the test ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class _Shares:
+class _RowShares:
     """What part of a period's rows segments are; `of_a_day` is how far single days vary, where that is known."""
 
     rows: float
@@ -122,17 +122,17 @@ class _Shares:
     of_a_day: FloatArray | None
 
 
-def _shares(some: Tables, whole: Tables) -> _Shares:
+def _shares(some: Tables, whole: Tables) -> _RowShares:
     n, rows = some.rows.sum(axis=1), float(whole.rows.sum())
     smooth = (n + 0.5) / (rows + 1)
     variance, freedom = smooth * (1 - smooth) / rows, np.full(n.shape, rows - 1)
     filled = whole.rows[0] > 0
     blocks = int(filled.sum())
     if blocks < MIN_BLOCKS:
-        return _Shares(rows, n, n / rows, variance, freedom, None)
+        return _RowShares(rows, n, n / rows, variance, freedom, None)
     left = (n[:, None] - some.rows) / (rows - whole.rows)
     over_blocks = jackknife(left[:, filled])
-    return _Shares(
+    return _RowShares(
         rows,
         n,
         n / rows,
@@ -142,7 +142,7 @@ def _shares(some: Tables, whole: Tables) -> _Shares:
     )
 
 
-def _of_both(field: Field, batch: RowBatch) -> tuple[_Shares, _Shares]:
+def _of_both(field: Field, batch: RowBatch) -> tuple[_RowShares, _RowShares]:
     assert batch.usual is not None
     assert field.usual_whole is not None
     return _shares(batch.window, field.whole), _shares(batch.usual, field.usual_whole)

@@ -95,7 +95,7 @@ class RetriedOut(ResponseBody, frozen=True):
 
 
 # -- incidents ---------------------------------------------------------------------------------------------------------
-class Cause(TypedDict, total=False):
+class CauseOut(TypedDict, total=False):
     """What explains an incident: a feature or a segment, how much of it, and why it is named."""
 
     kind: str
@@ -133,7 +133,7 @@ class IncidentOut(ResponseBody, frozen=True):
     resolved_at: Time | None
     acknowledged_at: Time | None
     acknowledged_by: str | None
-    causes: list[Cause]
+    causes: list[CauseOut]
     runs: list[StartedRunOut]
 
     @classmethod

@@ -25,6 +25,10 @@ class Period:
     def __contains__(self, moment: datetime) -> bool:
         return self.start <= moment < self.end
 
+    @property
+    def length(self) -> timedelta:
+        return self.end - self.start
+
 
 def floor(moment: datetime, step: str) -> datetime:
     """Move `moment` back to the start of the window of length `step` that holds it; weeks start on Monday."""

@@ -1,6 +1,8 @@
 """The documentation: its tables that are written from the code, and the view that serves the built pages.
 
-The pages are Markdown in `docs/`. `reference.py` has a function for each table; `manage.py write_reference` puts the
-tables into the pages, and `make check` fails if one is stale. `make docs` has Sphinx build the pages, and `views.py`
-serves them under /docs/.
+Input: the Markdown pages in `docs/`, and the code that the tables describe.
+Output: the tables in the pages, which `manage.py write_reference` writes and `make check` compares, and the pages that
+`make docs` has Sphinx build and that `views.py` serves under /docs/.
+
+Start with `reference.py`, which has a function for each table.
 """

@@ -25,7 +25,8 @@ from inference.registry.models import Model
 from inference.registry.selectors import find_model
 from inference.serving.counts.metrics import ANSWERED
 from monitors.metrics.models import MetricPoint
-from monitors.metrics.requests import REQUEST_METRICS, request_outcomes
+from monitors.metrics.request_log import request_outcomes
+from monitors.metrics.request_metrics import REQUEST_METRICS
 from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
 
 LATENCIES = ("latency_p50", "latency_p95", "latency_p99")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tests.driftline.api.world import DAY, NOW
+from tests.worlds.every_kind import DAY, NOW
 
 JSON, LINES, CSV, FORM = (
     "application/json",

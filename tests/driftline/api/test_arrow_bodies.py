@@ -16,10 +16,10 @@ from driftline.common.clock import now
 from driftline.common.periods import rfc3339
 from driftline.common.uploads import MAX_BODY_BYTES
 from inference.registry.models import Model
+from tests.driftline.api.arrow_streams import FILE, STREAM, as_stream
 from tests.driftline.api.conftest import Api
 
 PATH = "/models/flights/predictions"
-STREAM, FILE = "application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file"
 START = now().replace(microsecond=123_456) - timedelta(hours=1)
 
 
@@ -46,14 +46,6 @@ def as_table(rows: list[dict[str, Any]]) -> pa.Table:
     columns["probability"] = [row["probabilities"] for row in rows]
     columns["tag_shop"] = [row["tags"]["shop"] for row in rows]
     return pa.table(columns)
-
-
-def as_stream(table: pa.Table, compression: str | None = None) -> bytes:
-    sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression=compression)
-    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
 
 
 def as_file(table: pa.Table) -> bytes:

@@ -13,8 +13,8 @@ from driftline.common.periods import rfc3339
 from inference.prediction_log.models import PredictionChunk, PredictionRow
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from tests.driftline.api.arrow_streams import STREAM, as_stream
 from tests.driftline.api.conftest import Api
-from tests.driftline.api.test_arrow_bodies import STREAM, as_stream
 
 START = now() - timedelta(hours=1)
 PLAIN = ("id", "timestamp", "version", "prediction", "latency_ms", "role", "subject")

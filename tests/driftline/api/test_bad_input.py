@@ -23,7 +23,7 @@ from tests.driftline.api.bad_input import (
 )
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
-from tests.driftline.api.world import World, furnish
+from tests.worlds.every_kind import World, furnish
 
 pytestmark = pytest.mark.django_db
 

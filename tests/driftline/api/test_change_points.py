@@ -7,7 +7,7 @@ import pytest
 from inference.registry.models import Model
 from monitors.metrics.models import ChangePoint
 from tests.driftline.api.conftest import Api
-from tests.driftline.api.world import DAY, NOW
+from tests.worlds.every_kind import DAY, NOW
 
 PATH = "/models/flights/change-points"
 

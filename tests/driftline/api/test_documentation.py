@@ -12,7 +12,7 @@ from ninja.responses import Status
 from driftline.accounts.scopes import Scope
 from driftline.api.v1 import ROUTERS, api
 from tests.driftline.api.described import description
-from tests.driftline.test_routes import ROUTES
+from tests.driftline.route_matrix import ROUTES
 
 
 def test_every_route_is_in_the_schema_with_a_description(db: None) -> None:

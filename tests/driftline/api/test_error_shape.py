@@ -10,8 +10,8 @@ from driftline.accounts.scopes import Scope
 from monitors.alerts.channels.webhook import HOP_HEADER
 from tests.driftline.api.conftest import Api, caller
 from tests.driftline.api.shape import assert_problem
-from tests.driftline.api.world import World, furnish
-from tests.driftline.test_routes import ROUTES, Route
+from tests.driftline.route_matrix import ROUTES, Route
+from tests.worlds.every_kind import World, furnish
 
 pytestmark = pytest.mark.django_db
 API_ROUTES = [route for route in ROUTES if route.takes in Scope]

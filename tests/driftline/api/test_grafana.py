@@ -17,7 +17,7 @@ from driftline.models import Heartbeat
 from inference.registry.models import Model
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.serving_report import write_report
-from tests.driftline.api.world import furnish
+from tests.worlds.every_kind import furnish
 
 DASHBOARD = json.loads((Path(observability.__path__[0]) / "grafana.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

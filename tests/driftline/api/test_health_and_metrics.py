@@ -19,7 +19,7 @@ from inference.serving.jobs.store import JOBS_FOLDER
 from inference.serving.status.status import retire_dead
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.serving_report import write_report
-from tests.driftline.api.world import furnish
+from tests.worlds.every_kind import furnish
 
 DEAD = 2**22 + 1  # above the largest process id
 

@@ -24,7 +24,7 @@ from monitors.rules.models import Rule, RuleState, Transition
 from monitors.workflows.models import Run, Step
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.described import description
-from tests.driftline.api.world import DAY, NOW, World, furnish, prediction
+from tests.worlds.every_kind import DAY, NOW, World, furnish, prediction
 
 type Add = Callable[[World, int], Any]
 

@@ -18,8 +18,8 @@ from driftline.common.clock import now
 from driftline.common.periods import rfc3339
 from inference.prediction_log.ingest.parsing import MAX_ITEMS
 from inference.registry.models import Model
+from tests.driftline.api.arrow_streams import as_stream
 from tests.driftline.api.conftest import Api
-from tests.driftline.api.test_arrow_bodies import as_stream
 
 PATH = "/api/v1/models/flights/predictions"
 

@@ -10,7 +10,7 @@ from driftline.common.exports import csv_cell
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from tests.driftline.api.conftest import Api
-from tests.driftline.api.world import DAY, NOW
+from tests.worlds.every_kind import DAY, NOW
 
 PATH = "/models/flights/metrics?metric=psi"
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
@@ -53,6 +53,27 @@ def test_are_narrowed_by_feature_and_time(api: Api, points: list[MetricPoint]) -
     items = api.get(f"{PATH}&feature=origin&from={since}&to=now").json()["items"]
 
     assert [(item["feature"], item["n"]) for item in items] == [("origin", 2), ("origin", 1)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "feature", "kind"),
+    [
+        ("psi", "origin", "feature"),
+        ("psi", "score", "answer"),
+        ("class_recall", "late", "class"),
+        ("recall_gap", "origin", "segment_feature"),
+        ("recall", "", "rows"),
+    ],
+)
+def test_say_what_their_feature_names(api: Api, flights: Model, metric: str, feature: str, kind: str) -> None:
+    MetricPoint.objects.create(
+        model=flights, role="champion", span="day", start=MIDNIGHT - DAY, end=MIDNIGHT, metric=metric,
+        feature=feature, n=0, status="no_data",
+    )  # fmt: skip
+
+    [point] = api.get(f"/models/flights/metrics?metric={metric}").json()["items"]
+
+    assert point["subject_kind"] == kind
 
 
 def test_no_csv_cell_is_a_formula(api: Api, points: list[MetricPoint]) -> None:

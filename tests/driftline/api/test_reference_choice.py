@@ -11,7 +11,7 @@ from inference.registry.models import Model
 from monitors.definitions.models import Reference
 from tests.driftline.api.conftest import Api, caller
 from tests.driftline.api.shape import assert_problem
-from tests.flows.world import DAY, log, rows_of_a_day
+from tests.worlds.approvals import DAY, log, rows_of_a_day
 
 PATH = "/models/flights/reference"
 

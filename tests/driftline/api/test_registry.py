@@ -25,6 +25,7 @@ from inference.registry.rollout import live_reports
 from inference.serving.plan import PLAN_FILE, PlanCanary, load_plan
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
+from tests.driftline.api.uploads import METADATA, onnx_file
 from tests.inference.onnx_models import summing_model
 from tests.inference.registry.onnx_files import memory_bomb
 from tests.shared_rows import rows_of_many_tests
@@ -32,10 +33,6 @@ from tests.shared_rows import rows_of_many_tests
 pytestmark = pytest.mark.django_db
 
 MODEL = "/models/delay"
-METADATA = {
-    "features": [{"name": "f0", "type": "float"}, {"name": "f1", "type": "float"}],
-    "outputs": {"prediction": "sum"},
-}
 
 
 def form(*, filename: bytes = b"a", **parts: bytes) -> bytes:
@@ -45,13 +42,6 @@ def form(*, filename: bytes = b"a", **parts: bytes) -> bytes:
         for name, content in parts.items()
     ]
     return b"".join(written) + b"--x--\r\n"
-
-
-def onnx_file(*, remark: str) -> bytes:
-    """A model that sums two inputs; the remark makes it another file."""
-    model = onnx.load_from_string(summing_model(2))
-    model.doc_string = remark
-    return model.SerializeToString()
 
 
 @pytest.fixture(scope="module")

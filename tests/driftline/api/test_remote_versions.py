@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 from django.conf import settings as live_settings
 
@@ -13,32 +12,11 @@ from inference.runtime.remote.credentials import open_headers
 from inference.serving.plan import PLAN_FILE, load_plan
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
+from tests.driftline.api.upstream_sums import FEATURES, METADATA, sums_in_v2
 from tests.ports import free_port
 from tests.upstream import Asked, Upstream, response, running_upstream
 
 MODEL = "/models/delay"
-METADATA = {
-    "name": "theirs",
-    "inputs": [{"name": "x0", "datatype": "FP32", "shape": [-1, 2]}],
-    "outputs": [{"name": "y0", "datatype": "FP64", "shape": [-1, 1]}],
-}
-FEATURES = {"features": [{"name": "wind", "type": "float"}, {"name": "load", "type": "float"}]}
-
-
-def sums_in_v2(asked: Asked) -> bytes:
-    """A V2 server that sums rows, and refuses NaN."""
-    if asked.line.startswith("GET /v2/models/theirs"):
-        return response(json.dumps(METADATA).encode())
-    if asked.line.startswith("GET"):
-        return response(b'{"name": "any", "extensions": []}')
-    if "theirs" not in asked.line:
-        return response(b'{"error": "there is no such model"}', 404)
-    [tensor] = json.loads(asked.body)["inputs"]
-    if None in tensor["data"]:
-        return response(b'{"error": "null is no number"}', 400)
-    sums = np.array(tensor["data"]).reshape(tensor["shape"]).sum(axis=1).tolist()
-    told = {"name": "y0", "datatype": "FP64", "shape": [len(sums), 1], "data": sums}
-    return response(json.dumps({"outputs": [told]}).encode())
 
 
 def sums_in_rows(asked: Asked) -> bytes:

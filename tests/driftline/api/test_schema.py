@@ -8,7 +8,7 @@ from driftline.accounts.models import AuditEntry
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from tests.driftline.api.conftest import Api
-from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from monitors.optimiser.work import resume_optimisation
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
 from tests.monitors.optimiser.conftest import only  # noqa: F401  used by name
-from tests.monitors.optimiser.world import IDLE, log, make_version
+from tests.worlds.stumps import IDLE, log, make_version
 
 VARIANTS = "/models/stumps/versions/1/variants"
 

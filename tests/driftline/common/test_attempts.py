@@ -13,7 +13,7 @@ from driftline.common.attempts import MAX_ATTEMPTS, work_apart
 from driftline.common.work import finish, touch
 from inference.registry.models import Model
 from monitors.summaries.models import StaleWindow
-from tests.flows.world import DAY, make_model
+from tests.worlds.approvals import DAY, make_model
 
 pytestmark = pytest.mark.django_db
 FIELDS = ("model_id", "span", "start")

@@ -9,8 +9,8 @@ from pytest_django import DjangoDbBlocker
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from inference.registry.models import Model
-from tests.flows.world import make_model
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds.approvals import make_model
 
 
 @pytest.fixture(autouse=True)

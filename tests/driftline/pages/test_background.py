@@ -14,8 +14,8 @@ from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.errors import Problem
 from inference.registry.models import Model
 from monitors.metrics.models import SegmentSearch
-from tests.flows.world import DAY, make_model
 from tests.markup import markup
+from tests.worlds.approvals import DAY, make_model
 
 PATH = "/settings/background"
 REASON = "Its worker died 3 times"

@@ -4,8 +4,8 @@ import pytest
 from django.test import Client
 
 from inference.registry.models import Model
-from tests.flows.world import DAY, give_reference, log, rows_of_a_day, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """P6 says how fast answers are against the objective, how many requests had none and why, and how it is now."""
 
-import json
-import os
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,15 +14,14 @@ from driftline.pages.serving_now import Percentile, percentile, serving_now
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from inference.serving.counts.metrics import SECONDS, ServingMetrics
-from inference.serving.counts.rolling_counts import LastMinute
+from inference.serving.counts.metrics import SECONDS
 from monitors.metrics.models import MetricPoint
 from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from tests.driftline.pages.queries import reads_of
-from tests.flows.test_log_to_metric import count_requests
-from tests.flows.world import DAY, log, rows_of_a_day, work
+from tests.driftline.pages.serving_status import busy, report
 from tests.markup import markup
+from tests.worlds.approvals import DAY, count_requests, log, rows_of_a_day, work
 
 
 def page_of(client: Client, model: Model, query: str = "") -> str:
@@ -36,35 +32,6 @@ def page_of(client: Client, model: Model, query: str = "") -> str:
 
 def rule(project: Project, model: Model, *, name: str = "slow", **fields: Any) -> None:
     create_rule(project=project, model=model, actor="test", name=name, metric="latency_p99", **fields)
-
-
-def report(home: Path, metrics: ServingMetrics, *, waiting: int = 0, **more: object) -> None:
-    """Write the status file of a process that lives: this one."""
-    series = metrics.snapshot()["series"]
-    started = time.time() - 30
-    told = {
-        "pid": os.getpid(), "started_at": started, "written_at": started + 30, "ready": True, "generation": 1,
-        "stale_models": {}, "failed_versions": {}, "executions": {}, "shadows": [], "resident_bytes": 1 << 20,
-        "load": {"rows": waiting, "requests": waiting, "oldest_seconds": 0.25, "threads": 0},
-        **metrics.snapshot(), "last_minute": LastMinute(started).describe(started + 30, series), **more,
-    }  # fmt: skip
-    (home / "serving").mkdir(exist_ok=True)
-    (home / "serving" / f"{os.getpid()}.json").write_text(json.dumps(told))
-
-
-def busy(model: Model) -> ServingMetrics:
-    """Sixty requests of 2 ms, of which the model took 1.5 ms, answered ten at a time; and one that was refused."""
-    metrics = ServingMetrics()
-    series = metrics.series(model.pk, "1", "champion")
-    for _ in range(6):
-        series.observe_run(10)
-        series.phases["compute"].add(1_500_000, 10)
-        series.phases["queue"].add(500_000, 10)
-        series.phases["total"].add(2_000_000, 10)
-    series.faults["invalid"] += 1
-    metrics.series(model.pk, "2", "shadow").observe_run(10)
-    metrics.shadow_drops[model.pk, "2", "queue_full"] += 3
-    return metrics
 
 
 class TestTheSentence:

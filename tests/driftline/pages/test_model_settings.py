@@ -10,8 +10,8 @@ from driftline.accounts.models import AuditEntry, Membership, User
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Model
-from tests.flows.world import DAY, log, rows_of_a_day, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
 from tests.driftline.pages.queries import reads_of
-from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
 from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 ONE_DAY = timedelta(days=1)
 

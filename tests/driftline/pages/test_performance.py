@@ -16,8 +16,8 @@ from inference.registry.services import create_model
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import ChangePoint, MetricPoint
-from tests.flows.world import DAY, give_reference, label, log, rows_of_a_day, truths, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
 
 def text_of(client: Client, model: Model) -> str:

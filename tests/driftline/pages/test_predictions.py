@@ -12,8 +12,8 @@ from driftline.accounts.models import AuditEntry
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.queries import exploring
 from inference.registry.models import Model
-from tests.flows.world import DAY, label, log, rows_of_a_day, truths
 from tests.markup import markup
+from tests.worlds.approvals import DAY, label, log, rows_of_a_day, truths
 
 PATH = "/models/approvals/predictions"
 

@@ -11,8 +11,8 @@ from inference.prediction_log.erasure import services
 from inference.prediction_log.erasure import spool as spooled
 from inference.prediction_log.erasure.models import Erasure
 from inference.registry.models import Model
-from tests.flows.world import DAY, log, rows_of_a_day
 from tests.markup import markup
+from tests.worlds.approvals import DAY, log, rows_of_a_day
 
 PATH = "/settings/privacy"
 

@@ -8,8 +8,8 @@ from django.test import Client
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
 from monitors.metrics.models import MetricPoint
-from tests.flows.world import DAY, log, rows_of_a_day, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
 
 @pytest.fixture

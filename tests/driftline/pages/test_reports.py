@@ -13,9 +13,9 @@ from inference.registry.models import Model
 from monitors.reports.building import build
 from monitors.reports.models import Report
 from monitors.reports.services import forget_old_reports
-from tests.driftline.pages.test_versions import viewer_of
-from tests.flows.world import DAY, give_reference, log, rows_of_a_day
+from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
+from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day
 
 PAGE = "/models/approvals/reports"
 ORDER = {"preset": "classification", "start": "2026-01-05", "to": "2026-01-05", "reference": "none"}

@@ -17,8 +17,8 @@ from monitors.metrics.models import MetricPoint
 from monitors.workflows.models import Workflow
 from monitors.workflows.selectors import agreement
 from tests.driftline.pages.queries import reads_of
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 DAYS, ROWS = 8, 200
 

@@ -15,8 +15,8 @@ from monitors.alerts.models import Incident
 from monitors.alerts.services import handle_transition
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
-from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day, work
 from tests.markup import markup
+from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 ONE_DAY = timedelta(days=1)
 NAMES = ["alarming", "drifting", "quiet", "silent"]

@@ -7,10 +7,10 @@ from driftline.accounts.models import Project
 from inference.registry.models import Version
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.optimiser.work import resume_optimisation
-from tests.driftline.pages.test_versions import viewer_of
+from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.monitors.optimiser.conftest import only  # noqa: F401  used by name
-from tests.monitors.optimiser.world import BUSY, IDLE, log, make_version
+from tests.worlds.stumps import BUSY, IDLE, log, make_version
 
 PAGE = "/models/stumps/versions/1"
 

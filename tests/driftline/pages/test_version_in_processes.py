@@ -5,8 +5,8 @@ from pathlib import Path
 from driftline.pages.version_in_processes import shadow_drops, version_in_processes
 from inference.registry.models import Model, Version
 from inference.serving.counts.metrics import ServingMetrics
-from tests.driftline.pages.test_latency import busy, report
-from tests.flows.world import DAY, log, rows_of_a_day
+from tests.driftline.pages.serving_status import busy, report
+from tests.worlds.approvals import DAY, log, rows_of_a_day
 
 
 class TestAVersionInTheProcesses:

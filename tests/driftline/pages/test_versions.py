@@ -15,8 +15,7 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry, Membership, Project, User
-from driftline.accounts.scopes import Role
+from driftline.accounts.models import AuditEntry, Project, User
 from driftline.pages import quarantine
 from driftline.pages.model import VERSIONS_SHOWN
 from driftline.pages.versions import SHOWN, stages_in
@@ -24,9 +23,10 @@ from driftline.settings.home_keys import key_of_home
 from inference.registry.models import DeploymentChange, Model, Version
 from inference.registry.services import create_model, external_version
 from inference.serving.crashes import QUARANTINE_FILE, quarantined
-from tests.driftline.api.test_registry import METADATA, onnx_file
-from tests.driftline.api.test_remote_versions import FEATURES, sums_in_v2
+from tests.driftline.api.uploads import METADATA, onnx_file
+from tests.driftline.api.upstream_sums import FEATURES, sums_in_v2
 from tests.driftline.pages.queries import reads_of
+from tests.driftline.pages.visitors import viewer_of
 from tests.inference.onnx_models import constant_classifier
 from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
@@ -72,14 +72,6 @@ def home_of_two(
 @pytest.fixture
 def two(home_of_two: Path, home: Path) -> None:
     copytree(home_of_two, home, dirs_exist_ok=True)
-
-
-def viewer_of(project: Project) -> Client:
-    user = User.objects.create_user("viewer@bank.example")
-    Membership.objects.create(project=project, user=user, role=Role.VIEWER)
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def change(client: Client, model: Model, query: str, *, generation: int | None = None, **fields: str) -> Any:

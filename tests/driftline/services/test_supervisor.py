@@ -20,7 +20,7 @@ import os, sys
 from pathlib import Path
 from driftline.services.ownership import Owner, own
 from driftline.services.paths import home_paths
-from driftline.services.processes import Child, UnableToStart
+from driftline.services.processes import Child, ChildNotStarted
 from driftline.services.supervisor import Stages, Supervisor, signals_taken
 
 journal = Path(sys.argv[1]) / "journal"
@@ -43,7 +43,7 @@ with signals_taken(), own(paths, Owner(os.getpid(), "http://here", "2026-01-01T0
     try:
         say = lambda line: print(line, flush=True)
         Supervisor(paths, say, max_log_bytes=100, log_check_seconds=0.05).run(stages, announce=lambda: say("ready"))
-    except UnableToStart as error:
+    except ChildNotStarted as error:
         sys.exit(str(error))
 """
 

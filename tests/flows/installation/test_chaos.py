@@ -13,8 +13,8 @@ from driftline.common.periods import rfc3339
 from tests.flows.installation.chaos import KINDS, Chaos, draw_blows
 from tests.flows.installation.clients import Asking, AskingWithKey, Load, Logging
 from tests.flows.installation.conftest import Tell
+from tests.flows.installation.ledger import assert_ledger_holds
 from tests.flows.installation.running import Installation, make_model
-from tests.flows.installation.test_kills import assert_ledger_holds
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e, pytest.mark.chaos]
 

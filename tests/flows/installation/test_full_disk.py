@@ -9,8 +9,8 @@ import pytest
 
 from tests.flows.installation.clients import Asking, AskingWithKey, Logging
 from tests.flows.installation.conftest import Tell
+from tests.flows.installation.ledger import assert_ledger_holds, everybody
 from tests.flows.installation.running import Installation, make_model
-from tests.flows.installation.test_kills import assert_ledger_holds, everybody
 from tests.ports import free_port
 from tests.waiting import wait_until
 

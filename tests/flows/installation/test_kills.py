@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from tests.flows.installation.clients import Asking, AskingWithKey, Load, Logging
+from tests.flows.installation.clients import Asking, AskingWithKey, Logging
 from tests.flows.installation.conftest import Tell
+from tests.flows.installation.ledger import assert_ledger_holds, everybody
 from tests.flows.installation.running import (
     DATABASE,
     DRAIN,
@@ -22,45 +23,6 @@ pytestmark = [pytest.mark.installation, pytest.mark.e2e, pytest.mark.chaos]
 
 KILLS = [SERVING, DRAIN, SERVING, DATABASE, SERVER, DRAIN, SERVING, DATABASE]
 OUTAGE_S = float(os.environ.get("DRIFTLINE_TEST_OUTAGE_SECONDS", "10"))
-
-
-def assert_ledger_holds(installation: Installation, model_id: int, load: Load) -> str:
-    """Compare what clients were told with what the log holds; give the counts as a sentence."""
-    told = load.ledger(Asking, AskingWithKey, Logging)
-    acknowledged = set(told.acknowledged)
-    stored = installation.wait_until_stored(model_id, acknowledged)
-    labels = dict(
-        installation.query(
-            "SELECT given_id, count(*) FROM inference_label WHERE model_id = %s AND is_current GROUP BY 1",
-            [model_id],
-        )
-    )
-    unkeyed = load.ledger(Asking)
-    beyond = stored.keys() - acknowledged
-    assert len(told.acknowledged) == len(acknowledged), "an id was given twice"
-    assert acknowledged - stored.keys() == set(), "an acknowledged prediction is missing"
-    assert {id_ for id_, count in stored.items() if count != 1} == set(), "a prediction is doubled"
-    assert len(beyond) <= unkeyed.unanswered, "a row that nobody asked for"
-    assert labels == dict.fromkeys(told.labelled, 1)
-    keyed, logged = load.ledger(AskingWithKey), load.ledger(Logging)
-    return (
-        f"{len(acknowledged):,} acknowledged ({len(keyed.acknowledged):,} with their own key, "
-        f"{len(logged.acknowledged):,} logged), {told.unanswered:,} unanswered, {told.turned_away:,} turned away; "
-        f"{len(stored):,} rows: 0 missing, 0 doubled, {len(beyond):,} never acknowledged; "
-        f"{len(labels):,} of {len(told.labelled):,} labels"
-    )
-
-
-def everybody(installation: Installation, model: str) -> Load:
-    return Load(
-        installation,
-        model,
-        asking=Asking,
-        asking_too=Asking,
-        keyed=AskingWithKey,
-        keyed_too=AskingWithKey,
-        logging=Logging,
-    )
 
 
 def test_killing_what_serves_drains_or_stores_loses_and_doubles_nothing(

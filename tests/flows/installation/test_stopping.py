@@ -5,8 +5,8 @@ import signal
 import pytest
 
 from tests.flows.installation.conftest import Tell
+from tests.flows.installation.ledger import assert_ledger_holds, everybody
 from tests.flows.installation.running import Installation, make_model
-from tests.flows.installation.test_kills import assert_ledger_holds, everybody
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e, pytest.mark.chaos]
 

@@ -18,8 +18,8 @@ from inference.registry.models import Deployment, Model, Version
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.services import measure
 from monitors.summaries.services import summarise
-from tests.flows.world import make_model
 from tests.inference.onnx_models import summing_signature
+from tests.worlds.approvals import make_model
 
 
 class TestCompareSplit:

@@ -16,7 +16,8 @@ from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array
 from inference.serving.body_budget import BodyBudget
-from inference.serving.engine.engine import Engine, Inbound
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound
 from inference.serving.engine.lanes import LEVEL_NS, MAX_BATCH_ROWS, Lane, Pending
 from inference.serving.options import EngineOptions
 from inference.serving.plan import Plan, PlanModel
@@ -206,7 +207,7 @@ class TestDeadline:
             asked = [world.ask("dl_ours", "looping", [ENDLESS] * rows) for rows in (1, 300)]
             return [*await asyncio.gather(*asked), await world.ask("dl_ours", "slow", [0])]
 
-        one, large, after = in_world(tmp_path, use, threads=2, most_run_seconds=0.3)
+        one, large, after = in_world(tmp_path, use, threads=2, max_run_seconds=0.3)
 
         assert (one.status, large.status) == (504, 504)
         assert "The model took longer than 0.3 s" in one.sentence
@@ -219,7 +220,7 @@ class TestDeadline:
             asked = [world.ask("dl_ours", "looping", [value]) for value in (1, ENDLESS, 2)]
             return await asyncio.gather(*asked)
 
-        one, endless, two = in_world(tmp_path, use, most_run_seconds=0.5)
+        one, endless, two = in_world(tmp_path, use, max_run_seconds=0.5)
 
         assert [one.content[0].tolist(), two.content[0].tolist()] == [[[3]], [[6]]]
         assert endless.status == 504
@@ -315,7 +316,7 @@ class TestOverload:
             their = await world.ask("dl_their", "slow", [0])
             return await asyncio.gather(*asked), their
 
-        ours, their = in_world(tmp_path, use, threads=2, most_wait_seconds=0.5)
+        ours, their = in_world(tmp_path, use, threads=2, max_wait_seconds=0.5)
 
         refusals = [answer for answer in ours if isinstance(answer, Refusal)]
         assert {refusal.status for refusal in refusals} == {429}
@@ -332,7 +333,7 @@ class TestOverload:
             their = [world.ask("dl_their", "slow", [0] * 300) for _ in range(50)]
             return (await asyncio.gather(*ours, *their))[2:]
 
-        their = in_world(tmp_path, use, threads=1, most_wait_seconds=0.5)
+        their = in_world(tmp_path, use, threads=1, max_wait_seconds=0.5)
 
         assert 503 in {answer.status for answer in their if isinstance(answer, Refusal)}
 
@@ -341,7 +342,7 @@ class TestOverload:
             slow = [world.ask("dl_ours", "slow", [0] * 300) for _ in range(100)]
             return await world.ask("dl_ours", "sums", [1]), await asyncio.gather(*slow)
 
-        quick, slow = in_world(tmp_path, use, threads=2, most_wait_seconds=0.2)
+        quick, slow = in_world(tmp_path, use, threads=2, max_wait_seconds=0.2)
 
         assert quick.content[0].tolist() == [[3]]
         assert 429 in {answer.status for answer in slow if isinstance(answer, Refusal)}

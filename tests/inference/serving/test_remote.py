@@ -14,13 +14,12 @@ import pytest
 from driftline.common.outbound.rules import OutboundRules
 from inference.runtime.remote.circuit_breaker import FAILURES_TO_OPEN
 from inference.runtime.remote.credentials import KEY_FILE, seal_headers
-from inference.serving.engine.engine import EngineOptions
-from inference.serving.engine.shadows import ShadowLimits
+from inference.serving.options import EngineOptions, ShadowLimits
 from inference.serving.plan import PlanModel, PlanVersion
 from inference.signatures import EndpointSpec
 from tests.inference.onnx_models import store, summing_model, summing_signature
-from tests.inference.serving.grpc.test_server import ask as ask_over_grpc
-from tests.inference.serving.grpc.test_server import infer_request, open_channel
+from tests.inference.serving.grpc.calls import ask as ask_over_grpc
+from tests.inference.serving.grpc.calls import infer_request, open_channel
 from tests.inference.serving.running import (
     Server,
     publish,

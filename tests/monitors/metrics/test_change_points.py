@@ -16,11 +16,11 @@ from inference.registry.models import Model
 from inference.registry.services import create_model, update_model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.change_points import look_for_changes, sentence_of
+from monitors.metrics.context import context_of
 from monitors.metrics.expiry import expire_summaries
-from monitors.metrics.measuring import context_of
 from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint
 from monitors.summaries.models import StaleWindow
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.django_db
 

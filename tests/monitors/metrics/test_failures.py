@@ -8,14 +8,14 @@ import pytest
 from driftline.accounts.models import Project
 from driftline.common import attempts
 from inference.registry.models import Model
-from monitors.metrics import measuring
+from monitors.metrics import performance, quality
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.services import measure
 from monitors.rules import services as rules
 from monitors.rules.services import create_rule, judge
 from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import measure_hours
-from tests.flows.world import DAY, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.django_db
 
@@ -43,14 +43,14 @@ def measure_all(model: Model) -> None:
 def test_a_feature_that_cannot_be_measured_stops_no_other(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = measuring.quality_points
+    honest = quality.quality_points
 
     def broken(summary: Any, *rest: Any, **named: Any) -> Any:
         if "income" in summary.features:
             raise ZeroDivisionError("no rows of income")
         return honest(summary, *rest, **named)
 
-    monkeypatch.setattr(measuring, "quality_points", broken)
+    monkeypatch.setattr(quality, "quality_points", broken)
 
     measure_all(model)
 
@@ -66,7 +66,7 @@ def test_a_monitor_that_cannot_be_measured_stops_no_other(
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("nothing")
 
-    monkeypatch.setattr(measuring, "performance_points", broken)
+    monkeypatch.setattr(performance, "performance_points", broken)
 
     measure_all(model)
 
@@ -79,10 +79,10 @@ def test_a_window_that_cannot_be_measured_is_an_error_until_it_can(
 ) -> None:
     with monkeypatch.context() as broken:
 
-        def subjects_of(*_: Any, **__: Any) -> Any:
+        def segment_summaries(*_: Any, **__: Any) -> Any:
             raise ZeroDivisionError("no subject")
 
-        broken.setattr("monitors.metrics.services.subjects_of", subjects_of)
+        broken.setattr("monitors.metrics.services.segment_summaries", segment_summaries)
         measure_all(model)
         assert {point.status for point in MetricPoint.objects.filter(span="day", start=DAY)} == {"error"}
         assert StaleWindow.objects.failed().count() == 2

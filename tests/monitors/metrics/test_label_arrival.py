@@ -17,7 +17,7 @@ from monitors.metrics.models import MetricPoint
 from monitors.metrics.performance import Ripeness
 from monitors.stats.mergeable.outcomes import summarise_multiclass_outcomes
 from monitors.stats.mergeable.window_summary import summarise_window
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.django_db
 

@@ -53,7 +53,7 @@ def test_every_point_of_every_task_is_in_the_catalogue_and_says_how_its_interval
 
     assert {metric for metric, _ in points} <= METRICS.keys()
     for (metric, feature), point in points.items():
-        assert METRICS[metric].per_feature == bool(feature)
+        assert METRICS[metric].has_feature == bool(feature)
         if metric != "label_coverage":
             assert point.lower <= point.value <= point.upper, metric
             assert point.detail["method"]

@@ -5,7 +5,8 @@ import pytest
 
 from monitors.definitions.models import Expectation
 from monitors.metrics.points import Point
-from monitors.metrics.quality import quality_points, worst_days
+from monitors.metrics.quality import quality_points
+from monitors.stats.column_faults import worst_days
 from monitors.stats.mergeable.sketches import summarise_categories, summarise_numbers
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, merge_windows
 

@@ -13,7 +13,7 @@ from inference.signatures import Signature
 from monitors.optimiser.comparing import BrokenAnswers, compare, storable
 from monitors.optimiser.evaluation_set import EvaluationSet
 from tests.inference.onnx_models import classifier_signature, summing_signature
-from tests.monitors.optimiser.test_judging import timing
+from tests.monitors.optimiser.timings import timing
 
 ROWS = 200
 BINARY = classifier_signature(2)

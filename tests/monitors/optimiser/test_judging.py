@@ -7,24 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.runtime.variants.measuring import Timing
 from monitors.optimiser.comparing import Measured
 from monitors.optimiser.judging import VariantBudget, VariantVerdict, budget_of, judge
 from monitors.stats.promotion.differences import MetricDifference
-
-
-def timing(ratio: float = 1.0, *, rows: int = 1, wide: float = 0.0, p99_us: float = 20.0) -> Timing:
-    return Timing(
-        rows=rows,
-        turns=100,
-        original_us=(9.0, 10.0, 11.0),
-        variant_us=(9.0 * ratio, 10.0 * ratio, 11.0 * ratio),
-        original_p99_us=20.0,
-        variant_p99_us=p99_us,
-        ratio=ratio,
-        ratio_lower=ratio - wide,
-        ratio_upper=ratio + wide,
-    )
+from tests.monitors.optimiser.timings import timing
 
 
 def accuracy(difference: float, *, wide: float = 0.001, original: float = 0.9) -> dict[str, MetricDifference]:

@@ -12,7 +12,7 @@ from inference.registry.services import create_model, update_model, upload_versi
 from monitors.optimiser.evaluation_set import MIN_LABELLED
 from monitors.optimiser.sampling import trial_rows
 from tests.inference.runtime.variants.small_models import convolutions
-from tests.monitors.optimiser.world import BUSY, give_reference, log, make_version, truth
+from tests.worlds.stumps import BUSY, give_reference, log, make_version, truth
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from monitors.optimiser.models import Optimisation, Variant
 from monitors.optimiser.selectors import get_variant, optimisation_of, progress_of, variants_of
 from monitors.optimiser.services import register_variant, request_optimisation
 from monitors.optimiser.work import resume_optimisation
-from tests.monitors.optimiser.world import BUSY, IDLE, give_reference, log, make_version
+from tests.worlds.stumps import BUSY, IDLE, give_reference, log, make_version
 
 Only = Callable[..., None]
 

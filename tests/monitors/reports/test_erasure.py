@@ -18,7 +18,7 @@ from inference.registry.models import Model
 from monitors.definitions.models import FeatureProfile
 from monitors.erasure import build_reports_again
 from monitors.reports.models import Report
-from tests.flows.world import DAY, make_model
+from tests.worlds.approvals import DAY, make_model
 
 KEY = "ada@example.com"
 

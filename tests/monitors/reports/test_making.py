@@ -18,9 +18,9 @@ from inference.prediction_log.items import LabelItem
 from inference.registry.services import create_model
 from monitors.reports.models import Report
 from monitors.reports.selectors import about
-from tests.flows.world import DAY, give_reference, label, log, make_model, truths
-from tests.monitors.reports.world import THRESHOLD, ask, careful_rows
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds.approvals import DAY, give_reference, label, log, make_model, truths
+from tests.worlds.reports import THRESHOLD, ask, careful_rows
 
 HOSTILE = "</script><script>parent.location = 'https://evil.example'</script>"
 

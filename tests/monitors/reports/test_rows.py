@@ -6,8 +6,8 @@ import pytest
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
 from monitors.reports.rows import ReportRows, conditions_of, read_log, read_reference
-from tests.flows.world import DAY, give_reference, log, make_model, rows_of_a_day
-from tests.monitors.reports.world import DAYS
+from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day
+from tests.worlds.reports import DAYS
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def outcomes(rule: AboveOne, values: list[float | None]) -> list[str]:
     standing, told = RuleProgress(), []
     for number, value in enumerate(values):
         verdict = step(rule, standing, Day(START + number * DAY, value))
-        standing = verdict.standing
+        standing = verdict.progress
         told.append(verdict.outcome.value)
     return told
 
@@ -54,7 +54,7 @@ class TestOpening:
         verdict = step(AboveOne(min_rows=10), RuleProgress(), Day(START, BAD, n=9))
 
         assert verdict.outcome is RuleOutcome.NOTHING
-        assert verdict.standing.name == "normal"
+        assert verdict.progress.name == "normal"
 
 
 class TestFiring:

@@ -18,7 +18,7 @@ from monitors.rules.models import Rule
 from monitors.rules.selectors import models_to_judge
 from monitors.rules.services import create_rule
 from monitors.summaries.models import StaleWindow
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 ONE_DAY, A_MOMENT = timedelta(days=1), timedelta(seconds=1)
 AFTER_A_DAY = DAY + ONE_DAY

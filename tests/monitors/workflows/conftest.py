@@ -22,7 +22,7 @@ from monitors.workflows.services import configure_workflow
 from monitors.workflows.trainers.job import TrainingJob
 from monitors.workflows.trainers.launch import run_trainer
 from monitors.workflows.trainers.report import TrainingResult
-from tests.monitors.workflows.world import CLASSES, DAY, FEATURES, FIRST_DAY, World, flights
+from tests.worlds.turning_flights import CLASSES, DAY, FEATURES, FIRST_DAY, World, flights
 
 Fire = Callable[..., Transition]
 TRAINED_DAYS = 5

@@ -24,8 +24,8 @@ from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, Step
 from tests.embedded import subprocess_environment
 from tests.monitors.workflows.conftest import Fire
-from tests.monitors.workflows.world import World
 from tests.waiting import wait_until
+from tests.worlds.turning_flights import World
 
 pytestmark = pytest.mark.e2e
 

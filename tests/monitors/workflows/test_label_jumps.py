@@ -15,7 +15,7 @@ from monitors.workflows.models import Run
 from monitors.workflows.schemas import RunOut
 from monitors.workflows.steps.check_labels import NEWEST
 from tests.monitors.workflows.conftest import Fire
-from tests.monitors.workflows.world import DAY, FIRST_DAY, World
+from tests.worlds.turning_flights import DAY, FIRST_DAY, World
 
 Tell = Callable[..., None]
 HISTORY = range(5, 12)

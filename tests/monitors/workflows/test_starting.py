@@ -11,7 +11,7 @@ from monitors.workflows.engine import advance
 from monitors.workflows.models import Run, Workflow
 from monitors.workflows.schemas import WorkflowOut
 from tests.monitors.workflows.conftest import Fire
-from tests.monitors.workflows.world import DAY, FIRST_DAY, World
+from tests.worlds.turning_flights import DAY, FIRST_DAY, World
 
 
 def reason() -> str:

@@ -17,7 +17,7 @@ from monitors.workflows.engine import advance
 from monitors.workflows.models import Run
 from monitors.workflows.schemas import RunOut
 from tests.monitors.workflows.conftest import Fire, firing
-from tests.monitors.workflows.world import World
+from tests.worlds.turning_flights import World
 
 pytestmark = pytest.mark.slow
 

@@ -38,9 +38,9 @@ from inference.prediction_log.spool.segments import FRAME, SpoolWriter, frame
 from inference.registry.models import Model
 from inference.serving.jobs.store import JobStore, OpenJob
 from tests.flows.canary import places_of
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
-from tests.inference.prediction_log.labels.test_folding import let_narrow_rows_go
-from tests.inference.serving.jobs.test_store import a_job
+from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go
+from tests.inference.serving.jobs.made_jobs import a_job
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 pytestmark = pytest.mark.django_db
 

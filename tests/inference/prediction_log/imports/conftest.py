@@ -5,7 +5,7 @@ import pytest
 
 from driftline.accounts.models import Project
 from inference.registry.models import Model
-from tests.flows.world import make_model
+from tests.worlds.approvals import make_model
 
 
 @pytest.fixture(autouse=True)

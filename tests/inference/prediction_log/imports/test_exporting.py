@@ -14,9 +14,9 @@ from inference.prediction_log.queries import exports
 from inference.prediction_log.queries.exports import Wanted
 from inference.prediction_log.storage import partitions
 from inference.registry.models import Model
-from tests.flows.world import DAY, log, make_model, rows_of_a_day
 from tests.inference.prediction_log.imports.files import csv_file, imported, row
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from inference.prediction_log.queries.selectors import frame_of, prediction
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
-from tests.flows.world import DAY
 from tests.inference.prediction_log.imports.files import bad_rows, csv_file, imported, parquet_file, row
+from tests.worlds.approvals import DAY
 
 
 def ids() -> list[str]:

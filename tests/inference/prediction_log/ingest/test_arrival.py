@@ -15,9 +15,7 @@ from driftline.accounts.models import Project
 from driftline.common.ids import new_id
 from driftline.invariants import check_all
 from inference.prediction_log.ingest import arrival, store
-from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels import targets as label_targets
-from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.models import Label, PredictionChunk, PredictionRow
 from inference.prediction_log.queries.selectors import prediction
 from inference.prediction_log.retention import expiry
@@ -28,8 +26,9 @@ from inference.prediction_log.tasks import expire
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.metrics.models import MetricPoint
-from tests.flows.world import DAY, log, make_model, rows_of_a_day, send, work
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.ingest.late_rows import in_thread, label_late
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, send, work
 
 pytestmark = pytest.mark.django_db
 
@@ -60,11 +59,6 @@ def statuses(model: Model, rows: list[SentPrediction]) -> list[str]:
 
 def weeks() -> list[date]:
     return sorted(PredictionRow.objects.values_list("week", flat=True))
-
-
-def label_late(model: Model, id_: str, value: str) -> str:
-    item = LabelItem(id=id_, label=value, timestamp=None)
-    return log_labels(model=model, items=[item], source="test", now=datetime.now(UTC)).results[0].status
 
 
 class TestTurnOfTheWeek:
@@ -196,13 +190,6 @@ def wait_until_it_waits(writer: Future[list[str]]) -> None:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
             if cursor.fetchone()[0]:
                 return
-
-
-def in_thread[Result](work: Callable[[], Result]) -> Result:
-    try:
-        return work()
-    finally:
-        connection.close()
 
 
 class TestWeeksThatGo:

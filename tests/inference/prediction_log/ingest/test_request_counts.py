@@ -12,7 +12,7 @@ from inference.prediction_log.models import RequestCount, RequestWait, SpoolCurs
 from inference.prediction_log.spool.record import EndedRequests, RequestCounts, WaitedRequests, encode_record
 from inference.prediction_log.spool.segments import SpoolWriter
 from inference.registry.models import Model
-from tests.flows.world import make_model
+from tests.worlds.approvals import make_model
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

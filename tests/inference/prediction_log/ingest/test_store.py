@@ -14,9 +14,9 @@ from inference.prediction_log.queries.selectors import prediction
 from inference.prediction_log.rows.sent_columns import columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
-from tests.flows.world import DAY, log, make_model, rows_of_a_day
-from tests.inference.prediction_log.ingest.test_arrival import in_thread
+from tests.inference.prediction_log.ingest.late_rows import in_thread
 from tests.waiting import wait_until
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day
 
 pytestmark = pytest.mark.django_db
 

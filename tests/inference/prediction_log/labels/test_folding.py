@@ -25,11 +25,11 @@ from inference.prediction_log.models import Label, PredictionChunk, TouchedPerio
 from inference.prediction_log.queries.selectors import frame_of, paired_frame, prediction
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.storage.folded_labels import FoldedLabel, FoldedLabels
-from inference.prediction_log.tasks import expire
 from inference.registry.models import Model, Version
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, send, truths, work
-from tests.inference.prediction_log.ingest.test_arrival import in_thread, label_late
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.ingest.late_rows import in_thread, label_late
+from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, send, truths, work
 
 pytestmark = pytest.mark.django_db
 
@@ -57,13 +57,6 @@ def rows(model: Model) -> list[SentPrediction]:
     label(model, truths(sent)[::2])
     let_narrow_rows_go()
     return sent
-
-
-def let_narrow_rows_go() -> None:
-    grow_old()
-    pack_all()
-    connection.check_constraints()  # as a commit does
-    expire()
 
 
 def expected(rows: list[SentPrediction]) -> dict[str, str | None]:

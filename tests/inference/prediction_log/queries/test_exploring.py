@@ -19,9 +19,9 @@ from inference.prediction_log.queries.filters import filter_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths
-from tests.inference.prediction_log.labels.test_folding import let_narrow_rows_go
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths
 
 pytestmark = pytest.mark.django_db
 

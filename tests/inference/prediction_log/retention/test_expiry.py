@@ -19,8 +19,8 @@ from inference.prediction_log.tasks import expire
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.summaries.models import Summary
-from tests.flows.world import DAY, log, make_model, rows_of_a_day, work
-from tests.inference.prediction_log.storage.test_compaction import grow_old, pack_all
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.django_db
 

@@ -23,7 +23,7 @@ from inference.prediction_log.spool.sealing import (
     wrap_key,
 )
 from inference.prediction_log.spool.segments import FRAME, SpoolUnwritable, SpoolWriter, frame, spooled_bytes
-from tests.inference.prediction_log.spool.test_segments import append, batch, ids, reader_of, segment
+from tests.inference.prediction_log.spool.segments import append, batch, ids, reader_of, segment
 
 KEY, OTHER_KEY = new_data_key(), new_data_key()
 

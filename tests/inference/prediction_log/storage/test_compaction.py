@@ -12,9 +12,8 @@ from django.db import connection, transaction
 from django.db.models import Sum
 
 from driftline.accounts.models import Project
-from driftline.common.work import touch
 from driftline.invariants import check_all
-from inference.prediction_log.models import PackedDay, PredictionChunk, TouchedPeriod, UnpackedDay
+from inference.prediction_log.models import PackedDay, PredictionChunk, UnpackedDay
 from inference.prediction_log.queries.selectors import (
     LogFrame,
     frame_of,
@@ -26,7 +25,8 @@ from inference.prediction_log.storage import compaction, partitions
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
-from tests.flows.world import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.inference.prediction_log.storage.aging import grow_old, pack_all, touch_day
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 pytestmark = pytest.mark.django_db
 
@@ -43,29 +43,6 @@ def log_small_batches(model: Model, *, rows: int = 60, batch: int = 6) -> None:
     for start in range(0, rows, batch):
         log(model, mixed[start : start + batch])
     label(model, truths(sent)[: rows // 2])
-
-
-def grow_old() -> None:
-    """Let what is fresh have been stored two hours before."""
-    past = datetime.now(UTC) - timedelta(hours=2)
-    PredictionChunk.objects.filter(is_packed=False).update(created_at=past, end_stored_at=past)
-
-
-def touch_day(model: Model) -> None:
-    """Have every hour of the day summarised and measured anew."""
-    version = model.versions.get()
-    hours = [DAY + timedelta(hours=hour) for hour in range(24)]
-    touch(
-        TouchedPeriod,
-        [(model.pk, version.pk, "champion", hour) for hour in hours],
-        fields=("model_id", "version_id", "role", "hour"),
-    )
-
-
-def pack_all() -> None:
-    find_unpacked()
-    while pack_next():
-        pass
 
 
 def day_of(model: Model) -> LogFrame:

@@ -14,7 +14,9 @@ from inference.protocol.parameters import NO_FACTS
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import InvalidRequest
 from inference.runtime.session import Array
-from inference.serving.engine.engine import HELD_ROWS, Engine, Inbound
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound
+from inference.serving.engine.scheduling import HELD_ROWS
 from inference.serving.options import EngineOptions, Fsync
 from inference.serving.plan import Plan, PlanModel
 from inference.serving.refusals import Refusal
@@ -119,7 +121,7 @@ class TestArriving:
     def test_logs_what_was_taken_before_the_spool_was_full(self, tmp_path: Path) -> None:
         def ask(engine: Engine) -> "asyncio.Future[Any]":
             answered = ask_in_commas(engine, b"/sum/sums", b"1,2,3")
-            engine.measure_spool(engine.options.spool_max_bytes)
+            engine.spools.measure(engine.options.spool_max_bytes)
             return answered
 
         prediction = with_engine(tmp_path, ask)

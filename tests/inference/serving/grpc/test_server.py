@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,15 @@ from grpc_health.v1 import health_pb2
 
 from inference.protocol import inference_service_pb2 as messages
 from inference.protocol.inference_service_pb2 import ModelInferRequest, ModelInferResponse
-from inference.serving.http.hot_request import MAX_BODY_BYTES
+from inference.serving.http.incoming_body import MAX_BODY_BYTES
 from inference.serving.main import serve_forever
 from inference.serving.plan import PlanModel
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store
 from tests.inference.serving.conftest import publish_everything
+from tests.inference.serving.grpc.calls import SECONDS, SERVICE, ask, facts_of, infer_request, open_channel
 from tests.inference.serving.running import Server, publish, running_server, token
 from tests.ports import free_port
 from tests.waiting import wait_until
-
-SERVICE = "inference.GRPCInferenceService"
-SECONDS = 30
 
 
 @pytest.fixture(scope="module")
@@ -41,53 +39,11 @@ def channel(grpc_server: Server) -> Iterator[grpc.Channel]:
         yield opened
 
 
-def open_channel(port: int, *options: tuple[str, Any]) -> grpc.Channel:
-    return grpc.insecure_channel(
-        f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1), *options]
-    )
-
-
-def ask(
-    channel: grpc.Channel,
-    method: str,
-    request: Message,
-    *,
-    token: str | None = "dl_infer",
-    response: type[Message] | None = None,
-    path: str | None = None,
-) -> Any:
-    """Call a method; give the answer and the call that it came with."""
-    call = channel.unary_unary(
-        path or f"/{SERVICE}/{method}",
-        request_serializer=type(request).SerializeToString,
-        response_deserializer=(response or getattr(messages, f"{method}Response")).FromString,
-    )
-    metadata = [] if token is None else [("authorization", f"Bearer {token}")]
-    return call.with_call(request, timeout=SECONDS, metadata=metadata)
-
-
-def infer_request(
-    model: str, *rows: Sequence[float], raw: bool = True, version: str = ""
-) -> ModelInferRequest:
-    values = np.array(rows, dtype=np.float32)
-    contents = {} if raw else {"contents": {"fp32_contents": values.ravel().tolist()}}
-    return ModelInferRequest(
-        model_name=model,
-        model_version=version,
-        inputs=[{"name": "X", "datatype": "FP32", "shape": values.shape, **contents}],
-        raw_input_contents=[values.tobytes()] if raw else [],
-    )
-
-
 def refused(channel: grpc.Channel, method: str, request: Message, **options: Any) -> grpc.Call:
     with pytest.raises(grpc.RpcError) as caught:
         ask(channel, method, request, **options)
     call: Any = caught.value
     return call
-
-
-def facts_of(call: grpc.Call) -> dict[str, str]:
-    return {name: str(value) for name, value in call.trailing_metadata()}
 
 
 class TestModelInfer:

@@ -20,9 +20,9 @@ from inference.protocol.prediction_service_pb2 import (
     TensorProto,
     TensorShapeProto,
 )
-from inference.serving.http.connection import MAX_BODY_BYTES
-from tests.inference.serving.grpc.test_server import facts_of, open_channel
-from tests.inference.serving.http.test_v1_protocols import logged, publish_models
+from inference.serving.http.incoming_body import MAX_BODY_BYTES
+from tests.inference.serving.grpc.calls import facts_of, open_channel
+from tests.inference.serving.http.published_models import logged, publish_models
 from tests.inference.serving.running import Server, running_server
 
 PREDICT = "tensorflow.serving.PredictionService/Predict"

@@ -17,7 +17,7 @@ from inference.serving.http.connection import (
     OTHER_SECONDS,
     HotProtocol,
 )
-from tests.inference.serving.http.test_header_cache import BODY, PLAIN, Repeating, Wire
+from tests.inference.serving.http.wires import BODY, PLAIN, Repeating, Wire
 
 UPLOAD = b"POST /api/v1/models/sums/versions HTTP/1.1\r\nhost: test\r\ncontent-length: 100\r\n\r\nPK"
 

@@ -14,7 +14,6 @@ from inference.registry.models import Model, Version
 from inference.serving.job_limits import JobLimits
 from inference.serving.options import EngineOptions
 from inference.serving.plan import PlanModel, PlanVersion
-from tests.flows.world import make_model
 from tests.inference.onnx_models import classifier_signature, constant_classifier, store
 from tests.inference.serving.running import (
     Response,
@@ -25,6 +24,7 @@ from tests.inference.serving.running import (
     token,
 )
 from tests.waiting import wait_until
+from tests.worlds.approvals import make_model
 
 COINS = "/v2/models/coins/infer"
 JOBS, KILLS, ROWS = 24, 4, 2

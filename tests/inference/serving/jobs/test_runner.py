@@ -16,7 +16,8 @@ from inference.prediction_log.spool.record import LoggedBatch
 from inference.prediction_log.spool.segments import open_spools
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.preferences import Preferences
-from inference.serving.engine.engine import Engine, Inbound
+from inference.serving.engine.engine import Engine
+from inference.serving.engine.inbound import Inbound
 from inference.serving.job_limits import JobLimits
 from inference.serving.jobs import runner
 from inference.serving.jobs.api import ResponsePreference
@@ -233,14 +234,14 @@ class TestRoom:
     def test_that_the_engine_lacks_makes_a_job_wait_and_counts_no_fault(self, tell: Tell) -> None:
         async def story(house: House) -> None:
             job = await house.accept_job()
-            house.engine.measure_spool(1 << 50)
+            house.engine.spools.measure(1 << 50)
             house.jobs.start()
             while not house.jobs._runner._waits:
                 await asyncio.sleep(0.01)
             assert json.loads((await house.jobs.desk.answer("GET", job["url"], BEARER)).body)[  # type: ignore[union-attr]
                 "state"
             ] in ("queued", "running")
-            house.engine.measure_spool(0)
+            house.engine.spools.measure(0)
 
             assert class_of(await house.answer_of(job)) == 0
             assert house.engine.metrics.unlogged == 0

@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from driftline.common.ids import new_id
 from driftline.settings.home_keys import key_of_home
 from inference.prediction_log.spool.sealing import KEY_FILE, KeyMissing
 from inference.serving.jobs.runner import in_turns
@@ -25,6 +24,7 @@ from inference.serving.jobs.store import (
     waiting_callbacks,
 )
 from inference.serving.plan import PlanCallback
+from tests.inference.serving.jobs.made_jobs import a_job
 
 APP = PlanCallback(1, 1, "app")
 FIELDS = b"content-type: application/json\r\n"
@@ -36,24 +36,6 @@ claim = JobStore(pathlib.Path(home), sync=False, keep_seconds=60).claim(name)
 print("claimed", flush=True)
 sys.stdin.read()
 """
-
-
-def a_job(project_id: int = 1, callback: PlanCallback | None = None) -> Job:
-    now = time.time()
-    return Job(
-        id=new_id(),
-        project_id=project_id,
-        model_id=1,
-        model="sums",
-        version="1",
-        role="champion",
-        prediction_id="p",
-        accepted_at=now,
-        deadline_at=now + 60,
-        path="/v2/models/sums/infer",
-        headers={},
-        callback=callback,
-    )
 
 
 @pytest.fixture(params=["plain", "sealed"])

@@ -4,15 +4,18 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import numpy as np
+from django.db import transaction
 from django.utils import timezone
 
 from driftline.accounts.models import Project
 from driftline.common.periods import parse_timestamp, rfc3339
+from inference.prediction_log.ingest.request_counts import add_request_counts
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import BatchResult, LabelItem
 from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
+from inference.prediction_log.spool.record import EndedRequests, RequestCounts
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model
@@ -101,3 +104,11 @@ def work(model: Model) -> None:
     """Do what the workers would do, until nothing is due."""
     while summarise(model.pk) or measure(model.pk) or judge(model.pk):
         pass
+
+
+def count_requests(model: Model, hour: datetime, *, role: str = "champion", **outcomes: int) -> None:
+    """Add up requests as a drain does after it read them from the spool."""
+    version = "1" if role == "champion" else "2"
+    ended = [EndedRequests(model.pk, version, role, outcome, n) for outcome, n in outcomes.items()]
+    with transaction.atomic():
+        add_request_counts([RequestCounts(int(hour.timestamp()), ended)])

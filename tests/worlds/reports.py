@@ -10,7 +10,7 @@ from inference.registry.models import Model
 from monitors.reports.building import build
 from monitors.reports.models import Report
 from monitors.reports.services import ReportRequest, request_report
-from tests.flows.world import DAY, rows_of_a_day
+from tests.worlds.approvals import DAY, rows_of_a_day
 
 DAYS = Period(DAY, DAY + timedelta(days=1))
 THRESHOLD = 0.3

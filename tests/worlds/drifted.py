@@ -26,7 +26,7 @@ from monitors.stats.promotion.paired import compare_pairs
 from monitors.workflows.context import to_json
 from monitors.workflows.models import Run, RunState, Step
 from monitors.workflows.steps import STEPS
-from tests.flows.world import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
 PASSWORD = "correct horse battery"
 DAYS = 9

@@ -1,0 +1,59 @@
+"""The registry of measures: which functions measure which monitor's metrics, and from what.
+
+A new measure is a file with a function like these, a line here, and the names of its metrics in `catalogue.py`. Three
+read more than a window and run after it is stored: the volume beside earlier windows (`volume.py`), features together
+once a day has ended (`rows/joint.py`), and changes of the error (`change_points.py`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from monitors.definitions.models import MonitorKind
+from monitors.metrics.context import MeasuredSummary, MeasuredWindow
+from monitors.metrics.drift import measure_drift
+from monitors.metrics.estimation import measure_estimates
+from monitors.metrics.fairness import measure_gaps
+from monitors.metrics.labels import measure_labels
+from monitors.metrics.performance import measure_performance
+from monitors.metrics.points import Point, Population
+from monitors.metrics.quality import measure_quality
+from monitors.metrics.request_metrics import measure_requests
+from monitors.metrics.service_level import measure_service_level
+
+type SummaryMeasure = Callable[[MeasuredSummary], list[Point]]
+"""Measures the summary of a segment in one window; no points where it does not apply."""
+
+type WindowMeasure = Callable[[MeasuredWindow], list[tuple[Population, Point]]]
+"""Measures a window as a whole."""
+
+
+@dataclass(frozen=True)
+class MonitorMeasures:
+    """The measures of one kind of monitor; where one fails, the point of `headline` is an error in place of them all.
+
+    `feature_headline` is the metric that is an error of a feature which alone cannot be measured, and
+    `measures_every_hour` says whether hours are measured where the monitor judges days.
+    """
+
+    measures: tuple[SummaryMeasure, ...]
+    headline: str
+    feature_headline: str = ""
+    measures_every_hour: bool = False
+
+
+SUMMARY_MEASURES: Mapping[MonitorKind, MonitorMeasures] = {
+    MonitorKind.SERVICE: MonitorMeasures(
+        (measure_service_level,), headline="count", measures_every_hour=True
+    ),
+    MonitorKind.PERFORMANCE: MonitorMeasures(
+        (measure_performance, measure_estimates, measure_labels),
+        headline="label_coverage",
+        measures_every_hour=True,
+    ),
+    MonitorKind.QUALITY: MonitorMeasures(
+        (measure_quality,), headline="faulty_features", feature_headline="missing_share"
+    ),
+    MonitorKind.DRIFT: MonitorMeasures((measure_drift,), headline="drifted_features", feature_headline="psi"),
+}
+
+WINDOW_MEASURES: tuple[WindowMeasure, ...] = (measure_gaps, measure_requests)

@@ -1,0 +1,13 @@
+"""People who look at pages."""
+
+from django.test import Client
+
+from driftline.accounts.models import Membership, Project, Role, User
+
+
+def viewer_of(project: Project) -> Client:
+    user = User.objects.create_user("viewer@bank.example")
+    Membership.objects.create(project=project, user=user, role=Role.VIEWER)
+    client = Client()
+    client.force_login(user)
+    return client
