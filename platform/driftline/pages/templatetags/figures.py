@@ -174,9 +174,9 @@ def when(moment: datetime | None) -> SafeString:
 
 
 @register.filter
-def stored_time(text: str) -> SafeString:
-    """Write a time that JSON holds."""
-    return when(parse_timestamp(text))
+def stored_time(value: str | datetime) -> SafeString:
+    """Write a time that may have been read from a JSON column."""
+    return when(value if isinstance(value, datetime) else parse_timestamp(value))
 
 
 @register.filter
