@@ -22,7 +22,7 @@ from monitors.definitions.expectations import kinds_of_features
 POLICIES = [
     (KEEP, "kept as it is"),
     (HASH, "hashed: equal values stay equal, and nobody can read them"),
-    (SUMMARY, "summarised, then let go: no row has it any more"),
+    (SUMMARY, "summarised, then dropped: no row has it any more"),
     (DROP, "dropped: neither kept nor summarised"),
 ]
 PLAIN = ("rows_kept", "retention_days", "summary_retention_days")  # set as they are sent
@@ -49,7 +49,7 @@ class SettingsForm(forms.Form):
         label="Keep summaries and points for (days)",
     )
     sure = forms.BooleanField(
-        required=False, label="I know that what is let go or dropped cannot be brought back."
+        required=False, label="I know that what is dropped cannot be brought back."
     )
 
     def __init__(self, model: Model, data: Any = None) -> None:
