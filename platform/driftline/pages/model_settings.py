@@ -48,9 +48,7 @@ class SettingsForm(forms.Form):
         max_value=MAX_RETENTION_DAYS,
         label="Keep summaries and points for (days)",
     )
-    sure = forms.BooleanField(
-        required=False, label="I know that what is dropped cannot be brought back."
-    )
+    sure = forms.BooleanField(required=False, label="I know that what is dropped cannot be brought back.")
 
     def __init__(self, model: Model, data: Any = None) -> None:
         self.model = model
