@@ -21,8 +21,8 @@ class Feature(Struct, frozen=True):
 class Signature(Struct, frozen=True):
     """What a version takes and gives.
 
-    Either one input tensor [-1, F] whose columns are `features` in order, or one input [-1, 1] a feature
-    whose name is the feature's. `missing` maps a feature to the text that stands for a missing string.
+    Either one input tensor [-1, F] with the columns `features` in order, or one input [-1, 1] for
+    each feature, of the same name. `missing` maps a feature to the text that stands for a missing string.
     `task` is "binary", "multiclass", "regression" or "ranking".
     """
 

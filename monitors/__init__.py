@@ -5,7 +5,7 @@ of their hours (`summaries`) and marks windows as stale, `MEASURE` turns each st
 (`metrics`, with the kernels of `stats`), and `JUDGE` takes the rules through the new windows (`rules`), which writes
 transitions. `alerts` turns a transition into an incident with its deliveries.
 
-The life of a run: `workflows` turns the same transition into a run, whose steps train a challenger, compare it on
+The life of a run: `workflows` turns the same transition into a run. Its steps train a challenger, compare it on
 live traffic and promote it through `inference.registry`.
 
 `definitions` says what is watched, `optimiser` makes a version cheaper, `reports` builds Evidently's reports. A stage

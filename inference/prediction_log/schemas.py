@@ -51,7 +51,7 @@ class LoggedRow(RowValues):
 
 
 class LabelRevision(TypedDict):
-    """A label as it was told once; `is_current` where it holds."""
+    """A label as it was sent once; `is_current` where it holds."""
 
     value: str
     revision: int

@@ -1,4 +1,4 @@
-"""The canary that a deployment is to have: a version, its weight, and whose requests go together."""
+"""The canary that a deployment is to have: a version, its weight, and what keeps requests together."""
 
 from dataclasses import dataclass
 from typing import Any

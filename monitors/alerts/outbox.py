@@ -206,7 +206,7 @@ def _storable(text: str) -> str:
     return text.replace("\x00", "�")
 
 
-def channels_told(incident: Incident) -> Iterable[int]:
+def notified_channels(incident: Incident) -> Iterable[int]:
     """List the channels that know of an incident, or will when their turn comes."""
     sent = incident.deliveries.exclude(state=Delivery.State.SUPPRESSED)
     return set(sent.values_list("channel_id", flat=True))

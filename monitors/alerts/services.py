@@ -22,7 +22,7 @@ from monitors.alerts.channel_services import create_channel, delete_channel, rep
 from monitors.alerts.channels import KINDS
 from monitors.alerts.hooks import describe_ongoing
 from monitors.alerts.models import Channel, Incident, IncidentEvent, Silence
-from monitors.alerts.outbox import channels_told, database_time, send_due_deliveries, write_delivery
+from monitors.alerts.outbox import database_time, notified_channels, send_due_deliveries, write_delivery
 from monitors.alerts.story import OPENED, RESOLVED, UPDATED, gather
 from monitors.alerts.wording import duration, measured, moment, one_line, title_of
 from monitors.rules.models import Rule, Severity, Transition
@@ -94,7 +94,7 @@ def _still_firing(transition: Transition) -> None:
 def _continue(incident: Incident, transition: Transition) -> None:
     """Note that the problem goes on; only channels that were never told of it get a message."""
     _note(incident, "still_firing", _observation(transition), event_time=transition.window_end)
-    notified = channels_told(incident)
+    notified = notified_channels(incident)
     untold = [channel for channel in _takers(incident) if channel.pk not in notified]
     withheld = _withheld(transition)
     if untold and not withheld:
@@ -129,7 +129,7 @@ def _close(incident: Incident, transition: Transition, *, at: datetime, text: st
     incident.status, incident.resolved_at = Incident.Status.RESOLVED, at
     incident.save(update_fields=["status", "resolved_at"])
     _note(incident, "resolved", text, event_time=at, actor=actor)
-    notified = channels_told(incident)
+    notified = notified_channels(incident)
     addressed = (
         Channel.objects.filter(enabled=True, deliveries__incident=incident)
         .distinct()

@@ -24,8 +24,8 @@ UPDATED = "incident.updated"
 RESOLVED = "incident.resolved"
 TEST = "test"
 
-CAUSES_TOLD = 3
-CHANGES_TOLD = 3
+MAX_CAUSES = 3
+MAX_CHANGES = 3
 CHANGES_WITHIN = timedelta(days=7)
 
 
@@ -103,7 +103,7 @@ class Story:
 
     @property
     def _told(self) -> list[dict[str, Any]]:
-        causes: list[dict[str, Any]] = self.incident.causes[:CAUSES_TOLD]
+        causes: list[dict[str, Any]] = self.incident.causes[:MAX_CAUSES]
         return causes
 
     @property
@@ -132,7 +132,7 @@ def gather(
         reference=_reference(incident, deployment),
         worst=worst_value(incident, until=incident.resolved_at or transition.window_end),
         ongoing=ongoing,
-        changes=_changes_told(incident),
+        changes=_change_lines(incident),
     )
 
 
@@ -176,13 +176,13 @@ def _cause_line(cause: dict[str, Any]) -> str:
     return f"{name}{suffix}{evidence}"
 
 
-def _changes_told(incident: Incident) -> list[str]:
+def _change_lines(incident: Incident) -> list[str]:
     """Say what changed shortly before: deployments, then the errors of the versions that answer."""
     deployed = [_change_line(change) for change in _recent_changes(incident)]
     errors = change_points(
         model=incident.model, start=incident.opened_at - CHANGES_WITHIN, end=incident.opened_at
     )
-    noticed = [f"{moment(change.at)}: {sentence_of(change)}" for change in errors[:CHANGES_TOLD]]
+    noticed = [f"{moment(change.at)}: {sentence_of(change)}" for change in errors[:MAX_CHANGES]]
     return deployed + noticed
 
 
@@ -192,7 +192,7 @@ def _recent_changes(incident: Incident) -> QuerySet[DeploymentChange]:
     changes = DeploymentChange.objects.filter(model=incident.model, event_time__gte=since).exclude(
         kind="first"
     )
-    return changes.order_by("-event_time", "-pk")[:CHANGES_TOLD]
+    return changes.order_by("-event_time", "-pk")[:MAX_CHANGES]
 
 
 def _change_line(change: DeploymentChange) -> str:

@@ -7,7 +7,7 @@ from driftline.common.number_format import format_pair
 from monitors.metrics.catalogue import METRICS
 from monitors.rules.models import Transition
 
-NAMES_TOLD = 3
+MAX_NAMES = 3
 
 
 def title_of(transition: Transition) -> str:
@@ -33,8 +33,8 @@ def measured(transition: Transition) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
-    return ", ".join(names[:NAMES_TOLD]) + more
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def moment(at: datetime) -> str:

@@ -90,7 +90,7 @@ def read_metrics(
     """Read a metric's points, oldest first; without `feature` those of every feature. Also as CSV and Parquet.
 
     `subject_kind` says what the `feature` of a point names: a `feature`, a column of the `answer`, a `class`, or a
-    `segment_feature`, whose groups are compared; of `rows` as a whole it is empty.
+    `segment_feature` with the groups that are compared; of `rows` as a whole it is empty.
     A point that is `insufficient` or `unripe` still carries its value and n. Of weeks whose daily summaries were
     dropped there are the months.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from monitors.metrics.catalogue import ESTIMATED, METRICS
 from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import PointStatus
-from monitors.metrics.performance import limit_of, told_with
+from monitors.metrics.performance import describe_estimate, limit_of
 from monitors.metrics.points import Point, judged_by_rows
 from monitors.metrics.references.loaded import LoadedReference
 from monitors.metrics.rows.expected_errors import ExpectedRows, expected_rows
@@ -25,7 +25,7 @@ from monitors.stats.performance.metrics import measure_outcomes
 def measure_estimates(measured: MeasuredSummary) -> list[Point]:
     """Estimate by the version's own reference; the draws are the same whenever and wherever they are made.
 
-    A day whose rows will be read has no estimate until then: rules would take two ways of estimating for a change.
+    A day has no estimate until its rows are read: rules would take two ways of estimating for a change.
     """
     segment, reference, context = measured.segment, measured.reference, measured.context
     if reference is None or reference.lacks or reference.version_id != segment.version_id:
@@ -157,7 +157,7 @@ def _point(
         lower=estimate.lower,
         upper=estimate.upper,
         threshold=limit,
-        detail=told_with(estimate) | basis | {"min_rows": min_rows},
+        detail=describe_estimate(estimate) | basis | {"min_rows": min_rows},
     )
 
 

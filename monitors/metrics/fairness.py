@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from inference.prediction_log.models import PredictionRole
 from monitors.metrics.context import MeasuredWindow
 from monitors.metrics.models import MetricPoint, PointStatus
-from monitors.metrics.performance import told_with
+from monitors.metrics.performance import describe_estimate
 from monitors.metrics.points import Point, Population
 from monitors.stats.performance.estimate import Estimate
 from monitors.stats.performance.gaps import widest_gap
@@ -55,5 +55,5 @@ def _gap(metric: str, feature: str, groups: dict[str, MetricPoint]) -> Point:
         feature=feature,
         lower=gap.estimate.lower,
         upper=gap.estimate.upper,
-        detail=told_with(gap.estimate) | {"highest": gap.highest, "lowest": gap.lowest},
+        detail=describe_estimate(gap.estimate) | {"highest": gap.highest, "lowest": gap.lowest},
     )

@@ -109,11 +109,11 @@ def _point(
         lower=estimate.lower,
         upper=estimate.upper,
         threshold=limit,
-        detail=detail | told_with(estimate),
+        detail=detail | describe_estimate(estimate),
     )
 
 
-def told_with(estimate: Estimate) -> dict[str, Any]:
+def describe_estimate(estimate: Estimate) -> dict[str, Any]:
     """Give what an estimate is read with: how its interval was made, and what its kernel counted apart."""
     method = {"method": estimate.method} if estimate.method else {}
     return method | dict(estimate.detail)
@@ -138,7 +138,7 @@ def _class_points(outcome: OutcomeSummary, status: str, min_rows: int, detail: d
             found.append(
                 Point(
                     metric, estimate.value, estimate.n, judged, feature=name,
-                    lower=estimate.lower, upper=estimate.upper, detail=detail | told_with(estimate),
+                    lower=estimate.lower, upper=estimate.upper, detail=detail | describe_estimate(estimate),
                 )
             )  # fmt: skip
     return found

@@ -222,7 +222,7 @@ def joint_rows(*, model: Model, start: datetime, end: datetime, segment: str = "
     }
 
 
-_TOLD = ("p_value", "why", "usual", "lower_threshold", "features", "columns", "left_out")
+_DETAIL_FIELDS = ("p_value", "why", "usual", "lower_threshold", "features", "columns", "left_out")
 
 
 def _joint_row(point: MetricPoint) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _joint_row(point: MetricPoint) -> dict[str, Any]:
     return (
         {"day": point.start.astimezone(UTC).date().isoformat()}
         | {name: getattr(point, name) for name in plain}
-        | {name: detail[name] for name in _TOLD if name in detail}
+        | {name: detail[name] for name in _DETAIL_FIELDS if name in detail}
     )
 
 

@@ -56,10 +56,12 @@ def create_report(request: HttpRequest, name: str, body: NewReport) -> Status[Re
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
-    return Status(202, ReportOut.of(request_report(model=model, wanted=_wish(body), actor=caller.actor)))
+    return Status(
+        202, ReportOut.of(request_report(model=model, wanted=_report_request(body), actor=caller.actor))
+    )
 
 
-def _wish(body: NewReport) -> ReportRequest:
+def _report_request(body: NewReport) -> ReportRequest:
     has_period = body.reference_from is not None and body.reference_to is not None
     return ReportRequest(
         period=Period(body.start, body.end),

@@ -26,7 +26,7 @@ def share_of_mode(column: ColumnSummary) -> float | None:
 
 
 def count_outside(column: NumericSummary, least: float, most: float) -> int:
-    """Count the values of cells whose mean lies outside; a stored mean is off by some millionths of its distance."""
+    """Count the values of cells with a mean outside; a stored mean is off by some millionths of its distance."""
     if not column.n or (least <= column.minimum and column.maximum <= most):
         return 0
     slack = 1e-6 * np.abs(column.offsets)

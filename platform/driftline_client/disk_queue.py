@@ -203,9 +203,9 @@ class _Segment:
         file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            told = json.dumps(asdict(stream)).encode() + b"\n"
-            start = len(_SENT % 0) + len(told)
-            _write(file, _SENT % start + told, 0)
+            acknowledged = json.dumps(asdict(stream)).encode() + b"\n"
+            start = len(_SENT % 0) + len(acknowledged)
+            _write(file, _SENT % start + acknowledged, 0)
             draft.rename(draft.with_suffix(".items"))
         except OSError:
             draft.unlink(missing_ok=True)
@@ -248,9 +248,9 @@ class _Segment:
     @classmethod
     def _read_header(cls, path: Path, file: int) -> Self | None:
         try:
-            sent, told, _ = os.pread(file, _MAX_HEADER_BYTES, 0).split(b"\n", 2)
-            stream = Stream(**json.loads(told))
-            start = max(int(sent), len(sent) + len(told) + 2)
+            sent, acknowledged, _ = os.pread(file, _MAX_HEADER_BYTES, 0).split(b"\n", 2)
+            stream = Stream(**json.loads(acknowledged))
+            start = max(int(sent), len(sent) + len(acknowledged) + 2)
         except (ValueError, TypeError):
             return None
         return cls(path, file, stream, start, is_ours=False)

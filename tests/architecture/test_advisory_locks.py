@@ -1,4 +1,4 @@
-"""Advisory locks are taken by their names in one table, whose numbers differ."""
+"""Advisory locks are taken by their names in one table, and their numbers differ."""
 
 import re
 from pathlib import Path

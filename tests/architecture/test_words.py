@@ -12,7 +12,7 @@ PRODUCT = [ROOT / name for name in ("platform/driftline", "inference", "monitors
 
 BANNED = {
     "apart", "breathe", "desk", "give", "go_on", "gone", "keeper", "letting_go", "standing", "standings",
-    "told_against",
+    "told", "told_against", "let_go",
     "whose", "wish",
 }  # fmt: skip
 """Participles and riddles that say nothing of what they name."""

@@ -337,8 +337,8 @@ class TestPage:
         said = markup(client.get(self.ADDRESS))
         assert "region = north and tag tenant is missing" in said
 
-        gone = f"{self.ADDRESS}/{model.segments.get().pk}/remove"
-        assert "Its summaries and points are deleted" in markup(client.get(gone))
+        removal = f"{self.ADDRESS}/{model.segments.get().pk}/remove"
+        assert "Its summaries and points are deleted" in markup(client.get(removal))
         client.post(self.ADDRESS, {"remove": model.segments.get().pk})
 
         assert not model.segments.exists()

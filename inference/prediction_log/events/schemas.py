@@ -6,7 +6,7 @@ from driftline.common.responses import ResponseBody
 
 
 class WaitingEventOut(ResponseBody, frozen=True):
-    """An event whose other half has not come yet."""
+    """An event that waits for its other half."""
 
     id: str
     status: Literal["waiting"]

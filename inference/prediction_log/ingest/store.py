@@ -34,7 +34,7 @@ from inference.registry.services import external_version
 from inference.signatures import Signature
 
 _ROWS_OF_A_CHUNK = 10_000  # no commit of several requests holds more
-MAX_WAIT_SECONDS = 10.0  # of the request that waits the longest: beyond, others are told to come again
+MAX_WAIT_SECONDS = 10.0  # of the request that waits the longest: beyond, others have to come again
 
 
 # -- from the spool ----------------------------------------------------------------------------------------------------

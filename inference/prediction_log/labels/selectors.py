@@ -51,7 +51,7 @@ def labels_in_rows(model: Model, start: datetime, end: datetime) -> dict[str, Ho
     return _rows(f"{_ROWS} AND prediction_time >= %s AND prediction_time < %s", [model.pk, start, end])
 
 
-def labels_told_under(model: Model, ids: Iterable[str]) -> dict[str, Holding]:
+def labels_given_under(model: Model, ids: Iterable[str]) -> dict[str, Holding]:
     """Give the labels that are not folded and were told under these ids, by prediction; the last told holds."""
     return _rows(
         f"{_ROWS} AND prediction_time IS NOT NULL AND given_id = ANY(%s::text[])", [model.pk, text_array(ids)]

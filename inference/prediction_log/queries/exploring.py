@@ -23,8 +23,8 @@ from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.labels.selectors import (
     Holding,
     folded_holdings,
+    labels_given_under,
     labels_in_chunks,
-    labels_told_under,
 )
 from inference.prediction_log.models import PackedDay, PredictionChunk, size_of
 from inference.prediction_log.queries.filters import Filter
@@ -350,7 +350,7 @@ def _labels(
         current = labels_in_chunks(model, _moment(int(times.min())), _moment(int(times.max()) + 1))
     else:
         current = {}
-    return current | labels_told_under(model, ids)
+    return current | labels_given_under(model, ids)
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------

@@ -28,5 +28,5 @@ def probe_again(version: Version, reference: SampledReference | None) -> dict[st
         rules=outbound_rules(),
     )
     _, report = probe(asked, reference)
-    told: dict[str, Any] = msgspec.to_builtins(report)
-    return told
+    described: dict[str, Any] = msgspec.to_builtins(report)
+    return described

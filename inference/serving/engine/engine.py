@@ -178,7 +178,7 @@ class Engine:
         answered: asyncio.Future[Prediction[Content] | Refusal] = self._loop.create_future()
 
         def reply(result: Prediction[Content] | Refusal) -> None:
-            if not answered.done():  # the client may have gone
+            if not answered.done():  # the client may have left
                 answered.set_result(result)
 
         self.submit(admission, inbound, reply)
@@ -189,7 +189,7 @@ class Engine:
         found: asyncio.Future[Admission | Refusal] = self._loop.create_future()
 
         def proceed(admission: Admission | Refusal) -> None:
-            if not found.done():  # whoever waited may have gone
+            if not found.done():  # the caller may have left
                 found.set_result(admission)
 
         self._load_queue.add(RouteRequest(find, time.perf_counter_ns(), proceed), self.table)

@@ -1,4 +1,4 @@
-"""Requests whose version is not in memory yet: they wait here while it is loaded."""
+"""Requests that wait here until their version is loaded into memory."""
 
 import time
 from collections.abc import Callable

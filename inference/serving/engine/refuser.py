@@ -1,4 +1,4 @@
-"""The end of requests that get no answer: what the caller is told, and their place in the counts."""
+"""The end of requests that get no answer: the error that the caller gets, and their place in the counts."""
 
 import asyncio
 import time
@@ -43,7 +43,7 @@ class Refuser:
             self.refuse(Refusal(504, sentence, route.fields), pending.reply, route)
 
     def refuse_failed(self, route: Route, pending: Pending, error: Exception) -> None:
-        """Refuse a request whose run raised an error."""
+        """Refuse a request after its run raised an error."""
         if isinstance(error, RunEnded):
             sentence = f"The model took longer than {self._max_run_seconds:g} s; send fewer rows at a time."
             self._refuse_late(route, pending, sentence)

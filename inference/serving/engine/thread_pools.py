@@ -18,7 +18,7 @@ class ThreadPools:
 
     @property
     def given_up(self) -> int:
-        """Count the threads whose work has not ended although it had to."""
+        """Count the threads with work that has not ended although it had to."""
         return self.computing.given_up + self.waiting.given_up
 
     def close(self) -> bool:

@@ -64,11 +64,11 @@ class HotRequest(IncomingBody):
         return refusal
 
     def submit_pieces(self) -> None:
-        """Hand the request to the engine, whose body has arrived in pieces."""
+        """Hand the request to the engine, after its body arrived in pieces."""
         self.submit(self.join())
 
     def submit_whole(self, body: bytes) -> None:
-        """Hand the request to the engine, whose body has arrived at once."""
+        """Hand the request to the engine, after its body arrived at once."""
         if not isinstance(self.admission, Refusal):
             refusal = self.take(len(body))
             if refusal is not None:

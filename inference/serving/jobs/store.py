@@ -239,11 +239,11 @@ class JobStore:
 
     def describe(self, job: Job, answer: StoredAnswer) -> Callback:
         """Describe an ended job for its callback."""
-        is_told = (
+        is_included = (
             len(answer.body) <= MAX_CALLBACK_ANSWER_BYTES and JSON_FIELDS.decode() in answer.ended.fields
         )
         expires_at = answer.ended.ended_at + self._keep_seconds
-        return Callback(job, answer.ended, expires_at, answer.body if is_told else None)
+        return Callback(job, answer.ended, expires_at, answer.body if is_included else None)
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file whole; raises OSError, also where there is no key to seal it."""

@@ -17,7 +17,7 @@ from monitors.stats.streams.change import Change, UnreadableState
 
 ALLOWANCE = 0.5  # half of the smallest change that matters, as a cumulative sum has it
 THRESHOLD = 10.0
-MIN_VALUES = 14  # values from which on a change is told
+MIN_VALUES = 14  # from this many on a change is reported
 
 
 class _Side(msgspec.Struct, array_like=True):

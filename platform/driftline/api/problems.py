@@ -175,9 +175,9 @@ def _handler(status: int, page: Callable[..., HttpResponse], detail: str) -> Cal
 
     def handle(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
         if is_for_programs(request):
-            told = isinstance(exception, SuspiciousOperation | BadRequest)
+            is_known = isinstance(exception, SuspiciousOperation | BadRequest)
             return problem_response(
-                request, _problem_of(exception) if told and exception else _plain(status, detail)
+                request, _problem_of(exception) if is_known and exception else _plain(status, detail)
             )
         return page(request) if status == 500 else page(request, exception)
 

@@ -121,7 +121,7 @@ def note_failure(row: AttemptedWorkRow, reason: str) -> bool:
 
 
 def release(rows: Sequence[AttemptedWorkRow]) -> None:
-    """Return claimed rows whose work is not finished: they are due at once, and the attempt does not count."""
+    """Return claimed rows before their work is finished: they are due at once, and the attempt does not count."""
     _same(rows).update(attempts=Greatest(F("attempts") - 1, 0), lease_until=None, lease_token=None)
 
 

@@ -2,4 +2,4 @@
 
 from django.dispatch import Signal
 
-work_failed = Signal()  # row, whose work failed for good
+work_failed = Signal()  # row: its work failed for good

@@ -123,7 +123,7 @@ _LOAD: tuple[tuple[str, str, Callable[[list[Any]], float]], ...] = (
     ("body_bytes", "Bytes of the requests under way.", sum),
     ("threads", "Threads at work on slow models and large requests.", sum),
     ("remote_threads", "Threads that wait for other servers.", sum),
-    ("threads_given_up", "Threads whose model does not end.", sum),
+    ("threads_given_up", "Threads held by a model that does not end.", sum),
 )
 
 

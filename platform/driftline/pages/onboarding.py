@@ -92,7 +92,7 @@ def _tasks(request: PageRequest, model: Model | None) -> list[OnboardingStep]:
              else "Waiting; it may come days later."),
         OnboardingStep("A rule", rule is not None, rule.name if rule else "So that you need not look every day.",
              reverse("rule_new", args=[model.name]), "Make a rule"),
-        OnboardingStep("A channel", channel is not None, channel.name if channel else "Where you are told.",
+        OnboardingStep("A channel", channel is not None, channel.name if channel else "Where notifications go.",
              reverse("channels"), "Add your e-mail address"),
     ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from monitors.metrics.causes import FAULT
 from monitors.metrics.models import MetricPoint
 from monitors.workflows.models import Run
 
-CAUSES_TOLD = 2
+MAX_CAUSES = 2
 TROUBLED = ("critical", "error", "warning")
 """The states in which a model needs somebody, the worst first."""
 
@@ -151,7 +151,7 @@ def _causes(
         return _no_cause(unresolved)
     now = {point.feature: point for point in features}
     parts = [Phrase(" Likely cause: ")]
-    for position, (name, causes) in enumerate(list(named.items())[:CAUSES_TOLD]):
+    for position, (name, causes) in enumerate(list(named.items())[:MAX_CAUSES]):
         url = reverse("feature", args=[incident.model.name, name]) if causes[0].get("feature") else ""
         broken = "broken data in " if causes[0].get("kind") == FAULT else ""
         evidence = _evidence(causes, name, now.get(name))
@@ -215,7 +215,7 @@ def _no_rule_fires(
         ]
     if not model.rules.exists():
         parts += [
-            Phrase(" Nobody is told when that changes: "),
+            Phrase(" Nobody is notified when that changes: "),
             Phrase("make a rule", reverse("rule_new", args=[model.name])),
             Phrase("."),
         ]
@@ -226,25 +226,25 @@ def _moved(model: Model, drifted: Sequence[MetricPoint]) -> list[Phrase]:
     """Name what drifted although no rule asks for it, the furthest first."""
     parts = [Phrase(f"No rule fires on {_named(model)}, but {len(drifted)} of its features drifted on ")]
     parts.append(Phrase(f"{_day(drifted[0].start)}: "))
-    for position, point in enumerate(drifted[:CAUSES_TOLD]):
+    for position, point in enumerate(drifted[:MAX_CAUSES]):
         url = reverse("feature", args=[model.name, point.feature])
         parts += [
             Phrase(", " if position else ""),
             Phrase(point.feature, url),
             Phrase(f" (PSI {_against(point)})"),
         ]
-    return [*parts, Phrase(" and more." if len(drifted) > CAUSES_TOLD else ".")]
+    return [*parts, Phrase(" and more." if len(drifted) > MAX_CAUSES else ".")]
 
 
 def _of_wrong_type(model: Model, wrong: Sequence[MetricPoint], *, is_first: bool) -> list[Phrase]:
     """Name the features with values of the wrong type although no rule asks for them."""
     begins = f"No rule fires on {_named(model)}, but values" if is_first else " Values"
     parts = [Phrase(f"{begins} of the wrong type came on {_day(wrong[0].start)} in ")]
-    for position, point in enumerate(wrong[:CAUSES_TOLD]):
+    for position, point in enumerate(wrong[:MAX_CAUSES]):
         url = reverse("feature", args=[model.name, point.feature])
         share = f" ({point.value or 0:.2%} of {point.n:,} rows)"
         parts += [Phrase(", " if position else ""), Phrase(point.feature, url), Phrase(share)]
-    return [*parts, Phrase(" and more." if len(wrong) > CAUSES_TOLD else ".")]
+    return [*parts, Phrase(" and more." if len(wrong) > MAX_CAUSES else ".")]
 
 
 def _against(point: MetricPoint) -> str:

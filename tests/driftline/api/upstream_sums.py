@@ -28,5 +28,5 @@ def sums_in_v2(asked: Asked) -> bytes:
     if None in tensor["data"]:
         return response(b'{"error": "null is no number"}', 400)
     sums = np.array(tensor["data"]).reshape(tensor["shape"]).sum(axis=1).tolist()
-    told = {"name": "y0", "datatype": "FP64", "shape": [len(sums), 1], "data": sums}
-    return response(json.dumps({"outputs": [told]}).encode())
+    output = {"name": "y0", "datatype": "FP64", "shape": [len(sums), 1], "data": sums}
+    return response(json.dumps({"outputs": [output]}).encode())

@@ -64,7 +64,7 @@ def test_a_session_lock_outlives_transactions_and_ends_with_its_block(other_proc
     assert is_free(other_process, "7322, 5")
 
 
-def test_a_block_whose_session_lock_is_taken_hears_it_and_does_not_free_it(
+def test_a_block_without_the_session_lock_knows_it_and_does_not_free_it(
     other_process: CursorWrapper,
 ) -> None:
     other_process.execute("SELECT pg_advisory_lock(7322, 5)")

@@ -14,14 +14,14 @@ def report(home: Path, metrics: ServingMetrics, *, waiting: int = 0, **more: obj
     """Write the status file of a process that lives: this one."""
     series = metrics.snapshot()["series"]
     started = time.time() - 30
-    told = {
+    status = {
         "pid": os.getpid(), "started_at": started, "written_at": started + 30, "ready": True, "generation": 1,
         "stale_models": {}, "failed_versions": {}, "executions": {}, "shadows": [], "resident_bytes": 1 << 20,
         "load": {"rows": waiting, "requests": waiting, "oldest_seconds": 0.25, "threads": 0},
         **metrics.snapshot(), "last_minute": LastMinute(started).describe(started + 30, series), **more,
     }  # fmt: skip
     (home / "serving").mkdir(exist_ok=True)
-    (home / "serving" / f"{os.getpid()}.json").write_text(json.dumps(told))
+    (home / "serving" / f"{os.getpid()}.json").write_text(json.dumps(status))
 
 
 def busy(model: Model) -> ServingMetrics:

@@ -37,10 +37,10 @@ def test_says_that_nothing_was_given_up(client: Client, model: Model) -> None:
 
 
 def test_shows_what_was_given_up_with_its_reason(client: Client, search: SegmentSearch) -> None:
-    told = markup(client.get(PATH))
+    page = markup(client.get(PATH))
 
-    assert REASON in told
-    assert f"segment search {search.pk}" in told
+    assert REASON in page
+    assert f"segment search {search.pk}" in page
 
 
 def test_shows_what_waits_for_too_long(client: Client, model: Model) -> None:

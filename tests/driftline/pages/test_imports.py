@@ -25,10 +25,10 @@ def upload(client: Client, path: str, content: bytes, kind: str = "predictions",
 
 
 def test_an_empty_one_says_what_the_file_must_look_like(client: Client, path: str) -> None:
-    told = markup(client.get(path))
+    page = markup(client.get(path))
 
-    assert "No file has been imported yet" in told
-    assert "id,timestamp,prediction,probability,income,region,label" in told
+    assert "No file has been imported yet" in page
+    assert "id,timestamp,prediction,probability,income,region,label" in page
 
 
 def test_a_file_is_taken_and_followed_until_it_is_done(client: Client, path: str) -> None:
@@ -60,9 +60,9 @@ def test_an_import_is_cancelled(client: Client, path: str) -> None:
     upload(client, path, GOOD)
     job = Import.objects.get()
 
-    told = markup(client.post(path, {"cancel": str(job.pk)}, follow=True))
+    page = markup(client.post(path, {"cancel": str(job.pk)}, follow=True))
 
     job.refresh_from_db()
     assert job.state == "cancelled"
-    assert "0 rows of it stay in the log" in told
-    assert "<progress" not in told.split('id="imports"')[1].split("</section>")[0]
+    assert "0 rows of it stay in the log" in page
+    assert "<progress" not in page.split('id="imports"')[1].split("</section>")[0]

@@ -27,11 +27,11 @@ def logged(model: Model) -> Model:
 
 
 def test_says_what_to_do_before_any_feature_is_known(client: Client, path: str) -> None:
-    told = markup(client.get(path))
+    page = markup(client.get(path))
 
-    assert "No feature is known yet" in told
-    assert "Empty: 400 days, as the server says" in told
-    assert "Empty: for ever, as the server says" in told
+    assert "No feature is known yet" in page
+    assert "Empty: 400 days, as the server says" in page
+    assert "Empty: for ever, as the server says" in page
 
 
 def test_keeps_rows_for_fewer_days_only_after_a_confirmation(
@@ -102,8 +102,8 @@ def test_a_viewer_looks_and_changes_nothing(model: Model, path: str) -> None:
     viewer = Client()
     viewer.force_login(user)
 
-    told = markup(viewer.get(path))
+    page = markup(viewer.get(path))
 
-    assert "Only admins of this project change this" in told
-    assert "<button>Save</button>" not in told
+    assert "Only admins of this project change this" in page
+    assert "<button>Save</button>" not in page
     assert viewer.post(path, {"retention_days": "1", "sure": "on"}).status_code == 403

@@ -227,7 +227,7 @@ class TestTheSentence:
 
         assert said.status == "ok"
         assert "no reference yet" in said.text
-        assert "Nobody is told" in said.text
+        assert "Nobody is notified" in said.text
 
     def test_counts_the_other_models_that_changed_and_those_without_data(self, project: Project) -> None:
         changed = [make_model(project, name) for name in ("first", "second", "third")]

@@ -27,10 +27,10 @@ def viewer(model: Model) -> Client:
 
 
 def test_says_what_an_erasure_does_before_there_is_any(client: Client, model: Model) -> None:
-    told = markup(client.get(PATH))
+    shown = markup(client.get(PATH))
 
-    assert "Nobody has been erased yet" in told
-    assert "It cannot be undone" in told
+    assert "Nobody has been erased yet" in shown
+    assert "It cannot be undone" in shown
 
 
 def test_asks_for_a_confirmation(client: Client, model: Model) -> None:
@@ -50,23 +50,23 @@ def test_shows_how_far_it_is_and_what_was_erased_but_never_whom(
     part = markup(client.get(f"{PATH}?part=erasures"))
     services.resume_erasure(Erasure.objects.get().pk)
 
-    told = markup(client.get(PATH))
+    shown = markup(client.get(PATH))
 
     assert "has begun" in begun
     assert 'hx-trigger="every 2s"' in part
-    assert "hx-trigger" not in told.split('id="erasures"')[1].split("</section>")[0]
-    assert "3 predictions" in told
-    assert "owner@bank.example" in told
-    assert not [page for page in (begun, part, told) if "ada-lovelace" in page]
+    assert "hx-trigger" not in shown.split('id="erasures"')[1].split("</section>")[0]
+    assert "3 predictions" in shown
+    assert "owner@bank.example" in shown
+    assert not [page for page in (begun, part, shown) if "ada-lovelace" in page]
     assert not [entry for entry in AuditEntry.objects.all() if "ada-lovelace" in f"{entry} {entry.after}"]
 
 
 def test_a_viewer_sees_receipts_and_erases_nobody(viewer: Client, model: Model) -> None:
     services.request_erasure(project=model.project, key="ada", actor="owner")
 
-    told = markup(viewer.get(PATH))
+    shown = markup(viewer.get(PATH))
 
-    assert "by owner" in told
-    assert "Only admins of this project erase people" in told
+    assert "by owner" in shown
+    assert "Only admins of this project erase people" in shown
     assert viewer.post(PATH, {"key": "bob", "sure": "on"}).status_code == 403
     assert Erasure.objects.count() == 1

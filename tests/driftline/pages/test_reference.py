@@ -22,10 +22,10 @@ def path(model: Model) -> str:
 def test_the_log_is_chosen_and_listed(client: Client, model: Model, path: str) -> None:
     chosen = {"kind": "period", "period-first": "2025-12-01", "period-to": "2025-12-31"}
 
-    told = markup(client.post(path, chosen, follow=True))
+    page = markup(client.post(path, chosen, follow=True))
 
-    assert "From today on, windows are compared with the log from 1 Dec 2025 to 31 Dec 2025." in told
-    assert "<td>the log from 1 Dec 2025 to 31 Dec 2025</td>" in told
+    assert "From today on, windows are compared with the log from 1 Dec 2025 to 31 Dec 2025." in page
+    assert "<td>the log from 1 Dec 2025 to 31 Dec 2025</td>" in page
     assert Reference.objects.get(model=model).kind == "period"
 
 
@@ -38,18 +38,18 @@ def test_a_wrong_choice_is_explained_and_nothing_changes(client: Client, path: s
 
 
 def test_a_model_that_nobody_answers_for_has_nothing_to_compare(client: Client, model: Model) -> None:
-    told = client.post(f"/models/{model.name}/reference", {"kind": "same_hours", "same_hours-weeks": "14"})
+    page = client.post(f"/models/{model.name}/reference", {"kind": "same_hours", "same_hours-weeks": "14"})
 
-    assert "No version answers yet" in markup(told)
+    assert "No version answers yet" in markup(page)
 
 
 def test_drift_says_that_too_little_is_stored(client: Client, model: Model, path: str) -> None:
     client.post(path, {"kind": "trailing", "trailing-days": "28", "trailing-gap_days": "7"})
     work(model)
 
-    told = markup(client.get(f"/models/{model.name}/drift"))
+    page = markup(client.get(f"/models/{model.name}/drift"))
 
-    assert "Too little to compare with: 0 of 28 days" in told
+    assert "Too little to compare with: 0 of 28 days" in page
     assert MetricPoint.objects.filter(metric="drifted_features", status="insufficient").exists()
 
 
@@ -60,6 +60,6 @@ def test_drift_says_which_part_of_the_log_it_is_against(client: Client, model: M
     client.post(path, period)
     work(model)
 
-    told = markup(client.get(f"/models/{model.name}/drift"))
+    page = markup(client.get(f"/models/{model.name}/drift"))
 
-    assert "Reference: 42 rows of version 1, the log from" in told
+    assert "Reference: 42 rows of version 1, the log from" in page

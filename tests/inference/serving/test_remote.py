@@ -42,8 +42,8 @@ FORMS = {
 
 
 def remote(id: int, version: str, url: str, **endpoint: Any) -> PlanVersion:
-    told = EndpointSpec(**{"protocol": "v2", "url": url, "model": "sums", **endpoint})
-    return PlanVersion(id=id, version=version, sha256="", path="", signature=SUMS, endpoint=told)
+    spec = EndpointSpec(**{"protocol": "v2", "url": url, "model": "sums", **endpoint})
+    return PlanVersion(id=id, version=version, sha256="", path="", signature=SUMS, endpoint=spec)
 
 
 ROUND, MIRROR = 40, 41
@@ -216,8 +216,8 @@ def ids_of(server: Server, model: str) -> list[str]:
 
 
 def ask(server: Server, model: str, **parameters: Any) -> Any:
-    told = {"parameters": parameters} if parameters else {}
-    return server.ask(f"/v2/models/{model}/infer", rows_body([1, 2, 3], **told))
+    spec = {"parameters": parameters} if parameters else {}
+    return server.ask(f"/v2/models/{model}/infer", rows_body([1, 2, 3], **spec))
 
 
 type Misbehave = Callable[[Asked], Any]
@@ -394,8 +394,8 @@ def answer_but_nine(asked: Asked, refusal: bytes) -> bytes:
     if 9 in tensor["data"]:
         return refusal
     rows = tensor["shape"][0]
-    told = {"name": "sum", "datatype": "FP32", "shape": [rows, 1], "data": [1.0] * rows}
-    return response(json.dumps({"outputs": [told]}).encode())
+    spec = {"name": "sum", "datatype": "FP32", "shape": [rows, 1], "data": [1.0] * rows}
+    return response(json.dumps({"outputs": [spec]}).encode())
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,10 @@ class TestNoGain:
 
 class TestGain:
     def test_is_less_time_beyond_the_interval(self) -> None:
-        told = verdict(timings=[timing(0.6, wide=0.1), timing(rows=64)])
+        judged = verdict(timings=[timing(0.6, wide=0.1), timing(rows=64)])
 
-        assert told.status == "gain"
-        assert told.reason.startswith("Faster: one row takes 60% of the time.")
+        assert judged.status == "gain"
+        assert judged.reason.startswith("Faster: one row takes 60% of the time.")
 
     def test_is_fewer_bytes(self) -> None:
         assert verdict(size=300).reason.startswith("Smaller: 30% of the bytes.")
@@ -64,11 +64,11 @@ class TestGain:
     def test_never_costs_more_than_half_a_point_or_time(
         self, ratio: float, size: int, difference: float
     ) -> None:
-        told = verdict(
+        judged = verdict(
             timings=[timing(ratio), timing(ratio, rows=64)], size=size, quality=accuracy(difference)
         )
 
-        if told.status == "gain":
+        if judged.status == "gain":
             assert difference > -0.005
             assert ratio <= 1.05
             assert ratio < 0.95 or size <= 900
@@ -76,24 +76,24 @@ class TestGain:
 
 class TestRefused:
     def test_for_a_loss_of_quality(self) -> None:
-        told = verdict(size=300, quality=accuracy(-0.02))
+        judged = verdict(size=300, quality=accuracy(-0.02))
 
-        assert told.status == "refused"
-        assert "accuracy 0.88 against 0.9" in told.reason
-        assert "worse than the margin of 0.005" in told.reason
+        assert judged.status == "refused"
+        assert "accuracy 0.88 against 0.9" in judged.reason
+        assert "worse than the margin of 0.005" in judged.reason
 
     def test_for_a_loss_that_few_rows_cannot_rule_out(self) -> None:
-        told = verdict(size=300, quality=accuracy(-0.001, wide=0.02))
+        judged = verdict(size=300, quality=accuracy(-0.001, wide=0.02))
 
-        assert told.status == "refused"
-        assert "may be worse than the margin of 0.005" in told.reason
+        assert judged.status == "refused"
+        assert "may be worse than the margin of 0.005" in judged.reason
 
     def test_for_falling_below_the_objectives_floor(self) -> None:
         budget = budget_of({"quality": {"metric": "accuracy", "floor": 0.899}})
 
-        told = verdict(budget, size=300, quality=accuracy(-0.002))
+        judged = verdict(budget, size=300, quality=accuracy(-0.002))
 
-        assert told == VariantVerdict(
+        assert judged == VariantVerdict(
             "refused",
             "Its accuracy of 0.898 is worse than the objective's 0.899, which the original meets with 0.9.",
         )
@@ -113,19 +113,19 @@ class TestRefused:
         )
 
     def test_for_being_slower(self) -> None:
-        told = verdict(size=300, timings=[timing(1.4, wide=0.1), timing(rows=64)])
+        judged = verdict(size=300, timings=[timing(1.4, wide=0.1), timing(rows=64)])
 
-        assert told == VariantVerdict(
+        assert judged == VariantVerdict(
             "refused",
             "It is slower on this machine: one row takes 1.40 times as long (14.0 against 10.0 µs).",
         )
 
     def test_for_a_p99_over_the_objective(self) -> None:
-        told = verdict(
+        judged = verdict(
             budget_of({"latency_p99_ms": 0.5}), size=300, timings=[timing(p99_us=900), timing(rows=64)]
         )
 
-        assert told == VariantVerdict("refused", "Its p99 of 0.9 ms a row is over the objective's 0.5 ms.")
+        assert judged == VariantVerdict("refused", "Its p99 of 0.9 ms a row is over the objective's 0.5 ms.")
 
     def test_for_answers_that_are_no_numbers(self) -> None:
         assert (
@@ -136,17 +136,17 @@ class TestRefused:
 class TestWithoutLabels:
     @pytest.mark.parametrize(("agreement", "status"), [(0.996, "gain"), (0.99, "refused")])
     def test_classes_have_to_agree(self, agreement: float, status: str) -> None:
-        told = verdict(size=300, quality={}, agreement=agreement)
+        judged = verdict(size=300, quality={}, agreement=agreement)
 
-        assert told.status == status
-        assert "no labels to judge by" in told.reason
+        assert judged.status == status
+        assert "no labels to judge by" in judged.reason
 
     @pytest.mark.parametrize(("difference", "status"), [(0.004, "gain"), (0.006, "refused")])
     def test_numbers_have_to_be_near(self, difference: float, status: str) -> None:
-        told = verdict(size=300, quality={}, agreement=None, mean_difference=difference)
+        judged = verdict(size=300, quality={}, agreement=None, mean_difference=difference)
 
-        assert told.status == status
-        assert "no labels to judge by" in told.reason
+        assert judged.status == status
+        assert "no labels to judge by" in judged.reason
 
 
 def test_an_equal_of_a_perfect_original_is_not_refused() -> None:

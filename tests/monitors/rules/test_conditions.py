@@ -34,12 +34,12 @@ GOOD, BAD, NO_DATA = 0.5, 2.0, None
 
 
 def outcomes(rule: AboveOne, values: list[float | None]) -> list[str]:
-    standing, told = RuleProgress(), []
+    progress, seen = RuleProgress(), []
     for number, value in enumerate(values):
-        verdict = step(rule, standing, Day(START + number * DAY, value))
-        standing = verdict.progress
-        told.append(verdict.outcome.value)
-    return told
+        verdict = step(rule, progress, Day(START + number * DAY, value))
+        progress = verdict.progress
+        seen.append(verdict.outcome.value)
+    return seen
 
 
 class TestOpening:
@@ -59,23 +59,23 @@ class TestOpening:
 
 class TestFiring:
     def test_acts_again_only_when_the_cooldown_is_over(self) -> None:
-        told = outcomes(AboveOne(cooldown=3 * DAY), [BAD] * 8)
+        seen = outcomes(AboveOne(cooldown=3 * DAY), [BAD] * 8)
 
-        assert told == ["opened", "", "", "still_firing", "", "", "still_firing", ""]
+        assert seen == ["opened", "", "", "still_firing", "", "", "still_firing", ""]
 
     def test_resolves_after_good_windows_in_a_row(self) -> None:
-        told = outcomes(AboveOne(recover_windows=2), [BAD, GOOD, BAD, GOOD, GOOD])
+        seen = outcomes(AboveOne(recover_windows=2), [BAD, GOOD, BAD, GOOD, GOOD])
 
-        assert told == ["opened", "", "", "", "resolved"]
+        assert seen == ["opened", "", "", "", "resolved"]
 
 
 @given(st.lists(st.sampled_from([GOOD, BAD, NO_DATA]), max_size=40), st.integers(1, 3), st.integers(1, 3))
 def test_a_gap_in_the_data_never_resolves(values: list[float | None], opens: int, recovers: int) -> None:
     rule = AboveOne(for_windows=opens, recover_windows=recovers)
 
-    told = outcomes(rule, values)
+    seen = outcomes(rule, values)
 
-    for place, outcome in enumerate(told):
+    for place, outcome in enumerate(seen):
         if outcome == "resolved":
             observed = [value for value in values[: place + 1] if value is not None][-recovers:]
             assert values[place] == GOOD
@@ -84,7 +84,7 @@ def test_a_gap_in_the_data_never_resolves(values: list[float | None], opens: int
 
 @given(st.lists(st.sampled_from([GOOD, BAD, NO_DATA]), max_size=40), st.integers(1, 3), st.integers(1, 3))
 def test_openings_and_resolutions_alternate(values: list[float | None], opens: int, recovers: int) -> None:
-    told = outcomes(AboveOne(for_windows=opens, recover_windows=recovers), values)
+    seen = outcomes(AboveOne(for_windows=opens, recover_windows=recovers), values)
 
-    changes = [outcome for outcome in told if outcome in ("opened", "resolved")]
+    changes = [outcome for outcome in seen if outcome in ("opened", "resolved")]
     assert changes == ["opened", "resolved"] * (len(changes) // 2) + ["opened"] * (len(changes) % 2)

@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 180.0  # longer than every process together may take
 
 
 class Command(BaseCommand):
-    help = "Stops the installation that `up` runs in this home, and waits until it is gone."
+    help = "Stops the installation that `up` runs in this home, and waits until it has stopped."
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:

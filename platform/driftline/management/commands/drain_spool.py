@@ -14,7 +14,7 @@ NICENESS = 2  # to the serving processes, beside which it is started
 
 class Command(BaseCommand):
     help = (
-        "Moves spooled predictions into the log, and callbacks of jobs into the outbox, until it is told to stop; "
+        "Moves spooled predictions into the log, and callbacks of jobs into the outbox, until it is stopped; "
         "then once more until the spool is empty."
     )
 

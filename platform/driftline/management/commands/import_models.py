@@ -27,11 +27,16 @@ class Command(BaseCommand):
         parser.add_argument("folder", type=Path, help="the folder that the other server reads")
         parser.add_argument("--project", required=True, help="the project's slug")
         parser.add_argument(
-            "--from", dest="server", choices=READERS, help="whose folder it is, where that is unclear"
+            "--from",
+            dest="server",
+            choices=READERS,
+            help="which server the folder is of, where that is unclear",
         )
         parser.add_argument("--only", help="import the model of this name alone")
         parser.add_argument("--name", help="the name that it gets here, where one model is imported")
-        parser.add_argument("--task", choices=ModelTask.values, help="of models whose outputs do not tell it")
+        parser.add_argument(
+            "--task", choices=ModelTask.values, help="of models with outputs that do not show it"
+        )
         parser.add_argument(
             "--classes", default="", help="of models that do not name theirs, separated by commas"
         )

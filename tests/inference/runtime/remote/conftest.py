@@ -41,9 +41,9 @@ def open_session(tmp_path: Path, counts: Counter[str]) -> Opens:
         def count(outcome: str) -> None:
             counts[outcome] += 1
 
-        told = EndpointSpec(protocol=protocol, url=url, model="m", **endpoint)
+        spec = EndpointSpec(protocol=protocol, url=url, model="m", **endpoint)
         return RemoteSession(
-            told, inputs, outputs, home=tmp_path, rules=rules, count=count, open_seconds=open_seconds
+            spec, inputs, outputs, home=tmp_path, rules=rules, count=count, open_seconds=open_seconds
         )
 
     return open_one

@@ -55,7 +55,7 @@ async def trace(engine: Engine, payload: bytes) -> list[str]:
     config.load()
     connection, wire = protocol(config=config, server_state=ServerState(), app_state={}), Wire()
     connection.connection_made(wire)
-    await answer(connection, wire, payload)  # whose head is known from now on
+    await answer(connection, wire, payload)  # its head is known from now on
     stacks: dict[str, list[str]] = {}
     ends = {Scheduler.make_ready.__code__: "handed over", ort.InferenceSession.run.__code__: "run"}
 

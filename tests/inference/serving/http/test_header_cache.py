@@ -82,7 +82,7 @@ async def answers(pieces: list[bytes], engine: Any, *, known: bool) -> tuple[byt
             connection.data_received(piece)
     engine.end()
     assert engine.bodies.bytes == 0 or connection.hot is not None
-    return wire.sent, wire.closed, engine.told
+    return wire.sent, wire.closed, engine.requests
 
 
 @given(
@@ -105,6 +105,6 @@ def test_change_no_answer(requests: list[bytes], cuts: list[int]) -> None:
     "last", [sized(len(BODY), more=b"connection: close\r\n"), PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0")]
 )
 def test_ask_nothing_behind_the_last_request_of_a_connection(last: bytes) -> None:
-    _, _, told = asyncio.run(answers([PLAIN, last, PLAIN], RepeatingLater(), known=True))
+    _, _, requests = asyncio.run(answers([PLAIN, last, PLAIN], RepeatingLater(), known=True))
 
-    assert len(told) == 2
+    assert len(requests) == 2

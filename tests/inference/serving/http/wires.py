@@ -25,20 +25,20 @@ PLAIN = sized(len(BODY))
 
 
 class Repeating:
-    """Stands for the engine: refuses each request with all that it was told of it."""
+    """Stands for the engine: refuses each request and quotes all of it."""
 
     def __init__(self) -> None:
         self.bodies = BodyBudget()
         self.metrics = ServingMetrics()
-        self.told: list[str] = []
+        self.requests: list[str] = []
 
     def admit(self, *_: object) -> None:
         return None
 
     def submit(self, admission: object, inbound: Inbound[bytes, Any], reply: Any) -> None:
-        told = repr((inbound.path, inbound.authorization, inbound.headers, inbound.body))
-        self.told.append(told)
-        self.answer(reply, admission if isinstance(admission, Refusal) else Refusal(404, told))
+        received = repr((inbound.path, inbound.authorization, inbound.headers, inbound.body))
+        self.requests.append(received)
+        self.answer(reply, admission if isinstance(admission, Refusal) else Refusal(404, received))
 
     def answer(self, reply: Any, refusal: Refusal) -> None:
         reply(refusal)

@@ -11,7 +11,7 @@ AIRPORTS = np.array(list("abcdef"), object)
 def rows_of(
     rng: np.random.Generator, days: int, *, a_day: int = 500, more_of_d: float = 0.0, block_hours: int = 24
 ) -> TimedRows:
-    """Flights whose airports' shares differ by the day and by the hour although nothing drifts."""
+    """Flights of airports with shares that differ by the day and by the hour although nothing drifts."""
     usual = 150 * np.array([0.3, 0.2, 0.2, 0.1, 0.1, 0.1])
     by_day = (1 - more_of_d) * rng.dirichlet(usual, days) + more_of_d * (AIRPORTS == "d")
     by_hour = rng.standard_gamma(
