@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from inference.serving.processes.children import ROOT
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 DRAWER = CHECKOUT / "platform"
 FREE_OF_DJANGO = [
@@ -61,6 +63,9 @@ class TestTestFolders:
 
 
 class TestHotPath:
+    def test_child_processes_are_given_the_folders_of_this_checkout(self) -> None:
+        assert ROOT == CHECKOUT
+
     @pytest.mark.parametrize("module", FREE_OF_DJANGO)
     def test_starts_without_django_celery_a_database_driver_and_scipys_slow_half(self, module: str) -> None:
         command = [sys.executable, "-c", IMPORT_EVERYTHING, module]

@@ -16,6 +16,7 @@ from inference.prediction_log.ingest import arrival
 from inference.prediction_log.models import Label, PredictionChunk, TouchedPeriod, UnpackedDay
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
+from inference.registry.services import update_model
 from monitors.metrics.models import MetricPoint
 from monitors.summaries.models import Summary
 from tests.driftline.api.conftest import Api, caller
@@ -173,6 +174,18 @@ class TestWorkers:
         work(model)
 
         assert Summary.objects.get(span="day", start=DAY, segment="").rows == ROWS
+
+    def test_drop_the_other_rows_of_a_model_that_keeps_none_any_more(
+        self, model: Model, rows: dict[Any, list[SentPrediction]]
+    ) -> None:
+        work(model)
+        damage(DAY)
+        update_model(model=model, actor="test", rows_kept="none")
+
+        work(model)
+
+        assert {chunk.day for chunk in PredictionChunk.objects.all()} == {DAY.date()}
+        assert PredictionChunk.objects.get().damage != ""
 
     def test_pack_the_rest_of_its_day(self, model: Model) -> None:
         """Packing failed for the whole day again and again, and its small chunks became ever more."""

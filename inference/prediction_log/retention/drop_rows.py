@@ -75,9 +75,9 @@ def drop_summarised(model: Model, stored: StoredDay) -> bool:
     summarised = chunks_of_day(model, stored).filter(is_summarised=True, damage="")
     if model.rows_kept == RowsKept.NONE:
         locked = lock_rows(model, stored, summarised)
-        if locked is not None:
+        if locked is not None and locked.chunks:
             _drop_rows(locked)
-        return locked is not None
+        return locked is not None  # chunks that cannot be read are marked as damaged now
     features = summary_only_features(model)
     if not features:
         return False

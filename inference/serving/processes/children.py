@@ -14,7 +14,7 @@ from inference.serving.heartbeat import KILL_SECONDS, Stillness
 from inference.serving.status.machine_memory import MemoryKills
 from inference.serving.status.status import STATUS_FOLDER, is_ready, retire
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STOP_SECONDS = 40.0
 SUCCESSOR_SECONDS = (
     60.0  # for a successor to be ready, before the process that it replaces stops all the same

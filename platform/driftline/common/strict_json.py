@@ -134,7 +134,7 @@ def malformed(what: str) -> Problem:
 
 
 def _too_deep() -> Problem:
-    return Problem(400, "too_deep", f"The body nests deeper than {MAX_DEPTH} levels.")
+    return Problem(400, "too_deep", f"The body nests deeper than {MAX_DEPTH} levels; send it flatter.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -157,7 +157,9 @@ def _constant(name: str, *, allow_nan: bool) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise malformed(f"{text[:64]} is beyond what a number can hold; send null")
+        raise Problem(
+            400, "malformed_json", f"The number {text[:64]} is too large for a float; send a smaller one."
+        )
     return value
 
 
@@ -168,5 +170,9 @@ def _cut_integer(text: str) -> int:
 
 def _short_integer(text: str) -> int:
     if len(text) > MAX_INTEGER_LENGTH:
-        raise malformed(f"the integer {text[:MAX_INTEGER_LENGTH]}... has more than 64 bits")
+        raise Problem(
+            400,
+            "malformed_json",
+            f"The integer {text[:MAX_INTEGER_LENGTH]}... has more than 64 bits; send a smaller one.",
+        )
     return int(text)

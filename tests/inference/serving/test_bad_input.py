@@ -46,9 +46,7 @@ class TestValues:
             pytest.param(SUMS, table('[1,"Infinity",3]'), 400, "holds 'Infinity'", id="infinity as text"),
             pytest.param(SUMS, table("[1,NaN,3]"), 400, "is no JSON number", id="NaN bare"),
             pytest.param(SUMS, table("[1,-Infinity,3]"), 400, "is no JSON number", id="infinity bare"),
-            pytest.param(
-                SUMS, table("[1,1e999,3]"), 400, "beyond what a number can hold", id="float too large"
-            ),
+            pytest.param(SUMS, table("[1,1e999,3]"), 400, "too large for a float", id="float too large"),
             pytest.param(SUMS, table("[1,1e39,3]"), 400, "not a value of FP32", id="too large for FP32"),
             pytest.param(SIZES, sizes(None), 400, "INT64 has no value for 'missing'", id="null whole number"),
             pytest.param(SUMS, rows_body(*[[0, 0, 0]] * 10_001), 413, "at most 10000", id="too many rows"),
