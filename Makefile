@@ -1,9 +1,10 @@
 # The commands of the project. Each sets up what it needs, on a fresh machine too.
 #
 #   make run              everything, with the demo: prints the URL, a login and a token; Ctrl-C stops it
-#   make run DEMO=none    the same with an empty platform
+#   make run DEMO=flights the same with the flights alone; DEMO=none with an empty platform
 #   make test             the test suite on the embedded services; ARGS="-k promote" passes options to pytest; it
-#                         prints the seed of its order and examples, which ARGS="--randomly-seed=N" repeats
+#                         prints its ten slowest tests, and the seed of its order and examples, which
+#                         ARGS="--randomly-seed=N" repeats
 #   make e2e              the browser tests, and the suite on real PostgreSQL, Redis and RabbitMQ
 #   make chaos            a minute of random kills and stalls under load, with their counts; it prints the seed, and
 #                         DRIFTLINE_TEST_CHAOS_SEED=N deals the same blows again, and DRIFTLINE_SPOOL_FSYNC=group
@@ -11,14 +12,15 @@
 #   make attacks          the corpus of attacks, then a minute of all of them by one tenant, and what another one noticed
 #   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
 #   make e2e-upstreams    puts a real MLServer and a real TorchServe (Java 17) behind Driftline and kills them
-#   make check            format, lint, templates, types, import contracts, migrations, documentation, deployment checks
+#   make check            format, lint, templates, types, import contracts, migrations, documentation, deployment checks;
+#                         ARGS=templates runs that one alone
 #   make docs             the documentation, which `make run` serves under /docs/; a warning is an error
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
 #   make bench-detection  who notices which drift at the same rate of false alarms, beside NannyML, which it installs apart
 #   make bench-peers      the same load on MLServer, LitServe, TorchServe and Triton, which it installs apart
 
 PYTHON := .venv/bin/python
-DEMO ?= flights
+DEMO ?= all
 ARGS ?=
 
 # Where it is set, each of the dozen processes of an installation, and of the hundreds of a test run, compiles anew.
@@ -32,7 +34,7 @@ run: setup
 	@exec $(PYTHON) manage.py up $(if $(filter none,$(DEMO)),,--demo $(DEMO))
 
 test: setup-dev
-	@exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not e2e and not browser" $(ARGS)
+	@exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal --durations 10 -m "not e2e and not browser" $(ARGS)
 
 e2e: setup-dev
 	@exec .ci/e2e $(ARGS)
@@ -52,12 +54,12 @@ e2e-upstreams: setup-dev
 	@exec $(PYTHON) -m pytest -n 0 -m upstreams tests/upstreams $(ARGS)
 
 check: setup-dev
-	@exec .ci/check
+	@exec .ci/check $(ARGS)
 
 docs: setup
 	@exec .ci/docs
 
-build/docs/index.html: $(shell find docs) platform/driftline_client/README.md requirements.txt
+build/docs/index.html: $(shell find docs platform/driftline_client -not -name '*.pyc') requirements.txt
 	@echo "Building the documentation ..."
 	@.ci/docs
 	@touch $@

@@ -2,7 +2,7 @@
 
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.events.models import EventHalf
-from inference.prediction_log.imports.models import Import
+from inference.prediction_log.imports.models import Import, UploadedFile
 from inference.prediction_log.models import (
     Label,
     LabelChange,
@@ -49,5 +49,6 @@ __all__ = [
     "SummedDay",
     "TouchedPeriod",
     "UnpackedDay",
+    "UploadedFile",
     "Version",
 ]

@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from itertools import batched
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import pyarrow as pa
@@ -21,15 +22,18 @@ from driftline.accounts.audit_chain import REDACTABLE
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import redact_audit
 from driftline.common.durable_files import replacing
-from driftline.common.periods import floor, from_us
+from driftline.common.periods import floor, from_us, to_us
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.erasure.subject import ERASED
 from inference.prediction_log.erasure.tables import rows_of_subject
 from inference.prediction_log.erasure.work import Blocked, Step, Work, add_counts
 from inference.prediction_log.models import TouchedPeriod
-from monitors.alerts.models import Delivery, DeliveryAttempt, Incident, IncidentEvent
+from monitors.alerts.handling import forget_alerts
+from monitors.alerts.models import Alert, Delivery, DeliveryAttempt, Incident, IncidentEvent
+from monitors.annotations.models import Annotation
 from monitors.definitions.models import Reference
-from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus, SegmentSearch, UnreadDay
+from monitors.metrics.models import PackedPoints, PendingEvaluation, SegmentSearch, UnreadDay
+from monitors.metrics.storing import forget_points
 from monitors.reports import files
 from monitors.reports.models import Report
 from monitors.reports.services import AFRESH, delete_report
@@ -69,23 +73,22 @@ def _rebuild_day(model_id: int, version_id: int, role: str, hours: list[datetime
     with transaction.atomic():
         deleted = rebuild_hours(model_id=model_id, version_id=version_id, role=role, hours=hours)
         for span, start, segment in deleted:
-            MetricPoint.objects.filter(
-                model_id=model_id, role=role, span=span, start=start, segment=segment
-            ).delete()
+            forget_points(model_id, Q(role=role, span=span, start=start, segment=segment))
 
 
 def erase_points(work: Work) -> None:
-    """Let go of the points and the rules of a segment that is the subject."""
+    """Delete the points and the rules of a segment that is the subject."""
     for model in work.models:
         named = segments_of_subject(model, work.subject)
-        points = MetricPoint.objects.filter(model=model, segment__in=named).delete()[0]
+        with transaction.atomic():
+            points = forget_points(model.pk, Q(segment__in=named))
         rules = _delete_rules(Rule.objects.filter(model=model, segment__in=named))
         work.count(points=points, rules=rules)
 
 
 def _delete_rules(rules: models.QuerySet[Rule]) -> int:
     with transaction.atomic():
-        Incident.objects.filter(rule__in=rules).delete()  # which hold its transitions
+        forget_alerts(rules)
         return sum(bool(rule.delete()) for rule in rules)
 
 
@@ -142,7 +145,7 @@ def _is_of_erased_rows(work: Work, report: Report) -> bool:
     times = [row.time_us for row in work.subject.rows if row.model_id == report.model_id]
     windows = [(report.start, report.end), (report.reference_start, report.reference_end)]
     return any(
-        start is not None and end is not None and start.timestamp() * 1e6 <= time < end.timestamp() * 1e6
+        start is not None and end is not None and to_us(start) <= time < to_us(end)
         for start, end in windows
         for time in times
     )
@@ -154,7 +157,7 @@ def _names_key(work: Work, report: Report) -> bool:
 
 
 def erase_segments(work: Work) -> None:
-    """Let go of the declared segments that are the subject, once nothing goes by their names any more."""
+    """Delete the declared segments that are the subject, once nothing goes by their names any more."""
     for model in work.models:
         named = [one.pk for one in declared_of_subject(model, work.subject)]
         work.count(segments=model.segments.filter(pk__in=named).delete()[0])
@@ -162,10 +165,12 @@ def erase_segments(work: Work) -> None:
 
 # -- messages and what they are made from ------------------------------------------------------------------------------
 def erase_callbacks(work: Work) -> None:
-    """Empty what channels were told of jobs whose rows went; what was not sent yet is not sent."""
-    scrubbed = Delivery.objects.filter(channel__project=work.project, event__startswith="job.").order_by("pk")
+    """Empty the deliveries about jobs with erased rows; what was not sent yet is not sent."""
+    deliveries = Delivery.objects.filter(channel__project=work.project, event__startswith="job.").order_by(
+        "pk"
+    )
     wanted = [f'"prediction_id":{orjson.dumps(id_).decode()}' for id_ in sorted(work.subject.request_ids)]
-    for pk, body in scrubbed.values_list("pk", "body").iterator(chunk_size=500):
+    for pk, body in deliveries.values_list("pk", "body").iterator(chunk_size=500):
         if any(part in body for part in wanted) or work.subject.is_in(body):
             _empty(work, Delivery.objects.filter(pk=pk))
 
@@ -173,7 +178,7 @@ def erase_callbacks(work: Work) -> None:
 def _empty(work: Work, delivery: models.QuerySet[Delivery]) -> None:
     with work.fenced() as erasure:
         pending = delivery.filter(state=Delivery.State.PENDING)
-        pending.update(state=Delivery.State.SUPPRESSED, reason="What it told of was erased.")
+        pending.update(state=Delivery.State.SUPPRESSED, reason="The rows that it was about were erased.")
         delivery.update(subject=ERASED, body=ERASED, html="")
         DeliveryAttempt.objects.filter(delivery__in=delivery).update(answer="")
         add_counts(erasure, {"deliveries": 1})
@@ -184,8 +189,12 @@ def scrub_texts(work: Work) -> None:
     project = work.project
     scrub(work, Delivery.objects.filter(channel__project=project), "subject", "body", "html", "reason")
     scrub(work, DeliveryAttempt.objects.filter(delivery__channel__project=project), "answer")
-    scrub(work, Incident.objects.filter(project=project), "title", "causes")
+    scrub(work, Incident.objects.filter(project=project), "title", "causes", "close_reason")
+    alerts = Alert.objects.filter(model__project=project)
+    scrub(work, alerts, "title", "feature", "segment", "labels", "definition", "detail")
     scrub(work, IncidentEvent.objects.filter(incident__project=project), "text")
+    scrub(work, Annotation.objects.filter(model__project=project), "text")
+    _erase_links(work)
     scrub(work, Transition.objects.filter(model__project=project), "detail")
     scrub(work, Run.objects.filter(model__project=project), "trigger", "waiting_for", "verdict")
     scrub(work, RunStep.objects.filter(run__model__project=project), "evidence", "error")
@@ -194,9 +203,16 @@ def scrub_texts(work: Work) -> None:
     scrub(work, Reference.objects.filter(model__project=project), "error")
     for kind in (TouchedPeriod, StaleWindow, UnreadDay, PendingEvaluation):
         scrub(work, kind._default_manager.filter(model__project=project), "error")
-    failed = MetricPoint.objects.filter(model__project=project, status=PointStatus.ERROR)
-    scrub(work, failed, "detail")
+    scrub(work, PackedPoints.objects.filter(model__project=project, has_errors=True), "detail", "details")
     redact_entries(work, AuditEntry.objects.filter(project=project))
+
+
+def _erase_links(work: Work) -> None:
+    """Empty the links of annotations that name the key, as it is or in the escapes of an address."""
+    for one in Annotation.objects.filter(model__project=work.project).exclude(link="").order_by("pk"):
+        if work.subject.is_in(one.link) or work.subject.is_in(unquote(one.link)):
+            Annotation.objects.filter(pk=one.pk).update(link="")
+            work.count(texts=1)
 
 
 def scrub(work: Work, rows: models.QuerySet[Any], *fields: str) -> None:
@@ -233,7 +249,7 @@ def _escaped(work: Work) -> str:
 
 
 def erase_mails(work: Work) -> None:
-    """Let go of the e-mails that were written to files and name the key."""
+    """Delete the e-mails that were written to files and name the key."""
     if settings.EMAIL_URL:
         return
     for path in sorted(Path(settings.EMAIL_FILE_PATH).glob("*.log")):

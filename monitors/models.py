@@ -1,6 +1,7 @@
 """The app's models, each defined in the stage that owns it: one app label, one migration history."""
 
-from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.alerts.models import Alert, Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.annotations.models import Annotation
 from monitors.definitions.models import (
     Expectation,
     FeatureProfile,
@@ -17,7 +18,10 @@ from monitors.metrics.models import (
     JointNullDraws,
     MetricPoint,
     NullDraws,
+    PackedPoints,
     PendingEvaluation,
+    PointLimits,
+    PointName,
     SegmentSearch,
     UnreadDay,
 )
@@ -28,6 +32,8 @@ from monitors.summaries.models import StaleWindow, Summary
 from monitors.workflows.models import Run, Step, Workflow
 
 __all__ = [
+    "Alert",
+    "Annotation",
     "ChangePoint",
     "Channel",
     "Delivery",
@@ -43,7 +49,10 @@ __all__ = [
     "Monitor",
     "NullDraws",
     "Optimisation",
+    "PackedPoints",
     "PendingEvaluation",
+    "PointLimits",
+    "PointName",
     "Reference",
     "ReferenceDay",
     "Report",

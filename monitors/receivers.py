@@ -7,37 +7,45 @@ from typing import Any
 from django.db.models import Q
 from django.dispatch import receiver
 
+from driftline.common.clock import now
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import PAUSE_SECONDS
 from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import LogFrame
 from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
-from inference.registry.hooks import list_callbacks
-from inference.registry.models import Dataset, Deployment, DeploymentChange, Model
+from inference.registry.hooks import list_callbacks, list_dependents
+from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, Version
 from inference.registry.signals import (
     dataset_rewritten,
     deployment_changed,
     model_created,
     privacy_changed,
     reference_stored,
+    signature_learnt_again,
 )
 from monitors.alerts.job_callbacks import plan_callbacks
 from monitors.alerts.selectors import days_of_critical_incidents
+from monitors.alerts.services import end_alert_of_rule
 from monitors.definitions.choosing import adopt_reference, rebase_reference
-from monitors.definitions.models import Reference
+from monitors.definitions.models import Monitor, Reference
 from monitors.definitions.services import ensure_monitors, hide, rebuild_reference
 from monitors.definitions.signals import (
     expectations_changed,
     reference_ready,
     segments_changed,
     segments_dropped,
+    span_changed,
 )
+from monitors.dependents import dependents_of, forget_kinds
 from monitors.erasure import STEPS
-from monitors.metrics.hooks import days_of_faults
+from monitors.metrics.fitting import measure_history
+from monitors.metrics.hooks import days_of_faults, limits_of_people
 from monitors.metrics.storing import forget_points
-from monitors.rules.services import refuse_while_watched
-from monitors.rules.signals import model_judged
+from monitors.rules.models import Rule
+from monitors.rules.selectors import enabled_rules
+from monitors.rules.services import follow_monitor, refuse_while_watched
+from monitors.rules.signals import model_judged, rule_deleted
 from monitors.summaries.services import (
     forget_segments,
     measure_again,
@@ -45,11 +53,14 @@ from monitors.summaries.services import (
     rebuild_model,
     subtract_rows,
 )
+from monitors.summaries.signals import windows_emptied
 from monitors.workflows.services import wake_runs
 
 list_callbacks.provide(plan_callbacks)
 days_of_faults.provide(days_of_critical_incidents)
+limits_of_people.provide(enabled_rules)
 list_later_steps.provide(lambda: STEPS)
+list_dependents.provide(dependents_of)
 
 
 @receiver(periods_touched)
@@ -65,6 +76,15 @@ def measure_counted(*, model_id: int, hours: Sequence[datetime], **_: Any) -> No
 @receiver(rows_erased)
 def subtract_from_summaries(*, chunk: PredictionChunk, erased: LogFrame, **_: Any) -> None:
     subtract_rows(chunk, erased)
+
+
+@receiver(windows_emptied)
+def forget_emptied(*, model_id: int, role: str, windows: set[tuple[str, datetime, str]], **_: Any) -> None:
+    starts: dict[tuple[str, str], list[datetime]] = {}
+    for span, start, segment in windows:
+        starts.setdefault((span, segment), []).append(start)
+    for (span, segment), emptied in starts.items():
+        forget_points(model_id, Q(role=role, span=span, start__in=emptied, segment=segment))
 
 
 @receiver(dataset_rewritten)
@@ -83,6 +103,11 @@ def watch_model(*, model: Model, **_: Any) -> None:
     ensure_monitors(model)
 
 
+@receiver(signature_learnt_again)
+def forget_former_kinds(*, version: Version, **_: Any) -> None:
+    forget_kinds(version)
+
+
 @receiver(reference_stored)
 def use_reference(*, dataset: Dataset, **_: Any) -> None:
     adopt_reference(dataset=dataset)
@@ -99,6 +124,13 @@ def rebase(*, deployment: Deployment, change: DeploymentChange, **_: Any) -> Non
     if champion is not None and champion.version != former:
         before = deployment.model.versions.filter(version=former).first()
         rebase_reference(model=deployment.model, before=before, after=champion, actor=change.actor)
+
+
+@receiver(span_changed)
+def judge_by_span(*, monitor: Monitor, span: str, **_: Any) -> None:
+    if span:
+        measure_history(monitor, span)
+    follow_monitor(monitor)
 
 
 @receiver(expectations_changed)
@@ -128,3 +160,8 @@ def _forget(model: Model, which: Q) -> None:
 @receiver(model_judged)
 def wake_waiting_runs(*, model: Model, **_: Any) -> None:
     wake_runs(model)
+
+
+@receiver(rule_deleted)
+def end_alert_of(*, rule: Rule, actor: str, **_: Any) -> None:
+    end_alert_of_rule(rule=rule, actor=actor, now=now())

@@ -57,6 +57,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def services() -> None:
     """Have the session's database server and broker run."""
     start_services()
+    start_template()
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +78,21 @@ def delete_instead_of_truncate() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: delete_all_rows())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compute_once() -> Iterator[None]:
+    """Have what is drawn and learnt of a reference, and found in an uploaded model, computed once a run."""
+    from inference.registry.intake import launcher
+    from monitors.metrics.references import loaded, nulls
+    from tests.once import draw_once, examine_once, prepare_once
+
+    folder = Path(os.environ["DRIFTLINE_TEST_HOME"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nulls, "_draw", draw_once(nulls._draw, folder / "draws"))
+        patch.setattr(loaded, "prepare_estimator", prepare_once(loaded.prepare_estimator))
+        patch.setattr(launcher, "_ask_child", examine_once(launcher._ask_child, folder / "examinations"))
         yield
 
 

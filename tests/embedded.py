@@ -27,7 +27,7 @@ REAL_SERVERS = {
 }
 TEMPLATE_LOCK = "template.lock"
 _running: list[Process] = []
-_migrating: list["subprocess.Popen[bytes]"] = []
+_making: list["subprocess.Popen[bytes]"] = []
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -63,21 +63,17 @@ def start_services() -> None:
 
 
 def start_template() -> None:
-    """Begin to migrate the embedded server's own database, which workers copy in place of migrating one each.
+    """Begin to make the embedded server's own database what workers copy in place of migrating one each.
 
-    The lock is held by the process that migrates, until it has ended.
+    The lock is held by the process that makes it, until it has ended.
     """
-    if os.environ.get("DRIFTLINE_DATABASE_URL"):
-        return  # that database is somebody's
-    with (Path(os.environ["DRIFTLINE_TEST_HOME"]) / TEMPLATE_LOCK).open("w") as lock:
+    if os.environ.get("DRIFTLINE_DATABASE_URL") or "PYTEST_XDIST_WORKER" in os.environ or _making:
+        return  # that database is somebody's, or it is being made
+    home = os.environ["DRIFTLINE_TEST_HOME"]
+    with (Path(home) / TEMPLATE_LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _migrating.append(
-            subprocess.Popen(
-                [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"],
-                cwd=CHECKOUT,
-                pass_fds=[lock.fileno()],
-            )
-        )
+        command = [sys.executable, "-m", "tests.template_database", home]
+        _making.append(subprocess.Popen(command, cwd=CHECKOUT, pass_fds=[lock.fileno()]))
 
 
 def wait_for_template() -> bool:
@@ -107,10 +103,10 @@ def subprocess_environment() -> dict[str, str]:
 
 def stop_services() -> None:
     """Stop what `start_services` and `start_template` started."""
-    while _migrating:
-        migration = _migrating.pop()
-        migration.terminate()
-        migration.wait()
+    while _making:
+        template = _making.pop()
+        template.terminate()
+        template.wait()
     while _running:
         _running.pop().stop()
 

@@ -90,7 +90,7 @@ def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -
     response=BatchOut,
 )
 def receive_labels(request: HttpRequest, name: str, atomic: bool = False) -> HttpResponse:
-    """Log what really happened, in any order, before or after the prediction; a correction supersedes."""
+    """Log labels (true outcomes), in any order, before or after the prediction; a correction supersedes."""
 
     def store(model: Model, body: bytes, *, kind: str, now: datetime) -> tuple[BatchResult, Arrived]:
         batch = parse_labels(body, lines=kind in LINE_TYPES, task=model.task, now=now)

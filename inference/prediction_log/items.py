@@ -21,6 +21,8 @@ class LabelItem(Struct, frozen=True):
     id: str
     label: str
     timestamp: datetime | None
+    is_known_at_event: bool = False
+    """Whether a label without a time counts as known when its prediction was made, as one of a file does."""
 
 
 class ItemFault(Struct, frozen=True):

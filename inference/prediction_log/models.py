@@ -103,7 +103,7 @@ class PackedDay(DayOfRows):
 
 
 class SummedDay(DayOfRows):
-    """What the rows were that a model which keeps none has let go of: the event clock goes on from here.
+    """The dropped rows of a day, of a model that keeps none: the event clock goes on from here.
 
     Whoever deletes their chunks keeps it in step, in the commit that adds the rows to their summaries.
     """
@@ -166,11 +166,11 @@ class PredictionRow(models.Model):
 
 
 class Label(models.Model):
-    """What really happened, as told under `given_id`; a correction is a new revision and the old one is kept.
+    """What really happened, as sent under `given_id`; a correction is a new revision and the old one is kept.
 
     A label waits, without a `prediction_time`, until its prediction arrives. `prediction_id` is empty where `given_id`
     is the prediction's id, and names it where that is its client id. When the narrow row of its prediction goes, all
-    revisions are folded into the chunk that holds the prediction; one that is told later lies here until then. As
+    revisions are folded into the chunk that holds the prediction; one that is sent later lies here until then. As
     among narrow rows the keys have four bytes and the database checks none of them.
     """
 
@@ -180,9 +180,9 @@ class Label(models.Model):
     revision = models.IntegerField()
     is_current = models.BooleanField()
     value = models.CharField(max_length=200)
-    labelled_at = models.DateTimeField(null=True, blank=True, help_text="when it happened, as told")
+    labelled_at = models.DateTimeField(null=True, blank=True, help_text="when it happened, as sent")
     received_at = models.DateTimeField()
-    source = models.CharField(max_length=16, blank=True, help_text="prefix of the token that told it")
+    source = models.CharField(max_length=16, blank=True, help_text="prefix of the token that sent it")
     prediction_id = models.CharField(max_length=210, blank=True, db_collation="C")
     prediction_time = models.DateTimeField(null=True, blank=True)
 

@@ -22,15 +22,15 @@ def read_header_facts(
     """Read the facts of a request from its headers, and from parameters where it has some; those go first."""
     if not parameters and not any(name in headers for name in FACT_HEADERS):
         return NO_FACTS
-    said: dict[str, object] = {
+    values: dict[str, object] = {
         parameter: _read_text(name, headers[name])
         for name, parameter in TEXT_HEADERS.items()
         if name in headers
     }
     for name, parameter in NUMBER_HEADERS.items():
         if name in headers:
-            said[parameter] = read_number(name, headers[name])
-    return read_parameters({**said, **(parameters or {})}, rows)
+            values[parameter] = read_number(name, headers[name])
+    return read_parameters({**values, **(parameters or {})}, rows)
 
 
 def _read_text(name: bytes, value: bytes) -> str:

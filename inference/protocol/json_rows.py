@@ -108,8 +108,8 @@ class RowReader:
             names = self.features
         self._check_names(names)
         if self._is_table:
-            found = {name: place for place, name in enumerate(names)}
-            places = [found[name] for name in self.features]
+            place_of = {name: place for place, name in enumerate(names)}
+            places = [place_of[name] for name in self.features]
             in_order = places == list(range(len(places)))
             table = rows if in_order else [[row[place] for place in places] for row in rows]
             return len(rows), [_pack(self.inputs[0], table)]

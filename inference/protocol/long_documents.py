@@ -47,15 +47,15 @@ def cut_data(document: bytes, begin: re.Pattern[bytes] = DATA) -> tuple[bytes, l
     kept: list[bytes] = []
     arrays: list[LongArray] = []
     at = 0
-    while (found := begin.search(document, at, at + PIECE_BYTES)) is not None:
+    while (key := begin.search(document, at, at + PIECE_BYTES)) is not None:
         if len(arrays) == MAX_ARRAYS:
             return None
-        if document.count(b'"', at, found.start()) % 2:
+        if document.count(b'"', at, key.start()) % 2:
             return None  # not a key, but inside a string
-        cut = _cut_array(document, found.end())
+        cut = _cut_array(document, key.end())
         if cut is None:
             return None
-        kept.append(document[at : found.end()])
+        kept.append(document[at : key.end()])
         arrays.append(cut[0])
         at = cut[1]
     kept.append(document[at : at + PIECE_BYTES])
@@ -81,11 +81,11 @@ def _cut_array(document: bytes, at: int) -> tuple[LongArray, int] | None:
 def _find_end(document: bytes, at: int, *, nested: bool) -> tuple[int, int] | None:
     """Find where the elements end and the closing bracket stands, within the next piece."""
     quotes, seen = 0, at
-    for found in (_END_OF_ROWS if nested else _END).finditer(document, at, at + PIECE_BYTES):
-        quotes += document.count(b'"', seen, found.start())
-        seen = found.start()
+    for bracket in (_END_OF_ROWS if nested else _END).finditer(document, at, at + PIECE_BYTES):
+        quotes += document.count(b'"', seen, bracket.start())
+        seen = bracket.start()
         if quotes % 2 == 0:
-            return found.start() + nested, found.end() - 1
+            return bracket.start() + nested, bracket.end() - 1
     return None
 
 

@@ -21,13 +21,13 @@ def read_preferences(header: bytes) -> Preferences:
     """
     if len(header) > MAX_BYTES:
         header = header[:MAX_BYTES].rpartition(b",")[0]
-    found: dict[str, str] = {}
+    words: dict[str, str] = {}
     for item in _split(header.decode("latin-1"), ","):
         name, _, word = next(_split(item, ";")).partition("=")
-        found.setdefault(name.strip().lower(), word.strip().strip('"'))
-    wait = found.get("wait", "")
+        words.setdefault(name.strip().lower(), word.strip().strip('"'))
+    wait = words.get("wait", "")
     seconds = int(wait) if wait.isascii() and wait.isdigit() and len(wait) < 10 else None
-    return Preferences("respond-async" in found, seconds)
+    return Preferences("respond-async" in words, seconds)
 
 
 def _split(text: str, at: str) -> Iterator[str]:

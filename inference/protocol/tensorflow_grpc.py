@@ -112,9 +112,9 @@ def _read_tensor(codec: TensorCodec, tensor: TensorProto, rows: int) -> Buffer:
     if filled == ["tensor_content"] and codec.datatype != "BYTES":
         return read_raw(codec, tensor.tensor_content, rows)
     if filled != [wanted]:
-        found = " and ".join(filled) or "no values"
+        present = " and ".join(filled) or "no values"
         raise InvalidRequest(
-            f"Input '{codec.name}' has {found}; values of {codec.datatype} stand in {wanted}"
+            f"Input '{codec.name}' has {present}; values of {codec.datatype} stand in {wanted}"
             f"{'' if codec.datatype == 'BYTES' else ' or in tensor_content'}."
         )
     return _read_values(codec, list(getattr(tensor, wanted)), rows * codec.width)

@@ -30,15 +30,15 @@ class AnswerCodec:
 
     def encode(self, outputs: BatchOutputs, start: int, stop: int, request: InferRequest) -> HttpBody:
         """Write the answer for the rows `start` to `stop` of a batch, as the request asks for it."""
-        asked = request.outputs
+        places = request.outputs
         if request.answer_form is not None:
             return self._encode_mixed(outputs, start, stop, request, request.answer_form)
-        if stop - start == 1 and outputs.all_finite and asked == self._all_outputs:
+        if stop - start == 1 and outputs.all_finite and places == self._all_outputs:
             if outputs.row_shapes is not self._row_shapes:
                 self._set_one_row_form(outputs)
             return HttpBody(self._one_row % (self._identity(request), *outputs.rows[start]))
-        tensors = [self._tensor(outputs, place, start, stop) for place in asked]
-        warning = b"" if outputs.all_finite else self._warning(outputs, start, stop, asked)
+        tensors = [self._tensor(outputs, place, start, stop) for place in places]
+        warning = b"" if outputs.all_finite else self._warning(outputs, start, stop, places)
         return HttpBody(self._document(request, warning, tensors))
 
     def _document(self, request: InferRequest, warning: bytes, tensors: Sequence[bytes]) -> bytes:

@@ -47,7 +47,7 @@ class BinaryData:
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self._taken = 0
+        self._position = 0
 
     def take(self, name: str, size: object) -> bytes:
         """Take an input's bytes; `size` is what its parameter says."""
@@ -55,21 +55,21 @@ class BinaryData:
             raise InvalidRequest(
                 f"Input '{name}' has the binary_data_size {shorten(size)}; send a whole number of bytes."
             )
-        left = len(self._content) - self._taken
-        if size > left:
+        remaining = len(self._content) - self._position
+        if size > remaining:
             raise InvalidRequest(
-                f"Input '{name}' has the binary_data_size {str(size)[:20]} and {left} bytes are left after "
+                f"Input '{name}' has the binary_data_size {str(size)[:20]} and {remaining} bytes are left after "
                 "the JSON; send Inference-Header-Content-Length with the length of the JSON."
             )
-        self._taken += size
-        return self._content[self._taken - size : self._taken]
+        self._position += size
+        return self._content[self._position - size : self._position]
 
     def check_all_taken(self) -> None:
         """Refuse bytes that belong to no input."""
-        left = len(self._content) - self._taken
-        if left:
+        remaining = len(self._content) - self._position
+        if remaining:
             raise InvalidRequest(
-                f"{left} bytes at the end belong to no input; send binary_data_size with each input."
+                f"{remaining} bytes at the end belong to no input; send binary_data_size with each input."
             )
 
 
@@ -309,16 +309,16 @@ class RequestCodec:
         return rows, tensors
 
     def _choose_outputs(
-        self, asked: Sequence[_Output] | None, *, all_binary: bool
+        self, outputs: Sequence[_Output] | None, *, all_binary: bool
     ) -> tuple[Sequence[int], AnswerForm | None]:
         """Find the outputs that are asked for, and in which form; None where all are plain JSON."""
-        if not asked:
+        if not outputs:
             form = AnswerForm(binary=frozenset(self._all_outputs)) if all_binary else None
             return self._all_outputs, form
         places: list[int] = []
         binary: set[int] = set()
         classes: dict[int, int] = {}
-        for output in asked:
+        for output in outputs:
             place = self._match.find_output(output.name, places)
             places.append(place)
             if _read_flag(output.parameters, "binary_data", usual=all_binary):

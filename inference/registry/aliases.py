@@ -53,4 +53,4 @@ def _record(
         before={"version": before.version.version} if before else None,
         after=after,
     )
-    publish_on_commit()
+    publish_on_commit(model)

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from django.conf import settings
+from django.db import transaction
 from django.http import FileResponse, HttpRequest
 from ninja import Router
 from ninja.errors import ValidationError
@@ -18,13 +19,13 @@ from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import expected_generation, media_type, read_body
 from driftline.common.responses import Page, files
 from driftline.common.strict_json import read_json
-from inference.prediction_log.queries.canary_split import describe_split
 from inference.registry import services
 from inference.registry.aliases import remove_alias, set_alias
 from inference.registry.canary import KEY, CanaryWanted
 from inference.registry.downloads import open_artifact
 from inference.registry.endpoints.schemas import RemoteVersionIn
 from inference.registry.endpoints.services import register_endpoint
+from inference.registry.hooks import describe_canary_split
 from inference.registry.lineage import MAX_BYTES, Lineage, read_lineage
 from inference.registry.models import Deployment, Model, Version
 from inference.registry.rollout import await_rollout, live_reports
@@ -80,6 +81,7 @@ class DeploymentChanges(Body):
 class VersionChanges(Body):
     execution_provider: str | None = Field(None, max_length=16)
     quarantined: Literal[False] | None = None
+    archived: bool | None = Field(None, description="true: it is not listed, and cannot be deployed")
 
 
 class Promotion(Body):
@@ -141,13 +143,13 @@ def upload_version(request: HttpRequest, name: str) -> Status[VersionOut]:
 
 @router.get("/models/{name}/versions", auth=Scoped(Scope.READ), response=Page[VersionOut])
 def list_versions(
-    request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE
+    request: HttpRequest, name: str, archived: bool = False, cursor: str = "", limit: int = PAGE_SIZE
 ) -> Page[VersionOut]:
-    """List a model's versions, newest first."""
+    """List a model's versions, or those that are archived, newest first."""
     model = model_of(request, name)
     reports, held_back = list(live_reports(settings.HOME)), quarantined(settings.HOME)
     return page(
-        model.versions.prefetch_related("aliases"),
+        model.versions.filter(archived_at__isnull=not archived).prefetch_related("aliases"),
         lambda version: VersionOut.of(version, reports, held_back),
         by=("-pk",),
         cursor=cursor,
@@ -164,17 +166,22 @@ def read_version(request: HttpRequest, name: str, version: str) -> VersionOut:
 
 @router.patch("/models/{name}/versions/{version}", auth=Scoped(SCOPE_OF["version"]), response=VersionOut)
 def change_version(request: HttpRequest, name: str, version: str, body: VersionChanges) -> VersionOut:
-    """Choose the execution provider of a version, or lift the quarantine that it got by crashing.
+    """Choose the execution provider of a version, lift the quarantine that it got by crashing, archive or restore it.
 
-    `serving` of the answer tells which provider each serving process uses, and why where it is another.
+    `serving` of the answer tells which provider each serving process uses, and why where it is another. An archived
+    version is not listed and cannot be deployed; one that is deployed, is the previous champion or has an alias cannot
+    be archived (409).
     """
-    model = model_of(request, name)
-    changed = services.update_version(
-        version=get_version(model=model, version=version),
-        actor=caller_of(request).actor,
-        execution_provider=body.execution_provider,
-        lift_quarantine=body.quarantined is False,
-    )
+    model, actor = model_of(request, name), caller_of(request).actor
+    with transaction.atomic():
+        changed = services.update_version(
+            version=get_version(model=model, version=version),
+            actor=actor,
+            execution_provider=body.execution_provider,
+            lift_quarantine=body.quarantined is False,
+        )
+        if body.archived is not None:
+            services.archive_version(version=changed, is_archived=body.archived, actor=actor)
     await_rollout(model=model, home=settings.HOME)
     return _describe_now(changed)
 
@@ -299,4 +306,4 @@ def rollback(request: HttpRequest, name: str, body: Rollback | None = None) -> D
 
 def _describe(deployment: Deployment, *, is_awaited: bool = False) -> DeploymentOut:
     rollout = await_rollout(model=deployment.model, home=settings.HOME) if is_awaited else None
-    return DeploymentOut.of(deployment, describe_split(deployment), rollout)
+    return DeploymentOut.of(deployment, describe_canary_split(deployment), rollout)

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import tempfile
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -15,40 +17,107 @@ from django.conf import settings
 from django.db import transaction
 
 from driftline.accounts.services import record_audit
-from driftline.common.durable_files import write_file
+from driftline.common.advisory_locks import AdvisoryLock, lock
+from driftline.common.durable_files import sync_to_disk
 from driftline.common.errors import Problem, invalid
 from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
+from inference.data_files.columns import FileReading, rewrite
+from inference.data_files.formats import FileFormat, UnreadableText, column_names
+from inference.data_files.guesses import KnownModel
+from inference.data_files.preview import MISSING, UnreadableHead, transcode
+from inference.data_files.unseen import reading_as_named, refuse_doubtful_columns
+from inference.registry.hooks import list_dependents
 from inference.registry.models import Dataset, Model, ModelTask, Version
 from inference.registry.publishing import publish_on_commit
-from inference.registry.selectors import get_version, signature_of
-from inference.registry.services import external_version
-from inference.registry.signals import reference_stored
+from inference.registry.selectors import signature_of
+from inference.registry.services import external_version, is_version_name
+from inference.registry.signals import reference_stored, signature_learnt_again
 from inference.signatures import Feature, Signature
 
 MAX_COLUMNS = 5_000
 MAX_CELLS = 200_000_000
-MAX_TEXT = 1 << 30  # bytes, unpacked
+MAX_UNPACKED_TEXT_BYTES = 1 << 30  # a small Parquet file may hold much text
 MAX_NAME = 200
+_BEYOND_MICROSECONDS = r"(\.\d{6})\d+"
 RESERVED = ("id", "timestamp", "label", "prediction", "probability")
 
 
 def store_reference(
-    *, model: Model, version: str | None, stream: IO[bytes], content_type: str, actor: str
-) -> Dataset:
+    *, model: Model, version: str | None, stream: IO[bytes], content_type: str, actor: str,
+    reading: FileReading | None = None, replace: bool = False,
+) -> Dataset:  # fmt: skip
     """Keep an uploaded reference of `version` (the champion when None) and tell the monitors about it.
 
     Columns: the version's features, and optionally id, timestamp, label, prediction, probability or
-    probability_<class>. An external version learns its features from this file.
+    probability_<class>; with a `reading` what that says of them. An external version learns its features from this
+    file, and with `replace` does so again although something depends on those that it has.
     """
     owner = _version(model, version)
+    named = version or "1"
     with tempfile.TemporaryDirectory(dir=_folder(), prefix="upload-") as scratch:
         upload = Path(scratch) / "upload"
         _spill(stream, upload)
-        table = _read(upload, content_type)
-        signature = signature_of(owner) if owner.signature else _learn_signature(model, table)
+        table = _read(upload, content_type, _certain(upload, reading, model, owner))
+        signature = _signature(model, owner, table, replace=replace)
         table = _conform(table, signature)
     path, sha256 = write_table(table)
-    return _record(model, owner, signature, table, path, sha256, actor)
+    return _record(model, owner or named, signature, table, path, sha256, actor)
+
+
+def _certain(
+    upload: Path, reading: FileReading | None, model: Model, owner: Version | None
+) -> FileReading | None:
+    """Return how a file is read: as somebody chose, or as is certain; raises Problem where it is not."""
+    if reading is not None:
+        return reading
+    try:
+        found = reading_as_named(upload)
+        if owner is None or owner.signature is None:
+            refuse_doubtful_columns(upload, found, KnownModel(model.task))
+    except UnreadableHead as error:
+        if error.code.startswith("doubtful"):
+            raise Problem(422, error.code, error.detail) from error
+        return None  # whoever reads the whole file says more
+    return found
+
+
+def _signature(model: Model, owner: Version | None, table: pa.Table, *, replace: bool) -> Signature:
+    """Return the version's signature; one that was learnt from a reference is learnt anew from columns that differ.
+
+    Raises Problem where something depends on the features that would go.
+    """
+    if owner is None or owner.signature is None:
+        return _learn_signature(model, table)
+    known = signature_of(owner)
+    if not owner.is_external or _has_features(table, known):
+        return known
+    learnt = _learn_signature(model, table)
+    lost = sorted({one.name for one in known.features} - {one.name for one in learnt.features})
+    if dependents := list_dependents(owner, lost) if not replace else []:
+        what = f"lacks {', '.join(map(repr, lost[:5]))}" if lost else "has columns of other types"
+        raise Problem(
+            409,
+            "reference_in_use",
+            f"The file {what}. On the features that version {owner.version} has now depend: {'; '.join(dependents)}. "
+            "Confirm that they are replaced (replace=true), or mend the file.",
+        )
+    return learnt
+
+
+def _has_features(table: pa.Table, signature: Signature) -> bool:
+    names = set(table.column_names)
+    return all(
+        feature.name in names and (feature.type == "string" or _is_numeric(table[feature.name]))
+        for feature in signature.features
+    )
+
+
+def _is_numeric(column: pa.ChunkedArray) -> bool:
+    try:
+        _cast(column, "", "f8")
+    except Problem:
+        return False
+    return True
 
 
 def store_table(*, model: Model, version: Version | None, kind: str, table: pa.Table) -> Dataset:
@@ -58,14 +127,28 @@ def store_table(*, model: Model, version: Version | None, kind: str, table: pa.T
 
 
 def write_table(table: pa.Table) -> tuple[Path, str]:
-    """Write a table as Parquet under the digest of its bytes, and return both."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    content = sink.getvalue()
-    sha256 = hashlib.sha256(content).hexdigest()
-    path = _folder() / f"{sha256}.parquet"
-    write_file(path, content)
+    """Write a table as Parquet under the digest of its bytes, and return both; the same table again changes nothing."""
+    folder = _folder()
+    with tempfile.TemporaryDirectory(dir=folder, prefix="upload-") as scratch:
+        draft = Path(scratch) / "table"
+        pq.write_table(table, draft, compression="zstd")
+        with draft.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        path = folder / f"{sha256}.parquet"
+        if not path.exists():
+            sync_to_disk(draft)
+            draft.replace(path)
+    sync_to_disk(folder)
     return path, sha256
+
+
+def remove_files(paths: Collection[str]) -> None:
+    """Remove the files of data sets that were deleted, except those that another data set has too."""
+    with transaction.atomic():
+        lock(AdvisoryLock.DATASET_FILES)
+        kept = set(Dataset.objects.filter(path__in=paths).values_list("path", flat=True))
+        for path in {*paths} - kept:
+            (settings.HOME / path).unlink(missing_ok=True)
 
 
 def path_of(dataset: Dataset) -> Path:
@@ -73,19 +156,15 @@ def path_of(dataset: Dataset) -> Path:
     return settings.HOME / dataset.path
 
 
-def _version(model: Model, version: str | None) -> Version:
-    if version is not None:
-        known = model.versions.filter(version=version).exists()
-        try:
-            return (
-                get_version(model=model, version=version)
-                if known
-                else external_version(model=model, version=version)
-            )
-        except ValueError as error:
-            raise invalid("/version", f"{version[:64]!r} is not a version name.") from error
-    champion = model.deployment.champion
-    return champion or external_version(model=model, version="1")
+def _version(model: Model, version: str | None) -> Version | None:
+    """Return the version that a reference is of; None where it is made when the reference is stored."""
+    if version is None:
+        return model.deployment.champion or model.versions.filter(version="1").first()
+    if (known := model.versions.filter(version=version).first()) is not None:
+        return known
+    if not is_version_name(version):
+        raise invalid("/version", f"{version[:64]!r} is not a version name.")
+    return None
 
 
 def _folder() -> Path:
@@ -102,34 +181,66 @@ def _spill(stream: IO[bytes], path: Path) -> None:
         raise Problem(422, "no_rows", "The file is empty; send a CSV or Parquet file with a header and rows.")
 
 
-def _read(path: Path, content_type: str) -> pa.Table:
+def _read(path: Path, content_type: str, reading: FileReading | None) -> pa.Table:
     with path.open("rb") as file:
         magic = file.read(8)
-    if magic.startswith((b"PK\x03\x04", b"ARROW1", b"\x1f\x8b")):
-        raise Problem(415, "unsupported_media_type", "Send CSV or Parquet, not zip, gzip, xlsx or Arrow IPC.")
+    if magic.startswith((b"PK\x03\x04", b"ARROW1", b"\x1f\x8b", b"\xd0\xcf\x11\xe0")):
+        raise Problem(
+            415,
+            "unsupported_media_type",
+            "Send CSV or Parquet, not zip, gzip, Excel (save it as CSV UTF-8) or Arrow IPC.",
+        )
     is_parquet = magic.startswith(b"PAR1")
     if "parquet" in content_type and not is_parquet:
         raise Problem(422, "not_parquet", "The body is announced as Parquet but does not start like one.")
-    return _read_parquet(path) if is_parquet else _read_csv(path)
+    if reading is None:
+        return _read_parquet(path, None) if is_parquet else _read_csv(path)
+    table = _read_parquet(path, list(reading.stored_names())) if is_parquet else _read_csv_as(path, reading)
+    table = rewrite(table, reading)
+    return table if reading.format.decimal == "." else _with_numbers(table)
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _with_numbers(table: pa.Table) -> pa.Table:
+    """Read texts as numbers where all are: those with points for thousands, such as 1.234,5, were texts so far."""
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    for name, column in columns.items():
+        if name not in RESERVED and _is_text(column.type):
+            with suppress(pa.ArrowInvalid):
+                columns[name] = column.cast(pa.float64())
+    return pa.table(columns)
+
+
+def _read_csv_as(path: Path, reading: FileReading) -> pa.Table:
+    """Read a CSV of the format that a reading says."""
+    if reading.format.encoding != "utf-8":
+        plain = path.with_name("plain")
+        try:
+            with path.open("rb") as source, plain.open("wb") as target:
+                transcode(source, target, reading.format.encoding)
+        except UnreadableText as error:
+            raise Problem(422, "invalid_encoding", str(error)) from error
+        path = plain
+    return _read_csv(path, reading)
+
+
+def _read_parquet(path: Path, columns: list[str] | None) -> pa.Table:
     """Read a file whose size says nothing: until it is counted, each text is unpacked but once."""
     try:
         schema = pq.read_schema(path)
         text = [field.name for field in schema if _is_text(field.type)]
         file = pq.ParquetFile(path, read_dictionary=text, pre_buffer=False)
-        _check_size(schema.names, file.metadata.num_rows)  # before any row is decoded
-        _check_types(schema)
-        table = file.read(use_threads=False)
+        names = schema.names if columns is None else columns
+        _check_size(names, file.metadata.num_rows)  # before any row is decoded
+        _check_types(schema.field(name) for name in names)
+        table = file.read(columns=columns, use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Problem(422, "not_parquet", f"The Parquet file cannot be read: {str(error)[:200]}") from error
     _check_text(table)
     return pa.table({name: _plain(table[name]) for name in table.column_names})
 
 
-def _check_types(schema: pa.Schema) -> None:
-    for field in schema:
+def _check_types(fields: Iterable[pa.Field]) -> None:
+    for field in fields:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if not (_is_number(kind) or _is_text(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind)):
             raise invalid(
@@ -147,11 +258,12 @@ def _check_text(table: pa.Table) -> None:
         for chunk in column.chunks if is_coded else ():
             sizes = pc.fill_null(pc.binary_length(chunk.dictionary), 0)
             total += pc.sum(sizes.take(chunk.indices)).as_py() or 0
-    if total > MAX_TEXT:
+    if total > MAX_UNPACKED_TEXT_BYTES:
         raise Problem(
             413,
             "body_too_large",
-            f"The text of its rows takes {total >> 20:,} MiB unpacked; a reference may have {MAX_TEXT >> 20:,}.",
+            f"The text of its rows takes {total >> 20:,} MiB unpacked; "
+            f"a reference may have {MAX_UNPACKED_TEXT_BYTES >> 20:,}.",
         )
 
 
@@ -162,18 +274,29 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
 
 
-def _read_csv(path: Path) -> pa.Table:
-    names = _csv_header(path)
+def _read_csv(path: Path, reading: FileReading | None = None) -> pa.Table:
+    written = FileFormat() if reading is None else reading.format
+    names = _csv_header(path, written.delimiter)
+    if reading is not None:
+        names = column_names(names, has_header=written.has_header)
     _check_size(names, 1)
     if _count_quotes(path) % 2:
         raise Problem(
             422, "invalid_csv", "A quote is opened and never closed; the rest of the file would be one cell."
         )
     options = pyarrow.csv.ConvertOptions(
-        null_values=["", "NA", "NaN", "nan", "null", "NULL", "None"], strings_can_be_null=True
+        null_values=MISSING,
+        strings_can_be_null=True,
+        decimal_point=written.decimal,
+        column_types=dict.fromkeys(reading.text_columns() if reading else [], pa.string()),
     )
+    rows = pyarrow.csv.ReadOptions()
+    if reading is not None:
+        rows = pyarrow.csv.ReadOptions(column_names=names, skip_rows=int(written.has_header))
     try:
-        table = pyarrow.csv.read_csv(path, convert_options=options)
+        table = pyarrow.csv.read_csv(
+            path, rows, pyarrow.csv.ParseOptions(delimiter=written.delimiter), options
+        )
     except (pa.ArrowException, ValueError) as error:
         raise Problem(422, "invalid_csv", f"The CSV cannot be read: {str(error)[:200]}") from error
     _check_size(table.column_names, table.num_rows)
@@ -192,10 +315,10 @@ def _count_quotes(path: Path) -> int:
         return sum(block.count(b'"') for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def _csv_header(path: Path) -> list[str]:
+def _csv_header(path: Path, delimiter: str) -> list[str]:
     try:
         with path.open("rb") as file:
-            return next(csv.reader([file.readline(1 << 20).decode("utf-8-sig")]))
+            return next(csv.reader([file.readline(1 << 20).decode("utf-8-sig")], delimiter=delimiter))
     except (UnicodeDecodeError, csv.Error, StopIteration) as error:
         raise Problem(422, "invalid_header", "The first line must name the columns, in UTF-8.") from error
 
@@ -291,23 +414,24 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _conform(table: pa.Table, signature: Signature) -> pa.Table:
     """Give every column the type that the version's signature says; a column that cannot be is refused by name."""
     columns: dict[str, pa.ChunkedArray] = {}
+    own = dict(zip(table.column_names, table.columns, strict=True))  # Arrow lists its names anew each time
     for feature in signature.features:
-        if feature.name not in table.column_names:
+        if feature.name not in own:
             raise invalid(f"/{feature.name}", f"The column {feature.name!r} is missing.", "missing_column")
         columns[feature.name] = _cast(
-            table[feature.name], feature.name, "string" if feature.type == "string" else "f8"
+            own[feature.name], feature.name, "string" if feature.type == "string" else "f8"
         )
-    if "timestamp" in table.column_names:
-        columns["timestamp"] = _times(table["timestamp"])
+    if "timestamp" in own:
+        columns["timestamp"] = _times(own["timestamp"])
     classified = signature.task in (ModelTask.BINARY, ModelTask.MULTICLASS)
     for name in ("label", "prediction"):
-        if name in table.column_names:
-            columns[name] = _as_text(table[name]) if classified else _cast(table[name], name, "f8")
-    for name in table.column_names:
+        if name in own:
+            columns[name] = _as_text(own[name]) if classified else _cast(own[name], name, "f8")
+    for name, column in own.items():
         if name == "id":
-            columns[name] = table[name].cast(pa.string())
+            columns[name] = column.cast(pa.string())
         elif name.startswith("probability"):
-            columns[name] = _cast(table[name], name, "f8")
+            columns[name] = _cast(column, name, "f8")
     return pa.table(columns)
 
 
@@ -327,26 +451,36 @@ def _cast(column: pa.ChunkedArray, name: str, kind: str) -> pa.ChunkedArray:
 def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         if pa.types.is_string(column.type):
-            column = pc.strptime(column, "%Y-%m-%dT%H:%M:%SZ", "us", error_is_null=False)
+            column = pc.replace_substring_regex(column, _BEYOND_MICROSECONDS, r"\1")
         if pa.types.is_timestamp(column.type) and column.type.tz is None:
             column = pc.assume_timezone(column, "UTC")
         return column.cast(pa.timestamp("us", "UTC"))
     except pa.ArrowException as error:
         raise invalid(
             "/timestamp",
-            "The column 'timestamp' is not a time such as 2026-01-31T12:00:00Z.",
+            "The column 'timestamp' has a value that is not a time with a zone, such as 2026-01-31T12:00:00Z.",
             "invalid_timestamp",
         ) from error
 
 
 def _record(
-    model: Model, version: Version, signature: Signature, table: pa.Table, path: Path, sha256: str, actor: str
+    model: Model,
+    owner: Version | str,
+    signature: Signature,
+    table: pa.Table,
+    path: Path,
+    sha256: str,
+    actor: str,
 ) -> Dataset:
     with transaction.atomic():
-        if version.signature is None:
+        version = owner if isinstance(owner, Version) else external_version(model=model, version=owner)
+        is_first = version.signature is None
+        if is_first or signature_of(version) != signature:
             version.signature = msgspec.to_builtins(signature)
             version.save(update_fields=["signature"])
-            publish_on_commit()
+            publish_on_commit(model)
+            if not is_first:
+                signature_learnt_again.send(sender=Version, version=version)
         dataset = _dataset(model, version, "reference", table, path, sha256)
         record_audit(
             project=model.project,
@@ -362,19 +496,24 @@ def _record(
 def _dataset(
     model: Model, version: Version | None, kind: str, table: pa.Table, path: Path, sha256: str
 ) -> Dataset:
+    """Record a table that was written; the lock keeps its file, which may be that of a data set being deleted."""
     span = (
         pc.min_max(table["timestamp"]).as_py()
         if "timestamp" in table.column_names
         else {"min": None, "max": None}
     )
-    return Dataset.objects.create(
-        model=model,
-        version=version,
-        kind=kind,
-        path=str(path.relative_to(settings.HOME)),
-        sha256=sha256,
-        rows=table.num_rows,
-        columns=table.column_names,
-        start=span["min"],
-        end=span["max"],
-    )
+    with transaction.atomic():
+        lock(AdvisoryLock.DATASET_FILES, shared=True)
+        if not path.exists():
+            write_table(table)
+        return Dataset.objects.create(
+            model=model,
+            version=version,
+            kind=kind,
+            path=str(path.relative_to(settings.HOME)),
+            sha256=sha256,
+            rows=table.num_rows,
+            columns=table.column_names,
+            start=span["min"],
+            end=span["max"],
+        )

@@ -1,7 +1,15 @@
 """What later stages provide to the registry."""
 
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
 from driftline.common.hooks import Hook
 from inference.serving.plan import PlanCallback
+
+if TYPE_CHECKING:
+    from inference.registry.models import Deployment, Model, Version
+    from inference.registry.schemas import CanaryOut
 
 
 def _no_callbacks() -> list[PlanCallback]:
@@ -10,3 +18,29 @@ def _no_callbacks() -> list[PlanCallback]:
 
 list_callbacks = Hook(_no_callbacks)
 """Lists the callbacks of all projects; `monitors.alerts` provides it, because the registry does not know channels."""
+
+
+def _no_events(model: "Model") -> datetime | None:
+    return None
+
+
+newest_event = Hook(_no_events)
+"""Returns the newest event time that was logged for a model; None where nothing was. The prediction log provides it."""
+
+
+def _no_canary(deployment: "Deployment") -> "CanaryOut | None":
+    return None
+
+
+describe_canary_split = Hook(_no_canary)
+"""Describes the canary of a deployment and how its traffic is split; None without one. The prediction log provides it,
+which has the rows that each side answered.
+"""
+
+
+def _no_dependents(version: "Version", features: Sequence[str]) -> list[str]:
+    return []
+
+
+list_dependents = Hook(_no_dependents)
+"""Lists in words what depends on a version's reference, above all on features; the monitors provide it."""

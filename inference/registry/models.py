@@ -17,7 +17,7 @@ class ModelTask(models.TextChoices):
 
 
 class Autonomy(models.TextChoices):
-    """How far automation may go by itself (promise 12)."""
+    """How far automation may go by itself."""
 
     SUGGEST = "suggest", "Suggest: a person starts each run"
     APPROVE = "approve", "Approve: runs start by themselves, a person promotes"
@@ -35,12 +35,32 @@ class RowsKept(models.TextChoices):
     """Which rows of a model the log keeps after they are summarised."""
 
     ALL = "all", "All, for as long as the model keeps rows"
-    NONE = "none", "None: each is let go once it is summarised"
+    NONE = "none", "None: each is dropped once it is summarised"
 
 
 class ModelQuerySet(models.QuerySet["Model"]):
     def of_project(self, project: Project) -> Self:
         return self.filter(project=project)
+
+    def listed(self) -> Self:
+        """Leave out those that are archived."""
+        return self.filter(archived_at=None)
+
+    def matching(self, *, search: str = "", task: str = "", owner: str = "", tag: str = "") -> Self:
+        """Keep the models with a text in their name, description, owner or tags, of a task, an owner and a tag."""
+        found = self
+        for word in search.split():
+            found = found.filter(
+                Q(name__icontains=word)
+                | Q(description__icontains=word)
+                | Q(owner__icontains=word)
+                | Q(tags__icontains=word)
+            )
+        if task:
+            found = found.filter(task=task)
+        if owner:
+            found = found.filter(owner=owner)
+        return found.filter(tags__contains=[tag]) if tag else found
 
 
 class Model(models.Model):
@@ -50,6 +70,15 @@ class Model(models.Model):
     name = models.CharField(max_length=100)
     task = models.CharField(max_length=10, choices=ModelTask)
     description = models.CharField(max_length=500, blank=True)
+    owner = models.CharField(
+        max_length=200, blank=True, db_default="", help_text="the person or team that answers for it"
+    )
+    tags = models.JSONField(
+        default=list,
+        blank=True,
+        db_default=models.Value([], models.JSONField()),
+        help_text="words to find it by, sorted",
+    )
     autonomy = models.CharField(max_length=10, choices=Autonomy, default=Autonomy.APPROVE)
     objectives = models.JSONField(
         default=dict,
@@ -83,6 +112,9 @@ class Model(models.Model):
         default=RowsKept.ALL,
         db_default=RowsKept.ALL,
         help_text="which rows are kept after they are summarised",
+    )
+    archived_at = models.DateTimeField(
+        null=True, blank=True, help_text="since when it is put aside: not listed, and its rules not judged"
     )
     created_at = models.DateTimeField(db_default=Now())
 
@@ -132,6 +164,7 @@ class Version(models.Model):
         default="cpu",
         help_text="cpu, cuda, tensorrt, openvino, ...: see inference/runtime/providers.py",
     )
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="since when it is not listed")
 
     objects: ClassVar[VersionQuerySet] = VersionQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -248,6 +281,7 @@ class Dataset(models.Model):
     columns = models.JSONField()
     start = models.DateTimeField(null=True, blank=True)
     end = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="since when it is not listed")
     created_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:

@@ -1,27 +1,33 @@
-"""Writes what serving processes need to know into the plan file, so that they need no database."""
+"""Writes what serving processes need to know into the plan file, so that they need no database.
 
-from collections.abc import Mapping
+A change of one model is written by itself, so that making a thousand models takes a thousand times what one takes.
+"""
+
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from driftline.accounts.models import ApiToken
 from inference.registry.endpoints.stored import endpoint_of
 from inference.registry.hooks import list_callbacks
 from inference.registry.intake.value_costs import may_have_value_costs
-from inference.registry.models import Alias, Deployment, PlanGeneration, Version
+from inference.registry.models import Alias, Deployment, Model, PlanGeneration, Version
 from inference.serving.plan import (
     NONE,
     PROCESS,
     Plan,
     PlanCanary,
+    PlanChange,
     PlanModel,
     PlanToken,
     PlanVersion,
+    publish_change,
     publish_plan,
 )
 from inference.signatures import Signature
@@ -31,39 +37,63 @@ KEEP_PREVIOUS = timedelta(hours=24)
 """How long the champion of before stays in memory, unless the next promotion comes first."""
 
 
-def publish_on_commit() -> None:
-    """Publish the plan once the caller's transaction has committed; its change counts as one generation."""
-    transaction.on_commit(publish)
+def publish_on_commit(model: Model | None = None) -> None:
+    """Publish the plan once the caller's transaction has committed; its change counts as one generation.
+
+    Whoever changed one model alone names it: then nothing else is read or written.
+    """
+    transaction.on_commit(publish if model is None else partial(publish_model, model.pk))
 
 
 def publish() -> int:
-    """Write the plan file and return its generation.
-
-    The row lock orders writers: whoever writes last has read everything that was committed before.
-    """
+    """Write the whole plan file and return its generation."""
     with transaction.atomic():
-        PlanGeneration.objects.get_or_create(pk=1)
-        PlanGeneration.objects.filter(pk=1).update(value=F("value") + 1)  # takes the row lock until commit
-        generation = PlanGeneration.objects.get(pk=1).value
-        plan = Plan(generation, _models(), _tokens(), list_callbacks())
-        publish_plan(plan, settings.HOME / PLAN_FILE)
-    return plan.generation
+        generation = _next_generation()
+        _publish_all(generation)
+    return generation
 
 
-def _models() -> list[PlanModel]:
-    """Describe the models; what refers to versions is read before them, and what was made since has its own turn."""
-    deployed = list(Deployment.objects.order_by("model_id").values_list(*_OF_A_DEPLOYMENT, named=True))
+def publish_model(model_id: int) -> int:
+    """Add to the plan file what one model is now, and return the generation."""
+    with transaction.atomic():
+        generation = _next_generation()
+        models = _models([model_id])
+        change = PlanChange(generation, models, removed=[] if models else [model_id])
+        if not publish_change(change, settings.HOME / PLAN_FILE):
+            _publish_all(generation)
+    return generation
+
+
+def _next_generation() -> int:
+    """Take the row lock, which orders writers: whoever writes last has read everything that was committed before."""
+    PlanGeneration.objects.get_or_create(pk=1)
+    PlanGeneration.objects.filter(pk=1).update(value=F("value") + 1)  # takes the row lock until commit
+    return PlanGeneration.objects.get(pk=1).value
+
+
+def _publish_all(generation: int) -> None:
+    publish_plan(Plan(generation, _models(), _tokens(), list_callbacks()), settings.HOME / PLAN_FILE)
+
+
+def _models(only: Collection[int] | None = None) -> list[PlanModel]:
+    """Describe these models, or all; what refers to versions is read before them, and what was made since has its own
+    turn."""
+    deployments, copied, named = (
+        Deployment.objects.all(),
+        Deployment.shadows.through.objects.all(),
+        Alias.objects.all(),
+    )
+    if only is not None:
+        deployments, named = deployments.filter(model__in=only), named.filter(model__in=only)
+        copied = copied.filter(deployment__model__in=only)
+    deployed = list(deployments.order_by("model_id").values_list(*_OF_A_DEPLOYMENT, named=True))
     shadows: dict[int, list[int]] = {}
-    for deployment_id, version_id in Deployment.shadows.through.objects.order_by("pk").values_list(
-        "deployment_id", "version_id"
-    ):
+    for deployment_id, version_id in copied.order_by("pk").values_list("deployment_id", "version_id"):
         shadows.setdefault(deployment_id, []).append(version_id)
     aliases: dict[int, dict[str, str]] = {}
-    for model_id, name, version in Alias.objects.order_by("name").values_list(
-        "model_id", "name", "version__version"
-    ):
+    for model_id, name, version in named.order_by("name").values_list("model_id", "name", "version__version"):
         aliases.setdefault(model_id, {})[name] = version
-    versions = _versions()
+    versions = _versions() if only is None else _versions_of(only)
     return [
         _model(row, shadows.get(row.pk, []), versions.get(row.model_id, {}), aliases.get(row.model_id, {}))
         for row in deployed
@@ -120,6 +150,18 @@ Were all described anew for each change, the time to create models would grow wi
 """
 
 
+def _versions_of(models: Collection[int]) -> dict[int, dict[int, PlanVersion]]:
+    """Describe the servable versions of a few models."""
+    found: dict[int, dict[int, PlanVersion]] = {}
+    for version in _to_describe(Version.objects.servable().filter(model__in=models)):
+        found.setdefault(version.model_id, {})[version.pk] = _version(version)
+    return found
+
+
+def _to_describe(versions: QuerySet[Version]) -> QuerySet[Version]:
+    return versions.select_related("model__project").order_by("pk")
+
+
 def _versions() -> dict[int, dict[int, PlanVersion]]:
     """Describe the servable versions, by the ids of their models and their own."""
     global _described
@@ -128,9 +170,7 @@ def _versions() -> dict[int, dict[int, PlanVersion]]:
     )
     made: list[_Made] = [(*row[:-1], bytes(row[-1])) for row in rows]
     known = {one: _described[one] for one in made if one in _described}
-    new = Version.objects.filter(pk__in=[one[1] for one in made if one not in known]).select_related(
-        "model__project"
-    )
+    new = _to_describe(Version.objects.filter(pk__in=[one[1] for one in made if one not in known]))
     described = known | {_made(version): _version(version) for version in new}
     _described = dict(sorted(described.items(), key=lambda item: item[1].id))
     found: dict[int, dict[int, PlanVersion]] = {}

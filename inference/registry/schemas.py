@@ -48,6 +48,7 @@ class VersionOut(ResponseBody, frozen=True):
     endpoint: dict[str, Any] | None
     execution_provider: str
     quarantined: bool
+    archived_at: Time | None
     serving: list[ServingProcessOut]
 
     @classmethod
@@ -70,6 +71,7 @@ class VersionOut(ResponseBody, frozen=True):
             endpoint=version.endpoint and {**version.endpoint, "has_credential": bool(version.credential)},
             execution_provider=version.execution_provider,
             quarantined=version.pk in held_back,
+            archived_at=version.archived_at,
             serving=[
                 ServingProcessOut.of(process)
                 for process in serving_of(version, reports)

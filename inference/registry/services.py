@@ -12,11 +12,12 @@ from django.db import IntegrityError, transaction
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.errors import Problem, invalid
+from driftline.common.errors import FieldFault, Problem, invalid
 from driftline.common.strict_json import escape_pointer
 from inference.prediction_log.spool.privacy import HASH, KEEP, POLICIES
 from inference.registry import artifacts
 from inference.registry.canary import CanaryWanted, describe_canary
+from inference.registry.hooks import newest_event
 from inference.registry.intake import (
     IntakeRefused,
     UploadMetadata,
@@ -43,6 +44,8 @@ from inference.serving import crashes
 
 RESERVED_NAMES = {"new"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TAG = re.compile(r"[\w][\w.:/-]{0,49}")
+MAX_TAGS = 20
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_RETENTION_DAYS = 36_500
 OBJECTIVES = {"latency_p99_ms", "requests_per_second", "quality", "label_lag_hours", "quantile"}
@@ -62,6 +65,8 @@ def create_model(
     task: str,
     actor: str,
     description: str = "",
+    owner: str = "",
+    tags: Iterable[str] = (),
     autonomy: str = Autonomy.APPROVE,
     objectives: dict[str, Any] | None = None,
     retention_days: int | None = None,
@@ -73,6 +78,7 @@ def create_model(
     """Create a model with an empty deployment."""
     check_model_name(name)
     _check_choice("/task", task, ModelTask.values)
+    kept_tags = check_tags(tags)
     _check_choice("/autonomy", autonomy, Autonomy.values)
     _check_objectives(objectives or {})
     _check_retention("retention_days", retention_days)
@@ -87,6 +93,8 @@ def create_model(
                 name=name,
                 task=task,
                 description=description,
+                owner=owner.strip(),
+                tags=kept_tags,
                 autonomy=autonomy,
                 objectives=objectives or {},
                 retention_days=retention_days,
@@ -98,7 +106,7 @@ def create_model(
             Deployment.objects.create(model=model)
             record_audit(project=project, actor=actor, action="model.create", subject=name)
             model_created.send(sender=Model, model=model)
-            publish_on_commit()
+            publish_on_commit(model)
     except IntegrityError as error:
         raise Problem(409, "model_exists", f"This project already has a model {name!r}.") from error
     return model
@@ -115,9 +123,17 @@ def check_model_name(name: str) -> None:
 
 
 def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
-    """Change a description, autonomy, objectives, retention, schema policy, the privacy of named features, or
-    which rows are kept: with `none` those that are stored are let go once they are summarised.
+    """Change a description, owner, tags, autonomy, objectives, retention, schema policy, the privacy of named features,
+    which rows are kept (with `none` those that are stored are dropped once they are summarised), or the task, which
+    what is logged and served is read by, so that it stays from the first version on.
     """
+    if changes.get("task", model.task) != model.task:
+        _check_choice("/task", changes["task"], ModelTask.values)
+        _refuse_task_with_versions(model)
+    if "owner" in changes:
+        changes["owner"] = changes["owner"].strip()
+    if "tags" in changes:
+        changes["tags"] = check_tags(changes["tags"])
     if "autonomy" in changes:
         _check_choice("/autonomy", changes["autonomy"], Autonomy.values)
     if "objectives" in changes:
@@ -137,6 +153,55 @@ def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
     return model
 
 
+def archive_model(*, model: Model, is_archived: bool, actor: str) -> None:
+    """Put a model aside, or bring it back: an archived one is not listed, and its rules are not judged."""
+    if is_archived == (model.archived_at is not None):
+        return
+    with transaction.atomic():
+        model.archived_at = now() if is_archived else None
+        model.save(update_fields=["archived_at"])
+        action = "model.archive" if is_archived else "model.restore"
+        record_audit(project=model.project, actor=actor, action=action, subject=model.name)
+
+
+def change_tags(
+    *, models: Iterable[Model], add: Iterable[str] = (), remove: Iterable[str] = (), actor: str
+) -> int:
+    """Give each of these models some tags, or take some away; returns how many models changed."""
+    added, removed, changed = check_tags(add), set(check_tags(remove)), 0
+    with transaction.atomic():
+        for model in models:
+            tags = sorted({*model.tags, *added} - removed)
+            if tags != model.tags:
+                update_model(model=model, actor=actor, tags=tags)
+                changed += 1
+    return changed
+
+
+def check_tags(tags: Iterable[str]) -> list[str]:
+    """Return tags sorted, each once; refuse what cannot be one."""
+    kept = sorted({tag.strip() for tag in tags})
+    if len(kept) > MAX_TAGS:
+        raise invalid("/tags", f"{len(kept)} tags; a model has up to {MAX_TAGS}.")
+    for tag in kept:
+        if not _TAG.fullmatch(tag):
+            raise invalid(
+                "/tags",
+                f"{tag[:64]!r} is not a tag; use 1 to 50 letters, digits, dots, dashes, colons, slashes or _.",
+            )
+    return kept
+
+
+def _refuse_task_with_versions(model: Model) -> None:
+    if model.versions.exists():
+        raise Problem(
+            409,
+            "model_has_versions",
+            f"{model.name} has versions, and what they answer is read as {model.task}; add another model instead.",
+            [FieldFault("/task", "model_has_versions", "The task stays from the first version on.")],
+        )
+
+
 def _store_changes(model: Model, actor: str, changes: dict[str, Any]) -> None:
     before = {name: getattr(model, name) for name in changes}
     for name, value in changes.items():
@@ -153,7 +218,7 @@ def _store_changes(model: Model, actor: str, changes: dict[str, Any]) -> None:
     if changes.get("privacy", before.get("privacy")) != before.get("privacy"):
         _check_hashed(model)
         privacy_changed.send(sender=Model, model=model)
-        publish_on_commit()
+        publish_on_commit(model)
         transaction.on_commit(privacies.forget)
     if (before.get("rows_kept"), changes.get("rows_kept")) == (RowsKept.ALL, RowsKept.NONE):
         rows_no_longer_kept.send(sender=Model, model=model)
@@ -288,6 +353,7 @@ def register(
         deployment = Deployment.objects.select_for_update().get(model=model)
         same = model.versions.filter(**contents.identity).order_by("pk")
         if known := same.filter(version=name).first() if name else same.first():
+            _set_archived(known, is_archived=False, actor=actor)
             return known, False
         if name is not None and model.versions.filter(version=name).exists():
             raise Problem(
@@ -310,7 +376,7 @@ def register(
         )
         if deployment.champion is None:
             _change(deployment, kind="first", actor=actor, reason="first accepted version", champion=version)
-        publish_on_commit()
+        publish_on_commit(model)
     return version, True
 
 
@@ -319,12 +385,17 @@ def _next_version(model: Model) -> str:
     return str(max(numbers, default=0) + 1)
 
 
+def is_version_name(text: str) -> bool:
+    """Return whether a version may be called so."""
+    return bool(_VERSION.fullmatch(text))
+
+
 def external_version(*, model: Model, version: str) -> Version:
     """Find or make the version that another server answers; ValueError when the name cannot be one."""
     found = model.versions.filter(version=version).first()
     if found is not None:
         return found
-    if not _VERSION.fullmatch(version):
+    if not is_version_name(version):
         raise ValueError(version)
     with transaction.atomic():
         deployment = Deployment.objects.select_for_update().get(model=model)
@@ -333,7 +404,7 @@ def external_version(*, model: Model, version: str) -> Version:
         )
         if created and deployment.champion is None:
             _change(deployment, kind="first", actor="log", reason="first logged version", champion=made)
-            publish_on_commit()
+            publish_on_commit(model)
     return made
 
 
@@ -356,7 +427,7 @@ def update_version(
         if execution_provider is not None and execution_provider != before:
             version.execution_provider = execution_provider
             version.save(update_fields=["execution_provider"])
-            publish_on_commit()
+            publish_on_commit(version.model)
         if lift_quarantine:
             crashes.lift_quarantine(settings.HOME, version.pk)
         record_audit(
@@ -368,6 +439,38 @@ def update_version(
             after={"execution_provider": version.execution_provider, "quarantine_lifted": lift_quarantine},
         )
     return version
+
+
+def archive_version(*, version: Version, is_archived: bool, actor: str) -> None:
+    """Hide a version from lists and from deployments, or restore it; its predictions stay.
+
+    Raises Problem `version_in_use` (409) for one that is deployed, that a rollback would restore, or that has an alias.
+    """
+    with transaction.atomic():
+        deployment = _locked(version.model, None)
+        version.refresh_from_db(fields=["archived_at"])
+        if is_archived:
+            _refuse_in_use(version, deployment)
+        _set_archived(version, is_archived=is_archived, actor=actor)
+
+
+def _refuse_in_use(version: Version, deployment: Deployment) -> None:
+    uses = {deployment.previous_id: "what a rollback restores"}
+    uses |= {alias.version_id: f"called {alias.name}" for alias in version.aliases.all()}
+    uses |= {one.pk: "a shadow" for one in deployment.shadows.all()}
+    uses |= {deployment.canary_id: "the canary", deployment.champion_id: "the champion"}
+    if version.pk in uses:
+        detail = f"Version {version.version} is {uses[version.pk]}; change that first."
+        raise Problem(409, "version_in_use", detail)
+
+
+def _set_archived(version: Version, *, is_archived: bool, actor: str) -> None:
+    if is_archived == (version.archived_at is not None):
+        return
+    version.archived_at = now() if is_archived else None
+    version.save(update_fields=["archived_at"])
+    action = "version.archive" if is_archived else "version.restore"
+    record_audit(project=version.model.project, actor=actor, action=action, subject=str(version))
 
 
 # -- deployment --------------------------------------------------------------------------------------------------------
@@ -402,6 +505,7 @@ def change_deployment(
         check_answers(answering)
     with transaction.atomic():
         deployment = _locked(model, expected_generation)
+        _refuse_archived([*(copied or []), *([answering] if answering else [])])
         before = _state(deployment)
         if copied is not None:
             _set_shadows(deployment, copied)
@@ -414,7 +518,7 @@ def change_deployment(
         if _state(deployment) != before:
             kind = "canary" if before["canary"] != _state(deployment)["canary"] else "shadows"
             _record_change(deployment, before, kind=kind, actor=actor, reason=reason)
-            publish_on_commit()
+            publish_on_commit(model)
     return deployment
 
 
@@ -473,10 +577,11 @@ def promote(
     check_answers(promoted)
     with transaction.atomic():
         deployment = _locked(model, expected_generation)
+        _refuse_archived([promoted])
         if deployment.champion != promoted:
             _check_same_contract(deployment.champion, promoted)
             _change(deployment, kind="promote", actor=actor, reason=reason, champion=promoted)
-            publish_on_commit()
+            publish_on_commit(model)
     return deployment
 
 
@@ -487,7 +592,7 @@ def rollback(*, model: Model, expected_generation: int | None, actor: str, reaso
         if deployment.previous is None:
             raise UnableToPromote(409, "no_previous_champion", "No champion came before this one.")
         _change(deployment, kind="rollback", actor=actor, reason=reason, champion=deployment.previous)
-        publish_on_commit()
+        publish_on_commit(model)
     return deployment
 
 
@@ -499,6 +604,17 @@ def servable_version(model: Model, name: str) -> Version:
             409, "version_has_no_artifact", f"Version {name} is external; upload its ONNX first."
         )
     return version
+
+
+def _refuse_archived(versions: Iterable[Version]) -> None:
+    """Raise Problem where a version is archived by now: `archive_version` waits for the same lock."""
+    archived = Version.objects.filter(pk__in=[one.pk for one in versions]).exclude(archived_at=None).first()
+    if archived is not None:
+        raise UnableToPromote(
+            409,
+            "version_archived",
+            f"Version {archived.version} is archived; restore it before it is deployed.",
+        )
 
 
 def _check_same_contract(champion: Version | None, promoted: Version) -> None:
@@ -546,7 +662,10 @@ def _change(deployment: Deployment, *, kind: str, actor: str, reason: str, champ
 def _record_change(
     deployment: Deployment, before: dict[str, Any], *, kind: str, actor: str, reason: str
 ) -> None:
-    """Save a deployment as its next generation, with the mark on every time axis and the audit row."""
+    """Save a deployment as its next generation, with the mark on every time axis and the audit row.
+
+    The mark is at the newest event: charts show event time, which may be far from the clock.
+    """
     deployment.generation += 1
     deployment.save()
     after = _state(deployment)
@@ -556,7 +675,7 @@ def _record_change(
         kind=kind,
         before=before,
         after=after,
-        event_time=now(),
+        event_time=newest_event(deployment.model) or now(),
         actor=actor,
         reason=reason,
     )

@@ -5,6 +5,7 @@ from django.dispatch import Signal
 model_created = Signal()  # model
 deployment_changed = Signal()  # deployment, change
 reference_stored = Signal()  # dataset
+signature_learnt_again = Signal()  # version, of which a new reference has other columns
 privacy_changed = Signal()  # model
 rows_no_longer_kept = Signal()  # model
 dataset_rewritten = Signal()  # dataset, which has fewer rows since an erasure

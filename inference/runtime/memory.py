@@ -23,13 +23,13 @@ def _register_arena() -> None:
 
 def is_memory_taken(error: Exception) -> bool:
     """Tell whether a run failed for lack of memory that others may hold: what it asked for would fit alone."""
-    asked = _bytes_asked_for(error)
-    return asked is not None and asked <= MAX_ARENA_BYTES
+    requested = _requested_bytes(error)
+    return requested is not None and requested <= MAX_ARENA_BYTES
 
 
 def explain_failure(error: Exception) -> str | None:
     """Say that a run failed for lack of memory; None for any other reason."""
-    if _bytes_asked_for(error) is None:
+    if _requested_bytes(error) is None:
         return None
     return (
         f"they make it work on more than {MAX_ARENA_BYTES} bytes at once; send fewer rows, or smaller values "
@@ -37,7 +37,7 @@ def explain_failure(error: Exception) -> str | None:
     )
 
 
-def _bytes_asked_for(error: Exception) -> int | None:
+def _requested_bytes(error: Exception) -> int | None:
     """Read how much memory there was not enough for; ONNX Runtime has no type for it."""
-    found = _LACK.search(str(error))
-    return int(found[1]) if found is not None else None
+    match = _LACK.search(str(error))
+    return int(match[1]) if match is not None else None

@@ -40,25 +40,25 @@ class Execution(Struct, frozen=True):
 
 
 def open_with_provider(
-    model: bytes, asked: str, example: dict[str, Array], outputs: Sequence[str]
+    model: bytes, provider: str, example: dict[str, Array], outputs: Sequence[str]
 ) -> tuple[OnnxSession, Execution]:
     """Load a model for the provider asked for, or for the CPU with the reason why.
 
     A provider counts as used only when the session lists it first and a profiled run of `example` put at least
     one node on it: a build may list a provider that has no device, or that takes no node of this model.
     """
-    if asked == CPU:
+    if provider == CPU:
         return OnnxSession(model), Execution(CPU, CPU)
     try:
-        session = OnnxSession(model, _available(asked))
-        nodes = _placed_nodes(model, asked, example, outputs)
-        _check_used(session, asked, nodes)
+        session = OnnxSession(model, _available(provider))
+        nodes = _placed_nodes(model, provider, example, outputs)
+        _check_used(session, provider, nodes)
     except _NotUsed as reason:
-        return OnnxSession(model), Execution(asked, CPU, str(reason), reason.nodes)
+        return OnnxSession(model), Execution(provider, CPU, str(reason), reason.nodes)
     except ModelRefused as error:
         session = OnnxSession(model)  # refused here too where the model itself is at fault
-        return session, Execution(asked, CPU, str(error))
-    return session, Execution(asked, asked, None, nodes)
+        return session, Execution(provider, CPU, str(error))
+    return session, Execution(provider, provider, None, nodes)
 
 
 class _NotUsed(Exception):
@@ -69,29 +69,31 @@ class _NotUsed(Exception):
         self.nodes = nodes or {}
 
 
-def _available(asked: str) -> str:
-    name = PROVIDERS.get(asked)
+def _available(provider: str) -> str:
+    name = PROVIDERS.get(provider)
     offered = ort.get_available_providers()
     if name is None or name not in offered:
         names = ", ".join(sorted(offer.removesuffix(_ENDING).lower() for offer in offered))
-        raise _NotUsed(f"The ONNX Runtime that is installed here has no provider {asked!r}; it has {names}.")
+        raise _NotUsed(
+            f"The ONNX Runtime that is installed here has no provider {provider!r}; it has {names}."
+        )
     return name
 
 
 def _placed_nodes(
-    model: bytes, asked: str, example: dict[str, Array], outputs: Sequence[str]
+    model: bytes, provider: str, example: dict[str, Array], outputs: Sequence[str]
 ) -> dict[str, int]:
     """Run the example once with a profile and count the nodes that ran, by provider."""
     with tempfile.TemporaryDirectory() as folder:
         options = new_options()
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "run")
-        session = OnnxSession(model, PROVIDERS[asked], options)
+        session = OnnxSession(model, PROVIDERS[provider], options)
         try:
             with time_limit(MAX_RUN_SECONDS) as run_options:
                 session.run(example, outputs, run_options)
         except Exception as error:
-            raise _NotUsed(f"A run on {asked!r} failed: {first_line(error)}") from error
+            raise _NotUsed(f"A run on {provider!r} failed: {first_line(error)}") from error
         finally:
             profile = Path(session.end_profile())
         events = json.loads(profile.read_text())
@@ -103,8 +105,8 @@ def _placed_nodes(
     return dict(Counter(provider.removesuffix(_ENDING).lower() for _, provider in placed))
 
 
-def _check_used(session: OnnxSession, asked: str, nodes: dict[str, int]) -> None:
-    if session.providers[0] != PROVIDERS[asked]:
-        raise _NotUsed(f"ONNX Runtime gave {session.providers[0]} in place of {asked!r}.", nodes)
-    if not nodes.get(asked):
-        raise _NotUsed(f"{asked!r} takes none of the model's nodes; all of them run elsewhere.", nodes)
+def _check_used(session: OnnxSession, provider: str, nodes: dict[str, int]) -> None:
+    if session.providers[0] != PROVIDERS[provider]:
+        raise _NotUsed(f"ONNX Runtime gave {session.providers[0]} in place of {provider!r}.", nodes)
+    if not nodes.get(provider):
+        raise _NotUsed(f"{provider!r} takes none of the model's nodes; all of them run elsewhere.", nodes)

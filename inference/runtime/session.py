@@ -57,8 +57,8 @@ class OnnxSession:
     @property
     def providers(self) -> list[str]:
         """List the providers that the session was given, the first choice first."""
-        found: list[str] = self._session.get_providers()
-        return found
+        providers: list[str] = self._session.get_providers()
+        return providers
 
     def end_profile(self) -> str:
         """End the profile that the options asked for and name its file."""

@@ -9,8 +9,8 @@ OVERHEAD_BYTES = 2048  # of a request, whatever its size
 class BodyBudget:
     """Counts bytes by project; no project may hold more than half of them."""
 
-    def __init__(self, most_bytes: int = MAX_BYTES) -> None:
-        self.most_bytes = most_bytes
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self.max_bytes = max_bytes
         self.bytes = 0
         self.by_project: dict[int, int] = {}
 
@@ -35,10 +35,10 @@ class Hold:
         if not self._size:
             size += OVERHEAD_BYTES
         held = budget.by_project.get(self._project_id, 0) + size
-        if budget.bytes + size > budget.most_bytes:
+        if budget.bytes + size > budget.max_bytes:
             self.release()
             return overloaded("The requests under way fill the memory set aside for them; ask again.")
-        if held > budget.most_bytes // 2:
+        if held > budget.max_bytes // 2:
             self.release()
             return too_many("This project's requests under way hold half of the memory; wait for answers.")
         budget.by_project[self._project_id] = held

@@ -162,9 +162,9 @@ def blame(home: Path, version_id: int, reason: str, now: float) -> None:
     """Note what a version did, such as "did not end a run"; the second time in ten minutes it is quarantined."""
     with _locked(home):
         crashes = read_crashes(home)
-        found = crashes.get(version_id, Crashes([]))
-        recent = [*(moment for moment in found.at if moment > now - CRASH_SECONDS), now]
-        crashes[version_id] = Crashes(recent, reason, found.quarantined or len(recent) >= MAX_CRASHES)
+        known = crashes.get(version_id, Crashes([]))
+        recent = [*(moment for moment in known.at if moment > now - CRASH_SECONDS), now]
+        crashes[version_id] = Crashes(recent, reason, known.quarantined or len(recent) >= MAX_CRASHES)
         _write(home, crashes)
 
 
@@ -198,8 +198,8 @@ def forget_dead(home: Path) -> None:
     """Remove the files of processes whose parent died before it could read them."""
     for path in (home / _FOLDER).glob("*.marks"):
         if not Path(f"/proc/{path.stem}").exists():
-            for left in _paths(home, int(path.stem)):
-                left.unlink(missing_ok=True)
+            for leftover in _paths(home, int(path.stem)):
+                leftover.unlink(missing_ok=True)
 
 
 def _blamed(marks: Path, report: Path, code: int, *, stalled: bool, starved: bool) -> tuple[int | None, str]:

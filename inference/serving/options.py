@@ -1,4 +1,4 @@
-"""What a serving process is told when it starts. Light: the parent that starts it loads no more of it than this."""
+"""The options that a serving process starts with. Light: its parent loads no more of serving than this."""
 
 from typing import Literal
 
@@ -58,7 +58,7 @@ class ServerCertificate(Struct, frozen=True):
 
 
 class WorkerOptions(Struct, frozen=True):
-    """What a worker is told.
+    """The options of one worker.
 
     `asgi_app` is "module:attribute" or None for inference alone; `grpc_address` "host:port" or None for no gRPC.
     Without a certificate neither server speaks TLS.

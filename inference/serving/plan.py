@@ -1,9 +1,14 @@
-"""The plan: all that a serving process needs to know, in one file that replaces the database.
+"""The plan: all that a serving process needs to know, in a file that replaces the database.
 
-The registry publishes it after every change; serving processes read it again within a second.
+The registry publishes it after every change; serving processes read it again within a second. A change of one model is
+a line in a second file beside it, until these have become as large as the plan; whoever reads a plan reads both.
 """
 
+import math
+import os
+import re
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +17,8 @@ from driftline.common.durable_files import write_file
 from inference.signatures import EndpointSpec, Signature
 
 PLAN_FILE = "plan.json"
+MIN_CHANGES_BYTES = 64 << 10
+_TAIL_BYTES = 16 << 10  # that hold most changes
 NONE, PROCESS = "none", "process"  # the isolations of a version
 
 
@@ -104,6 +111,14 @@ class Plan(Struct, frozen=True):
     callbacks: list[PlanCallback] = []
 
 
+class PlanChange(Struct, frozen=True):
+    """What a publication changed: these models, described anew, and those that are no longer served."""
+
+    generation: int
+    models: list[PlanModel]
+    removed: list[int] = []
+
+
 class PlanUnreadable(ValueError):
     """The plan file is missing or is not a plan."""
 
@@ -119,6 +134,7 @@ class _UnreadPlan(Struct):
 
 _unread = msgspec.json.Decoder(_UnreadPlan)
 _model = msgspec.json.Decoder(PlanModel)
+_change = msgspec.json.Decoder(PlanChange)
 
 
 class PlanReader:
@@ -126,17 +142,107 @@ class PlanReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._models: dict[bytes, PlanModel] = {}
+        self._changes = changes_path(path)
+        self._base: _UnreadPlan | None = None
+        self._seen: _Seen | None = None
+        self._read_to = 0  # the end of the last whole line of changes that was read
+        self._models: dict[bytes, PlanModel] = {}  # of the plan file, by their JSON
+        self._current: dict[int, PlanModel] = {}  # with the changes since, by id
+        self._generation = 0
+
+    def has_changed(self) -> bool:
+        """Tell whether there is a plan that was not read yet."""
+        seen = self._look()
+        return seen.base is not None and seen != self._seen
 
     def read(self) -> Plan:
         """Read the plan as it is now; raise PlanUnreadable where there is none."""
+        seen, before = self._look(), self._seen
+        self._seen = seen  # one that is unreadable is read again when it is another
         try:
-            unread = _unread.decode(self._path.read_bytes())
-            texts = [bytes(model) for model in unread.models]
-            self._models = {text: self._models.get(text) or _model.decode(text) for text in texts}
+            if before is not None and self._base is not None and seen.follows(before, self._read_to):
+                self._apply(self._read_changes(self._read_to))
+            else:
+                # Changes first: the plan may hold them by the time that it is read, never the other way round.
+                lines = self._read_changes(0)
+                self._read_base()
+                self._apply(lines)
         except (OSError, msgspec.DecodeError) as error:
+            self._base = None
             raise PlanUnreadable(f"{self._path} holds no plan ({error}); publish it again.") from error
-        return Plan(unread.generation, list(self._models.values()), unread.tokens, unread.callbacks)
+        assert self._base is not None
+        models = sorted(self._current.values(), key=lambda model: model.id)
+        return Plan(self._generation, models, self._base.tokens, self._base.callbacks)
+
+    def _look(self) -> "_Seen":
+        return _Seen(_identity(self._path), *_end_of(self._changes))
+
+    def _read_base(self) -> None:
+        base = _unread.decode(self._path.read_bytes())
+        texts = [bytes(model) for model in base.models]
+        self._models = {text: self._models.get(text) or self._decode(text) for text in texts}
+        self._current = {model.id: model for model in self._models.values()}
+        self._base, self._generation = base, base.generation
+
+    def _decode(self, text: bytes) -> PlanModel:
+        """Decode a model; where a change brought it before, it is that same object."""
+        model = _model.decode(text)
+        known = self._current.get(model.id)
+        return known if known is not None and known == model else model
+
+    def _read_changes(self, start: int) -> list[bytes]:
+        """Read the whole lines from a place in the file on; one that is still being written is read next time."""
+        try:
+            with self._changes.open("rb") as file:
+                file.seek(start)
+                text = file.read()
+        except FileNotFoundError:
+            self._read_to = 0
+            return []
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read_to = start + len(whole)
+        return whole.splitlines()
+
+    def _apply(self, lines: list[bytes]) -> None:
+        assert self._base is not None
+        for change in map(_change.decode, lines):
+            if change.generation <= self._base.generation:
+                continue  # the plan file holds it
+            self._current |= {model.id: model for model in change.models}
+            for model_id in change.removed:
+                self._current.pop(model_id, None)
+            self._generation = change.generation
+
+
+class _Seen(NamedTuple):
+    """Which files were read: what a plan file is known by, and the number and size of the file of changes."""
+
+    base: tuple[int, int, int] | None
+    changes: int | None
+    size: int
+
+    def follows(self, before: Self, read_to: int) -> bool:
+        """Tell whether nothing but changes came since, of which so much was read."""
+        is_same_file = before.changes in (None, self.changes)
+        return self.base == before.base and is_same_file and self.size >= read_to
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _end_of(path: Path) -> tuple[int | None, int]:
+    identity = _identity(path)
+    return (identity[0], identity[2]) if identity else (None, 0)
+
+
+def changes_path(path: Path) -> Path:
+    """Return the file of what changed since a plan file was written, a line each."""
+    return path.with_name(f"{path.stem}-changes.jsonl")
 
 
 def load_plan(path: Path) -> Plan:
@@ -148,3 +254,54 @@ def publish_plan(plan: Plan, path: Path) -> None:
     """Replace the plan at `path` in one step: a reader sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, msgspec.json.encode(plan))
+    # The plan holds them; who finds them still there skips older generations.
+    changes_path(path).unlink(missing_ok=True)
+
+
+def publish_change(change: PlanChange, path: Path) -> bool:
+    """Add what changed to the plan at `path`; False where the whole plan is to be published instead.
+
+    That is so where there is no plan, where it or a change before is newer than this one (the database was restored
+    from a backup), where a writer died in the middle of a line, and where the changes have become as large as the
+    plan: a burst of changes costs as much as its size, not as that of all models.
+    """
+    changes = changes_path(path)
+    line = msgspec.json.encode(change) + b"\n"
+    try:
+        size, written = path.stat().st_size, changes.stat().st_size if changes.exists() else 0
+        if written + len(line) > max(size, MIN_CHANGES_BYTES):
+            return False
+        if change.generation <= max(_generation_of(path, 0), _newest_change(changes, written)):
+            return False
+        handle = os.open(changes, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        return False
+    try:
+        is_whole = os.write(handle, line) == len(line)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return is_whole
+
+
+def _newest_change(changes: Path, size: int) -> float:
+    """Read the generation of the last line; 0 where there is none, infinity where it is cut off."""
+    if not size:
+        return 0
+    with changes.open("rb") as file:
+        start, tail = size, b""
+        while start and b"\n" not in tail[:-1]:
+            start = max(0, start - _TAIL_BYTES)
+            file.seek(start)
+            tail = file.read(size - start)
+    if not tail.endswith(b"\n"):
+        return math.inf
+    return _generation_of(changes, start + tail.rfind(b"\n", 0, -1) + 1)
+
+
+def _generation_of(path: Path, start: int) -> float:
+    """Read the generation off the start of a plan or of a change; infinity where it does not start with one."""
+    with path.open("rb") as file:
+        file.seek(start)
+        start_of_one = re.match(rb'\{"generation":(\d+),', file.read(40))
+    return int(start_of_one[1]) if start_of_one else math.inf

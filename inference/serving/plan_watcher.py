@@ -58,10 +58,8 @@ class PlanWatcher:
         """
         self._home = home
         self._rules = rules
-        self._path = home / PLAN_FILE
-        self._reader = PlanReader(self._path)
+        self._reader = PlanReader(home / PLAN_FILE)
         self._adopt = adopt
-        self._seen: tuple[int, int, int] | None = None
         self._plan = Plan(0, [], [])
         self._table: RoutingTable | None = None
         self._loaded: dict[int, LoadedVersion] = {}
@@ -135,27 +133,20 @@ class PlanWatcher:
         )
 
     def _read_quarantine(self) -> bool:
-        found = quarantined(self._home)
-        if found == self._quarantined:
+        quarantine = quarantined(self._home)
+        if quarantine == self._quarantined:
             return False
-        self._quarantined = found
+        self._quarantined = quarantine
         return True
 
     def _read_plan(self) -> bool:
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return False
-        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if seen == self._seen:
+        if not self._reader.has_changed():
             return False
         try:
             self._plan = self._reader.read()
         except PlanUnreadable:
             log.exception("the plan is unreadable; the one before stays in force")
             return False
-        finally:
-            self._seen = seen
         return True
 
     def _take_requests(self) -> bool:

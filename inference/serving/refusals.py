@@ -7,7 +7,6 @@ from msgspec import Struct
 from inference.runtime.remote.errors import UpstreamFailed
 
 MAX_RETRY_SECONDS = 60
-UPSTREAM = "upstream"  # the fault of another server, which answers for the version
 
 
 class Refusal(Struct, frozen=True):

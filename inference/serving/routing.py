@@ -190,9 +190,11 @@ class RoutingTable:
         return None if before is None else self.loaded.get(before.id)
 
     def _shadows_of(self, model: PlanModel) -> list[LoadedVersion]:
-        found = [model.find(name) for name in model.shadows if name != model.champion]
+        versions = [model.find(name) for name in model.shadows if name != model.champion]
         return [
-            self.loaded[version.id] for version in found if version is not None and version.id in self.loaded
+            self.loaded[version.id]
+            for version in versions
+            if version is not None and version.id in self.loaded
         ]
 
     def _canary_of(self, model: PlanModel) -> Canary | None:
@@ -261,8 +263,9 @@ class RoutingTable:
 
     def callbacks_of(self, project_id: int) -> dict[str, PlanCallback]:
         """Give a project's callbacks by their names."""
-        found = [callback for callback in self.plan.callbacks if callback.project_id == project_id]
-        return {callback.name: callback for callback in found}
+        return {
+            callback.name: callback for callback in self.plan.callbacks if callback.project_id == project_id
+        }
 
     def models_of(self, project_id: int) -> list[PlanModel]:
         """List a project's models."""

@@ -122,7 +122,7 @@ def _uvicorn_config(
     engine: Engine, jobs: Jobs, application: Any, certificate: ServerCertificate | None
 ) -> uvicorn.Config:
     return uvicorn.Config(
-        wrap(application, engine, jobs.desk),
+        wrap(application, engine, jobs.api),
         http=HotProtocol.bind(engine),
         ws="none",
         loop="none",

@@ -1,20 +1,23 @@
-"""Channels, silences and deliveries over HTTP. Incidents are the roof's: it joins them with runs."""
+"""Channels, silences and deliveries over HTTP. Incidents are in `driftline.api`, which joins them with runs."""
 
 from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.http_auth import Caller, Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
+from driftline.common.clock import now
 from driftline.common.errors import invalid
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import refuse_parameter
 from driftline.common.responses import Page
 from driftline.common.strict_json import printable
 from inference.registry.selectors import get_model
-from monitors.alerts import channel_services, selectors, services
+from monitors.alerts import channel_services, selectors, silences
+from monitors.alerts.channels import KINDS, describe_targets
+from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.schemas import (
     AttemptOut,
@@ -22,6 +25,7 @@ from monitors.alerts.schemas import (
     CreatedChannelOut,
     DeliveryDetailOut,
     DeliveryOut,
+    RotatedSecretOut,
     SilenceOut,
 )
 
@@ -30,8 +34,8 @@ router = Router(tags=["alerts"])
 
 class NewChannel(Body):
     name: str = Field(max_length=100)
-    kind: str = Field(max_length=20, description="email, webhook, or callback for jobs of inference")
-    target: str = Field(max_length=500, description="an e-mail address or an https URL")
+    kind: str = Field(max_length=20, json_schema_extra={"enum": list(KINDS)})
+    target: str = Field(max_length=500, description=describe_targets())
     min_severity: str = "warning"
 
 
@@ -58,20 +62,23 @@ def create_channel(request: HttpRequest, body: NewChannel) -> Status[CreatedChan
     channel, secret = channel_services.create_channel(
         project=caller.project, actor=caller.actor, **body.model_dump()
     )
-    return Status(201, CreatedChannelOut.of(channel, secret=secret))
+    return Status(201, CreatedChannelOut.of(channel, target=channel.target, secret=secret))
 
 
 @router.get("/channels", auth=Scoped(Scope.READ), response=Page[ChannelOut])
 def list_channels(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[ChannelOut]:
     """List the project's channels."""
-    channels = selectors.channels(project=caller_of(request).project)
-    return page(channels, ChannelOut.of, by=("pk",), cursor=cursor, limit=limit)
+    caller = caller_of(request)
+    channels = selectors.channels(project=caller.project)
+    return page(
+        channels, lambda channel: _channel_out(caller, channel), by=("pk",), cursor=cursor, limit=limit
+    )
 
 
 @router.get("/channels/{int:channel_id}", auth=Scoped(Scope.READ), response=ChannelOut)
 def read_channel(request: HttpRequest, channel_id: int) -> ChannelOut:
     """Read one channel."""
-    return ChannelOut.of(_channel(request, channel_id))
+    return _channel_out(caller_of(request), _channel(request, channel_id))
 
 
 @router.patch("/channels/{int:channel_id}", auth=Scoped(SCOPE_OF["channel"]), response=ChannelOut)
@@ -80,14 +87,26 @@ def change_channel(request: HttpRequest, channel_id: int, body: ChannelChanges) 
     channel = channel_services.update_channel(
         channel=_channel(request, channel_id), actor=caller_of(request).actor, **body.given()
     )
-    return ChannelOut.of(channel)
+    return _channel_out(caller_of(request), channel)
 
 
 @router.delete("/channels/{int:channel_id}", auth=Scoped(SCOPE_OF["channel"]), response={204: None})
 def delete_channel(request: HttpRequest, channel_id: int) -> Status[None]:
-    """Delete a channel with its deliveries."""
+    """Delete a channel: it sends nothing more and is not listed, its deliveries stay."""
     channel_services.delete_channel(channel=_channel(request, channel_id), actor=caller_of(request).actor)
     return Status(204, None)
+
+
+@router.post(
+    "/channels/{int:channel_id}/rotate-secret", auth=Scoped(SCOPE_OF["channel"]), response=RotatedSecretOut
+)
+def rotate_secret(request: HttpRequest, channel_id: int) -> RotatedSecretOut:
+    """Make a new signing secret. For 24 hours messages are signed with the one before too, so that none is refused."""
+    channel, secret = channel_services.rotate_secret(
+        channel=_channel(request, channel_id), actor=caller_of(request).actor, now=now()
+    )
+    assert channel.previous_secret_until is not None
+    return RotatedSecretOut(secret=secret, previous_valid_until=channel.previous_secret_until)
 
 
 @router.post("/channels/{int:channel_id}/test", auth=Scoped(SCOPE_OF["channel"]), response={202: DeliveryOut})
@@ -97,6 +116,11 @@ def test_channel(request: HttpRequest, channel_id: int) -> Status[DeliveryOut]:
         channel=_channel(request, channel_id), actor=caller_of(request).actor
     )
     return Status(202, DeliveryOut.of(delivery))
+
+
+def _channel_out(caller: Caller, channel: Channel) -> ChannelOut:
+    may_change = SCOPE_OF["channel"] in caller.scopes
+    return ChannelOut.of(channel, target=mask_target(channel.target) if may_change else None)
 
 
 def _channel(request: HttpRequest, channel_id: int) -> Channel:
@@ -114,7 +138,7 @@ def create_silence(request: HttpRequest, body: NewSilence) -> Status[SilenceOut]
                 "/model", "Name a model, or send all_models: true to mute every one.", "missing_field"
             )
         caller.check_rights({"/all_models": "silence.all_models"})
-    silence = services.create_silence(
+    silence = silences.create_silence(
         project=caller.project,
         model=get_model(project=caller.project, name=body.model) if body.model is not None else None,
         start=body.start,
@@ -128,16 +152,16 @@ def create_silence(request: HttpRequest, body: NewSilence) -> Status[SilenceOut]
 @router.get("/silences", auth=Scoped(Scope.READ), response=Page[SilenceOut])
 def list_silences(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[SilenceOut]:
     """List the project's silences, the one that ends last first."""
-    silences = selectors.silences(project=caller_of(request).project)
-    return page(silences, SilenceOut.of, by=("-end", "-pk"), cursor=cursor, limit=limit)
+    rows = selectors.silences(project=caller_of(request).project)
+    return page(rows, SilenceOut.of, by=("-end", "-pk"), cursor=cursor, limit=limit)
 
 
 @router.delete("/silences/{int:silence_id}", auth=Scoped(SCOPE_OF["silence"]), response={204: None})
 def delete_silence(request: HttpRequest, silence_id: int) -> Status[None]:
-    """Let notifications through again."""
+    """End an active silence now, which keeps it in the list, or delete one that has not begun."""
     caller = caller_of(request)
     silence = selectors.get_silence(project=caller.project, silence_id=silence_id)
-    services.delete_silence(silence=silence, actor=caller.actor)
+    silences.end_silence(silence=silence, actor=caller.actor, now=now())
     return Status(204, None)
 
 

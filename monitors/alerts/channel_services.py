@@ -1,5 +1,6 @@
-"""Writes of channels: make, change, delete, test, and send a delivery again."""
+"""Writes of channels: make, change, delete, rotate the secret, test, and send a delivery again."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -7,16 +8,19 @@ from django.db import IntegrityError, transaction
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem, invalid
-from driftline.common.ids import new_id
 from driftline.common.secrets_at_rest import encrypt
 from driftline.common.task_queue import Task, enqueue
 from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
+from monitors.alerts.channels.callback import CALLBACK
+from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.outbox import database_time, requeue, withhold_pending, write_delivery
+from monitors.alerts.outbox import database_time, make_event_id, requeue, withhold_pending, write_delivery
 from monitors.alerts.story import TEST
 from monitors.rules.models import Severity
 
+SECRET_OVERLAP = timedelta(hours=24)
+"""How long messages are signed with the secret before too, after it was rotated."""
 CHANGEABLE = ("name", "target", "min_severity", "enabled")
 
 
@@ -63,24 +67,44 @@ def update_channel(*, channel: Channel, actor: str, **changes: Any) -> Channel:
     return channel
 
 
-def delete_channel(*, channel: Channel, actor: str) -> None:
-    """Delete a channel with its deliveries."""
+def rotate_secret(*, channel: Channel, actor: str, now: datetime) -> tuple[Channel, str]:
+    """Make a new signing secret and return it, shown once; the one before signs messages too for `SECRET_OVERLAP`.
+
+    Raises a 409 `Problem` where the kind has no secret.
+    """
+    secret = KINDS[channel.kind].new_secret() if channel.kind in KINDS else None
+    if secret is None:
+        raise Problem(409, "no_secret", f"The channel {channel.name} has no signing secret.")
     with transaction.atomic():
+        channel = Channel.objects.select_for_update(of=("self",)).select_related("project").get(pk=channel.pk)
+        channel.previous_secret, channel.previous_secret_until = channel.secret, now + SECRET_OVERLAP
+        channel.secret = encrypt(secret)
+        channel.save(update_fields=["secret", "previous_secret", "previous_secret_until"])
         record_audit(
-            project=channel.project,
-            actor=actor,
-            action="channel.delete",
-            subject=channel.name,
-            before=_described(channel),
+            project=channel.project, actor=actor, action="channel.rotate_secret", subject=channel.name
         )
-        channel.delete()
+    return channel, secret
+
+
+def delete_channel(*, channel: Channel, actor: str) -> None:
+    """Delete a channel with its target and its secrets; it is not listed any more, and its deliveries stay."""
+    with transaction.atomic():
+        before = _described(channel)
+        channel.target, channel.secret, channel.previous_secret = "", b"", b""
+        channel.enabled, channel.disabled_reason = False, f"Deleted by {actor}"[:200]
+        channel.deleted_at = database_time()
+        channel.save()
+        withhold_pending(channel, reason="The channel was deleted.")
+        record_audit(
+            project=channel.project, actor=actor, action="channel.delete", subject=channel.name, before=before
+        )
         _publish(channel)
 
 
 def send_test(*, channel: Channel, actor: str) -> Delivery:
     """Write a test message, which is tried once; its attempt holds what the receiver answered."""
     _check_enabled(channel)
-    event_id = f"evt_{new_id().replace('-', '')}"
+    event_id = make_event_id()
     with transaction.atomic():
         message = KINDS[channel.kind].compose_test(channel, event_id=event_id, at=database_time())
         record_audit(project=channel.project, actor=actor, action="channel.test", subject=channel.name)
@@ -108,7 +132,10 @@ def replay(*, delivery: Delivery, actor: str) -> Delivery:
 def _save(channel: Channel, *, actor: str, action: str, before: dict[str, Any] | None) -> None:
     try:
         with transaction.atomic():
-            channel.save()
+            if before is None:
+                channel.save()
+            else:  # and nothing else: somebody may rotate the secret at the same time
+                channel.save(update_fields=[*CHANGEABLE, "disabled_reason"])
             if not channel.enabled:
                 withhold_pending(channel, reason="The channel was disabled.")
             _publish(channel)
@@ -127,12 +154,14 @@ def _save(channel: Channel, *, actor: str, action: str, before: dict[str, Any] |
 
 def _publish(channel: Channel) -> None:
     """Tell the serving processes which callbacks there are."""
-    if channel.kind == Channel.Kind.CALLBACK:
+    if channel.kind == CALLBACK:
         publish_on_commit()
 
 
 def _described(channel: Channel) -> dict[str, Any]:
-    return {"kind": channel.kind, **{name: getattr(channel, name) for name in CHANGEABLE}}
+    """Describe a channel for the audit trail, which more people read than may see its target."""
+    fields = {name: getattr(channel, name) for name in CHANGEABLE}
+    return {"kind": channel.kind, **fields, "target": mask_target(channel.target)}
 
 
 def _check_name(name: str) -> None:
@@ -146,6 +175,10 @@ def _check_severity(severity: str) -> None:
 
 
 def _check_enabled(channel: Channel) -> None:
+    if channel.deleted_at is not None:
+        raise Problem(
+            409, "channel_deleted", f"The channel {channel.name} was deleted; nothing is sent to it."
+        )
     if not channel.enabled:
         raise Problem(
             409,

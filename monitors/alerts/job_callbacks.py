@@ -15,9 +15,10 @@ from django.db.models.functions import Now
 from driftline.common.task_queue import Task, enqueue
 from inference.serving.jobs.store import Callback, waiting_callbacks
 from inference.serving.plan import PlanCallback
+from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.channels.callback.payload import compose
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.outbox import write_delivery
+from monitors.alerts.outbox import make_event_id, write_delivery
 
 LOOK_SECONDS = 0.5
 KEPT = timedelta(days=7)
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def plan_callbacks() -> list[PlanCallback]:
     """List the callbacks that requests may name."""
-    channels = Channel.objects.filter(kind=Channel.Kind.CALLBACK, enabled=True).order_by("pk")
+    channels = Channel.objects.filter(kind=CALLBACK, enabled=True).order_by("pk")
     return [PlanCallback(channel.pk, channel.project_id, channel.name) for channel in channels]
 
 
@@ -60,12 +61,12 @@ def _hand_over_one(path: Path, callback: Callback) -> bool:
 
 def _write(callback: Callback) -> None:
     job, named = callback.job, callback.job.callback
-    channels = Channel.objects.filter(project_id=job.project_id, pk=named.id if named else 0)
+    channels = Channel.objects.filter(deleted_at=None, project_id=job.project_id, pk=named.id if named else 0)
     channel = channels.select_related("project").first()
     if channel is None:
         log.warning("the callback of a job is gone", extra={"job": job.id})
         return
-    event_id = f"evt_{job.id.replace('-', '')}"
+    event_id = make_event_id(job.id)
     at = datetime.fromtimestamp(callback.ended.ended_at, UTC)
     try:
         with transaction.atomic():
@@ -84,7 +85,7 @@ def _write(callback: Callback) -> None:
 
 def forget_old_callbacks() -> int:
     """Delete the callbacks that were settled long ago: there may be as many as jobs."""
-    settled = Delivery.objects.filter(
-        channel__kind=Channel.Kind.CALLBACK, created_at__lt=Now() - KEPT
-    ).exclude(state=Delivery.State.PENDING)
+    settled = Delivery.objects.filter(channel__kind=CALLBACK, created_at__lt=Now() - KEPT).exclude(
+        state=Delivery.State.PENDING
+    )
     return settled.delete()[0]

@@ -1,4 +1,6 @@
-"""Incidents that people resolve, and the outbox that tells them."""
+"""Incidents that people resolve, their alerts, and the outbox that tells them."""
+
+from datetime import datetime
 
 from django.db import models
 from django.db.models import Q
@@ -21,13 +23,22 @@ class Incident(models.Model):
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="incidents")
     model = models.ForeignKey(Model, models.CASCADE, related_name="incidents")
-    rule = models.ForeignKey(Rule, models.CASCADE, related_name="incidents")
-    opened_by = models.ForeignKey(Transition, models.RESTRICT, related_name="+")
+    lead = models.ForeignKey(
+        "Alert",
+        models.SET_NULL,
+        null=True,
+        related_name="+",
+        help_text="the most causal alert, which names it",
+    )
     title = models.CharField(max_length=200)
     status = models.CharField(max_length=12, choices=Status, default=Status.OPEN)
     severity = models.CharField(max_length=8, choices=Severity)
+    since = models.DateTimeField(help_text="event time: the earliest onset of its alerts")
     opened_at = models.DateTimeField(help_text="event time: end of the first window that fired")
     resolved_at = models.DateTimeField(null=True, blank=True, help_text="event time")
+    closed_at = models.DateTimeField(null=True, blank=True, help_text="when somebody closed it by hand")
+    closed_by = models.CharField(max_length=200, blank=True)
+    close_reason = models.CharField(max_length=500, blank=True, help_text="of one closed by hand")
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
     causes = models.JSONField(
@@ -36,17 +47,102 @@ class Incident(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["rule", "model"],
-                condition=~Q(status="resolved"),
-                name="one_unresolved_incident_a_rule",
-            )
-        ]
         indexes = [models.Index(fields=["project", "-opened_at"], name="incidents_newest")]
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def detected(self) -> datetime:
+        """When a rule fired first, in event time: the end of the window that opened the incident."""
+        return self.opened_at
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of the alert that names it: see `Alert.condition`."""
+        return self._leading.condition
+
+    @property
+    def opening(self) -> Transition:
+        """The window in which the alert that names it fired."""
+        return self._leading.opening
+
+    @property
+    def _leading(self) -> "Alert":
+        if self.lead is None:
+            raise ValueError(f"INC-{self.pk} has no alert")
+        return self.lead
+
+
+class Alert(models.Model):
+    """One rule that fires, or fired, for one model, feature and segment: a part of an incident.
+
+    What it says of its first window and of its rule is copied, because a rule may be deleted with its transitions.
+    """
+
+    class State(models.TextChoices):
+        FIRING = "firing"
+        RESOLVED = "resolved"
+
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="alerts")
+    model = models.ForeignKey(Model, models.CASCADE, related_name="alerts")
+    rule = models.ForeignKey(Rule, models.SET_NULL, null=True, blank=True, related_name="alerts")
+    opened_by = models.ForeignKey(Transition, models.SET_NULL, null=True, blank=True, related_name="+")
+    title = models.CharField(max_length=200)
+    metric = models.CharField(max_length=40)
+    feature = models.CharField(max_length=200, blank=True)
+    segment = models.CharField(max_length=200, blank=True)
+    severity = models.CharField(max_length=8, choices=Severity)
+    labels = models.JSONField(
+        default=dict, help_text="what it is of, by name: rule, model, metric, kind, ..."
+    )
+    definition = models.JSONField(help_text="its rule when it fired")
+    state = models.CharField(max_length=8, choices=State, default=State.FIRING)
+    since = models.DateTimeField(help_text="event time: its onset")
+    window_start = models.DateTimeField(help_text="event time: of the window in which it fired")
+    window_end = models.DateTimeField(help_text="event time")
+    value = models.FloatField(null=True)
+    n = models.IntegerField()
+    threshold = models.FloatField()
+    detail = models.JSONField(default=dict, help_text="what was known when it fired")
+    last_window_end = models.DateTimeField(help_text="event time: of the newest window noted")
+    resolved_at = models.DateTimeField(null=True, blank=True, help_text="event time")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["rule"], condition=Q(state="firing"), name="one_firing_alert_a_rule"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def condition(self) -> Rule:
+        """Its rule; as it was when it fired where it was deleted."""
+        return self.rule or Rule.of_snapshot(self.definition, self.model)
+
+    @property
+    def rule_name(self) -> str:
+        """The name of its rule, also of one that was deleted."""
+        return self.rule.name if self.rule else str(self.definition["name"])
+
+    @property
+    def opening(self) -> Transition:
+        """The window in which it fired, as a transition that is not stored."""
+        return Transition(
+            rule=self.condition,
+            model=self.model,
+            kind=Transition.Kind.OPENED,
+            window_start=self.window_start,
+            window_end=self.window_end,
+            value=self.value,
+            n=self.n,
+            threshold=self.threshold,
+            detail=self.detail,
+        )
 
 
 class IncidentEvent(models.Model):
@@ -55,7 +151,9 @@ class IncidentEvent(models.Model):
     incident = models.ForeignKey(Incident, models.CASCADE, related_name="events")
     at = models.DateTimeField(db_default=Now())
     event_time = models.DateTimeField(null=True, blank=True)
-    kind = models.CharField(max_length=20, help_text="opened, still_firing, acknowledged, resolved, comment")
+    kind = models.CharField(
+        max_length=20, help_text="opened, joined, still_firing, alert_resolved, acknowledged, resolved"
+    )
     text = models.CharField(max_length=500)
     actor = models.CharField(max_length=200, blank=True)
 
@@ -72,6 +170,7 @@ class Silence(models.Model):
     end = models.DateTimeField()
     reason = models.CharField(max_length=200)
     created_by = models.CharField(max_length=200)
+    ended_by = models.CharField(max_length=200, blank=True, help_text="who ended it before its time")
 
     class Meta:
         constraints = [
@@ -83,26 +182,30 @@ class Silence(models.Model):
 
 
 class Channel(models.Model):
-    """A way to tell people or programs."""
-
-    class Kind(models.TextChoices):
-        EMAIL = "email", "E-mail"
-        WEBHOOK = "webhook", "Webhook"
-        CALLBACK = "callback", "Callback of jobs"
+    """A way to notify people or programs. A deleted one keeps its deliveries, and nothing that it could send with."""
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="channels")
-    kind = models.CharField(max_length=8, choices=Kind)
+    kind = models.CharField(max_length=20, help_text="a name in monitors.alerts.channels.KINDS")
     name = models.CharField(max_length=100)
-    target = models.CharField(max_length=500, help_text="an e-mail address or an https URL")
+    target = models.CharField(max_length=500, help_text="where it sends to, such as an e-mail address")
     secret = models.BinaryField(default=b"", blank=True, help_text="webhook signing secret, encrypted")
+    previous_secret = models.BinaryField(default=b"", blank=True, help_text="the secret before, encrypted")
+    previous_secret_until = models.DateTimeField(
+        null=True, blank=True, help_text="until when messages are signed with the secret before too"
+    )
     min_severity = models.CharField(max_length=8, choices=Severity, default=Severity.WARNING)
     enabled = models.BooleanField(default=True)
     disabled_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now())
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="since when it is not listed")
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["project", "name"], name="channel_name_once_a_project")
+            models.UniqueConstraint(
+                fields=["project", "name"],
+                condition=Q(deleted_at=None),
+                name="channel_name_once_a_project",
+            )
         ]
 
     def __str__(self) -> str:

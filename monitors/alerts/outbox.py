@@ -18,17 +18,18 @@ from django.db.models import Min
 from django.db.models.functions import Now
 
 from driftline.accounts.turns import in_turn, take_turn
+from driftline.common.ids import new_id
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import WorkQuerySet
 from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import DeliveryFailed, Message
+from monitors.alerts.channels.callback import CALLBACK
+from monitors.alerts.channels.masking import without_target
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident
 from monitors.alerts.story import TEST
 
 log = logging.getLogger(__name__)
-
-"""Four times the longest attempt."""
 
 RETRY_AFTER = (
     timedelta(seconds=5),
@@ -43,6 +44,11 @@ JITTER = 0.2
 LANE = "deliveries"
 MAX_BATCH_DELIVERIES = 50
 TURN_SECONDS = 30.0
+
+
+def make_event_id(cause: str = "") -> str:
+    """Name an event by the id of its only cause, so that it cannot be written twice, or by a new id."""
+    return f"evt_{(cause or new_id()).replace('-', '')}"
 
 
 def write_delivery(
@@ -120,7 +126,7 @@ def claim_delivery() -> Delivery | None:
         next_attempt_at__lte=Now(),
         channel__in=Channel.objects.filter(enabled=True).values("pk"),
     )
-    callbacks = Channel.objects.filter(kind=Channel.Kind.CALLBACK).values("pk")
+    callbacks = Channel.objects.filter(kind=CALLBACK).values("pk")
     for rows in (due.exclude(channel__in=callbacks), due.filter(channel__in=callbacks)):
         for project_id in _projects_in_turn(rows):
             with transaction.atomic():
@@ -167,7 +173,7 @@ def finish_attempt(delivery: Delivery, outcome: AttemptOutcome) -> None:
             succeeded=outcome.failure is None,
             status=outcome.status,
             duration_ms=outcome.duration_ms,
-            answer=_storable(outcome.answer)[:1024],
+            answer=_storable(outcome.answer, delivery.channel)[:1024],
         )
         _mark(delivery, outcome.failure, attempts_made=made)
 
@@ -177,9 +183,11 @@ def _mark(delivery: Delivery, failure: DeliveryFailed | None, *, attempts_made: 
     if failure is None:
         row.update(state=Delivery.State.SENT, reason="", sent_at=Now())
         return
-    reason = _storable(str(failure))[:500]
+    reason = _storable(str(failure), delivery.channel)[:500]
     if failure.permanent:
         _disable(delivery.channel, reason)
+    elif failure.retry_after:
+        _pause(delivery.channel, failure.retry_after)
     if failure.permanent or delivery.event == TEST or attempts_made > len(RETRY_AFTER):
         row.update(state=Delivery.State.FAILED, reason=reason)
     else:
@@ -193,17 +201,24 @@ def retry_delay(attempts_made: int, asked: timedelta | None, *, jitter: float) -
     return max(planned, asked or timedelta())
 
 
+def _pause(channel: Channel, length: timedelta) -> None:
+    """Send a receiver that asks for a pause none of the other messages that wait for it either."""
+    until = Now() + length
+    waiting = channel.deliveries.filter(state=Delivery.State.PENDING, next_attempt_at__lt=until)
+    waiting.filter(lease_until=None).update(next_attempt_at=until)
+
+
 def _disable(channel: Channel, reason: str) -> None:
     """Stop sending to a receiver that is gone; nothing is dropped, its deliveries can be replayed."""
     Channel.objects.filter(pk=channel.pk).update(enabled=False, disabled_reason=reason[:200])
     withhold_pending(channel, reason="The receiver said that it is gone, so the channel was disabled.")
-    if channel.kind == Channel.Kind.CALLBACK:
+    if channel.kind == CALLBACK:
         publish_on_commit()
 
 
-def _storable(text: str) -> str:
-    """PostgreSQL's text cannot hold NUL, which receivers may answer."""
-    return text.replace("\x00", "�")
+def _storable(text: str, channel: Channel) -> str:
+    """Return a text without NUL, which PostgreSQL cannot hold, and without the channel's target, which is a secret."""
+    return without_target(text.replace("\x00", "�"), channel.target)
 
 
 def notified_channels(incident: Incident) -> Iterable[int]:

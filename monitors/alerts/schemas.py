@@ -3,30 +3,33 @@
 from typing import Annotated, Any, Self
 
 from driftline.common.responses import ResponseBody, Time, one_of
+from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
 from monitors.rules.models import Severity
 
 
 class ChannelOut(ResponseBody, frozen=True):
-    """A channel, without its secret."""
+    """A channel, without its secret. `target` is masked, as URLs and keys are secrets too, and null for callers that
+    may not change channels; the answer that creates a channel has it in full.
+    """
 
     id: int
     name: str
-    kind: Annotated[str, one_of(Channel.Kind)]
-    target: str
+    kind: Annotated[str, one_of(KINDS)]
+    target: str | None
     min_severity: Annotated[str, one_of(Severity)]
     enabled: bool
     disabled_reason: str | None
     created_at: Time
 
     @classmethod
-    def of(cls, channel: Channel, **more: Any) -> Self:
-        """Write a channel, and `more` fields of a subclass."""
+    def of(cls, channel: Channel, *, target: str | None, **more: Any) -> Self:
+        """Write a channel with what the caller may see of its target, and `more` fields of a subclass."""
         return cls(
             id=channel.pk,
             name=channel.name,
             kind=channel.kind,
-            target=channel.target,
+            target=target,
             min_severity=channel.min_severity,
             enabled=channel.enabled,
             disabled_reason=channel.disabled_reason or None,
@@ -41,8 +44,17 @@ class CreatedChannelOut(ChannelOut, frozen=True):
     secret: str | None
 
 
+class RotatedSecretOut(ResponseBody, frozen=True):
+    """A channel's new signing secret, which is shown once, and until when the one before signs messages too."""
+
+    secret: str
+    previous_valid_until: Time
+
+
 class SilenceOut(ResponseBody, frozen=True):
-    """A time in which notifications are muted; of every model where `model` is null."""
+    """A time in which notifications are muted; of every model where `model` is null. `ended_by` is null unless somebody
+    ended it early.
+    """
 
     id: int
     model: str | None
@@ -50,6 +62,7 @@ class SilenceOut(ResponseBody, frozen=True):
     end: Time
     reason: str
     created_by: str
+    ended_by: str | None
 
     @classmethod
     def of(cls, silence: Silence) -> Self:
@@ -60,6 +73,7 @@ class SilenceOut(ResponseBody, frozen=True):
             end=silence.end,
             reason=silence.reason,
             created_by=silence.created_by,
+            ended_by=silence.ended_by or None,
         )
 
 

@@ -1,15 +1,16 @@
 """Reads of alerts, each within one project: what belongs to another one does not exist."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Case, OuterRef, Prefetch, Q, QuerySet, Subquery, When
 
 from driftline.accounts.models import Project
 from driftline.common.errors import not_found
+from driftline.common.periods import day_of
 from inference.registry.models import Model
-from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.alerts.models import Alert, Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
 from monitors.rules.models import Severity
 
 
@@ -29,7 +30,9 @@ def incidents(
     rows = Incident.objects.filter(
         project=project, **_given(status=status, model__name=model, severity=severity)
     )
-    return rows.select_related("model", "rule", "acknowledged_by").order_by("-opened_at", "-pk")
+    alerts = Prefetch("alerts", Alert.objects.select_related("rule").order_by("pk"))
+    rows = rows.select_related("model", "lead__rule__model", "lead__model", "acknowledged_by")
+    return rows.prefetch_related(alerts).order_by("-opened_at", "-pk")
 
 
 def open_incidents(*, project: Project) -> QuerySet[Incident]:
@@ -37,24 +40,32 @@ def open_incidents(*, project: Project) -> QuerySet[Incident]:
     return incidents(project=project).exclude(status=Incident.Status.RESOLVED)
 
 
+def worst_first(rows: QuerySet[Incident]) -> QuerySet[Incident]:
+    """Order incidents: open ones by severity, each severity's newest first; then resolved ones, the newest first."""
+    rank = Case(
+        When(status=Incident.Status.RESOLVED, then=-1),
+        *(When(severity=severity, then=place) for place, severity in enumerate(Severity.values)),
+        default=0,
+    )
+    return rows.order_by(rank.desc(), "-opened_at", "-pk")
+
+
 def days_of_critical_incidents(model: Model, start: datetime, end: datetime) -> set[date]:
-    """List the days of `[start, end)` that some critical incident of a model lasted in, from its first window on."""
-    found = Incident.objects.filter(model=model, severity=Severity.CRITICAL, opened_by__window_start__lt=end)
+    """List the days of `[start, end)` that some critical alert of a model lasted in, from its first window on."""
+    found = Alert.objects.filter(model=model, severity=Severity.CRITICAL, window_start__lt=end)
     found = found.filter(Q(resolved_at=None) | Q(resolved_at__gt=start))
     days: set[date] = set()
-    for begun, ended in found.values_list("opened_by__window_start", "resolved_at"):
+    for begun, ended in found.values_list("window_start", "resolved_at"):
         day, last = max(begun, start), min(ended or end, end) - timedelta(microseconds=1)
-        while day.astimezone(UTC).date() <= last.astimezone(UTC).date():
-            days.add(day.astimezone(UTC).date())
+        while day_of(day) <= day_of(last):
+            days.add(day_of(day))
             day += timedelta(days=1)
     return days
 
 
 def get_incident(*, project: Project, incident_id: int) -> Incident:
     """Find one incident, or raise a 404 `Problem`."""
-    incident = (
-        incidents(project=project).filter(pk=incident_id).select_related("project", "opened_by").first()
-    )
+    incident = incidents(project=project).filter(pk=incident_id).select_related("project").first()
     if incident is None:
         raise not_found("incident")
     return incident
@@ -71,14 +82,14 @@ def incident_detail(*, project: Project, incident_id: int) -> IncidentDetail:
 
 
 def incident_of(*, transition_id: int) -> Incident | None:
-    """Find the incident that a transition opened."""
-    return Incident.objects.filter(opened_by=transition_id).first()
+    """Find the incident that a transition opened or joined."""
+    return Incident.objects.filter(alerts__opened_by=transition_id).first()
 
 
 def channels(*, project: Project) -> QuerySet[Channel]:
-    """List channels with `last_state` and `last_reason`, of the newest delivery that was tried."""
+    """List channels that are not deleted, with `last_state` and `last_reason` of the newest delivery that was tried."""
     tried = Delivery.objects.filter(channel=OuterRef("pk"), attempts_made__gt=0).order_by("-pk")
-    rows = Channel.objects.filter(project=project).select_related("project")
+    rows = Channel.objects.filter(project=project, deleted_at=None).select_related("project")
     return rows.annotate(
         last_state=Subquery(tried.values("state")[:1]), last_reason=Subquery(tried.values("reason")[:1])
     ).order_by("name")

@@ -5,19 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
-from django.db.models import Max, Min, QuerySet
+from django.db.models import QuerySet
 
-from driftline.common.number_format import format_number, format_pair
+from driftline.common.number_format import format_number
 from inference.registry.models import Deployment, DeploymentChange
-from monitors.alerts.models import Incident
-from monitors.alerts.wording import duration, measured, moment
+from monitors.alerts.models import Alert, Channel, Incident
+from monitors.alerts.wording import compared, duration, evidence_of, measured, moment, silence, silent_since
 from monitors.definitions.choosing import active_reference, described
 from monitors.metrics.change_points import sentence_of
-from monitors.metrics.models import PointStatus
+from monitors.metrics.quality_effect import QualityEffect, quality_effects
 from monitors.metrics.selectors import change_points
 from monitors.rules.models import Rule, Transition
-from monitors.rules.services import points_of
+from monitors.rules.services import judged_since
 
 OPENED = "incident.opened"
 UPDATED = "incident.updated"
@@ -31,7 +30,8 @@ CHANGES_WITHIN = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Story:
-    """One event of an incident: `transition` is the newest that speaks of it, `worst` the worst value so far."""
+    """One event of an incident: `transition` is the window that it tells of, with the `causes` of that window (of the
+    end of an incident those of its beginning); `worst` is the worst value so far."""
 
     event: str
     event_id: str
@@ -41,8 +41,11 @@ class Story:
     champion: str | None
     reference: dict[str, Any] | None
     worst: float | None
+    alerts: Sequence[Alert]
+    causes: Sequence[dict[str, Any]]
     ongoing: Sequence[str]
     changes: Sequence[str]
+    effects: Sequence[QualityEffect]
 
     @property
     def rule(self) -> Rule:
@@ -59,17 +62,32 @@ class Story:
         """The whole story in one sentence, for the first line of a phone's preview."""
         if self.event == RESOLVED:
             return self._headline_of_end()
-        value, threshold = format_pair(self.transition.value, self.transition.threshold)
+        if since := silent_since(self.transition):
+            lasted = duration(self.transition.window_end - since)
+            unlikely = "by the same hours of the weeks before, a chance of less than one in a million"
+            return f"{self.incident.model.name} got {silence(self.transition)}, for {lasted}: {unlikely}."
+        value, threshold = compared(self.transition)
         return (
             f"{measured(self.transition)} of {self.incident.model.name} is {value}, "
             f"{self.rule.operator} {threshold}, on {self.transition.n:,} rows "
             f"between {moment(self.transition.window_start)} and {moment(self.transition.window_end)}; "
-            f"since {moment(self.incident.opened_at)}."
+            f"since {moment(self.incident.since)}."
         )
 
     def _headline_of_end(self) -> str:
         assert self.incident.resolved_at is not None
-        lasted = duration(self.incident.resolved_at - self.incident.opened_at)
+        if self.incident.close_reason:
+            return (
+                f"{self.incident.close_reason}: {self.incident.title}; since {moment(self.incident.since)}."
+            )
+        since = silent_since(self.incident.opening)
+        if since and self.transition.rule.metric == self.incident.rule.metric:
+            end = self.transition.window_start
+            return (
+                f"{self.incident.model.name} gets predictions again: it got none, or next to none, "
+                f"from {moment(since)} to {moment(end)} ({duration(end - since)})."
+            )
+        lasted = duration(self.incident.resolved_at - self.incident.since)
         worst = "" if self.worst is None else f"; its worst value was {format_number(self.worst)}"
         return f"Resolved after {lasted}: {self.incident.title}{worst}."
 
@@ -82,10 +100,16 @@ class Story:
                 "Model",
                 self.incident.model.name + (f", champion version {self.champion}" if self.champion else ""),
             ),
-            ("Since", moment(self.incident.opened_at)),
+            ("Since", moment(self.incident.since)),
+            ("Detected", moment(self.incident.detected)),
         ]
-        if self.incident.resolved_at:
+        if self.incident.closed_at:
+            facts.append(("Closed", f"{moment(self.incident.closed_at)} by {self.incident.closed_by}"))
+        elif self.incident.resolved_at:
             facts.append(("Resolved", moment(self.incident.resolved_at)))
+        if evidence := evidence_of(self.transition):
+            facts.append(("Evidence", evidence))
+        facts += [("Quality", effect.sentence) for effect in self.effects]
         if self.coverage is not None:
             facts.append(("Label coverage", f"{self.coverage:.0%}"))
         if self.reference:
@@ -93,18 +117,27 @@ class Story:
         return facts
 
     @property
+    def alert_lines(self) -> list[str]:
+        """The alerts of the incident, the oldest first, where it has several."""
+        if len(self.alerts) < 2:
+            return []
+        return [
+            f"{alert.title} ({alert.severity}, {alert.state}), since {moment(alert.since)}"
+            for alert in self.alerts
+        ]
+
+    @property
     def fault_lines(self) -> list[str]:
         """What is broken in the data, which is to be mended before anything is learnt from them."""
-        return [_cause_line(cause) for cause in self._told if cause.get("kind") == "fault"]
+        return [_cause_line(cause) for cause in self.top_causes if cause.get("kind") == "fault"]
 
     @property
     def cause_lines(self) -> list[str]:
-        return [_cause_line(cause) for cause in self._told if cause.get("kind") != "fault"]
+        return [_cause_line(cause) for cause in self.top_causes if cause.get("kind") != "fault"]
 
     @property
-    def _told(self) -> list[dict[str, Any]]:
-        causes: list[dict[str, Any]] = self.incident.causes[:MAX_CAUSES]
-        return causes
+    def top_causes(self) -> Sequence[dict[str, Any]]:
+        return self.causes[:MAX_CAUSES]
 
     @property
     def url(self) -> str:
@@ -118,6 +151,7 @@ def gather(
     at: datetime,
     incident: Incident,
     transition: Transition,
+    causes: Sequence[dict[str, Any]],
     ongoing: Sequence[str],
 ) -> Story:
     """Collect the facts around an event of an incident from what is stored."""
@@ -131,36 +165,53 @@ def gather(
         champion=deployment.champion.version if deployment and deployment.champion else None,
         reference=_reference(incident, deployment),
         worst=worst_value(incident, until=incident.resolved_at or transition.window_end),
+        alerts=list(incident.alerts.select_related("rule").order_by("pk")),
+        causes=causes,
         ongoing=ongoing,
         changes=_change_lines(incident),
+        effects=effects_of(incident, transition),
+    )
+
+
+def effects_of(incident: Incident, transition: Transition) -> list[QualityEffect]:
+    """Say what a transition's window did to the quality of all answers, and of those of the segments of its causes.
+
+    Only declared segments have points of their own; one that a search found is declared if it is a value of a feature.
+    """
+    segments = [cause["segment"].replace(" = ", ":", 1) for cause in incident.causes if cause.get("segment")]
+    return quality_effects(
+        model=incident.model,
+        span=transition.rule.judged_span,
+        start=transition.window_start,
+        since=incident.since,
+        segments=segments[:MAX_CAUSES],
     )
 
 
 def worst_value(incident: Incident, *, until: datetime) -> float | None:
-    """Find the value farthest on the wrong side of the threshold while the incident lasted."""
-    farthest = Max if incident.rule.operator == Rule.Operator.ABOVE else Min
-    points = points_of(incident.rule).filter(
-        start__gte=incident.opened_by.window_start,
-        end__lte=until,
-        status__in=[PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL],
-    )
-    worst: float | None = points.aggregate(worst=farthest("value"))["worst"]
-    return incident.opened_by.value if worst is None else worst
+    """Find the value farthest on the wrong side of the threshold since the problem began, in ripe windows that the
+    rule judged."""
+    opening = incident.opening
+    judged = judged_since(opening.since, opening)
+    values = [point.value for point in judged if point.end <= until and point.value is not None]
+    if not values:
+        return opening.value
+    return max(values) if opening.rule.operator == Rule.Operator.ABOVE else min(values)
 
 
 def incident_url(incident: Incident) -> str:
-    return f"{settings.PUBLIC_URL}/incidents/{incident.pk}"
+    return f"{incident.project.url}/incidents/{incident.pk}"
 
 
-def channels_url() -> str:
-    return f"{settings.PUBLIC_URL}/settings/channels"
+def channels_url(channel: Channel) -> str:
+    return f"{channel.project.url}/settings/channels"
 
 
 def _reference(incident: Incident, deployment: Deployment | None) -> dict[str, Any] | None:
     reference = active_reference(
         model=incident.model,
         version_id=deployment.champion_id if deployment else None,
-        at=incident.opened_by.window_start,
+        at=incident.opening.window_start,
     )
     if reference is None:
         return None

@@ -1,20 +1,148 @@
 """How numbers, times and measurements read in titles and messages."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 
-from driftline.common.number_format import format_pair
-from monitors.metrics.catalogue import METRICS
-from monitors.rules.models import Transition
+from driftline.common.number_format import format_number, format_pair
+from driftline.common.periods import parse_timestamp
+from monitors.definitions.models import MonitorKind
+from monitors.metrics.catalogue import METRICS, Metric
+from monitors.metrics.evidence import evidence_sentence
+from monitors.rules.models import Rule, Transition
 
 MAX_NAMES = 3
+_COUNTED = {
+    "faulty_features": ("fails quality checks", "fail quality checks"),
+    "drifted_features": ("drifted", "drifted"),
+}
+"""Metrics that count features, with what one feature does and what several do."""
+_BRIEF = {
+    "psi": "PSI",
+    "tv": "TV distance",
+    "js": "JS distance",
+    "ks": "KS distance",
+    "wasserstein": "Wasserstein",
+    "drift_evidence": "Slow drift",
+    "drift_evidence_by_feature": "Slow drift",
+    "performance_evidence": "Lasting loss",
+    "volume_ratio": "Volume",
+    "label_lag_p50": "Label lag",
+    "label_lag_p95": "Label lag",
+    "latency_p95": "Latency p95",
+    "latency_p99": "Latency p99",
+    "average_precision": "AP",
+    "ece": "ECE",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "mape": "MAPE",
+}
+"""The common short names of metrics with long titles, for subjects of e-mails."""
 
 
 def title_of(transition: Transition) -> str:
     """Name the problem in one line: `flight-delay: Log loss 0.61 above 0.55`."""
-    value, threshold = format_pair(transition.value, transition.threshold)
-    title = f"{transition.model.name}: {measured(transition)} {value} {transition.rule.operator} {threshold}"
-    return shortened(title, 200)
+    return shortened(f"{transition.model.name}: {silence(transition) or _observed(transition)}", 200)
+
+
+def fitted(title: str, metric: str, room: int) -> str:
+    """Shorten a title to so many characters: with the metric's common short name, then without the names that it lists,
+    and last without words at its end. Brackets are always closed.
+
+    The cut is marked in ASCII: a subject that must be encoded may be folded, and then comes with a space doubled.
+    """
+    title = one_line(title)
+    brief = _BRIEF.get(metric, "")
+    shorter = title.replace(METRICS[metric].title, brief, 1) if brief else title
+    without_names = re.sub(r"( quality checks| drifted)( \(limit [^)]*\))?: [^:]*$", r"\1\2", shorter)
+    for candidate in (title, shorter, without_names, re.sub(r" \([^()]*\)", "", without_names)):
+        if len(candidate) <= room:
+            return candidate
+    return _cut(candidate, room)
+
+
+def _cut(text: str, room: int) -> str:
+    """Leave out the words at the end; of a single long word, such as a name, its end."""
+    kept = text[: max(room - 3, 0)]
+    if " " in kept.strip() and not text[len(kept) : len(kept) + 1].isspace():
+        kept = kept.rpartition(" ")[0]
+    if kept.count("(") > kept.count(")"):
+        kept = kept[: kept.rindex("(")]
+    return kept.rstrip(" ,:(") + "..."
+
+
+def _observed(transition: Transition) -> str:
+    rule, found = transition.rule, transition.value
+    if found is not None and rule.operator == Rule.Operator.ABOVE and rule.metric in _COUNTED:
+        return _count(transition, round(found))
+    if found is not None and rule.metric == "volume_ratio":
+        volume = f"Prediction volume{f' in {rule.segment}' if rule.segment else ''}"
+        return f"{volume} {found:.0%} of normal, {rule.operator} {transition.threshold:.0%}"
+    value, threshold = compared(transition)
+    return f"{measured(transition)} {value} {rule.operator} {threshold}"
+
+
+def compared(transition: Transition) -> tuple[str, str]:
+    """Write what was measured and its limit with their unit, with as few digits as keep the two apart."""
+    metric, value, limit = METRICS.get(transition.rule.metric), transition.value, transition.threshold
+    unit = "" if metric is None or value is None or not isfinite(value) else metric.unit
+    if unit == "s":
+        return _lengths(value or 0.0, limit)
+    if unit == "share" and metric is not None and _is_share_of_rows(metric):
+        return _percents(value or 0.0, limit)
+    pair = format_pair(value, limit)
+    return (f"{pair[0]} {unit}", f"{pair[1]} {unit}") if unit in ("ms", "h", "rows", "rows/s") else pair
+
+
+def _is_share_of_rows(metric: Metric) -> bool:
+    """Tell whether a share counts rows or requests, and is no score of quality such as accuracy."""
+    return metric.kind in (MonitorKind.QUALITY, MonitorKind.SERVICE) or metric.name.startswith("label_")
+
+
+def _percents(value: float, limit: float) -> tuple[str, str]:
+    for digits in range(3):
+        pair = f"{value:.{digits}%}", f"{limit:.{digits}%}"
+        if pair[0] != pair[1] or value == limit:
+            break
+    return pair
+
+
+def _lengths(seconds: float, limit: float) -> tuple[str, str]:
+    pair = duration(timedelta(seconds=seconds)), duration(timedelta(seconds=limit))
+    if min(seconds, limit) >= 60 and pair[0] != pair[1]:
+        return pair
+    exact = format_pair(seconds, limit)
+    return f"{exact[0]} s", f"{exact[1]} s"
+
+
+def _count(transition: Transition, count: int) -> str:
+    """Say which features it is about: `age fails quality checks`, `2 features fail quality checks: age, purpose`."""
+    one, more = _COUNTED[transition.rule.metric]
+    names = _few((transition.detail.get("point") or {}).get("counted") or [])
+    is_named = count == 1 and bool(names)
+    what = f"{names if is_named else '1 feature'} {one}" if count == 1 else f"{count:,} features {more}"
+    return (
+        what
+        + (f" in {transition.rule.segment}" if transition.rule.segment else "")
+        + (f" (limit {format_number(transition.threshold)})" if transition.threshold else "")
+        + (f": {names}" if names and not is_named else "")
+    )
+
+
+def silence(transition: Transition) -> str:
+    """Say since when no predictions come, where that is the problem; empty where it is another one."""
+    since = silent_since(transition)
+    if since is None:
+        return ""
+    rows = transition.detail["point"].get("rows", 0)
+    return f"{f'only {rows:,}' if rows else 'no'} predictions since {moment(since)}"
+
+
+def silent_since(transition: Transition) -> datetime | None:
+    """Return the start of the silence that opened an incident; None where it is about something else."""
+    since = (transition.detail.get("point") or {}).get("since")
+    return parse_timestamp(since) if transition.rule.metric == "silence" and since else None
 
 
 def measured(transition: Transition) -> str:
@@ -30,6 +158,13 @@ def measured(transition: Transition) -> str:
         + (f" in {rule.segment}" if rule.segment else "")
         + (f" ({counted})" if counted else "")
     )
+
+
+def evidence_of(transition: Transition) -> str:
+    """Say since when which windows add up to what; empty where the metric is of single windows."""
+    length = transition.window_end - transition.window_start
+    point = transition.detail.get("point") or {}
+    return evidence_sentence(transition.rule.metric, transition.value, point, length)
 
 
 def _few(names: Sequence[str]) -> str:

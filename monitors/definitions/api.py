@@ -46,18 +46,25 @@ _UPLOAD = {"requestBody": {"required": True, "content": {CSV: _FILE, PARQUET[0]:
     response={202: ReferenceOut},
 )
 def put_reference(
-    request: HttpRequest, name: str, version: str = Query("", max_length=64)
+    request: HttpRequest, name: str, version: str = Query("", max_length=64), replace: bool = False
 ) -> Status[ReferenceOut]:
     """Store the data that windows are compared with, as CSV or Parquet; the champion's when no version is named.
 
-    Columns are the features, and optionally id, timestamp, label, prediction, probability or probability_<class>.
+    Columns are the features, and optionally id, timestamp, label, prediction, probability or probability_<class>. A
+    version that is answered elsewhere has the features of its newest file; where something depends on one that a new
+    file lacks, that is listed (409) and `replace` confirms it. What is doubtful is refused: see `POST .../files`.
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
     kind = media_type(request, (CSV, *PARQUET, FORM))
     stream, kind = _uploaded(request) if kind == FORM else (cast(IO[bytes], request), kind)
     dataset = store_reference(
-        model=model, version=version or None, stream=stream, content_type=kind, actor=caller.actor
+        model=model,
+        version=version or None,
+        stream=stream,
+        content_type=kind,
+        actor=caller.actor,
+        replace=replace,
     )
     reference = Reference.objects.filter(dataset=dataset).select_related("dataset", "version").latest("pk")
     return Status(202, ReferenceOut.of(reference))
@@ -69,7 +76,7 @@ class Choice(Body):
     kind: str = Field(max_length=20, description="file, period, trailing or same_hours")
     version: str = Field("", max_length=64, description="the champion when empty")
     start: Moment | None = Field(
-        None, alias="from", description="of a period: midnight UTC, 14 to 180 days before `to`"
+        None, alias="from", description="of a period: midnight UTC, 14 to 800 days before `to`"
     )
     end: Moment | None = Field(None, alias="to", description="of a period: midnight UTC")
     days: int | None = Field(None, description=f"of trailing: 14 to 180; {TRAILING_DAYS} where none is given")
@@ -231,7 +238,7 @@ def _find_segment(caller: Caller, name: str, segment_id: int) -> Segment:
 
 
 def _newest(model: Model, version: str) -> Reference | None:
-    references = Reference.objects.filter(model=model).select_related("dataset", "version")
+    references = Reference.objects.filter(model=model, archived_at=None).select_related("dataset", "version")
     if version:
         references = references.filter(version=get_version(model=model, version=version))
     return references.order_by("-pk").first()

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
@@ -24,7 +24,7 @@ from monitors.definitions.models import Reference
 from monitors.definitions.schemas import ChosenReferenceOut
 from monitors.definitions.signals import reference_ready
 
-PERIOD_DAYS = range(14, 181)
+PERIOD_DAYS = range(14, 801)
 TRAILING_DAYS, GAP_DAYS, WEEKS = 28, 7, 16
 """What is taken where nothing is said."""
 _LENGTHS = {Reference.Kind.TRAILING: range(14, 181), Reference.Kind.SAME_HOURS: range(14, 53)}
@@ -77,7 +77,8 @@ def rebase_reference(*, model: Model, before: Version | None, after: Version, ac
     """
     _lock(model)
     known = active_reference(model=model, version_id=before.pk if before else None)
-    own = after.references.exclude(state=Reference.State.FAILED).order_by("-pk").first()
+    listed = after.references.filter(archived_at=None)
+    own = listed.exclude(state=Reference.State.FAILED).order_by("-pk").first()
     if known is None:
         return
     if known.kind in _ROLLING or (known.kind == Reference.Kind.PERIOD and own is None):
@@ -173,7 +174,9 @@ def _choice_of(reference: Reference) -> ReferenceChoice:
 
 
 def _newest_file(version: Version) -> Dataset:
-    stored = Dataset.objects.filter(version=version, kind="reference").order_by("-created_at", "-pk").first()
+    listed = Exists(Reference.objects.filter(dataset=OuterRef("pk"), archived_at=None))
+    files = Dataset.objects.filter(listed, version=version, kind="reference", archived_at=None)
+    stored = files.order_by("-created_at", "-pk").first()
     if stored is None:
         raise Problem(409, "no_reference", f"No file was uploaded for version {version.version}; upload one.")
     return stored

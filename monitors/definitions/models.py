@@ -27,11 +27,18 @@ class DriftMethod(models.TextChoices):
 
 
 class Monitor(models.Model):
-    """One kind of watching over one model: how long its window is and how many rows it needs."""
+    """One kind of watching over one model: how long its windows are and how many rows they need.
+
+    `span` is what it judges by: unless a person chose it, it follows the traffic (`monitors/metrics/fitting.py`).
+    """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="monitors")
     kind = models.CharField(max_length=12, choices=MonitorKind)
-    span = models.CharField(max_length=4, choices=[("hour", "Hour"), ("day", "Day")], default="day")
+    span = models.CharField(
+        max_length=8, default="day", help_text="hour, day, week, month, or 7d and its like"
+    )
+    is_span_chosen = models.BooleanField(default=False, help_text="by a person; else it follows the traffic")
+    rule_spans = models.JSONField(default=list, blank=True, help_text="what rules judge by beside it")
     min_rows = models.IntegerField(default=200)
     min_label_coverage = models.FloatField(default=0.8, help_text="share of rows that must have a label")
     enabled = models.BooleanField(default=True)
@@ -44,6 +51,16 @@ class Monitor(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.model}"
+
+    @property
+    def spans(self) -> frozenset[str]:
+        """The spans of all windows that it or a rule of its metrics judges."""
+        return frozenset((self.span, *self.rule_spans))
+
+    @property
+    def span_text(self) -> str:
+        """Its span as people read it: `week` where somebody chose it, else `auto (week)`."""
+        return self.span if self.is_span_chosen else f"auto ({self.span})"
 
 
 class Reference(LeasedWork):
@@ -89,10 +106,12 @@ class Reference(LeasedWork):
     learnt_errors = models.BinaryField(
         null=True,
         blank=True,
-        help_text="encoded LearntErrors, where features tell a regression's losses better",
+        help_text="encoded LearntErrors, where features estimate a regression's errors better",
     )
     error_basis = models.CharField(
-        max_length=300, blank=True, help_text="why its losses are told by what they are"
+        max_length=300,
+        blank=True,
+        help_text="why its errors are estimated from features, or from the prediction",
     )
     importance = models.JSONField(default=dict, blank=True, help_text="feature -> permutation importance")
     importance_note = models.CharField(
@@ -100,6 +119,7 @@ class Reference(LeasedWork):
         blank=True,
         help_text="why no importance was measured, where the version could be asked",
     )
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="since when it is not listed")
     created_at = models.DateTimeField(db_default=Now())
 
     objects = LeasedQuerySet.as_manager()
@@ -152,7 +172,7 @@ class ReferenceDay(models.Model):
 
 
 class SegmentFeature(models.Model):
-    """A feature whose values are looked at apart, such as one airport at a time."""
+    """A feature with a segment for each of its values, such as one airport at a time."""
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="segment_features")
     feature = models.CharField(max_length=100)
@@ -165,7 +185,7 @@ class SegmentFeature(models.Model):
 
 
 class Segment(models.Model):
-    """Rows that are looked at apart under a name: those of which all its conditions hold.
+    """A named subset of rows: those for which all its conditions hold.
 
     Its summaries, points and rules go by the name, which has no colon: `feature:value` names one value of a feature.
     """

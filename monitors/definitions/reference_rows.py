@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from driftline.common.periods import HOUR_US
 from inference.registry.datasets import path_of
 from inference.registry.selectors import privacy_of, signature_of
 from inference.signatures import Feature, Signature
 from monitors.definitions.models import Reference
-
-_HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True)
@@ -83,5 +82,5 @@ def class_probabilities(table: pa.Table, signature: Signature) -> NDArray[Any] |
 
 def _hours(table: pa.Table) -> NDArray[np.int64]:
     times = table["timestamp"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy()
-    hours: NDArray[np.int64] = times // _HOUR_US
+    hours: NDArray[np.int64] = times // HOUR_US
     return hours

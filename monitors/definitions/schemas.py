@@ -5,7 +5,8 @@ from typing import Annotated, Any, NotRequired, Self, TypedDict
 from msgspec import UNSET, UnsetType, field
 
 from driftline.common.responses import ResponseBody, Time, one_of
-from monitors.definitions.models import Reference, Segment
+from monitors.definitions.models import Monitor, MonitorKind, Reference, Segment
+from monitors.definitions.monitors import AUTO
 
 
 # -- references --------------------------------------------------------------------------------------------------------
@@ -59,6 +60,7 @@ class ReferenceOut(ChosenReferenceOut, frozen=True, kw_only=True):
     performance: dict[str, dict[str, float | None]]
     importance: dict[str, float | None]
     importance_note: str
+    archived_at: Time | None
     created_at: Time
 
     @classmethod
@@ -78,8 +80,40 @@ class ReferenceOut(ChosenReferenceOut, frozen=True, kw_only=True):
             performance=reference.performance,
             importance=reference.importance,
             importance_note=reference.importance_note,
+            archived_at=reference.archived_at,
             created_at=reference.created_at,
             **more,
+        )
+
+
+# -- monitors ----------------------------------------------------------------------------------------------------------
+class MonitorOut(ResponseBody, frozen=True):
+    """A monitor: `span` is auto where its windows follow the traffic, and `judged_span` what they are now.
+
+    `usual_rows` is the median of its newest windows with rows: of performance the labelled rows, where enough of the
+    rows have a label. `rule_spans` are what rules judge by beside its own.
+    """
+
+    kind: Annotated[str, one_of(MonitorKind)]
+    enabled: bool
+    span: str
+    judged_span: str
+    rule_spans: list[str]
+    min_rows: int
+    min_label_coverage: float
+    usual_rows: int | None
+
+    @classmethod
+    def of(cls, monitor: Monitor, usual_rows: int | None) -> Self:
+        return cls(
+            kind=monitor.kind,
+            enabled=monitor.enabled,
+            span=monitor.span if monitor.is_span_chosen else AUTO,
+            judged_span=monitor.span,
+            rule_spans=monitor.rule_spans,
+            min_rows=monitor.min_rows,
+            min_label_coverage=monitor.min_label_coverage,
+            usual_rows=usual_rows,
         )
 
 

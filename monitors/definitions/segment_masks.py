@@ -28,8 +28,14 @@ class NamedSegment:
 class DeclaredSegments:
     """All that a model looks at apart: each value of some features, and segments by their names."""
 
-    features: tuple[str, ...]
-    named: tuple[NamedSegment, ...]
+    features: tuple[str, ...] = ()
+    named: tuple[NamedSegment, ...] = ()
+
+    def features_of(self, segment: str) -> frozenset[str]:
+        """Return the features by which a segment chooses its rows: within it they are what it says, not what came."""
+        by_value = {feature for feature in self.features if segment.startswith(f"{feature}:")}
+        conditions = [one for named in self.named if named.name == segment for one in named.conditions]
+        return frozenset(by_value | {one.feature for one in conditions if one.feature})
 
 
 def declared_segments(model: Model) -> DeclaredSegments:
@@ -38,6 +44,11 @@ def declared_segments(model: Model) -> DeclaredSegments:
         tuple(model.segment_features.order_by("feature").values_list("feature", flat=True)),
         tuple(NamedSegment(one.name, one.parsed, one.since) for one in model.segments.order_by("name")),
     )
+
+
+def features_of_segment(model: Model, segment: str) -> frozenset[str]:
+    """Return the features by which a segment of a model chooses its rows; none of all rows."""
+    return declared_segments(model).features_of(segment) if segment else frozenset()
 
 
 def segment_masks(

@@ -27,13 +27,13 @@ MAX_VALUE_LENGTH = 200
 _HIDDEN = {
     HASH: "is kept hashed",
     DROP: "is not kept",
-    SUMMARY: "is let go once it is summarised",
+    SUMMARY: "is dropped once it is summarised",
 }
 
 
 # -- each value of a feature -------------------------------------------------------------------------------------------
 def set_segments(*, model: Model, features: Sequence[str], actor: str) -> None:
-    """Choose the features whose values are looked at apart; rows that are still there are looked at again.
+    """Choose the features that have a segment for each value; rows that are still there are read again.
 
     Raises Problem, and then changes nothing: `segment_watched` (409) where a rule watches what would go.
     """
@@ -66,7 +66,7 @@ def set_segments(*, model: Model, features: Sequence[str], actor: str) -> None:
 
 def _without_rows(feature: str) -> str:
     return (
-        f"The values of {feature!r} are let go once they are summarised, and a segment needs them in each row; keep "
+        f"The values of {feature!r} are dropped once they are summarised, and a segment needs them in each row; keep "
         "the feature or hash it."
     )
 
@@ -199,7 +199,9 @@ def _check_feature(at: str, model: Model, said: RowCondition, kinds: Mapping[str
         )
     policy = model.privacy.get(said.feature, "")
     if policy in _HIDDEN:
-        raise invalid(f"{at}/feature", f"{feature!r} {_HIDDEN[policy]}, so no row can be told by its value.")
+        raise invalid(
+            f"{at}/feature", f"{feature!r} {_HIDDEN[policy]}, so no row can be chosen by its value."
+        )
     if kinds[said.feature] and said.value is not None and not _is_number(said.value):
         raise invalid(f"{at}/value", f"{feature} is a number, and {printable(said.value)!r} is none.")
     if not kinds[said.feature] and (said.lower is not None or said.upper is not None):

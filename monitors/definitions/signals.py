@@ -8,3 +8,4 @@ segments_changed = (
     Signal()
 )  # model; which: a Q over the column `segment` of those with other rows now, if any
 segments_dropped = Signal()  # model, which
+span_changed = Signal()  # monitor, span: one that it or a rule begins to judge by

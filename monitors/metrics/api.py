@@ -1,8 +1,11 @@
-"""Metric points, drift, changes and segments over HTTP."""
+"""Metric points, the monitors that judge them, drift, changes and segments over HTTP."""
 
 from datetime import timedelta
+from itertools import batched
+from statistics import median
 from typing import Any, Literal
 
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from ninja import Router
@@ -16,17 +19,23 @@ from driftline.common import exports
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import invalid, not_found
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.periods import STEPS, Period, floor
-from driftline.common.request_values import period, refuse_parameter
+from driftline.common.paging import PAGE_SIZE, cut_page, page
+from driftline.common.periods import Period, floor, is_span
+from driftline.common.request_values import period, refuse_parameter, span_refusal
 from driftline.common.responses import Page, files
 from driftline.common.strict_json import printable
 from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
+from monitors.definitions.models import Monitor
+from monitors.definitions.schemas import MonitorOut
 from monitors.metrics import selectors
 from monitors.metrics.catalogue import METRICS, nearest_metrics
+from monitors.metrics.fitting import rows_judged, set_span
+from monitors.metrics.limits import METRICS_WITH_ONSET, PointJudge
+from monitors.metrics.models import MetricPoint
 from monitors.metrics.periods import held_period
 from monitors.metrics.rows.segment_search import loss_of, request_search
 from monitors.metrics.rows.value_losses import value_losses
@@ -35,6 +44,7 @@ from monitors.metrics.schemas import (
     DriftOut,
     EvidentlyDriftOut,
     LossesOut,
+    MetricOut,
     PointOut,
     SegmentSearchOut,
     WindowBounds,
@@ -42,10 +52,10 @@ from monitors.metrics.schemas import (
 
 router = Router(tags=["monitoring"])
 
-STORED = ("hour", "day")
 MODES = {"calibrated": selectors.drift_rows, "evidently": selectors.evidently_rows}
 MAX_POINTS = 10_000
 MAX_EXPORT = 500_000
+_JUDGED_AT_ONCE = 5_000
 _WIDENED = (
     "Summaries of so long ago are kept by the day or the month alone; this is about all of those it touches."
 )
@@ -63,8 +73,20 @@ _EXPORTED = (
     "upper",
     "threshold",
     "status",
+    "is_beyond",
+    "rule",
+    "since",
     "revision",
 )
+
+
+@router.get("/metrics", auth=Scoped(Scope.READ), response=Page[MetricOut])
+def list_metrics(request: HttpRequest) -> Page[MetricOut]:
+    """List every metric with its unit, the direction that is worse, and its steps.
+
+    `subject_kind` says what the `feature` of its points names; of `rows` it is empty.
+    """
+    return Page(items=[MetricOut.of(metric) for metric in METRICS.values()], next=None)
 
 
 @router.get(
@@ -91,15 +113,20 @@ def read_metrics(
 
     `subject_kind` says what the `feature` of a point names: a `feature`, a column of the `answer`, a `class`, or a
     `segment_feature` with the groups that are compared; of `rows` as a whole it is empty.
-    A point that is `insufficient` or `unripe` still carries its value and n. Of weeks whose daily summaries were
-    dropped there are the months.
+    `threshold` is the limit that speaks: that of the `rule` where one judges this metric, else the calibrated one,
+    which `detail` explains. By a rule's limit `status` is its severity or `ok`. By the calibrated one a drift statistic
+    beyond it is `not_significant` where its feature does not stand out among all. `since` is the start of the unbroken
+    run beyond the limit. A point that is `unripe` still carries its value and n, one that is `insufficient` its n, and
+    of other metrics than those of drift and quality its value. `step` is hour, day, week, month, or 2d to 90d: windows
+    of so many days, one for each day that ends one; more than 400 of these are given only where a monitor or a rule
+    judges them. Of weeks without daily summaries there are the months.
     """
     model = get_model(project=caller_of(request).project, name=name)
     if metric not in METRICS:
         near = nearest_metrics(metric)
         raise refuse_parameter("metric", f"metric is '{printable(metric)}'; use one such as {near}.")
     _check_choice("role", role, tuple(PredictionRole.values))
-    _check_choice("step", step, STEPS)
+    _check_step(step)
     window = period(start, end, now=now())
     wanted: dict[str, Any] = {
         "model": model,
@@ -112,18 +139,63 @@ def read_metrics(
         "version": version,
     }
     kind = exports.preferred(request)
-    if step not in STORED:
-        measured = selectors.longer_points(**wanted, step=step)
+    if not selectors.is_stored(model, metric, step):
+        measured = PointJudge(model, looks_back=False).judge(selectors.longer_points(**wanted, step=step))
         if kind == exports.JSON:
             return Page(items=[PointOut.of(point) for point in measured], next=None)
         rows = [{name: getattr(point, name) for name in _EXPORTED} for point in measured]
         return exports.export(rows, _EXPORTED, kind=kind, name=f"{model.name}-{metric}")
     points = selectors.points(**wanted, span=step)
     if kind != exports.JSON:
-        rows = list(points.values(*_EXPORTED)[:MAX_EXPORT])
+        points = points if metric in METRICS_WITH_ONSET else points.defer("detail")
+        rows = _exported(model, points[:MAX_EXPORT])
         return exports.export(rows, _EXPORTED, kind=kind, name=f"{model.name}-{metric}")
     order = ("start", "feature", "pk")
-    return page(points, PointOut.of, by=order, cursor=cursor, limit=limit, most=MAX_POINTS)
+    shown, following = cut_page(points, by=order, cursor=cursor, limit=limit, most=MAX_POINTS)
+    return Page(items=[PointOut.of(point) for point in PointJudge(model).judge(shown)], next=following)
+
+
+def _exported(model: Model, points: QuerySet[MetricPoint]) -> list[dict[str, Any]]:
+    """Judge points and write them as rows, some thousands at a time: all of them would fill the memory."""
+    judge = PointJudge(model)
+    return [
+        {name: getattr(point, name) for name in _EXPORTED}
+        for some in batched(points.iterator(), _JUDGED_AT_ONCE)
+        for point in judge.judge(some)
+    ]
+
+
+@router.get("/models/{name}/monitors", auth=Scoped(Scope.READ), response=Page[MonitorOut])
+def list_monitors(request: HttpRequest, name: str) -> Page[MonitorOut]:
+    """List a model's monitors: by which windows each judges, and how many rows these usually have."""
+    model = get_model(project=caller_of(request).project, name=name)
+    return Page(items=[_monitor(one) for one in model.monitors.order_by("kind")], next=None)
+
+
+class MonitorChanges(Body):
+    span: str = Field(max_length=8, description="auto, hour, day, week, month, or 2d to 90d")
+
+
+@router.patch("/models/{name}/monitors/{monitor}", auth=Scoped(SCOPE_OF["monitor"]), response=MonitorOut)
+def change_monitor(request: HttpRequest, name: str, monitor: str, body: MonitorChanges) -> MonitorOut:
+    """Have a monitor judge windows of a span from now on, or with auto those that fit the traffic.
+
+    The stored history is measured by it again, and rules with the span auto follow.
+    """
+    caller = caller_of(request)
+    model = get_model(project=caller.project, name=name)
+    found = model.monitors.select_related("model__project").filter(kind=monitor).first()
+    if found is None:
+        raise not_found("monitor")
+    set_span(monitor=found, span=body.span, actor=caller.actor)
+    found.refresh_from_db()
+    return _monitor(found)
+
+
+def _monitor(monitor: Monitor) -> MonitorOut:
+    until = event_now(model=monitor.model, now=now())
+    rows = rows_judged(monitor.model, [monitor], until=until)[str(monitor.kind)]
+    return MonitorOut.of(monitor, round(median(rows)) if rows else None)
 
 
 @router.get("/models/{name}/drift", auth=Scoped(Scope.READ), response=DriftOut | EvidentlyDriftOut)
@@ -163,7 +235,7 @@ def read_change_points(
 ) -> Page[ChangePointOut]:
     """List where the error of a model's versions changed, the newest first; `n_before` and `n_after` count windows.
 
-    `at` is the start of the first window after a change, and `noticed_at` the end of the one that told.
+    `at` is the start of the first window after a change, and `noticed_at` the end of the one that showed it.
     """
     model = get_model(project=caller_of(request).project, name=name)
     _check_choice("role", role, tuple(PredictionRole.values))
@@ -209,7 +281,7 @@ class NewSegmentSearch(Body):
 def create_segment_search(
     request: HttpRequest, name: str, body: NewSegmentSearch
 ) -> Status[SegmentSearchOut]:
-    """Have a worker search a period for the segments that got worse than the others, or by drift for those that grew.
+    """Have a worker search a period for segments with degraded performance, or by drift for over-represented ones.
 
     `loss` is log_loss, wrong_share or brier of classes, mae or mse of numbers; the first of them unless it is sent.
     """
@@ -262,6 +334,11 @@ def read_segment_search(request: HttpRequest, name: str, search_id: int) -> Segm
 def _newest_day(model: Model) -> Period:
     end = floor(newest_event(model) or now(), "day")
     return Period(end - timedelta(days=1), end)
+
+
+def _check_step(step: str) -> None:
+    if not is_span(step):
+        raise refuse_parameter("step", span_refusal("step", step))
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

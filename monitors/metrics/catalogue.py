@@ -4,10 +4,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 
+from driftline.common.periods import STEPS
 from monitors.definitions.models import MonitorKind
 
 ANSWER_COLUMNS = ("prediction", "score")
 """The columns that drift is measured of beside the features."""
+
+
+_LASTING = ("month", "week", "day")
+"""The spans of metrics that add windows up; the last one stands for shorter ones."""
 
 
 class SubjectKind(StrEnum):
@@ -20,9 +25,30 @@ class SubjectKind(StrEnum):
     SEGMENT_FEATURE = "segment_feature"  # its values make the segments that are compared
 
 
+class Measure(StrEnum):
+    """What writes points of a window together: they are stored as one row, and the next ones replace it whole.
+
+    A measure that runs by itself, after the others, needs one of its own.
+    """
+
+    SERVICE = "service"
+    REQUESTS = "requests"
+    VOLUME = "volume"
+    PERFORMANCE = "performance"
+    CLASSES = "classes"
+    LABELS = "labels"
+    ESTIMATES = "estimates"
+    GAPS = "gaps"
+    DRIFT = "drift"
+    JOINT = "joint"
+    QUALITY = "quality"
+    DRIFT_EVIDENCE = "slow_drift"
+    LOSS_EVIDENCE = "lasting_loss"
+
+
 @dataclass(frozen=True)
 class Metric:
-    """One metric. It has points of these `spans`, of segments or of all rows alone, and of rows or of their absence."""
+    """One metric. It has points of these `spans` alone, if any are named; of rows or of their absence."""
 
     name: str
     kind: str
@@ -30,14 +56,23 @@ class Metric:
     unit: str = ""
     lower_is_better: bool = True
     subject: SubjectKind = SubjectKind.ROWS
-    spans: tuple[str, ...] = ("hour", "day")
-    of_segments: bool = True
+    spans: tuple[str, ...] = ()
     of_rows: bool = True
 
     @property
     def has_feature(self) -> bool:
         """Whether its points name a feature, a class or the like."""
         return self.subject != SubjectKind.ROWS
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The windows that it has points of; of those that have no `spans` alone also rolling ones such as `7d`."""
+        return self.spans or STEPS
+
+    @property
+    def of_segments(self) -> bool:
+        """Whether it is measured in each segment, too: drift one by one, and what labels say."""
+        return measure_of(self.name) in (Measure.DRIFT, Measure.PERFORMANCE, Measure.CLASSES)
 
     def subject_of(self, feature: str) -> SubjectKind:
         """Return what the feature of one point names."""
@@ -52,8 +87,18 @@ def _metrics() -> list[Metric]:
     return [
         Metric("count", service, "Predictions", "rows", lower_is_better=False),
         Metric("throughput", service, "Throughput", "rows/s", lower_is_better=False),
-        Metric("volume_ratio", service, "Predictions beside the usual", "times", lower_is_better=False),
+        Metric(
+            "volume_ratio",
+            service,
+            "Prediction volume against normal",
+            "times",
+            lower_is_better=False,
+            spans=("hour", "day"),
+        ),
         Metric("freshness", service, "Time without a prediction", "h", spans=("hour",), of_rows=False),
+        Metric(
+            "silence", service, "Unlikelihood of a silence", "decimal places", spans=("hour",), of_rows=False
+        ),
         Metric("error_rate", service, "Error rate", "share"),
         Metric("shadow_drop_rate", service, "Copies that shadows dropped", "share"),
         Metric("queue_p95", service, "Wait for a run, 95th percentile", "ms"),
@@ -104,6 +149,13 @@ def _metrics() -> list[Metric]:
         Metric("precision_gap", performance, "Precision gap between groups", "share", subject=groups),
         Metric("recall_gap", performance, "Recall gap between groups", "share", subject=groups),
         Metric("mae_gap", performance, "Mean absolute error gap between groups", subject=groups),
+        Metric(
+            "performance_evidence",
+            performance,
+            "Evidence of a lasting loss",
+            "powers of ten",
+            spans=_LASTING,
+        ),
         Metric("estimated_accuracy", performance, "Accuracy, estimated", "share", lower_is_better=False),
         Metric("estimated_precision", performance, "Precision, estimated", "share", lower_is_better=False),
         Metric("estimated_recall", performance, "Recall, estimated", "share", lower_is_better=False),
@@ -122,34 +174,73 @@ def _metrics() -> list[Metric]:
         Metric("anderson_darling", drift, "Anderson-Darling distance", subject=feature),
         Metric("chi_square", drift, "Chi-square", subject=feature),
         # Of all features together, once a day.
-        Metric("domain_auc", drift, "Domain classifier AUC", "0 to 1", spans=("day",), of_segments=False),
+        Metric("domain_auc", drift, "Domain classifier AUC", "0 to 1", spans=("day",)),
         Metric(
             "pca_reconstruction_error",
             drift,
             "PCA reconstruction error",
             "reference std",
             spans=("day",),
-            of_segments=False,
         ),
-        Metric("faulty_features", quality, "Features with faults", "features"),
+        # Of successive windows together.
+        Metric(
+            "drift_evidence",
+            drift,
+            "Evidence of slow drift",
+            "powers of ten",
+            spans=_LASTING,
+        ),
+        Metric(
+            "drift_evidence_by_feature",
+            drift,
+            "Evidence of slow drift of a feature",
+            "powers of ten",
+            subject=feature,
+            spans=_LASTING,
+        ),
+        Metric("faulty_features", quality, "Features that fail quality checks", "features"),
         Metric("missing_share", quality, "Missing values", "share", subject=feature),
         Metric("wrong_type_share", quality, "Values of the wrong type", "share", subject=feature),
         Metric("unseen_share", quality, "Unseen categories", "share", subject=feature),
         Metric("out_of_range_share", quality, "Out of range", "share", subject=feature),
+        Metric("impossible_share", quality, "Impossible values", "share", subject=feature),
         Metric("mode_share", quality, "Most frequent value", "share", subject=feature),
     ]
 
 
 METRICS = {metric.name: metric for metric in _metrics()}
 ESTIMATED = tuple(name for name in METRICS if name.startswith("estimated_"))
+EVIDENCE_METRICS = ("drift_evidence", "drift_evidence_by_feature", "performance_evidence")
+"""Those of successive windows together."""
 DRIFT_METRICS, QUALITY_METRICS = (
-    tuple(name for name, metric in METRICS.items() if metric.kind == kind and metric.has_feature)
+    tuple(
+        name
+        for name, metric in METRICS.items()
+        if metric.kind == kind and metric.has_feature and name not in EVIDENCE_METRICS
+    )
     for kind in (MonitorKind.DRIFT, MonitorKind.QUALITY)
 )
-CLASS_METRICS = tuple(name for name, metric in METRICS.items() if metric.subject == SubjectKind.CLASS)
 JOINT_METRICS = ("domain_auc", "pca_reconstruction_error")
 METRICS_OF_ROWS = (*JOINT_METRICS, "estimated_mae", "estimated_rmse")
 """Those of a day that wait for its rows to be read once it has ended."""
+
+
+_MEASURES: dict[str, Measure] = {
+    **dict.fromkeys(("volume_ratio", "freshness", "silence"), Measure.VOLUME),
+    **dict.fromkeys(("error_rate", "shadow_drop_rate", "queue_p95"), Measure.REQUESTS),
+    **dict.fromkeys(("class_precision", "class_recall", "class_f1"), Measure.CLASSES),
+    **dict.fromkeys(("label_coverage_by_class", "label_lag_p50", "label_lag_p95"), Measure.LABELS),
+    **dict.fromkeys(ESTIMATED, Measure.ESTIMATES),
+    **{name: Measure.GAPS for name in METRICS if name.endswith("_gap")},
+    **dict.fromkeys(JOINT_METRICS, Measure.JOINT),
+    **dict.fromkeys(("drift_evidence", "drift_evidence_by_feature"), Measure.DRIFT_EVIDENCE),
+    "performance_evidence": Measure.LOSS_EVIDENCE,
+}
+
+
+def measure_of(metric: str) -> Measure:
+    """Return what writes the points of a metric; those of one measure are stored together."""
+    return _MEASURES.get(metric) or Measure(METRICS[metric].kind)
 
 
 def is_drift(metric: str) -> bool:

@@ -1,5 +1,6 @@
 """Why: faults of data and labels first, then features by how much they moved times how much the model leans on them.
 
+Each kind comes in order of its scores. Faults of so few rows that they explain little come after what drifted.
 Of a metric of performance also the segments whose rows got worse, after the two causes that come first.
 """
 
@@ -11,14 +12,19 @@ from typing import Any
 
 from django.db import transaction
 
-from driftline.common.periods import Period
+from driftline.common.number_format import format_number, format_pair
+from driftline.common.periods import Period, longest, named, overlap, rfc3339
 from inference.registry.models import Model, RowsKept
+from monitors.definitions.models import MonitorKind
+from monitors.definitions.segment_masks import features_of_segment
 from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS, QUALITY_METRICS
 from monitors.metrics.drift import drift_points
+from monitors.metrics.fault_places import find_fault_place
 from monitors.metrics.models import MetricPoint, PointStatus, RowLoss
 from monitors.metrics.periods import merged_summary
 from monitors.metrics.references.loaded import LoadedReference, reference_in_use
+from monitors.metrics.references.seasons import in_season
 from monitors.metrics.rows.segment_search import LOSS_OF_METRIC, LOSSES, findings_for
 from monitors.stats.causes.importance import rank_causes as rank_features
 from monitors.stats.segments.search import FoundSegment
@@ -31,9 +37,9 @@ MAX_SEGMENTS = 2
 FAULT, LABELS, DRIFT, SEGMENT = "fault", "labels", "drift", "segment"
 """Kinds of causes: data that are broken (missing, unseen, out of range), labels that are late or stay away, data that
 are whole but moved, and rows that got worse than others."""
-USUAL_DAYS = timedelta(days=28)
+USUAL_DAYS, USUAL_WINDOWS = timedelta(days=28), 4  # whichever is longer
 FEW = 0.5  # of the labels that usually come
-_DAY = timedelta(days=1)
+MINOR = 0.01  # of the rows: a fault of fewer explains no more of a metric than that
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,16 @@ def rank_causes(
     """Rank what explains a problem of `[start, end)`, faults first: dicts with kind (`fault`, `labels`, `drift` or
     `segment`), feature (of labels `label`) or segment, score and evidence as a sentence. The score is the share of the
     rows that are broken or lack what they should have, the share of the blame among what drifted, or the share of the
-    loss's rise (or of the loss) that a segment explains. Correlation, not proof."""
-    faults = _quality_faults(model, start, end) + _label_faults(model, start, end)
-    others = faults + _drifted(model, start, end, segment)
+    loss's rise (or of the loss) that a segment explains. Each kind is in order of score, but for faults that are minor:
+    they come after what drifted. Correlation, not proof."""
+    is_about_data = metric in METRICS and METRICS[metric].kind == MonitorKind.QUALITY
+    broken = _quality_faults(model, start, end)
+    minor = [point for point in broken if _is_minor(point, is_about_data=is_about_data)]
+    major = [point for point in broken if point not in minor]
+    # Where a fault lies takes reading its hours: of those that nobody will see it is not asked.
+    faults = [_fault(model, point) for point in major[:MAX_CAUSES]] + _label_faults(model, start, end)
+    others = sorted(faults, key=_by_score) + _drifted(model, start, end, segment)
+    others += [_fault(model, point) for point in minor[: max(MAX_CAUSES - len(others), 0)]]
     worse = [] if segment else _worse_segments(model, Period(start, end), metric)
     return (others[:FIRST] + worse + others[FIRST:])[:MAX_CAUSES]
 
@@ -92,64 +105,108 @@ def _movements(
     summary = merged_summary(model=model, start=start, end=end, segment=segment)
     if summary is None:
         return []
+    window, judged = Period(start, end), summary.without(features_of_segment(model, segment))
+    points = drift_points(
+        judged, in_season(reference, window), window=window, min_rows=1, method=drift_method(model)
+    )
     return [
         _Movement(point.feature, point.metric, point.value or 0.0, point.threshold or 0.0)
-        for point in drift_points(
-            summary, reference, length=end - start, min_rows=1, method=drift_method(model)
-        )
+        for point in points
         if point.detail["decides"] and point.feature not in ANSWER_COLUMNS
     ]
 
 
-def _quality_faults(model: Model, start: datetime, end: datetime) -> list[dict[str, Any]]:
-    points = _points(model, start, end).filter(metric__in=QUALITY_METRICS, status__in=("warning", "critical"))
+def _quality_faults(model: Model, start: datetime, end: datetime) -> list[MetricPoint]:
+    """Find the worst window of each fault of each feature, the fault of the largest share of rows first."""
+    judged = _points(model, _span_of(model, MonitorKind.QUALITY), start, end)
+    points = judged.filter(metric__in=QUALITY_METRICS, status__in=("warning", "critical"))
     worst: dict[tuple[str, str], MetricPoint] = {}
     for point in points:
+        if point.metric == "impossible_share" and not (point.detail or {}).get("is_repeated"):
+            continue  # a single row explains nothing
         key = (point.metric, point.feature)
         if key not in worst or (point.value or 0) > (worst[key].value or 0):
             worst[key] = point
-    ordered = sorted(worst.values(), key=lambda p: (p.threshold or 0) - (p.value or 0))
-    return [
-        {
-            "kind": FAULT,
-            "feature": point.feature,
-            "score": round(point.value or 0, 4),
-            "evidence": f"{METRICS[point.metric].title.lower()} in {point.feature}: {point.value:.1%} of rows "
-            f"(limit {point.threshold:.1%})",
-        }
-        for point in ordered
-    ]
+    return sorted(worst.values(), key=lambda point: (-(point.value or 0), point.feature, point.metric))
+
+
+def _is_minor(point: MetricPoint, *, is_about_data: bool) -> bool:
+    """Tell whether a fault may not come first: one of a lone row, or of few where the problem is not the data's."""
+    share = point.value or 0.0
+    return round(share * point.n) <= 1 or (share < MINOR and not is_about_data)
+
+
+def _fault(model: Model, point: MetricPoint) -> dict[str, Any]:
+    """Describe a fault, with the segment that holds it and the hour it began where these are known."""
+    reference = reference_in_use(
+        model=model, version_id=model.deployment.champion_id, window=Period(point.start, point.end)
+    )
+    place = find_fault_place(model, point, reference)
+    known, where = dict[str, Any](), ""
+    if place is not None and place.segment:
+        known["segment"] = place.segment
+        where += f", nearly all where {place.segment} ({place.share:.1%} of its rows)"
+    if place is not None and place.since is not None:
+        known["since"] = rfc3339(place.since)
+        where += f", since {place.since:%-d %b %H:%M} UTC"
+    return {
+        "kind": FAULT,
+        "feature": point.feature,
+        "score": round(point.value or 0, 4),
+        "evidence": f"{METRICS[point.metric].title.lower()} in {point.feature}: {point.value:.1%} of rows "
+        f"(limit {point.threshold or 0:.1%}){where}",
+        **known,
+    }
+
+
+def _by_score(cause: dict[str, Any]) -> float:
+    return -float(cause["score"])
 
 
 def _label_faults(model: Model, start: datetime, end: datetime) -> list[dict[str, Any]]:
-    """Find days whose labels came later than the objective, or far fewer than in the weeks before."""
-    sentences = [_missing_labels(model, start, end), _late_labels(model, start, end)]
+    """Find windows with labels that came later than the objective, or with far fewer than in the weeks before."""
+    span = _span_of(model, MonitorKind.PERFORMANCE)
+    faults = [_missing_labels(model, span, start, end), _late_labels(model, span, start, end)]
     return [
         {"kind": LABELS, "feature": "label", "score": round(score, 4), "evidence": evidence}
-        for score, evidence in filter(None, sentences)
+        for score, evidence in filter(None, faults)
     ]
 
 
-def _missing_labels(model: Model, start: datetime, end: datetime) -> tuple[float, str] | None:
-    points = _points(model, end - USUAL_DAYS, end).filter(metric="label_coverage", status=PointStatus.OK)
-    shares = dict(points.values_list("start", "value"))
-    inside = [(share, at) for at, share in shares.items() if at > start - _DAY]
+def _missing_labels(model: Model, span: str, start: datetime, end: datetime) -> tuple[float, str] | None:
+    since = end - max(USUAL_DAYS, USUAL_WINDOWS * longest(span))
+    points = _points(model, span, since, end).filter(metric="label_coverage", status=PointStatus.OK)
+    shares = list(points.values_list("value", "start", "end"))
+    inside = [share for share in shares if share[2] > start]
     if not inside:
         return None
-    (least, day), usual = min(inside), median(shares.values())
+    (least, worst, _), usual = min(inside), median(share for share, *_ in shares)
     if least >= FEW * usual:
         return None
-    return 1 - least / usual, f"labels of {least:.0%} of the rows of {day:%-d %b} came, usually {usual:.0%}"
+    return (
+        1 - least / usual,
+        f"label coverage of {_when(worst, span)} {least:.0%}, usually {usual:.0%}",
+    )
 
 
-def _late_labels(model: Model, start: datetime, end: datetime) -> tuple[float, str] | None:
-    late = _points(model, start, end).filter(metric="label_lag_p95", status=PointStatus.WARNING)
+def _late_labels(model: Model, span: str, start: datetime, end: datetime) -> tuple[float, str] | None:
+    late = _points(model, span, start, end).filter(metric="label_lag_p95", status=PointStatus.WARNING)
     point = late.order_by("-value").first()
     if point is None or not point.value or not point.threshold:
         return None
     hours, limit = point.value / 3_600, point.threshold / 3_600
-    evidence = f"labels of {point.start:%-d %b} came after up to {hours:.3g} h (95th percentile), beyond {limit:.3g} h"
+    waited, allowed = format_pair(hours, limit)
+    evidence = (
+        f"label lag of {_when(point.start, span)} up to {waited} h (95th percentile), objective {allowed} h"
+    )
     return 1 - limit / hours, evidence
+
+
+def _when(start: datetime, span: str) -> str:
+    """Name a window by its start: `5 Jan`, `5 Jan 14:00`, `the week from 5 Jan`."""
+    if span in ("hour", "day"):
+        return f"{start:%-d %b}" + (f" {start:%H:%M}" if span == "hour" else "")
+    return f"the {named(span).removeprefix('last ')} from {start:%-d %b}"
 
 
 def _worse_segments(model: Model, window: Period, metric: str) -> list[dict[str, Any]]:
@@ -170,23 +227,33 @@ def _worse_segments(model: Model, window: Period, metric: str) -> list[dict[str,
 
 def _worse(one: FoundSegment, loss: RowLoss, mean: float | None) -> dict[str, Any]:
     """Score a segment by its share of the rise; where the loss as a whole did not rise, by that of the loss."""
-    usual = "new" if one.usual is None else f"usually {one.usual:+.3g} apart"
+    usual = "new" if one.usual is None else f"usually {format_number(one.usual)} apart"
     score, whole = (one.share, "rise") if one.share is not None else (min(one.harm / (mean or 1), 1), "loss")
-    sentences = (
-        f"{loss.label.lower()} {one.inside:.3g} where {one.name}, {one.outside:.3g} elsewhere, {usual}: "
-        f"{score:.0%} of the {whole} (n={one.n:,})"
+    evidence = (
+        f"{loss.label.lower()} {format_number(one.inside)} where {one.name}, "
+        f"{format_number(one.outside)} elsewhere, {usual}: {score:.0%} of the {whole} (n={one.n:,})"
     )
-    return {"kind": SEGMENT, "segment": one.name, "score": round(score, 4), "evidence": sentences}
+    return {"kind": SEGMENT, "segment": one.name, "score": round(score, 4), "evidence": evidence}
 
 
-def _points(model: Model, start: datetime, end: datetime):  # type: ignore[no-untyped-def]
-    """Select what is known of the days that `[start, end)` touches."""
+def _span_of(model: Model, kind: MonitorKind) -> str:
+    """Return by which windows a monitor of a model judges."""
+    span: str | None = model.monitors.filter(kind=kind).values_list("span", flat=True).first()
+    return span or "day"
+
+
+def _points(model: Model, span: str, start: datetime, end: datetime):  # type: ignore[no-untyped-def]
+    """Select what is known of the windows of a span that `[start, end)` touches; of those that roll with their last
+    day.
+    """
     return MetricPoint.objects.filter(
         model=model,
-        span="day",
+        span=span,
         role="champion",
         version="",
-        start__lt=end,
+        segment="",
+        start__gt=start - longest(span),  # which the index knows
+        start__lt=end - overlap(span),
         end__gt=start,
         value__isnull=False,
     )

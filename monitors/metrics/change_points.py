@@ -2,13 +2,13 @@
 
 A window gives one number: of a task with classes the share of wrong answers, of a ranking what its NDCG lacks of 1, of
 a regression the mean absolute error. It is a window's and not a row's, because rows of one time resemble each other and
-detectors take what they read as drawn independently; and it is the window that the performance monitor judges (a day,
-unless it is set to an hour), as the hours of a day resemble each other too. Windows with too few labels or too low a
-coverage are left out, and none is read before those before it are ripe.
+detectors take what they read as drawn independently; and it is the window that the performance monitor judges (a day
+where enough labels come in one), as the hours of a day resemble each other too. Windows with too few labels or too low
+a coverage are left out, and none is read before those before it are ripe.
 
-Labels come late and are corrected, so what was read may change. Detectors keep their state at the beginning of each
-week; where a window is measured again they go on from the last state before it, and what they had noticed since then
-gives way to what they notice now. The result is the same as if all labels had come before the first look.
+Labels come late and are corrected, so what was read may change. Where a window is measured again detectors go on from
+their last state before it (`detector_states.py`), and what they had noticed since then gives way to what they notice
+now.
 """
 
 import math
@@ -19,11 +19,20 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from driftline.common.periods import floor
+from driftline.common.number_format import format_number
+from driftline.common.periods import counted
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.context import Context
-from monitors.metrics.models import ChangePoint, Detector, DetectorState, MetricPoint, PointStatus
+from monitors.metrics.detector_states import WeeklyStates
+from monitors.metrics.models import (
+    MEASURED,
+    ChangePoint,
+    Detector,
+    DetectorState,
+    MetricPoint,
+    PointStatus,
+)
 from monitors.stats.streams.adwin import Adwin
 from monitors.stats.streams.change import Change
 from monitors.stats.streams.page_hinkley import PageHinkley
@@ -39,8 +48,6 @@ _METRICS = {
     ChangePoint.Error.NDCG_LOSS: "ndcg",
 }
 _ERRORS = {"regression": ChangePoint.Error.MAE, "ranking": ChangePoint.Error.NDCG_LOSS}
-_EVER = datetime.min.replace(tzinfo=UTC)
-_JUDGED = (PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL)
 _MAX_ERROR = 1e100  # of an error that detectors read: sums of its square must be floats
 
 
@@ -65,7 +72,7 @@ class _Stream:
 
     def error_of(self, point: MetricPoint) -> float | None:
         """Give a window's error; None where it has none that may be judged."""
-        if point.status not in _JUDGED or point.value is None:
+        if point.status not in MEASURED or point.value is None:
             return None
         error = point.value if self.error == ChangePoint.Error.MAE else 1.0 - point.value
         return error if math.isfinite(error) and abs(error) < _MAX_ERROR else None
@@ -95,38 +102,31 @@ def _streams(model: Model, span: str, *, since: datetime) -> list[_Stream]:
     points = MetricPoint.objects.filter(
         model=model, span=span, metric=_METRICS[error], feature="", segment="", start__gte=since
     ).exclude(version="")
-    read = DetectorState.objects.filter(model=model, span=span, until__gt=since)
+    read = DetectorState.objects.filter(model=model, span=span, until__gt=since, detector__in=Detector.values)
     noticed = ChangePoint.objects.filter(model=model, span=span, noticed_at__gt=since)
-    population = points.values_list("role", "version").union(
+    versions = points.values_list("role", "version").union(
         read.values_list("role", "version"), noticed.values_list("role", "version")
     )
-    return [_Stream(model, role, version, span, error) for role, version in sorted(population)]
+    return [_Stream(model, role, version, span, error) for role, version in sorted(versions)]
 
 
 def _read_again(stream: _Stream, detector: Detector, *, since: datetime) -> None:
     """Go on from the last state before `since`, or from the first window that there is."""
-    states = DetectorState.objects.filter(**stream.key, detector=detector)
-    states.filter(until__gt=since).delete()
-    last = states.order_by("-until").first()
-    kernel = KERNELS[detector].decode(bytes(last.payload)) if last else KERNELS[detector]()
-    begin = reached = last.until if last else _EVER
-    passed: list[DetectorState] = []
+    states = WeeklyStates.before({**stream.key, "detector": detector}, since=since)
+    kernel = KERNELS[detector].decode(states.payload) if states.payload else KERNELS[detector]()
     noticed: list[ChangePoint] = []
-    for point in stream.points.filter(start__gte=begin):
+    for point in stream.points.filter(start__gte=states.begin):
         if point.status == PointStatus.UNRIPE:
             break
         error = stream.error_of(point)
         if error is None:
             continue
-        week = floor(point.start, "week")
-        if week > reached:
-            passed.append(DetectorState(**stream.key, detector=detector, until=week, payload=kernel.encode()))
-            reached = week
+        states.reach(point.start, kernel.encode)
         change = kernel.update(error, int(point.start.timestamp()))
         if change is not None:
             noticed.append(_row(stream, detector, change, noticed_at=point.end))
-    DetectorState.objects.bulk_create(passed)
-    _replace(stream, detector, noticed, after=begin)
+    states.store()
+    _replace(stream, detector, noticed, after=states.begin)
 
 
 def _row(stream: _Stream, detector: Detector, change: Change, *, noticed_at: datetime) -> ChangePoint:
@@ -162,14 +162,11 @@ def sentence_of(change: ChangePoint) -> str:
     name = f"{change.get_error_display()} of version {change.version}"
     return (
         f"The {name} {moved} from {before} to {after}, as {change.get_detector_display()} noticed "
-        f"by {change.noticed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC from {_windows(change, change.n_before)} before "
+        f"by {change.noticed_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC from "
+        f"{counted(change.n_before, change.span)} before "
         f"and {change.n_after} after"
     )
 
 
-def _windows(change: ChangePoint, n: int) -> str:
-    return f"{n} {change.span}" if n == 1 else f"{n} {change.span}s"
-
-
 def _figure(change: ChangePoint, value: float) -> str:
-    return f"{value:.1%}" if change.error == ChangePoint.Error.WRONG_SHARE else f"{value:.4g}"
+    return f"{value:.1%}" if change.error == ChangePoint.Error.WRONG_SHARE else format_number(value, 4)

@@ -1,6 +1,6 @@
 """What measures read: a model and its settings, the summary of a segment in one window, or a window as a whole."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -8,12 +8,17 @@ from typing import Self
 
 from driftline.common.clock import now
 from driftline.common.periods import Period
+from inference.prediction_log.imports.file_ends import ended_until
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature
 from monitors.definitions.models import Expectation, Monitor
+from monitors.definitions.segment_masks import DeclaredSegments, declared_segments
+from monitors.metrics.catalogue import METRICS
+from monitors.metrics.hooks import limits_of_people
+from monitors.metrics.limits import PeopleLimit
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.references.loaded import LoadedReference, References
 from monitors.metrics.request_log import RequestLog
@@ -34,15 +39,27 @@ class Context:
     monitors: dict[str, Monitor]
     label_lag: timedelta
     event_now: datetime
-    segment_features: Sequence[str] = ()
+    ended_until: datetime
+    """Until when its windows with rows count as ended: see `inference.prediction_log.imports.file_ends`."""
+    segments: DeclaredSegments = field(default_factory=DeclaredSegments)
     expected: Mapping[str, Expectation] = field(default_factory=dict)
+    limits: Sequence[PeopleLimit] = ()
+    """The limits that people made, which few rows may prove a breach of."""
     failures: dict[tuple[str, datetime], list[str]] = field(default_factory=dict)
     """What could not be measured, by the window's span and start: the points of it are errors."""
+    metric: str = ""
+    """What is measured alone; empty is all."""
     _signatures: dict[int, Signature] = field(default_factory=dict)
 
-    def of_kind(self, kind: str) -> Self:
-        """Narrow what is measured to the points of one kind of monitor."""
-        return replace(self, monitors={name: one for name, one in self.monitors.items() if name == kind})
+    def of_metric(self, metric: str) -> Self:
+        """Narrow what is measured to one metric; of what is written together with it no row is made."""
+        kind = METRICS[metric].kind
+        monitors = {name: one for name, one in self.monitors.items() if name == kind}
+        return replace(self, monitors=monitors, metric=metric)
+
+    def judging(self, span: str) -> Self:
+        """Narrow what is measured to the monitors that judge windows of a span."""
+        return replace(self, monitors={name: one for name, one in self.monitors.items() if span in one.spans})
 
     @cached_property
     def references(self) -> References:
@@ -66,6 +83,11 @@ class MeasuredSummary:
     span: str
     window: Period
 
+    @property
+    def may_be_judged(self) -> bool:
+        """Whether its window has rows enough, or is one of those that the monitor judges however few it has."""
+        return self.span in self.monitor.spans or self.segment.summary.rows >= self.monitor.min_rows
+
 
 @dataclass(frozen=True)
 class MeasuredWindow:
@@ -85,22 +107,43 @@ def context_of(model: Model) -> Context:
         monitors={monitor.kind: monitor for monitor in model.monitors.filter(enabled=True)},
         label_lag=label_lag(model),
         event_now=event_now(model=model, now=now()),
-        segment_features=tuple(model.segment_features.values_list("feature", flat=True)),
+        ended_until=ended_until(model=model, now=now()),
+        segments=declared_segments(model),
         expected={one.feature: one for one in model.expectations.all()},
+        limits=limits_of_people(model),
     )
 
 
 def label_lag(model: Model) -> timedelta:
     """Tell how long labels take: the model's objective, else the p95 of what the last days showed."""
-    hours = model.objectives.get("label_lag_hours")
-    if hours is not None:
-        return timedelta(hours=float(hours))
-    days = Summary.objects.filter(
-        model=model, role__in=ANSWERING_ROLES, span="day", segment="", labelled__gt=0
-    )
-    payloads = days.order_by("-start").values_list("payload", flat=True)[:LAG_DAYS]
-    lags = [_label_lag(bytes(payload)) for payload in payloads]
-    known = [lag for lag in lags if lag is not None and lag.n]
+    return label_lags([model])[model.pk]
+
+
+def label_lags(models: Iterable[Model]) -> dict[int, timedelta]:
+    """Tell of each of these models how long labels take, by its id, by one question for all without an objective."""
+    hours = {model.pk: model.objectives.get("label_lag_hours") for model in models}
+    payloads = _newest_labelled([pk for pk, objective in hours.items() if objective is None])
+    return {
+        pk: _label_lag_of(payloads.get(pk, ())) if objective is None else timedelta(hours=float(objective))
+        for pk, objective in hours.items()
+    }
+
+
+def _newest_labelled(model_ids: Sequence[int]) -> dict[int, list[bytes]]:
+    """Read the summaries of the last days with labels of each of some models."""
+    days = Summary.objects.filter(role__in=ANSWERING_ROLES, span="day", segment="", labelled__gt=0)
+    of_each = [
+        days.filter(model=pk).order_by("-start").values_list("model_id", "payload")[:LAG_DAYS]
+        for pk in model_ids
+    ]
+    found: dict[int, list[bytes]] = {}
+    for pk, payload in of_each[0].union(*of_each[1:], all=True) if of_each else ():
+        found.setdefault(pk, []).append(bytes(payload))
+    return found
+
+
+def _label_lag_of(payloads: Iterable[bytes]) -> timedelta:
+    known = [lag for lag in map(_label_lag, payloads) if lag is not None and lag.n]
     if not known:
         return DEFAULT_LAG
     return timedelta(seconds=max(0.0, float(merge_numbers(known).quantile(0.95))))

@@ -1,8 +1,10 @@
 """Drift of each feature, of the answer and of its score, against the reference and calibrated limits."""
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 
+from driftline.common.periods import Period
 from monitors.metrics.catalogue import ANSWER_COLUMNS
 from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import PointStatus
@@ -13,6 +15,8 @@ from monitors.metrics.references.loaded import (
     watched_columns,
 )
 from monitors.metrics.references.nulls import nulls_of
+from monitors.metrics.references.seasons import advice_for, in_season
+from monitors.stats.drift.distances import kernels_for, kind_of
 from monitors.stats.drift.judging import FeatureDrift, Method, judge_alone, judge_drift
 from monitors.stats.drift.thresholds import grid_size
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
@@ -23,14 +27,19 @@ CRITICAL_TIMES = 4.0  # a statistic this many times beyond its limit is critical
 def measure_drift(measured: MeasuredSummary) -> list[Point]:
     """Measure how far what callers were answered drifted, and how many features did; nothing without a reference."""
     reference, summary, monitor = measured.reference, measured.segment.summary, measured.monitor
-    if reference is None or not measured.segment.is_champion:
+    if reference is None or not measured.segment.is_champion or not measured.may_be_judged:
         return []
-    points = drift_points(
-        summary,
-        reference,
-        length=measured.window.length,
-        min_rows=monitor.min_rows,
-        method=monitor.method,
+    summary = summary.without(measured.context.segments.features_of(measured.segment.segment))
+    points = (
+        _unjudged(summary, reference)
+        if summary.rows < monitor.min_rows
+        else drift_points(
+            summary,
+            in_season(reference, measured.window),
+            window=measured.window,
+            min_rows=monitor.min_rows,
+            method=monitor.method,
+        )
     )
     count = drifted_features(points, summary.rows, monitor.min_rows)
     return [*points, *annotate_reference([count], reference)]
@@ -38,14 +47,18 @@ def measure_drift(measured: MeasuredSummary) -> list[Point]:
 
 def measure_drift_of(feature: str, measured: MeasuredSummary) -> list[Point] | None:
     """Measure the drift of one feature; None where it depends on the others, which the summary may lack."""
-    reference, monitor = measured.reference, measured.monitor
-    if reference is None or not measured.segment.is_champion:
+    reference, summary, monitor = measured.reference, measured.segment.summary, measured.monitor
+    if reference is None or not measured.segment.is_champion or not measured.may_be_judged:
         return []
+    if feature in measured.context.segments.features_of(measured.segment.segment):
+        return []
+    if summary.rows < monitor.min_rows:
+        return [point for point in _unjudged(summary, reference) if point.feature == feature]
     return drift_points_of(
         feature,
-        measured.segment.summary,
-        reference,
-        length=measured.window.length,
+        summary,
+        in_season(reference, measured.window),
+        window=measured.window,
         min_rows=monitor.min_rows,
         method=monitor.method,
     )
@@ -55,11 +68,11 @@ def drift_points(
     summary: WindowSummary,
     reference: LoadedReference,
     *,
-    length: timedelta,
+    window: Period,
     min_rows: int,
     method: str = Method.COMBINED,
 ) -> list[Point]:
-    """Measure every statistic of every column that the reference knows, in a window of some length.
+    """Measure every statistic of every column that the reference knows; it is the one `in_season`.
 
     Statuses are raised only where a feature stands out among all features (Benjamini-Hochberg): of the statistics
     beyond their own limits, and of the psi, which stands for its feature wherever one line has to. A column that is
@@ -67,11 +80,16 @@ def drift_points(
     """
     current = _comparable(summary, reference)
     sizes = [(name, grid_size(column.rows)) for name, column in current.items()]
-    nulls = nulls_of(reference, sizes, reference.days_in(length))
+    nulls = nulls_of(reference, sizes, reference.days_in(window.length))
     judged = judge_drift(
         reference.columns, current, lambda column, size: nulls[column, size], method=Method(method)
     )
-    points = [point for drift in judged.values() for point in _points(drift, min_rows, method)]
+    advice_of = partial(advice_for, reference, window)
+    points = [
+        point
+        for drift in judged.values()
+        for point in _points(drift, min_rows, method, reference.id, advice_of)
+    ]
     return annotate_reference(points, reference)
 
 
@@ -80,7 +98,7 @@ def drift_points_of(
     summary: WindowSummary,
     reference: LoadedReference,
     *,
-    length: timedelta,
+    window: Period,
     min_rows: int,
     method: str = Method.COMBINED,
 ) -> list[Point] | None:
@@ -89,7 +107,7 @@ def drift_points_of(
     if column is None:
         return []
     size = feature, grid_size(column.rows)
-    null = nulls_of(reference, [size], reference.days_in(length))[size]
+    null = nulls_of(reference, [size], reference.days_in(window.length))[size]
     drift = judge_alone(
         reference.columns[feature],
         column,
@@ -98,7 +116,20 @@ def drift_points_of(
         among=len(watched_columns(reference.summary)),
         method=Method(method),
     )
-    return annotate_reference(_points(drift, min_rows, method), reference) if drift else None
+    if drift is None:
+        return None
+    points = _points(drift, min_rows, method, reference.id, partial(advice_for, reference, window))
+    return annotate_reference(points, reference)
+
+
+def _unjudged(summary: WindowSummary, reference: LoadedReference) -> list[Point]:
+    """Name the statistics that too few rows are not measured by: their draws would cost more than they tell."""
+    points = [
+        Point(kernel.name, None, column.rows, PointStatus.INSUFFICIENT, feature=name)
+        for name, column in _comparable(summary, reference).items()
+        for kernel in kernels_for(kind_of(column))
+    ]
+    return annotate_reference(points, reference)
 
 
 def _comparable(summary: WindowSummary, reference: LoadedReference) -> dict[str, ColumnSummary]:
@@ -111,18 +142,36 @@ def _comparable(summary: WindowSummary, reference: LoadedReference) -> dict[str,
 
 
 def drifted_features(points: Iterable[Point], rows: int, min_rows: int) -> Point:
-    """Count the features that drifted, by the `points` of a window of so many rows; the answer is no feature."""
+    """Count the features that drifted, by the `points` of a window of so many rows; the answer is no feature.
+
+    Where no feature's limits tell anything the count does not either.
+    """
     inputs = [point for point in points if point.feature not in ANSWER_COLUMNS]
-    return count_of_features("drifted_features", inputs, rows, min_rows)
+    count = count_of_features("drifted_features", inputs, rows, min_rows)
+    without_verdict = [point for point in inputs if point.status == PointStatus.NOT_INFORMATIVE]
+    if count.status != PointStatus.OK or not inputs or len(without_verdict) < len(inputs):
+        return count
+    return replace(
+        count,
+        status=PointStatus.NOT_INFORMATIVE,
+        detail=count.detail | {name: without_verdict[0].detail[name] for name in ("why", "advice")},
+    )
 
 
-def _points(drift: FeatureDrift, min_rows: int, method: str) -> list[Point]:
+def _points(
+    drift: FeatureDrift, min_rows: int, method: str, reference_id: int, advice_of: Callable[[str], str]
+) -> list[Point]:
     points = []
+    decision = {"decision_p_value": drift.p_value}
+    # What `evidence.py` goes by: the psi stands for its feature.
+    basis = {"reference_id": reference_id, "reference_windows": round(drift.reference_windows, 1)}
     for name, judgement in drift.statistics.items():
         status = judged_by_rows(judgement.value, drift.n, min_rows)
         if status == PointStatus.OK and drift.drifted and (judgement.exceeds or name == "psi"):
             beyond = judgement.value >= CRITICAL_TIMES * judgement.threshold
             status = PointStatus.CRITICAL if beyond else PointStatus.WARNING
+        elif status == PointStatus.OK and not judgement.is_informative:
+            status = PointStatus.NOT_INFORMATIVE
         points.append(
             Point(
                 name,
@@ -135,10 +184,11 @@ def _points(drift: FeatureDrift, min_rows: int, method: str) -> list[Point]:
                     "p_value": judgement.p_value,
                     "why": judgement.reason,
                     "decides": name == drift.decided_by,
-                    "decided_by": drift.decided_by,
-                    "decision_p_value": drift.p_value,
                     "method": str(method),
-                },
+                }
+                | (decision if name in (drift.decided_by, "psi") else {})
+                | (basis if name == "psi" else {})
+                | ({} if judgement.is_informative else {"advice": advice_of(drift.feature)}),
             )
         )
     return points

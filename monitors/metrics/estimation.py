@@ -30,7 +30,7 @@ def measure_estimates(measured: MeasuredSummary) -> list[Point]:
     segment, reference, context = measured.segment, measured.reference, measured.context
     if reference is None or reference.lacks or reference.version_id != segment.version_id:
         return []
-    if not segment.is_whole:
+    if not (segment.is_whole and measured.may_be_judged):
         return []
     errors = _expected_rows(measured, reference) if context.model.task == "regression" else None
     if errors is not None and errors.is_awaited:
@@ -115,7 +115,7 @@ def _day_errors(reference: LoadedReference, positive_class: str | None) -> dict[
     return errors_by_day(
         [
             (_estimates(day, reference, positive_class, rng), measure_outcomes(day.outcome))
-            for day in reference.read_days()
+            for _, day in reference.read_days(reference.dates)
             if day.outcome is not None
         ]
     )

@@ -7,7 +7,8 @@ What a reference in use is made of stays as long as it is in use.
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Min, QuerySet
+from django.db import transaction
+from django.db.models import Min, Q, QuerySet
 
 from driftline.common.periods import floor
 from inference.prediction_log.models import PredictionRole, RequestCount, RequestWait
@@ -19,11 +20,12 @@ from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
     ExpectedErrors,
-    MetricPoint,
+    JointNullDraws,
     NullDraws,
-    PointStatus,
+    PackedPoints,
     SegmentSearch,
 )
+from monitors.metrics.storing import forget_points, forget_unused_limits
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
 from monitors.summaries.stored import SHORTER
@@ -47,11 +49,13 @@ def first_kept(model: Model, now: datetime) -> datetime | None:
 
 def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
     """Delete what a model no longer keeps, changes of its error, found segments and counts of its requests too; returns
-    how many summaries and points."""
+    how many summaries and rows of points."""
     kept = first_kept(model, now)
+    with transaction.atomic():
+        points = forget_points(model.pk, Q(start__lt=kept)) if kept else 0
+        forget_unused_limits(model.pk)
     if kept is None:
         return 0, 0
-    points, _ = MetricPoint.objects.filter(model=model, start__lt=kept).delete()
     DetectorState.objects.filter(model=model, until__lt=kept).delete()
     ChangePoint.objects.filter(model=model, at__lt=kept).delete()
     SegmentSearch.objects.filter(model=model, start__lt=kept).delete()
@@ -68,8 +72,8 @@ def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
 
 def expire_null_draws(model: Model, now: datetime) -> int:
     """Delete draws of long ago, which are made anew where they are still asked for; returns how many went."""
-    old = NullDraws.objects.filter(reference__model=model, made_at__lt=now - NULL_DRAWS_KEPT)
-    return old.delete()[0]
+    old = {"reference__model": model, "made_at__lt": now - NULL_DRAWS_KEPT}
+    return sum(draws._base_manager.filter(**old).delete()[0] for draws in (NullDraws, JointNullDraws))
 
 
 def roll_up(model: Model, now: datetime) -> int:
@@ -107,19 +111,16 @@ def _of_log(model: Model, kind: str) -> QuerySet[Reference]:
 
 
 def _oldest_unripe(model: Model, span: str) -> datetime | None:
-    """Tell the first window whose labels are still due: it is measured again when they have come.
+    """Return the first window with labels still due, which is measured again when they have come.
+
+    Windows longer than a day wait like days: they are measured from these.
 
     None where performance is not watched: nobody would measure it again, and its hours would wait for ever.
     """
     if not model.monitors.filter(kind=MonitorKind.PERFORMANCE, enabled=True).exists():
         return None
-    unripe = MetricPoint.objects.filter(
-        model=model,
-        role=PredictionRole.CHAMPION,
-        version="",
-        segment="",
-        span=span,
-        metric="label_coverage",
-        status=PointStatus.UNRIPE,
+    unripe = PackedPoints.objects.filter(
+        model=model, role=PredictionRole.CHAMPION, version="", segment="", ripe_at__isnull=False
     )
+    unripe = unripe.filter(span=span) if span == "hour" else unripe.exclude(span="hour")
     return unripe.aggregate(oldest=Min("start"))["oldest"]

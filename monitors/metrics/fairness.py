@@ -4,20 +4,19 @@ from collections.abc import Iterable, Sequence
 
 from inference.prediction_log.models import PredictionRole
 from monitors.metrics.context import MeasuredWindow
-from monitors.metrics.models import MetricPoint, PointStatus
+from monitors.metrics.models import MEASURED, MetricPoint, PointStatus
 from monitors.metrics.performance import describe_estimate
 from monitors.metrics.points import Point, Population
 from monitors.stats.performance.estimate import Estimate
 from monitors.stats.performance.gaps import widest_gap
 
 COMPARED = ("accuracy", "precision", "recall", "mae")
-_JUDGED = (PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL)
 
 
 def measure_gaps(measured: MeasuredWindow) -> list[tuple[Population, Point]]:
     """Compare the groups of each declared segment by the points that were measured of them."""
     everybody = Population(PredictionRole.CHAMPION, "")
-    return [(everybody, point) for point in gap_points(measured.points, measured.context.segment_features)]
+    return [(everybody, point) for point in gap_points(measured.points, measured.context.segments.features)]
 
 
 def gap_points(rows: Iterable[MetricPoint], features: Sequence[str]) -> list[Point]:
@@ -40,7 +39,7 @@ def _gap(metric: str, feature: str, groups: dict[str, MetricPoint]) -> Point:
     judged = {
         name: Estimate(row.value, row.n, row.lower, row.upper)
         for name, row in groups.items()
-        if row.status in _JUDGED
+        if row.status in MEASURED
     }
     gap = widest_gap(judged)
     is_unripe = any(row.status == PointStatus.UNRIPE for row in groups.values())

@@ -1,9 +1,14 @@
 """What later stages provide to the metrics."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from driftline.common.hooks import Hook
 from inference.registry.models import Model
+
+if TYPE_CHECKING:
+    from monitors.metrics.limits import PeopleLimit
 
 
 def _no_days(model: Model, start: datetime, end: datetime) -> set[date]:
@@ -12,3 +17,11 @@ def _no_days(model: Model, start: datetime, end: datetime) -> set[date]:
 
 days_of_faults = Hook(_no_days)
 """Lists the days of `[start, end)` with critical incidents; `monitors.alerts` provides it."""
+
+
+def _nobodys_limits(model: Model) -> "Sequence[PeopleLimit]":
+    return ()
+
+
+limits_of_people = Hook(_nobodys_limits)
+"""Lists the limits that people made for a model's metrics, the least severe first; `monitors.rules` provides it."""

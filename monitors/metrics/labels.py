@@ -17,9 +17,11 @@ MAX_CLASSES = 20  # the most frequent answers; a point each
 
 
 def measure_labels(measured: MeasuredSummary) -> list[Point]:
-    """Measure the labels of all that callers were answered."""
+    """Measure the labels of all that callers were answered; not of hours that have too few and that nobody judges."""
     segment, context = measured.segment, measured.context
     if not (segment.is_champion and segment.is_whole):
+        return []
+    if measured.span == "hour" and not measured.may_be_judged:
         return []
     hours = context.model.objectives.get("label_lag_hours")
     return label_points(
@@ -44,7 +46,8 @@ def label_points(
     The limit of the lag's 95th percentile is the model's objective. A class is the point's `feature`. Until labels
     have had their time to come both tell only of the early ones, so they are unripe.
     """
-    is_ripe = ripeness.event_now >= end + ripeness.label_lag
+    coverage = summary.labelled / summary.rows if summary.rows else 0.0
+    is_ripe = ripeness.ended_until >= ripeness.ripe_at(end, coverage)
     points = _lags(summary, ripeness.min_rows, lag_objective_s)
     points += [
         _coverage(name, rows, labelled, ripeness.min_rows)

@@ -1,14 +1,16 @@
 """The registry of measures: which functions measure which monitor's metrics, and from what.
 
-A new measure is a file with a function like these, a line here, and the names of its metrics in `catalogue.py`. Three
+A new measure is a file with a function like these, a line here, and the names of its metrics in `catalogue.py`. Four
 read more than a window and run after it is stored: the volume beside earlier windows (`volume.py`), features together
-once a day has ended (`rows/joint.py`), and changes of the error (`change_points.py`).
+once a day has ended (`rows/joint.py`), changes of the error (`change_points.py`), and what successive windows say
+together (`evidence.py`).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from monitors.definitions.models import MonitorKind
+from monitors.metrics.catalogue import Measure
 from monitors.metrics.context import MeasuredSummary, MeasuredWindow
 from monitors.metrics.drift import measure_drift
 from monitors.metrics.estimation import measure_estimates
@@ -29,31 +31,43 @@ type WindowMeasure = Callable[[MeasuredWindow], list[tuple[Population, Point]]]
 
 @dataclass(frozen=True)
 class MonitorMeasures:
-    """The measures of one kind of monitor; where one fails, the point of `headline` is an error in place of them all.
+    """The measures of one kind of monitor, each with what it writes; where one fails, the point of `headline` is an
+    error in place of them all.
 
     `feature_headline` is the metric that is an error of a feature which alone cannot be measured, and
     `measures_every_hour` says whether hours are measured where the monitor judges days.
     """
 
-    measures: tuple[SummaryMeasure, ...]
+    measures: Mapping[SummaryMeasure, tuple[Measure, ...]]
     headline: str
     feature_headline: str = ""
     measures_every_hour: bool = False
 
+    @property
+    def written(self) -> set[Measure]:
+        """What is stored of what they measure."""
+        return {measure for measures in self.measures.values() for measure in measures}
+
 
 SUMMARY_MEASURES: Mapping[MonitorKind, MonitorMeasures] = {
     MonitorKind.SERVICE: MonitorMeasures(
-        (measure_service_level,), headline="count", measures_every_hour=True
+        {measure_service_level: (Measure.SERVICE,)}, headline="count", measures_every_hour=True
     ),
     MonitorKind.PERFORMANCE: MonitorMeasures(
-        (measure_performance, measure_estimates, measure_labels),
+        {
+            measure_performance: (Measure.PERFORMANCE, Measure.CLASSES),
+            measure_estimates: (Measure.ESTIMATES,),
+            measure_labels: (Measure.LABELS,),
+        },
         headline="label_coverage",
         measures_every_hour=True,
     ),
     MonitorKind.QUALITY: MonitorMeasures(
-        (measure_quality,), headline="faulty_features", feature_headline="missing_share"
+        {measure_quality: (Measure.QUALITY,)}, headline="faulty_features", feature_headline="missing_share"
     ),
-    MonitorKind.DRIFT: MonitorMeasures((measure_drift,), headline="drifted_features", feature_headline="psi"),
+    MonitorKind.DRIFT: MonitorMeasures(
+        {measure_drift: (Measure.DRIFT,)}, headline="drifted_features", feature_headline="psi"
+    ),
 }
 
 WINDOW_MEASURES: tuple[WindowMeasure, ...] = (measure_gaps, measure_requests)

@@ -9,14 +9,17 @@ from typing import Any
 from django.db import DatabaseError
 
 from driftline.common.attempts import reason_of
-from driftline.common.periods import Period, following
+from driftline.common.periods import Period, end_of
 from monitors.definitions.models import MonitorKind
+from monitors.metrics.catalogue import ESTIMATED, METRICS, measure_of
 from monitors.metrics.context import Context, MeasuredSummary, MeasuredWindow
 from monitors.metrics.drift import measure_drift_of
+from monitors.metrics.limits import limits_for
 from monitors.metrics.measures import SUMMARY_MEASURES, WINDOW_MEASURES, SummaryMeasure, WindowMeasure
 from monitors.metrics.models import MetricPoint, PointStatus
-from monitors.metrics.points import Point, row_of
+from monitors.metrics.points import Point, Population, row_of
 from monitors.metrics.segment_summaries import SegmentSummary
+from monitors.stats.performance.estimate import proves_beyond
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ def points_of(context: Context, segment: SegmentSummary, span: str, start: datet
 
     What cannot be measured stops nothing else: its point is an error, and `context.failures` says why.
     """
-    window = Period(start, following(start, span))
+    window = Period(start, end_of(start, span))
     points: list[Point] = []
     try:
         reference = context.references.of(segment.version_id, window)
@@ -35,7 +38,7 @@ def points_of(context: Context, segment: SegmentSummary, span: str, start: datet
     except Exception as error:
         reference = None
         points.append(_failed(context, span, start, MonitorKind.DRIFT, error))
-    for kind in _kinds_measured(context, span):
+    for kind in kinds_measured(context, span):
         measured = MeasuredSummary(context, context.monitors[kind], segment, reference, span, window)
         try:
             points += _measure_kind(kind, measured)
@@ -43,27 +46,66 @@ def points_of(context: Context, segment: SegmentSummary, span: str, start: datet
             raise
         except Exception as error:
             points.append(_failed(context, span, start, kind, error))
-    return [row_of(context.model, segment.population, span, start, point) for point in points]
+    return [
+        _row_of(context, segment.population, span, start, point)
+        for point in points
+        if context.metric in ("", point.metric)
+    ]
 
 
-def _kinds_measured(context: Context, span: str) -> Iterator[MonitorKind]:
-    """List the kinds of the model's monitors that measure windows of a length."""
+def _row_of(
+    context: Context, population: Population, span: str, start: datetime, point: Point
+) -> MetricPoint:
+    """Make the row of a point; one of too few rows is judged all the same where its interval proves a breach.
+
+    That may be of its own limit, or of a rule's. What lacks labels, and not rows, proves nothing: those that came first
+    are not like the others.
+    """
+    row = row_of(context.model, population, span, start, point)
+    if row.status != PointStatus.INSUFFICIENT or row.value is None or row.metric in ESTIMATED:
+        return row
+    monitor = context.monitors.get(METRICS[row.metric].kind)
+    if monitor and point.detail.get("coverage", 1.0) < monitor.min_label_coverage:
+        return row
+    proven = next(_limits_proven_broken(context, row), None)
+    if proven is not None:
+        why = f"Its interval lies beyond {proven:.4g} as a whole, which {row.n:,} rows are enough to tell."
+        row.status, row.detail = PointStatus.WARNING, point.detail | {"why_judged": why}
+    return row
+
+
+def _limits_proven_broken(context: Context, row: MetricPoint) -> Iterator[float]:
+    for limit in limits_for(context.limits, row):
+        if limit.is_proven_by(row):
+            yield limit.threshold
+    if row.value is None or row.threshold is None or row.metric == "bias":
+        return
+    is_below = not METRICS[row.metric].lower_is_better
+    if proves_beyond(row.value, row.n, row.lower, row.upper, row.threshold, is_below=is_below):
+        yield row.threshold
+
+
+def kinds_measured(context: Context, span: str) -> Iterator[MonitorKind]:
+    """List the kinds of the model's monitors that measure windows of a span."""
     for kind, measures in SUMMARY_MEASURES.items():
         monitor = context.monitors.get(kind)
-        if monitor and (span != "hour" or monitor.span == "hour" or measures.measures_every_hour):
+        if monitor and (span != "hour" or "hour" in monitor.spans or measures.measures_every_hour):
             yield kind
 
 
 def _measure_kind(kind: MonitorKind, measured: MeasuredSummary) -> list[Point]:
     """Measure the metrics of one kind of monitor."""
-    measures = SUMMARY_MEASURES[kind]
+    measures, metric = SUMMARY_MEASURES[kind], measured.context.metric
+    wanted = [
+        one for one, written in measures.measures.items() if not metric or measure_of(metric) in written
+    ]
     if feature_headline := measures.feature_headline:
         return [
             point
-            for measure in measures.measures
+            for measure in wanted
             for point in _measure_sound_features(measure, measured, feature_headline)
         ]
-    return [point for measure in measures.measures for point in measure(measured)]
+    return [point for measure in wanted for point in measure(measured)]
 
 
 def _measure_sound_features(measure: SummaryMeasure, measured: MeasuredSummary, headline: str) -> list[Point]:
@@ -125,7 +167,7 @@ def drift_rows_of(
     monitor = context.monitors.get(MonitorKind.DRIFT)
     if monitor is None:
         return []
-    window = Period(start, following(start, span))
+    window = Period(start, end_of(start, span))
     reference = context.references.of(segment.version_id, window)
     measured = MeasuredSummary(context, monitor, segment, reference, span, window)
     points = measure_drift_of(feature, measured)
@@ -141,5 +183,5 @@ def window_rows(measured: MeasuredWindow) -> list[MetricPoint]:
 
 def rows_of_measure(measure: WindowMeasure, measured: MeasuredWindow) -> list[MetricPoint]:
     """Measure a window as a whole with one measure; the rows are not saved."""
-    model, span, start = measured.context.model, measured.span, measured.window.start
-    return [row_of(model, population, span, start, point) for population, point in measure(measured)]
+    context, span, start = measured.context, measured.span, measured.window.start
+    return [_row_of(context, population, span, start, point) for population, point in measure(measured)]

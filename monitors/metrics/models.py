@@ -1,7 +1,8 @@
 """Metric points: what every page, rule and export reads."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 from django.db import models
 from django.db.models.functions import Now
@@ -10,7 +11,7 @@ from driftline.common.attempts import AttemptedQuerySet, AttemptedWorkRow
 from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
-from monitors.metrics.catalogue import METRICS, SubjectKind
+from monitors.metrics.catalogue import METRICS, SubjectKind, measure_of
 
 
 class PointStatus(models.TextChoices):
@@ -18,19 +19,154 @@ class PointStatus(models.TextChoices):
     WARNING = "warning"
     CRITICAL = "critical"
     INSUFFICIENT = "insufficient", "too few rows"
+    NOT_INFORMATIVE = "not_informative", "limit too wide to tell"
     UNRIPE = "unripe", "labels are still coming"
     UNRELIABLE = "unreliable", "estimates before it did not come true"
     NO_DATA = "no_data"
     ERROR = "error"
 
 
-class MetricPoint(models.Model):
-    """The value of one metric in one window. `version` is empty for the champion's role across versions."""
+MEASURED = (PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL)
+"""The statuses of points that were judged by their own limit when they were measured."""
+
+
+class NumbersField(models.Field):  # type: ignore[type-arg]
+    """Numbers of one type of PostgreSQL, or nulls, by position."""
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        self.kind = kind
+        super().__init__(**options)
+
+    def deconstruct(self) -> Any:
+        name, path, args, options = super().deconstruct()
+        return name, path, [self.kind, *args], options
+
+    def db_type(self, connection: Any) -> str:
+        return f"{self.kind}[]"
+
+
+STATUS_CODES = (
+    "", "ok", "warning", "critical", "insufficient", "unripe", "unreliable", "no_data", "error", "not_informative",
+)  # fmt: skip
+"""What the bytes of `PackedPoints.statuses` mean; no status: no point. The view reads them, so append only."""
+
+
+class PointName(models.Model):
+    """The metric and the feature at one position of a layout: of a list of points that are stored as one row.
+
+    A model numbers its layouts, and positions begin with 1. None is ever changed.
+    """
+
+    pk = models.CompositePrimaryKey("model_id", "layout", "position")
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    layout = models.IntegerField()
+    position = models.IntegerField()
+    measure = models.CharField(max_length=12)
+    metric = models.CharField(max_length=40)
+    feature = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["model", "metric", "feature"], name="names_of_a_metric")]
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.feature}"
+
+
+class PointLimits(models.Model):
+    """Limits of a layout's points and why they lie there: the same of all windows that are judged by the same draws."""
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    digest = models.BinaryField(help_text="of the layout and all below")
+    thresholds = NumbersField("double precision")
+    whys = models.JSONField(help_text="a sentence or null by position")
+
+    class Meta:
+        verbose_name_plural = "point limits"
+        constraints = [models.UniqueConstraint(fields=["model", "digest"], name="limits_once_a_model")]
+
+    def __str__(self) -> str:
+        return f"limits {self.pk}"
+
+
+class PackedPoints(models.Model):
+    """All points of one measure in one window, of one version and segment; `MetricPoint` unpacks them.
+
+    Arrays go by the positions of the layout, and are null where no point has such a number.
+    """
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
+    layout = models.IntegerField(help_text="of the model, see PointName")
+    limits = models.ForeignKey(
+        PointLimits, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False, null=True
+    )
+    start = models.DateTimeField()
+    ripe_at = models.DateTimeField(null=True, help_text="when labels that are still coming may be judged")
+    updated_at = models.DateTimeField(db_default=Now())
+    revision = models.IntegerField(default=1, help_text="grows when late data changed a value")
+    n = models.IntegerField()
+    has_errors = models.BooleanField(default=False)
+    span = models.CharField(max_length=8)
     role = models.CharField(max_length=10)
     version = models.CharField(max_length=64, blank=True)
-    span = models.CharField(max_length=4)
+    segment = models.CharField(max_length=200, blank=True)
+    measure = models.CharField(max_length=12)
+    statuses = models.BinaryField(help_text="a byte each, see STATUS_CODES")
+    values = NumbersField("double precision", null=True)
+    ns = NumbersField("integer", null=True, help_text="where it is not `n`")
+    lowers = NumbersField("double precision", null=True)
+    uppers = NumbersField("double precision", null=True)
+    thresholds = NumbersField("double precision", null=True, help_text="where they are not in `limits`")
+    p_values = NumbersField("real", null=True)
+    decision_p_values = NumbersField("real", null=True)
+    kinds = NumbersField("smallint", null=True, help_text="places in `details`, from 1")
+    details = models.JSONField(null=True, help_text="what only some points say, each once")
+    detail = models.JSONField(null=True, help_text="what all points say")
+
+    class Meta:
+        verbose_name_plural = "packed points"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "span", "role", "version", "segment", "measure", "start"],
+                name="points_once_a_window",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["model", "span", "start"], name="packed_points_of_a_window"),
+            models.Index(
+                fields=["model", "ripe_at"], condition=models.Q(ripe_at__isnull=False), name="unripe_windows"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.measure} of {self.role} {self.version}, {self.start:%Y-%m-%d %H}h"
+
+
+class PointQuerySet(models.QuerySet["MetricPoint"]):
+    def filter(self, *args: Any, **kwargs: Any) -> Self:
+        """Narrow as usual. What is asked of some metrics is looked for among the rows of their measures alone."""
+        metric, metrics = kwargs.get("metric"), kwargs.get("metric__in")
+        if isinstance(metric, str) and metric in METRICS:
+            kwargs.setdefault("measure", measure_of(metric))
+        elif isinstance(metrics, Collection):
+            known = {measure_of(name) for name in metrics if name in METRICS}
+            kwargs.setdefault("measure__in", sorted(known))
+        return super().filter(*args, **kwargs)
+
+
+class MetricPoint(models.Model):
+    """The value of one metric in one window. `version` is empty for the champion's role across versions.
+
+    A view over `PackedPoints`: points are written by `monitors.metrics.storing` alone. One with too few rows has no
+    value of drift or quality.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    row = models.ForeignKey(PackedPoints, models.DO_NOTHING, related_name="points")
+    measure = models.CharField(max_length=12)
+    model = models.ForeignKey(Model, models.DO_NOTHING, related_name="+")
+    role = models.CharField(max_length=10)
+    version = models.CharField(max_length=64, blank=True)
+    span = models.CharField(max_length=8)
     start = models.DateTimeField()
     end = models.DateTimeField()
     metric = models.CharField(max_length=40)
@@ -41,26 +177,22 @@ class MetricPoint(models.Model):
     lower = models.FloatField(null=True)
     upper = models.FloatField(null=True)
     threshold = models.FloatField(null=True)
-    status = models.CharField(max_length=12, choices=PointStatus)
+    status = models.CharField(max_length=16, choices=PointStatus)
     detail = models.JSONField(null=True, help_text="p-value, reason of the threshold, coverage")
-    revision = models.IntegerField(default=1, help_text="grows when late data changed the point")
-    updated_at = models.DateTimeField(auto_now=True)
+    revision = models.IntegerField(default=1, help_text="grows when late data changed a value")
+    updated_at = models.DateTimeField()
+
+    objects = PointQuerySet.as_manager()
+
+    # What `monitors.metrics.limits.PointJudge` says of it; nothing of this is stored.
+    calibrated_status = ""
+    is_beyond = False
+    rule = ""
+    since: datetime | None = None
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["model", "span", "metric", "feature", "segment", "role", "version", "start"],
-                name="one_point_a_window",
-            )
-        ]
-        indexes = [
-            models.Index(fields=["model", "span", "start"], name="points_of_a_window"),
-            models.Index(
-                fields=["model", "metric"],
-                condition=models.Q(status=PointStatus.UNRIPE),
-                name="unripe_points",
-            ),
-        ]
+        managed = False
+        db_table = "monitors_metricpoint"
 
     def __str__(self) -> str:
         return f"{self.metric} {self.feature} {self.start:%Y-%m-%d %H}h"
@@ -70,11 +202,6 @@ class MetricPoint(models.Model):
         """What `feature` names: a feature, a column of the answer, a class, a segment's feature, or nothing."""
         return METRICS[self.metric].subject_of(self.feature)
 
-    @property
-    def is_beyond(self) -> bool:
-        """Whether the value lies above its limit; of drift that alone is not sure enough to be told by the status."""
-        return self.value is not None and self.threshold is not None and self.value > self.threshold
-
 
 class Detector(models.TextChoices):
     """What looks for changes of a version's error (`monitors.stats`)."""
@@ -83,14 +210,24 @@ class Detector(models.TextChoices):
     PAGE_HINKLEY = "page_hinkley", "Page-Hinkley"
 
 
+class Accumulator(models.TextChoices):
+    """What evidence of successive windows is added up for (`evidence.py`)."""
+
+    DRIFT = "drift"
+    PERFORMANCE = "performance"
+
+
 class DetectorState(models.Model):
-    """A detector's state after the windows that end by `until`: where it goes on from when a later one changes."""
+    """A detector's state after the windows that end by `until`: where it goes on from when a later one changes.
+
+    An accumulator is one as well.
+    """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
     role = models.CharField(max_length=10)
     version = models.CharField(max_length=64)
-    span = models.CharField(max_length=4)
-    detector = models.CharField(max_length=12, choices=Detector)
+    span = models.CharField(max_length=8)
+    detector = models.CharField(max_length=12, choices=[*Detector.choices, *Accumulator.choices])
     until = models.DateTimeField()
     payload = models.BinaryField()
 
@@ -119,7 +256,7 @@ class ChangePoint(models.Model):
     model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
     role = models.CharField(max_length=10)
     version = models.CharField(max_length=64)
-    span = models.CharField(max_length=4)
+    span = models.CharField(max_length=8)
     segment = models.CharField(max_length=200, blank=True, help_text="empty: all rows")
     detector = models.CharField(max_length=12, choices=Detector)
     error = models.CharField(max_length=12, choices=Error)
@@ -180,7 +317,7 @@ class UnreadDay(AttemptedWorkRow):
 class NullDraws(models.Model):
     """What the statistics of one column give in windows of one size when nothing drifts.
 
-    `digest` is of the reference's summary and of how draws are made.
+    `digest` is of the reference's summary and of how draws are made, then of the part of the reference.
     """
 
     reference = models.ForeignKey(Reference, models.CASCADE, related_name="+", db_index=False)
@@ -214,6 +351,7 @@ class JointNullDraws(models.Model):
     size = models.IntegerField(help_text="rows of the window")
     draws = models.JSONField(help_text="metric -> ascending values")
     why = models.CharField(max_length=200)
+    made_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         verbose_name_plural = "joint null draws"
@@ -297,6 +435,7 @@ class SegmentSearch(LeasedWork):
         constraints = [
             models.UniqueConstraint(fields=["model", "start", "end", "loss"], name="one_segment_search")
         ]
+        verbose_name_plural = "segment searches"
 
     def __str__(self) -> str:
         return f"segments of {self.model}, {self.start:%Y-%m-%d %H}h to {self.end:%Y-%m-%d %H}h"

@@ -1,13 +1,14 @@
 """Summaries of any period, added up from what is stored."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from django.db.models import Max, Q
 
 from driftline.common.periods import Period, floor, following, window, windows
-from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
+from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import Model
-from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
+from monitors.stats.mergeable.window_summary import WindowSummary, merge_stored
 from monitors.summaries.models import Summary
 from monitors.summaries.stored import SHORTER
 
@@ -31,14 +32,16 @@ def _held_edge(model: Model, moment: datetime, span: str) -> Period:
 
 
 def windows_held(model: Model, period: Period, step: str) -> list[tuple[str, Period]]:
-    """List the windows of a period, each with its length; months stand for weeks whose days were dropped."""
+    """List the windows of a period, each with its length; months stand for weeks of which days were dropped.
+
+    None is listed that began before the days that are kept: it would count only a part of its own.
+    """
     since = days_held_since(model)
-    if since is None or since <= period.start:
+    if since is None or since <= floor(period.start, step):
         return [(step, one) for one in windows(period, step)]
     months = [("month", one) for one in windows(Period(period.start, min(since, period.end)), "month")]
-    return months + (
-        [(step, one) for one in windows(Period(since, period.end), step)] if since < period.end else []
-    )
+    whole = [one for one in windows(period, step) if one.start >= since]
+    return months + [(step, one) for one in whole]
 
 
 def days_held_since(model: Model) -> datetime | None:
@@ -48,9 +51,17 @@ def days_held_since(model: Model) -> datetime | None:
 
 
 def merged_summary(
-    *, model: Model, start: datetime, end: datetime, segment: str = "", role: str = "champion"
+    *,
+    model: Model,
+    start: datetime,
+    end: datetime,
+    segment: str = "",
+    features: Collection[str] | None = None,
 ) -> WindowSummary | None:
-    """Add up the stored summaries of `[start, end)`: whole days and months, and hours at either end."""
+    """Add up what is stored of answers in `[start, end)`: whole days and months, and hours at either end.
+
+    With `features` only those are unpacked.
+    """
     first, last = floor(start, "day"), floor(end, "day")
     if first < start:
         first = following(first, "day")
@@ -58,10 +69,7 @@ def merged_summary(
     inside |= Q(span__in=SHORTER, start__gte=first, start__lt=last)
     inside |= Q(span="hour", start__gte=max(first, last), start__lt=end)
     payloads = Summary.objects.filter(
-        inside,
-        model=model,
-        role__in=ANSWERING_ROLES if role == PredictionRole.CHAMPION else [role],
-        segment=segment,
+        inside, model=model, role__in=ANSWERING_ROLES, segment=segment
     ).values_list("payload", flat=True)
-    parts = [WindowSummary.decode(bytes(payload)) for payload in payloads]
-    return merge_windows(parts) if parts else None
+    stored = [bytes(payload) for payload in payloads]
+    return merge_stored(stored, features=features)[0] if stored else None

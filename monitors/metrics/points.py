@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from driftline.common.periods import following
+from django.db.models.base import ModelState
+
+from driftline.common.periods import end_of
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint, PointStatus
 
@@ -39,15 +41,24 @@ class Population:
 
 
 def row_of(model: Model, population: Population, span: str, start: datetime, point: Point) -> MetricPoint:
-    """Make the row of a measured point; it is not saved."""
-    return MetricPoint(
-        model=model,
+    """Make the row of a measured point; it is not saved.
+
+    Its fields are set past Django's constructor, which takes several times as long: an hour has dozens of points.
+    """
+    row = MetricPoint.__new__(MetricPoint)
+    row._state = ModelState()
+    row._state.fields_cache["model"] = model
+    row.__dict__.update(
+        id=None,
+        row_id=None,
+        measure="",
+        model_id=model.pk,
         role=population.role,
         version=population.version,
         segment=population.segment,
         span=span,
         start=start,
-        end=following(start, span),
+        end=end_of(start, span),
         metric=point.metric,
         feature=point.feature,
         value=point.value,
@@ -57,7 +68,10 @@ def row_of(model: Model, population: Population, span: str, start: datetime, poi
         threshold=point.threshold,
         status=point.status,
         detail=point.detail or None,
+        revision=1,
+        updated_at=None,
     )
+    return row
 
 
 def count_of_features(metric: str, points: Iterable[Point], rows: int, min_rows: int) -> Point:

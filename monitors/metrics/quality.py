@@ -1,16 +1,19 @@
-"""Data quality of each feature: what is missing, of the wrong type, never seen before, out of range, or stuck.
+"""Data quality of each feature: what is missing, of the wrong type, unseen, out of range, impossible, or stuck.
 
 What is usual is learnt from the reference and its days; what somebody expects of a feature goes before it.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from monitors.definitions.models import Expectation
+from scipy.special import bdtrik
+
+from monitors.definitions.models import Expectation, Reference
 from monitors.metrics.context import MeasuredSummary
+from monitors.metrics.impossible import is_repeated, measure_impossible
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
 from monitors.metrics.references.loaded import annotate_reference
-from monitors.stats.column_faults import MARGIN, count_missing, count_outside, share_of_mode
+from monitors.stats.column_faults import MARGIN, count_missing, share_of_mode
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
@@ -33,11 +36,26 @@ def measure_quality(measured: MeasuredSummary) -> list[Point]:
     points = quality_points(
         segment.summary,
         reference.summary if reference else None,
-        reference.worst_days if reference else {},
+        _worst_days(measured),
         expected=measured.context.expected,
         min_rows=measured.monitor.min_rows,
+        impossible=measure_impossible(measured),
     )
     return annotate_reference(points, reference) if reference else points
+
+
+def _worst_days(measured: MeasuredSummary) -> Shares:
+    """Return the largest shares of the reference's days; of an hour they say less, as all its rows may be alike."""
+    reference = measured.reference
+    if reference is None:
+        return {}
+    if measured.span != "hour" or reference.kind == Reference.Kind.SAME_HOURS:
+        return reference.worst_days
+    return {
+        key: share
+        for key, share in reference.worst_days.items()
+        if key[0] not in ("mode_share", "cell_share")
+    }
 
 
 def quality_points(
@@ -47,17 +65,19 @@ def quality_points(
     *,
     expected: Mapping[str, Expectation],
     min_rows: int,
+    impossible: Sequence[Point] = (),
 ) -> list[Point]:
     """Measure the shares of each feature's rows that are missing, of the wrong type, unseen, out of range, or alike.
 
     A limit needs a reference, or somebody who expects something, but for values of the wrong type: a single one is
     worth a warning. `worst` is what single days of the reference showed (`worst_days`). `faulty_features` counts the
-    features beyond their limits; one with fewer values of the wrong type than other faults may have is not among them.
+    features beyond their limits; one with fewer values of the wrong type than other faults may have is not among them,
+    nor one with a single value of the `impossible` ones. Repeated ones count however few the rows are.
     """
     points: list[Point] = []
     for name, column in summary.features.items():
         known, wanted = reference.features.get(name) if reference else None, expected.get(name)
-        for metric, share in _shares(column, known, wanted).items():
+        for metric, share in fault_shares(column, known, wanted).items():
             if metric == "wrong_type_share":
                 points.append(_wrong_type(share, column.rows, name, min_rows))
                 continue
@@ -71,8 +91,11 @@ def quality_points(
             points.append(
                 Point(metric, share, column.rows, status, feature=name, threshold=limit, detail=detail)
             )
+    repeated = [point for point in impossible if is_repeated(point)]
     counted = [point for point in points if not _is_stray(point)]
-    return [*points, count_of_features("faulty_features", counted, summary.rows, min_rows)]
+    enough = 1 if repeated else min_rows
+    faulty = count_of_features("faulty_features", [*counted, *repeated], summary.rows, enough)
+    return [*points, *impossible, faulty]
 
 
 def _wrong_type(share: float, rows: int, feature: str, min_rows: int) -> Point:
@@ -95,10 +118,16 @@ def _usual_limit(
     if known is None:
         return None
     if metric == "mode_share":
-        return _stuck_limit(column, worst.get((metric, feature), 1.0))
+        if isinstance(column, NumericSummary) and column.distinct is None:
+            return _stuck_limit(column, worst.get(("cell_share", feature), 1.0))
+        return _mode_limit(column, worst.get((metric, feature), 1.0))
     usual = count_missing(known) / max(known.rows, 1) if metric == "missing_share" else 0.0
-    on_worst_day = min(WORSE * worst.get((metric, feature), 0.0) + TOLERANCE, MAX_REFERENCE_SHARE)
+    on_worst_day = min(_worse_than(worst.get((metric, feature), 0.0)), MAX_REFERENCE_SHARE)
     return max(FLOOR, usual + TOLERANCE, on_worst_day)
+
+
+def _worse_than(on_worst_day: float) -> float:
+    return WORSE * on_worst_day + TOLERANCE
 
 
 def _expected_limit(metric: str, column: ColumnSummary, wanted: Expectation) -> float | None:
@@ -112,15 +141,32 @@ def _expected_limit(metric: str, column: ColumnSummary, wanted: Expectation) -> 
     return None
 
 
+def _mode_limit(column: ColumnSummary, on_worst_day: float) -> float | None:
+    """Give the share of one value that neither the worst of the days nor chance among so many rows explains.
+
+    Where days come near to a single value it lies where a feature that stands still is still found, and nowhere where
+    chance would do that. As often as on the worst day there may be 1 / `on_worst_day` values (Bonferroni).
+    """
+    stuck, rows = _stuck_limit(column, on_worst_day), column.rows
+    if stuck is None or on_worst_day <= 0:
+        return stuck
+    by_chance = (float(bdtrik(1 - BY_CHANCE * on_worst_day, rows, on_worst_day)) + 1) / rows
+    return min(max(_worse_than(on_worst_day), by_chance), stuck)
+
+
 def _stuck_limit(column: ColumnSummary, on_worst_day: float) -> float | None:
-    """Call a feature stuck that has one value nearly always, where its days never did and chance would not do it."""
+    """Call a feature stuck that has one value nearly always, where its days never did and chance would not do it.
+
+    So few of its numbers lie in other cells of the grid, which are the coarser the further out they lie.
+    """
     by_chance = max(on_worst_day, 0.5) ** column.rows
     return on_worst_day + STUCK * (1 - on_worst_day) if by_chance < BY_CHANCE else None
 
 
-def _shares(
+def fault_shares(
     column: ColumnSummary, known: ColumnSummary | None, wanted: Expectation | None
 ) -> dict[str, float]:
+    """Return the share of a column's rows that has each fault, by its metric."""
     rows = max(column.rows, 1)
     shares = {"missing_share": count_missing(column) / rows, "wrong_type_share": column.wrong_type / rows}
     if (mode := share_of_mode(column)) is not None:
@@ -129,7 +175,7 @@ def _shares(
         unseen = sum(count for level, count in column.counts.items() if level not in levels)
         shares["unseen_share"] = unseen / rows
     if isinstance(column, NumericSummary) and (edges := _range(known, wanted)) is not None:
-        shares["out_of_range_share"] = count_outside(column, *edges) / rows
+        shares["out_of_range_share"] = column.count_beyond(*edges) / rows
     return shares
 
 

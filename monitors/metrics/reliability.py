@@ -8,24 +8,22 @@ those after it, never for itself.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from scipy.special import bdtr
 
+from driftline.common.periods import longest
 from inference.registry.models import Model
 from monitors.metrics.catalogue import ESTIMATED
 from monitors.metrics.estimation import estimate_status
-from monitors.metrics.models import MetricPoint, PointStatus
+from monitors.metrics.models import MEASURED, MetricPoint, PointStatus
 
 WINDOWS = 30
 MIN_WINDOWS = 5
 LOOK_BACK = 60  # windows among which the last 30 that have both are looked for
 CONFIDENCE = 0.95
 ALPHA = 0.01
-
-_LENGTHS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
-_JUDGED = (PointStatus.OK, PointStatus.WARNING, PointStatus.CRITICAL)
 
 
 class PointSeen(NamedTuple):
@@ -65,19 +63,20 @@ def _mark_group(
     model: Model, span: str, role: str, version: str, fresh: Sequence[MetricPoint]
 ) -> list[MetricPoint]:
     since, until = min(row.start for row in fresh), max(row.start for row in fresh)
-    reach = LOOK_BACK * _LENGTHS[span]
+    reach = LOOK_BACK * longest(span)
     pairs = {f"estimated_{row.metric.removeprefix('estimated_')}" for row in fresh}
     stored = MetricPoint.objects.filter(
         model=model, span=span, role=role, version=version, segment="", feature="",
         start__gte=since - reach, start__lte=until + reach,
     )  # fmt: skip
     both = stored.filter(metric__in=[*pairs, *(name.removeprefix("estimated_") for name in pairs)])
+    measured = {row.start for row in fresh}
     seen: dict[str, dict[datetime, PointSeen]] = {}
     for metric, start, *said in both.values_list("metric", "start", *PointSeen._fields):
-        seen.setdefault(metric, {})[start] = PointSeen(*said)
-    measured = {(row.metric, row.start) for row in fresh}
+        if start not in measured:
+            seen.setdefault(metric, {})[start] = PointSeen(*said)
     later = stored.filter(metric__in=pairs, start__gt=since)
-    to_judge = [point for point in later if (point.metric, point.start) not in measured]
+    to_judge = [point for point in later if point.start not in measured]
     for row in fresh:
         seen.setdefault(row.metric, {})[row.start] = PointSeen(row.value, row.lower, row.upper, row.status)
     to_judge += [row for row in fresh if row.metric in pairs]
@@ -99,7 +98,7 @@ def _covered(
     found = []
     for start in sorted(estimates.keys() & realised.keys()):
         said, truth = estimates[start], realised[start]
-        if truth.status not in _JUDGED or truth.value is None:
+        if truth.status not in MEASURED or truth.value is None:
             continue
         if said.lower is None or said.upper is None or said.status == PointStatus.INSUFFICIENT:
             continue

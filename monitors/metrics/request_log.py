@@ -47,7 +47,7 @@ class RequestLog:
 
     def _outcomes(self, window: Period) -> dict[_Asked, Counter[str]]:
         counts: defaultdict[_Asked, Counter[str]] = defaultdict(Counter)
-        for hour in windows(window, "hour"):
+        for hour in windows(window, "hour") if self.ended else ():
             for role, version, outcome, requests in self.ended.get(hour.start, ()):
                 counts[role, version][outcome] += requests
         return dict(sorted(counts.items()))
@@ -55,7 +55,7 @@ class RequestLog:
     def waits(self, window: Period) -> dict[_Asked, list[list[int]]]:
         """List the waits that the hours of a window counted, by role and version."""
         found: defaultdict[_Asked, list[list[int]]] = defaultdict(list)
-        for hour in windows(window, "hour"):
+        for hour in windows(window, "hour") if self.waited else ():
             for role, version, waited in self.waited.get(hour.start, ()):
                 found[role, version].append(waited)
         return dict(found)

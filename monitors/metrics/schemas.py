@@ -1,5 +1,6 @@
 """What the API answers about metric points, drift, changes and segments."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, NotRequired, Self, TypedDict
 
@@ -7,8 +8,10 @@ from msgspec import UNSET, UnsetType, field
 
 from driftline.common.periods import Period
 from driftline.common.responses import ResponseBody, Time, one_of
-from monitors.metrics.catalogue import SubjectKind
-from monitors.metrics.models import ChangePoint, Detector, MetricPoint, PointStatus, SegmentSearch
+from monitors.definitions.models import MonitorKind
+from monitors.metrics.catalogue import Metric, SubjectKind
+from monitors.metrics.limits import STATUSES
+from monitors.metrics.models import ChangePoint, Detector, MetricPoint, SegmentSearch
 from monitors.metrics.rows.segment_search import findings_of, growth_of
 from monitors.metrics.rows.value_losses import ValueLosses
 from monitors.stats.causes.value_losses import ValueLoss
@@ -17,8 +20,36 @@ from monitors.stats.segments.growth import GrownSegment
 from monitors.stats.segments.search import FoundSegment
 
 
+class MetricOut(ResponseBody, frozen=True):
+    """A metric: what it measures, in which `unit`, which direction is worse, and the `steps` that it has points of."""
+
+    name: str
+    kind: Annotated[str, one_of(MonitorKind)]
+    title: str
+    unit: str
+    lower_is_better: bool
+    subject_kind: Annotated[str, one_of(SubjectKind)]
+    steps: Sequence[str]
+
+    @classmethod
+    def of(cls, metric: Metric) -> Self:
+        return cls(
+            name=metric.name,
+            kind=metric.kind,
+            title=metric.title,
+            unit=metric.unit,
+            lower_is_better=metric.lower_is_better,
+            subject_kind=metric.subject,
+            steps=metric.steps,
+        )
+
+
 class PointOut(ResponseBody, frozen=True):
-    """A metric in one window; `lower` and `upper` bound it at 95 %, and `detail` says how its limit came about."""
+    """A metric in one window; `lower` and `upper` bound it at 95 %.
+
+    `threshold` is the limit that speaks, the `rule`'s or, where that is null, the calibrated one, which `detail`
+    explains. `since` is when the unbroken run beyond it began.
+    """
 
     start: Time
     end: Time
@@ -33,12 +64,16 @@ class PointOut(ResponseBody, frozen=True):
     lower: float | None
     upper: float | None
     threshold: float | None
-    status: Annotated[str, one_of(PointStatus)]
+    status: Annotated[str, one_of(STATUSES)]
+    is_beyond: bool
+    rule: str | None
+    since: Time | None
     detail: dict[str, Any] | None
     revision: int
 
     @classmethod
     def of(cls, point: MetricPoint) -> Self:
+        """Write a point that was judged (`limits.PointJudge`)."""
         return cls(
             start=point.start,
             end=point.end,
@@ -54,6 +89,9 @@ class PointOut(ResponseBody, frozen=True):
             upper=point.upper,
             threshold=point.threshold,
             status=point.status,
+            is_beyond=point.is_beyond,
+            rule=point.rule or None,
+            since=point.since,
             detail=point.detail,
             revision=point.revision,
         )
@@ -102,7 +140,10 @@ class WindowBounds(TypedDict):
 
 
 class ComparedFeature(TypedDict):
-    """A feature's statistics by name, each with value, threshold, status and why, and what they decide together."""
+    """A feature's statistics by name, and what they decide together against the reference.
+
+    Each has value, threshold, `is_beyond`, status, rule and since, as the point of that window has, and why.
+    """
 
     feature: str
     statistics: dict[str, dict[str, Any]]
@@ -119,8 +160,22 @@ class WrongTypes(TypedDict):
     share: float
 
 
+class ImpossibleValues(TypedDict):
+    """A feature with values that it cannot have: the furthest one, how many rows do, and from where to where it can."""
+
+    feature: str
+    rows: int
+    share: float
+    value: float
+    least: float
+    most: float
+
+
 class JointComparison(TypedDict):
-    """All features compared together on the newest day; `why` says why they were not."""
+    """All features compared together on the newest day that was, at most a week before the period.
+
+    `why` says why that is no day of the period, or that there is none.
+    """
 
     decision: str
     why: str
@@ -135,6 +190,7 @@ class DriftOut(ResponseBody, frozen=True):
     reference: dict[str, Any] | None
     together: JointComparison
     wrong_type: list[WrongTypes]
+    impossible: list[ImpossibleValues]
     items: list[ComparedFeature]
     note: str
     next: None
@@ -249,7 +305,10 @@ class FoundSegmentOut(ResponseBody, frozen=True, kw_only=True):
 
 
 class SegmentSearchOut(ResponseBody, frozen=True):
-    """A search and what it found, the most harmful segment first; `loss` to `mean_before` are null by drift."""
+    """A search and what it found, the most harmful segment first; `loss` and what it alone has are null by drift.
+
+    By drift `onset` is the day on which some segment began to have another share: rows before it were left out.
+    """
 
     id: int
     state: Annotated[str, one_of(SegmentSearch.State)]
@@ -262,6 +321,7 @@ class SegmentSearchOut(ResponseBody, frozen=True):
     n_before: int | None
     n_usual: int | None
     compared_with: str | None
+    onset: Time | None
     mean: float | None
     mean_before: float | None
     tried: int | None
@@ -286,6 +346,7 @@ class SegmentSearchOut(ResponseBody, frozen=True):
             n_before=findings.n_before if findings else None,
             n_usual=growth.n_usual if growth else None,
             compared_with=growth.usual if growth else None,
+            onset=growth.onset if growth else None,
             mean=findings.found.mean if findings else None,
             mean_before=findings.found.usual_mean if findings else None,
             tried=found.found.tried if found else None,

@@ -4,10 +4,18 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from django.db.models import QuerySet
+
 from inference.prediction_log.models import ANSWERING_ROLES
+from inference.registry.models import Model
 from monitors.metrics.points import Population
 from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
-from monitors.stats.mergeable.window_summary import WindowSummary, decode_outcomes, merge_windows
+from monitors.stats.mergeable.window_summary import (
+    WindowSummary,
+    decode_outcomes,
+    merge_stored,
+    merge_windows,
+)
 from monitors.summaries.models import Summary
 
 
@@ -43,13 +51,23 @@ class SegmentSummary:
         return self.role == "champion" and not self.version
 
 
+def summaries_to_add_up(model: Model) -> QuerySet[Summary]:
+    """Select a model's summaries with their versions, but for what is wide in these."""
+    wide = (f"version__{name}" for name in ("signature", "intake_report", "lineage"))
+    return Summary.objects.filter(model=model).select_related("version").defer(*wide)
+
+
 def segment_summaries(
-    rows: Iterable[Summary], shorter: Iterable[Summary] = (), *, features: Collection[str] | None = None
+    rows: Iterable[Summary],
+    shorter: Iterable[Summary] = (),
+    *,
+    features: Collection[str] | None = None,
+    with_outcomes: bool = True,
 ) -> list[SegmentSummary]:
     """Add up the summaries `rows` of one window by version, role and segment, and what callers were answered together.
 
     `shorter` are summaries of the windows that this one consists of, where `rows` are not these themselves and do
-    not stand for them. Of the features those named are unpacked, or all.
+    not stand for them. Of the features those named are unpacked, or all, and outcomes unless nothing asks for them.
     """
     parts: dict[tuple[str, int, str], list[Summary]] = {}
     for row in rows:
@@ -60,7 +78,7 @@ def segment_summaries(
         if outcome is not None:
             blocks.setdefault((row.role, row.version_id, row.segment), {})[row.start] = outcome
     by_version = [
-        _add_up(summaries, blocks.get(population, {}), features)
+        _add_up(summaries, blocks.get(population, {}), features, with_outcomes)
         for population, summaries in sorted(parts.items())
     ]
     answered: dict[str, list[SegmentSummary]] = {}
@@ -72,20 +90,25 @@ def segment_summaries(
 
 
 def _add_up(
-    rows: list[Summary], blocks: Mapping[datetime, OutcomeSummary], features: Collection[str] | None
+    rows: list[Summary],
+    blocks: Mapping[datetime, OutcomeSummary],
+    features: Collection[str] | None,
+    with_outcomes: bool,
 ) -> SegmentSummary:
     first = rows[0]
-    windows = [WindowSummary.decode(bytes(row.payload), features=features) for row in rows]
+    summary, outcomes = merge_stored(
+        [bytes(row.payload) for row in rows], features=features, with_outcomes=with_outcomes
+    )
     if len(rows) > 1:
-        blocks = {row.start: w.outcome for row, w in zip(rows, windows, strict=True) if w.outcome is not None}
-    elif first.blocks is not None:
+        blocks = {
+            row.start: outcome for row, outcome in zip(rows, outcomes, strict=True) if outcome is not None
+        }
+    elif first.blocks is not None and with_outcomes:
         blocks = {
             datetime.fromtimestamp(start, UTC): outcome
             for start, outcome in decode_outcomes(bytes(first.blocks)).items()
         }
-    return SegmentSummary(
-        first.role, first.version.version, first.version_id, first.segment, merge_windows(windows), blocks
-    )
+    return SegmentSummary(first.role, first.version.version, first.version_id, first.segment, summary, blocks)
 
 
 def _across_versions(versions: list[SegmentSummary]) -> SegmentSummary:

@@ -5,27 +5,46 @@ from datetime import datetime
 from functools import partial
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from driftline.common.attempts import note_failure, work_apart
-from driftline.common.periods import Period, following
+from driftline.common.periods import Period, end_of, floor, rolling_days
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
+from monitors.metrics.catalogue import Measure
 from monitors.metrics.change_points import look_for_changes
 from monitors.metrics.context import Context, MeasuredWindow, context_of
-from monitors.metrics.failures import forget_errors, mark_unsummarised, store_error
-from monitors.metrics.measuring import points_of, window_rows
+from monitors.metrics.evidence import add_up_evidence
+from monitors.metrics.failures import mark_unsummarised, store_error
+from monitors.metrics.fitting import fit_spans
+from monitors.metrics.impossible import touch_following
+from monitors.metrics.measures import SUMMARY_MEASURES
+from monitors.metrics.measuring import kinds_measured, points_of, window_rows
 from monitors.metrics.models import MetricPoint, PendingEvaluation
+from monitors.metrics.periods import days_held_since
 from monitors.metrics.reliability import mark_unreliable
 from monitors.metrics.request_log import RequestLog
 from monitors.metrics.rows.ended_days import touch_days
-from monitors.metrics.segment_summaries import segment_summaries
-from monitors.metrics.storing import forget_classes, forget_vanished_segments, lock_points, save_points
+from monitors.metrics.segment_summaries import segment_summaries, summaries_to_add_up
+from monitors.metrics.storing import (
+    forget_unmeasured,
+    forget_vanished_segments,
+    forget_windows,
+    lock_points,
+    save_points,
+    update_points,
+)
 from monitors.metrics.volume import volume_rows
 from monitors.summaries.models import StaleWindow, Summary
+from monitors.summaries.stored import SHORTER
 
-WINDOWS_A_TASK = 200
+WINDOWS_A_TASK = 400  # what all of them share costs as much as measuring a hundred hours of few rows
+SHORT = ("hour", "day")
+"""The spans of windows that are measured of every model."""
+FEATURE_KINDS = {MonitorKind.DRIFT, MonitorKind.QUALITY}
+"""The kinds of monitors that look at features."""
 
 
 def measure(model_id: int) -> int:
@@ -44,21 +63,55 @@ def _measure_windows(model_id: int, stale: Sequence[StaleWindow]) -> None:
     with transaction.atomic():
         lock_points(model_id)
         context = context_of(Model.objects.get(pk=model_id))
-        windows = [(window.span, window.start) for window in stale]
+        fit_spans(context)
+        windows = _to_measure(context, [(window.span, window.start) for window in stale])
+        if not windows:
+            finish(stale)
+            return
         requests = RequestLog.read(context.model, _around(windows))
-        rows = [row for span, start in windows for row in _window_rows(context, requests, span, start)]
+        hours = _hours(context.model, [start for span, start in windows if span == "hour"])
+        rows = [
+            row
+            for span, start in windows
+            for row in _window_rows(
+                context,
+                requests,
+                span,
+                start,
+                hours.get(start, ()) if span == "hour" else _stored(context.model, span, start),
+            )
+        ]
         rows = mark_unsummarised(context.model, rows, windows)
-        save_points([*rows, *mark_unreliable(context.model, rows)])
-        volume = mark_unsummarised(context.model, volume_rows(context, windows), windows)
+        later = mark_unreliable(context.model, rows)
+        touch_following(context.model, rows, windows)
+        save_points(rows)
+        update_points(later)
+        volume = volume_rows(context, [window for window in windows if window[0] in SHORT])
+        mark_unsummarised(context.model, [*rows, *volume], windows)
         save_points(volume)
-        forget_classes(model_id, rows, windows)
+        measures = {span: _measures(context, span) for span in {span for span, _ in windows}}
+        forget_unmeasured(model_id, [*rows, *volume], windows, measures)
         forget_vanished_segments(model_id, windows)
-        forget_errors(model_id, [*rows, *volume], windows)
+        measured = {(row.span, row.start) for row in rows}
+        forget_windows(model_id, [one for one in windows if one[0] not in SHORT and one not in measured])
         look_for_changes(context, stale, rows)
+        add_up_evidence(context, stale, rows)
         touch_days(context, stale)
         touch(PendingEvaluation, [(model_id,)], fields=("model_id",))
         _finish(context, stale)
         enqueue(Task.JUDGE, model_id=model_id)
+
+
+def _measures(context: Context, span: str) -> set[Measure]:
+    """List what is stored of what is measured of summaries of a span, and of one beside the other."""
+    kinds = set(kinds_measured(_judged_by(context, span), span))
+    gaps = {Measure.GAPS} if MonitorKind.PERFORMANCE in kinds else set()
+    return gaps.union(*(SUMMARY_MEASURES[kind].written for kind in kinds))
+
+
+def _judged_by(context: Context, span: str) -> Context:
+    """Narrow what is measured of a window longer than a day to the monitors that judge it."""
+    return context if span in SHORT else context.judging(span)
 
 
 def _finish(context: Context, stale: Sequence[StaleWindow]) -> None:
@@ -70,26 +123,86 @@ def _finish(context: Context, stale: Sequence[StaleWindow]) -> None:
             note_failure(window, "; ".join(reasons))
 
 
+def _to_measure(context: Context, windows: Sequence[tuple[str, datetime]]) -> list[tuple[str, datetime]]:
+    """Leave out windows longer than a day that nobody judges any more, or that have no days any more.
+
+    Rolling windows that end after today are left out too: they are measured with the day that ends them.
+    """
+    longer = [window for window in windows if window[0] not in SHORT]
+    if not longer:
+        return list(windows)
+    judged = {span for monitor in context.monitors.values() for span in monitor.spans}
+    since = days_held_since(context.model)
+    tomorrow = end_of(floor(context.event_now, "day"), "day")
+    return [
+        (span, start)
+        for span, start in windows
+        if span in SHORT
+        or (
+            span in judged
+            and (since is None or start >= since)
+            and (rolling_days(span) is None or end_of(start, span) <= tomorrow)
+        )
+    ]
+
+
 def _around(windows: Sequence[tuple[str, datetime]]) -> Period:
     """Give the period from the first start to the last end."""
-    return Period(min(start for _, start in windows), max(following(start, span) for span, start in windows))
+    return Period(min(start for _, start in windows), max(end_of(start, span) for span, start in windows))
 
 
-def _window_rows(context: Context, requests: RequestLog, span: str, start: datetime) -> list[MetricPoint]:
-    """Measure a window. Segments are measured by the day, and by the hour only as a whole."""
-    stored = Summary.objects.filter(model=context.model, span=span, start=start).select_related("version")
-    if span == "hour":
-        stored = stored.filter(segment="")
-    hours = _labelled_hours(context, start) if span == "day" else ()
-    segments = segment_summaries(stored, shorter=hours)
+def _hours(model: Model, starts: Sequence[datetime]) -> dict[datetime, list[Summary]]:
+    """Read the summaries of hours as a whole, all at once: they are small, and there may be one a row."""
+    found: dict[datetime, list[Summary]] = {}
+    for summary in (
+        summaries_to_add_up(model).filter(span="hour", start__in=starts, segment="") if starts else ()
+    ):
+        found.setdefault(summary.start, []).append(summary)
+    return found
+
+
+def _stored(model: Model, span: str, start: datetime) -> QuerySet[Summary]:
+    """Select the summaries of a day, or of the days of a longer window."""
+    if span == "day":
+        return summaries_to_add_up(model).filter(span=span, start=start)
+    return summaries_to_add_up(model).filter(
+        span__in=SHORTER, start__gte=start, start__lt=end_of(start, span)
+    )
+
+
+def _window_rows(
+    context: Context, requests: RequestLog, span: str, start: datetime, stored: Iterable[Summary]
+) -> list[MetricPoint]:
+    """Measure a window: a longer one than a day from its days, by the monitors that judge it.
+
+    Segments are measured by the day and longer, and by the hour only as a whole.
+    """
+    window = Period(start, end_of(start, span))
+    context = _judged_by(context, span)
+    stored = list(stored)
+    segments = segment_summaries(
+        stored,
+        shorter=_labelled_hours(context, start, stored) if span == "day" else (),
+        features=None if FEATURE_KINDS & set(kinds_measured(context, span)) else (),
+        with_outcomes=span != "hour" or _may_be_judged(context, stored),
+    )
     points = [point for segment in segments for point in points_of(context, segment, span, start)]
-    window = Period(start, following(start, span))
     return points + window_rows(MeasuredWindow(context, requests, points, span, window))
 
 
-def _labelled_hours(context: Context, day: datetime) -> Iterable[Summary]:
-    """Read the hours of a day in which rows have labels: what the day's intervals are made from."""
-    if MonitorKind.PERFORMANCE not in context.monitors:
+def _may_be_judged(context: Context, hour: Sequence[Summary]) -> bool:
+    """Tell whether anything is measured of the outcomes of an hour: mostly it has too few rows."""
+    monitor = context.monitors.get(MonitorKind.PERFORMANCE)
+    if monitor is None:
+        return False
+    return "hour" in monitor.spans or sum(summary.rows for summary in hour) >= monitor.min_rows
+
+
+def _labelled_hours(context: Context, day: datetime, stored: Sequence[Summary]) -> Iterable[Summary]:
+    """Read the hours of a day in which rows have labels: what its intervals are made from, where they are needed."""
+    monitor = context.monitors.get(MonitorKind.PERFORMANCE)
+    labelled = sum(summary.labelled for summary in stored if not summary.segment)
+    if monitor is None or (monitor.span != "day" and labelled < monitor.min_rows):
         return ()
     return Summary.objects.filter(
         model=context.model,
@@ -97,5 +210,5 @@ def _labelled_hours(context: Context, day: datetime) -> Iterable[Summary]:
         segment="",
         labelled__gt=0,
         start__gte=day,
-        start__lt=following(day, "day"),
+        start__lt=end_of(day, "day"),
     ).order_by("start")

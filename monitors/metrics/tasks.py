@@ -43,7 +43,7 @@ def measure_what_ended() -> None:
 
 @shared_task(name=Task.EXPIRE_SUMMARIES)
 def expire() -> None:
-    """Let go of summaries, points and draws that nobody keeps any more, and of hours and days that longer ones hold."""
+    """Delete summaries, points and draws that nobody keeps any more, and hours and days that longer ones hold."""
     moment = now()
     for model in Model.objects.order_by("pk"):
         with other_models_go_on(model, "summaries not expired"):

@@ -1,18 +1,23 @@
-"""How many predictions come beside how many usually do, and how long none has come.
+"""How many predictions come beside how many usually do, how long none has come, and how unusual that silence is.
 
-Both are of hours and days by event time, as known when they are measured: a row that comes weeks late changes what was
-counted then, not what was judged since.
+All are of hours and days by event time, as known when they are measured: a row that comes weeks late changes what was
+counted then, not what was judged since. Windows without a row are measured as well, in history as in the present:
+hours for a week after the last row, days until the next one.
 """
 
+import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from statistics import median
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import Max, OuterRef, QuerySet, Subquery
 
-from driftline.common.periods import Period, floor, following, windows
+from driftline.common.periods import Period, floor, following, rfc3339, rolling_days, windows
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import touch
 from inference.prediction_log.models import PredictionRole, TouchedPeriod
@@ -20,6 +25,7 @@ from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.prediction_log.queries.selectors import newest_arrivals, newest_event, oldest_event
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
+from monitors.definitions.monitors import longer_spans
 from monitors.metrics.context import Context, context_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
 from monitors.metrics.points import Point, Population, row_of
@@ -31,12 +37,19 @@ DAYS = [timedelta(days=back) for back in range(1, 8)]
 MIN_WEEKS, MIN_DAYS = 2, 3  # earlier windows that tell what is usual
 LOW = 0.5  # of the fewest of the earlier windows
 MAX_SILENCE = timedelta(days=7)  # for so long hours without a row are measured
+IMPOSSIBLE = 6.0  # of `silence`: one in a million
+MIN_FULL = 20  # rows: where so many always came, an hour without one is as many times less likely
+ALIKE = 3.0  # times as many rows as the emptiest of some windows may the fullest one have
+NEARLY_SILENT = 0.1  # of the usual predictions of a full hour
+_SATURDAY = 5
 _HOUR = timedelta(hours=1)
 _ALL = Population(PredictionRole.CHAMPION, "")
 
 
 def volume_rows(context: Context, measured: Iterable[tuple[str, datetime]]) -> list[MetricPoint]:
-    """Measure `volume_ratio`, and of hours `freshness`, of those windows that have ended; their counts are stored."""
+    """Measure `volume_ratio`, and of hours `freshness` and `silence`, of those windows that have ended, and of those
+    before them that had no row; their counts are stored.
+    """
     by_span: dict[str, set[datetime]] = {}
     for span, start in measured:
         if following(start, span) <= context.event_now:
@@ -46,16 +59,58 @@ def volume_rows(context: Context, measured: Iterable[tuple[str, datetime]]) -> l
 
 
 def _rows_of(context: Context, span: str, starts: set[datetime], first: datetime) -> Iterator[MetricPoint]:
+    starts = starts | _silent_around(context.model, span, starts)
     looked_at = {start - back for start in starts for back in (timedelta(0), *WEEKS, *DAYS)}
-    counts = _counts(context.model, span, looked_at)
-    with_rows = _hours_with_rows(context.model, starts - counts.keys()) if span == "hour" else []
-    for start in sorted(starts):
-        points = [_ratio(counts, start, since=floor(first, span))]
-        if span == "hour":
-            points.append(_freshness(with_rows, start, is_silent=start not in counts))
-        if start not in counts:
-            points.append(Point("count", 0.0, 0))
-        yield from (row_of(context.model, _ALL, span, start, point) for point in points if point is not None)
+    usual = Usual(_counts(context.model, span, looked_at), since=floor(first, span))
+    points: dict[datetime, list[Point]] = {start: [] for start in sorted(starts)}
+    for start, of_window in points.items():
+        if (ratio := _ratio(usual, start)) is not None:
+            of_window.append(ratio)
+        if start not in usual.counts:
+            of_window.append(Point("count", 0.0, 0))
+    if span == "hour":
+        for start, point in _silences(context.model, usual, points):
+            points[start].append(point)
+    for start, of_window in points.items():
+        yield from (row_of(context.model, _ALL, span, start, point) for point in of_window)
+
+
+def _silent_around(model: Model, span: str, starts: Collection[datetime]) -> set[datetime]:
+    """List the windows without a row right before and after these windows that were never measured, or, because rows
+    came late, not from the row that they follow.
+    """
+    with_rows = _windows_with_rows(model, span, starts)
+    newest = _counted(model, span).order_by("-start").values_list("start", flat=True).first()
+    if not with_rows or newest is None:
+        return set()
+    silent = {
+        one.start: (one.start - before) / _HOUR
+        for before, after in pairwise([*with_rows, following(newest, span)])
+        if before in starts or after in starts
+        for one in windows(_silence_between(span, before, after), span)
+    }
+    if span != "hour":
+        counted = _counted(model, span).filter(start__in=silent)
+        return silent.keys() - set(counted.values_list("start", flat=True))
+    measured = dict(_measured().filter(model=model, start__in=silent).values_list("start", "value"))
+    return {start for start, hours in silent.items() if measured.get(start) != hours}
+
+
+def _silence_between(span: str, before: datetime, after: datetime) -> Period:
+    """Give the time between two windows with rows that is measured."""
+    begin = following(before, span)
+    return Period(begin, min(after, begin + MAX_SILENCE) if span == "hour" else after)
+
+
+def _windows_with_rows(model: Model, span: str, starts: Collection[datetime]) -> list[datetime]:
+    """List the windows with rows from the last one before these windows until the first one after; oldest first."""
+    if not starts:
+        return []
+    counted = _counted(model, span).filter(value__gt=0)
+    before = counted.filter(start__lt=min(starts)).order_by("-start").values_list("start", flat=True)[:1]
+    since = counted.filter(start__gte=min(starts), start__lte=max(starts)).order_by("start")
+    after = counted.filter(start__gt=max(starts)).order_by("start").values_list("start", flat=True)[:1]
+    return [*before, *since.values_list("start", flat=True), *after]
 
 
 def _counts(model: Model, span: str, starts: Collection[datetime]) -> dict[datetime, float]:
@@ -70,44 +125,127 @@ def _counted(model: Model, span: str) -> QuerySet[MetricPoint]:
     )
 
 
-def _ratio(counts: dict[datetime, float], start: datetime, *, since: datetime) -> Point | None:
-    """Compare with the same window of earlier weeks, else of earlier days; None where too few tell what is usual."""
-    for steps, fewest in ((WEEKS, MIN_WEEKS), (DAYS, MIN_DAYS)):
-        earlier = [counts.get(start - back, 0.0) for back in steps if start - back >= since]
-        if len(earlier) >= fewest:
-            break
-    else:
+class Earlier(NamedTuple):
+    """How many predictions came in the same window of earlier weeks or days, `step` apart."""
+
+    counts: Sequence[float]
+    step: str
+
+    @property
+    def usual(self) -> float:
+        return median(self.counts)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many rows always came that it is no chance where none do.
+
+        Windows that are alike count together: five rows in each of four weeks are enough.
+        """
+        least, most = min(self.counts), max(self.counts)
+        return least >= MIN_FULL or (least * len(self.counts) >= MIN_FULL and most <= ALIKE * least)
+
+
+@dataclass(frozen=True)
+class Usual:
+    """How many predictions came in the windows that have any, and since when there are predictions."""
+
+    counts: Mapping[datetime, float]
+    since: datetime
+
+    def earlier(self, start: datetime) -> Earlier | None:
+        """Return the same window of earlier weeks, else of earlier days; None where too few tell what is usual."""
+        for steps, fewest, step in ((WEEKS, MIN_WEEKS, "a week"), (DAYS, MIN_DAYS, "a day")):
+            counts = [self.counts.get(start - back, 0.0) for back in steps if start - back >= self.since]
+            if len(counts) >= fewest:
+                return Earlier(counts, step)
         return None
-    usual = median(earlier)
-    if not usual:
+
+    def may_be_free(self, start: datetime) -> bool:
+        """Tell whether nobody may work then, as far as less than two weeks tell."""
+        week_ago = start - timedelta(weeks=1)
+        if week_ago >= self.since:
+            return week_ago not in self.counts
+        return start.weekday() >= _SATURDAY
+
+
+def _ratio(usual: Usual, start: datetime) -> Point | None:
+    """Compare with the same window of earlier weeks or days; None where nothing is usual."""
+    earlier = usual.earlier(start)
+    if earlier is None or not earlier.usual:
         return None
-    ratio, limit = counts.get(start, 0.0) / usual, LOW * min(earlier) / usual
+    ratio = usual.counts.get(start, 0.0) / earlier.usual
+    limit = LOW * min(earlier.counts) / earlier.usual
     return Point(
         "volume_ratio",
         ratio,
-        round(usual),
+        round(earlier.usual),
         PointStatus.WARNING if ratio < limit else PointStatus.OK,
         threshold=limit,
-        detail={"usual": usual, "windows": len(earlier), "apart": "a week" if steps is WEEKS else "a day"},
+        detail={"usual": earlier.usual, "windows": len(earlier.counts), "apart": earlier.step},
     )
 
 
-def _hours_with_rows(model: Model, silent: Collection[datetime]) -> list[datetime]:
-    """List the hours with rows among which are the last ones before each of these silent hours; oldest first."""
-    if not silent:
-        return []
-    counted = _counted(model, "hour").filter(value__gt=0)
-    before = counted.filter(start__lt=min(silent)).order_by("-start").values_list("start", flat=True)[:1]
-    between = counted.filter(start__gt=min(silent), start__lt=max(silent)).order_by("start")
-    return [*before, *between.values_list("start", flat=True)]
+# -- silence -----------------------------------------------------------------------------------------------------------
+def _silences(model: Model, usual: Usual, hours: Collection[datetime]) -> Iterator[tuple[datetime, Point]]:
+    """Measure `freshness` and `silence` of ascending hours: how many pass without a row, and how unlikely that is.
+
+    The chance of a silence is the product of the chances of its hours: how often the same hour of earlier weeks, else
+    of earlier days, had no row, counted with half a time more (Jeffreys). `silence` is its number of decimal places.
+    """
+    with_rows = _windows_with_rows(model, "hour", hours)
+    silences = _stored_silences(model, hours)
+    for hour in hours:
+        place = bisect_left(with_rows, hour)
+        if hour in usual.counts:
+            yield hour, Point("freshness", 0.0, 1)
+        elif place:
+            yield hour, Point("freshness", (hour - with_rows[place - 1]) / _HOUR, 1)
+        silences[hour] = lengthen_silence(silences.get(hour - _HOUR), usual, hour)
+        yield hour, silences[hour]
 
 
-def _freshness(with_rows: Sequence[datetime], start: datetime, *, is_silent: bool) -> Point | None:
-    """Count the hours without a row up to the end of this one."""
-    if not is_silent:
-        return Point("freshness", 0.0, 1)
-    place = bisect_left(with_rows, start)
-    return Point("freshness", (start - with_rows[place - 1]) / _HOUR, 1) if place else None
+def lengthen_silence(before: Point | None, usual: Usual, hour: datetime) -> Point:
+    """Return the silence up to an hour, from the one before it; with rows there is none."""
+    if not _is_silent(usual, hour):
+        return Point("silence", 0.0, 1, threshold=IMPOSSIBLE)
+    so_far = before.detail if before else {}
+    places = (before.value or 0.0 if before else 0.0) - math.log10(_chance_of_none(usual, hour))
+    detail = {
+        "since": so_far.get("since", rfc3339(hour)),
+        "rows": so_far.get("rows", 0) + round(usual.counts.get(hour, 0.0)),
+    }
+    status = PointStatus.WARNING if places > IMPOSSIBLE else PointStatus.OK
+    return Point("silence", places, 1, status, threshold=IMPOSSIBLE, detail=detail)
+
+
+def _stored_silences(model: Model, hours: Collection[datetime]) -> dict[datetime, Point]:
+    """Read the silence of the hours before some hours."""
+    stored = MetricPoint.objects.filter(
+        model=model, span="hour", metric="silence", feature="", segment="", role=_ALL.role, version="",
+        start__in=[hour - _HOUR for hour in hours],
+    )  # fmt: skip
+    return {
+        start: Point("silence", value, 1, detail=detail or {})
+        for start, value, detail in stored.values_list("start", "value", "detail")
+    }
+
+
+def _is_silent(usual: Usual, hour: datetime) -> bool:
+    """Tell whether no row came in an hour, or next to none of many that usually come."""
+    count, earlier = usual.counts.get(hour, 0.0), usual.earlier(hour)
+    return not count or (earlier is not None and earlier.is_full and count < NEARLY_SILENT * earlier.usual)
+
+
+def _chance_of_none(usual: Usual, hour: datetime) -> float:
+    """Estimate how often no row comes in an hour such as this; 1 where one seldom does, or little is known."""
+    earlier = usual.earlier(hour)
+    if earlier is None or (earlier.step == "a day" and usual.may_be_free(hour)):
+        return 1.0
+    windows_with_rows = sum(count > 0 for count in earlier.counts)
+    if not windows_with_rows:
+        return 1.0
+    chance = (len(earlier.counts) - windows_with_rows + 0.5) / (len(earlier.counts) + 1)
+    return chance / MIN_FULL if earlier.is_full else chance
 
 
 # -- what ends without a row that would say so -------------------------------------------------------------------------
@@ -135,9 +273,19 @@ def measure_ended(model: Model, now: datetime) -> int:
         if not ended or is_busy or MonitorKind.SERVICE not in context.monitors:
             return 0
         save_points(volume_rows(context, ended))
+        _measure_rolling(context, [start for span, start in ended if span == "day"])
         touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
         enqueue(Task.JUDGE, model_id=model.pk)
     return len(ended)
+
+
+def _measure_rolling(context: Context, days: Sequence[datetime]) -> None:
+    """Have the rolling windows measured that end with days that may have had no row."""
+    spans = [span for span in longer_spans(context.model) if rolling_days(span) is not None]
+    stale = [(context.model.pk, span, floor(day, span)) for span in spans for day in days]
+    if stale:
+        touch(StaleWindow, stale, fields=("model_id", "span", "start"))
+        enqueue(Task.MEASURE, model_id=context.model.pk)
 
 
 def _measured() -> QuerySet[MetricPoint]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from driftline.common.number_format import format_number, format_pair
 from inference.runtime.variants.measuring import Timing
 from monitors.optimiser.comparing import Measured
 from monitors.stats.promotion.differences import HIGHER_IS_BETTER
@@ -92,8 +93,8 @@ def _floor(measured: Measured, budget: VariantBudget) -> str | None:
     if metric.challenger * sign >= floor or metric.champion * sign < floor:
         return None
     return (
-        f"Its {metric.metric} of {metric.challenger:.4g} is worse than the objective's {budget.quality_floor:g}, which "
-        f"the original meets with {metric.champion:.4g}."
+        f"Its {metric.metric} of {format_number(metric.challenger, 4)} is worse than the objective's "
+        f"{budget.quality_floor:g}, which the original meets with {format_number(metric.champion, 4)}."
     )
 
 
@@ -111,8 +112,9 @@ def _agreement(measured: Measured, budget: VariantBudget) -> str | None:
     if measured.mean_difference <= budget.most_difference * measured.spread:
         return None
     return (
-        f"There are no labels to judge by, and its numbers differ by {measured.mean_difference:.3g} on average; "
-        f"{budget.most_difference * measured.spread:.3g} may ({budget.most_difference:.2%} of their spread)."
+        "There are no labels to judge by, and its numbers differ by "
+        f"{format_number(measured.mean_difference)} on average; "
+        f"{format_number(budget.most_difference * measured.spread)} may ({budget.most_difference:.2%} of their spread)."
     )
 
 
@@ -120,7 +122,8 @@ def _p99(measured: Measured, budget: VariantBudget) -> str | None:
     single, limit = measured.timings[0], budget.latency_p99_ms
     if limit is None or not single.original_p99_us <= limit * 1e3 < single.variant_p99_us:
         return None
-    return f"Its p99 of {single.variant_p99_us / 1e3:.3g} ms a row is over the objective's {limit:g} ms."
+    p99, allowed = format_pair(single.variant_p99_us / 1e3, limit)
+    return f"Its p99 of {p99} ms a row is over the objective's {allowed} ms."
 
 
 def _slower(measured: Measured, budget: VariantBudget) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from driftline.common.periods import DAY_US
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.selectors import LogFrame, frame_of, oldest_event
 from inference.registry.datasets import path_of
@@ -18,7 +19,7 @@ from inference.runtime.variants.base import Feed
 from inference.signatures import Feature, Signature, TensorSpec
 from monitors.definitions.outcomes import coded
 from monitors.optimiser.evaluation_set import MAX_CALIBRATION_ROWS, MIN_LABELLED, EvaluationSet
-from monitors.workflows.pairs import DAY_US, ripe_until
+from monitors.workflows.pairs import ripe_until
 
 MAX_ROWS = 5_000
 _LOOK_BACK = [timedelta(hours=hours) for hours in (1, 4, 24, 96, 384, 1536, 6144)]

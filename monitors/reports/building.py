@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, transaction
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.durable_files import write_file
+from driftline.common.durable_files import replacing, sync_to_disk
 from driftline.common.lease import LeaseLost
 from driftline.common.leased_work import (
     TOOK_TOO_LONG,
@@ -264,16 +265,24 @@ def _tell(making: Making, left_out: list[str]) -> str:
 
 # -- storing -----------------------------------------------------------------------------------------------------------
 def _store(making: Making, made: "Made") -> None:
-    """Put both files in place with the row that names them; a report that was deleted meanwhile leaves none."""
+    """Put both files in place with the row that names them; a report that was deleted meanwhile leaves none.
+
+    The drafts are on the disk before the row is locked, so that nobody waits for the disk.
+    """
     report, folder = making.report, files.folder()
     content = {".html": made.html.encode(), ".json": made.json}
-    with transaction.atomic():
-        making.write(
-            progress=1.0,
-            left_out=report.left_out + made.left_out,
-            path=f"reports/{report.pk}.html",
-            size=len(content[".html"]),
-        )
-        making.lease.finish(Report.State.READY)
+    with ExitStack() as drafts:
         for suffix, text in content.items():
-            write_file(folder / f"{report.pk}{suffix}", text)
+            draft = drafts.enter_context(replacing(folder / f"{report.pk}{suffix}", sync=False))
+            draft.write_bytes(text)
+            sync_to_disk(draft)
+        with transaction.atomic():
+            making.write(
+                progress=1.0,
+                left_out=report.left_out + made.left_out,
+                path=f"reports/{report.pk}.html",
+                size=len(content[".html"]),
+            )
+            making.lease.finish(Report.State.READY)
+            drafts.close()
+            sync_to_disk(folder)

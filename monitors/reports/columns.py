@@ -48,7 +48,7 @@ def data_columns(
     `importance` tells which features come first where there are too many. Raises NoReport where no column is left.
     """
     columns = DataColumns(_columns_of(current), None if reference is None else _columns_of(reference))
-    columns.leave_out(sorted(current.dropped), "its values are let go once they are summarised")
+    columns.leave_out(sorted(current.dropped), "its values are dropped once they are summarised")
     if columns.reference is not None:
         _align(columns, columns.reference)
     if needs_values:

@@ -26,7 +26,7 @@ def json_of(report: Report) -> Path:
 
 
 def remove(report: Report) -> None:
-    """Let go of a report's files, if it has any."""
+    """Delete a report's files, if it has any."""
     if report.path:
         html_of(report).unlink(missing_ok=True)
         json_of(report).unlink(missing_ok=True)

@@ -15,11 +15,12 @@ from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import not_found
-from driftline.common.paging import PAGE_SIZE, page
+from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.responses import Page
 from inference.registry.selectors import get_model
 from monitors.rules import defaults, services
 from monitors.rules.models import Rule
+from monitors.rules.reach import Reach, not_tested_because
 from monitors.rules.schemas import AddedRulesOut, BacktestOut, FiringWindowOut, RuleOut
 
 router = Router(tags=["rules"])
@@ -34,12 +35,12 @@ class RuleChanges(Body):
     metric: str = Field("", max_length=40)
     feature: str = Field("", max_length=200)
     segment: str = Field("", max_length=200)
-    span: str = "day"
+    span: str = Field("auto", description="hour, day, week, month, 2d to 90d, or auto: as its monitor judges")
     operator: str = "above"
     threshold: float = 0.0
     for_windows: int = 1
     recover_windows: int = 2
-    min_rows: int = 100
+    min_rows: int = Field(100, description="in a new rule the rows from which on its metric is judged")
     cooldown: float = _SECONDS
     notify_within: float = _SECONDS
     severity: str = "warning"
@@ -91,7 +92,9 @@ def list_rules(
     rules = _rules(project)
     if model is not None:
         rules = rules.filter(model=get_model(project=project, name=model))
-    return page(rules, RuleOut.of, by=("pk",), cursor=cursor, limit=limit)
+    shown, following = cut_page(rules, by=("pk",), cursor=cursor, limit=limit)
+    reach = Reach(shown)
+    return Page(items=[RuleOut.of(rule, reach) for rule in shown], next=following)
 
 
 class WhichModel(Body):
@@ -105,21 +108,25 @@ def add_default_rules(request: HttpRequest, body: WhichModel) -> Status[AddedRul
     caller = caller_of(request)
     model = get_model(project=caller.project, name=body.model)
     added = defaults.add_default_rules(project=caller.project, model=model, actor=caller.actor)
-    return Status(201, AddedRulesOut(items=[RuleOut.of(rule) for rule in added]))
+    reach = Reach(added)
+    return Status(201, AddedRulesOut(items=[RuleOut.of(rule, reach) for rule in added]))
 
 
 @router.post("/rules/backtest", auth=Scoped(Scope.READ), response=BacktestOut)
 def backtest(request: HttpRequest, body: RuleQuestion) -> BacktestOut:
-    """Tell when a rule would have fired in the stored past; nothing is kept."""
+    """Tell when a rule would have fired in the stored past; nothing is kept.
+
+    Where no window that it judges was measured, `note` says why nothing can be said.
+    """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=body.model)
-    settings = services.DEFAULTS | {"name": "back-test"} | body.settings()
-    rule = Rule(project=caller.project, model=model, **settings)
+    settings = {"name": "back-test"} | body.settings()
+    rule = services.new_rule(project=caller.project, model=model, **settings)
     moment = now()
     start = body.start or moment - timedelta(days=3660)
-    fired = services.backtest(rule=rule, start=start, end=moment)
-    windows = [FiringWindowOut(start=one.start, end=one.end, value=one.value, n=one.n) for one in fired]
-    return BacktestOut(would_fire=windows)
+    tested = services.backtest(rule=rule, start=start, end=moment)
+    fired = [FiringWindowOut(start=one.start, end=one.end, value=one.value, n=one.n) for one in tested.opened]
+    return BacktestOut(would_fire=fired, windows=tested.judged, note=not_tested_because(rule, tested))
 
 
 @router.get("/rules/{int:rule_id}", auth=Scoped(Scope.READ), response=RuleOut)
@@ -139,7 +146,7 @@ def change_rule(request: HttpRequest, rule_id: int, body: RuleChanges) -> RuleOu
 
 @router.delete("/rules/{int:rule_id}", auth=Scoped(SCOPE_OF["rule"]), response={204: None})
 def delete_rule(request: HttpRequest, rule_id: int) -> Status[None]:
-    """Delete a rule with its incidents."""
+    """Delete a rule; its incidents stay, and those that it keeps open are closed."""
     caller, rule = caller_of(request), _find(request, rule_id)
     caller.check_rights(services.rights_of_change(rule))
     services.delete_rule(rule=rule, actor=caller.actor)

@@ -15,22 +15,30 @@ class RuleOutcome(Enum):
     RESOLVED = "resolved"
 
 
-class Condition(Protocol):
-    for_windows: int
-    recover_windows: int
+class Limit(Protocol):
     min_rows: int
-    cooldown: timedelta
 
     def is_breached_by(self, value: float) -> bool: ...
 
 
+class Condition(Limit, Protocol):
+    for_windows: int
+    recover_windows: int
+    cooldown: timedelta
+
+
 class Observation(Protocol):
-    @property
-    def end(self) -> datetime: ...
     @property
     def value(self) -> float | None: ...
     @property
     def n(self) -> int: ...
+
+
+class ObservedWindow(Observation, Protocol):
+    @property
+    def end(self) -> datetime: ...
+    @property
+    def is_proven(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -49,14 +57,25 @@ class RuleStep:
     outcome: RuleOutcome = RuleOutcome.NOTHING
 
 
-def step(rule: Condition, before: RuleProgress, window: Observation) -> RuleStep:
+def breach_of(limit: Limit, seen: Observation, *, is_proven: bool) -> bool | None:
+    """Tell whether what was seen is beyond a limit; None where it has no value, or too few rows to be judged.
+
+    No rows are too few where the value's interval proves a breach.
+    """
+    if seen.value is None or (seen.n < limit.min_rows and not is_proven):
+        return None
+    return limit.is_breached_by(seen.value)
+
+
+def step(rule: Condition, before: RuleProgress, window: ObservedWindow) -> RuleStep:
     """Move a rule by one window.
 
-    A window without data or with too few rows says nothing: it neither opens nor resolves, and it ends no streak.
+    A window without data or with too few rows says nothing: it neither opens nor resolves, and it ends no streak. No
+    rows are too few where the value's interval proves a breach.
     """
-    if window.value is None or window.n < rule.min_rows:
+    breached = breach_of(rule, window, is_proven=window.is_proven)
+    if breached is None:
         return RuleStep(RuleProgress(before.name, before.streak, window.end, before.acted_until))
-    breached = rule.is_breached_by(window.value)
     if before.name == "firing":
         return _while_firing(rule, before, window, breached)
     if not breached:
@@ -67,7 +86,7 @@ def step(rule: Condition, before: RuleProgress, window: Observation) -> RuleStep
     return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.OPENED)
 
 
-def _while_firing(rule: Condition, before: RuleProgress, window: Observation, breached: bool) -> RuleStep:
+def _while_firing(rule: Condition, before: RuleProgress, window: ObservedWindow, breached: bool) -> RuleStep:
     if breached:
         cooled = before.acted_until is None or window.end >= before.acted_until + rule.cooldown
         if cooled:

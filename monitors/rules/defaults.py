@@ -6,7 +6,11 @@ from typing import Any
 
 from driftline.accounts.models import Project
 from inference.registry.models import Model
+from monitors.definitions.models import MonitorKind
+from monitors.definitions.monitors import AUTO
 from monitors.metrics.catalogue import METRICS
+from monitors.metrics.evidence import LIMIT as EVIDENCE_LIMIT
+from monitors.metrics.volume import IMPOSSIBLE
 from monitors.rules.models import Rule, Severity
 from monitors.rules.services import create_rule
 
@@ -14,13 +18,14 @@ FAILED_SHARE = 0.05
 LABELLED_SHARE = 0.5
 DRIFTING_DAYS = 3
 QUIET = timedelta(days=7)
-USUAL_SHARE = 0.1  # of the predictions that usually come in this hour of the week
-USUAL_ROWS = 20  # an hour: that so few of fewer come is chance
 
 
 def default_rules(model: Model) -> list[dict[str, Any]]:
     """List the fields of the rules that a model should have; symptoms page, drift alone is worth a notice."""
-    return [*_of_any_model(), *_of_objectives(model.objectives)]
+    drift = model.monitors.filter(kind=MonitorKind.DRIFT).first()
+    is_daily = drift is None or drift.span in ("hour", "day")
+    rules = (*_of_any_model(is_daily=is_daily), *_of_objectives(model.objectives))
+    return [{"span": AUTO, "for_windows": 1} | fields for fields in rules]
 
 
 def missing_default_rules(model: Model) -> list[dict[str, Any]]:
@@ -37,29 +42,34 @@ def add_default_rules(*, project: Project, model: Model, actor: str) -> list[Rul
     ]
 
 
-def _of_any_model() -> Iterator[dict[str, Any]]:
+def _of_any_model(*, is_daily: bool) -> Iterator[dict[str, Any]]:
     yield {
-        "name": "Inputs are broken",
+        "name": "Data quality failure",
         "metric": "faulty_features",
         "threshold": 0,
-        "severity": Severity.CRITICAL,  # so that no run learns from them (promise 12)
+        "severity": Severity.CRITICAL,  # so that no run learns from them
     }
     yield {
-        "name": "Inputs have moved",
+        "name": "Feature drift",
         "metric": "drifted_features",
         "threshold": 0,
-        "for_windows": DRIFTING_DAYS,
+        "for_windows": DRIFTING_DAYS if is_daily else 1,  # a week is as long as it takes to be sure
         "cooldown": QUIET,
         "severity": Severity.NOTICE,
     }
     yield {
-        "name": "Predictions stay away",
-        "metric": "volume_ratio",
-        "threshold": USUAL_SHARE,
-        "operator": Rule.Operator.BELOW,
+        "name": "Slow feature drift",
+        "metric": "drift_evidence",
+        "threshold": EVIDENCE_LIMIT,
+        "cooldown": QUIET,
+        "severity": Severity.NOTICE,
+    }
+    yield {
+        "name": "Traffic drop",
+        "metric": "silence",
+        "threshold": IMPOSSIBLE,
         "span": "hour",
-        "for_windows": 3,
-        "min_rows": USUAL_ROWS,
+        "recover_windows": 1,
         "severity": Severity.CRITICAL,
     }
     yield {
@@ -76,7 +86,7 @@ def _of_objectives(objectives: dict[str, Any]) -> Iterator[dict[str, Any]]:
     latency_ms = objectives.get("latency_p99_ms")
     if latency_ms:
         yield {
-            "name": "Answers are slow",
+            "name": "High latency",
             "metric": "latency_p99",
             "threshold": latency_ms,
             "span": "hour",
@@ -94,10 +104,10 @@ def _of_objectives(objectives: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
     if quality or lag_hours:
         yield {
-            "name": "Labels stay away",
+            "name": "Labels missing",
             "metric": "label_coverage",
             "threshold": LABELLED_SHARE,
             "operator": Rule.Operator.BELOW,
         }
     if lag_hours:
-        yield {"name": "Labels come late", "metric": "label_lag_p95", "threshold": 3_600 * lag_hours}
+        yield {"name": "Labels delayed", "metric": "label_lag_p95", "threshold": 3_600 * lag_hours}

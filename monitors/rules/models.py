@@ -1,11 +1,26 @@
 """Rules over metric points, where each stands, and the transitions that alerts and workflows read."""
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Self
+
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
+from driftline.common.periods import Period, earlier, is_window
 from inference.registry.models import Model
+from monitors.metrics.models import MetricPoint
+from monitors.rules.conditions import breach_of
+from monitors.stats.performance.estimate import proves_beyond
+
+_PLAIN = (
+    "name", "metric", "feature", "segment", "span", "judged_span", "operator", "threshold", "for_windows",
+    "recover_windows", "min_rows", "severity", "action", "enabled",
+)  # fmt: skip
+_DURATIONS = ("cooldown", "notify_within")
+"""The fields of a rule's snapshot."""
 
 
 class Severity(models.TextChoices):
@@ -31,7 +46,14 @@ class Rule(models.Model):
     metric = models.CharField(max_length=40)
     feature = models.CharField(max_length=200, blank=True)
     segment = models.CharField(max_length=200, blank=True)
-    span = models.CharField(max_length=4, choices=[("hour", "Hour"), ("day", "Day")], default="day")
+    span = models.CharField(
+        max_length=8,
+        default="auto",
+        help_text="hour, day, week, month, 7d and its like, or auto: its monitor's",
+    )
+    judged_span = models.CharField(
+        max_length=8, default="day", editable=False, help_text="of its windows now"
+    )
     operator = models.CharField(max_length=5, choices=Operator, default=Operator.ABOVE)
     threshold = models.FloatField()
     for_windows = models.IntegerField(
@@ -42,7 +64,7 @@ class Rule(models.Model):
     )
     min_rows = models.IntegerField(default=200, validators=[MinValueValidator(1)])
     cooldown = models.DurationField(help_text="event time after which a rule that still fires acts again")
-    notify_within = models.DurationField(help_text="a window that ended longer ago opens incidents silently")
+    notify_within = models.DurationField(help_text="a newest window that ended longer ago notifies nobody")
     severity = models.CharField(max_length=8, choices=Severity, default=Severity.WARNING)
     action = models.CharField(max_length=8, choices=Action, default=Action.NOTIFY)
     enabled = models.BooleanField(default=True)
@@ -54,8 +76,30 @@ class Rule(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return the rule in plain values, for what outlives it; `of_snapshot` reads them."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return plain | {name: getattr(self, name).total_seconds() for name in _DURATIONS}
+
+    @classmethod
+    def of_snapshot(cls, snapshot: Mapping[str, Any], model: Model) -> Self:
+        """Return a rule that is not stored, as it was when its snapshot was taken."""
+        durations = {name: timedelta(seconds=snapshot[name]) for name in _DURATIONS}
+        return cls(model=model, **{name: snapshot[name] for name in _PLAIN}, **durations)
+
     def is_breached_by(self, value: float) -> bool:
         return value > self.threshold if self.operator == self.Operator.ABOVE else value < self.threshold
+
+    def breaks(self, point: MetricPoint) -> bool | None:
+        """Tell whether a point is beyond the threshold; None where it has no value or too few rows to be judged."""
+        return breach_of(self, point, is_proven=point.n < self.min_rows and self.is_proven_by(point))
+
+    def is_proven_by(self, point: MetricPoint) -> bool:
+        """Tell whether a point's interval proves a breach, so that no rows are too few."""
+        is_below = self.operator == self.Operator.BELOW
+        return point.value is not None and proves_beyond(
+            point.value, point.n, point.lower, point.upper, self.threshold, is_below=is_below
+        )
 
 
 class RuleState(models.Model):
@@ -104,3 +148,17 @@ class Transition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule} {self.kind} at {self.window_end:%Y-%m-%d %H}h"
+
+    @property
+    def since(self) -> datetime:
+        """The start of the first window of the run beyond the threshold that this one ends.
+
+        Where that was not noted yet, it is the first of the windows in a row that the rule asks for: windows of the
+        length of this one, whatever the rule judges by now.
+        """
+        if since := self.detail.get("since"):
+            return datetime.fromisoformat(since)
+        span, more = self.rule.judged_span, self.rule.for_windows - 1
+        if is_window(Period(self.window_start, self.window_end), span):
+            return earlier(self.window_start, span, more)
+        return self.window_start - more * (self.window_end - self.window_start)

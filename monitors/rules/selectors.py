@@ -1,6 +1,8 @@
-"""Which models' rules have something new to say although nothing arrived: windows close and ripen by time alone."""
+"""Which rules of a model are on, and which models' rules have something new to say although nothing arrived: windows
+close and ripen by time alone."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection
+from datetime import UTC, datetime
 
 from django.db.models import (
     Case,
@@ -18,23 +20,47 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 
-from driftline.common.periods import following
-from inference.prediction_log.queries.event_clock import event_nows
+from driftline.common.periods import ROLLING_DAYS, STEPS, end_of, longest
+from inference.prediction_log.imports.file_ends import have_ended
 from inference.registry.models import Model
-from monitors.metrics.models import MetricPoint, PointStatus
-from monitors.rules.models import Rule
+from monitors.metrics.models import MetricPoint, PackedPoints, PointStatus
+from monitors.rules.models import Rule, Severity
 from monitors.summaries.models import StaleWindow
 
-_LENGTH = Case(When(span="hour", then=Value(timedelta(hours=1))), default=Value(timedelta(days=1)))
 _NEVER = Value(datetime(1970, 1, 1, tzinfo=UTC))
+
+
+def longest_of(column: str) -> Case:
+    """Give the length of the longest window of the span that a column holds; of rolling ones, of all of them."""
+    return Case(
+        *(When(**{column: span}, then=Value(longest(span))) for span in STEPS),
+        default=Value(longest(f"{ROLLING_DAYS[-1]}d")),
+    )
+
+
+def enabled_rules(model: Model) -> list[Rule]:
+    """List the rules of a model that are on, the least severe first and the oldest first among equals."""
+    return _least_severe_first(Rule.objects.filter(model=model, enabled=True))
+
+
+def enabled_rules_of(model_ids: Collection[int], metrics: Collection[str]) -> dict[int, list[Rule]]:
+    """List the rules over some metrics that are on, by the model's id, as `enabled_rules` does."""
+    found: dict[int, list[Rule]] = {}
+    rules = Rule.objects.filter(model__in=model_ids, metric__in=metrics, enabled=True)
+    for rule in _least_severe_first(rules):
+        found.setdefault(rule.model_id, []).append(rule)
+    return found
+
+
+def _least_severe_first(rules: QuerySet[Rule]) -> list[Rule]:
+    return sorted(rules.order_by("pk"), key=lambda rule: Severity.values.index(rule.severity))
 
 
 def models_to_judge(now: datetime) -> set[int]:
     """List the models with a closed window that a rule has yet to judge, or with labels that have ripened."""
-    watched = Rule.objects.filter(enabled=True)
+    watched = Rule.objects.filter(enabled=True, model__archived_at=None)
     due = [*_closed_windows(watched, now), *_ripened_windows(watched, now)]
-    clocks = event_nows(models=Model.objects.filter(pk__in={pk for pk, _ in due}), now=now)
-    return {pk for pk, moment in due if moment <= clocks[pk]}
+    return {pk for pk, _ in have_ended({one: one for one in due}, now=now)}
 
 
 def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:
@@ -42,7 +68,7 @@ def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, dat
     measured, holds the rule up.
     """
     points = MetricPoint.objects.filter(
-        model=OuterRef("model"), span=OuterRef("span"), metric=OuterRef("metric"), segment=OuterRef("segment"),
+        model=OuterRef("model"), span=OuterRef("judged_span"), metric=OuterRef("metric"), segment=OuterRef("segment"),
         role="champion", version="",
     )  # fmt: skip
     later = points.filter(  # by their start too, which the index knows
@@ -50,7 +76,8 @@ def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, dat
     ).order_by("start")
     judged = Coalesce(F("state__judged_until"), _NEVER)
     rules = rules.annotate(
-        judged_end=judged, judged_start=ExpressionWrapper(judged - _LENGTH, output_field=DateTimeField())
+        judged_end=judged,
+        judged_start=ExpressionWrapper(judged - longest_of("judged_span"), output_field=DateTimeField()),
     ).annotate(
         next_start=Case(
             When(feature="*", then=Subquery(later.values("start")[:1])),
@@ -60,20 +87,14 @@ def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, dat
     of_feature = Q(feature=OuterRef("feature")) | Q(Exact(OuterRef("feature"), "*"))
     unripe = points.filter(of_feature, start=OuterRef("next_start"), status=PointStatus.UNRIPE)
     being_measured = StaleWindow.objects.unfinished().filter(
-        model=OuterRef("model"), span=OuterRef("span"), start=OuterRef("next_start")
+        model=OuterRef("model"), span=OuterRef("judged_span"), start=OuterRef("next_start")
     )
     waiting = rules.filter(~Exists(unripe), ~Exists(being_measured), next_start__isnull=False)
-    found = waiting.values_list("model_id", "next_start", "span")
-    return [(pk, following(start, span)) for pk, start, span in found]
+    found = waiting.values_list("model_id", "next_start", "judged_span")
+    return [(pk, end_of(start, span)) for pk, start, span in found]
 
 
 def _ripened_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:
     """Give model and moment of labels that have ripened by the wall clock."""
-    ripened = MetricPoint.objects.filter(
-        status=PointStatus.UNRIPE,
-        metric="label_coverage",
-        detail__ripe_at__lte=now.isoformat(),
-        model__in=rules.values("model"),
-    )
-    found = ripened.values_list("model_id", "detail__ripe_at")
-    return [(pk, datetime.fromisoformat(moment)) for pk, moment in found]
+    ripened = PackedPoints.objects.filter(ripe_at__lte=now, model__in=rules.values("model"))
+    return [(pk, moment) for pk, moment in ripened.values_list("model_id", "ripe_at") if moment]

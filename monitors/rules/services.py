@@ -2,14 +2,15 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q
 from django.forms.models import model_to_dict
 
 from driftline.accounts.models import Project
@@ -17,20 +18,28 @@ from driftline.accounts.services import record_audit
 from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.attempts import DATABASE_FAULTS, note_failure, reason_of, work_apart
 from driftline.common.clock import now
-from driftline.common.errors import Problem, invalid
+from driftline.common.errors import Problem, invalid, not_found
+from driftline.common.periods import earlier, is_span, longest, overlap
+from driftline.common.request_values import span_refusal
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
-from inference.prediction_log.models import ANSWERING_ROLES
+from inference.prediction_log.imports.file_ends import ended_until
+from inference.prediction_log.models import ANSWERING_ROLES, TouchedPeriod
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
-from monitors.metrics.catalogue import METRICS, nearest_metrics
+from monitors.definitions.monitors import AUTO, lock_monitors, set_rule_spans
+from monitors.definitions.services import DEFAULT_MIN_ROWS
+from monitors.metrics.catalogue import METRICS, Metric, nearest_metrics
 from monitors.metrics.causes import rank_causes
-from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
+from monitors.metrics.limits import SILENT, PointJudge
+from monitors.metrics.models import MetricPoint, PackedPoints, PendingEvaluation, PointStatus
 from monitors.rules.conditions import RuleOutcome, RuleProgress, RuleStep, step
+from monitors.rules.known_names import check_names
 from monitors.rules.models import Rule, RuleState, Severity, Transition
-from monitors.rules.signals import model_judged
+from monitors.rules.selectors import longest_of
+from monitors.rules.signals import model_judged, rule_deleted
 from monitors.summaries.models import StaleWindow, Summary
 
 log = logging.getLogger(__name__)
@@ -38,7 +47,7 @@ log = logging.getLogger(__name__)
 DEFAULTS: dict[str, Any] = {
     "feature": "",
     "segment": "",
-    "span": "day",
+    "span": AUTO,
     "operator": Rule.Operator.ABOVE,
     "for_windows": 1,
     "recover_windows": 2,
@@ -52,22 +61,34 @@ DEFAULTS: dict[str, Any] = {
 MAX_RULES = 10_000  # a thousand models with all default rules
 _DAY = timedelta(days=1)
 _OWN_KEYS = {"id", "created_at"}
+_KINDS_BY_ROWS = (MonitorKind.DRIFT, MonitorKind.QUALITY, MonitorKind.PERFORMANCE)
+_JUDGED_BY_ANY_ROWS = ("label_coverage",)
 
 
 # -- writing rules -----------------------------------------------------------------------------------------------------
+def new_rule(*, project: Project, model: Model, **fields: Any) -> Rule:
+    """Make a rule that is not saved; what is not given is the default, and of `min_rows` what its monitor needs."""
+    metric = METRICS.get(fields.get("metric", ""))
+    rows = {"min_rows": min_rows_of(model, metric)} if metric else {}
+    rule = Rule(project=project, model=model, **(DEFAULTS | rows | fields))
+    rule.judged_span = judged_span(rule)
+    return rule
+
+
 def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) -> Rule:
     """Create a rule; of the past it judges only what it would still notify of."""
-    metric = METRICS.get(fields.get("metric", ""))
-    least_rows = {"min_rows": 1} if metric and not metric.of_rows else {}
-    rule = Rule(project=project, model=model, **(DEFAULTS | least_rows | fields))
+    rule = new_rule(project=project, model=model, **fields)
     _check(rule)
+    check_names(rule)
     if project.rules.count() >= MAX_RULES:
         raise Problem(422, "quota", f"A project may have {MAX_RULES:,} rules.")
     try:
         with transaction.atomic():
+            lock_monitors(model)
+            rule.judged_span = judged_span(rule)
             rule.save()
             RuleState.objects.create(rule=rule, judged_until=_first_judged(rule))
-            _watch_span(rule)
+            _watch_spans(model)
             record_audit(
                 project=project, actor=actor, action="rule.create", subject=rule.name, after=_plain(rule)
             )
@@ -79,15 +100,24 @@ def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) ->
 
 
 def update_rule(*, rule: Rule, actor: str, **changes: Any) -> Rule:
-    """Change a rule; its standing stays until the next window is judged."""
-    before = _plain(rule)
-    for name, value in changes.items():
-        setattr(rule, name, value)
-    _check(rule)
+    """Change a rule; its standing stays until the next window is judged.
+
+    What others changed since it was read stays, but for the fields of `changes`. Raises Problem, 404 once it was
+    deleted.
+    """
     try:
         with transaction.atomic():
+            lock_monitors(rule.model)
+            try:
+                rule.refresh_from_db(from_queryset=Rule.objects.select_related("project", "model"))
+            except Rule.DoesNotExist:
+                raise not_found("rule") from None
+            before = _change(rule, changes)
+            former, rule.judged_span = rule.judged_span, judged_span(rule)
             rule.save()
-            _watch_span(rule)
+            if rule.judged_span != former:
+                _begin_streak_again([rule])
+            _watch_spans(rule.model)
             record_audit(
                 project=rule.project,
                 actor=actor,
@@ -101,6 +131,20 @@ def update_rule(*, rule: Rule, actor: str, **changes: Any) -> Rule:
     return rule
 
 
+def _change(rule: Rule, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Set fields of a rule and check them; returns the rule as it was, in plain values. Raises Problem."""
+    before = _plain(rule)
+    for name, value in changes.items():
+        setattr(rule, name, value)
+    needs_rows = {"metric", "min_rows"} & {
+        name for name, value in _plain(rule).items() if before[name] != value
+    }
+    _check(rule, checks_rows=bool(needs_rows))
+    if any(getattr(rule, name) != before[name] for name in ("metric", "feature", "segment")):
+        check_names(rule)
+    return before
+
+
 def rights_of_change(rule: Rule | None, action: str = "") -> dict[str, str]:
     """Return what a change needs beside the right to change rules, by the pointer of the field that asks for it.
 
@@ -112,12 +156,15 @@ def rights_of_change(rule: Rule | None, action: str = "") -> dict[str, str]:
 
 
 def delete_rule(*, rule: Rule, actor: str) -> None:
-    """Delete a rule with its history."""
+    """Delete a rule with its transitions; incidents of it stay, and what it still alerts of is closed."""
     with transaction.atomic():
+        lock_monitors(rule.model)
         record_audit(
             project=rule.project, actor=actor, action="rule.delete", subject=rule.name, before=_plain(rule)
         )
+        rule_deleted.send(sender=Rule, rule=rule, actor=actor)
         rule.delete()
+        _watch_spans(rule.model)
 
 
 def refuse_while_watched(*, model: Model, which: Q) -> None:
@@ -134,7 +181,7 @@ def _name_is_taken(rule: Rule) -> Problem:
     return Problem(409, "rule_exists", f"{rule.model.name} already has a rule {rule.name!r}.")
 
 
-def _check(rule: Rule) -> None:
+def _check(rule: Rule, *, checks_rows: bool = True) -> None:
     metric = METRICS.get(rule.metric)
     if metric is None:
         known = nearest_metrics(str(rule.metric))
@@ -147,8 +194,10 @@ def _check(rule: Rule) -> None:
         raise invalid("/feature", f"{rule.metric} is measured a feature; name one, or use '*' for any.")
     if rule.feature and not metric.has_feature:
         raise invalid("/feature", f"{rule.metric} has no feature; leave it out.")
-    if rule.span in ("hour", "day") and rule.span not in metric.spans:
-        raise invalid("/span", f"{rule.metric} is measured by the {metric.spans[0]}; use {metric.spans[0]}.")
+    if rule.span != AUTO and not is_span(str(rule.span)):
+        raise invalid("/span", span_refusal("span", str(rule.span), AUTO))
+    if rule.span != AUTO and metric.spans and rule.span not in metric.spans:
+        raise invalid("/span", f"{rule.metric} is measured by the {' or '.join(metric.spans)} only.")
     if rule.segment and not metric.of_segments:
         raise invalid("/segment", f"{rule.metric} is measured of all rows; leave the segment out.")
     if rule.min_rows != 1 and not metric.of_rows:
@@ -158,7 +207,6 @@ def _check(rule: Rule) -> None:
     if not isinstance(rule.threshold, int | float) or not math.isfinite(rule.threshold):
         raise invalid("/threshold", f"{str(rule.threshold)[:64]!r} is not a finite number.")
     for field, choices in (
-        ("span", ("hour", "day")),
         ("operator", Rule.Operator.values),
         ("severity", Severity.values),
         ("action", Rule.Action.values),
@@ -171,24 +219,88 @@ def _check(rule: Rule) -> None:
         value = getattr(rule, field)
         if not isinstance(value, int) or not 1 <= value <= most:
             raise invalid(f"/{field}", f"{str(value)[:64]!r} is not a whole number from 1 to {most:,}.")
+    if checks_rows and rule.min_rows < (least := least_rows(metric, _monitor_of(rule.model, metric))):
+        raise invalid(
+            "/min_rows",
+            f"{metric.title} of this model is judged from {least:,} rows on, so that a rule of {rule.min_rows:,} rows "
+            f"would listen to windows that nobody judges; use {least:,} or more.",
+        )
     for field in ("cooldown", "notify_within"):
         if not timedelta(0) <= getattr(rule, field) <= timedelta(days=3660):
             raise invalid(f"/{field}", "Use a number of seconds from 0 to ten years.")
 
 
 def _first_judged(rule: Rule) -> datetime | None:
-    """Leave the stored past to the back-test, but for the windows that are news."""
+    """Leave the stored past to the back-test, but for the last window that ended and those that people would be
+    notified of.
+
+    How long ago a window ended is counted by the wall clock, as alerts count it.
+    """
     if newest_event(rule.model) is None:
         return None
-    length = timedelta(hours=1) if rule.span == "hour" else timedelta(days=1)
-    return event_now(model=rule.model, now=now()) - rule.notify_within - length
+    return min(event_now(model=rule.model, now=now()), now() - rule.notify_within) - longest(rule.judged_span)
 
 
-def _watch_span(rule: Rule) -> None:
-    """A rule over hours needs hourly points of its kind."""
-    kind = METRICS[rule.metric].kind
-    if rule.span == "hour" and kind in (MonitorKind.DRIFT, MonitorKind.QUALITY):
-        Monitor.objects.filter(model=rule.model, kind=kind).update(span="hour")
+# -- which windows a rule judges ---------------------------------------------------------------------------------------
+def judged_span(rule: Rule) -> str:
+    """Return the span of the windows that a rule judges: its own, or that of the monitor of its metric."""
+    metric = METRICS.get(rule.metric)
+    if rule.span != AUTO or metric is None:
+        return rule.span if rule.span != AUTO else "day"
+    monitor = _monitor_of(rule.model, metric)
+    span = monitor.span if monitor else "day"
+    return span if not metric.spans or span in metric.spans else metric.spans[-1]
+
+
+def least_rows(metric: Metric, monitor: Monitor | None) -> int:
+    """Return from how many rows on a metric is judged at all, by its monitor."""
+    if metric.kind not in _KINDS_BY_ROWS or metric.name in _JUDGED_BY_ANY_ROWS or not metric.of_rows:
+        return 1
+    return monitor.min_rows if monitor else DEFAULT_MIN_ROWS[MonitorKind(metric.kind)]
+
+
+def _monitor_of(model: Model, metric: Metric) -> Monitor | None:
+    return Monitor.objects.filter(model=model, kind=metric.kind).first()
+
+
+def min_rows_of(model: Model, metric: Metric) -> int:
+    """Return the rows that a new rule asks for where nobody says so."""
+    if not metric.of_rows:
+        return 1
+    least = least_rows(metric, _monitor_of(model, metric))
+    return DEFAULTS["min_rows"] if least == 1 else least
+
+
+def follow_monitor(monitor: Monitor) -> None:
+    """Have the rules of a monitor's metrics judge its windows that do as it does, in the transaction that changed it.
+
+    A rule that fires goes on firing; windows in a row are counted anew. Rules with a span of their own keep it, and the
+    monitor measures it beside its new one.
+    """
+    moved = []
+    for rule in monitor.model.rules.filter(span=AUTO).select_related("model"):
+        span = judged_span(rule)
+        if METRICS[rule.metric].kind == monitor.kind and span != rule.judged_span:
+            rule.judged_span = span
+            moved.append(rule)
+    Rule.objects.bulk_update(moved, ["judged_span"])
+    _begin_streak_again(moved)
+    _watch_spans(monitor.model)
+
+
+def _begin_streak_again(rules: Sequence[Rule]) -> None:
+    states = RuleState.objects.filter(rule__in=rules)
+    states.filter(standing=RuleState.Standing.PENDING).update(standing=RuleState.Standing.NORMAL)
+    states.update(streak=0)
+
+
+def _watch_spans(model: Model) -> None:
+    """Have the windows measured that the model's rules judge, in the caller's transaction."""
+    monitors = lock_monitors(model)
+    spans: dict[str, set[str]] = {}
+    for metric, span in Rule.objects.filter(model=model, enabled=True).values_list("metric", "judged_span"):
+        spans.setdefault(METRICS[metric].kind, set()).add(span)
+    set_rule_spans(monitors=monitors, spans=spans)
 
 
 def _plain(rule: Rule) -> dict[str, Any]:
@@ -201,6 +313,27 @@ def _plain(rule: Rule) -> dict[str, Any]:
 
 
 # -- judging -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Unfinished:
+    """What of a model waits to be measured: starts of windows by span, and hours with rows that are not summarised."""
+
+    windows: Mapping[str, Collection[datetime]]
+    hours: Sequence[datetime]
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        windows: dict[str, set[datetime]] = {}
+        for span, start in StaleWindow.objects.unfinished().filter(model=model).values_list("span", "start"):
+            windows.setdefault(span, set()).add(start)
+        coming = TouchedPeriod.objects.unfinished().filter(model=model, error="", role__in=ANSWERING_ROLES)
+        return cls(windows, sorted(set(coming.values_list("hour", flat=True))))
+
+    def first_hour(self, *, since: datetime | None) -> datetime | None:
+        """Return the first hour from a moment on, or of all, with rows that rules do not know yet."""
+        place = 0 if since is None else bisect_left(self.hours, since)
+        return self.hours[place] if place < len(self.hours) else None
+
+
 def judge(model_id: int) -> bool:
     """Judge every rule of a model on the windows that are closed and ripe; returns whether there was work."""
     with transaction.atomic():
@@ -214,13 +347,14 @@ def _judge_rules(model_id: int, pending: Sequence[PendingEvaluation]) -> None:
     with transaction.atomic():
         lock(AdvisoryLock.RULES, model_id)
         model = Model.objects.get(pk=model_id)
-        clock = event_now(model=model, now=now())
-        _remeasure_ripe(model, clock)
+        ended = ended_until(model=model, now=now())
+        _remeasure_ripe(model, ended)
+        unfinished = _Unfinished.of(model)
         failed: dict[str, Exception] = {}
-        for rule in model.rules.filter(enabled=True).order_by("pk"):
+        for rule in model.rules.filter(enabled=True, model__archived_at=None).order_by("pk"):
             try:
                 with transaction.atomic():
-                    _judge_and_ring(rule, clock)
+                    _judge_and_ring(rule, ended, unfinished)
             except DATABASE_FAULTS:
                 raise
             except Exception as error:  # the other rules are judged
@@ -234,14 +368,29 @@ def _judge_rules(model_id: int, pending: Sequence[PendingEvaluation]) -> None:
             finish(pending)
 
 
-def _judge_and_ring(rule: Rule, clock: datetime) -> None:
+def _judge_and_ring(rule: Rule, ended: datetime, unfinished: _Unfinished) -> None:
     state = RuleState.objects.select_for_update().get(rule=rule)
-    for transition in _judge_rule(rule, state, clock):
+    judged_before = state.judged_until
+    transitions = _judge_rule(rule, state, ended, unfinished)
+    for transition in transitions:
         enqueue(Task.ALERT, transition_id=transition.pk)
         enqueue(Task.START_WORKFLOW, transition_id=transition.pk)
+    if (
+        state.standing == RuleState.Standing.FIRING
+        and state.judged_until != judged_before
+        and not transitions
+    ):
+        _announce_newest(rule)
 
 
-def _remeasure_ripe(model: Model, clock: datetime) -> None:
+def _announce_newest(rule: Rule) -> None:
+    """Have alerts look whether somebody is to be notified now of a rule that goes on firing: the windows before may
+    have been too old for that."""
+    if (last := rule.transitions.order_by("-window_end", "-pk").first()) is not None:
+        enqueue(Task.ALERT, transition_id=last.pk)
+
+
+def _remeasure_ripe(model: Model, ended: datetime) -> None:
     """Points that were unripe when they were measured get their status once they have become ripe.
 
     Those of which nothing is measured any more stay as they are, or they would be found here again and again: hours
@@ -249,22 +398,14 @@ def _remeasure_ripe(model: Model, clock: datetime) -> None:
     """
     if not model.monitors.filter(kind=MonitorKind.PERFORMANCE, enabled=True).exists():
         return
-    summaries = Summary.objects.filter(
-        model=OuterRef("model"),
-        span=OuterRef("span"),
-        start=OuterRef("start"),
-        segment="",
-        role__in=ANSWERING_ROLES,
-    )
-    unripe = MetricPoint.objects.filter(
-        Exists(summaries),
-        model=model,
-        role="champion",
-        version="",
-        segment="",
-        metric="label_coverage",
-        status=PointStatus.UNRIPE,
-        detail__ripe_at__lte=clock.isoformat(),
+    is_window = Q(span=OuterRef("span"), start=OuterRef("start"))
+    is_day_of_longer = Q(span="day", start__gte=OuterRef("start"), start__lt=OuterRef("latest_end"))
+    whole = Summary.objects.filter(model=OuterRef("model"), segment="", role__in=ANSWERING_ROLES)
+    is_measured = Exists(whole.filter(is_window)) | (~Q(span="hour") & Exists(whole.filter(is_day_of_longer)))
+    latest_end = ExpressionWrapper(F("start") + longest_of("span"), output_field=DateTimeField())
+    with_ends = PackedPoints.objects.annotate(latest_end=latest_end)
+    unripe = with_ends.filter(
+        is_measured, model=model, role="champion", version="", segment="", ripe_at__lte=ended
     )
     windows = set(unripe.values_list("model_id", "span", "start"))
     if windows:
@@ -272,9 +413,9 @@ def _remeasure_ripe(model: Model, clock: datetime) -> None:
         enqueue(Task.MEASURE, model_id=model.pk)
 
 
-def _judge_rule(rule: Rule, state: RuleState, clock: datetime) -> list[Transition]:
+def _judge_rule(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfinished) -> list[Transition]:
     transitions = []
-    for window in _windows(rule, state, clock):
+    for window in _windows(rule, state, ended, unfinished):
         verdict = step(rule, _progress(state), window)
         _remember(state, verdict.progress)
         if verdict.outcome is not RuleOutcome.NOTHING:
@@ -294,28 +435,47 @@ class Window:
     n: int
     status: str
     detail: dict[str, Any]
+    is_proven: bool = False
 
 
-def _windows(rule: Rule, state: RuleState, clock: datetime) -> list[Window]:
-    """List windows after the one judged last, oldest first, up to the first that is still open or unripe."""
-    points = points_of(rule).filter(end__lte=clock)
-    if state.judged_until is not None:
-        points = points.filter(end__gt=state.judged_until)
-    measured = StaleWindow.objects.filter(model=rule.model, span=rule.span).unfinished()
-    busy = set(measured.values_list("start", flat=True))
+def _windows(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfinished) -> list[Window]:
+    """List windows after the one judged last, oldest first, up to the first that is still open, unripe or incomplete.
+
+    Incomplete is one of which hours are not summarised yet: a week of an import may be measured from its first days.
+    """
+    span, until = rule.judged_span, state.judged_until
+    points = points_of(rule).filter(end__lte=ended)
+    if until is not None:  # by their start too, which the index knows
+        points = points.filter(end__gt=until, start__gt=until - longest(span))
+    first_coming = unfinished.first_hour(since=until and until - overlap(span))
     windows = []
     for window in gather(rule, list(points.order_by("start"))):
-        if window.status == PointStatus.UNRIPE or window.start in busy:
+        is_busy = window.start in unfinished.windows.get(span, ())
+        is_incomplete = first_coming is not None and window.end > first_coming
+        if window.status == PointStatus.UNRIPE or is_busy or is_incomplete:
             break
         windows.append(window)
     return windows
+
+
+def shown_points(opened_by: Transition):  # type: ignore[no-untyped-def]
+    """Select the points of what a rule opened an incident of: one feature's, where it looks at every one."""
+    return points_of(opened_by.rule).filter(feature=opened_by.detail.get("feature") or opened_by.rule.feature)
+
+
+def judged_since(since: datetime, opened_by: Transition) -> Iterator[MetricPoint]:
+    """Read the points of what a rule opened an incident of that it has judged since a moment, the newest first."""
+    points = shown_points(opened_by).filter(start__gte=since, value__isnull=False).defer("detail")
+    for point in points.exclude(status__in=(*SILENT, PointStatus.UNRIPE)).order_by("-start").iterator():
+        if opened_by.rule.breaks(point) is not None:
+            yield point
 
 
 def points_of(rule: Rule):  # type: ignore[no-untyped-def]
     """Select the points that a rule looks at."""
     points = MetricPoint.objects.filter(
         model=rule.model,
-        span=rule.span,
+        span=rule.judged_span,
         metric=rule.metric,
         segment=rule.segment,
         role="champion",
@@ -324,14 +484,12 @@ def points_of(rule: Rule):  # type: ignore[no-untyped-def]
     return points if rule.feature == "*" else points.filter(feature=rule.feature)
 
 
-_SILENT = (PointStatus.INSUFFICIENT, PointStatus.UNRELIABLE, PointStatus.ERROR)
-
-
 def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
-    """Group points by window; of several features the one furthest beyond the threshold speaks.
+    """Group points by window; of several features the one furthest beyond the threshold speaks, of those that the rule
+    judges.
 
-    A window that is insufficient or an error, or of an estimate that is unreliable, keeps its place and says
-    nothing. A class of few rows is silent by itself: the others speak.
+    A window that is insufficient or an error, or of an estimate that is unreliable, keeps its place and says nothing,
+    as one does in which no feature has rows enough. A feature or class of few rows is silent by itself.
     """
     by_start: dict[datetime, list[MetricPoint]] = {}
     for point in points:
@@ -339,14 +497,26 @@ def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
     sign = 1 if rule.operator == Rule.Operator.ABOVE else -1
     windows = []
     for start in sorted(by_start):
-        measured = [p for p in by_start[start] if p.value is not None] or by_start[start]
-        measured = [p for p in measured if p.status not in _SILENT] or measured
-        worst = max(measured, key=lambda p: -math.inf if p.value is None else sign * p.value)
-        value = None if worst.status in _SILENT else worst.value
-        windows.append(
-            Window(start, worst.end, worst.feature, value, worst.n, worst.status, worst.detail or {})
+        worst = max(
+            _speaking(rule, by_start[start]), key=lambda p: -math.inf if p.value is None else sign * p.value
         )
+        value = None if worst.status in SILENT else worst.value
+        detail = worst.detail or {}
+        windows.append(
+            Window(
+                start, worst.end, worst.feature, value, worst.n, worst.status, detail,
+                is_proven=value is not None and rule.is_proven_by(worst),
+            )
+        )  # fmt: skip
     return windows
+
+
+def _speaking(rule: Rule, points: Sequence[MetricPoint]) -> Sequence[MetricPoint]:
+    """Narrow the points of a window to those that a rule judges; where it judges none, to what was measured."""
+    measured = [point for point in points if point.value is not None]
+    audible = [point for point in measured if point.status not in SILENT]
+    judged = [point for point in audible if rule.breaks(point) is not None]
+    return judged or audible or measured or points
 
 
 def _progress(state: RuleState) -> RuleProgress:
@@ -362,9 +532,10 @@ def _record(rule: Rule, window: Window, verdict: RuleStep) -> Transition:
     """Write the transition with what was known; a second writer of the same one changes nothing."""
     detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
     if verdict.outcome is not RuleOutcome.RESOLVED:
+        detail["since"] = _since(rule, window).isoformat()
         detail["causes"] = rank_causes(
             model=rule.model,
-            start=window.end - _judged_length(rule),
+            start=begin_of_causes(rule, window.start, window.end, window.detail),
             end=window.end,
             segment=rule.segment,
             metric=rule.metric,
@@ -385,22 +556,41 @@ def _record(rule: Rule, window: Window, verdict: RuleStep) -> Transition:
     return transition
 
 
-def _judged_length(rule: Rule) -> timedelta:
-    """How long a rule looks before it fires, in whole days: causes are looked for in just these, as days before would
-    water them down."""
-    if rule.span == "day":
-        return rule.for_windows * _DAY
-    return -(-rule.for_windows // 24) * _DAY
+def _since(rule: Rule, window: Window) -> datetime:
+    """Return when what a window shows began, as everything that reads its point says it."""
+    shown = points_of(rule).filter(start=window.start, feature=window.feature)
+    since = [point.since for point in PointJudge(rule.model, [rule]).judge(shown)]
+    return since[0] or window.start if since else window.start
 
 
-def backtest(*, rule: Rule, start: datetime, end: datetime) -> list[Window]:
+def begin_of_causes(rule: Rule, start: datetime, end: datetime, detail: Mapping[str, Any]) -> datetime:
+    """Return from when on the causes of a window are looked for: as long as the rule looks before it fires, in whole
+    days, as days before would water them down; evidence says since when it grows, in the `detail` of its point."""
+    if onset := detail.get("onset"):
+        return datetime.fromisoformat(onset)
+    begin = earlier(start, rule.judged_span, rule.for_windows - 1)
+    return end - -(-(end - begin) // _DAY) * _DAY
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """The stored windows that would have opened an incident, and how many there were to judge."""
+
+    opened: list[Window]
+    judged: int
+
+
+def backtest(*, rule: Rule, start: datetime, end: datetime) -> Backtest:
     """Tell which stored windows would have opened an incident, had the rule stood since `start`."""
     _check(rule)
+    if rule._state.adding:
+        check_names(rule)
     points = points_of(rule).filter(start__gte=start, end__lte=end).exclude(status=PointStatus.UNRIPE)
+    windows = gather(rule, list(points.order_by("start")))
     progress, opened = RuleProgress(), []
-    for window in gather(rule, list(points.order_by("start"))):
+    for window in windows:
         verdict = step(rule, progress, window)
         progress = verdict.progress
         if verdict.outcome is RuleOutcome.OPENED:
             opened.append(window)
-    return opened
+    return Backtest(opened, len(windows))

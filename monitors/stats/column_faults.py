@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
-from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
+from monitors.stats.mergeable.sketches import CategoricalSummary, IntArray, NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 MARGIN = 0.5  # of the reference's range: a new extreme is no fault, a new unit is
@@ -19,19 +17,23 @@ def count_missing(column: ColumnSummary) -> int:
 def share_of_mode(column: ColumnSummary) -> float | None:
     """Give the share of the most frequent value among those that are there; None where none is.
 
-    Numbers of one cell of the grid count as one value.
+    Of a number with too many different values to know each, those of one cell of the grid count as one.
     """
-    counts = list(column.counts.values()) if isinstance(column, CategoricalSummary) else column.counts
-    return None if column.n == 0 or len(counts) == 0 else float(max(counts)) / column.n
+    counts = column.known_values()[1] if isinstance(column, NumericSummary) else list(column.counts.values())
+    return _largest_share(counts, column.n)
 
 
-def count_outside(column: NumericSummary, least: float, most: float) -> int:
-    """Count the values of cells with a mean outside; a stored mean is off by some millionths of its distance."""
-    if not column.n or (least <= column.minimum and column.maximum <= most):
-        return 0
-    slack = 1e-6 * np.abs(column.offsets)
-    outside = (column.positions < least - slack) | (column.positions > most + slack)
-    return int(column.counts[outside].sum())
+def share_of_cell(column: ColumnSummary) -> float | None:
+    """Give the share of the most frequent value or, of numbers, that of the fullest cell, which is no less."""
+    return (
+        _largest_share(column.counts, column.n)
+        if isinstance(column, NumericSummary)
+        else share_of_mode(column)
+    )
+
+
+def _largest_share(counts: Sequence[int] | IntArray, n: int) -> float | None:
+    return float(max(counts)) / n if n and len(counts) else None
 
 
 def worst_days(days: Sequence[WindowSummary]) -> dict[tuple[str, str], float]:
@@ -46,29 +48,31 @@ def worst_days(days: Sequence[WindowSummary]) -> dict[tuple[str, str], float]:
         worst["missing_share", name] = max(count_missing(column) / max(column.rows, 1) for column in columns)
         if len(columns) >= DAYS_OF_STUCK:
             worst["mode_share", name] = max(share_of_mode(column) or 0.0 for column in columns)
+            worst["cell_share", name] = max(share_of_cell(column) or 0.0 for column in columns)
         numeric = [column for column in columns if isinstance(column, NumericSummary) and column.n]
         categorical = [column for column in columns if isinstance(column, CategoricalSummary)]
         if len(numeric) > 1:
-            worst["out_of_range_share", name] = _most_outside_others(numeric)
+            worst["out_of_range_share", name] = _most_outside_others(numeric, MARGIN)
+            worst["beyond_share", name] = _most_outside_others(numeric, 0.0)
         if len(categorical) > 1:
             worst["unseen_share", name] = _most_unseen_by_others(categorical)
     return worst
 
 
-def _outside(column: NumericSummary, least: float, most: float) -> int:
-    margin = MARGIN * (most - least)
-    return count_outside(column, least - margin, most + margin)
+def _most_outside_others(days: Sequence[NumericSummary], margin: float) -> float:
+    """Give the largest share of a day outside the range of the others, widened by a margin at both ends.
 
-
-def _most_outside_others(days: Sequence[NumericSummary]) -> float:
-    """Give the largest share of a day that lies outside the range of the others; only days of an extreme have one."""
+    Only days of an extreme have one.
+    """
     lowest = sorted(range(len(days)), key=lambda place: days[place].minimum)
     highest = sorted(range(len(days)), key=lambda place: -days[place].maximum)
     shares = []
     for place in {lowest[0], highest[0]}:
         least = days[lowest[1] if place == lowest[0] else lowest[0]].minimum
         most = days[highest[1] if place == highest[0] else highest[0]].maximum
-        shares.append(_outside(days[place], least, most) / max(days[place].rows, 1))
+        beyond = margin * (most - least)
+        outside = days[place].count_beyond(least - beyond, most + beyond)
+        shares.append(outside / max(days[place].rows, 1))
     return max(shares)
 
 

@@ -1,29 +1,30 @@
-"""Applies changes to the stored summaries of one version, role and event day.
+"""Applies changes to the stored summaries of one version and role.
 
 An hour has a summary of its own and is part of its day's. When the hours are dropped, the day's summary remains; when
 the days are dropped, the month's.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from django.db.models import Q
 
 from driftline.common.periods import floor, following
-from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
-from monitors.stats.mergeable.subtraction import subtract, subtract_outcomes
-from monitors.stats.mergeable.window_summary import (
-    ColumnSummary,
-    WindowSummary,
-    decode_outcomes,
-    encode_outcomes,
-    merge_windows,
-)
+from monitors.stats.mergeable.subtraction import subtract
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, merge_windows
 from monitors.summaries.from_rows import Source
 from monitors.summaries.models import Summary
-from monitors.summaries.stored import SHORTER, SummaryByHour, merge_segments, merged_parts, row_of, save
+from monitors.summaries.stored import (
+    SummaryByHour,
+    change_blocks,
+    in_windows,
+    merge_segments,
+    merged_parts,
+    row_of,
+    save,
+)
 
 type Window = tuple[str, datetime, str]
 """Span, start and segment of a summary."""
@@ -37,33 +38,47 @@ type DroppedColumns = dict[tuple[datetime, str], dict[str, ColumnSummary]]
 type _Parts = dict[Window, list[tuple[datetime, WindowSummary]]]
 
 
-def finest_window(source: Source, day: datetime) -> FinestWindow:
-    """Return which windows are stored for the hours of a day."""
-    month = floor(day, "month")
-    of_day = Q(span="hour", start__gte=day, start__lt=following(day, "day")) | Q(span="day", start=day)
-    spans = set(
+type FinestWindows = Mapping[datetime, FinestWindow]
+"""The shortest windows stored, by the start of the day."""
+
+
+def finest_windows(source: Source, hours: Iterable[datetime]) -> FinestWindows:
+    """Return which windows are stored for each day of these hours."""
+    days = {floor(hour, "day") for hour in hours}
+    months = {day: floor(day, "month") for day in days}
+    some_days = Q(start__gte=min(days), start__lt=following(max(days), "day"))
+    stored = set(
         Summary.objects.filter(
-            of_day | Q(span="month", start=month), **source.fields, segment=""
-        ).values_list("span", flat=True)
+            (some_days & Q(span__in=("hour", "day"))) | Q(span="month", start__in=set(months.values())),
+            **source.fields,
+            segment="",
+        ).values_list("span", "start")
     )
-    if not spans or "hour" in spans:
-        return "hour", day
-    return ("day", day) if "day" in spans else ("month", month)
+    with_hours = {floor(start, "day") for span, start in stored if span == "hour"}
+    finest: dict[datetime, FinestWindow] = {}
+    for day, month in months.items():
+        finest[day] = ("hour", day)
+        if day not in with_hours and ("day", day) in stored:
+            finest[day] = ("day", day)
+        elif day not in with_hours and ("month", month) in stored:
+            finest[day] = ("month", month)
+    return finest
 
 
 def apply_change(
     source: Source,
-    finest: FinestWindow,
+    finest: FinestWindows,
     *,
     added: SummaryByHour | None = None,
     subtracted: SummaryByHour | None = None,
 ) -> set[datetime]:
-    """Add and subtract summaries of hours of one day; return the hours for which the result is not exact.
+    """Add and subtract summaries of hours; return the hours for which the result is not exact.
 
     Call it under `lock_summaries`.
     """
     plus, minus = _by_window(added or {}, finest), _by_window(subtracted or {}, finest)
     stored = _stored(source, {window[:2] for window in (*plus, *minus)})
+    without_hours = {window for window in finest.values() if window[0] != "hour"}
     inexact: set[datetime] = set()
     changed = []
     for window in {**plus, **minus}:
@@ -80,8 +95,8 @@ def apply_change(
             if not difference.is_exact:
                 inexact.add(hour)
         blocks = bytes(before.blocks) if before is not None and before.blocks else None
-        if span == finest[0] != "hour" and not segment:
-            blocks = _changed_blocks(blocks, SHORTER[span], plus.get(window, ()), minus.get(window, ()))
+        if (span, start) in without_hours and not segment:
+            blocks = change_blocks(blocks, span, plus.get(window, ()), minus.get(window, ()))
         changed.append(row_of(source.fields, span, start, segment, total, blocks=blocks))
     save(changed)
     return inexact
@@ -100,7 +115,7 @@ def replace_hours(
         deleted = _replace(source, span, hours, list(rebuilt))
         return deleted | _replace(source, "day", merged_parts(source.fields, "day", start), [start])
     outcomes = [(hour, by_segment[""]) for hour, by_segment in rebuilt.items()]
-    blocks = _changed_blocks(None, SHORTER[span], outcomes, ())
+    blocks = change_blocks(None, span, outcomes)
     rows = _rows_of(source, span, {start: merge_segments(rebuilt.values())}, dropped, blocks)
     return _replace(source, span, rows, [start])
 
@@ -122,11 +137,12 @@ def _rows_of(
     return rows
 
 
-def _by_window(summaries: SummaryByHour, finest: FinestWindow) -> _Parts:
+def _by_window(summaries: SummaryByHour, finest: FinestWindows) -> _Parts:
     """Group summaries of hours by the stored windows that include them."""
     parts: _Parts = defaultdict(list)
     for hour, by_segment in summaries.items():
-        including = [("hour", hour), ("day", floor(hour, "day"))] if finest[0] == "hour" else [finest]
+        day = floor(hour, "day")
+        including = [("hour", hour), ("day", day)] if finest[day][0] == "hour" else [finest[day]]
         for segment, summary in by_segment.items():
             for span, start in including:
                 parts[span, start, segment].append((hour, summary))
@@ -134,34 +150,8 @@ def _by_window(summaries: SummaryByHour, finest: FinestWindow) -> _Parts:
 
 
 def _stored(source: Source, windows: Collection[tuple[str, datetime]]) -> dict[Window, Summary]:
-    wanted = Q(pk__in=[])
-    for span, start in windows:
-        wanted |= Q(span=span, start=start)
-    return {
-        (row.span, row.start, row.segment): row for row in Summary.objects.filter(wanted, **source.fields)
-    }
-
-
-def _changed_blocks(
-    stored: bytes | None,
-    span: str,
-    added: Iterable[tuple[datetime, WindowSummary]],
-    subtracted: Iterable[tuple[datetime, WindowSummary]],
-) -> bytes | None:
-    """Add and subtract outcomes of the hours or days that a longer window consists of."""
-    blocks: dict[int, OutcomeSummary] = decode_outcomes(stored) if stored else {}
-    for hour, summary in added:
-        if summary.outcome is not None:
-            block = int(floor(hour, span).timestamp())
-            before = [blocks[block]] if block in blocks else []
-            blocks[block] = merge_outcomes([*before, summary.outcome])
-    for hour, summary in subtracted:
-        block = int(floor(hour, span).timestamp())
-        if summary.outcome is not None and block in blocks:
-            rest = subtract_outcomes(blocks.pop(block), summary.outcome)
-            if rest is not None:
-                blocks[block] = rest
-    return encode_outcomes(blocks) if blocks else None
+    stored = Summary.objects.filter(in_windows(windows), **source.fields)
+    return {(row.span, row.start, row.segment): row for row in stored}
 
 
 def _replace(source: Source, span: str, rows: list[Summary], starts: list[datetime]) -> set[Window]:

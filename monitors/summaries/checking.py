@@ -13,7 +13,7 @@ from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Version
 from monitors.definitions.segment_masks import declared_segments
 from monitors.stats.mergeable.outcomes import MulticlassOutcomeSummary
-from monitors.stats.mergeable.sketches import CategoricalSummary
+from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.from_rows import Source, rows_by_hour
 from monitors.summaries.models import Summary
@@ -74,10 +74,15 @@ def difference_of(
         and isinstance(computed, CategoricalSummary)
         and stored.rest + computed.rest
     ):
-        stored, computed = (
-            replace(stored, counts={}, rest=0),
-            replace(computed, counts={}, rest=0),
-        )  # which are frequent
+        # Which values have a count of their own depends on the order in which they came.
+        stored, computed = replace(stored, counts={}, rest=0), replace(computed, counts={}, rest=0)
+    if (
+        isinstance(stored, NumericSummary)
+        and isinstance(computed, NumericSummary)
+        and (stored.distinct is None or computed.distinct is None)
+    ):
+        # What was once counted by cells alone stays so.
+        stored, computed = replace(stored, distinct=None), replace(computed, distinct=None)
     if isinstance(stored, MulticlassOutcomeSummary) and isinstance(computed, MulticlassOutcomeSummary):
         stored, computed = _in_order(stored), _in_order(computed)
     if is_dataclass(stored) and type(stored) is type(computed):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.common.periods import following, to_us
+from driftline.common.periods import HOUR_US, following, to_us
 from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
@@ -19,8 +19,6 @@ from monitors.definitions.segment_masks import DeclaredSegments, segment_masks
 from monitors.stats.mergeable.outcomes import OutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary, summarise_window
 from monitors.summaries.stored import SummaryBySegment
-
-_HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def labels_by_hour(
 
 def hours_of(rows: LogFrame) -> list[datetime]:
     """Return the hours that have rows, in order."""
-    return [datetime.fromtimestamp(int(hour) * 3600, UTC) for hour in np.unique(rows.times_us // _HOUR_US)]
+    return [datetime.fromtimestamp(int(hour) * 3600, UTC) for hour in np.unique(rows.times_us // HOUR_US)]
 
 
 def within(rows: LogFrame, start: datetime, end: datetime) -> LogFrame:
@@ -99,7 +97,7 @@ def _summarise_rows(
         latency_ms=rows.latency_us / 1e3,
         outcome=_outcome(rows, signature),
         labelled=int(labelled.sum()),
-        label_lag_s=_lag_s(rows.take(labelled)),
+        label_lag_s=_lag_s(rows, labelled),
     )
 
 
@@ -110,12 +108,14 @@ def _summarise_labels(labelled: LogFrame, signature: Signature) -> WindowSummary
         centres={},
         outcome=_outcome(labelled, signature),
         labelled=len(labelled),
-        label_lag_s=_lag_s(labelled),
+        label_lag_s=_lag_s(labelled, np.s_[:]),
     )
 
 
-def _lag_s(labelled: LogFrame) -> np.ndarray:
-    return (labelled.label_time_us - labelled.times_us) / 1e6
+def _lag_s(rows: LogFrame, labelled: np.ndarray | slice) -> np.ndarray:
+    """Return the lags of labels; one that was known at its event, as in a file without times, has none."""
+    lags = rows.label_time_us[labelled] - rows.times_us[labelled]
+    return lags[lags != 0] / 1e6
 
 
 def _known(rows: LogFrame, features: Iterable[str]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class StaleWindow(AttemptedWorkRow):
     """A window whose summaries changed and whose points must be computed again."""
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="stale_windows")
-    span = models.CharField(max_length=4)
+    span = models.CharField(max_length=8)
     start = models.DateTimeField()
 
     objects = AttemptedQuerySet.as_manager()

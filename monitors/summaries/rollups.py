@@ -10,7 +10,7 @@ from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import StaleWindow, Summary
-from monitors.summaries.stored import SHORTER, SourceFields, encode_blocks, merged_parts, parts_of, save
+from monitors.summaries.stored import SHORTER, SourceFields, change_blocks, merged_parts, parts_of, save
 
 
 def drop_parts(*, model: Model, span: str, before: datetime) -> int:
@@ -40,8 +40,8 @@ def _drop(source: SourceFields, span: str, start: datetime) -> int:
         if span == "month":  # a day is the sum of its hours all the time
             save(merged_parts(source, span, start))
         payloads = parts.filter(segment="").values_list("start", "payload")
-        summaries = {begin: WindowSummary.decode(bytes(payload)) for begin, payload in payloads}
-        blocks = encode_blocks(summaries, span)
+        summaries = [(begin, WindowSummary.decode(bytes(payload))) for begin, payload in payloads]
+        blocks = change_blocks(None, span, summaries)
         Summary.objects.filter(**source, span=span, start=start, segment="").update(blocks=blocks)
         return parts.delete()[0]
 

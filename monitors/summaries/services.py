@@ -6,15 +6,15 @@ for instance for a new segment.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import date, datetime, timedelta
 from functools import partial
 
 from django.db import transaction
 from django.db.models import Q
 
 from driftline.common.attempts import note_failure, release, work_apart
-from driftline.common.periods import floor, following
+from driftline.common.periods import day_of, floor, following, start_of_day, windows_with
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.prediction_log.labels.changes import claim_label_changes, return_label_changes
@@ -22,22 +22,24 @@ from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, TouchedPeriod
 from inference.prediction_log.queries.selectors import LogFrame, frame_of
 from inference.prediction_log.queries.unsummarised import (
-    StoredDay,
+    StoredDays,
     lock_unsummarised_rows,
+    may_have_unsummarised_rows,
     recheck_damaged,
     request_rebuild,
 )
 from inference.prediction_log.retention.drop_rows import drop_summarised, mark_summarised
 from inference.prediction_log.storage.damaged_chunks import damage_within, mark_damaged
 from inference.registry.models import Model, RowsKept, Version
-from monitors.definitions.segment_masks import declared_segments
+from monitors.definitions.monitors import longer_spans
+from monitors.definitions.segment_masks import DeclaredSegments, declared_segments
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.changes import (
     DroppedColumns,
-    FinestWindow,
+    FinestWindows,
     Window,
     apply_change,
-    finest_window,
+    finest_windows,
     replace_hours,
 )
 from monitors.summaries.from_rows import (
@@ -51,9 +53,11 @@ from monitors.summaries.from_rows import (
 )
 from monitors.summaries.label_changes import ChunkMoved, RelabelledRows, find_rows
 from monitors.summaries.models import StaleWindow, Summary
-from monitors.summaries.stored import SummaryBySegment, merge_hours
+from monitors.summaries.signals import windows_emptied
+from monitors.summaries.stored import SummaryBySegment, in_windows, merge_hours
 
 HOURS_A_TASK = 400
+MAX_GAP_DAYS = 7  # between days that are summarised together
 MAX_PASS_SECONDS = 20.0  # a longer backlog is continued in the next pass, so that other models get their turn
 WINDOWS_MEASURED_AGAIN = 2_000  # about 80 days of hours and days
 
@@ -88,8 +92,11 @@ def _summarise_periods(model_id: int, periods: Sequence[TouchedPeriod]) -> None:
         model = Model.objects.get(pk=model_id)
         if model.task == "ranking":  # a query may have rows in several chunks
             to_rebuild = list(periods)
+        segments = declared_segments(model)
         for (version_id, role, _), hours in _hours_by_day(to_rebuild).items():
-            _rebuild(_source(model, version_id, role), hours)
+            emptied = _rebuild(_source(model, version_id, role, segments), hours)
+            if emptied:
+                windows_emptied.send(sender=Summary, model_id=model_id, role=role, windows=emptied)
         _finish_readable(periods)
         measure_hours(model_id=model_id, hours=[period.hour for period in periods])
 
@@ -107,6 +114,10 @@ def _steps(
 
 def _finish_readable(periods: Sequence[TouchedPeriod]) -> None:
     """Finish the hours without unreadable rows; an hour with rows in a damaged chunk has failed."""
+    damaged = PredictionChunk.objects.filter(model_id__in={period.model_id for period in periods})
+    if not damaged.exclude(damage="").exists():  # one question in place of one an hour
+        finish(periods)
+        return
     reasons = {period: damage_within(period) for period in periods}
     finish([period for period, reason in reasons.items() if not reason])
     for period, reason in reasons.items():
@@ -114,19 +125,31 @@ def _finish_readable(periods: Sequence[TouchedPeriod]) -> None:
             note_failure(period, reason)
 
 
-def _hours_by_day(periods: Iterable[TouchedPeriod]) -> dict[StoredDay, list[datetime]]:
-    days: dict[StoredDay, list[datetime]] = {}
+def _hours_by_day(periods: Iterable[TouchedPeriod]) -> dict[tuple[int, str, date], list[datetime]]:
+    days: dict[tuple[int, str, date], list[datetime]] = {}
     for period in periods:
-        day = period.hour.astimezone(UTC).date()
+        day = day_of(period.hour)
         days.setdefault((period.version_id, period.role, day), []).append(period.hour)
     return dict(sorted(days.items()))
 
 
-def _days_of(periods: Iterable[TouchedPeriod]) -> Iterator[StoredDay]:
-    return iter(_hours_by_day(periods))
+def _days_of(periods: Iterable[TouchedPeriod]) -> list[StoredDays]:
+    return _consecutive(_hours_by_day(periods))
 
 
-def _unsummarised_copies(model_id: int) -> list[StoredDay]:
+def _consecutive(days: Iterable[tuple[int, str, date]]) -> list[StoredDays]:
+    """Put days of one version and role together that follow each other."""
+    together: list[StoredDays] = []
+    for version_id, role, day in sorted(days):
+        last = together[-1] if together else None
+        if last and last[:2] == (version_id, role) and (day - last.days[-1]).days <= MAX_GAP_DAYS:
+            together[-1] = last._replace(days=(*last.days, day))
+        else:
+            together.append(StoredDays(version_id, role, (day,)))
+    return together
+
+
+def _unsummarised_copies(model_id: int) -> list[StoredDays]:
     """Return the days with unsummarised shadow rows of a model that keeps no rows.
 
     They come first: their labels are deleted with the champion's rows.
@@ -136,42 +159,53 @@ def _unsummarised_copies(model_id: int) -> list[StoredDay]:
     fresh = PredictionChunk.objects.filter(
         model_id=model_id, role="shadow", is_packed=False, is_summarised=False
     )
-    return list(fresh.values_list("version_id", "role", "day").distinct())
+    return _consecutive(fresh.values_list("version_id", "role", "day").distinct())
 
 
 # -- new rows ----------------------------------------------------------------------------------------------------------
-def _add_rows(model_id: int, stored: StoredDay) -> bool:
-    """Add some unsummarised rows of a day to the summaries; False if none remain."""
+def _add_rows(model_id: int, stored: StoredDays) -> bool:
+    """Add some unsummarised rows of these days to the summaries; False if none remain."""
+    if not may_have_unsummarised_rows(model_id, stored):
+        return False
     with transaction.atomic():
         lock_summaries(model_id)
         model = Model.objects.get(pk=model_id)
-        source = _source(model, *stored[:2])
-        if recheck_damaged(model, stored):
-            _request_rebuild(source, _stored_hours(source, stored))
+        source = _source(model, stored.version_id, stored.role)
+        for day in recheck_damaged(model, stored):
+            _request_rebuild(source, _stored_hours(source, day))
         locked = lock_unsummarised_rows(model, stored)
         if locked is None:
             return False
         rows = locked.as_summarised()
         hours = hours_of(rows)
-        finest = finest_window(source, floor(hours[0], "day"))
+        finest = finest_windows(source, hours)
         segments = _segments_by_hour(source, finest, hours)
         summaries = rows_by_hour(source, rows, segments)
         incomplete = _remove_newer_segments(source, summaries, segments)
         apply_change(source, finest, added=summaries)
         mark_summarised(locked)
-        _request_rebuild(source, incomplete if finest[0] == "hour" else hours)
+        _request_rebuild(source, _to_rebuild(finest, hours, incomplete))
         measure_hours(model_id=model_id, hours=hours)
     return True
 
 
-def _segments_by_hour(source: Source, finest: FinestWindow, hours: Sequence[datetime]) -> SegmentsByHour:
-    """Return the segments of the stored summaries that include these hours of a day."""
-    span, start = finest
-    starts = list(hours) if span == "hour" else [start]
-    stored = Summary.objects.filter(**source.fields, span=span, start__in=starts)
+def _to_rebuild(
+    finest: FinestWindows, hours: Iterable[datetime], inexact: Collection[datetime]
+) -> list[datetime]:
+    """Return the hours with summaries that are not exact: these, and those that longer windows stand for."""
+    return [hour for hour in hours if hour in inexact or finest[floor(hour, "day")][0] != "hour"]
+
+
+def _segments_by_hour(source: Source, finest: FinestWindows, hours: Sequence[datetime]) -> SegmentsByHour:
+    """Return the segments of the stored summaries that include these hours."""
+    windows: dict[tuple[str, datetime], list[datetime]] = {}
+    for hour in hours:
+        span, start = finest[floor(hour, "day")]
+        windows.setdefault((span, hour if span == "hour" else start), []).append(hour)
     segments: dict[datetime, set[str]] = {hour: set() for hour in hours}
-    for begin, segment in stored.values_list("start", "segment"):
-        for hour in [begin] if span == "hour" else hours:
+    stored = Summary.objects.filter(in_windows(windows), **source.fields)
+    for span, begin, segment in stored.values_list("span", "start", "segment"):
+        for hour in windows[span, begin]:
             segments[hour].add(segment)
     return segments
 
@@ -218,26 +252,27 @@ def _apply_some_label_changes(model: Model) -> bool:
     claimed = claim_label_changes(model)
     if model.task == "ranking" or not claimed:  # the hours of a ranking are rebuilt
         return bool(claimed)
-    relabelled, waiting = find_rows(model, claimed, features_of_segments(declared_segments(model)))
+    segments = declared_segments(model)
+    relabelled, waiting = find_rows(model, claimed, features_of_segments(segments))
     return_label_changes(model.pk, waiting)
     hours: set[datetime] = set()
     for rows in relabelled:
-        hours |= _relabel(_source(model, rows.version_id, rows.role), rows)
+        hours |= _relabel(_source(model, rows.version_id, rows.role, segments), rows)
     measure_hours(model_id=model.pk, hours=hours)
     return not waiting
 
 
 def _relabel(source: Source, rows: RelabelledRows) -> set[datetime]:
-    """Subtract the summarised labels of some rows of a day and add the new ones; return their hours."""
+    """Subtract the summarised labels of some rows and add the new ones; return their hours."""
     hours = sorted({hour for frame in rows.new for hour in hours_of(frame)})
-    finest = finest_window(source, floor(hours[0], "day"))
+    finest = finest_windows(source, hours)
     segments = _segments_by_hour(source, finest, hours)
     added, subtracted = (
         merge_hours(labels_by_hour(source, frame, segments) for frame in frames)
         for frames in (rows.new, rows.summarised)
     )
     inexact = apply_change(source, finest, added=added, subtracted=subtracted)
-    _request_rebuild(source, inexact if finest[0] == "hour" else hours)
+    _request_rebuild(source, _to_rebuild(finest, hours, inexact))
     return set(hours)
 
 
@@ -246,7 +281,7 @@ def subtract_rows(chunk: PredictionChunk, rows: LogFrame) -> None:
     """Subtract erased rows of a chunk from the summaries, in the transaction that erases them."""
     source = _source(Model.objects.get(pk=chunk.model_id), chunk.version_id, chunk.role)
     hours = hours_of(rows)
-    finest = finest_window(source, floor(hours[0], "day"))
+    finest = finest_windows(source, hours)
     summaries = rows_by_hour(source, rows, _segments_by_hour(source, finest, hours))
     apply_change(source, finest, subtracted=summaries)
 
@@ -266,7 +301,8 @@ def _rebuild(source: Source, hours: Sequence[datetime]) -> set[Window]:
 
     A day that is stored without its hours gets them back if the log still has all of it.
     """
-    finest = span, start = finest_window(source, floor(hours[0], "day"))
+    [finest] = finest_windows(source, hours).values()
+    span, start = finest
     starts = sorted(set(hours)) if span == "hour" else [start]
     rows = frame_of(
         model=source.model,
@@ -318,15 +354,15 @@ def _dropped_columns(rows: LogFrame, start: datetime, stored: SummaryBySegment) 
     }
 
 
-def _drop_summarised(model_id: int, stored: StoredDay) -> bool:
+def _drop_summarised(model_id: int, stored: StoredDays) -> bool:
     with transaction.atomic():
         lock_summaries(model_id)
         return drop_summarised(Model.objects.get(pk=model_id), stored)
 
 
-def _stored_hours(source: Source, stored: StoredDay) -> list[datetime]:
+def _stored_hours(source: Source, event_day: date) -> list[datetime]:
     """Return the hours of a day that have summaries; the day's start if it is stored without its hours."""
-    day = datetime(stored[2].year, stored[2].month, stored[2].day, tzinfo=UTC)
+    day = start_of_day(event_day)
     hours = Summary.objects.filter(
         **source.fields, span="hour", segment="", start__gte=day, start__lt=following(day, "day")
     )
@@ -337,9 +373,9 @@ def _request_rebuild(source: Source, hours: Iterable[datetime]) -> None:
     request_rebuild(source.model.pk, [(source.version.pk, source.role, hour) for hour in hours])
 
 
-def _source(model: Model, version_id: int, role: str) -> Source:
+def _source(model: Model, version_id: int, role: str, segments: DeclaredSegments | None = None) -> Source:
     version = Version.objects.select_related("model").get(pk=version_id)
-    return Source(model, version, role, declared_segments(model))
+    return Source(model, version, role, segments or declared_segments(model))
 
 
 def rebuild_model(model_id: int, which: Q | None = None) -> int:
@@ -359,11 +395,8 @@ def rebuild_model(model_id: int, which: Q | None = None) -> int:
 
 # -- measuring ---------------------------------------------------------------------------------------------------------
 def measure_hours(*, model_id: int, hours: Iterable[datetime]) -> None:
-    """Enqueue the measurement of these hours and their days, in the caller's transaction."""
-    stale = {(model_id, "hour", hour) for hour in hours}
-    stale |= {(model_id, "day", floor(hour, "day")) for _, _, hour in stale}
-    touch(StaleWindow, stale, fields=("model_id", "span", "start"))
-    enqueue(Task.MEASURE, model_id=model_id)
+    """Enqueue the measurement of these hours, their days and what is judged longer, in the caller's transaction."""
+    _measure(model_id, {window for hour in hours for window in (("hour", hour), ("day", floor(hour, "day")))})
 
 
 def measure_again(*, version_id: int, since: datetime | None) -> None:
@@ -376,9 +409,18 @@ def measure_again(*, version_id: int, since: datetime | None) -> None:
     ).order_by("-start")
     windows = windows if since is None else windows.filter(start__gte=since)
     stale = list(windows.values_list("model_id", "span", "start")[:WINDOWS_MEASURED_AGAIN])
-    touch(StaleWindow, stale, fields=("model_id", "span", "start"))
     for model_id in {model_id for model_id, _, _ in stale}:
-        enqueue(Task.MEASURE, model_id=model_id)
+        _measure(model_id, {(span, start) for _, span, start in stale})
+
+
+def _measure(model_id: int, windows: Collection[tuple[str, datetime]]) -> None:
+    """Enqueue the measurement of hours and days, and of the longer windows that hold the days and are judged."""
+    days = [start for span, start in windows if span == "day"]
+    stale = {(model_id, span, start) for span, start in windows}
+    for span in longer_spans(model_id) if days else ():
+        stale |= {(model_id, span, start) for day in days for start in windows_with(day, span)}
+    touch(StaleWindow, stale, fields=("model_id", "span", "start"))
+    enqueue(Task.MEASURE, model_id=model_id)
 
 
 def forget_segments(model_id: int, which: Q) -> None:

@@ -4,11 +4,17 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from driftline.common.periods import floor, following
 from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
-from monitors.stats.mergeable.window_summary import WindowSummary, encode_outcomes, merge_windows
+from monitors.stats.mergeable.subtraction import subtract_outcomes
+from monitors.stats.mergeable.window_summary import (
+    WindowSummary,
+    decode_outcomes,
+    encode_outcomes,
+    merge_windows,
+)
 from monitors.summaries.models import Summary
 
 SHORTER = {"day": "hour", "month": "day"}
@@ -25,6 +31,17 @@ def parts_of(source: SourceFields, span: str, start: datetime) -> QuerySet[Summa
     return Summary.objects.filter(
         **source, span=SHORTER[span], start__gte=start, start__lt=following(start, span)
     ).order_by("start")
+
+
+def in_windows(windows: Iterable[tuple[str, datetime]]) -> Q:
+    """Narrow summaries to windows, each a span and a start."""
+    starts: dict[str, list[datetime]] = {}
+    for span, start in windows:
+        starts.setdefault(span, []).append(start)
+    wanted = Q(pk__in=[])
+    for span, some in starts.items():
+        wanted |= Q(span=span, start__in=some)
+    return wanted
 
 
 def merge_segments(parts: Iterable[SummaryBySegment]) -> SummaryBySegment:
@@ -52,17 +69,30 @@ def merged_parts(source: SourceFields, span: str, start: datetime) -> list[Summa
     return [row_of(source, span, start, segment, summary) for segment, summary in merged.items()]
 
 
-def encode_blocks(summaries: Mapping[datetime, WindowSummary], span: str) -> bytes | None:
-    """Encode the outcomes of the hours of a day, or of the days of a month; an hour has none."""
-    if span not in SHORTER:
-        return None
-    blocks: dict[int, list[OutcomeSummary]] = {}
-    for start, summary in sorted(summaries.items()):
+def change_blocks(
+    blocks: bytes | None,
+    span: str,
+    added: Iterable[tuple[datetime, WindowSummary]],
+    subtracted: Iterable[tuple[datetime, WindowSummary]] = (),
+) -> bytes | None:
+    """Add and subtract outcomes of the blocks of a window: the hours of a day, or the days of a month.
+
+    Summaries come with the start of their hour or day. Returns None where no block is left.
+    """
+    length = SHORTER[span]
+    outcomes: dict[int, OutcomeSummary] = decode_outcomes(blocks) if blocks else {}
+    for start, summary in added:
         if summary.outcome is not None:
-            block = floor(start, SHORTER[span])
-            blocks.setdefault(int(block.timestamp()), []).append(summary.outcome)
-    merged = {block: merge_outcomes(outcomes) for block, outcomes in blocks.items()}
-    return encode_outcomes(merged) if merged else None
+            block = int(floor(start, length).timestamp())
+            before = [outcomes[block]] if block in outcomes else []
+            outcomes[block] = merge_outcomes([*before, summary.outcome])
+    for start, summary in subtracted:
+        block = int(floor(start, length).timestamp())
+        if summary.outcome is not None and block in outcomes:
+            rest = subtract_outcomes(outcomes.pop(block), summary.outcome)
+            if rest is not None:
+                outcomes[block] = rest
+    return encode_outcomes(outcomes) if outcomes else None
 
 
 def row_of(

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftline.common.clock import now
+from driftline.common.periods import DAY_US, day_of, from_us
 from inference.prediction_log.models import PredictionChunk, PredictionRole
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import LogFrame, PairedFrame, paired_frame
 from inference.signatures import Signature
-from monitors.workflows.pairs import DAY_US, PairsWanted, scores_of
+from monitors.workflows.pairs import PairsWanted, scores_of
 
 MAX_PAIRS = 20_000
 SAMPLE = 20
@@ -114,7 +115,7 @@ def _newest_start(wanted: PairsWanted, end: datetime) -> datetime:
         version=wanted.challenger,
         role=PredictionRole.SHADOW,
         end__gte=wanted.since,
-        day__gte=wanted.since.astimezone(UTC).date(),
+        day__gte=day_of(wanted.since),
     ).order_by("-end")
     start, rows = end, 0
     for chunk_start, count in chunks.values_list("start", "rows").iterator():
@@ -138,8 +139,8 @@ def compare_answers(pairs: PairedFrame, signature: Signature) -> Agreement:
         pairs=len(champion),
         agreed=int(agrees.sum()),
         labelled=int(champion.is_labelled.sum()),
-        start=_moment(champion.times_us[0]),
-        end=_moment(champion.times_us[-1]),
+        start=from_us(int(champion.times_us[0])),
+        end=from_us(int(champion.times_us[-1])),
         answers=_answers(champion, challenger) if signature.task != "regression" else [],
         scored=scored,
         differences=_differences(gap),
@@ -206,7 +207,8 @@ def _by_day(champion: LogFrame, agrees: NDArray[np.bool_]) -> list[tuple[datetim
     days, which, counts = np.unique(champion.times_us // DAY_US, return_inverse=True, return_counts=True)
     agreed = np.bincount(which, weights=agrees)
     return [
-        (_moment(day * DAY_US), int(n), int(same)) for day, n, same in zip(days, counts, agreed, strict=True)
+        (from_us(int(day) * DAY_US), int(n), int(same))
+        for day, n, same in zip(days, counts, agreed, strict=True)
     ]
 
 
@@ -225,7 +227,7 @@ def _sample(
     return [
         Disagreement(
             id=str(champion.ids[i]),
-            time=_moment(champion.times_us[i]),
+            time=from_us(int(champion.times_us[i])),
             champion=champion.prediction[i],
             challenger=challenger.prediction[i],
             champion_score=_plain(scores[0], i),
@@ -240,7 +242,3 @@ def _plain(scores: NDArray[np.float64], place: int) -> float | None:
     """One score as a number; of several classes the highest probability."""
     value = float(np.max(scores[place]))
     return value if np.isfinite(value) else None
-
-
-def _moment(us: Any) -> datetime:
-    return datetime.fromtimestamp(int(us) / 1e6, UTC)

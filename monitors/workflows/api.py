@@ -2,13 +2,16 @@
 
 from django.http import HttpRequest
 from ninja import Router
+from ninja.params.functions import Query
 from ninja.responses import Status
 from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
+from driftline.common.clock import now
 from driftline.common.paging import PAGE_SIZE, page
+from driftline.common.request_values import bounds
 from driftline.common.responses import Page
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
@@ -71,17 +74,20 @@ def cancel_run(request: HttpRequest, name: str, run_id: int, body: Decision | No
     "/models/{name}/comparison", auth=Scoped(Scope.READ), response=PairedComparisonOut | UnpairedComparisonOut
 )
 def read_comparison(
-    request: HttpRequest, name: str, challenger: str
+    request: HttpRequest,
+    name: str,
+    challenger: str,
+    start: str = Query("", alias="from"),
+    end: str = Query("", alias="to"),
 ) -> PairedComparisonOut | UnpairedComparisonOut:
-    """Compare a challenger with the champion and give the gate's verdict.
+    """Compare a challenger with the champion and give the gate's verdict: on all evidence, or on that of a period.
 
     `kind` is `paired` for a version that shadowed: both answered the same requests. A canary that never shadowed
     has no pairs, so `unpaired` compares the requests that each side answered, over `since` to `until`; `sides` holds
     how many they were, and a promotion on such evidence needs a person.
     """
-    found = selectors.comparison(model=_model(request, name), challenger=challenger)
-    kind = PairedComparisonOut if found.pop("kind") == "paired" else UnpairedComparisonOut
-    return kind(**found)
+    first, last = bounds(start, end, now=now())
+    return selectors.comparison(model=_model(request, name), challenger=challenger, start=first, end=last)
 
 
 @router.get("/models/{name}/agreement", auth=Scoped(Scope.READ), response=AgreementOut)

@@ -2,20 +2,19 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from driftline.common.clock import now
-from driftline.common.periods import floor
+from driftline.common.periods import DAY_US, day_of, floor, to_us
 from inference.prediction_log.models import PredictionChunk, PredictionRole
-from inference.prediction_log.queries.canary_split import describe_split
+from inference.prediction_log.queries.canary_split import Split, split_of
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import LogFrame, first_answered, frame_of
 from inference.registry.models import DeploymentChange, Model, Version
-from inference.registry.schemas import CanaryOut
 from inference.registry.selectors import get_version, signature_of
 from inference.serving.counts.metrics import ANSWERED
 from inference.signatures import Signature
@@ -24,7 +23,7 @@ from monitors.metrics.request_log import request_outcomes
 from monitors.stats.promotion.gate import GateVerdict
 from monitors.stats.promotion.unpaired import Answered, UnpairedComparison, compare_sides, judge_sides
 from monitors.workflows.models import Workflow
-from monitors.workflows.pairs import DAY_US, policy_of, ripe_until, scores_of
+from monitors.workflows.pairs import policy_of, ripe_until, scores_of
 
 MAX_ROWS = 200_000  # newest first, of both sides together: a canary of one percent leaves 2,000 of them
 
@@ -38,6 +37,12 @@ class CanaryPeriod:
     start: datetime
     end: datetime | None
 
+    def within(self, start: datetime | None, end: datetime | None) -> "CanaryPeriod | None":
+        """Give the part of it that lies in `[start, end)`; None is no bound. None where no part does."""
+        first = max(self.start, start) if start else self.start
+        last = min((moment for moment in (self.end, end) if moment), default=None)
+        return replace(self, start=first, end=last) if last is None or first < last else None
+
 
 @dataclass(frozen=True)
 class CanaryEvidence:
@@ -49,7 +54,7 @@ class CanaryEvidence:
     found: UnpairedComparison
     answers: dict[str, tuple[float, float]]  # class: the champion's share of it, the canary's
     verdict: GateVerdict
-    split: CanaryOut | None
+    split: Split | None
 
 
 def canary_period(model: Model, version: Version) -> CanaryPeriod | None:
@@ -99,18 +104,18 @@ def canary_evidence(model: Model, period: CanaryPeriod) -> CanaryEvidence:
         rng=np.random.default_rng(0),
     )
     workflow = Workflow.of(model)
-    split = describe_split(model.deployment) if period.end is None else None
+    split = split_of(model.deployment) if period.end is None else None
     policy = policy_of(model, workflow, model.task)
     return CanaryEvidence(
         period, start, end, found, {} if signature.task == "regression" else _answer_shares(champion, canary),
-        judge_sides(found, policy, is_mismatch=split is not None and split.split.mismatch), split,
+        judge_sides(found, policy, is_mismatch=split is not None and split.is_mismatch), split,
     )  # fmt: skip
 
 
 def _newest_start(model: Model, period: CanaryPeriod, end: datetime) -> datetime:
     chunks = PredictionChunk.objects.filter(
         model=model, version__in=[period.champion, period.canary], role__in=["champion", "canary"],
-        end__gte=period.start, start__lt=end, day__gte=period.start.astimezone(UTC).date(),
+        end__gte=period.start, start__lt=end, day__gte=day_of(period.start),
     ).order_by("-end")  # fmt: skip
     start, rows = period.start, 0
     for chunk_start, count in chunks.values_list("start", "rows").iterator():
@@ -124,7 +129,7 @@ def _answered(model: Model, frame: LogFrame, signature: Signature, outcomes: Cou
     """Write one side as the comparison takes it; a label that has not had its time to come is none."""
     scores = scores_of(frame, signature)
     labels = coded(frame.label, signature)
-    is_ripe = frame.times_us < ripe_until(model).timestamp() * 1e6
+    is_ripe = frame.times_us < to_us(ripe_until(model))
     is_scored = np.isfinite(scores) if scores.ndim == 1 else np.isfinite(scores).all(1)
     requests = outcomes.total()
     return Answered(

@@ -127,7 +127,7 @@ def _record(lease: RunLease, step: Step, outcome: StepOutcome, *, seen: int) -> 
             run.verdict = to_json(outcome.verdict)
             run.save(update_fields=["verdict"])
         if outcome.answer == StepAnswer.WAITING:
-            return _wait(run, step, outcome, seen=seen)
+            return _wait(lease, run, step, outcome, seen=seen)
         _close(step, Step.State.DONE)
         if outcome.answer == StepAnswer.REJECTED:
             finish(run, state=RunState.REJECTED, actor=f"run {run.pk}", reason=outcome.reason)
@@ -138,15 +138,15 @@ def _record(lease: RunLease, step: Step, outcome: StepOutcome, *, seen: int) -> 
         return True
 
 
-def _wait(run: Run, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
+def _wait(lease: RunLease, run: Run, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
     """Give the run back until what it needs has come, unless something came while the step looked."""
     step.state = Step.State.WAITING
     step.save(update_fields=["state", "evidence"])
     run.state, run.waiting_for, run.needs = RunState.WAITING, outcome.waiting_for, outcome.needs
+    run.save(update_fields=["state", "waiting_for", "needs"])
     changed_meanwhile = run.generation != seen
     if not changed_meanwhile:
-        run.lease_token, run.lease_until = None, None
-    run.save(update_fields=["state", "waiting_for", "needs", "lease_token", "lease_until"])
+        lease.release()
     return changed_meanwhile
 
 

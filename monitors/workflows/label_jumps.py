@@ -1,4 +1,4 @@
-"""Whether the labels that a run would learn from, or be judged by, still come as they always came (promise 12).
+"""Whether the labels that a run would learn from, or be judged by, still come as they always came.
 
 Three shares are held against the model's own history, by the day of the prediction: of every class among the labels,
 of every token among the labels, and of predictions that have a label. `stats/streams/share_shifts.py` has the formula.
@@ -6,13 +6,14 @@ of every token among the labels, and of predictions that have a label. `stats/st
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from math import log
 from typing import Any
 
 import numpy as np
 from django.db import connection
 
+from driftline.common.periods import day_of
 from inference.prediction_log.labels.selectors import count_by_day
 from inference.registry.models import Model
 from inference.signatures import Signature
@@ -41,12 +42,12 @@ class LabelJump:
 
     @property
     def sentence(self) -> str:
-        described = {
+        texts = {
             CLASS: f"{self.name[:40]} is {self.now:.0%} of the {self.rows:,} labels",
             TOKEN: f"token {self.name[:40]} sent {self.now:.0%} of the {self.rows:,} labels",
             ARRIVAL: f"{self.now:.0%} of {self.rows:,} predictions have a label",
         }
-        return f"{described[self.kind]} since {self.since:%-d %b %Y}, {self.before:.0%} before"
+        return f"{texts[self.kind]} since {self.since:%-d %b %Y}, {self.before:.0%} before"
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,7 @@ def count_labels(
 
 def _predictions(model: Model, until: datetime) -> dict[date, int]:
     with connection.cursor() as cursor:
-        cursor.execute(
-            _PREDICTIONS, {"model": model.pk, "until": until, "last": until.astimezone(UTC).date()}
-        )
+        cursor.execute(_PREDICTIONS, {"model": model.pk, "until": until, "last": day_of(until)})
         return dict(cursor.fetchall())
 
 
@@ -148,15 +147,15 @@ FROM stored WHERE model_id = %(model)s AND start < %(until)s AND role <> 'shadow
 
 def _numbers_by_day(model: Model, until: datetime, since: date) -> Days:
     """Split a regression's labels at the median of those before `since`: a half of them is high."""
-    described = [
+    values = [
         (day, float(value))
         for day, found in count_by_day(model, "value", until=until).items()
         for value, count in found.items()
         for _ in range(count)
     ]
-    usual = [value for day, value in described if day < since]
+    usual = [value for day, value in values if day < since]
     median = float(np.median(usual)) if usual else 0.0
-    return days_of((day, HIGH if value > median else "") for day, value in described)
+    return days_of((day, HIGH if value > median else "") for day, value in values)
 
 
 def days_of(labels: Iterable[tuple[date, str]]) -> Days:
@@ -173,17 +172,19 @@ def not_yet_approved(model: Model, jumps: list[LabelJump]) -> list[LabelJump]:
     """Leave out the jumps of which a person has said before that they are right: the next run does not ask again."""
     steps = Step.objects.filter(run__model=model, evidence__has_keys=["approved_by", "jumps"])
     approved = [
-        described for evidence in steps.values_list("evidence", flat=True) for described in evidence["jumps"]
+        approved_jump
+        for evidence in steps.values_list("evidence", flat=True)
+        for approved_jump in evidence["jumps"]
     ]
-    return [jump for jump in jumps if not any(_is_approved(jump, described) for described in approved)]
+    return [jump for jump in jumps if not any(_is_approved(jump, one) for one in approved)]
 
 
-def _is_approved(jump: LabelJump, described: Mapping[str, Any]) -> bool:
+def _is_approved(jump: LabelJump, approved_jump: Mapping[str, Any]) -> bool:
     """The same share at about the same height: within what is no jump."""
-    if (jump.kind, jump.name) != (described["kind"], described["name"]):
+    if (jump.kind, jump.name) != (approved_jump["kind"], approved_jump["name"]):
         return False
     change = log_odds(jump.now * jump.rows, jump.rows) - log_odds(
-        described["now"] * described["rows"], described["rows"]
+        approved_jump["now"] * approved_jump["rows"], approved_jump["rows"]
     )
     return abs(change) < log(MIN_ODDS_RATIO)
 

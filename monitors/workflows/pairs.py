@@ -8,6 +8,7 @@ from django.db import connection
 from numpy.typing import NDArray
 
 from driftline.common.clock import now
+from driftline.common.periods import DAY_US
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import LogFrame, PairedFrame, has_packed_before, paired_frame
 from inference.prediction_log.storage.partitions import oldest_week
@@ -20,7 +21,6 @@ from monitors.stats.promotion.gate import GatePolicy
 from monitors.stats.promotion.paired import PairedComparison, compare_pairs
 from monitors.workflows.models import Workflow
 
-DAY_US = 86_400_000_000
 JUDGED = {
     "binary": ("log_loss", "roc_auc", "accuracy", "brier"),
     "multiclass": ("log_loss", "accuracy", "brier"),
@@ -31,16 +31,23 @@ JUDGED = {
 
 @dataclass(frozen=True)
 class PairsWanted:
-    """The pairs of two versions from event time `since` on, up to the ripe ones."""
+    """The ripe pairs of two versions from event time `since` on, and before `until` where it is given."""
 
     model: Model
     champion: Version
     challenger: Version
     since: datetime
+    until: datetime | None = None
+
+    @property
+    def ripe_until(self) -> datetime:
+        """Up to which event time these pairs are ripe."""
+        ripe = ripe_until(self.model)
+        return ripe if self.until is None else min(ripe, self.until)
 
 
 def ripe_until(model: Model) -> datetime:
-    """Tell up to which event time most labels have had their time to come (promise 11).
+    """Tell up to which event time most labels have had their time to come.
 
     Later pairs have only the labels that come early, which are not a fair sample.
     """
@@ -49,7 +56,7 @@ def ripe_until(model: Model) -> datetime:
 
 def count_labelled(wanted: PairsWanted) -> int:
     """Count the ripe pairs that have a label; reads the columnar log only where narrow rows are gone."""
-    until = ripe_until(wanted.model)
+    until = wanted.ripe_until
     if until <= wanted.since:
         return 0
     if has_packed_before(
@@ -97,7 +104,7 @@ def _pairs(wanted: PairsWanted, until: datetime) -> PairedFrame:
 
 def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedComparison | None:
     """Compare both versions on all ripe pairs; None where none has the scores that the metrics judge."""
-    until = ripe_until(wanted.model)
+    until = wanted.ripe_until
     if until <= wanted.since:
         return None
     pairs = _pairs(wanted, until)

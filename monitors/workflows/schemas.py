@@ -62,7 +62,10 @@ class StepOut(ResponseBody, frozen=True):
 
 
 class RunOut(ResponseBody, frozen=True):
-    """A retrain-and-redeploy run with its steps; `data_until` is the event time up to which it looks at data."""
+    """A retrain-and-redeploy run with its steps; `data_until` is the event time up to which it looks at data.
+
+    `needs` says who or what a waiting run waits for, `traffic` or a `person`, and `waiting_for` how much of it.
+    """
 
     id: int
     state: Annotated[str, one_of(RunState)]
@@ -72,6 +75,7 @@ class RunOut(ResponseBody, frozen=True):
     challenger: str | None
     data_until: Time
     waiting_for: str | None
+    needs: str | None
     approved_by: str | None
     verdict: dict[str, Any] | None
     created_at: Time
@@ -90,6 +94,7 @@ class RunOut(ResponseBody, frozen=True):
             challenger=run.challenger.version if run.challenger else None,
             data_until=run.data_until,
             waiting_for=run.waiting_for or None,
+            needs=run.needs or None,
             approved_by=run.approved_by or None,
             verdict=run.verdict,
             created_at=run.created_at,

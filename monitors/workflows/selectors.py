@@ -1,12 +1,11 @@
 """Reads of workflows: runs with their evidence, and the comparison of two versions."""
 
-from dataclasses import asdict
-from typing import Any
+from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
 from driftline.common.errors import Problem, not_found
-from inference.prediction_log.queries.canary_split import describe_split
+from inference.prediction_log.queries.canary_split import describe_split, split_of
 from inference.prediction_log.queries.selectors import compared_versions, first_answered
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model, Version
@@ -14,10 +13,11 @@ from inference.registry.selectors import get_version, signature_of
 from monitors.rules.models import Transition
 from monitors.stats.promotion.gate import judge
 from monitors.workflows.agreement import Agreement, agreement_of
-from monitors.workflows.canary_evidence import CanaryEvidence, canary_evidence, canary_period
+from monitors.workflows.canary_evidence import canary_evidence, canary_period
 from monitors.workflows.context import to_json
 from monitors.workflows.models import ACTIVE_STATES, Run, Step, Workflow
 from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
+from monitors.workflows.schemas import AnswerShares, PairedComparisonOut, UnpairedComparisonOut
 
 
 def runs_of(model: Model) -> QuerySet[Run]:
@@ -38,13 +38,8 @@ def get_run(*, model: Model, run_id: int) -> Run:
     return run
 
 
-def needs_no_traffic(model: Model) -> bool:
-    """Tell whether a run has a step to do that waits neither for traffic nor for a person."""
-    return Run.objects.filter(model=model, state__in=ACTIVE_STATES, needs="").exists()
-
-
 def describe_ongoing(transition: Transition) -> list[str]:
-    """Say in sentences what is being done about a transition; alerts are told so by the roof."""
+    """Say in sentences what is being done about a transition; `driftline` hands it to alerts."""
     runs = Run.objects.filter(model=transition.model, state__in=ACTIVE_STATES) | Run.objects.filter(
         transition=transition
     )
@@ -60,76 +55,94 @@ def _sentence(run: Run) -> str:
     return f"Retrain run {run.pk} is {run.state}."
 
 
-def comparison(*, model: Model, challenger: str) -> dict[str, Any]:
-    """Compare a version with the champion on all ripe evidence there is now, and judge it.
+def comparison(
+    *, model: Model, challenger: str, start: datetime | None = None, end: datetime | None = None
+) -> PairedComparisonOut | UnpairedComparisonOut:
+    """Compare a version with the champion on all ripe evidence there is now, or that of `[start, end)`, and judge it.
 
-    `kind` is `paired` where it shadowed, on the same requests, else `unpaired`: a canary answers requests that the
-    champion does not.
+    A version that shadowed is compared on the same requests, a canary on others than the champion answered. Raises
+    Problem `no_pairs` (409) where there is neither.
     """
     version = get_version(model=model, version=challenger)
     refuse_without_rows(model, "A comparison of requests")
     champion = _champion_of(model, version)
-    pairs = _paired(model, champion, version)
-    if pairs is not None:
-        return pairs
-    period = canary_period(model, version)
-    if period is not None:
-        return _describe_canary_evidence(canary_evidence(model, period))
-    raise Problem(
-        409,
-        "no_pairs",
-        f"Version {challenger} has answered no request beside the champion whose label had time to come, and it was "
-        "no canary; let it shadow, or answer a share.",
+    compared = paired_comparison(
+        model=model, champion=champion, challenger=version, start=start, end=end
+    ) or unpaired_comparison(model=model, challenger=version, start=start, end=end)
+    if compared is None:
+        when = " in this period" if start or end else ""
+        raise Problem(
+            409,
+            "no_pairs",
+            f"Version {challenger} has answered no request beside the champion{when} with a label that had time to "
+            "come, and it was no canary; let it shadow, or answer a share.",
+        )
+    return compared
+
+
+def paired_comparison(
+    *,
+    model: Model,
+    champion: Version,
+    challenger: Version,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> PairedComparisonOut | None:
+    """Compare what both answered to the same requests, and judge it; None where no such pair is ripe."""
+    since = first_answered(challenger, role="shadow")
+    if since is None:
+        return None
+    since = max(since, start) if start else since
+    pairs = compare_wanted(PairsWanted(model, champion, challenger, since, end), signature_of(champion))
+    if pairs is None:
+        return None
+    deployment = model.deployment
+    is_canary = deployment.canary_id == challenger.pk
+    return PairedComparisonOut(
+        **to_json(pairs),
+        champion=champion.version,
+        challenger=challenger.version,
+        since=since,
+        pairs=pairs.n_pairs,
+        labelled=pairs.n_labelled,
+        verdict=judge(pairs, policy_of(model, Workflow.of(model), model.task)),
+        canary=describe_split(deployment, split_of(deployment)) if is_canary else None,
     )
 
 
-def _paired(model: Model, champion: Version, version: Version) -> dict[str, Any] | None:
-    since = first_answered(version, role="shadow")
-    if since is None:
-        return None
-    found = compare_wanted(PairsWanted(model, champion, version, since), signature_of(champion))
-    if found is None:
-        return None
-    workflow = Workflow.of(model)
-    deployment = model.deployment
-    return {
-        "kind": "paired",
-        **to_json(found),
-        "champion": champion.version,
-        "challenger": version.version,
-        "since": since,
-        "pairs": found.n_pairs,
-        "labelled": found.n_labelled,
-        "verdict": to_json(judge(found, policy_of(model, workflow, model.task))),
-        "canary": describe_split(deployment) if deployment.canary_id == version.pk else None,
-    }
+def unpaired_comparison(
+    *, model: Model, challenger: Version, start: datetime | None = None, end: datetime | None = None
+) -> UnpairedComparisonOut | None:
+    """Compare what a canary and the champion beside it answered, and judge it; None where it never was a canary.
 
-
-def _describe_canary_evidence(evidence: CanaryEvidence) -> dict[str, Any]:
-    """Write unpaired evidence under the names that paired evidence has, where they mean the same."""
+    Unpaired evidence goes by the names that paired evidence has, where they mean the same.
+    """
+    period = canary_period(model, challenger)
+    period = period and period.within(start, end)
+    if period is None:
+        return None
+    evidence = canary_evidence(model, period)
     found = evidence.found
-    sides = {"champion": found.champion, "challenger": found.challenger}
-    return {
-        "kind": "unpaired",
-        "task": found.task,
-        "champion": evidence.period.champion.version,
-        "challenger": evidence.period.canary.version,
-        "since": evidence.start,
-        "until": evidence.end,
-        "pairs": 0,
-        "labelled": found.challenger.labelled,
-        "sides": to_json({name: asdict(side) for name, side in sides.items()}),
-        "answers": [
-            {"answer": name, "champion": shares[0], "challenger": shares[1]}
-            for name, shares in evidence.answers.items()
+    return UnpairedComparisonOut(
+        task=found.task,
+        champion=period.champion.version,
+        challenger=period.canary.version,
+        since=evidence.start,
+        until=evidence.end,
+        pairs=0,
+        labelled=found.challenger.labelled,
+        sides={"champion": to_json(found.champion), "challenger": to_json(found.challenger)},
+        answers=[
+            AnswerShares(answer=name, champion=champion, challenger=challenger)
+            for name, (champion, challenger) in evidence.answers.items()
         ],
-        "metrics": to_json(found.metrics),
-        "n_blocks": found.n_blocks,
-        "resampled": found.resampled,
-        "confidence": found.confidence,
-        "verdict": to_json(evidence.verdict),
-        "canary": evidence.split,
-    }
+        metrics=to_json(found.metrics),
+        n_blocks=found.n_blocks,
+        resampled=found.resampled,
+        confidence=found.confidence,
+        verdict=evidence.verdict,
+        canary=describe_split(model.deployment, evidence.split),
+    )
 
 
 def agreement(*, model: Model, challenger: str) -> tuple[Version, Version, Agreement | None]:

@@ -189,7 +189,7 @@ def _check_daily_cap(model: Model, until: datetime) -> None:
 
 
 def _check_data_quality(model: Model, until: datetime) -> None:
-    """Do not learn from broken data (promise 12): a critical data-quality rule that fires in the training window."""
+    """Do not learn from broken data: a critical data-quality rule that fires in the training window."""
     days = Workflow.objects.get_or_create(model=model)[0].training_days
     firing = RuleState.objects.filter(
         rule__model=model,

@@ -5,11 +5,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from driftline.common.periods import DAY_US
 from inference.prediction_log.queries.selectors import LogFrame, as_kind
 from inference.signatures import Signature
 
 TRAIN, HOLDOUT = "train", "holdout"
-DAY_US = 86_400_000_000
 HOLDOUT_DAYS = 3
 HOLDOUT_SHARE = 0.2
 TIME_TYPE = pa.timestamp("us", "UTC")

@@ -1,7 +1,7 @@
 """Every row, for looking: history is read-only, and changes go through the services, which check and audit them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import allauth.account.admin  # registers what is registered otherwise below
 import allauth.mfa.admin  # noqa: F401
@@ -18,6 +18,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
 from driftline.models import Heartbeat
 from inference.prediction_log.erasure.models import Erasure
@@ -33,7 +34,8 @@ from inference.prediction_log.models import (
     UnpackedDay,
 )
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, PlanGeneration, Version
-from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.alerts.models import Alert, Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.annotations.models import Annotation
 from monitors.definitions.models import (
     Expectation,
     FeatureProfile,
@@ -47,9 +49,10 @@ from monitors.metrics.models import (
     DetectorState,
     ExpectedErrors,
     JointNullDraws,
-    MetricPoint,
     NullDraws,
+    PackedPoints,
     PendingEvaluation,
+    PointLimits,
     SegmentSearch,
     UnreadDay,
 )
@@ -62,7 +65,7 @@ from monitors.workflows.models import Run, Step, Workflow
 admin.site.unregister(Group)  # roles belong to memberships
 
 
-class Look(ModelAdmin):
+class ReadOnlyAdmin(ModelAdmin):
     """Rows to read: none is added, changed or deleted here."""
 
     show_full_result_count = False
@@ -78,17 +81,19 @@ class Look(ModelAdmin):
         return False
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
-        """Leave binary columns out: they have no form that a person could read."""
-        return [f.name for f in self.model._meta.fields if not isinstance(f, models.BinaryField)]
+        """Leave out what is excluded, and binary columns: they have no form that a person could read."""
+        fields = [f.name for f in self.model._meta.fields if not isinstance(f, models.BinaryField)]
+        return [name for name in fields if name not in (self.exclude or ())]
 
 
-def _look(
+def _register(
     model: type[models.Model],
     columns: Sequence[str],
     filters: Sequence[str | tuple[str, type[FieldListFilter]]] = (),
     search: Sequence[str] = (),
+    secret: Sequence[str] = (),
 ) -> None:
-    """Register a model for reading, its relations fetched with the list."""
+    """Register a model for reading, its relations fetched with the list; fields that are `secret` are not shown."""
     related = [f.name for f in model._meta.fields if isinstance(f, models.ForeignKey) and f.name in columns]
     options = {
         "list_display": tuple(columns),
@@ -96,8 +101,9 @@ def _look(
         "search_fields": tuple(search),
         "list_select_related": tuple(related) or False,
         "ordering": ("-pk",),
+        "exclude": tuple(secret),
     }
-    admin.site.register(model, type(f"Look{model.__name__}", (Look,), options))
+    admin.site.register(model, type(f"{model.__name__}Admin", (ReadOnlyAdmin,), options))
 
 
 class Audited(ModelAdmin):
@@ -189,12 +195,23 @@ class Projects(Audited):
     list_filter = ("isolation",)
     search_fields = ("slug", "name")
     readonly_fields = ("created_at",)
+    prepopulated_fields: ClassVar[dict[str, Sequence[str]]] = {"slug": ("name",)}
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        """Leave out of a new project the time at which it was made: the database sets it."""
+        fields = ("name", "slug", "isolation")
+        return fields if obj is None else (*fields, "created_at")
 
     def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
-        """Save a project; where its models run is audited, and reaches the serving processes."""
+        """Save a project; where its models run is audited, and reaches the serving processes.
+
+        Whoever makes one is its first admin, as it could not be opened otherwise.
+        """
         before = Project.objects.get(pk=obj.pk).isolation if change else None
         with transaction.atomic():
             super().save_model(request, obj, form, change)
+            if not change:
+                Membership.objects.create(project=obj, user=cast(User, request.user), role=Role.ADMIN)
             note_isolation(project=obj, before=before, actor=str(request.user))
 
 
@@ -210,7 +227,7 @@ admin.site.unregister(Authenticator)  # allauth's own page shows the sealed secr
 
 
 @admin.register(Authenticator)
-class SecondFactors(Audited, Look):
+class SecondFactors(Audited, ReadOnlyAdmin):
     """For removing the second factor of somebody who lost it."""
 
     audit_name = "mfa"
@@ -227,139 +244,156 @@ class SecondFactors(Audited, Look):
 
 
 # -- what an operator looks at -----------------------------------------------------------------------------------------
-_look(
+_register(
     ApiToken,
     ("prefix", "name", "project", "scopes", "last_used_at", "expires_at", "revoked_at"),
     ("project",),
     ("prefix", "name"),
 )
-_look(
+_register(
     AuditEntry,
     ("at", "actor", "action", "subject", "project_slug", "address", "token_name", "correlation", "number"),
     ("action", "project_slug", ("at", DateFieldListFilter)),
     ("actor", "subject", "=correlation", "=address", "token_name"),
 )
 admin.site.unregister(EmailAddress)  # people change theirs themselves, which leaves audit rows
-_look(EmailAddress, ("email", "user", "primary", "verified"), ("primary", "verified"), ("email",))
-_look(Heartbeat, ("name", "at"))
+_register(EmailAddress, ("email", "user", "primary", "verified"), ("primary", "verified"), ("email",))
+_register(Heartbeat, ("name", "at"))
 
-_look(
+_register(
     Model, ("name", "project", "task", "autonomy", "created_at"), ("task", "autonomy", "project"), ("name",)
 )
-_look(
+_register(
     Version,
     ("model", "version", "sha256", "size", "created_at", "created_by"),
     ("model",),
     ("version", "sha256"),
 )
-_look(Deployment, ("model", "champion", "previous", "generation"))
-_look(
+_register(Deployment, ("model", "champion", "previous", "generation"))
+_register(
     DeploymentChange,
     ("model", "kind", "generation", "event_time", "at", "actor"),
     ("kind", "model"),
     ("actor", "reason"),
 )
-_look(Dataset, ("model", "version", "kind", "rows", "created_at"), ("kind", "model"), ("sha256",))
-_look(PlanGeneration, ("value",))
-_look(
+_register(Dataset, ("model", "version", "kind", "rows", "created_at"), ("kind", "model"), ("sha256",))
+_register(PlanGeneration, ("value",))
+_register(
     PredictionChunk, ("model", "version", "role", "day", "rows", "is_packed", "created_at"), ("role", "model")
 )
-_look(PackedDay, ("model", "version", "role", "day", "rows", "created_at"), ("role", "model"))
-_look(SummedDay, ("model", "version", "role", "day", "rows", "created_at"), ("role", "model"))
-_look(UnpackedDay, ("model", "version", "role", "day", "lease_until"), ("role", "model"))
-_look(
+_register(PackedDay, ("model", "version", "role", "day", "rows", "created_at"), ("role", "model"))
+_register(SummedDay, ("model", "version", "role", "day", "rows", "created_at"), ("role", "model"))
+_register(UnpackedDay, ("model", "version", "role", "day", "lease_until"), ("role", "model"))
+_register(
     Erasure,
     ("key_hash", "project", "state", "waiting_for", "requested_by", "requested_at", "finished_at"),
     ("state", "project"),
     ("=key_hash",),
 )
-_look(
+_register(
     EventHalf,
     ("event_id", "kind", "model", "version", "time", "received_at"),
     ("kind", "model"),
     ("=event_id",),
 )
-_look(RequestCount, ("model", "version", "role", "hour", "outcome", "requests"), ("outcome", "role", "model"))
-_look(RequestWait, ("model", "version", "role", "hour", "counts"), ("role", "model"))
-_look(SpoolCursor, ("name", "segment", "offset", "torn", "updated_at"))
-_look(TouchedPeriod, ("model", "version", "role", "hour"), ("role", "model"))
+_register(
+    RequestCount, ("model", "version", "role", "hour", "outcome", "requests"), ("outcome", "role", "model")
+)
+_register(RequestWait, ("model", "version", "role", "hour", "counts"), ("role", "model"))
+_register(SpoolCursor, ("name", "segment", "offset", "torn", "updated_at"))
+_register(TouchedPeriod, ("model", "version", "role", "hour"), ("role", "model"))
 
-_look(
+_register(
     Reference,
     ("model", "version", "kind", "state", "is_active", "since", "until", "created_at"),
     ("kind", "state", "is_active", "model"),
 )
-_look(SegmentFeature, ("model", "feature"), ("model",))
-_look(Segment, ("model", "name", "since"), ("model",))
-_look(Expectation, ("model", "feature", "least", "most", "missing_share", "tolerance"), ("model",))
-_look(FeatureProfile, ("model", "feature", "centre"), ("model",))
-_look(
+_register(SegmentFeature, ("model", "feature"), ("model",))
+_register(Segment, ("model", "name", "since"), ("model",))
+_register(Annotation, ("model", "start", "end", "text", "created_by"), ("model",))
+_register(Expectation, ("model", "feature", "least", "most", "missing_share", "tolerance"), ("model",))
+_register(FeatureProfile, ("model", "feature", "centre"), ("model",))
+_register(
     Summary,
     ("model", "version", "role", "span", "start", "segment", "rows", "labelled"),
     ("span", "role", "model"),
 )
-_look(StaleWindow, ("model", "span", "start"), ("span", "model"))
-_look(
-    MetricPoint,
-    ("model", "metric", "feature", "segment", "span", "start", "value", "n", "status"),
-    ("metric", "span", "status", "role", "model"),
-    ("feature",),
+_register(StaleWindow, ("model", "span", "start"), ("span", "model"))
+_register(
+    PackedPoints,
+    ("model", "measure", "version", "segment", "span", "start", "n", "revision", "has_errors"),
+    ("measure", "span", "has_errors", "role", "model"),
+    ("segment",),
 )
-_look(
+_register(PointLimits, ("model",), ("model",))
+_register(
     ChangePoint,
     ("model", "version", "role", "detector", "error", "at", "noticed_at", "before", "after"),
     ("detector", "role", "model"),
 )
-_look(DetectorState, ("model", "version", "role", "span", "detector", "until"), ("detector", "role", "model"))
-_look(UnreadDay, ("model", "start"), ("model",))
-_look(ExpectedErrors, ("model", "start", "role", "version", "rows", "why"), ("role", "model"))
-_look(
+_register(
+    DetectorState, ("model", "version", "role", "span", "detector", "until"), ("detector", "role", "model")
+)
+_register(UnreadDay, ("model", "start"), ("model",))
+_register(ExpectedErrors, ("model", "start", "role", "version", "rows", "why"), ("role", "model"))
+_register(
     SegmentSearch, ("model", "start", "end", "loss", "state", "rows", "labelled"), ("state", "loss", "model")
 )
-_look(JointNullDraws, ("reference", "size", "why"))
-_look(NullDraws, ("reference", "column", "size", "days", "made_at"))
-_look(PendingEvaluation, ("model",))
-_look(
+_register(JointNullDraws, ("reference", "size", "why"))
+_register(NullDraws, ("reference", "column", "size", "days", "made_at"))
+_register(PendingEvaluation, ("model",))
+_register(
     Rule,
     ("name", "model", "metric", "feature", "operator", "threshold", "severity", "action", "enabled"),
     ("severity", "action", "enabled", "model"),
     ("name",),
 )
-_look(RuleState, ("rule", "standing", "streak", "judged_until", "acted_until"), ("standing",))
-_look(Transition, ("rule", "kind", "window_end", "value", "threshold", "at"), ("kind", "model"))
-_look(
+_register(RuleState, ("rule", "standing", "streak", "judged_until", "acted_until"), ("standing",))
+_register(Transition, ("rule", "kind", "window_end", "value", "threshold", "at"), ("kind", "model"))
+_register(
     Incident,
     ("title", "model", "severity", "status", "opened_at", "resolved_at"),
     ("status", "severity", "model"),
     ("title",),
 )
-_look(IncidentEvent, ("incident", "kind", "text", "event_time", "at", "actor"), ("kind",), ("text", "actor"))
-_look(Silence, ("project", "model", "start", "end", "reason", "created_by"), ("project",), ("reason",))
-_look(
-    Channel,
-    ("name", "project", "kind", "target", "min_severity", "enabled"),
-    ("kind", "enabled", "project"),
-    ("name", "target"),
+_register(
+    Alert,
+    ("title", "model", "rule", "severity", "state", "since", "resolved_at"),
+    ("state", "severity", "model"),
+    ("title",),
 )
-_look(
+_register(
+    IncidentEvent, ("incident", "kind", "text", "event_time", "at", "actor"), ("kind",), ("text", "actor")
+)
+_register(Silence, ("project", "model", "start", "end", "reason", "created_by"), ("project",), ("reason",))
+_register(
+    Channel,
+    ("name", "project", "kind", "min_severity", "enabled", "deleted_at"),
+    ("kind", "enabled", "project"),
+    ("name",),
+    secret=("target",),
+)
+_register(
     Delivery,
     ("channel", "event", "state", "attempts_made", "created_at", "sent_at"),
     ("state", "event"),
     ("event_id", "subject"),
 )
-_look(DeliveryAttempt, ("delivery", "succeeded", "status", "duration_ms", "at"), ("succeeded",))
-_look(
+_register(DeliveryAttempt, ("delivery", "succeeded", "status", "duration_ms", "at"), ("succeeded",))
+_register(
     Optimisation,
     ("version", "state", "generation", "requested_by", "requested_at", "finished_at"),
     ("state",),
 )
-_look(Variant, ("version", "kind", "status", "size", "machine", "made_at"), ("kind", "status"))
-_look(Report, ("model", "start", "end", "state", "size", "created_at"), ("state", "model"))
-_look(Workflow, ("model", "trainer", "pairs", "max_pairs", "max_runs_a_day"))
-_look(
+_register(Variant, ("version", "kind", "status", "size", "machine", "made_at"), ("kind", "status"))
+_register(Report, ("model", "start", "end", "state", "size", "created_at"), ("state", "model"))
+_register(Workflow, ("model", "trainer", "pairs", "max_pairs", "max_runs_a_day"))
+_register(
     Run,
     ("model", "state", "trigger", "champion", "challenger", "created_at", "finished_at"),
     ("state", "model"),
     ("trigger",),
 )
-_look(Step, ("run", "position", "name", "state", "attempts", "started_at", "finished_at"), ("state", "name"))
+_register(
+    Step, ("run", "position", "name", "state", "attempts", "started_at", "finished_at"), ("state", "name")
+)

@@ -18,7 +18,7 @@ OTHER_CONNECTIONS = 20
 
 @register(Tags.security, deploy=True)
 def check_public_url(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
-    """Outside loopback nothing is reached without TLS (promise 14)."""
+    """Outside loopback nothing is reached without TLS."""
     parts = urlsplit(settings.PUBLIC_URL)
     if parts.scheme == "https" or is_loopback(parts.hostname or ""):
         return []

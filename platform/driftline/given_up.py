@@ -66,7 +66,7 @@ def count_open(project: Project) -> list[tuple[str, int, int]]:
 
 
 def retry(*, kind: str, id: int, actor: str, project: Project | None = None) -> None:
-    """Have given-up work begun afresh; raises Problem 404 where there is none like that."""
+    """Queue given-up work again; raises Problem 404 where there is none like that."""
     with transaction.atomic():
         row, owner = _given_up_row(kind, id, project)
         type(row)._default_manager.filter(pk=row.pk).begin_again()  # type: ignore[attr-defined]

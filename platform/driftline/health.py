@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it can do its work. Open to all; they tell nothing else."""
+"""Whether this process lives, and whether it can do its work. Open to all, and they say nothing else."""
 
 from functools import cache
 
@@ -30,9 +30,9 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @with_problems
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Tell whether requests can be answered: 503 without a database or with migrations to run.
+    """Answer whether requests can be answered: 503 without a database or with migrations to run.
 
-    Broker and workers are told too, and do not decide: without them work waits, and none is lost.
+    Broker and workers are reported too, and do not decide: without them work waits, and none is lost.
     """
     status, body = judge(check_database() | check_broker())
     return JsonResponse(body, status=status)

@@ -168,18 +168,21 @@ _NOTHING = {
         GROUP BY model_id, given_id HAVING count(*) > 1) AS doubled""",
     "no fresh chunk arrived in a week whose narrow rows are gone": f"""
         SELECT count(*) FROM inference_predictionchunk WHERE NOT is_packed AND week < {_OLDEST_WEEK}""",
-    "no rule has two unresolved incidents": """
-        SELECT count(*) FROM (SELECT 1 FROM monitors_incident WHERE status <> 'resolved'
-        GROUP BY rule_id, model_id HAVING count(*) > 1) AS doubled""",
+    "no rule has two alerts that fire": """
+        SELECT count(*) FROM (SELECT 1 FROM monitors_alert WHERE state = 'firing' AND rule_id IS NOT NULL
+        GROUP BY rule_id HAVING count(*) > 1) AS doubled""",
+    "an incident is unresolved exactly while an alert of it fires": """
+        SELECT count(*) FROM monitors_incident i WHERE (i.status <> 'resolved') <> EXISTS (
+        SELECT 1 FROM monitors_alert a WHERE a.incident_id = i.id AND a.state = 'firing')""",
     "no model has two active runs": """
         SELECT count(*) FROM (SELECT 1 FROM monitors_run WHERE state IN ('queued', 'running', 'waiting')
         GROUP BY model_id HAVING count(*) > 1) AS doubled""",
     "no run registered two versions": """
         SELECT count(*) FROM (SELECT 1 FROM inference_version WHERE lineage ? 'run'
         GROUP BY lineage ->> 'run' HAVING count(*) > 1) AS doubled""",
-    "every firing that was handled has its incident": """
+    "every firing that was handled has its alert": """
         SELECT count(*) FROM monitors_transition t WHERE t.kind = 'opened' AND t.alerts_done_at IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM monitors_incident i WHERE i.rule_id = t.rule_id)""",
+        AND NOT EXISTS (SELECT 1 FROM monitors_alert a WHERE a.rule_id = t.rule_id)""",
 }
 
 

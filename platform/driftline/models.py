@@ -1,4 +1,4 @@
-"""What the roof itself remembers."""
+"""The one table of `driftline` itself: heartbeats."""
 
 from django.db import models
 

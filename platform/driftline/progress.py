@@ -1,4 +1,4 @@
-"""How far the stages have come with models, and how they are: what only the roof can see at once."""
+"""How far the stages have come with models, and how they are: what no stage below can see alone."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,15 +8,19 @@ from typing import Any
 from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, QuerySet, Subquery
 
 from driftline.stuck_work import is_stuck
+from driftline.watching import LEARNING, NOT_MONITORED, OK, Watch, watch_of_each
 from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.queries.selectors import newest_arrivals
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.metrics.catalogue import METRICS_OF_ROWS
-from monitors.metrics.models import PendingEvaluation, UnreadDay
+from monitors.metrics.models import PendingEvaluation, PointStatus, UnreadDay
 from monitors.rules.models import Rule, Severity, Transition
 from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run
+
+ERROR = str(PointStatus.ERROR)
+STATUSES = (OK, LEARNING, NOT_MONITORED, Severity.WARNING.value, Severity.CRITICAL.value, ERROR)
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,13 @@ class Progress:
     does a run that can go on without traffic, and days whose rows are to be read where a rule listens to what is
     measured from them; work that has failed does not. The status is `critical` where an unresolved incident is so,
     else `error` where something cannot be summarised, measured or judged, else the severity of the worst unresolved
-    incident, `ok`, or `no_data`.
+    incident, or how it is watched: `ok`, `learning` or `not_monitored`, with what is `missing` (see `watching.py`).
     """
 
     newest: datetime | None
     computed_until: datetime | None
     status: str
+    missing: tuple[str, ...] = ()
 
 
 def progress_of(model: Model) -> Progress:
@@ -41,10 +46,14 @@ def progress_of(model: Model) -> Progress:
 
 
 def progress_of_each(models: Iterable[Model]) -> dict[int, Progress]:
-    """Tell of several models how far the stages have come with each, by its id, in two questions for all."""
+    """Tell of several models how far the stages have come with each, by its id, in a few questions for all."""
     chosen = Model.objects.filter(pk__in=[model.pk for model in models])
     newest = {pk: arrival[0] for pk, arrival in newest_arrivals(chosen).items()}
-    return {facts["pk"]: _progress(newest[facts["pk"]], facts) for facts in _unfinished(chosen)}
+    watches = watch_of_each(chosen, newest)
+    return {
+        facts["pk"]: _progress(newest[facts["pk"]], facts, watches[facts["pk"]])
+        for facts in _unfinished(chosen)
+    }
 
 
 def _unfinished(models: QuerySet[Model]) -> Iterable[Mapping[str, Any]]:
@@ -72,11 +81,15 @@ def _first(rows: QuerySet[Any], field: str) -> Subquery:
     return Subquery(rows.order_by(field).values(field)[:1])
 
 
-def _progress(newest: datetime | None, facts: Mapping[str, Any]) -> Progress:
-    problems = {"critical": facts["is_critical"], "error": facts["is_stuck"], "warning": facts["is_warned"]}
-    status = next((name for name, there in problems.items() if there), "ok")
+def _progress(newest: datetime | None, facts: Mapping[str, Any], watch: Watch) -> Progress:
+    problems = (
+        (Severity.CRITICAL.value, facts["is_critical"]),
+        (ERROR, facts["is_stuck"]),
+        (Severity.WARNING.value, facts["is_warned"]),
+    )
+    status = next((name for name, is_there in problems if is_there), watch.status)
     if newest is None:
-        return Progress(None, None, status if status != "ok" else "no_data")
+        return Progress(None, None, status, watch.missing)
     day = newest.replace(hour=0, minute=0, second=0, microsecond=0)
     holding_back = [facts["touched"], facts["stale"], facts["unhandled"]]
     if facts["listens"] and facts["unread"] and facts["unread"] <= newest - timedelta(days=1):
@@ -85,4 +98,4 @@ def _progress(newest: datetime | None, facts: Mapping[str, Any]) -> Progress:
         holding_back.append(min(facts["running"], day))
     if facts["is_unjudged"]:
         holding_back.append(day)
-    return Progress(newest, min([newest, *filter(None, holding_back)]), status)
+    return Progress(newest, min([newest, *filter(None, holding_back)]), status, watch.missing)

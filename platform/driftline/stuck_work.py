@@ -1,4 +1,4 @@
-"""Work of models that failed: which windows, rules and days it is of, and why. Only the roof sees all kinds."""
+"""Work of models that failed: which windows, rules and days it is about, and why. No stage below sees all kinds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from driftline.accounts.services import record_audit
 from driftline.common.attempts import MAX_ATTEMPTS, AttemptedQuerySet, AttemptedWorkRow
+from driftline.common.periods import named
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
@@ -110,7 +111,7 @@ def _described(row: AttemptedWorkRow) -> tuple[str, datetime | None]:
         case TouchedPeriod():
             return f"Summary of an hour ({row.role} {row.version.version})", row.hour
         case StaleWindow():
-            return f"Metrics of {'an hour' if row.span == 'hour' else 'a day'}", row.start
+            return f"Metrics of {'an' if row.span == 'hour' else 'a'} {named(row.span)}", row.start
         case UnreadDay():
             return "Metrics from the rows of a day", row.start
     return "Rules", None

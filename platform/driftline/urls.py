@@ -10,6 +10,7 @@ from driftline.accounts import one_door
 from driftline.api import v1
 from driftline.documentation.views import documentation
 from driftline.observability.metrics import metrics
+from driftline.pages.display import display
 
 urlpatterns = [
     path("api/v1/", v1.urls),
@@ -21,6 +22,7 @@ urlpatterns = [
     path("admin/login/", one_door.admin_login),
     path("admin/password_change/", one_door.admin_password_change),
     path("admin/", admin.site.urls),
+    path("accounts/display/", display, name="display"),
     path("accounts/", include("allauth.urls")),
 ]
 if find_spec("driftline.pages.urls"):

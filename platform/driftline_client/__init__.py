@@ -10,13 +10,13 @@
     driftline_client.push("flights", pipeline, X)  # converts to ONNX, checks, uploads
 
 A thread sends what is logged, so a call returns at once. The same for asyncio is in `aio.py`. Pushing needs
-converters: skl2onnx, onnxmltools, torch.onnx or tf2onnx.
+converters: skl2onnx, onnxmltools, torch.onnx or tf2onnx. The command line `driftline` is in `cli/main.py`.
 
 Start with `handle.py`.
 """
 
 from driftline_client.delivery import Counts, Delivery
-from driftline_client.errors import DriftlineError, NotQueued
+from driftline_client.errors import DriftlineError, NotAnswered, NotQueued
 from driftline_client.frame_log import (
     FrameInterrupted,
     FrameResult,
@@ -29,6 +29,8 @@ from driftline_client.inference import About, Prediction
 from driftline_client.pushing import Pushed, push
 from driftline_client.references import Reference
 
+__version__ = "0.1.0"
+
 __all__ = [
     "About",
     "Counts",
@@ -38,6 +40,7 @@ __all__ = [
     "FrameResult",
     "LabelColumns",
     "ModelHandle",
+    "NotAnswered",
     "NotQueued",
     "Prediction",
     "PredictionColumns",

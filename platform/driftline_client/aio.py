@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from driftline_client import handle
+from driftline_client.frames import Tabular
 from driftline_client.inference import About, Prediction, Row, read_answer
 from driftline_client.transport import checked, unanswered
 
@@ -48,6 +49,7 @@ class AsyncModelHandle:
         self.log_frame = _in_thread(model.log_frame)
         self.label_frame = _in_thread(model.label_frame)
         self.reference = _in_thread(model.reference)
+        self.send_file = _in_thread(model.send_file)
         self.flush = _in_thread(model.flush)
         self._close = _in_thread(model.close)
         self._new_client = model.new_client.asynchronous
@@ -55,8 +57,8 @@ class AsyncModelHandle:
         self._metadata: dict[str, Any] | None = None
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
-    async def predict(self, features: Row | Sequence[Row], **about: Unpack[About]) -> Prediction:
-        """Ask the model for one row, or for a list of rows; raises DriftlineError."""
+    async def predict(self, features: Row | Sequence[Row] | Tabular, **about: Unpack[About]) -> Prediction:
+        """Ask the model for one row, a list of rows, or a frame; raises DriftlineError."""
         if self._metadata is None:
             self._metadata = (await self._ask("GET", self._questions.path)).json()
         body = self._questions.body(self._metadata, features, about)

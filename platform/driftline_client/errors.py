@@ -9,6 +9,10 @@ class DriftlineError(Exception):
         self.status = status
 
 
+class NotAnswered(DriftlineError):
+    """Nobody answers at the address, or what does is not reached."""
+
+
 class NotQueued(DriftlineError):
     """An item that is right, but for which there is no room; `reason` is what it is counted under."""
 

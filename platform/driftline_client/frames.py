@@ -3,11 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 from driftline_client.errors import DriftlineError
 
 ROWS_AT_ONCE = 1_000
+
+
+class Tabular(Protocol):
+    """A frame of pandas or polars, or an Arrow table."""
+
+    @property
+    def columns(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ def read_frame(frame: Any) -> Frame:
         f"A {type(frame).__name__} is no frame; give one of pandas or polars, or an Arrow table (for example "
         "pandas.DataFrame(rows))."
     )
+
+
+def is_frame(value: Any) -> bool:
+    """Return whether a value is a table, as frames of pandas and polars and Arrow tables are, not a Series or array."""
+    return hasattr(type(value), "columns")  # of the class: a LazyFrame has to work to know its own
 
 
 def families_of(frame: Any) -> set[str]:

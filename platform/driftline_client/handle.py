@@ -11,8 +11,10 @@ from urllib.parse import quote
 
 import httpx
 
+from driftline_client.credentials import access
 from driftline_client.delivery import Counts, Delivery, Sender, queue_opener
 from driftline_client.errors import DriftlineError, NotQueued
+from driftline_client.files import Destination
 from driftline_client.forks import call_after_fork
 from driftline_client.frame_log import (
     FrameResult,
@@ -23,15 +25,16 @@ from driftline_client.frame_log import (
     log_labels,
     log_predictions,
 )
+from driftline_client.frames import Tabular
 from driftline_client.ids import new_id
 from driftline_client.inference import About, Prediction, Questions, Row, read_answer
 from driftline_client.items import encode, label_item, prediction_item
-from driftline_client.references import Destination, Reference, upload_reference
+from driftline_client.previews import confirm_file, preview_file
+from driftline_client.references import Reference, upload_reference
 from driftline_client.transport import Backoff, ClientFactory, Courier, Stream, ask
 
 logger = logging.getLogger("driftline_client")
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 PATIENCE_SECONDS = 60.0
 
 
@@ -46,7 +49,7 @@ def model(
     strict: bool = False,
     delivery: Delivery = Delivery(),  # noqa: B008  frozen
 ) -> "ModelHandle":
-    """Open a model by name; address and token default to DRIFTLINE_URL and DRIFTLINE_TOKEN.
+    """Open a model by name; address and token default to DRIFTLINE_URL and DRIFTLINE_TOKEN, else to a stored login.
 
     `version` names the version that made the logged predictions, and the one to ask; without it the champion
     answers. With `task` (`binary`, `multiclass`, `regression` or `ranking`) the first items make the model where
@@ -55,16 +58,6 @@ def model(
     """
     client = ClientFactory(*access(url, token), delivery.timeout_s)
     return ModelHandle(name, client, version, task, columns, strict, delivery)
-
-
-def access(url: str | None, token: str | None) -> tuple[str, str]:
-    """Find Driftline's address and the token: as given, else from the environment."""
-    token = (token or os.environ.get("DRIFTLINE_TOKEN") or "").strip()  # files of tokens end with a newline
-    if not token:
-        raise DriftlineError("There is no token; set DRIFTLINE_TOKEN or give token=...")
-    if not (token.isascii() and token.isprintable()):
-        raise DriftlineError("The token holds characters that no token has; copy it again.")
-    return url or os.environ.get("DRIFTLINE_URL") or DEFAULT_URL, token
 
 
 class ModelHandle:
@@ -92,6 +85,7 @@ class ModelHandle:
         self._predictions = Stream(f"{path}/predictions", "predictions")
         self._labels = Stream(f"{path}/labels", "labels")
         self._reference_path = f"{path}/reference"
+        self._path = path
         self._backoff = partial(Backoff, delivery.first_retry_s, delivery.longest_retry_s)
         self.questions = Questions.of(name, version, columns)
         self._metadata: dict[str, Any] | None = None
@@ -183,10 +177,37 @@ class ModelHandle:
             to = Destination(self._reference_path, self.name, self._task, version or self.version)
             return upload_reference(client, to, source, wait_s)
 
-    def predict(self, features: Row | Sequence[Row], **about: Unpack[About]) -> Prediction:
-        """Ask the model for one row, or for a list of rows; raises DriftlineError.
+    def send_file(
+        self,
+        path: str | os.PathLike[str],
+        kind: str,
+        *,
+        columns: Mapping[str, str] | None = None,
+        version: str | None = None,
+        **choice: Any,
+    ) -> dict[str, Any]:
+        """Send a CSV of any delimiter and encoding, or Parquet, of a `reference`, `predictions` or `labels`.
 
-        A row is {feature: value}, or a list of values in the order of the columns. `about` is what else is logged
+        `columns` maps columns to what they are ({"approved": "label", "row": "ignored"}); the others are guessed.
+        `choice` may hold `time_zone`, `date_order`, `format`, `replace` and `force`. Raises DriftlineError; else
+        returns the reference that is built, or the import that was started.
+        """
+        with self.new_client() as client:
+            to = Destination(self._path, self.name, self._task, None)
+            shown = preview_file(client, path, to)
+            body = {
+                "kind": kind,
+                "columns": dict(columns or {}),
+                "version": version or self.version or "",
+                **choice,
+            }
+            return confirm_file(client, to, shown, body)
+
+    def predict(self, features: Row | Sequence[Row] | Tabular, **about: Unpack[About]) -> Prediction:
+        """Ask the model for one row, a list of rows, or a frame of pandas, polars or Arrow; raises DriftlineError.
+
+        A row is {feature: value}, or a list of values in the order of the features. A frame's columns are taken by
+        name, and those that are no features are left out. `about` is what else is logged
         (About), such as your own `id`: the same request sent again with it is logged once.
         """
         if self._metadata is None:

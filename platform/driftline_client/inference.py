@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from driftline_client.errors import DriftlineError
+from driftline_client.frames import Tabular, is_frame, read_frame
 from driftline_client.items import plain, rfc3339
 
 Row = Mapping[str, Any] | Sequence[Any]
@@ -48,10 +49,10 @@ class Questions:
         return cls(path if version is None else f"{path}/versions/{quote(version, safe='')}", columns)
 
     def body(
-        self, metadata: Mapping[str, Any], features: Row | Sequence[Row], about: About
+        self, metadata: Mapping[str, Any], features: Row | Sequence[Row] | Tabular, about: About
     ) -> dict[str, Any]:
-        """Write the request for one row or many; raises DriftlineError for what does not fit the model."""
-        rows = _as_rows(features)
+        """Write the request for one row, many, or a frame; raises DriftlineError for what does not fit the model."""
+        rows, order = _as_rows(features)
         if not rows:
             raise DriftlineError("There are no rows to predict; give at least one.")
         timestamp, tags = about.get("timestamp"), about.get("tags")
@@ -62,7 +63,8 @@ class Questions:
             "driftline_subject": about.get("subject"),
         }
         given = {name: value for name, value in parameters.items() if value is not None}
-        return _tensors(metadata, rows, self.columns) | {"parameters": given}
+        columns = self.columns or _features(metadata) or order
+        return _tensors(metadata, rows, columns) | {"parameters": given}
 
 
 def _tensors(
@@ -85,15 +87,26 @@ def read_answer(response: httpx.Response) -> Prediction:
     return Prediction(ids, str(answer.get("model_version", "")), outputs)
 
 
-def _as_rows(features: Any) -> list[Row]:
-    """Tell a list of rows from one row."""
+def _features(metadata: Mapping[str, Any]) -> list[str] | None:
+    """Return the names of the features in the model's order, which Driftline's metadata holds as JSON in a text."""
+    text = (metadata.get("properties") or {}).get("features")
+    return None if text is None else list(json.loads(text))
+
+
+def _as_rows(features: Any) -> tuple[Sequence[Row], list[str] | None]:
+    """Return the rows of one row, a list of rows or a frame, and the order of a frame's columns."""
     if isinstance(features, Mapping):
-        return [features]
+        return [features], None
+    if is_frame(features):
+        frame = read_frame(features)
+        columns = [frame.values(place, 0, frame.rows) for place in range(len(frame.names))]
+        frame.check(frame.names)
+        return [dict(zip(frame.names, row, strict=True)) for row in zip(*columns, strict=True)], frame.names
     rows = list(features)
     many = all(
         isinstance(row, Mapping) or (hasattr(row, "__len__") and not isinstance(row, str)) for row in rows
     )
-    return rows if many else [rows]
+    return (rows if many else [rows]), None
 
 
 def _tensor(spec: Mapping[str, Any], rows: list[list[Any]]) -> dict[str, Any]:
@@ -134,7 +147,7 @@ def _in_order(row: Row, spec: Mapping[str, Any], columns: Sequence[str] | None) 
     if isinstance(row, Mapping):
         if columns is None:
             raise DriftlineError(
-                f"The model takes one tensor of {width} columns, whose names the protocol does not tell; give "
+                f"The model takes one tensor of {width} columns and the server does not name them; give "
                 "rows as lists in order, or the names to model(columns=[...])."
             )
         values = [_named(row, name) for name in columns]

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import httpx
 
+from driftline_client.credentials import access
 from driftline_client.errors import DriftlineError
-from driftline_client.handle import access
 from driftline_client.transport import ClientFactory, checked, making_model, unanswered
 
 if TYPE_CHECKING:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from driftline_client.errors import DriftlineError
+from driftline_client.errors import DriftlineError, NotAnswered
 from driftline_client.items import rfc3339
 
 PASSING = (408, 425, 429, 502, 503, 504)
@@ -20,6 +21,9 @@ MENDABLE = (401, 403, 404, 500)
 REFUSALS = ("rejected", "conflict", "ambiguous_id")
 MAX_BATCH_BYTES = 1_000_000  # below what proxies let through by default: 1 MiB
 MAX_RETRY_AFTER_SECONDS = 300.0
+POLL_AGAIN_SECONDS = 0.5
+MAX_POLL_PAUSE_SECONDS = 5.0
+POLL_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -135,9 +139,24 @@ def ask(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.R
     return checked(response)
 
 
-def unanswered(error: httpx.TransportError) -> DriftlineError:
+def poll(client: httpx.Client, path: str, **options: Any) -> dict[str, Any]:
+    """Read a JSON object, for a minute again where Driftline is not there or busy, as while it starts anew."""
+    backoff, deadline = (
+        Backoff(POLL_AGAIN_SECONDS, MAX_POLL_PAUSE_SECONDS),
+        monotonic() + POLL_PATIENCE_SECONDS,
+    )
+    while True:
+        try:
+            return json_object(ask(client, "GET", path, **options))
+        except DriftlineError as error:
+            if (error.status is not None and error.status not in PASSING) or monotonic() > deadline:
+                raise
+            sleep(backoff.next_s(0.0))
+
+
+def unanswered(error: httpx.TransportError) -> NotAnswered:
     """Say that nobody answered."""
-    return DriftlineError(f"Driftline does not answer ({type(error).__name__}: {error}).")
+    return NotAnswered(f"Driftline does not answer ({type(error).__name__}: {error}).")
 
 
 def checked(response: httpx.Response) -> httpx.Response:

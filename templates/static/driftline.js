@@ -3,10 +3,6 @@
 
 (() => {
   const plotlyUrl = document.currentScript.dataset.plotly;
-  const looks = {
-    main: { color: "#0072B2" }, second: { color: "#5F6770" }, third: { color: "#9AA3AC" },
-    shadow: { color: "#B87D00", dash: "dash" }, baseline: { color: "#5F6770", dash: "dot" }, estimate: { color: "#7B4EA3", dash: "dash" }, limit: { color: "#8B1A2B", dash: "dash" },
-  };
   let plotly;
 
   function loadPlotly() {
@@ -20,54 +16,58 @@
     return plotly;
   }
 
-  function trace(told) {
-    const look = looks[told.look];
-    const drawn = { name: told.name, x: told.x, y: told.y, customdata: told.customdata, hovertemplate: told.hovertemplate, connectgaps: false };
-    if (told.type === "bar") return { ...drawn, type: "bar", marker: { color: "#9DBCD4" } };
-    const isPlain = told.look === "limit" || told.look === "baseline";
-    const line = { color: look.color, dash: look.dash, width: 2, shape: told.look === "limit" ? "hvh" : "linear" };
-    const result = { ...drawn, type: "scatter", mode: isPlain ? "lines" : "lines+markers", line, marker: { size: 6 } };
-    if (told.error) {
-      const [lower, upper] = told.error;
-      const gap = (bound, i, sign) => (bound[i] === null || told.y[i] === null ? 0 : sign * (bound[i] - told.y[i]));
-      result.error_y = { type: "data", symmetric: false, thickness: 1, width: 0, color: look.color + "88",
-        array: told.y.map((_, i) => gap(upper, i, 1)), arrayminus: told.y.map((_, i) => gap(lower, i, -1)) };
-    }
-    return result;
+  // The figure is made on the server for those who ask for it.
+  async function figureOf(picture) {
+    const [Plotly, answer] = await Promise.all([loadPlotly(), fetch(picture.dataset.figure, { headers: { Accept: "application/json" } })]);
+    if (!answer.ok) throw new Error(answer.statusText);
+    const { data, layout } = await answer.json();
+    const page = getComputedStyle(document.documentElement);
+    layout.font = { family: getComputedStyle(document.documentElement).fontFamily, size: 12 };
+    return { Plotly, data, layout };
   }
 
-  async function zoom(picture, button) {
-    button.disabled = true;
-    button.textContent = "Loading…";
-    try {
-      const Plotly = await loadPlotly();
-      const told = JSON.parse(document.getElementById("data-" + picture.dataset.chart).textContent);
-      const place = document.createElement("div");
-      place.className = "plotly";
-      picture.replaceChildren(place);
-      const shapes = told.marks.map((mark) => ({ type: "line", yref: "paper", x0: mark.x, x1: mark.x, y0: 0, y1: 1, line: { color: "#16202B", width: 1, dash: mark.word ? "solid" : "dot" } }));
-      const annotations = told.marks.filter((mark) => mark.word).map((mark) => ({ x: mark.x, yref: "paper", y: 1.06, text: mark.word, showarrow: false, hovertext: mark.text }));
-      await Plotly.newPlot(place, told.traces.map(trace), {
-        shapes, annotations, margin: { l: 48, r: 8, t: 22, b: 32 }, hovermode: "x unified", showlegend: false, font: { family: "inherit", size: 12 },
-        yaxis: { rangemode: told.zero ? "tozero" : "normal", title: told.unit }, xaxis: { type: "date" }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      }, { displaylogo: false, responsive: true });
-      button.remove();
-    } catch {
-      button.disabled = false;
-      button.textContent = "Zoom did not load; try again";
-    }
+  async function zoom(picture) {
+    const { Plotly, data, layout } = await figureOf(picture);
+    delete layout.title; // it stands above
+    const place = document.createElement("div");
+    place.className = "plotly";
+    picture.replaceChildren(place);
+    await Plotly.newPlot(place, data, { ...layout, margin: { ...layout.margin, t: 40 } }, { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
   }
 
-  function offerZoom(root) {
-    for (const picture of root.querySelectorAll(".picture[data-chart]:not([data-ready])")) {
+  async function savePicture(picture) {
+    const { Plotly, data, layout } = await figureOf(picture);
+    const filename = picture.closest("figure").id;
+    await Plotly.downloadImage({ data, layout }, { format: "png", width: 1200, height: 500, scale: 2, filename });
+  }
+
+  function offerButton(picture, name, work) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = `${name.toLowerCase()} small quieter`;
+    button.textContent = name;
+    button.setAttribute("aria-label", `${name}: ${picture.closest("figure").querySelector("h3").textContent.trim()}`);
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      button.textContent = "Loading…";
+      try {
+        await work(picture);
+        button.textContent = name;
+        button.disabled = false;
+        if (name === "Zoom") button.remove();
+      } catch {
+        button.disabled = false;
+        button.textContent = `${name} did not load; try again`;
+      }
+    });
+    picture.parentElement.querySelector(".save").append(" ", button);
+  }
+
+  function offerCharts(root) {
+    for (const picture of root.querySelectorAll(".picture[data-figure]:not([data-ready])")) {
       picture.dataset.ready = "";
-      const button = document.createElement("button");
-      button.type = "button";
-      button.className = "zoom small quieter";
-      button.textContent = "Zoom";
-      button.setAttribute("aria-label", "Zoom: " + picture.closest("figure").querySelector("h3").textContent);
-      button.addEventListener("click", () => zoom(picture, button));
-      picture.after(button);
+      offerButton(picture, "PNG", savePicture);
+      offerButton(picture, "Zoom", zoom);
     }
   }
 
@@ -90,6 +90,57 @@
       });
       snippet.after(button);
     }
+  }
+
+  // Keys beside those of the browser; `?` lists them.
+  const keys = { "/": "Search, or the list of models", j: "Next row of a list", k: "Previous row of a list", "?": "These keys" };
+
+  function showKeys() {
+    let dialog = document.getElementById("keys");
+    if (!dialog) {
+      dialog = document.createElement("dialog");
+      dialog.id = "keys";
+      dialog.setAttribute("aria-label", "Keys");
+      const list = document.createElement("dl");
+      for (const [key, meaning] of Object.entries(keys)) {
+        const name = document.createElement("dt"), text = document.createElement("dd");
+        name.append(Object.assign(document.createElement("kbd"), { textContent: key }));
+        text.textContent = meaning;
+        list.append(name, text);
+      }
+      const close = Object.assign(document.createElement("button"), { textContent: "Close" });
+      const form = Object.assign(document.createElement("form"), { method: "dialog" });
+      form.append(close);
+      dialog.append(list, form);
+      document.body.append(dialog);
+    }
+    dialog.showModal();
+  }
+
+  function search() {
+    const field = document.querySelector("main input[type=search]");
+    if (field) field.focus();
+    else document.querySelector("nav a[data-search]")?.click();
+  }
+
+  // A row of a list is the first link in it; where nothing is chosen yet, both keys begin at the first.
+  function moveRow(step) {
+    const links = [...document.querySelectorAll("main table:not(.heat) tbody tr")].map((row) => row.querySelector("a")).filter(Boolean);
+    const row = document.activeElement.closest?.("tr");
+    const at = links.findIndex((link) => link.closest("tr") === row);
+    links[at < 0 ? 0 : Math.min(Math.max(at + step, 0), links.length - 1)]?.focus();
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, select, textarea, dialog")) return;
+    const act = { "/": search, j: () => moveRow(1), k: () => moveRow(-1), "?": showKeys }[event.key];
+    if (act) { event.preventDefault(); act(); }
+  });
+
+  // Moments are written in the browser's time zone from the next page on, unless the reader chose one.
+  if (!/(^|; )time_zone=/.test(document.cookie)) {
+    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    document.cookie = `time_zone=${zone}; max-age=31536000; path=/; samesite=lax`;
   }
 
   document.addEventListener("keydown", (event) => {
@@ -141,6 +192,7 @@
   });
 
   offerPause(document);
-  offerZoom(document);
+  offerCharts(document);
+  document.addEventListener("htmx:afterSettle", (event) => offerCharts(event.detail.elt));
   offerCopy(document);
 })();

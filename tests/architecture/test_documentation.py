@@ -53,6 +53,10 @@ def test_each_test_that_is_named_exists(target: str) -> None:
     assert all(f"class {name}" in text or f"def {name}" in text for name in names)
 
 
+def test_tests_are_named_by_their_whole_path() -> None:
+    assert re.findall(r"`(test_\w+\.py)\b", TEXT) == []
+
+
 def test_each_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"`make ([\w-]+)", TEXT)) | set(re.findall(r"^make ([\w-]+)", TEXT, re.M))
     defined = set(re.findall(r"^(\w[\w-]*):", (CHECKOUT / "Makefile").read_text(), re.M))

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from inference.serving.processes.children import ROOT
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -22,10 +20,13 @@ FREE_OF_DJANGO = [
 ]
 IMPORT_EVERYTHING = """
 import importlib, pkgutil, sys
-package = importlib.import_module(sys.argv[1])
-for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{sys.argv[1]}."):
-    importlib.import_module(module.name)
-print([name for name in ("django", "celery", "kombu", "psycopg2", "scipy.stats") if name in sys.modules])
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{name}."):
+        importlib.import_module(module.name)
+    slow = [other for other in ("django", "celery", "kombu", "psycopg2", "scipy.stats") if other in sys.modules]
+    if slow:
+        sys.exit(f"{name} imports {slow}")
 """
 
 
@@ -66,13 +67,12 @@ class TestHotPath:
     def test_child_processes_are_given_the_folders_of_this_checkout(self) -> None:
         assert ROOT == CHECKOUT
 
-    @pytest.mark.parametrize("module", FREE_OF_DJANGO)
-    def test_starts_without_django_celery_a_database_driver_and_scipys_slow_half(self, module: str) -> None:
-        command = [sys.executable, "-c", IMPORT_EVERYTHING, module]
+    def test_starts_without_django_celery_a_database_driver_and_scipys_slow_half(self) -> None:
+        command = [sys.executable, "-c", IMPORT_EVERYTHING, *FREE_OF_DJANGO]
 
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
 
-        assert result.stdout.strip() == "[]"
+        assert (result.returncode, result.stderr) == (0, "")
 
     def test_is_loaded_by_the_workers_and_not_by_the_parent_that_starts_them(self) -> None:
         look = (

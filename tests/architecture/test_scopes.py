@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from driftline.accounts.scopes import Role, Scope
+from tests.architecture.sources import product_trees
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-TABLE = CHECKOUT / "platform/driftline/accounts/scopes.py"
+TABLE = Path("platform/driftline/accounts/scopes.py")
 CHECKS = {"Scoped", "ScopedByUrl", "require", "authenticate"}
 
 
@@ -71,18 +71,13 @@ def test_a_planted_literal_is_found(source: str) -> None:
 
 
 def test_no_source_names_a_scope_by_a_literal() -> None:
-    sources = [
-        path
-        for folder in ("platform/driftline", "inference", "monitors")
-        for path in (CHECKOUT / folder).rglob("*.py")
-        if path != TABLE and "migrations" not in path.parts
-    ]
+    sources = {
+        path: tree
+        for path, tree in product_trees().items()
+        if path != TABLE and not {"migrations", "driftline_client"} & set(path.parts)
+    }
 
-    found = [
-        f"{path.relative_to(CHECKOUT)}:{line}"
-        for path in sources
-        for line in literal_scopes(ast.parse(path.read_text()))
-    ]
+    found = [f"{path}:{line}" for path, tree in sources.items() for line in literal_scopes(tree)]
 
     assert len(sources) > 500
     assert found == []

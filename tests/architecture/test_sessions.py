@@ -3,11 +3,12 @@
 import ast
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.architecture.sources import product_trees
+
 OPENERS = {"InferenceSession", "OnnxSession", "load_session", "FeatureScorer"}
 MAY_OPEN = {
     "inference/runtime",  # what the others are made of: pure functions over a model that the caller chose
-    "inference/serving",  # serving processes, which hold no secret of the roof
+    "inference/serving",  # serving processes, which hold no secret of Django
     "inference/registry/intake",  # children behind the intake's walls from here on
     "inference/registry/trials",
     "monitors/definitions/importance/examination.py",
@@ -23,14 +24,10 @@ CHILDREN_ALONE = {
 
 def openers() -> list[Path]:
     """List the files that name what opens a session."""
-    files = [
-        path for drawer in ("inference", "monitors", "platform") for path in (CHECKOUT / drawer).rglob("*.py")
-    ]
-    return sorted(path.relative_to(CHECKOUT) for path in files if _names(path) & OPENERS)
+    return [path for path, tree in product_trees().items() if _names(tree) & OPENERS]
 
 
-def _names(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
+def _names(tree: ast.Module) -> set[str]:
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     return names | {
@@ -63,13 +60,10 @@ def test_nothing_that_a_worker_runs_imports_the_side_behind_the_wall() -> None:
         "monitors.definitions.importance.examination",
         "inference.runtime.scoring",
     }
-    files = [
-        path for drawer in ("inference", "monitors", "platform") for path in (CHECKOUT / drawer).rglob("*.py")
-    ]
     importers = {
-        str(path.relative_to(CHECKOUT))
-        for path in files
-        for node in ast.walk(ast.parse(path.read_text()))
+        str(path)
+        for path, tree in product_trees().items()
+        for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         for one in node.names
         if node.module in behind or f"{node.module}.{one.name}" in behind

@@ -19,6 +19,7 @@ from driftline.invariants import check_all
 from driftline.services.diagnosis import diagnose
 from driftline.services.paths import home_paths
 from tests.driftline.api.conftest import Api, caller
+from tests.pages_client import PagesClient
 
 
 @pytest.fixture(autouse=True)
@@ -335,7 +336,7 @@ class TestWhereAnActComesFrom:
 
     def test_an_act_of_a_person_carries_address_and_request_and_no_token_of_before(self, api: Api) -> None:
         api.get("/models")
-        browser = Client()
+        browser = PagesClient()
         browser.force_login(User.objects.get(email="owner@bank.example"))
 
         answer = browser.post(

@@ -10,6 +10,7 @@ from django.test import Client
 from driftline.accounts.models import User
 from driftline.accounts.services import create_project
 from driftline.pages.templatetags.figures import place
+from tests.pages_client import PagesClient
 from tests.worlds.approvals import make_model
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ def client(db: None, settings: Any, tmp_path: Path) -> Client:
     settings.HOME = tmp_path
     owner = User.objects.create_superuser("owner@bank.example")
     make_model(create_project(slug="bank", name="Bank", owner=owner))
-    client = Client()
+    client = PagesClient()
     client.force_login(owner)
     return client
 
@@ -49,9 +50,13 @@ class TestContentSecurityPolicy:
 
         assert answer.status_code == 200
         assert sources(answer, "script-src") == {"'self'"}
-        # of a style element without content, as Plotly adds it
-        empty = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
-        assert sources(answer, "style-src") == {"'self'", empty}
+        # of the style elements that Plotly adds: one without content, and two of its maps
+        assert sources(answer, "style-src") == {
+            "'self'",
+            "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='",
+            "'sha256-gG0b4ixT/IQUp7JJLbyKcpYcYDjq2Wp8NGv3f+aasqo='",
+            "'sha256-vCpS8VyHtSqXbN/JkDhke+jauUq+p7lBAVCL+C75wZo='",
+        }
 
     def test_is_looser_for_the_admin_alone(self, client: Client) -> None:
         answer = client.get("/admin/")

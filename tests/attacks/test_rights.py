@@ -20,8 +20,10 @@ from driftline.accounts.models import Membership, Project, User
 from driftline.accounts.scopes import SCOPE_OF, SCOPES_OF_ROLE, Role, Scope
 from driftline.accounts.services import create_project, create_token
 from driftline.api.models import NewModel
+from inference.prediction_log.imports.models import UploadedFile
 from inference.registry.models import Model
 from monitors.rules.models import Rule
+from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.every_kind import World, furnish
 
@@ -40,6 +42,10 @@ RULE_FORM = {
 }  # fmt: skip
 WINDOW = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
 SETTINGS = {"rows_kept": "all", "sure": "on", "feature_0": "keep"}
+
+READING = {
+    "do": "confirm", "encoding": "utf-8", "delimiter": ";", "decimal": ",", "has_header": "yes", "replace": "on",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,13 @@ CHANGES = [
     of_new_model("model.summary_retention_days", "summary_retention_days", 1),
     of_new_model("model.schema_policy", "schema_policy", "strict"),
     of_new_model("model.segments", "segments", ["a"]),
-    of_model("description", "d"),
-    of_model("autonomy", "auto"),
-    of_model("objectives", {"latency_p99_ms": 5000}),
-    of_model("workflow", {"pairs": 1}),
-    of_model("schema_policy", "strict"),
+    of_model("description", "d", "models/flights/settings", description="d"),
+    of_model("owner", "o", "models/flights/settings", owner="o"),
+    of_model("tags", ["t"], "models/flights/settings", tags="t"),
+    of_model("autonomy", "auto", "models/flights/settings", autonomy="auto"),
+    of_model("objectives", {"latency_p99_ms": 5000}, "models/flights/settings", latency_p99_ms="5000"),
+    of_model("workflow", {"pairs": 1}, "models/flights/settings", pairs="1"),
+    of_model("schema_policy", "strict", "models/flights/settings", schema_policy="strict"),
     of_model("privacy", {"a": "drop"}, "models/flights/settings", feature_0="drop"),
     of_model("rows_kept", "none", "models/flights/settings", rows_kept="none"),
     of_model("retention_days", 1, "models/flights/settings", retention_days="1"),
@@ -148,6 +156,22 @@ CHANGES = [
         "segment", "DELETE /models/flights/segments/{segment}", None,
         "models/flights/segments", {"remove": "{segment}"},
     ),
+    Change(
+        "monitor", "PATCH /models/flights/monitors/drift", {"span": "week"},
+        "models/flights/monitors/drift", {"span": "week"},
+    ),
+    Change(
+        "annotation", "POST /models/flights/annotations", {"start": WINDOW["from"], "text": "new prices"},
+        "models/flights/annotations", {"start": "2026-01-01T00:00", "text": "new prices"},
+    ),
+    Change(
+        "annotation", "PATCH /models/flights/annotations/{annotation}", {"text": "newer prices"},
+        "models/flights/annotations/{annotation}", {"start": "2026-01-01T00:00", "text": "newer prices"},
+    ),
+    Change(
+        "annotation", "DELETE /models/flights/annotations/{annotation}", None,
+        "models/flights/annotations/{annotation}", {"do": "delete"},
+    ),
     Change("segment_search", "POST /models/flights/segment-searches", WINDOW, "models/flights/segment-searches"),
     Change("report", "POST /models/flights/reports", WINDOW, "models/flights/reports"),
     Change(
@@ -189,15 +213,20 @@ CHANGES = [
         "delivery", "POST /deliveries/{delivery}/replay", None,
         "incidents/{incident}", {"do": "replay", "delivery": "{delivery}"},
     ),
-    Change("silence", "DELETE /silences/{silence}"),
+    Change("silence", "DELETE /silences/{silence}", None, "settings/silences/{silence}/end"),
     Change(
         "silence.all_models", "POST /silences",
-        {"all_models": True, "start": WINDOW["from"], "end": WINDOW["to"], "reason": "works"}, beside="write",
+        {"all_models": True, "start": WINDOW["from"], "end": WINDOW["to"], "reason": "works"},
+        "settings/silences", {"do": "create", "model": "*", "length": "1w", "reason": "works"}, "write",
     ),
     Change(
         "channel", "POST /channels", {"kind": "email", "name": "new", "target": "b@example.com"},
         "settings/channels",
         {"do": "create", "kind": "email", "name": "new", "target": "b@example.com", "min_severity": "warning"},
+    ),
+    Change(
+        "channel", "PATCH /channels/{channel}", {"min_severity": "critical"}, "settings/channels/{channel}",
+        {"do": "save", "name": "mail", "target": "", "min_severity": "critical", "enabled": "on"},
     ),
     Change("predictions", "POST /models/flights/imports/predictions", CSV),
     Change("labels", "POST /models/flights/labels", {"labels": [{"id": "p1", "label": "1"}]}),
@@ -206,11 +235,47 @@ CHANGES = [
         "import.cancel", "POST /models/flights/imports/{job}/cancel", None,
         "models/flights/import", {"cancel": "{job}"},
     ),
+    Change("import.remove", "DELETE /models/flights/imports/{job}", None, "models/flights/imports/{job}/remove"),
+    Change("file", "POST /models/flights/files", ("text/csv", b"a,b\n1,2\n")),
+    Change("file", "POST /models/flights/files/{file}/preview", {}),
+    Change(
+        "reference", "POST /models/flights/files/{file}/confirm", {"kind": "reference"},
+        "models/flights/files/{file}", READING | {"kind": "reference"}, "log",
+    ),
+    Change("file", "DELETE /models/flights/files/{file}", None, "models/flights/files/{file}", {"do": "discard"}),
+    Change("model.delete", "DELETE /models/flights", None, "models/flights/delete"),
+    of_model("archived", True),
+    Change("model.archived", "", None, "models/flights/archive"),
+    Change(
+        "version", "PATCH /models/flights/versions/1", {"archived": False}, "models/flights/versions/1/archive",
+    ),
+    Change(
+        "reference.archived", "PATCH /models/flights/references/{reference}", {"archived": True},
+        "models/flights/references/{reference}/archive",
+    ),
+    Change(
+        "dataset.archived", "PATCH /models/flights/datasets/{dataset}", {"archived": True},
+        "models/flights/datasets/{dataset}/archive",
+    ),
+    Change("version.delete", "DELETE /models/flights/versions/1", None, "models/flights/versions/1/delete"),
+    Change(
+        "reference.delete", "DELETE /models/flights/references/{reference}", None,
+        "models/flights/references/{reference}/delete",
+    ),
+    Change(
+        "dataset.delete", "DELETE /models/flights/datasets/{dataset}", None,
+        "models/flights/datasets/{dataset}/delete",
+    ),
     Change("token", "", None, "settings/tokens", {"do": "create", "name": "t", "scopes": "admin"}),
     Change("subject", "DELETE /subjects/nobody", None, "settings/privacy", {"key": "nobody", "sure": "on"}),
     Change("audit", "GET /audit"),
     Change("failed_work", "", None, "models/flights/", {"retry": "1"}),
 ]  # fmt: skip
+
+
+OBJECTS = (
+    "run", "segment", "report", "rule", "incident", "delivery", "silence", "job", "file", "dataset", "reference",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -224,8 +289,23 @@ class Place:
     tokens: dict[frozenset[str], str]
 
     def fill(self, text: str) -> str:
-        for name in ("run", "segment", "report", "rule", "incident", "delivery", "silence", "job"):
+        for name in (
+            "run",
+            "segment",
+            "annotation",
+            "report",
+            "rule",
+            "incident",
+            "delivery",
+            "silence",
+            "channel",
+            "job",
+            "file",
+            "dataset",
+            "reference",
+        ):
             text = text.replace("{" + name + "}", str(getattr(self.world, name).pk))
+        self.world.fill("")  # the file that waits is there again
         return text.replace("{retraining}", str(self.retraining.pk))
 
 
@@ -252,7 +332,7 @@ def place(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
 def _person(project: Project, role: str) -> Client:
     user = User.objects.create_user(f"{role}@ours.example")
     Membership.objects.create(project=project, user=user, role=role)
-    client = Client(raise_request_exception=False)
+    client = PagesClient(raise_request_exception=False)
     client.force_login(user)
     return client
 
@@ -264,8 +344,10 @@ def send(place: Place, change: Change, scopes: frozenset[str]) -> Any:
     if change.body is None:
         kind, body = "", b""
     content = body if isinstance(body, bytes) else orjson.dumps(body)
-    headers = {"Authorization": f"Bearer {place.tokens[scopes]}", "If-Match": "1"}
+    token = place.tokens[scopes]
+    headers = {"Authorization": f"Bearer {token}", "If-Match": "1"}
     with undone():
+        UploadedFile.objects.update(created_by=f"token {token[:11]}…")  # who may not read sees its own files
         return place.program.generic(method, f"/api/v1{path}", content, content_type=kind, headers=headers)
 
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -18,6 +18,8 @@ FLAGS = [
 WIDE, PHONE = 1440, 390
 
 type SignIn = Callable[..., Page]
+type Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +46,12 @@ def sign_in(browser: Browser, live_server: Any, world: World) -> Iterator[SignIn
     """Open a page as the project's owner, through the login form; all that goes wrong in it is gathered."""
     contexts: list[BrowserContext] = []
 
-    def open_page(*, width: int = WIDE, scripts: bool = True) -> Page:
+    def open_page(*, width: int = WIDE, scripts: bool = True, scheme: Scheme = "light") -> Page:
         context = browser.new_context(
-            viewport={"width": width, "height": 900}, java_script_enabled=scripts, base_url=live_server.url
+            viewport={"width": width, "height": 900},
+            java_script_enabled=scripts,
+            base_url=live_server.url,
+            color_scheme=scheme,
         )
         contexts.append(context)
         context.set_default_timeout(10_000)

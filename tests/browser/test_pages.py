@@ -7,12 +7,14 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import ConsoleMessage, Page
 
-from driftline.accounts.models import ApiToken
+from driftline.accounts.models import ApiToken, Membership, Project
+from driftline.accounts.scopes import Role
 from inference.registry.models import Model
+from inference.registry.services import create_model
 from monitors.alerts.models import Incident
 from monitors.rules.models import Rule
 from monitors.workflows.models import Run
-from tests.browser.conftest import PHONE, WIDE, SignIn
+from tests.browser.conftest import PHONE, SCHEMES, WIDE, Scheme, SignIn
 from tests.browser.pictures import save_picture
 from tests.worlds.approvals import DAY, reference_csv, rows_of_a_day
 from tests.worlds.drifted import World
@@ -47,11 +49,12 @@ def size_of(page: Page) -> int:
     return int(page.evaluate(f"{entries}.reduce((sum, entry) => sum + entry.decodedBodySize, 0)"))
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 def test_pages_fit_load_nothing_from_elsewhere_and_raise_no_error(
-    width: int, sign_in: SignIn, world: World, live_server: Any
+    width: int, scheme: Scheme, sign_in: SignIn, world: World, live_server: Any
 ) -> None:
-    page = sign_in(width=width)
+    page = sign_in(width=width, scheme=scheme)
     witness = Witness(page)
     sideways, heavy = [], {}
 
@@ -61,14 +64,15 @@ def test_pages_fit_load_nothing_from_elsewhere_and_raise_no_error(
             sideways.append(name)
         if size_of(page) > FIRST_VIEW_BYTES:
             heavy[name] = size_of(page)
-        save_picture(page, name, width)
+        save_picture(page, f"{name} {scheme}", width)
 
     assert (sideways, heavy, witness.faults) == ([], {}, [])
     assert witness.hosts == {urlsplit(live_server.url).netloc}
 
 
-def test_axe_finds_nothing_serious(sign_in: SignIn, world: World) -> None:
-    page = sign_in()
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_axe_finds_nothing_serious(scheme: Scheme, sign_in: SignIn, world: World) -> None:
+    page = sign_in(scheme=scheme)
     found = {}
 
     for name, path in world.pages.items():
@@ -115,7 +119,7 @@ class TestWithoutScripts:
         assert rule.threshold == 0.75
         page.goto(f"/models/{world.model.name}/rules/{rule.pk}")
         page.click("text=Delete…")
-        assert "Its history goes with it" in page.inner_text(".verdict >> nth=-1")
+        assert "Its incidents stay." in page.inner_text(".verdict >> nth=-1")
         page.click("text=Yes, delete it")
 
         assert not Rule.objects.filter(name="region moved").exists()
@@ -146,7 +150,7 @@ class TestWithoutScripts:
         page.goto(world.pages["versions"])
 
         page.click("#names >> text=Remove…")
-        assert "stable will name no version any more" in page.inner_text(".verdict")
+        assert "stable will name no version any more" in page.inner_text(".verdict >> nth=-1")
         page.click("text=Yes, take it away")
 
         assert "No version has a name yet." in page.inner_text("#names")
@@ -156,7 +160,7 @@ class TestWithoutScripts:
         page.goto(world.pages["versions"])
 
         page.click("text=lift its quarantine…")
-        assert "harmed the serving processes 3 times" in page.inner_text(".verdict")
+        assert "harmed the serving processes 3 times" in page.inner_text(".verdict >> nth=-1")
         page.click("text=Yes, let it be loaded")
 
         assert "is lifted" in page.inner_text(".messages")
@@ -188,6 +192,7 @@ class TestWithoutScripts:
         page.click("main form >> text=Add")
         page.set_input_files("[name=file]", training)
         page.click("main form >> text=Upload")
+        page.click("text=Confirm and store")
 
         assert "300 rows were stored" in page.inner_text(".messages")
         assert Model.objects.get(name="loans").references.count() == 1
@@ -213,6 +218,11 @@ class TestWithScripts:
             )
             == "absolute"
         )
+        page.hover("#chart-roc_auc .plotly")
+        edge = "one => one.getBoundingClientRect()"
+        bar = page.locator("#chart-roc_auc .plotly .modebar").evaluate(edge)
+        plot = page.locator("#chart-roc_auc .plotly .nsewdrag").first.evaluate(edge)
+        assert bar["bottom"] <= plot["top"], "the tool bar lies on the plot"
 
     def test_onboarding_ticks_a_step_when_its_row_arrives(self, sign_in: SignIn, world: World) -> None:
         world.project.tokens.all().delete()
@@ -243,8 +253,64 @@ def test_the_admin_works_under_its_own_policy(sign_in: SignIn, world: World) -> 
     witness = Witness(page)
 
     statuses = {
-        page.goto(f"/admin/{path}").status for path in ("", "monitors/metricpoint/", "inference/model/")
+        page.goto(f"/admin/{path}").status for path in ("", "monitors/packedpoints/", "inference/model/")
     }  # type: ignore[union-attr]
 
     assert statuses == {200}
     assert witness.faults == []
+
+
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+def test_a_name_of_a_hundred_letters_widens_no_page(width: int, sign_in: SignIn, world: World) -> None:
+    name = "n" * 100
+    create_model(project=world.project, name=name, task="binary", actor="test")
+    pages = [
+        f"/models/{name}/{page}" for page in ("", "drift", "performance", "rules", "reference", "settings")
+    ]
+    page = sign_in(width=width)
+    sideways = []
+
+    for path in (*pages, "/", "/models/", "/incidents/?status=all", f"/start/?model={name}"):
+        page.goto(path)
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            sideways.append(path.replace(name, "name"))
+
+    assert sideways == []
+
+
+def test_no_badge_of_the_tables_of_performance_and_drift_is_cut_off(sign_in: SignIn, world: World) -> None:
+    for width in (WIDE, PHONE):
+        page = sign_in(width=width)
+        for name in ("performance", "numeric feature"):
+            page.goto(world.pages[name])
+            beyond = page.evaluate("""[...document.querySelectorAll('.cards td .badge')].filter(badge =>
+                badge.getBoundingClientRect().right > badge.closest('.scroll, main').getBoundingClientRect().right
+            ).map(badge => badge.textContent)""")
+            assert (name, width, beyond) == (name, width, [])
+
+
+def test_nothing_of_the_frame_is_printed(sign_in: SignIn, world: World) -> None:
+    page = sign_in()
+    page.goto(world.pages["health"])
+
+    page.emulate_media(media="print")
+
+    assert not page.locator(".side").is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundImage") == "none"
+    assert page.evaluate("document.querySelector('main').getBoundingClientRect().left") == 0
+
+
+def test_the_switch_between_projects_can_be_read(sign_in: SignIn, world: World) -> None:
+    other = Project.objects.create(slug="shop", name="Shop")
+    Membership.objects.create(user=world.owner, project=other, role=Role.ADMIN)
+    page = sign_in()
+    page.goto(world.pages["health"])
+    page.click("details.project summary")
+    page.evaluate(AXE)
+
+    found = page.evaluate(
+        "axe.run('details.project', {runOnly: ['color-contrast']}).then(result => [result.violations, result.passes])"
+    )
+
+    assert found[0] == []
+    assert found[1], "nothing was checked"

@@ -2,18 +2,22 @@
 
 import base64
 import hashlib
+import html
 import re
 import shutil
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from driftline.accounts.models import Project
 from driftline.documentation import views
 from driftline.documentation.reference import END, TABLES
 from driftline.settings.environment import CHECKOUT, every_setting
+from tests.driftline.pages.visitors import viewer_of
 
 
 class TestWriteReference:
@@ -32,7 +36,7 @@ class TestWriteReference:
         fresh = (folder / page).read_text()
         (folder / page).write_text(fresh.replace(END, f"| `DRIFTLINE_OF_BEFORE` | removed |\n{END}"))
 
-        with pytest.raises(CommandError, match="1 of 7 pages"):
+        with pytest.raises(CommandError, match=f"1 of {len(TABLES)} pages"):
             call_command("write_reference", check=True, folder=folder)
         call_command("write_reference", folder=folder)
 
@@ -75,12 +79,41 @@ class TestServedPages:
 
         assert client.get("/docs/_downloads/page.html")["Content-Type"].startswith("text/plain")
 
-    @pytest.mark.parametrize("path", ["missing.html", "../secret_key", "%2e%2e/secret_key", "_static"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "missing.html",
+            "../secret_key",
+            "%2e%2e/secret_key",
+            "_static",
+            "%00",
+            "a" * 300,
+            "index.html/page",
+        ],
+    )
     def test_end_where_the_folder_ends(self, path: str, built: Path, client: Client) -> None:
         (built.parent / "secret_key").write_text("secret")
         (built / "_static").mkdir()
 
         assert client.get(f"/docs/{path}").status_code == 404
+
+    def test_hold_the_wheel_that_the_page_of_first_steps_installs(self, built: Path, client: Client) -> None:
+        (built / "driftline_client-1.2.3-py3-none-any.whl").write_bytes(b"PK")
+        project = Project.objects.create(slug="bank", name="Bank")
+
+        page = html.unescape(viewer_of(project).get("/start/?with=python").content.decode())
+        [url] = re.findall(r"pip install (\S+\.whl)", page)
+
+        answer = client.get(urlsplit(url).path)
+        assert (answer.content, answer["Content-Type"]) == (b"PK", "application/octet-stream")
+        assert "driftline login --url" in page
+
+    def test_leave_the_sources_where_there_is_no_wheel(self, built: Path, db: None) -> None:
+        project = Project.objects.create(slug="bank", name="Bank")
+
+        page = viewer_of(project).get("/start/?with=python").content.decode()
+
+        assert "pip install ./platform/driftline_client" in page
 
     def test_say_how_to_build_them_where_they_are_not(self, built: Path, client: Client) -> None:
         (built / "index.html").unlink()

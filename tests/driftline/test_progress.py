@@ -1,12 +1,13 @@
 """How far the stages have come with models: of many at once as of each alone, and at a price that does not grow."""
 
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
@@ -14,23 +15,27 @@ from driftline.progress import progress_of, progress_of_each
 from inference.registry.models import Model
 from monitors.rules.services import create_rule
 from monitors.workflows.services import configure_workflow
+from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
+
+pytestmark = pytest.mark.django_db
 
 A_DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def owner(db: None) -> User:
-    return User.objects.create_user("owner@bank.example")
+@pytest.fixture(scope="module")
+def owner(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[User]:
+    """The owner of the project, stored once with all that is made of it."""
+    with rows_of_many_tests(django_db_blocker):
+        yield User.objects.create_user("owner@bank.example")
 
 
-@pytest.fixture
-def project(owner: User, tmp_path: Any, settings: Any) -> Project:
-    settings.HOME = tmp_path
+@pytest.fixture(scope="module")
+def project(owner: User) -> Project:
     return create_project(slug="bank", name="Bank", owner=owner)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def models(project: Project) -> list[Model]:
     """One that is computed, one whose rows wait, one that fired, one without any."""
     computed, waiting, fired, silent = (make_model(project, name) for name in ("a", "b", "c", "d"))
@@ -55,7 +60,7 @@ def test_what_waits_holds_a_model_back_and_what_fired_is_its_status(models: list
     assert waiting.computed_until == DAY
     assert fired.computed_until is not None
     assert (silent.newest, silent.computed_until) == (None, None)
-    assert [one.status for one in (computed, waiting, silent)] == ["ok", "ok", "no_data"]
+    assert [one.status for one in (computed, waiting, silent)] == ["ok", "not_monitored", "not_monitored"]
 
 
 def test_of_many_models_is_told_what_is_told_of_each(models: list[Model]) -> None:

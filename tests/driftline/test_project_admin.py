@@ -42,3 +42,30 @@ def test_a_project_that_an_operator_adds_has_the_default(operator: Client) -> No
 
     assert answer.status_code == 302
     assert Project.objects.get(slug="shop").isolation == "process"
+
+
+@pytest.mark.parametrize(
+    "kind", ["accounts_project", "accounts_user", "accounts_membership", "monitors_monitor"]
+)
+def test_the_form_of_a_new_row_shows_nothing_that_the_database_sets(operator: Client, kind: str) -> None:
+    page = operator.get(reverse(f"admin:{kind}_add"))
+
+    assert page.status_code == 200
+    assert "DatabaseDefault" not in page.content.decode()
+
+
+def test_kinds_of_rows_have_the_plurals_of_english(operator: Client) -> None:
+    page = operator.get(reverse("admin:index")).content.decode()
+
+    assert "Event halves" in page
+    assert "Segment searches" in page
+    assert "API tokens" in page
+
+
+def test_whoever_adds_a_project_may_open_it(operator: Client) -> None:
+    form = {"slug": "shop", "name": "Shop", "isolation": ""}
+
+    operator.post(reverse("admin:accounts_project_add"), form)
+
+    opened = operator.get("/p/shop/settings/tokens")
+    assert (opened.status_code, "<small>admin</small>" in opened.content.decode()) == (200, True)

@@ -1,5 +1,6 @@
 """Walks every URL of the resolver with every role against `route_matrix.py`."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -7,12 +8,13 @@ from typing import Any, NamedTuple
 
 import pytest
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.models import ApiToken, Membership, Project, User
 from driftline.accounts.scopes import Role, Scope
 from driftline.accounts.services import create_project, create_token, revoke_token
+from inference.prediction_log.imports.models import UploadedFile
 from tests.driftline.route_matrix import ACCOUNTS, ADMIN, PAGES, ROUTES, Route
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.every_kind import World, furnish
@@ -118,6 +120,11 @@ def verdict(status: int) -> str:
     "route", [r for r in ROUTES if r.takes in Scope], ids=lambda r: f"{r.method} {r.path}"
 )
 def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: People) -> None:
+    sender = ApiToken.objects.get(
+        prefix=people.tokens[Scope.LOG][:11]
+    )  # who may log and not read sees its own files
+    UploadedFile.objects.update(created_by=f"token {sender.prefix}…")
+
     told = {who: verdict(call(route, world, token=token)) for who, token in people.tokens.items()}
     told |= {role: verdict(call(route, world, client=client)) for role, client in people.members.items()}
     told["anonymous"] = verdict(call(route, world))
@@ -153,7 +160,11 @@ BODIES: dict[str, tuple[bytes, str]] = {
         b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}',
         "application/json",
     ),
+    "POST annotations": (b'{"start": "2026-01-01T00:00:00Z", "text": "new prices"}', "application/json"),
+    "<monitor>": (b'{"span": "auto"}', "application/json"),
     "<alias>": (b'{"version": "1"}', "application/json"),
+    "<int:dataset_id>": (b'{"archived": false}', "application/json"),
+    "<int:reference_id>": (b'{"archived": false}', "application/json"),
     "versions": (
         b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
         "multipart/form-data; boundary=x",
@@ -254,10 +265,37 @@ def test_a_page_lets_in_exactly_who_may(route: Route, world: World, people: Peop
 
     order = list(Role)
     may = order[order.index(route.takes) :]
-    is_ours = "<" in route.path or route.path == "project"
     expected = {role: "let in" if role in may else "not allowed" for role in order}
-    expected |= {"stranger": "not found" if is_ours else "let in", "anonymous": "login", "token": "login"}
+    expected |= {"stranger": "not found", "anonymous": "login", "token": "login"}
     assert told == expected | dict.fromkeys(unlisted, "not offered")
+
+
+@pytest.mark.parametrize(
+    "route", [r for r in PAGE_ROUTES if r.method == "GET"], ids=lambda r: r.path or "start page"
+)
+def test_a_page_offers_a_viewer_no_form_that_is_refused(route: Route, world: World, people: People) -> None:
+    answer = visit(route, world, people.members[Role.VIEWER])
+    text = "" if answer.streaming else answer.content.decode(errors="replace")
+    refused = []
+
+    for attributes, fields in re.findall(r"<form([^>]*)>(.*?)</form>", text, re.DOTALL):
+        is_disabled = re.search(r"<fieldset[^>]* disabled", fields) is not None
+        if 'method="post"' not in attributes or "<button" not in fields or is_disabled:
+            continue
+        action = re.search(r'action="([^"?#]*)', attributes)
+        path = action[1] if action and action[1] else answer.wsgi_request.path
+        if needed_to_post(path) not in ("", Role.VIEWER):
+            refused.append(path)
+
+    assert refused == []
+
+
+def needed_to_post(path: str) -> str:
+    """Return the role that may post to the page at a path; empty where it is no page of a project."""
+    if not path.startswith("/p/ours/"):
+        return ""
+    pattern = resolve(path.removeprefix("/p/ours")).route
+    return next((r.takes for r in PAGE_ROUTES if r.method == "POST" and r.path == pattern), "")
 
 
 def seen(answer: Any) -> str:
@@ -268,8 +306,8 @@ def seen(answer: Any) -> str:
 
 def visit(route: Route, world: World, client: Client, **extra: Any) -> Any:
     """Open a page, or send its form with just enough to reach the object."""
-    data = {"project": "ours", "do": "create"} if route.method == "POST" else None
-    path = f"/{world.fill(route.path)}{'?metric=accuracy' if route.path.endswith('.csv') else ''}"
+    data = {"do": "create"} if route.method == "POST" else None
+    path = f"/p/ours/{world.fill(route.path)}{'?metric=accuracy' if route.path.endswith('.csv') else ''}"
     answer = getattr(client, route.method.lower())(path, data, **extra)
     if answer.streaming:
         answer.getvalue()  # the client closes the file that it read to its end
@@ -280,7 +318,7 @@ def test_a_page_refuses_a_form_of_another_site(people: People, world: World) -> 
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.get(email="admin@ours.example"))
 
-    assert client.post("/settings/tokens", {"name": "t", "scopes": ["read"]}).status_code == 403
+    assert client.post("/p/ours/settings/tokens", {"name": "t", "scopes": ["read"]}).status_code == 403
 
 
 class TestPagesOfOthers:

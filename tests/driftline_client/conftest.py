@@ -35,3 +35,11 @@ def platform(live_server: Any, transactional_db: None, settings: Any, tmp_path: 
     project = Project.objects.create(slug="airport", name="Airport")
     _, token = create_token(project=project, name="application", scopes=list(Scope), actor="test")
     return Platform(live_server.url, token)
+
+
+@pytest.fixture(autouse=True)
+def without_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep what a developer has stored or set out of the tests."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    for name in ("DRIFTLINE_URL", "DRIFTLINE_TOKEN"):
+        monkeypatch.delenv(name, raising=False)

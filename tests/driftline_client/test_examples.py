@@ -69,7 +69,7 @@ class TestBatchScorer:
         customers, outcomes = tmp_path / "customers.csv", tmp_path / "outcomes.csv"
         people = [
             {"id": f"c-{n}", "seen_at": (YESTERDAY + timedelta(seconds=n)).isoformat(), "age": 20 + n % 60}
-            | {"income": 20_000.0 + n, "plan": ["basic", "pro"][n % 2]}
+            | {"income": 20_000.0 + n % 700, "plan": ["basic", "pro"][n % 2]}
             for n in range(1_500)
         ]
         _write(customers, people)

@@ -4,12 +4,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 import driftline_client
 from driftline_client import DriftlineError, ModelHandle
 from tests.driftline_client.server import COLUMNS, Answer, Recorder, running_server
 from tests.driftline_client.v2_bodies import ONE_ROW, TWO_ROWS
+
+FRAME = pd.DataFrame(
+    {"label": ["late", "late"], "carrier": ["AA", "UA"], "delay": [4.5, None], "hour": [7, 8]}
+)
 
 
 def _answer(body: Any) -> Answer:
@@ -60,6 +66,49 @@ class TestPredict:
         assert path == "/v2/models/flights/infer"
         assert body["inputs"][0]["data"] == [1.0, 1.0, 3.0]
 
+    @pytest.mark.parametrize(
+        "frame",
+        [FRAME, pa.Table.from_pandas(FRAME), pa.RecordBatch.from_pandas(FRAME)],
+        ids=["pandas", "arrow", "batch"],
+    )
+    def test_takes_a_frame_by_the_names_of_its_columns(
+        self, server: Recorder, flights: ModelHandle, frame: Any
+    ) -> None:
+        server.metadata = COLUMNS
+        server.answers = [_answer(TWO_ROWS)]
+
+        prediction = flights.predict(frame)
+
+        assert server.requests[0][2]["inputs"] == [
+            {"name": "delay", "datatype": "FP32", "shape": [2, 1], "data": [4.5, None]},
+            {"name": "hour", "datatype": "INT64", "shape": [2, 1], "data": [7, 8]},
+            {"name": "carrier", "datatype": "BYTES", "shape": [2, 1], "data": ["AA", "UA"]},
+        ]
+        assert prediction.ids == ["0199-id:0", "0199-id:1"]
+
+    @pytest.mark.parametrize(
+        "rows", [FRAME, [{"carrier": "AA", "hour": 7, "delay": 4.5}]], ids=["frame", "rows"]
+    )
+    def test_orders_the_columns_of_one_tensor_as_the_model_names_them(
+        self, server: Recorder, flights: ModelHandle, rows: Any
+    ) -> None:
+        tensor = {"name": "X", "datatype": "BYTES", "shape": [-1, 3]}
+        server.metadata = {"inputs": [tensor], "properties": {"features": '["carrier", "delay", "hour"]'}}
+        server.answers = [_answer(ONE_ROW)]
+
+        flights.predict(rows)
+
+        assert server.requests[0][2]["inputs"][0]["data"][:3] == ["AA", "4.5", "7"]
+
+    def test_takes_a_frame_in_its_own_order_where_nobody_names_the_columns(
+        self, server: Recorder, flights: ModelHandle
+    ) -> None:
+        server.answers = [_answer(ONE_ROW)]
+
+        flights.predict(pd.DataFrame({"b": [1.0], "a": [2.0], "c": [3.0]}))
+
+        assert server.requests[0][2]["inputs"][0]["data"] == [1.0, 2.0, 3.0]
+
     def test_sends_key_time_tags_and_subject_as_parameters(
         self, server: Recorder, flights: ModelHandle
     ) -> None:
@@ -90,6 +139,10 @@ class TestPredict:
             (None, [1, 2], "3 columns"),
             (None, {"a": 1}, "columns="),
             (None, [], "no rows"),
+            (None, pd.DataFrame({"a": []}), "no rows"),
+            (None, pd.DataFrame({"a": [1], "b": [2]}), "3 columns and a row has 2"),
+            (COLUMNS, pd.DataFrame({"delay": [1.0], "hour": [7]}), "'carrier' is missing"),
+            (COLUMNS, pd.DataFrame([[1, 2]], columns=["delay", "delay"]), "2 columns 'delay'"),
         ],
     )
     def test_says_what_does_not_fit_before_it_sends(

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from driftline_client import DriftlineError, references
+from inference.prediction_log.imports.models import UploadedFile
 from monitors.definitions.models import Reference
 from tests.driftline_client.platform import Platform
 
@@ -90,3 +91,26 @@ class TestReference:
     def test_says_what_is_wrong_with_it(self, flights: Any, source: Any, words: str) -> None:
         with pytest.raises(DriftlineError, match=words):
             flights.reference(source)
+
+
+class TestSendFile:
+    SEMICOLONS = "row;approved;delay\n" + "\n".join(f"r{n};{n % 2};{n},5" for n in range(40))
+
+    def test_maps_the_columns_of_a_file_as_people_have_it(self, flights: Any, tmp_path: Path) -> None:
+        path = tmp_path / "training.csv"
+        path.write_text(self.SEMICOLONS, encoding="utf-16")
+
+        stored = flights.send_file(path, "reference", columns={"row": "ignored"})
+
+        assert stored["reference"]["columns"] == ["delay", "label"]
+        assert stored["reference"]["rows"] == 40
+
+    def test_says_what_is_wrong_and_leaves_nothing_behind(self, flights: Any, tmp_path: Path) -> None:
+        path = tmp_path / "training.csv"
+        path.write_text(self.SEMICOLONS)
+
+        with pytest.raises(DriftlineError, match="has no column 'aproved'; did you mean 'approved'"):
+            flights.send_file(path, "reference", columns={"aproved": "label"})
+
+        assert not UploadedFile.objects.exists()
+        assert not Reference.objects.exists()

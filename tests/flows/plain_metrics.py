@@ -19,6 +19,7 @@ type Found = dict[tuple[str, str], float | None]
 """A value by metric and feature; None where it is undefined."""
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MIN_LATENCIES = 20  # of an hour
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Plain:
         if is_whole and is_answer:
             found |= self._labels(rows)
         if span == "day" and is_answer:
-            found |= self._drift(rows)
+            found |= self._drift(rows, is_whole=is_whole)
             found |= _quality(rows, self.reference) if is_whole else {}
         return found
 
@@ -91,9 +92,12 @@ class Plain:
             found["label_coverage_by_class", str(name)] = float(np.mean(has_label))
         return found
 
-    def _drift(self, rows: list[Row]) -> Found:
+    def _drift(self, rows: list[Row], *, is_whole: bool) -> Found:
+        """Measure every column, but for the region within a segment: all its rows are of that region."""
         found: Found = {}
         for name, is_number in self._columns().items():
+            if name == "region" and not is_whole:
+                continue
             usual, seen = _column(self.reference, name), _column(rows, name)
             measured = _numbers_moved(usual, seen) if is_number else _levels_moved(usual, seen)
             found |= {(metric, name): value for metric, value in measured.items()}
@@ -121,11 +125,11 @@ def _subjects(rows: list[Row], span: str) -> Iterator[tuple[str, str, str, list[
 
 
 def _service(rows: list[Row], length: timedelta) -> Found:
+    volume = {("count", ""): len(rows), ("throughput", ""): len(rows) / length.total_seconds()}
+    if length < timedelta(days=1) and len(rows) < MIN_LATENCIES:
+        return volume
     p50, p95, p99 = np.quantile([row.latency_ms for row in rows], [0.5, 0.95, 0.99])
-    return {
-        ("count", ""): len(rows), ("throughput", ""): len(rows) / length.total_seconds(),
-        ("latency_p50", ""): p50, ("latency_p95", ""): p95, ("latency_p99", ""): p99,
-    }  # fmt: skip
+    return {**volume, ("latency_p50", ""): p50, ("latency_p95", ""): p95, ("latency_p99", ""): p99}
 
 
 # -- performance -------------------------------------------------------------------------------------------------------
@@ -202,6 +206,7 @@ def _quality(rows: list[Row], reference: Sequence[Row]) -> Found:
     margin = (max(usual) - min(usual)) / 2
     incomes = np.array([row.income for row in rows if row.income is not None], float)
     outside = (incomes < min(usual) - margin) | (incomes > max(usual) + margin)
+    far_outside = (incomes < min(usual) - 2 * margin) | (incomes > max(usual) + 2 * margin)
     levels = {row.region for row in reference} | {None}
     return {
         ("missing_share", "income"): np.mean([row.income is None for row in rows]),
@@ -210,6 +215,7 @@ def _quality(rows: list[Row], reference: Sequence[Row]) -> Found:
         ("wrong_type_share", "region"): 0.0,
         ("unseen_share", "region"): np.mean([row.region not in levels for row in rows]),
         ("out_of_range_share", "income"): outside.sum() / len(rows),
+        ("impossible_share", "income"): far_outside.sum() / len(rows),
         **_modes(
             {"income": incomes.tolist(), "region": [row.region for row in rows if row.region is not None]}
         ),

@@ -1,35 +1,61 @@
 """How a reference with days, and a monitor's method, decide what counts as drift."""
 
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
+from pytest_django import DjangoDbBlocker
 
+from driftline.accounts.models import Project
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind, Reference, ReferenceDay
+from monitors.definitions.segments import declare_segment, set_segments
 from monitors.definitions.services import build_reference
+from monitors.metrics.catalogue import ANSWER_COLUMNS, DRIFT_METRICS
+from monitors.metrics.causes import rank_causes
+from monitors.metrics.limits import PointJudge
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import drift_rows, evidently_rows, longer_points
-from tests.worlds.approvals import DAY, give_reference, log, reference_csv, rows_of_a_day, work
+from monitors.rules.services import create_rule
+from tests.shared_rows import rows_of_many_tests
+from tests.worlds.approvals import DAY, give_reference, log, make_model, reference_csv, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def restless(model: Model) -> Model:
-    """A model whose reference has 30 days, the income of each with a level of its own."""
+@pytest.fixture(autouse=True)
+def home() -> None:
+    """Stay in the home of the test run, where the file of the module's reference lies."""
+
+
+def make_restless(name: str) -> Model:
+    """Make a model with a reference of 30 days, each with a level of income of its own."""
     levels = np.random.default_rng(0).normal(0, 0.6, 30)
     rows = [
         row
         for back, level in enumerate(levels, start=1)
         for row in rows_of_a_day(DAY - back * A_DAY, 100, shift=float(level))
     ]
+    model = make_model(Project.objects.create(slug=name, name=name))
     store_reference(
         model=model, version="1", stream=reference_csv(rows), content_type="text/csv", actor="test"
     )
     build_reference(Reference.objects.get(model=model).pk)
     return model
+
+
+@pytest.fixture(scope="module")
+def restless_model(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Model]:
+    with rows_of_many_tests(django_db_blocker):
+        yield make_restless("restless")
+
+
+@pytest.fixture
+def restless(restless_model: Model, db: None) -> Model:
+    return Model.objects.get(pk=restless_model.pk)
 
 
 def psi_of_income(model: Model) -> MetricPoint:
@@ -60,13 +86,14 @@ class TestDaysOfTheReference:
 
         assert psi_of_income(restless).status in ("warning", "critical")
 
-    def test_are_no_longer_missed_by_a_reference_that_has_none(self, restless: Model) -> None:
-        ReferenceDay.objects.all().delete()
-        log(restless, rows_of_a_day(DAY, 300, shift=0.6))
+    def test_are_no_longer_missed_by_a_reference_that_has_none(self, db: None) -> None:
+        model = make_restless("without-days")
+        ReferenceDay.objects.filter(reference__model=model).delete()
+        log(model, rows_of_a_day(DAY, 300, shift=0.6))
 
-        work(restless)
+        work(model)
 
-        assert "fewer than 14 days" in psi_of_income(restless).detail["why"]
+        assert "fewer than 14 days" in psi_of_income(model).detail["why"]
 
     def test_are_replaced_when_the_reference_is_built_again(self, restless: Model) -> None:
         reference = Reference.objects.get(model=restless)
@@ -84,10 +111,11 @@ class TestMethod:
 
         work(model)
 
-        detail = psi_of_income(model).detail
-        assert detail["method"] == "combined"
-        assert detail["decided_by"] in ("anderson_darling", "wasserstein", "psi")
-        assert detail["decision_p_value"] < 0.01
+        income = MetricPoint.objects.filter(model=model, span="day", feature="income", detail__decides=True)
+        [deciding] = income
+        assert deciding.metric in ("anderson_darling", "wasserstein", "psi")
+        assert deciding.detail["method"] == "combined"
+        assert deciding.detail["decision_p_value"] < 0.01
 
     def test_a_monitor_of_the_old_method_keeps_it(self, model: Model) -> None:
         Monitor.objects.filter(model=model, kind=MonitorKind.DRIFT).update(method="psi")
@@ -97,7 +125,7 @@ class TestMethod:
         work(model)
 
         detail = psi_of_income(model).detail
-        assert (detail["method"], detail["decided_by"], detail["decides"]) == ("psi", "psi", True)
+        assert (detail["method"], detail["decides"]) == ("psi", True)
 
     def test_the_blame_falls_on_what_moved(self, model: Model) -> None:
         give_reference(model)
@@ -108,6 +136,42 @@ class TestMethod:
 
         assert rows[0]["feature"] == "income"
         assert rows[0]["share"] == pytest.approx(1)
+
+
+class TestADay:
+    def test_says_of_each_statistic_what_its_point_says(self, model: Model) -> None:
+        give_reference(model)
+        create_rule(
+            project=model.project, model=model, actor="test", name="region moved", metric="psi", feature="region",
+            threshold=0.0, severity="critical",
+        )  # fmt: skip
+        for number in range(8):
+            log(model, rows_of_a_day(DAY + number * A_DAY, 300, shift=0.16))
+        work(model)
+        stored = MetricPoint.objects.filter(
+            model=model, metric__in=DRIFT_METRICS, span="day", version="", segment=""
+        )
+        seen = set()
+
+        points = PointJudge(model).judge(stored.order_by("start"))
+
+        for number in range(8):
+            start = DAY + number * A_DAY
+            for row in drift_rows(model=model, start=start, end=start + A_DAY)["items"]:
+                for metric, said in row["statistics"].items():
+                    of_day = (one for one in points if one.start == start and one.metric == metric)
+                    [point] = [one for one in of_day if one.feature == row["feature"]]
+                    assert [said[name] for name in ("threshold", "status", "since", "is_beyond", "rule")] == [
+                        point.threshold, point.status, point.since, point.is_beyond, point.rule or None,
+                    ]  # fmt: skip
+                    assert said["status"] != "ok" or said["value"] <= said["threshold"]
+                    seen.add((said["rule"], said["status"]))
+        assert seen >= {
+            ("region moved", "critical"),
+            (None, "ok"),
+            (None, "not_significant"),
+            (None, "warning"),
+        }
 
 
 class TestAWeek:
@@ -125,6 +189,22 @@ class TestAWeek:
         assert {name: [described(point) for point in points] for name, points in alone.items()} == {
             name: [point] for name, point in among_all.items()
         }
+
+    def test_that_a_rule_judges_as_the_last_seven_days_has_the_limit_of_the_rule(
+        self, project: Project, model: Model
+    ) -> None:
+        give_reference(model)
+        create_rule(
+            project=project, model=model, actor="test", name="moved", metric="psi", feature="income", span="7d",
+            threshold=0.001, severity="critical",
+        )  # fmt: skip
+        log(model, rows_of_a_day(DAY, 300, shift=1.0))
+        work(model)
+
+        items = drift_rows(model=model, start=DAY, end=DAY + 7 * A_DAY)["items"]
+
+        [psi] = [item["statistics"]["psi"] for item in items if item["feature"] == "income"]
+        assert (psi["rule"], psi["threshold"], psi["status"]) == ("moved", 0.001, "critical")
 
 
 def described(point: MetricPoint) -> tuple[object, ...]:
@@ -152,3 +232,43 @@ class TestAsEvidentlyWould:
         answer = evidently_rows(model=model, start=DAY, end=DAY + A_DAY)
 
         assert (answer["decision"], answer["items"], answer["n"]) == ("no_data", [], 0)
+
+
+class TestSegment:
+    """Within a segment the feature that chooses its rows is what the segment says, which is no drift."""
+
+    def test_is_judged_by_other_features_than_those_that_choose_its_rows(self, model: Model) -> None:
+        give_reference(model)
+        set_segments(model=model, features=["region"], actor="test")
+        declare_segment(
+            model=model, name="rich", conditions=[{"feature": "income", "lower": 0.5}], actor="test"
+        )
+        log(model, rows_of_a_day(DAY, 600))
+
+        work(model)
+
+        assert features_judged(model, "") == {"income", "region", *ANSWER_COLUMNS}
+        assert features_judged(model, "region:north") == {"income", *ANSWER_COLUMNS}
+        assert features_judged(model, "rich") == {"region", *ANSWER_COLUMNS}
+        count = MetricPoint.objects.get(
+            model=model, metric="drifted_features", segment="region:north", span="day", version=""
+        )
+        assert (count.value, count.status) == (0, "ok")
+
+    def test_is_compared_and_blamed_without_them_too(self, model: Model) -> None:
+        give_reference(model)
+        set_segments(model=model, features=["region"], actor="test")
+        log(model, rows_of_a_day(DAY, 600))
+        work(model)
+
+        period: dict[str, Any] = {"model": model, "start": DAY, "end": DAY + A_DAY, "segment": "region:north"}
+        listed = [drift_rows(**period)["items"], evidently_rows(**period)["items"], rank_causes(**period)]
+
+        assert [row["feature"] for rows in listed for row in rows if row.get("feature") == "region"] == []
+        assert len(longer_points(metric="psi", step="7d", feature="region", **period)) == 0
+
+
+def features_judged(model: Model, segment: str) -> set[str]:
+    """The columns with a measured drift on the day in a segment."""
+    points = MetricPoint.objects.filter(model=model, metric="psi", segment=segment, span="day", version="")
+    return set(points.values_list("feature", flat=True))

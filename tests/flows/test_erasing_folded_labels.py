@@ -9,8 +9,7 @@ from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from driftline.invariants import check_all
-from inference.prediction_log.erasure import services
-from inference.prediction_log.erasure import spool as spooled
+from inference.prediction_log.erasure import services, spool
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.ingest import arrival
@@ -36,7 +35,7 @@ GONE = (0, 4, 5)  # the first row, and two beside each other: what comes after m
 def everything_arrived_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrival, "_closed", set())
     monkeypatch.setattr(arrival, "_clock", "timestamptz '2026-01-07 12:00Z'")
-    monkeypatch.setattr(spooled, "SETTLED_AFTER", timedelta(0))
+    monkeypatch.setattr(spool, "SETTLED_AFTER", timedelta(0))
 
 
 @pytest.fixture

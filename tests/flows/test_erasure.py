@@ -18,12 +18,14 @@ from driftline.accounts.models import Project
 from driftline.common.periods import Period, rfc3339
 from driftline.invariants import check_all
 from driftline.settings.home_keys import key_of_home
+from inference.data_files.columns import ColumnRole, FileKind
 from inference.prediction_log.encryption.sealed_chunks import is_sealed
-from inference.prediction_log.erasure import rows, services
-from inference.prediction_log.erasure import spool as spooled
+from inference.prediction_log.erasure import rows, services, spool
 from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.imports.confirming import confirm_file
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.services import FileSender, import_upload, resume_import
+from inference.prediction_log.imports.staging import ReadingChoice, stage_file
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow
@@ -40,6 +42,8 @@ from inference.serving.jobs.store import Job, JobStore
 from inference.serving.plan import PlanCallback
 from monitors.alerts.job_callbacks import hand_over
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.annotations.models import Annotation
+from monitors.annotations.services import create_annotation
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
 from monitors.definitions.models import Reference
 from monitors.definitions.segments import declare_segment, set_segments
@@ -58,6 +62,7 @@ from tests.flows.canary import places_of
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.inference.serving.jobs.made_jobs import a_job
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
+from tests.worlds.incidents import open_incident
 
 CANARY = "canary.Zo\u00eb-4711@example.com"
 OTHERS = ("ada", "bob", "cy")
@@ -66,7 +71,7 @@ NEXT_DAY = DAY + timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spooled, "SETTLED_AFTER", timedelta(0))
+    monkeypatch.setattr(spool, "SETTLED_AFTER", timedelta(0))
 
 
 @pytest.fixture(autouse=True)
@@ -209,6 +214,17 @@ class World:
             sender=FileSender("test"),
         )
         resume_import(self.job.pk)
+        self.confirm_file()
+
+    def confirm_file(self) -> None:
+        """A file that was looked at first: how it was read is remembered, with the name of a column."""
+        rows = [f"id;label;{CANARY}", "nobody;1;x"]
+        file = stage_file(
+            model=self.model, stream=_stream("\n".join(rows)), name=f"{CANARY}.csv", actor="test"
+        )
+        choice = ReadingChoice(kind=FileKind.LABELS, columns={CANARY: ColumnRole.IGNORED})
+        confirm_file(file=file, choice=choice, version="", sender=FileSender("test"))
+        resume_import(Import.objects.latest("pk").pk)
 
     def look(self) -> None:
         """Page through the canary's rows, which leaves audit rows."""
@@ -279,13 +295,18 @@ class World:
             rule=rule, model=self.model, kind="opened", window_start=DAY, window_end=NEXT_DAY, n=1, threshold=1,
             detail={"causes": [{"segment": f"customer:{CANARY}"}]},
         )  # fmt: skip
-        Incident.objects.create(
-            project=project, model=self.model, rule=rule, opened_by=transition, severity="warning", opened_at=DAY,
-            title=f"customer:{CANARY} moved", causes=[{"segment": f"customer:{CANARY}", "score": 1}],
-        )  # fmt: skip
+        open_incident(
+            transition,
+            title=f"customer:{CANARY} moved",
+            causes=[{"segment": f"customer:{CANARY}", "score": 1}],
+        )
         declare_segment(
             model=self.model, name="", conditions=[{"feature": "customer", "value": CANARY}], actor="test"
         )
+        create_annotation(
+            model=self.model, start=DAY, text=f"called {CANARY}", link=f"https://crm.example/?who={quote(CANARY)}",
+            actor="test",
+        )  # fmt: skip
         SegmentSearch.objects.create(
             model=self.model, start=DAY, end=NEXT_DAY, loss="log_loss", state="ready", requested_by="rules",
             findings={"found": {"found": [{"conditions": [{"feature": "customer", "value": CANARY}]}]}},
@@ -322,12 +343,13 @@ PLACES = {
     "monitors_incident.causes": True,
     "monitors_transition.detail": True,
     "monitors_segmentsearch.findings": True,
+    "monitors_annotation.text": True,
     "monitors_segment.name": True,
     "monitors_segment.conditions": True,
     "monitors_delivery.body": True,
     "monitors_summary.payload": True,
     "monitors_summary.segment": True,
-    "monitors_metricpoint.segment": True,
+    "monitors_packedpoints.segment": True,
     "monitors_reference.payload": True,
     "reports/1.html": True,
     "log/web.log": True,
@@ -353,6 +375,7 @@ class TestTheCanary:
         assert places_of("canary.Zo", world.home) == set()
         assert not list((world.home / "jobs" / "open").iterdir())
         assert not list((world.home / "mail").iterdir())
+        assert Annotation.objects.get().link == ""
         told = {
             name: receipt["counts"][name]
             for name in ("predictions", "shadow_rows", "labels", "bad_rows", "jobs", "mails", "log_lines")
@@ -386,7 +409,7 @@ class TestTheCanary:
         assert path_of(snapshot).exists()
         assert snapshot.rows == 117  # without those of the very microseconds of the canary: it has no ids
         assert "ada" in (world.home / "imports" / f"{world.job.pk}-bad-rows.csv").read_text()
-        assert Import.objects.get().bad_rows == 1
+        assert Import.objects.get(pk=world.job.pk).bad_rows == 1
         world.report.refresh_from_db()
         assert world.report.state == "queued"  # it is built anew
         assert (world.home / "log" / "web.log").read_text().splitlines()[::2] == ["one", "two"]

@@ -78,6 +78,20 @@ def test_an_estimate_is_measured_again_to_the_same_interval(model: Model) -> Non
     )
 
 
+def test_an_estimate_does_not_outlive_the_rows_that_it_was_made_of(model: Model) -> None:
+    give_reference(model)
+    log(model, rows_of_a_day(DAY, 100))
+    work(model)
+    assert point(model, "estimated_accuracy").n == 100
+
+    others = rows_of_a_day(DAY, 300, seed=3)  # a new version answers most of the day, and has no reference
+    log(model, [msgspec.structs.replace(row, id=f"new-{row.id}", version="2") for row in others])
+    work(model)
+
+    assert point(model, "count").value == 400
+    assert not points(model, "estimated_accuracy")
+
+
 def test_where_days_of_the_reference_differ_the_interval_allows_for_it(model: Model) -> None:
     rows = [row for back in range(1, 17) for row in rows_of_a_day(DAY - timedelta(days=back), 60)]
     lines = ["income,region,label,prediction,probability,timestamp"]
@@ -110,7 +124,7 @@ def test_few_rows_are_insufficient_and_a_model_without_a_reference_has_no_estima
 
 
 def test_a_reference_of_one_class_says_why_there_is_no_estimate(model: Model) -> None:
-    lines = ["income,label,prediction,probability"] + [f"{n},1,1,0.{n % 9 + 1}" for n in range(300)]
+    lines = ["income,label,prediction,probability"] + [f"{n}.5,1,1,0.{n % 9 + 1}" for n in range(300)]
     stream = BytesIO("\n".join(lines).encode())
     store_reference(model=model, version="1", stream=stream, content_type="text/csv", actor="test")
     build_reference(Reference.objects.get(model=model).pk)

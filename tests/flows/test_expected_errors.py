@@ -5,7 +5,6 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from django.test import Client
 from msgspec.structs import replace
 
 from driftline.accounts.models import Project, User
@@ -17,7 +16,7 @@ from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model, update_model
-from monitors.definitions.models import Reference
+from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import ExpectedErrors, MetricPoint, UnreadDay
 from monitors.metrics.rows import expected_errors
@@ -25,6 +24,7 @@ from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import longer_points
 from monitors.rules.services import create_rule
 from tests.markup import markup
+from tests.pages_client import PagesClient
 from tests.worlds.approvals import DAY, label, log, work
 
 A_DAY = timedelta(days=1)
@@ -218,6 +218,7 @@ class TestOtherWindows:
         assert week.value == pytest.approx(np.mean(days))
 
     def test_an_hour_goes_by_the_size_of_the_prediction(self, model: Model) -> None:
+        model.monitors.filter(kind=MonitorKind.PERFORMANCE).update(span="hour", is_span_chosen=True)
         send(model, rides(DAY, 400, country=0.8)[0])
 
         hour = MetricPoint.objects.filter(
@@ -267,7 +268,7 @@ def test_the_page_and_the_api_say_what_an_estimate_goes_by(
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if "whitenoise" not in name]  # type: ignore[attr-defined]
     send(model, rides(DAY, 200)[0])
     read(model)
-    client = Client()
+    client = PagesClient()
     client.force_login(owner)
 
     page = markup(client.get("/models/rides/performance?from=2026-01-05&to=2026-01-06"))
@@ -277,6 +278,6 @@ def test_the_page_and_the_api_say_what_an_estimate_goes_by(
     ).json()
 
     section = page.split("Estimated without labels")[1].split("</section>")[0]
-    assert "by features" in section
+    assert "Estimated from the features" in section
     assert "features explain" in section
     assert answer["items"][0]["detail"]["estimated_by"] == "features"

@@ -1,28 +1,18 @@
 """A home that the release before wrote keeps its numbers, and is summarised on from there."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from msgspec.structs import replace
 
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.summaries.checking import compare_with_rows
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.migrating import leaves, migrate
 from tests.worlds.summaries import broken_invariants, summaries_of
 
 BEFORE = [("inference", "0019_attempts_of_imports_and_erasures"), ("monitors", "0023_attempts_of_long_work")]
-
-
-def migrate(targets: list[tuple[str, str]]) -> None:
-    MigrationExecutor(connection).migrate(targets)
-
-
-def leaves() -> list[Any]:
-    return MigrationExecutor(connection).loader.graph.leaf_nodes()
 
 
 @pytest.mark.django_db(transaction=True)

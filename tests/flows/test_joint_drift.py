@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 from msgspec.structs import replace
 
@@ -27,6 +26,7 @@ from monitors.metrics.selectors import drift_rows
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
 from tests.markup import markup
+from tests.pages_client import PagesClient
 from tests.worlds.approvals import DAY, log, reference_csv, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
@@ -182,6 +182,26 @@ class TestADay:
         ] * 2
         assert "49 rows are too few" in points(model)["domain_auc"].detail["why"]
 
+    def test_of_few_rows_is_done_at_once_with_others_and_a_larger_one_is_read(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        give_reference(model)
+        for number in range(6):
+            log(model, day_of(DAY + number * A_DAY, n=178 if number == 2 else 5))
+        work(model)
+        read: list[datetime] = []
+        monkeypatch.setattr(
+            joint, "_read", lambda day, read_rows=joint._read: read.append(day.start) or read_rows(day)
+        )
+
+        compare(model)
+
+        found = MetricPoint.objects.filter(model=model, metric="domain_auc", span="day").order_by("start")
+        assert found[0].detail["why"] == "5 rows are too few to compare; 50 are needed."
+        assert [point.n for point in found] == [5, 5, 178, 5, 5]
+        assert read == [DAY + 2 * A_DAY]
+        assert UnreadDay.objects.count() == 1  # of today
+
     def test_is_read_in_part_where_it_is_large(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         give_reference(model)
         send(model, True)
@@ -228,7 +248,7 @@ class TestTheReference:
         compare(model)
 
         assert points(model)["domain_auc"].status == "error"
-        assert "file is gone" in points(model)["domain_auc"].detail["why"]
+        assert "file is missing" in points(model)["domain_auc"].detail["why"]
 
     def test_leaves_out_what_a_day_does_not_have(self, model: Model) -> None:
         give_reference(model)
@@ -286,7 +306,7 @@ class TestWhoIsTold:
         give_reference(model)
         send(model, True)
         compare(model)
-        client = Client()
+        client = PagesClient()
         client.force_login(owner)
 
         page = markup(client.get(f"/models/{model.name}/drift?from=2026-01-05&to=2026-01-06"))
@@ -299,6 +319,23 @@ class TestWhoIsTold:
             assert f">{feature}</a>" in section
         assert "Domain classifier AUC" in section
         assert together["items"][0]["why"] in section
+
+    def test_of_a_day_that_goes_on_the_newest_compared_day_before_it_speaks(self, model: Model) -> None:
+        give_reference(model)
+        send(model, True)
+        compare(model)
+
+        said = {
+            days: drift_rows(model=model, start=DAY + days * A_DAY, end=DAY + (days + 1) * A_DAY)["together"]
+            for days in (0, 1, 2, 8)
+        }
+
+        assert (said[0]["decision"], said[0]["why"]) == ("drifted", "")
+        assert (said[1]["decision"], said[1]["items"]) == ("drifted", said[0]["items"])
+        assert said[1]["why"] == "6 Jan 2026 is compared soon after it has ended."
+        assert said[2]["decision"] == "drifted"
+        assert said[2]["why"].startswith("No day of this period has been compared")
+        assert (said[8]["decision"], said[8]["items"]) == ("not_available", [])
 
     def test_a_model_that_keeps_no_rows_says_so(self, model: Model) -> None:
         give_reference(model)

@@ -16,7 +16,6 @@ from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model, Version
 from inference.registry.services import promote
-from monitors.alerts.models import Incident
 from monitors.alerts.selectors import days_of_critical_incidents
 from monitors.definitions.choosing import ReferenceChoice, active_reference, choose_reference
 from monitors.definitions.models import Monitor, MonitorKind, Reference
@@ -28,6 +27,7 @@ from monitors.rules.models import Rule, RuleState, Transition
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.services import summarise
 from tests.shared_rows import rows_of_many_tests
+from tests.worlds import incidents
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
 ONE_DAY = timedelta(days=1)
@@ -211,7 +211,7 @@ class TestSameHours:
         assert arrive(model, sunday + ONE_DAY, shift=1.0).status in ("warning", "critical")
 
     def test_judge_an_hour_by_the_same_hour(self, model: Model) -> None:
-        Monitor.objects.filter(model=model, kind=MonitorKind.DRIFT).update(span="hour")
+        Monitor.objects.filter(model=model, kind=MonitorKind.DRIFT).update(span="hour", is_span_chosen=True)
         choose(model, WEEKDAYS)
         remember(model, morning(DAY - 7 * ONE_DAY, hour=3, shift=3.0))
         log(model, morning(DAY, 200, hour=10) + morning(DAY, 200, hour=3, shift=3.0))
@@ -353,7 +353,6 @@ def open_incident(model: Model, begun: datetime, ended: datetime) -> None:
         n=1,
         threshold=1,
     )
-    Incident.objects.create(
-        project=model.project, model=model, rule=rule, opened_by=transition, severity="critical", title="r",
-        opened_at=begun + ONE_DAY, resolved_at=ended, status="resolved",
-    )  # fmt: skip
+    incidents.open_incident(
+        transition, severity="critical", opened_at=begun + ONE_DAY, resolved_at=ended, status="resolved"
+    )

@@ -1,4 +1,4 @@
-"""From a logged prediction to a metric, in every order in which things may arrive."""
+"""From a logged prediction to a metric; tests/flows/test_recomputation.py says in which orders things may arrive."""
 
 from datetime import timedelta
 from io import BytesIO
@@ -8,18 +8,14 @@ import msgspec
 import pytest
 from django.db import transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from driftline.accounts.models import Project
 from driftline.common.errors import Problem
-from driftline.common.periods import parse_timestamp
 from driftline.invariants import check_all
 from inference.prediction_log.ingest.request_counts import add_request_counts
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels.services import log_labels
-from inference.prediction_log.models import PredictionRow, TouchedPeriod
+from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.spool.record import RequestCounts, WaitedRequests
 from inference.registry.datasets import store_reference
@@ -34,7 +30,6 @@ from tests.worlds.approvals import (
     give_reference,
     label,
     log,
-    make_model,
     rows_of_a_day,
     send,
     truths,
@@ -178,7 +173,7 @@ class TestMetrics:
 
         drift = MetricPoint.objects.filter(model=model, metric="psi", span="day")
         assert {point.status for point in drift} == {"insufficient"}
-        assert all(point.value is not None and point.n == 30 for point in drift)
+        assert all((point.value, point.n) == (None, 30) for point in drift)
 
     def test_a_week_is_measured_from_its_days(self, model: Model) -> None:
         week = [DAY + number * timedelta(days=1) for number in range(3)]
@@ -225,59 +220,6 @@ class TestMetrics:
         assert 0 < days.exclude(segment="").count() <= 24 * 50
         assert not days.filter(segment__contains="xxx").exists()
         assert_invariants_hold()
-
-
-def told_of(model: Model) -> dict[tuple[object, ...], tuple[object, ...]]:
-    """All that is said of a model, whenever and however often it was computed."""
-    points = MetricPoint.objects.filter(model=model)
-    return {
-        (point.metric, point.span, point.start, point.role, point.version, point.segment, point.feature): (
-            point.n,
-            point.status,
-            *(
-                None if number is None else round(number, 9)
-                for number in (point.value, point.lower, point.upper)
-            ),
-        )
-        for point in points
-    }
-
-
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_any_order_of_arrival_with_repetitions_and_corrections_gives_the_same_metrics(
-    data: st.DataObject, project: Project, home: object
-) -> None:
-    model, twin = (make_model(project, name=f"{name}{Model.objects.count()}") for name in ("late", "once"))
-    for one in (model, twin):
-        one.segment_features.create(feature="region")
-    rows = rows_of_a_day(DAY, 8)
-    labels = [
-        LabelItem(id=row.id, label=str(number % 2), timestamp=parse_timestamp(row.timestamp))
-        for number, row in enumerate(rows)
-    ]
-    told = [*labels, *(msgspec.structs.replace(item, label="0") for item in labels[::2])]
-    holding = {}
-    for event in data.draw(st.permutations([*rows, *rows[::3], *told])):
-        if isinstance(event, LabelItem):
-            label(model, [event])
-            holding[event.id] = event
-        else:
-            send(model, [event])
-        if data.draw(st.integers(0, 3)) == 0:
-            work(model)
-    work(model)
-
-    log(twin, rows)
-    label(twin, list(holding.values()))
-    work(twin)
-
-    right = sum(row.prediction == holding[row.id].label for row in rows)
-    assert value(model, "accuracy") == pytest.approx(right / 8)
-    assert value(model, "count") == 8
-    assert told_of(model) == told_of(twin)
-    assert not TouchedPeriod.objects.filter(model=model).exists()
-    assert_invariants_hold()
 
 
 class TestReferences:

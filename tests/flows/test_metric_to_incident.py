@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from inference.registry.models import Model
+from monitors.metrics.causes import rank_causes
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.storing import save_points
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import backtest, create_rule
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
@@ -69,6 +71,32 @@ class TestJudging:
         ]
         assert causes[0]["evidence"].startswith("missing values in income: 66.7% of rows")
 
+    @pytest.mark.parametrize(
+        ("metric", "rows", "order"),
+        [
+            pytest.param("faulty_features", 1, ["drift", "fault"], id="a lone row"),
+            pytest.param(
+                "faulty_features", 2, ["fault", "drift"], id="two rows, and the problem is the data's"
+            ),
+            pytest.param("roc_auc", 2, ["drift", "fault"], id="two rows, and it is not"),
+            pytest.param("roc_auc", 3, ["fault", "drift"], id="one in a hundred rows"),
+        ],
+    )
+    def test_names_faults_of_very_few_rows_after_what_drifted(
+        self, project: Project, model: Model, metric: str, rows: int, order: list[str]
+    ) -> None:
+        give_reference(model)
+        send_days(model, [2, 0])
+        odd = MetricPoint(
+            model=model, role="champion", span="day", start=DAY, end=DAY + ONE_DAY, metric="wrong_type_share",
+            feature="region", value=rows / 300, n=300, threshold=0.0, status="warning",
+        )  # fmt: skip
+        save_points([odd])
+
+        causes = rank_causes(model=model, start=DAY, end=DAY + ONE_DAY, metric=metric)
+
+        assert [cause["kind"] for cause in causes] == order
+
     def test_never_judges_a_day_that_is_still_being_sent(self, project: Project, model: Model) -> None:
         give_reference(model)
         rule = drift_rule(project, model)
@@ -99,6 +127,22 @@ class TestJudging:
         assert Transition.objects.count() >= before
 
 
+class TestANewRule:
+    def test_leaves_windows_that_nobody_would_be_notified_of_to_the_back_test(
+        self, project: Project, model: Model
+    ) -> None:
+        give_reference(model)
+        send_days(model, [2, 2, 2])  # long ago by the wall clock
+
+        rule = drift_rule(project, model)
+        log(model, rows_of_a_day(DAY + 3 * ONE_DAY, 1))
+        work(model)
+
+        assert (
+            rule.transitions.earliest("window_start").window_start == DAY + ONE_DAY
+        )  # the last that had ended
+
+
 class TestBacktest:
     def test_tells_when_the_rule_would_have_fired(self, project: Project, model: Model) -> None:
         give_reference(model)
@@ -108,9 +152,10 @@ class TestBacktest:
             for_windows=1, recover_windows=1, min_rows=100, cooldown=ONE_DAY, notify_within=ONE_DAY,
         )  # fmt: skip
 
-        fired = backtest(rule=imagined, start=DAY, end=DAY + 10 * ONE_DAY)
+        tested = backtest(rule=imagined, start=DAY, end=DAY + 10 * ONE_DAY)
 
-        assert [window.start for window in fired] == [DAY + ONE_DAY, DAY + 4 * ONE_DAY]
+        assert [window.start for window in tested.opened] == [DAY + ONE_DAY, DAY + 4 * ONE_DAY]
+        assert tested.judged == 6
 
 
 @pytest.mark.parametrize(
@@ -140,7 +185,7 @@ def test_a_day_whose_labels_never_come_says_nothing_and_holds_up_no_other(
 ) -> None:
     rule = create_rule(
         project=project, model=model, actor="test", name="accuracy fell", metric="accuracy", operator="below",
-        threshold=0.99, for_windows=2, min_rows=50,
+        threshold=0.99, for_windows=2, min_rows=100,
     )  # fmt: skip
     for number, labelled in enumerate([200, 60, 200, 200]):
         rows = rows_of_a_day(DAY + number * ONE_DAY, 200)

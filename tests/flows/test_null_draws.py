@@ -1,5 +1,6 @@
 """What is drawn of a reference once is read by every other process."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +10,12 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from inference.registry.models import Model
+from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import NullDraws
 from monitors.metrics.references import nulls
 from monitors.metrics.selectors import drift_rows
 from monitors.metrics.tasks import expire
+from monitors.stats.drift.distances import KERNELS
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
@@ -56,6 +59,17 @@ class TestDrawing:
         drawn_again = drift(measured)
 
         assert here == elsewhere == drawn_again
+
+    def test_is_done_anew_for_a_statistic_that_was_added(
+        self, measured: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(KERNELS, "moved", replace(KERNELS["tv"], name="moved"))
+        monkeypatch.setitem(METRICS, "moved", replace(METRICS["tv"], name="moved"))
+        nulls._memory.clear()
+
+        [income] = [row["statistics"] for row in drift(measured) if row["feature"] == "income"]
+
+        assert income["moved"]["threshold"] == income["tv"]["threshold"]
 
     def test_is_replaced_by_one_statement_for_all_columns(self, measured: Model) -> None:
         nulls._memory.clear()

@@ -6,9 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.test import Client
 
-from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.models import Project
 from driftline.common.periods import rfc3339
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
@@ -16,6 +15,7 @@ from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.models import MetricPoint
+from tests.driftline.pages.visitors import viewer_of
 from tests.inference.prediction_log.storage.aging import pack_all
 from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, work
@@ -103,12 +103,9 @@ def test_the_page_shows_them(model: Model, settings: Any) -> None:
     log(model, [*rows, *offered("later", [1.0], NOON + timedelta(days=2))])
     label(model, chosen(rows, [0.0, 1.0, 0.0]))
     work(model)
-    person = User.objects.create_user("ada@shop.example")
-    Membership.objects.create(project=model.project, user=person)
-    client, settings.MIDDLEWARE = Client(), [one for one in settings.MIDDLEWARE if "whitenoise" not in one]
-    client.force_login(person)
+    settings.MIDDLEWARE = [one for one in settings.MIDDLEWARE if "whitenoise" not in one]
 
-    page = markup(client.get(f"/models/{model.name}/performance"))
+    page = markup(viewer_of(model.project).get(f"/models/{model.name}/performance"))
 
     said = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
     assert "NDCG is 0.631" in said

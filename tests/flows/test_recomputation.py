@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -23,18 +23,45 @@ from inference.registry.services import create_model
 from monitors.definitions.models import Reference
 from monitors.definitions.segments import set_segments
 from monitors.definitions.services import build_reference
-from monitors.metrics.catalogue import ESTIMATED, JOINT_METRICS
+from monitors.metrics.catalogue import ESTIMATED, EVIDENCE_METRICS, JOINT_METRICS
 from monitors.metrics.models import MetricPoint
 from tests.flows.plain_metrics import Key, Plain, Row
-from tests.worlds.approvals import DAY, label, send, work
+from tests.worlds.approvals import DAY, give_reference, label, rows_of_a_day, send, work
+from tests.worlds.summaries import broken_invariants
 
 CLASSES = {"binary": ("0", "1"), "multiclass": ("ant", "bee", "cat"), "regression": ()}
 LAGS_S = (60, 600, 3_600)
 # Of draws, of other points, or of rows of one request: these have tests of their own.
 NOT_OF_ROWS = {
-    *ESTIMATED, *JOINT_METRICS, "drifted_features", "faulty_features", "error_rate", "shadow_drop_rate", "freshness",
-    "volume_ratio",
+    *ESTIMATED, *EVIDENCE_METRICS, *JOINT_METRICS, "drifted_features", "faulty_features", "error_rate",
+    "shadow_drop_rate", "freshness", "volume_ratio", "silence",
 }  # fmt: skip
+
+
+def test_a_value_that_a_late_row_made_a_repeated_one_is_a_fault_of_its_own_day(
+    project: Project, model: Model
+) -> None:
+    give_reference(model)
+    next_day = DAY + timedelta(days=1)
+
+    def odd_row(day: datetime) -> list[SentPrediction]:
+        [row] = rows_of_a_day(day, 1, seed=7)
+        return [msgspec.structs.replace(row, id=f"odd {day}", features=row.features | {"income": 1e6})]
+
+    def faulty() -> float | None:
+        points = MetricPoint.objects.filter(model=model, metric="faulty_features", span="day", version="")
+        return points.get(start=next_day, role="champion").value
+
+    for day in (DAY, next_day, next_day + timedelta(days=1)):
+        send(model, rows_of_a_day(day, 60))
+    send(model, odd_row(next_day))
+    work(model)
+    before = faulty()
+
+    send(model, odd_row(DAY))
+    work(model)
+
+    assert (before, faulty()) == (0.0, 1.0)
 
 
 @pytest.fixture
@@ -46,6 +73,7 @@ def models(project: Project, home: Path) -> Callable[[str], Model]:
             project=project, name=f"{task}-{Model.objects.count()}", task=task, actor="test",
             objectives={"label_lag_hours": 0},
         )  # fmt: skip
+        model.monitors.update(min_rows=1)  # of fewer rows than that little is measured
         set_segments(model=model, features=["region"], actor="test")
         for version in ("1", "2", "3") if task == "multiclass" else ("1",):  # classes are learnt from it
             stream = _csv(reference_of(task), task)
@@ -169,6 +197,7 @@ def stored(model: Model) -> dict[Key, float | None]:
         (point.metric, point.span, point.start, point.role, point.version, point.segment, point.feature): point.value
         for point in points
         if point.metric not in NOT_OF_ROWS and not point.metric.endswith("_gap")
+        if point.value != 0 or point.metric != "count"  # hours without a row
     }  # fmt: skip
 
 
@@ -199,3 +228,5 @@ def test_every_point_is_what_a_plain_look_at_the_final_rows_says(
     assert {key: value for key, value in found.items() if value is not None} == pytest.approx(
         {key: value for key, value in expected.items() if value is not None}, rel=1e-5, abs=1e-6
     )
+    assert not model.touched_periods.exists()
+    assert broken_invariants() == []

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from driftline.accounts.models import User
 from inference.prediction_log.erasure import services as erasures
-from inference.prediction_log.erasure import spool as spooled
+from inference.prediction_log.erasure import spool
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.services import FileSender, import_upload
@@ -35,6 +35,7 @@ from tests.driftline.api.conftest import Api, caller
 from tests.flows.canary import places_of
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.markup import markup
+from tests.pages_client import PagesClient
 from tests.worlds.approvals import (
     DAY,
     give_reference,
@@ -230,7 +231,7 @@ class TestErasure:
     def test_says_that_nobody_can_be_taken_out_of_sums(
         self, model: Model, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(spooled, "SETTLED_AFTER", timedelta(0))
+        monkeypatch.setattr(spool, "SETTLED_AFTER", timedelta(0))
         keep(model, "none")
         log(model, of_canary(rows_of_a_day(DAY, 3)))
         work(model)
@@ -256,7 +257,7 @@ class TestPages:
     def client(self, model: Model) -> Client:
         user = User.objects.create_user("owner@bank.example")
         user.memberships.create(project=model.project, role="admin")
-        client = Client()
+        client = PagesClient()
         client.force_login(user)
         return client
 
@@ -272,7 +273,7 @@ class TestPages:
         work(model)
 
         assert refused.status_code == 422
-        assert "lets go of data" in markup(refused)
+        assert "deletes data, or stops keeping it" in markup(refused)
         assert kept
         assert not holds_rows(model)
         assert SummedDay.objects.get().rows == 3

@@ -1,10 +1,11 @@
 """Segments that grew: from rows and a reference to what was found, the API and the page."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from django.test import Client
 from msgspec.structs import replace
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
@@ -15,6 +16,8 @@ from monitors.metrics.rows.segment_growth import Growth, find_growth
 from monitors.metrics.rows.segment_search import do_search, growth_of, request_search
 from tests.driftline.api.conftest import caller
 from tests.markup import markup
+from tests.pages_client import PagesClient
+from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 A_DAY = timedelta(days=1)
@@ -24,23 +27,35 @@ WINDOW = Period(DAY, DAY + 2 * A_DAY)
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def owner() -> User:
-    return User.objects.create_user("owner@bank.example")
+@pytest.fixture(autouse=True)
+def home() -> None:
+    """Stay in the home of the test run, where the file of the module's reference lies."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def owner(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[User]:
+    """The owner of the project, stored once with all that is made of it."""
+    with rows_of_many_tests(django_db_blocker):
+        yield User.objects.create_user("owner@bank.example")
+
+
+@pytest.fixture(scope="module")
 def project(owner: User) -> Project:
     return create_project(slug="bank", name="Bank", owner=owner)
 
 
-@pytest.fixture
-def model(project: Project) -> Model:
+@pytest.fixture(scope="module")
+def grown_model(project: Project) -> Model:
     """Two days on which most rows are of the south, beside a reference of ten days on which half are; no label yet."""
     model = make_model(project)
     fill(model, mostly="south")
     give_reference(model, days=10)
     return model
+
+
+@pytest.fixture
+def model(grown_model: Model) -> Model:
+    return Model.objects.get(pk=grown_model.pk)
 
 
 def fill(model: Model, *, mostly: str = "", first: int = 0) -> None:
@@ -121,6 +136,19 @@ class TestSearch:
 
         assert find_growth(model=dated, window=WINDOW).found.found == ()
 
+    def test_begins_with_the_day_on_which_rows_became_others(self, project: Project) -> None:
+        changed = make_model(project, "changed")
+        for first in (0, 2, 4):
+            fill(changed, first=first)
+        fill(changed, first=6, mostly="south")
+        give_reference(changed, days=10)
+
+        found = find_growth(model=changed, window=Period(DAY, DAY + 8 * A_DAY))
+
+        assert found.onset == DAY + 6 * A_DAY
+        assert [one.name for one in found.found.found] == ["region = south"]
+        assert found.found.found[0].share == pytest.approx(5 / 6, abs=0.05)
+
     def test_is_made_again_for_another_reference(self, model: Model) -> None:
         done = search(model)
         again = request_search(model=model, window=WINDOW, loss="", actor="test")
@@ -160,7 +188,7 @@ class TestPage:
     SEARCHES = "/models/approvals/segment-searches?from=2026-01-05&to=2026-01-06&by=drift"
 
     def test_asks_for_a_search_shows_what_it_found_and_declares_it(self, owner: User, model: Model) -> None:
-        client = Client()
+        client = PagesClient()
         client.force_login(owner)
         assert "This range was not searched yet" in markup(client.get(self.DRIFT))
 

@@ -21,6 +21,7 @@ from monitors.metrics.rows.segment_search import do_search, findings_of, request
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
 from tests.markup import markup
+from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
@@ -58,7 +59,7 @@ def model(approvals: Model, db: None) -> Model:
 
 @pytest.fixture
 def client(owner: User, db: None) -> Client:
-    client = Client()
+    client = PagesClient()
     client.force_login(owner)
     return client
 

@@ -1,12 +1,14 @@
 """Declared segments: which rows they have, rows from before them, what changes and goes, and what is refused."""
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from msgspec.structs import replace
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import AuditEntry, Project, User
 from driftline.accounts.services import create_project
@@ -28,6 +30,8 @@ from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from tests.driftline.api.conftest import Api, caller
 from tests.markup import markup
+from tests.pages_client import PagesClient
+from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 pytestmark = pytest.mark.django_db
@@ -38,18 +42,20 @@ LOSING = {"feature": "income", "lower": -1.0, "upper": 0.0}
 OF_ACME = {"tag": "tenant", "value": "acme"}
 
 
-@pytest.fixture
-def owner() -> User:
-    return User.objects.create_user("owner@bank.example")
+@pytest.fixture(scope="module")
+def owner(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[User]:
+    """The owner of the project, stored once for the module with all that is made of it."""
+    with rows_of_many_tests(django_db_blocker):
+        yield User.objects.create_user("owner@bank.example")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def project(owner: User) -> Project:
     return create_project(slug="bank", name="Bank", owner=owner)
 
 
-@pytest.fixture
-def model(project: Project) -> Model:
+@pytest.fixture(scope="module")
+def measured_model(project: Project) -> Model:
     """A labelled day of 300 rows: every third is of the tenant acme, every tenth lacks its income."""
     model = make_model(project)
     rows = [
@@ -67,13 +73,18 @@ def model(project: Project) -> Model:
 
 
 @pytest.fixture
+def model(measured_model: Model, db: None) -> Model:
+    return Model.objects.get(pk=measured_model.pk)
+
+
+@pytest.fixture
 def api(project: Project) -> Api:
     return caller("bank")
 
 
 @pytest.fixture
 def client(owner: User) -> Client:
-    client = Client()
+    client = PagesClient()
     client.force_login(owner)
     return client
 
@@ -308,7 +319,7 @@ class TestRefusal:
         remove_segment(segment=segment, actor="test")
 
         update_model(model=model, actor="test", privacy={"region": policy})
-        with pytest.raises(Problem, match="so no row can be told by its value"):
+        with pytest.raises(Problem, match="so no row can be chosen by its value"):
             declare(model, NORTH)
 
 

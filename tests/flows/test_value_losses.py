@@ -18,6 +18,7 @@ from inference.registry.models import Model, RowsKept
 from inference.registry.services import create_model, update_model
 from monitors.metrics.rows.value_losses import value_losses
 from tests.markup import markup
+from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
@@ -95,7 +96,7 @@ def test_a_ranked_row_is_not_judged_alone(model: Model) -> None:
 
 @pytest.fixture
 def client(owner: User, db: None) -> Client:
-    client = Client()
+    client = PagesClient()
     client.force_login(owner)
     return client
 

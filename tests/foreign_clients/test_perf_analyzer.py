@@ -13,6 +13,7 @@ from tests.foreign_clients.conftest import TOKEN, Platform
 pytestmark = pytest.mark.e2e
 
 REQUESTS = 300
+RUNS, TIMEOUT_S = 3, 50
 JSON = ["--input-tensor-format", "json", "--output-tensor-format", "json"]
 PROTOCOLS: dict[str, tuple[str, list[str]]] = {
     "http-binary": ("http", []),
@@ -75,6 +76,20 @@ def measure(
     command = [perf_analyzer, "-m", "forest", "-i", name, "-u", f"127.0.0.1:{port}", *options]
     command += ["-H", f"authorization: Bearer {TOKEN}", "--input-data", given, "-f", report]
     command += ["--concurrency-range", "2", "--request-count", str(REQUESTS)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ended = run_until_it_ends(command)
     rows = list(csv.DictReader(report.read_text().splitlines())) if report.exists() else []
     return ended, rows[0] if rows else {}
+
+
+def run_until_it_ends(command: list[Any]) -> "subprocess.CompletedProcess[str]":
+    """Run the program, which takes some seconds, and again if it hangs.
+
+    In about one of several hundred runs, on a busy machine, it waits for ever for a request that it never sent. A
+    server that leaves a request without an answer lets every run hang.
+    """
+    for _ in range(RUNS - 1):
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            continue
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)

@@ -9,8 +9,6 @@ whether the true cause was among the first two that an incident names, and the i
 
 import argparse
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +17,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import django
 import numpy as np
 import pandas as pd
 
-from tests.performance.installation import services_only
+from tests.performance.installation import services_with_django
 
 if TYPE_CHECKING:
     from inference.registry.models import Model
@@ -117,8 +114,8 @@ def replays(flights: pd.DataFrame, n: int) -> Iterator[Replay]:
 
 def with_answers(flights: pd.DataFrame, trained: Any) -> pd.DataFrame:
     """Add what the champion answers to each flight."""
-    from driftline.demo.flights import LATE, ON_TIME
-    from driftline.demo.timeline import FEATURES, STRINGS
+    from driftline.demo.flights_data import LATE, ON_TIME
+    from driftline.demo.flights_timeline import FEATURES, STRINGS
     from inference.runtime.session import OnnxSession
 
     session = OnnxSession(trained.model_path.read_bytes())
@@ -157,14 +154,16 @@ def run(replay: Replay, fault: Fault | None, trained: Any, rng: np.random.Genera
         send_labels(model, rows[(rows.label_time >= begin) & (rows.label_time < end)])
     for transition in Transition.objects.filter(model=model).order_by("pk"):
         handle_transition(transition.pk)
-    return list(Incident.objects.filter(model=model).select_related("rule").order_by("pk"))
+    return list(
+        Incident.objects.filter(model=model).select_related("lead__rule", "lead__model").order_by("pk")
+    )
 
 
 def set_up(project: Any, replay: Replay, trained: Any) -> "Model":
     """Make the model with its champion, its reference and the default rules."""
     import msgspec
 
-    from driftline.demo.timeline import FEATURES
+    from driftline.demo.flights_timeline import FEATURES
     from inference.registry.datasets import store_reference
     from inference.registry.lineage import Lineage
     from inference.registry.services import create_model, upload_version
@@ -191,7 +190,7 @@ def set_up(project: Any, replay: Replay, trained: Any) -> "Model":
 
 def send_day(model: "Model", rows: pd.DataFrame) -> None:
     from driftline.common.periods import rfc3339
-    from driftline.demo.timeline import FEATURES
+    from driftline.demo.flights_timeline import FEATURES
     from inference.prediction_log.rows.sent_items import SentPrediction
     from tests.worlds.approvals import log
 
@@ -225,8 +224,8 @@ def send_labels(model: "Model", rows: pd.DataFrame) -> None:
 
 
 def measure(n: int, seed: int, folder: Path) -> dict[str, Any]:
-    from driftline.demo.flights import load_flights, shift_to
-    from driftline.demo.setup import train_champion
+    from driftline.demo.flights import train_champion
+    from driftline.demo.flights_data import load_flights, shift_to
 
     shift = shift_to(date.today() - timedelta(days=120))  # all of the year lies in the past
     flights = load_flights(folder / "flights.parquet")
@@ -279,18 +278,8 @@ def main() -> None:
     parser.add_argument("--replays", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
-        services_only(Path(folder)) as paths,
-    ):
-        os.environ |= {
-            "DRIFTLINE_HOME": str(paths.home),
-            "DRIFTLINE_DATABASE_URL": "",
-            "DRIFTLINE_BROKER_URL": "",
-        }
-        os.environ["DJANGO_SETTINGS_MODULE"] = "driftline.settings"
-        django.setup()
-        results = measure(options.replays, options.seed, Path(folder))
+    with services_with_django() as (folder, _):
+        results = measure(options.replays, options.seed, folder)
     show(results)
     if options.json:
         options.json.write_text(json.dumps({"faults": results}, indent=2))

@@ -20,16 +20,21 @@ import pyarrow.parquet as pq
 from celery import current_app
 from django.conf import settings
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from driftline.accounts.models import Project, User
+from driftline.accounts.services import create_project, create_token
 from driftline.common.clock import now
 from driftline.common.ids import new_id
-from driftline.common.periods import floor
+from driftline.common.periods import floor, rfc3339
 from driftline.tasks import close_windows, sweep, tidy
+from inference.prediction_log.ingest.store import log_predictions
+from inference.prediction_log.items import LabelItem
+from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.models import PackedDay, PredictionChunk, TouchedPeriod
+from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.tasks import expire as expire_log
 from inference.prediction_log.tasks import pack
 from inference.registry import artifacts
@@ -37,20 +42,24 @@ from inference.registry.datasets import store_reference
 from inference.registry.lineage import Lineage
 from inference.registry.models import Deployment, Model, Version
 from inference.registry.publishing import publish
-from inference.registry.services import Contents, create_model, external_version, register
+from inference.registry.services import Contents, change_tags, create_model, external_version, register
+from inference.registry.signals import model_created
 from monitors.definitions.models import FeatureProfile, Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import MetricPoint, PendingEvaluation, UnreadDay
+from monitors.metrics.models import PackedPoints, PendingEvaluation, PointName, UnreadDay
+from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.tasks import expire as expire_summaries
-from monitors.metrics.tasks import measure_model, measure_what_ended, read_ended_days
+from monitors.metrics.tasks import measure_model, measure_what_ended
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Rule, RuleState
 from monitors.rules.tasks import judge_model
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.tasks import summarise_model
 from tests.inference.onnx_models import classifier_signature, constant_classifier
+from tests.pages_client import PagesClient
 from tests.performance import fleet_serving
 from tests.performance.installation import Installed
+from tests.worlds.approvals import work as work_until_done
 
 OFTEN: dict[str, Callable[[], None]] = {
     "sweep, every 5 s": sweep,
@@ -74,8 +83,21 @@ PAGES = (
         f"admin:{name}_changelist"
         for name in ("inference_model", "inference_version", "inference_deployment")
     ),
-    *(f"admin:{name}_changelist" for name in ("monitors_metricpoint", "monitors_summary", "monitors_rule")),
+    *(f"admin:{name}_changelist" for name in ("monitors_packedpoints", "monitors_summary", "monitors_rule")),
 )
+LISTS = {
+    f"models, {what}": f"/models/?{query}"
+    for what, query in {
+        "searched": "search=model-05",
+        "by newest data": "sort=newest",
+        "of a status and task": "status=not_monitored&task=binary",
+        "of a tag": "tag=tenth",
+        "the last page by name": "sort=name&page=20",
+    }.items()
+}
+ASKED = 5
+DAYS_LIVED = 3
+MADE = 300
 OBJECTIVES = {"label_lag_hours": 1, "latency_p99_ms": 50, "quality": {"metric": "accuracy", "floor": 0.6}}
 LEVELS = np.array([f"level {place}" for place in range(10)])
 CATEGORIES_SHARE = 0.2
@@ -119,7 +141,7 @@ class Meter:
 
     @contextmanager
     def of(self, name: str, calls: int = 1) -> Iterator[None]:
-        """Count what happens inside as so many calls; none are not told of."""
+        """Count what happens inside as so many calls; none stay uncounted."""
         before = self._seconds()
         yield
         if not calls:
@@ -276,7 +298,7 @@ def measure(installed: Installed, size: Size) -> dict[str, Any]:
     served = serve_another_version(copies, size, sender, together)
     return {
         "size": vars(size),
-        "ticks": {name: told_of(cost) for name, cost in ticked.costs.items()},
+        "ticks": {name: format_cost(cost) for name, cost in ticked.costs.items()},
         "messages": messages,
         "pages": shown,
         "memory": {"at the start": idle, "after all": memory(installed)},
@@ -290,7 +312,85 @@ def measure(installed: Installed, size: Size) -> dict[str, Any]:
     }
 
 
-def told_of(cost: Cost) -> str:
+def measure_models(installed: Installed, size: Size) -> dict[str, Any]:
+    """Make the models without a web server, give them what one of them has, and look at pages; what was found."""
+    meter = Meter(installed)
+    project = create_project(
+        slug="default", name="Default", owner=User.objects.create_user("bench@example.com")
+    )
+    create_token(project=project, name="bench", scopes=["infer"], actor="bench")
+    original = live_here(_create(project, "original"), size)
+    create_served(project, min(size.models - 1, MADE), size.features, meter)
+    fill_up(project, size.models)
+    copies = give_copies(original.versions.get())
+    change_tags(models=copies[::10], add=["tenth"], actor="bench")
+    return {
+        "size": vars(size),
+        "pages": look(meter, ("overview", "models", "incidents")),
+        "rows": rows_of_tables(),
+        "disk": {
+            path.name: f"{path.stat().st_size / 1e3:,.0f} kB"
+            for path in installed.paths.home.glob("plan*.json*")
+        },
+        "costs": {"the fleet": {name: vars(cost) for name, cost in meter.costs.items()}},
+    }
+
+
+def fill_up(project: Project, number: int) -> None:
+    """Add plain rows of models until the project has so many: making more would show what making some shows."""
+    first = project.models.count()
+    made = Model.objects.bulk_create(
+        Model(project=project, name=f"model-{place:04}", task="binary", objectives=OBJECTIVES)
+        for place in range(first, number)
+    )
+    Deployment.objects.bulk_create(Deployment(model=model) for model in made)
+    for model in made:
+        model_created.send(sender=Model, model=model)
+
+
+def live_here(model: Model, size: Size) -> Model:
+    """Give a model a reference, default rules and some days of labelled rows, without a web server."""
+    traffic, first = Traffic(size), floor(now(), "day") - (REFERENCE_DAYS + DAYS_LIVED) * DAY
+    for days, rows in ((REFERENCE_DAYS, REFERENCE_ROWS_A_DAY), (DAYS_LIVED, 24 * size.rows)):
+        starts = [first + DAY * number for number in range(days)]
+        columns = traffic.columns(model, starts, rows)
+        table = pa.table(columns | {"label": traffic.truths(columns), "version": ["1"] * (days * rows)})
+        if days == REFERENCE_DAYS:
+            sink = io.BytesIO()
+            pq.write_table(table.drop_columns(["version"]), sink)
+            sink.seek(0)
+            kind = "application/vnd.apache.parquet"
+            store_reference(model=model, version="1", stream=sink, content_type=kind, actor="bench")
+            build_reference(Reference.objects.get(model=model).pk)
+            add_default_rules(project=model.project, model=model, actor="bench")
+        else:
+            log_here(model, table)
+        first += DAY * days
+    work_until_done(model)
+    return model
+
+
+def log_here(model: Model, table: pa.Table) -> None:
+    """Log rows and their labels as the API does once it has read them."""
+    plain = ("id", "timestamp", "prediction", "probability", "label", "version")
+    rows = [
+        SentPrediction(
+            id=row["id"], timestamp=rfc3339(row["timestamp"]), version="1", prediction=row["prediction"],
+            probabilities=row["probability"], latency_ms=3.0,
+            features={name: value for name, value in row.items() if name not in plain},
+        )
+        for row in table.to_pylist()
+    ]  # fmt: skip
+    found = log_predictions(model=model, batch=PredictionBatch(columns_of(rows, task=model.task)), now=now())
+    labels = [
+        LabelItem(id=row["id"], label=row["label"], timestamp=row["timestamp"]) for row in table.to_pylist()
+    ]
+    log_labels(model=model, items=labels, source="bench", now=now())
+    if found.accepted != len(rows):
+        raise AssertionError(f"{found.accepted} of {len(rows)} rows were logged.")
+
+
+def format_cost(cost: Cost) -> str:
     """Write the least, the median and the most of what calls took."""
     return f"{min(cost.each) * 1e3:,.0f} / {median(cost.each) * 1e3:,.0f} / {max(cost.each) * 1e3:,.0f} ms"
 
@@ -343,7 +443,7 @@ def live_a_day(
     with meter.of("pack a day", len(models)):
         pack()
     vacuum()
-    told = {
+    numbers = {
         f"a model-day: {part}": _kb(weight - before[part], len(models))
         for part, weight in weigh_parts().items()
     }
@@ -352,10 +452,10 @@ def live_a_day(
     work(models, meter, "of one row")
     with meter.of("compare a day in all columns together", len(models)):
         for model in models:
-            read_ended_days(model_id=model.pk)
+            read_days(model.pk)
     if UnreadDay.objects.ended(now()).exists():
         raise AssertionError("Days were left uncompared.")
-    return told
+    return numbers
 
 
 # -- creating ----------------------------------------------------------------------------------------------------------
@@ -366,7 +466,7 @@ def measure_creating(installed: Installed, size: Size) -> dict[str, Any]:
     messages = ticks(ticked, OFTEN | SELDOM, "nothing due")
     return {
         "size": vars(size),
-        "ticks": {name: told_of(cost) for name, cost in ticked.costs.items()},
+        "ticks": {name: format_cost(cost) for name, cost in ticked.costs.items()},
         "messages": messages,
         "serving": serve_another_version(models, size, sender, meter),
         "pages": pages(sender, meter),
@@ -417,8 +517,8 @@ def serve_another_version(models: list[Model], size: Size, sender: Sender, meter
         with meter.of("promote a version, until it is served"):
             sender.promote(model, "another")
         waited.append(time.monotonic() - began)
-    told = f"{min(waited):.2f} / {median(waited):.2f} / {max(waited):.2f} s of wall time on a busy machine"
-    return {"promotion over HTTP until every process serves it": told}
+    numbers = f"{min(waited):.2f} / {median(waited):.2f} / {max(waited):.2f} s of wall time on a busy machine"
+    return {"promotion over HTTP until every process serves it": numbers}
 
 
 # -- copies ------------------------------------------------------------------------------------------------------------
@@ -427,7 +527,8 @@ COPIED: dict[type[Any], str] = {
     Reference: "true",
     Rule: "true",
     PackedDay: "true",
-    MetricPoint: "status <> 'unripe'",  # those would be measured again, from summaries that are not there
+    PointName: "true",
+    PackedPoints: "ripe_at IS NULL",  # those would be measured again, from summaries that are not there
     Summary: "span <> 'hour'",
 }
 
@@ -438,7 +539,13 @@ def copy_models(originals: list[Model], size: Size, meter: Meter) -> list[Model]
     Each serves a file of its own too.
     """
     project, template = originals[0].project, originals[0].versions.get()
-    copies = create_served(project, size.models - len(originals), size.features, meter)
+    create_served(project, size.models - len(originals), size.features, meter)
+    return give_copies(template)
+
+
+def give_copies(template: Version) -> list[Model]:
+    """Give what a version's model has to every other model of its project."""
+    copies = list(template.model.project.models.filter(name__startswith="model-").order_by("pk"))
     versions = [external_version(model=model, version="1") for model in copies]
     Version.objects.filter(pk__in=[version.pk for version in versions]).update(signature=template.signature)
     for model, condition in COPIED.items():
@@ -483,14 +590,14 @@ def work(models: list[Model], meter: Meter, what: str = "of an hour") -> None:
 
 def ticks(meter: Meter, clock: Mapping[str, Callable[[], None]], when: str) -> dict[str, str]:
     """Run ticks of the clock some times; return how many messages each sent."""
-    told = {}
+    numbers = {}
     for name, tick in clock.items():
         current_app.control.purge()
         for _ in range(TICKED):
             with meter.of(f"{name}, {when}"):
                 tick()
-        told[f"{name}, {when}"] = f"{current_app.control.purge() / TICKED:,.0f}"
-    return told
+        numbers[f"{name}, {when}"] = f"{current_app.control.purge() / TICKED:,.0f}"
+    return numbers
 
 
 def let_the_others_go(models: list[Model]) -> None:
@@ -501,22 +608,38 @@ def let_the_others_go(models: list[Model]) -> None:
 
 # -- pages -------------------------------------------------------------------------------------------------------------
 def pages(sender: Sender, meter: Meter) -> dict[str, str]:
-    """Ask for what shows the whole fleet: queries and size."""
-    visitor = Client(HTTP_HOST="localhost")
-    visitor.force_login(User.objects.get())
-    told = {}
-    for name in PAGES:
-        visitor.get(reverse(name))  # the first time templates are compiled
-        with meter.of(f"page: {name}"), CaptureQueriesContext(connection) as queries:
-            answer = visitor.get(reverse(name))
-        if answer.status_code != 200:
-            raise AssertionError(f"The page {name} was answered by {answer.status_code}.")
-        told[name] = f"{len(queries):,} queries, {len(answer.content) / 1e3:,.0f} kB"
+    """Ask for what shows the whole fleet, the API too: queries, size and time."""
+    numbers = look(meter, PAGES)
     sender.reconnect()
     for path in ("/metrics", "/api/v1/models"):
         with meter.of(f"GET {path}"):
-            told[path] = f"{len(sender.get(path)) / 1e3:,.0f} kB"
-    return told
+            numbers[path] = f"{len(sender.get(path)) / 1e3:,.0f} kB"
+    return numbers
+
+
+def look(meter: Meter, names: Sequence[str]) -> dict[str, str]:
+    """Look at the pages that show the whole fleet."""
+    visitor = PagesClient(HTTP_HOST="localhost")
+    visitor.force_login(User.objects.get())
+    numbers = {}
+    for name, path in ({name: reverse(name) for name in names} | LISTS).items():
+        visitor.get(path)  # the first time templates are compiled
+        with CaptureQueriesContext(connection) as queries:
+            answer = visitor.get(path)
+        asked = len(queries)  # the next request forgets them
+        if answer.status_code != 200:
+            raise AssertionError(f"The page {name} was answered by {answer.status_code}.")
+        took = []
+        with meter.of(f"page: {name}", ASKED):
+            for _ in range(ASKED):
+                began = time.monotonic()
+                visitor.get(path)
+                took.append((time.monotonic() - began) * 1e3)
+        numbers[name] = (
+            f"{asked:,} queries, {len(answer.content) / 1e3:,.0f} kB, "
+            f"{min(took):,.0f} / {median(took):,.0f} ms of wall time (least, median of {ASKED})"
+        )
+    return numbers
 
 
 # -- memory and disk ---------------------------------------------------------------------------------------------------
@@ -548,7 +671,7 @@ PARTS = {
     "narrow rows, for seven days": ("inference_predictionrow",),
     "labels, until they are folded": ("inference_label",),
     "summaries": ("monitors_summary",),
-    "points": ("monitors_metricpoint",),
+    "points": ("monitors_packedpoints", "monitors_pointname", "monitors_pointlimits"),
 }
 
 
@@ -591,6 +714,6 @@ def rows_of_tables() -> dict[str, str]:
         cursor.execute("SELECT count(*) FROM pg_inherits")
         (partitions,) = cursor.fetchone() or (0,)
     counted = {
-        model._meta.db_table: model._base_manager.count() for model in (Summary, MetricPoint, RuleState)
+        model._meta.db_table: model._base_manager.count() for model in (Summary, PackedPoints, RuleState)
     }
     return {"partitions": f"{partitions:,}"} | {name: f"{count:,}" for name, count in counted.items()}

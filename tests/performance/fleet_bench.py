@@ -19,7 +19,7 @@ from typing import Any
 
 import django
 
-from tests.performance.installation import installation
+from tests.performance.installation import installation, without_server
 
 
 def show(results: dict[str, Any]) -> None:
@@ -58,10 +58,13 @@ def main() -> None:
     parser.add_argument(
         "--only-create", action="store_true", help="no rows: what changes, ticks and pages cost then"
     )
+    parser.add_argument(
+        "--only-models", action="store_true", help="no web server: making models, and pages that list them"
+    )
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
-        installation(Path(folder)) as installed,
+        (without_server if options.only_models else installation)(Path(folder)) as installed,
     ):
         os.environ |= {
             "DRIFTLINE_HOME": str(installed.paths.home),
@@ -73,6 +76,7 @@ def main() -> None:
         from tests.performance import fleet  # it needs Django's models
 
         measure = fleet.measure_creating if options.only_create else fleet.measure
+        measure = fleet.measure_models if options.only_models else measure
         results = measure(
             installed,
             fleet.Size(

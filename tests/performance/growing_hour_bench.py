@@ -7,17 +7,14 @@ process: CPU time of the process. Beside it stand the rows' own cost to store an
 
 import argparse
 import json
-import os
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import django
 import numpy as np
 
-from tests.performance.installation import services_only
+from tests.performance.installation import services_with_django
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 5_000_000)
 FEATURES = [f"feature_{place:02}" for place in range(30)]
@@ -104,17 +101,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
-        services_only(Path(folder)) as paths,
-    ):
-        os.environ |= {
-            "DRIFTLINE_HOME": str(paths.home),
-            "DRIFTLINE_DATABASE_URL": "",
-            "DRIFTLINE_BROKER_URL": "",
-        }
-        os.environ["DJANGO_SETTINGS_MODULE"] = "driftline.settings"
-        django.setup()
+    with services_with_django():
         results = measure(tuple(options.sizes), options.repeats)
     if options.json:
         options.json.write_text(json.dumps({"growing_hour": results}, indent=2))

@@ -10,15 +10,11 @@ that PostgreSQL asked the system for. Rounds are interleaved between the two mod
 
 import argparse
 import json
-import os
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import django
-
-from tests.performance.installation import services_and_database
+from tests.performance.installation import services_with_django
 
 SIZES = (400, 4_000)
 
@@ -46,6 +42,11 @@ def show(results: dict[str, Any]) -> None:
             f"all windows measured again, {one['rows_an_hour']:,} rows an hour: {one['cpu_s']:.1f} s of CPU, "
             f"{one['points']:,} points, {one['cpu_s'] / results['days'] * 1e3:.0f} ms a day with its hours"
         )
+    weight = results["weight"]
+    print(
+        f"{weight['points']:,} points take {weight['bytes'] / 1e6:,.0f} MB with their indexes: in all "
+        f"{weight['bytes'] / weight['feature_windows']:.0f} bytes a judged feature and window (goal <= 200)"
+    )
     for path, size in results["first_page_kb"].items():
         print(f"first page {path}: {size:.0f} KB with its files, uncompressed, before Plotly (goal < 300 KB)")
 
@@ -60,17 +61,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=90)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
-        services_and_database(Path(folder)) as (paths, database),
-    ):
-        os.environ |= {
-            "DRIFTLINE_HOME": str(paths.home),
-            "DRIFTLINE_DATABASE_URL": "",
-            "DRIFTLINE_BROKER_URL": "",
-        }
-        os.environ["DJANGO_SETTINGS_MODULE"] = "driftline.settings"
-        django.setup()
+    with services_with_django() as (_, database):
         from tests.performance import stored_history  # it needs Django's models
 
         results = stored_history.measure(database, sizes=SIZES, days=options.days, rounds=options.rounds)

@@ -5,10 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import django
 
 from driftline.services.children import MANAGE
 from driftline.services.paths import HomePaths
@@ -66,14 +69,44 @@ def installation(folder: Path) -> Iterator[Installed]:
 
 
 @contextmanager
-def services_only(folder: Path) -> Iterator[HomePaths]:
-    """Run the services of an empty home in `folder`, migrated, until the block ends."""
-    with services_and_database(folder) as (paths, _):
+def without_server(folder: Path) -> Iterator[Installed]:
+    """Run the services of an empty home in `folder`, migrated, and no web server, until the block ends."""
+    with services_and_database(folder, durable=True) as (paths, database):
+        yield Installed(paths, port=0, token="", server_pid=0, database=database)
+
+
+@contextmanager
+def services_only(folder: Path, *, durable: bool = True) -> Iterator[HomePaths]:
+    """Run the services of an empty home in `folder`, migrated, until the block ends.
+
+    A database that is not durable waits for no disk.
+    """
+    with services_and_database(folder, durable=durable) as (paths, _):
         yield paths
 
 
 @contextmanager
-def services_and_database(folder: Path) -> Iterator[tuple[HomePaths, Process]]:
+def services_with_django() -> Iterator[tuple[Path, Process]]:
+    """Run the services of an empty home, and let this process use them by Django, until the block ends.
+
+    Yields the folder of the home, and the database server, which the block may restart.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
+        services_and_database(Path(folder)) as (paths, database),
+    ):
+        os.environ |= {
+            "DRIFTLINE_HOME": str(paths.home),
+            "DRIFTLINE_DATABASE_URL": "",
+            "DRIFTLINE_BROKER_URL": "",
+            "DJANGO_SETTINGS_MODULE": "driftline.settings",
+        }
+        django.setup()
+        yield Path(folder), database
+
+
+@contextmanager
+def services_and_database(folder: Path, *, durable: bool = True) -> Iterator[tuple[HomePaths, Process]]:
     """Run the services as `services_only` does, and give the database server too, which the block may restart."""
     paths, started = make_home(folder), []
     environment = {
@@ -82,7 +115,7 @@ def services_and_database(folder: Path) -> Iterator[tuple[HomePaths, Process]]:
         "DRIFTLINE_BROKER_URL": "",
     }
     try:
-        for child in (postgres_child(paths), valkey_child(paths)):
+        for child in (postgres_child(paths, durable=durable), valkey_child(paths)):
             started.append(launch(child, paths))
             started[-1].wait_ready()
         _manage(environment, "migrate", "--no-input", "--verbosity", "0")

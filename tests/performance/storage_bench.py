@@ -10,14 +10,10 @@ day and the month.
 
 import argparse
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import django
-
-from tests.performance.installation import services_only
+from tests.performance.installation import services_with_django
 
 
 def show(results: dict[str, Any]) -> None:
@@ -58,17 +54,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder,
-        services_only(Path(folder)) as paths,
-    ):
-        os.environ |= {
-            "DRIFTLINE_HOME": str(paths.home),
-            "DRIFTLINE_DATABASE_URL": "",
-            "DRIFTLINE_BROKER_URL": "",
-        }
-        os.environ["DJANGO_SETTINGS_MODULE"] = "driftline.settings"
-        django.setup()
+    with services_with_django():
         from tests.performance import stored_day, summed_month  # they need Django's models
 
         results = stored_day.measure(rows=options.rows, rounds=options.rounds)

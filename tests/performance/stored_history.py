@@ -30,7 +30,14 @@ from inference.registry.services import create_model
 from monitors.definitions.feature_kinds import centres_of
 from monitors.definitions.models import Monitor, MonitorKind, Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import MetricPoint, NullDraws
+from monitors.metrics.catalogue import ANSWER_COLUMNS
+from monitors.metrics.models import (
+    MetricPoint,
+    NullDraws,
+    PackedPoints,
+    PointLimits,
+    PointName,
+)
 from monitors.metrics.references import loaded as in_use
 from monitors.metrics.references import nulls
 from monitors.metrics.services import measure as measure_windows
@@ -39,6 +46,7 @@ from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import measure_hours
 from monitors.summaries.stored import SourceFields, row_of, save
+from tests.pages_client import PagesClient
 
 LEVELS = (3, 8, 40, 800)
 NUMBERS = 30 - len(LEVELS)
@@ -179,6 +187,21 @@ def _measure_all(model: Model, days: Iterable[datetime]) -> float:
     return spent
 
 
+def weigh_points() -> dict[str, float]:
+    """Weigh all points on disk, in bytes with their indexes, and count the features that were judged in windows."""
+    tables = [kind._meta.db_table for kind in (PackedPoints, PointName, PointLimits)]
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s) AS name", [tables])
+        (weight,) = cursor.fetchone() or (0,)
+    judged = MetricPoint.objects.filter(metric="psi", status__in=("ok", "warning", "critical"))
+    return {
+        "bytes": float(weight),
+        "points": MetricPoint.objects.count(),
+        "feature_windows": judged.exclude(feature__in=ANSWER_COLUMNS).count(),
+    }
+
+
 # -- questions ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Question:
@@ -246,7 +269,7 @@ def questions_of(history: History, pages: Client, api: Client) -> Iterator[Quest
 
 def clients_of(project: Project, owner: User) -> tuple[Client, Client]:
     """A signed-in browser and a caller of the API."""
-    pages = Client(SERVER_NAME="127.0.0.1")
+    pages = PagesClient(SERVER_NAME="127.0.0.1")
     pages.force_login(owner)
     _, text = create_token(project=project, name="bench", scopes=Scope, actor="bench")
     return pages, Client(SERVER_NAME="127.0.0.1", headers={"Authorization": f"Bearer {text}"})
@@ -307,6 +330,7 @@ def measure(database: Process, *, sizes: Iterable[int], days: int, rounds: int) 
     owner = User.objects.create_user("owner@bench.example")
     project = create_project(slug="bench", name="Bench", owner=owner)
     histories = [build(project, rows_an_hour=size, days=days) for size in sizes]
+    weight = weigh_points()
     pages, api = clients_of(project, owner)
     asked = {history.rows_an_hour: list(questions_of(history, pages, api)) for history in histories}
     for question in (one for some in asked.values() for one in some):
@@ -316,6 +340,7 @@ def measure(database: Process, *, sizes: Iterable[int], days: int, rounds: int) 
     ]
     return {
         "days": days,
+        "weight": weight,
         "questions": results,
         "first_page_kb": {path: first_page_kb(pages, path) for path in ("/", f"/models/{histories[-1].model.name}/")},
         "measuring": [

@@ -13,9 +13,12 @@ from driftline.accounts.services import create_project
 from driftline.common.periods import Period
 from inference.registry.models import Model
 from inference.serving.crashes import QUARANTINE_FILE
-from monitors.alerts.models import Incident
+from monitors.alerts.models import Channel, Incident, Silence
 from monitors.alerts.services import create_channel
 from monitors.alerts.services import handle_transition as alert
+from monitors.alerts.silences import create_silence
+from monitors.annotations.models import Annotation
+from monitors.annotations.services import create_annotation
 from monitors.definitions.models import Segment
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.metrics.rows.segment_search import do_search, request_search
@@ -31,6 +34,7 @@ from tests.worlds.approvals import DAY, give_reference, label, log, make_model, 
 PASSWORD = "correct horse battery"
 DAYS = 9
 SHIFTED_FROM = 6
+BESIDE = "?from=2026-01-11&to=2026-01-13&with_from=2026-01-08&with_to=2026-01-10"  # where it shifts
 LONG_AGO = timedelta(days=3650)
 
 
@@ -43,6 +47,9 @@ class World:
     incident: Incident
     run: Run
     segment: Segment
+    annotation: Annotation
+    silence: Silence
+    channel: Channel
 
     @property
     def pages(self) -> dict[str, str]:
@@ -57,6 +64,12 @@ class World:
             "numeric feature": f"{name}/features/income",
             "categorical feature": f"{name}/features/region",
             "performance": f"{name}/performance",
+            "numbers compared": f"{name}/features/income{BESIDE}",
+            "categories compared": f"{name}/features/region{BESIDE}",
+            "performance compared": f"{name}/performance{BESIDE}",
+            "annotations": f"{name}/annotations",
+            "annotation": f"{name}/annotations/{self.annotation.pk}",
+            "annotation's end": f"{name}/annotations/{self.annotation.pk}/delete",
             "segments": f"{name}/segments",
             "segment's end": f"{name}/segments/{self.segment.pk}/remove",
             "latency": f"{name}/latency",
@@ -66,8 +79,12 @@ class World:
             "predictions without a match": f"{name}/predictions?segment=region:west",
             "prediction": f"{name}/predictions/{DAY:%Y%m%d}-0",
             "reference": f"{name}/reference",
+            "reference's end": f"{name}/references/{self.model.references.get().pk}/delete",
             "import": f"{name}/import",
+            "model settings": f"{name}/settings",
+            "model's end": f"{name}/delete",
             "versions": f"{name}/versions",
+            "version's end": f"{name}/versions/2/delete",
             "version": f"{name}/versions/2",
             "promotion": f"{name}/deployment?do=promote&version=2",
             "name": f"{name}/alias?do=remove&alias=stable",
@@ -82,6 +99,14 @@ class World:
             "incident": f"/incidents/{self.incident.pk}",
             "tokens": "/settings/tokens",
             "channels": "/settings/channels",
+            "channel": f"/settings/channels/{self.channel.pk}",
+            "channel's end": f"/settings/channels/{self.channel.pk}/delete",
+            "silences": "/settings/silences",
+            "silence for an incident": f"/settings/silences?incident={self.incident.pk}",
+            "silence's end": f"/settings/silences/{self.silence.pk}/end",
+            "privacy": "/settings/privacy",
+            "background": "/settings/background",
+            "display": "/accounts/display/",
             "start": f"/start/?model={model.name}",
             "start with csv": "/start/?with=csv",
             "missing": "/models/none/",
@@ -95,6 +120,10 @@ def furnish() -> World:
     model = make_model(project)
     give_reference(model)
     create_channel(project=project, kind="email", name="team", target="team@bank.example", actor="test")
+    hook, _ = create_channel(
+        project=project, kind="webhook", name="pager", target="https://93.184.215.14/hooks/T024BE7LD", actor="test",
+        min_severity="critical",
+    )  # fmt: skip
     rule = create_rule(
         project=project, model=model, actor="test", name="income moved", metric="psi", feature="income",
         threshold=0.2, for_windows=2, notify_within=LONG_AGO,
@@ -103,7 +132,46 @@ def furnish() -> World:
     alert(Transition.objects.get(rule=rule, kind="opened").pk)
     run = waiting_run(model)
     name_and_hold_back(model)
-    return World(owner, project, model, rule, Incident.objects.get(rule=rule), run, segments(model))
+    incident = Incident.objects.get(alerts__rule=rule)
+    return World(
+        owner,
+        project,
+        model,
+        rule,
+        incident,
+        run,
+        segments(model),
+        annotate(model),
+        silences(model),
+        hook,
+    )
+
+
+def silences(model: Model) -> Silence:
+    """Silence the model while it drifts, and every model before."""
+    shift = DAY + timedelta(days=SHIFTED_FROM)
+    create_silence(
+        project=model.project,
+        model=None,
+        start=DAY,
+        end=shift,
+        reason="the warehouse was moved",
+        actor="test",
+    )
+    return create_silence(
+        project=model.project, model=model, start=shift + timedelta(days=2), end=shift + timedelta(days=30),
+        reason="the currency is being repaired", actor="test",
+    )  # fmt: skip
+
+
+def annotate(model: Model) -> Annotation:
+    """Note a moment, and an interval with a link."""
+    shift = DAY + timedelta(days=SHIFTED_FROM)
+    create_annotation(
+        model=model, start=shift - timedelta(days=4), end=shift - timedelta(days=2), text="spring campaign",
+        link="https://wiki.example/campaign", actor="test",
+    )  # fmt: skip
+    return create_annotation(model=model, start=shift, text="incomes come in another currency", actor="test")
 
 
 def name_and_hold_back(model: Model) -> None:

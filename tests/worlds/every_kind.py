@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 from django.conf import settings
 
@@ -11,22 +12,28 @@ from driftline.common.periods import rfc3339
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.imports.bad_rows import path_of
-from inference.prediction_log.imports.models import Import
+from inference.prediction_log.imports.models import Import, UploadedFile
+from inference.prediction_log.imports.staging import path_of as staged_path
+from inference.prediction_log.imports.staging import stage_file
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Alias, Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
+from monitors.annotations.models import Annotation
 from monitors.definitions.models import FeatureProfile, Reference, Segment, SegmentFeature
 from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.workflows.models import Run
+from tests.worlds.incidents import open_incident
+from tests.worlds.points import store_points
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
+WAITING = b"a;label\n1,5;1\n"
 
 
 @dataclass(frozen=True)
@@ -44,18 +51,24 @@ class World:
     report: Report
     search: SegmentSearch
     segment: Segment
+    annotation: Annotation
     job: Import
+    file: UploadedFile
+    dataset: Dataset
+    reference: Reference
     erasure: Erasure
     prediction_id: str
     revocable: ApiToken
 
     def fill(self, path: str) -> str:
-        """Put the names and numbers of these objects into a path's places."""
+        """Put the names and numbers of these objects into a path's places; the file that waits has its content."""
+        staged_path(self.file).write_bytes(WAITING)
         places = {
             "<name>": self.model.name,
             "<version>": self.version.version,
             "<alias>": "stable",
             "<kind>": "optimised",
+            "<monitor>": "drift",
             "<path:prediction_id>": self.prediction_id,
             "<int:rule_id>": str(self.rule.pk),
             "<int:channel_id>": str(self.channel.pk),
@@ -66,12 +79,23 @@ class World:
             "<int:report_id>": str(self.report.pk),
             "<int:search_id>": str(self.search.pk),
             "<int:segment_id>": str(self.segment.pk),
+            "<int:annotation_id>": str(self.annotation.pk),
             "<int:import_id>": str(self.job.pk),
+            "<int:file_id>": str(self.file.pk),
+            "<int:dataset_id>": str(self.dataset.pk),
+            "<int:reference_id>": str(self.reference.pk),
             "<int:erasure_id>": str(self.erasure.pk),
             "<path:key>": "somebody",
             "runs/<int:pk>": f"runs/{self.run.pk}",
+            "files/<int:pk>": f"files/{self.file.pk}",
+            "datasets/<int:pk>": f"datasets/{self.dataset.pk}",
+            "references/<int:pk>": f"references/{self.reference.pk}",
+            "imports/<int:pk>": f"imports/{self.job.pk}",
             "segments/<int:pk>": f"segments/{self.segment.pk}",
+            "annotations/<int:pk>": f"annotations/{self.annotation.pk}",
             "reports/<int:pk>": f"reports/{self.report.pk}",
+            "channels/<int:pk>": f"channels/{self.channel.pk}",
+            "silences/<int:pk>": f"silences/{self.silence.pk}",
             "rules/<int:pk>": f"rules/{self.rule.pk}",
             "incidents/<int:pk>": f"incidents/{self.incident.pk}",
             "tokens/<int:pk>": f"tokens/{self.revocable.pk}",
@@ -96,20 +120,14 @@ def furnish(project: Project, name: str = "flights") -> World:
     dataset = Dataset.objects.create(
         model=model, version=version, kind="reference", path="none", sha256="0" * 64, rows=1, columns=["a"]
     )
-    Reference.objects.create(model=model, version=version, dataset=dataset)
+    reference = Reference.objects.create(model=model, version=version, dataset=dataset)
     FeatureProfile.objects.create(model=model, feature="a", centre=0.0)
-    MetricPoint.objects.create(
-        model=model,
-        role="champion",
-        span="day",
-        start=NOW - DAY,
-        end=NOW,
-        metric="psi",
-        feature="a",
-        value=0.1,
-        n=1,
-        status="ok",
-    )
+    store_points(
+        MetricPoint(
+            model=model, role="champion", span="day", start=NOW - DAY, metric="psi", feature="a", value=0.1, n=1,
+            threshold=0.2, status="ok",
+        )
+    )  # fmt: skip
     rule = Rule.objects.create(
         project=project,
         model=model,
@@ -123,15 +141,7 @@ def furnish(project: Project, name: str = "flights") -> World:
     transition = Transition.objects.create(
         rule=rule, model=model, kind="opened", window_start=NOW - DAY, window_end=NOW, n=1, threshold=0.5
     )
-    incident = Incident.objects.create(
-        project=project,
-        model=model,
-        rule=rule,
-        opened_by=transition,
-        title="Accuracy fell",
-        severity="warning",
-        opened_at=NOW,
-    )
+    incident = open_incident(transition, title="Accuracy fell")
     channel = Channel.objects.create(project=project, kind="email", name="mail", target="a@example.com")
     delivery = Delivery.objects.create(
         channel=channel, incident=incident, event="incident.opened", event_id="evt_1", body="text"
@@ -149,6 +159,7 @@ def furnish(project: Project, name: str = "flights") -> World:
     segment = Segment.objects.create(
         model=model, name="low", conditions=[{"feature": "a", "upper": 1.0}], since=NOW
     )
+    annotation = Annotation.objects.create(model=model, start=NOW - DAY, text="new prices", created_by="test")
     report = Report.objects.create(
         model=model, start=NOW - DAY, end=NOW, state=Report.State.READY, path="report.html", created_by="test"
     )
@@ -156,6 +167,7 @@ def furnish(project: Project, name: str = "flights") -> World:
         model=model, kind="predictions", file_name="a.csv", path="imports/a", is_upload=True, sha256="0" * 64, size=9,
         format="csv", layout={"own": []}, total=9, bad_rows=1, bad_bytes=1, created_by="test",
     )  # fmt: skip
+    file = stage_file(model=model, stream=BytesIO(WAITING), name="waits.csv", actor="test")
     erasure = request_erasure(project=project, key="somebody else", actor="test")
     path_of(job).write_text("a")
     (settings.HOME / "report.html").write_text("<p>report</p>")
@@ -172,7 +184,11 @@ def furnish(project: Project, name: str = "flights") -> World:
         report,
         search,
         segment,
+        annotation,
         job,
+        file,
+        dataset,
+        reference,
         erasure,
         item.id,
         revocable,

@@ -37,7 +37,7 @@ _ALWAYS_KEPT = (
 
 @dataclass(frozen=True)
 class KeyRotation:
-    """What a rotation did: keys wrapped anew, keys that no master key opens, and master keys let go and kept."""
+    """What a rotation did: keys wrapped anew, keys that no master key opens, and master keys deleted and kept."""
 
     wrapped: int
     lost: int
@@ -46,7 +46,7 @@ class KeyRotation:
 
 
 def rotate_log_key(home: Path) -> KeyRotation:
-    """Put a new master key first, wrap every key of the log under it, and let go of master keys that nothing names."""
+    """Put a new master key first, wrap every key of the log under it, and delete master keys that nothing names."""
     with _alone(home):
         _write(home, [MasterKey.of(secrets.token_urlsafe(64)), *master_keys(home)])
         wrapped, lost = _wrap_anew(home)

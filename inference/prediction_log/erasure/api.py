@@ -38,9 +38,9 @@ def list_erasures(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE
 
 @router.get("/erasures/{int:erasure_id}", auth=Scoped(Scope.READ), response=ErasureOut)
 def read_erasure(request: HttpRequest, erasure_id: int) -> ErasureOut:
-    """Tell how far an erasure is and what it erased, by place; the key is in it as a keyed hash only.
+    """Return how far an erasure is and what it erased, by place; the key is in it as a keyed hash only.
 
-    `remains` names the models that have let go of rows or values once they were summarised: nobody can tell who is in
-    these sums, or take them out.
+    `remains` names the models that dropped rows or values once they were summarised: nobody can say who is counted in
+    these summaries, or take them out.
     """
     return ErasureOut.of(get_erasure(project=caller_of(request).project, erasure_id=erasure_id))

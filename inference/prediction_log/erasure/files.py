@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from django.conf import settings
@@ -11,17 +11,22 @@ from django.conf import settings
 from driftline.common.durable_files import write_file
 from driftline.common.exports import write_csv
 from inference.prediction_log.erasure.work import Blocked, Work, add_counts
-from inference.prediction_log.imports import bad_rows
-from inference.prediction_log.imports.models import UNFINISHED, Import
+from inference.prediction_log.imports import bad_rows, row_list, staging
+from inference.prediction_log.imports.models import UNFINISHED, Import, UploadedFile
 
 LOG_FOLDERS = ("log", "demo")  # texts that processes append to
 _OWN_COLUMNS = len(bad_rows.COLUMNS)
-_TEXTS = ("file_name", "error", "layout")
+_TEXTS = ("file_name", "error", "layout", "reading")
 
 
 # -- imports -----------------------------------------------------------------------------------------------------------
 def await_imports(work: Work) -> None:
-    """Wait for the uploads that are being imported: their rows would come after the erasure."""
+    """Wait for the uploads that are being imported: their rows would come after the erasure. Files that nobody has
+    confirmed yet are forgotten: whoever sent one can send it again.
+    """
+    for file in UploadedFile.objects.filter(model__project=work.project, confirmed_at=None):
+        staging.discard_file(file)
+        work.count(files=1)
     uploads = Import.objects.filter(model__project=work.project, is_upload=True, state__in=UNFINISHED)
     running = uploads.order_by("pk").first()
     if running is not None:
@@ -29,18 +34,27 @@ def await_imports(work: Work) -> None:
 
 
 def erase_bad_rows(work: Work) -> None:
-    """Take the rows with the subject out of the files of bad rows, and the key out of what is told of imports."""
+    """Take the rows with the subject out of the files of bad rows, and the key out of what is known of their files."""
     jobs = Import.objects.filter(model__project=work.project).order_by("pk")
     for job in jobs.filter(pk__gt=work.progress.get("import", 0)):
         work.check_deadline()
         path = bad_rows.path_of(job)
         if job.bad_bytes and path.exists():
             _clean_bad_rows(work, job, path)
-        own_texts = {name: work.subject.scrub(getattr(job, name)) for name in _TEXTS}
-        if any(getattr(job, name) != value for name, value in own_texts.items()):
-            Import.objects.filter(pk=job.pk).update(**own_texts)
-            work.count(texts=1)
+        if job.row_bytes and row_list.names_any(job, work.subject.ids):
+            row_list.path_of(job).unlink(missing_ok=True)  # who undoes the import would need its ids
+            work.count(row_lists=1)
+        _scrub(work, job, _TEXTS)
         work.progress["import"] = job.pk
+    for file in UploadedFile.objects.filter(model__project=work.project).exclude(confirmed_at=None):
+        _scrub(work, file, ("file_name", "reading"))
+
+
+def _scrub(work: Work, row: Import | UploadedFile, fields: Sequence[str]) -> None:
+    cleaned = {name: work.subject.scrub(getattr(row, name)) for name in fields}
+    if any(getattr(row, name) != value for name, value in cleaned.items()):
+        type(row).objects.filter(pk=row.pk).update(**cleaned)
+        work.count(texts=1)
 
 
 def _clean_bad_rows(work: Work, job: Import, path: Path) -> None:

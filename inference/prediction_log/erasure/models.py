@@ -33,7 +33,7 @@ class Erasure(LeasedWork):
     counts = models.JSONField(default=dict, help_text="what was erased, by place")
     remains = models.JSONField(
         default=list,
-        help_text="names of models whose summaries hold what was let go of the log: nobody can be taken out",
+        help_text="names of models with summaries that count dropped rows: nobody can be taken out of them",
     )
     requested_by = models.CharField(max_length=200)
     requested_at = models.DateTimeField(db_default=Now())

@@ -18,9 +18,7 @@ from driftline.common.ids import ID_LENGTH, is_valid_id
 from driftline.common.lease import LeaseLost
 from driftline.common.leased_work import AttemptFailed, LeasedQuerySet, WorkLease, attempt
 from driftline.common.task_queue import Task, enqueue
-from inference.prediction_log.erasure import events as halves
-from inference.prediction_log.erasure import files, jobs, rows, tables
-from inference.prediction_log.erasure import spool as spooled
+from inference.prediction_log.erasure import events, files, jobs, rows, spool, tables
 from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.work import Blocked, SliceOver, Step, Work, seal, work_of
@@ -32,13 +30,13 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_AFTER = timedelta(seconds=5)  # for what an erasure waits for
 
 _FIRST: dict[str, Step] = {
-    "event halves": halves.erase_halves,  # before the rows, for one may be joined meanwhile
+    "event halves": events.erase_halves,  # before the rows, for one may be joined meanwhile
     "job requests": jobs.erase_requests,
-    "drain": spooled.await_drain,
+    "drain": spool.await_drain,
     "imports": files.await_imports,
     "rows": rows.erase_rows,
     "copies": rows.erase_copies,
-    "spool": spooled.overwrite_drained,
+    "spool": spool.overwrite_drained,
     "bad rows": files.erase_bad_rows,
     "job answers": jobs.erase_answers,
 }

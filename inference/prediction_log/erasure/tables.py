@@ -78,7 +78,7 @@ def _is_in(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
 
 
 def _rewrite(work: Work, holders: list[Dataset], table: pa.Table, erased: int) -> None:
-    """Put a table under the name of its new content, and let go of the old file."""
+    """Put a table under the name of its new content, and delete the old file."""
     old = holders[0].path
     path, sha256 = write_table(table)
     with work.fenced() as erasure:

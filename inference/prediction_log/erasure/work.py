@@ -80,7 +80,7 @@ class Work:
 
 
 type Step = Callable[[Work], None]
-"""Erases one kind of place. It may be called again, and raises NotYet where something has to happen first."""
+"""Erases one kind of place. It may be called again, and raises Blocked where something has to happen first."""
 
 
 def add_counts(erasure: Erasure, places: dict[str, int]) -> None:

@@ -1,7 +1,7 @@
 """Joins the two halves of an event to predictions, in whatever order and process they come.
 
 Each half is looked for and only then kept; a half that was kept looks once more. So of two that come at once at least
-one finds the other, and where both do, the log's own ids refuse the double. Halves are let go of after the
+one finds the other, and where both do, the log's own ids refuse the double. Halves are deleted after the
 predictions have been committed: a crash between the two leaves what a repetition or the expiry removes.
 """
 

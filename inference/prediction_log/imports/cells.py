@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftline.common.periods import parse_timestamp
+from driftline.common.periods import parse_timestamp, to_us
 from driftline.common.strict_json import printable
 from inference.prediction_log.items import as_objects, class_text
 
@@ -19,8 +18,6 @@ type Mask = NDArray[np.bool_]
 
 _FLOAT64 = pa.float64()
 MAX_TEXT_BYTES = 64 << 10  # of all texts of a row, as in the logging API
-_US = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TRUTHS = {"true": "1", "false": "0"}
 
 
@@ -181,7 +178,7 @@ def _parsed(table: pa.Table, name: str, refusals: Refusals) -> NDArray[np.int64]
     for row, text in enumerate(texts(table, name, refusals)):
         if text is not None:
             try:
-                us[row] = (parse_timestamp(text) - _EPOCH) // _US
+                us[row] = to_us(parse_timestamp(text))
             except (ValueError, OverflowError):
                 detail = f"'{printable(text)}' is not a time with a zone, such as 2026-01-31T12:00:00Z."
                 refusals.add(row, name, "invalid_timestamp", detail)

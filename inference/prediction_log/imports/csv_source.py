@@ -1,4 +1,4 @@
-"""Reads a CSV (RFC 4180, UTF-8) in blocks of whole rows whose place in the file is known to the byte."""
+"""Reads a CSV in UTF-8, with any delimiter, in blocks of whole rows. The place of each is known to the byte."""
 
 import codecs
 import csv
@@ -15,12 +15,13 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from driftline.common.errors import Problem
+from inference.data_files.formats import FileFormat, column_names
 from inference.prediction_log.imports.source import Block, FilePosition, TornRow, UnreadableFile, block_rows
 
 BLOCK_BYTES = 8 << 20
 MAX_ROW_BYTES = 1 << 20
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL", "None"]
-_NEWLINE, _QUOTE, _COMMA, _RETURN = b"\n"[0], b'"'[0], b","[0], b"\r"[0]
+_NEWLINE, _QUOTE, _RETURN = b"\n"[0], b'"'[0], b"\r"[0]
 _SAMPLE_BYTES = 4 << 20
 
 
@@ -53,7 +54,7 @@ class _Rows:
         return self.content[self.starts[place] : self.stops[place]]
 
 
-def _whole_rows(file: IO[bytes], *, most_rows: int, block_bytes: int = BLOCK_BYTES) -> Iterator[_Rows]:
+def _whole_rows(file: IO[bytes], *, max_rows: int, block_bytes: int = BLOCK_BYTES) -> Iterator[_Rows]:
     """Cut a file into blocks after a newline that is in no quotes."""
     rest = b""
     while True:
@@ -65,7 +66,7 @@ def _whole_rows(file: IO[bytes], *, most_rows: int, block_bytes: int = BLOCK_BYT
             raise UnreadableFile(
                 f"A row is longer than {block_bytes >> 20} MiB; is a quote opened and never closed?"
             )
-        rows = found.first(most_rows)
+        rows = found.first(max_rows)
         rest = content[len(rows.content) :]
         yield rows
 
@@ -83,10 +84,10 @@ def _find_rows(content: bytes, *, is_last: bool) -> _Rows:
 
 # -- the file ----------------------------------------------------------------------------------------------------------
 class CsvSource:
-    """A CSV with a header."""
+    """A CSV, with a header unless its format says otherwise."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, file_format: FileFormat = FileFormat()) -> None:  # noqa: B008  it is frozen
+        self.path, self._format = path, file_format
         self.total = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(MAX_ROW_BYTES)
@@ -95,21 +96,27 @@ class CsvSource:
         if not len(found.stops):
             raise Problem(422, "invalid_header", "The first line must name the columns, within 1 MiB.")
         header = found.row(0)
-        self.start = FilePosition(skipped + len(header), 0, header.count(b"\n"))
+        first = header if file_format.has_header else b""
+        self.start = FilePosition(skipped + len(first), 0, first.count(b"\n"))
         try:
-            self.names = next(csv.reader(io.StringIO(header.decode(), newline="")))
+            names = next(self._reader(header.decode()))
         except (UnicodeDecodeError, csv.Error, StopIteration) as error:
             raise Problem(
                 422,
                 "invalid_header",
                 "The first line must name the columns, in UTF-8 and separated by commas.",
             ) from error
+        is_as_named = file_format.has_header and file_format.is_plain
+        self.names = names if is_as_named else column_names(names, has_header=file_format.has_header)
+
+    def _reader(self, text: str) -> Iterator[list[str]]:
+        return csv.reader(io.StringIO(text, newline=""), delimiter=self._format.delimiter)
 
     def sample(self) -> pa.Table:
         with self.path.open("rb") as file:
             file.seek(self.start.offset)
             rows = next(
-                _whole_rows(file, most_rows=block_rows(len(self.names)), block_bytes=_SAMPLE_BYTES), None
+                _whole_rows(file, max_rows=block_rows(len(self.names)), block_bytes=_SAMPLE_BYTES), None
             )
         if rows is None:
             return pa.table({name: pa.nulls(0) for name in self.names})
@@ -119,7 +126,7 @@ class CsvSource:
         plain = {name: pa.string() for name in self.names}
         with self.path.open("rb") as file:
             file.seek(start.offset)
-            for rows in _whole_rows(file, most_rows=block_rows(len(self.names))):
+            for rows in _whole_rows(file, max_rows=block_rows(len(self.names))):
                 try:
                     table, torn = self._parse(rows, plain | types)
                 except pa.ArrowInvalid:
@@ -143,10 +150,17 @@ class CsvSource:
                 column_names=self.names, use_threads=False, block_size=max(len(rows.content), 1)
             ),
             pyarrow.csv.ParseOptions(
-                newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=leave_out
+                delimiter=self._format.delimiter,
+                newlines_in_values=True,
+                ignore_empty_lines=False,
+                invalid_row_handler=leave_out,
             ),
             pyarrow.csv.ConvertOptions(
-                column_types=types, null_values=MISSING, strings_can_be_null=True, check_utf8=True
+                column_types=types,
+                null_values=MISSING,
+                strings_can_be_null=True,
+                check_utf8=True,
+                decimal_point=self._format.decimal,
             ),
         )
         return table, torn
@@ -173,7 +187,7 @@ class CsvSource:
                 start.offset + len(rows.content), start.rows + count, start.lines + len(rows.newlines)
             ),
             lines=start.lines + 1 + np.searchsorted(rows.newlines, rows.starts),
-            cells_of=lambda place: next(csv.reader([rows.row(place).decode("utf-8", "replace")]), []),
+            cells_of=lambda place: next(self._reader(rows.row(place).decode("utf-8", "replace")), []),
         )
 
     def _explain(self, row: pyarrow.csv.InvalidRow) -> str:
@@ -188,7 +202,7 @@ def _are_blank(rows: _Rows) -> NDArray[np.bool_]:
 
 
 # -- what must hold before a row is imported ---------------------------------------------------------------------------
-def examine_csv(path: Path) -> int:
+def examine_csv(path: Path, delimiter: str = ",") -> int:
     """Read the whole file once and count its rows, the header included; raises Problem with the line of a fault.
 
     After this every newline outside of quotes ends a row: a quote in an unquoted cell, where readers differ in what
@@ -199,15 +213,15 @@ def examine_csv(path: Path) -> int:
         if file.read(3) != codecs.BOM_UTF8:
             file.seek(0)
         try:
-            for rows in _whole_rows(file, most_rows=1 << 62, block_bytes=4 << 20):
-                _check_rows(rows, lines)
+            for rows in _whole_rows(file, max_rows=1 << 62, block_bytes=4 << 20):
+                _check_rows(rows, lines, delimiter)
                 count, lines = count + len(rows.stops), lines + len(rows.newlines)
         except UnreadableFile as error:
             raise Problem(422, "invalid_csv", f"After line {lines:,}: {error}") from error
     return count
 
 
-def _check_rows(rows: _Rows, lines: int) -> None:
+def _check_rows(rows: _Rows, lines: int, delimiter: str) -> None:
     def line(offset: int) -> str:
         return f"Line {lines + 1 + int(np.searchsorted(rows.newlines, offset)):,}"
 
@@ -221,7 +235,7 @@ def _check_rows(rows: _Rows, lines: int) -> None:
     if rows.stops[longest] - rows.starts[longest] > MAX_ROW_BYTES:
         detail = f"{line(rows.starts[longest])} begins a row of more than 1 MiB; is a quote opened and never closed?"
         raise Problem(422, "row_too_large", detail)
-    if (at := _misplaced_quote(rows)) is not None:
+    if (at := _misplaced_quote(rows, delimiter.encode()[0])) is not None:
         detail = f"{line(at)} has a quote inside a cell; put the cell in quotes and double those in it."
         raise Problem(422, "invalid_csv", detail)
     if (at := _bare_return(rows)) is not None:
@@ -230,7 +244,7 @@ def _check_rows(rows: _Rows, lines: int) -> None:
         )
 
 
-def _misplaced_quote(rows: _Rows) -> int | None:
+def _misplaced_quote(rows: _Rows, delimiter: int) -> int | None:
     if not len(rows.quotes):
         return None
     if len(rows.quotes) % 2:
@@ -240,8 +254,8 @@ def _misplaced_quote(rows: _Rows) -> int | None:
     before, after = around[rows.quotes[0::2]], around[rows.quotes[1::2] + 2]
     wrong = np.concatenate(
         [
-            rows.quotes[0::2][~np.isin(before, (_COMMA, _NEWLINE, _QUOTE))],
-            rows.quotes[1::2][~np.isin(after, (_COMMA, _NEWLINE, _RETURN, _QUOTE))],
+            rows.quotes[0::2][~np.isin(before, (delimiter, _NEWLINE, _QUOTE))],
+            rows.quotes[1::2][~np.isin(after, (delimiter, _NEWLINE, _RETURN, _QUOTE))],
         ]
     )
     return int(wrong.min()) if len(wrong) else None

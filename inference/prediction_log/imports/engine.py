@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from django.conf import settings
 
 from driftline.common.clock import now
 from driftline.common.leased_work import WorkLease
 from inference.prediction_log.imports.bad_rows import add_bad_rows
 from inference.prediction_log.imports.cells import Refusals, RowFault
-from inference.prediction_log.imports.formats import open_source
+from inference.prediction_log.imports.formats import open_source, reading_of
 from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.predictions import Reading, read_ids, read_labels, read_predictions
+from inference.prediction_log.imports.row_list import ImportedRows, add_rows
 from inference.prediction_log.imports.source import (
     Block,
     FilePosition,
@@ -27,7 +29,8 @@ from inference.prediction_log.ingest.arrival import in_arrival_week
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import BatchResult, ItemFault
 from inference.prediction_log.labels import services as label_log
-from inference.prediction_log.rows.sent_columns import PredictionBatch
+from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.rows.sent_columns import PredictionBatch, SentColumns
 
 MEMORY_BUDGET = 1 << 30  # bytes of data that reading one file may add to a process
 
@@ -45,7 +48,7 @@ class BlockOutcome:
 def import_blocks(lease: WorkLease[Import], *, stop: Callable[[Import], bool]) -> Import:
     """Import block after block until the file ends or `stop` says so; raises UnreadableFile or LeaseLost."""
     job = lease.read()
-    source = open_source(settings.HOME / job.path, job.format)
+    source = open_source(settings.HOME / job.path, job.format, reading_of(job))
     position = FilePosition(job.offset, job.rows, job.lines) if job.offset else source.start
     layout = msgspec.convert(job.layout, FileLayout)
     with bounded_memory(MEMORY_BUDGET):
@@ -86,6 +89,7 @@ _MOVING = (
     "lines",
     "offset",
     "rejected",
+    "row_bytes",
     "rows",
     "started_at",
 )
@@ -100,6 +104,7 @@ def _store_predictions(job: Import, block: Block, reading: Reading) -> BlockOutc
         _lock_labels(job.model_id)
     result = log_predictions(model=job.model, batch=PredictionBatch(rows.columns), now=reading.now)
     outcome.accepted, outcome.duplicates = result.accepted, result.duplicates
+    _note_rows(job, rows.columns, result)
     refused = _faults_of(result)
     outcome.faults |= refused
     ids = {found.id for found in result.results if found.index in refused}
@@ -108,6 +113,15 @@ def _store_predictions(job: Import, block: Block, reading: Reading) -> BlockOutc
         logged = label_log.log_labels(model=job.model, items=labels, source=job.source, now=reading.now)
         outcome.labels = logged.accepted
     return outcome
+
+
+def _note_rows(job: Import, columns: SentColumns, result: BatchResult) -> None:
+    """Note which rows are new by this import, so that it can be undone."""
+    new = [item.index for item in result.results if item.status == "accepted"]
+    rows = columns.take(np.isin(columns.places, new))
+    is_shadow = rows.roles == PredictionRole.SHADOW
+    shadows = np.where(is_shadow, rows.versions, "").tolist() if is_shadow.any() else []
+    add_rows(job, ImportedRows(rows.ids.tolist(), rows.times_us.tolist(), shadows))
 
 
 def _lock_labels(model_id: int) -> None:

@@ -1,4 +1,4 @@
-"""An import: one file of predictions or labels, and how far it has been brought into the log."""
+"""An import: one file of predictions or labels, and how far it has been brought into the log; and files before that."""
 
 from django.db import models
 from django.db.models import Q
@@ -21,6 +21,7 @@ class Import(LeasedWork):
         DONE = "done"
         FAILED = "failed"
         CANCELLED = "cancelled"
+        REMOVED = "removed"
 
     UNFINISHED = (State.QUEUED, State.RUNNING)
 
@@ -38,6 +39,9 @@ class Import(LeasedWork):
     size = models.BigIntegerField(help_text="in bytes")
     format = models.CharField(max_length=8, help_text="csv or parquet")
     layout = models.JSONField(help_text="what each column means")
+    reading = models.JSONField(
+        null=True, blank=True, help_text="its format and the roles of its columns; empty where names say all"
+    )
     version = models.CharField(max_length=64, blank=True, help_text="of rows that name none")
     total = models.BigIntegerField(help_text="where the file ends: bytes of a CSV, rows of a Parquet file")
     offset = models.BigIntegerField(default=0, help_text="how far the file is imported, in the same unit")
@@ -46,10 +50,16 @@ class Import(LeasedWork):
     accepted = models.BigIntegerField(default=0)
     duplicates = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
-    labels = models.BigIntegerField(default=0, help_text="labels told by a file of predictions")
+    labels = models.BigIntegerField(default=0, help_text="labels in a file of predictions")
     bad_rows = models.BigIntegerField(default=0, help_text="rows in the file of bad rows")
     bad_bytes = models.BigIntegerField(
         default=0, help_text="length of that file; what lies behind it was not committed"
+    )
+    row_bytes = models.BigIntegerField(
+        default=0, help_text="length of the list of rows that it brought, by which it can be undone"
+    )
+    removed_bytes = models.BigIntegerField(
+        null=True, blank=True, help_text="how far that list is done, if its rows are removed again"
     )
     created_by = models.CharField(max_length=200)
     source = models.CharField(max_length=16, blank=True, help_text="prefix of the token that sent it")
@@ -71,9 +81,41 @@ class Import(LeasedWork):
         return f"import {self.pk} of {self.file_name}"
 
     @property
+    def is_being_removed(self) -> bool:
+        """Whether a worker takes its rows out of the log again."""
+        return self.is_unfinished and self.removed_bytes is not None
+
+    @property
     def share(self) -> float:
-        """How much of the file is done, from 0 to 1."""
+        """How much of the file is done, or of the list of its rows where these are removed, from 0 to 1."""
+        if self.is_being_removed:
+            return (self.removed_bytes or 0) / self.row_bytes if self.row_bytes else 1.0
         return self.offset / self.total if self.total else 1.0
 
 
 UNFINISHED = Import.UNFINISHED
+
+
+class UploadedFile(models.Model):
+    """A file that somebody looks at before it is stored. Once confirmed it is kept without content, as a memory of how
+    the model's files are read.
+    """
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="uploaded_files")
+    file_name = models.CharField(max_length=200, help_text="as the sender called it")
+    path = models.CharField(
+        max_length=200, blank=True, help_text="relative to the home; empty once confirmed"
+    )
+    sha256 = models.CharField(max_length=64)
+    size = models.BigIntegerField(help_text="in bytes")
+    kind = models.CharField(max_length=12, blank=True, help_text="as confirmed")
+    reading = models.JSONField(null=True, blank=True, help_text="as confirmed")
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=Now())
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["model", "-confirmed_at"], name="uploaded_files_confirmed")]
+
+    def __str__(self) -> str:
+        return f"file {self.pk}, {self.file_name}"

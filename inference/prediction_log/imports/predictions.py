@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftline.common.ids import ID_LENGTH, is_printable, is_valid_id
+from driftline.common.periods import from_us, to_us
 from inference.prediction_log.imports import cells
 from inference.prediction_log.imports.cells import MAX_TEXT_BYTES, Refusals, Values
 from inference.prediction_log.imports.layout import CLASS_PREFIX, TAG_PREFIX, FileLayout
@@ -35,7 +36,6 @@ from inference.prediction_log.rows.sent_items import (
 )
 
 MAX_VERSIONS = 100
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 _tags = msgspec.json.Decoder(dict[str, str])
 
@@ -118,7 +118,7 @@ class _Reader:
         us, given = cells.moments(self._table, "timestamp", self._refusals)
         self._require(~given, "timestamp")
         meant = us + self._reading.skew_us
-        outside = (meant < _us(self._reading.now - RETENTION)) | (meant > _us(self._reading.now + AHEAD))
+        outside = (meant < to_us(self._reading.now - RETENTION)) | (meant > to_us(self._reading.now + AHEAD))
         detail = f"The time is more than 10 minutes ahead or older than {RETENTION.days:,} days."
         self._refusals.where(outside & given, "timestamp", "timestamp_out_of_window", detail)
         return us
@@ -299,7 +299,7 @@ def derived_ids(block: Block, digest: str) -> Values:
 def read_labels(
     block: Block, ids: Values, refusals: Refusals, *, reading: Reading, time_column: str, required: bool
 ) -> list[tuple[int, LabelItem]]:
-    """Read the column of labels with the rows that hold one."""
+    """Read the column of labels with the rows that hold one; a label without a time counts as known at the event."""
     values = cells.classes(block.table, "label", refusals)
     if required:
         refusals.where(cells.is_missing(values), "label", "missing_field", "The row has no label.")
@@ -311,7 +311,7 @@ def read_labels(
             refusals.where(values == value, "label", refused.code, refused.detail)
     times = _label_times(block, refusals, reading, time_column)
     return [
-        (row, LabelItem(id_, known[value], moment))
+        (row, LabelItem(id_, known[value], moment, is_known_at_event=moment is None))
         for row, (id_, value, moment) in enumerate(zip(ids, values, times, strict=True))
         if value in known
     ]
@@ -321,11 +321,11 @@ def _label_times(block: Block, refusals: Refusals, reading: Reading, name: str) 
     if name not in block.table.column_names:
         return [None] * block.table.num_rows
     us, given = cells.moments(block.table, name, refusals)
-    inside = (us >= _us(reading.now - RETENTION)) & (us <= _us(reading.now + AHEAD))
+    inside = (us >= to_us(reading.now - RETENTION)) & (us <= to_us(reading.now + AHEAD))
     detail = f"The time is more than 10 minutes ahead or older than {RETENTION.days:,} days."
     refusals.where(given & ~inside, name, "timestamp_out_of_window", detail)
     return [
-        _EPOCH + value * _US if is_usable else None
+        from_us(value) if is_usable else None
         for value, is_usable in zip(us.tolist(), (given & inside).tolist(), strict=True)
     ]
 
@@ -340,7 +340,3 @@ def _refuse_long_rows(features: dict[str, Values], refusals: Refusals) -> None:
     sizes = np.sum([[len(text.encode()) if text else 0 for text in values] for values in columns], axis=0)
     detail = "The texts of a row have at most 64 KiB."
     refusals.where(sizes > MAX_TEXT_BYTES, "", "item_too_large", detail)
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // _US

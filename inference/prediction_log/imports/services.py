@@ -14,6 +14,7 @@ from typing import IO
 import msgspec
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
@@ -24,12 +25,16 @@ from driftline.common.machine_paths import without_folders
 from driftline.common.strict_json import printable
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
-from inference.prediction_log.imports import bad_rows, engine
+from inference.data_files.columns import ColumnRole, FileReading
+from inference.data_files.formats import FileFormat, UnreadableText
+from inference.data_files.preview import UnreadableHead, transcode
+from inference.data_files.unseen import reading_as_named
+from inference.prediction_log.imports import bad_rows, engine, removal, staging
 from inference.prediction_log.imports.csv_source import examine_csv
 from inference.prediction_log.imports.formats import open_source
 from inference.prediction_log.imports.layout import FileLayout, layout_of_labels, layout_of_predictions
 from inference.prediction_log.imports.lease import BeingWorkedOn, leased
-from inference.prediction_log.imports.models import UNFINISHED, Import
+from inference.prediction_log.imports.models import UNFINISHED, Import, UploadedFile
 from inference.prediction_log.imports.predictions import Reading, read_predictions
 from inference.prediction_log.imports.source import RowSource, UnreadableFile
 from inference.prediction_log.rows.sent_items import Refused, check_version
@@ -38,15 +43,13 @@ from inference.registry.models import Model
 
 SLICE_S = 30.0  # then other work of the worker gets its turn
 LEFT_OVER_AFTER_S = 86_400.0
-_ARRIVING = ".arriving-"
+ARRIVING = ".arriving-"
 _OTHER_FORMATS = {
     b"PK\x03\x04": "zip or xlsx",
     b"ARROW1": "Arrow IPC",
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\xd0\xcf\x11\xe0": "xls",
-    b"\xff\xfe": "text in UTF-16",
-    b"\xfe\xff": "text in UTF-16",
 }
 
 
@@ -70,14 +73,17 @@ def import_upload(
     """
     with (
         _refuse_full_disk(),
-        tempfile.NamedTemporaryFile(dir=bad_rows.folder(), prefix=_ARRIVING, delete=False) as file,
+        tempfile.NamedTemporaryFile(dir=bad_rows.folder(), prefix=ARRIVING, delete=False) as file,
     ):
         path = Path(file.name)
         try:
             digest = _spill(stream, file.file)
+            reading = _reading_as_named(path)
+            to_utf_8(path, reading)
             job, is_new = _start(
-                model, kind, path, digest, name, version, sender, allow=allow, is_upload=True, force=force
-            )
+                model, kind, path, digest, name, version, sender,
+                allow=allow, is_upload=True, force=force, reading=reading,
+            )  # fmt: skip
         finally:
             if not Import.objects.filter(path=_relative(path)).exists():
                 path.unlink(missing_ok=True)
@@ -95,25 +101,43 @@ def import_file(
         raise Problem(422, "no_file", f"There is no file {path}.")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    reading = _reading_as_named(path)
+    if reading and reading.format.encoding != "utf-8":
+        detail = (
+            f"The file is in {reading.format.encoding}; save it in UTF-8, or upload it on the page Import."
+        )
+        raise Problem(422, "invalid_encoding", detail)
     return _start(
-        model, kind, path.resolve(), digest, path.name, version, sender, is_upload=False, force=force
-    )
+        model, kind, path.resolve(), digest, path.name, version, sender,
+        is_upload=False, force=force, reading=reading,
+    )  # fmt: skip
+
+
+def import_read_file(
+    *, model: Model, kind: str, path: Path, digest: str, name: str, version: str, sender: FileSender,
+    reading: FileReading, allow: Callable[[FileLayout], None] = lambda _: None, force: bool = False,
+) -> tuple[Import, bool]:  # fmt: skip
+    """Start to import a file in UTF-8 that Driftline has in its folder of imports, as `reading` says.
+
+    A new import takes the file; else its owner removes it.
+    """
+    return _start(
+        model, kind, path, digest, name, version, sender,
+        allow=allow, is_upload=True, force=force, reading=reading,
+    )  # fmt: skip
 
 
 def _start(
     model: Model, kind: str, path: Path, digest: str, name: str, version: str, sender: FileSender, *,
-    is_upload: bool, force: bool, allow: Callable[[FileLayout], None] = lambda _: None,
+    is_upload: bool, force: bool, reading: FileReading | None,
+    allow: Callable[[FileLayout], None] = lambda _: None,
 ) -> tuple[Import, bool]:  # fmt: skip
     if (running := _unfinished(model, kind, digest)) is not None:
         return _same(running, version, path, is_upload), False
     version = _version(model, version)
     file_format = _format(path)
-    source = _examine(path, file_format)
-    layout = (
-        layout_of_labels(source.sample())
-        if kind == Import.Kind.LABELS
-        else layout_of_predictions(model, source.sample())
-    )
+    source = _examine(path, file_format, reading)
+    layout = _layout(model, kind, source, reading)
     if "label" in layout.own:
         refuse_without_rows(model, "A label")
     allow(layout)
@@ -121,11 +145,21 @@ def _start(
         model=model, kind=kind, file_name=printable(name), path=_relative(path), is_upload=is_upload, sha256=digest,
         size=path.stat().st_size, format=file_format, layout=msgspec.to_builtins(layout), version=version,
         total=source.total, created_by=sender.actor, source=sender.source,
+        reading=None if reading is None else msgspec.to_builtins(reading),
     )  # fmt: skip
     if not force and (done := _done_alike(job)) is not None:
         return done, False
     _try_first_rows(job, source, layout)
     return _create(job)
+
+
+def _layout(model: Model, kind: str, source: RowSource, reading: FileReading | None) -> FileLayout:
+    sample = source.sample()
+    layout = layout_of_labels(sample) if kind == Import.Kind.LABELS else layout_of_predictions(model, sample)
+    if reading is None or not reading.columns:
+        return layout
+    ignored = [name for name, role in reading.columns.items() if role == ColumnRole.IGNORED]
+    return msgspec.structs.replace(layout, ignored=[*layout.ignored, *ignored])
 
 
 def _create(job: Import) -> tuple[Import, bool]:
@@ -155,14 +189,21 @@ def _unfinished(model: Model, kind: str, digest: str) -> Import | None:
 
 def _done_alike(job: Import) -> Import | None:
     """Find the newest import that brought the same bytes into the log in the same way, to its end."""
+    read_alike = Q(reading__isnull=True) if job.reading is None else Q(reading=job.reading)
     alike = Import.objects.filter(
-        model=job.model, kind=job.kind, sha256=job.sha256, version=job.version, layout=job.layout
+        read_alike, model=job.model, kind=job.kind, sha256=job.sha256, version=job.version, layout=job.layout
     )
     return alike.filter(state=Import.State.DONE).order_by("-pk").first()
 
 
 def _same(running: Import, version: str, path: Path, is_upload: bool) -> Import:
     """Give the import that this file has; a file that its owner moved is read from where it is now."""
+    if running.is_being_removed:
+        raise Problem(
+            409,
+            "import_running",
+            f"The rows of {running} are being removed; send the file again when that is done.",
+        )
     if version and version != running.version:
         raise Problem(
             409,
@@ -208,9 +249,37 @@ def _format(path: Path) -> str:
     return "parquet" if magic.startswith(b"PAR1") else "csv"
 
 
-def _examine(path: Path, file_format: str) -> RowSource:
-    source = open_source(path, file_format)
-    rows = examine_csv(path) - 1 if file_format == "csv" else source.total
+def _reading_as_named(path: Path) -> FileReading | None:
+    try:
+        return reading_as_named(path)
+    except UnreadableHead as error:
+        raise Problem(422, error.code, error.detail) from error
+
+
+def to_utf_8(path: Path, reading: FileReading | None) -> None:
+    """Write a file in UTF-8 in its place, if it is in another encoding; raises Problem."""
+    if reading is None or reading.format.encoding == "utf-8":
+        return
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=ARRIVING, delete=False) as file:
+        draft = Path(file.name)
+        try:
+            with path.open("rb") as source:
+                transcode(source, file.file, reading.format.encoding)
+            file.flush()
+            os.fsync(file.fileno())
+            draft.replace(path)
+        except UnreadableText as error:
+            raise Problem(422, "invalid_encoding", str(error)) from error
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _examine(path: Path, file_format: str, reading: FileReading | None) -> RowSource:
+    source = open_source(path, file_format, reading)
+    written = FileFormat() if reading is None else reading.format
+    rows = source.total
+    if file_format == "csv":
+        rows = examine_csv(path, written.delimiter) - written.has_header
     if rows < 1:
         raise _no_rows("The file has columns but no rows")
     return source
@@ -263,7 +332,7 @@ def resume_import(import_id: int) -> None:
 
 def resumable_imports() -> LeasedQuerySet[Import]:
     """Select the imports that wait for a worker; a file of its owner's is read by who imports it."""
-    return Import.objects.filter(is_upload=True).waiting()
+    return Import.objects.filter(Q(is_upload=True) | Q(removed_bytes__isnull=False)).waiting()
 
 
 def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
@@ -274,7 +343,8 @@ def run(import_id: int, *, stop: Callable[[Import], bool]) -> Import:
     with leased(import_id) as lease:
         try:
             with lease.renewed():
-                job = engine.import_blocks(lease, stop=stop)
+                is_undone = lease.read().is_being_removed
+                job = (removal.remove_rows if is_undone else engine.import_blocks)(lease, stop=stop)
         except (UnreadableFile, Problem, FileNotFoundError) as error:
             return _fail(lease, without_folders(str(error)))
         except KeyboardInterrupt:
@@ -305,7 +375,7 @@ def cancel(*, job: Import, actor: str) -> Import:
         locked = (
             Import.objects.select_for_update(of=("self",)).select_related("model__project").get(pk=job.pk)
         )
-        if not locked.is_unfinished:
+        if not locked.is_unfinished or locked.is_being_removed:
             raise Problem(
                 409,
                 "import_finished",
@@ -330,8 +400,11 @@ def _remove_upload(job: Import) -> None:
 def remove_leftovers() -> int:
     """Remove what killed uploads left behind and bad rows that were kept long enough; returns how many files."""
     removed = 0
-    ages = {f"{_ARRIVING}*": LEFT_OVER_AFTER_S, "*-bad-rows.csv": bad_rows.KEPT_FOR.total_seconds()}
+    kept_s = bad_rows.KEPT_FOR.total_seconds()
+    ages = {f"{ARRIVING}*": LEFT_OVER_AFTER_S, "*-bad-rows.csv": kept_s, "*-rows": kept_s}
     in_use = set(Import.objects.filter(state__in=UNFINISHED).values_list("path", flat=True))
+    staging.remove_forgotten()
+    in_use |= set(UploadedFile.objects.exclude(path="").values_list("path", flat=True))
     for pattern, age in ages.items():
         for path in bad_rows.folder().glob(pattern):
             with suppress(FileNotFoundError):

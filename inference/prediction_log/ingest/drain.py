@@ -59,12 +59,12 @@ def _grown(before: dict[Path, int], now: dict[Path, int]) -> int:
 
 def drain_once(home: Path) -> tuple[int, int]:
     """Store what each spool holds beyond its cursor; returns the rows stored and the most bytes read of one spool."""
-    stored = most = 0
+    stored = max_read = 0
     for reader in open_spools(home):
         rows, read = _drain(reader)
         stored += rows
-        most = max(most, read)
-    return stored, most
+        max_read = max(max_read, read)
+    return stored, max_read
 
 
 def _drain(reader: SpoolReader) -> tuple[int, int]:

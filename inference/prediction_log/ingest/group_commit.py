@@ -48,9 +48,9 @@ class GroupCommit[Request: Sized, Result]:
         *,
         dooms: type[Exception] | tuple[type[Exception], ...],
         turns: int,
-        most: int,
+        max_items: int,
     ) -> None:
-        self._commit, self._dooms, self._most = commit, dooms, most
+        self._commit, self._dooms, self._max_items = commit, dooms, max_items
         self._turns = threading.Semaphore(turns)
         self._waiting: deque[_Entry[Request, Result]] = deque()
         self._lock = threading.Lock()
@@ -69,11 +69,11 @@ class GroupCommit[Request: Sized, Result]:
             return time.monotonic() - self._waiting[0].since if self._waiting else 0.0
 
     def _take(self) -> list[_Entry[Request, Result]]:
-        """Take those that wait the longest, up to `most` items of all together."""
+        """Take those that wait the longest, up to `max_items` of all together."""
         taken: list[_Entry[Request, Result]] = []
         size = 0
         with self._lock:
-            while self._waiting and (not taken or size + len(self._waiting[0].request) <= self._most):
+            while self._waiting and (not taken or size + len(self._waiting[0].request) <= self._max_items):
                 entry = self._waiting.popleft()
                 taken.append(entry)
                 size += len(entry.request)

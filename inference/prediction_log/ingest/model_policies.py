@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
+from driftline.common.periods import DAY_US, day_of, start_of_day, to_us
 from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.items import ItemFault
 from inference.prediction_log.queries.event_clock import event_now
@@ -19,7 +20,6 @@ from inference.signatures import Feature, Signature
 
 _DAY = timedelta(days=1)
 _EPOCH_DAY = date(1970, 1, 1)
-_DAY_US = 86_400_000_000
 
 type _Mask = NDArray[np.bool_]
 
@@ -104,15 +104,11 @@ def _misfit(feature: Feature, value: object) -> str:
 def _refuse_expired(model: Model, columns: SentColumns, now: datetime, faults: _Faults) -> None:
     """Refuse items of days that the model does not keep, by the clock of its events as expiry goes by it."""
     days = settings.RETENTION_DAYS if model.retention_days is None else model.retention_days
-    if not days or columns.times_us.min() >= _start_us(now.astimezone(UTC).date() - days * _DAY):
+    if not days or columns.times_us.min() >= to_us(start_of_day(day_of(now) - days * _DAY)):
         return
-    last_day = int(columns.times_us.max()) // _DAY_US
+    last_day = int(columns.times_us.max()) // DAY_US
     if newest_arrival(model) != (None, None):  # history may be logged from its first day on
-        last_day = max(last_day, (event_now(model=model, now=now).astimezone(UTC).date() - _EPOCH_DAY).days)
+        last_day = max(last_day, (day_of(event_now(model=model, now=now)) - _EPOCH_DAY).days)
     detail = f"The model keeps {days:,} days of events, and this one is older; change its retention_days."
-    for row in np.flatnonzero(columns.times_us < (last_day - days) * _DAY_US):
+    for row in np.flatnonzero(columns.times_us < (last_day - days) * DAY_US):
         faults.add(int(row), "timestamp_out_of_window", detail, "/timestamp")
-
-
-def _start_us(day: date) -> int:
-    return (day - _EPOCH_DAY).days * _DAY_US

@@ -18,7 +18,7 @@ type _WaitKey = tuple[int, int, str, str]  # model, hour, version, role
 
 
 def add_request_counts(records: Sequence[RequestCounts]) -> None:
-    """Add up spooled counts in the caller's transaction; those of models that were deleted since are let go."""
+    """Add up spooled counts in the caller's transaction; those of models that were deleted since are dropped."""
     sums: Counter[_Key] = Counter()
     for record in records:
         for ended in record.ended:

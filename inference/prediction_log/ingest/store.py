@@ -55,7 +55,7 @@ def store_records(records: Sequence[Record], *, spool: str, segment: int, offset
 
 
 def _group(batches: Sequence[LoggedBatch]) -> list[LogColumns]:
-    """Put batches of one version, role and shape together; rows of versions that were deleted since are let go."""
+    """Put batches of one version, role and shape together; rows of versions that were deleted since are dropped."""
     groups: dict[tuple[int, int, str, tuple[str, ...]], list[LogColumns]] = {}
     for alike in _alike(batches):
         signature = _signature(alike[0].version_id)
@@ -194,7 +194,7 @@ def _store_requests(requests: Sequence[_Request], week: date, *, all_new: bool) 
 def _commits_of(model_id: int) -> GroupCommit[_Request, list[ItemResult]]:
     """Give the turns of one model's requests: while somebody locks a model, the others are logged."""
     return GroupCommit(
-        _commit_requests, dooms=(OperationalError, InterfaceError), turns=2, most=_ROWS_OF_A_CHUNK
+        _commit_requests, dooms=(OperationalError, InterfaceError), turns=2, max_items=_ROWS_OF_A_CHUNK
     )
 
 

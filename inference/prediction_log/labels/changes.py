@@ -5,18 +5,19 @@ before the change. A row can therefore be summarised at any time, and each chang
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import connection
 from django.db.models import Min
 
-from driftline.common.periods import floor, following, from_us, to_us
+from driftline.common.periods import floor, from_us, to_us
 from inference.prediction_log.labels.selectors import Holding, current_labels
 from inference.prediction_log.models import LabelChange
 from inference.prediction_log.storage.array_literals import integer_array, text_array
 from inference.registry.models import Model
 
+CLAIMED_DAYS = 31  # at once: the changes of a day may be few
 MAX_CLAIMED = 5_000  # a client that corrects one of these labels waits for the transaction
 
 
@@ -79,7 +80,7 @@ def summarised_labels(
 
 
 def claim_label_changes(model: Model) -> list[ClaimedChange]:
-    """Delete some changes of the oldest day and return them, for a caller that applies them in this transaction.
+    """Delete some of the oldest changes and return them, for a caller that applies them in this transaction.
 
     Read the new labels after this call. A change that another transaction is writing stays for the next call.
     """
@@ -88,7 +89,7 @@ def claim_label_changes(model: Model) -> list[ClaimedChange]:
     if oldest is None:
         return []
     claimed = list(
-        changes.filter(prediction_time__lt=following(floor(oldest, "day"), "day"))
+        changes.filter(prediction_time__lt=floor(oldest, "day") + timedelta(days=CLAIMED_DAYS))
         .order_by("prediction_time", "prediction_id")
         .select_for_update(skip_locked=True)[:MAX_CLAIMED]
     )

@@ -1,4 +1,4 @@
-"""Folds labels into the chunk of their prediction once its narrow row is gone, and lets go of those whose day is.
+"""Folds labels into the chunk of their prediction once its narrow row was dropped, and deletes those of dropped days.
 
 Whoever folds a chunk has the lock of its model's labels: a writer of labels finds each either here or there. Chunks
 are folded one a commit, so whoever is killed has done some of them.
@@ -6,10 +6,11 @@ are folded one a commit, so whoever is killed has done some of them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from django.db import connection, transaction
 
+from driftline.common.periods import start_of_day
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, sealer
 from inference.prediction_log.labels import services as label_log
 from inference.prediction_log.labels.rows import PREDICTION
@@ -31,7 +32,7 @@ class LabelledDay:
 
 
 def fold_labels() -> int:
-    """Fold or let go of every label that need not have a row of its own; returns how many those were."""
+    """Fold or delete every label that need not have a row of its own; returns how many those were."""
     week = oldest_week()
     done = 0
     for labelled in _find_days(week):
@@ -145,7 +146,7 @@ def _delete_labels(labelled: LabelledDay) -> int:
     label_log.lock(labelled.model_id, exclusive=True)
     if PredictionChunk.objects.filter(model_id=labelled.model_id, day=labelled.day).exists():
         return 0
-    start = datetime(labelled.day.year, labelled.day.month, labelled.day.day, tzinfo=UTC)
+    start = start_of_day(labelled.day)
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH ids AS (SELECT given_id FROM inference_label WHERE model_id = %s AND is_current "

@@ -2,12 +2,13 @@
 
 import struct
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import NamedTuple
 
 from django.db import connection
 
+from driftline.common.periods import to_us
 from inference.prediction_log.storage import binary_copy
 from inference.prediction_log.storage.array_literals import integer_array, text_array
 
@@ -27,6 +28,10 @@ _START = binary_copy.start_of_row(len(_COLUMNS))
 _FIXED = struct.Struct(">iii?i")  # a revision, whether it is current, and the length of the id
 PREDICTION = "coalesce(nullif(prediction_id, ''), given_id)"
 """SQL for the id of the prediction that a label has joined."""
+
+
+AT_EVENT = datetime(1970, 1, 1, tzinfo=UTC)
+"""The `labelled_at` of a waiting label that counts as known at the event: it gets its prediction's time with it."""
 
 
 class CurrentLabel(NamedTuple):
@@ -64,7 +69,7 @@ def current_labels(model_id: int, ids: Iterable[str]) -> dict[str, CurrentLabel]
 
 def add_labels(model_id: int, labels: Sequence[NewLabel], *, source: str, now: datetime) -> None:
     """Add these revisions in the order of their ids."""
-    same = binary_copy.moment(_us(now))
+    same = binary_copy.moment(to_us(now))
     model, told_by = binary_copy.integer(model_id), _text(source)
     written: dict[str, bytes] = {}  # values and empty ids come again and again
     rows = []
@@ -134,7 +139,9 @@ def join_waiting(model_id: int, times_us: dict[str, int], clients: dict[str, str
         ids = [given_id if given_id in times_us else clients[given_id] for given_id, _ in waiting]
         cursor.execute(
             "UPDATE inference_label AS label SET prediction_id = joined.prediction_id, "
-            "prediction_time = 'epoch'::timestamptz + us * interval '1 microsecond' "
+            "prediction_time = 'epoch'::timestamptz + us * interval '1 microsecond', "
+            "labelled_at = CASE WHEN labelled_at = 'epoch' "
+            "THEN 'epoch'::timestamptz + us * interval '1 microsecond' ELSE labelled_at END "
             "FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::bigint[]) "
             "AS joined (given_id, revision, prediction_id, us) WHERE label.model_id = %s "
             "AND label.given_id = joined.given_id AND label.revision = joined.revision",
@@ -152,11 +159,7 @@ def join_waiting(model_id: int, times_us: dict[str, int], clients: dict[str, str
 
 
 def _moment(moment: datetime | None) -> bytes:
-    return binary_copy.NULL if moment is None else binary_copy.moment(_us(moment))
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1e6)
+    return binary_copy.NULL if moment is None else binary_copy.moment(to_us(moment))
 
 
 def _text(text: str) -> bytes:

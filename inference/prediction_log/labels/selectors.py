@@ -6,14 +6,14 @@ Who reads both kinds reads the rows first: a label that is folded in between is 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 from django.db import connection
 from django.db.models import Q
 
-from driftline.common.periods import to_us
+from driftline.common.periods import day_of, to_us
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.labels.rows import PREDICTION
 from inference.prediction_log.models import Label, PredictionChunk
@@ -76,8 +76,8 @@ def _rows(statement: str, parameters: list[Any]) -> dict[str, Holding]:
     found: dict[str, Holding] = {}
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        for id_, *current in cursor.fetchall():
-            holding = Holding(*current)
+        for id_, *values in cursor.fetchall():
+            holding = Holding(*values)
             if id_ not in found or found[id_] < holding:
                 found[id_] = holding
     return found
@@ -99,8 +99,8 @@ def labels_in_chunks(model: Model, start: datetime, end: datetime) -> dict[str, 
         PredictionChunk.objects.filter(
             model=model,
             is_packed=True,
-            day__gte=_day(start),
-            day__lte=_day(end),
+            day__gte=day_of(start),
+            day__lte=day_of(end),
             start__lt=end,
             end__gte=start,
         )
@@ -117,8 +117,8 @@ def labels_in_chunks(model: Model, start: datetime, end: datetime) -> dict[str, 
 def folded_holdings(ids: pa.StringArray, labels: FoldedLabels) -> dict[str, Holding]:
     """Give the labels that hold of a chunk with these ids, by prediction."""
     labelled = ids.take(pa.array(labels.places)).to_pylist()
-    current = zip(labelled, labels.is_current.tolist(), *_columns(labels), strict=True)
-    return {id_: Holding(*holding) for id_, is_current, *holding in current if is_current}
+    revisions = zip(labelled, labels.is_current.tolist(), *_columns(labels), strict=True)
+    return {id_: Holding(*values) for id_, is_current, *values in revisions if is_current}
 
 
 def _columns(labels: FoldedLabels) -> Sequence[Sequence[Any]]:
@@ -134,21 +134,21 @@ def ids_of(payload: bytes | memoryview) -> pa.RecordBatch:
 def label_history(
     model: Model, prediction_id: str, client_ids: set[str], packed: Sequence[PackedRow]
 ) -> list[LabelRevision]:
-    """Give every revision that was told of a prediction, in the order of arrival."""
+    """Return every revision of a prediction's label, in the order of arrival."""
     mine = Q(given_id=prediction_id, prediction_id="") | Q(
         given_id__in=client_ids, prediction_id=prediction_id
     )
     rows = Label.objects.filter(mine, model=model, prediction_time__isnull=False)
-    current = {
+    revisions = {
         (label.given_id, label.revision): _describe(label, is_current=label.is_current) for label in rows
     }
-    live = {given_id for given_id, _ in current}
+    live = {given_id for given_id, _ in revisions}
     for labels in labels_at(packed).values():
         for label in labels:
             key = (label.client_id or prediction_id, label.revision)
             is_current = label.is_current and key[0] not in live
-            current.setdefault(key, _describe(label, is_current=is_current))
-    return sorted(current.values(), key=lambda one: (one["received_at"], one["revision"]))
+            revisions.setdefault(key, _describe(label, is_current=is_current))
+    return sorted(revisions.values(), key=lambda one: (one["received_at"], one["revision"]))
 
 
 def _describe(label: Label | FoldedLabel, *, is_current: bool) -> LabelRevision:
@@ -171,7 +171,7 @@ def count_by_day(
     days: dict[date, Counter[str]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
-            _COUNTS.format(column=column), {"model": model.pk, "until": until, "last": _day(until)}
+            _COUNTS.format(column=column), {"model": model.pk, "until": until, "last": day_of(until)}
         )
         for day, name, count, stored, payload in cursor:
             counts = days.setdefault(day, Counter())
@@ -186,7 +186,7 @@ def count_by_day(
             counted = labels.is_current
             if rows is not None:
                 times = rows.column("time").cast(pa.int64()).to_numpy()
-                counted = counted & (times[labels.places] < round(until.timestamp() * 1e6))
+                counted = counted & (times[labels.places] < to_us(until))
             counts.update((labels.values if column == "value" else labels.sources)[counted].tolist())
     return {day: dict(counts) for day, counts in days.items() if counts}
 
@@ -210,7 +210,3 @@ def first_label(model: Model) -> str | None:
         if PredictionChunk.objects.filter(model=model, is_packed=True, labels__isnull=False).exists()
         else None
     )
-
-
-def _day(moment: datetime) -> date:
-    return moment.astimezone(UTC).date()

@@ -1,7 +1,7 @@
 """Writes labels in any order: before their prediction, after it, corrected later; each joins exactly once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -9,11 +9,12 @@ from django.db import connection, transaction
 from driftline.common import advisory_locks
 from driftline.common.advisory_locks import AdvisoryLock
 from driftline.common.errors import FieldFault, Problem
-from driftline.common.periods import from_us
+from driftline.common.periods import floor, from_us
 from driftline.common.work import touch
 from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, LabelItem, class_text
 from inference.prediction_log.labels.changes import record_label_changes
 from inference.prediction_log.labels.rows import (
+    AT_EVENT,
     PREDICTION,
     CurrentLabel,
     NewLabel,
@@ -153,10 +154,16 @@ def _label(item: LabelItem, value: str, before: CurrentLabel | None, target: Lab
         revision=before.revision + 1 if before else 1,
         is_current=True,
         value=value,
-        labelled_at=item.timestamp,
+        labelled_at=_labelled_at(item, target),
         prediction_id=target.prediction_id if target and target.prediction_id != item.id else "",
         prediction_time=target.event_time if target else None,
     )
+
+
+def _labelled_at(item: LabelItem, target: LabelTarget | None) -> datetime | None:
+    if item.timestamp is not None or not item.is_known_at_event:
+        return item.timestamp
+    return target.event_time if target else AT_EVENT
 
 
 def _folded_labels(
@@ -200,7 +207,7 @@ def _hours(rows: Iterable[TargetRow], ids: set[str]) -> Iterator[tuple[int, str,
     """Give the hours of every row, the champion's and the shadows', of these predictions."""
     for row in rows:
         if row.prediction_id in ids:
-            hour = row.event_time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+            hour = floor(row.event_time, "hour")
             yield row.version_id, row.role, hour
 
 
@@ -236,17 +243,19 @@ def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
 
     A row is an id, its event time in microseconds and its client id: an id may come again after the dedupe window,
     and the label of that one stays. Those that are folded go with the rows of their chunk. Call it under the model's
-    lock; returns how many labels went.
+    lock; returns how many labels were deleted.
     """
+    if not rows:
+        return 0
     ids, times, clients = zip(*rows, strict=True)
     given_ids = text_array([*ids, *filter(None, clients)])
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM inference_label WHERE model_id = %s AND given_id IN ("
-            "SELECT given_id FROM inference_label AS told JOIN unnest(%s::text[], %s::bigint[]) AS gone (id, us) "
-            f"ON {PREDICTION} = gone.id "
-            "AND told.prediction_time = 'epoch'::timestamptz + gone.us * interval '1 microsecond' "
-            "WHERE told.model_id = %s AND told.given_id = ANY(%s::text[]) AND told.is_current)",
+            "SELECT given_id FROM inference_label AS label JOIN unnest(%s::text[], %s::bigint[]) AS erased (id, us) "
+            f"ON {PREDICTION} = erased.id "
+            "AND label.prediction_time = 'epoch'::timestamptz + erased.us * interval '1 microsecond' "
+            "WHERE label.model_id = %s AND label.given_id = ANY(%s::text[]) AND label.is_current)",
             [model_id, text_array(ids), integer_array(times), model_id, given_ids],
         )
         joined = int(cursor.rowcount)

@@ -69,9 +69,8 @@ def split_of(deployment: Deployment) -> Split | None:
     )
 
 
-def describe_split(deployment: Deployment) -> CanaryOut | None:
-    """Describe the canary and how its traffic is split; None without one."""
-    split = split_of(deployment)
+def describe_split(deployment: Deployment, split: Split | None) -> CanaryOut | None:
+    """Describe the canary of a deployment and its `split_of`; None without one."""
     if deployment.canary is None or deployment.canary_weight is None or deployment.canary_since is None:
         return None
     if split is None:

@@ -8,7 +8,7 @@ in no order costs that day; its rows are never all in memory.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from django.core import signing
 from django.db.models import Q, QuerySet
 from numpy.typing import NDArray
 
+from driftline.common.periods import from_us, to_us
 from driftline.common.request_values import refuse_parameter
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.labels.selectors import (
@@ -46,7 +47,6 @@ _MIN_ROWS = 100  # opening a chunk costs as much as this many rows
 _ROW_BYTES = 1 << 10  # and so much of it as one: a row may have 64 KiB
 _SALT = "driftline.cursor.predictions"
 _FAR = 2**62
-_EPOCH, _US = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 class RowPosition(NamedTuple):
@@ -112,7 +112,7 @@ def explore(*, wanted: Filter, cursor: str = "", limit: int = PAGE_SIZE) -> Expl
         return Explored(items, _write_cursor(shown[-1].position), unreadable=unreadable)
     if unread_us is None:
         return Explored(items, None, unreadable=unreadable)
-    return Explored(items, _write_cursor(_end_of_work(unread_us)), _moment(unread_us), unreadable)
+    return Explored(items, _write_cursor(_end_of_work(unread_us)), from_us(unread_us), unreadable)
 
 
 def _describe_damaged(model: Model, damaged: Mapping[int, str]) -> list[UnreadableRows]:
@@ -133,7 +133,7 @@ def _find(
     found: list[_Place] = []
     looked = 0
     for group in _groups(wanted, below):
-        newest_us = _us(group[0].end)
+        newest_us = to_us(group[0].end)
         is_full = len(found) > limit and found[limit].position.time_us > newest_us
         is_enough = looked >= MAX_ROWS and _end_of_work(newest_us) < below  # or no page would come further
         if is_full or is_enough:
@@ -151,7 +151,7 @@ def _end_of_work(unread_us: int) -> RowPosition:
 # -- which chunks ------------------------------------------------------------------------------------------------------
 def _groups(wanted: Filter, below: RowPosition) -> Iterator[list[_Chunk]]:
     """Give the chunks that may hold matches, the newest end first, some at a time; each day is asked for when due."""
-    newest = _moment(below.time_us) if below.time_us < _FAR else None
+    newest = from_us(below.time_us) if below.time_us < _FAR else None
     for day in _days(wanted, newest):
         chunks = _narrowed(PredictionChunk.objects.filter(day=day), wanted, newest).order_by("-end", "-pk")
         fields = ("pk", "day", "end", "rows", "version_id", "role", size_of("payload"))
@@ -221,9 +221,9 @@ def _matches_in(
     times = batch.column("time").cast(pa.int64()).to_numpy()
     fits = _is_below(batch, times, chunk, below)
     if wanted.start is not None:
-        fits &= times >= _us(wanted.start)
+        fits &= times >= to_us(wanted.start)
     if wanted.end is not None:
-        fits &= times < _us(wanted.end)
+        fits &= times < to_us(wanted.end)
     if wanted.segment is not None:
         fits &= _is_in_segment(batch, *wanted.segment)
     if wanted.needs_score:
@@ -268,7 +268,7 @@ def _is_in_segment(batch: pa.RecordBatch, feature: str, value: str) -> NDArray[n
     name = f"f:{feature}"
     if name not in batch.schema.names:
         return np.full(batch.num_rows, not value)
-    if pa.types.is_null(batch.schema.field(name).type):  # nobody knows what was let go
+    if pa.types.is_null(batch.schema.field(name).type):  # nobody knows what was dropped
         return np.zeros(batch.num_rows, np.bool_)
     values = unpack(batch, name).to_numpy(zero_copy_only=False)
     number = _number(value)
@@ -347,7 +347,7 @@ def _labels(
         current = folded_holdings(batch.column("id"), FoldedLabels.read(folded))
     elif rows.num_rows:  # they are folded into the chunk of the answer that was copied
         times = rows.column("time").cast(pa.int64()).to_numpy()
-        current = labels_in_chunks(model, _moment(int(times.min())), _moment(int(times.max()) + 1))
+        current = labels_in_chunks(model, from_us(int(times.min())), from_us(int(times.max()) + 1))
     else:
         current = {}
     return current | labels_given_under(model, ids)
@@ -377,12 +377,12 @@ def _describe(model: Model, places: Sequence[_Place], damaged: dict[int, str]) -
             described[place.position] = {
                 "id": place.position.prediction_id,
                 "client_id": clients[row],
-                "timestamp": _moment(place.position.time_us),
+                "timestamp": from_us(place.position.time_us),
                 "version": versions[chunk.version_id],
                 "role": chunk.role,
                 **describe_row(frame, row),
                 "label": label.value if label else None,
-                "label_timestamp": _moment(label.known_us) if label else None,
+                "label_timestamp": from_us(label.known_us) if label else None,
             }
     return [described[place.position] for place in places if place.position in described]
 
@@ -399,11 +399,3 @@ def _read_cursor(cursor: str) -> RowPosition:
         raise refuse_parameter(
             "cursor", "This cursor was not given by this server; use 'next' as it came."
         ) from error
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // _US
-
-
-def _moment(time_us: int) -> datetime:
-    return _EPOCH + time_us * _US

@@ -6,7 +6,7 @@ The columns are those that an import takes, so that one installation's export is
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import IO, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from django.db.models import QuerySet
 
 from driftline.accounts.services import record_audit
+from driftline.common.periods import day_of
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.labels.selectors import current_labels
@@ -67,9 +68,9 @@ class Wanted:
         """Find the chunks that hold such rows; the days let the database open their partitions alone."""
         chunks = PredictionChunk.objects.filter(model=self.model)
         if self.start:
-            chunks = chunks.filter(end__gte=self.start, day__gte=self.start.astimezone(UTC).date())
+            chunks = chunks.filter(end__gte=self.start, day__gte=day_of(self.start))
         if self.end:
-            chunks = chunks.filter(start__lt=self.end, day__lte=self.end.astimezone(UTC).date())
+            chunks = chunks.filter(start__lt=self.end, day__lte=day_of(self.end))
         if self.role:
             chunks = chunks.filter(role=self.role)
         if self.version:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from driftline.common.request_values import moment, refuse_parameter
+from driftline.common.request_values import bounds, refuse_parameter
 from driftline.common.strict_json import printable
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
@@ -55,9 +55,7 @@ def filter_of(model: Model, given: Mapping[str, str], *, now: datetime) -> Filte
     for name in NAMES:
         if "\x00" in given.get(name, ""):
             raise refuse_parameter(name, f"{name} must hold no NUL.")
-    start, end = (moment(name, given[name], now=now) if given.get(name) else None for name in ("from", "to"))
-    if start and end and start >= end:
-        raise refuse_parameter("from", "'from' must lie before 'to'.")
+    start, end = bounds(given.get("from", ""), given.get("to", ""), now=now)
     is_correct = _truth(given, "correct")
     if is_correct is not None and model.task in NUMERIC_TASKS:
         raise refuse_parameter("correct", f"A {model.task} answers numbers, which are not right or wrong.")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 from numpy.typing import NDArray
 
-from driftline.common.periods import to_us
+from driftline.common.periods import day_of, to_us
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.labels.changes import SummarisedLabel, summarised_labels
@@ -202,7 +202,7 @@ def days_stored_since(model: Model, moment: datetime) -> list[date]:
 
 
 def _everything(model: Model) -> tuple[QuerySet[Any], ...]:
-    """Give what tells of every row that was logged, those included that were let go once they were summarised."""
+    """Return what describes every row that was logged, those included that were dropped once they were summarised."""
     return *_rows(model), SummedDay.objects.filter(model=model)
 
 
@@ -228,7 +228,12 @@ def frame_of(
     roles = [role] if isinstance(role, str) else role
     labels: Labels = (summarised_labels if as_summarised else current_labels)(model, roles, start, end)
     chunks = PredictionChunk.objects.filter(
-        model=model, role__in=roles, day__gte=_day(start), day__lte=_day(end), start__lt=end, end__gte=start
+        model=model,
+        role__in=roles,
+        day__gte=day_of(start),
+        day__lte=day_of(end),
+        start__lt=end,
+        end__gte=start,
     ).order_by("pk")
     if version_id is not None:
         chunks = chunks.filter(version_id=version_id)
@@ -512,7 +517,3 @@ def _gather_probability(tables: Sequence[pa.RecordBatch]) -> NDArray[np.float64]
         flat = column.flatten() if shape else column
         parts.append(flat.to_numpy(zero_copy_only=False).astype(np.float64).reshape(table.num_rows, *shape))
     return np.concatenate(parts)
-
-
-def _day(moment: datetime) -> date:
-    return moment.astimezone(UTC).date()

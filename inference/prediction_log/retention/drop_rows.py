@@ -6,17 +6,18 @@ a feature there remains an empty column.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC
+from datetime import date
 
 import pyarrow as pa
 
+from driftline.common.periods import floor
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, sealer
 from inference.prediction_log.labels import services as labels
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, SummedDay
 from inference.prediction_log.queries.unsummarised import (
     LockedRows,
-    StoredDay,
-    chunks_of_day,
+    StoredDays,
+    chunks_of_days,
     lock_chunks,
     lock_rows,
     request_rebuild,
@@ -46,7 +47,7 @@ def request_look_at_stored_days(model: Model) -> None:
     """Request a pass over each day that has rows, in the caller's transaction; no partition of a day is opened."""
     fresh = PredictionChunk.objects.filter(model=model, is_packed=False)
     hours = {
-        (version_id, role, start.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+        (version_id, role, floor(start, "hour"))
         for rows in (fresh, PackedDay.objects.filter(model=model))
         for version_id, role, start in rows.values_list("version_id", "role", "start")
     }
@@ -64,15 +65,15 @@ def mark_summarised(locked: LockedRows) -> None:
     if locked.model.rows_kept == RowsKept.NONE:
         _drop_rows(locked)
         return
-    same = chunks_of_day(locked.model, locked.stored)
+    same = chunks_of_days(locked.model, locked.stored)
     same.filter(pk__in=[chunk.pk for chunk in locked.chunks]).update(is_summarised=True)
     if features := summary_only_features(locked.model):
         _drop_values(locked.chunks, features)
 
 
-def drop_summarised(model: Model, stored: StoredDay) -> bool:
-    """Drop some of a day's rows or values that were summarised under an earlier policy; False if none remain."""
-    summarised = chunks_of_day(model, stored).filter(is_summarised=True, damage="")
+def drop_summarised(model: Model, stored: StoredDays) -> bool:
+    """Drop some rows or values of these days that were summarised under an earlier policy; False if none remain."""
+    summarised = chunks_of_days(model, stored).filter(is_summarised=True, damage="")
     if model.rows_kept == RowsKept.NONE:
         locked = lock_rows(model, stored, summarised)
         if locked is not None and locked.chunks:
@@ -94,17 +95,18 @@ def _has_values(schema: pa.Schema, columns: set[str]) -> bool:
 
 def _drop_rows(locked: LockedRows) -> None:
     """Delete chunks with the labels of their rows, and add the rows to their SummedDay."""
-    _, role, day = locked.stored
-    if role != "shadow" and Label.objects.filter(model=locked.model).exists():
+    if locked.stored.role != "shadow" and Label.objects.filter(model=locked.model).exists():
         ids = [row for part in locked.parts for row in _ids_of(part.rows)]
         labels.forget(locked.model.pk, ids)  # no writer adds one any more: see start_dropping
-    for is_packed in (False, True):
-        keys = [chunk.pk for chunk in locked.chunks if chunk.is_packed is is_packed]
+    partitions: dict[tuple[date, bool], list[int]] = {}
+    for chunk in locked.chunks:
+        partitions.setdefault((chunk.day, chunk.is_packed), []).append(chunk.pk)
+    for (day, is_packed), keys in partitions.items():
         PredictionChunk.objects.filter(day=day, is_packed=is_packed, pk__in=keys).delete()
     for chunk in locked.chunks:
         add_to_day(SummedDay, chunk, rows=chunk.rows)
-    by_week = {chunk.week: chunk for chunk in locked.chunks if chunk.is_packed}
-    for chunk in by_week.values():
+    packed_days = {(chunk.day, chunk.week): chunk for chunk in locked.chunks if chunk.is_packed}
+    for chunk in packed_days.values():
         recount_day(chunk)
 
 

@@ -1,18 +1,19 @@
 """Lets go of rows that are older than their model keeps them, whole days at a time.
 
 A day is old by the model's own event clock. Where no model keeps anything of it any more its partition is dropped,
-which takes milliseconds whatever it holds; before, the rows of the models that let go of it are deleted.
+which takes milliseconds whatever it holds; before, the rows of the models that do not keep it are deleted.
 """
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Min, QuerySet
 
+from driftline.common.periods import day_of, start_of_day
 from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay
 from inference.prediction_log.queries.event_clock import event_nows
 from inference.prediction_log.storage import partitions
@@ -48,7 +49,7 @@ def find_expired(now: datetime, *, without: Collection[date] = ()) -> Iterator[E
     for day in sorted({*partitions.DAYS.starts(), *by_day}):
         held = by_day.get(day, ())
         expired = tuple(packed for packed in held if day < first_kept[packed.model_id] and packed.week < week)
-        if expired or (not held and day < now.astimezone(UTC).date()):
+        if expired or (not held and day < day_of(now)):
             yield ExpiredDay(day, expired, whole=len(expired) == len(held))
 
 
@@ -59,10 +60,7 @@ def _first_kept_days(models: QuerySet[Model], now: datetime) -> dict[int, date]:
         model.pk: settings.RETENTION_DAYS if model.retention_days is None else model.retention_days
         for model in models
     }
-    return {
-        pk: clocks[pk].astimezone(UTC).date() - timedelta(days=days) if days else date.min
-        for pk, days in kept.items()
-    }
+    return {pk: day_of(clocks[pk]) - timedelta(days=days) if days else date.min for pk, days in kept.items()}
 
 
 def delete_expired_day(expired: ExpiredDay) -> int:
@@ -86,7 +84,7 @@ def delete_expired_day(expired: ExpiredDay) -> int:
 
 
 def forget_summed_days(now: datetime) -> int:
-    """Forget what the rows of days were together that were let go before, where the model would keep none of these."""
+    """Delete the totals of days without their rows, where the model would keep no such day."""
     known = Model.objects.filter(pk__in=SummedDay.objects.values("model"))
     return sum(
         SummedDay.objects.filter(model=model_id, day__lt=day).delete()[0]
@@ -99,7 +97,7 @@ def find_expired_weeks(now: datetime) -> list[date]:
     """List the weeks whose narrow rows can go: nothing that arrived in them is still to be packed."""
     kept_since = now - kept_narrow()
     expired = [
-        week for week in partitions.WEEKS.starts() if _start_of(week) + timedelta(weeks=1) <= kept_since
+        week for week in partitions.WEEKS.starts() if start_of_day(week) + timedelta(weeks=1) <= kept_since
     ]
     fresh = PredictionChunk.objects.filter(is_packed=False).aggregate(oldest=Min("week"))["oldest"]
     return [week for week in expired if fresh is None or week < fresh]
@@ -116,10 +114,6 @@ def drop_week(week: date) -> None:
     with transaction.atomic():
         _wait_at_most(LOCK_TIMEOUT_MS)
         partitions.WEEKS.drop(week)
-
-
-def _start_of(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _delete_chunks(expired: ExpiredDay) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from driftline.common.periods import DAY_US, HOUR_US, to_us
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.rows.sent_columns import SentColumns
 from inference.prediction_log.spool.record import FeatureTable, LoggedBatch, feature_columns
@@ -20,8 +21,6 @@ type Values = NDArray[Any]
 
 _DTYPES = {"f4": "<f4", "f8": "<f8", "i8": "<i8"}
 _WHOLE = 2.0**53  # below it every whole number is a float
-_DAY_US = 86_400_000_000
-_HOUR_US = 3_600_000_000
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # threads cost more than they save here
 
 
@@ -70,7 +69,7 @@ class LogColumns:
 
     def by_day(self) -> Iterator[tuple[date, "LogColumns"]]:
         """Split by the UTC day of the event time."""
-        days = self.times_us // _DAY_US
+        days = self.times_us // DAY_US
         found = np.unique(days)
         for day in found:
             rows = self if len(found) == 1 else self.take(days == day)
@@ -79,7 +78,7 @@ class LogColumns:
     def hours(self) -> list[datetime]:
         """List the UTC hours that the rows fall into."""
         return [
-            datetime.fromtimestamp(int(hour) * 3_600, UTC) for hour in np.unique(self.times_us // _HOUR_US)
+            datetime.fromtimestamp(int(hour) * 3_600, UTC) for hour in np.unique(self.times_us // HOUR_US)
         ]
 
     def to_arrow(self) -> bytes:
@@ -238,7 +237,7 @@ def from_sent(
         role=sent.roles[0],
         ids=sent.ids,
         times_us=sent.times_us,
-        received_us=np.full(n, round(now.timestamp() * 1e6), np.int64),
+        received_us=np.full(n, to_us(now), np.int64),
         latency_us=sent.latency_ms * 1e3,
         client_ids=_nothing(n),
         subjects=sent.subjects,

@@ -5,7 +5,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain, repeat, starmap
 from operator import itemgetter
 from typing import Any
@@ -16,7 +16,7 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from driftline.common.ids import ID_LENGTH, is_printable
-from driftline.common.periods import parse_timestamp
+from driftline.common.periods import parse_timestamp, to_us
 from inference.prediction_log.items import Arrived, ItemFault, as_objects, class_text
 from inference.prediction_log.rows.body_hash import hash_items
 from inference.prediction_log.rows.sent_items import (
@@ -44,7 +44,6 @@ type Values = NDArray[Any]
 _NUMBERS = {float, int, bool, type(None)}
 _MANY_CHARACTERS = 5_000  # an item with fewer, in all its texts, stays below the cap on its bytes
 _US = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLAIN_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z"
 )  # NumPy reads it
@@ -213,7 +212,7 @@ def _transposed(
 def _microseconds(texts: Sequence[str]) -> NDArray[np.int64]:
     if all(map(_PLAIN_TIME.fullmatch, texts)):
         return np.array([text[:-1] for text in texts], "M8[us]").astype(np.int64)
-    return np.array([_us(parse_timestamp(text)) for text in texts], np.int64)
+    return np.array([to_us(parse_timestamp(text)) for text in texts], np.int64)
 
 
 def _predictions(given: Sequence[Value], *, task: str) -> Values:
@@ -296,7 +295,9 @@ def _is_plain(sent: _Fields, columns: SentColumns, *, task: str, now: datetime) 
     return (
         _are_outcomes(sent.prediction, task=task)
         and _are_ids(sent.id)
-        and bool(((columns.times_us >= _us(now - RETENTION)) & (columns.times_us <= _us(now + AHEAD))).all())
+        and bool(
+            ((columns.times_us >= to_us(now - RETENTION)) & (columns.times_us <= to_us(now + AHEAD))).all()
+        )
         and bool((np.isnan(columns.latency_ms) | is_latency(columns.latency_ms)).all())
         and _are_small(sent, columns)
         and _are_in_range(sent, columns)
@@ -351,7 +352,3 @@ def _colons_of(named: Mapping[str, object]) -> int:
 
 def _colons_in(values: Iterable[object]) -> int:
     return "".join([value for value in values if type(value) is str]).count(":")
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // _US

@@ -19,8 +19,8 @@ _MAX_SCHEMA_BYTES = 16 << 20  # more than the longest names of as many features 
 
 def schemas_of(chunks: QuerySet[PredictionChunk]) -> Iterator[tuple[int, pa.Schema]]:
     """Return the key and the schema of each chunk; a damaged one has no column."""
-    names = chunks.annotate(head=_first_bytes(_HEAD_BYTES)).values_list("pk", "head")
-    for pk, head in names.iterator(chunk_size=256):
+    heads = chunks.annotate(head=_first_bytes(_HEAD_BYTES)).values_list("pk", "head")
+    for pk, head in heads.iterator(chunk_size=256):
         try:
             schema = _schema(pk, bytes(head))
         except ChunkDamaged:

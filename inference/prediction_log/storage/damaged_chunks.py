@@ -5,11 +5,11 @@ Whoever reads the log for somebody tries each chunk again: one that is put back 
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from django.db import models
 
-from driftline.common.periods import following
+from driftline.common.periods import day_of, following
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, LogUnreadable
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.storage.chunk_rows import UnreadableChunk, read_rows
@@ -28,9 +28,7 @@ def mark_read(read: models.QuerySet[PredictionChunk], damaged: Sequence[Unreadab
 def mark_damaged(chunks: Iterable[UnreadableChunk]) -> None:
     """Note at these chunks why they did not open, in the caller's transaction."""
     for chunk in chunks:
-        unmarked = PredictionChunk.objects.filter(
-            pk=chunk.pk, day=chunk.start.astimezone(UTC).date(), damage=""
-        )
+        unmarked = PredictionChunk.objects.filter(pk=chunk.pk, day=day_of(chunk.start), damage="")
         if unmarked.update(damage=chunk.reason[:MAX_REASON]):
             log.error("a chunk of the log is damaged", extra={"chunk": chunk.pk, "reason": chunk.reason})
 
@@ -51,8 +49,8 @@ def chunks_of(version_id: int, role: str, start: datetime, end: datetime) -> mod
     return PredictionChunk.objects.filter(
         version_id=version_id,
         role=role,
-        day__gte=start.astimezone(UTC).date(),
-        day__lte=end.astimezone(UTC).date(),
+        day__gte=day_of(start),
+        day__lte=day_of(end),
         start__lt=end,
         end__gte=start,
     )

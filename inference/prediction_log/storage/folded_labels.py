@@ -6,7 +6,7 @@ ids that labels had are the predictions' own, but for those that were told under
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -14,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from driftline.common.periods import from_us, to_us
 from inference.prediction_log.encryption.sealed_chunks import damage_named, open_stored
 from inference.prediction_log.items import as_objects
 
 _IPC = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=3), use_threads=False)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_US = timedelta(microseconds=1)
 _MANY_NAMES = 256  # distinct texts, above which a list of them saves nothing
 
 
@@ -126,9 +125,9 @@ class FoldedLabels:
         columns = (part.column(name).to_pylist() for name in _COLUMNS)
         for place, found in zip(self.places[first:last].tolist(), zip(*columns, strict=True), strict=True):
             client_id, revision, is_current, value, labelled_us, received_us, source = found
-            labelled_at = None if labelled_us is None else _moment(labelled_us)
+            labelled_at = None if labelled_us is None else from_us(labelled_us)
             yield FoldedLabel(
-                place, client_id, revision, is_current, value, labelled_at, _moment(received_us), source
+                place, client_id, revision, is_current, value, labelled_at, from_us(received_us), source
             )
 
 
@@ -144,8 +143,10 @@ def _batch(labels: Sequence[FoldedLabel], is_current: Sequence[bool] = ()) -> pa
             "revision": pa.array([label.revision for label in labels], pa.int32()),
             "is_current": pa.array(is_current, pa.bool_()),
             "value": _names([label.value for label in labels]),
-            "labelled_us": pa.array([_us(label.labelled_at) for label in labels], pa.int64()),
-            "received_us": pa.array([_us(label.received_at) for label in labels], pa.int64()),
+            "labelled_us": pa.array(
+                [label.labelled_at and to_us(label.labelled_at) for label in labels], pa.int64()
+            ),
+            "received_us": pa.array([to_us(label.received_at) for label in labels], pa.int64()),
             "source": _names([label.source for label in labels]),
             "client_id": _names([label.client_id for label in labels]),
         }
@@ -163,11 +164,3 @@ def _texts(column: pa.Array) -> NDArray[np.object_]:
         return np.asarray(column.to_numpy(zero_copy_only=False))
     names: list[Any] = column.dictionary.to_pylist()
     return as_objects([*names, None])[column.indices.fill_null(len(names)).to_numpy()]
-
-
-def _us(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // _US
-
-
-def _moment(us: int) -> datetime:
-    return _EPOCH + us * _US

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from itertools import batched
 from uuid import UUID
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from driftline.common.periods import start_of_day
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.models import PackedDay, PredictionChunk, PredictionRow
 from inference.prediction_log.storage.chunk_rows import read_rows
@@ -69,7 +70,7 @@ def _may_have_come_before(id_: str, week: date) -> bool:
     if made.version != 7:
         return True
     seconds = (made.int >> 80) / 1e3
-    return seconds < datetime(week.year, week.month, week.day, tzinfo=UTC).timestamp()
+    return seconds < start_of_day(week).timestamp()
 
 
 def _chunks_before(model: Model, week: date) -> Iterator[PredictionChunk]:

@@ -6,12 +6,12 @@ table and attached, which stops neither readers nor writers.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from django.db import connection, transaction
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.periods import floor
+from driftline.common.periods import day_of, floor
 
 DAYS_AHEAD = 2
 
@@ -78,7 +78,7 @@ WEEKS = Partitioned("inference_predictionrow", "inference_predictionrow_w", 7)
 
 def make_ahead(now: datetime) -> None:
     """Have partitions for the present and what comes next."""
-    today, week = now.astimezone(UTC).date(), floor(now, "week").date()
+    today, week = day_of(now), floor(now, "week").date()
     DAYS.make(today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1))
     WEEKS.make([week, week + timedelta(weeks=1)])
 

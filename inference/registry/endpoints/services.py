@@ -95,4 +95,4 @@ def _replace_credential(version: Version, credential: str, actor: str) -> None:
     record_audit(
         project=version.model.project, actor=actor, action="version.credential", subject=str(version)
     )
-    publish_on_commit()
+    publish_on_commit(version.model)

@@ -66,16 +66,14 @@ def inspect_artifact(
     )
 
 
-def examine_artifact(
-    path: Path, metadata: UploadMetadata, *, limits: IntakeLimits = DEFAULT_LIMITS
-) -> Findings:
+def examine_artifact(path: Path, metadata: UploadMetadata) -> Findings:
     """Open a model in the sandboxed child to learn what it takes and gives; raises `IntakeRefused`.
 
     For a model whose task is not known yet: the findings tell it, and `derive_signature` reads them for a task.
     """
     with path.open("rb") as artifact:
-        _screened_size(artifact, limits)
-        return _examine(artifact, metadata, None, limits)
+        _screened_size(artifact, DEFAULT_LIMITS)
+        return _examine(artifact, metadata, None, DEFAULT_LIMITS)
 
 
 def _screened_size(artifact: BinaryIO, limits: IntakeLimits) -> int:

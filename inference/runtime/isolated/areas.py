@@ -38,11 +38,11 @@ def open_area(handle: int) -> Area:
     return area
 
 
-def make_area(least_bytes: int) -> Area:
+def make_area(min_bytes: int) -> Area:
     """Make an area of at least so many bytes; raise TooLarge where that is more than one may have."""
-    if least_bytes > MAX_AREA_BYTES:
-        raise TooLarge(least_bytes)
-    return Area(make_memory(max(FIRST_BYTES, 1 << max(least_bytes - 1, 0).bit_length())))
+    if min_bytes > MAX_AREA_BYTES:
+        raise TooLarge(min_bytes)
+    return Area(make_memory(max(FIRST_BYTES, 1 << max(min_bytes - 1, 0).bit_length())))
 
 
 def make_memory(size: int) -> int:

@@ -14,7 +14,7 @@ from inference.runtime.isolated.process import STOP_SECONDS, ModelProcess
 from inference.runtime.isolated.processes import Blame, EndedProcess, ModelProcesses
 from inference.runtime.session import Array, ModelRefused, RunOptions
 
-FIRST_PAUSE, MAX_PAUSE_SECONDS = 0.1, 5.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 5.0
 CALM_SECONDS = 60.0  # after which a death counts as the first again
 LOCK_SECONDS = 0.05
 BUSY_SECONDS = 10.0  # of one run, after which nobody is let wait for its end
@@ -44,7 +44,7 @@ class ProcessSlot:
         self._read = read
         self._load = load
         self._blame = blame
-        self._pause = FIRST_PAUSE
+        self._pause = FIRST_PAUSE_SECONDS
         self._died_at = 0.0
         self._start_at = 0.0  # not before
         self._run: LoopRun | None = None
@@ -111,7 +111,9 @@ class ProcessSlot:
     def _start_later(self) -> None:
         now = time.monotonic()
         self._pause = (
-            FIRST_PAUSE if now - self._died_at > CALM_SECONDS else min(2 * self._pause, MAX_PAUSE_SECONDS)
+            FIRST_PAUSE_SECONDS
+            if now - self._died_at > CALM_SECONDS
+            else min(2 * self._pause, MAX_PAUSE_SECONDS)
         )
         self._died_at = now
         self._start_at = now + self._pause

@@ -114,12 +114,12 @@ def read_array(memory: Memory, header: TensorHeader, *, trusted: bool = False) -
         raise BadTensors("an array has an unknown type or another size than its shape says")
     if not count:
         return _empty(shape, dtype)
-    found = np.ndarray(shape, dtype, memory, offset)
+    array = np.ndarray(shape, dtype, memory, offset)
     if trusted:
-        return found
+        return array
     if dtype.kind == "b":  # NumPy relies on truth values that are 0 or 1
         return np.ndarray(shape, np.uint8, memory, offset) != 0
-    return found.copy()
+    return array.copy()
 
 
 def _read_texts(raw: bytes, count: int) -> list[str]:

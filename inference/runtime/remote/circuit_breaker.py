@@ -65,7 +65,7 @@ class CircuitBreaker:
         self._have_failed.append(True)
         self.last_failure = reason
         failures = self._have_failed.count(True)
-        most_fail = failures >= FAILURES_TO_OPEN and 2 * failures > len(self._have_failed)
-        if self.state is State.HALF_OPEN or most_fail:
+        has_majority_failed = failures >= FAILURES_TO_OPEN and 2 * failures > len(self._have_failed)
+        if self.state is State.HALF_OPEN or has_majority_failed:
             self.state = State.OPEN
             self._opened_at = now

@@ -49,13 +49,13 @@ class Call:
         """Raise CallEnded where the run was ended, UpstreamFailed where the other server took too long."""
         if self._options is not None and self._options.terminate:
             raise CallEnded
-        if self.left <= 0:
+        if self.remaining_seconds <= 0:
             raise UpstreamFailed(
                 "timeout", 504, f"The model's server did not answer within {self._seconds:g} s.", retry_s=1.0
             )
 
     @property
-    def left(self) -> float:
+    def remaining_seconds(self) -> float:
         return self._ends_at - time.monotonic()
 
     def wait(self, seconds: float) -> None:
@@ -138,7 +138,9 @@ class Connections:
         call.check()
         address = self._address.get()
         try:
-            connected = socket.create_connection((str(address), self._port), min(CONNECT_SECONDS, call.left))
+            connected = socket.create_connection(
+                (str(address), self._port), min(CONNECT_SECONDS, call.remaining_seconds)
+            )
         except TimeoutError as error:
             call.check()
             raise _unreachable("it does not take connections") from error

@@ -78,16 +78,16 @@ class RemoteSession:
 
         Raises UpstreamFailed, ValuesRefused, or CallEnded where `options` ended the run.
         """
-        rows, most = len(next(iter(inputs.values()))), self._endpoint.max_rows
-        if rows <= most:
+        rows, max_rows = len(next(iter(inputs.values()))), self._endpoint.max_rows
+        if rows <= max_rows:
             return self._run(inputs, rows, options)
         parts = [
             self._run(
-                {name: values[start : start + most] for name, values in inputs.items()},
-                min(most, rows - start),
+                {name: values[start : start + max_rows] for name, values in inputs.items()},
+                min(max_rows, rows - start),
                 options,
             )
-            for start in range(0, rows, most)
+            for start in range(0, rows, max_rows)
         ]
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 

@@ -111,13 +111,13 @@ class V2Protocol:
         head, tail = _split(reply)
         answered = _read_answer(head)
         tensors = {tensor.name: values for tensor, values in _with_bytes(answered, tail)}
-        found = {tensor.name: tensor for tensor in answered}
+        heads = {tensor.name: tensor for tensor in answered}
         arrays: list[Array] = []
         for spec in self._outputs:
             name = self._names.get(spec.name, spec.name)
-            if name not in found:
+            if name not in heads:
                 raise garbage(f"it has no output '{name}'")
-            arrays.append(_to_array(spec, found[name], tensors[name], rows))
+            arrays.append(_to_array(spec, heads[name], tensors[name], rows))
         return arrays
 
     def describe(self, reply: UpstreamReply, rows: int) -> list[TensorSpec]:

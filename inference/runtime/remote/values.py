@@ -80,7 +80,7 @@ def fit(spec: TensorSpec, values: Array, shape: list[int], rows: int) -> Array:
     if shape and min(shape) >= 0 and values.size == math.prod(shape):
         for candidate in (shape, [*shape, 1], shape[:-1] if shape[-1:] == [1] else shape):
             if len(candidate) == len(wanted) and all(
-                want in (-1, found) for want, found in zip(wanted, candidate, strict=True)
+                want in (-1, length) for want, length in zip(wanted, candidate, strict=True)
             ):
                 return values.reshape(candidate)
     raise garbage(f"'{spec.name}' has the shape {shape} for {rows} rows and should have {wanted}")

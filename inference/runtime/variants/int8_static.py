@@ -57,28 +57,28 @@ def quantise_statically(model: onnx.ModelProto, sample: Sample) -> onnx.ModelPro
 def _ranges(model: onnx.ModelProto, feed: Feed) -> dict[str, TensorData]:
     """Run the rows and note the least and the greatest value of every float tensor of the main graph."""
     session = OnnxSession(_with_all_outputs(model).SerializeToString(), options=_plain_options())
-    found: dict[str, tuple[np.float32, np.float32]] = {}
+    ranges: dict[str, tuple[np.float32, np.float32]] = {}
     rows = len(next(iter(feed.values())))
     for start in range(0, rows, _BATCH):
         batch = {name: values[start : start + _BATCH] for name, values in feed.items()}
         answers = session.run(batch, session.output_names)
         for name, values in [*batch.items(), *zip(session.output_names, answers, strict=True)]:
-            found = _widen(found, name, values)
-    if not found:
+            ranges = _widen(ranges, name, values)
+    if not ranges:
         raise DoesNotApply("No tensor of the graph was finite on the rows to calibrate on.")
-    return {name: TensorData(lowest=least, highest=most) for name, (least, most) in found.items()}
+    return {name: TensorData(lowest=low, highest=high) for name, (low, high) in ranges.items()}
 
 
 def _widen(
-    found: dict[str, tuple[np.float32, np.float32]], name: str, values: Array
+    ranges: dict[str, tuple[np.float32, np.float32]], name: str, values: Array
 ) -> dict[str, tuple[np.float32, np.float32]]:
     if values.dtype != np.float32:
-        return found
+        return ranges
     finite = values[np.isfinite(values)]
     if not finite.size:
-        return found
-    least, most = found.get(name, (np.float32(np.inf), np.float32(-np.inf)))
-    return found | {name: (np.minimum(least, finite.min()), np.maximum(most, finite.max()))}
+        return ranges
+    low, high = ranges.get(name, (np.float32(np.inf), np.float32(-np.inf)))
+    return ranges | {name: (np.minimum(low, finite.min()), np.maximum(high, finite.max()))}
 
 
 def _with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:

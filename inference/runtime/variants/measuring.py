@@ -63,8 +63,8 @@ def answer(session: OnnxSession, feed: Feed, outputs: Sequence[str]) -> list[Arr
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
-def _check_rows(found: list[Array], rows: int) -> None:
-    if any(values.ndim == 0 or len(values) != rows for values in found):
+def _check_rows(outputs: list[Array], rows: int) -> None:
+    if any(values.ndim == 0 or len(values) != rows for values in outputs):
         raise ModelRefused(f"An output has not one row for each of {rows} rows asked at once.")
 
 
@@ -83,12 +83,12 @@ def _time(
     began = time.perf_counter()
     while len(turns) < MIN_TURNS or (len(turns) < MAX_TURNS and time.perf_counter() - began < SECONDS):
         first = len(turns) % 2  # who runs second finds the caches as the other left them
-        taken = [0.0, 0.0]
+        seconds = [0.0, 0.0]
         for place in (first, 1 - first):
             started = time.perf_counter()
             sessions[place].run(feed, outputs)
-            taken[place] = time.perf_counter() - started
-        turns.append((taken[0], taken[1]))
+            seconds[place] = time.perf_counter() - started
+        turns.append((seconds[0], seconds[1]))
     return _timing(np.array(turns) * 1e6, rows)
 
 

@@ -113,8 +113,8 @@ class Series:
 
     def observe_phases(self, nanoseconds: dict[str, int]) -> None:
         """Count what each phase took of one answer."""
-        for phase, taken in nanoseconds.items():
-            self.phases[phase].add(taken, 1)
+        for phase, duration_ns in nanoseconds.items():
+            self.phases[phase].add(duration_ns, 1)
 
     def snapshot(self) -> dict[str, Any]:
         """Give the counts as plain values, fit for JSON."""
@@ -144,10 +144,10 @@ class ServingMetrics:
     def series(self, model_id: int, version: str, role: str) -> Series:
         """Give the counts of one model, version and role."""
         key = (model_id, version, role)
-        found = self._series.get(key)
-        if found is None:
-            found = self._series.setdefault(key, Series())
-        return found
+        series = self._series.get(key)
+        if series is None:
+            series = self._series.setdefault(key, Series())
+        return series
 
     def ended(self) -> Counter[tuple[int, str, str, str]]:
         """Count by model, version, role and outcome how requests ended, and rows that were copied to shadows."""

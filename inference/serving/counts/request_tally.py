@@ -1,4 +1,4 @@
-"""What a process has already told the spool about how its requests ended and waited, so that each is told once."""
+"""Counts of how the requests of a process ended and waited, for the spool: each request goes there once."""
 
 from collections import Counter
 
@@ -13,15 +13,15 @@ class RequestTally:
 
     def __init__(self, metrics: ServingMetrics) -> None:
         self._metrics = metrics
-        self._told: Counter[tuple[int, str, str, str]] = Counter()
+        self._counted: Counter[tuple[int, str, str, str]] = Counter()
         self._counted_waits: dict[tuple[int, str, str], list[int]] = {}
 
     def take(self, now: float) -> RequestCounts | None:
-        """Give what is not told yet, on the hour of `now` (seconds since 1970); None where nothing ended."""
-        new, waited = self._metrics.ended() - self._told, self._new_waits()
+        """Return what is not counted yet, on the hour of `now` (seconds since 1970); None where nothing ended."""
+        new, waited = self._metrics.ended() - self._counted, self._new_waits()
         if not new and not waited:
             return None
-        self._told += new
+        self._counted += new
         ended = [EndedRequests(*key, count) for key, count in sorted(new.items())]  # type: ignore[arg-type]
         return RequestCounts(int(now) // HOUR_S * HOUR_S, ended, waited)
 
@@ -36,9 +36,9 @@ class RequestTally:
         return new
 
     def give_back(self, counts: RequestCounts) -> None:
-        """Take back what could not be spooled; the next `take` tells it again."""
+        """Take back what could not be spooled; the next `take` counts it again."""
         for ended in counts.ended:
-            self._told[ended.model_id, ended.version, ended.role, ended.outcome] -= ended.requests
+            self._counted[ended.model_id, ended.version, ended.role, ended.outcome] -= ended.requests
         for waited in counts.waited:
             key = (waited.model_id, waited.version, waited.role)
             counted = zip(self._counted_waits[key], waited.counts, strict=True)

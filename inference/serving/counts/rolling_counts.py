@@ -7,7 +7,7 @@ SECONDS = 60.0
 STEP_SECONDS = 5.0
 
 
-class LastMinute:
+class RollingCounts:
     """Keeps snapshots of the counts, the oldest about a minute old."""
 
     def __init__(self, started_at: float) -> None:
@@ -36,7 +36,7 @@ def difference(after: Any, before: Any) -> Any:
     if isinstance(after, dict):
         return {name: difference(value, (before or {}).get(name)) for name, value in after.items()}
     if isinstance(after, list):
-        return [left - right for left, right in zip(after, before or [0] * len(after), strict=True)]
+        return [now - then for now, then in zip(after, before or [0] * len(after), strict=True)]
     return after - (before or 0)
 
 

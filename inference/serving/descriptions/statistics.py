@@ -73,21 +73,21 @@ def _answer(home: Path, pairs: list[tuple[PlanModel, str]]) -> Answer:
 
 def _read_counts(totals: dict[str, Any]) -> Counts:
     """Read the counts of requests; a shadow answers copies of them, so its are left out."""
-    found: Counts = {}
+    counts: Counts = {}
     for key, series in totals["series"].items():
         model_id, version, role = read_label_key(key)
         if role != "shadow":
-            found.setdefault((model_id, version), []).append(series)
-    return found
+            counts.setdefault((model_id, version), []).append(series)
+    return counts
 
 
 def _read_calls(totals: dict[str, Any]) -> dict[tuple[int, str], dict[str, int]]:
     """Read how calls of other servers ended, by model id and version: our own addition to what V2 tells."""
-    found: dict[tuple[int, str], dict[str, int]] = {}
+    calls: dict[tuple[int, str], dict[str, int]] = {}
     for key, count in totals["upstream_calls"].items():
         model_id, version, outcome = read_label_key(key)
-        found.setdefault((model_id, version), {})[outcome] = count
-    return found
+        calls.setdefault((model_id, version), {})[outcome] = count
+    return calls
 
 
 def _describe(roles: list[dict[str, Any]]) -> dict[str, Any]:

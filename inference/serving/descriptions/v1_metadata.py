@@ -37,10 +37,10 @@ def describe_v1(table: RoutingTable, path: str, authorization: bytes) -> Answer 
 
 
 def _find_status(table: RoutingTable, project_id: int, target: Target) -> Answer | Refusal:
-    found = find_statuses(table, project_id, target)
-    if isinstance(found, Refusal):
-        return found
-    model, statuses = found
+    listed = find_statuses(table, project_id, target)
+    if isinstance(listed, Refusal):
+        return listed
+    model, statuses = listed
     if target.version is None and target.label is None:
         is_ready = table.champion(model.id) is not None
     else:
@@ -49,10 +49,10 @@ def _find_status(table: RoutingTable, project_id: int, target: Target) -> Answer
 
 
 def _find_metadata(table: RoutingTable, project_id: int, target: Target) -> Answer | Refusal:
-    found = find_described(table, project_id, target)
-    if isinstance(found, Refusal):
-        return found
-    model, version = found
+    described = find_described(table, project_id, target)
+    if isinstance(described, Refusal):
+        return described
+    model, version = described
     return json_answer(model_metadata(model.name, version.version, version.signature))
 
 
@@ -60,10 +60,10 @@ def find_statuses(
     table: RoutingTable, project_id: int, target: Target
 ) -> tuple[PlanModel, list[VersionStatus]] | Refusal:
     """Tell of the versions of a model, or of the one that is named, whether they answer."""
-    found = _find_named(table, project_id, target)
-    if isinstance(found, Refusal):
-        return found
-    model, version = found
+    named = _find_named(table, project_id, target)
+    if isinstance(named, Refusal):
+        return named
+    model, version = named
     return model, [_status(table, listed) for listed in (model.versions if version is None else [version])]
 
 
@@ -78,10 +78,10 @@ def find_described(
     table: RoutingTable, project_id: int, target: Target
 ) -> tuple[PlanModel, PlanVersion] | Refusal:
     """Find the version that is named, or the champion."""
-    found = _find_named(table, project_id, target)
-    if isinstance(found, Refusal):
-        return found
-    model, version = found
+    named = _find_named(table, project_id, target)
+    if isinstance(named, Refusal):
+        return named
+    model, version = named
     if version is None:
         champion = find_champion(model)
         return champion if isinstance(champion, Refusal) else (model, champion)

@@ -35,12 +35,20 @@ class AdmissionControl:
         self._pools = pools
         self._metrics = metrics
 
-    def check(self, lane: Lane, request: InferRequest, *, is_counted: bool = True) -> Refusal | None:
-        """Return why a request cannot be taken now, or None; rows that a full spool turns away are counted."""
+    def refuse_without_room(self, lane: Lane, request: InferRequest) -> Refusal | None:
+        """Return why a request is not taken, or None; the rows that a full spool turns away are counted."""
+        refusal = self.check_room(lane, request)
+        if refusal is not None and self._is_log_full():
+            self._metrics.unlogged += request.rows
+        return refusal
+
+    def _is_log_full(self) -> bool:
+        return self._spools.is_full and self._refuses_unlogged
+
+    def check_room(self, lane: Lane, request: InferRequest) -> Refusal | None:
+        """Return why there is no room for a request now, or None."""
         route = lane.route
-        if self._spools.is_full and self._refuses_unlogged:
-            if is_counted:
-                self._metrics.unlogged += request.rows
+        if self._is_log_full():
             return unlogged("The spool is full", route)
         since_ns = self._journal.in_flight_since_ns
         if since_ns and time.perf_counter_ns() - since_ns > self._max_wait_ns:

@@ -18,7 +18,7 @@ from inference.serving.routing import Route
 from inference.serving.versions.versions import LoadedVersion, Outcome
 
 PIECE_SECONDS = 0.01  # of a run in a thread, after which another project has its turn
-GRACE_SECONDS = 5.0  # for a run to end after it was told to
+GRACE_SECONDS = 5.0  # for a run to end after its time is up
 MAX_LOOP_SECONDS = 0.1
 FEW_SECONDS, MANY_TIMES = 1.0, 20.0
 
@@ -89,16 +89,6 @@ class RunEnded(Exception):
     """A run was ended because it took too long."""
 
 
-def try_run(
-    version: LoadedVersion, batch: dict[str, Array], options: RunOptions | None = None
-) -> Outcome | Exception:
-    """Run a batch; whatever the model raises belongs to its requests."""
-    try:
-        return version.run(batch, options)
-    except Exception as error:
-        return error
-
-
 def try_read(version: LoadedVersion, answer: list[Array] | Exception, began_ns: int) -> Outcome | Exception:
     """Read what a version's own process gave for a run that began then."""
     if isinstance(answer, Exception):
@@ -145,20 +135,19 @@ class LoopRuns:
 
 
 async def run_in(worker: Worker, run: BatchRun, seconds: float) -> Outcome | Exception:
-    """Run a batch in a thread, for at most so many seconds: then it is told to end, or given up."""
+    """Run a batch in a thread, for at most so many seconds: then it is ended, or given up."""
     options = RunOptions()
     options.hops = run.hops
     timer = asyncio.get_running_loop().call_later(seconds, setattr, options, "terminate", True)
     try:
-        outcome = await worker.run(
-            partial(try_run, run.route.version, run.batch, options), seconds + GRACE_SECONDS
-        )
+        return await worker.run(partial(run.route.version.run, run.batch, options), seconds + GRACE_SECONDS)
     except WorkHangs:
         run.route.version.note_hang()
         return RunEnded()
+    except Exception as error:  # whatever the model raises belongs to its requests
+        return RunEnded() if options.terminate else error
     finally:
         timer.cancel()
-    return RunEnded() if options.terminate and isinstance(outcome, Exception) else outcome
 
 
 def seconds_left(run: BatchRun, max_seconds: float) -> float:

@@ -42,7 +42,7 @@ class Completion:
         threads: FairThreads,
         background: BackgroundTasks,
         when_full: Literal["refuse", "drop"],
-        traces: "RequestTraces | None" = None,
+        traces: "RequestTraces | None",
     ) -> None:
         self._spools = spools
         self._journal = spools.journal

@@ -34,7 +34,7 @@ class DiskSync(Protocol):
         """Sync the file and call `done`; the one before must have been done."""
 
     def close(self) -> None:
-        """Let go of what the syncs needed; none may be on its way."""
+        """Release what the syncs needed; none may be on its way."""
 
 
 class KernelSync:
@@ -91,19 +91,19 @@ class ThreadSync:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._asked: SimpleQueue[tuple[int, Done] | None] = SimpleQueue()
+        self._requests: SimpleQueue[tuple[int, Done] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="disk-sync", daemon=True)
         self._thread.start()
 
     def start(self, handle: int, done: Done) -> None:
         try:
-            self._asked.put((os.dup(handle), done))  # its owner may close it meanwhile
+            self._requests.put((os.dup(handle), done))  # its owner may close it meanwhile
         except OSError as error:
             self._loop.call_soon(done, error.errno or errno.EIO)
 
     def _work(self) -> None:
-        while (asked := self._asked.get()) is not None:
-            handle, done = asked
+        while (request := self._requests.get()) is not None:
+            handle, done = request
             try:
                 os.fdatasync(handle)
             except OSError as error:
@@ -114,7 +114,7 @@ class ThreadSync:
                 os.close(handle)
 
     def close(self) -> None:
-        self._asked.put(None)
+        self._requests.put(None)
         self._thread.join()
 
 

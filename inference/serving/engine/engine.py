@@ -17,6 +17,7 @@ from inference.serving.counts.request_tally import RequestTally
 from inference.serving.engine.admission import AdmissionControl
 from inference.serving.engine.background import BackgroundTasks
 from inference.serving.engine.completion import Completion
+from inference.serving.engine.execution import BatchExecutor
 from inference.serving.engine.inbound import Inbound, admit, decode
 from inference.serving.engine.lanes import Pending
 from inference.serving.engine.large_requests import LARGE_ROWS, LargeRequest, LargeRequests
@@ -83,9 +84,15 @@ class Engine:
             completion, refuser, metrics, pools, background, options.max_run_seconds, traces
         )
         self._admission_control = AdmissionControl(options, self.spools, self._large_requests, pools, metrics)
-        self._scheduler = Scheduler(
-            self.spools.journal, completion, refuser, pools, background, options.max_run_seconds
+        self._executor = BatchExecutor(
+            completion,
+            refuser,
+            pools,
+            background,
+            options.max_run_seconds,
+            lambda lane: self._scheduler.make_ready(lane),
         )
+        self._scheduler = Scheduler(self.spools.journal, completion, self._executor)
 
     # Requests
 
@@ -156,7 +163,7 @@ class Engine:
         if request.facts is not NO_FACTS:
             refusal = check_times(admission, request)
         lane = self._scheduler.lane(route, keyed=key is not None)
-        refusal = refusal or self._admission_control.check(lane, request)
+        refusal = refusal or self._admission_control.refuse_without_room(lane, request)
         if refusal is not None:
             self._refuser.refuse(refusal, reply, route)
             return
@@ -176,30 +183,19 @@ class Engine:
     ) -> Prediction[Content] | Refusal:
         """Take a request as it arrived and wait for its answer."""
         answered: asyncio.Future[Prediction[Content] | Refusal] = self._loop.create_future()
-
-        def reply(result: Prediction[Content] | Refusal) -> None:
-            if not answered.done():  # the client may have left
-                answered.set_result(result)
-
-        self.submit(admission, inbound, reply)
+        self.submit(admission, inbound, partial(_set_unless_done, answered))
         return await answered
 
     async def wait_for_route(self, find: FindRoute) -> Admission | Refusal:
         """Find a route, and wait for its version where that has to be loaded first."""
-        found: asyncio.Future[Admission | Refusal] = self._loop.create_future()
-
-        def proceed(admission: Admission | Refusal) -> None:
-            if not found.done():  # the caller may have left
-                found.set_result(admission)
-
+        admitted: asyncio.Future[Admission | Refusal] = self._loop.create_future()
+        proceed = partial(_set_unless_done, admitted)
         self._load_queue.add(RouteRequest(find, time.perf_counter_ns(), proceed), self.table)
-        return await found
+        return await admitted
 
-    def check(self, route: Route, request: InferRequest) -> Refusal | None:
-        """Return why a request with an id of its caller's could not be taken now, or None; nothing is counted."""
-        return self._admission_control.check(
-            self._scheduler.lane(route, keyed=True), request, is_counted=False
-        )
+    def check_room(self, route: Route, request: InferRequest) -> Refusal | None:
+        """Return why there is no room now for a request with an id of its caller's, or None."""
+        return self._admission_control.check_room(self._scheduler.lane(route, keyed=True), request)
 
     def count_refusal(self, refusal: Refusal, route: Route | None = None) -> Refusal:
         """Count a refusal that is not answered through `submit`, and return it."""
@@ -240,7 +236,7 @@ class Engine:
         False where a run does not end: the process then has to end without waiting for it.
         """
         have_threads_ended = self._pools.close()
-        self._scheduler.close()
+        self._executor.close()
         self.spools.close()
         have_shadows_ended = self.shadows.close(shadow_seconds)
         if have_shadows_ended:
@@ -248,6 +244,12 @@ class Engine:
         if self._traces is not None:
             self._traces.close()
         return have_shadows_ended and have_threads_ended
+
+
+def _set_unless_done[Result](future: asyncio.Future[Result], result: Result) -> None:
+    """Give the result to whoever still waits for it: a client that left has cancelled the future."""
+    if not future.done():
+        future.set_result(result)
 
 
 def _open_traces(options: TraceOptions | None) -> "RequestTraces | None":

@@ -39,12 +39,12 @@ class Worker:
         """Start a thread; `note_return` is called in the event loop when work ends after it was given up."""
         self._loop = loop
         self._note_return = note_return
-        self._asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.is_given_up = False
         threading.Thread(target=self._work, name="slow-model", daemon=True).start()
 
     def _work(self) -> None:
-        while (work := self._asked.get()) is not None:
+        while (work := self._queue.get()) is not None:
             work()
 
     async def run[Result](self, work: Callable[[], Result], seconds: float | None = None) -> Result:
@@ -59,7 +59,7 @@ class Worker:
             else:
                 self._tell(partial(done.set_result, result))
 
-        self._asked.put(work_and_tell)
+        self._queue.put(work_and_tell)
         await asyncio.wait([done], timeout=seconds)
         if not done.done():
             self.is_given_up = True
@@ -79,7 +79,7 @@ class Worker:
 
     def end(self) -> None:
         """Let the thread end after what it is at."""
-        self._asked.put(None)
+        self._queue.put(None)
 
 
 class FairThreads:

@@ -54,10 +54,10 @@ class Journal:
             settle(error)
             return
         self._payloads.append(payloads[0])
-        left = payloads[1:]
-        self._waiting.append(partial(self._write_left, left, settle) if left else settle)
+        others = payloads[1:]
+        self._waiting.append(partial(self._write_others, others, settle) if others else settle)
 
-    def _write_left(self, payloads: Sequence[bytes], settle: Settle, error: OSError | None) -> None:
+    def _write_others(self, payloads: Sequence[bytes], settle: Settle, error: OSError | None) -> None:
         if error is not None:
             settle(error)
             return
@@ -133,7 +133,7 @@ class Journal:
         return not self.in_flight and not self._is_syncing and not self._waiting
 
     def close(self) -> None:
-        """Let go of the disk; everything must be settled."""
+        """Close the files; everything must be settled."""
         if self._timer is not None:
             self._timer.cancel()  # the writer syncs what is left when it closes
         if self._sync is not None:

@@ -153,7 +153,7 @@ class LargeRequests:
         pools: ThreadPools,
         background: BackgroundTasks,
         max_run_seconds: float,
-        traces: "RequestTraces | None" = None,
+        traces: "RequestTraces | None",
     ) -> None:
         self._completion = completion
         self._refuser = refuser

@@ -3,15 +3,12 @@
 import asyncio
 import time
 
-from inference.serving.engine.background import BackgroundTasks
 from inference.serving.engine.batch_run import BatchRun
 from inference.serving.engine.completion import Completion
 from inference.serving.engine.execution import BatchExecutor
 from inference.serving.engine.journal import Journal
 from inference.serving.engine.lanes import Lane, Pending
-from inference.serving.engine.refuser import Refuser
 from inference.serving.engine.rotation import Rotation
-from inference.serving.engine.thread_pools import ThreadPools
 from inference.serving.routing import Route
 
 TURN_NS = 2_000_000  # of runs in one turn of the loop, then it looks at its sockets again
@@ -21,21 +18,11 @@ HELD_ROWS = 32  # from here on a larger batch costs hardly less a row
 class Scheduler:
     """Keeps the lanes, and has those that are ready run; belongs to the running event loop."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        completion: Completion,
-        refuser: Refuser,
-        pools: ThreadPools,
-        background: BackgroundTasks,
-        max_run_seconds: float,
-    ) -> None:
+    def __init__(self, journal: Journal, completion: Completion, executor: BatchExecutor) -> None:
         self._loop = asyncio.get_running_loop()
         self._journal = journal
         self._completion = completion
-        self._executor = BatchExecutor(
-            completion, refuser, pools, background, max_run_seconds, self.make_ready
-        )
+        self._executor = executor
         self._lanes: dict[tuple[Route, bool], Lane] = {}
         self._ready: Rotation[Lane] = Rotation()
         self._is_scheduled = False
@@ -55,8 +42,11 @@ class Scheduler:
             lane.is_ready = True
             self._ready.push(lane.route.model.project_id, lane)
         if not self._is_scheduled and not self._is_held(lane):
-            self._is_scheduled = True
-            self._loop.call_soon(self._take_turn)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._is_scheduled = True
+        self._loop.call_soon(self._take_turn)
 
     def _is_held(self, lane: Lane) -> bool:
         """Tell whether a lane waits for the end of the sync on its way, which runs all that is ready.
@@ -89,8 +79,7 @@ class Scheduler:
             if run is not None:
                 runs.append(run)
         if self._ready and not self._is_scheduled:
-            self._is_scheduled = True
-            self._loop.call_soon(self._take_turn)
+            self._schedule()
         return runs
 
     def forget_empty_lanes(self) -> None:
@@ -106,7 +95,3 @@ class Scheduler:
     def is_idle(self) -> bool:
         """Tell whether no lane is ready, and no process of a version at work."""
         return not self._ready and not self._executor.isolated_runs
-
-    def close(self) -> None:
-        """Run nothing more."""
-        self._executor.close()

@@ -212,10 +212,10 @@ class ShadowThread:
                 self._answer_or_count(lane, _take_together(lane))
                 if lane.waiting:
                     turns.append(lane)
-        left = [work for lane in turns for work in lane.waiting]
-        self._drop(left, "shutdown")
-        if left:
-            log.warning("shadows were dropped at shutdown", extra={"batches": len(left)})
+        remaining = [work for lane in turns for work in lane.waiting]
+        self._drop(remaining, "shutdown")
+        if remaining:
+            log.warning("shadows were dropped at shutdown", extra={"batches": len(remaining)})
 
     def _take_arrivals(self, turns: deque[ShadowLane], *, wait: bool) -> bool:
         """Put what has arrived into its lanes; False where nothing more will come."""

@@ -62,14 +62,14 @@ def _metadata_with(engine: Engine) -> Callable[[GetModelMetadataRequest, Context
 def _status_with(engine: Engine) -> Callable[[GetModelStatusRequest, Context], Awaitable[Message]]:
     async def describe(message: GetModelStatusRequest, context: Context) -> Message:
         return await _find(
-            engine, find_statuses, message.model_spec, context, lambda found: status_message(found[1])
+            engine, find_statuses, message.model_spec, context, lambda listed: status_message(listed[1])
         )
 
     return describe
 
 
-def _describe(found: Any) -> Message:
-    model, version = found
+def _describe(described: Any) -> Message:
+    model, version = described
     return metadata_message(model.name, version.version, version.signature)
 
 
@@ -84,7 +84,7 @@ async def _find(
     token = engine.table.authenticate(authorization(context), Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         await refuse(context, token)
-    found = find(engine.table, token.project_id, read_spec(spec))
-    if isinstance(found, Refusal):
-        await refuse(context, found)
-    return write(found)
+    result = find(engine.table, token.project_id, read_spec(spec))
+    if isinstance(result, Refusal):
+        await refuse(context, result)
+    return write(result)

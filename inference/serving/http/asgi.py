@@ -16,7 +16,7 @@ from inference.serving.descriptions.v1_metadata import PING_PATH, V1_PATH, answe
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
 from inference.serving.http.compression import choose_coding, in_turn, pack, unpack
-from inference.serving.http.headers import read_headers
+from inference.serving.http.headers import RequestHeaders, read_headers
 from inference.serving.http.incoming_body import TOO_LONG, IncomingBody
 from inference.serving.jobs.api import JOBS_PATH, Accepted, JobApi, ResponsePreference
 from inference.serving.refusals import Refusal
@@ -61,18 +61,20 @@ async def _answer_inference(
 ) -> Answer:
     if scope["method"] not in dialect.methods:
         return write_answer(dialect, _method_not_allowed(scope["method"], ", ".join(dialect.methods)))
-    headers = read_headers(scope["headers"]).relevant
-    preference = ResponsePreference.read(headers)
+    headers = read_headers(scope["headers"])
+    path = _path_of(scope)
+    preference = ResponsePreference.read(headers.relevant)
     if preference.preferences.respond_async:
-        kept = await predict(engine, dialect, scope, receive, partial(jobs.accept, preference))
+        accept = partial(jobs.accept, preference)
+        kept = await predict(engine, dialect, path, headers, receive, accept)
         if isinstance(kept, Accepted):
-            return await _compress(await jobs.answer_within(preference, kept), headers)
+            return await _compress(await jobs.answer_within(preference, kept), headers.relevant)
         return write_answer(dialect, kept)
     if preference.callback is not None:
         alone = Refusal(400, "Driftline-Callback is for jobs; send 'Prefer: respond-async' beside it.")
         return write_answer(dialect, alone)
-    result = await predict(engine, dialect, scope, receive, engine.ask)
-    return await _compress(write_answer(dialect, result), headers)
+    result = await predict(engine, dialect, path, headers, receive, engine.ask)
+    return await _compress(write_answer(dialect, result), headers.relevant)
 
 
 def _answer_v1(engine: Engine, path: str, scope: Scope) -> Answer:
@@ -100,13 +102,16 @@ async def _compress(answer: Answer, headers: Headers) -> Answer:
 
 
 async def predict[Result](
-    engine: Engine, dialect: HttpDialect, scope: Scope, receive: Receive, ask: Ask[Result]
+    engine: Engine,
+    dialect: HttpDialect,
+    path: bytes,
+    headers: RequestHeaders,
+    receive: Receive,
+    ask: Ask[Result],
 ) -> Result | Refusal:
-    """Read an inference request and `ask` for its answer."""
-    headers = read_headers(scope["headers"])
+    """Read the body of an inference request and `ask` for its answer."""
     if headers.is_too_long:
         return TOO_LONG
-    path = _path_of(scope)
     admission = engine.admit(dialect, headers.authorization, path)
     if isinstance(admission, Refusal):  # nobody reads a body for whoever is refused in any case
         return await ask(admission, Inbound(dialect, headers.authorization, path, b"", headers.relevant))
@@ -154,11 +159,11 @@ async def answer(engine: Engine, scope: Scope, receive: Receive) -> Answer | Ref
             incoming.release()
         return body if isinstance(body, Refusal) else control(engine.table, path, authorization, body)
     if asks_statistics(path):
-        found = await asyncio.to_thread(statistics, engine.home, engine.table, path, authorization)
+        result = await asyncio.to_thread(statistics, engine.home, engine.table, path, authorization)
     else:
-        found = describe(engine.table, path, authorization, is_ready=engine.is_ready)
-    if scope["method"] in ("GET", "HEAD") or (isinstance(found, Refusal) and found.status == 404):
-        return found
+        result = describe(engine.table, path, authorization, is_ready=engine.is_ready)
+    if scope["method"] in ("GET", "HEAD") or (isinstance(result, Refusal) and result.status == 404):
+        return result
     return _method_not_allowed(scope["method"], "GET")
 
 

@@ -60,12 +60,12 @@ def choose_coding(answer: Answer, accepted: bytes | None) -> bytes | None:
 @functools.lru_cache(256)
 def _accepted_codings(accepted: bytes) -> Sequence[bytes]:
     """List the codings of an Accept-Encoding that are not refused by q=0, in its order."""
-    found: list[bytes] = []
+    codings: list[bytes] = []
     for item in accepted.lower().split(b","):
         coding, _, weight = item.replace(b" ", b"").partition(b";q=")
         if weight.rstrip(b"0.") or not weight:
-            found.append(coding)
-    return found
+            codings.append(coding)
+    return codings
 
 
 def pack(answer: Answer, coding: bytes) -> Answer:

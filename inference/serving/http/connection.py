@@ -7,18 +7,18 @@ bounds what uvicorn leaves unbounded: bytes of headers, and the time that a requ
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from inference.protocol.dialect import JOB_HEADERS, HttpDialect
+from inference.protocol.dialect import JOB_HEADERS, Headers, HttpDialect
 from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.engine.engine import Engine
 from inference.serving.http.compression import in_turn
 from inference.serving.http.header_cache import Head, HeaderCache
-from inference.serving.http.headers import RequestHeaders, read_headers
+from inference.serving.http.headers import read_headers
 from inference.serving.http.hot_request import HotRequest
 from inference.serving.http.incoming_body import TOO_LONG
 from inference.serving.refusals import Refusal
@@ -65,7 +65,6 @@ class HotProtocol(HttpToolsProtocol):
         self.hot: HotRequest | None = None  # whose body is arriving
         self.unanswered: deque[HotRequest] = deque()
         self.head: Head | None = None  # of the inference request that came last
-        self.request_headers = RequestHeaders()
         self.overhead = 0  # bytes since the last byte of a body: headers, chunk sizes, trailers
         self.arriving_since = 0.0  # 0: no request is arriving
         self.idle_since = time.monotonic()
@@ -119,7 +118,6 @@ class HotProtocol(HttpToolsProtocol):
             self.arriving_since = time.monotonic()
         self.url = b""
         self.headers = []
-        self.request_headers = RequestHeaders()
         self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -127,13 +125,13 @@ class HotProtocol(HttpToolsProtocol):
         self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        headers = self.request_headers = read_headers(self.headers)
+        headers = read_headers(self.headers)
         self.expect_100_continue = headers.expects_continue
         if self.overhead > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
             self._refuse_long_headers()
-        elif (fault := self._find_fault()) is not None:
+        elif (fault := self._find_fault(headers.hosts)) is not None:
             self._refuse_and_close(*fault)
-        elif (dialect := self._hot_dialect()) is None:
+        elif (dialect := self._hot_dialect(headers.relevant)) is None:
             self._begin_other()
         elif headers.is_too_long:
             self._refuse_and_close(TOO_LONG.status, TOO_LONG.sentence)
@@ -148,12 +146,11 @@ class HotProtocol(HttpToolsProtocol):
             )
             self._begin_hot(self.head)
 
-    def _find_fault(self) -> tuple[int, str] | None:
+    def _find_fault(self, hosts: Sequence[bytes]) -> tuple[int, str] | None:
         """Find what RFC 9112 has a server refuse although the parser takes it; return status and sentence."""
         version = self.parser.get_http_version()
         if version not in VERSIONS:
             return 505, f"HTTP/{version} is not spoken here; send HTTP/1.1."
-        hosts = self.request_headers.hosts
         if not hosts:
             return (
                 None if version == "1.0" else (400, "The request has no Host; send the name of this server.")
@@ -180,7 +177,7 @@ class HotProtocol(HttpToolsProtocol):
     def _header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-    def _hot_dialect(self) -> HttpDialect | None:
+    def _hot_dialect(self, headers: Headers) -> HttpDialect | None:
         """Find the dialect of a request that can be answered here and now; None for any other."""
         url = self.url
         if (
@@ -188,7 +185,7 @@ class HotProtocol(HttpToolsProtocol):
             and b"%" not in url
             and b"?" not in url
             and not self.expect_100_continue
-            and JOB_HEADERS.isdisjoint(self.request_headers.relevant)
+            and JOB_HEADERS.isdisjoint(headers)
             and self._is_free()
             and not self.parser.should_upgrade()
         ):

@@ -27,7 +27,10 @@ class RequestHeaders(Struct):
 
 
 def read_headers(lines: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
-    """Read header lines of lower-case names; lines of one name are joined, as RFC 9110 (5.3) has it."""
+    """Read header lines of lower-case names.
+
+    Lines of one name among `relevant` are joined, as RFC 9110 (5.3) has it; of Authorization the last counts.
+    """
     headers = RequestHeaders()
     for name, value in lines:
         if name == b"authorization":

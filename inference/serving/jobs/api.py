@@ -31,8 +31,8 @@ JOBS_PATH = "/v2/jobs/"
 CALLBACK_HEADER = b"driftline-callback"
 KEPT_HEADERS = (b"inference-header-content-length", *FACT_HEADERS)  # without which a request is another
 MAX_WAIT_SECONDS = 60
-FIRST_LOOK, MAX_LOOK_SECONDS = 0.01, 0.2  # seconds between looks of a caller who waits
-RETRY_FULL = 10.0
+FIRST_LOOK_SECONDS, MAX_LOOK_SECONDS = 0.01, 0.2  # between looks of a caller who waits
+RETRY_FULL_SECONDS = 10.0
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 log = logging.getLogger(__name__)
 
@@ -132,19 +132,19 @@ class JobApi:
     def _reason_for_no_room(self, project_id: int, is_open: Counter[int]) -> Refusal | None:
         """Refuse what there is no room for: 429 where the project itself takes its share, half of all."""
         limits = self._limits
-        if 2 * is_open[project_id] >= limits.most_open:
+        if 2 * is_open[project_id] >= limits.max_open:
             return too_many(
                 f"{is_open[project_id]} jobs of this project have not ended; wait for their answers first.",
-                retry_s=RETRY_FULL,
+                retry_s=RETRY_FULL_SECONDS,
             )
-        if 2 * self.bytes[project_id] >= limits.most_bytes:
+        if 2 * self.bytes[project_id] >= limits.max_bytes:
             return too_many(
                 f"The jobs of this project and their answers take {self.bytes[project_id]} bytes; "
                 "fetch answers and DELETE their jobs first.",
-                retry_s=RETRY_FULL,
+                retry_s=RETRY_FULL_SECONDS,
             )
-        if is_open.total() >= limits.most_open or self.bytes.total() >= limits.most_bytes:
-            return overloaded("There is no room for more jobs here; ask again.", retry_s=RETRY_FULL)
+        if is_open.total() >= limits.max_open or self.bytes.total() >= limits.max_bytes:
+            return overloaded("There is no room for more jobs here; ask again.", retry_s=RETRY_FULL_SECONDS)
         return None
 
     def _describe(
@@ -183,27 +183,27 @@ class JobApi:
         """Answer with the job, or with its answer where that comes within the time that the caller would wait."""
         job = accepted.job
         wait = min(preference.preferences.wait_seconds or 0, MAX_WAIT_SECONDS)
-        found = await self._wait(job, wait) if wait else OpenJob(job, "queued")
+        entry = await self._wait(job, wait) if wait else OpenJob(job, "queued")
         applied = b"preference-applied: respond-async%b\r\n" % (b", wait=%d" % wait if wait else b"")
-        if isinstance(found, StoredAnswer):
+        if isinstance(entry, StoredAnswer):
             where = f"content-location: {JOBS_PATH}{job.id}\r\n".encode()
-            answer = _stored(found)
+            answer = _stored(entry)
         else:
             where = f"location: {JOBS_PATH}{job.id}\r\n".encode() + accepted.route.fields
-            answer = _pending(found or OpenJob(job, "queued"))
+            answer = _pending(entry or OpenJob(job, "queued"))
         answer.fields += where + applied
         return answer
 
     async def _wait(self, job: Job, seconds: int) -> OpenJob | StoredAnswer | None:
         """Look for a job's answer, which another process may write, until so many seconds have passed."""
-        until, pause = time.monotonic() + seconds, FIRST_LOOK
+        until, pause = time.monotonic() + seconds, FIRST_LOOK_SECONDS
         while True:
-            found = await self._runner.in_thread(self._store.find, job.project_id, job.id)
-            left = until - time.monotonic()
-            if not isinstance(found, OpenJob) or left <= 0 or self._closing.is_set():
-                return found
+            entry = await self._runner.in_thread(self._store.find, job.project_id, job.id)
+            remaining = until - time.monotonic()
+            if not isinstance(entry, OpenJob) or remaining <= 0 or self._closing.is_set():
+                return entry
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), min(pause, left))
+                await asyncio.wait_for(self._closing.wait(), min(pause, remaining))
             pause = min(pause * 2, MAX_LOOK_SECONDS)
 
     # Telling and forgetting
@@ -220,34 +220,36 @@ class JobApi:
             )
         act = self._forget if method == "DELETE" else self._show
         try:
-            found = await act(token, job_id) if _ID.fullmatch(job_id) else None
+            answer = await act(token, job_id) if _ID.fullmatch(job_id) else None
         except OSError as error:
             log.error("a job cannot be read", extra={"job": job_id[:64], "error": str(error)})
             return overloaded("The disk cannot give the job; ask again.")
-        return found or Refusal(404, f"There is no job '{job_id[:64]}' in this project; it may have expired.")
+        return answer or Refusal(
+            404, f"There is no job '{job_id[:64]}' in this project; it may have expired."
+        )
 
     async def _show(self, token: PlanToken, job_id: str) -> Answer | None:
-        found = await self._runner.in_thread(self._store.find, token.project_id, job_id)
-        if isinstance(found, StoredAnswer):
-            return _stored(found)
-        return None if found is None else _pending(found)
+        entry = await self._runner.in_thread(self._store.find, token.project_id, job_id)
+        if isinstance(entry, StoredAnswer):
+            return _stored(entry)
+        return None if entry is None else _pending(entry)
 
     async def _forget(self, token: PlanToken, job_id: str) -> Answer | None:
-        found = await self._runner.in_thread(self._store.delete, token.project_id, job_id)
-        if found is None:
+        deleted = await self._runner.in_thread(self._store.delete, token.project_id, job_id)
+        if deleted is None:
             return None
-        if isinstance(found, Job):
-            self._engine.metrics.jobs_ended[found.model_id, found.version, "cancelled"] += 1
-        return json_answer({"id": job_id, "state": "cancelled" if isinstance(found, Job) else "deleted"})
+        if isinstance(deleted, Job):
+            self._engine.metrics.jobs_ended[deleted.model_id, deleted.version, "cancelled"] += 1
+        return json_answer({"id": job_id, "state": "cancelled" if isinstance(deleted, Job) else "deleted"})
 
 
-def _pending(found: OpenJob) -> Answer:
+def _pending(open_job: OpenJob) -> Answer:
     """Say how far a job is, and when to ask again."""
-    job = found.job
+    job = open_job.job
     answer = json_answer(
         {
             "id": job.id,
-            "state": found.state,
+            "state": open_job.state,
             "url": JOBS_PATH + job.id,
             "model_name": job.model,
             "model_version": job.version,
@@ -259,17 +261,17 @@ def _pending(found: OpenJob) -> Answer:
         202,
     )
     answer.fields += (
-        f"retry-after: 1\r\ndriftline-job-state: {found.state}\r\ndriftline-prediction-id: ".encode()
+        f"retry-after: 1\r\ndriftline-job-state: {open_job.state}\r\ndriftline-prediction-id: ".encode()
         + job.prediction_id.encode()
         + b"\r\n"
     )
     return answer
 
 
-def _stored(found: StoredAnswer) -> Answer:
+def _stored(stored: StoredAnswer) -> Answer:
     """Give an answer as a synchronous request would have had it."""
-    state = f"driftline-job-state: {found.ended.state}\r\n"
-    return Answer(found.ended.status, found.body, (found.ended.fields + state).encode("latin-1"))
+    state = f"driftline-job-state: {stored.ended.state}\r\n"
+    return Answer(stored.ended.status, stored.body, (stored.ended.fields + state).encode("latin-1"))
 
 
 def _rfc3339(moment: float) -> str:

@@ -107,12 +107,12 @@ class JobRunner:
         claims: list[Claim] = []
         failed: dict[str, str] = {}
         names = [name for name in self._store.waiting() if name not in later]
-        most_of_project = max(self._limits.at_once // 2, 1)
+        project_share = max(self._limits.at_once // 2, 1)
         for name in in_turns(names):
             if running.total() >= self._limits.at_once:
                 break
             project_id = project_of(name)
-            if running[project_id] >= most_of_project:
+            if running[project_id] >= project_share:
                 continue
             try:
                 claim = self._store.claim(name)
@@ -150,11 +150,11 @@ class JobRunner:
         self._let_wait(claim.job.name, reason, claim.job.deadline_at - time.time())
         await self.in_thread(claim.put_back)
 
-    def _let_wait(self, name: str, reason: str, most: float = MAX_RETRY_SECONDS) -> None:
-        """Let a job wait longer each time, and no longer than `most` seconds: its deadline is not to be missed."""
+    def _let_wait(self, name: str, reason: str, max_seconds: float = MAX_RETRY_SECONDS) -> None:
+        """Let a job wait longer each time, and no longer than `max_seconds`: its deadline is not to be missed."""
         known = self._waits.get(name)
         pause = RETRY_SECONDS if known is None else min(2 * known.pause, MAX_RETRY_SECONDS)
-        self._waits[name] = Wait(time.monotonic() + max(min(pause, most), 0.0), pause, reason)
+        self._waits[name] = Wait(time.monotonic() + max(min(pause, max_seconds), 0.0), pause, reason)
 
     async def _end(self, claim: Claim, answer: Answer) -> None:
         self._waits.pop(claim.job.name, None)
@@ -169,7 +169,7 @@ class JobRunner:
         assert dialect is not None  # it was taken under this path
         if time.time() >= job.deadline_at:
             return write_answer(dialect, _late(job, self._waits.get(job.name)))
-        if claim.starts > self._limits.most_starts:
+        if claim.starts > self._limits.max_starts:
             return write_answer(dialect, _gave_up(claim.starts - 1))
         admission = await self._engine.wait_for_route(partial(find_route, job))
         if isinstance(admission, Refusal):
@@ -177,7 +177,7 @@ class JobRunner:
         request = await self.in_thread(read_request, claim, dialect, admission.route)
         if isinstance(request, Refusal):
             return write_answer(dialect, self._engine.count_refusal(request, admission.route))
-        if (reason := self._engine.check(admission.route, request)) is not None and reason.may_pass:
+        if (reason := self._engine.check_room(admission.route, request)) is not None and reason.may_pass:
             return reason
         result = await self._ask(admission, request, dialect)
         if isinstance(result, Refusal) and result.may_pass:
@@ -192,10 +192,12 @@ class JobRunner:
         return await answered
 
     def _bounded(self, dialect: HttpDialect, answer: Answer) -> Answer:
-        size, most = len(answer.body), self._limits.most_answer_bytes
-        if size <= most:
+        size, max_bytes = len(answer.body), self._limits.max_answer_bytes
+        if size <= max_bytes:
             return answer
-        sentence = f"The answer has {size} bytes and a job keeps at most {most}; send fewer rows at a time."
+        sentence = (
+            f"The answer has {size} bytes and a job keeps at most {max_bytes}; send fewer rows at a time."
+        )
         return write_answer(dialect, Refusal(413, sentence))
 
 

@@ -25,7 +25,7 @@ class Jobs:
             seals=engine.options.seals,
         )
         self._runner = JobRunner(engine, self._store, limits)
-        self.desk = JobApi(engine, self._store, self._runner, limits)
+        self.api = JobApi(engine, self._store, self._runner, limits)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -36,7 +36,7 @@ class Jobs:
     def drain(self) -> None:
         """Take no more jobs from the disk, and tell those who wait for theirs where to find it."""
         self._runner.stop()
-        self.desk.close()
+        self.api.close()
 
     async def finish(self) -> None:
         """Wait for the jobs under way; the others stay on the disk."""
@@ -51,7 +51,7 @@ class Jobs:
         while True:
             try:
                 await self._runner.in_thread(self._store.tidy, time.time())
-                self.desk.bytes = await self._runner.in_thread(self._store.measure)
+                self.api.bytes = await self._runner.in_thread(self._store.measure)
             except Exception:
                 log.exception("the jobs could not be tidied")
             await asyncio.sleep(TIDY_SECONDS)

@@ -1,4 +1,4 @@
-"""Jobs on disk, so that any serving process can run them and tell of them, and none of them dies with a process.
+"""Jobs on disk, so that any serving process can run and show them, and none of them dies with a process.
 
 A job is a folder, DRIFTLINE_HOME/jobs/open/<project>-<id>, which moves to `ended` with its answer. Each change is one
 rename, so a reader sees all of it or nothing. Whoever runs a job holds a lock on its request: the kernel gives it
@@ -74,7 +74,7 @@ class AnswerHead(Struct, frozen=True):
 
 
 class Callback(Struct, frozen=True):
-    """What is to be told of a job that ended, and to which of its project's callbacks."""
+    """A message that waits for the callback of a job that ended; the answer can be fetched until `expires_at`."""
 
     job: Job
     ended: AnswerHead
@@ -187,10 +187,10 @@ class JobStore:
     def delete(self, project_id: int, job_id: str) -> Job | StoredAnswer | None:
         """Forget a job and give what it was; whoever runs it finds nothing to end."""
         name = folder_name(project_id, job_id)
-        found = self.find(project_id, job_id)
+        deleted = self.find(project_id, job_id)
         for folder in (self.open, self.ended):
             if self._remove(folder / name):
-                return found.job if isinstance(found, OpenJob) else found
+                return deleted.job if isinstance(deleted, OpenJob) else deleted
         return None
 
     def _remove(self, folder: Path) -> bool:
@@ -229,11 +229,11 @@ class JobStore:
 
     def measure(self) -> Counter[int]:
         """Measure the bytes of each project's jobs; costs some microseconds a job."""
-        taken: Counter[int] = Counter()
+        sizes: Counter[int] = Counter()
         for parent in (self.open, self.ended):
             for name in os.listdir(parent):
-                taken[project_of(name)] += _size(parent / name)
-        return taken
+                sizes[project_of(name)] += _size(parent / name)
+        return sizes
 
     # What a claim needs
 
@@ -253,7 +253,7 @@ class JobStore:
 
 
 class Claim:
-    """A job in the hands of this process, until it is ended or let go."""
+    """A job that this process runs until it is released; `job`, `body` and `starts` are read when it begins."""
 
     job: Job
     body: bytes
@@ -275,7 +275,7 @@ class Claim:
         if not is_locked and time.time() < self.job.deadline_at + HANGS_SECONDS:
             return False
         if (self._folder / ANSWER).exists():  # whoever wrote it died before it could show it
-            self._show(read_answer(self._store.home, self._folder))
+            self._publish(read_answer(self._store.home, self._folder))
             return False
         with (self._folder / STARTS).open("ab") as file:
             file.write(b".")
@@ -294,13 +294,13 @@ class Claim:
         answer = StoredAnswer(AnswerHead(status, fields.decode("latin-1"), time.time()), body)
         try:
             self._store.write(self._folder / ANSWER, msgspec.json.encode(answer.ended) + b"\n" + answer.body)
-            self._show(answer)
+            self._publish(answer)
         except FileNotFoundError:
             return False
         return True
 
-    def _show(self, answer: StoredAnswer) -> None:
-        """Show the answer instead of the request, and leave word for the callback."""
+    def _publish(self, answer: StoredAnswer) -> None:
+        """Show the answer instead of the request, and write the message for the callback."""
         callback = self._store.callbacks / self._folder.name
         if self.job.callback is not None:
             self._store.write(callback, msgspec.msgpack.encode(self._store.describe(self.job, answer)))
@@ -337,7 +337,7 @@ def count_open(home: Path) -> Counter[int]:
 
 
 def waiting_callbacks(home: Path) -> Iterator[tuple[Path, Callback]]:
-    """Give what callbacks are to be told, the oldest first; whoever has seen to it removes the file.
+    """Yield the messages that wait for callbacks, the oldest first; whoever has sent one removes its file.
 
     One that cannot be read holds no other back: it is set aside where it is damaged, else tried again.
     """
@@ -370,8 +370,8 @@ def read_answer(home: Path, folder: Path) -> StoredAnswer:
 
 def _size(folder: Path) -> int:
     """Measure what a folder takes on the disk."""
-    taken = 4096
+    size = 4096
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            taken += entry.stat().st_blocks * BLOCK
-    return taken
+            size += entry.stat().st_blocks * BLOCK
+    return size

@@ -19,7 +19,7 @@ STOP_SECONDS = 40.0
 SUCCESSOR_SECONDS = (
     60.0  # for a successor to be ready, before the process that it replaces stops all the same
 )
-FIRST_PAUSE, MAX_PAUSE_SECONDS = 0.1, 5.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 5.0
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +32,7 @@ class KeptProcess:
         self._pass_fds = pass_fds
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
-        self._pause = FIRST_PAUSE
+        self._pause = FIRST_PAUSE_SECONDS
 
     def start(self) -> None:
         """Start the process."""
@@ -50,7 +50,7 @@ class KeptProcess:
         if self._process is None or self._process.poll() is None:
             return
         lived = time.monotonic() - self._started_at
-        self._pause = FIRST_PAUSE if lived > MAX_PAUSE_SECONDS else self._pause
+        self._pause = FIRST_PAUSE_SECONDS if lived > MAX_PAUSE_SECONDS else self._pause
         if lived < self._pause:
             return
         self._pause = min(self._pause * 2, MAX_PAUSE_SECONDS)

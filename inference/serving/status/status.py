@@ -16,7 +16,7 @@ import msgspec
 
 from driftline.common.durable_files import write_file
 from inference.serving.counts.metrics import ROWS, SECONDS, ServingMetrics
-from inference.serving.counts.rolling_counts import LastMinute
+from inference.serving.counts.rolling_counts import RollingCounts
 from inference.serving.status.machine_memory import resident_bytes
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class StatusFile:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._engine = engine
         self._started_at = time.time()
-        self._last_minute = LastMinute(self._started_at)
+        self._last_minute = RollingCounts(self._started_at)
         self._written = (0.0, -1)
         retire(self._path)  # a process with this id has died before
 
@@ -145,12 +145,12 @@ def total_counts(home: Path) -> dict[str, Any]:
 
 def upstream_circuits(home: Path) -> dict[tuple[int, str], dict[str, int]]:
     """Count by model id and version in how many processes the circuit to another server has which state."""
-    found: dict[tuple[int, str], dict[str, int]] = {}
+    circuits: dict[tuple[int, str], dict[str, int]] = {}
     for path in sorted((home / STATUS_FOLDER).glob("*.json")):
         for one in (_read(path) or {}).get("upstreams", []):
-            states = found.setdefault((one["model_id"], one["version"]), {})
+            states = circuits.setdefault((one["model_id"], one["version"]), {})
             states[one["circuit"]] = states.get(one["circuit"], 0) + 1
-    return found
+    return circuits
 
 
 def _instance(report: dict[str, Any]) -> str:
@@ -186,7 +186,7 @@ def _sum(one: Any, other: Any) -> Any:
             merged[name] = value if present is None else _sum(present, value)
         return merged
     if isinstance(one, list):
-        return [left + right for left, right in zip(one, other, strict=True)]
+        return [count + more for count, more in zip(one, other, strict=True)]
     return one + other
 
 

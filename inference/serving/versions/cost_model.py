@@ -50,8 +50,8 @@ class RunCost:
         seconds = self._first_row + self._each_row * (rows - 1)
         return seconds if seconds < math.inf else 0.0
 
-    def rows_within(self, seconds: float, most: int) -> int:
-        """Give the largest run that takes no longer, from 1 to `most` rows.
+    def rows_within(self, seconds: float, max_rows: int) -> int:
+        """Give the largest run that takes no longer, from 1 to `max_rows` rows.
 
         Where the first row alone takes long, runs are twice as long as that: smaller ones would spend most of
         their time on what each of them repeats.
@@ -59,9 +59,9 @@ class RunCost:
         if not self.is_known:
             return 1
         seconds = max(seconds, 2 * self._first_row)
-        if self.seconds(most) <= seconds:
-            return most
-        return min(max(int((seconds - self._first_row) / self._each_row) + 1, 1), most)
+        if self.seconds(max_rows) <= seconds:
+            return max_rows
+        return min(max(int((seconds - self._first_row) / self._each_row) + 1, 1), max_rows)
 
     def learn(self, rows: int, seconds: float) -> None:
         """Move the prediction towards what a run took."""

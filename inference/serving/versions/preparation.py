@@ -112,10 +112,10 @@ class Preparation:
         champion, same_inputs = self._champion, False
         if champion is not None:
             same_inputs = champion.plan.signature.inputs == self.version.signature.inputs
-        asked = champion.recent.one_row() if champion is not None and same_inputs else None
+        example = champion.recent.one_row() if champion is not None and same_inputs else None
         self.may_pass = True  # such as a file that comes back
         try:
-            loaded = LoadedVersion(self._home, self.model, self.version, asked, self._rules)
+            loaded = LoadedVersion(self._home, self.model, self.version, example, self._rules)
         except ValueError as error:
             raise ModelRefused(str(error)) from error
         self.may_pass = False

@@ -65,10 +65,10 @@ class LoadedVersion:
         home: Path,
         model: PlanModel,
         version: PlanVersion,
-        asked: Batch | None = None,
+        example: Batch | None = None,
         rules: OutboundRules = NO_RULES,
     ) -> None:
-        """Load a version and warm it with a row that was really `asked`, else with an invented one.
+        """Load a version and warm it with `example`, a row that was really asked, else with an invented one.
 
         One that another server answers under these `rules` is not asked here: it may be down, and come back.
         """
@@ -94,7 +94,7 @@ class LoadedVersion:
             return
         mark = MARKS.begin(self._marked_as)
         try:
-            self._load(home, asked or {codec.name: _blank_row(codec) for codec in self.tensors})
+            self._load(home, example or {codec.name: _blank_row(codec) for codec in self.tensors})
         finally:
             MARKS.end(mark)
 

@@ -49,6 +49,12 @@ class DeliveryFailed(Exception):
 class ChannelKind(Protocol):
     """One way to tell people or programs. Registered in `channels.KINDS`."""
 
+    title: str
+    """Its name on pages."""
+
+    target: str
+    """What the target of such a channel is, such as "an e-mail address"."""
+
     def check_target(self, target: str) -> None:
         """Refuse a target that could never work, or must not be reached, with a `Problem` on /target."""
 

@@ -7,12 +7,12 @@ role it gave them: so a version is not compared with what another one answered.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain
 
 from django.db.models import Q
 
-from driftline.common.periods import Period, floor, windows
+from driftline.common.periods import Period, day_of, floor, windows
 from inference.prediction_log.models import ANSWERING_ROLES
 from monitors.definitions.models import Reference
 from monitors.metrics.hooks import days_of_faults
@@ -64,16 +64,14 @@ def find_stretches(reference: Reference, window: Period) -> Stretches:
     return Stretches(tuple(reversed(found)), lacks)
 
 
-def read_stretches(
-    reference: Reference, stretches: Sequence[Stretch], *, features: Sequence[str] | None = None
-) -> list[WindowSummary]:
-    """Add up each stretch, with all features or those named; an answer's columns are of the reference's version."""
+def read_stretches(reference: Reference, stretches: Sequence[Stretch]) -> list[WindowSummary]:
+    """Add up each stretch; an answer's columns are of the reference's version."""
     keys = [key for stretch in stretches for key, _ in stretch.summaries]
     rows = Summary.objects.filter(pk__in=keys).values_list("pk", "role", "version_id", "payload")
     known: dict[int, tuple[bool, bool, WindowSummary]] = {}
     for key, role, version_id, payload in rows:
         answered = role in ANSWERING_ROLES
-        summary = WindowSummary.decode(bytes(payload), features=features if answered else ())
+        summary = WindowSummary.decode(bytes(payload), features=None if answered else ())
         known[key] = (answered, version_id == reference.version_id, summary)
     return [_add_up(known, stretch) for stretch in stretches]
 
@@ -121,7 +119,7 @@ def _candidates(reference: Reference, window: Period) -> tuple[int, list[Period]
 
 
 def _days_in(period: Period) -> set[date]:
-    return {day.start.astimezone(UTC).date() for day in windows(period, "day")}
+    return {day_of(day.start) for day in windows(period, "day")}
 
 
 type _Stored = Mapping[datetime, Sequence[tuple[int, datetime, bool]]]

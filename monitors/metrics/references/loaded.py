@@ -1,10 +1,10 @@
 """A reference as a worker holds it in memory: decoded and prepared once, used for every window that it judges."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from functools import cached_property, lru_cache
+from datetime import UTC, date, timedelta
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -31,7 +31,9 @@ from monitors.stats.drift.reference_days import Days, count_days
 from monitors.stats.estimation.error_profile import ErrorProfile
 from monitors.stats.estimation.expectation import ConfidenceEstimator, prepare_estimator
 from monitors.stats.estimation.learnt_errors import LearntErrors
+from monitors.stats.impossible_values import PlausibleRange, plausible_range
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
+from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 REFERENCES_KEPT = 64
@@ -42,8 +44,9 @@ class LoadedReference:
     """What windows of one version are compared with.
 
     `error_basis` says why a regression's errors go by features (`learnt_errors`) or by the prediction; `learnt_digest`
-    tells when the former change. `period` is that of its rows, if known; `lacks` says why it is too little to judge by,
-    if it is.
+    tells when the former change. `dates` are its days, ascending, which `read_days` reads the summaries of. `period` is
+    that of its rows, if known; `part` names the days of a longer reference that it consists of, if it does; `lacks`
+    says why it is too little to judge by, if it is.
     """
 
     id: int
@@ -58,8 +61,10 @@ class LoadedReference:
     learnt_errors: LearntErrors | None
     error_basis: str
     learnt_digest: str
-    read_days: Callable[[], list[WindowSummary]]
+    dates: tuple[date, ...]
+    read_days: Callable[[Sequence[date]], list[tuple[date, WindowSummary]]]
     period: Period | None = None
+    part: str = ""
     lacks: str = ""
 
     @property
@@ -87,18 +92,32 @@ class LoadedReference:
     @cached_property
     def days(self) -> dict[str, Days | None]:
         """What the reference's own days say of each column; nothing where it has no times or too few days."""
-        return count_days(self.columns, [watched_columns(day) for day in self.read_days()])
+        return count_days(
+            self.columns,
+            [(day, watched_columns(summary)) for day, summary in self.read_days(self.dates)],
+        )
 
     @cached_property
     def worst_days(self) -> dict[tuple[str, str], float]:
         """The worst data quality that single days of the reference show; nothing where it has no days."""
-        return worst_days(self.read_days())
+        return worst_days([summary for _, summary in self.read_days(self.dates)])
+
+    @cached_property
+    def plausible(self) -> dict[str, PlausibleRange]:
+        """How far each number among the features can reach, where that is known."""
+        ranges = {
+            name: plausible_range(column)
+            for name, column in self.summary.features.items()
+            if isinstance(column, NumericSummary)
+        }
+        return {name: possible for name, possible in ranges.items() if possible is not None}
 
     @property
     def as_detail(self) -> dict[str, Any]:
         """Say which one it is, as points do."""
         period = {"from": rfc3339(self.period.start), "to": rfc3339(self.period.end)} if self.period else {}
-        return {"kind": self.kind, **period, "rows": self.summary.rows}
+        part = {"part": self.part} if self.part else {}
+        return {"kind": self.kind, **period, **part, "rows": self.summary.rows}
 
     def days_in(self, length: timedelta) -> int:
         """Tell how many of its days are as long as a window; of the same hours each stretch is."""
@@ -116,8 +135,8 @@ def watched_columns(summary: WindowSummary) -> dict[str, ColumnSummary]:
 
 
 def annotate_reference(points: Iterable[Point], reference: LoadedReference) -> list[Point]:
-    """Say on points which reference they were compared with, where that is no file; where it lacks, none is judged."""
-    if reference.kind == Reference.Kind.FILE:
+    """Say on points which reference they were compared with, but for a whole file; where it lacks, none is judged."""
+    if reference.kind == Reference.Kind.FILE and not reference.part:
         return list(points)
     about: dict[str, Any] = {"reference": reference.as_detail}
     if not reference.lacks:
@@ -139,6 +158,7 @@ class References:
         self._known = references_in_force(model)
         self._digests: dict[int, tuple[bytes, bytes]] = {}
         self._stretches: dict[tuple[int, Period], Stretches] = {}
+        self._files: dict[int | None, Reference | None] = {}
 
     def of(self, version_id: int | None, window: Period) -> LoadedReference | None:
         """Give what a version's window is compared with, if anything yet."""
@@ -154,7 +174,9 @@ class References:
 
     def with_rows(self, version_id: int | None) -> LoadedReference | None:
         """Give what a version's rows are compared with: the newest file."""
-        reference = file_reference(model=self._model, version_id=version_id)
+        if version_id not in self._files:
+            self._files[version_id] = file_reference(model=self._model, version_id=version_id)
+        reference = self._files[version_id]
         return self._file(reference) if reference else None
 
     def _file(self, reference: Reference) -> LoadedReference:
@@ -192,15 +214,18 @@ def _load(reference_id: int, digest: bytes, learnt_digest: bytes) -> LoadedRefer
         learnt_errors=LearntErrors.decode(bytes(learnt)) if (learnt := reference.learnt_errors) else None,
         error_basis=reference.error_basis,
         learnt_digest=learnt_digest.hex(),
-        read_days=lambda: _days_of_file(reference_id),
+        dates=tuple(reference.days.order_by("day").values_list("day", flat=True)),
+        read_days=partial(_days_of_file, reference_id),
         period=Period(dataset.start, dataset.end) if dataset and dataset.start and dataset.end else None,
     )
 
 
-def _days_of_file(reference_id: int) -> list[WindowSummary]:
-    """Read the summaries of a file's days: they are large, and not kept."""
-    days = ReferenceDay.objects.filter(reference_id=reference_id).order_by("day")
-    return [WindowSummary.decode(bytes(payload)) for payload in days.values_list("payload", flat=True)]
+def _days_of_file(reference_id: int, dates: Sequence[date]) -> list[tuple[date, WindowSummary]]:
+    """Read the summaries of a file's days, of those that are still there: they are large, and not kept."""
+    days = ReferenceDay.objects.filter(reference_id=reference_id, day__in=dates).order_by("day")
+    return [
+        (day, WindowSummary.decode(bytes(payload))) for day, payload in days.values_list("day", "payload")
+    ]
 
 
 @lru_cache(maxsize=8)
@@ -209,6 +234,7 @@ def _load_stretches(
 ) -> LoadedReference:
     """Add up what was found of a reference in the log; other summaries than these would be other arguments."""
     reference = Reference.objects.select_related("version", "model").get(pk=reference_id)
+    by_date = {one.period.start.astimezone(UTC).date(): one for one in stretches}
     parts = read_stretches(reference, stretches)
     summary = with_answers_of_most(merged(parts), parts)
     model = reference.model
@@ -227,7 +253,10 @@ def _load_stretches(
         learnt_errors=None,
         error_basis="",
         learnt_digest="",
-        read_days=lambda: read_stretches(reference, stretches),
+        dates=tuple(by_date),
+        read_days=lambda dates: list(
+            zip(dates, read_stretches(reference, [by_date[day] for day in dates]), strict=True)
+        ),
         period=period,
         lacks=lacks,
     )

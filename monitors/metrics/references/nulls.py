@@ -18,14 +18,17 @@ from driftline.common.advisory_locks import AdvisoryLock, try_lock
 from driftline.common.clock import now
 from monitors.metrics.models import NullDraws
 from monitors.metrics.references.loaded import LoadedReference
+from monitors.stats.drift.distances import KERNELS
 from monitors.stats.drift.stored_nulls import decode_null, encode_null
 from monitors.stats.drift.thresholds import NullDistributions, resample_null
 
 KEPT_IN_MEMORY = 2_048  # of 56 kB, of all references together
 REPLACED_AFTER = timedelta(days=1)  # a reference that is made of the log changes with its windows
 
-# Raise it where what is drawn changes: what was stored before is drawn anew.
-_DRAWN_AS = b"2"
+# Raise it where how a statistic is computed or drawn changes: what was stored before is drawn anew.
+_DRAWN_AS = "4"
+
+_OF_WHOLE = 40  # characters of a digest that tell the reference; the others tell its part
 
 type Size = tuple[str, int]
 """A column and the rows of a window."""
@@ -48,7 +51,7 @@ def nulls_of(reference: LoadedReference, sizes: Collection[Size], days: int) -> 
 
     `days` is how many a window has.
     """
-    kind = _Kind(reference.id, hashlib.sha256(reference.digest + _DRAWN_AS).hexdigest(), days)
+    kind = _Kind(reference.id, _digest_of(reference) + _digest_of_part(reference), days)
     known = {size: null for size in sizes if (null := _memory.get((kind, size)))}
     lacking = set(sizes) - known.keys()
     if not lacking:
@@ -60,6 +63,16 @@ def nulls_of(reference: LoadedReference, sizes: Collection[Size], days: int) -> 
     found = {size: decode_null(payload) for size, payload in (stored | drawn).items()}
     _remember(kind, found)
     return known | found
+
+
+def _digest_of(reference: LoadedReference) -> str:
+    """Return what the draws depend on: the whole reference, and the statistics that there are."""
+    drawn = " ".join([_DRAWN_AS, *KERNELS])
+    return hashlib.sha256(reference.digest + drawn.encode()).hexdigest()[:_OF_WHOLE]
+
+
+def _digest_of_part(reference: LoadedReference) -> str:
+    return hashlib.sha256(reference.part.encode()).hexdigest()[_OF_WHOLE:]
 
 
 def _read(kind: _Kind, sizes: Collection[Size]) -> dict[Size, bytes]:
@@ -89,7 +102,8 @@ def _keep(kind: _Kind, drawn: Mapping[Size, bytes]) -> None:
     """Store draws, unless another process is about to: nobody waits here, so that no two wait for each other."""
     if not try_lock(AdvisoryLock.NULL_DRAWS, kind.reference_id):
         return
-    replaced = NullDraws.objects.filter(reference_id=kind.reference_id).exclude(digest=kind.digest)
+    of_reference = NullDraws.objects.filter(reference_id=kind.reference_id)
+    replaced = of_reference.exclude(digest__startswith=kind.digest[:_OF_WHOLE])
     replaced.filter(made_at__lt=now() - REPLACED_AFTER).delete()
     rows = [
         NullDraws(**kind._asdict(), column=column, size=size, payload=payload)

@@ -1,22 +1,22 @@
 """Reads the rows of days once they have ended, for what summaries cannot tell: features together, and errors by them.
 
-A day is read again when it has other rows by then, or another reference. Rows that are let go once they are summarised
+A day is read again when it has other rows by then, or another reference. Rows that are dropped once they are summarised
 cannot be read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
-from driftline.common.attempts import work_apart
+from driftline.common.attempts import release, work_apart
 from driftline.common.clock import now
 from driftline.common.periods import following
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
+from inference.prediction_log.imports.file_ends import ended_until, have_ended
 from inference.prediction_log.models import PredictionRole
-from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import MonitorKind
@@ -31,11 +31,12 @@ from monitors.metrics.models import (
 )
 from monitors.metrics.points import Point, Population, row_of
 from monitors.metrics.rows.expected_errors import count_errors
-from monitors.metrics.rows.joint import compare
+from monitors.metrics.rows.joint import compare, days_of_few_rows
 from monitors.metrics.storing import save_points
 from monitors.summaries.models import StaleWindow
 
 DAYS_A_TASK = 3  # done well within a lease, also where null distributions are to be drawn first
+DAYS_CLAIMED = 100  # of which those with too few rows to compare are done at once
 
 
 def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
@@ -57,17 +58,18 @@ def _estimates_errors(context: Context) -> bool:
 
 
 def all_days_to_read(now: datetime) -> UnreadDayQuerySet:
-    """Select the days of all models that wait to be read and have ended by the event clock of their model."""
+    """Select the days of all models that wait to be read and have ended as their model counts it."""
     waiting = UnreadDay.objects.ended(now).due()
-    clocks = event_nows(models=Model.objects.filter(pk__in=waiting.values("model")), now=now)
-    days = waiting.values_list("pk", "model_id", "start")
-    ended = [pk for pk, model_id, start in days if following(start, "day") <= clocks[model_id]]
-    return UnreadDay.objects.filter(pk__in=ended).due()
+    days = {
+        pk: (model_id, following(start, "day"))
+        for pk, model_id, start in waiting.values_list("pk", "model_id", "start")
+    }
+    return UnreadDay.objects.filter(pk__in=have_ended(days, now=now)).due()
 
 
 def days_to_read(model_id: int) -> UnreadDayQuerySet:
-    """Select a model's days that wait to be read and have ended by its event clock."""
-    clock = event_now(model=Model.objects.get(pk=model_id), now=now())
+    """Select a model's days that wait to be read and have ended as it counts it."""
+    clock = ended_until(model=Model.objects.get(pk=model_id), now=now())
     return UnreadDay.objects.filter(model_id=model_id).ended(clock)
 
 
@@ -77,13 +79,33 @@ def read_days(model_id: int) -> int:
     A day that cannot be read stops no other one: it keeps the reason, and its points are errors.
     """
     with transaction.atomic():
-        days = days_to_read(model_id).claim(limit=DAYS_A_TASK)
+        days = days_to_read(model_id).claim(limit=DAYS_CLAIMED)
     if not days:
         return 0
     context = context_of(Model.objects.get(pk=model_id))
-    for day in sorted(days, key=lambda day: day.start):
+    days = sorted(days, key=lambda day: day.start)
+    few = [] if _estimates_errors(context) else _finish_days_of_few_rows(context, days)
+    others = [day for day in days if day not in few]
+    if later := others[DAYS_A_TASK:]:
+        release(later)
+    for day in others[:DAYS_A_TASK]:
         work_apart([day], partial(_read_days, context), on_failure=partial(_store_errors, context))
-    return len(days)
+    return len(days) - len(later)
+
+
+def _finish_days_of_few_rows(context: Context, days: Sequence[UnreadDay]) -> list[UnreadDay]:
+    """Say of days with too few rows to compare that they have, and finish them; returns these."""
+    try:
+        points = days_of_few_rows(context, [day.start for day in days])
+    except DatabaseError:
+        raise
+    except Exception:
+        return []  # each day fails alone when it is read, and keeps the reason
+    few = [day for day in days if day.start in points]
+    with transaction.atomic():
+        _store(context, points)
+        finish(few)
+    return few
 
 
 def _read_days(context: Context, days: Sequence[UnreadDay]) -> None:
@@ -93,8 +115,7 @@ def _read_days(context: Context, days: Sequence[UnreadDay]) -> None:
             count_errors(context.model, context.references, day.start) if _estimates_errors(context) else []
         )
         with transaction.atomic():
-            if points:
-                _store(context, day, points)
+            _store(context, {day.start: points})
             if counted:
                 _keep(counted)
                 touch(
@@ -104,9 +125,15 @@ def _read_days(context: Context, days: Sequence[UnreadDay]) -> None:
             finish([day])
 
 
-def _store(context: Context, day: UnreadDay, points: Sequence[Point]) -> None:
+def _store(context: Context, points: Mapping[datetime, Sequence[Point]]) -> None:
+    """Store the points of days, by their start, and have the rules judged where there are any."""
     population = Population(PredictionRole.CHAMPION, "")
-    save_points([row_of(context.model, population, "day", day.start, point) for point in points])
+    rows = [
+        row_of(context.model, population, "day", start, one) for start, many in points.items() for one in many
+    ]
+    if not rows:
+        return
+    save_points(rows)
     touch(PendingEvaluation, [(context.model.pk,)], fields=("model_id",))
     enqueue(Task.JUDGE, model_id=context.model.pk)
 
@@ -114,7 +141,8 @@ def _store(context: Context, day: UnreadDay, points: Sequence[Point]) -> None:
 def _store_errors(context: Context, day: UnreadDay) -> None:
     """Say on the day's points why its rows could not be read."""
     detail = {"why": day.reason}
-    _store(context, day, [Point(name, None, 0, PointStatus.ERROR, detail=detail) for name in JOINT_METRICS])
+    points = [Point(name, None, 0, PointStatus.ERROR, detail=detail) for name in JOINT_METRICS]
+    _store(context, {day.start: points})
 
 
 def _keep(counted: Sequence[ExpectedErrors]) -> None:

@@ -5,15 +5,16 @@ Summaries hold each column by itself, so this needs rows: a seeded sample of the
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from driftline.common.periods import Period, following
+from driftline.common.periods import EPOCH, HOUR_US, Period, following
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
@@ -23,7 +24,8 @@ from monitors.metrics.context import Context
 from monitors.metrics.drift import CRITICAL_TIMES
 from monitors.metrics.models import JointNullDraws, MetricPoint, PointStatus
 from monitors.metrics.points import Point
-from monitors.metrics.references.loaded import LoadedReference
+from monitors.metrics.references.loaded import LoadedReference, annotate_reference
+from monitors.metrics.references.seasons import advice_for, in_season
 from monitors.metrics.rows.sampling import sample_rows
 from monitors.stats.joint.judging import (
     JOINT_KERNELS,
@@ -42,7 +44,7 @@ MAX_COLUMNS = 200  # the model's most important features; a fit takes time by ro
 MAX_READ_ROWS = 100_000  # rows of a day; of a larger one a part of each hour is read
 MAX_REFERENCE_ROWS = 300_000  # rows of a reference's file, among them those of each of its days
 _NAMED = 5  # features that separate, and columns that were left out
-_HOUR_US = 3_600_000_000
+_EPOCH_DAY = EPOCH.toordinal()
 
 
 # -- one day -----------------------------------------------------------------------------------------------------------
@@ -57,57 +59,85 @@ class _Day:
     reference: LoadedReference
 
     @property
+    def needed(self) -> int:
+        """How many rows are compared at least."""
+        return max(self.min_rows, MIN_ROWS)
+
+    @property
     def compared(self) -> dict[str, Any]:
         """What a comparison depends on: where it is the same it need not be made again."""
-        return {"rows": self.rows, "reference": self.reference.digest.hex()[:16]}
+        return {"rows": self.rows, "reference": self.reference.digest.hex()[:16], "part": self.reference.part}
 
 
 def compare(context: Context, start: datetime) -> list[Point]:
     """Compare a day with its reference; nothing where there is nothing new to say."""
-    day = _day_of(context, start)
-    if day is None or _is_known(day):
+    day = _days_of(context, [start]).get(start)
+    if day is None or _known_days([day]):
         return []
     try:
         return _points(day)
     except FileNotFoundError:
-        return _said(day, 0, PointStatus.ERROR, "The reference's file is gone; upload it again.")
+        return _said(day, 0, PointStatus.ERROR, "The reference's file is missing; upload it again.")
 
 
-def _day_of(context: Context, start: datetime) -> _Day | None:
-    whole = Summary.objects.filter(
-        model=context.model, span="day", segment="", role__in=ANSWERING_ROLES, start=start, rows__gt=0
-    )
-    answered = {
-        version_id: rows for rows, version_id in whole.order_by("rows").values_list("rows", "version_id")
-    }
+def days_of_few_rows(context: Context, starts: Collection[datetime]) -> dict[datetime, list[Point]]:
+    """Return what is said of those of some days that have too few rows to compare, by their start.
+
+    Nothing is read of them, so that many are done at once; the list is empty where there is nothing new to say.
+    """
+    few = [day for day in _days_of(context, starts).values() if day.rows < day.needed]
+    known = _known_days(few)
+    return {day.start: [] if day.start in known else _too_few(day, day.rows) for day in few}
+
+
+def _days_of(context: Context, starts: Collection[datetime]) -> dict[datetime, _Day]:
+    """Return the days that have rows and a reference, by their start."""
     monitor = context.monitors.get(MonitorKind.DRIFT)
-    if not answered or monitor is None:
-        return None
-    reference = context.references.with_rows(max(answered, key=answered.__getitem__))
-    if reference is None:
-        return None
-    return _Day(context.model, start, sum(whole.values_list("rows", flat=True)), monitor.min_rows, reference)
+    if monitor is None:
+        return {}
+    whole = Summary.objects.filter(
+        model=context.model, span="day", segment="", role__in=ANSWERING_ROLES, start__in=starts, rows__gt=0
+    )
+    answered: dict[datetime, list[tuple[int, int]]] = {}
+    for start, rows, version_id in whole.order_by("rows").values_list("start", "rows", "version_id"):
+        answered.setdefault(start, []).append((rows, version_id))
+    days: dict[datetime, _Day] = {}
+    for start, versions in answered.items():
+        _, largest = versions[-1]
+        reference = context.references.with_rows(largest)
+        if reference is not None:
+            part = in_season(reference, Period(start, following(start, "day")))
+            days[start] = _Day(
+                context.model, start, sum(rows for rows, _ in versions), monitor.min_rows, part
+            )
+    return days
 
 
-def _is_known(day: _Day) -> bool:
+def _known_days(days: Sequence[_Day]) -> set[datetime]:
+    """Return the starts of days of which the same comparison was made before; one that failed may succeed now."""
+    if not days:
+        return set()
+    compared = {day.start: day.compared for day in days}
     stored = MetricPoint.objects.filter(
-        model=day.model, span="day", start=day.start, segment="", role=PredictionRole.CHAMPION, version="",
-        metric__in=JOINT_KERNELS, detail__compared=day.compared,
-    )  # fmt: skip
-    return stored.count() == len(JOINT_KERNELS)
+        model=days[0].model, span="day", start__in=compared, segment="", role=PredictionRole.CHAMPION, version="",
+        metric__in=JOINT_KERNELS,
+    ).exclude(status=PointStatus.ERROR)  # fmt: skip
+    same = Counter(
+        start
+        for start, detail in stored.values_list("start", "detail")
+        if (detail or {}).get("compared") == compared[start]
+    )
+    return {start for start, points in same.items() if points == len(JOINT_KERNELS)}
 
 
 def _points(day: _Day) -> list[Point]:
-    usual = _reference_rows(day.reference.id, day.reference.digest, _columns_of(day.reference))
+    usual = _reference_rows(_RowsKey.of(day.reference), _columns_of(day.reference))
     frames = [frame for frame in _read(day) if len(frame)]
     n = sum(map(len, frames))
-    least = max(day.min_rows, MIN_ROWS)
     if not n:
         return []
-    if n < least:
-        return _said(
-            day, n, PointStatus.INSUFFICIENT, f"{n} rows are too few to compare; {least} are needed."
-        )
+    if n < day.needed:
+        return _too_few(day, n)
     if len(usual.sample) < 2 * MIN_ROWS:
         why = f"A reference of {len(usual.sample)} rows is too small to compare with; use {2 * MIN_ROWS} or more."
         return _said(day, n, PointStatus.INSUFFICIENT, why)
@@ -120,16 +150,24 @@ def _points(day: _Day) -> list[Point]:
         )
     window = JointRows.concatenate(
         [
-            usual.encoding.encode(part, names, frame.times_us // _HOUR_US)
+            usual.encoding.encode(part, names, frame.times_us // HOUR_US)
             for part, frame in zip(columns, frames, strict=True)
         ]
     ).sample(joint_size(n), _chance(day))
     sample, null = usual.sample.select(names), _null_of(day.reference, names, len(window))
     left_out = [name for name in day.reference.summary.features if name not in names]
     about = {"columns": len(names), "left_out": left_out[:_NAMED], "compared": day.compared}
-    return [
-        _point(name, kernel.measure(sample, window), null, about) for name, kernel in JOINT_KERNELS.items()
+    advice = advice_for(day.reference, Period(day.start, following(day.start, "day")))
+    points = [
+        _point(name, kernel.measure(sample, window), null, advice, about)
+        for name, kernel in JOINT_KERNELS.items()
     ]
+    return annotate_reference(points, day.reference)
+
+
+def _too_few(day: _Day, rows: int) -> list[Point]:
+    why = f"{rows} rows are too few to compare; {day.needed} are needed."
+    return _said(day, rows, PointStatus.INSUFFICIENT, why)
 
 
 def _said(day: _Day, n: int, status: PointStatus, why: str) -> list[Point]:
@@ -138,13 +176,15 @@ def _said(day: _Day, n: int, status: PointStatus, why: str) -> list[Point]:
     ]
 
 
-def _point(name: str, measured: JointMeasure, null: JointNull, about: Mapping[str, Any]) -> Point:
+def _point(
+    name: str, measured: JointMeasure, null: JointNull, advice: str, about: Mapping[str, Any]
+) -> Point:
     estimate = measured.estimate
     judged = judge_jointly(name, measured, null)
     if judged is None:
         why = "The reference does not tell what is usual."
         return Point(name, estimate.value, estimate.n, PointStatus.INSUFFICIENT, detail={"why": why, **about})
-    status = PointStatus.OK
+    status = PointStatus.OK if judged.is_informative else PointStatus.NOT_INFORMATIVE
     if judged.drifted:
         status = PointStatus.CRITICAL if judged.times >= CRITICAL_TIMES else PointStatus.WARNING
     loudest = sorted(measured.shares.items(), key=lambda item: -item[1])[:_NAMED]
@@ -162,6 +202,7 @@ def _point(name: str, measured: JointMeasure, null: JointNull, about: Mapping[st
             "usual": judged.usual,
             "lower_threshold": judged.lower,
             "features": [{"feature": name, "share": round(share, 4)} for name, share in loudest if share > 0],
+            **({} if judged.is_informative else {"advice": advice}),
             **about,
         },
     )
@@ -201,26 +242,48 @@ def _columns_of(reference: LoadedReference) -> tuple[str, ...]:
     return tuple(name for name in names if name in chosen)
 
 
+class _RowsKey(NamedTuple):
+    """Which rows of a reference are read: the digest tells when they or the model's privacy change.
+
+    `dates` are the days of a part of it, and of a whole one none.
+    """
+
+    reference_id: int
+    digest: bytes
+    dates: tuple[date, ...]
+
+    @classmethod
+    def of(cls, reference: LoadedReference) -> Self:
+        return cls(reference.id, reference.digest, reference.dates if reference.part else ())
+
+
 @lru_cache(maxsize=8)
-def _reference_rows(reference_id: int, digest: bytes, names: tuple[str, ...]) -> _ReferenceRows:
-    """Sample a reference's rows; `digest` tells when they or the model's privacy have changed."""
-    encoding, rows = _all_rows(reference_id, names)
+def _reference_rows(key: _RowsKey, names: tuple[str, ...]) -> _ReferenceRows:
+    """Sample a reference's rows."""
+    encoding, rows = _all_rows(key, names)
     return _ReferenceRows(encoding, rows.sample(MAX_ROWS, np.random.default_rng(0)))
 
 
-def _all_rows(reference_id: int, names: Sequence[str]) -> tuple[JointEncoding, JointRows]:
-    reference = Reference.objects.select_related("version__model", "dataset").get(pk=reference_id)
-    rows = read_rows(reference, names, most=MAX_REFERENCE_ROWS)
-    encoding = JointEncoding.learn(rows.features)
-    return encoding, encoding.encode(rows.features, tuple(rows.features), rows.hours)
+def _all_rows(key: _RowsKey, names: Sequence[str]) -> tuple[JointEncoding, JointRows]:
+    """Read a reference's rows; of a part of one those of its days."""
+    stored = Reference.objects.select_related("version__model", "dataset").get(pk=key.reference_id)
+    read = read_rows(stored, names, most=MAX_REFERENCE_ROWS)
+    encoding = JointEncoding.learn(read.features)
+    rows = encoding.encode(read.features, tuple(read.features), read.hours)
+    if key.dates and rows.hours is not None:
+        dates = [day.toordinal() - _EPOCH_DAY for day in key.dates]
+        rows = rows.take(np.flatnonzero(np.isin(rows.hours // 24, dates)))
+    return encoding, rows
 
 
 def _null_of(reference: LoadedReference, names: Sequence[str], size: int) -> JointNull:
     """Read what these columns give when nothing drifts, or draw and keep it; the same in every process."""
-    digest = hashlib.sha256(reference.digest + "\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hashlib.sha256(
+        reference.digest + "\0".join([reference.part, *names]).encode("utf-8", "surrogatepass")
+    ).hexdigest()
     stored = JointNullDraws.objects.filter(reference_id=reference.id, digest=digest, size=size).first()
     if stored is None:
-        _, rows = _all_rows(reference.id, names)
+        _, rows = _all_rows(_RowsKey.of(reference), names)
         null = draw_joint_null(
             rows,
             size,

@@ -7,7 +7,7 @@ import numpy as np
 from django.db.models import Sum
 from numpy.typing import NDArray
 
-from driftline.common.periods import Period, floor
+from driftline.common.periods import HOUR_US, Period, floor
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
@@ -28,7 +28,6 @@ MAX_COLUMNS = 200  # the model's most important features
 PARTS = 56  # of a long period, of which a piece each is read
 TELLS_WHEN = 0.7  # of a feature that its day gives away
 LONG_DAYS = 14
-_HOUR_US = 3_600_000_000
 
 
 def held_rows(model: Model, window: Period) -> tuple[int, int]:
@@ -48,7 +47,7 @@ def scored_rows(model: Model, window: Period, loss: str) -> ScoredRows:
     """Read what labelled rows of a window lost, the most important features first; a large window is sampled.
 
     Rows of one hour count as one block, in a window of two weeks or more those of one day. Features whose values were
-    let go are left out, and of a shorter window those that a day gives away, such as the weekday: they tell when.
+    dropped are left out, and of a shorter window those that a day gives away, such as the weekday: they tell when.
     """
     rng = _chance(window)
     frames = _sampled(model, window, rng)
@@ -104,7 +103,7 @@ def _some(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64
 
 def _hours_of(frames: Sequence[LogFrame]) -> NDArray[np.int64]:
     times_us = np.concatenate([frame.times_us for frame in frames] or [np.empty(0, np.int64)])
-    return times_us // _HOUR_US
+    return times_us // HOUR_US
 
 
 def _tell_where(columns: Mapping[str, NDArray[Any]], days: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

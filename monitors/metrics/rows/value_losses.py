@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from driftline.common.periods import Period
+from driftline.common.periods import HOUR_US, Period
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model
 from monitors.metrics.models import RowLoss
@@ -15,7 +15,6 @@ from monitors.stats.causes.value_losses import ValueLoss, losses_by_value
 
 MAX_READ_ROWS = 10_000  # rows: it is answered while somebody waits
 PARTS = 24
-_HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,6 @@ def value_losses(*, model: Model, feature: str, window: Period, loss: str = "") 
     if not known.any():
         return ValueLosses(chosen, 0, None, [], "No row of this time has a label by which it can be judged.")
     values = np.concatenate([frame.features[feature] for frame in own])[known]
-    hours = np.concatenate([frame.times_us for frame in own])[known] // _HOUR_US
+    hours = np.concatenate([frame.times_us for frame in own])[known] // HOUR_US
     found = losses_by_value(feature, values, losses[known], hours)
     return ValueLosses(chosen, int(known.sum()), float(losses[known].mean()), found)

@@ -31,7 +31,14 @@ from monitors.stats.drift.prepared import (
     count_levels,
     count_numbers,
 )
-from monitors.stats.mergeable.sketches import CategoricalSummary, FloatArray, IntArray, NumericSummary
+from monitors.stats.mergeable.sketches import (
+    CategoricalSummary,
+    FloatArray,
+    IntArray,
+    NumericSummary,
+    Steps,
+    steps_of,
+)
 
 NUMERIC, CATEGORICAL = "numeric", "categorical"
 
@@ -68,26 +75,28 @@ class NumericPair:
         return self.reference.summary.n > 0 and self.current.n > 0
 
     @cached_property
+    def _sides(self) -> tuple[Steps, Steps]:
+        return steps_of(self.reference.summary, self.current, as_float32=True)
+
+    @cached_property
     def _order(self) -> IntArray:
-        return np.argsort(
-            np.concatenate([self.reference.summary.offsets, self.current.offsets]), kind="stable"
-        )
+        return np.argsort(np.concatenate([side.positions for side in self._sides]), kind="stable")
 
     @cached_property
     def _merged(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool]]:
-        """Both columns' cells in one order: offsets, difference of the distributions after each, end of its key."""
-        reference, current = self.reference.summary, self.current
-        offsets = np.concatenate([reference.offsets, current.offsets])
+        """Both columns' steps in one order: positions, difference of the distributions after each, end of its ties."""
+        (reference, current), n_reference, n = self._sides, self.reference.summary.n, self.current.n
+        positions = np.concatenate([reference.positions, current.positions])
         # Counts times the other side's n: whole numbers, so that equal distributions differ by exactly 0.
-        steps = np.concatenate([reference.counts * float(current.n), current.counts * float(-reference.n)])
-        gaps = np.cumsum(steps[self._order]) / (float(reference.n) * float(current.n))
-        keys = np.concatenate([reference.keys, current.keys])[self._order]
-        return offsets[self._order], gaps, np.concatenate([keys[1:] != keys[:-1], [True]])
+        steps = np.concatenate([reference.counts * float(n), current.counts * float(-n_reference)])
+        gaps = np.cumsum(steps[self._order]) / (float(n_reference) * float(n))
+        ids = np.concatenate([reference.ids, current.ids])[self._order]
+        return positions[self._order], gaps, np.concatenate([ids[1:] != ids[:-1], [True]])
 
     def gaps(self) -> tuple[FloatArray, FloatArray]:
-        """The difference of the distribution functions after each occupied cell, and the rows of both up to there."""
+        """The difference of the distribution functions after each step, and the rows of both up to there."""
         _, gaps, is_end = self._merged
-        rows = np.cumsum(np.concatenate([self.reference.summary.counts, self.current.counts])[self._order])
+        rows = np.cumsum(np.concatenate([side.counts for side in self._sides])[self._order])
         return gaps[is_end], rows[is_end]
 
     def largest_gap(self) -> float:
@@ -97,8 +106,8 @@ class NumericPair:
 
     def area_between(self) -> float:
         """The area between the two distribution functions, in the column's unit."""
-        offsets, gaps, _ = self._merged
-        return float(np.abs(gaps[:-1]) @ np.diff(offsets))
+        positions, gaps, _ = self._merged
+        return float(np.abs(gaps[:-1]) @ np.diff(positions))
 
 
 @dataclass(frozen=True, eq=False)

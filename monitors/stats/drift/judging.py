@@ -31,7 +31,7 @@ class Judgement:
     """One statistic of one feature.
 
     `p_value` is calibrated at the window's own rows; `asymptotic_p_value` is the textbook's, where there is
-    one. `exceeds` says whether the value reached its threshold.
+    one. `exceeds` says whether the value reached its threshold, `is_informative` whether a large effect would.
     """
 
     value: float
@@ -40,13 +40,15 @@ class Judgement:
     threshold: float
     reason: str
     exceeds: bool
+    is_informative: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
     """All that one window says about the drift of one feature; `n` counts its rows, missing ones included.
 
-    `p_value` is the decision's; `decided_by` names the statistic that spoke loudest in it.
+    `p_value` is the decision's; `decided_by` names the statistic that spoke loudest in it. `reference_windows` is how
+    many windows without drift the reference is worth.
     """
 
     feature: str
@@ -56,6 +58,7 @@ class FeatureDrift:
     p_value: float
     decided_by: str
     drifted: bool
+    reference_windows: float
 
 
 def judge_drift(
@@ -127,6 +130,7 @@ def _judge_feature(
             threshold=threshold.value,
             reason=threshold.reason,
             exceeds=statistic.value >= threshold.value,
+            is_informative=threshold.is_informative,
         )
     deciding = COMBINED[kind] if method == Method.COMBINED else ("psi",)
     # The one that exceeds its threshold most surely; where none does, the least likely one.
@@ -134,4 +138,7 @@ def _judge_feature(
     p_value = judged["psi"].p_value
     if method == Method.COMBINED:
         p_value = null.combined_p_value({kernel: judged[kernel].value for kernel in deciding})
-    return FeatureDrift(name, kind, current.rows, judged, p_value, loudest, drifted=False)
+    return FeatureDrift(
+        name, kind, current.rows, judged, p_value, loudest,
+        drifted=False, reference_windows=null.reference_windows,
+    )  # fmt: skip

@@ -35,19 +35,25 @@ class NextRun:
         return max(self.mean + self.spread * float(special.stdtrit(self.freedom, share)), 0.0) ** 3
 
 
-def predict_next_run(draws: Mapping[str, FloatArray], runs: int, days: int) -> dict[str, NextRun]:
-    """Predict each statistic from its draws, to which each of `runs` runs of successive days gave as many.
+def effective_runs(runs: int, length: int) -> float:
+    """Tell how many runs that share no day would show their spread as well as so many of `length` successive days.
 
-    Where runs have several of the `days`, neighbours share some, and show their spread no better than the fewer
-    `effective_runs` would: the squares of their correlations, which fall evenly with the days between them, add up to
-    (2 length^2 + 1) / (3 length). A statistic that is the same in all draws predicts nothing.
+    Neighbours share days: the squares of their correlations, which fall evenly with the days between them, add up to
+    (2 length^2 + 1) / (3 length).
     """
-    length = days - runs + 1
-    effective_runs = max(runs * 3 * length / (2 * length**2 + 1), 2.0)
-    widen = np.sqrt(effective_runs / (effective_runs - 1) * (1 + 1 / effective_runs))
+    return max(runs * 3 * length / (2 * length**2 + 1), 2.0)
+
+
+def predict_next_run(draws: Mapping[str, FloatArray], runs: int, length: int) -> dict[str, NextRun]:
+    """Predict each statistic from its draws, to which each of `runs` runs of `length` successive days gave as many.
+
+    A statistic that is the same in all draws predicts nothing.
+    """
+    disjoint = effective_runs(runs, length)
+    widen = np.sqrt(disjoint / (disjoint - 1) * (1 + 1 / disjoint))
     roots = {name: np.cbrt(values) for name, values in draws.items()}
     return {
-        name: NextRun(float(values.mean()), float(values.std() * widen), effective_runs - 1)
+        name: NextRun(float(values.mean()), float(values.std() * widen), disjoint - 1)
         for name, values in roots.items()
         if values.max() > values.min()
     }

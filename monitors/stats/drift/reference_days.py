@@ -5,16 +5,24 @@ by far more than independent rows do. Where the reference has times, its days ar
 a window once, against the rest: if days are exchangeable, a new quiet day ranks among them as any of them does. That is
 the leave-one-block-out form of conformal inference (Vovk, Gammerman and Shafer 2005; Barber et al. 2021), and the
 blocks are those of the block bootstrap (Künsch 1989): runs of successive days, as many as the window has.
+
+A run of far fewer rows than the window has, such as a day that an export cut off, stands in for none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
-from scipy import special
 
+from monitors.stats.drift.homogeneity import (
+    SIGNIFICANT,
+    Homogeneity,
+    judge_homogeneity,
+    surely_alike,
+)
 from monitors.stats.drift.prepared import (
     CategoricalReference,
     NumericReference,
@@ -22,63 +30,89 @@ from monitors.stats.drift.prepared import (
     count_levels,
     count_numbers,
 )
-from monitors.stats.mergeable.sketches import CategoricalSummary, FloatArray, NumericSummary
+from monitors.stats.mergeable.sketches import CategoricalSummary, FloatArray, IntArray, NumericSummary
 
 MIN_DAYS = 14
 # A window of more days than this share of the reference's is judged as if it had fewer: it needs enough runs.
 MAX_SHARE = 0.25
-# Days count as alike unless the chance of counts so different is below this.
-_ALIKE = 0.01
-_CATCHING = 0.1
-_MIN_EXPECTED = 1.0
+_CATCHING = 0.15
+# A run stands in for a window if it has this share of its rows, or of those of the middling run where that has fewer.
+_MIN_SHARE_OF_ROWS = 0.5
+
+type DaySummary = tuple[date, Mapping[str, NumericSummary | CategoricalSummary]]
 
 
 @dataclass(frozen=True, eq=False)
 class Days:
-    """A reference column's counts by successive days: a row a day, a column per cell (numeric) or bin, then missing.
+    """A reference column's counts by days: a row a day, a column per cell (numeric) or bin, then missing.
 
-    `design_effect` is the chi-square statistic of the days' homogeneity over its degrees of freedom: 1 when rows are
-    independent, 1 + (m - 1) ICC for days of m rows with the intraclass correlation ICC (Kish 1965; Rao and Scott
-    1981).
+    `dates` are the days' ordinals, ascending, of those that have rows. `design_effect` tells how much more they differ
+    than independent rows would; `differ` is False only where they surely do not.
     """
 
     counts: FloatArray
+    dates: IntArray
     design_effect: float
     differ: bool
 
 
-def count_days(
-    references: Mapping[str, PreparedReference],
-    days: Sequence[Mapping[str, NumericSummary | CategoricalSummary]],
-) -> dict[str, Days | None]:
-    """Count each column's days on its reference's cells; None when fewer than 14 have rows.
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """The runs of successive days that stand in for a window: a row of counts each.
 
-    What makes rows of a day alike seldom spares a column: where more than a tenth of all columns differ from day to
-    day, every column counts as differing, for in a small reference a weak effect is easily overlooked.
+    `left_out` counts those with too few rows; `days` is how many days with rows a run has.
+    """
+
+    counts: FloatArray
+    left_out: int
+    days: int
+
+
+def count_days(
+    references: Mapping[str, PreparedReference], days: Sequence[DaySummary]
+) -> dict[str, Days | None]:
+    """Count each column's days, oldest first, on its reference's cells; None when fewer than 14 have rows.
+
+    What makes rows of a day alike seldom spares a column: where more than one in seven differs from day to day, every
+    column counts as differing, for in a small reference a weak effect is easily overlooked. Where fewer do, one differs
+    alone only if that is no chance among so many (Bonferroni): columns that are judged by days see less. Where a column
+    alone cannot tell, all of them together do.
     """
     counted = {
-        name: _count_column(reference, [day[name] for day in days if name in day])
+        name: _count_column(reference, [(day, columns[name]) for day, columns in days if name in columns])
         for name, reference in references.items()
     }
-    known = [column for column in counted.values() if column is not None]
-    if sum(column.differ for column in known) <= _CATCHING * len(known):
-        return counted
+    known = [found for _, found in filter(None, counted.values())]
+    catching = sum(found.differ for found in known) > _CATCHING * len(known)
+    together = surely_alike(sum(one.statistic for one in known), sum(one.freedom for one in known))
     return {
-        name: None if column is None else replace(column, differ=True) for name, column in counted.items()
+        name: column
+        and replace(
+            column[0],
+            differ=catching
+            or column[1].p_value < SIGNIFICANT / len(known)
+            or not (together or column[1].alike),
+        )
+        for name, column in counted.items()
     }
 
 
 def _count_column(
-    reference: PreparedReference, days: Sequence[NumericSummary | CategoricalSummary]
-) -> Days | None:
-    filled = [day for day in days if day.rows]
+    reference: PreparedReference, days: Sequence[tuple[date, NumericSummary | CategoricalSummary]]
+) -> tuple[Days, Homogeneity] | None:
+    """Count a column's days, and test how alike they are."""
+    filled = [(day, summary) for day, summary in days if summary.rows]
     if len(filled) < MIN_DAYS:
         return None
-    counts = np.array([_count(reference, day) for day in filled])
-    bins = reference.bins_of(counts) if isinstance(reference, NumericReference) else counts
-    statistic, freedom = _homogeneity(bins)
-    differ = freedom > 0 and float(special.chdtrc(freedom, statistic)) < _ALIKE
-    return Days(counts, statistic / freedom if freedom else 1.0, differ)
+    counts = np.array([_count(reference, summary) for _, summary in filled])
+    dates = np.array([day.toordinal() for day, _ in filled])
+    found = judge_homogeneity(bins_of(reference, counts), ordered=isinstance(reference, NumericReference))
+    return Days(counts, dates, found.design_effect, found.differ), found
+
+
+def bins_of(reference: PreparedReference, counts: FloatArray) -> FloatArray:
+    """Add up rows of counts into the reference's bins."""
+    return reference.bins_of(counts) if isinstance(reference, NumericReference) else counts
 
 
 def _count(reference: PreparedReference, day: NumericSummary | CategoricalSummary) -> FloatArray:
@@ -89,38 +123,36 @@ def _count(reference: PreparedReference, day: NumericSummary | CategoricalSummar
     return count_levels(day, reference.bins)
 
 
-def _homogeneity(bins: FloatArray) -> tuple[float, int]:
-    """Pearson's statistic of the days' table and its degrees of freedom; rare bins count together."""
-    smallest, total = bins.sum(axis=1).min(), bins.sum()
-    rare = bins.sum(axis=0) / total * smallest < _MIN_EXPECTED
-    table = np.column_stack([bins[:, ~rare], bins[:, rare].sum(axis=1)])
-    table = table[:, table.sum(axis=0) > 0]
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / total
-    return float(((table - expected) ** 2 / expected).sum()), (table.shape[0] - 1) * (table.shape[1] - 1)
+def runs_of(days: Days, n: int, length: int) -> Runs:
+    """List the runs of `length` successive days that can stand in for a window of `n` rows.
+
+    Days are those of the calendar: a run across a gap has the rows that are left of it, and too few of them to count.
+    """
+    length = min(max(length, 1), max(int(len(days.dates) * MAX_SHARE), 1))
+    starts = np.flatnonzero(days.dates + length - 1 <= days.dates[-1])
+    ends = np.searchsorted(days.dates, days.dates[starts] + length)
+    up_to = np.concatenate([np.zeros((1, days.counts.shape[1])), np.cumsum(days.counts, axis=0)])
+    counts = up_to[ends] - up_to[starts]
+    rows = counts.sum(axis=1)
+    enough = rows >= _MIN_SHARE_OF_ROWS * min(n, float(np.median(rows)))
+    return Runs(counts[enough], int((~enough).sum()), int(np.median((ends - starts)[enough])))
 
 
 def draw_windows(
-    days: Days, n: int, length: int, *, rng: np.random.Generator, draws: int
-) -> tuple[FloatArray, FloatArray, int]:
-    """Draw windows of `n` rows and `length` days from a reference's own days: the other days, the window, the runs.
+    days: Days, runs: Runs, n: int, *, rng: np.random.Generator, draws: int
+) -> tuple[FloatArray, FloatArray]:
+    """Draw windows of `n` rows from a reference's own runs of days: the other days of each, and the window.
 
-    Each run of `length` successive days stands in for the window equally often. It gives `n` of its rows, drawn
-    without replacement; where it has fewer, its shares count as `n` rows, once: it then keeps the noise of its own
-    size, which errs on the side of calm.
+    Each run stands in for the window equally often. It gives `n` of its rows, drawn without replacement; where it has
+    fewer, its shares count as `n` rows: it then keeps the noise of its own size, which errs on the side of calm.
     """
-    length = min(max(length, 1), max(int(len(days.counts) * MAX_SHARE), 1))
-    up_to = np.concatenate([np.zeros((1, days.counts.shape[1])), np.cumsum(days.counts, axis=0)])
-    runs = up_to[length:] - up_to[:-length]
-    rest = days.counts.sum(axis=0) - runs
-    repeats = max(draws // len(runs), 1)
-    windows, others = [], []
-    for run, other in zip(runs, rest, strict=True):
-        enough = run.sum() > n
-        window = (
-            rng.multivariate_hypergeometric(run.astype(np.int64), n, size=repeats, method="marginals")
-            if enough
-            else run[np.newaxis] * (n / run.sum())
-        )
-        windows.append(window.astype(np.float64))
-        others.append(np.repeat(other[np.newaxis], len(window), axis=0))
-    return np.concatenate(others), np.concatenate(windows), len(runs)
+    rest = days.counts.sum(axis=0) - runs.counts
+    enough = runs.counts.sum(axis=1) > n
+    repeats = max(draws // len(runs.counts), 1) if enough.any() else 1
+    windows = [
+        rng.multivariate_hypergeometric(run.astype(np.int64), n, size=repeats, method="marginals")
+        if has_enough
+        else np.repeat(run[np.newaxis] * (n / run.sum()), repeats, axis=0)
+        for run, has_enough in zip(runs.counts, enough, strict=True)
+    ]
+    return np.repeat(rest, repeats, axis=0), np.concatenate(windows).astype(np.float64)

@@ -27,9 +27,11 @@ from monitors.stats.drift.distances import (
     kernels_for,
     kind_of,
 )
+from monitors.stats.drift.homogeneity import judge_homogeneity
+from monitors.stats.drift.large_effects import large_effects
 from monitors.stats.drift.next_run import NextRun, predict_next_run
 from monitors.stats.drift.prepared import NumericReference, PreparedReference
-from monitors.stats.drift.reference_days import Days, draw_windows
+from monitors.stats.drift.reference_days import Days, Runs, bins_of, draw_windows, runs_of
 from monitors.stats.mergeable.sketches import FloatArray
 
 DRAWS = 1_000
@@ -52,10 +54,14 @@ _ROUNDED_TO = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The value from which a statistic counts as drift, and a sentence that says why it lies there."""
+    """The value from which a statistic counts as drift, and a sentence that says why it lies there.
+
+    It is not informative where even a large effect (see `large_effects.py`) would not reach it.
+    """
 
     value: float
     reason: str
+    is_informative: bool = True
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,7 +70,7 @@ class NullDistributions:
 
     `combined` are ascending draws of what `_pooled` makes of the p-values of one draw. `runs` counts the runs of days
     that the draws come from, 0 when rows were drawn independently; `why` says which, as a sentence. `next_run`
-    is what they predict of each statistic that differs among them.
+    is what they predict of each statistic that differs among them. `large` is what it shows of a large effect.
     """
 
     n: int
@@ -74,6 +80,20 @@ class NullDistributions:
     runs: int = 0
     why: str = ""
     next_run: dict[str, NextRun] = field(default_factory=dict)
+    large: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def reference_windows(self) -> float:
+        """How many windows without drift the reference is worth, as far as its noise tells on every later window.
+
+        Runs of days count one each. Independent rows leave no doubt how far windows scatter, only where they are
+        centred, which a distance feels by the square: a reference of m windows' rows is worth m^2 / 2.
+        """
+        if self.next_run:
+            return min(run.freedom for run in self.next_run.values()) + 1
+        if self.runs:
+            return float(self.runs)
+        return (self.n_reference / max(self.n, 1)) ** 2 / 2
 
     def threshold(self, kernel: str, *, quantile: float = 0.99) -> Threshold:
         """Place the threshold at a quantile of the null distribution, never below the effect floor."""
@@ -86,7 +106,11 @@ class NullDistributions:
                 f"Effects below {floor:.3g} do not matter; at {self.n} rows {kernel} exceeds {null:.3g} in "
                 f"{share} of windows without drift."
             )
-        return Threshold(max(null, floor), f"{said} {self.why}".strip())
+        large = self.large.get(kernel, np.inf)
+        is_informative = null < max(floor, large)
+        if not is_informative:
+            said += f" Not even a large effect would reach that: it shows {large:.3g}."
+        return Threshold(max(null, floor), f"{said} {self.why}".strip(), is_informative)
 
     def _quantile(self, kernel: str, quantile: float) -> float:
         if kernel in self.next_run:
@@ -106,11 +130,18 @@ class NullDistributions:
     def combined_p_value(self, values: Mapping[str, float]) -> float:
         """Estimate how often the p-values of the statistics are together as small as those of `values`, by kernel.
 
-        One of them alone is as often so small that it would do without the others: less often it cannot be.
+        One of them alone is as often so small that it would do without the others: less often it cannot be. Where few
+        runs were seen, that several of them are is as much more often as it was among these.
         """
         p_values = np.array([[self.p_value(kernel, value)] for kernel, value in values.items()])
         pooled = _pooled(p_values)
-        return float(np.maximum(_p_values(self.combined, pooled, self.runs), np.exp(-pooled))[0])
+        alone = np.exp(-pooled) * (self._times_alone if self.runs else 1.0)
+        return float(np.maximum(_p_values(self.combined, pooled, self.runs), np.minimum(alone, 1.0))[0])
+
+    @property
+    def _times_alone(self) -> float:
+        """Tell how many times as often the p-values together are small as one of them is: 1 where all agree."""
+        return max(_TAIL_SHARE * float(np.exp(_quantile(self.combined, 1 - _TAIL_SHARE))), 1.0)
 
 
 def _quantile(ascending: FloatArray, quantile: float) -> float:
@@ -178,21 +209,21 @@ def resample_null(
     if not rows or n <= 0:
         nothing = np.zeros(draws)
         return NullDistributions(n, rows, {kernel.name: nothing for kernel in kernels}, nothing)
-    if days is not None and days.differ:
-        others, windows, runs = draw_windows(days, n, length, rng=rng, draws=draws)
-        why = (
-            f"Judged by {runs} runs of days of the reference, each against its other days: rows of a day resemble "
-            f"each other (design effect {days.design_effect:.3g})."
-        )
+    found = _runs_apart(reference, days, n, length) if days is not None else None
+    if days is not None and found is not None:
+        others, windows = draw_windows(days, found, n, rng=rng, draws=draws)
+        runs, why = len(found.counts), _why_by_days(found, days)
     else:
         shares = _cells_of(reference) / rows
         others, windows = (rng.multinomial(size, shares, size=draws).astype(float) for size in (rows, n))
         runs, why = 0, _why_independent(days)
     resampled = _resampled(reference, others, windows)
     joint = {kernel.name: _rounded(kernel.measure_draws(resampled)) for kernel in kernels}
-    next_run = predict_next_run(joint, runs, len(days.counts)) if days is not None and runs else {}
+    next_run = predict_next_run(joint, len(found.counts), found.days) if found is not None else {}
     sorted_draws = {name: np.sort(values) for name, values in joint.items()}
-    null = NullDistributions(n, rows, sorted_draws, np.empty(0), runs, why, next_run)
+    null = NullDistributions(
+        n, rows, sorted_draws, np.empty(0), runs, why, next_run, large_effects(reference, n)
+    )
     p_values = np.array([null.p_values(name, joint[name]) for name in COMBINED[kind_of(reference)]])
     return replace(null, combined=np.sort(_pooled(p_values)))
 
@@ -200,6 +231,30 @@ def resample_null(
 def _rounded(draws: FloatArray) -> FloatArray:
     step = _ROUNDED_TO * max(float(draws.max()), 1.0)
     return (draws / step).round() * step
+
+
+def _runs_apart(reference: PreparedReference, days: Days, n: int, length: int) -> Runs | None:
+    """List the runs that windows are judged by; None where rows count as independent.
+
+    Days that are alike may still drift slowly: what tells are runs as long as a window, none of which share a day.
+    """
+    runs = runs_of(days, n, length)
+    if days.differ:
+        return runs
+    disjoint = bins_of(reference, runs.counts[:: runs.days])
+    differ = judge_homogeneity(disjoint, ordered=isinstance(reference, NumericReference)).differ
+    return runs if runs.days > 1 and differ else None
+
+
+def _why_by_days(runs: Runs, days: Days) -> str:
+    said = (
+        "1 with few rows is left out" if runs.left_out == 1 else f"{runs.left_out} with few rows are left out"
+    )
+    return (
+        f"Judged by {len(runs.counts)} runs of days of the reference, each against its other days"
+        f"{f' ({said})' if runs.left_out else ''}: rows of a day may resemble each other (design effect "
+        f"{days.design_effect:.3g})."
+    )
 
 
 def _why_independent(days: Days | None) -> str:

@@ -151,8 +151,8 @@ def learn_errors(
     if by_features - by_size <= needed or profile is None:
         return None, why
     trees = train(table, target, objective="regression", rounds=ROUNDS)
-    told_by_days = _days_of(profile, losses, expected, days)
-    return LearntErrors(encoding, usual, trees.model_to_string(), profile, told_by_days), why
+    errors_of_days = _days_of(profile, losses, expected, days)
+    return LearntErrors(encoding, usual, trees.model_to_string(), profile, errors_of_days), why
 
 
 def _explained(
@@ -209,12 +209,12 @@ def _days_of(
     """Hold what rows that were not learnt from let one expect of each day against what it was."""
     if days is None:
         return {}
-    lines = []
+    days_with_errors = []
     for day in np.unique(days).tolist():
         off = losses[days == day]
         truth = {
             "mae": Estimate(float(off.mean()), off.size),
             "rmse": Estimate(float(np.sqrt(np.mean(off**2))), off.size),
         }
-        lines.append((estimate_errors(profile, profile.count(expected[days == day])), truth))
-    return errors_by_day(lines)
+        days_with_errors.append((estimate_errors(profile, profile.count(expected[days == day])), truth))
+    return errors_by_day(days_with_errors)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import special
 
+from monitors.stats.drift.large_effects import SHIFT
 from monitors.stats.drift.thresholds import MIN_SIZE, grid_size
 from monitors.stats.joint.domain_classifier import separate
 from monitors.stats.joint.pca_reconstruction import reconstruct
@@ -47,12 +48,14 @@ class JointMeasure:
 class JointKernel:
     """A statistic of all columns. `effect_floor(usual)` is the least distance from the usual value that matters.
 
-    `two_sided` says that a value far below what is usual is a sign of drift, too; no value is above `highest`.
+    `large_effect(usual)` is what rows show of which a column moved by three standard deviations. `two_sided` says
+    that a value far below what is usual is a sign of drift, too; no value is above `highest`.
     """
 
     name: str
     measure: Callable[[JointRows, JointRows], JointMeasure]
     effect_floor: Callable[[float], float]
+    large_effect: Callable[[float], float]
     two_sided: bool
     highest: float = np.inf
 
@@ -70,13 +73,24 @@ def _reconstruction(reference: JointRows, window: JointRows) -> JointMeasure:
 JOINT_KERNELS = {
     kernel.name: kernel
     for kernel in (
-        # An AUC below 0.55 helps nobody to tell rows apart (NannyML's fixed limit is 0.65).
+        # An AUC below 0.55 helps nobody to tell rows apart (NannyML's fixed limit is 0.65). A normal column that moved
+        # by `SHIFT` gives one of 0.983 by itself.
         JointKernel(
-            "domain_auc", _separation, lambda usual: max(0.55 - usual, 0.0), two_sided=False, highest=1.0
+            "domain_auc",
+            _separation,
+            lambda usual: max(0.55 - usual, 0.0),
+            lambda usual: float(special.ndtr(SHIFT / 2**0.5)),
+            two_sided=False,
+            highest=1.0,
         ),
-        # Two percent of the usual error; where it is next to nothing, a hundredth of a standard deviation.
+        # Two percent of the usual error; where it is next to nothing, a hundredth of a standard deviation. A column
+        # that moved by `SHIFT`, across all that the components rebuild, moves a row's error by no more.
         JointKernel(
-            "pca_reconstruction_error", _reconstruction, lambda usual: max(0.02 * usual, 0.01), two_sided=True
+            "pca_reconstruction_error",
+            _reconstruction,
+            lambda usual: max(0.02 * usual, 0.01),
+            lambda usual: usual + SHIFT,
+            two_sided=True,
         ),
     )
 }
@@ -167,7 +181,8 @@ class JointJudgement:
     """A value beside what is usual. `lower` is None where only a high value is a sign of drift.
 
     `times` is how many times further from `usual` the value lies than chance or the floor lets it; it drifted beyond
-    1, which no value reaches where `upper` is the highest that there is.
+    1, which no value reaches where `upper` is the highest that there is. It is not informative where not even a large
+    effect would go beyond `upper`.
     """
 
     p_value: float
@@ -176,6 +191,7 @@ class JointJudgement:
     upper: float
     times: float
     reason: str
+    is_informative: bool
 
     @property
     def drifted(self) -> bool:
@@ -202,16 +218,17 @@ def judge_jointly(name: str, measured: JointMeasure, null: JointNull) -> JointJu
     upper = min(usual + distance, kernel.highest)
     limits = f"{upper:.3g}" if lower is None else f"{lower:.3g} to {upper:.3g}"
     if upper == kernel.highest:
-        held = "what is usual lies so near to the highest that no value would be beyond"
+        held = "not informative: ordinary windows already lie near the maximum"
     elif floor > by_chance:
-        held = "no effect below matters"
+        held = "the minimum effect size"
     else:
-        held = f"{FALSE_ALARMS:.0%} of further ones would be beyond"
+        held = f"exceeded by {FALSE_ALARMS:.0%} of windows without drift"
     return JointJudgement(
         p_value=p_value,
         usual=usual,
         lower=lower,
         upper=upper,
+        is_informative=upper < kernel.large_effect(usual),
         times=away / distance if distance > 0 else float(away > 0) * 2,
         reason=f"{name} is {usual:.3g} without drift, limit {limits} ({held}): {null.why}.",
     )

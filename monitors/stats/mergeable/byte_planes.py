@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,3 +22,15 @@ def unshuffle(data: bytes, kind: np.typing.DTypeLike) -> NDArray[np.generic]:
     for place, plane in enumerate(planes):  # plane by plane: a transposed copy takes three times as long
         together[:, place] = plane
     return together.view(little).ravel().astype(kind, copy=False)
+
+
+def unshuffle_together(parts: Sequence[bytes], kind: np.typing.DTypeLike) -> NDArray[np.generic]:
+    """Give back what `shuffle` took of several arrays of a kind, one after the other in one array."""
+    width = np.dtype(kind).itemsize
+    sizes = [len(part) // width for part in parts]
+    planes = (
+        part[place * size : (place + 1) * size]
+        for place in range(width)
+        for part, size in zip(parts, sizes, strict=True)
+    )
+    return unshuffle(b"".join(planes), kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -77,14 +78,17 @@ class BinaryOutcomeSummary:
     positives: NumericSummary
     negatives: NumericSummary
 
-    def merge(self, other: BinaryOutcomeSummary) -> BinaryOutcomeSummary:
-        """Add `other`, as if all rows had been summarised as one."""
+    def merge(self, *others: BinaryOutcomeSummary) -> BinaryOutcomeSummary:
+        """Add `others`, as if all rows had been summarised as one."""
+        parts = (self, *others)
         return BinaryOutcomeSummary(
-            n=self.n + other.n,
-            tp=self.tp + other.tp, fp=self.fp + other.fp, tn=self.tn + other.tn, fn=self.fn + other.fn,
-            log_loss=self.log_loss.merge(other.log_loss), brier=self.brier.merge(other.brier),
-            positives=merge_numbers([self.positives, other.positives]),
-            negatives=merge_numbers([self.negatives, other.negatives]),
+            n=sum(part.n for part in parts),
+            tp=sum(part.tp for part in parts), fp=sum(part.fp for part in parts),
+            tn=sum(part.tn for part in parts), fn=sum(part.fn for part in parts),
+            log_loss=reduce(Moments.merge, (part.log_loss for part in parts)),
+            brier=reduce(Moments.merge, (part.brier for part in parts)),
+            positives=merge_numbers([part.positives for part in parts]),
+            negatives=merge_numbers([part.negatives for part in parts]),
         )  # fmt: skip
 
 
@@ -376,10 +380,11 @@ OutcomeSummary = BinaryOutcomeSummary | MulticlassOutcomeSummary | RegressionOut
 def merge_outcomes(parts: Sequence[OutcomeSummary]) -> OutcomeSummary:
     """Add up outcome summaries of one task; raises `OutcomeMismatch` when the tasks differ."""
     merged = parts[0]
+    others = [part for part in parts[1:] if isinstance(part, BinaryOutcomeSummary)]
+    if isinstance(merged, BinaryOutcomeSummary) and len(others) == len(parts) - 1:
+        return merged.merge(*others)
     for part in parts[1:]:
         match merged, part:
-            case BinaryOutcomeSummary(), BinaryOutcomeSummary():
-                merged = merged.merge(part)
             case MulticlassOutcomeSummary(), MulticlassOutcomeSummary():
                 merged = merged.merge(part)
             case RegressionOutcomeSummary(), RegressionOutcomeSummary():

@@ -1,7 +1,8 @@
 """Subtracts one summary from another: a corrected label, or erased rows.
 
-Counts are exact. A sum loses its digits if most of it is subtracted, and the next extreme is unknown if an extreme is
-subtracted. Then `Difference.is_exact` is False, and the caller rebuilds the summary if it still has the rows.
+Counts are exact, and so is all of a column that keeps its distinct values. Elsewhere a sum loses its digits if most of
+it is subtracted, and the next extreme is unknown if an extreme is subtracted. Then `Difference.is_exact` is False, and
+the caller rebuilds the summary if it still has the rows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from monitors.stats.mergeable.outcomes import (
     OutcomeSummary,
     RegressionOutcomeSummary,
 )
-from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary, add_up_cells
+from monitors.stats.mergeable.sketches import (
+    MAX_DISTINCT,
+    CategoricalSummary,
+    Distinct,
+    NumericSummary,
+    add_up_cells,
+    add_up_distinct,
+    summarise_distinct,
+)
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, as_numbers
 
 _MIN_REST = 2.0**-52 / 1e-12  # share of a sum: a smaller rest has a relative error above 1e-12
@@ -122,6 +131,11 @@ def _numbers(whole: NumericSummary, part: NumericSummary, exact: _Exactness) -> 
     )
     if not part.n:
         return whole
+    if (distinct := _distinct(whole, part)) is not None:
+        return replace(
+            summarise_distinct(distinct, centre=whole.centre),
+            missing=whole.missing, infinite=whole.infinite, wrong_type=whole.wrong_type,
+        )  # fmt: skip
     keys, counts, sums = add_up_cells(
         np.concatenate([whole.keys, part.keys]),
         np.concatenate([whole.counts, -part.counts]),
@@ -130,7 +144,7 @@ def _numbers(whole: NumericSummary, part: NumericSummary, exact: _Exactness) -> 
     occupied = counts > 0
     keys, counts, sums = keys[occupied], counts[occupied], sums[occupied]
     n = int(counts.sum())
-    exact.demand(n == whole.n - part.n)
+    exact.demand(n == whole.n - part.n, n == 0 or n > MAX_DISTINCT)  # so few rows would be kept one by one
     rest = replace(
         whole,
         keys=keys,
@@ -141,12 +155,24 @@ def _numbers(whole: NumericSummary, part: NumericSummary, exact: _Exactness) -> 
         total_sq=_difference(whole.total_sq, part.total_sq, n, exact),
         minimum=float("nan"),
         maximum=float("nan"),
+        distinct=None,
     )
     if not n:
         return rest
     minimum = _extreme(whole.minimum, part.minimum, float(rest.positions[0]), exact)
     maximum = _extreme(whole.maximum, part.maximum, float(rest.positions[-1]), exact)
     return replace(rest, minimum=minimum, maximum=maximum)
+
+
+def _distinct(whole: NumericSummary, part: NumericSummary) -> Distinct | None:
+    """Subtract value by value; None unless both know theirs and `whole` has those of `part`."""
+    if whole.distinct is None or part.distinct is None:
+        return None
+    rest = add_up_distinct(
+        np.concatenate([whole.distinct.values, part.distinct.values]),
+        np.concatenate([whole.distinct.counts, -part.distinct.counts]),
+    )
+    return None if rest is None or (rest.counts < 0).any() else rest
 
 
 def _extreme(whole: float, part: float, next_cell: float, exact: _Exactness) -> float:

@@ -2,20 +2,22 @@
 
 Stored form: msgpack of raw arrays inside one zstd frame. Each column is a byte string of its own, so reading
 one feature of a stored window unpacks that feature alone. Cell means are stored as float32 (a relative error
-below 6e-8 of the distance to the centre); counts, totals, minimum and maximum are stored exactly.
+below 6e-8 of the distance to the centre); counts, totals, minimum and maximum are stored exactly. Few distinct values
+are stored themselves where cells would not give them back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from struct import Struct
 
 import msgspec
 import numpy as np
 import zstandard
 from numpy.typing import ArrayLike
 
-from monitors.stats.mergeable.byte_planes import shuffle, unshuffle
+from monitors.stats.mergeable.byte_planes import shuffle, unshuffle, unshuffle_together
 from monitors.stats.mergeable.outcomes import (
     NO_LOSSES,
     NO_NUMBERS,
@@ -29,13 +31,20 @@ from monitors.stats.mergeable.outcomes import (
     merge_outcomes,
 )
 from monitors.stats.mergeable.sketches import (
+    MAX_DISTINCT,
     CategoricalSummary,
+    Distinct,
+    FloatArray,
+    IntArray,
     NumericSummary,
     merge_categories,
     merge_numbers,
     summarise_categories,
+    summarise_counted,
+    summarise_distinct,
     summarise_numbers,
     summarise_texts,
+    summarise_value,
 )
 
 ColumnSummary = NumericSummary | CategoricalSummary
@@ -43,6 +52,8 @@ ColumnSummary = NumericSummary | CategoricalSummary
 _FORMAT = 1
 _COMPRESSION = 3  # of a reference the bytes seed its draws: another level would give other limits
 _COUNT_TYPES = (np.uint8, np.uint16, np.uint32, np.uint64)
+_COUNT_WIDTHS = (1, 2, 4, 8)
+_FLOAT, _DOUBLE = Struct("<f"), Struct("<d")
 
 
 class UnreadableSummary(ValueError):
@@ -71,6 +82,11 @@ class WindowSummary:
         """Add `other`, as if both windows had been summarised as one."""
         return merge_windows([self, other])
 
+    def without(self, features: Collection[str]) -> WindowSummary:
+        """Leave these features out; nothing else changes, `rows` included."""
+        kept = {name: column for name, column in self.features.items() if name not in features}
+        return replace(self, features=kept) if len(kept) < len(self.features) else self
+
     def encode(self) -> bytes:
         """Pack the window for storage."""
         wire = _Window(
@@ -89,12 +105,7 @@ class WindowSummary:
     @staticmethod
     def decode(data: bytes, *, features: Collection[str] | None = None) -> WindowSummary:
         """Unpack a stored window, with all features or only those named; raises `UnreadableSummary`."""
-        try:
-            wire = msgspec.msgpack.decode(zstandard.decompress(data), type=_Window)
-        except (zstandard.ZstdError, msgspec.DecodeError) as error:
-            raise UnreadableSummary(
-                f"{len(data)} bytes are not a window summary ({error}); recompute this window from the log."
-            ) from error
+        wire = _read(data)
         return WindowSummary(
             rows=wire.rows,
             features={
@@ -109,6 +120,45 @@ class WindowSummary:
             labelled=wire.labelled,
             label_lag_s=_unpack_numbers(wire.label_lag_s),
         )
+
+
+def merge_stored(
+    stored: Sequence[bytes], *, features: Collection[str] | None = None, with_outcomes: bool = True
+) -> tuple[WindowSummary, list[OutcomeSummary | None]]:
+    """Add up stored windows of one model version, with all features or only those named; also return the outcome of
+    each, or None.
+
+    The sum is that of `merge_windows`, but for the order in which cells are added up, and takes a fraction of the
+    time: few columns are unpacked by themselves. Raises `UnreadableSummary`.
+    """
+    wires = [_read(data) for data in stored]
+    names = dict.fromkeys(name for wire in wires for name in wire.features)
+    outcomes = [_unpack_outcome(wire.outcome) if wire.outcome and with_outcomes else None for wire in wires]
+    known = [outcome for outcome in outcomes if outcome]
+    merged = WindowSummary(
+        rows=sum(wire.rows for wire in wires),
+        features={
+            name: _merge_packed([wire.features[name] for wire in wires if name in wire.features])
+            for name in names
+            if features is None or name in features
+        },
+        prediction=_merge_packed_present([wire.prediction for wire in wires]),
+        score=_numbers(_merge_packed_present([wire.score for wire in wires])),
+        latency_ms=_numbers(_merge_packed_present([wire.latency_ms for wire in wires])),
+        outcome=merge_outcomes(known) if known else None,
+        labelled=sum(wire.labelled for wire in wires),
+        label_lag_s=_numbers(_merge_packed_present([wire.label_lag_s for wire in wires])),
+    )
+    return merged, outcomes
+
+
+def _read(data: bytes) -> _Window:
+    try:
+        return msgspec.msgpack.decode(zstandard.decompress(data), type=_Window)
+    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+        raise UnreadableSummary(
+            f"{len(data)} bytes are not a window summary ({error}); recompute this window from the log."
+        ) from error
 
 
 def encode_outcomes(outcomes: Mapping[int, OutcomeSummary]) -> bytes:
@@ -169,6 +219,8 @@ def _summarise(values: ArrayLike, centre: float | None) -> ColumnSummary:
 
 def merge_windows(windows: Sequence[WindowSummary]) -> WindowSummary:
     """Add up windows of one model version; a column that some windows lack comes from those that have it."""
+    if len(windows) == 1:
+        return windows[0]
     names = dict.fromkeys(name for window in windows for name in window.features)
     outcomes = [window.outcome for window in windows if window.outcome]
     return WindowSummary(
@@ -262,6 +314,16 @@ class _Numbers(msgspec.Struct, array_like=True, frozen=True, tag="n"):
     wrong_type: int = 0
 
 
+class _Values(msgspec.Struct, array_like=True, frozen=True, tag="v"):
+    centre: float
+    missing: int
+    infinite: int
+    wrong_type: int
+    count_width: int
+    counts: bytes
+    values: bytes
+
+
 class _Categories(msgspec.Struct, array_like=True, frozen=True, tag="c"):
     counts: dict[str, int]
     rest: int
@@ -303,44 +365,181 @@ class _Regression(msgspec.Struct, array_like=True, frozen=True, tag="regression"
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_column = msgspec.msgpack.Decoder(_Numbers | _Categories).decode
+_decode_column = msgspec.msgpack.Decoder(_Numbers | _Values | _Categories).decode
+_ROUNDING = 1e-12  # share of a sum that adding up in another order may move it by
 _decode_outcome = msgspec.msgpack.Decoder(_Binary | _Multiclass | _Regression).decode
 
 
 def _pack_column(column: ColumnSummary) -> bytes:
     if isinstance(column, CategoricalSummary):
         return _encode(_Categories(column.counts, column.rest, column.missing, column.n, column.wrong_type))
-    largest = int(column.counts.max(initial=0))
-    count_type = next(kind for kind in _COUNT_TYPES if largest <= np.iinfo(kind).max)
+    if column.keys.size == 1:
+        return _pack_single(column)
+    if column.distinct is not None and not _gives_back(column, column.distinct):
+        return _pack_values(column, column.distinct)
+    count_width, counts = _pack_counts(column.counts)
     return _encode(
         _Numbers(
             column.centre, column.n, column.missing, column.infinite, column.minimum, column.maximum,
             column.total, column.total_sq,
             key_steps=shuffle(np.diff(column.keys, prepend=np.uint16(0))),
-            count_width=np.dtype(count_type).itemsize,
-            counts=shuffle(column.counts.astype(count_type)),
+            count_width=count_width,
+            counts=counts,
             means=shuffle(column.offsets.astype(np.float32)),
             wrong_type=column.wrong_type,
         )
     )  # fmt: skip
 
 
-def _unpack_column(data: bytes) -> ColumnSummary:
-    wire = _decode_column(data)
-    if isinstance(wire, _Categories):
-        return CategoricalSummary(wire.counts, wire.rest, wire.missing, wire.n, wire.wrong_type)
-    keys = np.cumsum(unshuffle(wire.key_steps, np.uint16), dtype=np.uint16)
-    counts = unshuffle(wire.counts, f"u{wire.count_width}").astype(np.int64)
-    return NumericSummary(
-        centre=wire.centre, keys=keys, counts=counts,
-        sums=np.multiply(unshuffle(wire.means, np.float32), counts, dtype=np.float64),
-        n=wire.n, missing=wire.missing, infinite=wire.infinite, minimum=wire.minimum, maximum=wire.maximum,
-        total=wire.total, total_sq=wire.total_sq, wrong_type=wire.wrong_type,
+def _pack_single(column: NumericSummary) -> bytes:
+    """Pack a column of one cell to the bytes that one of several would be packed to: an hour of a row has many."""
+    count, mean = int(column.counts[0]), _FLOAT.pack(column.sums[0] / column.counts[0])
+    width = next(size for size in _COUNT_WIDTHS if count < 1 << 8 * size)
+    counts = count.to_bytes(width, "little")
+    if column.distinct is not None:
+        values, [stored] = column.distinct.values, _FLOAT.unpack(mean)
+        if values.size != 1:
+            return _pack_values(column, column.distinct)
+        if column.centre + stored != values[0]:
+            return _encode(
+                _Values(
+                    column.centre, column.missing, column.infinite, column.wrong_type,
+                    width, counts, _DOUBLE.pack(values[0]),
+                )
+            )  # fmt: skip
+    return _encode(
+        _Numbers(
+            column.centre, column.n, column.missing, column.infinite, column.minimum, column.maximum,
+            column.total, column.total_sq,
+            key_steps=int(column.keys[0]).to_bytes(2, "little"), count_width=width, counts=counts, means=mean,
+            wrong_type=column.wrong_type,
+        )
     )  # fmt: skip
 
 
+def _gives_back(column: NumericSummary, distinct: Distinct) -> bool:
+    """Tell whether the cells as they are stored are the distinct values."""
+    if column.keys.size != distinct.values.size:
+        return False
+    stored = column.offsets.astype(np.float32).astype(np.float64)
+    return bool((column.centre + stored == distinct.values).all())
+
+
+def _pack_values(column: NumericSummary, distinct: Distinct) -> bytes:
+    count_width, counts = _pack_counts(distinct.counts)
+    return _encode(
+        _Values(
+            column.centre, column.missing, column.infinite, column.wrong_type,
+            count_width, counts, shuffle(distinct.values),
+        )
+    )  # fmt: skip
+
+
+def _pack_counts(counts: IntArray) -> tuple[int, bytes]:
+    largest = int(counts.max(initial=0))
+    count_type = next(kind for kind in _COUNT_TYPES if largest <= np.iinfo(kind).max)
+    return np.dtype(count_type).itemsize, shuffle(counts.astype(count_type))
+
+
+def _merge_packed_present(columns: Sequence[bytes | None]) -> ColumnSummary | None:
+    present = [column for column in columns if column]
+    return _merge_packed(present) if present else None
+
+
+def _merge_packed(columns: Sequence[bytes]) -> ColumnSummary:
+    """Unpack columns and add them up; those that are stored as their values are unpacked all at once."""
+    wires = [_decode_column(data) for data in columns]
+    values = [wire for wire in wires if isinstance(wire, _Values)]
+    if len(values) < 2 or len({wire.centre for wire in values}) > 1:
+        return merge_columns([_unpack_wire(wire) for wire in wires])
+    others = [_unpack_wire(wire) for wire in wires if not isinstance(wire, _Values)]
+    return merge_columns([_merge_values(values), *others])
+
+
+def _merge_values(wires: Sequence[_Values]) -> NumericSummary:
+    by_width: dict[int, list[_Values]] = {}
+    for wire in wires:
+        by_width.setdefault(wire.count_width, []).append(wire)
+    counts = [
+        unshuffle_together([wire.counts for wire in some], f"u{width}").astype(np.int64)
+        for width, some in by_width.items()
+    ]
+    values = [
+        unshuffle_together([wire.values for wire in some], np.float64).astype(np.float64, copy=False)
+        for some in by_width.values()
+    ]
+    summary = summarise_counted(np.concatenate(values), np.concatenate(counts), centre=wires[0].centre)
+    return replace(
+        summary,
+        missing=sum(wire.missing for wire in wires),
+        infinite=sum(wire.infinite for wire in wires),
+        wrong_type=sum(wire.wrong_type for wire in wires),
+    )
+
+
+def _unpack_column(data: bytes) -> ColumnSummary:
+    return _unpack_wire(_decode_column(data))
+
+
+def _unpack_wire(wire: _Numbers | _Values | _Categories) -> ColumnSummary:
+    if isinstance(wire, _Categories):
+        return CategoricalSummary(wire.counts, wire.rest, wire.missing, wire.n, wire.wrong_type)
+    if len(wire.counts) == wire.count_width:
+        return _unpack_single(wire, int.from_bytes(wire.counts, "little"))
+    counts = unshuffle(wire.counts, f"u{wire.count_width}").astype(np.int64)
+    if isinstance(wire, _Values):
+        distinct = Distinct(unshuffle(wire.values, np.float64).astype(np.float64, copy=False), counts)
+        return _with_others(summarise_distinct(distinct, centre=wire.centre), wire)
+    keys = np.cumsum(unshuffle(wire.key_steps, np.uint16), dtype=np.uint16)
+    means = unshuffle(wire.means, np.float32).astype(np.float64)
+    return NumericSummary(
+        centre=wire.centre, keys=keys, counts=counts, sums=means * counts,
+        n=wire.n, missing=wire.missing, infinite=wire.infinite, minimum=wire.minimum, maximum=wire.maximum,
+        total=wire.total, total_sq=wire.total_sq, wrong_type=wire.wrong_type,
+        distinct=_read_distinct(wire, means, counts),
+    )  # fmt: skip
+
+
+def _unpack_single(wire: _Numbers | _Values, count: int) -> NumericSummary:
+    """Unpack a column of one cell, without what several would take."""
+    counts = np.array([count], np.int64)
+    if isinstance(wire, _Values):
+        [value] = _DOUBLE.unpack(wire.values)
+        return _with_others(summarise_value(value, count, centre=wire.centre), wire)
+    [mean] = _FLOAT.unpack(wire.means)
+    return NumericSummary(
+        centre=wire.centre, keys=np.array([int.from_bytes(wire.key_steps, "little")], np.uint16), counts=counts,
+        sums=np.array([mean * count]), n=wire.n, missing=wire.missing, infinite=wire.infinite, minimum=wire.minimum,
+        maximum=wire.maximum, total=wire.total, total_sq=wire.total_sq, wrong_type=wire.wrong_type,
+        distinct=_read_distinct(wire, np.array([mean]), counts),
+    )  # fmt: skip
+
+
+def _with_others(summary: NumericSummary, wire: _Values) -> NumericSummary:
+    """Add what a column has beside its values."""
+    if not (wire.missing or wire.infinite or wire.wrong_type):
+        return summary
+    return replace(summary, missing=wire.missing, infinite=wire.infinite, wrong_type=wire.wrong_type)
+
+
+def _read_distinct(wire: _Numbers, means: FloatArray, counts: IntArray) -> Distinct | None:
+    """Return the distinct values, if each cell has one: then there is no spread within the cells.
+
+    The stored sum of squares is that of the cells' means plus the spread around them.
+    """
+    values, squares = wire.centre + means, float(counts @ means**2)
+    if values.size > MAX_DISTINCT or not abs(squares - wire.total_sq) <= _ROUNDING * squares:
+        return None
+    if values.size and (values[0], values[-1]) != (wire.minimum, wire.maximum):
+        return None
+    return Distinct(values, counts)
+
+
 def _unpack_numbers(data: bytes | None) -> NumericSummary | None:
-    column = _unpack_column(data) if data else None
+    return _numbers(_unpack_column(data) if data else None)
+
+
+def _numbers(column: ColumnSummary | None) -> NumericSummary | None:
     assert not isinstance(column, CategoricalSummary)
     return column
 

@@ -31,21 +31,25 @@ RANGES = {"r2": (-np.inf, 1.0), "bias": (-np.inf, np.inf)} | dict.fromkeys(
 
 
 def measure_blocks(
-    whole: OutcomeSummary, blocks: Sequence[OutcomeSummary], *, quantile: float | None = None
+    whole: OutcomeSummary,
+    blocks: Sequence[OutcomeSummary],
+    *,
+    quantile: float | None = None,
+    metric: str = "",
 ) -> dict[str, Estimate]:
-    """Measure a window that consists of these blocks, each metric with the wider of two intervals.
+    """Measure a window that consists of these blocks, each metric, or one alone, with the wider of two intervals.
 
     They are the one over rows and the one over blocks (`method` is then `jackknife`, and `detail` counts the
     blocks). The wider one is taken because few blocks may agree by chance, which is no proof that rows tell more
     than they do when they are independent. Fewer than seven blocks with rows, or blocks that hold other rows than
     the window does, give the one over rows alone.
     """
-    measured = measure_outcomes(whole, quantile=quantile)
+    measured = measure_outcomes(whole, quantile=quantile, metric=metric)
     filled = [block for block in blocks if block.n]
     if len(filled) < MIN_BLOCKS or sum(block.n for block in filled) != whole.n:
         return measured
     sizes = np.array([block.n for block in filled], dtype=np.float64)
-    without = [measure_outcomes(rest, quantile=quantile) for rest in _leave_one_out(filled)]
+    without = [measure_outcomes(rest, quantile=quantile, metric=metric) for rest in _leave_one_out(filled)]
     return {
         name: _wider(name, estimate, sizes, [part[name].value for part in without])
         for name, estimate in measured.items()

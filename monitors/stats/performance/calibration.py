@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitors.stats.mergeable.sketches import FloatArray, IntArray, NumericSummary
+from monitors.stats.mergeable.sketches import FloatArray, IntArray, NumericSummary, steps_of
 from monitors.stats.performance.estimate import Estimate, around, wilson_interval
 
 BINS = 10
@@ -29,7 +29,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ScoreCells:
-    """Cells of equal or nearly equal probability, ascending: their mean, and the rows that came true or did not."""
+    """Steps of equal or nearly equal probability, ascending: their mean, and the rows that came true or did not."""
 
     probability: FloatArray
     hits: IntArray
@@ -41,14 +41,15 @@ class ScoreCells:
 
 
 def score_cells(hits: NumericSummary, misses: NumericSummary) -> ScoreCells:
-    """Put two grids of log-odds on their common cells."""
-    keys = np.union1d(hits.keys, misses.keys)
-    counts = np.zeros((2, keys.size), dtype=np.int64)
-    sums = np.zeros(keys.size)
-    for row, side in enumerate((hits, misses)):
-        place = np.searchsorted(keys, side.keys)
+    """Put two columns of log-odds on their common steps."""
+    sides = steps_of(hits, misses)
+    steps = np.union1d(sides[0].ids, sides[1].ids)
+    counts = np.zeros((2, steps.size), dtype=np.int64)
+    sums = np.zeros(steps.size)
+    for row, side in enumerate(sides):
+        place = np.searchsorted(steps, side.ids)
         counts[row, place] = side.counts
-        sums[place] += side.sums
+        sums[place] += side.positions * side.counts
     log_odds = sums / np.maximum(counts.sum(axis=0), 1)
     return ScoreCells(1 / (1 + np.exp(-log_odds)), counts[0], counts[1])
 

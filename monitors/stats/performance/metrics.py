@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from monitors.stats.mergeable.outcomes import (
@@ -19,8 +21,10 @@ from monitors.stats.performance.ranking_queries import measure_queries
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 
-def measure_outcomes(outcome: OutcomeSummary, *, quantile: float | None = None) -> dict[str, Estimate]:
-    """Measure every metric that the outcome's task has, by metric name.
+def measure_outcomes(
+    outcome: OutcomeSummary, *, quantile: float | None = None, metric: str = ""
+) -> dict[str, Estimate]:
+    """Measure every metric that the outcome's task has, by metric name, or one `metric` alone.
 
     Binary: accuracy, precision, recall, f1, roc_auc, average_precision, log_loss, brier, ece. Multiclass:
     accuracy, precision, recall and f1 as macro averages over the classes that occur, weighted_precision,
@@ -32,27 +36,26 @@ def measure_outcomes(outcome: OutcomeSummary, *, quantile: float | None = None) 
     """
     match outcome:
         case BinaryOutcomeSummary():
-            return _measure_binary(outcome)
+            wanted = [metric] if metric else list(_BINARY)
+            return {name: _BINARY[name](outcome) for name in wanted if name in _BINARY}
         case MulticlassOutcomeSummary():
-            return _measure_multiclass(outcome)
+            measured = _measure_multiclass(outcome)
         case RegressionOutcomeSummary():
-            return _measure_regression(outcome, quantile)
+            measured = _measure_regression(outcome, quantile)
+    return {name: estimate for name, estimate in measured.items() if metric in ("", name)}
 
 
-def _measure_binary(outcome: BinaryOutcomeSummary) -> dict[str, Estimate]:
-    tp, fp, fn = outcome.tp, outcome.fp, outcome.fn
-    has_rows = outcome.n > 0
-    return {
-        "accuracy": share(tp + outcome.tn, outcome.n),
-        "precision": _or_zero(share(tp, tp + fp), has_rows),
-        "recall": _or_zero(share(tp, tp + fn), has_rows),
-        "f1": _or_zero(f1(tp, fp + fn), has_rows),
-        "roc_auc": roc_auc(outcome.positives, outcome.negatives),
-        "average_precision": average_precision(outcome.positives, outcome.negatives),
-        "log_loss": mean_loss(outcome.log_loss, least=0.0),
-        "brier": mean_loss(outcome.brier, least=0.0),
-        "ece": expected_calibration_error(outcome.positives, outcome.negatives),
-    }
+_BINARY: Mapping[str, Callable[[BinaryOutcomeSummary], Estimate]] = {
+    "accuracy": lambda outcome: share(outcome.tp + outcome.tn, outcome.n),
+    "precision": lambda outcome: _or_zero(share(outcome.tp, outcome.tp + outcome.fp), outcome.n > 0),
+    "recall": lambda outcome: _or_zero(share(outcome.tp, outcome.tp + outcome.fn), outcome.n > 0),
+    "f1": lambda outcome: _or_zero(f1(outcome.tp, outcome.fp + outcome.fn), outcome.n > 0),
+    "roc_auc": lambda outcome: roc_auc(outcome.positives, outcome.negatives),
+    "average_precision": lambda outcome: average_precision(outcome.positives, outcome.negatives),
+    "log_loss": lambda outcome: mean_loss(outcome.log_loss, least=0.0),
+    "brier": lambda outcome: mean_loss(outcome.brier, least=0.0),
+    "ece": lambda outcome: expected_calibration_error(outcome.positives, outcome.negatives),
+}
 
 
 def _or_zero(estimate: Estimate, has_rows: bool) -> Estimate:

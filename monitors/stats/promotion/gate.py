@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from driftline.common.number_format import format_number
 from monitors.stats.promotion.differences import MetricDifference
 from monitors.stats.promotion.paired import PairedComparison, SegmentComparison
 
@@ -133,14 +134,14 @@ def judge_guard(metric: MetricDifference, margin: float) -> MetricFinding:
     low, high = metric.gain
     if low > -margin * unit:
         return MetricFinding(
-            True, False, f"{_describe(metric)}: not worse than the margin of {margin * unit:.3g}."
+            True, False, f"{_describe(metric)}: not worse than the margin of {format_number(margin * unit)}."
         )
     if high < -margin * unit:
         return MetricFinding(
-            False, True, f"{_describe(metric)}: worse than the margin of {margin * unit:.3g}."
+            False, True, f"{_describe(metric)}: worse than the margin of {format_number(margin * unit)}."
         )
     return MetricFinding(
-        False, False, f"{_describe(metric)}: may be worse than the margin of {margin * unit:.3g}."
+        False, False, f"{_describe(metric)}: may be worse than the margin of {format_number(margin * unit)}."
     )
 
 
@@ -154,9 +155,9 @@ def judge_latency(
     passed = within_cap or challenger <= policy.p99_ratio * champion
     allowed = f"{policy.p99_ratio:g} times the champion's"
     if policy.p99_cap_ms is not None:
-        allowed += f" or {policy.p99_cap_ms:g} ms"
+        allowed += f" or {format_number(policy.p99_cap_ms)} ms"
     judged = "within" if passed else "above"
-    sentence = f"p99 latency {challenger:.3g} ms against {champion:.3g} ms: {judged} {allowed}."
+    sentence = f"p99 latency {format_number(challenger)} ms against {format_number(champion)} ms: {judged} {allowed}."
     return [MetricFinding(passed, False, sentence)]
 
 
@@ -172,6 +173,6 @@ def _judge_segment(segment: SegmentComparison, policy: GatePolicy) -> MetricFind
 
 def _describe(metric: MetricDifference) -> str:
     return (
-        f"{metric.metric} {metric.challenger:.4g} against {metric.champion:.4g}, a difference of "
-        f"{metric.difference:+.4f} ({metric.lower:+.4f} to {metric.upper:+.4f})"
+        f"{metric.metric} {format_number(metric.challenger, 4)} against {format_number(metric.champion, 4)}, "
+        f"a difference of {metric.difference:+.4f} ({metric.lower:+.4f} to {metric.upper:+.4f})"
     )

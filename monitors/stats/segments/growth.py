@@ -92,10 +92,10 @@ class GrowthFindings:
     n: int
 
 
-def search_growth(window: TimedRows, usual: TimedRows, *, days: float, rate: float = RATE) -> GrowthFindings:
+def search_growth(window: TimedRows, usual: TimedRows, *, days: float) -> GrowthFindings:
     """Find the segments that are a larger part of a window of so many `days` than of the reference's rows.
 
-    `rate` is the expected share of false ones among those found, at most. They are ranked by the excess that is sure,
+    Of those found a share of `RATE` is false, at most, as expected. They are ranked by the excess that is sure,
     its lower bound. Columns that only one of both has are left out, and so is a segment that did not grow among the
     rows outside of more harmful ones.
     """
@@ -105,8 +105,8 @@ def search_growth(window: TimedRows, usual: TimedRows, *, days: float, rate: flo
     window = TimedRows(both, window.block)
     with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is not found
         field = Field.lay_out(window, usual, least=MIN_ROWS)
-        found, tried = discover(field, partial(_test, days=days), rate=rate)
-    return GrowthFindings(_told(field, found), tried, len(window))
+        found, tried = discover(field, partial(_test, days=days), rate=RATE)
+    return GrowthFindings(_grown_segments(field, found), tried, len(window))
 
 
 # -- the test ----------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def _test(field: Field, batch: RowBatch, *, days: float) -> Tested:
     )
 
 
-def _told(field: Field, found: list[Ranked]) -> tuple[GrownSegment, ...]:
+def _grown_segments(field: Field, found: list[Ranked]) -> tuple[GrownSegment, ...]:
     if not found:
         return ()
     batch = field.batch_of([one.segment for one in found])

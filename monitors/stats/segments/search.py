@@ -113,7 +113,7 @@ def search_segments(
         field = Field.lay_out(window, usual, least=max(MIN_ROWS, int(np.ceil(MIN_SHARE * len(window)))))
         found, tried = discover(field, _test, rate=rate, most_paired=most_paired)
         return SegmentFindings(
-            _told(field, found),
+            _found_segments(field, found),
             tried,
             len(window),
             float(window.loss.mean()),
@@ -194,7 +194,7 @@ def _test(field: Field, batch: RowBatch) -> Tested:
 
 
 # -- what is found -----------------------------------------------------------------------------------------------------
-def _told(field: Field, found: Sequence[Ranked]) -> tuple[FoundSegment, ...]:
+def _found_segments(field: Field, found: Sequence[Ranked]) -> tuple[FoundSegment, ...]:
     """Write what was found with the losses of both periods."""
     if not found:
         return ()

@@ -7,7 +7,7 @@ W1; the means differ when they lie further apart than
     eps = sqrt(2/m · var(W) · ln(2 ln(n)/delta)) + 2/(3m) · unit · ln(2 ln(n)/delta),    1/m = 1/n0' + 1/n1'
 
 where n' = n - (shortest - 1). Then W0 goes, of the split whose parts lie furthest apart for what they may: the paper
-lets go of one bucket after another, which cuts the window several times for one change. Of values within a range of one
+drops one bucket after another, which cuts the window several times for one change. Of values within a range of one
 `unit` that are drawn independently and do not change, a look at the window cuts it with a probability of at most
 `delta`. Values without a range, as losses are, take the window's own standard deviation as their unit: then a factor
 on all values changes nothing, and of the bound nothing is proved: tests say how seldom it cuts what stays the same.
@@ -102,10 +102,9 @@ class Adwin(msgspec.Struct, array_like=True):
             end = begin + 1
 
     def _merge(self, first: int) -> None:
+        """Put a bucket and the next one, which has as many values, together."""
         n, distance = self.sizes[first], self.totals[first] - self.totals[first + 1]
-        self.spreads[first] += self.spreads[first + 1] + distance * distance / (
-            2 * n
-        )  # of two buckets of n each
+        self.spreads[first] += self.spreads[first + 1] + distance * distance / (2 * n)
         self.sizes[first] = 2 * n
         self.totals[first] += self.totals[first + 1]
         for part in (self.sizes, self.totals, self.spreads, self.marks):
@@ -136,9 +135,8 @@ class Adwin(msgspec.Struct, array_like=True):
         unit = math.sqrt(variance) if self.unit is None else self.unit
         share = 1 / (older - MIN_PART_VALUES + 1) + 1 / (newer - MIN_PART_VALUES + 1)
         bound: FloatArray = np.sqrt(2 * share * variance * doubt) + 2 / 3 * share * unit * doubt
-        return np.maximum(
-            bound, largest * _ROUNDING + _TINY
-        )  # values that are all alike differ by their rounding
+        # Values that are all alike differ by their rounding.
+        return np.maximum(bound, largest * _ROUNDING + _TINY)
 
     def _variance(self, sizes: FloatArray, totals: FloatArray) -> float:
         mean = totals.sum() / sizes.sum()

@@ -1,10 +1,11 @@
-"""Step 2: see whether the newest labels come as labels always came, before anything learns from them."""
+"""The step `check_labels`: see whether the newest labels come as labels always came, before anything learns."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from driftline.common.periods import day_of
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset
 from monitors.workflows.context import Evidence, RunContext, StepOutcome, done, waiting
@@ -24,7 +25,7 @@ NEWEST = timedelta(days=7)
 
 
 def check_labels(context: RunContext) -> StepOutcome:
-    """Wait for a person, whatever the autonomy, when a class, a token or the labels' number jumped (promise 12)."""
+    """Wait for a person, whatever the autonomy, when a class, a token or the labels' number jumped."""
     approved_by = context.run.approved_by
     if approved_by and "jumps" in context.step.evidence:
         return done({"approved_by": approved_by}, effect=_use_up_approval)
@@ -65,6 +66,5 @@ def _reference_labels(context: RunContext) -> Days:
     table = table.filter(pc.is_null(table["version_id"]))
     times = table["timestamp"].to_pylist()
     return days_of(
-        (time.astimezone(UTC).date(), label)
-        for time, label in zip(times, table["label"].to_pylist(), strict=True)
+        (day_of(time), label) for time, label in zip(times, table["label"].to_pylist(), strict=True)
     )

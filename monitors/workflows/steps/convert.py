@@ -1,4 +1,4 @@
-"""Step 4: the trained model is ONNX now; check how faithfully it answers."""
+"""The step `convert`: the trained model is ONNX now; check how faithfully it answers."""
 
 from monitors.workflows.context import RunContext, StepFailed, StepOutcome, done, to_json
 from monitors.workflows.training import result_of

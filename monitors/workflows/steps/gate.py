@@ -1,4 +1,4 @@
-"""Step 8: judge the challenger on the ripe labelled pairs (promise 13)."""
+"""The step `gate`: judge the challenger on the ripe labelled pairs."""
 
 from math import ceil
 
@@ -72,7 +72,7 @@ def _answer(
 def _promote_unless_labels_jumped(
     context: RunContext, evidence: Evidence, verdict_json: Evidence
 ) -> StepOutcome:
-    """A verdict is worth what its labels are: when those of the pairs jumped, a person decides (promise 12)."""
+    """A verdict is worth what its labels are: when those of the pairs jumped, a person decides."""
     since = parse_timestamp(context.evidence_of("shadow")["since"]).date()
     jumps = new_jumps(context, until=ripe_until(context.model), since=since)
     evidence["jumps"] = evidence_of(jumps)

@@ -1,4 +1,4 @@
-"""Step 9: let the challenger answer, by the model's autonomy at once or when a person approves."""
+"""The step `promote`: let the challenger answer, by the model's autonomy at once or when a person approves."""
 
 from inference.registry.datasets import store_reference
 from inference.registry.models import Autonomy

@@ -1,4 +1,4 @@
-"""Step 6: the challenger becomes a version, once, with the lineage that tells where it comes from."""
+"""The step `register`: the challenger becomes a version, once, with the lineage that tells where it comes from."""
 
 import msgspec
 

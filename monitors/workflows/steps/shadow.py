@@ -1,4 +1,4 @@
-"""Step 7: copy live requests to the challenger until enough of the pairs have their label."""
+"""The step `shadow`: copy live requests to the challenger until enough of the pairs have their label."""
 
 from driftline.common.periods import parse_timestamp, rfc3339
 from inference.prediction_log.queries.selectors import newest_event

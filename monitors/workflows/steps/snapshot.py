@@ -1,12 +1,12 @@
-"""Step 1: freeze the labelled rows that the run learns from, and set the newest aside for validation."""
+"""The step `snapshot`: freeze the labelled rows that the run learns from, and set the newest aside for validation."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftline.common.periods import rfc3339
+from driftline.common.periods import EPOCH, from_us, rfc3339, to_us
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.rows_kept import refuse_without_rows
@@ -24,8 +24,6 @@ from monitors.workflows.snapshots import (
     keep_known_labels,
     times_us,
 )
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def snapshot(context: RunContext) -> StepOutcome:
@@ -50,11 +48,11 @@ def snapshot(context: RunContext) -> StepOutcome:
         "from_reference": table.num_rows + unknown - logged.num_rows,
         "unknown_labels": unknown,
         "label_share": logged.num_rows / asked if asked else None,
-        "start": rfc3339(EPOCH + timedelta(microseconds=int(times.min()))),
+        "start": rfc3339(from_us(int(times.min()))),
         "end": rfc3339(context.run.data_until),
         "training_rows": int((~held_out).sum()),
         "holdout_rows": int(held_out.sum()),
-        "holdout_start": rfc3339(EPOCH + timedelta(microseconds=int(cut))),
+        "holdout_start": rfc3339(from_us(int(cut))),
     }
 
     def keep(run: Run) -> Evidence:
@@ -94,9 +92,9 @@ def _reference_rows(context: RunContext, logged: pa.Table) -> pa.Table:
     if dataset is None or "label" not in dataset.columns:
         return empty
     first_us = int(times_us(logged).min()) if logged.num_rows else None
-    end_us = first_us or int(context.run.data_until.timestamp() * 1e6)
+    end_us = first_us or to_us(context.run.data_until)
     rows = from_reference(pq.read_table(path_of(dataset)), context.signature, end_us=end_us)
-    start_us = int(_start(context).timestamp() * 1e6)
+    start_us = to_us(_start(context))
     times = times_us(rows)
     return rows.filter(pa.array((times >= start_us) & (times < end_us)))
 

@@ -1,4 +1,4 @@
-"""Step 3: let the model's trainer learn, in a subprocess without our credentials."""
+"""The step `train`: let the model's trainer learn, in a subprocess without our credentials."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Step 5: the challenger against the champion on the newest labelled rows, which the trainer never saw."""
+"""The step `validate`: the challenger against the champion on the newest labelled rows, which the trainer never saw."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from driftline.common.periods import DAY_US
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset
 from inference.signatures import Signature
@@ -16,7 +17,7 @@ from monitors.definitions.outcomes import coded
 from monitors.stats.promotion.gate import judge
 from monitors.stats.promotion.paired import PairedComparison, compare_pairs
 from monitors.workflows.context import RunContext, StepOutcome, done, rejected, to_json
-from monitors.workflows.pairs import DAY_US, policy_of
+from monitors.workflows.pairs import policy_of
 from monitors.workflows.snapshots import HOLDOUT, times_us
 from monitors.workflows.training import result_of
 

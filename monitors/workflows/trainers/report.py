@@ -50,7 +50,7 @@ class TrainedOutputs(Struct, frozen=True, omit_defaults=True):
 
 
 class TrainedMetadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The `metadata` part of a version's upload (DESIGN section 6)."""
+    """The `metadata` part of a version's upload, which `docs/guides/serve-a-model.md` describes."""
 
     features: list[Feature]
     outputs: TrainedOutputs

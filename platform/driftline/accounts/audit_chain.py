@@ -66,10 +66,6 @@ class ChainReport:
     head: ChainHead
     broken: str = ""
 
-    @property
-    def unsealed(self) -> int:
-        return self.entries - self.sealed
-
 
 # -- hashing -----------------------------------------------------------------------------------------------------------
 def digest_of_content(salt: UUID | str, content: Collection[str | int | None]) -> str:
@@ -164,18 +160,18 @@ def redact(fields: Mapping[int, Collection[str]], *, record: Callable[..., Audit
     """
     rows = list(_with_texts(AuditEntry.objects.filter(pk__in=fields)).values("before", "after", *_CONTENT))
     salts = {row["pk"]: uuid4() for row in rows}
-    left: dict[int, dict[str, Any]] = {}
+    blanked: dict[int, dict[str, Any]] = {}
     digests: dict[str, str] = {}
     for row in rows:
         pk = row["pk"]
-        left[pk] = {name: ERASED for name in fields[pk] if row[name] is not None}
+        blanked[pk] = {name: ERASED for name in fields[pk] if row[name] is not None}
         texts = {
             name if name == "subject" else f"{name}_text": ERASED if name == "subject" else json.dumps(ERASED)
-            for name in left[pk]
+            for name in blanked[pk]
         }
         digests[str(pk)] = digest_of_content(salts[pk], _content(row | texts))
     redaction = record(action=REDACT, subject=f"{len(rows)} entries", after={"entries": digests})
-    for pk, changes in left.items():
+    for pk, changes in blanked.items():
         AuditEntry.objects.filter(pk=pk).update(**changes, salt=salts[pk], redaction=redaction)
     return redaction
 
@@ -249,8 +245,8 @@ def _sealed_rows(until: int) -> Iterator[dict[str, Any]]:
 
 def _redactions() -> dict[int, dict[str, str]]:
     """Read the digests of what erasures left of entries, by the redaction's key and the entry's."""
-    found = AuditEntry.objects.filter(action=REDACT).values_list("pk", "after")
-    return {pk: (after or {}).get("entries", {}) for pk, after in found if isinstance(after, dict)}
+    redactions = AuditEntry.objects.filter(action=REDACT).values_list("pk", "after")
+    return {pk: (after or {}).get("entries", {}) for pk, after in redactions if isinstance(after, dict)}
 
 
 def _fault_of(
@@ -287,6 +283,6 @@ def _fault_of_triggers() -> str:
         cursor.execute(
             "SELECT tgname FROM pg_trigger WHERE tgrelid = 'accounts_auditentry'::regclass AND tgenabled IN ('O', 'A')"
         )
-        found = {name for (name,) in cursor.fetchall()}
-    missing = [name for name in TRIGGERS if name not in found]
+        enabled = {name for (name,) in cursor.fetchall()}
+    missing = [name for name in TRIGGERS if name not in enabled]
     return f"the trigger {missing[0]} is missing or disabled" if missing else ""

@@ -15,6 +15,7 @@ from ninja.security import HttpBearer
 from driftline.accounts.mfa import lacks_mfa
 from driftline.accounts.models import ApiToken, Project, User, digest_of
 from driftline.accounts.origin import note_token
+from driftline.accounts.project_prefix import slug_in_path
 from driftline.accounts.rights import check_rights, insufficient_scope
 from driftline.accounts.scopes import Scope
 from driftline.accounts.signals import tokens_changed
@@ -165,7 +166,7 @@ def _member(user: User, request: HttpRequest) -> Caller:
             403, "mfa_required", "Your role needs two-factor authentication; set it up on the pages first."
         )
     projects = Project.objects.filter(members=user).order_by("pk")
-    slug = request.headers.get("Driftline-Project", "")
+    slug = slug_in_path(request) or request.headers.get("Driftline-Project", "")
     chosen = request.session.get(SESSION_PROJECT)
     project = (projects.filter(slug=slug) if slug else projects.filter(pk=chosen or 0)).first()
     if project is None and not slug:

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 from django.db.models.functions import Now
@@ -74,6 +75,16 @@ class Project(models.Model):
             self.isolation = Isolation.NONE if is_first else Isolation.PROCESS
         super().save(*args, **kwargs)
 
+    @staticmethod
+    def path_of(slug: str) -> str:
+        """Return the path below which a project's pages are: see `project_prefix.py`."""
+        return f"/p/{slug}"
+
+    @property
+    def url(self) -> str:
+        """The address below which the project's pages are, for links in messages; without a slash at its end."""
+        return f"{settings.PUBLIC_URL}{self.path_of(self.slug)}"
+
 
 class Membership(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
@@ -102,6 +113,9 @@ class ApiToken(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     requests_per_second = models.PositiveIntegerField(default=0, db_default=0)  # 0: no limit
     rows_per_second = models.PositiveIntegerField(default=0, db_default=0)
+
+    class Meta:
+        verbose_name = "API token"
 
     def __str__(self) -> str:
         return f"{self.prefix}… {self.name}"

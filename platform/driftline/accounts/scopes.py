@@ -28,9 +28,17 @@ class Scope(StrEnum):
     LABEL = "label", "send labels", {Role.EDITOR, Role.ADMIN}
     BACKFILL = "backfill", "send event times older than ten minutes", {Role.EDITOR, Role.ADMIN}
     READ = "read", "read everything in the project", {Role.VIEWER, Role.EDITOR, Role.ADMIN}
-    WRITE = "write", "change models, rules, channels and references", {Role.EDITOR, Role.ADMIN}
-    DEPLOY = "deploy", "upload, promote, roll back, start and approve runs", {Role.ADMIN}
-    ADMIN = "admin", "make tokens, erase people, change retention, read the audit trail", {Role.ADMIN}
+    WRITE = (
+        "write",
+        "change models, rules, channels and references; archive models, references and data sets",
+        {Role.EDITOR, Role.ADMIN},
+    )
+    DEPLOY = "deploy", "upload, archive, promote and roll back versions, start and approve runs", {Role.ADMIN}
+    ADMIN = (
+        "admin",
+        "make tokens, delete, erase people, change privacy and retention, read the audit trail",
+        {Role.ADMIN},
+    )
 
     def __new__(cls, value: str, allows: str, roles: set[Role]) -> Self:
         scope = str.__new__(cls, value)
@@ -50,8 +58,12 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "model.name": Scope.WRITE,
     "model.task": Scope.WRITE,
     "model.description": Scope.WRITE,
+    "model.owner": Scope.WRITE,
+    "model.tags": Scope.WRITE,
     "model.schema_policy": Scope.WRITE,
     "model.segments": Scope.WRITE,
+    "model.archived": Scope.WRITE,
+    "model.delete": Scope.ADMIN,
     "model.autonomy": Scope.DEPLOY,
     "model.workflow": Scope.DEPLOY,
     "model.objectives": Scope.DEPLOY,  # the gate of promotions reads them
@@ -60,8 +72,9 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "model.retention_days": Scope.ADMIN,
     "model.summary_retention_days": Scope.ADMIN,
     # -- what is deployed
-    "version": Scope.DEPLOY,  # the first one becomes champion; also where it runs, and its quarantine
+    "version": Scope.DEPLOY,  # the first one becomes champion; also where it runs, its quarantine and archiving it
     "version.artifact": Scope.DEPLOY,
+    "version.delete": Scope.ADMIN,
     "variants": Scope.WRITE,
     "variant.register": Scope.DEPLOY,
     "deployment": Scope.DEPLOY,  # its champion, canary and shadows
@@ -69,10 +82,16 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "run": Scope.DEPLOY,
     # -- what is watched
     "reference": Scope.WRITE,
+    "reference.archived": Scope.WRITE,
+    "reference.delete": Scope.ADMIN,
+    "dataset.archived": Scope.WRITE,
+    "dataset.delete": Scope.ADMIN,
+    "monitor": Scope.WRITE,  # the windows that it judges
     "expectation": Scope.WRITE,
     "segment": Scope.WRITE,
     "segment_search": Scope.WRITE,
     "report": Scope.WRITE,
+    "annotation": Scope.WRITE,
     "rule": Scope.WRITE,
     "rule.retrain": Scope.DEPLOY,  # a rule that starts runs, whatever of it changes
     "incident": Scope.WRITE,
@@ -83,23 +102,12 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     # -- what is logged
     "predictions": Scope.LOG,
     "labels": Scope.LABEL,
+    "file": Scope.LOG,  # one that is looked at first; to confirm it needs what its rows need
     "import.cancel": Scope.WRITE,
+    "import.remove": Scope.ADMIN,
     "failed_work": Scope.WRITE,  # to try it again
     # -- who and what is kept of them
     "token": Scope.ADMIN,
     "subject": Scope.ADMIN,
     "audit": Scope.ADMIN,  # to read
 }
-
-
-def scope_rows() -> list[tuple[str, str, str]]:
-    """List each scope, what it allows and the roles that have it, as the documentation prints them."""
-    return [
-        (scope.value, scope.allows, ", ".join(role for role in Role if role in scope.roles))
-        for scope in Scope
-    ]
-
-
-def change_rows() -> list[tuple[str, str]]:
-    """List each change and the scope that it needs, as the documentation prints them."""
-    return [(change, scope.value) for change, scope in SCOPE_OF.items()]

@@ -39,5 +39,5 @@ def _correlation_of(task_id: str, task: Any, arguments: dict[str, Any]) -> str:
     """Name the run that the task works on, else the request that enqueued it, else the task itself."""
     if "run_id" in arguments:
         return f"run-{arguments['run_id']}"
-    asked = task.request.get(HEADER)
-    return str(asked or f"task-{task_id}")[:MAX_CORRELATION_CHARACTERS]
+    correlation = task.request.get(HEADER)
+    return str(correlation or f"task-{task_id}")[:MAX_CORRELATION_CHARACTERS]

@@ -18,7 +18,9 @@ type App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _SPARE_BYTES = 1 << 20  # for a form around a file, and for whoever reads a body to say so itself
 PLAIN_CAP = MAX_BODY_BYTES + _SPARE_BYTES
 UPLOAD_CAP = MAX_UPLOAD_BYTES + _SPARE_BYTES
-UPLOADS = re.compile(r"(/api/v1)?/models/[^/]+/(versions|reference|import|imports/(predictions|labels))")
+UPLOADS = re.compile(
+    r"(/api/v1|/p/[^/]+)?/models/[^/]+/(versions|reference|import|imports/(predictions|labels))"
+)
 
 
 class _BodyTooLarge(Exception):

@@ -1,4 +1,4 @@
-"""Incidents over HTTP. They are the roof's: it joins each with the runs that its rule started."""
+"""Incidents over HTTP, each with the runs that its rule started: alerts and workflows do not know each other."""
 
 from django.http import HttpRequest
 from ninja import Router
@@ -16,6 +16,7 @@ from inference.registry.selectors import get_model
 from monitors.alerts import selectors, services
 from monitors.alerts.models import Incident
 from monitors.alerts.schemas import DeliveryOut
+from monitors.rules.models import Severity
 
 router = Router(tags=["alerts"])
 
@@ -25,18 +26,21 @@ def list_incidents(
     request: HttpRequest,
     status: str | None = None,
     model: str | None = None,
+    severity: str | None = None,
     cursor: str = "",
     limit: int = PAGE_SIZE,
 ) -> Page[IncidentOut]:
     """List incidents, the newest in event time first."""
     project = caller_of(request).project
-    if status is not None and status not in Incident.Status.values:
-        raise refuse_parameter(
-            "status", f"status is '{printable(status)}'; use one of {', '.join(Incident.Status.values)}."
-        )
+    for name, value, choices in (
+        ("status", status, Incident.Status.values),
+        ("severity", severity, Severity.values),
+    ):
+        if value is not None and value not in choices:
+            raise refuse_parameter(name, f"{name} is '{printable(value)}'; use one of {', '.join(choices)}.")
     if model is not None:
         get_model(project=project, name=model)
-    found = selectors.incidents(project=project, status=status, model=model)
+    found = selectors.incidents(project=project, status=status, model=model, severity=severity)
     shown, following = cut_page(found, by=("-opened_at", "-pk"), cursor=cursor, limit=limit)
     runs = runs_of_each(shown)
     return Page(items=[IncidentOut.of(incident, runs[incident.pk]) for incident in shown], next=following)
@@ -67,7 +71,7 @@ def acknowledge_incident(request: HttpRequest, incident_id: int) -> IncidentOut:
 
 @router.post("/incidents/{int:incident_id}/resolve", auth=Scoped(SCOPE_OF["incident"]), response=IncidentOut)
 def resolve_incident(request: HttpRequest, incident_id: int) -> IncidentOut:
-    """Close an incident by hand; it opens anew when its rule still fires at the end of the cooldown."""
+    """Close an incident by hand; it opens again if its rule still fires at the end of the cooldown."""
     caller = caller_of(request)
     incident = selectors.get_incident(project=caller.project, incident_id=incident_id)
     return _describe(services.resolve(incident=incident, actor=caller.actor, now=now()))

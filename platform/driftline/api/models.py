@@ -1,4 +1,4 @@
-"""Models over HTTP. They are the roof's: what a model is lies in the registry, how it is watched in the monitors."""
+"""Models over HTTP. They are here because the registry has what a model is, and the monitors how it is watched."""
 
 from typing import Annotated, Any, Literal
 
@@ -66,6 +66,12 @@ class WorkflowChanges(Body):
 
 class ModelChanges(Body):
     description: str = Field(default="", max_length=500)
+    owner: str = Field(
+        default="", max_length=200, description="the person or team that answers for the model"
+    )
+    tags: list[Annotated[str, Field(min_length=1, max_length=50)]] = Field(
+        [], max_length=20, description="words to find the model by; they replace those of before"
+    )
     autonomy: str = Field("approve", max_length=10)
     objectives: Objectives = Field(default_factory=Objectives)
     retention_days: int | None = Field(default=None, ge=0, le=36_500)
@@ -75,9 +81,11 @@ class ModelChanges(Body):
     ] = Field({}, max_length=1_000)
     schema_policy: str = Field("lenient", max_length=10)
     rows_kept: Literal["all", "none"] = Field(
-        "all", description="none: each row is let go once it is summarised, those that are stored as well"
+        "all",
+        description="none: each row is dropped once it is summarised, also those that are stored already",
     )
     segments: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field([], max_length=100)
+    archived: bool = Field(False, description="true: it is not listed, and its rules are not judged")
     workflow: WorkflowChanges = Field(default_factory=WorkflowChanges)
 
     def registry_settings(self) -> dict[str, Any]:
@@ -86,6 +94,8 @@ class ModelChanges(Body):
             "name",
             "task",
             "description",
+            "owner",
+            "tags",
             "autonomy",
             "objectives",
             "retention_days",
@@ -99,6 +109,10 @@ class ModelChanges(Body):
     def changed_things(self) -> dict[str, str]:
         """Return what the sent fields change, by their pointers, as the table of rights calls it."""
         return {f"/{name}": f"model.{name}" for name in sorted(self.model_fields_set)}
+
+
+class ChangedModel(ModelChanges):
+    task: str = Field("binary", max_length=10, description="changes only while the model has no version")
 
 
 class NewModel(ModelChanges):
@@ -131,10 +145,22 @@ def create_model(request: HttpRequest, body: NewModel) -> Status[ModelOut]:
 
 
 @router.get("/models", auth=Scoped(Scope.READ), response=Page[ModelOut])
-def list_models(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE) -> Page[ModelOut]:
-    """List the project's models."""
-    models = Model.objects.of_project(caller_of(request).project).select_related(
-        "deployment__champion", "workflow"
+def list_models(
+    request: HttpRequest,
+    archived: bool = False,
+    search: str = "",
+    task: str = "",
+    owner: str = "",
+    tag: str = "",
+    cursor: str = "",
+    limit: int = PAGE_SIZE,
+) -> Page[ModelOut]:
+    """List the project's models, or those that are archived; by a text in name or description, task, owner and tag."""
+    models = (
+        Model.objects.of_project(caller_of(request).project)
+        .filter(archived_at__isnull=not archived)
+        .matching(search=search, task=task, owner=owner, tag=tag)
+        .select_related("deployment__champion", "workflow")
     )
     found, following = cut_page(
         models.prefetch_related("segment_features"), by=("pk",), cursor=cursor, limit=limit
@@ -159,7 +185,7 @@ def read_model(request: HttpRequest, name: str) -> ModelOut:
 
 
 @router.patch("/models/{name}", auth=Scoped(SCOPE_OF["model"]), response=ModelOut)
-def change_model(request: HttpRequest, name: str, body: ModelChanges) -> ModelOut:
+def change_model(request: HttpRequest, name: str, body: ChangedModel) -> ModelOut:
     """Change the fields that are sent."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
@@ -180,6 +206,8 @@ def retry_failed(request: HttpRequest, name: str) -> RetriedOut:
 
 
 def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:
+    if "archived" in body.model_fields_set:
+        services.archive_model(model=model, is_archived=body.archived, actor=caller.actor)
     if "segments" in body.model_fields_set:
         set_segments(model=model, features=body.segments, actor=caller.actor)
     if "workflow" in body.model_fields_set:

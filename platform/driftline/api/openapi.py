@@ -1,4 +1,4 @@
-"""The description of the API, `openapi.json`: of ninja's, with every answer as its type says, problems included."""
+"""The description of the API, `openapi.json`: django-ninja's, with every answer, problems included, by its type."""
 
 from http import HTTPStatus
 from types import UnionType
@@ -15,7 +15,7 @@ _FAILURES = {"4XX": "The request was refused, and why.", "5XX": "The server fail
 
 
 class DescribedAPI(NinjaAPI):
-    """Describes itself once: anybody may ask for the schema, and what it says never changes while we run."""
+    """An API that writes its schema once: anybody may ask for it, and it never changes while a process runs."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -24,21 +24,22 @@ class DescribedAPI(NinjaAPI):
     def get_openapi_schema(
         self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
     ) -> OpenAPISchema:
+        """Return the OpenAPI document with paths that begin with `path_prefix`."""
         prefix = self.get_root_path(path_params or {}) if path_prefix is None else path_prefix
         if prefix not in self._schemas:
             self._schemas[prefix] = _Description(self, prefix)
         return self._schemas[prefix]
 
     def get_openapi_operation_id(self, operation: Operation) -> str:
-        """Name an operation after its function; generated clients name theirs so, wherever the function lies."""
+        """Name an operation after its function alone: generated clients take the name, and modules may move."""
         return operation.view_func.__name__
 
 
 class _Description(OpenAPISchema):
-    """Ninja's description with answers that are described by msgspec, as `common.responses` has them."""
+    """Ninja's document, with answers described by msgspec, which writes them (`common.responses`)."""
 
     def operation_details(self, operation: Operation) -> dict[str, Any]:
-        """Describe an operation; the definitions of a body that a route describes by itself become components."""
+        """Describe an operation, and make components of what a body that its route describes by itself defines."""
         details: dict[str, Any] = super().operation_details(operation)
         for content in details.get("requestBody", {}).get("content", {}).values():
             content["schema"] = schema = dict(content["schema"])
@@ -46,6 +47,7 @@ class _Description(OpenAPISchema):
         return details
 
     def responses(self, operation: Operation) -> dict[Any, dict[str, Any]]:
+        """Describe each answer of an operation by its status, and the problems that every operation may answer."""
         described: dict[Any, dict[str, Any]] = {}
         for status, model in operation.response_models.items():
             described[status] = {"description": HTTPStatus(status).phrase}
@@ -58,7 +60,7 @@ class _Description(OpenAPISchema):
         }
 
     def _schema_of(self, answer: Any) -> dict[str, Any]:
-        """Describe a type or a union of types; what they refer to becomes components."""
+        """Describe a type or a union of types, and make components of the types that they refer to."""
         types = get_args(answer) if isinstance(answer, UnionType) else (answer,)
         schemas, components = msgspec.json.schema_components(
             types, ref_template="#/components/schemas/{name}"

@@ -1,7 +1,7 @@
 """Answers /healthz and /readyz in front of Django, however busy it is.
 
-/healthz looks at nothing. /readyz is looked up once a second, whoever asks and however often, and has an end: what did
-not answer by then is named.
+/healthz checks nothing. /readyz runs its checks at most once a second, however often it is asked, and has a time limit:
+it names what did not answer by then.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ NO_ANSWER = "no answer"
 
 
 class Check:
-    """One thing to look at, by one thread: a look that stands still is not joined by others."""
+    """One check, run by a thread of its own: while it hangs, no second one is started."""
 
-    def __init__(self, look: Callable[[], Checks], names: tuple[str, ...]) -> None:
-        self._look, self._names = look, names
+    def __init__(self, check: Callable[[], Checks], names: tuple[str, ...]) -> None:
+        self._check, self._names = check, names
         self._thread = ThreadPoolExecutor(1, "probe")
         self._under_way: Future[Checks] | None = None
 
     async def run(self, seconds: float) -> Checks:
-        """Look, for so long at most."""
+        """Return the result; after `seconds` without one, `NO_ANSWER` for each name."""
         if self._under_way is None:
-            self._under_way = self._thread.submit(self._look)
+            self._under_way = self._thread.submit(self._check)
         answer = asyncio.wrap_future(self._under_way)
         done, _ = await asyncio.wait({answer}, timeout=seconds)
         if not done:
@@ -52,29 +52,29 @@ class Readiness:
         judge: Callable[[Checks], tuple[int, object]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Look by `checks`; `judge` makes a status and a body of what they found."""
+        """Run `checks`; `judge` makes a status and a body of their results."""
         self._checks, self._judge, self._clock = checks, judge, clock
-        self._found: tuple[int, bytes] = 503, b""
-        self._found_at = float("-inf")
-        self._looking: asyncio.Task[None] | None = None
+        self._answer: tuple[int, bytes] = 503, b""
+        self._answered_at = float("-inf")
+        self._running: asyncio.Task[None] | None = None
 
-    async def find(self) -> tuple[int, bytes]:
-        """Give status and body; whoever asks while somebody looks gets what is found."""
-        if self._clock() - self._found_at >= FRESH_SECONDS:
-            if self._looking is None:
-                self._looking = asyncio.ensure_future(self._look())
-            await asyncio.shield(self._looking)
-        return self._found
+    async def answer(self) -> tuple[int, bytes]:
+        """Return status and body; who asks while the checks run gets their result."""
+        if self._clock() - self._answered_at >= FRESH_SECONDS:
+            if self._running is None:
+                self._running = asyncio.ensure_future(self._run())
+            await asyncio.shield(self._running)
+        return self._answer
 
-    async def _look(self) -> None:
+    async def _run(self) -> None:
         try:
-            found: Checks = {}
+            results: Checks = {}
             for part in await asyncio.gather(*(check.run(PATIENCE_SECONDS) for check in self._checks)):
-                found |= part
-            status, body = self._judge(dict(sorted(found.items())))
-            self._found, self._found_at = (status, orjson.dumps(body)), self._clock()
+                results |= part
+            status, body = self._judge(dict(sorted(results.items())))
+            self._answer, self._answered_at = (status, orjson.dumps(body)), self._clock()
         finally:
-            self._looking = None
+            self._running = None
 
 
 def answer_probes(application: App, readiness: Readiness) -> App:
@@ -86,7 +86,7 @@ def answer_probes(application: App, readiness: Readiness) -> App:
         if path not in ("/healthz", "/readyz") or scope.get("method") not in ("GET", "HEAD"):
             await application(scope, receive, send)
             return
-        status, body = (200, alive) if path == "/healthz" else await readiness.find()
+        status, body = (200, alive) if path == "/healthz" else await readiness.answer()
         await _send(scope, send, status, body)
 
     return answered

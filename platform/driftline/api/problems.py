@@ -162,7 +162,7 @@ def _sentence(error: dict[str, Any], place: list[Any]) -> str:
 # -- what Django itself answers ----------------------------------------------------------------------------------------
 def is_for_programs(request: HttpRequest) -> bool:
     """Tell whether a request gets problem details rather than a page."""
-    return is_path_for_programs(request.path)
+    return is_path_for_programs(request.path_info)
 
 
 def is_path_for_programs(path: str) -> bool:

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Self, TypedDict
 
 from driftline.accounts.models import AuditEntry
 from driftline.common.responses import ResponseBody, Time, one_of
-from driftline.progress import Progress
+from driftline.progress import STATUSES, Progress
 from driftline.stuck_work import StuckWork
 from inference.registry.models import Autonomy, Model, ModelTask, RowsKept, SchemaPolicy
-from monitors.alerts.models import Incident, IncidentEvent
+from monitors.alerts.models import Alert, Incident, IncidentEvent
 from monitors.alerts.schemas import DeliveryOut
 from monitors.rules.models import Severity
 from monitors.workflows.models import Run, RunState, Workflow
@@ -37,13 +37,20 @@ class StuckWorkOut(ResponseBody, frozen=True):
 
 
 class ModelOut(ResponseBody, frozen=True):
-    """A model; `computed_until` says up to which event time everything is computed and acted on."""
+    """A model; `computed_until` says up to which event time everything is computed and acted on.
+
+    It is `ok` only where something was judged in the last window of its span, `learning` where nothing was, and
+    `not_monitored` without data, or without both a reference and a rule: `missing` names which of these it lacks.
+    """
 
     id: int
     name: str
     task: Annotated[str, one_of(ModelTask)]
     description: str
-    status: Annotated[str, one_of(["ok", "no_data", "warning", "critical", "error"])]
+    owner: str
+    tags: list[str]
+    status: Annotated[str, one_of(STATUSES)]
+    missing: list[str]
     stuck: list[StuckWorkOut]
     autonomy: Annotated[str, one_of(Autonomy)]
     objectives: dict[str, Any]
@@ -58,6 +65,7 @@ class ModelOut(ResponseBody, frozen=True):
     computed_until: Time | None
     newest_event: Time | None
     created_at: Time
+    archived_at: Time | None
     workflow: WorkflowOut
 
     @classmethod
@@ -69,7 +77,10 @@ class ModelOut(ResponseBody, frozen=True):
             name=model.name,
             task=model.task,
             description=model.description,
+            owner=model.owner,
+            tags=model.tags,
             status=progress.status,
+            missing=list(progress.missing),
             stuck=[StuckWorkOut.of(work) for work in stuck],
             autonomy=model.autonomy,
             objectives=model.objectives,
@@ -84,6 +95,7 @@ class ModelOut(ResponseBody, frozen=True):
             computed_until=progress.computed_until,
             newest_event=progress.newest,
             created_at=model.created_at,
+            archived_at=model.archived_at,
             workflow=WorkflowOut.of(workflow),
         )
 
@@ -96,20 +108,63 @@ class RetriedOut(ResponseBody, frozen=True):
 
 # -- incidents ---------------------------------------------------------------------------------------------------------
 class CauseOut(TypedDict, total=False):
-    """What explains an incident: a feature or a segment, how much of it, and why it is named."""
+    """What explains an incident: a feature or a segment, how much of it, and why it is named.
+
+    Of a broken feature `segment` is where nearly all broken rows are, and `since` the hour in which they began.
+    """
 
     kind: str
     feature: str
     segment: str
+    since: str
     score: float
     evidence: str
 
 
 class NamedRuleOut(ResponseBody, frozen=True):
-    """The rule that fired."""
+    """The rule that fired; `id` is null once it was deleted."""
+
+    id: int | None
+    name: str
+
+
+class AlertOut(ResponseBody, frozen=True):
+    """One rule that fires, or fired, for one model, feature and segment, in event times.
+
+    `detected` is the end of the window in which it fired, and `last_window_end` that of the newest one noted.
+    """
 
     id: int
-    name: str
+    title: str
+    rule: NamedRuleOut
+    metric: str
+    feature: str | None
+    segment: str | None
+    severity: Annotated[str, one_of(Severity)]
+    labels: dict[str, str]
+    state: Annotated[str, one_of(Alert.State)]
+    since: Time
+    detected: Time
+    last_window_end: Time
+    resolved_at: Time | None
+
+    @classmethod
+    def of(cls, alert: Alert) -> Self:
+        return cls(
+            id=alert.pk,
+            title=alert.title,
+            rule=NamedRuleOut(id=alert.rule_id, name=alert.rule_name),
+            metric=alert.metric,
+            feature=alert.feature or None,
+            segment=alert.segment or None,
+            severity=alert.severity,
+            labels=alert.labels,
+            state=alert.state,
+            since=alert.since,
+            detected=alert.window_end,
+            last_window_end=alert.last_window_end,
+            resolved_at=alert.resolved_at,
+        )
 
 
 class StartedRunOut(ResponseBody, frozen=True):
@@ -121,7 +176,12 @@ class StartedRunOut(ResponseBody, frozen=True):
 
 
 class IncidentOut(ResponseBody, frozen=True):
-    """One problem of one model; `opened_at` and `resolved_at` are event times."""
+    """One problem of one model, with its alerts, in event times.
+
+    `since` is when it began, the start of the first window of the run beyond the limit, and `detected` (also
+    `opened_at`) when a rule fired: the end of the window that opened the incident. `rule` is that of the most causal
+    alert, which gives the title. `closed_at` is when somebody closed it by hand, by the wall clock.
+    """
 
     id: int
     title: str
@@ -129,11 +189,17 @@ class IncidentOut(ResponseBody, frozen=True):
     severity: Annotated[str, one_of(Severity)]
     model: str
     rule: NamedRuleOut
+    since: Time
+    detected: Time
     opened_at: Time
     resolved_at: Time | None
+    closed_at: Time | None
+    closed_by: str | None
+    close_reason: str | None
     acknowledged_at: Time | None
     acknowledged_by: str | None
     causes: list[CauseOut]
+    alerts: list[AlertOut]
     runs: list[StartedRunOut]
 
     @classmethod
@@ -145,12 +211,18 @@ class IncidentOut(ResponseBody, frozen=True):
             status=incident.status,
             severity=incident.severity,
             model=incident.model.name,
-            rule=NamedRuleOut(id=incident.rule_id, name=incident.rule.name),
+            rule=NamedRuleOut(id=incident.rule.pk, name=incident.rule.name),
+            since=incident.since,
+            detected=incident.detected,
             opened_at=incident.opened_at,
             resolved_at=incident.resolved_at,
+            closed_at=incident.closed_at,
+            closed_by=incident.closed_by or None,
+            close_reason=incident.close_reason or None,
             acknowledged_at=incident.acknowledged_at,
             acknowledged_by=str(incident.acknowledged_by) if incident.acknowledged_by else None,
             causes=incident.causes,
+            alerts=[AlertOut.of(alert) for alert in incident.alerts.all()],
             runs=[StartedRunOut(id=run.pk, state=run.state, trigger=run.trigger) for run in runs],
             **more,
         )

@@ -7,7 +7,7 @@ from django.urls import URLPattern, URLResolver
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
-from driftline.api import audit, incidents, models
+from driftline.api import audit, deletion, files, incidents, models
 from driftline.api.docs import ServerRenderedDocs
 from driftline.api.openapi import DescribedAPI
 from driftline.api.problems import handle_exceptions, with_problems
@@ -18,6 +18,7 @@ from inference.prediction_log.events import api as events
 from inference.prediction_log.imports import api as imports
 from inference.registry import api as registry
 from monitors.alerts import api as alerts
+from monitors.annotations import api as annotations
 from monitors.definitions import api as definitions
 from monitors.metrics import api as metrics
 from monitors.optimiser import api as optimiser
@@ -32,8 +33,11 @@ ROUTERS = (
     prediction_log.router,
     events.router,
     imports.router,
+    files.router,
+    deletion.router,
     erasure.router,
     definitions.router,
+    annotations.router,
     metrics.router,
     rules.router,
     incidents.router,

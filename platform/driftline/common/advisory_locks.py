@@ -18,6 +18,7 @@ class AdvisoryLock(IntEnum):
     SUMMARIES = 7_302  # model: one process at a time changes its summaries; taken before LABEL_JOIN
     METRIC_POINTS = 7_303  # model: one process at a time writes its points
     RULES = 7_304  # model: one process at a time judges its rules
+    ALERTS = 7_306  # model: one process at a time changes its alerts and incidents
     PARTITIONS = 7_305  # no key: one process at a time makes partitions
     SUMMARISE_TASK = 7_312  # model: one task at a time summarises it
     MEASURE_TASK = 7_313  # model: one task at a time measures it
@@ -25,6 +26,7 @@ class AdvisoryLock(IntEnum):
     NULL_DRAWS = 7_316  # reference: one process at a time stores its draws
     IMPORT = 7_322  # import: held by the session that works on it, so it ends with the process
     ARRIVAL_WEEK = 7_324  # week: its writers share it; who has it alone knows that they have ended
+    DATASET_FILES = 7_326  # no key: who records a data set shares it, who removes files has it alone
     REPORT_START = 7_331  # 0: one report at a time is begun
     AUDIT_SEALING = 7_390  # no key: one process at a time seals audit entries
 

@@ -16,7 +16,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Greatest, Now
 
 from driftline.common.lease import LEASE
-from driftline.common.work import WorkQuerySet, WorkRow
+from driftline.common.work import WorkQuerySet, WorkRow, still_claimed
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class AttemptedQuerySet[Row: "AttemptedWorkRow"](WorkQuerySet[Row]):
         rows = super(AttemptedQuerySet, self.filter(attempts=0)).claim(limit=limit, lease=lease)
         rows = rows or super().claim(limit=1, lease=lease)
         if rows:
-            _same(rows).update(attempts=F("attempts") + 1)
+            still_claimed(rows).update(attempts=F("attempts") + 1)
         for row in rows:
             row.attempts += 1
         return rows
@@ -113,7 +113,7 @@ def reason_of(error: Exception) -> str:
 def note_failure(row: AttemptedWorkRow, reason: str) -> bool:
     """Keep why a row failed and leave it to the next attempt; False where it was touched or taken over meanwhile."""
     wait = row.attempts * RETRY_AFTER if row.attempts < MAX_ATTEMPTS else None
-    noted = _same([row]).update(
+    noted = still_claimed([row]).update(
         error=reason[:500], lease_until=None if wait is None else Now() + wait, lease_token=None
     )
     row.error = reason[:500]
@@ -122,7 +122,7 @@ def note_failure(row: AttemptedWorkRow, reason: str) -> bool:
 
 def release(rows: Sequence[AttemptedWorkRow]) -> None:
     """Return claimed rows before their work is finished: they are due at once, and the attempt does not count."""
-    _same(rows).update(attempts=Greatest(F("attempts") - 1, 0), lease_until=None, lease_token=None)
+    still_claimed(rows).update(attempts=Greatest(F("attempts") - 1, 0), lease_until=None, lease_token=None)
 
 
 def _note[Row: AttemptedWorkRow](row: Row, error: Exception, on_failure: Callable[[Row], None]) -> None:
@@ -131,18 +131,10 @@ def _note[Row: AttemptedWorkRow](row: Row, error: Exception, on_failure: Callabl
             on_failure(row)
 
 
-def _same[Row: AttemptedWorkRow](rows: Sequence[Row]) -> models.QuerySet[Row]:
-    """Select these rows, as far as nobody has touched or taken them since they were claimed."""
-    seen = Q(pk__in=[])
-    for row in rows:
-        seen |= Q(pk=row.pk, generation=row.generation, lease_token=row.lease_token)
-    return type(rows[0])._base_manager.filter(seen)
-
-
 def _forgive(rows: Sequence[AttemptedWorkRow]) -> None:
     """Take the attempt back that was counted when the rows were claimed; they are tried again when their lease ends."""
     try:
         with transaction.atomic():
-            _same(rows).update(attempts=Greatest(F("attempts") - 1, 0))
+            still_claimed(rows).update(attempts=Greatest(F("attempts") - 1, 0))
     except DatabaseError:
         log.warning("attempts not taken back", extra={"rows": len(rows)})

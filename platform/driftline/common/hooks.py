@@ -1,7 +1,7 @@
 """Hooks: functions that a later stage provides to an earlier one, which may not import it.
 
-Each stage lists its hooks in its module `hooks.py`, beside its signals. `monitors/receivers.py` and `driftline/apps.py`
-provide all of them when Django starts.
+Each stage lists its hooks in its module `hooks.py`, beside its signals. `inference/prediction_log/receivers.py`,
+`monitors/receivers.py` and `driftline/apps.py` provide all of them when Django starts.
 """
 
 from collections.abc import Callable

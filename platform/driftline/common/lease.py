@@ -84,11 +84,11 @@ class Lease[Row: Leasable]:
         good_until = time.monotonic() + self.LENGTH.total_seconds()
         try:
             while not done.wait(self.RENEWAL_SECONDS):
-                asked = time.monotonic()
+                began = time.monotonic()
                 renewed = self._renew()
                 if renewed:
-                    good_until = asked + self.LENGTH.total_seconds()
-                elif renewed is not None or asked > good_until:
+                    good_until = began + self.LENGTH.total_seconds()
+                elif renewed is not None or began > good_until:
                     self.lost.set()
                     return
         finally:

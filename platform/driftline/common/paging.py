@@ -26,8 +26,8 @@ def page[Row: Model, Item](
     most: int = MAX_PAGE_SIZE,
 ) -> Page[Item]:
     """Write one page of `rows`, row by row; see `cut_page`."""
-    found, following = cut_page(rows, by=by, cursor=cursor, limit=limit, most=most)
-    return Page(items=[write(row) for row in found], next=following)
+    shown, following = cut_page(rows, by=by, cursor=cursor, limit=limit, most=most)
+    return Page(items=[write(row) for row in shown], next=following)
 
 
 def cut_page[Row: Model](
@@ -42,9 +42,9 @@ def cut_page[Row: Model](
     limit = min(limit, most)
     if cursor:
         rows = rows.filter(_after(by, _read_cursor(cursor, by)))
-    found = list(rows.order_by(*by)[: limit + 1])
-    following = _write_cursor(found[limit - 1], by) if len(found) > limit else None
-    return found[:limit], following
+    fetched = list(rows.order_by(*by)[: limit + 1])
+    following = _write_cursor(fetched[limit - 1], by) if len(fetched) > limit else None
+    return fetched[:limit], following
 
 
 def _after(by: Sequence[str], values: Sequence[Any]) -> Q:

@@ -91,9 +91,9 @@ def budget_of(digest: str, requests_per_second: int, rows_per_second: int) -> To
     limits = requests_per_second, rows_per_second
     if not any(limits):
         return None
-    found = _budgets.get(digest)
-    if found is None or found.limits != limits:
+    budget = _budgets.get(digest)
+    if budget is None or budget.limits != limits:
         if len(_budgets) >= MAX_TOKENS:
             _budgets.clear()
-        found = _budgets[digest] = TokenBudget(*limits)
-    return found
+        budget = _budgets[digest] = TokenBudget(*limits)
+    return budget

@@ -8,7 +8,7 @@ import zstandard
 from django.http import HttpRequest
 
 from driftline.common.errors import FieldFault, Problem
-from driftline.common.periods import Period, parse_moment
+from driftline.common.periods import STEPS, Period, parse_moment
 from driftline.common.strict_json import printable
 
 _ETAG = re.compile(r'(?:W/)?"?(\d{1,18})"?')
@@ -17,6 +17,12 @@ _ETAG = re.compile(r'(?:W/)?"?(\d{1,18})"?')
 def refuse_parameter(name: str, detail: str) -> Problem:
     """Refuse one parameter of a query or path."""
     return Problem(400, "invalid_parameter", detail, [FieldFault(f"/{name}", "invalid_parameter", detail)])
+
+
+def span_refusal(name: str, span: str, *others: str) -> str:
+    """Say of a text that it is no span, and which there are; `others` may be sent too."""
+    choices = ", ".join((*others, *STEPS))
+    return f"{name} is '{printable(span)}'; use {choices}, or days that roll such as 7d (2d to 90d)."
 
 
 # -- bytes -------------------------------------------------------------------------------------------------------------
@@ -101,10 +107,20 @@ def moment(name: str, text: str, *, now: datetime) -> datetime:
 
 def period(start: str, end: str, *, now: datetime) -> Period:
     """Read the parameters `from` and `to` as a half-open interval."""
-    found = Period(moment("from", start, now=now), moment("to", end, now=now))
-    if found.start >= found.end:
+    window = Period(moment("from", start, now=now), moment("to", end, now=now))
+    if window.start >= window.end:
         raise refuse_parameter("from", "'from' must lie before 'to'.")
-    return found
+    return window
+
+
+def bounds(start: str, end: str, *, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Read the parameters `from` and `to` where they may be left out: None is no bound."""
+    first, last = (
+        moment(name, text, now=now) if text else None for name, text in (("from", start), ("to", end))
+    )
+    if first and last and first >= last:
+        raise refuse_parameter("from", "'from' must lie before 'to'.")
+    return first, last
 
 
 def expected_generation(request: HttpRequest) -> int:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import orjson
 from msgspec import Meta, Struct
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -49,11 +48,7 @@ def files(*kinds: str) -> dict[str, Any]:
 
 def write_json(data: Any) -> bytes:
     """Write responses and plain values as JSON; NaN becomes null: it is no JSON."""
-    plain = msgspec.to_builtins(data, builtin_types=(datetime,), enc_hook=_plain)
-    try:
-        return _dump(plain)
-    except TypeError:
-        return _dump(_with_large_integers_as_floats(plain))
+    return msgspec.json.encode(data, enc_hook=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -63,18 +58,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     raise TypeError(f"{type(value)} is not a value of JSON")
-
-
-def _dump(data: Any) -> bytes:
-    return orjson.dumps(data, option=orjson.OPT_UTC_Z)
-
-
-def _with_large_integers_as_floats(data: Any) -> Any:
-    """Give numbers their exponent back: PostgreSQL keeps 1e30 in a JSON column as an integer of 31 digits."""
-    if isinstance(data, dict):
-        return {key: _with_large_integers_as_floats(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_with_large_integers_as_floats(value) for value in data]
-    if isinstance(data, int) and not -(2**63) <= data < 2**64:
-        return float(data)
-    return data

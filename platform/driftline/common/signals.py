@@ -1,4 +1,4 @@
-"""Sent inside the writing transaction; the roof listens."""
+"""Signals that are sent inside the writing transaction; the top layer of `driftline` receives them."""
 
 from django.dispatch import Signal
 

@@ -138,14 +138,14 @@ def _too_deep() -> Problem:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise Problem(
             400, "duplicate_key", f"The key '{printable(twice)}' comes twice in one object; send it once."
         )
-    return found
+    return members
 
 
 def _constant(name: str, *, allow_nan: bool) -> float:

@@ -39,11 +39,11 @@ class Task(StrEnum):
 
     # driftline/accounts
     SEND_RESET_MAIL = "accounts.send_reset_mail"  # email
-    # driftline: the clock sends all but LONG_WORK
+    # driftline: the clock sends all but LONG_WORK and SEAL_AUDIT
     SWEEP = "driftline.sweep"
     LONG_WORK = "driftline.long_work"  # projects take turns, so the work need not be the sender's
     CLOSE_WINDOWS = "driftline.close_windows"
-    SEAL_AUDIT = "driftline.seal_audit"
+    SEAL_AUDIT = "driftline.seal_audit"  # the sweep sends it where entries wait
     HEARTBEAT = "driftline.heartbeat"
     TIDY = "driftline.tidy"
     # inference/prediction_log: the clock sends both

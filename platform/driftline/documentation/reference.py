@@ -16,12 +16,14 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandParser
 from prometheus_client.core import Metric as MetricFamily
 
-from driftline.accounts.scopes import change_rows, scope_rows
+from driftline.accounts.scopes import SCOPE_OF, Role, Scope
 from driftline.api.v1 import api
 from driftline.observability.metrics import BacklogCollector
 from driftline.observability.serving import ServingCollector
 from driftline.settings.environment import CHECKOUT, every_setting
+from monitors.alerts.channels import KINDS
 from monitors.metrics.catalogue import METRICS
+from monitors.metrics.glossary import meaning_of
 
 BEGIN = "<!-- written by `manage.py write_reference` -->"
 END = "<!-- end of what is written -->"
@@ -119,13 +121,17 @@ def scopes_table() -> str:
     """List what each scope allows, the roles that have it, and the scope that each change needs."""
     roles = _table(
         ("scope", "what it allows", "roles that have it"),
-        ((f"`{scope}`", allows, roles) for scope, allows, roles in scope_rows()),
+        ((f"`{scope}`", scope.allows, _roles_with(scope)) for scope in Scope),
     )
     changes = _table(
         ("change", "scope that it needs"),
-        ((f"`{change}`", f"`{scope}`") for change, scope in change_rows()),
+        ((f"`{change}`", f"`{scope}`") for change, scope in SCOPE_OF.items()),
     )
     return f"{roles}\n\n## What a change needs\n\n{changes}"
+
+
+def _roles_with(scope: Scope) -> str:
+    return ", ".join(role for role in Role if role in scope.roles)
 
 
 def metrics_table() -> str:
@@ -133,10 +139,25 @@ def metrics_table() -> str:
     groups: dict[str, list[Sequence[str]]] = {}
     for metric in METRICS.values():
         worse = "higher" if metric.lower_is_better else "lower"
-        row = (f"`{metric.name}`", metric.title, metric.unit, worse, ", ".join(metric.spans))
+        row = (
+            f"`{metric.name}`",
+            metric.title,
+            meaning_of(metric.name),
+            metric.unit,
+            worse,
+            ", ".join(metric.spans) or "any",
+        )
         groups.setdefault(str(metric.kind), []).append(row)
-    head = ("metric", "what it measures", "unit", "worse is", "windows")
+    head = ("metric", "name", "what it measures", "unit", "worse is", "windows")
     return "\n\n".join(f"## {kind.capitalize()}\n\n{_table(head, rows)}" for kind, rows in groups.items())
+
+
+def channels_table() -> str:
+    """List every kind of channel with its title and what its target is."""
+    return _table(
+        ("kind", "name", "target"),
+        ((f"`{name}`", kind.title, kind.target) for name, kind in KINDS.items()),
+    )
 
 
 def prometheus_table() -> str:
@@ -199,6 +220,7 @@ TABLES: dict[Path, Callable[[], str]] = {
     Path("reference/api.md"): routes_table,
     Path("reference/scopes.md"): scopes_table,
     Path("reference/metrics.md"): metrics_table,
+    Path("reference/channels.md"): channels_table,
     Path("reference/prometheus.md"): prometheus_table,
     Path("architecture/layers.md"): layers_table,
 }

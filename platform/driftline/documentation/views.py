@@ -1,6 +1,7 @@
-"""Serves the pages that `make docs` built."""
+"""Serves the pages that `make docs` built, and the Python client's wheel beside them."""
 
 import mimetypes
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -27,10 +28,22 @@ def documentation(request: HttpRequest, path: str) -> HttpResponse:
     """Give a file of the documentation to anybody, or say how to build it."""
     if not (BUILT_PAGES / "index.html").exists():
         return render(request, "pages/documentation.html")
-    file = (BUILT_PAGES / path).resolve()
-    if not file.is_relative_to(BUILT_PAGES) or not file.is_file():
-        raise Http404
+    file = _built_file(path)
     return HttpResponse(file.read_bytes(), content_type=_content_type(file))
+
+
+def client_wheel() -> str:
+    """Return the name of the Python client's wheel among the built pages; empty where it was not built."""
+    return next((file.name for file in sorted(BUILT_PAGES.glob("driftline_client-*.whl"))), "")
+
+
+def _built_file(path: str) -> Path:
+    """Return the file of the built pages that `path` names; raise Http404 where there is none."""
+    with suppress(OSError, ValueError):  # of a name that no file can have: too long, or with a null byte
+        file = (BUILT_PAGES / path).resolve()
+        if file.is_relative_to(BUILT_PAGES) and file.is_file():
+            return file
+    raise Http404
 
 
 def _content_type(file: Path) -> str:

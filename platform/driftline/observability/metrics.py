@@ -1,6 +1,7 @@
 """/metrics for Prometheus: what the serving processes counted, and what waits in the database."""
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,7 @@ from driftline.api.problems import with_problems
 from driftline.common.clock import now
 from driftline.models import Heartbeat
 from driftline.observability.serving import ServingCollector
+from driftline.progress import STATUSES, progress_of_each
 from driftline.stuck_work import failed_work
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.models import TouchedPeriod
@@ -96,6 +98,17 @@ class BacklogCollector(Collector):
         for severity, count in unresolved.values_list("severity").annotate(Count("pk")).order_by("severity"):
             incidents.add_metric([severity], count)
         yield incidents
+        models = _family("driftline_models")
+        chosen = list(self._mine(Model.objects.all(), "project"))
+        statuses = Counter(one.status for one in progress_of_each(chosen).values())
+        for status in STATUSES:
+            models.add_metric([status], statuses[status])
+        yield models
+        since = _family("driftline_incident_since_timestamp_seconds")
+        for incident in unresolved.select_related("project", "model").order_by("pk"):
+            names = [incident.project.slug, incident.model.name, str(incident.pk), incident.severity]
+            since.add_metric(names, incident.since.timestamp())
+        yield since
         runs = self._mine(Run.objects.filter(state__in=ACTIVE_STATES), "model__project")
         yield _family("driftline_runs_active", runs.count())
         halves = self._mine(EventHalf.objects.all(), "model__project").count()
@@ -116,6 +129,11 @@ _BACKLOG: dict[str, tuple[str, tuple[str, ...]]] = {
     "driftline_work_due": ("Work rows that nobody works on.", ("kind",)),
     "driftline_work_failed": ("Work rows that failed too often to be tried again.", ("kind",)),
     "driftline_incidents_open": ("Unresolved incidents.", ("severity",)),
+    "driftline_models": ("Models by how they are, as in the API.", ("status",)),
+    "driftline_incident_since_timestamp_seconds": (
+        "When the problem of an unresolved incident began, in event time.",
+        ("project", "model", "incident", "severity"),
+    ),
     "driftline_runs_active": ("Retrain runs under way.", ()),
     "driftline_event_halves_waiting": ("Halves of events without their other half.", ()),
     "driftline_worker_heartbeat_timestamp_seconds": ("When a worker last consumed a tick.", ()),

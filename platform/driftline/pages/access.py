@@ -8,17 +8,29 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
+from django.db.models import Case, QuerySet, When
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods
 
-from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.http_auth import SESSION_PROJECT
+from driftline.accounts.models import ApiToken, Membership, Project, User
+from driftline.accounts.project_prefix import slug_in_path
 from driftline.accounts.rights import check_rights
 from driftline.accounts.scopes import SCOPE_OF, SCOPES_OF_ROLE, Scope
 from driftline.common.errors import Problem
+from inference.registry.models import Model
+from monitors.alerts.models import Channel, Incident, Silence
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_SESSION_KEY = "project"
+_MODEL_OF_ROUTE: dict[str | None, Any] = {
+    "incident": Incident,
+    "token_revoke": ApiToken,
+    "silence_end": Silence,
+    "channel": Channel,
+    "channel_delete": Channel,
+}
+"""The model of the object that a route names by its number alone."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,11 @@ def page(*methods: str, writes: str = "") -> Callable[[View], View]:
         def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponse | FileResponse:
             visitor = visitor_of(request)
             if visitor is None:
-                return render(request, "pages/no_project.html", status=403)
+                return _explain_no_project(request)
+            if not slug_in_path(request):
+                return _lead_into_project(request, visitor)
             request.visitor = visitor
+            _remember_project(request)
             try:
                 if request.method not in _SAFE_METHODS and not visitor.may(writes):
                     return _refuse(request, view, args, kwargs)
@@ -98,25 +113,58 @@ def page(*methods: str, writes: str = "") -> Callable[[View], View]:
 
 
 def visitor_of(request: HttpRequest) -> Visitor | None:
-    """Find the person's current project: the one they chose, else their first; None without any."""
+    """Find the person in the project that the path names; else in the one that they looked at last, or their first.
+
+    None where the person is in no project, or not in the one that the path names.
+    """
     if not isinstance(request.user, User):
         return None
     memberships = Membership.objects.filter(user=request.user).select_related("project").order_by("pk")
-    chosen = request.session.get(_SESSION_KEY)
-    membership = (memberships.filter(project=chosen).first() if chosen else None) or memberships.first()
+    if slug := slug_in_path(request):
+        membership = memberships.filter(project__slug=slug).first()
+    else:
+        seen = request.session.get(SESSION_PROJECT)
+        membership = (memberships.filter(project=seen).first() if seen else None) or memberships.first()
     return Visitor(request.user, membership.project, membership.role) if membership else None
 
 
-@require_POST
-@login_required
-def choose_project(request: HttpRequest) -> HttpResponse:
-    """Switch to another of the person's projects; anybody else's looks like none."""
-    slug = request.POST.get("project", "")
-    membership = Membership.objects.filter(user=request.user, project__slug=slug).first()  # type: ignore[misc]
-    if membership is None:
+def _explain_no_project(request: HttpRequest) -> HttpResponse:
+    """Answer who is in no project at all; a project that one is not in looks as if there were none."""
+    if slug_in_path(request):
         raise Http404
-    request.session[_SESSION_KEY] = membership.project_id
-    return redirect("overview")
+    return render(request, "pages/no_project.html", status=403)
+
+
+def _remember_project(request: PageRequest) -> None:
+    """Have addresses without a project lead to this one from now on; parts of pages load by themselves, and do not."""
+    is_part = getattr(request, "htmx", False)
+    if not is_part and request.session.get(SESSION_PROJECT) != request.visitor.project.pk:
+        request.session[SESSION_PROJECT] = request.visitor.project.pk
+
+
+def _lead_into_project(request: HttpRequest, visitor: Visitor) -> HttpResponse:
+    """Redirect an address of before projects had one of their own; its object decides the project where it can.
+
+    A form that is sent to one is sent again to where it belongs.
+    """
+    project = _project_of_object(request, visitor) or visitor.project
+    address = Project.path_of(project.slug) + request.get_full_path()
+    return HttpResponseRedirect(address, preserve_request=request.method not in _SAFE_METHODS)
+
+
+def _project_of_object(request: HttpRequest, visitor: Visitor) -> Project | None:
+    """Find which of the person's projects has the object that a path names; the current one where several have it."""
+    match = request.resolver_match
+    assert match is not None
+    named: QuerySet[Any]
+    if name := match.kwargs.get("name"):
+        named = Model.objects.filter(name=name)
+    elif match.url_name in _MODEL_OF_ROUTE:
+        named = _MODEL_OF_ROUTE[match.url_name].objects.filter(pk=match.kwargs["pk"])
+    else:
+        return None
+    found = Project.objects.filter(members=visitor.user, pk__in=named.values("project"))  # type: ignore[misc]
+    return found.order_by(Case(When(pk=visitor.project.pk, then=0), default=1), "pk").first()
 
 
 def _refuse(request: PageRequest, view: View, args: Any, kwargs: Any) -> HttpResponse:

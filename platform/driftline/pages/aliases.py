@@ -67,5 +67,5 @@ _WHO_ANSWERS = "Which version answers requests does not change."
 
 
 def _named(model: Model, alias: str) -> Version | None:
-    found = Alias.objects.filter(model=model, name=alias).select_related("version").first()
-    return found.version if found else None
+    row = Alias.objects.filter(model=model, name=alias).select_related("version").first()
+    return row.version if row else None

@@ -30,8 +30,8 @@ def _change(request: PageRequest) -> HttpResponse:
     project, actor = request.visitor.project, request.visitor.actor
     if request.POST.get("do") == "dismiss":
         given_up.dismiss(kind=kind, id=int(number), actor=actor, project=project)
-        messages.success(request, "It is not shown here any more.")
+        messages.success(request, "It is dismissed.")
     else:
         given_up.retry(kind=kind, id=int(number), actor=actor, project=project)
-        messages.success(request, "It is begun afresh.")
+        messages.success(request, "It will be tried again.")
     return redirect("background")

@@ -1,5 +1,7 @@
 """Pictures drawn on the server: they need no script, and their words are text on the page.
 
+`plotly_figures` describes the same charts to Plotly, which draws them for those who zoom.
+
 An SVG is stretched to the width that there is; strokes keep their width, points are strokes without length,
 and all text is HTML beside it, so that it is as legible on a phone as on a wide screen.
 """
@@ -13,9 +15,21 @@ from typing import Any
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from driftline.common.periods import rfc3339
+from driftline.pages.display import localise
 
 WIDTH, HEIGHT = 1000.0, 200.0
+NOTE = "note"  # the kind of mark that an annotation is
+SHADOW_LOOKS = ("shadow", "shadow-b", "shadow-c", "shadow-d")
+"""What distinguishes several shadow versions in one chart: colour and dashes."""
+MARK_WORDS = {
+    "deploy": "version deployed",
+    "shadow": "shadow or canary changed",
+    "incident": "incident opened",
+    "change": "error changed",
+    NOTE: "annotation",
+}
+MAX_DOTS = 120  # of a line, up to which each window has a dot
+_RAISED = ("notice", "warning", "critical")
 _TICKS = 4
 _MAX_DATES = 6
 _EDGE = 0.03  # of the width: a word in the middle of it would lie on the labels of the axis
@@ -35,31 +49,46 @@ class Dot:
     threshold: float | None = None
     status: str = "ok"
     revision: int = 1
+    since: datetime | None = None
 
     @property
     def middle(self) -> datetime:
         return self.start + (self.end - self.start) / 2
 
+    @property
+    def is_raised(self) -> bool:
+        return self.status in _RAISED
+
 
 @dataclass(frozen=True)
 class ChartLine:
-    """A line; `look` is a CSS class: main, second, third, shadow, estimate or baseline."""
+    """A line; `look` is a CSS class: main, second, third, estimate, baseline or one of SHADOW_LOOKS."""
 
     name: str
     dots: Sequence[Dot]
     look: str = "main"
     bars: bool = False
 
+    @property
+    def has_dots(self) -> bool:
+        return not self.bars and self.look != "baseline" and len(self.dots) <= MAX_DOTS
+
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that changed at a moment: a thin vertical line, and a line of text in the list below."""
+    """Something that happened: a thin vertical line where it began, and a line of text in the list below."""
 
     at: datetime
     word: str
     text: str
     kind: str = "deploy"
     url: str = ""
+    end: datetime | None = None  # of an interval, which is shaded
+
+
+def milestones(marks: Iterable[Mark]) -> list[Mark]:
+    """Choose the marks of charts that show no quality: deployments and what people noted."""
+    return [mark for mark in marks if mark.kind in ("deploy", NOTE)]
 
 
 @dataclass(frozen=True)
@@ -80,7 +109,8 @@ class Chart:
     least_top: float = 0.0  # the axis reaches at least this far
     limits: bool = True
     compact: bool = False
-    csv_url: str = ""
+    band: str = "95 % interval"
+    holds_band: bool = False  # on the axis, however far it reaches
     note: str = ""
     _scale: list[float] = field(default_factory=list)
 
@@ -89,16 +119,12 @@ class Chart:
         return not any(dot.value is not None for series in self.series for dot in series.dots)
 
     @property
-    def json_id(self) -> str:
-        return f"data-{self.id}"
-
-    @property
     def hourly(self) -> bool:
         return any(dot.end - dot.start < timedelta(days=1) for dot in self.series[0].dots)
 
     @property
     def visible_marks(self) -> list[Mark]:
-        return [mark for mark in self.marks if self.start <= mark.at <= self.end]
+        return [mark for mark in self.marks if mark.at <= self.end and (mark.end or mark.at) >= self.start]
 
     @property
     def table(self) -> list[list[Any]]:
@@ -110,6 +136,24 @@ class Chart:
         return [[start, rows[start]] for start in sorted(rows)]
 
     @property
+    def legend(self) -> list[tuple[str, str]]:
+        """Name all that is drawn, each with the class of its sign."""
+        keys = [(f"{line.look} bar" if line.bars else line.look, line.name) for line in self.series]
+        drawn = [dot for line in self.series if not line.bars for dot in line.dots if dot.value is not None]
+        signs = {
+            ("limit", "limit"): self.has_limit,
+            ("band", self.band): any(dot.lower is not None and dot.upper is not None for dot in drawn),
+            ("bad", "beyond its limit"): any(
+                dot.status in _RAISED for line in self.series if line.has_dots for dot in line.dots
+            ),
+            ("hatch", "labels pending"): any(self._is_hatched(dot) for dot in self.series[0].dots),
+            ("span", "incident open"): bool(self.spans),
+        }
+        kinds = dict.fromkeys(mark.kind for mark in self.visible_marks)
+        marks = [(f"mark {kind}", MARK_WORDS[kind]) for kind in kinds]
+        return [*keys, *(key for key, is_drawn in signs.items() if is_drawn), *marks]
+
+    @property
     def has_limit(self) -> bool:
         return self.limits and any(dot.threshold is not None for dot in self.series[0].dots)
 
@@ -117,9 +161,8 @@ class Chart:
         """Draw the picture."""
         low, high = self._range()
         parts = [self._shade(span) for span in self.spans]
-        parts += [
-            self._unripe(dot) for dot in self.series[0].dots if dot.status == "unripe" and not self.compact
-        ]
+        parts += [self._shade((mark.at, mark.end), NOTE) for mark in self.visible_marks if mark.end]
+        parts += [self._unripe(dot) for dot in self.series[0].dots if self._is_hatched(dot)]
         parts += [
             f'<path class="grid" d="M0 {_y(tick, low, high):.1f}H{WIDTH:.0f}"/>' for tick in self.ticks()
         ]
@@ -130,6 +173,7 @@ class Chart:
         parts += [
             f'<path class="mark {mark.kind}" d="M{self._x(mark.at):.1f} 0V{HEIGHT:.0f}"/>'
             for mark in self.visible_marks
+            if mark.at >= self.start
         ]
         return format_html(
             '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>',
@@ -165,7 +209,8 @@ class Chart:
         while at < self.end:
             share = (at - self.start) / length
             if share < 0.94:
-                labels.append({"left": f"{share * 100:.2f}%", "text": at.astimezone(UTC).strftime(form)})
+                shown = at.astimezone(UTC) if step >= timedelta(days=1) else localise(at)
+                labels.append({"left": f"{share * 100:.2f}%", "text": shown.strftime(form)})
             at += step
         return labels
 
@@ -174,7 +219,7 @@ class Chart:
         labels: list[dict[str, Any]] = []
         last = -1.0
         for mark in sorted(self.visible_marks, key=lambda mark: mark.at):
-            share = self._x(mark.at) / WIDTH
+            share = max(0.0, self._x(mark.at)) / WIDTH
             if mark.word and share - last > _WORD:
                 labels.append(
                     {
@@ -186,36 +231,6 @@ class Chart:
                 )
                 last = share
         return labels
-
-    def figure(self) -> dict[str, Any]:
-        """Give the same picture to Plotly, for zooming."""
-        traces: list[dict[str, Any]] = []
-        for series in self.series:
-            trace: dict[str, Any] = {
-                "name": series.name,
-                "x": [rfc3339(dot.middle) for dot in series.dots],
-                "y": [dot.value for dot in series.dots],
-                "customdata": [dot.n for dot in series.dots],
-                "hovertemplate": "%{y:.4g} on %{customdata} rows<extra>%{fullData.name}</extra>",
-                "look": series.look,
-            }
-            if series.bars:
-                trace["type"] = "bar"
-            elif any(dot.lower is not None for dot in series.dots):
-                trace["error"] = [[dot.lower for dot in series.dots], [dot.upper for dot in series.dots]]
-            traces.append(trace)
-        if self.has_limit:
-            dots = [dot for dot in self.series[0].dots if dot.threshold is not None]
-            traces.append(
-                {
-                    "name": "limit",
-                    "x": [rfc3339(d.middle) for d in dots],
-                    "y": [d.threshold for d in dots],
-                    "look": "limit",
-                }
-            )
-        marks = [{"x": rfc3339(mark.at), "text": mark.text, "word": mark.word} for mark in self.visible_marks]
-        return {"traces": traces, "marks": marks, "unit": self.unit, "zero": self.from_zero}
 
     def _range(self) -> tuple[float, float]:
         if not self._scale:
@@ -231,6 +246,8 @@ class Chart:
         low, high = min(values), max(values)
         near = (high - low) or abs(high) or 1.0
         bounds = [b for s in self.series for dot in s.dots for b in (dot.lower, dot.upper) if b is not None]
+        if self.holds_band:
+            near = math.inf
         low, high = max([low - near, min([low, *bounds])]), min([high + near, max([high, *bounds])])
         low = 0.0 if self.from_zero else low
         margin = (high - low or abs(high) or 1.0) * 0.08
@@ -241,9 +258,12 @@ class Chart:
     def _x(self, at: datetime) -> float:
         return (at - self.start) / (self.end - self.start) * WIDTH
 
-    def _shade(self, span: tuple[datetime, datetime]) -> str:
+    def _shade(self, span: tuple[datetime, datetime], look: str = "span") -> str:
         left, right = max(0.0, self._x(span[0])), min(WIDTH, self._x(span[1]))
-        return f'<rect class="span" x="{left:.1f}" y="0" width="{max(0.0, right - left):.1f}" height="{HEIGHT:.0f}"/>'
+        return f'<rect class="{look}" x="{left:.1f}" y="0" width="{max(0.0, right - left):.1f}" height="{HEIGHT:.0f}"/>'
+
+    def _is_hatched(self, dot: Dot) -> bool:
+        return dot.status == "unripe" and not self.compact
 
     def _unripe(self, dot: Dot) -> str:
         left, right = self._x(dot.start), self._x(dot.end)
@@ -265,7 +285,7 @@ class Chart:
         return f'<path class="bars {series.look}" d="{"".join(rects)}"/>'
 
     def _line(self, series: ChartLine, low: float, high: float) -> str:
-        runs = list(_runs(series.dots))
+        runs = list(unbroken(series.dots))
         band = "".join(self._band(run, low, high) for run in runs)
         line = "".join(
             "M" + "L".join(f"{self._x(dot.middle):.1f} {_y(dot.value or 0.0, low, high):.1f}" for dot in run)
@@ -273,14 +293,12 @@ class Chart:
         )
         parts = [f'<path class="band {series.look}" d="{band}"/>'] if band else []
         parts.append(f'<path class="line {series.look}" d="{line}"/>')
-        if series.look != "baseline" and len(series.dots) <= 120:
+        if series.has_dots:
             parts += [self._dots(series, low, high, bad=False), self._dots(series, low, high, bad=True)]
         return "".join(parts)
 
     def _dots(self, series: ChartLine, low: float, high: float, *, bad: bool) -> str:
-        chosen = [
-            d for d in series.dots if d.value is not None and (d.status in ("warning", "critical")) == bad
-        ]
+        chosen = [d for d in series.dots if d.value is not None and d.is_raised == bad]
         path = "".join(f"M{self._x(d.middle):.1f} {_y(d.value or 0.0, low, high):.1f}h0" for d in chosen)
         return f'<path class="dot {series.look}{" bad" if bad else ""}" d="{path}"/>' if path else ""
 
@@ -317,7 +335,7 @@ def _nice(step: float) -> float:
     return float(next(factor for factor in (1, 2, 5, 10) if factor * power >= step * 0.999) * power)
 
 
-def _runs(dots: Sequence[Dot]) -> Iterable[list[Dot]]:
+def unbroken(dots: Sequence[Dot]) -> Iterable[list[Dot]]:
     """Split a series where windows are missing: a gap is drawn as a gap."""
     run: list[Dot] = []
     for dot in dots:
@@ -374,6 +392,7 @@ class Overlay:
     is_numeric: bool
     summary: str
     axis: Sequence[str] = ()
+    keys: tuple[str, str] = ("reference", "current")
 
     @property
     def top(self) -> float:

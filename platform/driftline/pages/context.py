@@ -4,10 +4,14 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import reverse
 
 from driftline.accounts.models import Project
-from driftline.demo.progress import HISTORY, load_progress
-from driftline.pages.access import visitor_of
+from driftline.accounts.project_prefix import links_into
+from driftline.demo.plan import load_plans
+from driftline.demo.progress import HISTORY, LIVE, load_progress, load_story
+from driftline.pages.access import Visitor, visitor_of
+from driftline.pages.display import display_of
 from monitors.alerts.selectors import open_incidents
 
 NAVIGATION = [
@@ -19,6 +23,9 @@ NAVIGATION = [
             "models",
             "model_new",
             "model",
+            "annotations",
+            "annotation",
+            "annotation_delete",
             "drift",
             "feature",
             "performance",
@@ -38,6 +45,8 @@ NAVIGATION = [
             "reports",
             "report",
             "report_delete",
+            "model_settings",
+            "segments",
             "rules",
             "rule",
             "rule_new",
@@ -45,7 +54,11 @@ NAVIGATION = [
         ),
     ),
     ("incidents", "Incidents", ("incidents", "incident")),
-    ("tokens", "Settings", ("tokens", "token_revoke", "channels")),
+    (
+        "tokens",
+        "Settings",
+        ("tokens", "token_revoke", "channels", "channel", "channel_delete", "silences", "silence_end"),
+    ),
     ("start", "Send data", ("start",)),
 ]
 
@@ -54,29 +67,45 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     """Give the frame of a page; nothing for strangers, for the admin, and for parts of pages."""
     if getattr(request, "user", None) is None or request.path.startswith("/admin/"):
         return {}
+    display = {"display": display_of(request)}
     visitor = getattr(request, "visitor", None) or visitor_of(request)
     if visitor is None:
-        return {}
+        return display
     current = request.resolver_match.url_name if request.resolver_match else ""
-    return {
+    with links_into(visitor.project.slug):
+        navigation = [
+            (reverse(route), title, current in routes) for route, title, routes in _navigation(visitor)
+        ]
+    return display | {
         "visitor": visitor,
         "api_url": f"{request.scheme}://{request.get_host()}/api/v1",
-        "projects": list(Project.objects.filter(members=visitor.user).order_by("name")),
-        "navigation": [(route, title, current in routes) for route, title, routes in NAVIGATION],
+        "project_path": Project.path_of(visitor.project.slug),
+        "projects": list(Project.objects.filter(members=visitor.user).order_by("name", "pk")),
+        "navigation": navigation,
         "open_count": open_incidents(project=visitor.project).count(),
         "demo": demo_progress(),
     }
 
 
+def _navigation(visitor: Visitor) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Add the page of the demo in the project that it plays in."""
+    plays_here = any(plan.project == visitor.project.slug for plan in load_plans(settings.HOME))
+    return [*NAVIGATION, ("demo", "Demo", ("demo",))] if plays_here else NAVIGATION
+
+
 def demo_progress() -> dict[str, Any] | None:
-    """Say what the replay of the demo is doing; None where no demo runs."""
-    progress = load_progress(settings.HOME)
-    if progress is None:
+    """Say what the replays of the demo are doing; None where no demo runs."""
+    flights = load_progress(settings.HOME)
+    stories = [load_story(settings.HOME, plan.model) for plan in load_plans(settings.HOME)]
+    lines = [story.sentence() for story in stories if story is not None]
+    if flights is not None:
+        lines.append(flights.sentence())
+    if not lines:
         return None
-    in_history = progress.phase == HISTORY
     return {
-        "sentence": progress.sentence(),
-        "percent": round(progress.share * 100),
-        "has_bar": in_history,
-        "is_live": progress.phase == "live",
+        "lines": lines,
+        "percent": round(flights.share * 100) if flights is not None else 0,
+        "has_bar": flights is not None and flights.phase == HISTORY,
+        "is_live": all(story.is_live for story in stories if story)
+        and (flights is None or flights.phase == LIVE),
     }

@@ -17,6 +17,8 @@ from inference.registry.canary import KEY, CanaryWanted
 from inference.registry.models import Deployment, Model, Version
 from inference.registry.rollout import await_rollout
 from inference.registry.selectors import get_version
+from monitors.alerts import selectors
+from monitors.alerts.models import Incident
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,12 @@ def deployment(request: PageRequest, name: str) -> HttpResponse:
             400, "unknown_action", f"{action[:40]!r} is no change; use one of {', '.join(CHANGES)}."
         )
     version = _version(model, action, request.GET.get("version", ""))
+    incident = _incident(request, model)
     if request.method == "POST":
         change.apply(model, version, _confirmed(request))
-        _tell(request, model, change.title.format(version=version.version))
+        _report_rollout(request, model, change.title.format(version=version.version))
+        if incident is not None:
+            return redirect("incident", pk=incident.pk)
         return redirect("version", name=name, version=version.version)
     frame |= {
         "action": action,
@@ -62,14 +67,23 @@ def deployment(request: PageRequest, name: str) -> HttpResponse:
         "yes": change.yes,
         "effects": change.effect(model.deployment, version),
         "deployment": model.deployment,
+        "incident": incident,
     }
     return render(request, "pages/deployment.html", frame)
 
 
-def _version(model: Model, action: str, asked: str) -> Version:
+def _incident(request: PageRequest, model: Model) -> Incident | None:
+    """Return the incident of this model that the change answers, to which its person comes back."""
+    text = request.GET.get("incident", "")
+    if not text.isdecimal() or len(text) > 18:
+        return None
+    return selectors.incidents(project=request.visitor.project, model=model.name).filter(pk=int(text)).first()
+
+
+def _version(model: Model, action: str, version: str) -> Version:
     """The version that the change is about; for a rollback the champion of before."""
     if action != "rollback":
-        return get_version(model=model, version=asked)
+        return get_version(model=model, version=version)
     if model.deployment.previous is None:
         raise Problem(
             409,
@@ -93,11 +107,11 @@ def _generation(text: str) -> int:
     return int(text)
 
 
-def _tell(request: PageRequest, model: Model, what: str) -> None:
+def _report_rollout(request: PageRequest, model: Model, what: str) -> None:
     """Say which serving processes have the change, and which have not and why."""
     rollout = await_rollout(model=model, home=settings.HOME)
     for pid, reason in rollout.missing.items():
-        messages.warning(request, f"Serving process {pid} has not followed yet: {reason}")
+        messages.warning(request, f"Serving process {pid} has not taken up the change yet: {reason}")
     count = len(rollout.reported)
     if count and not rollout.missing:
         where = "the serving process has" if count == 1 else f"all {count} serving processes have"
@@ -120,7 +134,9 @@ def _promote_effect(now: Deployment, version: Version) -> list[str]:
         effects += _canary_ends(now)
     if version in now.shadows.all():
         effects.append(f"Version {version.version} stops shadowing.")
-    effects.append("The gate of retrain runs is not asked: what you write below is kept as the reason.")
+    effects.append(
+        "The gate of retrain runs does not judge this change: what you write below is kept as the reason."
+    )
     return effects
 
 
@@ -248,15 +264,15 @@ CHANGES = {
         "Roll back to version {version}", "Yes, roll back", _rollback_effect, _rollback
     ),
     "shadow": DeploymentAction(
-        "Let version {version} shadow", "Yes, send it copies", _shadow_effect, _shadow
+        "Start shadow deployment of version {version}", "Yes, start it", _shadow_effect, _shadow
     ),
     "canary": DeploymentAction(
-        "Let version {version} answer a share", "Yes, let it answer", _canary_effect, _canary
+        "Start canary deployment of version {version}", "Yes, start it", _canary_effect, _canary
     ),
     "uncanary": DeploymentAction(
         "End the canary of version {version}", "Yes, end it", _uncanary_effect, _uncanary
     ),
     "unshadow": DeploymentAction(
-        "Stop version {version} shadowing", "Yes, stop", _unshadow_effect, _unshadow
+        "Stop shadow deployment of version {version}", "Yes, stop it", _unshadow_effect, _unshadow
     ),
 }

@@ -1,32 +1,34 @@
-"""P3: which features moved, and when? P4: what exactly changed in one of them?"""
+"""The page of drift: which features moved, and when?"""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.db.models import QuerySet
+from django.http import HttpResponse
 
 from driftline.common.errors import Problem
-from driftline.common.periods import Period
+from driftline.common.periods import counted, end_of, overlap, window
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, ChartLine, Dot
+from driftline.pages.charts import Chart, ChartLine, Mark
 from driftline.pages.heat_map import HeatMap, HeatMapRow, heat_map
-from driftline.pages.histograms import overlay_of
 from driftline.pages.model import COLUMN_METRICS, csv_url, drift_share_chart, frame_of
+from driftline.pages.rendering import render_with_charts
 from driftline.pages.segment_searches import grown_segments
-from driftline.pages.templatetags.figures import figure, measured
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
+from monitors.definitions.models import MonitorKind
 from monitors.definitions.services import drift_method
-from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
+from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS
+from monitors.metrics.evidence import evidence_sentence
+from monitors.metrics.limits import RAISED, PointJudge, is_drifted
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.references.loaded import LoadedReference
-from monitors.metrics.rows.value_losses import ValueLosses, value_losses
 from monitors.metrics.selectors import joint_rows
 from monitors.stats.drift.judging import Method
 from monitors.stats.mergeable.sketches import NumericSummary
 
+DECISION_TITLE = "Deciding statistic"
 KINDS = {"": "any", "number": "numbers", "category": "categories"}
 
 
@@ -35,15 +37,25 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "drift")
     model, chosen = frame["model"], frame["range"]
     metric = _metric(request)
-    points = queries.points_in(model, [metric], chosen.start, chosen.end).defer("detail")
-    reference = queries.reference_on(model, chosen.end - queries.DAY)
-    heat = heat_map(model, points, reference, chosen)
+    kind_of_windows = METRICS[metric].kind if metric in METRICS else MonitorKind.DRIFT
+    span = queries.span_of(model, kind_of_windows)
+    points = PointJudge(model, looks_back=False).judge(_stored(model, metric, chosen, span))
+    newest = window(chosen.last_day, span)
+    reference = queries.reference_of(model, newest)
+    heat = heat_map(model, points, reference, chosen, span)
     marks = queries.marks_in(model, chosen.start, chosen.end)
     wanted = request.GET.get("feature", "").strip().lower()
     kind = request.GET.get("kind", "")
     frame |= {
+        "judged_by": queries.judged_by(model, [kind_of_windows], chosen.newest),
+        "span": span,
         "metric": metric,
-        "metrics": [(name, METRICS[name].title) for name in COLUMN_METRICS],
+        "title": METRICS[metric].title if metric in METRICS else DECISION_TITLE,
+        "metrics": [
+            (queries.DECISION, DECISION_TITLE),
+            *((name, METRICS[name].title) for name in COLUMN_METRICS),
+        ],
+        "without_verdict": _without_verdict(heat.rows),
         "rows": [
             row
             for row in heat.rows
@@ -55,28 +67,55 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "wanted": wanted,
         "false_discovery_rate": Method(drift_method(model)).false_discovery_rate,
         "share": drift_share_chart(
-            model, queries.drifted_by_day(model, chosen.start, chosen.end), chosen, marks
+            model, queries.drifted_by_window(model, chosen.start, chosen.end), chosen, marks
         ),
+        "evidence": evidence_chart(model, "drift_evidence", chosen),
         "reference": queries.newest_reference(model),
         "in_use": reference,
         "in_use_until": reference and reference.period and reference.period.end - timedelta(microseconds=1),
         "together": joint_rows(model=model, start=chosen.start, end=chosen.end),
-        "said": _said(heat),
+        "summary": _summary(heat, span),
         "status": _status(heat.rows),
-        "csv_url": csv_url(model, metric, chosen),
+        "csv_url": csv_url(model, metric, chosen, span=span),
         **grown_segments(model, chosen),
-        "marked_days": {mark.at.astimezone(UTC).date() for mark in marks if mark.kind == "deploy"},
+        "marked": _with_deployments(heat.days, span, marks),
     }
-    return render(request, "pages/drift.html", frame)
+    return render_with_charts(request, "pages/drift.html", frame)
+
+
+def _with_deployments(starts: Sequence[datetime], span: str, marks: Sequence[Mark]) -> set[datetime]:
+    """List the windows in which another version began to answer: of windows that roll, those that end with its day."""
+    moments = [mark.at for mark in marks if mark.kind == "deploy"]
+    return {
+        start
+        for start in starts
+        if any(start + overlap(span) <= moment < end_of(start, span) for moment in moments)
+    }
 
 
 def _metric(request: PageRequest) -> str:
-    metric = request.GET.get("metric", "psi")
-    if metric not in COLUMN_METRICS:
-        raise Problem(
-            400, "unknown_metric", f"{metric[:40]!r} is not a drift metric; use {', '.join(COLUMN_METRICS)}."
-        )
+    metric = request.GET.get("metric") or queries.DECISION
+    if metric != queries.DECISION and metric not in COLUMN_METRICS:
+        names = ", ".join((queries.DECISION, *COLUMN_METRICS))
+        raise Problem(400, "unknown_metric", f"{metric[:40]!r} is not a drift metric; use {names}.")
     return metric
+
+
+def _stored(model: Model, metric: str, chosen: TimeRange, span: str) -> QuerySet[MetricPoint]:
+    """Select what the cells show: of each feature what decided, or one metric."""
+    if metric == queries.DECISION:
+        return queries.decisions_in(model, chosen.start, chosen.end)
+    return queries.points_in(model, [metric], chosen.start, chosen.end, span=span).defer("detail")
+
+
+def _without_verdict(rows: Sequence[HeatMapRow]) -> dict[str, list[str]]:
+    """List the features that the newest window cannot tell anything of, by the advice what would."""
+    without_verdict: dict[str, list[str]] = {}
+    for row in rows:
+        advice = row.advice
+        if advice:
+            without_verdict.setdefault(advice, []).append(row.feature)
+    return without_verdict
 
 
 def _kind_of(reference: LoadedReference | None, name: str) -> str:
@@ -85,203 +124,46 @@ def _kind_of(reference: LoadedReference | None, name: str) -> str:
 
 
 def _status(rows: list[HeatMapRow]) -> str:
-    newest = [row.newest for row in rows if row.newest and row.feature not in queries.NOT_FEATURES]
+    newest = [row.newest for row in rows if row.newest and row.feature not in ANSWER_COLUMNS]
     if not newest:
         return "no_data"
-    return "warning" if any(point.status != "ok" for point in newest) else "ok"
+    return "warning" if any(is_drifted(point) or point.status in RAISED for point in newest) else "ok"
 
 
-def _said(heat: HeatMap) -> str:
-    features = [row for row in heat.rows if row.feature not in queries.NOT_FEATURES]
+def _summary(heat: HeatMap, span: str) -> str:
+    features = [row for row in heat.rows if row.feature not in ANSWER_COLUMNS]
     moved = [row for row in features if row.drifted]
     if not features:
         return ""
     if not moved:
-        return f"None of {len(features)} features drifted in these {len(heat.days)} days."
+        return f"None of {len(features)} features drifted in these {counted(len(heat.days), span)}."
     names = ", ".join(row.feature for row in moved[:3])
-    now = sum(row.newest is not None and row.newest.status in ("warning", "critical") for row in features)
+    now = sum(row.newest is not None and is_drifted(row.newest) for row in features)
     return (
-        f"{len(moved)} of {len(features)} features drifted at some time in these {len(heat.days)} days, "
+        f"{len(moved)} of {len(features)} features drifted at some time in these {counted(len(heat.days), span)}, "
         f"{now} on the newest one; most often {names}."
     )
 
 
-# -- one feature -------------------------------------------------------------------------------------------------------
-@page("GET")
-def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
-    frame = frame_of(request, name, "drift")
-    model, chosen = frame["model"], frame["range"]
-    points = list(queries.points_in(model, COLUMN_METRICS, chosen.start, chosen.end, feature=feature))
-    if not points and not MetricPoint.objects.filter(model=model, feature=feature).exists():
-        raise Http404
-    day = _day(request, points)
-    if request.GET.get("part") == "losses":
-        part = {"model": model, "feature": feature, "day": day, "losses": _losses(model, feature, day)}
-        return render(request, "partials/value_losses.html", part)
-    of_day = [point for point in points if point.start == day]
-    days = queries.column_by_day(model, feature, chosen.start, chosen.end)
-    reference = queries.reference_on(model, day or chosen.end - queries.DAY)
-    known = queries.column_of(reference.summary, feature) if reference else None
-    current = [one.column for one in days if one.start == day]
-    overlay = overlay_of(feature, known, current) if known and current else None
-    frame |= {
-        "feature": feature,
-        "day": day,
-        "overlay": overlay,
-        "points": sorted(
-            of_day, key=lambda p: (not (p.detail or {}).get("decides"), p.metric in QUALITY_METRICS)
-        ),
-        "columns": _columns(known, current),
-        "course": _course_chart(model, feature, points, chosen),
-        "quantiles": _quantile_chart(model, feature, days, known, chosen),
-        "said": _feature_said(feature, of_day),
-        "status": _feature_status(of_day),
-        "reference": reference,
-        "movers": _movers(model, day, feature),
-        "neighbours": _neighbours(points, day),
-        "expected": _expected(model, feature),
-        "is_feature": feature not in queries.NOT_FEATURES,
-        "losses": _losses(model, feature, day) if request.GET.get("show") == "losses" else None,
-    }
-    return render(request, "pages/feature.html", frame)
+def evidence_chart(model: Model, metric: str, chosen: TimeRange, feature: str = "") -> Chart | None:
+    """The evidence of successive windows beside its limit; None where no window has any.
 
-
-def _expected(model: Model, feature: str) -> list[str]:
-    """List what a person expects of the feature, one clause each; empty where nobody wrote anything down."""
-    expectation = model.expectations.filter(feature=feature).first()
-    clauses: list[str] = []
-    if expectation is None:
-        return clauses
-    if expectation.least is not None:
-        clauses.append(f"at least {figure(expectation.least)}")
-    if expectation.most is not None:
-        clauses.append(f"at most {figure(expectation.most)}")
-    if expectation.categories:
-        clauses.append(f"one of {len(expectation.categories)} values")
-    if expectation.missing_share is not None:
-        clauses.append(f"missing in at most {measured(expectation.missing_share, 'missing_share')} of rows")
-    return clauses
-
-
-def _losses(model: Model, feature: str, day: datetime | None) -> ValueLosses | str:
-    """Tell what rows of the day lost by the feature's values, or why that is not told."""
-    if day is None:
-        return "There is no day to look at."
-    try:
-        found = value_losses(model=model, feature=feature, window=Period(day, day + queries.DAY))
-    except Problem as problem:
-        return problem.detail
-    return found if found.values else found.reason or f"All judged rows hold the same value of {feature}."
-
-
-def _day(request: PageRequest, points: list[MetricPoint]) -> datetime | None:
-    """The day that was chosen, else the newest with enough rows."""
-    text = request.GET.get("day", "")
-    if text:
-        try:
-            return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-        except ValueError as error:
-            raise Problem(400, "invalid_day", f"{text[:40]!r} is not a date such as 2026-01-31.") from error
-    judged = [
-        point.start for point in points if point.status in queries.JUDGED and point.metric in DRIFT_METRICS
-    ]
-    return max(judged, default=max((point.start for point in points), default=None))
-
-
-def _neighbours(points: list[MetricPoint], day: datetime | None) -> dict[str, datetime | None]:
-    days = sorted({point.start for point in points})
-    before = [one for one in days if day and one < day]
-    after = [one for one in days if day and one > day]
-    return {"previous": before[-1] if before else None, "next": after[0] if after else None}
-
-
-def _feature_status(points: list[MetricPoint]) -> str:
-    deciding = next((p for p in points if (p.detail or {}).get("decides")), None)
-    if deciding is None or deciding.status not in queries.JUDGED:
-        return "no_data"
-    return "ok" if deciding.status == "ok" else "warning"
-
-
-def _feature_said(feature: str, points: list[MetricPoint]) -> str:
-    deciding = next((p for p in points if (p.detail or {}).get("decides") and p.value is not None), None)
-    if deciding is None:
-        return f"{feature} was not compared on this day: there is no reference, or there are no rows."
-    title = METRICS[deciding.metric].title
-    limit = f"{deciding.threshold:.3g}" if deciding.threshold is not None else "none"
-    if deciding.status == "insufficient":
-        return f"{feature}: {deciding.n} rows on {deciding.start:%-d %b %Y} are too few to judge."
-    times = ""
-    if deciding.is_beyond and deciding.threshold and deciding.value:
-        times = f", {deciding.value / deciding.threshold:.1f} times"
-    moved = "may have moved by chance" if times else "stayed within its limit"
-    if deciding.status in ("warning", "critical"):
-        moved = "moved"
-    return (
-        f"{feature} {moved} on {deciding.start:%-d %b %Y}: {title} {deciding.value:.3g}{times}"
-        f"{' its limit of' if times else ', limit'} {limit}, on {deciding.n:,} rows."
+    The windows are those that drift is judged by, or days where drift is judged by windows that are not added up.
+    """
+    spans = dict.fromkeys([queries.span_of(model, MonitorKind.DRIFT), "day"])
+    of_spans = (
+        list(queries.points_in(model, [metric], chosen.start, chosen.end, span=span, feature=feature))
+        for span in spans
     )
-
-
-def _columns(known: Any, current: list[Any]) -> list[tuple[str, Any, Any]]:
-    """Rows that describe the two columns: name, in the reference, now."""
-    now = current[0] if current else None
-    rows = [("Rows", known.rows if known else None, now.rows if now else None)]
-    rows.append(("Missing", known.missing if known else None, now.missing if now else None))
-    if isinstance(known, NumericSummary) or isinstance(now, NumericSummary):
-        for title, q in (("5th percentile", 0.05), ("Median", 0.5), ("95th percentile", 0.95)):
-            rows.append((title, _quantile(known, q), _quantile(now, q)))
-        rows.append(("Mean", _mean(known), _mean(now)))
-    return rows
-
-
-def _quantile(column: Any, q: float) -> float | None:
-    return float(column.quantile(q)) if isinstance(column, NumericSummary) and column.n else None
-
-
-def _mean(column: Any) -> float | None:
-    return column.mean if isinstance(column, NumericSummary) and column.n else None
-
-
-def _course_chart(model: Model, feature: str, points: list[MetricPoint], chosen: TimeRange) -> Chart:
-    deciding = next((p.metric for p in reversed(points) if (p.detail or {}).get("decides")), "psi")
-    series = [point for point in points if point.metric == deciding]
-    title = METRICS[deciding].title
+    points = next(filter(None, of_spans), [])
+    if not points:
+        return None
+    newest = points[-1]
+    sentence = evidence_sentence(metric, newest.value, newest.detail or {}, newest.end - newest.start)
     return Chart(
-        id="course", title=f"{title} of {feature}", summary=f"{title} of {feature} by day, with its limit.",
-        start=chosen.start, end=chosen.end, series=[ChartLine(title, queries.dots(series))], from_zero=True,
-        marks=queries.marks_in(model, chosen.start, chosen.end), csv_url=csv_url(model, deciding, chosen, feature),
+        id="evidence", title="Evidence of slow drift", unit=METRICS[metric].unit,
+        summary=f"{sentence or 'The windows are within chance, one by one and together'}.",
+        start=chosen.start, end=chosen.end, series=[ChartLine("evidence", queries.dots(points))], from_zero=True,
+        marks=queries.marks_in(model, chosen.start, chosen.end),
         note="lower is better",
     )  # fmt: skip
-
-
-def _quantile_chart(
-    model: Model, feature: str, days: list[queries.DayOfColumn], known: Any, chosen: TimeRange
-) -> Chart | None:
-    """The middle 90 % of the values by day, with the reference's median as the limit line's place."""
-    numeric = [
-        (day.start, day.column) for day in days if isinstance(day.column, NumericSummary) and day.column.n
-    ]
-    if not numeric:
-        return None
-    dots = []
-    for start, column in numeric:
-        low, middle, high = (float(value) for value in column.quantile([0.05, 0.5, 0.95]))
-        dots.append(Dot(start, start + queries.DAY, middle, column.n, low, high))
-    lines = [ChartLine("median, with the 5th to 95th percentile", dots)]
-    usual = _quantile(known, 0.5)
-    if usual is not None:
-        flat = [Dot(start, start + queries.DAY, usual, known.n) for start, _ in numeric]
-        lines.append(ChartLine("median of the reference", flat, "baseline"))
-    return Chart(
-        id="quantiles", title=f"Values of {feature}", summary=f"Median of {feature} by day, with its middle 90 %.",
-        start=chosen.start, end=chosen.end, series=lines, limits=False,
-        marks=[mark for mark in queries.marks_in(model, chosen.start, chosen.end) if mark.kind == "deploy"],
-    )  # fmt: skip
-
-
-def _movers(model: Model, day: datetime | None, feature: str) -> list[MetricPoint]:
-    """Other features that drifted on the same day."""
-    if day is None:
-        return []
-    found = queries.points_in(model, ["psi"], day, day + queries.DAY).filter(queries.RAISED)
-    return queries.furthest_first(found.exclude(feature__in=(feature, *queries.NOT_FEATURES)))[:8]

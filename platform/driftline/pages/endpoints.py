@@ -65,7 +65,7 @@ def endpoint(request: PageRequest, name: str) -> HttpResponse:
     """Take a server that already runs as a version, or say at which field why not."""
     frame = frame_of(request, name, "versions")
     form = EndpointForm(request.POST, auto_id="endpoint_%s") if request.method == "POST" else empty_form()
-    made = _take(request, frame["model"], form) if request.method == "POST" else None
+    made = _add_version(request, frame["model"], form) if request.method == "POST" else None
     if made is not None:
         url = reverse("version", args=[name, made.version])
         if request.htmx:  # type: ignore[attr-defined]
@@ -75,7 +75,7 @@ def endpoint(request: PageRequest, name: str) -> HttpResponse:
     return render(request, template, frame | {"endpoint_form": form}, status=422 if form.errors else 200)
 
 
-def _take(request: PageRequest, model: Model, form: EndpointForm) -> Version | None:
+def _add_version(request: PageRequest, model: Model, form: EndpointForm) -> Version | None:
     """Have the server tried; None where it was refused, with the reasons in the form."""
     if not form.is_valid():
         return None
@@ -91,7 +91,7 @@ def _take(request: PageRequest, model: Model, form: EndpointForm) -> Version | N
         messages.info(request, f"This endpoint is version {version.version} already.")
         return version
     await_rollout(model=model, home=settings.HOME)
-    messages.success(request, f"Version {version.version} is there. {Intake.of(version).sentence}")
+    messages.success(request, f"Version {version.version} is added. {Intake.of(version).sentence}")
     return version
 
 

@@ -1,6 +1,7 @@
-"""What is expected of a feature: said by a person, beside what the reference shows."""
+"""The page of an expectation: what a person expects of a feature, beside what the reference shows."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -48,8 +49,8 @@ class ExpectationForm(forms.Form):
                 f"The reference: {learnt[name]:g}." if learnt[name] is not None else ""
             )
 
-    def said(self) -> dict[str, Any]:
-        """Give what was entered as the domain takes it."""
+    def entered(self) -> dict[str, Any]:
+        """Return what was entered, as `expect` takes it."""
         values = dict(self.cleaned_data)
         values["tolerance"] = (values["tolerance"] or 0) / 100
         values["missing_share"] = None if values["missing_share"] is None else values["missing_share"] / 100
@@ -70,6 +71,35 @@ def _initial(expected: ExpectedColumn) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class SuggestedRange:
+    """A range that one press expects of a feature: the label of the button, and what the form sends."""
+
+    label: str
+    fields: Mapping[str, Any]
+
+
+def suggested_ranges(described: FeatureSchema, odd: float | None) -> list[SuggestedRange]:
+    """Suggest to expect the learnt range where none is expected yet, and to allow an odd value beyond it, if given."""
+    learnt: Mapping[str, Any] = described["learnt"] or {}
+    expected = described["expected"]
+    least, most = learnt.get("least"), learnt.get("most")
+    if described["kind"] != "number" or least is None or most is None:
+        return []
+    known = {
+        name: value for name, value in (_initial(expected) if expected else {}).items() if value is not None
+    }
+    suggested = []
+    if "least" not in known and "most" not in known:
+        learnt_range = known | {"least": repr(least), "most": repr(most)}
+        suggested.append(SuggestedRange(f"Confirm {least:g} to {most:g}", learnt_range))
+    if odd is not None and odd < known.get("least", least):
+        suggested.append(SuggestedRange(f"Allow values down to {odd:g}", known | {"least": repr(odd)}))
+    if odd is not None and odd > known.get("most", most):
+        suggested.append(SuggestedRange(f"Allow values up to {odd:g}", known | {"most": repr(odd)}))
+    return suggested
+
+
 @page("GET", "POST", writes="expectation")
 def expectation(request: PageRequest, name: str, feature: str) -> HttpResponse:
     frame = frame_of(request, name, "drift")
@@ -79,9 +109,9 @@ def expectation(request: PageRequest, name: str, feature: str) -> HttpResponse:
         raise Http404
     form = ExpectationForm(described, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
-        said = None if "forget" in request.POST else form.said()
+        entered = None if "forget" in request.POST else form.entered()
         try:
-            expect(model=model, changes={feature: said}, actor=request.visitor.actor)
+            expect(model=model, changes={feature: entered}, actor=request.visitor.actor)
         except Problem as problem:
             _explain(form, problem)
         else:

@@ -1,8 +1,21 @@
-"""How a refusal of the domain is shown at the field that it is about."""
+"""What forms share: a field for a moment, and how a refusal of the domain is shown at the field that it is about."""
 
 from django import forms
 
 from driftline.common.errors import Problem
+
+_FORMAT = "%Y-%m-%dT%H:%M"
+
+
+def moment_field(label: str, help_text: str, *, required: bool) -> forms.DateTimeField:
+    """Return a field for a day and a time in UTC."""
+    return forms.DateTimeField(
+        label=label,
+        help_text=help_text,
+        required=required,
+        input_formats=[_FORMAT, "%Y-%m-%dT%H:%M:%S"],
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_FORMAT),
+    )
 
 
 def explain(form: forms.Form, problem: Problem) -> None:

@@ -1,26 +1,31 @@
-"""The heat map of drift: a row a feature, a cell a day, its colour how many times its own limit a value is.
+"""The heat map of drift: a row a feature, a cell a window.
+
+A cell that did not drift is blue or grey, one that did is orange, the darker the more times its own limit the value is.
 
 Three months of thirty features are thousands of cells, which a template would take a quarter of a second to write.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-from driftline.pages import queries
+from driftline.common.number_format import format_number
+from driftline.common.periods import dated
 from driftline.pages.templatetags.figures import cell as short
-from driftline.pages.timerange import TimeRange
+from driftline.pages.templatetags.figures import decision_of, drift_words, times_limit
+from driftline.pages.timerange import TimeRange, in_address
 from inference.registry.models import Model
-from monitors.metrics.catalogue import METRICS
+from monitors.definitions.models import MonitorKind
+from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS
+from monitors.metrics.limits import JUDGED, NOT_SIGNIFICANT, RAISED, is_drifted
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.references.loaded import LoadedReference
 
-STEPS = 5
 MAX_COLUMNS = 92
 
 
@@ -34,11 +39,12 @@ class HeatMapRow:
     importance: float | None
     drifted: int
     newest: MetricPoint | None
+    advice: str = ""  # what would tell more, where the newest window cannot tell
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """The features, what stands furthest off first, and the days."""
+    """The days, and the features: the one that drifted on most days first."""
 
     rows: list[HeatMapRow]
     days: list[datetime]
@@ -54,14 +60,18 @@ class _Column:
 
 
 def heat_map(
-    model: Model, points: Iterable[MetricPoint], reference: LoadedReference | None, chosen: TimeRange
+    model: Model,
+    points: Iterable[MetricPoint],
+    reference: LoadedReference | None,
+    chosen: TimeRange,
+    span: str = "day",
 ) -> HeatMap:
-    """Lay out the points of one metric."""
+    """Lay out the judged points of one metric in windows of a span."""
     by_feature: dict[str, dict[datetime, MetricPoint]] = {}
     for point in points:
         by_feature.setdefault(point.feature, {})[point.start] = point
     days = sorted({day for cells in by_feature.values() for day in cells})[-MAX_COLUMNS:]
-    columns = [_column(day, chosen) for day in days]
+    columns = [_column(day, chosen, span) for day in days]
     importance = reference.importance if reference else {}
     rows = [
         _row(name, reverse("feature", args=[model.name, name]), cells, columns, importance.get(name))
@@ -70,17 +80,18 @@ def heat_map(
     return HeatMap(sorted(rows, key=_badness, reverse=True), days)
 
 
-def _column(day: datetime, chosen: TimeRange) -> _Column:
-    query = {"day": f"{day.astimezone(UTC):%Y-%m-%d}"}
+def _column(start: datetime, chosen: TimeRange, span: str) -> _Column:
+    query = {"day": in_address(start)}
     if not chosen.is_default:
         query |= {"from": f"{chosen.start:%Y-%m-%d}", "to": f"{chosen.last_day:%Y-%m-%d}"}
-    return _Column(day, f"{day:%-d %b}", escape(f"?{urlencode(query)}"))
+    name = f"{start:%-d %b}" if span == "day" else dated(start, span)
+    return _Column(start, name, urlencode(query))
 
 
 def _badness(row: HeatMapRow) -> tuple[bool, int, float]:
     newest = row.newest
     beyond = (newest.value or 0) / (newest.threshold or 1) if newest else 0.0
-    return row.feature not in queries.NOT_FEATURES, row.drifted, beyond
+    return row.feature not in ANSWER_COLUMNS, row.drifted, beyond
 
 
 def _row(
@@ -91,10 +102,10 @@ def _row(
     importance: float | None,
 ) -> HeatMapRow:
     ordered = [points.get(column.start) for column in columns]
-    judged = [point for point in ordered if point is not None and point.status in queries.JUDGED]
-    written, address = escape(name), escape(url)
+    judged = [point for point in ordered if point is not None and point.status in JUDGED]
+    written = escape(name)
     cells = [
-        _cell(point, f"{written}, {column.name}", address + column.query)
+        _cell(point, f"{written}, {column.name}", escape(f"{url}?{column.query}{_by(point)}"))
         for column, point in zip(columns, ordered, strict=True)
     ]
     return HeatMapRow(
@@ -102,34 +113,66 @@ def _row(
         url=url,
         cells=mark_safe("".join(cells)),
         importance=importance,
-        drifted=sum(point.status in ("warning", "critical") for point in judged),
+        drifted=sum(is_drifted(point) for point in judged),
         newest=judged[-1] if judged else None,
+        advice=_advice(ordered),
     )
 
 
+def _advice(ordered: Sequence[MetricPoint | None]) -> str:
+    newest = next(
+        (point for point in reversed(ordered) if point is not None and point.value is not None), None
+    )
+    if newest is None or newest.status != "not_informative":
+        return ""
+    return str((newest.__dict__.get("detail") or {}).get("advice", ""))
+
+
+def _by(point: MetricPoint | None) -> str:
+    """Say in the address whether its window is one of quality: its monitor may judge windows of another length."""
+    is_quality = point is not None and METRICS[point.metric].kind == MonitorKind.QUALITY
+    return f"&by={MonitorKind.QUALITY}" if is_quality else ""
+
+
 def _cell(point: MetricPoint | None, heading: str, address: str) -> str:
-    """Write one cell; `whose` and `address` are escaped."""
-    if point is None or point.value is None:
+    """Write one cell; `heading` and `address` are escaped already.
+
+    Of the statistic that decided it shows how many times its limit the value is: those of different ones compare.
+    """
+    if point is not None and point.status == "insufficient":
+        look, text, detail = "few", f"n={point.n}", f"only {point.n} rows"
+    elif point is None or point.value is None:
         label = f"{heading}, no data"
         return f'<td class="c none" title="{label}"><span aria-label="{label}">·</span></td>'
-    if point.status == "insufficient":
-        look, text, said = "few", f"n={point.n}", f"only {point.n} rows"
     else:
-        look, text, said = f"s{_step(point)}", short(point.value), _said(point, point.value)
-    label = f"{heading}, {said}"
+        look = "unsure" if point.status == "not_informative" else _look(point, point.value)
+        text, detail = short(_shown(point, point.value)), _describe(point, point.value)
+    label = f"{heading}, {escape(detail)}"
     link = f'<a href="{address}" aria-label="{text}, {label}">{text}</a>'
     return f'<td class="c {look}" title="{label}">{link}</td>'
 
 
-def _said(point: MetricPoint, value: float) -> str:
-    limit = "" if point.threshold is None else f", limit {point.threshold:.3g}"
-    word = "drifted" if point.status in ("warning", "critical") else "within its limit"
-    return f"{METRICS[point.metric].title} {value:.3g}{limit}, {word}"
+def _shown(point: MetricPoint, value: float) -> float:
+    times = times_limit(point) if decision_of(point) else None
+    return value if times is None else times
 
 
-def _step(point: MetricPoint) -> int:
-    """Choose one of five steps by how many times its own limit the value is: below half, 1, 2, 4, beyond."""
-    if not point.threshold:
-        return 0 if not point.value else min(STEPS - 1, 1 + int((point.value or 0) * 4))
-    times = (point.value or 0) / point.threshold
-    return sum(times > edge for edge in (0.5, 1, 2, 4))
+def _describe(point: MetricPoint, value: float) -> str:
+    limit = "" if point.threshold is None else f", limit {format_number(point.threshold)}"
+    decision = decision_of(point)
+    chance = f", {decision}" if decision else ""
+    return (
+        f"{METRICS[point.metric].title} {format_number(value)}{limit}{chance}, {drift_words(point).lower()}"
+    )
+
+
+def _look(point: MetricPoint, value: float) -> str:
+    """Choose the class of a cell: by how far a value went where it counts, and how near its limit it came elsewhere."""
+    times = (
+        value / point.threshold if point.threshold else 8 * value
+    )  # without a limit a quarter of the rows is much
+    if point.status in RAISED:
+        return f"d{1 + (times > 2) + (times > 4)}"
+    if point.status == NOT_SIGNIFICANT:
+        return "chance"
+    return "s1" if times > 0.5 else "s0"

@@ -14,29 +14,36 @@ LEVELS_SHOWN = 14
 _TAIL = 0.002
 
 
-def overlay_of(name: str, reference: ColumnSummary, current: Sequence[ColumnSummary]) -> Overlay | None:
+type Wording = tuple[str, str]
+"""How a sentence says of which of the two columns a number is."""
+_USUAL: Wording = ("in the reference", "now")
+
+
+def overlay_of(
+    name: str, reference: ColumnSummary, current: Sequence[ColumnSummary], words: Wording = _USUAL
+) -> Overlay | None:
     """Lay a window over its reference; None where the two are of different kinds or empty."""
     now = merge_columns(list(current))
     if isinstance(reference, NumericSummary) and isinstance(now, NumericSummary):
-        return _numbers(name, reference, now) if reference.n and now.n else None
+        return _numbers(name, reference, now, words) if reference.n and now.n else None
     if isinstance(reference, CategoricalSummary) and isinstance(now, CategoricalSummary):
         return _categories(name, reference, now) if reference.n and now.n else None
     return None
 
 
-def _numbers(name: str, reference: NumericSummary, now: NumericSummary) -> Overlay:
+def _numbers(name: str, reference: NumericSummary, now: NumericSummary, words: Wording) -> Overlay:
     edges = _edges(reference, now)
     before, after = _shares(reference, edges), _shares(now, edges)
     bins = [
         Bin(f"{format_number(float(edges[i]))} to {format_number(float(edges[i + 1]))}", before[i], after[i])
         for i in range(len(edges) - 1)
     ]
-    said = (
-        f"{name}: median {format_number(float(reference.quantile(0.5)))} in the reference, "
-        f"{format_number(float(now.quantile(0.5)))} now, on {now.n:,} rows."
+    summary = (
+        f"{name}: median {format_number(float(reference.quantile(0.5)))} {words[0]}, "
+        f"{format_number(float(now.quantile(0.5)))} {words[1]}, on {now.n:,} rows."
     )
     ticks = [format_number(float(value)) for value in np.linspace(edges[0], edges[-1], 5)]
-    return Overlay(bins, is_numeric=True, summary=said, axis=ticks)
+    return Overlay(bins, is_numeric=True, summary=summary, axis=ticks)
 
 
 def _edges(reference: NumericSummary, now: NumericSummary) -> np.ndarray:
@@ -70,8 +77,8 @@ def _categories(name: str, reference: CategoricalSummary, now: CategoricalSummar
             )
         )
     most = bins[0]
-    said = f"{name}: {most.name} went from {most.reference:.1%} to {most.current:.1%} of {now.n:,} rows."
-    return Overlay(bins, is_numeric=False, summary=said)
+    summary = f"{name}: {most.name} went from {most.reference:.1%} to {most.current:.1%} of {now.n:,} rows."
+    return Overlay(bins, is_numeric=False, summary=summary)
 
 
 def _change(reference: CategoricalSummary, now: CategoricalSummary, level: str) -> float:

@@ -1,30 +1,39 @@
-"""P8: what is wrong, why, and what is being done about it."""
+"""The pages of incidents: what is wrong, why, and what is being done about it."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from driftline.common.clock import now
 from driftline.common.errors import Problem
-from driftline.common.number_format import format_number, format_pair
+from driftline.common.number_format import format_number
+from driftline.common.periods import floor, longest
 from driftline.incident_runs import runs_of_each
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, ChartLine
+from driftline.pages.rendering import render_with_charts
+from driftline.pages.timerange import in_address
 from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.queries.event_clock import event_now, event_nows
-from inference.registry.models import Model
+from inference.registry.models import DeploymentChange, Model, Version
 from monitors.alerts import selectors, services
 from monitors.alerts.models import Incident
-from monitors.alerts.wording import duration, measured
+from monitors.alerts.silences import active_silences
+from monitors.alerts.story import CHANGES_WITHIN, effects_of, worst_value
+from monitors.alerts.wording import compared, duration, evidence_of, measured
+from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT, LABELS, SEGMENT
-from monitors.rules.services import points_of
+from monitors.metrics.limits import PointJudge
+from monitors.rules.services import shown_points
 
 PAGE_LENGTH = 50
 DAYS_BEFORE = timedelta(days=21)
@@ -36,12 +45,13 @@ STATUSES = [("", "Open"), ("resolved", "Resolved"), ("all", "All")]
 def incidents(request: PageRequest) -> HttpResponse:
     project = request.visitor.project
     status, model = request.GET.get("status", ""), request.GET.get("model", "")
-    found = selectors.incidents(project=project, model=model or None)
+    matching = selectors.incidents(project=project, model=model or None)
     if status == "resolved":
-        found = found.filter(status=Incident.Status.RESOLVED)
-    elif status != "all":
-        found = found.exclude(status=Incident.Status.RESOLVED)
-    shown = Paginator(found, PAGE_LENGTH).get_page(request.GET.get("page"))
+        matching = matching.filter(status=Incident.Status.RESOLVED)
+    else:
+        listed = matching if status == "all" else matching.exclude(status=Incident.Status.RESOLVED)
+        matching = selectors.worst_first(listed)
+    shown = Paginator(matching, PAGE_LENGTH).get_page(request.GET.get("page"))
     open_count = selectors.open_incidents(project=project).count()
     last = selectors.incidents(project=project, status="resolved").order_by("-resolved_at").first()
     context = {
@@ -58,21 +68,17 @@ def incidents(request: PageRequest) -> HttpResponse:
 
 
 def _rows(shown: Iterable[Incident]) -> list[dict[str, Any]]:
-    found = list(shown)
-    models = Model.objects.filter(pk__in={incident.model_id for incident in found})
+    listed = list(shown)
+    models = Model.objects.filter(pk__in={incident.model_id for incident in listed})
     clocks = event_nows(models=models, now=now())
     return [
-        {"incident": incident, "lasted": _lasted(incident, clocks[incident.model_id])} for incident in found
+        {"incident": incident, "lasted": _lasted(incident, clocks[incident.model_id])} for incident in listed
     ]
 
 
-def lasted(incident: Incident) -> timedelta:
-    """How long an incident lasted, or lasts by now, in event time."""
-    return _lasted(incident, event_now(model=incident.model, now=now()))
-
-
 def _lasted(incident: Incident, clock: datetime) -> timedelta:
-    return max((incident.resolved_at or clock) - incident.opened_at, timedelta())
+    """How long an incident lasted, or lasts by a moment in event time."""
+    return max((incident.resolved_at or clock) - incident.since, timedelta())
 
 
 @page("GET", "POST", writes="incident")
@@ -80,24 +86,46 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
     detail = selectors.incident_detail(project=request.visitor.project, incident_id=pk)
     if request.method == "POST":
         return _act(request, detail.incident)
-    one = detail.incident
-    chart, worst = _chart(one)
+    one, clock = detail.incident, event_now(model=detail.incident.model, now=now())
+    opening = one.opening
+    chart, worst = _chart(one, clock), worst_value(one, until=one.resolved_at or clock)
     context = {
         "incident": one,
         "verdict": _verdict(one, worst),
-        "transition": one.opened_by,
-        "measured": measured(one.opened_by),
+        "alerts": one.alerts.all(),
+        "transition": opening,
+        "measured": measured(opening),
+        "evidence": evidence_of(opening),
+        "effects": effects_of(one, opening),
+        "way_back": _way_back(one),
+        "silenced": [] if one.resolved_at else active_silences(one.model, now=now()),
         "chart": chart,
         "worst": worst,
-        "lasted": lasted(one),
+        "lasted": _lasted(one, clock),
         "causes": _causes(one),
         "is_drift": is_drift(one.rule.metric),
         "timeline": detail.timeline,
         "deliveries": detail.deliveries,
         "runs": runs_of_each([one])[one.pk],
-        "similar": selectors.incidents(project=one.project).filter(rule=one.rule).exclude(pk=one.pk)[:5],
+        "similar": _similar(one),
     }
-    return render(request, "pages/incident.html", context)
+    return render_with_charts(request, "pages/incident.html", context)
+
+
+def _similar(one: Incident) -> Iterable[Incident]:
+    """The newest other incidents with an alert of the rule that names this one."""
+    others = selectors.incidents(project=one.project).filter(alerts__rule=one.rule.pk).exclude(pk=one.pk)
+    return others.distinct()[:5] if one.rule.pk else ()
+
+
+def _way_back(one: Incident) -> Version | None:
+    """Return the version that a roll-back leads to, where the last change before the incident was a promotion."""
+    deployment = one.model.deployment
+    last = DeploymentChange.objects.filter(model=one.model).order_by("-pk").first()
+    if one.status == Incident.Status.RESOLVED or deployment.previous is None or last is None:
+        return None
+    is_near = one.since - CHANGES_WITHIN <= last.event_time <= one.opened_at
+    return deployment.previous if last.kind == "promote" and is_near else None
 
 
 def _act(request: PageRequest, one: Incident) -> HttpResponse:
@@ -105,12 +133,11 @@ def _act(request: PageRequest, one: Incident) -> HttpResponse:
     visitor = request.visitor
     if action == "acknowledge":
         services.acknowledge(incident=one, actor=visitor.actor, user=visitor.user, now=now())
-        messages.success(request, "You look after it: its notifications go on, and others see your name.")
+        messages.success(request, "Acknowledged by you. Reminders continue.")
     elif action == "resolve":
-        at = max(event_now(model=one.model, now=now()), one.opened_at)
-        services.resolve(incident=one, actor=visitor.actor, now=at)
+        services.resolve(incident=one, actor=visitor.actor, now=now())
         messages.success(
-            request, "Resolved. It opens anew when its rule still fires at the end of the cooldown."
+            request, "Resolved. It opens again if its rule still fires at the end of the cooldown."
         )
     elif action == "replay":
         delivery = selectors.get_delivery(
@@ -126,17 +153,22 @@ def _act(request: PageRequest, one: Incident) -> HttpResponse:
 
 
 def _verdict(one: Incident, worst: float | None) -> Statement:
-    value, threshold = format_pair(one.opened_by.value, one.rule.threshold)
-    rule, what = one.rule, measured(one.opened_by)
-    since = f"{queries.began(one):%-d %b %Y %H:%M} UTC"
+    opening = one.opening
+    value, threshold = compared(opening)
+    rule, what = opening.rule, measured(opening)
+    since = f"{one.since:%-d %b %Y %H:%M} UTC"
+    if one.closed_at:
+        text = f"{one.close_reason}, on {one.closed_at:%-d %b %Y %H:%M} UTC: {what} was {rule.operator} {threshold}"
+        return Statement("notice", [Phrase(f"{text} since {since}.")])
     if one.resolved_at:
         farthest = f" It went as far as {format_number(worst)}." if worst is not None else ""
+        length = duration(_lasted(one, one.resolved_at))
         return Statement(
             "ok",
             [
                 Phrase(
                     f"{one.model.name} recovered on {one.resolved_at:%-d %b %Y %H:%M} UTC after "
-                    f"{duration(lasted(one))}: {what} had been {rule.operator} {threshold} since {since}.{farthest}"
+                    f"{length}: {what} had been {rule.operator} {threshold} since {since}.{farthest}"
                 )
             ],
         )
@@ -146,11 +178,7 @@ def _verdict(one: Incident, worst: float | None) -> Statement:
         )
     ]
     parts.append(
-        Phrase(
-            f", {format_number(worst)} at worst."
-            if worst is not None and worst != one.opened_by.value
-            else "."
-        )
+        Phrase(f", {format_number(worst)} at worst." if worst is not None and worst != opening.value else ".")
     )
     broken, moved, worse = _split_by_kind(one)
     if broken:
@@ -181,54 +209,52 @@ def _names(causes: list[dict[str, Any]]) -> str:
     return ", ".join(dict.fromkeys(str(cause.get("feature") or cause.get("segment")) for cause in causes))
 
 
-def _chart(one: Incident) -> tuple[Chart, float | None]:
+def _chart(one: Incident, clock: datetime) -> Chart:
     """The rule's metric around the incident, with the limit and the time that it fired."""
     rule = one.rule
-    end = min(
-        (one.resolved_at or event_now(model=one.model, now=now())) + DAYS_AFTER,
-        event_now(model=one.model, now=now()),
+    end = min((one.resolved_at or clock) + DAYS_AFTER, clock)
+    before = (
+        timedelta(days=3)
+        if rule.judged_span == "hour"
+        else DAYS_BEFORE * (longest(rule.judged_span) / queries.DAY)
     )
-    start = queries.began(one) - (DAYS_BEFORE if rule.span == "day" else timedelta(days=3))
-    end = max(end, one.opened_by.window_end + timedelta(days=1))
-    found = points_of(rule).filter(start__gte=start, start__lt=end).order_by("start")
-    if rule.feature == "*":
-        found = found.filter(feature=one.opened_by.detail.get("feature", ""))
-    dots = [_with_limit(dot, rule.threshold) for dot in queries.dots(found)]
-    fired = [
-        d.value
-        for d in dots
-        if d.value is not None and queries.began(one) <= d.start < (one.resolved_at or end)
-    ]
-    choose = max if rule.operator == "above" else min
+    start = one.since - before
+    opening = one.opening
+    end = max(end, opening.window_end + timedelta(days=1))
+    points = shown_points(opening).filter(start__gte=start, start__lt=end).order_by("start")
+    dots = queries.dots(PointJudge(one.model, [rule]).judge(points))
     return Chart(
-        id="incident", title=measured(one.opened_by),
+        id="incident", title=measured(opening),
         summary=f"The limit is {format_number(rule.threshold)}; the shaded time is the incident.",
         start=start, end=end, series=[ChartLine(METRICS[rule.metric].title, dots)],
         marks=[mark for mark in queries.marks_in(one.model, start, end) if mark.kind != "incident"],
-        spans=[(queries.began(one), one.resolved_at or end)],
+        spans=[(one.since, one.resolved_at or end)],
         note="lower is better" if METRICS[rule.metric].lower_is_better else "higher is better",
-    ), (choose(fired) if fired else None)  # fmt: skip
-
-
-def _with_limit(dot: Any, threshold: float) -> Any:
-    return type(dot)(
-        dot.start, dot.end, dot.value, dot.n, dot.lower, dot.upper, threshold, dot.status, dot.revision
-    )
+    )  # fmt: skip
 
 
 def _causes(one: Incident) -> list[dict[str, Any]]:
-    """Causes with the width of their bars and the day to look at."""
+    """Causes with the width of their bars, and where a feature's window is shown."""
     most = max((cause.get("score") or 0 for cause in one.causes), default=0) or 1
-    day: datetime = one.opened_by.window_start
     return [
         {
             "name": cause.get("feature") or cause.get("segment"),
-            "is_feature": bool(cause.get("feature")) and cause.get("kind") != LABELS,
+            "url": _feature_url(one, cause),
             "is_fault": cause.get("kind") == FAULT,
             "score": cause.get("score") or 0,
             "width": round(100 * (cause.get("score") or 0) / most),
             "evidence": cause.get("evidence", ""),
-            "day": day,
         }
         for cause in one.causes
     ]
+
+
+def _feature_url(one: Incident, cause: dict[str, Any]) -> str:
+    """Lead to the feature in the window that opened the incident, or the last one in it that its monitor judges."""
+    if not cause.get("feature") or cause.get("kind") == LABELS:
+        return ""
+    kind = MonitorKind.QUALITY if cause.get("kind") == FAULT else MonitorKind.DRIFT
+    last = one.opening.window_end - timedelta(microseconds=1)
+    start = floor(last, queries.span_of(one.model, kind))
+    query = urlencode({"day": in_address(start), "to": f"{last:%Y-%m-%d}", "by": kind})
+    return f"{reverse('feature', args=[one.model.name, cause['feature']])}?{query}"

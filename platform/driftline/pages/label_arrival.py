@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from driftline.common.number_format import format_number
 from driftline.pages import queries
-from driftline.pages.charts import Chart, ChartLine, Dot, Mark
-from driftline.pages.model import csv_url
+from driftline.pages.charts import Chart, ChartLine, Dot, Mark, milestones
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
@@ -21,15 +21,15 @@ def lag_chart(model: Model, chosen: TimeRange, marks: list[Mark], span: str) -> 
         for name, look in looks.items()
     ]
     newest = lines[0].dots[-1] if lines[0].dots else None
-    said = (
-        f"95 % of the newest window's labels came within {newest.value:.3g} hours."
+    summary = (
+        f"95 % of the newest window's labels came within {format_number(newest.value)} hours."
         if newest and newest.value is not None
         else "No labels yet."
     )
     return Chart(
-        id="label_lag", title="Label lag", summary=said, start=chosen.start, end=chosen.end, series=lines, unit="hours",
-        compact=True, from_zero=True, csv_url=csv_url(model, "label_lag_p95", chosen, span=span),
-        marks=[mark for mark in marks if mark.kind == "deploy"],
+        id="label_lag", title="Label lag", summary=summary, start=chosen.start, end=chosen.end, series=lines,
+        unit="hours", compact=True, from_zero=True,
+        marks=milestones(marks),
     )  # fmt: skip
 
 
@@ -47,6 +47,6 @@ def _in_hours(points: list[MetricPoint]) -> list[Dot]:
 def coverage_by_class(model: Model, chosen: TimeRange, span: str) -> list[MetricPoint]:
     """Give the newest window's label coverage of each predicted class, the most frequent first."""
     metric = "label_coverage_by_class"
-    points = queries.points_in(model, [metric], chosen.start, chosen.end, span=span)
+    points = queries.judged_points(model, [metric], chosen.start, chosen.end, span=span).get(metric, [])
     newest = max((point.start for point in points), default=None)
     return sorted((point for point in points if point.start == newest), key=lambda point: -point.n)

@@ -1,4 +1,4 @@
-"""P6: is serving fast and right? Percentiles, throughput and errors of a range, and how it is now."""
+"""The page of latency: is serving fast and right? Percentiles, throughput and errors of a range, and now."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,10 +13,12 @@ from django.db.models.functions import TruncDate
 from django.http import HttpResponse
 from django.shortcuts import render
 
+from driftline.common.number_format import format_number, format_pair
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, ChartLine, Mark
-from driftline.pages.model import csv_url, frame_of
+from driftline.pages.model import frame_of
+from driftline.pages.rendering import render_with_charts
 from driftline.pages.serving_now import serving_now
 from driftline.pages.timerange import TimeRange
 from driftline.pages.verdict import PageSummary
@@ -24,6 +26,7 @@ from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, Re
 from inference.registry.models import Model
 from inference.registry.selectors import find_model
 from inference.serving.counts.metrics import ANSWERED
+from monitors.metrics.limits import JUDGED
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.request_log import request_outcomes
 from monitors.metrics.request_metrics import REQUEST_METRICS
@@ -59,7 +62,7 @@ def latency(request: PageRequest, name: str) -> HttpResponse:
     frame |= {
         "now": serving_now(model, settings.HOME),
         "span": span,
-        "may_be_hourly": chosen.days <= MAX_HOURLY_DAYS,
+        "spans": ["day", "hour"] if chosen.days <= MAX_HOURLY_DAYS else ["day"],
         "latency": _latency_chart(model, points, chosen, marks, span),
         "errors": _error_chart(model, points.get("error_rate", []), chosen, marks, span),
         "waits": _wait_chart(model, points.get("queue_p95", []), chosen, marks, span),
@@ -72,14 +75,18 @@ def latency(request: PageRequest, name: str) -> HttpResponse:
         "marks": list(reversed(marks)),
     }
     frame["uncounted"] = _uncounted(model, chosen) if frame["faults"].requests else 0
-    frame["said"] = _said(model, points, frame["faults"], frame["budget"])
-    return render(request, "pages/latency.html", frame)
+    frame["summary"] = _summary(model, points, frame["faults"], frame["budget"])
+    return render_with_charts(request, "pages/latency.html", frame)
 
 
-def _points(model: Model, chosen: TimeRange, asked: str) -> tuple[str, dict[str, list[MetricPoint]]]:
+def _points(model: Model, chosen: TimeRange, wanted_span: str) -> tuple[str, dict[str, list[MetricPoint]]]:
     """Read the points by the span that was asked for; else by the hour for a few days of enough traffic."""
     spans = (
-        [asked] if asked in ("hour", "day") else ["hour", "day"] if chosen.days <= HOURLY_DAYS else ["day"]
+        [wanted_span]
+        if wanted_span in ("hour", "day")
+        else ["hour", "day"]
+        if chosen.days <= HOURLY_DAYS
+        else ["day"]
     )
     if chosen.days > MAX_HOURLY_DAYS:
         spans = ["day"]
@@ -105,30 +112,27 @@ def _latency_chart(
         ChartLine(name.removeprefix("latency_"), queries.dots(points.get(name, [])), look)
         for name, look in looks.items()
     ]
-    lines += [
-        ChartLine(f"p99, version {version} in the shadow", queries.dots(rows), "shadow")
-        for version, rows in _shadow_p99(model, chosen, span).items()
-    ]
+    lines += queries.shadow_lines(_shadow_p99(model, chosen, span), "p99, ")
     newest = queries.newest_judged(points.get("latency_p99", []))
-    said = (
-        f"99 % of answers took at most {newest.value:.3g} ms {at(newest)}."
-        if newest
+    summary = (
+        f"99 % of answers took at most {format_number(newest.value)} ms {at(newest)}."
+        if newest and newest.value is not None
         else "No latency was logged."
     )
     return Chart(
-        id="latency", title="Latency", unit="ms", summary=said, start=chosen.start, end=chosen.end, series=lines,
+        id="latency", title="Latency", unit="ms", summary=summary, start=chosen.start, end=chosen.end, series=lines,
         marks=marks, spans=queries.firing_spans(model, "latency_p99", chosen.start, chosen.end), from_zero=True,
-        csv_url=csv_url(model, "latency_p99", chosen, span=span), note="lower is better",
+        note="lower is better",
     )  # fmt: skip
 
 
 def _shadow_p99(model: Model, chosen: TimeRange, span: str) -> dict[str, list[MetricPoint]]:
-    found = MetricPoint.objects.filter(
+    points = MetricPoint.objects.filter(
         model=model, role="shadow", span=span, segment="", metric="latency_p99",
         start__gte=chosen.start, start__lt=chosen.end,
     ).order_by("version", "start")  # fmt: skip
     lines: dict[str, list[MetricPoint]] = {}
-    for point in found:
+    for point in points:
         lines.setdefault(point.version, []).append(point)
     return lines
 
@@ -137,17 +141,17 @@ def _error_chart(
     model: Model, points: list[MetricPoint], chosen: TimeRange, marks: list[Mark], span: str
 ) -> Chart:
     newest = queries.newest_judged(points)
-    said = "No request was counted in this range."
+    summary = "No request was counted in this range."
     if newest is not None and newest.value is not None:
         share = f"{newest.value:.2%}" if newest.value else "None"
-        said = f"{share} of {newest.n:,} requests that came {at(newest)} went unanswered."
+        summary = f"{share} of {newest.n:,} requests that came {at(newest)} went unanswered."
     elif points:
-        said = "Too few requests came for a share to say much."
+        summary = "Too few requests for an error rate."
     return Chart(
-        id="error_rate", title="Error rate", unit="share of requests", summary=said, start=chosen.start,
+        id="error_rate", title="Error rate", unit="share of requests", summary=summary, start=chosen.start,
         end=chosen.end, series=[ChartLine("not answered", queries.dots(points))], from_zero=True, marks=marks,
         spans=queries.firing_spans(model, "error_rate", chosen.start, chosen.end), note="lower is better",
-        csv_url=csv_url(model, "error_rate", chosen, span=span), compact=True, least_top=0.01,
+        compact=True, least_top=0.01,
     )  # fmt: skip
 
 
@@ -158,17 +162,19 @@ def _wait_chart(
     if not points:
         return None
     newest = queries.newest_judged(points)
-    said = "Too few requests came to say how long they wait."
+    summary = "Too few requests to say how long they wait."
     if newest is not None and newest.value is not None:
         within = (
-            f"less than {newest.upper:.3g} ms" if newest.upper is not None else "longer than can be counted"
+            f"less than {format_number(newest.upper)} ms"
+            if newest.upper is not None
+            else "longer than can be counted"
         )
-        said = f"19 of 20 requests that came {at(newest)} waited {within} for a run."
+        summary = f"19 of 20 requests that came {at(newest)} waited {within} for a run."
     return Chart(
-        id="queue_p95", title="Wait for a run, 95th percentile", unit="ms", summary=said,
+        id="queue_p95", title="Wait for a run, 95th percentile", unit="ms", summary=summary,
         start=chosen.start, end=chosen.end, series=[ChartLine("p95", queries.dots(points))], from_zero=True,
         marks=marks, spans=queries.firing_spans(model, "queue_p95", chosen.start, chosen.end),
-        note="lower is better", csv_url=csv_url(model, "queue_p95", chosen, span=span), compact=True,
+        note="lower is better", compact=True,
     )  # fmt: skip
 
 
@@ -179,15 +185,15 @@ def _drop_chart(
     if not points:
         return None
     newest = queries.newest_judged(points)
-    said = "Too few rows were copied for a share to say much."
+    summary = "Too few rows were copied for a share to say much."
     if newest is not None and newest.value is not None:
         share = f"{newest.value:.2%}" if newest.value else "None"
-        said = f"{share} of {newest.n:,} rows that were to be copied {at(newest)} was dropped."
+        summary = f"{share} of {newest.n:,} rows that were to be copied {at(newest)} were dropped."
     return Chart(
-        id="shadow_drop_rate", title="Copies that shadows dropped", unit="share of rows", summary=said,
+        id="shadow_drop_rate", title="Copies that shadows dropped", unit="share of rows", summary=summary,
         start=chosen.start, end=chosen.end, series=[ChartLine("dropped", queries.dots(points))], from_zero=True,
         marks=marks, spans=queries.firing_spans(model, "shadow_drop_rate", chosen.start, chosen.end),
-        note="lower is better", csv_url=csv_url(model, "shadow_drop_rate", chosen, span=span), compact=True,
+        note="lower is better", compact=True,
         least_top=0.01,
     )  # fmt: skip
 
@@ -199,14 +205,16 @@ def volume_chart(
     dots = queries.dots(points.get("count", []))
     total = sum(dot.value or 0 for dot in dots)
     most = max(dots, key=lambda dot: dot.value or 0, default=None)
-    said = f"{total:,.0f} predictions in this range."
+    summary = f"{total:,.0f} predictions in this range."
     if most is not None and most.value:
         rate = most.value / (most.end - most.start).total_seconds()
-        said = f"{total:,.0f} predictions in this range; {rate:.3g} a second in the busiest {span}."
+        summary = (
+            f"{total:,.0f} predictions in this range; {format_number(rate)} a second in the busiest {span}."
+        )
     return Chart(
-        id="count", title=f"Predictions a{'n hour' if span == 'hour' else ' day'}", summary=said,
+        id="count", title=f"Predictions a{'n hour' if span == 'hour' else ' day'}", summary=summary,
         start=chosen.start, end=chosen.end, series=[ChartLine("predictions", dots, "second", bars=True)],
-        from_zero=True, limits=False, marks=marks, csv_url=csv_url(model, "count", chosen, span=span), compact=True,
+        from_zero=True, limits=False, marks=marks, compact=True,
     )  # fmt: skip
 
 
@@ -255,7 +263,7 @@ def _uncounted(model: Model, chosen: TimeRange) -> int:
     days = set(came.annotate(day=TruncDate("hour", tzinfo=UTC)).values_list("day", flat=True).distinct())
     made = Q(model=model, role__in=ANSWERING_ROLES, day__gte=chosen.start.date(), day__lt=chosen.end.date())
     made &= ~Q(day__in=days)
-    parts = PredictionChunk.objects.filter(made), SummedDay.objects.filter(made)  # still there, and let go
+    parts = PredictionChunk.objects.filter(made), SummedDay.objects.filter(made)  # stored, and dropped
     return sum(part.aggregate(total=Sum("rows"))["total"] or 0 for part in parts)
 
 
@@ -264,7 +272,7 @@ def _versions(
 ) -> list[dict[str, Any]]:
     """Latency and errors of each version in each role, by its newest judged day."""
     points = MetricPoint.objects.exclude(version="").filter(
-        model=model, span="day", segment="", metric__in=OF_A_VERSION, status__in=queries.JUDGED, value__isnull=False,
+        model=model, span="day", segment="", metric__in=OF_A_VERSION, status__in=JUDGED, value__isnull=False,
         start__gte=chosen.start, start__lt=chosen.end,
     )  # fmt: skip
     newest: dict[tuple[str, str], dict[str, MetricPoint]] = {}
@@ -354,8 +362,8 @@ class ErrorBudget:
     def sentence(self) -> str:
         """Say what was allowed, what was used, and what is left."""
         slow_answers = (
-            f"1 % of answers may take longer than {self.objective_ms:g} ms; of {self.answers:,} in this range "
-            f"{self.slower:,} did ({self.share:.2%})"
+            f"1 % of answers may take longer than {format_number(self.objective_ms)} ms; "
+            f"of {self.answers:,} in this range {self.slower:,} did ({self.share:.2%})"
         )
         if self.left >= 0:
             return f"{slow_answers}, so {self.left:.0%} of the error budget is left."
@@ -372,41 +380,42 @@ def _budget(model: Model, days: Sequence[tuple[datetime, NumericSummary]]) -> Er
 
 
 # -- the sentence ------------------------------------------------------------------------------------------------------
-def _said(
+def _summary(
     model: Model, points: dict[str, list[MetricPoint]], faults: FailureReasons, budget: ErrorBudget | None
 ) -> PageSummary:
     """Say how p99 stands to its objective and since when, and how many requests had no answer."""
     series = points.get("latency_p99", [])
     newest = queries.newest_judged(series)
     firing = [one for one in queries.unresolved(model) if one.rule.metric in (*LATENCIES, "error_rate")]
-    status, text = _latency_said(newest, series)
+    status, text = _latency_summary(newest, series)
     if status == "ok" and budget is not None and budget.left < 0:
         status, text = "warning", f"{text.removesuffix(': fine.')}; but the range is over its error budget."
     if firing:
         status = firing[0].severity
-        text = f"{firing[0].title}, since {queries.began(firing[0]):%-d %b %Y}. {text}"
-    return PageSummary(status, f"{text} {_errors_said(faults)}")
+        text = f"{firing[0].title}, since {firing[0].since:%-d %b %Y}. {text}"
+    return PageSummary(status, f"{text} {_errors_summary(faults)}")
 
 
-def _latency_said(newest: MetricPoint | None, series: list[MetricPoint]) -> tuple[str, str]:
+def _latency_summary(newest: MetricPoint | None, series: list[MetricPoint]) -> tuple[str, str]:
     if newest is None or newest.value is None:
         if series:
             return "no_data", "Too few latencies were logged in this range to say how fast answers were."
         return "no_data", "No latency was logged in this range."
-    value = f"p99 is {newest.value:.3g} ms {at(newest)}"
     if newest.threshold is None:
+        value = f"p99 is {format_number(newest.value)} ms {at(newest)}"
         return "ok", f"{value}. No objective is set, so nothing says whether that is fast enough."
-    since = queries.beyond_since(series)
-    if since is None:
-        return "ok", f"{value}, objective {newest.threshold:g} ms: fine."
-    return "warning", f"{value}, beyond the objective of {newest.threshold:g} ms since {since:%-d %b %Y}."
+    p99, objective = format_pair(newest.value, newest.threshold)
+    value = f"p99 is {p99} ms {at(newest)}"
+    if newest.since is None:
+        return "ok", f"{value}, objective {objective} ms: fine."
+    return newest.status, f"{value}, beyond the objective of {objective} ms since {newest.since:%-d %b %Y}."
 
 
-def _errors_said(faults: FailureReasons) -> str:
+def _errors_summary(faults: FailureReasons) -> str:
     if not faults.requests:
-        return "No request came to this server in this range, so errors are not known."
+        return "No requests to this server in this range, so errors are not known."
     if not faults.failed:
-        return f"All {faults.requests:,} requests that came in this range were answered."
+        return f"All {faults.requests:,} requests in this range succeeded."
     fault, _, count, _ = faults.rows[0]
     most = f"all of them {fault}" if count == faults.failed else f"most of them {fault}"
     return (

@@ -1,51 +1,84 @@
 """How every model of a project is, worst first, by as many queries for a thousand models as for one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
+from itertools import chain
 from operator import or_
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce
 
 from driftline.accounts.models import Project
+from driftline.common.periods import longest
 from driftline.pages import queries, verdict
 from driftline.stuck_work import is_stuck
+from driftline.watching import NOT_MONITORED, watch_of_each
 from inference.prediction_log.queries.selectors import newest_arrivals
 from inference.registry.models import Model
 from monitors.alerts.selectors import open_incidents
+from monitors.definitions.models import Monitor, MonitorKind
+from monitors.metrics.catalogue import ANSWER_COLUMNS
+from monitors.metrics.limits import JUDGED, RAISED, PointJudge
 from monitors.metrics.models import MetricPoint
-from monitors.rules.models import Severity
+from monitors.metrics.quality_effect import main_metric
+from monitors.rules.models import Rule, Severity
+from monitors.rules.selectors import enabled_rules_of
 
-_ORDER = {"critical": 0, "error": 1, "warning": 2, "notice": 3, "no_data": 4, "ok": 5}
+STATUSES = ("critical", "error", "warning", "notice", "not_monitored", "learning", "ok")
+"""How models are, the worst first; models without data stand behind all others, whatever they lack."""
+
+
+@dataclass(frozen=True)
+class _Noticed:
+    """A window that is worth a notice."""
+
+    span: str
+    start: datetime
+    reach: int = 3
+    """Among how many windows before the newest event it is recent."""
+
+    def is_recent(self, newest: datetime) -> bool:
+        return newest - longest(self.span) * self.reach <= self.start < newest
 
 
 @dataclass(frozen=True)
 class ModelHealth:
-    """How a model is; `drift_day` is the newest day on which its drift was judged."""
+    """How a model is; `drift_start` and `drift_span` name the newest window in which its drift was judged, and
+    `drifted` is how many of its features had drifted in it."""
 
     model: Model
     status: str
     newest: datetime | None
-    drift_day: datetime | None
+    drift_start: datetime | None
+    drift_span: str
+    drifted: float | None
+
+    @property
+    def rank(self) -> int:
+        """Where it stands among others, the worst first and those without data last."""
+        return len(STATUSES) if self.newest is None else STATUSES.index(self.status)
 
 
-def health_of_models(project: Project) -> list[ModelHealth]:
-    """Tell how each model is, as the sentence of its own page does."""
-    models = queries.models_of(project)
+def health_of_models(project: Project, models: QuerySet[Model] | None = None) -> list[ModelHealth]:
+    """Return the health of each model, or of these ones, worst first, with the status that its own page shows."""
+    models = queries.models_of(project) if models is None else models
     newest, drift, severities = newest_arrivals(models), _newest_drift(models), _worst_severities(project)
-    stuck, mistyped = _stuck(models), _days_with_wrong_types(models)
-    found = [
-        _standing(
+    stuck, odd, beyond = _stuck(models), _windows_with_odd_values(models), _windows_beyond_limits(models)
+    watches = watch_of_each(models, {pk: arrival[0] for pk, arrival in newest.items()})
+    healths = [
+        _health_of(
             model,
             newest[model.pk][0],
             drift[model.pk],
             _worst(severities.get(model.pk), is_stuck=model.pk in stuck),
-            mistyped.get(model.pk),
+            [window for window in (odd.get(model.pk), beyond.get(model.pk)) if window],
+            watches[model.pk].status,
         )
         for model in models
     ]
-    return sorted(found, key=lambda health: (_ORDER[health.status], health.model.name))
+    return sorted(healths, key=lambda health: (health.rank, health.model.name))
 
 
 def verdict_of(models_health: Sequence[ModelHealth]) -> verdict.Statement:
@@ -62,36 +95,48 @@ def verdict_of(models_health: Sequence[ModelHealth]) -> verdict.Statement:
     )
 
 
-def worst_drifts(models_health: Iterable[ModelHealth]) -> dict[int, MetricPoint]:
-    """Find the feature of each model that stood furthest beyond its limit when drift was last judged."""
-    days = [Q(model=s.model, start=s.drift_day) for s in models_health if s.drift_day is not None]
-    if not days:
+def worst_drifts(models_health: Sequence[ModelHealth]) -> dict[int, MetricPoint]:
+    """Find what decided over each model's feature that had drifted furthest when drift was last judged."""
+    windows = [
+        Q(model=s.model, start=s.drift_start, span=s.drift_span)
+        for s in models_health
+        if s.drift_start is not None
+    ]
+    if not windows:
         return {}
     points = MetricPoint.objects.filter(
-        reduce(or_, days), span="day", metric="psi", segment="", role="champion", version="",
-        status__in=queries.JUDGED, value__isnull=False, threshold__gt=0,
-    ).exclude(feature__in=queries.NOT_FEATURES)  # fmt: skip
-    worst_first = points.order_by("model_id", (F("value") / F("threshold")).desc(), "feature")
-    return {point.model_id: point for point in worst_first.distinct("model_id")}
+        reduce(or_, windows), metric__in=queries.DECIDING_METRICS, detail__decides=True, segment="", role="champion",
+        version="", status__in=JUDGED, value__isnull=False, threshold__gt=0,
+    ).exclude(feature__in=ANSWER_COLUMNS)  # fmt: skip
+    by_decision = Case(When(status__in=RAISED, then=Value(0)), default=Value(1))
+    worst_first = points.order_by("model_id", by_decision, (F("value") / F("threshold")).desc(), "feature")
+    found = {point.model_id: point for point in worst_first.distinct("model_id")}
+    rules = enabled_rules_of(found, {point.metric for point in found.values()})
+    for health in models_health:
+        if health.model.pk in found:
+            judge = PointJudge(health.model, rules.get(health.model.pk, []), looks_back=False)
+            judge.judge([found[health.model.pk]])
+    return found
 
 
-def _standing(
+def _health_of(
     model: Model,
     newest: datetime | None,
-    drift: tuple[datetime | None, float | None],
+    drift: tuple[str, datetime | None, float | None],
     worst: str | None,
-    mistyped: datetime | None,
+    noticed: Sequence[_Noticed],
+    watch: str,
 ) -> ModelHealth:
-    day, drifted = drift
+    span, start, drifted = drift
     if newest is None:
-        status = "no_data"
+        status = NOT_MONITORED
     elif worst is not None:
         status = worst
     else:
-        noticed = [day if drifted else None, mistyped]
-        is_late = any(one is not None and newest - queries.DAY * 3 <= one < newest for one in noticed)
-        status = "notice" if is_late else "ok"
-    return ModelHealth(model, status, newest, day)
+        drift_window = [_Noticed(span, start)] if drifted and start else []
+        is_noticed = any(one.is_recent(newest) for one in (*drift_window, *noticed))
+        status = "notice" if is_noticed else watch
+    return ModelHealth(model, status, newest, start, span, drifted)
 
 
 def _worst(severity: str | None, *, is_stuck: bool) -> str | None:
@@ -103,16 +148,92 @@ def _stuck(models: QuerySet[Model]) -> set[int]:
     return set(models.order_by().filter(is_stuck()).values_list("pk", flat=True))
 
 
-def _days_with_wrong_types(models: QuerySet[Model]) -> dict[int, datetime]:
-    """Read of each model whose newest judged day has values of the wrong type which day that is."""
+def _span_of(kind: str) -> Coalesce:
+    """Read the span of the windows that a monitor of each model judges."""
+    monitors = Monitor.objects.filter(model=OuterRef("pk"), kind=kind)
+    return Coalesce(Subquery(monitors.values("span")[:1]), Value("day"))
+
+
+def _windows_with_odd_values(models: QuerySet[Model]) -> dict[int, _Noticed]:
+    """Read the newest judged window of each model where it has values of the wrong type, or impossible ones."""
     points = MetricPoint.objects.filter(
-        model=OuterRef("pk"), span="day", metric="wrong_type_share", segment="", role="champion", version="",
-        status__in=queries.JUDGED,
+        model=OuterRef("pk"), span=OuterRef("odd_span"), metric__in=queries.ODD_VALUES, segment="", role="champion",
+        version="", status__in=JUDGED,
     )  # fmt: skip
-    day = Subquery(points.order_by("-start").values("start")[:1])
-    wrong = Exists(points.filter(start=OuterRef("typed_day"), value__gt=0))
-    found = models.order_by().annotate(typed_day=day).filter(wrong)
-    return dict(found.values_list("pk", "typed_day"))
+    start = Subquery(points.order_by("-start").values("start")[:1])
+    odd = Exists(points.filter(start=OuterRef("odd_start"), value__gt=0))
+    spans = models.order_by().annotate(odd_span=_span_of(MonitorKind.QUALITY))
+    with_odd = spans.annotate(odd_start=start).filter(odd)
+    return {
+        pk: _Noticed(span, begin) for pk, span, begin in with_odd.values_list("pk", "odd_span", "odd_start")
+    }
+
+
+def _windows_beyond_limits(models: QuerySet[Model]) -> dict[int, _Noticed]:
+    """Read the newest window of each model with judged performance where some metric of it is beyond its limit.
+
+    Only what may be beyond one is read of it: what was measured so, and what breaches a rule.
+    """
+    mains = {model.pk: main_metric(model) for model in models}
+    of_performance = {
+        *mains.values(),
+        *chain(*queries.SHOWN_METRICS.values(), *queries.OTHER_METRICS.values()),
+    }
+    points = MetricPoint.objects.filter(
+        model=OuterRef("pk"), span=OuterRef("judged_span"), metric__in=of_performance, feature="", segment="",
+        role="champion", version="", status__in=JUDGED, value__isnull=False,
+    ).order_by("-start")  # fmt: skip
+    main = Case(
+        *(
+            When(pk__in=[pk for pk, one in mains.items() if one == metric], then=Value(metric))
+            for metric in sorted({*mains.values()})
+        ),
+        default=Value(""),
+    )
+    judged = models.order_by().annotate(judged_span=_span_of(MonitorKind.PERFORMANCE), main=main)
+    windows = judged.annotate(
+        newest=Coalesce(
+            Subquery(points.filter(metric=OuterRef("main")).values("start")[:1]),
+            Subquery(points.values("start")[:1]),
+        )
+    )
+    raised = points.filter(start=OuterRef("newest")).filter(Q(status__in=RAISED) | Exists(_rules_breached()))
+    found = {
+        pk: _Noticed(span, start, queries.PERFORMANCE_WINDOWS)
+        for pk, span, start in windows.filter(Exists(raised)).values_list("pk", "judged_span", "newest")
+    }
+    beyond = _beyond_limits([model for model in models if model.pk in found], found)
+    return {pk: window for pk, window in found.items() if pk in beyond}
+
+
+def _rules_breached() -> QuerySet[Rule]:
+    """Select the rules over the metric of a point of a model's performance that its value breaches."""
+    value = OuterRef("value")
+    return Rule.objects.filter(
+        Q(operator=Rule.Operator.ABOVE, threshold__lt=value) | Q(operator=Rule.Operator.BELOW, threshold__gt=value),
+        model=OuterRef("model_id"), metric=OuterRef("metric"), feature="", segment="", enabled=True,
+    )  # fmt: skip
+
+
+def _beyond_limits(models: Sequence[Model], windows: Mapping[int, _Noticed]) -> set[int]:
+    """List the models with a metric of performance beyond the limit that speaks, in a window of each."""
+    points = MetricPoint.objects.filter(
+        model__in=models, metric__in={one for model in models for one in queries.performance_metrics(model)},
+        span__in={one.span for one in windows.values()}, start__in={one.start for one in windows.values()},
+        feature="", segment="", role="champion", version="", status__in=JUDGED, value__isnull=False,
+    )  # fmt: skip
+    of_model: dict[int, list[MetricPoint]] = {model.pk: [] for model in models}
+    for point in points:
+        window = windows[point.model_id]
+        if (point.span, point.start) == (window.span, window.start):
+            of_model[point.model_id].append(point)
+    rules = enabled_rules_of(of_model, {point.metric for point in points})
+    return {
+        model.pk
+        for model in models
+        for point in PointJudge(model, rules.get(model.pk, []), looks_back=False).judge(of_model[model.pk])
+        if point.status in RAISED and point.metric in queries.performance_metrics(model)
+    }
 
 
 def _worst_severities(project: Project) -> dict[int, str]:
@@ -123,13 +244,14 @@ def _worst_severities(project: Project) -> dict[int, str]:
     return worst
 
 
-def _newest_drift(models: QuerySet[Model]) -> dict[int, tuple[datetime | None, float | None]]:
-    """Read of each model when its drift was last judged, and how many of its features had drifted."""
+def _newest_drift(models: QuerySet[Model]) -> dict[int, tuple[str, datetime | None, float | None]]:
+    """Read of each model in which window its drift was last judged, and how many of its features had drifted."""
     judged = MetricPoint.objects.filter(
-        model=OuterRef("pk"), span="day", metric="drifted_features", feature="", segment="", role="champion",
-        version="", status__in=queries.JUDGED,
+        model=OuterRef("pk"), span=OuterRef("drift_span"), metric="drifted_features", feature="", segment="",
+        role="champion", version="", status__in=JUDGED,
     ).order_by("-start")  # fmt: skip
-    found = models.annotate(
-        drift_day=Subquery(judged.values("start")[:1]), drifted=Subquery(judged.values("value")[:1])
+    with_drift = models.annotate(drift_span=_span_of(MonitorKind.DRIFT)).annotate(
+        drift_start=Subquery(judged.values("start")[:1]), drifted=Subquery(judged.values("value")[:1])
     )
-    return {pk: (day, drifted) for pk, day, drifted in found.values_list("pk", "drift_day", "drifted")}
+    columns = with_drift.values_list("pk", "drift_span", "drift_start", "drifted")
+    return {pk: (span, start, drifted) for pk, span, start, drifted in columns}

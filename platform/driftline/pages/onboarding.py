@@ -1,4 +1,4 @@
-"""P13: the first prediction, reference and label, with ticks that come by themselves."""
+"""The page of first steps: the first prediction, reference and label, with ticks that come by themselves."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
+from driftline.documentation.views import client_wheel
 from driftline.pages import queries, snippets
 from driftline.pages.access import PageRequest, page
 from inference.prediction_log.labels.selectors import first_label
@@ -27,7 +28,7 @@ class OnboardingStep:
 
     title: str
     done: bool
-    said: str
+    detail: str
     url: str = ""
     link: str = ""
 
@@ -85,11 +86,11 @@ def _tasks(request: PageRequest, model: Model | None) -> list[OnboardingStep]:
         OnboardingStep("The first prediction", newest is not None,
              f"Received; newest at {newest:%-d %b %Y %H:%M} UTC." if newest else "Waiting for the first row…",
              reverse("import", args=[model.name]), "Import a file"),
-        OnboardingStep("A reference", bool(reference and reference.state == "ready"), _reference_said(reference),
+        OnboardingStep("A reference", bool(reference and reference.state == "ready"), _reference_detail(reference),
              reverse("reference", args=[model.name]), "Upload a reference"),
         OnboardingStep("The first label", labelled is not None,
              (f"Received for {labelled}." if labelled else "Received.") if labelled is not None
-             else "Waiting; it may come days later."),
+             else "Waiting; it may arrive days later."),
         OnboardingStep("A rule", rule is not None, rule.name if rule else "So that you need not look every day.",
              reverse("rule_new", args=[model.name]), "Make a rule"),
         OnboardingStep("A channel", channel is not None, channel.name if channel else "Where notifications go.",
@@ -97,7 +98,7 @@ def _tasks(request: PageRequest, model: Model | None) -> list[OnboardingStep]:
     ]  # fmt: skip
 
 
-def _reference_said(reference: Reference | None) -> str:
+def _reference_detail(reference: Reference | None) -> str:
     if reference is None:
         return "What is normal: usually the training data."
     if reference.state == "failed":
@@ -112,6 +113,8 @@ def _snippets(model: Model | None) -> dict[str, str]:
         "prediction": snippets.log_a_prediction(url, features),
         "label": snippets.send_a_label(url),
         "reference": snippets.send_a_file("PUT", f"{url}/reference", "training.csv"),
+        "install": snippets.install_client(settings.PUBLIC_URL, client_wheel()),
+        "commands": snippets.log_from_shell(settings.PUBLIC_URL, name),
         "python": snippets.log_from_python(settings.PUBLIC_URL, name, features),
         "predictions_file": snippets.send_a_file("POST", f"{url}/imports/predictions", "newer.csv"),
         "labels_file": snippets.send_a_file("POST", f"{url}/imports/labels", "labels.csv"),

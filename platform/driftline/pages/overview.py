@@ -1,46 +1,39 @@
-"""P1: which model needs me?"""
+"""The first page of a project: what needs somebody now, and how many models are how."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from driftline.accounts.models import Project
-from driftline.common.clock import now
 from driftline.given_up import given_up
 from driftline.models import Heartbeat
-from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.context import demo_progress
-from driftline.pages.model_health import ModelHealth, health_of_models, verdict_of, worst_drifts
+from driftline.pages.model_health import STATUSES, ModelHealth, health_of_models, verdict_of
+from driftline.pages.verdict import TROUBLED
 from driftline.progress import progress_of_each
 from inference.registry.models import Model
-from monitors.alerts.selectors import open_incidents
-from monitors.metrics.models import MetricPoint
+from monitors.alerts.models import Incident
+from monitors.alerts.selectors import open_incidents, worst_first
 
 INCIDENTS_SHOWN = 5
-MODELS_SHOWN = 50
+ATTENTION_SHOWN = 10
 WORKS_SHOWN = 10
-SPARK_DAYS = 30
 
 
 @dataclass(frozen=True)
-class ModelRow:
-    """One line of the table of models."""
+class Attention:
+    """A model that needs somebody, or changed: its worst open incident, else how many of its features drifted."""
 
     model: Model
     status: str
-    newest: datetime | None
-    counts: list[float | None]
-    rows: float | None
-    p95: float | None
-    worst_drift: MetricPoint | None
-    quality: MetricPoint | None
-    coverage: float | None
-    changed_at: datetime | None
+    incident: Incident | None
+    drifted: int
+    since: datetime | None
 
 
 @page("GET")
@@ -49,93 +42,37 @@ def overview(request: PageRequest) -> HttpResponse:
     models_health = health_of_models(project)
     if not models_health:
         return redirect("start")
+    open_ones = worst_first(open_incidents(project=project))
+    needing = [health for health in models_health if health.status in (*TROUBLED, "notice")]
+    counts = Counter(health.status for health in models_health)
     context = {
         "verdict": verdict_of(models_health),
-        "rows": _rows(project, models_health[:MODELS_SHOWN]),
+        "counts": [(status, counts[status]) for status in STATUSES if counts[status]],
         "models": len(models_health),
-        "incidents": open_incidents(project=project)[:INCIDENTS_SHOWN],
+        "attention": _attention(project, needing[:ATTENTION_SHOWN]),
+        "needing": len(needing),
+        "incidents": open_ones[:INCIDENTS_SHOWN],
         "works": _works(models_health[:WORKS_SHOWN]),
         "given_up": len(given_up(project)),
     }
     return render(request, "pages/overview.html", context)
 
 
-@page("GET")
-def models(request: PageRequest) -> HttpResponse:
-    project = request.visitor.project
-    models_health = health_of_models(project)
-    shown = Paginator(models_health, MODELS_SHOWN).get_page(request.GET.get("page"))
-    context = {"rows": _rows(project, list(shown)), "shown": shown, "verdict": verdict_of(models_health)}
-    return render(request, "pages/models.html", context)
+def _attention(project: Project, needing: Sequence[ModelHealth]) -> list[Attention]:
+    """Say of each of these models what is wrong with it, by one query."""
+    worst: dict[int, Incident] = {}
+    of_these = open_incidents(project=project).filter(model__in=[health.model.pk for health in needing])
+    for incident in worst_first(of_these):
+        worst.setdefault(incident.model_id, incident)
+    return [_need(health, worst.get(health.model.pk)) for health in needing]
 
 
-@page("GET")
-def demo(request: PageRequest) -> HttpResponse:
-    """The demo's banner alone, which polls itself."""
-    return render(request, "partials/demo.html", {"demo": demo_progress()})
+def _need(health: ModelHealth, incident: Incident | None) -> Attention:
+    since = incident.since if incident else health.drift_start if health.drifted else None
+    return Attention(health.model, health.status, incident, round(health.drifted or 0), since)
 
 
-def _rows(project: Project, models_health: list[ModelHealth]) -> list[ModelRow]:
-    changed, drifts, points = (
-        queries.last_promotions(project),
-        worst_drifts(models_health),
-        _points(models_health),
-    )
-    return [
-        _row(health, points.get(health.model.pk, {}), drifts.get(health.model.pk), changed)
-        for health in models_health
-    ]
-
-
-def _points(models_health: list[ModelHealth]) -> dict[int, dict[str, list[MetricPoint]]]:
-    """Read the series of these models' lines, oldest first."""
-    ends = {health.model.pk: health.newest or now() for health in models_health}
-    metrics = {
-        "count",
-        "latency_p95",
-        "label_coverage",
-        *(queries.main_metric(s.model) for s in models_health),
-    }
-    found = MetricPoint.objects.filter(
-        model__in=list(ends), span="day", metric__in=metrics, feature="", segment="", role="champion", version="",
-        start__gte=min(ends.values(), default=now()) - timedelta(days=SPARK_DAYS),
-    )  # fmt: skip
-    by_model: dict[int, list[MetricPoint]] = {}
-    for point in found.order_by("start"):
-        end = ends[point.model_id]
-        if end - timedelta(days=SPARK_DAYS) <= point.start < end:
-            by_model.setdefault(point.model_id, []).append(point)
-    return {pk: queries.by_metric(points) for pk, points in by_model.items()}
-
-
-def _row(
-    health: ModelHealth,
-    points: dict[str, list[MetricPoint]],
-    drift: MetricPoint | None,
-    changed: dict[int, datetime],
-) -> ModelRow:
-    model = health.model
-    counts, latency = points.get("count", []), points.get("latency_p95", [])
-    quality = queries.newest_judged(points.get(queries.main_metric(model), []))
-    coverage = next(
-        (p.value for p in reversed(points.get("label_coverage", [])) if quality and p.start == quality.start),
-        None,
-    )
-    return ModelRow(
-        model=model,
-        status=health.status,
-        newest=health.newest,
-        counts=[point.value for point in counts],
-        rows=counts[-1].value if counts else None,
-        p95=latency[-1].value if latency else None,
-        worst_drift=drift,
-        quality=quality,
-        coverage=coverage,
-        changed_at=changed.get(model.pk),
-    )
-
-
-def _works(models_health: list[ModelHealth]) -> list[dict[str, Any]]:
+def _works(models_health: Sequence[ModelHealth]) -> list[dict[str, Any]]:
     """How far the workers are with the first models that have data, and whether the ticks are consumed."""
     models = [health.model for health in models_health if health.newest]
     progress = progress_of_each(models)

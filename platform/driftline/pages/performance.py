@@ -1,4 +1,4 @@
-"""P5: how good is it, and how sure?"""
+"""The page of performance: how good is the model, and how sure is that?"""
 
 import math
 from dataclasses import dataclass
@@ -6,21 +6,25 @@ from datetime import timedelta
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import render
 
+from driftline.common.periods import Period, during
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, ChartLine, Dot, Mark, Overlay
+from driftline.pages.charts import Chart, ChartLine, Dot, Mark, Overlay, milestones
+from driftline.pages.comparison import compare_performance
 from driftline.pages.histograms import overlay_of
 from driftline.pages.label_arrival import coverage_by_class, lag_chart
 from driftline.pages.latency import MAX_HOURLY_DAYS, volume_chart
-from driftline.pages.model import csv_url, frame_of
+from driftline.pages.model import frame_of
 from driftline.pages.reliability import reliability_of
+from driftline.pages.rendering import render_with_charts
 from driftline.pages.segment_searches import found_segments
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
+from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import ESTIMATED, METRICS
 from monitors.metrics.fairness import COMPARED
+from monitors.metrics.limits import JUDGED
 from monitors.metrics.models import MetricPoint
 from monitors.stats.mergeable.outcomes import (
     BinaryOutcomeSummary,
@@ -31,18 +35,6 @@ from monitors.stats.mergeable.outcomes import (
 from monitors.stats.performance.class_averages import classes_apart
 from monitors.stats.performance.estimate import Estimate
 
-SHOWN = {
-    "binary": ("roc_auc", "log_loss", "accuracy"),
-    "multiclass": ("accuracy", "log_loss", "f1"),
-    "regression": ("mae", "rmse", "r2"),
-    "ranking": ("ndcg", "mean_average_precision", "mrr"),
-}
-REST = {
-    "binary": ("precision", "recall", "f1", "average_precision", "brier", "ece"),
-    "multiclass": ("precision", "recall", "weighted_precision", "weighted_f1", "brier", "ece"),
-    "regression": ("bias", "mape", "median_absolute_error", "pinball_loss"),
-    "ranking": ("ndcg_at_10", "hit_rate_at_10"),
-}
 WORST_SEGMENTS = 10
 MAX_CLASSES = 12  # of which a confusion matrix can be read
 
@@ -51,24 +43,30 @@ MAX_CLASSES = 12  # of which a confusion matrix can be read
 def performance(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "performance")
     model, chosen = frame["model"], frame["range"]
-    span = "hour" if request.GET.get("span") == "hour" and chosen.days <= MAX_HOURLY_DAYS else "day"
-    shown = SHOWN.get(model.task, SHOWN["binary"])
-    wanted = {*_all_metrics(model), *ESTIMATED, "label_coverage", "count"}
-    points = queries.judged_points(model, wanted, chosen.start, chosen.end, span=span)
+    judged = queries.span_of(model, MonitorKind.PERFORMANCE)
+    spans = [*dict.fromkeys([judged, "day"]), *(["hour"] if chosen.days <= MAX_HOURLY_DAYS else [])]
+    span = wanted if (wanted := request.GET.get("span")) in spans else judged
+    shown = queries.SHOWN_METRICS[model.task]
+    metrics = {*queries.performance_metrics(model), *ESTIMATED, "label_coverage"}
+    points = queries.judged_points(model, metrics, chosen.start, chosen.end, span=span)
+    counted_by = span if span == "hour" else "day"
+    counts = queries.judged_points(model, ["count"], chosen.start, chosen.end, span=counted_by)
     outcomes = queries.outcomes_in(model, chosen.start, chosen.end)
     marks = queries.marks_in(model, chosen.start, chosen.end)
     shadows = _shadow_points(model, shown, chosen, span)
     baselines = _baselines(outcomes) if span == "day" else {}
     frame |= {
+        "judged_by": queries.judged_by(model, [MonitorKind.PERFORMANCE], chosen.newest),
         "span": span,
+        "spans": spans,
         "charts": [
             _metric_chart(model, metric, points, shadows, baselines, chosen, marks, span) for metric in shown
         ],
         "coverage": _coverage_chart(model, points, chosen, marks, span),
         "lag": lag_chart(model, chosen, marks, span),
         "coverage_by_class": coverage_by_class(model, chosen, span),
-        "throughput": volume_chart(model, points, chosen, marks, span),
-        "table": _newest_of_each(points, _all_metrics(model)),
+        "throughput": volume_chart(model, counts, chosen, marks, counted_by),
+        "table": _newest_of_each(points, queries.performance_metrics(model)),
         "outcomes": outcomes,
         "label_share": outcomes.labelled / outcomes.rows if outcomes.rows else None,
         "lag_p50": _duration(outcomes.lag_p50),
@@ -77,32 +75,29 @@ def performance(request: PageRequest, name: str) -> HttpResponse:
         "classes": _classes(outcomes.total),
         "errors": _errors(model, outcomes.total, chosen),
         "curve": reliability_of(outcomes.total, f"class {_binary_classes(model)[0]}"),
-        "estimates": _estimates(model, points),
+        "estimates": _estimates(points),
         "bias": _bias(outcomes.total),
         "segments": _segments(model, shown[0], chosen),
         "segment_metric": shown[0],
         "gaps": _gaps(model, chosen),
+        "comparison": compare_performance(request, model, chosen),
         **found_segments(model, chosen, request.GET.get("loss", "")),
-        "said": _said(shown, points, outcomes),
+        "summary": _summary(shown, points, outcomes),
         "marks": list(reversed(marks)),
     }
-    return render(request, "pages/performance.html", frame)
-
-
-def _all_metrics(model: Model) -> list[str]:
-    return [*SHOWN.get(model.task, SHOWN["binary"]), *REST.get(model.task, ())]
+    return render_with_charts(request, "pages/performance.html", frame)
 
 
 def _shadow_points(
     model: Model, shown: tuple[str, ...], chosen: TimeRange, span: str
 ) -> dict[tuple[str, str], list[MetricPoint]]:
     """Points of versions in the shadow, by metric and version."""
-    found = MetricPoint.objects.filter(
+    points = MetricPoint.objects.filter(
         model=model, role="shadow", span=span, segment="", metric__in=shown,
-        start__gte=chosen.start, start__lt=chosen.end,
+        start__gte=queries.first_start(chosen.start, span), start__lt=chosen.end,
     ).order_by("start")  # fmt: skip
     grouped: dict[tuple[str, str], list[MetricPoint]] = {}
-    for point in found:
+    for point in points:
         grouped.setdefault((point.metric, point.version), []).append(point)
     return grouped
 
@@ -120,42 +115,43 @@ def _metric_chart(
     title, own = METRICS[metric].title, points.get(metric, [])
     newest = queries.newest_judged(own)
     measured = any(point.value is not None for point in own)
-    said = (
+    summary = (
         "No window has enough labelled rows to be judged."
         if measured
         else f"{title} was not measured in this range."
     )
     if newest and newest.value is not None:
-        said = f"{title} {newest.value:.3f} on {newest.start:%-d %b %Y}" + (
+        summary = f"{title} {newest.value:.3f} {during(newest.start, newest.span)}" + (
             f", limit {newest.threshold:.3f}." if newest.threshold is not None else "."
         )
     estimates = points.get(f"estimated_{metric}", [])
-    if estimates and (guess := _estimate_said(estimates)):
-        said = f"{said} {guess}"
+    if estimates and (guess := _estimate_summary(estimates)):
+        summary = f"{summary} {guess}"
     lines = [ChartLine("champion", queries.dots(own))]
     if any(point.value is not None for point in estimates):
         lines.append(ChartLine("estimated without labels", queries.dots(estimates), "estimate"))
-    lines += [
-        ChartLine(f"version {version} in the shadow", queries.dots(rows), "shadow")
-        for (name, version), rows in shadows.items()
-        if name == metric
-    ]
+    lines += queries.shadow_lines(
+        {version: rows for (name, version), rows in shadows.items() if name == metric}
+    )
     if baselines.get(metric):
         lines.append(ChartLine("baseline", baselines[metric], "baseline"))
     return Chart(
-        id=metric, title=title, summary=said, start=chosen.start, end=chosen.end, series=lines, marks=marks,
+        id=metric, title=title, summary=summary, start=chosen.start, end=chosen.end, series=lines, marks=marks,
         spans=queries.firing_spans(model, metric, chosen.start, chosen.end),
-        csv_url=csv_url(model, metric, chosen, span=span),
         note="lower is better" if METRICS[metric].lower_is_better else "higher is better",
     )  # fmt: skip
 
 
-def _estimate_said(estimates: list[MetricPoint]) -> str:
+def _estimate_summary(estimates: list[MetricPoint]) -> str:
     newest = next((point for point in reversed(estimates) if point.value is not None), None)
     if newest is None:
         return ""
-    said = f"Estimated {newest.value:.3f} on {newest.start:%-d %b %Y}"
-    return f"{said}, but such estimates have not come true." if newest.status == "unreliable" else f"{said}."
+    sentence = f"Estimated {newest.value:.3f} {during(newest.start, newest.span)}"
+    return (
+        f"{sentence}, but such estimates were unreliable."
+        if newest.status == "unreliable"
+        else f"{sentence}."
+    )
 
 
 def _coverage_chart(
@@ -163,16 +159,16 @@ def _coverage_chart(
 ) -> Chart:
     dots = queries.dots(points.get("label_coverage", []))
     newest = dots[-1] if dots else None
-    said = (
+    summary = (
         f"{newest.value:.0%} of the newest window's rows have a label."
         if newest and newest.value is not None
         else "No labels yet."
     )
     return Chart(
-        id="label_coverage", title="Label coverage", summary=said, start=chosen.start, end=chosen.end, compact=True,
+        id="label_coverage", title="Label coverage", summary=summary, start=chosen.start, end=chosen.end, compact=True,
         series=[ChartLine("share of rows with a label", dots, "second", bars=True)], from_zero=True, top=1.0,
-        limits=False, csv_url=csv_url(model, "label_coverage", chosen, span=span),
-        marks=[m for m in marks if m.kind == "deploy"],
+        limits=False,
+        marks=milestones(marks),
     )  # fmt: skip
 
 
@@ -206,21 +202,25 @@ def _entropy(shares: list[float]) -> float:
 def _newest_of_each(points: dict[str, list[MetricPoint]], names: list[str]) -> list[dict[str, Any]]:
     rows = []
     for name in names:
-        newest = queries.newest_judged(points.get(name, []))
+        newest = queries.newest_measured(points.get(name, []))
         if newest:
-            values = [p.value for p in points[name] if p.status in queries.JUDGED]
+            values = [p.value for p in points[name] if p.status in JUDGED]
             rows.append({"point": newest, "values": values, "method": _method(newest)})
     return rows
 
 
 def _method(point: MetricPoint) -> str:
-    """Say how an interval was made, and what the metric leaves out."""
+    """Say how an interval was made, what the metric leaves out, and why its limit says nothing."""
     detail = point.detail or {}
     method = str(detail.get("method", ""))
     if detail.get("blocks"):
-        method = f"jackknife over {detail['blocks']} {'hours' if point.span == 'day' else 'windows'}"
+        method = f"jackknife over {detail['blocks']} {'hours' if point.span == 'day' else 'days'}"
     if detail.get("zero_labels"):
         method += f"; {detail['zero_labels']:,} zero labels left out"
+    if point.status == "not_informative":
+        method += (
+            f"{'; ' if method else ''}no value could be beyond this limit: days of the reference were as bad"
+        )
     return method
 
 
@@ -233,12 +233,12 @@ class Estimates:
     reason: str = ""
 
 
-def _estimates(model: Model, points: dict[str, list[MetricPoint]]) -> Estimates | None:
+def _estimates(points: dict[str, list[MetricPoint]]) -> Estimates | None:
     series = [points[name] for name in ESTIMATED if points.get(name)]
     newest = [
-        found
+        point
         for own in series
-        if (found := next((p for p in reversed(own) if p.value is not None), None)) is not None
+        if (point := next((p for p in reversed(own) if p.value is not None), None)) is not None
     ]
     if newest:
         return Estimates(newest, _basis(newest[0]))
@@ -252,18 +252,20 @@ def _basis(estimate: MetricPoint) -> str:
     detail = estimate.detail or {}
     match detail.get("estimated_by"):
         case "features":
-            said = "Estimated by features: the mean errors of the reference's rows whose features let one expect such."
+            sentence = (
+                "Estimated from the features: the mean errors of the reference's rows with similar features."
+            )
         case "prediction":
-            said = (
-                "Estimated by the size of the prediction: the mean errors of the reference's predictions of the same "
+            sentence = (
+                "Estimated from the size of the prediction: the mean errors of the reference's predictions of the same "
                 "size. They cannot tell what moves the error and not the prediction."
             )
         case _:
             return (
-                "Probabilities, as they came true on the reference, stand for labels. They cannot tell when labels "
+                "Probabilities, calibrated on the reference, stand for labels. They cannot tell when labels "
                 "change their meaning."
             )
-    return f"{said} {detail.get('why', '')}".rstrip()
+    return f"{sentence} {detail.get('why', '')}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -340,7 +342,7 @@ def _errors(model: Model, outcome: OutcomeSummary | None, chosen: TimeRange) -> 
     """Lay the sizes of a regression's errors over those that the reference shows."""
     if not isinstance(outcome, RegressionOutcomeSummary):
         return None
-    reference = queries.reference_on(model, chosen.end - queries.DAY)
+    reference = queries.reference_of(model, Period(chosen.start, chosen.end))
     known = reference.summary.outcome if reference else None
     if not isinstance(known, RegressionOutcomeSummary):
         return None
@@ -349,15 +351,16 @@ def _errors(model: Model, outcome: OutcomeSummary | None, chosen: TimeRange) -> 
 
 def _segments(model: Model, metric: str, chosen: TimeRange) -> list[MetricPoint]:
     sign = -1 if METRICS[metric].lower_is_better else 1
-    found = queries.segment_points(model, metric, chosen.start, chosen.end)
-    return sorted(found, key=lambda point: sign * (point.value or 0.0))[:WORST_SEGMENTS]
+    points = queries.segment_points(model, metric, chosen.start, chosen.end)
+    return sorted(points, key=lambda point: sign * (point.value or 0.0))[:WORST_SEGMENTS]
 
 
 def _gaps(model: Model, chosen: TimeRange) -> list[MetricPoint]:
     """The newest gap of each metric between the groups of each segment's feature."""
     names = [f"{name}_gap" for name in COMPARED]
-    found = queries.points_in(model, names, chosen.start, chosen.end).filter(value__isnull=False)
-    newest = {(point.metric, point.feature): point for point in found}
+    span = queries.span_of(model, MonitorKind.PERFORMANCE)
+    points = queries.points_in(model, names, chosen.start, chosen.end, span=span).filter(value__isnull=False)
+    newest = {(point.metric, point.feature): point for point in points}
     return [newest[key] for key in sorted(newest)]
 
 
@@ -365,27 +368,25 @@ def _duration(seconds: float | None) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds is not None else None
 
 
-def _said(shown: tuple[str, ...], points: dict[str, list[MetricPoint]], outcomes: queries.Outcomes) -> str:
+def _summary(shown: tuple[str, ...], points: dict[str, list[MetricPoint]], outcomes: queries.Outcomes) -> str:
     """Name the main metric, its interval, since when it is beyond its limit, and how many labels say so."""
     series = points.get(shown[0], [])
     newest = queries.newest_judged(series)
     if newest is None or newest.value is None:
         if outcomes.labelled:
-            return f"{outcomes.labelled:,} labels have come; no window has enough of them to be judged yet."
-        guess = _estimate_said(points.get(f"estimated_{shown[0]}", []))
+            return f"{outcomes.labelled:,} labels arrived; no window has enough of them to be judged yet."
+        guess = _estimate_summary(points.get(f"estimated_{shown[0]}", []))
         if guess:
-            return (
-                f"No label has come in this range. {METRICS[shown[0]].title}: {guess[0].lower()}{guess[1:]}"
-            )
-        return "No label has come in this range, so nothing can be said about how right the answers were."
+            return f"No labels in this range. {METRICS[shown[0]].title}: {guess[0].lower()}{guess[1:]}"
+        return "No labels in this range, so performance is not known."
     interval = (
         f" (95 % interval {newest.lower:.3f} to {newest.upper:.3f})"
         if newest.lower is not None and newest.upper is not None
         else ""
     )
-    text = f"{METRICS[shown[0]].title} is {newest.value:.3f}{interval} on {newest.start:%-d %b %Y}"
+    text = f"{METRICS[shown[0]].title} is {newest.value:.3f}{interval} {during(newest.start, newest.span)}"
     if newest.threshold is not None:
-        since = queries.beyond_since(series)
+        since = newest.since
         text += f", limit {newest.threshold:.3f}"
         text += f"; beyond it without a break since {since:%-d %b %Y}" if since else "; within it"
     return f"{text}. {outcomes.labelled:,} of {outcomes.rows:,} predictions have a label."

@@ -17,25 +17,25 @@ def prediction(request: PageRequest, name: str, prediction_id: str) -> HttpRespo
     """Look a prediction up by its id; leaves an audit row."""
     frame = frame_of(request, name, "predictions")
     refuse_without_rows(frame["model"], "A look at a prediction")
-    found = selectors.prediction(model=frame["model"], prediction_id=prediction_id)
-    if found is None:
+    logged = selectors.prediction(model=frame["model"], prediction_id=prediction_id)
+    if logged is None:
         raise not_found("prediction")
     record_view_of_one(model=frame["model"], prediction_id=prediction_id, actor=request.visitor.actor)
-    current = next((label for label in found["labels"] if label["is_current"]), None)
+    current = next((label for label in logged["labels"] if label["is_current"]), None)
     frame |= {
-        "one": found,
-        "answers": [found, *found["shadows"]],
+        "one": logged,
+        "answers": [logged, *logged["shadows"]],
         "label": current,
-        "said": _sentence(found, current),
+        "summary": _sentence(logged, current),
     }
     return render(request, "pages/prediction.html", frame)
 
 
-def _sentence(found: LoggedPrediction, label: LabelRevision | None) -> str:
+def _sentence(logged: LoggedPrediction, label: LabelRevision | None) -> str:
     """Say what was answered, whether the shadows agree, and what happened."""
-    text = f"Version {found['version']} answered {found['prediction']}"
-    others = [f"version {one['version']} {one['prediction']}" for one in found["shadows"]]
+    text = f"Version {logged['version']} answered {logged['prediction']}"
+    others = [f"version {one['version']} {one['prediction']}" for one in logged["shadows"]]
     text += f"; in the shadow answered {', '.join(others)}" if others else ""
     if label is None:
-        return f"{text}. Its label has not come."
-    return f"{text}. What happened: {label['value']}."
+        return f"{text}. It has no label yet."
+    return f"{text}. Actual: {label['value']}."

@@ -1,4 +1,4 @@
-"""P10: the prediction log row by row, newest first, and what did not get into it."""
+"""The page of predictions: the log row by row, newest first, and what did not get into it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import Sum
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
@@ -36,7 +37,7 @@ WORDS = {
     "version": "version {}",
     "role": "role {}",
     "segment": "{}",
-    "labelled": "label has come: {}",
+    "labelled": "label received: {}",
     "correct": "answer is right: {}",
     "score_min": "score from {}",
     "score_max": "score to {}",
@@ -55,7 +56,7 @@ class Chip:
 class PredictionListRow:
     """A prediction of the list."""
 
-    found: ListedPrediction
+    prediction: ListedPrediction
     score: float | None
     is_right: bool | None
     features: list[tuple[str, Any]]
@@ -67,23 +68,23 @@ def predictions(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "predictions")
     model, chosen = frame["model"], frame["range"]
     given = _given(request, chosen)
-    found = Explored([], None)
+    explored = Explored([], None)
     if model.rows_kept == RowsKept.ALL:
-        found = explore(
+        explored = explore(
             wanted=filter_of(model, given, now=now()), cursor=request.GET.get("cursor", ""), limit=SHOWN
         )
-    record_view(model=model, given=given, rows=len(found.items), actor=request.visitor.actor)
-    asked = {name: request.GET[name] for name in NAMES if request.GET.get(name)}
+    record_view(model=model, given=given, rows=len(explored.items), actor=request.visitor.actor)
+    filters = {name: request.GET[name] for name in NAMES if request.GET.get(name)}
     by_name = [request.GET.get("feature", ""), given["segment"].partition(":")[0]]
-    names = _features_shown(model, by_name, found.items)
+    names = _features_shown(model, by_name, explored.items)
     frame |= {
-        "found": found,
-        "rows": [_row(model, one, names) for one in found.items],
+        "explored": explored,
+        "rows": [_row(model, one, names) for one in explored.items],
         "features": names,
-        "given": asked,
-        "chips": [_chip(name, asked) for name in asked],
-        "older_url": "?" + urlencode(asked | {"cursor": found.next}) if found.next else "",
-        "newest_url": "?" + urlencode(asked) if request.GET.get("cursor") else "",
+        "given": filters,
+        "chips": [_chip(name, filters) for name in filters],
+        "older_url": "?" + urlencode(filters | {"cursor": explored.next}) if explored.next else "",
+        "newest_url": "?" + urlencode(filters) if request.GET.get("cursor") else "",
         "export_url": _export_url(model, given),
         "most_rows": MAX_ROWS,
         "is_classed": model.task not in NUMERIC_TASKS,
@@ -103,33 +104,33 @@ def _given(request: PageRequest, chosen: TimeRange) -> dict[str, str]:
     return given
 
 
-def _chip(name: str, asked: dict[str, str]) -> Chip:
-    rest = {other: value for other, value in asked.items() if other != name}
-    value = {"true": "yes", "false": "no"}.get(asked[name], asked[name])
+def _chip(name: str, filters: dict[str, str]) -> Chip:
+    rest = {other: value for other, value in filters.items() if other != name}
+    value = {"true": "yes", "false": "no"}.get(filters[name], filters[name])
     return Chip(WORDS[name].format(value), "?" + urlencode(rest))
 
 
 def _export_url(model: Model, given: dict[str, str]) -> str:
     kept = {name: given[name] for name in ("from", "to", "role", "version") if given[name]}
-    return f"/api/v1/models/{model.name}/export" + ("?" + urlencode(kept) if kept else "")
+    return f"{reverse('overview')}api/v1/models/{model.name}/export" + ("?" + urlencode(kept) if kept else "")
 
 
-def _features_shown(model: Model, asked: Sequence[str], items: Sequence[ListedPrediction]) -> list[str]:
+def _features_shown(model: Model, filtered: Sequence[str], items: Sequence[ListedPrediction]) -> list[str]:
     """Choose a few columns: those asked for, then the features of segments, then the first of the newest row."""
     sent = dict.fromkeys(name for item in items for name in item["features"])
-    wanted = [*asked, *model.segment_features.order_by("pk").values_list("feature", flat=True), *sent]
+    wanted = [*filtered, *model.segment_features.order_by("pk").values_list("feature", flat=True), *sent]
     return list(dict.fromkeys(name for name in wanted if name in sent))[:FEATURES_SHOWN]
 
 
-def _row(model: Model, found: ListedPrediction, names: Sequence[str]) -> PredictionListRow:
-    probability = found["probability"]
+def _row(model: Model, prediction: ListedPrediction, names: Sequence[str]) -> PredictionListRow:
+    probability = prediction["probability"]
     if isinstance(probability, list):
         probability = max((one for one in probability if one is not None), default=None)
     is_right = None
-    if found["label"] is not None and model.task not in NUMERIC_TASKS:
-        is_right = found["label"] == found["prediction"]
+    if prediction["label"] is not None and model.task not in NUMERIC_TASKS:
+        is_right = prediction["label"] == prediction["prediction"]
     return PredictionListRow(
-        found, probability, is_right, [(name, found["features"].get(name)) for name in names]
+        prediction, probability, is_right, [(name, prediction["features"].get(name)) for name in names]
     )
 
 

@@ -88,4 +88,4 @@ def _lift(request: PageRequest, version: Version) -> None:
     rollout = await_rollout(model=version.model, home=settings.HOME)
     messages.success(request, f"The quarantine of version {version.version} is lifted.")
     for pid, reason in rollout.missing.items():
-        messages.warning(request, f"Serving process {pid} does not follow: {reason}")
+        messages.warning(request, f"Serving process {pid} has not taken up the change: {reason}")

@@ -1,26 +1,36 @@
 """What pages read, beyond the stages' own selectors: metric points of a range, and summaries of a column."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain, cycle
+from statistics import median
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
+from django.urls import reverse
 
 from driftline.accounts.models import Project
-from driftline.common.periods import Period, floor
-from driftline.pages.charts import Dot, Mark
+from driftline.common.periods import Period, floor, longest, named
+from driftline.pages.charts import NOTE, SHADOW_LOOKS, ChartLine, Dot, Mark
 from inference.prediction_log.queries.selectors import oldest_event
-from inference.registry.models import DeploymentChange, Model, Version
-from monitors.alerts.models import Incident
-from monitors.definitions.models import Reference
-from monitors.metrics.catalogue import QUALITY_METRICS
+from inference.registry.models import DeploymentChange, Model, ModelQuerySet, Version
+from monitors.alerts.models import Alert, Incident
+from monitors.definitions.models import Monitor, MonitorKind, Reference
+from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS, QUALITY_METRICS
 from monitors.metrics.change_points import sentence_of
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.fitting import rows_judged
+from monitors.metrics.limits import JUDGED, PointJudge, is_drifted
+from monitors.metrics.models import MetricPoint, PointStatus
+from monitors.metrics.periods import merged_summary
+from monitors.metrics.quality_effect import main_metric
 from monitors.metrics.references.loaded import LoadedReference, reference_in_use
+from monitors.metrics.references.seasons import in_season
 from monitors.metrics.selectors import change_points
-from monitors.rules.models import Rule, Severity
-from monitors.rules.services import points_of
+from monitors.rules.services import judged_since
+from monitors.stats.drift.in_words import describe_change
+from monitors.stats.drift.thresholds import COMBINED
 from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, merge_columns
@@ -29,32 +39,53 @@ from monitors.summaries.stored import SHORTER
 from monitors.workflows.models import ACTIVE_STATES, Run
 
 DAY = timedelta(days=1)
-NOT_FEATURES = ("prediction", "score")
-JUDGED = ("ok", "warning", "critical")
+ODD_VALUES = {"wrong_type_share": "values of the wrong type", "impossible_share": "impossible values"}
+"""Metrics of which a single value is worth a notice, and what they count."""
+DECISION = "decision"
+"""What pages call the statistic that decided, whichever it was, where they take the name of a metric."""
+DECIDING_METRICS = tuple(dict.fromkeys(["psi", *chain.from_iterable(COMBINED.values())]))
+"""The statistics of drift that may decide over a feature."""
+PERFORMANCE_WINDOWS = 14
+"""How many windows back performance may have been judged to speak for now: labels come late."""
+MAX_NOTES = 200  # that a chart shows, the newest of its range
+_ACTING_RUN = re.compile(r"run (\d+)")
 RAISED = Q(status__in=("warning", "critical"))
-MAIN_METRIC = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "mae", "ranking": "ndcg"}
+SHOWN_METRICS = {
+    "binary": ("roc_auc", "log_loss", "accuracy"),
+    "multiclass": ("accuracy", "log_loss", "f1"),
+    "regression": ("mae", "rmse", "r2"),
+    "ranking": ("ndcg", "mean_average_precision", "mrr"),
+}
+"""The metrics of performance that have a chart, by task, and those that only the table has."""
+OTHER_METRICS = {
+    "binary": ("precision", "recall", "f1", "average_precision", "brier", "ece"),
+    "multiclass": ("precision", "recall", "weighted_precision", "weighted_f1", "brier", "ece"),
+    "regression": ("bias", "mape", "median_absolute_error", "pinball_loss"),
+    "ranking": ("ndcg_at_10", "hit_rate_at_10"),
+}
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
-def models_of(project: Project) -> QuerySet[Model]:
-    """List a project's models with their champions, but for what is wide in these."""
-    models = Model.objects.of_project(project).select_related("deployment__champion").order_by("name")
+def models_of(project: Project) -> ModelQuerySet:
+    """List a project's models but for the archived ones, with their champions without what is wide in these."""
+    models = (
+        Model.objects.of_project(project).listed().select_related("deployment__champion").order_by("name")
+    )
     return models.defer(
         *(f"deployment__champion__{name}" for name in ("signature", "intake_report", "lineage"))
     )
 
 
-def main_metric(model: Model) -> str:
-    """The quality metric that the model is judged by: its objective's, else its task's."""
-    quality = model.objectives.get("quality")
-    return (quality or {}).get("metric") or MAIN_METRIC.get(model.task, "accuracy")
+def performance_metrics(model: Model) -> list[str]:
+    """List the metrics of performance that a model is shown by, those with a chart first."""
+    return list(dict.fromkeys([*SHOWN_METRICS[model.task], *OTHER_METRICS[model.task], main_metric(model)]))
 
 
 def unresolved(model: Model) -> list[Incident]:
     """List what is open now, the worst and oldest first."""
-    found = Incident.objects.filter(model=model).exclude(status=Incident.Status.RESOLVED)
+    incidents = Incident.objects.filter(model=model).exclude(status=Incident.Status.RESOLVED)
     order = {"critical": 0, "warning": 1, "notice": 2}
-    rows = found.select_related("rule", "opened_by", "model").order_by("opened_at")
+    rows = incidents.select_related("lead__rule__model", "lead__model", "model").order_by("opened_at")
     return sorted(rows, key=lambda incident: order[incident.severity])
 
 
@@ -67,14 +98,51 @@ def newest_reference(model: Model) -> Reference | None:
     return model.references.select_related("version", "dataset").order_by("-pk").first()
 
 
-def reference_on(model: Model, day: datetime) -> LoadedReference | None:
-    """What the champion's rows of a day are compared with."""
-    return reference_in_use(
-        model=model, version_id=model.deployment.champion_id, window=Period(day, day + DAY)
+def reference_of(model: Model, window: Period) -> LoadedReference | None:
+    """What the champion's rows of a window are compared with."""
+    reference = reference_in_use(model=model, version_id=model.deployment.champion_id, window=window)
+    return reference and in_season(reference, window)
+
+
+# -- which windows are judged ------------------------------------------------------------------------------------------
+def span_of(model: Model, kind: str) -> str:
+    """Return the span of the windows that a monitor of a model judges; read once, as pages ask several times."""
+    spans: dict[str, str] | None = model.__dict__.get("_spans_of_monitors")
+    if spans is None:
+        spans = model.__dict__["_spans_of_monitors"] = dict(model.monitors.values_list("kind", "span"))
+    return spans.get(kind, "day")
+
+
+def judged_by(model: Model, kinds: Sequence[str], newest: datetime | None) -> str:
+    """Say by which windows some monitors judge a model, and how many rows one usually has."""
+    kinds_by_windows: dict[str, list[str]] = {}
+    monitors = model.monitors.filter(kind__in=kinds, enabled=True).order_by("kind")
+    for kind, windows in windows_judged(model, list(monitors), newest).items():
+        kinds_by_windows.setdefault(windows, []).append(kind)
+    if len(kinds_by_windows) == 1:
+        return f"Judged {next(iter(kinds_by_windows))}."
+    return " ".join(
+        f"{' and '.join(kinds).capitalize()} judged {windows}." for windows, kinds in kinds_by_windows.items()
     )
 
 
+def windows_judged(model: Model, monitors: Sequence[Monitor], newest: datetime | None) -> dict[str, str]:
+    """Say by the kind of each monitor which windows it judges, and how many rows one usually has."""
+    if newest is None:
+        return {}
+    rows = rows_judged(model, monitors, until=newest)
+    usual = {kind: f"{round(median(n)):,} rows" if n else "none has ended yet" for kind, n in rows.items()}
+    return {
+        str(monitor.kind): f"by the {named(monitor.span)}: {usual[str(monitor.kind)]}" for monitor in monitors
+    }
+
+
 # -- points ------------------------------------------------------------------------------------------------------------
+def first_start(start: datetime, span: str) -> datetime:
+    """Return the start of the first window that a range shows: a window longer than a day may have begun before."""
+    return start if span in ("hour", "day") else floor(start, span)
+
+
 def points_in(
     model: Model,
     metrics: Iterable[str],
@@ -83,18 +151,18 @@ def points_in(
     *,
     span: str = "day",
     feature: str | None = None,
-    role: str = "champion",
-    version: str = "",
-    segment: str = "",
 ) -> QuerySet[MetricPoint]:
-    """Select the points of several metrics, oldest first."""
-    found = MetricPoint.objects.filter(
-        model=model, span=span, metric__in=list(metrics), role=role, version=version, segment=segment,
-        start__gte=start, start__lt=end,
+    """Select the points of several metrics of all that the champion answers, oldest first.
+
+    Of windows longer than a day also those that began before are among them.
+    """
+    points = MetricPoint.objects.filter(
+        model=model, span=span, metric__in=list(metrics), role="champion", version="", segment="",
+        start__gte=first_start(start, span), start__lt=end,
     )  # fmt: skip
     if feature is not None:
-        found = found.filter(feature=feature)
-    return found.order_by("start", "feature")
+        points = points.filter(feature=feature)
+    return points.order_by("start", "feature")
 
 
 def dots(points: Iterable[MetricPoint]) -> list[Dot]:
@@ -102,10 +170,18 @@ def dots(points: Iterable[MetricPoint]) -> list[Dot]:
     return [
         Dot(
             point.start, point.end, point.value, point.n, point.lower, point.upper, point.threshold, point.status,
-            point.revision,
+            point.revision, point.since,
         )
         for point in points
     ]  # fmt: skip
+
+
+def shadow_lines(points: Mapping[str, Sequence[MetricPoint]], what: str = "") -> list[ChartLine]:
+    """Make a line for each version in the shadow, each with a look of its own."""
+    return [
+        ChartLine(f"{what}version {version} in the shadow", dots(rows), look)
+        for (version, rows), look in zip(sorted(points.items()), cycle(SHADOW_LOOKS), strict=False)
+    ]
 
 
 def by_metric(points: Iterable[MetricPoint]) -> dict[str, list[MetricPoint]]:
@@ -122,23 +198,70 @@ def newest_judged(points: Sequence[MetricPoint]) -> MetricPoint | None:
     )
 
 
+def newest_measured(points: Sequence[MetricPoint]) -> MetricPoint | None:
+    """The newest point that was judged, or that has a limit which no value could pass."""
+    statuses = (*JUDGED, PointStatus.NOT_INFORMATIVE)
+    return next((one for one in reversed(points) if one.status in statuses and one.value is not None), None)
+
+
+def judged_with(points: Mapping[str, Sequence[MetricPoint]], main: str) -> list[MetricPoint]:
+    """List, of points by metric, those of performance that were judged in the newest window of the main metric.
+
+    Where that was judged in none, it is the newest window of any.
+    """
+    of_performance = {
+        metric: series
+        for metric, series in points.items()
+        if METRICS[metric].kind == MonitorKind.PERFORMANCE and metric != "label_coverage"
+    }
+    newest = newest_judged(of_performance.get(main, []))
+    others = [one for series in of_performance.values() if (one := newest_judged(series)) is not None]
+    start = newest.start if newest else max((one.start for one in others), default=None)
+    judged = (one for series in of_performance.values() for one in series if one.status in JUDGED)
+    return [one for one in judged if one.start == start and one.value is not None]
+
+
 def drift_lately(model: Model, newest: datetime) -> list[MetricPoint]:
-    """List the features' PSI on the newest judged day, what stands furthest beyond its limit first."""
-    points = points_in(model, ["psi"], newest - DAY * 3, newest).filter(
+    """List the features' PSI in the newest judged window, what stands furthest beyond its limit first."""
+    span = span_of(model, MonitorKind.DRIFT)
+    points = points_in(model, ["psi"], newest - longest(span) * 3, newest, span=span).filter(
         status__in=JUDGED, value__isnull=False
     )
-    judged = [point for point in points if point.feature not in NOT_FEATURES]
+    judged = [point for point in points if point.feature not in ANSWER_COLUMNS]
     day = max((point.start for point in judged), default=None)
-    return furthest_first(point for point in judged if point.start == day)
+    return furthest_first(
+        PointJudge(model, looks_back=False).judge(point for point in judged if point.start == day)
+    )
 
 
-def wrong_types_lately(model: Model, newest: datetime) -> list[MetricPoint]:
-    """List the features with values of the wrong type on the newest judged day, those with the most first."""
-    points = points_in(model, ["wrong_type_share"], newest - DAY * 3, newest).filter(status__in=JUDGED)
-    judged = list(points)
+def decisions_in(
+    model: Model, start: datetime, end: datetime, *, feature: str | None = None
+) -> QuerySet[MetricPoint]:
+    """Select of each feature and window the point of the statistic that decided whether the feature drifted.
+
+    Where too few rows came nothing was decided, and the point of the psi says so.
+    """
+    span = span_of(model, MonitorKind.DRIFT)
+    points = points_in(model, DECIDING_METRICS, start, end, span=span, feature=feature)
+    return points.filter(Q(detail__decides=True) | Q(metric="psi", status=PointStatus.INSUFFICIENT))
+
+
+def changes_of(model: Model, feature: str, window: Period) -> list[str]:
+    """Say what changed of a feature between its reference and a window, the largest changes first."""
+    reference = reference_of(model, window)
+    known = column_of(reference.summary, feature) if reference else None
+    current = column_in(model, feature, window) if known else None
+    return describe_change(known, current) if known and current else []
+
+
+def odd_values_lately(model: Model, metric: str, newest: datetime) -> list[MetricPoint]:
+    """List the features with values of the wrong type, or impossible ones, in the newest judged window; most first."""
+    span = span_of(model, MonitorKind.QUALITY)
+    since = newest - longest(span) * 3
+    judged = list(points_in(model, [metric], since, newest, span=span).filter(status__in=JUDGED))
     day = max((point.start for point in judged), default=None)
-    found = [point for point in judged if point.start == day and point.value]
-    return sorted(found, key=lambda point: -(point.value or 0))
+    faulty = [point for point in judged if point.start == day and point.value]
+    return sorted(faulty, key=lambda point: -(point.value or 0))
 
 
 def furthest_first(points: Iterable[MetricPoint]) -> list[MetricPoint]:
@@ -147,111 +270,83 @@ def furthest_first(points: Iterable[MetricPoint]) -> list[MetricPoint]:
 
 
 def _judged_features(model: Model, start: datetime, end: datetime) -> QuerySet[MetricPoint]:
-    return points_in(model, ["psi"], start, end).filter(status__in=JUDGED).exclude(feature__in=NOT_FEATURES)
+    points = points_in(model, ["psi"], start, end, span=span_of(model, MonitorKind.DRIFT))
+    return points.filter(status__in=JUDGED).exclude(feature__in=ANSWER_COLUMNS)
 
 
-def drifted_by_day(model: Model, start: datetime, end: datetime) -> dict[datetime, tuple[int, int]]:
-    """Count the features that drifted, and those that were judged, on each day of a range, oldest first.
+def drifted_by_window(model: Model, start: datetime, end: datetime) -> dict[datetime, tuple[int, int]]:
+    """Count the features that drifted, and those that were judged, in each window of a range, oldest first.
 
     They are counted where their points are stored: these are thousands.
     """
-    days = (
+    windows = (
         _judged_features(model, start, end)
         .order_by("start")
         .values("start")
         .annotate(drifted=Count("pk", filter=RAISED), judged=Count("pk"))
     )
-    return {day["start"]: (day["drifted"], day["judged"]) for day in days}
+    return {one["start"]: (one["drifted"], one["judged"]) for one in windows}
 
 
-def drift_on(model: Model, day: datetime) -> list[MetricPoint]:
-    """List the judged features of a day, what stands furthest beyond its limit first."""
-    return furthest_first(_judged_features(model, day, day + DAY).defer("detail"))
+def drift_on(model: Model, start: datetime) -> list[MetricPoint]:
+    """List what decided over each feature in the window that starts there, the furthest beyond its limit first."""
+    stored = decisions_in(model, start, start + DAY).filter(start=start, status__in=JUDGED)
+    judged = PointJudge(model, looks_back=False).judge(stored.exclude(feature__in=ANSWER_COLUMNS))
+    return sorted(furthest_first(judged), key=lambda point: not is_drifted(point))
 
 
 def courses(
-    model: Model, metric: str, features: Sequence[str], start: datetime, end: datetime
+    model: Model, features: Sequence[str], start: datetime, end: datetime
 ) -> dict[str, list[float | None]]:
-    """Read the judged values of each of some features, oldest first."""
-    judged = points_in(model, [metric], start, end).filter(status__in=JUDGED, feature__in=features)
+    """Read how many times its limit was what decided over each of some features, oldest first."""
+    judged = decisions_in(model, start, end).filter(status__in=JUDGED, feature__in=features)
     values: dict[str, list[float | None]] = {feature: [] for feature in features}
-    for feature, value in judged.values_list("feature", "value"):
-        values[feature].append(value)
+    for feature, value, threshold in judged.values_list("feature", "value", "threshold"):
+        values[feature].append(value / threshold if value is not None and threshold else None)
     return values
 
 
 def newest_of(incident: Incident) -> MetricPoint | None:
-    """The newest point that an incident's rule judges; of a rule over all features the one that opened it."""
-    points = points_of(incident.rule)
-    if incident.rule.feature == "*":
-        points = points.filter(feature=incident.opened_by.detail.get("feature", ""))
-    judged = points.filter(status__in=JUDGED, value__isnull=False, n__gte=incident.rule.min_rows)
-    return judged.order_by("-start").first()
+    """The newest point that the rule of an incident's title judges; of one over all features of what opened it."""
+    opening = incident.opening
+    return next(judged_since(opening.since, opening), None)
 
 
 def judged_points(
     model: Model, metrics: Iterable[str], start: datetime, end: datetime, *, span: str = "day"
 ) -> dict[str, list[MetricPoint]]:
-    """Read the points of several metrics; where people made a rule, its limit and severity judge instead of ours.
-
-    Else a page would call a value fine for which the same page has an incident open.
-    """
-    points = by_metric(points_in(model, metrics, start, end, span=span))
-    found = Rule.objects.filter(model=model, enabled=True, span=span, feature="", segment="").order_by("pk")
-    rules = sorted(found, key=lambda rule: Severity.values.index(rule.severity))
-    for metric, series in points.items():
-        for point in series:
-            _judge(point, [rule for rule in rules if rule.metric == metric])
-    return points
-
-
-def _judge(point: MetricPoint, rules: Sequence[Rule]) -> None:
-    """Let the most severe of the breached rules judge a point, else the last; `rules` come the least severe first."""
-    if point.status not in JUDGED or point.value is None:
-        return
-    was_breached = False
-    for rule in rules:
-        is_breached = rule.is_breached_by(point.value)
-        if point.n < rule.min_rows or (was_breached and not is_breached):
-            continue
-        was_breached = is_breached
-        point.threshold = rule.threshold
-        point.status = ("critical" if rule.severity == "critical" else "warning") if is_breached else "ok"
+    """Read the points of several metrics with the limits, statuses and onsets that `PointJudge` gives them."""
+    return by_metric(PointJudge(model).judge(points_in(model, metrics, start, end, span=span)))
 
 
 @dataclass(frozen=True)
 class QualityFaults:
-    """Faults of data quality: how many each judged day has, oldest first, and those of the newest one."""
+    """Faults of data quality: how many each judged window has, oldest first, and those of the newest one."""
 
-    by_day: dict[datetime, int]
+    by_window: dict[datetime, int]
     newest: list[MetricPoint]
 
 
 def faults_in(model: Model, start: datetime, end: datetime) -> QualityFaults:
-    """Count the faults of a range's days where they are stored: their points are thousands."""
-    judged = points_in(model, QUALITY_METRICS, start, end).filter(status__in=JUDGED)
-    by_day = dict(judged.order_by("start").values_list("start").annotate(faults=Count("pk", filter=RAISED)))
-    return QualityFaults(by_day, list(judged.filter(RAISED, start=max(by_day))) if by_day else [])
-
-
-def beyond_since(points: Sequence[MetricPoint]) -> datetime | None:
-    """Tell since when a series has been beyond its limit without a break; None where its newest judged point is not."""
-    since = None
-    for point in reversed([point for point in points if point.status in JUDGED]):
-        if point.status == "ok":
-            break
-        since = point.start
-    return since
+    """Count the faults of a range's windows where they are stored: their points are thousands."""
+    span = span_of(model, MonitorKind.QUALITY)
+    judged = points_in(model, QUALITY_METRICS, start, end, span=span).filter(status__in=JUDGED)
+    counts = judged.order_by("start").values_list("start").annotate(faults=Count("pk", filter=RAISED))
+    by_window = dict(counts)
+    newest = list(judged.filter(RAISED, start=max(by_window))) if by_window else []
+    return QualityFaults(by_window, newest)
 
 
 def segment_points(model: Model, metric: str, start: datetime, end: datetime) -> list[MetricPoint]:
     """The newest judged point of every segment."""
-    found = MetricPoint.objects.filter(
-        model=model, span="day", metric=metric, role="champion", version="", start__gte=start, start__lt=end,
+    span = span_of(model, METRICS[metric].kind)
+    points = MetricPoint.objects.filter(
+        model=model, span=span, metric=metric, role="champion", version="",
+        start__gte=first_start(start, span), start__lt=end,
         status__in=JUDGED, value__isnull=False,
     ).exclude(segment="")  # fmt: skip
     newest: dict[str, MetricPoint] = {}
-    for point in found.order_by("start"):
+    for point in PointJudge(model, looks_back=False).judge(points.order_by("start")):
         newest[point.segment] = point
     return list(newest.values())
 
@@ -273,6 +368,12 @@ def column_by_day(model: Model, name: str, start: datetime, end: datetime) -> li
         if column is not None:
             days.setdefault(day, []).append(column)
     return [DayOfColumn(day, merge_columns(parts)) for day, parts in sorted(days.items())]
+
+
+def column_in(model: Model, name: str, window: Period) -> ColumnSummary | None:
+    """Read one feature (or `prediction`, `score`) of a window, of all that callers were answered together."""
+    summary = merged_summary(model=model, start=window.start, end=window.end, features=[name])
+    return column_of(summary, name) if summary else None
 
 
 def column_of(summary: WindowSummary, name: str) -> ColumnSummary | None:
@@ -343,18 +444,19 @@ def _day_summaries(
 
 # -- what changed ------------------------------------------------------------------------------------------------------
 def marks_in(model: Model, start: datetime, end: datetime) -> list[Mark]:
-    """List deployments, incidents and changes of the error on the axis of event time, oldest first."""
+    """List deployments, incidents, changes of the error and annotations on the axis of event time, oldest first."""
     marks = [
         *_deployments(model, start, end),
         *_incidents(model, start, end),
         *_error_changes(model, start, end),
+        *_annotations(model, start, end),
     ]
     return sorted(marks, key=lambda mark: mark.at)
 
 
 def _deployments(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
     oldest = oldest_event(model)
-    for change in DeploymentChange.objects.filter(model=model).order_by("generation"):
+    for change in model.deployment_changes.order_by("generation"):
         at = time_of(change, oldest)
         if start <= at < end:
             yield _deployment(change, at)
@@ -374,22 +476,28 @@ def _deployment(change: DeploymentChange, at: datetime) -> Mark:
     champion, shadows = change.after.get("champion"), change.after.get("shadows") or []
     reason = f": {change.reason}" if change.reason else ""
     if change.kind == "shadows":
-        sentence = f"Version {', '.join(shadows)} shadows" if shadows else "No version shadows"
-        return Mark(at, "", f"{sentence}, by {change.actor}{reason}", "shadow")
+        started = f"started version {', '.join(shadows)} as shadow" if shadows else "stopped the shadow"
+        return Mark(at, "", f"{change.actor} {started}{reason}", "shadow")
     if change.kind == "canary":
         canary = change.after.get("canary")
-        sentence = (
-            f"Version {canary['version']} answers {canary['weight']:.1%} as canary"
+        started = (
+            f"gave the canary, version {canary['version']}, {canary['weight']:.1%} of keys"
             if canary
-            else "The canary ended"
+            else "ended the canary"
         )
-        return Mark(at, "", f"{sentence}, by {change.actor}{reason}", "shadow")
-    return Mark(at, f"v{champion}", f"Version {champion} answers ({change.kind}), by {change.actor}{reason}")
+        return Mark(at, "", f"{change.actor} {started}{reason}", "shadow")
+    how = {"promote": "promoted", "rollback": "restored by a rollback"}.get(
+        change.kind, "became the champion"
+    )
+    text = f"Version {champion} {how}, by {change.actor}{reason}"
+    run = _ACTING_RUN.fullmatch(change.actor)
+    url = reverse("run", args=[change.model.name, run[1]]) if run else ""
+    return Mark(at, f"v{champion}", text, url=url)
 
 
 def _incidents(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
     for incident in Incident.objects.filter(model=model, opened_at__gte=start, opened_at__lt=end):
-        url = f"/incidents/{incident.pk}"
+        url = reverse("incident", args=[incident.pk])
         yield Mark(incident.opened_at, "", f"INC-{incident.pk} opened: {incident.title}", "incident", url)
 
 
@@ -398,27 +506,27 @@ def _error_changes(model: Model, start: datetime, end: datetime) -> Iterable[Mar
         yield Mark(change.at, "", f"{sentence_of(change)}.", "change")
 
 
+def _annotations(model: Model, start: datetime, end: datetime) -> Iterable[Mark]:
+    for one in model.annotations.within(start, end).order_by("-start", "-pk")[:MAX_NOTES]:
+        text = f"{one.text} (noted by {one.created_by})"
+        yield Mark(one.start, "note", text, NOTE, one.link, one.end)
+
+
 def firing_spans(
     model: Model, metric: str, start: datetime, end: datetime
 ) -> list[tuple[datetime, datetime]]:
-    """The periods in which an incident about this metric was open."""
-    found = Incident.objects.filter(model=model, rule__metric=metric, opened_at__lt=end).exclude(
+    """The periods in which an alert about this metric fired."""
+    alerts = Alert.objects.filter(model=model, metric=metric, window_end__lt=end).exclude(
         resolved_at__lt=start
     )
-    return [(began(one), one.resolved_at or end) for one in found.select_related("rule", "opened_by")]
-
-
-def began(incident: Incident) -> datetime:
-    """The start of the first of the windows in a row that opened an incident."""
-    window = timedelta(hours=1) if incident.rule.span == "hour" else DAY
-    return incident.opened_by.window_start - (incident.rule.for_windows - 1) * window
+    return [(one.since, one.resolved_at or end) for one in alerts]
 
 
 def last_promotions(project: Project) -> dict[int, datetime]:
     """When each model's champion last changed, in event time."""
     kinds = ("first", "promote", "rollback")
-    found = DeploymentChange.objects.filter(model__project=project, kind__in=kinds)
-    return dict(found.order_by("generation").values_list("model_id", "event_time"))
+    changes = DeploymentChange.objects.filter(model__project=project, kind__in=kinds)
+    return dict(changes.order_by("generation").values_list("model_id", "event_time"))
 
 
 def versions_with_stage(model: Model, versions: Iterable[Version]) -> list[dict[str, Any]]:
@@ -435,4 +543,4 @@ def _stage(version: Version, deployment: Any, shadows: set[int]) -> str:
         return "canary"
     if version.pk in shadows:
         return "shadow"
-    return "previous" if version.pk == deployment.previous_id else "archived"
+    return "previous" if version.pk == deployment.previous_id else "not deployed"

@@ -10,9 +10,10 @@ from django.shortcuts import redirect, render
 
 from driftline.common.errors import Problem, not_found
 from driftline.pages.access import PageRequest, page
+from driftline.pages.files import lead_to_preview, stage_upload
 from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
-from inference.registry.datasets import store_reference
+from inference.data_files.columns import FileKind
 from inference.registry.models import Model
 from inference.registry.selectors import find_model
 from monitors.definitions.choosing import GAP_DAYS, TRAILING_DAYS, WEEKS, ReferenceChoice, choose_reference
@@ -22,13 +23,8 @@ from monitors.definitions.services import retry_reference
 
 class ReferenceForm(forms.Form):
     file = forms.FileField(
-        label="CSV or Parquet file", help_text="One row an example, a header with the features' names."
-    )
-    version = forms.CharField(
-        max_length=64,
-        required=False,
-        label="For version",
-        help_text="Empty: the champion, or version 1 of a new model.",
+        label="CSV or Parquet file",
+        help_text="One example per row. Its columns are shown first; nothing is stored before you confirm them.",
     )
 
 
@@ -98,6 +94,8 @@ class FileForm(forms.Form):
         return ReferenceChoice(self.kind)
 
 
+SHOWN = 10
+
 type ChoiceForm = PeriodForm | TrailingForm | SameHoursForm | FileForm
 CHOICES: tuple[type[ChoiceForm], ...] = (PeriodForm, TrailingForm, SameHoursForm, FileForm)
 
@@ -114,8 +112,8 @@ def reference(request: PageRequest, name: str) -> HttpResponse:
     upload = ReferenceForm(request.POST, request.FILES) if request.method == "POST" and not kind else None
     choices = [form(request.POST if form.kind == kind else None, prefix=form.kind) for form in CHOICES]
     posted = next((form for form in choices if form.is_bound), None)
-    if upload is not None and upload.is_valid() and _store(request, frame["model"], upload):
-        return redirect("reference", name=name)
+    if upload is not None and (staged := stage_upload(request, frame["model"], upload)) is not None:
+        return lead_to_preview(request, name, staged, FileKind.REFERENCE)
     if posted is not None and posted.is_valid() and _choose(request, frame["model"], posted):
         return redirect("reference", name=name)
     is_wrong = bool((upload or posted) and (upload or posted).errors)  # type: ignore[union-attr]
@@ -132,24 +130,6 @@ def _retry(request: PageRequest, model: Model) -> HttpResponse:
     retry_reference(reference=failed, actor=request.visitor.actor)
     messages.success(request, "The reference is built again.")
     return redirect("reference", name=model.name)
-
-
-def _store(request: PageRequest, model: Model, form: ReferenceForm) -> bool:
-    upload = form.cleaned_data["file"]
-    is_parquet = upload.name.lower().endswith((".parquet", ".pq"))
-    try:
-        dataset = store_reference(
-            model=model, version=form.cleaned_data["version"] or None, stream=upload.file,
-            content_type="application/vnd.apache.parquet" if is_parquet else "text/csv",
-            actor=request.visitor.actor,
-        )  # fmt: skip
-    except Problem as problem:
-        explain(form, problem)
-        return False
-    messages.success(
-        request, f"{dataset.rows:,} rows were stored; each day of predictions is compared with them."
-    )
-    return True
 
 
 def _choose(request: PageRequest, model: Model, form: ChoiceForm) -> bool:
@@ -170,7 +150,7 @@ def _choose(request: PageRequest, model: Model, form: ChoiceForm) -> bool:
 
 def _offered(choices: list[ChoiceForm], model: Model) -> list[ChoiceForm]:
     """Leave out the way back to a file where there is none, or it is in use."""
-    files = model.references.filter(kind=Reference.Kind.FILE)
+    files = model.references.filter(kind=Reference.Kind.FILE, archived_at=None)
     return [
         form for form in choices if form.kind != Reference.Kind.FILE or files.filter(is_active=False).exists()
     ]
@@ -181,5 +161,10 @@ def _midnight(day: date) -> datetime:
 
 
 def _references(model: Model) -> dict[str, Any]:
-    references = list(model.references.select_related("version", "dataset").order_by("-pk")[:10])
-    return {"references": references, "is_building": any(one.state == "building" for one in references)}
+    known = model.references.select_related("version", "dataset").order_by("-pk")
+    references, archived = known.filter(archived_at=None)[:SHOWN], known.exclude(archived_at=None)[:SHOWN]
+    return {
+        "references": references,
+        "archived": archived,
+        "is_building": any(one.state == "building" for one in references),
+    }

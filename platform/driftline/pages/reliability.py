@@ -26,10 +26,10 @@ class ReliabilityCurve:
     def summary(self) -> str:
         """What the curve says in a sentence."""
         value, noise = self.error.value or 0.0, self.error.detail["noise"]
-        said = f"On average the probability of {self.of} is off by {format_number(value)}"
+        sentence = f"On average the probability of {self.of} is off by {format_number(value)}"
         if value <= noise:
-            return f"{said}; chance alone would show {format_number(noise)} on so few rows."
-        return f"{said}, where chance alone would show {format_number(noise)}."
+            return f"{sentence}; chance alone would show {format_number(noise)} on so few rows."
+        return f"{sentence}, where chance alone would show {format_number(noise)}."
 
     def svg(self) -> SafeString:
         """Draw the bins' points with their 95% bounds over the diagonal."""

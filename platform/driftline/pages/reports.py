@@ -12,6 +12,7 @@ from django.views.decorators.clickjacking import xframe_options_exempt
 from driftline.common.errors import Problem
 from driftline.common.periods import Period
 from driftline.pages.access import PageRequest, page
+from driftline.pages.evidently import is_comparable, verdicts_beside
 from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
 from driftline.pages.timerange import TimeRange
@@ -111,11 +112,15 @@ def _period(first: date, last: date) -> Period:
 
 
 def _versions(model: Model) -> list[str]:
-    return list(model.versions.order_by("-pk").values_list("version", flat=True)[:SHOWN])
+    return list(
+        model.versions.filter(archived_at=None).order_by("-pk").values_list("version", flat=True)[:SHOWN]
+    )
 
 
 def _references(model: Model) -> list[tuple[str, str]]:
-    files = model.references.filter(dataset__isnull=False).select_related("version", "dataset")
+    files = model.references.filter(dataset__isnull=False, archived_at=None).select_related(
+        "version", "dataset"
+    )
     given = [
         (str(one.pk), f"Reference {one.pk}: version {one.version.version}, {one.dataset.rows:,} rows")
         for one in files.order_by("-pk")[:REFERENCES_SHOWN]
@@ -153,8 +158,8 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
 
 
 def _list(model: Model) -> dict[str, Any]:
-    found = list(reports_of(model).order_by("-pk")[:SHOWN])
-    return {"reports": found, "is_making": any(one.is_unfinished for one in found)}
+    listed = list(reports_of(model).order_by("-pk")[:SHOWN])
+    return {"reports": listed, "is_making": any(one.is_unfinished for one in listed)}
 
 
 @page("GET", "POST", writes="report")
@@ -163,8 +168,15 @@ def report(request: PageRequest, name: str, pk: int) -> HttpResponse:
     if request.GET.get("part") == "report":
         model = find_model(project=request.visitor.project, name=name)
         return render(request, "partials/report.html", {"model": model, **_one(model, pk)})
+    if request.GET.get("part") == "beside":
+        model = find_model(project=request.visitor.project, name=name)
+        found = get_report(model=model, report_id=pk)
+        beside = {"model": model, "report": found, "beside": verdicts_beside(found)}
+        return render(request, "partials/beside_evidently.html", beside)
     frame = frame_of(request, name, "reports")
     frame |= _one(frame["model"], pk)
+    if request.GET.get("show") == "beside":
+        frame["beside"] = verdicts_beside(frame["report"])
     wanted = request.POST.get("do")
     if wanted == "delete":
         delete_report(report=frame["report"], actor=request.visitor.actor)
@@ -178,8 +190,8 @@ def report(request: PageRequest, name: str, pk: int) -> HttpResponse:
 
 
 def _one(model: Model, pk: int) -> dict[str, Any]:
-    found = get_report(model=model, report_id=pk)
-    return {"report": found, "about": about(found)}
+    report = get_report(model=model, report_id=pk)
+    return {"report": report, "about": about(report), "is_comparable": is_comparable(report)}
 
 
 @page("GET")

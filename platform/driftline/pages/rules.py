@@ -7,18 +7,25 @@ from django import forms
 from django.contrib import messages
 from django.db.models import Max, Q
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 
 from driftline.common.errors import Problem
+from driftline.common.periods import STEPS, counted
+from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
 from driftline.pages.timerange import TimeRange
+from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
-from monitors.definitions.models import MonitorKind
+from monitors.alerts.models import Alert
+from monitors.definitions.models import Monitor, MonitorKind
+from monitors.definitions.monitors import AUTO
 from monitors.metrics.catalogue import METRICS
+from monitors.metrics.fitting import set_span
 from monitors.rules.defaults import add_default_rules, missing_default_rules
 from monitors.rules.models import Rule, Severity
+from monitors.rules.reach import Reach, not_tested_because
 from monitors.rules.services import (
     DEFAULTS,
     backtest,
@@ -27,13 +34,19 @@ from monitors.rules.services import (
     rights_of_change,
     update_rule,
 )
+from monitors.rules.services import (
+    new_rule as new_rule_of,
+)
 
 MAX_SHOWN_WINDOWS = 8
+MAX_HOURS = 24 * 3_660  # as rules allow: ten years
+SPANS = (AUTO, *STEPS, "7d", "28d")
+"""The spans that the form suggests."""
 KINDS = {
-    MonitorKind.PERFORMANCE: "How right the answers are",
-    MonitorKind.DRIFT: "How far inputs and answers moved",
-    MonitorKind.QUALITY: "How whole the data is",
-    MonitorKind.SERVICE: "How much and how fast",
+    MonitorKind.PERFORMANCE: "Performance",
+    MonitorKind.DRIFT: "Drift",
+    MonitorKind.QUALITY: "Data quality",
+    MonitorKind.SERVICE: "Volume, errors and latency",
 }
 
 
@@ -56,19 +69,30 @@ class RuleForm(forms.Form):
     segment = forms.CharField(
         max_length=200, required=False, help_text="Empty: all rows. Else such as origin:JFK."
     )
-    span = forms.ChoiceField(choices=[("day", "1 day"), ("hour", "1 hour")], label="Over")
-    operator = forms.ChoiceField(choices=Rule.Operator.choices, label="Is")
+    span = forms.CharField(
+        max_length=8,
+        label="Window",
+        help_text="auto: what fits the traffic. Else hour, day, week, month, or the last days such as 7d.",
+        widget=forms.TextInput(attrs={"list": "spans"}),
+    )
+    operator = forms.ChoiceField(choices=Rule.Operator.choices, label="Operator")
     threshold = forms.FloatField(initial=0.2)
-    for_windows = forms.IntegerField(min_value=1, label="For windows in a row")
-    recover_windows = forms.IntegerField(min_value=1, label="Resolve after good windows")
-    min_rows = forms.IntegerField(min_value=1, label="With at least rows")
+    for_windows = forms.IntegerField(min_value=1, label="Consecutive windows")
+    recover_windows = forms.IntegerField(min_value=1, label="Good windows to resolve")
+    min_rows = forms.IntegerField(min_value=1, label="Minimum rows")
     severity = forms.ChoiceField(choices=Severity.choices)
-    action = forms.ChoiceField(choices=Rule.Action.choices, label="Then")
+    action = forms.ChoiceField(choices=Rule.Action.choices, label="Action")
     cooldown_hours = forms.FloatField(
-        min_value=0, label="Act again after (hours)", help_text="Of event time, while it still fires."
+        min_value=0,
+        max_value=MAX_HOURS,
+        label="Cooldown (hours)",
+        help_text="Event time until a rule that still fires acts again.",
     )
     notify_within_hours = forms.FloatField(
-        min_value=0, label="Notify within (hours)", help_text="Older windows open incidents silently."
+        min_value=0,
+        max_value=MAX_HOURS,
+        label="Don't notify about windows older than (hours)",
+        help_text="They open incidents silently.",
     )
     enabled = forms.BooleanField(required=False, initial=True)
 
@@ -97,15 +121,43 @@ def _initial(rule: Rule | None) -> dict[str, Any]:
 @page("GET")
 def rules(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "rules")
-    found = frame["model"].rules.select_related("state").annotate(
+    with_firing = frame["model"].rules.select_related("state").annotate(
         last_fired=Max("transitions__window_end", filter=Q(transitions__kind="opened"))
     )  # fmt: skip
+    listed = list(with_firing.select_related("model").order_by("-enabled", "name"))
+    reach = Reach(listed)
+    for rule in listed:
+        rule.cannot_fire = reach.cannot_fire_because(rule) if rule.enabled else ""
     frame |= {
-        "rules": found.order_by("-enabled", "name"),
+        "rules": listed,
         "channels": request.visitor.project.channels.filter(enabled=True),
         "defaults": missing_default_rules(frame["model"]),
+        "monitors": _monitors(frame["model"]),
+        "spans": SPANS,
     }
     return render(request, "pages/rules.html", frame)
+
+
+@page("POST", writes="monitor")
+def change_monitor(request: PageRequest, name: str, monitor: str) -> HttpResponse:
+    """Have a monitor judge the windows that were chosen, or follow the traffic again."""
+    found = get_object_or_404(frame_of(request, name, "rules")["model"].monitors, kind=monitor)
+    try:
+        set_span(monitor=found, span=request.POST.get("span", ""), actor=request.visitor.actor)
+    except Problem as problem:
+        messages.error(request, problem.detail)
+    else:
+        found.refresh_from_db()
+        messages.success(request, f"{found.get_kind_display()}: judged by {found.span_text} from now on.")
+    return redirect("rules", name=name)
+
+
+def _monitors(model: Model) -> list[tuple[Monitor, str]]:
+    """List the monitors that judge windows by their rows, each with how many its newest windows have."""
+    newest = newest_event(model)
+    monitors = list(model.monitors.exclude(kind=MonitorKind.SERVICE).order_by("kind"))
+    windows = queries.windows_judged(model, [one for one in monitors if one.enabled], newest)
+    return [(one, windows.get(str(one.kind), "")) for one in monitors]
 
 
 @page("POST", writes="rule")
@@ -144,18 +196,18 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
     form = RuleForm(request.POST or None, initial=_initial(rule))
     if not request.visitor.may("rule.retrain") and not (rule and rule.action == Rule.Action.RETRAIN):
         form.offer_alerts_alone()
-    would_fire = _would_fire(model, rule, frame["range"]) if rule and request.method == "GET" else None
+    would_fire = _would_fire(rule, frame["range"]) if rule and request.method == "GET" else None
     if request.method == "POST":
         if action == "delete" and rule is not None:
             delete_rule(rule=rule, actor=request.visitor.actor)
-            messages.success(request, f"The rule {rule.name!r} is gone, with its history.")
+            messages.success(request, f"The rule {rule.name!r} is deleted; its incidents stay.")
             return redirect("rules", name=name)
         if form.is_valid():
             try:
                 fields = form.fields_of_rule()
                 if action == "preview":
-                    draft = Rule(project=request.visitor.project, model=model, **fields)
-                    would_fire = _would_fire(model, draft, frame["range"])
+                    draft = new_rule_of(project=request.visitor.project, model=model, **fields)
+                    would_fire = _would_fire(draft, frame["range"])
                 else:
                     _save(request, model, rule, fields)
                     return redirect("rules", name=name)
@@ -167,6 +219,7 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         "may_save": _may_change(request, rule),
         "would_fire": would_fire,
         "features": _features(model),
+        "spans": SPANS,
     }
     return render(request, "pages/rule.html", frame, status=422 if form.errors else 200)
 
@@ -178,14 +231,14 @@ def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
     rule = frame["model"].rules.filter(pk=pk).first()
     if rule is None:
         raise Http404
-    incidents = rule.incidents.count()
+    firing = rule.alerts.filter(state=Alert.State.FIRING).select_related("incident").first()
+    closes = f" INC-{firing.incident_id} is closed unless another rule keeps it open." if firing else ""
     frame |= {
         "rule": rule,
         "title": f"Delete the rule {rule.name}",
         "effects": [
             "It judges nothing any more, and nobody hears from it.",
-            f"Its history goes with it: what it found, and its {incidents:,} incident{'s' if incidents != 1 else ''}. "
-            "To keep that, disable the rule instead.",
+            f"Its incidents stay.{closes}",
         ],
         "yes": "Yes, delete it",
         "may_confirm": _may_change(request, rule),
@@ -210,11 +263,14 @@ def _save(request: PageRequest, model: Model, rule: Rule | None, fields: dict[st
     messages.success(request, f"The rule {saved.name!r} is saved; {judged}.")
 
 
-def _would_fire(model: Model, rule: Rule, chosen: TimeRange) -> dict[str, Any]:
+def _would_fire(rule: Rule, chosen: TimeRange) -> dict[str, Any]:
     """What the rule would have done in all the stored past up to the newest event."""
     start = chosen.end - timedelta(days=366)
-    windows = backtest(rule=rule, start=start, end=chosen.end)
+    tested = backtest(rule=rule, start=start, end=chosen.end)
+    windows = tested.opened
     return {
+        "note": not_tested_because(rule, tested),
+        "judged": counted(tested.judged, rule.judged_span),
         "count": len(windows),
         "windows": windows[-MAX_SHOWN_WINDOWS:],
         "more": max(0, len(windows) - MAX_SHOWN_WINDOWS),

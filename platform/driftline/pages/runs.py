@@ -1,4 +1,4 @@
-"""P11: retrain runs, each on one page with every step's evidence."""
+"""The pages of retrain runs, each on one page with the evidence of every step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +19,12 @@ from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workfl
 RUNS_SHOWN = 50
 PURPOSES = {
     "snapshot": "Freeze the labelled rows to learn from, the newest held out",
-    "check_labels": "See whether the newest labels come as labels always came",
+    "check_labels": "Check whether the newest labels are complete and unbiased",
     "train": "Train in a subprocess",
-    "convert": "Convert to ONNX and check that it answers the same",
+    "convert": "Convert to ONNX and check that it predicts the same",
     "validate": "Compare with the champion on the held-out rows",
     "register": "Register as a version",
-    "shadow": "Answer copies of live requests beside the champion",
+    "shadow": "Predict on copies of live requests beside the champion",
     "gate": "Judge on the labelled pairs",
     "promote": "Take the champion's place",
 }
@@ -46,13 +46,13 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
         )
         messages.success(request, "The run is queued.")
         return redirect("run", name=name, pk=run.pk)
-    found = list(selectors.runs_of(model)[:RUNS_SHOWN])
+    listed = list(selectors.runs_of(model)[:RUNS_SHOWN])
     frame |= {
-        "runs": found,
-        "is_active": any(run.state in ACTIVE_STATES for run in found),
+        "runs": listed,
+        "is_active": any(run.state in ACTIVE_STATES for run in listed),
         "workflow": Workflow.of(model),
         "incidents": {
-            run.pk: incident_of(transition_id=run.transition_id) for run in found if run.transition_id
+            run.pk: incident_of(transition_id=run.transition_id) for run in listed if run.transition_id
         },
     }
     return render(request, "pages/runs.html", frame)
@@ -114,7 +114,7 @@ def _verdict(one: Run, gate: Step | None) -> Statement:
     challenger = f"version {one.challenger.version}" if one.challenger else "a challenger"
     champion = f"version {one.champion.version}"
     started = f"Run {one.pk}, started by {one.trigger}, "
-    because = _because(one, gate)
+    because = _because(gate)
     match one.state:
         case RunState.PROMOTED:
             return Statement("ok", [Phrase(f"{started}replaced {champion} by {challenger}. {because}")])
@@ -140,7 +140,7 @@ def _verdict(one: Run, gate: Step | None) -> Statement:
     return Statement("notice", [Phrase(f"{started}is {one.state}{f' at step {step.name}' if step else ''}.")])
 
 
-def _because(one: Run, gate: Step | None) -> str:
+def _because(gate: Step | None) -> str:
     metrics = ((gate.evidence if gate else {}).get("comparison") or {}).get("metrics") or {}
     differences = [
         f"{METRICS[name].title} {row['difference']:+.3f} ({row['lower']:+.3f} to {row['upper']:+.3f})"
@@ -225,8 +225,13 @@ def _in_order(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _paired_row(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
     lower, upper, higher = row.get("lower"), row.get("upper"), row.get("higher_is_better")
-    said = "no interval"
+    verdict = "no interval"
     if lower is not None and upper is not None:
         gain = (lower, upper) if higher else (-upper, -lower)
-        said = "better" if gain[0] > 0 else "worse" if gain[1] < 0 else "no clear difference"
-    return {"name": name, "title": METRICS[name].title if name in METRICS else name, "said": said, **row}
+        verdict = "better" if gain[0] > 0 else "worse" if gain[1] < 0 else "no clear difference"
+    return {
+        "name": name,
+        "title": METRICS[name].title if name in METRICS else name,
+        "verdict": verdict,
+        **row,
+    }

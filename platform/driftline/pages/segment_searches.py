@@ -32,8 +32,8 @@ def searches(request: PageRequest, name: str) -> HttpResponse:
     loss = "" if by_drift else request.GET.get("loss", "")
     if request.method == "POST" and "watch" in request.POST:
         shown = grown_segments(model, chosen) if by_drift else found_segments(model, chosen, loss)
-        found = shown["found"]
-        _watch(request, model, next((one for one, _ in found if one.name == request.POST["watch"]), None))
+        segments = shown["found_segments"]
+        _watch(request, model, next((one for one, _ in segments if one.name == request.POST["watch"]), None))
     elif request.method == "POST":
         loss = "" if by_drift else loss_of(model, request.POST.get("loss", ""))
         window = Period(chosen.start, chosen.end)
@@ -55,7 +55,7 @@ def found_segments(model: Model, chosen: TimeRange, loss: str) -> dict[str, Any]
     return {
         "segment_search": search,
         "findings": findings,
-        "found": [(one, _as_filter(one)) for one in findings.found.found] if findings else [],
+        "found_segments": [(one, _as_filter(one)) for one in findings.found.found] if findings else [],
         "losses": [(one.value, RowLoss(one).label) for one in LOSSES[model.task]],
         **_about(model),
     }
@@ -68,7 +68,7 @@ def grown_segments(model: Model, chosen: TimeRange) -> dict[str, Any]:
     return {
         "segment_search": search,
         "growth": growth,
-        "found": [(one, _as_filter(one)) for one in growth.found.found] if growth else [],
+        "found_segments": [(one, _as_filter(one)) for one in growth.found.found] if growth else [],
         **_about(model),
     }
 
@@ -92,13 +92,13 @@ def _as_filter(one: FoundSegment | GrownSegment) -> str:
     return f"{first.feature}:{first.value}" if is_value else ""
 
 
-def _watch(request: PageRequest, model: Model, found: FoundSegment | GrownSegment | None) -> None:
-    """Declare what was found under the name that it was found by."""
-    if found is None:
+def _watch(request: PageRequest, model: Model, segment: FoundSegment | GrownSegment | None) -> None:
+    """Declare a segment that a search found, under the name of its conditions."""
+    if segment is None:
         raise Http404
-    conditions = msgspec.to_builtins(found.conditions)
-    segment = declare_segment(model=model, name="", conditions=conditions, actor=request.visitor.actor)
-    messages.success(request, f"{segment.name} is watched; the rows that are kept are read again.")
+    conditions = msgspec.to_builtins(segment.conditions)
+    declared = declare_segment(model=model, name="", conditions=conditions, actor=request.visitor.actor)
+    messages.success(request, f"{declared.name} is watched; the rows that are kept are read again.")
 
 
 def _address(model: Model, chosen: TimeRange, loss: str, *, by_drift: bool) -> str:

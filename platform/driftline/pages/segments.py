@@ -1,4 +1,4 @@
-"""What is looked at apart: segments by their conditions and each value of some features, to add and to remove."""
+"""The page of segments: those by conditions and those by each value of a feature, to add and to remove."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -52,8 +52,8 @@ class ConditionForm(forms.Form):
     upper = forms.FloatField(required=False, label="Below")
     is_missing = forms.BooleanField(required=False, label="Is missing")
 
-    def said(self) -> dict[str, Any]:
-        """Give what was entered as the domain takes it."""
+    def condition(self) -> dict[str, Any]:
+        """Return what was entered, as `declare_segment` takes it."""
         column = self.cleaned_data["column"]
         column_of = {"tag": column.removeprefix(TAG)} if column.startswith(TAG) else {"feature": column}
         plain = {name: self.cleaned_data[name] for name in ("lower", "upper", "is_missing")}
@@ -62,12 +62,12 @@ class ConditionForm(forms.Form):
 
 @page("GET", "POST", writes="segment")
 def segments(request: PageRequest, name: str) -> HttpResponse:
-    """List what is looked at apart; a POST adds a segment or each value of one more feature, or removes one."""
+    """List the segments; a POST adds a segment or each value of one more feature, or removes one."""
     frame = frame_of(request, name, "performance")
     model, sent = frame["model"], request.POST if request.method == "POST" else None
     if sent is not None and sent.keys() & _AT_ONCE.keys():
-        said = next(do(request, model, sent[key]) for key, do in _AT_ONCE.items() if key in sent)
-        messages.success(request, said)
+        message = next(do(request, model, sent[key]) for key, do in _AT_ONCE.items() if key in sent)
+        messages.success(request, message)
         return redirect("segments", name=name)
     form, rows = NameForm(sent), [ConditionForm(sent, prefix=str(place)) for place in range(ROWS)]
     if sent is not None and all([form.is_valid(), *(row.is_valid() for row in rows)]):
@@ -76,7 +76,7 @@ def segments(request: PageRequest, name: str) -> HttpResponse:
             segment = declare_segment(
                 model=model,
                 name=form.cleaned_data["name"],
-                conditions=[row.said() for row in filled],
+                conditions=[row.condition() for row in filled],
                 actor=request.visitor.actor,
             )
         except Problem as problem:
@@ -90,13 +90,13 @@ def segments(request: PageRequest, name: str) -> HttpResponse:
 
 
 def _listed(model: Model) -> dict[str, Any]:
-    looked_at = sorted(model.segment_features.values_list("feature", flat=True))
+    watched = sorted(model.segment_features.values_list("feature", flat=True))
     known = sorted(kinds_of_features(model))
     return {
         "segments": [(one, _newest_day(model, one.name)) for one in model.segments.order_by("name")],
-        "features": looked_at,
+        "features": watched,
         "columns": known,
-        "addable": [feature for feature in known if feature not in looked_at],
+        "addable": [feature for feature in known if feature not in watched],
         "most_segments": MAX_SEGMENTS,
         "most_conditions": MAX_CONDITIONS,
         "most_features": MAX_FEATURES,
@@ -116,9 +116,9 @@ def _explain(form: forms.Form, rows: Sequence[forms.Form], problem: Problem) -> 
     for fault in problem.errors:
         parts = fault.pointer.split("/")[1:]
         is_of_row = parts[0] == "conditions" and len(parts) > 1
-        filled_form = rows[int(parts[1])] if is_of_row else form
+        faulty_form = rows[int(parts[1])] if is_of_row else form
         field = "column" if parts[-1] in ("feature", "tag") else parts[-1]
-        filled_form.add_error(field if field in filled_form.fields else None, fault.detail)
+        faulty_form.add_error(field if field in faulty_form.fields else None, fault.detail)
     if not problem.errors:
         form.add_error(None, problem.detail)
 
@@ -147,10 +147,10 @@ def _remove(request: PageRequest, model: Model, pk: str) -> str:
 _AT_ONCE = {"values": _watch_values, "remove_values": _remove_values, "remove": _remove}
 
 
-# -- asked before it is removed ----------------------------------------------------------------------------------------
+# -- the question before a removal -------------------------------------------------------------------------------------
 @page("GET")
 def remove(request: PageRequest, name: str, pk: int) -> HttpResponse:
-    """Say what removing a segment takes along, before it is done on the list's own page."""
+    """Say what is deleted with a segment, before it is removed on the page of the list."""
     frame = frame_of(request, name, "performance")
     segment = get_object_or_404(Segment, model=frame["model"], pk=pk)
     return _confirm(request, frame, f"Remove the segment {segment.name}", ("remove", pk))
@@ -158,7 +158,7 @@ def remove(request: PageRequest, name: str, pk: int) -> HttpResponse:
 
 @page("GET")
 def remove_values(request: PageRequest, name: str, feature: str) -> HttpResponse:
-    """Say what goes when a feature's values are not looked at apart any more."""
+    """Say what is deleted when the values of a feature are no longer segments."""
     frame = frame_of(request, name, "performance")
     get_object_or_404(SegmentFeature, model=frame["model"], feature=feature)
     return _confirm(request, frame, f"Stop watching the values of {feature}", ("remove_values", feature))
@@ -167,7 +167,7 @@ def remove_values(request: PageRequest, name: str, feature: str) -> HttpResponse
 def _confirm(
     request: PageRequest, frame: Mapping[str, Any], title: str, sent: tuple[str, object]
 ) -> HttpResponse:
-    filled_form = {
+    question = {
         "title": title,
         "sent": sent,
         "effects": [
@@ -177,4 +177,4 @@ def _confirm(
         "yes": "Yes, remove it",
         "may_confirm": request.visitor.may_edit,
     }
-    return render(request, "pages/segment_remove.html", {**frame, **filled_form})
+    return render(request, "pages/segment_remove.html", {**frame, **question})

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from driftline.common.number_format import format_number
 from inference.registry.models import Model
 from inference.registry.rollout import live_reports
 from inference.serving.counts.metrics import PHASES, ROWS, SECONDS, read_label_key
@@ -98,7 +99,7 @@ class ServingNow:
         if not self.requests:
             return f"{who}; this model was not asked in the last {self.seconds:.0f} s, and {waits}."
         rate = sum(process.per_second for process in self.processes)
-        return f"{who}; this model answers {rate:.3g} requests a second, and {waits}."
+        return f"{who}; this model answers {format_number(rate)} requests a second, and {waits}."
 
 
 def serving_now(model: Model, home: Path) -> ServingNow:
@@ -117,12 +118,12 @@ def serving_now(model: Model, home: Path) -> ServingNow:
 
 def _counts_of(model: Model, report: dict[str, Any]) -> list[dict[str, Any]]:
     """The last minute of this model's versions that answered; what shadows do is no request."""
-    found = []
+    counted = []
     for key, counts in report["last_minute"]["series"].items():
         model_id, _, role = read_label_key(key)
         if model_id == model.pk and role != "shadow":
-            found.append(counts)
-    return found
+            counted.append(counts)
+    return counted
 
 
 def _process(model: Model, report: dict[str, Any], series: list[dict[str, Any]]) -> ProcessLoad:

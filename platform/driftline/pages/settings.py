@@ -1,11 +1,9 @@
-"""P12: tokens and channels."""
+"""The pages of tokens."""
 
-import time
 from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.conf import settings as django_settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -16,13 +14,8 @@ from driftline.common.clock import now
 from driftline.common.errors import Problem, not_found
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
-from monitors.alerts import selectors, services
-from monitors.alerts.models import Channel, Delivery
-from monitors.rules.models import Severity
 
 USUAL_SCOPES = [Scope.INFER, Scope.LOG, Scope.LABEL, Scope.READ]
-TEST_PATIENCE_S = 8.0
-DELIVERIES_SHOWN = 15
 
 
 class TokenForm(forms.Form):
@@ -112,97 +105,3 @@ def revoke(request: PageRequest, pk: int) -> HttpResponse:
         "section": "tokens",
     }
     return render(request, "pages/token_revoke.html", context)
-
-
-def _number(request: PageRequest, name: str) -> int:
-    text = request.POST.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 19 else 0
-
-
-class ChannelForm(forms.Form):
-    kind = forms.ChoiceField(choices=Channel.Kind.choices)
-    name = forms.CharField(max_length=100)
-    target = forms.CharField(
-        max_length=500, help_text="An e-mail address, or the https URL of a webhook or callback."
-    )
-    min_severity = forms.ChoiceField(
-        choices=Severity.choices,
-        initial=Severity.WARNING,
-        label="From severity",
-        help_text="Less severe ones stay silent.",
-    )
-
-
-@page("GET", "POST", writes="channel")
-def channels(request: PageRequest) -> HttpResponse:
-    form = ChannelForm(request.POST if request.POST.get("do") == "create" else None)
-    secret = test = None
-    if request.method == "POST":
-        action = request.POST.get("do", "")
-        if action == "create":
-            if form.is_valid():
-                try:
-                    channel, secret = services.create_channel(
-                        project=request.visitor.project, actor=request.visitor.actor, **form.cleaned_data
-                    )
-                except Problem as problem:
-                    explain(form, problem)
-                else:
-                    if secret is None:
-                        messages.success(request, f"{channel.name} is there; send it a test.")
-                        return redirect("channels")
-                    form = ChannelForm()
-        elif action == "test":
-            test = _send_test(request)
-        else:
-            return _change(request, action)
-    return _channels_page(request, form, secret=secret, test=test)
-
-
-def _channels_page(
-    request: PageRequest, form: ChannelForm, *, secret: str | None, test: Delivery | None
-) -> HttpResponse:
-    project = request.visitor.project
-    context = {
-        "channels": selectors.channels(project=project),
-        "deliveries": selectors.deliveries(project=project)[:DELIVERIES_SHOWN],
-        "form": form,
-        "secret": secret,
-        "test": test,
-        "section": "channels",
-        "mail_folder": None if django_settings.EMAIL_URL else django_settings.HOME / "mail",
-    }
-    return render(request, "pages/channels.html", context, status=422 if form.errors else 200)
-
-
-def _send_test(request: PageRequest) -> Delivery:
-    """Send a test and wait a few seconds for what the receiver really answers."""
-    channel = _channel(request)
-    delivery = services.send_test(channel=channel, actor=request.visitor.actor)
-    deadline = time.monotonic() + TEST_PATIENCE_S
-    while True:
-        fresh = selectors.get_delivery(project=request.visitor.project, delivery_id=delivery.pk)
-        if fresh.state != Delivery.State.PENDING or time.monotonic() > deadline:
-            return fresh
-        time.sleep(0.1)
-
-
-def _change(request: PageRequest, action: str) -> HttpResponse:
-    channel, actor = _channel(request), request.visitor.actor
-    if action in ("enable", "disable"):
-        services.update_channel(channel=channel, actor=actor, enabled=action == "enable")
-        messages.success(request, f"{channel.name} is {action}d.")
-    elif action == "delete":
-        services.delete_channel(channel=channel, actor=actor)
-        messages.success(request, f"{channel.name} is gone, with its deliveries.")
-    else:
-        raise Problem(
-            422,
-            "unknown_action",
-            f"{action[:40]!r} is not an action here; use test, enable, disable or delete.",
-        )
-    return redirect("channels")
-
-
-def _channel(request: PageRequest) -> Channel:
-    return selectors.get_channel(project=request.visitor.project, channel_id=_number(request, "channel"))

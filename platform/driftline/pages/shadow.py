@@ -1,21 +1,24 @@
-"""P7: may the challenger be promoted? What both answered, and with labels which one is better.
+"""The page of a comparison: may the challenger be promoted? What both answered, and with labels which one is better.
 
 A shadow answered the same requests as the champion, a canary others: its evidence is unpaired.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.http import HttpResponse
-from django.shortcuts import render
 
 from driftline.common.errors import Problem
+from driftline.common.number_format import format_number
+from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
-from driftline.pages.charts import Chart, ChartLine, Dot
+from driftline.pages.charts import Chart, ChartLine, Dot, milestones
 from driftline.pages.model import frame_of
+from driftline.pages.rendering import render_with_charts
 from driftline.pages.runs import paired_tables
 from driftline.pages.verdict import PageSummary
 from driftline.pages.version_in_processes import shadow_drops, version_in_processes
@@ -24,6 +27,7 @@ from inference.registry.selectors import get_model, get_version
 from monitors.workflows import selectors
 from monitors.workflows.agreement import Agreement, Differences
 from monitors.workflows.models import ACTIVE_STATES, Run, Workflow
+from monitors.workflows.schemas import PairedComparisonOut, UnpairedComparisonOut
 
 DROP_WORDS = {
     "queue_full": "Too many copies were waiting",
@@ -52,7 +56,7 @@ def shadow(request: PageRequest, name: str) -> HttpResponse:
         "champion": model.deployment.champion,
     }
     if challenger is None:
-        return render(request, "pages/shadow.html", frame)
+        return render_with_charts(request, "pages/shadow.html", frame)
     frame |= {
         "is_shadow": model.deployment.shadows.filter(pk=challenger.pk).exists(),
         "canary_weight": model.deployment.canary_weight if challenger == model.deployment.canary else None,
@@ -65,7 +69,7 @@ def shadow(request: PageRequest, name: str) -> HttpResponse:
     }
     if request.GET.get("evidence"):
         frame |= {"shows_evidence": True, **_evidence(model, challenger)}
-    return render(request, "pages/shadow.html", frame)
+    return render_with_charts(request, "pages/shadow.html", frame)
 
 
 def _evidence_alone(request: PageRequest, name: str) -> HttpResponse:
@@ -73,19 +77,17 @@ def _evidence_alone(request: PageRequest, name: str) -> HttpResponse:
     challenger = _challenger(request, model)
     if challenger is None:
         evidence: dict[str, Any] = {
-            "said": PageSummary(
-                "no_data", f"No version of {model.name} has shadowed or answered a share yet."
-            )
+            "summary": PageSummary("no_data", f"No version of {model.name} has been a shadow or canary yet.")
         }
     else:
         evidence = _evidence(model, challenger)
     frame = {"model": model, "challenger": challenger, **evidence}
-    return render(request, "partials/shadow_evidence.html", frame)
+    return render_with_charts(request, "partials/shadow_evidence.html", frame)
 
 
 def _challenger(request: PageRequest, model: Model) -> Version | None:
-    asked = request.GET.get("challenger", "")
-    return get_version(model=model, version=asked) if asked else selectors.last_challenger(model)
+    version = request.GET.get("challenger", "")
+    return get_version(model=model, version=version) if version else selectors.last_challenger(model)
 
 
 def _drops(model: Model, challenger: Version) -> list[tuple[str, int]]:
@@ -98,62 +100,62 @@ def _drops(model: Model, challenger: Version) -> list[tuple[str, int]]:
 def _evidence(model: Model, challenger: Version) -> dict[str, Any]:
     """Everything that needs the pairs: agreement, and the gate's view of the labelled ones."""
     try:
-        champion, _, found = selectors.agreement(model=model, challenger=challenger.version)
+        champion, _, agreement = selectors.agreement(model=model, challenger=challenger.version)
     except Problem as problem:
-        return {"said": PageSummary("no_data", problem.detail)}
-    if found is None:
+        return {"summary": PageSummary("no_data", problem.detail)}
+    if agreement is None:
         return _unpaired_evidence(model, champion, challenger)
-    gate = _gate(model, challenger)
+    gate = _gate(model, champion, challenger)
     return {
-        "said": _said(champion, challenger, found, gate),
+        "summary": _summary(champion, challenger, agreement, gate),
         "compared_with": champion,
-        "found": found,
+        "agreement": agreement,
         "gate": gate,
         "worse_segments": _worse_segments(gate),
-        "chart": _chart(found),
-        "difference_bars": _bars(found.differences) if found.differences else [],
+        "chart": _chart(model, agreement),
+        "difference_bars": _bars(agreement.differences) if agreement.differences else [],
     }
 
 
 def _unpaired_evidence(model: Model, champion: Version, challenger: Version) -> dict[str, Any]:
     """What a canary shows that answered no request beside the champion."""
-    try:
-        compared = selectors.comparison(model=model, challenger=challenger.version)
-    except Problem:
+    compared = selectors.unpaired_comparison(model=model, challenger=challenger)
+    if compared is None:
         text = f"Version {challenger.version} has answered no request beside version {champion.version} yet."
-        return {"said": PageSummary("no_data", text)}
-    gate = paired_tables(compared, compared["verdict"])
-    return {"said": _unpaired_said(compared, gate), "unpaired": gate, "compared_with": compared["champion"]}
+        return {"summary": PageSummary("no_data", text)}
+    gate = _tables_of(compared)
+    return {
+        "summary": _unpaired_summary(compared, gate),
+        "unpaired": gate,
+        "compared_with": compared.champion,
+    }
 
 
-def _unpaired_said(compared: Mapping[str, Any], gate: Mapping[str, Any]) -> PageSummary:
+def _unpaired_summary(compared: UnpairedComparisonOut, gate: Mapping[str, Any]) -> PageSummary:
     """Say what the canary shows, and that its requests were others than the champion's."""
-    rows, version = compared["sides"]["challenger"]["rows"], compared["challenger"]
+    rows, version = compared.sides["challenger"]["rows"], compared.challenger
     if not rows:
         return PageSummary("no_data", f"Version {version} is a canary and has answered no request yet.")
-    status, words = DECISIONS[compared["verdict"]["decision"]]
+    status, words = DECISIONS[compared.verdict.decision]
     measured = _measured(gate)
-    on = f" on {compared['labelled']:,} labelled answers of its own" if measured else ""
-    others = (
-        f"it answered {rows:,} requests that version {compared['champion']} did not, so there are no pairs"
-    )
+    on = f" on {compared.labelled:,} labelled answers of its own" if measured else ""
+    others = f"it answered {rows:,} requests that version {compared.champion} did not, so there are no pairs"
     return PageSummary(status, f"Version {version} {words}:{measured}{on}{';' if measured else ''} {others}.")
 
 
-def _gate(model: Model, challenger: Version) -> dict[str, Any] | None:
+def _gate(model: Model, champion: Version, challenger: Version) -> dict[str, Any] | None:
     """The labelled pairs as the gate sees them now; None while no label has had time to come."""
-    try:
-        compared = selectors.comparison(model=model, challenger=challenger.version)
-    except Problem:
-        return None
-    if compared["kind"] != "paired":
-        return None
-    return paired_tables(compared, compared["verdict"]) if compared["labelled"] else None
+    compared = selectors.paired_comparison(model=model, champion=champion, challenger=challenger)
+    return _tables_of(compared) if compared is not None and compared.labelled else None
+
+
+def _tables_of(compared: PairedComparisonOut | UnpairedComparisonOut) -> dict[str, Any]:
+    return paired_tables(msgspec.structs.asdict(compared), asdict(compared.verdict))
 
 
 def _worse_segments(gate: dict[str, Any] | None) -> list[str]:
     segments = gate["segments"] if gate else []
-    return [name for name, _, rows in segments if any(row["said"] == "worse" for row in rows)]
+    return [name for name, _, rows in segments if any(row["verdict"] == "worse" for row in rows)]
 
 
 # -- the sentence ------------------------------------------------------------------------------------------------------
@@ -164,13 +166,17 @@ DECISIONS = {
 }
 
 
-def _said(
-    champion: Version, challenger: Version, found: Agreement, gate: Mapping[str, Any] | None
+def _summary(
+    champion: Version, challenger: Version, agreement: Agreement, gate: Mapping[str, Any] | None
 ) -> PageSummary:
     """Say whether to promote and by what, else how far the versions agree and what is missing."""
-    both = f"it answers like version {champion.version} on {found.share:.1%} of {found.pairs:,} requests"
+    both = (
+        f"it answers like version {champion.version} on {agreement.share:.1%} of {agreement.pairs:,} requests"
+    )
     if gate is None:
-        waits = "no label has had time to come" if found.labelled == 0 else "their labels are still coming"
+        waits = (
+            "no label has had time to come" if agreement.labelled == 0 else "their labels are still coming"
+        )
         return PageSummary(
             "notice",
             f"Version {challenger.version} cannot be judged yet: {both}, and {waits}, so which of the two is right is "
@@ -189,18 +195,19 @@ def _measured(gate: Mapping[str, Any]) -> str:
     if best is None:
         return ""
     interval = f"95 % interval {best['lower']:+.4f} to {best['upper']:+.4f}"
-    return f" {best['title']} {best['difference']:+.4f} ({best['said']}, {interval})"
+    return f" {best['title']} {best['difference']:+.4f} ({best['verdict']}, {interval})"
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
-def _chart(found: Agreement) -> Chart:
+def _chart(model: Model, agreement: Agreement) -> Chart:
     one_day = timedelta(days=1)
-    dots = [Dot(day, day + one_day, agreed / n, n) for day, n, agreed in found.by_day]
+    dots = [Dot(day, day + one_day, agreed / n, n) for day, n, agreed in agreement.by_day]
     return Chart(
         id="agreement", title="Agreement", unit="share of pairs a day",
-        summary=f"Both answered the same on {found.share:.1%} of {found.pairs:,} pairs.",
+        summary=f"Both answered the same on {agreement.share:.1%} of {agreement.pairs:,} pairs.",
         start=dots[0].start, end=dots[-1].end, series=[ChartLine("same answer", dots, bars=True, look="second")],
         from_zero=True, top=1.0, limits=False, compact=True,
+        marks=milestones(queries.marks_in(model, dots[0].start, dots[-1].end)),
     )  # fmt: skip
 
 
@@ -228,4 +235,6 @@ def _bars(differences: Differences) -> list[DifferenceBar]:
 
 
 def _edge(value: float) -> str:
-    return f"{value:+.3g}" if abs(value) > 1e-9 else "0"
+    if abs(value) <= 1e-9:
+        return "0"
+    return f"{'+' if value > 0 else ''}{format_number(value)}"

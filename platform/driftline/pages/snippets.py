@@ -37,16 +37,36 @@ def send_a_file(method: str, url: str, file: str) -> str:
     return _curl(method, url, "text/csv", ["--data-binary", shlex.quote(f"@{file}")])
 
 
+def install_client(host: str, wheel: str) -> str:
+    """Install the Python client: from this server where it has the wheel, else from the sources."""
+    source = f"{host}/docs/{wheel}" if wheel else "./platform/driftline_client  # in Driftline's sources"
+    return f"pip install {source}"
+
+
 def log_from_python(host: str, model: str, features: Features) -> str:
     """Log one prediction and its label with the client."""
     values = ", ".join(f"{_json(name)}: {_json(value)}" for name, value in features.items())
     return "\n".join(
         [
-            f"import driftline_client          # DRIFTLINE_URL={host}",
+            f"import driftline_client          # DRIFTLINE_URL={host}, or: driftline login --url {host}",
             "",
             f'model = driftline_client.model({_json(model)}, version="1")',
             f'key = model.log(features={{{values}}}, prediction="1", probabilities=0.83)',
             'model.label(key, "1")            # now, or days later',
+        ]
+    )
+
+
+def log_from_shell(host: str, model: str) -> str:
+    """Upload a reference and log files with the client's command line."""
+    name = shlex.quote(model)
+    return "\n".join(
+        [
+            f"driftline login --url {host}",
+            f"driftline reference training.csv --model {name}",
+            f"driftline log newer.csv --model {name}",
+            f"driftline labels labels.csv --model {name}",
+            f"driftline incidents --model {name}",
         ]
     )
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from driftline.common.clock import now
 from driftline.common.errors import Problem
-from driftline.common.periods import floor, parse_moment
+from driftline.common.periods import Period, floor, parse_moment, parse_timestamp
 from inference.prediction_log.queries.selectors import newest_event, oldest_event
 from inference.registry.models import Model
 
@@ -49,6 +49,11 @@ class TimeRange:
         return urlencode({"from": self.start.date(), "to": self.last_day.date()})
 
     @property
+    def absolute(self) -> dict[str, str]:
+        """The parameters that mean this range whatever comes later, also of the default one."""
+        return {"from": self._text(self.start), "to": self._text(self.end)}
+
+    @property
     def days(self) -> int:
         return max(1, round((self.end - self.start) / _DAY))
 
@@ -71,6 +76,32 @@ class TimeRange:
         return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def in_address(moment: datetime) -> str:
+    """Write a moment as pages read it from their address: a date, or RFC 3339 where it is within a day."""
+    moment = moment.astimezone(UTC)
+    return f"{moment:%Y-%m-%d}" if moment == floor(moment, "day") else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def window_of(request: HttpRequest) -> datetime | None:
+    """Read `?day=`, the start of the window that is asked for: a date or RFC 3339; None without it."""
+    text = request.GET.get("day", "")
+    if not text:
+        return None
+    try:
+        return _moment(text)
+    except (ValueError, OverflowError) as error:
+        raise Problem(
+            400, "invalid_day", f"{text[:40]!r} is not a time; use 2026-01-31 or 2026-01-31T06:00:00Z."
+        ) from error
+
+
+def _moment(text: str) -> datetime:
+    """Read a date or RFC 3339; ValueError for anything else."""
+    if len(text) == len("2026-01-31"):
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    return parse_timestamp(text)
+
+
 def range_of(request: HttpRequest, model: Model) -> TimeRange:
     """Read `?from=&to=`: dates (the end included), RFC 3339, or `-7d` counted back from the newest event."""
     newest = newest_event(model)
@@ -85,6 +116,21 @@ def range_of(request: HttpRequest, model: Model) -> TimeRange:
     return TimeRange(start, end, newest, is_default=not (start_text or end_text), preset=preset)
 
 
+def compared_period(request: HttpRequest) -> Period | None:
+    """Read `?with_from=&with_to=` as the range is read; None where neither is there."""
+    start_text, end_text = request.GET.get("with_from", ""), request.GET.get("with_to", "")
+    if not (start_text or end_text):
+        return None
+    if not (start_text and end_text):
+        raise Problem(400, "invalid_range", "A period to compare with needs both with_from and with_to.")
+    start, end = _read(start_text, now()), _read(end_text, now(), inclusive=True)
+    if start >= end:
+        raise Problem(
+            400, "invalid_range", f"The compared period ends ({end_text}) before it starts ({start_text})."
+        )
+    return Period(start, end)
+
+
 def _back(model: Model, end: datetime, days: int) -> datetime:
     """Some days before the end, but not before the first event: a young model needs no empty axis."""
     oldest = oldest_event(model)
@@ -95,8 +141,7 @@ def _back(model: Model, end: datetime, days: int) -> datetime:
 def _read(text: str, edge: datetime, *, inclusive: bool = False) -> datetime:
     try:
         if len(text) == len("2026-01-31"):
-            day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-            return day + _DAY if inclusive else day
+            return _moment(text) + (_DAY if inclusive else timedelta(0))
         return parse_moment(text, now=edge)
     except (ValueError, OverflowError) as error:
         raise Problem(

@@ -9,10 +9,10 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from driftline.pages.access import PageRequest, page
-from driftline.pages.queries import main_metric
 from inference.registry.models import Version
 from inference.registry.rollout import await_rollout
 from inference.registry.selectors import find_model, get_version
+from monitors.metrics.quality_effect import main_metric
 from monitors.optimiser.models import Variant
 from monitors.optimiser.selectors import get_variant, optimisation_of, progress_of, title_of, variants_of
 from monitors.optimiser.services import register_variant, request_optimisation
@@ -61,13 +61,13 @@ def variants(request: PageRequest, name: str, version: str) -> HttpResponse:
 
 def table_of(version: Version) -> dict[str, Any]:
     """Gather what the table of a version's variants shows."""
-    optimisation, found = optimisation_of(version), variants_of(version)
-    measured = next((variant.measured for variant in found if variant.measured), None)
+    optimisation, variants = optimisation_of(version), variants_of(version)
+    measured = next((variant.measured for variant in variants if variant.measured), None)
     original = _original(measured, main_metric(version.model)) if measured else None
     return {
         "optimisation": optimisation,
         "optimised_share": progress_of(optimisation) if optimisation else None,
-        "variants": [_row(variant, original.metric if original else "") for variant in found],
+        "variants": [_row(variant, original.metric if original else "") for variant in variants],
         "original": original,
     }
 
@@ -113,6 +113,6 @@ def _register(request: PageRequest, version: Version, kind: str) -> HttpResponse
     variant = get_variant(version=version, kind=kind[:20])
     made, is_new = register_variant(variant=variant, actor=request.visitor.actor)
     await_rollout(model=version.model, home=settings.HOME)
-    said = "is there; it answers nobody until it is deployed" if is_new else "holds these bytes already"
-    messages.success(request, f"Version {made.version} {said}.")
+    outcome = "is added; it answers nobody until it is deployed" if is_new else "holds these bytes already"
+    messages.success(request, f"Version {made.version} {outcome}.")
     return redirect("version", name=version.model.name, version=made.version)

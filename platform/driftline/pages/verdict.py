@@ -1,6 +1,6 @@
 """The sentence at the top of a page: what is wrong, since when, and why, from stored rows alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,15 +9,21 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from driftline.common.number_format import format_number, format_pair
+from driftline.common.periods import Period, during, in_a_row, longest
 from driftline.pages import queries
+from driftline.pages.templatetags.figures import chance
 from driftline.stuck_work import StuckWork, stuck_work
+from driftline.watching import LEARNING, NOT_MONITORED, OK, Watch, waits_for, watch_of_each
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import measured
+from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT
+from monitors.metrics.limits import NOT_SIGNIFICANT, RAISED, is_drifted
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.quality_effect import main_metric
 from monitors.workflows.models import Run
 
 MAX_CAUSES = 2
@@ -67,7 +73,7 @@ def of_model(model: Model) -> Statement:
     newest = newest_event(model)
     if newest is None:
         return Statement(
-            "no_data",
+            NOT_MONITORED,
             [
                 Phrase(f"{model.name} has no predictions yet. "),
                 Phrase("Send the first one.", reverse("start")),
@@ -80,11 +86,16 @@ def of_model(model: Model) -> Statement:
         return Statement("error", [*_stuck(model, stuck), *_under_way(run)])
     features = queries.drift_lately(model, newest)
     if not incidents:
-        drifted = [point for point in features if point.status != "ok"]
-        wrong = queries.wrong_types_lately(model, newest)
+        drifted = [point for point in features if is_drifted(point)]
+        odd = {kind: queries.odd_values_lately(model, kind, newest) for kind in queries.ODD_VALUES}
+        performance = _performance_lately(model, newest)
+        is_noticed = bool(drifted) or any(odd.values()) or any(one.status in RAISED for one in performance)
+        watch = watch_of_each(Model.objects.filter(pk=model.pk), {model.pk: newest})[model.pk]
+        if watch.status != OK and not is_noticed:
+            return Statement(watch.status, [*_not_judged(model, newest, watch), *_under_way(run)])
         return Statement(
-            "notice" if drifted or wrong else "ok",
-            [*_no_rule_fires(model, newest, drifted, wrong), *_under_way(run)],
+            "notice" if is_noticed else OK,
+            [*_no_rule_fires(model, watch, performance, drifted, odd), *_under_way(run)],
         )
     worst = incidents[0]
     status = (
@@ -119,11 +130,11 @@ def _named(model: Model) -> str:
 
 def _complaint(incident: Incident) -> list[Phrase]:
     """Say what its rule measures now, as the tile and the chart of the same page do, and since when it is wrong."""
-    how = {"critical": "is in trouble", "warning": "is degraded", "notice": "has changed"}[incident.severity]
+    how = "has changed" if incident.severity == "notice" else "has been degraded"
     rule, newest = incident.rule, queries.newest_of(incident)
-    measure, url = measured(incident.opened_by), reverse("incident", args=[incident.pk])
+    measure, url = measured(incident.opening), reverse("incident", args=[incident.pk])
     limit = f"{rule.operator} the limit of {format_number(rule.threshold)}{' of its rule' if rule.feature else ''}"
-    begins = Phrase(f"{incident.model.name} {how} since {_day(queries.began(incident))}: ")
+    begins = Phrase(f"{incident.model.name} {how} since {_day(incident.since)}: ")
     if newest is None or newest.value is None:
         return [begins, Phrase(f"{measure} went {limit}", url), Phrase(".")]
     value, threshold = format_pair(newest.value, rule.threshold)
@@ -131,11 +142,11 @@ def _complaint(incident: Incident) -> list[Phrase]:
     if rule.is_breached_by(newest.value):
         evidence = f"{measure} {value}, {limit.replace(format_number(rule.threshold), threshold)}"
         return [begins, Phrase(evidence, url), Phrase(f" ({at}).")]
-    good = f"{rule.recover_windows} good {rule.span}{'s' if rule.recover_windows > 1 else ''} in a row"
+    good = in_a_row(rule.recover_windows, rule.judged_span, "good ")
     return [
         begins,
         Phrase(f"{measure} went {limit}", url),
-        Phrase(f"; it was back at {value} ({at}), and {good} end the incident."),
+        Phrase(f"; it was back at {value} ({at}), and the incident ends after {good}."),
     ]
 
 
@@ -150,7 +161,8 @@ def _causes(
     if not named:
         return _no_cause(unresolved)
     now = {point.feature: point for point in features}
-    parts = [Phrase(" Likely cause: ")]
+    is_over = all(_no_longer_drifts(now.get(name)) for name in list(named)[:MAX_CAUSES])
+    parts = [Phrase(" Likely cause when it began: " if is_over else " Likely cause: ")]
     for position, (name, causes) in enumerate(list(named.items())[:MAX_CAUSES]):
         url = reverse("feature", args=[incident.model.name, name]) if causes[0].get("feature") else ""
         broken = "broken data in " if causes[0].get("kind") == FAULT else ""
@@ -173,9 +185,13 @@ def _evidence(causes: Sequence[dict[str, object]], name: str, now: MetricPoint |
     if causes[0].get("kind") == FAULT or now is None:
         evidence.append(f"{_as_it_opened(causes[0], name)} when it opened")
     if now is not None:
-        back = "back within its limit, " if now.status == "ok" else ""
-        evidence.append(f"{back}PSI {_against(now)} on {_day(now.start)}")
+        over = "no longer drifting, " if _no_longer_drifts(now) else ""
+        evidence.append(f"{over}PSI {_against(now)} on {_day(now.start)}")
     return "; ".join(evidence)
+
+
+def _no_longer_drifts(now: MetricPoint | None) -> bool:
+    return now is not None and now.status in (OK, NOT_SIGNIFICANT)
 
 
 def _as_it_opened(cause: dict[str, object], name: str) -> str:
@@ -195,56 +211,111 @@ def _under_way(run: Run | None) -> list[Phrase]:
     return [Phrase(" "), Phrase(f"Retrain run {run.pk}", url), Phrase(f"{challenger}{waits}.")]
 
 
-def _no_rule_fires(
-    model: Model, newest: datetime, drifted: Sequence[MetricPoint], wrong: Sequence[MetricPoint]
-) -> list[Phrase]:
-    metric = queries.main_metric(model)
-    points = queries.judged_points(model, [metric], newest - queries.DAY * 14, newest).get(metric, [])
-    parts = _moved(model, drifted) if drifted else []
-    if wrong:
-        parts += _of_wrong_type(model, wrong, is_first=not parts)
-    parts = parts or [Phrase(f"{_named(model)} is all right: no rule fires.")]
-    point = queries.newest_judged(points)
-    if point:
-        parts.append(Phrase(f" {METRICS[metric].title} was {_against(point)}, on {_day(point.start)}."))
-    elif queries.newest_reference(model) is None:
+def _not_judged(model: Model, newest: datetime, watch: Watch) -> list[Phrase]:
+    """Say that a model is not monitored and what it lacks, or that it is learning and what it waits for."""
+    if watch.status == LEARNING:
+        waits = "; ".join(waits_for(model, newest))
+        return [Phrase(f"Nothing of {_named(model)} is judged yet: {waits}."), *_lacking(model, watch)]
+    return [Phrase(f"{_named(model)} is not monitored."), *_lacking(model, watch)]
+
+
+def _lacking(model: Model, watch: Watch) -> list[Phrase]:
+    """Name what a model lacks to be watched as a whole, each with where to give it."""
+    parts: list[Phrase] = []
+    if "reference" in watch.missing:
         parts += [
-            Phrase(" It has no reference yet, so drift is not measured: "),
+            Phrase(" It has no reference, so drift is not measured: "),
             Phrase("upload one", reverse("reference", args=[model.name])),
             Phrase("."),
         ]
-    if not model.rules.exists():
+    if "rule" in watch.missing:
         parts += [
-            Phrase(" Nobody is notified when that changes: "),
+            Phrase(" Nobody is notified of what goes wrong: "),
             Phrase("make a rule", reverse("rule_new", args=[model.name])),
             Phrase("."),
         ]
     return parts
 
 
+def _performance_lately(model: Model, newest: datetime) -> list[MetricPoint]:
+    """List the points of performance of the newest window in which the main metric was judged, or any of them."""
+    span, metrics = queries.span_of(model, MonitorKind.PERFORMANCE), queries.performance_metrics(model)
+    since = newest - longest(span) * queries.PERFORMANCE_WINDOWS
+    points = queries.judged_points(model, metrics, since, newest, span=span)
+    return queries.judged_with(points, main_metric(model))
+
+
+def _no_rule_fires(
+    model: Model,
+    watch: Watch,
+    performance: Sequence[MetricPoint],
+    drifted: Sequence[MetricPoint],
+    odd: Mapping[str, Sequence[MetricPoint]],
+) -> list[Phrase]:
+    parts = _moved(model, drifted) if drifted else []
+    for kind, features in odd.items():
+        if features:
+            parts += _of_odd_values(model, kind, features, is_first=not parts)
+    if any(one.status in RAISED for one in performance):
+        parts.append(_beyond_limits(model, performance, is_first=not parts))
+    parts = parts or [Phrase(_calm(model, watch))]
+    main = next((one for one in performance if one.metric == main_metric(model)), None)
+    if main:
+        when = during(main.start, main.span)
+        parts.append(Phrase(f" {METRICS[main.metric].title} was {_against(main)}, {when}."))
+    return [*parts, *_lacking(model, watch)]
+
+
+def _beyond_limits(model: Model, performance: Sequence[MetricPoint], *, is_first: bool) -> Phrase:
+    """Name the metrics of performance that are beyond their limits although no rule fires."""
+    raised = [METRICS[one.metric].title for one in performance if one.status in RAISED]
+    beyond = f"{len(raised)} of {len(performance)} metrics of its performance are beyond their limits"
+    named = f"{beyond}: {', '.join(raised[:MAX_CAUSES])}."
+    return Phrase(f"No rule fires on {_named(model)}, but {named}" if is_first else f" {named}")
+
+
+def _calm(model: Model, watch: Watch) -> str:
+    """Say that no rule fires; that all is well only of a model that is watched as a whole."""
+    if "rule" in watch.missing:
+        return f"No rule watches {_named(model)}."
+    return (
+        f"No rule fires on {_named(model)}."
+        if watch.missing
+        else f"{_named(model)} is all right: no rule fires."
+    )
+
+
 def _moved(model: Model, drifted: Sequence[MetricPoint]) -> list[Phrase]:
-    """Name what drifted although no rule asks for it, the furthest first."""
-    parts = [Phrase(f"No rule fires on {_named(model)}, but {len(drifted)} of its features drifted on ")]
-    parts.append(Phrase(f"{_day(drifted[0].start)}: "))
-    for position, point in enumerate(drifted[:MAX_CAUSES]):
+    """Name what drifted although no rule asks for it, the furthest first, and what changed in it."""
+    start, span = drifted[0].start, drifted[0].span
+    begins = f"No rule fires on {_named(model)}, but {len(drifted)} of its features drifted {during(start, span)}: "
+    parts = [Phrase(begins)]
+    decided = [one for one in queries.drift_on(model, start) if is_drifted(one)]
+    for position, point in enumerate(decided[:MAX_CAUSES]):
         url = reverse("feature", args=[model.name, point.feature])
+        changes = queries.changes_of(model, point.feature, Period(point.start, point.end))
+        p_value = chance((point.detail or {}).get("decision_p_value"))
+        evidence = f"{METRICS[point.metric].title} {_against(point)}" + (f", {p_value}" if p_value else "")
         parts += [
             Phrase(", " if position else ""),
             Phrase(point.feature, url),
-            Phrase(f" (PSI {_against(point)})"),
+            Phrase(f" ({'; '.join([*changes, evidence])})"),
         ]
     return [*parts, Phrase(" and more." if len(drifted) > MAX_CAUSES else ".")]
 
 
-def _of_wrong_type(model: Model, wrong: Sequence[MetricPoint], *, is_first: bool) -> list[Phrase]:
-    """Name the features with values of the wrong type although no rule asks for them."""
-    begins = f"No rule fires on {_named(model)}, but values" if is_first else " Values"
-    parts = [Phrase(f"{begins} of the wrong type came on {_day(wrong[0].start)} in ")]
-    for position, point in enumerate(wrong[:MAX_CAUSES]):
+def _of_odd_values(model: Model, kind: str, odd: Sequence[MetricPoint], *, is_first: bool) -> list[Phrase]:
+    """Name the features with values of the wrong type, or impossible ones, although no rule asks for them."""
+    what = queries.ODD_VALUES[kind]
+    begins = f"No rule fires on {_named(model)}, but {what}" if is_first else f" {what[0].upper()}{what[1:]}"
+    parts = [Phrase(f"{begins} came {during(odd[0].start, odd[0].span)} in ")]
+    for position, point in enumerate(odd[:MAX_CAUSES]):
         url = reverse("feature", args=[model.name, point.feature])
-        share = f" ({point.value or 0:.2%} of {point.n:,} rows)"
+        detail = point.detail or {}
+        value = f"{detail['value']:g} in " if "value" in detail else ""
+        share = f" ({value}{point.value or 0:.2%} of {point.n:,} rows)"
         parts += [Phrase(", " if position else ""), Phrase(point.feature, url), Phrase(share)]
-    return [*parts, Phrase(" and more." if len(wrong) > MAX_CAUSES else ".")]
+    return [*parts, Phrase(" and more." if len(odd) > MAX_CAUSES else ".")]
 
 
 def _against(point: MetricPoint) -> str:
@@ -252,7 +323,7 @@ def _against(point: MetricPoint) -> str:
     if point.threshold is None:
         return format_number(point.value)
     value, limit = format_pair(point.value, point.threshold)
-    return f"{value}, limit {limit}"
+    return f"{value}, limit {limit}{' of its rule' if point.rule else ''}"
 
 
 def _day(moment: datetime) -> str:
@@ -269,18 +340,28 @@ def of_project(verdicts: Sequence[tuple[Model, Statement]]) -> Statement:
     troubled = [(model, verdict) for model, verdict in verdicts if verdict.status in TROUBLED]
     total = f"{len(verdicts)} model{'s' if len(verdicts) != 1 else ''}"
     if not troubled:
-        waiting = [model for model, verdict in verdicts if verdict.status == "no_data"]
-        has = "has" if len(waiting) == 1 else "have"
-        silent = f" {len(waiting)} of them {has} no data yet." if waiting else ""
+        statuses = [verdict.status for _, verdict in verdicts]
+        silent = _unwatched(statuses)
         if noticed := [verdict for _, verdict in verdicts if verdict.status == "notice"]:
             first = Phrase(f"Nothing is urgent on {total}.{silent} ")
             return Statement("notice", [first, *noticed[0].parts, *_more_changed(len(noticed) - 1)])
-        return Statement("ok", [Phrase(f"Nothing needs you: no rule fires on {total}.{silent}")])
+        status = min(statuses, key=(OK, LEARNING, NOT_MONITORED).index)
+        return Statement(status, [Phrase(f"Nothing needs you: no rule fires on {total}.{silent}")])
     status = min((verdict.status for _, verdict in troubled), key=TROUBLED.index)
     needs = "needs" if len(troubled) == 1 else "need"
     return Statement(
         status, [Phrase(f"{len(troubled)} of {total} {needs} attention. "), *troubled[0][1].parts]
     )
+
+
+def _unwatched(statuses: Sequence[str]) -> str:
+    """Say how many models nothing is known of, which is no reason to be calm."""
+    clauses = []
+    for status, what in ((NOT_MONITORED, "not monitored"), (LEARNING, "still learning")):
+        many = statuses.count(status)
+        if many:
+            clauses.append(f" {many} of them {'is' if many == 1 else 'are'} {what}.")
+    return "".join(clauses)
 
 
 def _more_changed(count: int) -> list[Phrase]:

@@ -9,11 +9,13 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import FileResponse, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from driftline.common.errors import Problem
+from driftline.common.number_format import format_number
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.endpoints import empty_form, facts_of
@@ -31,7 +33,10 @@ from inference.registry.models import DeploymentChange, Model, Version
 from inference.registry.rollout import await_rollout
 from inference.registry.selectors import find_model, get_version
 from inference.registry.services import upload_version
+from monitors.metrics.catalogue import METRICS
+from monitors.metrics.limits import JUDGED
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.quality_effect import main_metric
 from monitors.workflows.models import Run
 
 SHOWN = 100
@@ -47,7 +52,7 @@ STAGE_WORDS = {  # now, and with a time since when
     "canary": ("answers a share of the requests", "has answered a share of the requests"),
     "shadow": ("gets a copy of each request", "has got a copy of each request"),
     "previous": ("answered before the champion", ""),
-    "archived": ("is not deployed", ""),
+    "not deployed": ("is not deployed", ""),
 }
 
 
@@ -87,23 +92,25 @@ def versions(request: PageRequest, name: str) -> HttpResponse:
     model: Model = frame["model"]
     form = UploadForm(request.POST or None, request.FILES or None)
     if request.method == "POST":
-        made = _take(request, model, form)
+        made = _add_version(request, model, form)
         if made is not None:
             return _lead_to(request, model, made)
         if request.htmx:  # type: ignore[attr-defined]
             return render(request, "partials/upload.html", frame | {"form": form}, status=422)
-    found = list(model.versions.prefetch_related("aliases").order_by("-pk")[:SHOWN])
+    known = model.versions.prefetch_related("aliases").order_by("-pk")
+    listed = list(known.filter(archived_at=None)[:SHOWN])
     changes = _changes(model)
-    parts = parts_of(model, found, changes)
+    parts = parts_of(model, listed, changes)
     crashes = crash_records()
-    rows = [_row(version, parts, crashes) for version in found]
+    rows = [_row(version, parts, crashes) for version in listed]
     frame |= {
         "form": form,
         "endpoint_form": empty_form(),
         "rows": rows,
+        "archived": known.exclude(archived_at=None)[:SHOWN],
         "is_moved": is_moved(changes),
         "held_back": [row["version"] for row in rows if row["crashes"] and row["crashes"].is_held_back],
-        "servable": [version for version in found if not version.is_external],
+        "servable": [version for version in listed if not version.is_external],
         "aliases": model.aliases.select_related("version").order_by("name"),
         "deployment": model.deployment,
         "shadows": sorted(model.deployment.shadows.values_list("version", flat=True)),
@@ -122,7 +129,7 @@ def _row(
     }
 
 
-def _take(request: PageRequest, model: Model, form: UploadForm) -> Version | None:
+def _add_version(request: PageRequest, model: Model, form: UploadForm) -> Version | None:
     """Bring the form's file through the intake; None where it was refused, with the reasons in the form."""
     if not form.is_valid():
         return None
@@ -138,7 +145,7 @@ def _take(request: PageRequest, model: Model, form: UploadForm) -> Version | Non
         messages.info(request, f"These bytes with this metadata are version {version.version} already.")
         return version
     await_rollout(model=model, home=settings.HOME)
-    messages.success(request, f"Version {version.version} is there. {Intake.of(version).sentence}")
+    messages.success(request, f"Version {version.version} is added. {Intake.of(version).sentence}")
     return version
 
 
@@ -301,7 +308,7 @@ def _day(text: Any) -> str:
 
 def _listed(facts: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        f"{name} {format_number(value)}" if isinstance(value, float) else f"{name} {value}"
         for name, value in facts.items()
         if not isinstance(value, dict | list)
     )
@@ -309,7 +316,7 @@ def _listed(facts: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class MeasuredMetric:
-    """The newest judged day of one metric, in each role that the version had."""
+    """The newest judged window of one metric, in each role that the version had."""
 
     metric: str
     champion: MetricPoint | None
@@ -317,16 +324,22 @@ class MeasuredMetric:
 
 
 def newest_points(model: Model, version: Version) -> list[MeasuredMetric]:
-    """The newest judged day of each metric that this version itself has, the model's main metric first."""
-    main = queries.main_metric(model)
+    """The newest judged window of each metric that this version itself has, the model's main metric first.
+
+    Performance is of the windows that its monitor judges, what serving measured of days.
+    """
+    main = main_metric(model)
     wanted = dict.fromkeys([main, "log_loss", "accuracy", "mae", "latency_p50", "latency_p99", "error_rate"])
+    of_span = Q()
+    for metric in wanted:
+        of_span |= Q(metric=metric, span=queries.span_of(model, METRICS[metric].kind))
     points = MetricPoint.objects.filter(
-        model=model, version=version.version, span="day", segment="", feature="", metric__in=list(wanted),
-        status__in=queries.JUDGED, value__isnull=False,
+        of_span, model=model, version=version.version, segment="", feature="",
+        status__in=JUDGED, value__isnull=False,
     ).order_by("metric", "role", "-start").distinct("metric", "role")  # fmt: skip
-    found = {(point.metric, point.role): point for point in points}
+    newest = {(point.metric, point.role): point for point in points}
     rows = [
-        MeasuredMetric(metric, found.get((metric, "champion")), found.get((metric, "shadow")))
+        MeasuredMetric(metric, newest.get((metric, "champion")), newest.get((metric, "shadow")))
         for metric in wanted
     ]
     return [row for row in rows if row.champion or row.shadow]

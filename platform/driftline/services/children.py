@@ -48,7 +48,7 @@ def stages(installation: Installation) -> Stages:
             replace(_command("bootstrap", installation, "bootstrap"), logs_output=False),  # it prints a token
         ],
         application=_application(installation),
-        demonstration=[_command("demo", installation, f"demo_{installation.demo}")]
+        demonstration=[_command("demo", installation, "demo", "--play", installation.demo)]
         if installation.demo
         else [],
     )

@@ -149,7 +149,7 @@ def _start_or_set(variable: str) -> str:
 
 
 def _commits() -> Finding:
-    """Promise 1 needs the server to write a commit to its disk before it says so."""
+    """What was acknowledged survives only if the server writes a commit to its disk before it says so."""
     wanted = {"fsync": {"on"}, "synchronous_commit": {"on", "remote_write", "remote_apply"}}
     with connection.cursor() as cursor:
         cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(wanted)])
@@ -249,7 +249,7 @@ def _background_work() -> Iterator[Finding]:
     yield Finding(
         "background work",
         f"{len(failed)} pieces given up"
-        + "".join(f"; {_told(piece)}: {piece.reason}" for piece in failed[:3]),
+        + "".join(f"; {_describe(piece)}: {piece.reason}" for piece in failed[:3]),
         "See Settings, Background work, or manage.py retry_work: it begins them afresh or dismisses them."
         if failed
         else "",
@@ -257,14 +257,14 @@ def _background_work() -> Iterator[Finding]:
     yield Finding(
         "waiting work",
         f"{len(waiting)} pieces wait for longer than an hour"
-        + "".join(f"; {_told(one)}" for one in waiting[:3]),
+        + "".join(f"; {_describe(one)}" for one in waiting[:3]),
         "See that workers run and are not all held by one project; start more (DRIFTLINE_TASK_WORKERS)."
         if waiting
         else "",
     )
 
 
-def _told(piece: Piece) -> str:
+def _describe(piece: Piece) -> str:
     return f"{piece.subject} of project {piece.project}"
 
 

@@ -21,6 +21,7 @@ from driftline.common.priority import lower_priority
 
 POLL_SECONDS, MAX_WAIT_SECONDS = 0.02, 0.2
 MAX_LOG_BYTES = 50 << 20
+LINES_SHOWN = 12
 
 
 class ChildNotStarted(Exception):
@@ -119,10 +120,10 @@ class Process:
         self._popen = None
         return code
 
-    def log_tail(self, lines: int = 12) -> str:
+    def log_tail(self) -> str:
         """Give the last lines of the child's log, with where the rest is."""
         try:
-            tail = self._log_path.read_text(errors="replace").splitlines()[-lines:]
+            tail = self._log_path.read_text(errors="replace").splitlines()[-LINES_SHOWN:]
         except FileNotFoundError:
             tail = []
         return "\n".join([f"The end of {self._log_path}:", *tail])

@@ -7,6 +7,8 @@ Output: the settings of Django and of Driftline; a wrong value stops the start w
 Start with `environment.py`.
 """
 
+from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from django.utils.csp import CSP
@@ -105,9 +107,11 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "driftline.pages.display.WriteTimesInZone",
     "allauth.account.middleware.AccountMiddleware",
     "driftline.accounts.middleware.RememberBrowser",
     "driftline.accounts.middleware.RequireMfa",
+    "driftline.accounts.project_prefix.ProjectPrefix",
 ]
 ROOT_URLCONF = "driftline.urls"
 ASGI_APPLICATION = "driftline.asgi.application"
@@ -128,7 +132,10 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [env.CHECKOUT / "templates" / "static"]
+STATICFILES_DIRS = [
+    env.CHECKOUT / "templates" / "static",
+    ("plotly", Path(find_spec("plotly").origin).parent / "package_data"),  # type: ignore[union-attr, arg-type]
+]
 WHITENOISE_USE_FINDERS = (
     True  # no collectstatic step and no STATIC_ROOT: finders' files are indexed at the start
 )
@@ -170,15 +177,20 @@ MFA_ALLOW_UNVERIFIED_EMAIL = (
 )
 MFA_TOTP_ISSUER = "Driftline"
 REQUIRE_MFA = env.REQUIRE_MFA.read() or ("staff" if REACHED_BY_TLS else "none")
-LOGIN_URL = "account_login"
+LOGIN_URL = "/accounts/login/"  # no route's name, which would lie below the prefix of a project
 LOGIN_REDIRECT_URL = "/"
 
 # -- security ----------------------------------------------------------------------------------------------------------
 SECURE_CSP = {
     "default-src": [CSP.SELF],
-    "img-src": [CSP.SELF, "data:"],
-    # Plotly adds style elements that are empty, and fills them by script, which needs no leave: this is their hash.
-    "style-src": [CSP.SELF, "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"],
+    "img-src": [CSP.SELF, "data:", "blob:"],  # a chart is kept as a picture by way of a blob
+    # Plotly adds style elements: one is empty, and filled by script, which needs no leave; two are of its maps.
+    "style-src": [
+        CSP.SELF,
+        "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='",
+        "'sha256-gG0b4ixT/IQUp7JJLbyKcpYcYDjq2Wp8NGv3f+aasqo='",
+        "'sha256-vCpS8VyHtSqXbN/JkDhke+jauUq+p7lBAVCL+C75wZo='",
+    ],
     "object-src": [CSP.NONE],
     "base-uri": [CSP.NONE],
     "form-action": [CSP.SELF],

@@ -4,24 +4,16 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from driftline.accounts.audit_chain import check_chain
 from driftline.accounts.models import AuditEntry
+from tests.worlds.migrating import leaves, migrate
 
 BEFORE = [("accounts", "0001_first")]
 
 
-def migrate(targets: list[tuple[str, str]]) -> None:
-    executor = MigrationExecutor(connection)
-    executor.migrate(targets)
-
-
 @pytest.mark.django_db(transaction=True)
 def test_entries_of_before_join_the_chain_in_their_order(tmp_path: Path) -> None:
-    newest = [
-        node for node in MigrationExecutor(connection).loader.graph.leaf_nodes() if node[0] == "accounts"
-    ]
     migrate(BEFORE)
     try:
         with connection.cursor() as cursor:
@@ -34,7 +26,7 @@ def test_entries_of_before_join_the_chain_in_their_order(tmp_path: Path) -> None
                 [project],
             )
     finally:
-        migrate(newest)
+        migrate(leaves())
 
     entries = AuditEntry.objects.order_by("pk")
     assert list(entries.values_list("number", "project_slug")) == [(1, "bank"), (2, "")]

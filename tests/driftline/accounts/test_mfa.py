@@ -17,6 +17,7 @@ from driftline.accounts.mfa import lacks_mfa, needs_mfa
 from driftline.accounts.models import AuditEntry, Membership, Project, User
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project, create_token
+from tests.pages_client import PagesClient
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +53,7 @@ def project(owner: User, viewer: User) -> Project:
 
 
 def signed_in(user: User) -> Client:
-    client = Client()
+    client = PagesClient()
     client.force_login(user)
     return client
 
@@ -102,7 +103,7 @@ class TestRequirement:
         assert client.post("/accounts/logout/").headers["Location"] == "/"
 
     def test_moves_the_whole_page_where_a_part_was_asked_for(self, staff: User) -> None:
-        answer = signed_in(staff).get("/demo", headers={"HX-Request": "true"})
+        answer = signed_in(staff).get("/demo/progress", headers={"HX-Request": "true"})
 
         assert answer.headers["HX-Redirect"] == "/accounts/2fa/totp/activate/"
 

@@ -166,6 +166,7 @@ REQUESTS = [
     Bad("70 page size is text", "GET", "/models?limit=many", b"", 400, "invalid_parameter", "/limit"),
     Bad("70 unknown filter", "GET", "/incidents?stauts=open", b"", 400, "invalid_parameter", "/stauts"),
     Bad("70 unknown status", "GET", "/incidents?status=burning", b"", 400, "invalid_parameter", "/status"),
+    Bad("70 unknown severity", "GET", "/incidents?severity=burning", b"", 400, "invalid_parameter", "/severity"),
     Bad("70 filter given twice", "GET", "/incidents?status=open&status=resolved", b"", 400, "invalid_parameter", "/status"),
     Bad("70 NUL in a filter", "GET", "/incidents?model=%00", b"", 400, "invalid_parameter", "/model"),
     Bad("70 cursor made up", "GET", "/models?cursor=eyJhIjoxfQ", b"", 400, "invalid_parameter", "/cursor"),

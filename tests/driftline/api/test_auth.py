@@ -11,7 +11,7 @@ from driftline.accounts.models import ApiToken, Membership, User
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project, revoke_token
 from driftline.accounts.signals import tokens_changed
-from driftline.common import ttl_cache as brief_memory
+from driftline.common import ttl_cache
 from inference.registry.models import Model
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
@@ -50,7 +50,7 @@ def test_a_token_that_expires_while_it_is_known_is_refused(api: Api) -> None:
 
 
 def test_a_use_is_noted_at_most_once_a_minute(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(brief_memory, "SECONDS", 0)
+    monkeypatch.setattr(ttl_cache, "SECONDS", 0)
 
     def last_used() -> datetime | None:
         return ApiToken.objects.get(pk=api.token.pk).last_used_at

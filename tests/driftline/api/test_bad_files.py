@@ -49,6 +49,12 @@ def bomb() -> bytes:
     return parquet({"x": texts, "label": pa.array([1] * 4_000)}, compression="zstd", store_schema=False)
 
 
+MIXED_TIMES = [
+    "2013-01-01T10:00:00Z",
+    "2013-01-01T10:00:00.123Z",
+    "2013-01-01 12:00:00.123456+02:00",
+    "2013-01-01T10:00:00.123456789Z",
+]
 GOOD_PARQUET = parquet({"x": [1.0, 2.0], "label": [0, 1]})
 
 REFERENCES = [
@@ -72,6 +78,9 @@ REFERENCES = [
     ("84 no rows", parquet({"x": pa.array([], pa.float64())}), PARQUET, 422, "no_rows"),
     ("categories", parquet({"x": pa.array(["a", "b"]).dictionary_encode(), "y": pa.array([7, 8]).dictionary_encode()}),
      PARQUET, 200, None),
+    ("times of mixed precision", parquet({"x": [1.0] * 4, "timestamp": MIXED_TIMES}), PARQUET, 200, None),
+    ("a time without a zone", parquet({"x": [1.0], "timestamp": ["2026-01-05T00:00:00"]}), PARQUET, 422,
+     "invalid_timestamp"),
     ("a label beyond every class", b"a,label\n1,inf\n2,1e300\n", CSV, 200, None),
     ("half numbers", parquet({"x": pa.array([1.0, 2.0], pa.float16()), "label": pa.array([0, 1], pa.float16())}),
      PARQUET, 200, None),

@@ -86,6 +86,7 @@ def takes_body(route: Route) -> bool:
         "rollback",
         "variants",
         "register",
+        "rotate-secret",
     )
 
 

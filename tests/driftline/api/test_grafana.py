@@ -5,16 +5,15 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from driftline import observability
 from driftline.models import Heartbeat
-from inference.registry.models import Model
+from inference.registry.services import create_model
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.serving_report import write_report
 from tests.worlds.every_kind import furnish
@@ -30,16 +29,19 @@ FUNCTIONS = {"sum", "by", "rate", "histogram_quantile", "time"}
 Asked = Iterator[tuple[str, set[str]]]
 
 
-@pytest.fixture
-def scraped(api: Api, flights: Model, settings: Any, tmp_path: Path) -> dict[str, set[str]]:
+@pytest.fixture(scope="module")
+def scraped(shared_api: Api, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The labels of each sample of a scrape that has something of everything."""
-    settings.HOME = tmp_path
-    (tmp_path / "serving").mkdir()
-    write_report(tmp_path, os.getpid(), flights.pk)
-    furnish(api.project, "lent")
-    Heartbeat.objects.create(name="worker", at=timezone.now())
+    home = tmp_path_factory.mktemp("home")
+    (home / "serving").mkdir()
+    flights = create_model(project=shared_api.project, name="flights", task="binary", actor="test")
+    write_report(home, os.getpid(), flights.pk)
+    with override_settings(HOME=home):
+        furnish(shared_api.project, "lent")
+        Heartbeat.objects.create(name="worker", at=timezone.now())
+        page = Client().get("/metrics").content.decode()
     labels: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(Client().get("/metrics").content.decode()):
+    for family in text_string_to_metric_families(page):
         for sample in family.samples:
             labels.setdefault(sample.name, set()).update(sample.labels)
     return labels

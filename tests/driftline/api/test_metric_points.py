@@ -11,6 +11,7 @@ from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from tests.driftline.api.conftest import Api
 from tests.worlds.every_kind import DAY, NOW
+from tests.worlds.points import store_points
 
 PATH = "/models/flights/metrics?metric=psi"
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
@@ -18,22 +19,39 @@ MIDNIGHT = NOW.replace(hour=0, minute=0, second=0)
 
 @pytest.fixture
 def points(flights: Model) -> list[MetricPoint]:
-    return MetricPoint.objects.bulk_create(
-        MetricPoint(
-            model=flights,
-            role="champion",
-            span="day",
-            start=MIDNIGHT - age * DAY,
-            end=MIDNIGHT - (age - 1) * DAY,
-            metric="psi",
-            feature=feature,
-            value=None if age == 3 else age / 10,
-            n=age,
-            status="no_data" if age == 3 else "ok",
+    return store_points(
+        *(
+            MetricPoint(
+                model=flights,
+                role="champion",
+                span="day",
+                start=MIDNIGHT - age * DAY,
+                metric="psi",
+                feature=feature,
+                value=None if age == 3 else age / 10,
+                n=age,
+                status="no_data" if age == 3 else "ok",
+            )
+            for age in (1, 2, 3)
+            for feature in ("origin", "=cmd|' /C calc'!A0")
         )
-        for age in (1, 2, 3)
-        for feature in ("origin", "=cmd|' /C calc'!A0")
     )
+
+
+def test_of_which_metrics_there_are_is_listed_with_units_and_steps(api: Api) -> None:
+    listed = {metric["name"]: metric for metric in api.get("/metrics").json()["items"]}
+
+    assert listed["latency_p99"] == {
+        "name": "latency_p99",
+        "kind": "service",
+        "title": "Latency, 99th percentile",
+        "unit": "ms",
+        "lower_is_better": True,
+        "subject_kind": "rows",
+        "steps": ["hour", "day", "week", "month"],
+    }
+    assert listed["domain_auc"]["steps"] == ["day"]
+    assert listed["psi"]["subject_kind"] == "feature"
 
 
 def test_come_oldest_first_and_page_by_page(api: Api, points: list[MetricPoint]) -> None:
@@ -66,9 +84,11 @@ def test_are_narrowed_by_feature_and_time(api: Api, points: list[MetricPoint]) -
     ],
 )
 def test_say_what_their_feature_names(api: Api, flights: Model, metric: str, feature: str, kind: str) -> None:
-    MetricPoint.objects.create(
-        model=flights, role="champion", span="day", start=MIDNIGHT - DAY, end=MIDNIGHT, metric=metric,
-        feature=feature, n=0, status="no_data",
+    store_points(
+        MetricPoint(
+            model=flights, role="champion", span="day", start=MIDNIGHT - DAY, metric=metric, feature=feature, n=0,
+            status="no_data",
+        )
     )  # fmt: skip
 
     [point] = api.get(f"/models/flights/metrics?metric={metric}").json()["items"]

@@ -243,13 +243,20 @@ class TestLineage:
         assert answer.json()["errors"][0]["pointer"] == pointer
 
 
+@pytest.fixture
+def no_plan() -> None:
+    """A home without a plan: models of tests before are rolled back, and stay in the plan that these changed."""
+    for path in settings.HOME.glob("plan*.json*"):
+        path.unlink()
+
+
 class TestAliases:
     def plan_aliases(self) -> dict[str, str]:
         [model] = load_plan(settings.HOME / "plan.json").models
         return model.aliases
 
     def test_point_at_one_version_and_are_published(
-        self, api: Api, two: None, django_capture_on_commit_callbacks: Any
+        self, api: Api, no_plan: None, two: None, django_capture_on_commit_callbacks: Any
     ) -> None:
         with django_capture_on_commit_callbacks(execute=True):
             set_ = api.send("PUT", f"{MODEL}/aliases/stable", {"version": "1"})
@@ -580,7 +587,7 @@ class TestDeployment:
         assert read.call_count == 1
 
     def test_the_plan_says_what_was_chosen(
-        self, api: Api, two: None, django_capture_on_commit_callbacks: Any
+        self, api: Api, no_plan: None, two: None, django_capture_on_commit_callbacks: Any
     ) -> None:
         with django_capture_on_commit_callbacks(execute=True):
             api.post(f"{MODEL}/promote", {"version": "2"}, If_Match="1")

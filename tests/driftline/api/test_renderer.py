@@ -11,7 +11,7 @@ def rendered(data: object) -> object:
     return orjson.loads(JsonRenderer().render(request, data, response_status=200))
 
 
-def test_writes_integers_of_many_digits_as_floats_wherever_they_stand() -> None:
+def test_writes_integers_of_many_digits_that_readers_take_for_floats() -> None:
     evidence = {"looks": [{"e_value": 10**300, "n": 7}], "verdict": (-(10**30), 2**64 - 1)}
 
     assert rendered(evidence) == {

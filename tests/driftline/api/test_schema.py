@@ -1,24 +1,38 @@
 """What people say that features should be: how it is said, and that windows are judged by it from then on."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from driftline.accounts.models import AuditEntry
+from driftline.common.periods import rfc3339
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from tests.driftline.api.conftest import Api
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
+pytestmark = pytest.mark.django_db
 
-@pytest.fixture
-def watched(api: Api, tmp_path: Any, settings: Any) -> Model:
+
+@pytest.fixture(scope="module")
+def api(shared_api: Api) -> Api:
+    return shared_api
+
+
+@pytest.fixture(scope="module")
+def watched_model(api: Api) -> Model:
     """A model with a day of rows."""
-    settings.HOME = tmp_path
     model = make_model(api.project)
     log(model, rows_of_a_day(DAY, 200))
     work(model)
     return model
+
+
+@pytest.fixture
+def watched(watched_model: Model, tmp_path: Any, settings: Any) -> Model:
+    settings.HOME = tmp_path
+    return Model.objects.get(pk=watched_model.pk)
 
 
 def expect(api: Api, features: dict[str, Any]) -> Any:
@@ -97,3 +111,19 @@ def test_says_who_changed_it(api: Api, watched: Model) -> None:
 
     assert entry.before["income"]["least"] == 0
     assert entry.after["income"]["least"] == 1
+
+
+def test_drift_lists_the_values_that_a_feature_cannot_have(api: Api, watched: Model) -> None:
+    give_reference(watched)
+    rows = rows_of_a_day(DAY + timedelta(days=1), 50)
+    rows[3].features["income"] = 1.7e9
+    log(watched, rows)
+    work(watched)
+
+    period = f"from={rfc3339(DAY)}&to={rfc3339(DAY + timedelta(days=2))}"
+    [found] = api.get(f"/models/approvals/drift?{period}").json()["impossible"]
+    points = api.get(f"/models/approvals/metrics?metric=impossible_share&feature=income&{period}").json()
+
+    assert (found["feature"], found["rows"], found["value"]) == ("income", 1, 1.7e9)
+    assert found["most"] < 1.7e9
+    assert [point["value"] for point in points["items"] if point["value"]] == [0.02]

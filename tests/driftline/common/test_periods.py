@@ -3,7 +3,19 @@ from itertools import pairwise
 
 import pytest
 
-from driftline.common.periods import Period, floor, following, parse_moment, parse_timestamp, rfc3339, windows
+from driftline.common.periods import (
+    Period,
+    earlier,
+    end_of,
+    floor,
+    following,
+    is_span,
+    parse_moment,
+    parse_timestamp,
+    rfc3339,
+    windows,
+    windows_with,
+)
 
 NOON = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
 
@@ -33,6 +45,40 @@ def test_windows_touch_and_never_overlap() -> None:
     assert [window.start.month for window in found] == [3, 4, 5, 6]
     assert all(before.end == after.start for before, after in pairwise(found))
     assert following(found[0].start, "month") == found[1].start
+
+
+class TestRollingWindows:
+    def test_end_with_each_day_and_step_by_one(self) -> None:
+        found = list(windows(Period(NOON, NOON + timedelta(days=2)), "7d"))
+
+        assert [window.end for window in found] == [datetime(2026, 4, day, tzinfo=UTC) for day in (1, 2, 3)]
+        assert {window.length for window in found} == {timedelta(days=7)}
+
+    def test_hold_a_day_as_often_as_they_are_long(self) -> None:
+        starts = list(windows_with(NOON, "3d"))
+
+        assert starts == [datetime(2026, 3, day, tzinfo=UTC) for day in (29, 30, 31)]
+        assert all(NOON in Period(start, end_of(start, "3d")) for start in starts)
+
+    @pytest.mark.parametrize(
+        ("text", "is_one"),
+        [("2d", True), ("90d", True), ("1d", False), ("91d", False), ("07d", False), ("7", False)],
+    )
+    def test_have_two_to_ninety_days(self, text: str, is_one: bool) -> None:
+        assert is_span(text) is is_one
+
+
+@pytest.mark.parametrize(
+    ("span", "start"),
+    [
+        ("hour", NOON - timedelta(hours=2)),
+        ("week", NOON - timedelta(weeks=2)),
+        ("month", datetime(2026, 1, 31, 12, 30, tzinfo=UTC)),
+        ("28d", NOON - timedelta(days=2)),
+    ],
+)
+def test_earlier_goes_back_by_windows(span: str, start: datetime) -> None:
+    assert earlier(NOON, span, 2) == start
 
 
 class TestParsing:

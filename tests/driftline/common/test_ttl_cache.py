@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from driftline.common import ttl_cache as brief_memory
+from driftline.common import ttl_cache
 from driftline.common.ttl_cache import TtlCache
 
 
@@ -22,7 +22,7 @@ def test_asks_again_after_a_second_and_once_told_to_forget(monkeypatch: pytest.M
     answers = iter([1, 2, 3])
     moments = iter([0.0, 1.0, 1.5])
     # The module's own name for it: other threads of this process read the real clock meanwhile.
-    monkeypatch.setattr(brief_memory, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr(ttl_cache, "time", SimpleNamespace(monotonic=lambda: next(moments)))
 
     first, late = (memory.get("key", lambda: next(answers)) for _ in range(2))
     memory.forget()
@@ -40,10 +40,10 @@ def test_remembers_nothing_that_was_not_found() -> None:
 
 
 def test_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(brief_memory, "_MANY", 10)
+    monkeypatch.setattr(ttl_cache, "_MANY", 10)
     memory: TtlCache[int, int] = TtlCache()
 
     for key in range(100):
         memory.get(key, lambda: 0)
 
-    assert len(memory._found) <= 10
+    assert len(memory._entries) <= 10

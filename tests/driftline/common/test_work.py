@@ -1,14 +1,18 @@
 """Work rows: nothing that was touched is forgotten, nothing is done twice to effect."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from driftline.accounts.models import Project
 from driftline.common import work
 from driftline.common.advisory_locks import AdvisoryLock
-from driftline.common.work import _work_alone, finish, touch
+from driftline.common.task_queue import Task
+from driftline.common.work import PAUSE_SECONDS, finish, touch, work_in_turns
 from inference.registry.models import Model
 from monitors.summaries.models import StaleWindow
 
@@ -25,7 +29,13 @@ def model() -> Model:
 
 
 def touch_day(model: Model) -> None:
-    touch(StaleWindow, [(model.pk, "day", DAY)], fields=FIELDS)
+    touch_days(model, 1)
+
+
+def touch_days(model: Model, days: int) -> None:
+    touch(
+        StaleWindow, [(model.pk, "day", DAY + day * timedelta(days=1)) for day in range(days)], fields=FIELDS
+    )
 
 
 def claim(lease: timedelta = timedelta(seconds=60)) -> list[StaleWindow]:
@@ -48,7 +58,7 @@ def test_a_claimed_row_is_nobody_elses(model: Model) -> None:
 
 
 def test_no_more_is_claimed_than_was_asked_for_however_the_database_plans_it(model: Model) -> None:
-    touch(StaleWindow, [(model.pk, "day", DAY + day * timedelta(days=1)) for day in range(3)], fields=FIELDS)
+    touch_days(model, 3)
 
     with transaction.atomic():
         with connection.cursor() as cursor:  # what it chooses by itself where its statistics say one row
@@ -91,36 +101,80 @@ def test_a_worker_that_lost_its_lease_finishes_nothing(model: Model) -> None:
     assert not StaleWindow.objects.exists()
 
 
-class TestWorkAlone:
-    def test_leaves_to_another_process_what_that_is_doing(self, model: Model) -> None:
-        with connection.copy().cursor() as other_process:
-            other_process.execute("SELECT pg_advisory_lock(7313, 2)")
-            done: list[int] = []
+@contextmanager
+def other_process() -> Iterator[CursorWrapper]:
+    """A connection of another process."""
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            yield cursor
+    finally:
+        other.close()
 
-            wait = _work_alone(AdvisoryLock.MEASURE_TASK, 2, lambda: bool(done.append(1)), lambda: True)
 
-            assert (wait, done) == (None, [])
-            other_process.connection.close()
+class TestWorkInTurns:
+    @pytest.fixture
+    def enqueued(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Task, float]]:
+        """The tasks that go to the broker, and the seconds after which they do."""
+        tasks: list[tuple[Task, float]] = []
+        monkeypatch.setattr(
+            work, "enqueue", lambda task, *, pause_seconds, **_: tasks.append((task, pause_seconds))
+        )
+        return tasks
 
-    def test_works_through_a_backlog_and_tells_that_nothing_is_left(self, model: Model) -> None:
-        backlog = [True, True, False]
+    def finish_one(self) -> bool:
+        with transaction.atomic():
+            claimed = StaleWindow.objects.claim(limit=1)
+        finish(claimed)
+        return StaleWindow.objects.due().exists()
 
-        assert _work_alone(AdvisoryLock.MEASURE_TASK, 2, lambda: backlog.pop(0), lambda: False) is None
-        assert backlog == []
+    def measure(self, model: Model, once: Callable[[], bool]) -> None:
+        due = StaleWindow.objects.filter(model=model).due()
+        work_in_turns(Task.MEASURE, AdvisoryLock.MEASURE_TASK, model.pk, once, due)
 
-    def test_has_what_came_meanwhile_wait_for_a_pause(self, model: Model) -> None:
-        assert _work_alone(AdvisoryLock.MEASURE_TASK, 2, lambda: False, lambda: True) == work.PAUSE_SECONDS
+    def test_leaves_to_another_process_what_that_is_doing(
+        self, model: Model, enqueued: list[tuple[Task, float]]
+    ) -> None:
+        touch_days(model, 3)
 
-    def test_gives_way_to_others_after_its_turn_and_is_rung_for_at_once(
-        self, model: Model, monkeypatch: pytest.MonkeyPatch
+        with other_process() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s, %s)", [int(AdvisoryLock.MEASURE_TASK), model.pk])
+            self.measure(model, self.finish_one)
+
+        assert (StaleWindow.objects.count(), enqueued) == (3, [])
+
+    def test_works_through_a_backlog_and_enqueues_nothing(
+        self, model: Model, enqueued: list[tuple[Task, float]]
+    ) -> None:
+        touch_days(model, 3)
+
+        self.measure(model, self.finish_one)
+
+        assert (StaleWindow.objects.count(), enqueued) == (0, [])
+
+    def test_has_what_came_meanwhile_wait_for_a_pause(
+        self, model: Model, enqueued: list[tuple[Task, float]]
+    ) -> None:
+        def finish_while_rows_come() -> bool:
+            is_more = self.finish_one()
+            touch_day(model)
+            return is_more
+
+        touch_day(model)
+
+        self.measure(model, finish_while_rows_come)
+
+        assert enqueued == [(Task.MEASURE, PAUSE_SECONDS)]
+
+    def test_gives_way_to_others_after_its_turn_and_is_enqueued_at_once(
+        self, model: Model, enqueued: list[tuple[Task, float]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(work, "TURN_SECONDS", 0.0)
-        done: list[int] = []
+        touch_days(model, 3)
 
-        wait = _work_alone(AdvisoryLock.MEASURE_TASK, 2, lambda: done.append(1) is None, lambda: True)
+        self.measure(model, self.finish_one)
 
-        assert (wait, len(done)) == (0.0, 1)
-        with connection.copy().cursor() as other_process:
-            other_process.execute("SELECT pg_try_advisory_lock(7313, 2)")
-            assert other_process.fetchone() == (True,)
-            other_process.connection.close()
+        assert (StaleWindow.objects.count(), enqueued) == (2, [(Task.MEASURE, 0.0)])
+        with other_process() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [int(AdvisoryLock.MEASURE_TASK), model.pk])
+            assert cursor.fetchone() == (True,)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.demo.timeline import NUMBERS, STRINGS, Timeline
+from driftline.demo.flights_timeline import NUMBERS, STRINGS, Timeline
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def timeline(tmp_path: Path) -> Timeline:
-    """Four flights of 1 and 2 March: one lands the next day, one never."""
-    first, second = datetime(2013, 3, 1, tzinfo=UTC), datetime(2013, 3, 2, tzinfo=UTC)
+    """Four flights of 4 and 5 March: one lands the next day, one never."""
+    first, second = datetime(2013, 3, 4, tzinfo=UTC), datetime(2013, 3, 5, tzinfo=UTC)
     return write_timeline(
         tmp_path / "flights.parquet",
         departures=[

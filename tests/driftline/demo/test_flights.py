@@ -1,60 +1,17 @@
-"""The real data: read whole, without leaks, and shifted to the present."""
+"""Story (c): the rules of the flights judge whole weeks, and the replay begins with one."""
 
-from datetime import date, timedelta
-from pathlib import Path
-
-import pandas as pd
-import pytest
-
-from driftline.demo.flights import build_flights, load_flights, shift_to
-from driftline.demo.timeline import FEATURES, HISTORY_START, LIVE_START
+from driftline.demo.flights import FLIGHTS, rules
+from driftline.demo.flights_timeline import HISTORY_START, TRAINING_END
 
 
-@pytest.fixture(scope="module")
-def flights() -> pd.DataFrame:
-    return build_flights()
+def test_rules_judge_two_weeks_in_a_row_and_only_one_retrains() -> None:
+    made = rules()
+
+    assert {(rule["span"], rule["for_windows"], rule["recover_windows"]) for rule in made} == {("week", 2, 2)}
+    assert [rule.get("action", "notify") for rule in made] == ["retrain", "notify", "notify"]
+    assert {rule["feature"] for rule in made if "feature" in rule} <= set(FLIGHTS.inputs.names)
 
 
-class TestFlights:
-    def test_every_flight_of_the_year_is_there_once_in_order(self, flights: pd.DataFrame) -> None:
-        assert len(flights) == 336_776
-        assert flights.id.is_unique
-        assert flights.event_time.is_monotonic_increasing
-
-    def test_features_are_fifteen_and_none_is_known_only_later(self, flights: pd.DataFrame) -> None:
-        assert set(flights.columns) == {*FEATURES, "id", "event_time", "label_time", "label"}
-        assert len(FEATURES) == 15
-        assert not [name for name in FEATURES if "delay" in name or "arr" in name.split("_") or "air" in name]
-
-    def test_labels_land_after_departure_and_some_never_come(self, flights: pd.DataFrame) -> None:
-        lag = (flights.label_time - flights.event_time).dropna()
-
-        assert flights.label.isna().sum() == flights.label_time.isna().sum() == 9_430
-        assert lag.min() > timedelta(minutes=30)
-        assert lag.median() == timedelta(hours=2, minutes=50)
-
-    def test_the_reference_months_have_their_known_size_and_late_rate(self, flights: pd.DataFrame) -> None:
-        known = flights[(flights.event_time < HISTORY_START) & flights.label.notna()]
-
-        assert len(known) == 49_855
-        assert (known.label == "late").mean() == pytest.approx(0.22, abs=0.01)
-
-    def test_the_cache_gives_back_what_was_built(self, flights: pd.DataFrame, tmp_path: Path) -> None:
-        cache = tmp_path / "demo" / "flights.parquet"
-
-        first, again = load_flights(cache), load_flights(cache)
-
-        assert list(first.id) == list(again.id) == list(flights.id)
-        assert again[FEATURES].fillna(-1).equals(first[FEATURES].fillna(-1))
-        assert again.label_time.equals(first.label_time)
-
-
-class TestShift:
-    @pytest.mark.parametrize("days", range(7))
-    def test_october_begins_on_the_latest_same_weekday_not_after_today(self, days: int) -> None:
-        today = date(2026, 11, 24) + timedelta(days=days)
-
-        shift = shift_to(today)
-
-        assert shift % timedelta(weeks=1) == timedelta()
-        assert LIVE_START.date() + shift == date(2026, 11, 24)
+def test_the_replay_begins_on_a_monday_after_what_the_champion_learnt_from() -> None:
+    assert HISTORY_START.weekday() == 0
+    assert HISTORY_START > TRAINING_END

@@ -1,1 +1,1 @@
-"""What the roof tells other programs of itself."""
+"""What an installation shows other programs about itself."""

@@ -9,6 +9,7 @@ from pytest_django import DjangoDbBlocker
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from inference.registry.models import Model
+from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import make_model
 
@@ -37,7 +38,7 @@ def model(project: Project, db: None) -> Model:
 
 
 @pytest.fixture
-def client(owner: User, db: None) -> Client:
-    client = Client()
+def client(owner: User, project: Project, db: None) -> Client:
+    client = PagesClient()
     client.force_login(owner)
     return client

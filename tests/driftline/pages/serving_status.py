@@ -7,7 +7,7 @@ from pathlib import Path
 
 from inference.registry.models import Model
 from inference.serving.counts.metrics import ServingMetrics
-from inference.serving.counts.rolling_counts import LastMinute
+from inference.serving.counts.rolling_counts import RollingCounts
 
 
 def report(home: Path, metrics: ServingMetrics, *, waiting: int = 0, **more: object) -> None:
@@ -18,7 +18,7 @@ def report(home: Path, metrics: ServingMetrics, *, waiting: int = 0, **more: obj
         "pid": os.getpid(), "started_at": started, "written_at": started + 30, "ready": True, "generation": 1,
         "stale_models": {}, "failed_versions": {}, "executions": {}, "shadows": [], "resident_bytes": 1 << 20,
         "load": {"rows": waiting, "requests": waiting, "oldest_seconds": 0.25, "threads": 0},
-        **metrics.snapshot(), "last_minute": LastMinute(started).describe(started + 30, series), **more,
+        **metrics.snapshot(), "last_minute": RollingCounts(started).describe(started + 30, series), **more,
     }  # fmt: skip
     (home / "serving").mkdir(exist_ok=True)
     (home / "serving" / f"{os.getpid()}.json").write_text(json.dumps(status))

@@ -1,4 +1,4 @@
-"""The page Background work and its command: what was given up, with the reason, begun afresh or dismissed."""
+"""The page Background work and its command: what was given up, with the reason, tried again or dismissed."""
 
 from datetime import timedelta
 from io import StringIO
@@ -99,7 +99,7 @@ class TestTheCommand:
         search.refresh_from_db()
         assert f"segment search {search.pk}" in listed.getvalue()
         assert REASON in listed.getvalue()
-        assert "1 of 1 given up pieces of work begun afresh." in done.getvalue()
+        assert "1 of 1 given up pieces of work queued again." in done.getvalue()
         assert search.state == "queued"
 
     def test_refuses_what_was_not_given_up(self, search: SegmentSearch) -> None:

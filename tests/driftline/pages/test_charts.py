@@ -8,6 +8,7 @@ import pytest
 
 from driftline.pages.charts import Chart, ChartLine, Dot, Mark, sparkline
 from driftline.pages.histograms import LEVELS_SHOWN, overlay_of
+from driftline.pages.queries import shadow_lines
 from driftline.pages.templatetags.figures import figure, percent
 from monitors.stats.mergeable.sketches import summarise_categories, summarise_numbers
 
@@ -64,6 +65,46 @@ class TestChart:
         labels = chart([dot(0, 1.0), dot(1, 1.0)], marks=marks).mark_labels()
 
         assert [label["is_at_edge"] for label in labels] == [True, False]
+
+    def test_names_all_that_it_draws(self) -> None:
+        marks = [
+            Mark(START + DAY, "v2", "Version 2 answers"),
+            Mark(START + DAY, "", "INC-1 opened", "incident"),
+            Mark(START + 2 * DAY, "", "Version 3 shadows", "shadow"),
+            Mark(START + 2 * DAY, "", "The error rose", "change"),
+        ]
+        dots = [
+            dot(0, 0.7, lower=0.6, upper=0.8, threshold=0.6),
+            dot(1, 0.5, lower=0.4, upper=0.6, threshold=0.6, status="warning"),
+            dot(2, 0.7, status="unripe"),
+        ]
+
+        drawn = chart(dots, marks=marks, spans=[(START, START + DAY)])
+
+        assert drawn.legend == [
+            ("main", "champion"), ("limit", "limit"), ("band", "95 % interval"), ("bad", "beyond its limit"),
+            ("hatch", "labels pending"), ("span", "incident open"), ("mark deploy", "version deployed"),
+            ("mark incident", "incident opened"), ("mark shadow", "shadow or canary changed"),
+            ("mark change", "error changed"),
+        ]  # fmt: skip
+
+    def test_names_nothing_that_is_not_there(self) -> None:
+        assert chart([dot(0, 0.7), dot(1, 0.8)]).legend == [("main", "champion")]
+
+    def test_holds_its_band_where_that_is_what_it_shows(self) -> None:
+        dots = [dot(0, 10.0, lower=-500.0, upper=900.0), dot(1, 11.0, lower=-400.0, upper=800.0)]
+
+        labels = chart(dots, holds_band=True).y_labels()
+
+        ticks = [float(label["text"].replace(",", "")) for label in labels]
+        assert ticks[0] <= -400
+        assert ticks[-1] >= 800
+
+    def test_tells_versions_in_the_shadow_apart(self) -> None:
+        lines = shadow_lines({version: [] for version in ("6", "7", "8")}, "p99, ")
+
+        assert len({line.look for line in lines}) == 3
+        assert lines[0].name == "p99, version 6 in the shadow"
 
     def test_is_empty_without_a_value(self) -> None:
         assert chart([dot(0, None)]).is_empty

@@ -1,4 +1,4 @@
-"""P6 says how fast answers are against the objective, how many requests had none and why, and how it is now."""
+"""The page of latency: how fast answers are against the objective, how many requests had none and why, and now."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from driftline.pages.serving_now import Percentile, percentile, serving_now
@@ -44,8 +45,19 @@ class TestTheSentence:
         page = page_of(client, model)
 
         assert 'class="verdict ok">p99 is 2 ms on 5 Jan 2026, objective 50 ms: fine.' in page
-        assert "All 300 requests that came in this range were answered." in page
+        assert "All 300 requests in this range succeeded." in page
         assert "of 300 in this range 0 did (0.00%), so 100% of the error budget is left" in page
+
+    def test_writes_seconds_as_whole_milliseconds(self, client: Client, model: Model) -> None:
+        update_model(model=model, actor="test", objectives={"latency_p99_ms": 2_000, "label_lag_hours": 0})
+        log(model, [replace(row, latency_ms=1_500.0) for row in rows_of_a_day(DAY, 300)])
+        work(model)
+
+        page = page_of(client, model)
+
+        assert "p99 is 1,500 ms on 5 Jan 2026, objective 2,000 ms: fine." in page
+        assert "99 % of answers took at most 1,500 ms on 5 Jan 2026." in page
+        assert "1 % of answers may take longer than 2,000 ms" in page
 
     def test_says_of_history_that_its_requests_came_on_another_day(
         self, client: Client, model: Model
@@ -70,7 +82,7 @@ class TestTheSentence:
         page = page_of(client, model)
 
         assert "Copies that shadows dropped" not in without
-        assert "25.00% of 200 rows that were to be copied on 5 Jan 2026 was dropped." in page
+        assert "25.00% of 200 rows that were to be copied on 5 Jan 2026 were dropped." in page
 
     def test_reads_the_latencies_of_the_range_once(self, client: Client, model: Model) -> None:
         with CaptureQueriesContext(connection) as asked:

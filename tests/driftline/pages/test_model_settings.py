@@ -1,16 +1,21 @@
 """A model's settings: days, policies of features, and a confirmation before anything is lost."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import AuditEntry, Membership, User
+from driftline.accounts.models import AuditEntry, Membership, Role, User
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Model
+from inference.registry.services import create_model
+from monitors.workflows.models import Workflow
+from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
+from tests.pages_client import PagesClient
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
 
@@ -48,8 +53,8 @@ def test_keeps_rows_for_fewer_days_only_after_a_confirmation(
     taken = client.post(path, sent | {"sure": "on"}, follow=True)
 
     assert refused.status_code == 422
-    assert "lets go of data" in markup(refused)
-    assert "The settings hold from now on" in markup(taken)
+    assert "deletes data, or stops keeping it" in markup(refused)
+    assert "The settings are saved" in markup(taken)
     logged.refresh_from_db()
     assert (logged.retention_days, logged.summary_retention_days) == (30, None)
     assert AuditEntry.objects.get(action="model.update").after == {"retention_days": 30}
@@ -97,13 +102,125 @@ def test_longer_days_and_a_policy_taken_back_need_no_confirmation(
 
 
 def test_a_viewer_looks_and_changes_nothing(model: Model, path: str) -> None:
-    user = User.objects.create_user("viewer@bank.example")
-    Membership.objects.create(project=model.project, user=user, role="viewer")
-    viewer = Client()
-    viewer.force_login(user)
+    viewer = viewer_of(model.project)
 
     page = markup(viewer.get(path))
 
     assert "Only admins of this project change this" in page
     assert "<button>Save</button>" not in page
     assert viewer.post(path, {"retention_days": "1", "sure": "on"}).status_code == 403
+
+
+class TestAbout:
+    def test_is_changed_with_a_trace_of_what_changed_alone(
+        self, client: Client, model: Model, path: str
+    ) -> None:
+        form = {"description": "Who pays back?", "owner": " risk ", "tags": "eu, credit eu"}
+
+        said = markup(client.post(path, form, follow=True))
+
+        model.refresh_from_db()
+        assert "The settings are saved" in said
+        assert (model.description, model.owner, model.tags) == ("Who pays back?", "risk", ["credit", "eu"])
+        entry = AuditEntry.objects.get(action="model.update")
+        assert entry.after == {"description": "Who pays back?", "owner": "risk", "tags": ["credit", "eu"]}
+
+    def test_says_which_tag_cannot_be_one(self, client: Client, model: Model, path: str) -> None:
+        answer = client.post(path, {"tags": "credit! eu", "owner": "risk"})
+
+        assert answer.status_code == 422
+        assert "&#x27;credit!&#x27; is not a tag" in markup(answer)
+        model.refresh_from_db()
+        assert (model.owner, model.tags) == ("", [])
+
+    def test_changes_the_task_until_the_first_version_is_there(
+        self, client: Client, logged: Model, path: str
+    ) -> None:
+        empty = create_model(project=logged.project, name="empty", task="binary", actor="test")
+
+        client.post("/models/empty/settings", {"task": "regression"})
+        client.post(path, {"task": "regression"})
+
+        for model in (empty, logged):
+            model.refresh_from_db()
+        assert (empty.task, logged.task) == ("regression", "binary")
+
+    def test_leaves_what_is_not_sent_as_it_is(self, client: Client, model: Model, path: str) -> None:
+        client.post(path, {"description": "d", "tags": "eu", "label_lag_hours": "24"})
+
+        client.post(path, {"owner": "risk"})
+
+        model.refresh_from_db()
+        assert (model.description, model.tags, model.owner) == ("d", ["eu"], "risk")
+        assert model.objectives == {"label_lag_hours": 24}
+
+
+class TestObjectives:
+    def test_are_stored_together(self, client: Client, model: Model, path: str) -> None:
+        client.post(path, {"label_lag_hours": "48", "quality_metric": "accuracy", "quality_floor": "0.8"})
+        client.post(path, {"label_lag_hours": "", "latency_p99_ms": "50"})
+
+        model.refresh_from_db()
+        assert model.objectives == {"quality": {"metric": "accuracy", "floor": 0.8}, "latency_p99_ms": 50}
+
+    def test_need_a_metric_with_its_limit(self, client: Client, path: str) -> None:
+        answer = client.post(path, {"quality_metric": "accuracy"})
+
+        assert answer.status_code == 422
+        assert "Name both, the metric and its limit" in markup(answer)
+
+
+class TestRetraining:
+    def test_is_changed_by_its_trainer_parameters_and_margins(
+        self, client: Client, model: Model, path: str
+    ) -> None:
+        shown = markup(client.get(path))
+        form = {
+            "autonomy": "auto", "parameters": "trees = 200\nlearning = fast", "training_days": "30",
+            "objective": "roc_auc", "margin_log_loss": "0.05", "margin_accuracy": "", "p99_ratio": "2",
+        }  # fmt: skip
+
+        client.post(path, form)
+
+        model.refresh_from_db()
+        workflow = Workflow.of(model)
+        assert "Log loss: worse by at most" in shown
+        assert model.autonomy == "auto"
+        assert workflow.parameters == {"trees": 200, "learning": "fast"}
+        assert (workflow.training_days, workflow.pairs) == (30, 2000)
+        assert workflow.gate == {
+            "objective": "roc_auc", "p99_ratio": 2, "margins": {"roc_auc": 0.01, "log_loss": 0.05},
+        }  # fmt: skip
+        assert sorted(AuditEntry.objects.get(action="workflow.update").after) == [
+            "gate", "parameters", "training_days",
+        ]  # fmt: skip
+        assert "trees = 200" in client.get(path).content.decode()
+
+    def test_that_is_refused_changes_nothing_else(self, client: Client, model: Model, path: str) -> None:
+        answer = client.post(path, {"description": "rides along", "pairs": "500", "max_pairs": "10"})
+
+        assert answer.status_code == 422
+        assert "max_pairs is 10; use at least pairs, 500" in markup(answer)
+        model.refresh_from_db()
+        assert (model.description, Workflow.objects.filter(model=model).exists()) == ("", False)
+
+    def test_says_how_a_parameter_is_written(self, client: Client, path: str) -> None:
+        assert "write one as trees = 200" in markup(client.post(path, {"parameters": "trees"}))
+
+
+def test_an_editor_describes_a_model_and_is_offered_no_more(model: Model, path: str) -> None:
+    editor = PagesClient()
+    user = User.objects.create_user("editor@bank.example")
+    Membership.objects.create(project=model.project, user=user, role=Role.EDITOR)
+    editor.force_login(user)
+
+    page = editor.get(path).content.decode()
+    taken = editor.post(path, {"description": "d"})
+    refused = editor.post(path, {"description": "e", "autonomy": "auto"})
+
+    assert re.search(r'name="description"[^>]*>', page)
+    assert "disabled" in re.search(r'<select name="autonomy"[^>]*>', page)[0]  # type: ignore[index]
+    assert "disabled" not in re.search(r'<input type="text" name="owner"[^>]*>', page)[0]  # type: ignore[index]
+    assert (taken.status_code, refused.status_code) == (302, 403)
+    model.refresh_from_db()
+    assert (model.description, model.autonomy) == ("d", "approve")

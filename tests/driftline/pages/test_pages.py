@@ -1,5 +1,6 @@
 """What pages say: the sentence at the top, the range in the URL, empty states, and whose objects are seen."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,27 +11,28 @@ from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Membership, Project, User
-from driftline.accounts.scopes import Role
+from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
 from driftline.common.number_format import format_pair
 from driftline.demo.progress import HISTORY, ReplayProgress, save_progress
 from driftline.pages import queries, verdict
-from driftline.pages.templatetags.figures import figure
 from driftline.pages.timerange import range_of
 from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
 from tests.driftline.pages.queries import reads_of
+from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
+from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
+from tests.worlds.moved_income import drift_of_income
+from tests.worlds.points import change_points
 
 ONE_DAY = timedelta(days=1)
 
@@ -42,22 +44,7 @@ def drifted(
     """The key of a model with four quiet days and two that moved, of which the first opened an incident."""
     home = tmp_path_factory.mktemp("home")
     with rows_of_many_tests(django_db_blocker), override_settings(HOME=home):
-        model = make_model(project)
-        give_reference(model)
-        rule = create_rule(
-            project=project,
-            model=model,
-            actor="test",
-            name="moved",
-            metric="psi",
-            feature="income",
-            threshold=0.2,
-        )
-        for number in range(6):
-            log(model, rows_of_a_day(DAY + number * ONE_DAY, 300, shift=2.0 if number >= 4 else 0.0))
-            work(model)
-        handle_transition(rule.transitions.get(kind="opened").pk)
-        yield model.pk
+        yield drift_of_income(project, quiet=4, moved=2).pk
 
 
 class TestAModelThatDrifted:
@@ -71,7 +58,7 @@ class TestAModelThatDrifted:
         said = verdict.of_model(model)
 
         assert said.status == "warning"
-        assert "is degraded since 9 Jan 2026: Population stability index of income" in said.text
+        assert "has been degraded since 9 Jan 2026: Population stability index of income" in said.text
         assert "above the limit of 0.2 of its rule (on 300 rows, 10 Jan 2026)" in said.text
         assert f'href="/incidents/{incident.pk}"' in said.html()
 
@@ -94,35 +81,36 @@ class TestAModelThatDrifted:
 
     def test_tells_the_day_and_the_numbers_of_the_table_below_it(self, client: Client, model: Model) -> None:
         newest = MetricPoint.objects.filter(model=model, metric="psi", feature="income").latest("start")
-        value, limit = format_pair(newest.value, newest.threshold or 0.0)
+        value, limit = format_pair(newest.value, Rule.objects.get().threshold)
 
         said, page = verdict.of_model(model).text, markup(client.get(f"/models/{model.name}/"))
 
-        assert f"Likely cause: income (PSI {value}, limit {limit} on 10 Jan 2026)" in said
+        assert f"Likely cause: income (PSI {value}, limit {limit} of its rule on 10 Jan 2026)" in said
         features = page.split("Most drifted features")[1].split("</section>")[0]
         assert "10 Jan 2026" in features.split("</h2>")[0]
-        assert figure(newest.value) in features
+        assert "Population stability index" in features
+        assert "p &lt; 0.0001" in features
         assert "Critical" not in features, "drift alone is no emergency"
 
     def test_counts_the_columns_with_faults_of_its_newest_day(self, client: Client, model: Model) -> None:
         quality = MetricPoint.objects.filter(model=model, metric="missing_share", span="day", version="")
         newest, before = DAY + 5 * ONE_DAY, DAY + 3 * ONE_DAY
-        quality.filter(feature="income", start=newest).update(status="critical", value=0.3)
-        quality.filter(start=before).update(status="warning", value=0.5)
+        change_points(quality.filter(feature="income", start=newest), status="critical", value=0.3)
+        change_points(quality.filter(start=before), status="warning", value=0.5)
 
         faults = queries.faults_in(model, DAY, DAY + 6 * ONE_DAY)
         page = markup(client.get(f"/models/{model.name}/"))
 
-        assert list(faults.by_day.values()) == [0, 0, 0, quality.filter(start=before).count(), 0, 1]
+        assert list(faults.by_window.values()) == [0, 0, 0, quality.filter(start=before).count(), 0, 1]
         assert "missing values in income: 30.0%" in page
 
     def test_counts_the_features_that_drifted_each_day(self, client: Client, model: Model) -> None:
         psi = MetricPoint.objects.filter(model=model, metric="psi", span="day", version="", segment="")
         features = set(psi.values_list("feature", flat=True)) - {"prediction", "score"}
-        psi.filter(feature__in=("prediction", "score")).update(status="critical", value=99.0)
-        psi.filter(start=DAY).update(status="insufficient", value=None)
+        change_points(psi.filter(feature__in=("prediction", "score")), status="critical", value=99.0)
+        change_points(psi.filter(start=DAY), status="insufficient", value=None)
 
-        drifted = queries.drifted_by_day(model, DAY, DAY + 6 * ONE_DAY)
+        drifted = queries.drifted_by_window(model, DAY, DAY + 6 * ONE_DAY)
         newest = queries.drift_on(model, DAY + 5 * ONE_DAY)
         page = markup(client.get(f"/models/{model.name}/"))
 
@@ -145,19 +133,20 @@ class TestAModelThatDrifted:
 
         assert incident.status == "open"
         assert "of income went above the limit of 0.2 of its rule; it was back at" in said
-        assert "(on 300 rows, 11 Jan 2026), and 3 good days in a row end the incident." in said
-        assert "income (back within its limit, PSI" in said
+        assert "(on 300 rows, 11 Jan 2026), and the incident ends after 3 good days in a row." in said
+        assert "Likely cause when it began: income (no longer drifting, PSI" in said
 
     def test_says_of_a_limit_that_was_crossed_without_being_sure_that_it_may_be_chance(
         self, client: Client, model: Model
     ) -> None:
         day = MetricPoint.objects.filter(model=model, feature="income", span="day", start=DAY + 5 * ONE_DAY)
-        day.filter(status__in=("warning", "critical")).update(status="ok")
+        change_points(day.filter(status__in=("warning", "critical")), status="ok")
+        Rule.objects.update(enabled=False)
 
         page = markup(client.get(f"/models/{model.name}/features/income?day=2026-01-10"))
 
-        assert "income may have moved by chance on 10 Jan 2026" in page
-        assert "May be chance" in page
+        assert "income may have moved by chance on 10 Jan 2026: median " in page
+        assert "Beyond its limit, not significant" in page
 
     def test_does_not_blame_the_world_where_a_rule_saw_inputs_move(
         self, client: Client, model: Model
@@ -212,41 +201,62 @@ class TestTheSentence:
         said = verdict.of_model(model)
 
         assert said.status == "notice"
-        assert "but 1 of its features drifted on 5 Jan 2026: income (PSI" in said.text
+        assert "but 1 of its features drifted on 5 Jan 2026: income (median " in said.text
+        assert re.search(r"; Population stability index [\d.]+, limit 0.1, p < 0.0001\)", said.text)
         assert verdict.of_project([(model, said)]).text.startswith(
             "Nothing is urgent on 1 model. No rule fires"
         )
 
     def test_says_that_there_is_no_data(self, model: Model) -> None:
-        assert verdict.of_model(model).status == "no_data"
+        assert verdict.of_model(model).status == "not_monitored"
 
-    def test_says_what_a_quiet_model_still_lacks(self, model: Model) -> None:
-        log(model, rows_of_a_day(DAY, 10))
+    def test_says_what_a_model_lacks_to_be_monitored(self, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 1))
 
         said = verdict.of_model(model)
 
-        assert said.status == "ok"
-        assert "no reference yet" in said.text
+        assert said.status == "not_monitored"
+        assert "has no reference" in said.text
         assert "Nobody is notified" in said.text
 
-    def test_counts_the_other_models_that_changed_and_those_without_data(self, project: Project) -> None:
+    def test_says_what_a_model_waits_for_that_is_learning(self, model: Model) -> None:
+        give_reference(model)
+        log(model, rows_of_a_day(DAY, 24) + rows_of_a_day(DAY + timedelta(days=1), 24))
+        work(model)
+
+        said = verdict.of_model(model)
+
+        assert said.status == "learning"
+        assert "drift has 24 of 50 rows in 1 day" in said.text
+
+    def test_says_that_a_model_is_all_right_where_its_newest_window_was_judged(self, model: Model) -> None:
+        give_reference(model)
+        log(model, rows_of_a_day(DAY, 300))
+        work(model)
+
+        assert verdict.of_model(model).status == "ok"
+
+    def test_counts_the_other_models_that_changed_and_those_that_are_not_monitored(
+        self, project: Project
+    ) -> None:
         changed = [make_model(project, name) for name in ("first", "second", "third")]
         said = [(one, Statement("notice", [Phrase(f"{one.name} changed.")])) for one in changed]
         silent = make_model(project, "silent")
 
         assert verdict.of_project([*said, (silent, verdict.of_model(silent))]).text == (
-            "Nothing is urgent on 4 models. 1 of them has no data yet. first changed. 2 more models changed."
+            "Nothing is urgent on 4 models. 1 of them is not monitored. first changed. 2 more models changed."
         )
         assert verdict.of_project(said[:2]).text.endswith("first changed. 1 more model changed.")
 
-    def test_counts_the_models_without_data_where_nothing_changed(
+    def test_counts_the_models_that_are_not_monitored_where_nothing_changed(
         self, project: Project, model: Model
     ) -> None:
         silent = [(one, verdict.of_model(one)) for one in (model, make_model(project, "silent"))]
 
         assert verdict.of_project(silent).text == (
-            "Nothing needs you: no rule fires on 2 models. 2 of them have no data yet."
+            "Nothing needs you: no rule fires on 2 models. 2 of them are not monitored."
         )
+        assert verdict.of_project(silent).status == "not_monitored"
 
 
 def test_a_rules_limit_judges_a_value_where_people_made_one(
@@ -258,7 +268,7 @@ def test_a_rules_limit_judges_a_value_where_people_made_one(
 
     page = markup(client.get(f"/models/{model.name}/"))
 
-    assert 'class="tile warning" href="/models/approvals/latency"' in page
+    assert 'class="tile warning" href="/p/bank/models/approvals/latency"' in page
     assert "p99, limit 1.5 ms" in page
 
 
@@ -325,23 +335,38 @@ class TestEmptyStates:
         self, client: Client, model: Model
     ) -> None:
         offered = markup(client.get(f"/models/{model.name}/rules"))
-        assert "Inputs are broken" in offered
+        assert "Data quality failure" in offered
 
         client.post(f"/models/{model.name}/rules/defaults")
 
         there = markup(client.get(f"/models/{model.name}/rules"))
-        assert "4 rules added" in there
-        assert "4 rules watch this model" in there
+        assert "5 rules added" in there
+        assert "5 rules watch this model" in there
         assert "Default rules" not in there
+        assert "Drift needs a reference, and the model has none: the rule cannot fire." in there
+
+    def test_a_back_test_without_a_window_to_judge_says_that_it_can_tell_nothing(
+        self, client: Client, model: Model
+    ) -> None:
+        fields = {
+            "name": "moved", "metric": "drifted_features", "span": "week", "operator": "above", "threshold": 0,
+            "for_windows": 1, "recover_windows": 1, "min_rows": 50, "severity": "warning", "action": "notify",
+            "cooldown_hours": 24, "notify_within_hours": 24, "do": "preview",
+        }  # fmt: skip
+
+        page = markup(client.post(f"/models/{model.name}/rules/new", fields))
+
+        assert "It cannot be said when it would have fired: nothing was logged yet." in page
+        assert "It would have fired" not in page
 
     def test_a_project_without_models_begins_with_the_first_steps(
         self, client: Client, project: Project
     ) -> None:
-        assert client.get("/").url == "/start/"  # type: ignore[attr-defined]
+        assert client.get("/").url == "/p/bank/start/"  # type: ignore[attr-defined]
 
     @pytest.mark.django_db
     def test_a_person_without_a_project_is_told_so(self) -> None:
-        client = Client()
+        client = PagesClient()
         client.force_login(User.objects.create_user("newcomer@bank.example"))
 
         answer = client.get("/models/")
@@ -361,30 +386,16 @@ class TestWhoSeesWhat:
         assert client.post("/models/secret/rules/new").status_code == 404
 
     def test_a_viewer_may_look_and_not_change(self, project: Project, model: Model) -> None:
-        viewer = User.objects.create_user("viewer@bank.example")
-        Membership.objects.create(project=project, user=viewer, role=Role.VIEWER)
-        client = Client()
-        client.force_login(viewer)
+        viewer = viewer_of(project)
 
-        assert client.get("/settings/channels").status_code == 200
-        assert client.post("/settings/channels", {"do": "create"}).status_code == 403
+        assert viewer.get("/settings/channels").status_code == 200
+        assert viewer.post("/settings/channels", {"do": "create"}).status_code == 403
         assert (
             "<button"
-            not in markup(client.get(f"/models/{model.name}/rules/new"))
+            not in markup(viewer.get(f"/models/{model.name}/rules/new"))
             .split("</fieldset>")[0]
             .split('form class="rule"')[1]
         )
-
-    def test_a_person_switches_only_to_a_project_of_theirs(
-        self, client: Client, owner: User, project: Project
-    ) -> None:
-        create_project(slug="second", name="Second", owner=owner)
-        create_project(slug="theirs", name="Theirs", owner=User.objects.create_user("them@x.example"))
-
-        assert client.post("/project", {"project": "theirs"}).status_code == 404
-        client.post("/project", {"project": "second"})
-
-        assert client.get("/models/").context["visitor"].project.slug == "second"
 
 
 class TestTheDemo:
@@ -398,13 +409,13 @@ class TestTheDemo:
             ),
         )  # fmt: skip
 
-        banner = markup(client.get("/demo"))
+        banner = markup(client.get("/demo/progress"))
 
         assert "day 30 of 120" in banner
         assert 'value="25"' in banner
 
     def test_there_is_no_banner_without_a_demo(self, client: Client, model: Model) -> None:
-        assert client.get("/demo").content.strip() == b""
+        assert client.get("/demo/progress").content.strip() == b""
 
 
 def test_references_come_alone_for_the_part_that_lives(client: Client, model: Model) -> None:

@@ -36,9 +36,9 @@ def test_before_labels_come_the_page_says_what_is_estimated_and_from_what(
     said = text_of(client, model)
 
     value = MetricPoint.objects.get(model=model, metric="estimated_roc_auc", span="day", version="").value
-    assert f"No label has come in this range. ROC AUC: estimated {value:.3f} on 5 Jan 2026." in said
+    assert f"No labels in this range. ROC AUC: estimated {value:.3f} on 5 Jan 2026." in said
     assert "cannot tell when labels change their meaning" in said
-    assert "not known yet" in said
+    assert "no labels yet" in said
 
 
 def test_an_estimate_that_did_not_come_true_is_said_to_be_one(client: Client, model: Model) -> None:
@@ -55,9 +55,9 @@ def test_an_estimate_that_did_not_come_true_is_said_to_be_one(client: Client, mo
 
     said = text_of(client, model)
 
-    assert "but such estimates have not come true" in said
+    assert "but such estimates were unreliable" in said
     assert "0 of 5" in said
-    assert "Did not come true" in said
+    assert "Unreliable" in said
 
 
 def test_every_metric_of_a_classifier_is_there_with_its_interval_and_method(

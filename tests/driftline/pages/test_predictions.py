@@ -15,7 +15,7 @@ from inference.registry.models import Model
 from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, rows_of_a_day, truths
 
-PATH = "/models/approvals/predictions"
+PATH = "/p/bank/models/approvals/predictions"
 
 
 @pytest.fixture
@@ -108,8 +108,8 @@ def test_an_empty_log_says_what_to_do_next(client: Client, model: Model) -> None
     page = text_of(client)
 
     assert "No prediction of this model is in the log yet" in page
-    assert 'href="/start/?model=approvals"' in page
-    assert 'href="/models/approvals/import"' in page
+    assert 'href="/p/bank/start/?model=approvals"' in page
+    assert 'href="/p/bank/models/approvals/import"' in page
 
 
 def test_what_did_not_get_in_is_counted(client: Client, model: Model, rows: list[Any]) -> None:

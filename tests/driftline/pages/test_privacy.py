@@ -6,11 +6,11 @@ import pytest
 from django.test import Client
 from msgspec.structs import replace
 
-from driftline.accounts.models import AuditEntry, Membership, User
-from inference.prediction_log.erasure import services
-from inference.prediction_log.erasure import spool as spooled
+from driftline.accounts.models import AuditEntry
+from inference.prediction_log.erasure import services, spool
 from inference.prediction_log.erasure.models import Erasure
 from inference.registry.models import Model
+from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.worlds.approvals import DAY, log, rows_of_a_day
 
@@ -19,11 +19,7 @@ PATH = "/settings/privacy"
 
 @pytest.fixture
 def viewer(model: Model) -> Client:
-    user = User.objects.create_user("viewer@bank.example")
-    Membership.objects.create(project=model.project, user=user, role="viewer")
-    client = Client()
-    client.force_login(user)
-    return client
+    return viewer_of(model.project)
 
 
 def test_says_what_an_erasure_does_before_there_is_any(client: Client, model: Model) -> None:
@@ -44,7 +40,7 @@ def test_asks_for_a_confirmation(client: Client, model: Model) -> None:
 def test_shows_how_far_it_is_and_what_was_erased_but_never_whom(
     client: Client, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spooled, "SETTLED_AFTER", timedelta(0))
+    monkeypatch.setattr(spool, "SETTLED_AFTER", timedelta(0))
     log(model, [replace(row, subject="ada-lovelace") for row in rows_of_a_day(DAY, 3)])
     begun = markup(client.post(PATH, {"key": "ada-lovelace", "sure": "on"}, follow=True))
     part = markup(client.get(f"{PATH}?part=erasures"))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from inference.registry.models import Model
@@ -15,9 +16,9 @@ from monitors.reports.models import Report
 from monitors.reports.services import forget_old_reports
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
-from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day
+from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 
-PAGE = "/models/approvals/reports"
+PAGE = "/p/bank/models/approvals/reports"
 ORDER = {"preset": "classification", "start": "2026-01-05", "to": "2026-01-05", "reference": "none"}
 
 
@@ -39,6 +40,58 @@ def ready(model: Model, home: Path) -> Report:
         pk=7, model=model, start=DAY, end=DAY + timedelta(days=1), state="ready", path="reports/7.html",
         size=13, rows=20, rows_used=20, has_reference=False, created_by="test",
     )  # fmt: skip
+
+
+class TestBesideDriftline:
+    """A report on drift says where its verdicts differ from Driftline's, and why."""
+
+    @pytest.fixture
+    def missing(self, model: Model) -> Model:
+        """A model of which every fourth income is missing, which Evidently does not look at."""
+        give_reference(model)
+        rows = rows_of_a_day(DAY, 300)
+        log(
+            model,
+            [
+                replace(row, features=row.features | ({} if place % 4 else {"income": None}))
+                for place, row in enumerate(rows)
+            ],
+        )
+        work(model)
+        return model
+
+    def test_says_where_and_why_they_differ(self, client: Client, missing: Model, home: Path) -> None:
+        report = ready(missing, home)
+        Report.objects.update(preset="data_drift", has_reference=True)
+
+        said = text(client, f"{PAGE}/{report.pk}?show=beside")
+
+        assert "Evidently by its defaults and Driftline differ on 1 of" in said
+        row = said.split('<th scope="row">income</th>')[1].split("</tr>")[0]
+        assert "did not drift: " in row
+        assert "drifted: Population stability index" in row
+        assert "Evidently leaves missing values out" in row
+
+    def test_comes_by_itself_and_without_scripts_by_a_link(
+        self, client: Client, missing: Model, home: Path
+    ) -> None:
+        report = ready(missing, home)
+        Report.objects.update(preset="data_drift", has_reference=True)
+
+        page, part = text(client, f"{PAGE}/{report.pk}"), text(client, f"{PAGE}/{report.pk}?part=beside")
+
+        assert f'hx-get="{PAGE}/{report.pk}?part=beside"' in page
+        assert f'href="{PAGE}/{report.pk}?show=beside#beside"' in page
+        assert part.startswith('<section id="beside"')
+        assert "hx-get" not in part
+
+    def test_is_left_out_of_reports_on_something_else(
+        self, client: Client, logged: Model, home: Path
+    ) -> None:
+        report = ready(logged, home)
+        Report.objects.update(preset="classification")
+
+        assert 'id="beside"' not in text(client, f"{PAGE}/{report.pk}")
 
 
 def test_a_report_is_asked_for_and_a_failure_says_what_to_do(client: Client, logged: Model) -> None:
@@ -97,8 +150,8 @@ def test_a_ready_report_runs_its_scripts_without_this_origin(
     assert policy.startswith("sandbox allow-scripts; default-src 'none'")
     assert "allow-same-origin" not in policy
     assert "X-Frame-Options" not in framed
-    assert 'href="/api/v1/models/approvals/reports/7/file?format=json"' in page
-    found = client.get("/api/v1/models/approvals/reports/7/file?format=json")
+    assert 'href="/p/bank/api/v1/models/approvals/reports/7/file?format=json"' in page
+    found = client.get("/p/bank/api/v1/models/approvals/reports/7/file?format=json")
     assert found.getvalue() == b"<p>Report</p>"
     assert found["Content-Disposition"] == 'attachment; filename="approvals-data-drift-7.json"'
 

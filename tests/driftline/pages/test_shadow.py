@@ -1,4 +1,4 @@
-"""P7 says whether the version in the shadow may be promoted, and shows the pairs that say so."""
+"""The page of a comparison says whether the version in the shadow may be promoted, and shows the pairs that say so."""
 
 from datetime import timedelta
 from typing import Any
@@ -71,6 +71,34 @@ class TestWithLabels:
         assert "is neither clearly better nor clearly worse" in evidence_of(client, model)
 
 
+class TestAPeriod:
+    def compared(self, client: Client, model: Model, bounds: str) -> Any:
+        answer = client.get(f"/api/v1/models/{model.name}/comparison?challenger=2{bounds}")
+        assert answer.status_code == 200
+        return answer.json()
+
+    def test_is_compared_alone(self, client: Client, model: Model) -> None:
+        shadow_days(model, turned=0.0, days=3)
+        second = f"{DAY + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+
+        pairs = [
+            self.compared(client, model, bounds)["pairs"]
+            for bounds in ("", f"&from={second}", f"&to={second}")
+        ]
+
+        assert pairs == [3 * ROWS, 2 * ROWS, ROWS]
+
+    def test_without_pairs_says_so(self, client: Client, model: Model) -> None:
+        shadow_days(model, turned=0.0, days=1)
+
+        answer = client.get(
+            f"/api/v1/models/{model.name}/comparison?challenger=2&to={DAY:%Y-%m-%dT%H:%M:%SZ}"
+        )
+
+        assert answer.status_code == 409
+        assert "in this period" in answer.json()["detail"]
+
+
 class TestWithoutLabels:
     def test_says_how_far_both_agree_and_that_labels_are_missing(self, client: Client, model: Model) -> None:
         shadow_days(model, turned=0.0, days=2, labelled=False)
@@ -78,7 +106,7 @@ class TestWithoutLabels:
         part = evidence_of(client, model)
 
         assert "Version 2 cannot be judged yet: it answers like version 1 on 100.0% of 400 requests" in part
-        assert "They answered the same on every pair." in part
+        assert "They predicted the same on every pair." in part
 
     def test_counts_each_combination_of_answers_and_the_paired_latency(self, model: Model) -> None:
         shadow_days(model, turned=1.0, days=1, labelled=False)
@@ -144,13 +172,13 @@ class TestThePage:
     def test_has_no_evidence_where_nothing_shadowed(self, client: Client, model: Model) -> None:
         part = markup(client.get(f"/models/{model.name}/shadow?part=evidence"))
 
-        assert "No version of approvals has shadowed or answered a share yet." in part
+        assert "No version of approvals has been a shadow or canary yet." in part
         assert "<html" not in part
 
     def test_says_how_to_start_where_nothing_shadowed(self, client: Client, model: Model) -> None:
         page = markup(client.get(f"/models/{model.name}/shadow"))
 
-        assert "No version of approvals has shadowed or answered a share yet" in page
+        assert "No version of approvals has been a shadow or canary yet" in page
         assert f"/models/{model.name}/versions" in page
 
     def test_leads_to_each_disagreement(self, client: Client, model: Model) -> None:
@@ -162,7 +190,7 @@ class TestThePage:
 
         other = "0" if row.prediction == "1" else "1"
         assert f"Version 1 answered {row.prediction}; in the shadow answered version 2 {other}." in page
-        assert "What happened: " in page
+        assert "Actual: " in page
 
     def test_knows_no_prediction_of_another_project(self, client: Client, model: Model) -> None:
         theirs = make_model(Project.objects.create(slug="theirs", name="Theirs"), "secret")

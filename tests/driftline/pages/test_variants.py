@@ -12,7 +12,7 @@ from tests.markup import markup
 from tests.monitors.optimiser.conftest import only  # noqa: F401  used by name
 from tests.worlds.stumps import BUSY, IDLE, log, make_version
 
-PAGE = "/models/stumps/versions/1"
+PAGE = "/p/bank/models/stumps/versions/1"
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_a_gain_becomes_a_version_with_one_click(client: Client, version: Versio
 
     assert "First quarter of the trees" in table
     assert "Compared on 160 ripe rows of the log" in table
-    assert answer.redirect_chain[-1][0] == "/models/stumps/versions/2"
-    assert "Version 2 is there; it answers nobody until it is deployed." in markup(answer)
-    assert '<a href="/models/stumps/versions/2">Version 2</a>' in text(client)
+    assert answer.redirect_chain[-1][0] == "/p/bank/models/stumps/versions/2"
+    assert "Version 2 is added; it answers nobody until it is deployed." in markup(answer)
+    assert '<a href="/p/bank/models/stumps/versions/2">Version 2</a>' in text(client)
 
 
 def test_what_was_refused_has_its_cause_and_no_button(client: Client, project: Project) -> None:

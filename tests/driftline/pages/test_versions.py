@@ -29,10 +29,11 @@ from tests.driftline.pages.queries import reads_of
 from tests.driftline.pages.visitors import viewer_of
 from tests.inference.onnx_models import constant_classifier
 from tests.markup import markup
+from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.upstream import running_upstream
 
-PAGE = "/models/delay"
+PAGE = "/p/bank/models/delay"
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def home_of_two(
     """The home of two versions, of which the first is the champion, uploaded once for a class."""
     home = tmp_path_factory.mktemp("home")
     with rows_of_many_tests(django_db_blocker), override_settings(HOME=home):
-        client = Client()
+        client = PagesClient()
         client.force_login(owner)
         for remark in ("one", "other"):
             upload(client, onnx_file(remark=remark))
@@ -93,7 +94,7 @@ class TestUpload:
 
         assert answer.redirect_chain[-1][0] == f"{PAGE}/versions/1"
         text = markup(answer)
-        assert "Version 1 is there. It passed the intake in" in text
+        assert "Version 1 is added. It passed the intake in" in text
         assert "Opened by a child process" in text
         assert "opset 17, which this server runs" in text
 

@@ -3,11 +3,12 @@
 from django.test import Client
 
 from driftline.accounts.models import Membership, Project, Role, User
+from tests.pages_client import PagesClient
 
 
 def viewer_of(project: Project) -> Client:
     user = User.objects.create_user("viewer@bank.example")
     Membership.objects.create(project=project, user=user, role=Role.VIEWER)
-    client = Client()
+    client = PagesClient()
     client.force_login(user)
     return client

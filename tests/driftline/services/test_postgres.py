@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,21 @@ def paths(tmp_path: Path) -> HomePaths:
     return make_home(tmp_path / "home")
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a server that was started and stopped."""
+    paths = make_home(tmp_path_factory.mktemp("cluster"))
+    with running(paths):
+        return paths.postgres_data
+
+
+@pytest.fixture
+def started_before(paths: HomePaths, cluster: Path) -> HomePaths:
+    """A home that has a cluster: a copy, as to make one takes a second."""
+    shutil.copytree(cluster, paths.postgres_data)
+    return paths
+
+
 @contextlib.contextmanager
 def running(paths: HomePaths) -> Iterator[Process]:
     process = launch(postgres_child(paths), paths)
@@ -53,20 +69,15 @@ def execute(paths: HomePaths, statement: str) -> list[tuple[object, ...]]:
 
 
 class TestStart:
-    def test_serves_a_database_that_keeps_every_acknowledged_commit(self, paths: HomePaths) -> None:
-        with running(paths):
-            settings = dict(execute(paths, "SELECT name, setting FROM pg_settings"))
+    def test_serves_no_network_address_and_keeps_every_acknowledged_commit(
+        self, started_before: HomePaths
+    ) -> None:
+        with running(started_before):
+            settings = dict(execute(started_before, "SELECT name, setting FROM pg_settings"))
 
-        assert (settings["fsync"], settings["synchronous_commit"], settings["full_page_writes"]) == (
-            "on",
-        ) * 3
-
-    def test_listens_on_no_network_address(self, paths: HomePaths) -> None:
-        with running(paths):
-            addresses = execute(paths, "SHOW listen_addresses")
-
-        assert addresses == [("",)]
-        assert paths.sockets.stat().st_mode & 0o777 == 0o700
+        assert settings["listen_addresses"] == ""
+        assert started_before.sockets.stat().st_mode & 0o777 == 0o700
+        assert [settings[name] for name in ("fsync", "synchronous_commit", "full_page_writes")] == ["on"] * 3
 
     def test_uses_a_short_socket_folder_where_the_home_is_deep(self, tmp_path: Path) -> None:
         paths = make_home(tmp_path / ("deep folder " * 9) / "home")
@@ -141,59 +152,59 @@ class TestSocketFolder:
 
 
 class TestCrash:
-    def test_keeps_committed_rows_through_kill_9(self, paths: HomePaths) -> None:
-        with running(paths) as process:
-            execute(paths, "CREATE TABLE kept (n int)")
+    def test_keeps_committed_rows_through_kill_9(self, started_before: HomePaths) -> None:
+        with running(started_before) as process:
+            execute(started_before, "CREATE TABLE kept (n int)")
             for number in range(50):
-                execute(paths, f"INSERT INTO kept VALUES ({number})")
+                execute(started_before, f"INSERT INTO kept VALUES ({number})")
 
             os.kill(process.pid or 0, signal.SIGKILL)
             process.clear()
             process.start()
             process.wait_ready()
-            found = execute(paths, "SELECT count(*), sum(n) FROM kept")
+            found = execute(started_before, "SELECT count(*), sum(n) FROM kept")
 
         assert found == [(50, 1225)]
 
-    def test_ignores_a_stale_pid_file_that_names_a_living_process(self, paths: HomePaths) -> None:
-        with running(paths):
-            execute(paths, "CREATE TABLE kept (n int)")
-        stale = f"{os.getpid()}\n{paths.postgres_data}\n1\n5432\n{paths.sockets}\n\n  0 0\nready   \n"
-        (paths.postgres_data / "postmaster.pid").write_text(stale)
-        Path(f"{paths.postgres_socket}.lock").write_text(stale)
-        paths.postgres_socket.touch()
+    def test_ignores_a_stale_pid_file_that_names_a_living_process(self, started_before: HomePaths) -> None:
+        with running(started_before):
+            execute(started_before, "CREATE TABLE kept (n int)")
+        stale = f"{os.getpid()}\n{started_before.postgres_data}\n1\n5432\n{started_before.sockets}\n\n  0 0\nready   \n"
+        (started_before.postgres_data / "postmaster.pid").write_text(stale)
+        Path(f"{started_before.postgres_socket}.lock").write_text(stale)
+        started_before.postgres_socket.touch()
 
-        with running(paths):
-            found = execute(paths, "SELECT count(*) FROM kept")
+        with running(started_before):
+            found = execute(started_before, "SELECT count(*) FROM kept")
 
         assert found == [(0,)]
 
-    def test_starts_again_after_its_supervisor_was_killed(self, paths: HomePaths) -> None:
+    def test_starts_again_after_its_supervisor_was_killed(self, started_before: HomePaths) -> None:
         owner = subprocess.Popen(
-            [sys.executable, "-c", OWNER_SCRIPT, str(paths.home)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", OWNER_SCRIPT, str(started_before.home)], stdout=subprocess.PIPE, text=True
         )
         assert owner.stdout is not None
         with owner:
             owner.stdout.readline()
-            execute(paths, "CREATE TABLE kept (n int)")
+            execute(started_before, "CREATE TABLE kept (n int)")
 
             owner.kill()
 
-        with running(paths):
-            found = execute(paths, "SELECT count(*) FROM kept")
+        with running(started_before):
+            found = execute(started_before, "SELECT count(*) FROM kept")
         assert found == [(0,)]
 
 
 class TestStop:
-    def test_leaves_no_process_while_a_client_is_connected(self, paths: HomePaths) -> None:
-        process = launch(postgres_child(paths), paths)
+    def test_leaves_no_process_while_a_client_is_connected(self, started_before: HomePaths) -> None:
+        process = launch(postgres_child(started_before), started_before)
         process.wait_ready()
-        client = connect(paths)
+        client = connect(started_before)
 
         code = process.stop()
 
         assert code == 0
-        assert holders(paths.run / "postgres.lock") == []
+        assert holders(started_before.run / "postgres.lock") == []
         with pytest.raises(psycopg2.OperationalError), client.cursor() as cursor:
             cursor.execute("SELECT 1")
         client.close()

@@ -113,8 +113,14 @@ class Installation:
         return home_paths(self.home)
 
     @property
+    def credentials(self) -> dict[str, str]:
+        """The operator's e-mail address and password, and the first token."""
+        read: dict[str, str] = json.loads((self.home / "credentials").read_text())
+        return read
+
+    @property
     def token(self) -> str:
-        return str(json.loads((self.home / "credentials").read_text())["token"])
+        return self.credentials["token"]
 
     def api(self) -> Api:
         return Api("127.0.0.1", self.port, self.token)

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from driftline.common.periods import floor
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import Installation
 
@@ -87,6 +89,10 @@ def prepare(folder: Path, installation: Installation) -> dict[str, str]:
     (folder / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")
     rows = made_up_rows()
     rows.to_csv(folder / "training.csv", index=False)
+    loans = rows.rename(columns={"label": "approved"}).assign(
+        application_id=[f"A{n}" for n in range(len(rows))]
+    )
+    loans.to_csv(folder / "loans.csv", index=False)
     logged = rows.drop(columns="label").assign(version="1")
     logged.assign(id=[f"c-{number}" for number in range(len(rows))]).to_csv(
         folder / "predictions.csv", index=False
@@ -100,7 +106,7 @@ def prepare(folder: Path, installation: Installation) -> dict[str, str]:
     (folder / "model-repository/churn/1/model.onnx").write_bytes(model)
     (folder / "model-repository/churn/config.pbtxt").write_text('platform: "onnxruntime_onnx"\n')
     return installation.environment | {
-        "PATH": os.environ["PATH"],
+        "PATH": f"{CHECKOUT / '.venv/bin'}:{os.environ['PATH']}",
         "CURL_HOME": str(folder),
         "DRIFTLINE_URL": f"http://127.0.0.1:{installation.port}",
         "DRIFTLINE_TOKEN": installation.token,
@@ -110,11 +116,12 @@ def prepare(folder: Path, installation: Installation) -> dict[str, str]:
 def made_up_rows() -> pd.DataFrame:
     """Three days of applications, the last of which is over."""
     rng = np.random.default_rng(7)
+    start = pd.Timestamp(floor(datetime.now(UTC), "day") - timedelta(days=4))
     income = rng.normal(40, 10, 600).round(2)
     probability = 1 / (1 + np.exp((40 - income) / 5))
     return pd.DataFrame(
         {
-            "timestamp": pd.date_range("2026-11-20", periods=600, freq="7min", tz="UTC"),
+            "timestamp": pd.date_range(start, periods=600, freq="7min"),
             "income": income,
             "region": rng.choice(["north", "south"], 600),
             "prediction": (probability > 0.5).astype(int).astype(str),

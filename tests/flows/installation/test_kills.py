@@ -1,4 +1,4 @@
-"""`kill -9` of every process while clients go on: what was acknowledged is there, once (promises 1 and 2)."""
+"""`kill -9` of every process while clients go on: what was acknowledged is there, once."""
 
 import os
 import random

@@ -98,15 +98,15 @@ def _ask_and_look_up(installation: Installation, api: Api) -> tuple[dict[str, An
 def _label_and_await(
     api: Api, row: dict[str, Any], label: str, *, accuracy: float, n: int
 ) -> tuple[dict[str, Any], float]:
-    """Send a label and wait until the accuracy of its prediction's hour is what it then must be."""
+    """Send a label and wait until the accuracy of its prediction's day is what it then must be."""
     answer = api.post("/api/v1/models/curious/labels", {"labels": [{"id": row["id"], "label": label}]})
     assert answer["accepted"] == 1
     started = time.monotonic()
 
     def changed() -> dict[str, Any] | None:
-        path = "/api/v1/models/curious/metrics?metric=accuracy&step=hour&from=-3h"
-        hour = [p for p in api.get(path)["items"] if p["start"] <= row["timestamp"] < p["end"]]
-        return next((p for p in hour if (p["value"], p["n"]) == (accuracy, n)), None)
+        path = "/api/v1/models/curious/metrics?metric=accuracy&step=day&from=-2d"
+        day = [p for p in api.get(path)["items"] if p["start"] <= row["timestamp"] < p["end"]]
+        return next((p for p in day if (p["value"], p["n"]) == (accuracy, n)), None)
 
     point = wait_until(changed, what=f"accuracy {accuracy} of {n}")
     return point, time.monotonic() - started

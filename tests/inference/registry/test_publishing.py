@@ -10,8 +10,10 @@ from django.utils import timezone
 from driftline.accounts.models import Isolation, Project, digest_of
 from driftline.accounts.services import create_token, note_isolation, revoke_token
 from inference.registry.lineage import Lineage
+from inference.registry.models import Model
+from inference.registry.publishing import publish_model
 from inference.registry.services import Contents, create_model, external_version, register, update_version
-from inference.serving.plan import Plan, load_plan
+from inference.serving.plan import Plan, changes_path, load_plan
 from tests.inference.onnx_models import summing_signature
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,6 +55,31 @@ def test_each_change_is_a_new_generation(project: Project, settings: Any) -> Non
     create_model(project=project, name="second", task="binary", actor="test")
 
     assert plan(settings).generation > before
+
+
+def test_a_new_model_is_written_by_itself_however_many_there_are(project: Project, settings: Any) -> None:
+    create_token(project=project, name="app", scopes=["infer"], actor="test")
+    path = settings.HOME / "plan.json"
+    whole = path.read_bytes()
+
+    for number in range(40):
+        create_model(project=project, name=f"model-{number}", task="binary", actor="test")
+
+    assert path.read_bytes() == whole
+    lines = changes_path(path).read_bytes().splitlines()
+    assert len(lines) == 40
+    assert max(map(len, lines)) < min(map(len, lines)) + 50
+    assert [model.name for model in plan(settings).models] == [f"model-{number}" for number in range(40)]
+
+
+def test_a_model_that_is_deleted_is_served_no_more(project: Project, settings: Any) -> None:
+    model = create_model(project=project, name="approvals", task="binary", actor="test")
+    key = model.pk
+
+    Model.objects.filter(pk=key).delete()
+    publish_model(key)
+
+    assert plan(settings).models == []
 
 
 def test_what_changes_of_a_version_is_in_the_plan_also_where_the_version_was_before(

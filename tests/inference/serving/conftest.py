@@ -52,9 +52,9 @@ def publish_everything(home: Path) -> None:
     publish(home, models, tokens, callbacks=[PlanCallback(1, 1, "app")])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of one worker with everything published, shared by a module's tests."""
+    """A server of one worker with everything published, shared by all tests that neither end it nor change its plan."""
     home = tmp_path_factory.mktemp("home")
     publish_everything(home)
     with running_server(home, app="tests.inference.serving.small_app:app") as running:

@@ -89,7 +89,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         with running_server(here, options=OPTIONS) as server:
             back = naming(f"http://127.0.0.1:{server.port}", sums)
             publish(there, [theirs_alone, *back], [token("dl_infer", "infer")], generation=2)
-            wait_until(lambda: other.status_files()[0]["generation"] == 2)
+            for name in ("round", "mirror"):
+                wait_until(
+                    lambda name=name: other.ask(f"/v2/models/{name}/ready", method="GET").status == 200
+                )
             yield server
 
 
@@ -216,8 +219,8 @@ def ids_of(server: Server, model: str) -> list[str]:
 
 
 def ask(server: Server, model: str, **parameters: Any) -> Any:
-    spec = {"parameters": parameters} if parameters else {}
-    return server.ask(f"/v2/models/{model}/infer", rows_body([1, 2, 3], **spec))
+    fields = {"parameters": parameters} if parameters else {}
+    return server.ask(f"/v2/models/{model}/infer", rows_body([1, 2, 3], **fields))
 
 
 type Misbehave = Callable[[Asked], Any]
@@ -394,8 +397,8 @@ def answer_but_nine(asked: Asked, refusal: bytes) -> bytes:
     if 9 in tensor["data"]:
         return refusal
     rows = tensor["shape"][0]
-    spec = {"name": "sum", "datatype": "FP32", "shape": [rows, 1], "data": [1.0] * rows}
-    return response(json.dumps({"outputs": [spec]}).encode())
+    output = {"name": "sum", "datatype": "FP32", "shape": [rows, 1], "data": [1.0] * rows}
+    return response(json.dumps({"outputs": [output]}).encode())
 
 
 @pytest.mark.parametrize(

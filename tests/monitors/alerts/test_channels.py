@@ -4,14 +4,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from standardwebhooks import WebhookVerificationError
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from monitors.alerts import selectors, services
-from monitors.alerts.channels import KINDS
-from monitors.alerts.models import Channel, Delivery, Incident, Silence
+from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.rules.models import Rule
 from tests.monitors.alerts.conftest import DAY, Fire
+from tests.monitors.alerts.receiver import Receiver
 
 ADA = "ada@example.com"
 
@@ -75,38 +76,112 @@ class TestChanging:
         assert [row.action for row in rows] == ["channel.create", "channel.update", "channel.delete"]
         assert (rows[1].before["min_severity"], rows[1].after["min_severity"]) == ("warning", "critical")
 
-    def test_every_kind_of_the_model_is_registered(self) -> None:
-        assert set(KINDS) == set(Channel.Kind.values)
 
-
-class TestSilencing:
-    @pytest.mark.parametrize(
-        ("start", "end", "reason", "pointer"),
-        [(0, 0, "snow", "/end"), (1, 0, "snow", "/end"), (0, 400, "snow", "/end"), (0, 1, " ", "/reason")],
-    )
-    def test_refuses_what_makes_no_sense(
-        self, project: Project, now: datetime, start: int, end: int, reason: str, pointer: str
+class TestDeleting:
+    def test_keeps_the_deliveries_and_hides_the_channel(
+        self, email: Channel, fire: Fire, project: Project
     ) -> None:
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+
+        services.delete_channel(channel=email, actor=ADA)
+
+        assert not selectors.channels(project=project).exists()
+        assert [one.state for one in selectors.deliveries(project=project)] == ["sent"]
+
+    def test_erases_the_target_and_the_secret(self, webhook: Channel) -> None:
+        services.delete_channel(channel=webhook, actor=ADA)
+
+        stored = Channel.objects.get()
+        assert (stored.target, bytes(stored.secret), stored.enabled) == ("", b"", False)
+
+    def test_sends_nothing_that_waits_and_refuses_to_send_it_again(
+        self, webhook: Channel, fire: Fire, receiver: Receiver
+    ) -> None:
+        services.handle_transition(fire().pk)
+        services.delete_channel(channel=webhook, actor=ADA)
+
+        services.send_due_deliveries()
+        delivery = Delivery.objects.get()
         with pytest.raises(Problem) as refused:
-            services.create_silence(
-                project=project,
-                model=None,
-                start=now + start * DAY,
-                end=now + end * DAY,
-                reason=reason,
-                actor=ADA,
-            )
+            services.replay(delivery=delivery, actor=ADA)
 
-        assert refused.value.errors[0].pointer == pointer
+        assert receiver.received == []
+        assert (delivery.state, delivery.reason) == ("suppressed", "The channel was deleted.")
+        assert refused.value.code == "channel_deleted"
 
-    def test_can_be_ended(self, project: Project, now: datetime) -> None:
-        silence = services.create_silence(
-            project=project, model=None, start=now, end=now + DAY, reason="snow", actor=ADA
+    def test_makes_its_name_free(self, email: Channel, project: Project) -> None:
+        services.delete_channel(channel=email, actor=ADA)
+
+        services.create_channel(
+            project=project, kind="email", name=email.name, target="b@example.com", actor=ADA
         )
 
-        services.delete_silence(silence=silence, actor=ADA)
+        assert Channel.objects.filter(name=email.name).count() == 2
 
-        assert not Silence.objects.exists()
+    def test_gets_no_later_incident(self, email: Channel, fire: Fire) -> None:
+        services.delete_channel(channel=email, actor=ADA)
+
+        services.handle_transition(fire().pk)
+
+        assert not Delivery.objects.exists()
+
+
+class TestRotating:
+    def test_signs_with_both_secrets_for_a_day_and_then_with_the_new_one_alone(
+        self, webhook: Channel, receiver: Receiver, now: datetime
+    ) -> None:
+        old = receiver.secret
+        channel, new = services.rotate_secret(channel=webhook, actor=ADA, now=now)
+        services.send_test(channel=channel, actor=ADA)
+        services.send_due_deliveries()
+
+        for secret in (old, new):
+            receiver.secret = secret
+            assert receiver.verified()["event"] == "test"
+        Channel.objects.update(previous_secret_until=now - timedelta(seconds=1))
+        services.send_test(channel=channel, actor=ADA)
+        services.send_due_deliveries()
+
+        assert receiver.verified()["event"] == "test"
+        receiver.secret = old
+        with pytest.raises(WebhookVerificationError):
+            receiver.verified()
+
+    def test_twice_drops_the_first_secret(self, webhook: Channel, receiver: Receiver, now: datetime) -> None:
+        services.rotate_secret(channel=webhook, actor=ADA, now=now)
+        channel, _ = services.rotate_secret(channel=webhook, actor=ADA, now=now)
+
+        services.send_test(channel=channel, actor=ADA)
+        services.send_due_deliveries()
+
+        with pytest.raises(WebhookVerificationError):
+            receiver.verified()
+
+    def test_leaves_an_audit_row_without_the_secret(
+        self, webhook: Channel, project: Project, now: datetime
+    ) -> None:
+        _, secret = services.rotate_secret(channel=webhook, actor=ADA, now=now)
+
+        row = project.audit.order_by("pk").last()
+        assert row is not None
+        assert (row.action, row.subject) == ("channel.rotate_secret", "pager")
+        assert secret not in str((row.before, row.after))
+
+    def test_is_not_undone_by_a_change_that_was_read_before(self, webhook: Channel, now: datetime) -> None:
+        read_before = Channel.objects.select_related("project").get()
+        services.rotate_secret(channel=webhook, actor=ADA, now=now)
+        rotated = bytes(Channel.objects.get().secret)
+
+        services.update_channel(channel=read_before, actor=ADA, name="other")
+
+        assert bytes(Channel.objects.get().secret) == rotated
+
+    def test_is_refused_where_there_is_no_secret(self, email: Channel, now: datetime) -> None:
+        with pytest.raises(Problem) as refused:
+            services.rotate_secret(channel=email, actor=ADA, now=now)
+
+        assert (refused.value.status, refused.value.code) == (409, "no_secret")
 
 
 class TestReading:
@@ -164,9 +239,9 @@ class TestReading:
         for rows in (selectors.incidents, selectors.channels, selectors.deliveries, selectors.silences):
             assert not rows(project=stranger).exists()
 
-    def test_a_rule_can_be_deleted_with_its_incidents(self, fire: Fire, rule: Rule, email: Channel) -> None:
+    def test_an_incident_is_read_without_its_rule(self, fire: Fire, rule: Rule, email: Channel) -> None:
         services.handle_transition(fire().pk)
 
         rule.delete()
 
-        assert not Incident.objects.exists()
+        assert Incident.objects.get().rule.name == "log loss"

@@ -17,6 +17,7 @@ from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.metrics.models import ChangePoint, MetricPoint
 from monitors.rules.models import Rule
 from tests.monitors.alerts.conftest import DAY, Fire
+from tests.worlds.points import store_points
 
 ADA = "ada@example.com"
 HOUR = timedelta(hours=1)
@@ -59,7 +60,7 @@ class TestOpening:
         assert message["Auto-Submitted"] == "auto-generated"
         assert message["Message-ID"] == f"<{delivery.event_id}@localhost>"
         assert message["References"] == f"<incident-{incident.pk}@localhost>"
-        assert message["List-Unsubscribe"].endswith("/channels>")
+        assert message["List-Unsubscribe"].endswith("/p/airport/settings/channels>")
 
     def test_tells_the_story_in_the_first_line_and_everything_in_both_parts(
         self, fire: Fire, email: Channel, model: Model, mailbox: Path, now: Any
@@ -104,8 +105,8 @@ class TestOpening:
             "dep_hour (score 0.42): later by two hours",
             "promote by ada@example.com, champion 1 to 2",
             "The share of wrong answers of version 1 rose from 9.1% to 15.3%, as ADWIN noticed",
-            f"/incidents/{Incident.objects.get().pk}",
-            "the rule log loss (Log loss above 0.55 for 1 day window in a row) fired",
+            f"/p/airport/incidents/{Incident.objects.get().pk}",
+            "the rule log loss (Log loss above 0.55 for 1 day) fired",
         ):
             assert told in text
             assert told in html
@@ -132,7 +133,7 @@ class TestOpening:
         assert "<img" not in html
         assert "&lt;b&gt; (score 1): {{7*7}}" in html
 
-    def test_names_the_metric_of_a_long_subject_as_rules_do(
+    def test_names_the_metric_of_a_long_subject_by_its_common_short_name(
         self, fire: Fire, rule: Rule, email: Channel, mailbox: Path
     ) -> None:
         Rule.objects.filter(pk=rule.pk).update(metric="psi", feature="dep_delay")
@@ -142,7 +143,7 @@ class TestOpening:
         [message] = received(mailbox)
 
         assert (
-            message["Subject"] == "[critical] flight-delay: psi of dep_delay 0.61 above 0.55 "
+            message["Subject"] == "[critical] flight-delay: PSI of dep_delay 0.61 above 0.55 "
             f"(opened, INC-{Incident.objects.get().pk})"
         )
 
@@ -186,23 +187,18 @@ class TestThread:
         services.handle_transition(fire(age=5 * DAY, value=0.61).pk)
         Delivery.objects.update(state="sent")  # the opening was told when it was news
         for age, value, status in ((4, 0.72, "critical"), (3, 9.9, "insufficient"), (2, 0.5, "ok")):
-            MetricPoint.objects.create(
-                model=model,
-                role="champion",
-                span="day",
-                metric="log_loss",
-                value=value,
-                n=800,
-                status=status,
-                start=now - (age + 1) * DAY,
-                end=now - age * DAY,
-            )
+            store_points(
+                MetricPoint(
+                    model=model, role="champion", span="day", metric="log_loss", value=value, n=800, status=status,
+                    start=now - (age + 1) * DAY,
+                )
+            )  # fmt: skip
 
         services.handle_transition(fire("resolved", value=0.5, age=DAY).pk)
 
         [message] = received(mailbox)
         assert part(message, "plain").splitlines()[0] == (
-            "Resolved after 4 d 0 h: flight-delay: Log loss 0.61 above 0.55; its worst value was 0.72."
+            "Resolved after 5 d 0 h: flight-delay: Log loss 0.61 above 0.55; its worst value was 0.72."
         )
         assert "(resolved, INC-" in message["Subject"]
 

@@ -57,7 +57,7 @@ class TestSending:
         assert sent["project"] == {"slug": "airport"}
         assert sent["model"] == {"name": "flight-delay", "version": "1", "stage": "champion"}
         assert sent["incident"]["id"] == incident.pk
-        assert sent["incident"]["url"].endswith(f"/incidents/{incident.pk}")
+        assert sent["incident"]["url"].endswith(f"/p/airport/incidents/{incident.pk}")
         assert (sent["alert"]["metric"], sent["alert"]["value"], sent["alert"]["threshold"]) == (
             "log_loss",
             0.61,
@@ -289,7 +289,7 @@ class TestDisabling:
 
         finish_attempt(claimed, attempt(claimed))
 
-        assert not Delivery.objects.exists()
+        assert Delivery.objects.get().state == "sent"
 
 
 class TestReplaying:

@@ -8,9 +8,14 @@ from django.db import connection
 
 from driftline.accounts.models import Project, User
 from inference.registry.models import Model
-from monitors.alerts import services
+from monitors.alerts import notifying, services
+from monitors.alerts.channels import KINDS
+from monitors.alerts.channels.base import Message
+from monitors.alerts.channels.email import EmailChannel
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.alerts.story import Story
 from monitors.rules.models import Rule, Transition
+from monitors.rules.services import delete_rule
 from tests.monitors.alerts.conftest import DAY, Fire
 
 HOUR = timedelta(hours=1)
@@ -18,6 +23,11 @@ HOUR = timedelta(hours=1)
 
 def states(**filters: object) -> dict[str, str]:
     return dict(Delivery.objects.filter(**filters).values_list("event", "state"))
+
+
+class WordlessChannel(EmailChannel):
+    def compose(self, story: Story, channel: Channel) -> Message:
+        raise NotImplementedError
 
 
 class TestOpening:
@@ -100,14 +110,37 @@ class TestOpening:
         self, fire: Fire, email: Channel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         opened = fire()
-        Channel.objects.filter(pk=email.pk).update(kind="pigeon")  # a kind that this release does not know
+        monkeypatch.setitem(KINDS, email.kind, WordlessChannel())
 
-        with pytest.raises(KeyError):
+        with pytest.raises(NotImplementedError):
             services.handle_transition(opened.pk)
 
         opened.refresh_from_db()
         assert opened.alerts_done_at is None
         assert (Incident.objects.count(), Delivery.objects.count()) == (0, 0)
+
+    def test_that_cannot_be_handled_holds_up_no_other_rule(
+        self, fire: Fire, rule: Rule, email: Channel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = Rule.objects.create(
+            project=rule.project, model=rule.model, name="latency", metric="latency_p99", threshold=50,
+            cooldown=DAY, notify_within=DAY,
+        )  # fmt: skip
+        broken, whole = fire(age=2 * HOUR), fire(rule=other, value=70, threshold=50)
+        compose = EmailChannel.compose
+
+        def fail_for_log_loss(self: EmailChannel, story: Story, channel: Channel) -> Message:
+            if story.rule.metric == "log_loss":
+                raise NotImplementedError
+            return compose(self, story, channel)
+
+        monkeypatch.setattr(EmailChannel, "compose", fail_for_log_loss)
+
+        services.handle_transition(whole.pk)
+
+        assert [one.rule.name for one in Incident.objects.all()] == ["latency"]
+        broken.refresh_from_db()
+        assert broken.alerts_done_at is None
 
     def test_of_a_deleted_rule_is_no_error(self, fire: Fire, rule: Rule) -> None:
         opened = fire()
@@ -203,9 +236,13 @@ class TestGoingOn:
     def test_tells_a_channel_from_which_the_opening_was_withheld(self, fire: Fire, email: Channel) -> None:
         services.handle_transition(fire(age=3 * DAY).pk)
 
-        services.handle_transition(fire("still_firing").pk)
+        services.handle_transition(fire("still_firing", value=0.7).pk)
 
-        assert states() == {"incident.opened": "suppressed", "incident.updated": "pending"}
+        assert list(Delivery.objects.order_by("pk").values_list("event", "state")) == [
+            ("incident.opened", "suppressed"),
+            ("incident.opened", "pending"),
+        ]
+        assert "is 0.7, above 0.55" in Delivery.objects.get(state="pending").body
 
     def test_opens_anew_what_a_person_resolved_too_early(
         self, fire: Fire, email: Channel, now: datetime
@@ -296,27 +333,67 @@ class TestPeople:
         assert states() == {"incident.opened": "pending", "incident.resolved": "pending"}
         assert project.audit.filter(action="incident.resolve", actor="ada@example.com").count() == 1
 
+    def test_resolving_by_hand_says_who_and_that_the_limit_is_still_exceeded(
+        self, fire: Fire, email: Channel, now: datetime
+    ) -> None:
+        services.handle_transition(fire().pk)
+
+        incident = services.resolve(incident=Incident.objects.get(), actor="ada@example.com", now=now)
+
+        line = incident.events.get(kind="resolved")
+        assert line.text == "Closed by ada@example.com, still above its limit"
+        assert line.event_time is None  # what a person does is dated by the wall clock
+        assert (incident.closed_at, incident.closed_by) == (now, "ada@example.com")
+        mail = Delivery.objects.get(event="incident.resolved")
+        assert mail.body.startswith(
+            "Closed by ada@example.com, still above its limit: flight-delay: Log loss 0.61 above 0.55; since "
+        )
+        assert mail.subject.endswith(f"(closed, INC-{incident.pk})")
+
+
+class TestADeletedRule:
+    def test_keeps_its_incidents(self, fire: Fire, rule: Rule, email: Channel) -> None:
+        services.handle_transition(fire(age=3 * HOUR).pk)
+        services.handle_transition(fire("resolved", value=0.5).pk)
+
+        delete_rule(rule=rule, actor="ada@example.com")
+
+        incident = Incident.objects.get()
+        assert (incident.status, incident.rule.name, incident.rule.pk) == ("resolved", "log loss", None)
+        assert (incident.opening.value, incident.rule.threshold) == (0.61, 0.55)
+        assert incident.close_reason == ""
+
+    def test_closes_what_it_keeps_open(self, fire: Fire, rule: Rule, email: Channel) -> None:
+        services.handle_transition(fire().pk)
+
+        delete_rule(rule=rule, actor="ada@example.com")
+
+        incident = Incident.objects.get()
+        assert incident.status == "resolved"
+        assert incident.close_reason == "Closed: ada@example.com deleted the rule log loss"
+        assert states() == {"incident.opened": "pending", "incident.resolved": "pending"}
+
 
 class TestOngoing:
-    def test_the_roof_says_what_is_under_way(
+    def test_what_is_under_way_is_said(
         self, fire: Fire, email: Channel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(
-            services, "describe_ongoing", lambda transition: [f"Run for {transition.kind} is queued"]
+            notifying, "describe_ongoing", lambda transition: [f"Run for {transition.kind} is queued"]
         )
 
         services.handle_transition(fire().pk)
 
         assert "- Run for opened is queued" in Delivery.objects.get().body
 
-    def test_an_alert_goes_out_although_the_roof_cannot_say(
+    def test_an_alert_goes_out_although_nobody_can_say_what_is_under_way(
         self, fire: Fire, email: Channel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(transition: Transition) -> list[str]:
             Rule.objects.get(pk=-1)
             return []
 
-        monkeypatch.setattr(services, "describe_ongoing", broken)
+        monkeypatch.setattr(notifying, "describe_ongoing", broken)
 
         services.handle_transition(fire().pk)
 

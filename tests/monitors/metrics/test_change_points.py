@@ -18,9 +18,10 @@ from monitors.definitions.models import Monitor, MonitorKind
 from monitors.metrics.change_points import look_for_changes, sentence_of
 from monitors.metrics.context import context_of
 from monitors.metrics.expiry import expire_summaries
-from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint
+from monitors.metrics.models import ChangePoint, DetectorState, MetricPoint, PackedPoints
 from monitors.summaries.models import StaleWindow
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
+from tests.worlds.points import store_points
 
 pytestmark = pytest.mark.django_db
 
@@ -48,17 +49,11 @@ def measured(
             ),
             metric=metric,
             start=DAY + timedelta(days=day),
-            end=DAY + timedelta(days=day + 1),
             value=error if metric == "mae" else 1 - error,
         )
         for day, error in days.items()
     ]
-    MetricPoint.objects.bulk_create(
-        points,
-        update_conflicts=True,
-        unique_fields=["model", "span", "metric", "feature", "segment", "role", "version", "start"],
-        update_fields=["value", "status"],
-    )
+    store_points(*points)
     look(model, days)
 
 
@@ -98,7 +93,7 @@ def test_what_stays_as_it_was_has_no_change(model: Model) -> None:
 def test_the_result_is_the_same_in_whatever_parts_windows_come(model: Model, n: int) -> None:
     measured(model, LONG)
     at_once = told(model)
-    MetricPoint.objects.all().delete()
+    PackedPoints.objects.all().delete()
     look(model, [0])
     emptied = told(model)
 
@@ -116,10 +111,10 @@ def test_the_result_is_the_same_in_whatever_order_labels_come(
 ) -> None:
     ChangePoint.objects.all().delete()
     DetectorState.objects.all().delete()
-    MetricPoint.objects.all().delete()
+    PackedPoints.objects.all().delete()
     measured(model, LONG)
     at_once = told(model)
-    MetricPoint.objects.all().delete()
+    PackedPoints.objects.all().delete()
     look(model, [0])
 
     measured(model, {late: 0.9})  # as its first labels say

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
@@ -14,11 +15,12 @@ from inference.prediction_log.queries.selectors import oldest_event
 from inference.prediction_log.tasks import expire as expire_rows
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.expiry import NULL_DRAWS_KEPT
+from monitors.metrics.models import JointNullDraws, MetricPoint, NullDraws, PointLimits
 from monitors.metrics.tasks import expire
 from monitors.summaries.models import Summary
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
-from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.django_db
 
@@ -47,8 +49,14 @@ def keep(model: Model, *, rows: int, summaries: int) -> None:
     update_model(model=model, actor="test", retention_days=rows, summary_retention_days=summaries)
 
 
-def days_of(kind: type[Summary] | type[MetricPoint]) -> list[datetime]:
-    return sorted(set(kind.objects.filter(span="day").values_list("start", flat=True)))
+def days_of_summaries() -> list[datetime]:
+    return sorted(set(Summary.objects.filter(span="day").values_list("start", flat=True)))
+
+
+def days_of_points() -> list[datetime]:
+    """List the days that had rows: those between have points that say they had none."""
+    points = MetricPoint.objects.filter(span="day", metric="count", value__gt=0)
+    return sorted(set(points.values_list("start", flat=True)))
 
 
 def test_they_stay_when_their_rows_have_gone(model: Model) -> None:
@@ -58,7 +66,7 @@ def test_they_stay_when_their_rows_have_gone(model: Model) -> None:
     expire()
 
     assert oldest_event(model) == LAST
-    assert days_of(Summary) == days_of(MetricPoint) == [DAY, LAST]
+    assert days_of_summaries() == days_of_points() == [DAY, LAST]
 
 
 def test_they_go_after_their_own_days(model: Model) -> None:
@@ -67,7 +75,7 @@ def test_they_go_after_their_own_days(model: Model) -> None:
     expire_rows()
     expire()
 
-    assert days_of(Summary) == days_of(MetricPoint) == [LAST]
+    assert days_of_summaries() == days_of_points() == [LAST]
     assert not Summary.objects.filter(start__lt=LAST).exists()
     assert not [result for result in check_all() if not result.holds]
 
@@ -92,7 +100,7 @@ def test_they_wait_for_rows_that_are_kept_longer(model: Model) -> None:
     expire_rows()
     expire()
 
-    assert days_of(Summary) == [DAY, LAST]
+    assert days_of_summaries() == [DAY, LAST]
 
 
 def test_a_number_of_days_that_is_none_is_refused(model: Model) -> None:
@@ -100,3 +108,30 @@ def test_a_number_of_days_that_is_none_is_refused(model: Model) -> None:
         update_model(model=model, actor="test", summary_retention_days=-1)
 
     assert refused.value.errors[0].pointer == "/summary_retention_days"
+
+
+def test_draws_of_long_ago_go_and_newer_ones_stay(model: Model) -> None:
+    reference = give_reference(model)
+    moment = timezone.now()
+    for name, age in (
+        ("old", NULL_DRAWS_KEPT + timedelta(days=1)),
+        ("new", NULL_DRAWS_KEPT - timedelta(days=1)),
+    ):
+        of_any = {"reference": reference, "digest": name, "size": 100, "made_at": moment - age}
+        JointNullDraws.objects.create(**of_any, draws={"domain_auc": [0.5]}, why="")
+        NullDraws.objects.create(**of_any, column="income", days=1, payload=b"")
+
+    expire()
+
+    assert [row.digest for row in JointNullDraws.objects.all()] == ["new"]
+    assert [row.digest for row in NullDraws.objects.filter(digest__in=["old", "new"])] == ["new"]
+
+
+def test_limits_that_judge_no_window_go_also_where_points_stay_for_ever(model: Model) -> None:
+    PointLimits.objects.create(model=model, digest=b"unused", thresholds=[0.1], whys=["Chance alone."])
+    keep(model, rows=0, summaries=0)
+
+    expire()
+
+    assert not PointLimits.objects.filter(digest=b"unused").exists()
+    assert days_of_points() == [DAY, LAST]

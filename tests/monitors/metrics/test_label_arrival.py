@@ -6,17 +6,19 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.models import Project
 from driftline.accounts.services import create_token
 from inference.prediction_log.items import LabelItem
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from inference.signatures import Signature
 from monitors.metrics.labels import label_points
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.models import MetricPoint, PackedPoints
 from monitors.metrics.performance import Ripeness
 from monitors.stats.mergeable.outcomes import summarise_multiclass_outcomes
 from monitors.stats.mergeable.window_summary import summarise_window
+from tests.driftline.pages.visitors import viewer_of
+from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.django_db
@@ -75,7 +77,7 @@ class TestPoints:
         update_model(model=model, actor="test", objectives={"label_lag_hours": 2})
         label_ones(model, 2_000, lag=timedelta(hours=3))
         log(model, rows_of_a_day(END + timedelta(days=1), 10))  # event time goes on
-        MetricPoint.objects.all().delete()
+        PackedPoints.objects.all().delete()
         label(model, [LabelItem(rows_of_a_day(DAY, 1)[0].id, "0", DAY)])
         work(model)
 
@@ -128,8 +130,6 @@ def test_a_model_whose_labels_never_came_has_no_lag(model: Model) -> None:
 def test_they_are_read_over_http_by_class_and_shown_on_the_page(model: Model, settings: Any) -> None:
     label_ones(model, 40, lag=timedelta(hours=3))
     _, token = create_token(project=model.project, name="t", scopes=["read"], actor="test")
-    person = User.objects.create_user("ada@bank.example")
-    Membership.objects.create(project=model.project, user=person)
     client, settings.MIDDLEWARE = Client(), [one for one in settings.MIDDLEWARE if "whitenoise" not in one]
     headers = {"Authorization": f"Bearer {token}"}
     period = "from=2026-01-05T00:00:00Z&to=2026-01-06T00:00:00Z"
@@ -139,8 +139,9 @@ def test_they_are_read_over_http_by_class_and_shown_on_the_page(model: Model, se
         f"/api/v1/models/{model.name}/metrics?metric=label_coverage_by_class&feature=1&{period}",
         headers=headers,
     )
-    client.force_login(person)
-    page = client.get(f"/models/{model.name}/performance?from=2026-01-05&to=2026-01-05").content.decode()
+    page = markup(
+        viewer_of(model.project).get(f"/models/{model.name}/performance?from=2026-01-05&to=2026-01-05")
+    )
 
     assert [item["value"] for item in lag.json()["items"]] == [pytest.approx(3 * HOUR_S, rel=0.01)]
     assert [(item["feature"], item["value"]) for item in ones.json()["items"]] == [("1", 1.0)]

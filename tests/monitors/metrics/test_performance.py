@@ -19,12 +19,19 @@ from monitors.stats.mergeable.sketches import summarise_categories
 from monitors.stats.mergeable.window_summary import WindowSummary
 
 END = datetime(2026, 1, 6, tzinfo=UTC)
-RIPE = Ripeness(min_rows=20, min_coverage=0.5, label_lag=timedelta(0), event_now=END)
+RIPE = Ripeness(min_rows=20, min_coverage=0.5, label_lag=timedelta(0), ended_until=END)
 CLASSES = ("ant", "bee", "cat")
 
 
 def points_of(outcome: OutcomeSummary, **given: object) -> dict[tuple[str, str], Point]:
-    known = {"rows": outcome.n, "prediction": None, "usual": {}, "quantile": None, "blocks": ()} | given
+    known = {
+        "rows": outcome.n,
+        "prediction": None,
+        "usual": {},
+        "quantile": None,
+        "blocks": (),
+        "reference_id": None,
+    } | given
     summary = WindowSummary(
         rows=known["rows"],
         features={},
@@ -34,7 +41,7 @@ def points_of(outcome: OutcomeSummary, **given: object) -> dict[tuple[str, str],
     )
     points = performance_points(
         summary, known["usual"], end=END, ripeness=RIPE, positive_class=None, quantile=known["quantile"],
-        blocks=known["blocks"],
+        blocks=known["blocks"], reference_id=known["reference_id"],
     )  # fmt: skip
     return {(point.metric, point.feature): point for point in points}
 
@@ -163,3 +170,44 @@ def test_a_class_of_a_name_that_no_point_can_hold_is_seen_in_the_averages_alone(
 
     assert {feature for metric, feature in points if metric == "class_recall"} == {"ant", "b" * 200}
     assert points["recall", ""].value == 1
+
+
+class TestChance:
+    """How often a window as good as the reference is that bad, which evidence of many windows is made from."""
+
+    def of_mae(self, bias: float, *days: float) -> dict[str, object]:
+        usual = usual_performance([off_by(one) for one in days], None)
+        return points_of(off_by(bias), usual=usual, reference_id=7)["mae", ""].detail
+
+    def test_is_small_where_the_error_is_large(self):
+        days = np.random.default_rng(0).normal(10, 1, 40)
+
+        chances = [self.of_mae(bias, *days)["p_value"] for bias in (8.0, 10.0, 11.5, 14.0)]
+
+        assert chances[0] > 0.9
+        assert 0.3 < chances[1] < 0.7
+        assert 0.02 < chances[2] < 0.1
+        assert chances[3] < 0.001
+
+    def test_knows_the_reference_and_how_many_windows_it_is_worth(self):
+        detail = self.of_mae(10.0, *np.arange(9.0, 12.0, 0.1))
+
+        assert (detail["reference_id"], detail["reference_windows"]) == (7, 30)
+
+    @pytest.mark.parametrize("days", [(9.0, 10.0, 11.0), ()])
+    def test_of_few_days_is_not_known(self, days):
+        assert "p_value" not in self.of_mae(10.0, *days)
+
+    def test_holds_days_without_drift_to_its_word(self):
+        rng = np.random.default_rng(0)
+
+        chances = [self.of_mae(bias, *rng.normal(10, 1, 20))["p_value"] for bias in rng.normal(10, 1, 300)]
+
+        assert 0.02 < np.mean(np.array(chances) < 0.05) < 0.09
+
+    def test_of_a_bias_is_not_asked(self):
+        usual = usual_performance([off_by(one) for one in range(9)], None)
+
+        points = points_of(off_by(20.0), usual=usual, reference_id=7)
+
+        assert "p_value" not in points["bias", ""].detail

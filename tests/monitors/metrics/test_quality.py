@@ -24,7 +24,7 @@ def names(*values: str | None) -> ColumnSummary:
     return summarise_categories(np.resize(np.array(values, dtype=object), 100))
 
 
-def told(
+def quality_of(
     current: ColumnSummary, days: list[ColumnSummary], wanted: Expectation | None = None
 ) -> dict[str, Point]:
     """Judge a window against a reference of these days, if any, and what is expected."""
@@ -42,35 +42,35 @@ def told(
 def test_gaps_as_on_the_references_worst_day_are_no_fault_and_wider_ones_are() -> None:
     usual, gappy = numbers(1.0, 2.0), numbers(1.0, 2.0, 3.0, np.nan)
 
-    assert told(gappy, [usual, usual, usual])["missing_share"].status == "warning"
-    assert told(gappy, [usual, usual, gappy])["missing_share"].status == "ok"
-    assert told(numbers(np.nan), [usual, usual, gappy])["missing_share"].status == "critical"
+    assert quality_of(gappy, [usual, usual, usual])["missing_share"].status == "warning"
+    assert quality_of(gappy, [usual, usual, gappy])["missing_share"].status == "ok"
+    assert quality_of(numbers(np.nan), [usual, usual, gappy])["missing_share"].status == "critical"
 
 
 def test_a_column_that_was_empty_for_a_day_is_still_missed() -> None:
     days = [numbers(1.0, 2.0), numbers(1.0, 2.0), numbers(np.nan)]
 
-    assert told(numbers(np.nan), days)["missing_share"].status == "critical"
+    assert quality_of(numbers(np.nan), days)["missing_share"].status == "critical"
 
 
 def test_a_column_that_is_nearly_always_empty_is_as_it_should_be() -> None:
     sparse = numbers(*[np.nan] * 24, 1.0)
 
-    assert told(sparse, [sparse, sparse])["missing_share"].status == "ok"
+    assert quality_of(sparse, [sparse, sparse])["missing_share"].status == "ok"
 
 
 def test_a_stormy_day_is_no_fault_and_another_unit_is() -> None:
     calm, stormy = numbers(1010.0, 1020.0), numbers(980.0, 990.0)
 
-    assert told(stormy, [calm, calm, numbers(1000.0, 1030.0)])["out_of_range_share"].status == "ok"
-    assert told(numbers(29.8, 30.1), [calm, calm, stormy])["out_of_range_share"].status == "critical"
+    assert quality_of(stormy, [calm, calm, numbers(1000.0, 1030.0)])["out_of_range_share"].status == "ok"
+    assert quality_of(numbers(29.8, 30.1), [calm, calm, stormy])["out_of_range_share"].status == "critical"
 
 
 def test_names_that_come_and_go_by_the_day_are_known_to_do_so() -> None:
     days = [names("a", "b"), names("a", "c"), names("a", "a", "a", "d")]
 
-    assert told(names("a", "e"), days)["unseen_share"].status == "ok"
-    assert told(names("a", "e"), [names("a", "b"), names("a", "b")])["unseen_share"].status == "warning"
+    assert quality_of(names("a", "e"), days)["unseen_share"].status == "ok"
+    assert quality_of(names("a", "e"), [names("a", "b"), names("a", "b")])["unseen_share"].status == "warning"
 
 
 def test_features_beyond_their_limits_are_counted_by_name() -> None:
@@ -94,49 +94,98 @@ WEEK = [numbers(1.0, 2.0, 3.0, float(day)) for day in range(7)]
 def test_a_number_that_stands_still_is_a_fault_where_its_days_never_did() -> None:
     stuck, half = numbers(2.0), numbers(2.0, 2.0, 3.0, 4.0)
 
-    assert told(stuck, WEEK)["mode_share"].status == "warning"
-    assert told(half, WEEK)["mode_share"].status == "ok"
-    assert told(stuck, [*WEEK, stuck])["mode_share"].threshold is None
-    assert told(stuck, WEEK[:6])["mode_share"].threshold is None
+    assert quality_of(stuck, WEEK)["mode_share"].status == "warning"
+    assert quality_of(half, WEEK)["mode_share"].status == "ok"
+    assert quality_of(stuck, [*WEEK, stuck])["mode_share"].threshold is None
+    assert quality_of(stuck, WEEK[:6])["mode_share"].threshold is None
+
+
+def test_a_number_that_stands_still_for_half_of_the_time_is_a_fault_where_its_days_never_did() -> None:
+    """Neither the worst day, at 42%, nor chance in a week of hours explains 65%; in a day of hours chance may."""
+    worst = {("mode_share", "x"): 0.42}
+    reference = window(x=numbers(*range(100)))
+
+    limits = {}
+    for rows in (24, 168, 100_000):
+        column = summarise_numbers(np.arange(rows, dtype=np.float64) % 200, centre=0.0)
+        points = quality_points(window(x=column), reference, worst, expected={}, min_rows=20)
+        [limits[rows]] = [point.threshold for point in points if point.metric == "mode_share"]
+
+    assert limits == {
+        24: pytest.approx(0.92, abs=0.01),
+        168: pytest.approx(0.61, abs=0.01),
+        100_000: pytest.approx(1.25 * 0.42 + 0.05),
+    }
+
+
+def test_numbers_far_from_the_centre_of_their_grid_are_not_one_value() -> None:
+    """Cells grow with the distance: a counter's are wider than its days, once it has counted for long."""
+    days = [summarise_numbers(np.arange(100.0) + 100 * day, centre=0.0) for day in range(7)]
+    later = summarise_numbers(np.arange(100.0) + 200_000, centre=0.0)
+    many = summarise_numbers(np.linspace(200_000, 200_100, 2_000), centre=0.0)
+
+    assert quality_of(later, days)["mode_share"].value == 0.01
+    assert quality_of(later, days)["mode_share"].status == "ok"
+    assert quality_of(many, days)["mode_share"].threshold == pytest.approx(0.9, abs=0.05)
+
+
+@pytest.mark.parametrize("usual", [0.05, 0.42, 0.8])
+@pytest.mark.parametrize("rows", [24, 168, 2_000])
+def test_the_most_frequent_value_of_independent_rows_stays_within_its_limit(usual: float, rows: int) -> None:
+    """Days of a reference differ by chance as windows do, and the limit is of the worst of seven."""
+    rng, alarms = np.random.default_rng(0), 0
+    values = np.arange(1.0, 22.0)
+    shares = np.array([usual, *[(1 - usual) / 20] * 20])
+
+    for _ in range(300):
+        *days, current = (summarise_numbers(rng.choice(values, rows, p=shares), centre=0.0) for _ in range(8))
+        summaries = [WindowSummary(rows=rows, features={"x": day}) for day in days]
+        points = quality_points(
+            WindowSummary(rows=rows, features={"x": current}), merge_windows(summaries), worst_days(summaries),
+            expected={}, min_rows=20,
+        )  # fmt: skip
+        alarms += any(point.metric == "mode_share" and point.status == "warning" for point in points)
+
+    assert alarms == 0
 
 
 def test_a_weekday_stands_still_all_day_and_is_no_fault() -> None:
     weekdays = [names(day) for day in ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")]
 
-    assert told(names("Mo"), weekdays)["mode_share"].threshold is None
+    assert quality_of(names("Mo"), weekdays)["mode_share"].threshold is None
 
 
 def test_a_value_that_nearly_all_rows_have_may_be_that_of_all_rows_by_chance() -> None:
     usual = names(*["no"] * 19, "yes")
 
-    assert told(names("no"), [usual] * 7)["mode_share"].threshold is None
+    assert quality_of(names("no"), [usual] * 7)["mode_share"].threshold is None
 
 
 def test_what_is_expected_goes_before_what_the_reference_shows() -> None:
     wanted = Expectation(least=0.0, most=2.5, missing_share=0.3)
     days = [numbers(1.0, 2.0, 3.0, 4.0)] * 2
 
-    points = told(numbers(1.0, 2.0, 3.0, np.nan), days, wanted)
+    points = quality_of(numbers(1.0, 2.0, 3.0, np.nan), days, wanted)
 
     assert (points["out_of_range_share"].value, points["out_of_range_share"].status) == (0.25, "warning")
     assert (points["missing_share"].value, points["missing_share"].status) == (0.25, "ok")
     assert points["faulty_features"].detail == {"counted": ["x"]}
-    assert told(numbers(1.0, 2.0, 3.0), days)["out_of_range_share"].status == "ok"
+    assert quality_of(numbers(1.0, 2.0, 3.0), days)["out_of_range_share"].status == "ok"
 
 
 def test_expectations_need_no_reference_and_tolerate_what_they_say() -> None:
     wanted = Expectation(categories=["a", "b"], tolerance=0.3)
 
-    assert told(names("a", "b", "a", "c"), [], wanted)["unseen_share"].status == "ok"
-    assert told(names("a", "c"), [], wanted)["unseen_share"].status == "warning"
-    assert told(names("c"), [], wanted)["faulty_features"].status == "critical"
-    assert told(names("c"), [])["faulty_features"].detail == {"counted": []}
+    assert quality_of(names("a", "b", "a", "c"), [], wanted)["unseen_share"].status == "ok"
+    assert quality_of(names("a", "c"), [], wanted)["unseen_share"].status == "warning"
+    assert quality_of(names("c"), [], wanted)["faulty_features"].status == "critical"
+    assert quality_of(names("c"), [])["faulty_features"].detail == {"counted": []}
 
 
 def test_a_value_at_the_edge_is_within_it() -> None:
     wanted = Expectation(least=0.1, most=99.9)
 
-    edges = told(numbers(0.1, 99.9), [], wanted)
+    edges = quality_of(numbers(0.1, 99.9), [], wanted)
 
     assert (edges["out_of_range_share"].value, edges["out_of_range_share"].status) == (0.0, "ok")
-    assert told(numbers(0.1, 99.9, 99.8, 150.0), [], wanted)["out_of_range_share"].value == 0.25
+    assert quality_of(numbers(0.1, 99.9, 99.8, 150.0), [], wanted)["out_of_range_share"].value == 0.25

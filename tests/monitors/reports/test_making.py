@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -16,11 +18,13 @@ from driftline.accounts.models import Project
 from driftline.common.periods import Period
 from inference.prediction_log.items import LabelItem
 from inference.registry.services import create_model
-from monitors.reports.models import Report
+from monitors.reports import building
+from monitors.reports.models import Preset, Report
 from monitors.reports.selectors import about
+from monitors.reports.services import ReportRequest, delete_report, request_report
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, truths
-from tests.worlds.reports import THRESHOLD, ask, careful_rows
+from tests.worlds.reports import DAYS, THRESHOLD, ask, careful_rows
 
 HOSTILE = "</script><script>parent.location = 'https://evil.example'</script>"
 
@@ -150,3 +154,26 @@ class TestReport:
         assert "evil.example" in page
         assert HOSTILE not in page
         assert "default-src 'none'" in page.partition("<style>")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Evidently's own
+def test_a_report_that_is_deleted_before_its_files_are_in_place_leaves_none(
+    db: None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(Project.objects.create(slug="shop", name="Shop"))
+    log(model, careful_rows(20))
+    store = building._store
+
+    def delete_and_store(making: building.Making, made: Any) -> None:
+        delete_report(report=making.report, actor="ada")
+        store(making, made)
+
+    monkeypatch.setattr(building, "_store", delete_and_store)
+    wanted = ReportRequest(DAYS, preset=Preset.DATA_SUMMARY, reference="none")
+    report = request_report(model=model, wanted=wanted, actor="test")
+
+    building.build(report.pk)
+
+    assert not Report.objects.filter(pk=report.pk).exists()
+    assert list((home / "reports").iterdir()) == []

@@ -28,6 +28,7 @@ class Day:
     end: datetime
     value: float | None
     n: int = 100
+    is_proven: bool = False
 
 
 GOOD, BAD, NO_DATA = 0.5, 2.0, None
@@ -55,6 +56,11 @@ class TestOpening:
 
         assert verdict.outcome is RuleOutcome.NOTHING
         assert verdict.progress.name == "normal"
+
+    def test_opens_on_few_rows_where_the_interval_proves_the_breach(self) -> None:
+        verdict = step(AboveOne(min_rows=100), RuleProgress(), Day(START, BAD, n=30, is_proven=True))
+
+        assert verdict.outcome is RuleOutcome.OPENED
 
 
 class TestFiring:

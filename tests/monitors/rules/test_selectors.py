@@ -12,7 +12,7 @@ from driftline.accounts.models import Project
 from driftline.common.work import touch
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
-from inference.registry.services import create_model
+from inference.registry.services import archive_model, create_model
 from monitors.definitions.models import MonitorKind
 from monitors.rules.models import Rule
 from monitors.rules.selectors import models_to_judge
@@ -45,11 +45,12 @@ def watch_no_labels(model: Model) -> None:
     model.monitors.filter(kind=MonitorKind.PERFORMANCE).update(enabled=False)
 
 
-def send_days(model: Model, days: int) -> None:
+def send_days(model: Model, days: int, *, leave_out: int = 0) -> None:
+    """Log days of labelled rows, each `leave_out`th without a label."""
     for number in range(days):
         rows = rows_of_a_day(DAY + number * ONE_DAY, 120)
         log(model, rows)
-        label(model, truths(rows))
+        label(model, [one for n, one in enumerate(truths(rows)) if not leave_out or n % leave_out])
     work(model)
     PredictionChunk.objects.update(end_stored_at=F("end"))  # as if each had arrived when it happened
 
@@ -97,12 +98,22 @@ class TestModelsToJudge:
 
         assert models_to_judge(AFTER_A_DAY) == set()
 
+    def test_leave_out_what_is_archived(self, project: Project) -> None:
+        model = make_model(project)
+        watch(model, "count")
+        send_days(model, 1)
+        assert models_to_judge(AFTER_A_DAY) == {model.pk}
+
+        archive_model(model=model, is_archived=True, actor="test")
+
+        assert models_to_judge(AFTER_A_DAY) == set()
+
     def test_wait_until_labels_have_ripened(self, project: Project) -> None:
         model = create_model(
             project=project, name="slow", task="binary", actor="test", objectives={"label_lag_hours": 24}
         )
         watch(model, "accuracy", span="hour")
-        send_days(model, 1)
+        send_days(model, 1, leave_out=5)
         first_ripe = DAY + timedelta(hours=1 + 24)
 
         assert models_to_judge(first_ripe - A_MOMENT) == set()

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from monitors.stats.mergeable.sketches import NumericSummary
+from monitors.stats.mergeable.sketches import Distinct, NumericSummary
 
 finite = st.floats(min_value=-1e6, max_value=1e6, allow_nan=False)
 numbers = st.lists(
@@ -27,7 +27,13 @@ def same_numbers(left: NumericSummary, right: NumericSummary) -> bool:
     totals = np.allclose(
         [left.total, left.total_sq], [right.total, right.total_sq], rtol=1e-9, atol=1e-12 * size**2
     )
-    return exact and extremes and cells and added and totals
+    return exact and extremes and cells and added and totals and _same_distinct(left.distinct, right.distinct)
+
+
+def _same_distinct(left: Distinct | None, right: Distinct | None) -> bool:
+    if left is None or right is None:
+        return left is right
+    return np.array_equal(left.values, right.values) and np.array_equal(left.counts, right.counts)
 
 
 def real_columns(rng: np.random.Generator, n: int = 20_000) -> dict[str, np.ndarray]:

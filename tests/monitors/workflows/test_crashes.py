@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.db.models import F
 from django.db.models.functions import Now
 
 from driftline.common.lease import LeaseLost
 from inference.registry.models import Dataset, Deployment, DeploymentChange
 from monitors.workflows import engine, services
-from monitors.workflows.context import run_folder
+from monitors.workflows.context import RunContext, StepAnswer, StepOutcome, run_folder
 from monitors.workflows.engine import advance
 from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, Step
@@ -187,6 +188,27 @@ class TestStaleWorker:
         claim_run(run.pk)
 
         assert claim_run(run.pk) is None
+
+    def test_does_not_get_a_run_with_a_step_that_looks_again(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Something came while the step looked for so long that its lease was about to run out."""
+        claims: list[RunLease | None] = []
+
+        def look(context: RunContext) -> StepOutcome:
+            if claims:
+                claims.append(claim_run(run.pk))
+                return StepOutcome(StepAnswer.REJECTED)
+            claims.append(None)
+            let_lease_run_out(run)
+            Run.objects.filter(pk=run.pk).update(generation=F("generation") + 1)
+            return StepOutcome(StepAnswer.WAITING, needs="traffic")
+
+        monkeypatch.setitem(engine.STEPS, "snapshot", look)
+
+        advance(run_id=run.pk)
+
+        assert claims == [None, None]
 
     @pytest.mark.slow
     def test_ends_its_trainer_when_a_person_cancels(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A run pauses when the labels stop coming as they always came: a class, a token, or their number (promise 12)."""
+"""A run pauses when the labels stop coming as they always came: a class, a token, or their number."""
 
 from collections.abc import Callable
 from datetime import date, timedelta

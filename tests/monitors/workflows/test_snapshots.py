@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from driftline.common.periods import DAY_US
 from inference.prediction_log.queries.selectors import LogFrame
 from inference.signatures import Feature, Signature
 from monitors.definitions.outcomes import coded
 from monitors.workflows.snapshots import (
-    DAY_US,
     from_log,
     from_reference,
     holdout_start,

@@ -6,7 +6,7 @@ from driftline.accounts.models import AuditEntry
 from driftline.common.errors import Problem
 from inference.registry.models import Model, Version
 from monitors.rules.models import Rule, RuleState, Transition
-from monitors.workflows import selectors, services
+from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run, Workflow
 from monitors.workflows.schemas import WorkflowOut
@@ -45,7 +45,7 @@ class TestTransition:
         assert [step.name for step in run.steps.order_by("position")] == [
             "snapshot", "check_labels", "train", "convert", "validate", "register", "shadow", "gate", "promote",
         ]  # fmt: skip
-        assert selectors.needs_no_traffic(model)
+        assert run.needs == ""
 
     def test_handled_twice_starts_one_run(self, model: Model, fire: Fire) -> None:
         transition = fire()

@@ -44,14 +44,14 @@ class TestRunOfAModelWhoseWorldTurned:
     ) -> None:
         run = started(fire)
         assert (run.state, run.needs, run.waiting_for) == ("waiting", "traffic", "0 of 500 labelled pairs")
-        assert not selectors.needs_no_traffic(run.model)
         turned_world.send_day(11)
         services.wake_runs(run.model)
         run.refresh_from_db()
         assert run.waiting_for == "300 of 500 labelled pairs"
         turned_world.send_day(12)
         services.wake_runs(run.model)
-        assert selectors.needs_no_traffic(run.model)
+        run.refresh_from_db()
+        assert run.needs == ""
 
         advance(run_id=run.pk)
 

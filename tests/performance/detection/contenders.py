@@ -6,6 +6,7 @@ Each says of a window how loudly it would be flagged, so that thresholds can be 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -26,6 +27,7 @@ FALSE_DISCOVERY_RATE = 0.05
 # What a drift monitor asks of a window, unless it is told otherwise.
 MIN_ROWS = 50
 MIN_CHUNKS = 6
+FIRST_DAY = date(2026, 1, 1)
 _MIN_POSITIVE = 1e-300
 
 
@@ -58,7 +60,13 @@ class Ours:
         self.references: dict[str, PreparedReference] = {
             name: prepare_reference(column) for name, column in columns.items()
         }
-        self.days = count_days(self.references, [self._summarise(part) for part in _days_of(reference)])
+        self.days = count_days(
+            self.references,
+            [
+                (FIRST_DAY + timedelta(days=number), self._summarise(part))
+                for number, part in enumerate(_days_of(reference))
+            ],
+        )
         self.seed = seed
         self.nulls: dict[tuple[str, int], NullDistributions] = {}
 

@@ -10,6 +10,10 @@ Start with `payload.py`.
 
 from monitors.alerts.channels.webhook import WebhookChannel
 
+CALLBACK = "callback"
+
 
 class CallbackChannel(WebhookChannel):
     """A webhook in its rules for targets, its signature and its retries."""
+
+    title = "Callback of jobs"

@@ -22,6 +22,9 @@ from monitors.alerts.story import Story, channels_url
 
 
 class EmailChannel:
+    title = "E-mail"
+    target = "an e-mail address"
+
     def check_target(self, target: str) -> None:
         try:
             validate_email(target)
@@ -72,7 +75,7 @@ def _headers(delivery: Delivery) -> dict[str, str]:
     headers = {
         "Message-ID": _message_id(delivery.event_id),
         "Auto-Submitted": "auto-generated",
-        "List-Unsubscribe": f"<{channels_url()}>",
+        "List-Unsubscribe": f"<{channels_url(delivery.channel)}>",
     }
     if delivery.incident_id is not None:
         headers["References"] = headers["In-Reply-To"] = _message_id(f"incident-{delivery.incident_id}")

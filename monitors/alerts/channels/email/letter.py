@@ -5,19 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from django.conf import settings
 from django.template import Context, Engine
 
 from driftline.common.number_format import format_number
+from driftline.common.periods import in_a_row
 from monitors.alerts.channels.base import Message
 from monitors.alerts.models import Channel
 from monitors.alerts.story import RESOLVED, UPDATED, Story, channels_url
-from monitors.alerts.wording import measured, moment, one_line, shortened
-from monitors.metrics.catalogue import METRICS
+from monitors.alerts.wording import fitted, measured, moment, one_line
 
 SUBJECT_LENGTH = 77
 _TEMPLATES = Engine(dirs=[str(Path(__file__).parent)])
-_WORD = {UPDATED: "still firing", RESOLVED: "resolved"}
 
 
 @dataclass(frozen=True)
@@ -50,14 +48,16 @@ class Letter:
 
 
 def compose(story: Story, channel: Channel) -> Message:
+    when = " when it opened" if story.event == RESOLVED else ""
     letter = Letter(
         headline=story.headline,
         facts=story.facts,
         sections=[
             Section(heading, lines)
             for heading, lines in (
-                ("Broken data", story.fault_lines),
-                ("Likely causes (not proven)", story.cause_lines),
+                (f"Broken data{when}", story.fault_lines),
+                (f"Likely causes{when} (not proven)", story.cause_lines),
+                ("Alerts", story.alert_lines),
                 ("What Driftline is doing", story.ongoing),
                 ("What changed lately", story.changes),
             )
@@ -74,32 +74,33 @@ def compose_test(channel: Channel, *, at: datetime) -> Message:
         headline=f"This is a test of the channel {channel.name}; if you read it, alerts will reach you.",
         facts=[("Project", channel.project.name), ("Sent", moment(at))],
         sections=[],
-        link=("Open Driftline", settings.PUBLIC_URL),
-        footer=f"Somebody pressed Send test in Driftline. Channels are kept at {channels_url()}",
+        link=("Open Driftline", f"{channel.project.url}/"),
+        footer=f"Somebody pressed Send test in Driftline. Channels are kept at {channels_url(channel)}",
     )
     return Message("[test] Driftline can reach you", letter.as_text(), letter.as_html())
 
 
 def _subject(story: Story) -> str:
-    """Severity, problem and number in less than 78 characters, cutting only the problem's text.
-
-    A long one names its metric as rules do, for its feature and its numbers say more than the metric's title. The
-    cut is marked in ASCII: a subject that must be encoded may be folded, and then comes with a space doubled.
-    """
+    """Severity, problem and number in less than 78 characters, shortening only the problem's text."""
     start = f"[{story.incident.severity}] "
-    end = f" ({_WORD.get(story.event, 'opened')}, INC-{story.incident.pk})"
-    room, problem = SUBJECT_LENGTH - len(start) - len(end), story.incident.title
-    if len(problem) > room and story.rule.metric in METRICS:
-        problem = problem.replace(METRICS[story.rule.metric].title, story.rule.metric, 1)
-    return start + shortened(problem, room, "...") + end
+    end = f" ({_word(story)}, INC-{story.incident.pk})"
+    room = SUBJECT_LENGTH - len(start) - len(end)
+    return start + fitted(story.incident.title, story.incident.rule.metric, room) + end
+
+
+def _word(story: Story) -> str:
+    """Say what happened to the incident."""
+    if story.event == RESOLVED:
+        return "closed" if story.incident.closed_by else "resolved"
+    return "updated" if story.event == UPDATED else "opened"
 
 
 def _why(story: Story, channel: Channel) -> str:
     rule = story.rule
-    windows = f"{rule.for_windows} {rule.span} window{'s' if rule.for_windows > 1 else ''} in a row"
+    windows = in_a_row(rule.for_windows, rule.judged_span)
     return one_line(
         f"You get this because the rule {rule.name} ({measured(story.transition)} {rule.operator} "
         f"{format_number(rule.threshold)} for {windows}) fired, and the channel {channel.name} takes incidents of "
         f"project {channel.project.name} from severity {channel.min_severity} up. "
-        f"To stop it, change the channel at {channels_url()}"
+        f"To stop it, change the channel at {channels_url(channel)}"
     )

@@ -8,8 +8,9 @@ Start with `payload.py`.
 """
 
 import base64
-import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from secrets import token_bytes
 
 from standardwebhooks import Webhook
 
@@ -28,11 +29,14 @@ HOP_HEADER = "Driftline-Hop"
 
 
 class WebhookChannel:
+    title = "Webhook"
+    target = "an https URL"
+
     def check_target(self, target: str) -> None:
         check_target(target, "/target")
 
     def new_secret(self) -> str | None:
-        return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+        return "whsec_" + base64.b64encode(token_bytes(SECRET_BYTES)).decode()
 
     def compose(self, story: Story, channel: Channel) -> Message:
         return compose(story, channel)
@@ -43,7 +47,8 @@ class WebhookChannel:
     def send(self, delivery: Delivery) -> Receipt:
         try:
             target = parse_target(delivery.channel.target)
-            headers = signed_headers(delivery, secret=decrypt(delivery.channel.secret), at=now())
+            at = now()
+            headers = signed_headers(delivery, secrets=secrets_at(delivery.channel, at), at=at)
         except UrlNotAllowed as error:
             raise DeliveryFailed(f"url_not_allowed: {error}") from error
         except SecretUnreadable as error:
@@ -51,13 +56,25 @@ class WebhookChannel:
         return post(target.url, body=delivery.body.encode(), headers=headers)
 
 
-def signed_headers(delivery: Delivery, *, secret: str, at: datetime) -> dict[str, str]:
-    """Sign the stored body for an attempt at `at`."""
+def secrets_at(channel: Channel, at: datetime) -> list[str]:
+    """Return what messages are signed with: the secret, and for a while after it was rotated the one before.
+
+    Raises `SecretUnreadable`.
+    """
+    until = channel.previous_secret_until
+    stored = [channel.secret, *([channel.previous_secret] if until is not None and at < until else [])]
+    return [decrypt(one) for one in stored]
+
+
+def signed_headers(delivery: Delivery, *, secrets: Sequence[str], at: datetime) -> dict[str, str]:
+    """Sign the stored body for an attempt at `at`, with each secret; receivers take any that they can verify."""
     return {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",
         HOP_HEADER: "1",
         "webhook-id": delivery.event_id,
         "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(delivery.event_id, at.astimezone(UTC), delivery.body),
+        "webhook-signature": " ".join(
+            Webhook(secret).sign(delivery.event_id, at.astimezone(UTC), delivery.body) for secret in secrets
+        ),
     }

@@ -7,7 +7,7 @@ import orjson
 
 from driftline.common.periods import rfc3339
 from monitors.alerts.channels.base import Message
-from monitors.alerts.models import Channel, Incident
+from monitors.alerts.models import Alert, Channel, Incident
 from monitors.alerts.story import TEST, Story, channels_url
 
 SCHEMA_VERSION = 1
@@ -21,9 +21,10 @@ def compose(story: Story, channel: Channel) -> Message:
             "model": {"name": incident.model.name, "version": story.champion, "stage": "champion"},
             "incident": _incident(story),
             "alert": _alert(story),
+            "alerts": [_part(alert) for alert in story.alerts],
             "window": _window(story),
             "reference": story.reference,
-            "causes": incident.causes,
+            "causes": list(story.causes),
             "worst_value": story.worst,
             "ongoing": list(story.ongoing),
             "changes": list(story.changes),
@@ -38,7 +39,7 @@ def compose_test(channel: Channel, *, event_id: str, at: datetime) -> Message:
     return _message(
         {
             **envelope(TEST, event_id, at, channel),
-            "links": {"channel": channels_url()},
+            "links": {"channel": channels_url(channel)},
             "text": f"This is a test of the channel {channel.name}.",
         },
         subject="Test",
@@ -70,9 +71,14 @@ def _incident(story: Story) -> dict[str, Any]:
         "severity": incident.severity,
         "title": incident.title,
         "opened_at": rfc3339(incident.opened_at),
+        "since": rfc3339(incident.since),
+        "detected": rfc3339(incident.detected),
         "updated_at": rfc3339(story.at),
         "resolved_at": _time(incident.resolved_at),
         "acknowledged_by": _acknowledger(incident),
+        "closed_at": _time(incident.closed_at),
+        "closed_by": incident.closed_by or None,
+        "close_reason": incident.close_reason or None,
     }
 
 
@@ -87,6 +93,21 @@ def _alert(story: Story) -> dict[str, Any]:
         "value": story.transition.value,
         "threshold": story.transition.threshold,
         "operator": rule.operator,
+    }
+
+
+def _part(alert: Alert) -> dict[str, Any]:
+    """Write one of the alerts that make the incident."""
+    return {
+        "id": alert.pk,
+        "title": alert.title,
+        "labels": alert.labels,
+        "severity": alert.severity,
+        "state": alert.state,
+        "since": rfc3339(alert.since),
+        "detected": rfc3339(alert.window_end),
+        "last_window_end": rfc3339(alert.last_window_end),
+        "resolved_at": _time(alert.resolved_at),
     }
 
 

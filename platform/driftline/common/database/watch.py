@@ -146,12 +146,12 @@ class _Probe:
 
     def _wait(self, until: float) -> None:
         while (state := self._connection.poll()) != POLL_OK:
-            left = until - time.monotonic()
-            if left <= 0:
+            remaining_seconds = until - time.monotonic()
+            if remaining_seconds <= 0:
                 raise Silent
             ends = [self._connection.fileno()]
             reads, writes = (ends if state == POLL_READ else []), (ends if state == POLL_WRITE else [])
-            select.select(reads, writes, [], left)
+            select.select(reads, writes, [], remaining_seconds)
 
 
 WATCH = DatabaseWatch()

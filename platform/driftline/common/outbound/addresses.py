@@ -78,12 +78,12 @@ def _embedded(address: Address) -> list[Address]:
     """List the IPv4 addresses that an IPv6 one stands for: an allowed network leads no further than it says."""
     if address.version == 4:
         return []
-    found: list[Address] = [*(address.teredo or ())]
+    embedded: list[Address] = [*(address.teredo or ())]
     if address.sixtofour is not None:
-        found.append(address.sixtofour)
+        embedded.append(address.sixtofour)
     if _within(address, EMBEDDING) and not (address.is_unspecified or address.is_loopback):
-        found.append(IPv4Address(int(address) & 0xFFFFFFFF))
-    return found
+        embedded.append(IPv4Address(int(address) & 0xFFFFFFFF))
+    return embedded
 
 
 def _unmapped(address: Address) -> Address:

@@ -18,7 +18,9 @@ class Command(BaseCommand):
         with transaction.atomic():
             for channel in Channel.objects.exclude(secret=b"").select_for_update().order_by("pk"):
                 channel.secret = self._reseal(bytes(channel.secret))
-                channel.save(update_fields=["secret"])
+                if channel.previous_secret:
+                    channel.previous_secret = self._reseal(bytes(channel.previous_secret))
+                channel.save(update_fields=["secret", "previous_secret"])
             for factor in Authenticator.objects.select_for_update().order_by("pk"):
                 factor.data = {name: self._reseal_text(value) for name, value in factor.data.items()}
                 factor.save(update_fields=["data"])

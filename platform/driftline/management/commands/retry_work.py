@@ -29,7 +29,7 @@ class Command(BaseCommand):
                 raise CommandError(problem.detail) from problem
         for piece in [] if chosen else pieces:
             self.stdout.write(f"{piece.kind} {piece.id}  {piece.subject} ({piece.project}): {piece.reason}")
-        done = "dismissed" if options["dismiss"] else "begun afresh"
+        done = "dismissed" if options["dismiss"] else "queued again"
         self.stdout.write(f"{len(chosen)} of {len(pieces)} given up pieces of work {done}.")
 
 

@@ -14,7 +14,7 @@ class Command(BaseCommand):
         done = rotate_log_key(settings.HOME)
         self.stdout.write(
             f"{done.wrapped} keys wrapped anew, {done.lost} that no master key opens; "
-            f"{done.released} old master keys let go, {done.kept} kept with the new one among them."
+            f"{done.released} old master keys deleted, {done.kept} kept, the new one among them."
         )
         if done.lost:
             sys.exit(1)

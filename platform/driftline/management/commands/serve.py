@@ -21,7 +21,7 @@ def _engine_options() -> EngineOptions:
     jobs = JobLimits(
         deadline_seconds=settings.JOB_DEADLINE_SECONDS,
         keep_seconds=settings.JOB_KEEP_SECONDS,
-        most_bytes=settings.JOB_MAX_BYTES,
+        max_bytes=settings.JOB_MAX_BYTES,
     )
     return EngineOptions(
         fsync=settings.SPOOL_FSYNC,

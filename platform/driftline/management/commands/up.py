@@ -10,6 +10,7 @@ from django.db import connection
 from driftline.accounts.bootstrap import PROJECT, Credentials, working_credentials
 from driftline.common.ports import grpc_port_beside
 from driftline.services.children import Installation, stages
+from driftline.services.demos import DEMOS
 from driftline.services.listening import UnableToListen, check_listening
 from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import UnsafeSocketFolder, create_folders, home_paths
@@ -29,7 +30,9 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--demo", metavar="NAME", help="set up and replay this demo, such as `flights`")
+        parser.add_argument(
+            "--demo", choices=DEMOS, help="set up and play all stories of the demo, or one of them"
+        )
         parser.add_argument(
             "--host", default=settings.LISTEN_HOST, help="address to listen on (default DRIFTLINE_HOST)"
         )

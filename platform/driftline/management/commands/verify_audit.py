@@ -55,7 +55,7 @@ def _head(text: str) -> ChainHead:
 
 
 def _accept() -> None:
-    """Record that the chain ends earlier than this home knew, and let the home go by its present end."""
+    """Record that the chain ends earlier than this home knew, and make its present end the one that the home knows."""
     before = read_anchor(settings.HOME)
     with transaction.atomic():
         record_audit(

@@ -1,35 +1,48 @@
 """How numbers, times and states are written on pages."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
 from django.forms import BoundField
+from django.template import Context
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from driftline.common.clock import now
 from driftline.common.number_format import format_number
-from driftline.common.periods import parse_timestamp, rfc3339
-from driftline.pages import charts
+from driftline.common.periods import counted, is_span, named, parse_timestamp, rfc3339
+from driftline.pages import charts, timerange
+from driftline.pages.display import localise
 from monitors.alerts import wording
-from monitors.metrics.catalogue import METRICS
+from monitors.alerts.channels import KINDS
+from monitors.alerts.channels.masking import mask_target
+from monitors.metrics.catalogue import METRICS, is_drift
+from monitors.metrics.glossary import meaning_of
+from monitors.metrics.limits import RAISED, is_drifted
 from monitors.metrics.models import MetricPoint
 
 register = template.Library()
 
 NOTHING = "—"
 HALF_PERCENTS = 200
+MIN_P_VALUE = 1e-4  # smaller ones read alike
 WORDS = {
     "ok": "OK",
     "warning": "Warning",
     "critical": "Critical",
     "notice": "Notice",
     "no_data": "No data",
+    "not_monitored": "Not monitored",
+    "learning": "Learning",
     "insufficient": "Too few rows",
+    "not_informative": "Not informative",
     "unripe": "Labels pending",
-    "unreliable": "Did not come true",
+    "not_significant": "Beyond its limit, not significant",
+    "unreliable": "Unreliable",
     "error": "Error",
     "open": "Open",
     "acknowledged": "Acknowledged",
@@ -68,6 +81,18 @@ def figure(value: Any, digits: int = 3) -> str:
 
 
 @register.filter
+def windows(n: int, span: str) -> str:
+    """Write a number of windows; `auto` is of whatever span fits the traffic."""
+    return counted(n, span if is_span(span or "") else "window")
+
+
+@register.filter
+def window_name(span: str) -> str:
+    """Name one window of a span after an article."""
+    return named(span)
+
+
+@register.filter
 def bound(value: float | None) -> str:
     """Write the end of an interval; what only rounding keeps from 0 is 0."""
     return figure(value if value is None else round(value, 9))
@@ -76,6 +101,12 @@ def bound(value: float | None) -> str:
 @register.filter
 def cause_name(cause: dict[str, Any]) -> str:
     return str(cause.get("feature") or cause.get("segment") or NOTHING)
+
+
+@register.filter
+def cause_names(causes: Iterable[dict[str, Any]]) -> str:
+    """Name causes in a line of a list; broken data and drift of one feature are one name."""
+    return ", ".join(dict.fromkeys(cause_name(cause) for cause in causes)) or NOTHING
 
 
 @register.filter
@@ -143,6 +174,7 @@ def measured(value: float | None, metric: str) -> str:
         "wrong_type_share",
         "unseen_share",
         "out_of_range_share",
+        "impossible_share",
         "mode_share",
     ):
         return percent(value)
@@ -152,6 +184,29 @@ def measured(value: float | None, metric: str) -> str:
 @register.filter
 def metric_title(name: str) -> str:
     return METRICS[name].title if name in METRICS else name
+
+
+@register.simple_tag
+def metric(name: str) -> SafeString:
+    """Name a metric, with what it means under the pointer and its line of the reference behind it."""
+    meaning, title = meaning_of(name), metric_title(name)
+    if not meaning:
+        return format_html("{}", title)
+    return format_html(
+        '<a class="term" href="{}reference/metrics.html" title="{}">{}</a>',
+        reverse("documentation"),
+        meaning,
+        title,
+    )
+
+
+@register.filter
+def channel_title(kind: str) -> str:
+    """Name a kind of channel; one that is no longer registered keeps its bare name."""
+    return KINDS[kind].title if kind in KINDS else kind
+
+
+register.filter("masked", mask_target)
 
 
 @register.filter
@@ -169,8 +224,8 @@ def direction(name: str) -> str:
 
 @register.filter
 def when(moment: datetime | None) -> SafeString:
-    """Write a time in UTC, with its ISO form in the title."""
-    return _time(moment, "%-d %b %Y %H:%M") if moment else SafeString(NOTHING)
+    """Write a moment in the reader's time zone, with its ISO form in UTC in the title."""
+    return _time(moment, localise(moment).strftime("%-d %b %Y %H:%M")) if moment else SafeString(NOTHING)
 
 
 @register.filter
@@ -182,13 +237,18 @@ def stored_time(value: str | datetime) -> SafeString:
 @register.filter
 def day(moment: datetime | None) -> SafeString:
     """Write a date in UTC, with its ISO form in the title."""
-    return _time(moment, "%-d %b %Y") if moment else SafeString(NOTHING)
+    return _time(moment, moment.astimezone(UTC).strftime("%-d %b %Y")) if moment else SafeString(NOTHING)
 
 
-def _time(moment: datetime, form: str) -> SafeString:
-    moment = moment.astimezone(UTC)
-    iso = rfc3339(moment.replace(microsecond=0))
-    return format_html('<time datetime="{}" title="{}">{}</time>', iso, iso, moment.strftime(form))
+def _time(moment: datetime, text: str) -> SafeString:
+    iso = rfc3339(moment.astimezone(UTC).replace(microsecond=0))
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, iso, text)
+
+
+@register.filter
+def in_address(moment: datetime) -> str:
+    """Write the start of a window as a link names it."""
+    return timerange.in_address(moment)
 
 
 @register.filter
@@ -216,19 +276,58 @@ def badge(state: str, word: str = "") -> SafeString:
     look = LOOKS.get(state, "none")
     return format_html(
         '<span class="badge {}"><svg viewBox="0 0 16 16" aria-hidden="true">{}</svg>{}</span>',
-        look, mark_safe(_SHAPES[look]), word or WORDS.get(state, state.replace("_", " ").capitalize()),
+        look, mark_safe(_SHAPES[look]), word or state_word(state),
     )  # fmt: skip
+
+
+@register.filter("state")
+def state_word(name: str) -> str:
+    """Write a state as its word alone."""
+    return WORDS.get(name, name.replace("_", " ").capitalize())
 
 
 @register.simple_tag
 def drift_badge(point: MetricPoint) -> SafeString:
-    """Write the state of a feature's drift: by itself it is no emergency, however far it goes.
+    """Write the state of a feature's drift: by itself it is no emergency, however far it goes."""
+    look = "warning" if point.status in RAISED else point.status
+    return badge(look, drift_words(point))
 
-    Among many features some statistic crosses its limit by chance: then it is not sure enough to count.
-    """
-    if point.status == "ok":
-        return badge("ok", "May be chance" if point.is_beyond else "Within its limit")
-    return badge("warning", "Drifted") if point.status in ("warning", "critical") else badge(point.status)
+
+def drift_words(point: MetricPoint) -> str:
+    """Say how a judged point of a column stands to the limit beside it."""
+    if point.status in RAISED:
+        if point.rule:
+            return "Beyond its rule's limit"
+        if not is_drift(point.metric):
+            return "Beyond its limit"
+        return "Drifted" if point.is_beyond else "Drifted by another statistic"
+    if point.status != "ok":
+        return WORDS.get(point.status, words(point.status))
+    return "Drifted, within its rule's limit" if is_drifted(point) else "Within its limit"
+
+
+@register.filter
+def times_limit(point: MetricPoint) -> float | None:
+    """Return how many times its limit a value is; None without a value or a limit."""
+    return point.value / point.threshold if point.value is not None and point.threshold else None
+
+
+@register.filter
+def decision_of(point: MetricPoint) -> str:
+    """Say how far a statistic that decided lies from its limit, and its p-value; empty for one that did not decide."""
+    detail = point.__dict__.get("detail") or {}  # reading what was deferred would ask the database for each
+    times = times_limit(point)
+    if not detail.get("decides") or times is None:
+        return ""
+    return f"{times:.1f} times its limit, {chance(detail.get('decision_p_value'))}".rstrip(", ")
+
+
+@register.filter
+def chance(p_value: float | None) -> str:
+    """Write a p-value."""
+    if p_value is None:
+        return ""
+    return "p < 0.0001" if p_value < MIN_P_VALUE else f"p {format_number(p_value, 2)}"
 
 
 @register.simple_tag
@@ -251,6 +350,30 @@ def pretty(value: Any) -> str:
 def words(name: str) -> str:
     """Turn a snake-case name into words."""
     return name.replace("_", " ").capitalize()
+
+
+@register.simple_tag(takes_context=True)
+def chart_url(context: Context, chart: charts.Chart, form: str) -> str:
+    """Link to one chart of this page alone, as a `figure` for Plotly or as `csv`."""
+    request = context["request"]
+    query = request.GET.copy()
+    query["chart"], query["as"] = chart.id, form
+    return f"{request.path}?{query.urlencode()}"
+
+
+@register.simple_tag(takes_context=True)
+def view_link(context: Context) -> str:
+    """Link to what this page shows now: its range as absolute times, its window, and all else that it was asked for."""
+    request = context["request"]
+    query = request.GET.copy()
+    for name in ("chart", "as", "part"):
+        query.pop(name, None)
+    shown = context.get("day") or getattr(context.get("window"), "start", None)
+    if isinstance(shown, datetime):
+        query["day"] = rfc3339(shown).removesuffix("T00:00:00Z")
+    for name, value in context["range"].absolute.items():
+        query[name] = value
+    return f"{request.path}?{query.urlencode()}"
 
 
 @register.inclusion_tag("partials/field.html")

@@ -33,9 +33,9 @@ class Storage:
         return [len(rows) for rows in requests]
 
 
-def share_all(storage: Storage, requests: list[Rows], *, most: int = 100) -> list[int | BaseException]:
+def share_all(storage: Storage, requests: list[Rows], *, max_items: int = 100) -> list[int | BaseException]:
     """Send the first request, and the others while it commits; give each one's result or error."""
-    commits = GroupCommit(storage.commit, dooms=ConnectionError, turns=1, most=most)
+    commits = GroupCommit(storage.commit, dooms=ConnectionError, turns=1, max_items=max_items)
 
     def share(rows: Rows) -> int | BaseException:
         try:
@@ -66,7 +66,7 @@ def test_those_that_come_meanwhile_share_the_next_commit() -> None:
 
 def test_one_that_comes_alone_commits_at_once() -> None:
     storage = Storage(waits=False)
-    commits = GroupCommit(storage.commit, dooms=ConnectionError, turns=1, most=100)
+    commits = GroupCommit(storage.commit, dooms=ConnectionError, turns=1, max_items=100)
 
     assert [commits.share(["a"]), commits.share(["b", "c"])] == [1, 2]
     assert storage.groups == [[["a"]], [["b", "c"]]]
@@ -75,7 +75,7 @@ def test_one_that_comes_alone_commits_at_once() -> None:
 def test_a_group_holds_no_more_rows_than_it_may_unless_one_request_does() -> None:
     storage = Storage()
 
-    share_all(storage, [["a"], ["b"] * 2, ["c"] * 2, ["d"] * 9], most=4)
+    share_all(storage, [["a"], ["b"] * 2, ["c"] * 2, ["d"] * 9], max_items=4)
 
     assert [[len(rows) for rows in group] for group in storage.groups] == [[1], [2, 2], [9]]
 
@@ -111,7 +111,7 @@ def test_a_thread_that_is_stopped_strands_nobody() -> None:
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_under_load_every_request_is_committed_once(turns: int) -> None:
     storage = Storage(waits=False)
-    commits = GroupCommit(storage.commit, dooms=ConnectionError, turns=turns, most=5)
+    commits = GroupCommit(storage.commit, dooms=ConnectionError, turns=turns, max_items=5)
     requests = [[f"{number}"] * (number % 4 + 1) for number in range(300)]
 
     with ThreadPoolExecutor(16) as threads:
@@ -124,7 +124,7 @@ def test_under_load_every_request_is_committed_once(turns: int) -> None:
 
 def test_tells_how_long_the_first_that_waits_has_waited() -> None:
     storage = Storage()
-    commits = GroupCommit(storage.commit, dooms=ConnectionError, turns=1, most=100)
+    commits = GroupCommit(storage.commit, dooms=ConnectionError, turns=1, max_items=100)
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(commits.share, ["a"])
         assert storage.has_begun.wait(30)

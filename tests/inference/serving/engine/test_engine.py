@@ -1,7 +1,6 @@
 """The engine without a server: any dialect can ask it, and so can who has read a request already."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,13 @@ from inference.runtime.session import Array
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
 from inference.serving.engine.scheduling import HELD_ROWS
-from inference.serving.options import EngineOptions, Fsync
-from inference.serving.plan import Plan, PlanModel
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Prediction
 from inference.serving.routing import Admission, RoutingTable
-from inference.serving.versions.versions import LoadedVersion
 from inference.signatures import Signature
-from tests.inference.onnx_models import store, summing_model, summing_signature
+from tests.inference.serving.engines import with_engine
 from tests.inference.serving.given import GIVEN
-from tests.inference.serving.running import HeldDisk, token
+from tests.inference.serving.running import HeldDisk
 
 BEARER = b"Bearer dl_infer"
 
@@ -57,26 +53,6 @@ class CommaDialect:
 
 
 COMMAS = CommaDialect()
-
-
-def with_engine[Result](
-    home: Path, use: Callable[[Engine], "asyncio.Future[Result]"], fsync: Fsync = "off"
-) -> Result:
-    """Run an engine that serves the sums, until what `use` asks for is answered."""
-    version = store(home, summing_model(3), summing_signature(3), id=1, version="1")
-    model = PlanModel(1, 1, "sums", 5, "1", [], [version])
-    plan = Plan(1, [model], [token("dl_infer", "infer")])
-    loaded = {1: LoadedVersion(home, model, version)}
-
-    async def run() -> Result:
-        engine = Engine(home, EngineOptions(fsync=fsync), lambda *_: None)
-        try:
-            engine.adopt(RoutingTable(plan, loaded, {}))
-            return await asyncio.wait_for(use(engine), 20)
-        finally:
-            engine.close()
-
-    return asyncio.run(run())
 
 
 def ask_in_commas(engine: Engine, path: bytes, body: bytes) -> "asyncio.Future[Any]":
@@ -185,7 +161,7 @@ class TestWhileTheDiskIsAtWork:
             await asyncio.gather(*answered)
             return batches
 
-        batches = with_engine(tmp_path, lambda engine: asyncio.ensure_future(ask(engine)), fsync="group")
+        batches = with_engine(tmp_path, ask, fsync="group")
 
         assert batches == [1, 2]
 
@@ -204,7 +180,7 @@ class TestWhileTheDiskIsAtWork:
             await asyncio.gather(*answered)
             return runs
 
-        assert with_engine(tmp_path, lambda engine: asyncio.ensure_future(ask(engine)), fsync="group") == 2
+        assert with_engine(tmp_path, ask, fsync="group") == 2
 
 
 async def _one_turn() -> None:

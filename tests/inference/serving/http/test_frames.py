@@ -2,10 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import onnxruntime as ort
 import uvicorn
@@ -15,27 +13,12 @@ import inference
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.scheduling import Scheduler
 from inference.serving.http.connection import HotProtocol
-from inference.serving.options import EngineOptions
-from inference.serving.plan import Plan, PlanModel
-from inference.serving.routing import RoutingTable
-from inference.serving.versions.versions import LoadedVersion
-from tests.inference.onnx_models import store, summing_model, summing_signature
-from tests.inference.serving.running import request_bytes, rows_body, token
+from tests.inference.serving.engines import with_engine
+from tests.inference.serving.http.wires import Wire
+from tests.inference.serving.running import request_bytes, rows_body
 
 MAX_FRAMES = 12
 OURS = str(Path(inference.__file__).parent)
-
-
-class Wire(asyncio.Transport):
-    """Collects what is written."""
-
-    sent = b""
-
-    def write(self, data: Any) -> None:
-        self.sent += data
-
-    def is_closing(self) -> bool:
-        return False
 
 
 def stack_of_ours(frame: FrameType | None) -> list[str]:
@@ -76,24 +59,6 @@ async def answer(connection: HotProtocol, wire: Wire, payload: bytes) -> None:
     connection.data_received(payload)
     await asyncio.sleep(0)
     assert wire.sent.startswith(b"HTTP/1.1 200")
-
-
-def with_engine(home: Path, use: Callable[[Engine], Any]) -> Any:
-    version = store(home, summing_model(3), summing_signature(3), id=1, version="1")
-    model = PlanModel(1, 1, "sums", 5, "1", [], [version])
-    table = RoutingTable(
-        Plan(1, [model], [token("dl_infer", "infer")]), {1: LoadedVersion(home, model, version)}, {}
-    )
-
-    async def run() -> Any:
-        engine = Engine(home, EngineOptions(fsync="off"), lambda *_: None)
-        engine.adopt(table)
-        try:
-            return await use(engine)
-        finally:
-            engine.close()
-
-    return asyncio.run(run())
 
 
 def test_a_row_of_json_reaches_onnx_runtime_in_at_most_twelve_frames_of_ours(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_loses_no_job_that_was_acknowledged_and_logs_none_twice(
     model: Model, slow: PlanVersion, tmp_path: Path
 ) -> None:
     publish(tmp_path, [PlanModel(model.pk, 1, "coins", 1, "1", [], [slow])], [token("dl_infer")])
-    options = EngineOptions(jobs=JobLimits(most_starts=KILLS + 1))
+    options = EngineOptions(jobs=JobLimits(max_starts=KILLS + 1))
     body = rows_body(*[[1, 2, 3]] * ROWS)
     with running_server(tmp_path, workers=2, options=options) as server:
         jobs: list[Response] = []

@@ -81,10 +81,10 @@ class House:
     ) -> Answer | Refusal:
         inbound = Inbound(OPEN_INFERENCE, bearer, COINS, body, {})
         admission = self.engine.admit(OPEN_INFERENCE, bearer, COINS)
-        accepted = await self.jobs.desk.accept(preference, admission, inbound)
+        accepted = await self.jobs.api.accept(preference, admission, inbound)
         if isinstance(accepted, Refusal):
             return accepted
-        return await self.jobs.desk.answer_within(preference, accepted)
+        return await self.jobs.api.answer_within(preference, accepted)
 
     async def accept_job(self, body: bytes = rows_body([1, 2, 3])) -> dict[str, Any]:
         answer = await self.accept(body)
@@ -203,14 +203,14 @@ class TestRoom:
                 await asyncio.sleep(0.01)
             await house.accept_job()
 
-        tell(story, most_open=4)
+        tell(story, max_open=4)
 
     def test_is_bounded_for_all_together(self, tell: Tell) -> None:
         async def story(house: House) -> None:
             await house.accept_job()
             await house.accept_job()
             assert isinstance(await house.accept(bearer=b"Bearer dl_theirs"), Answer)
-            house.jobs.desk.bytes[3] = 1 << 40
+            house.jobs.api.bytes[3] = 1 << 40
 
             full = await house.accept(bearer=b"Bearer dl_theirs")
 
@@ -229,7 +229,7 @@ class TestRoom:
             assert full.status == 429
             assert "fetch answers and DELETE their jobs first" in full.sentence
 
-        tell(story, most_bytes=5000)
+        tell(story, max_bytes=5000)
 
     def test_that_the_engine_lacks_makes_a_job_wait_and_counts_no_fault(self, tell: Tell) -> None:
         async def story(house: House) -> None:
@@ -238,7 +238,7 @@ class TestRoom:
             house.jobs.start()
             while not house.jobs._runner._waits:
                 await asyncio.sleep(0.01)
-            assert json.loads((await house.jobs.desk.answer("GET", job["url"], BEARER)).body)[  # type: ignore[union-attr]
+            assert json.loads((await house.jobs.api.answer("GET", job["url"], BEARER)).body)[  # type: ignore[union-attr]
                 "state"
             ] in ("queued", "running")
             house.engine.spools.measure(0)
@@ -369,12 +369,12 @@ class TestTheEnd:
 
             assert answer.ended.status == 413
 
-        tell(story, most_answer_bytes=10)
+        tell(story, max_answer_bytes=10)
 
     def test_is_counted_by_state(self, tell: Tell) -> None:
         async def story(house: House) -> None:
             cancelled = await house.accept_job()
-            gone = await house.jobs.desk.answer("DELETE", cancelled["url"], BEARER)
+            deleted = await house.jobs.api.answer("DELETE", cancelled["url"], BEARER)
             late = await house.accept_job(rows_body([1, 2, 3], parameters={"timeout": 1}))
             good = await house.accept_job()
             house.jobs.start()
@@ -382,8 +382,8 @@ class TestTheEnd:
             await house.answer_of(good)
             await house.jobs.finish()
 
-            assert isinstance(gone, Answer)
-            assert json.loads(gone.body)["state"] == "cancelled"
+            assert isinstance(deleted, Answer)
+            assert json.loads(deleted.body)["state"] == "cancelled"
             assert house.engine.metrics.snapshot()["jobs_ended"] == {
                 "1/cancelled/1": 1,
                 "1/failed/1": 1,

@@ -166,7 +166,7 @@ class TestEnding:
         dying = jobs.claim(job.name)
         assert dying is not None
         with monkeypatch.context() as patch:
-            patch.setattr(Claim, "_show", lambda *_: None)  # the process dies here
+            patch.setattr(Claim, "_publish", lambda *_: None)  # the process dies here
             dying.end(200, FIELDS, b"{}")
         dying.release()
 
@@ -184,16 +184,16 @@ class TestEnding:
         jobs.add(job, b"")
         hung = jobs.claim(job.name)
         monkeypatch.setattr(time, "time", lambda: job.deadline_at + 61)
-        taken, show = jobs.claim(job.name), Claim._show
+        taken, publish = jobs.claim(job.name), Claim._publish
         assert hung is not None
         assert taken is not None
 
-        def show_behind_the_other(claim: Claim, answer: StoredAnswer) -> None:
-            monkeypatch.setattr(Claim, "_show", show)
+        def publish_behind_the_other(claim: Claim, answer: StoredAnswer) -> None:
+            monkeypatch.setattr(Claim, "_publish", publish)
             assert taken.end(504, FIELDS, b"{}")
-            claim._show(answer)
+            claim._publish(answer)
 
-        monkeypatch.setattr(Claim, "_show", show_behind_the_other)
+        monkeypatch.setattr(Claim, "_publish", publish_behind_the_other)
 
         assert not hung.end(504, FIELDS, b"{}")
 

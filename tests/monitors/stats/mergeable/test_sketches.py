@@ -52,6 +52,32 @@ class TestNumericSummary:
 
         assert same_numbers(merged, summarise_numbers([*few, *many], centre=0.5))
 
+    @given(
+        st.floats(width=32, allow_nan=False, allow_infinity=False) | st.floats(-10, 10),
+        st.sampled_from([0.0, 1.5, -1e3]),
+    )
+    def test_one_row_is_counted_as_each_of_two(self, value, centre):
+        one, two = (summarise_numbers([value] * n, centre=centre) for n in (1, 2))
+
+        assert (one.n, one.rows, one.keys.tolist()) == (1, 1, two.keys.tolist())
+        assert (2 * one.counts).tolist() == two.counts.tolist()
+        assert (2 * one.sums).tolist() == two.sums.tolist()
+        assert (one.minimum, one.maximum, 2 * one.total) == (two.minimum, two.maximum, two.total)
+        assert 2 * one.total_sq == two.total_sq
+        assert one.distinct.values.tolist() == two.distinct.values.tolist()
+
+    @pytest.mark.parametrize("value", [math.nan, None, math.inf, "text"])
+    def test_one_row_without_a_number_has_no_cell(self, value):
+        one, two = (summarise_numbers([value] * n, centre=0.5) for n in (1, 2))
+
+        assert one.keys.size == one.n == 0
+        assert (2 * one.missing, 2 * one.infinite, 2 * one.wrong_type) == (
+            two.missing,
+            two.infinite,
+            two.wrong_type,
+        )
+        assert math.isnan(one.minimum)
+
     @pytest.mark.parametrize("name", real_columns(np.random.default_rng(0)))
     def test_moments_and_quantiles_are_those_of_the_rows(self, name):
         column = real_columns(np.random.default_rng(1))[name]

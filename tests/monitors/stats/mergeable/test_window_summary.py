@@ -20,6 +20,7 @@ from monitors.stats.mergeable.window_summary import (
     WindowSummary,
     decode_outcomes,
     merge_columns,
+    merge_stored,
     merge_windows,
     summarise_window,
 )
@@ -240,6 +241,22 @@ def test_columns_that_were_stored_before_wrong_types_were_counted_are_read():
     assert (restored["y"].counts, restored["y"].missing, restored["y"].wrong_type) == ({"a": 2}, 1, 0)
 
 
+@given(
+    st.floats(-1e6, 1e6) | st.sampled_from([0.1, 3.0, -0.0]),
+    st.sampled_from([1, 2, 300, 70_000]),
+    st.sampled_from([0.0, 0.1, 1e6]),
+)
+def test_a_column_of_one_value_is_read_back_as_it_was_stored(value, rows, centre):
+    column = summarise_numbers([value] * rows + [None] * (rows % 2), centre=centre)
+    stored = WindowSummary(rows=rows, features={"x": column}).encode()
+
+    restored = WindowSummary.decode(stored)
+
+    assert same_numbers(restored.features["x"], column)
+    assert restored.features["x"].distinct.values.tolist() == [value]
+    assert restored.encode() == stored
+
+
 @pytest.mark.parametrize("data", [b"", b"no summary", WindowSummary(rows=1, features={}).encode()[:-3]])
 def test_bytes_that_are_no_summary_are_refused(data):
     for decode in (WindowSummary.decode, decode_outcomes):
@@ -253,3 +270,70 @@ def test_a_day_of_100_000_rows_takes_some_kilobytes_a_column():
     stored = summarise_window(rows=100_000, features={"x": column}, centres={"x": 1.0}).encode()
 
     assert len(stored) < 16_000
+
+
+def column_of(draw_from: list[float | str | None], rows: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).choice(np.array(draw_from, object), rows)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2**16)), min_size=1, max_size=8),
+    st.sampled_from(
+        [["text", None], [0.1, 0.25, None], [0.1, 1e39, 3.0], [1.5, "1.5", None], [2.0, "x", 0.7]]
+    ),
+)
+def test_stored_windows_are_added_up_as_if_each_had_been_unpacked(
+    days: list[tuple[int, int]], others: list[float | str | None]
+) -> None:
+    windows = []
+    for rows, seed in days:
+        rng = np.random.default_rng(seed)
+        score = rng.random(rows).round(3)
+        features = {
+            "income": rng.normal(50, 20, rows).round(2),
+            "age": rng.integers(18, 90, rows).astype(float),
+            "other": column_of(others, rows, seed),
+        }
+        windows.append(
+            summarise_window(
+                rows=rows,
+                features=features if seed % 7 else {name: features[name] for name in ("income", "other")},
+                centres={"income": 50.3, "age": 40.0} | ({} if others[0] == "text" else {"other": 0.3}),
+                prediction=np.where(score > 0.5, "1", "0"),
+                score=score,
+                latency_ms=np.zeros(rows),
+                outcome=summarise_binary_outcomes(rng.random(rows) < score, score > 0.5, score)
+                if rows
+                else None,
+                labelled=rows,
+                label_lag_s=np.empty(0) if seed % 3 else score * 60,
+            )
+        )
+    stored = [window.encode() for window in windows]
+
+    merged, outcomes = merge_stored(stored)
+    one, _ = merge_stored(stored, features=["income"])
+
+    unpacked = [WindowSummary.decode(data) for data in stored]
+    expected = merge_windows(unpacked)
+    assert (merged.rows, merged.labelled, merged.prediction) == (
+        expected.rows,
+        expected.labelled,
+        expected.prediction,
+    )
+    assert [outcome and outcome.n for outcome in outcomes] == [
+        window.outcome and window.outcome.n for window in unpacked
+    ]
+    assert list(merged.features) == list(expected.features)
+    for name, column in expected.features.items():
+        found = merged.features[name]
+        assert found == column if name == "other" and others[0] == "text" else same_numbers(found, column)
+    for name in ("score", "latency_ms", "label_lag_s"):
+        assert same_numbers(getattr(merged, name), getattr(expected, name))
+    assert same_numbers(one.features["income"], expected.features["income"])
+    assert list(one.features) == ["income"]
+
+
+def test_a_stored_window_that_is_none_is_named_where_it_is_added_up() -> None:
+    with pytest.raises(UnreadableSummary, match="3 bytes"):
+        merge_stored([b"abc"])

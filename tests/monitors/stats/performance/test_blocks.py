@@ -137,3 +137,15 @@ def test_every_metric_of_every_task_has_an_interval_within_what_it_can_be():
     for name, estimate in measured(animals).items():
         most = np.inf if name in ("log_loss", "brier") else 1.0
         assert 0 <= estimate.lower <= estimate.value <= estimate.upper <= most, name
+
+
+def test_one_metric_alone_is_what_it_is_among_all():
+    rng = np.random.default_rng(0)
+    score = rng.random((9, 40))
+    truth = rng.random((9, 40)) < score
+    answers = [summarise_binary_outcomes(t, s > 0.5, s) for t, s in zip(truth, score, strict=True)]
+
+    for blocks in (answers, hours(rng, alike=0.5, rows=[30] * 9)):
+        for name, estimate in measured(blocks).items():
+            assert measure_blocks(merge_outcomes(blocks), blocks, metric=name) == {name: estimate}
+        assert measure_blocks(merge_outcomes(blocks), blocks, metric="psi") == {}

@@ -68,6 +68,16 @@ class TestJudge:
 
         assert judge(compared(**pairs, **slow), policy).decision == decision
 
+    def test_seconds_are_written_as_whole_milliseconds(self):
+        slow = {
+            "champion_latency_ms": np.full(6_000, 1_000.0),
+            "challenger_latency_ms": np.full(6_000, 1_500.0),
+        }
+
+        verdict = judge(compared(**traffic(), **slow), replace(POLICY, p99_cap_ms=1_250.0))
+
+        assert any("1,500 ms against 1,000 ms: within" in reason for reason in verdict.reasons)
+
     def test_a_harmed_segment_blocks_the_promotion(self):
         pairs = traffic(challenger_noise=0.4)
         harmed = np.arange(6_000) % 6 == 0

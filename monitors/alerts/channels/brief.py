@@ -1,0 +1,97 @@
+"""An event of an incident in the few parts that chat messages have; each kind of chat draws them in its own way."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from monitors.alerts.models import Channel
+from monitors.alerts.story import RESOLVED, UPDATED, Story, channels_url
+from monitors.alerts.wording import moment, one_line, shortened
+
+MAX_HEADLINE = 1_500
+MAX_LINE = 500
+MAX_LINES = 10
+_WORD = {UPDATED: "Still firing", RESOLVED: "Resolved"}
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a message says, in reading order; `colour` is `critical`, `warning`, `notice` or `resolved`."""
+
+    title: str
+    headline: str
+    colour: str
+    facts: Sequence[tuple[str, str]]
+    sections: Sequence[tuple[str, Sequence[str]]]
+    link: tuple[str, str]
+
+    def shorter(self) -> "Brief":
+        """Leave out the last line of the longest section, or the last fact where there is no section."""
+        if not self.sections:
+            return replace(self, facts=self.facts[:-1])
+        longest = max(self.sections, key=lambda section: len(section[1]))
+        sections = [(name, lines[:-1] if name == longest[0] else lines) for name, lines in self.sections]
+        return replace(self, sections=[section for section in sections if section[1]])
+
+
+def brief_of(story: Story) -> Brief:
+    """Shorten a story to what fits into a chat message."""
+    severity = _WORD.get(story.event, story.incident.severity.capitalize())
+    sections = (
+        ("Broken data", shortened_lines(story.fault_lines)),
+        ("Likely causes (not proven)", shortened_lines(story.cause_lines)),
+        ("What Driftline is doing", shortened_lines(story.ongoing)),
+        ("What changed lately", shortened_lines(story.changes)),
+    )
+    return Brief(
+        title=f"{severity}: {one_line(story.incident.title)}",
+        headline=shortened(story.headline, MAX_HEADLINE),
+        colour="resolved" if story.event == RESOLVED else story.incident.severity,
+        facts=[(name, shortened(value, MAX_LINE)) for name, value in story.facts],
+        sections=[(heading, lines) for heading, lines in sections if lines],
+        link=(f"Open INC-{story.incident.pk}", story.url),
+    )
+
+
+def shortened_lines(lines: Sequence[str]) -> list[str]:
+    """Return the first lines of a list, each cut, and how many more there are."""
+    more = len(lines) - MAX_LINES
+    shown = [shortened(line, MAX_LINE) for line in lines[:MAX_LINES]]
+    return [*shown, f"and {more:,} more"] if more > 0 else shown
+
+
+def brief_of_test(channel: Channel, *, at: datetime) -> Brief:
+    """Say that a channel works."""
+    return Brief(
+        title="Test of Driftline",
+        headline=f"This is a test of the channel {channel.name}; if you read it, alerts will reach you.",
+        colour="notice",
+        facts=[("Project", channel.project.name), ("Sent", moment(at))],
+        sections=[],
+        link=("Open the channels", channels_url(channel)),
+    )
+
+
+def fitted(brief: Brief, draw: Callable[[Brief], dict[str, Any]], *, max_bytes: int) -> str:
+    """Draw a brief as JSON of at most `max_bytes`, without as many lines as it takes; the link always stays."""
+    body = orjson.dumps(draw(brief))
+    while len(body) > max_bytes and (brief.sections or brief.facts):
+        brief = brief.shorter()
+        body = orjson.dumps(draw(brief))
+    return body.decode()
+
+
+def escaped(text: str, escape: Callable[[str], str], *, max_letters: int) -> str:
+    """Escape a text and cut it so that at most `max_letters` come out, none of them half an escape."""
+    room = max_letters
+    while len(found := escape(shortened(text, room))) > max_letters:
+        room = max(room * 3 // 4, 1)
+    return found
+
+
+def backslashed(text: str, special: str) -> str:
+    """Put a backslash before each special letter of Markdown, so that no name of a feature becomes a link or bold."""
+    return "".join(f"\\{letter}" if letter in special else letter for letter in text)

@@ -1,0 +1,109 @@
+"""PagerDuty's Events API v2: an incident here is an alert there, which it triggers, acknowledges and resolves.
+
+Input: the story of an incident.
+Output: an event with the incident's own `dedup_key`, so that a repetition changes nothing. The integration key is added
+when an event is sent, so it is in no stored message.
+
+A test triggers an alert and resolves it at once.
+"""
+
+import re
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from driftline.common.errors import invalid
+from driftline.common.periods import rfc3339
+from monitors.alerts.channels.base import Message, Receipt
+from monitors.alerts.channels.brief import MAX_LINE, shortened_lines
+from monitors.alerts.channels.json_post import REFUSED, post_json
+from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.story import RESOLVED, TEST, Story, channels_url
+from monitors.alerts.wording import measured, shortened
+
+ENDPOINTS = {
+    "us": "https://events.pagerduty.com/v2/enqueue",
+    "eu": "https://events.eu.pagerduty.com/v2/enqueue",
+}
+MAX_SUMMARY = 1_024
+ACKNOWLEDGED = "incident.acknowledged"
+_KEY = re.compile(r"(?:(us|eu):)?([0-9A-Za-z]{32})")
+_ACTIONS = {RESOLVED: "resolve", ACKNOWLEDGED: "acknowledge"}
+_SEVERITIES = {"critical": "critical", "warning": "warning", "notice": "info"}
+
+
+class PagerDutyChannel:
+    title = "PagerDuty"
+    target = "the integration key of Events API v2, 32 letters and digits, after 'eu:' in the EU region"
+
+    def check_target(self, target: str) -> None:
+        if not _KEY.fullmatch(target):
+            raise invalid(
+                "/target",
+                "An integration key has 32 letters and digits; write 'eu:' before one of the EU region.",
+            )
+
+    def new_secret(self) -> str | None:
+        return None
+
+    def compose(self, story: Story, channel: Channel) -> Message:
+        incident = story.incident
+        details = {
+            **{name: shortened(value, MAX_LINE) for name, value in story.facts},
+            "Broken data": shortened_lines(story.fault_lines),
+            "Likely causes (not proven)": shortened_lines(story.cause_lines),
+            "What Driftline is doing": shortened_lines(story.ongoing),
+            "What changed lately": shortened_lines(story.changes),
+        }
+        event = {
+            "event_action": _ACTIONS.get(story.event, "trigger"),
+            "dedup_key": f"driftline-inc-{incident.pk}",
+            "client": "Driftline",
+            "client_url": story.url,
+            "links": [{"href": story.url, "text": f"INC-{incident.pk}"}],
+            "payload": {
+                "summary": shortened(story.headline, MAX_SUMMARY),
+                "source": f"{incident.project.slug}/{incident.model.name}",
+                "severity": _SEVERITIES[incident.severity],
+                "timestamp": rfc3339(story.at),
+                "component": incident.model.name,
+                "group": incident.project.slug,
+                "class": shortened(measured(story.transition), 255),
+                "custom_details": {name: value for name, value in details.items() if value},
+            },
+        }
+        return Message(incident.title, orjson.dumps(event).decode())
+
+    def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
+        event = {
+            "event_action": "trigger",
+            "dedup_key": f"driftline-{event_id}",
+            "client": "Driftline",
+            "client_url": channels_url(channel),
+            "payload": {
+                "summary": f"Test of the channel {channel.name}",
+                "source": channel.project.slug,
+                "severity": "info",
+                "timestamp": rfc3339(at),
+            },
+        }
+        return Message("Test", orjson.dumps(event).decode())
+
+    def send(self, delivery: Delivery) -> Receipt:
+        event = orjson.loads(delivery.body)
+        receipt = _enqueue(delivery.channel.target, event)
+        if delivery.event == TEST:
+            _enqueue(delivery.channel.target, event | {"event_action": "resolve"})
+        return receipt
+
+
+def _enqueue(target: str, event: dict[str, Any]) -> Receipt:
+    region, key = _region_and_key(target)
+    body = orjson.dumps({"routing_key": key, **event}).decode()
+    return post_json(ENDPOINTS[region], body, permanent=REFUSED)
+
+
+def _region_and_key(target: str) -> tuple[str, str]:
+    region, _, key = target.rpartition(":")
+    return region or "us", key

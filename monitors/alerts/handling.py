@@ -1,0 +1,351 @@
+"""Transitions become alerts, alerts become incidents, and who has to know of it is notified, once for each incident.
+
+All transitions of a model that wait are handled together, in event time and the most causal first, so that an import
+that is judged in one pass opens one incident a problem and notifies of it once.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from driftline.common.advisory_locks import AdvisoryLock, lock
+from driftline.common.attempts import DATABASE_FAULTS
+from inference.registry.models import Model
+from monitors.alerts.closing import close, end_alert
+from monitors.alerts.grouping import KnownAlert, family_of, is_one_problem, names_among_causes, names_of
+from monitors.alerts.models import Alert, Incident
+from monitors.alerts.notifying import (
+    addressed_channels,
+    channels_taking,
+    list_unnotified,
+    notify,
+    reason_to_withhold,
+)
+from monitors.alerts.outbox import notified_channels
+from monitors.alerts.story import OPENED, UPDATED
+from monitors.alerts.timeline import note, observation
+from monitors.alerts.wording import title_of
+from monitors.metrics.catalogue import METRICS
+from monitors.metrics.causes import FAULT, LABELS, MAX_CAUSES, MINOR
+from monitors.rules.current_breach import current_breach
+from monitors.rules.models import Rule, Severity, Transition
+
+log = logging.getLogger(__name__)
+
+
+def handle_transition(transition_id: int) -> None:
+    """Turn a transition into its alert, incident and deliveries, exactly once, and notify of what fires by now.
+
+    The other transitions of the model that wait are handled with it: no "resolved" overtakes its "opened". Of one that
+    was handled before, only who was not notified yet is. Where one of them cannot be handled, those of the transition's
+    own rule are handled alone.
+    """
+    with transaction.atomic():
+        asked = Transition.objects.filter(pk=transition_id).select_related("model").first()
+        if asked is None:
+            return  # deleted meanwhile, with its rule
+        lock(AdvisoryLock.ALERTS, asked.model_id)
+        waiting = _waiting(asked.model)
+        try:
+            with transaction.atomic():
+                _Pass().run(waiting, asked)
+        except DATABASE_FAULTS:
+            raise
+        except Exception:
+            own = [one for one in waiting if one.rule_id == asked.rule_id]
+            if len(own) == len(waiting):
+                raise
+            log.exception("transitions of a model not handled together", extra={"model": asked.model_id})
+            _Pass().run(own, asked)
+
+
+def _waiting(model: Model) -> list[Transition]:
+    """List the transitions of a model that wait, in event time; of the same moment the most causal first."""
+    waiting = Transition.objects.filter(model=model, alerts_done_at=None)
+    rules = Rule.objects.filter(pk__in=waiting.values("rule")).order_by("pk")
+    kept = [rule.pk for rule in rules.select_for_update(no_key=True)]
+    found = waiting.filter(rule__in=kept).select_related("rule", "model__project")
+    return sorted(found, key=lambda one: (one.window_end, family_of(one.rule.metric), one.pk))
+
+
+@dataclass
+class _Pass:
+    """Transitions that are handled together.
+
+    `newest` holds the newest transition of each alert, by its id, and `touched` the incidents that these are of, with
+    whether those who know of one must hear of a change.
+    """
+
+    newest: dict[int, Transition] = field(default_factory=dict)
+    touched: dict[int, bool] = field(default_factory=dict)
+
+    def run(self, waiting: Sequence[Transition], asked: Transition) -> None:
+        for one in waiting:
+            _HANDLERS[one.kind](self, one)
+            Transition.objects.filter(pk=one.pk).update(alerts_done_at=Now())
+        self._look_again(asked)
+        for incident_id in list(self.touched):
+            self._notify(get_incident(incident_id))
+
+    def _look_again(self, asked: Transition) -> None:
+        """Have those notified of a rule that goes on firing who were not yet: its windows were too old or silenced."""
+        alert = _firing_alert(asked)
+        if alert is not None and alert.pk not in self.newest and asked.kind != Transition.Kind.RESOLVED:
+            self.newest[alert.pk] = asked
+            self.touched.setdefault(alert.incident_id, False)
+
+    # -- what a transition does ------------------------------------------------------------------------------------
+    def fired(self, transition: Transition) -> None:
+        """Go on with the rule's alert; open one where there is none, or where somebody closed it although it fires."""
+        alert = _firing_alert(transition)
+        if alert is None:
+            alert = self._open(transition)
+        else:
+            alert.last_window_end, alert.definition = transition.window_end, transition.rule.snapshot()
+            alert.save(update_fields=["last_window_end", "definition"])
+            note(alert.incident, "still_firing", observation(transition), event_time=transition.window_end)
+            self._take_new_fault(alert, transition)
+        self.newest[alert.pk] = transition
+        self.touched.setdefault(alert.incident_id, False)
+
+    def recovered(self, transition: Transition) -> None:
+        """Resolve the rule's alert, and its incident with the last one of it."""
+        alert = _firing_alert(transition)
+        if alert is None:
+            return
+        incident, text = alert.incident, observation(transition)
+        if incident.alerts.filter(state=Alert.State.FIRING).count() > 1:
+            end_alert(alert, at=transition.window_end)
+            note(incident, "alert_resolved", text, event_time=transition.window_end)
+            return
+        self._notify(incident)  # of the opening, before the end
+        self.touched.pop(incident.pk, None)
+        end_alert(alert, at=transition.window_end)
+        ended = max(filter(None, incident.alerts.values_list("resolved_at", flat=True)))
+        close(incident, transition, at=ended, text=text)
+
+    def _open(self, transition: Transition) -> Alert:
+        incident = _incident_to_join(transition)
+        if incident is not None:
+            return self._join(incident, transition)
+        incident = Incident.objects.create(
+            project=transition.model.project,
+            model=transition.model,
+            title=title_of(transition),
+            severity=transition.rule.severity,
+            since=transition.since,
+            opened_at=transition.window_end,
+            causes=transition.detail.get("causes", []),
+        )
+        incident.lead = alert = create_alert(incident, transition)
+        incident.save(update_fields=["lead"])
+        note(incident, "opened", observation(transition), event_time=transition.window_end)
+        return alert
+
+    def _take_new_fault(self, alert: Alert, transition: Transition) -> None:
+        """Have the incident name what broke since it opened: the rule fires already, and would not say it else."""
+        incident, own = alert.incident, transition.detail.get("causes", [])
+        if not _names_new_fault(own, incident.causes):
+            return
+        alert.title = title_of(transition)
+        alert.save(update_fields=["title"])
+        incident.causes = _merged(incident.causes, own)
+        if alert.pk == incident.lead_id:
+            incident.title = alert.title
+        incident.save(update_fields=["title", "causes"])
+        self.touched[incident.pk] = True
+
+    def _join(self, incident: Incident, transition: Transition) -> Alert:
+        """Add an alert to an incident; the more causal one of the two names it from then on."""
+        alert, former = create_alert(incident, transition), incident.lead
+        note(incident, "joined", f"Also: {observation(transition)}", event_time=transition.window_end)
+        is_more_causal = former is None or family_of(alert.metric) < family_of(former.metric)
+        is_worse = _rank(alert.severity) > _rank(incident.severity)
+        own = transition.detail.get("causes", [])
+        is_new_cause = is_more_causal or _names_new_fault(own, incident.causes)
+        incident.causes = _merged(own, incident.causes) if is_more_causal else _merged(incident.causes, own)
+        if is_more_causal:
+            incident.lead, incident.title = alert, alert.title
+        if is_worse:
+            incident.severity = alert.severity
+        incident.since = min(incident.since, alert.since)
+        incident.save(update_fields=["lead", "title", "severity", "since", "causes"])
+        self.touched[incident.pk] = self.touched.get(incident.pk, False) or is_new_cause or is_worse
+        return alert
+
+    # -- who is notified -------------------------------------------------------------------------------------------
+    def _notify(self, incident: Incident) -> None:
+        """Send the opening to each channel that was never notified of the incident, with what fires by now, and a
+        change of its cause or severity to those that were.
+
+        The newest window beyond the limit decides whether that is news, however long ago the first one was. Where it is
+        none, that is kept with the message which was not sent, once a channel.
+        """
+        notified = notified_channels(incident)
+        unnotified = [one for one in channels_taking(incident) if one.pk not in notified]
+        changed = addressed_channels(incident) if self.touched.get(incident.pk) else []
+        changed = [one for one in changed if one.pk in notified]
+        if not unnotified and not changed:
+            return
+        newest, withheld = self._news(incident)
+        if withheld:
+            unnotified = list_unnotified(incident, unnotified)
+        notify(incident, newest, UPDATED, changed, withheld=withheld)
+        notify(incident, newest, OPENED, unnotified, withheld=withheld)
+
+    def _news(self, incident: Incident) -> tuple[Transition, str]:
+        """Return the newest window beyond the limit of the most causal alert that is news; where none is, that of the
+        most causal one, and why it is withheld."""
+        firing = incident.alerts.filter(state=Alert.State.FIRING).select_related(
+            "rule__model", "model__project"
+        )
+        found = []
+        for alert in sorted(
+            firing, key=lambda one: (one.pk != incident.lead_id, family_of(one.metric), one.pk)
+        ):
+            newest = current_breach(self.newest.get(alert.pk) or alert.opening)
+            found.append((newest, reason_to_withhold(newest)))
+            if not found[-1][1]:
+                return found[-1]
+        return found[0]
+
+
+_HANDLERS: dict[str, Callable[[_Pass, Transition], None]] = {
+    Transition.Kind.OPENED: _Pass.fired,
+    Transition.Kind.STILL_FIRING: _Pass.fired,
+    Transition.Kind.RESOLVED: _Pass.recovered,
+}
+
+
+# -- alerts and incidents ----------------------------------------------------------------------------------------------
+def get_incident(pk: int) -> Incident:
+    """Read an incident with all that messages say of it, and lock it until the transaction ends."""
+    return (
+        Incident.objects.select_for_update(of=("self",))
+        .select_related("project", "model__project", "lead__rule__model", "lead__model", "acknowledged_by")
+        .get(pk=pk)
+    )
+
+
+def forget_alerts(rules: QuerySet[Rule]) -> None:
+    """Delete the alerts of rules, with the incidents that hold no other; else the most causal other one names it."""
+    alerts = Alert.objects.filter(rule__in=rules)
+    incidents = list(Incident.objects.filter(alerts__in=alerts).distinct())
+    alerts.delete()
+    for incident in incidents:
+        others = sorted(incident.alerts.all(), key=lambda one: (family_of(one.metric), one.pk))
+        if not others:
+            incident.delete()
+            continue
+        incident.lead, incident.title = others[0], others[0].title
+        incident.causes = others[0].detail.get("causes", [])
+        if all(one.resolved_at for one in others) and incident.resolved_at is None:
+            incident.status = Incident.Status.RESOLVED
+            incident.resolved_at = max(one.resolved_at for one in others if one.resolved_at)
+        incident.save(update_fields=["lead", "title", "causes", "status", "resolved_at"])
+
+
+def _firing_alert(transition: Transition) -> Alert | None:
+    alert = Alert.objects.filter(rule=transition.rule_id, state=Alert.State.FIRING).first()
+    if alert is not None:
+        alert.incident = get_incident(alert.incident_id)
+    return alert
+
+
+def create_alert(incident: Incident, transition: Transition) -> Alert:
+    """Write the alert of a rule that fired, as a part of an incident."""
+    rule = transition.rule
+    feature, metric = transition.detail.get("feature") or rule.feature, METRICS.get(rule.metric)
+    labels = {
+        "rule": rule.name, "model": transition.model.name, "metric": rule.metric, "feature": feature,
+        "segment": rule.segment, "severity": rule.severity, "kind": metric.kind if metric else "",
+    }  # fmt: skip
+    return Alert.objects.create(
+        incident=incident,
+        model=transition.model,
+        rule=rule,
+        opened_by=transition,
+        title=title_of(transition),
+        metric=rule.metric,
+        feature=feature,
+        segment=rule.segment,
+        severity=rule.severity,
+        labels=labels,
+        definition=rule.snapshot(),
+        since=transition.since,
+        window_start=transition.window_start,
+        window_end=transition.window_end,
+        last_window_end=transition.window_end,
+        value=transition.value,
+        n=transition.n,
+        threshold=transition.threshold,
+        detail=transition.detail,
+    )
+
+
+def _incident_to_join(transition: Transition) -> Incident | None:
+    """Find the oldest unresolved incident of the model with an alert that is one problem with a transition."""
+    rule, detail = transition.rule, transition.detail
+    feature = detail.get("feature") or rule.feature
+    problem = KnownAlert(
+        metric=rule.metric,
+        feature=feature,
+        segment=rule.segment,
+        start=transition.since,
+        end=transition.window_end,
+        names=names_among_causes(rule.metric, feature, detail),
+    )
+    unresolved = Incident.objects.filter(model=transition.model).exclude(status=Incident.Status.RESOLVED)
+    alerts = Alert.objects.filter(incident__in=unresolved).select_related("incident")
+    alerts = alerts.order_by("incident__opened_at", "incident_id", "pk")
+    joined = next((alert for alert in alerts if is_one_problem(problem, _problem_of(alert))), None)
+    return None if joined is None else get_incident(joined.incident_id)
+
+
+def _problem_of(alert: Alert) -> KnownAlert:
+    return KnownAlert(
+        metric=alert.metric,
+        feature=alert.feature,
+        segment=alert.segment,
+        start=alert.since,
+        end=alert.resolved_at,
+        names=names_among_causes(alert.metric, alert.feature, alert.detail) | _later_names(alert),
+    )
+
+
+def _later_names(alert: Alert) -> frozenset[str]:
+    """Return what its incident names by now, of the alert that gives the title."""
+    incident = alert.incident
+    return names_of(incident.causes) if alert.pk == incident.lead_id else frozenset()
+
+
+def _merged(first: Sequence[dict[str, Any]], then: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """List causes of two alerts, the same one once, as many as one alert has at most: broken data and labels by how
+    much is broken, then the others in their order."""
+    known = {_identity(cause) for cause in first}
+    both = [*first, *(cause for cause in then if _identity(cause) not in known)]
+    return sorted(both, key=lambda cause: -float(cause["score"]) if _is_fault(cause) else 0.0)[:MAX_CAUSES]
+
+
+def _names_new_fault(causes: Sequence[dict[str, Any]], known: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether the first of some causes is a fault of what the known ones do not call broken."""
+    broken = {cause.get("feature") for cause in known if _is_fault(cause)}
+    return bool(causes) and _is_fault(causes[0]) and causes[0].get("feature") not in broken
+
+
+def _is_fault(cause: dict[str, Any]) -> bool:
+    """Tell whether a cause is broken data, or missing labels, of more than a few rows."""
+    return cause.get("kind") in (FAULT, LABELS) and float(cause.get("score") or 0) >= MINOR
+
+
+def _identity(cause: dict[str, Any]) -> tuple[object, ...]:
+    return cause.get("kind"), cause.get("feature"), cause.get("segment")
+
+
+def _rank(severity: str) -> int:
+    return Severity.values.index(severity)

@@ -1,0 +1,119 @@
+"""Which channels hear of an event of an incident, and why not now; their messages go into the outbox."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+from driftline.common.task_queue import Task, enqueue
+from monitors.alerts.channels import KINDS
+from monitors.alerts.channels.callback import CALLBACK
+from monitors.alerts.hooks import describe_ongoing
+from monitors.alerts.models import Channel, Incident, Silence
+from monitors.alerts.outbox import database_time, make_event_id, write_delivery
+from monitors.alerts.story import OPENED, UPDATED, gather
+from monitors.alerts.wording import duration, moment
+from monitors.rules.current_breach import causes_of
+from monitors.rules.models import Severity, Transition
+
+log = logging.getLogger(__name__)
+
+
+def notify(
+    incident: Incident, transition: Transition, event: str, channels: Sequence[Channel], *, withheld: str = ""
+) -> None:
+    """Write the message about an event to each channel.
+
+    `transition` is the window that it speaks of; `withheld` says why it is not sent.
+    """
+    channels = [channel for channel in channels if channel.kind in KINDS]  # a kind may be removed later
+    if not channels:
+        return
+    story = gather(
+        event=event,
+        event_id=make_event_id(),
+        at=database_time(),
+        incident=incident,
+        transition=transition,
+        causes=_causes(incident, transition) if event in (OPENED, UPDATED) else incident.causes,
+        ongoing=_ongoing(incident, transition),
+    )
+    for channel in channels:
+        write_delivery(
+            channel=channel,
+            event=event,
+            event_id=story.event_id,
+            message=KINDS[channel.kind].compose(story, channel),
+            incident=incident,
+            withheld=withheld,
+        )
+    if not withheld:
+        enqueue(Task.DELIVER)
+
+
+def channels_taking(incident: Incident) -> list[Channel]:
+    """List the enabled channels that take incidents of this severity."""
+    up_to = Severity.values[: Severity.values.index(incident.severity) + 1]
+    channels = Channel.objects.filter(project=incident.project, enabled=True, min_severity__in=up_to)
+    channels = channels.exclude(kind=CALLBACK)
+    return list(channels.select_related("project").order_by("pk"))
+
+
+def addressed_channels(incident: Incident) -> list[Channel]:
+    """List the enabled channels that some message about an incident was written to, sent or not."""
+    addressed = Channel.objects.filter(enabled=True, deliveries__incident=incident).distinct()
+    return list(addressed.select_related("project").order_by("pk"))
+
+
+def list_unnotified(incident: Incident, channels: Sequence[Channel]) -> list[Channel]:
+    """Narrow channels to those without any message about an incident, not even one that was withheld."""
+    noted = set(incident.deliveries.values_list("channel_id", flat=True))
+    return [channel for channel in channels if channel.pk not in noted]
+
+
+def reason_to_withhold(transition: Transition) -> str:
+    """Say why nobody is notified: the window is old news, or somebody silenced it. Empty when people are."""
+    age = database_time() - transition.window_end
+    if age > transition.rule.notify_within:
+        return (
+            f"The window ended {duration(age)} ago; this rule notifies within "
+            f"{duration(transition.rule.notify_within)}."
+        )
+    return silenced(transition, transition.window_end)
+
+
+def silenced(subject: Transition | Incident, at: datetime) -> str:
+    """Say which silence mutes a moment of event time; empty where none does."""
+    silences = Silence.objects.filter(
+        Q(model=None) | Q(model=subject.model), project=subject.model.project, start__lt=at, end__gte=at
+    )
+    silence = silences.order_by("-end").first()
+    return "" if silence is None else f"Silenced until {moment(silence.end)}: {silence.reason}"
+
+
+def _causes(incident: Incident, transition: Transition) -> list[dict[str, Any]]:
+    """Rank what explains the window that a message is about; a message with older causes is better than none."""
+    try:
+        with transaction.atomic():
+            return causes_of(transition)
+    except Exception:
+        log.exception("causes not ranked", extra={"incident": incident.pk})
+        known: list[dict[str, Any]] = incident.causes
+        return known
+
+
+def _ongoing(incident: Incident, transition: Transition) -> list[str]:
+    """Ask the function that `driftline` provides; an alert without these lines is better than none."""
+    leading = incident.lead.opened_by if incident.lead else None
+    stored = transition if transition.pk else leading
+    if stored is None:
+        return []
+    try:
+        with transaction.atomic():
+            return describe_ongoing(stored)
+    except Exception:
+        log.exception("describe_ongoing failed", extra={"transition": stored.pk})
+        return []

@@ -1,0 +1,40 @@
+"""Lists what depends on a version's features, and mends what a new reference of other features leaves behind."""
+
+from collections.abc import Sequence
+
+from inference.prediction_log.models import PackedDay, PredictionChunk
+from inference.registry.models import Version
+from monitors.definitions.models import Expectation, FeatureProfile
+from monitors.rules.models import Rule
+from monitors.summaries.models import Summary
+
+_MAX_NAMED = 3
+
+
+def dependents_of(version: Version, features: Sequence[str]) -> list[str]:
+    """List in words what depends on the columns of a version's reference, above all on `features`."""
+    model = version.model
+    found = []
+    if (
+        PackedDay.objects.filter(version=version).exists()
+        or PredictionChunk.objects.filter(version=version, is_packed=False).exists()
+    ):
+        found.append("its logged predictions")
+    rules = Rule.objects.filter(model=model, feature__in=features).order_by("name")
+    found += [f"the rule {rule.name!r}" for rule in rules[:_MAX_NAMED]]
+    groups = model.segment_features.filter(feature__in=features).order_by("feature")
+    found += [f"the segments of {one.feature!r}" for one in groups[:_MAX_NAMED]]
+    named = [
+        segment.name
+        for segment in model.segments.order_by("name")
+        if any(condition.feature in features for condition in segment.parsed)
+    ]
+    found += [f"the segment {name!r}" for name in named[:_MAX_NAMED]]
+    expected = Expectation.objects.filter(model=model, feature__in=features).order_by("feature")
+    return found + [f"what is expected of {one.feature!r}" for one in expected[:_MAX_NAMED]]
+
+
+def forget_kinds(version: Version) -> None:
+    """Forget whether features are numbers, as the reference before had them, where no summary was made of them yet."""
+    if not Summary.objects.filter(model=version.model).exists():
+        FeatureProfile.objects.filter(model=version.model).delete()

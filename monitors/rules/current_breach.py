@@ -1,0 +1,77 @@
+"""What a rule that fires shows now: the newest window beyond its limit, with what explains that window."""
+
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from monitors.metrics.causes import rank_causes
+from monitors.rules.conditions import breach_of
+from monitors.rules.models import Rule, RuleState, Transition
+from monitors.rules.services import Window, begin_of_causes, gather, points_of
+
+
+def current_breach(transition: Transition) -> Transition:
+    """Return the newest judged window beyond the limit in the episode of a transition, as a transition that is not
+    stored; the given one where the episode is over or holds no newer one.
+
+    An episode lasts from the window in which a rule fires to the one that resolves it.
+    """
+    rule, until = transition.rule, _judged_until(transition.rule)
+    if transition.kind == Transition.Kind.RESOLVED or until is None or until <= transition.window_end:
+        return transition
+    if rule.transitions.filter(kind=Transition.Kind.RESOLVED, window_end__gt=transition.window_end).exists():
+        return transition
+    window = _newest_breach(rule, after=transition, until=until)
+    return transition if window is None else _observed(transition, window)
+
+
+def causes_of(transition: Transition) -> list[dict[str, Any]]:
+    """Return what explains the window of a transition, most likely first, as `rank_causes` does; ranked now where that
+    was not stored with it."""
+    known: list[dict[str, Any]] | None = transition.detail.get("causes")
+    if known is not None:
+        return known
+    rule = transition.rule
+    return rank_causes(
+        model=transition.model,
+        start=begin_of_causes(
+            rule, transition.window_start, transition.window_end, transition.detail.get("point") or {}
+        ),
+        end=transition.window_end,
+        segment=rule.segment,
+        metric=rule.metric,
+    )
+
+
+def _judged_until(rule: Rule) -> datetime | None:
+    """Return the end of the newest window that a rule which fires has judged; None where it does not fire."""
+    firing = RuleState.objects.filter(rule=rule, standing=RuleState.Standing.FIRING)
+    return firing.values_list("judged_until", flat=True).first()
+
+
+def _newest_breach(rule: Rule, *, after: Transition, until: datetime) -> Window | None:
+    points = points_of(rule).filter(  # by their start too, which the index knows
+        start__gt=after.window_start, end__gt=after.window_end, end__lte=until
+    )
+    for _, of_window in groupby(points.order_by("-start").iterator(), key=lambda point: point.start):
+        [window] = gather(rule, list(of_window))
+        if breach_of(rule, window, is_proven=window.is_proven):
+            return window
+    return None
+
+
+def _observed(transition: Transition, window: Window) -> Transition:
+    detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
+    if since := transition.detail.get("since"):
+        detail["since"] = since
+    return Transition(
+        rule=transition.rule,
+        model=transition.model,
+        kind=Transition.Kind.STILL_FIRING,
+        window_start=window.start,
+        window_end=window.end,
+        value=window.value,
+        n=window.n,
+        threshold=transition.rule.threshold,
+        detail=detail,
+    )

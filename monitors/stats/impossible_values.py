@@ -1,0 +1,120 @@
+"""Which values a feature cannot have, as far as its reference tells: the ends of a plausible range.
+
+A value is beyond it that lies further out than a whole range of the reference and than its tail could reach: what one
+in `PERIODS` references of its size would show at most, by a generalised Pareto tail (Pickands, 1975) over a high
+threshold. The tail goes through the largest value seen, and its shape is the upper confidence bound of two estimates:
+probability-weighted moments (Hosking and Wallis, 1987) and the moment estimator, which is consistent for heavy tails
+too (Dekkers, Einmahl and de Haan, 1989). So heavy tails reach far, and few rows further.
+
+Two kinds of values need no distance: negative ones of a feature that ends at zero, and numbers as large as a timestamp
+where the reference has none a thousandth as large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitors.stats.mergeable.sketches import FloatArray, IntArray, NumericSummary
+from monitors.stats.performance.estimate import Z95_ONE_SIDED
+
+MIN_ROWS = 100  # fewer tell nothing of their tails
+PERIODS = 10_000.0
+TAIL_SHARE, MAX_TAIL_ROWS, MIN_TAIL_ROWS = 0.1, 500, 20
+MIN_TAIL_VALUES = 5  # different ones; fewer have no shape, and reach some ranges beyond the largest
+RANGES_WITHOUT_TAIL = 10
+MIN_SHAPE, MAX_SHAPE = -0.5, 2.0
+TIMESTAMP, TIMES_THE_LARGEST = 1e9, 1e3  # seconds since 1970 in 2001
+# A feature ends at zero if none of its values is below, but not few lie at its lower end, and that is nearby: of whole
+# numbers, as ages, within half their range, of others within a hundredth.
+_BEGIN, _BEGIN_OF_WHOLE = 0.01, 0.5
+_END, _ROWS_AT_END, _SHARE_AT_END = 0.02, 5, 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class PlausibleRange:
+    """From the least to the largest value that a feature can have."""
+
+    least: float
+    most: float
+
+    def including(self, least: float | None, most: float | None) -> PlausibleRange:
+        """Return the range that allows for what people expect, too."""
+        lower = self.least if least is None else min(self.least, least)
+        upper = self.most if most is None else max(self.most, most)
+        return PlausibleRange(lower, upper)
+
+    def count_beyond(self, column: NumericSummary) -> int:
+        """Count the values of a column that are beyond the range."""
+        if not column.n or (self.least <= column.minimum and column.maximum <= self.most):
+            return 0
+        return max(column.count_beyond(self.least, self.most), 1)  # a cell's mean may lie within
+
+    def furthest(self, column: NumericSummary) -> float:
+        """Return the value of a column that lies furthest beyond the range."""
+        is_below = self.least - column.minimum > column.maximum - self.most
+        return column.minimum if is_below else column.maximum
+
+
+def plausible_range(reference: NumericSummary) -> PlausibleRange | None:
+    """Work out the values that a feature can have; None where the reference has too few rows or a single value."""
+    extent = reference.maximum - reference.minimum
+    if reference.n < MIN_ROWS or not 0 < extent < np.inf:
+        return None
+    values, counts = reference.known_values()
+    most = max(_reach(values, counts, reference.maximum, extent), reference.maximum + extent)
+    most = min(most, max(TIMESTAMP, TIMES_THE_LARGEST * abs(reference.maximum)))
+    if _ends_at_zero(reference):
+        return PlausibleRange(0.0, most)
+    reach = -_reach(-values[::-1], counts[::-1], -reference.minimum, extent)
+    return PlausibleRange(min(reach, reference.minimum - extent), most)
+
+
+def _ends_at_zero(reference: NumericSummary) -> bool:
+    values, counts = reference.known_values()
+    extent = reference.maximum - reference.minimum
+    is_whole = reference.distinct is not None and bool((values == np.rint(values)).all())
+    if not 0 <= reference.minimum <= (_BEGIN_OF_WHOLE if is_whole else _BEGIN) * extent:
+        return False
+    at_end = int(counts[values <= reference.minimum + _END * extent].sum())
+    return at_end >= max(_ROWS_AT_END, _SHARE_AT_END * reference.n)
+
+
+def _reach(values: FloatArray, counts: IntArray, largest: float, extent: float) -> float:
+    """Return how far the upper tail of ascending values could reach, those of a column of an extent."""
+    n = int(counts.sum())
+    rows = min(max(int(TAIL_SHARE * n), MIN_TAIL_ROWS), MAX_TAIL_ROWS)
+    threshold = values[np.searchsorted(np.cumsum(counts), n - rows, side="left")]
+    is_tail = values > threshold
+    excess, weights = values[is_tail] - threshold, counts[is_tail]
+    if excess.size < MIN_TAIL_VALUES:
+        return largest + RANGES_WITHOUT_TAIL * extent
+    middle = values[np.searchsorted(np.cumsum(counts), n / 2, side="left")]
+    shape = max(_shape_by_weights(excess, weights), _shape_by_logs(excess, weights, threshold - middle))
+    known = excess.size  # rows of one value may be one event, as those of an hour's rain are
+    shape += Z95_ONE_SIDED * (1 + max(shape, 0.0)) / np.sqrt(known)
+    shape = min(max(shape, MIN_SHAPE), MAX_SHAPE)
+    return float(threshold + (largest - threshold) * _growth(shape, PERIODS * known) / _growth(shape, known))
+
+
+def _growth(shape: float, periods: float) -> float:
+    """Return the level that is exceeded once in so many rows of the tail, in units of its scale."""
+    return float(np.log(periods) if abs(shape) < 1e-6 else np.expm1(shape * np.log(periods)) / shape)
+
+
+def _shape_by_weights(excess: FloatArray, weights: IntArray) -> float:
+    rows = weights.sum()
+    rank = (np.cumsum(weights) - weights / 2) / rows
+    mean, weighted = float(weights @ excess) / rows, float(weights @ (excess * (1 - rank))) / rows
+    return 2 - mean / (mean - 2 * weighted) if mean > 2 * weighted else 1.0
+
+
+def _shape_by_logs(excess: FloatArray, weights: IntArray, distance: float) -> float:
+    """Estimate the shape from the logarithms of how far rows lie from the middle, the threshold being the unit."""
+    if distance <= 0:
+        return MIN_SHAPE
+    logs, rows = np.log1p(excess / distance), weights.sum()
+    first, second = float(weights @ logs) / rows, float(weights @ logs**2) / rows
+    spread = 1 - first * first / second
+    return first + 1 - 0.5 / spread if spread > 0 else 1.0

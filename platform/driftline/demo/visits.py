@@ -1,0 +1,168 @@
+"""Story (a): a release of the caller loses one column of one segment, and rolling back mends it.
+
+Data: the RAND Health Insurance Experiment (20,190 person-years, public domain), which the package statsmodels ships.
+Will an insured person see a doctor this year? The rows have no days; each day of the demo gets some of those held
+out in random order, so that days differ by chance alone until the fault is planted.
+"""
+
+import importlib.util
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from driftline.demo.drawn_story import PART, DrawnStory, StorySetting
+from driftline.demo.draws import DAY, DailyDraws, midnight, spread_over_days
+from driftline.demo.inference_request import ModelInputs
+from driftline.demo.plan import ModelPlan, PlantedFault
+from driftline.demo.setup import (
+    DemoModel,
+    ensure_default_rules,
+    ensure_model,
+    ensure_reference,
+    ensure_version,
+    train,
+)
+
+VISIT, NONE = "visit", "none"
+LOST_COLUMN, LOST_SEGMENT = "chronic_diseases", ("plan", "free")
+MODEL = DemoModel(
+    name="doctor-visits",
+    description="Will an insured person see a doctor this year? (RAND Health Insurance Experiment, public domain)",
+    inputs=ModelInputs(
+        strings=["plan", "health"],
+        numbers=["deductible", "incentive", "spending_cap", "limited", "chronic_diseases"],
+    ),
+    classes=[NONE, VISIT],
+    positive_class=VISIT,
+    parameters={"trees": 60, "leaves": 15, "learning_rate": 0.08},
+    settings={"objectives": {"quality": {"metric": "roc_auc", "floor": 0.6}}, "segments": ["plan"]},
+)
+BEFORE_RELEASE, RELEASE = "1", "2"
+"""The versions of the model: each is served to the release of the caller that came with it."""
+
+TRAINING_ROWS, TRAINING_DAYS = 8_000, 20
+ROWS_A_DAY = 1_500
+LABEL_LAG = timedelta(hours=2)
+QUIET_DAYS, DAYS = 14, 45
+ONSET = PART
+"""The release goes out so long after midnight of the first day that is not quiet."""
+SLOW_PART_S, SLOWEST_PART_S, SLOW_DAYS = 2.0, 8.0, 10
+"""Once the fault is in, a part of a day takes so long: the first days for a reader, later ones for a late one."""
+SEED = 18
+
+
+def load_visits() -> pd.DataFrame:
+    """Read the experiment's rows in a random order, with the names and categories of the model."""
+    package = importlib.util.find_spec("statsmodels")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("The demo's data is not installed; run 'pip install statsmodels'.")
+    raw = pd.read_csv(Path(package.submodule_search_locations[0]) / "datasets" / "randhie" / "randhie.csv")
+    share = np.expm1(raw.lncoins).round().astype(int)
+    rated = raw[["hlthg", "hlthf", "hlthp"]].to_numpy(bool)
+    table = pd.DataFrame(
+        {
+            "plan": share.map(lambda percent: "free" if percent == 0 else f"{percent}%"),
+            "health": np.select(list(rated.T), ["good", "fair", "poor"], "excellent"),
+            "deductible": raw.idp,
+            "incentive": raw.lpi,
+            "spending_cap": raw.fmde,
+            "limited": raw.physlm,
+            "chronic_diseases": raw.disea,
+            "label": np.where(raw.mdvis > 0, VISIT, NONE),
+        }
+    )
+    table[MODEL.inputs.numbers] = table[MODEL.inputs.numbers].astype(np.float32)
+    return table.sample(frac=1, random_state=SEED, ignore_index=True)
+
+
+class Visits(DrawnStory):
+    """The callers of the model, who send rows as the release prepares them that the deployment asks for."""
+
+    model = MODEL
+
+    def __init__(self, setting: StorySetting, *, project: str, began: datetime) -> None:
+        self._table = load_visits()
+        held_out = self._table.iloc[TRAINING_ROWS:]
+        super().__init__(
+            setting,
+            plan=make_plan(project, began),
+            draws=DailyDraws(held_out, rows_a_day=ROWS_A_DAY, label_lag=LABEL_LAG, seed=SEED),
+        )
+        self._is_broken = False
+
+    def set_up(self) -> None:
+        ensure_model(self.api, MODEL)
+        rows = self._table.iloc[:TRAINING_ROWS]
+        rows = spread_over_days(rows, end=self.plan.quiet_from, days=TRAINING_DAYS)
+        trained = train(self.home / "demo" / MODEL.name, MODEL, rows)
+        for version in (BEFORE_RELEASE, RELEASE):
+            ensure_version(self.api, MODEL, trained, version)
+            ensure_reference(self.api, MODEL, trained, version)
+        ensure_default_rules(self.api, MODEL, {"Data quality failure": {"recover_windows": 1}})
+
+    def before_part(self, start: datetime) -> None:
+        """Release, and follow the deployment: the caller prepares rows as the champion's version asks for."""
+        if self.fault.shown_at is not None:
+            self.is_shown.set()
+        if start < self.fault.onset or self.fault.end is not None:
+            return
+        champion = self.traffic.champion()
+        if start == self.fault.onset and champion == BEFORE_RELEASE:
+            self.traffic.promote(RELEASE, "release 2 of the caller, with its own preparation of the columns")
+            champion = RELEASE
+        self._is_broken = champion == RELEASE
+        if not self._is_broken:
+            self.change_fault(end=start)
+
+    def prepared(self, values: Sequence[object], at: datetime) -> Sequence[object]:
+        return lose_column(values) if self._is_broken else values
+
+    def doing(self, until: datetime) -> str:
+        if until < self.fault.onset:
+            return f"quiet days until {self.fault.onset:%-d %B}"
+        if self.fault.end is None:
+            return "a release of the caller broke a column: read the e-mail, open the incident, roll back"
+        return f"rolled back on {self.fault.end:%-d %B}"
+
+    def pace(self, until: datetime) -> None:
+        """Leave a reader time to roll back; before the fault and after the roll-back nothing waits."""
+        if self.fault.shown_at is not None and self.fault.end is None:
+            is_early = until < self.fault.onset + SLOW_DAYS * DAY
+            time.sleep(SLOW_PART_S if is_early else SLOWEST_PART_S)
+
+
+def make_plan(project: str, began: datetime) -> ModelPlan:
+    """Plan two quiet weeks, then the release that loses a column of one segment."""
+    first = midnight(began) - DAYS * DAY
+    feature, value = LOST_SEGMENT
+    return ModelPlan(
+        number=1,
+        project=project,
+        model=MODEL.name,
+        title="A release of the caller loses a column",
+        data="RAND Health Insurance Experiment, 20,190 real rows (statsmodels, public domain); "
+        f"each day gets {ROWS_A_DAY:,} of those held out, in random order, so days differ by chance alone.",
+        started_at=began,
+        quiet_from=first,
+        faults=[
+            PlantedFault(
+                what=f"Release 2 of the caller sends no {LOST_COLUMN} where {feature} is {value}.",
+                onset=first + QUIET_DAYS * DAY + ONSET,
+                column=LOST_COLUMN,
+                segment=f"{feature}:{value}",
+            )
+        ],
+    )
+
+
+def lose_column(values: Sequence[object]) -> list[object]:
+    """Prepare a row as release 2 of the caller does: without one column of one segment."""
+    names = MODEL.inputs.names
+    feature, value = LOST_SEGMENT
+    if values[names.index(feature)] != value:
+        return list(values)
+    return [None if name == LOST_COLUMN else one for name, one in zip(names, values, strict=True)]

@@ -1,0 +1,3 @@
+"""The demonstrations that `up --demo` can play."""
+
+DEMOS = ("all", "visits", "claims", "flights")

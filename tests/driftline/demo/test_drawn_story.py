@@ -1,0 +1,117 @@
+"""How a story is played: parts in order, labels after their rows, and a caller that follows the deployment."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from driftline.demo.api_client import Api
+from driftline.demo.drawn_story import PART, StorySetting
+from driftline.demo.plan import load_plan
+from driftline.demo.progress import StoryProgress, load_story, save_story
+from driftline.demo.traffic import Traffic
+from driftline.demo.visits import LOST_COLUMN, MODEL, Visits
+from driftline.demo.wire import RequestSender
+from tests.driftline.demo.conftest import Received, Reply, ScriptedServer
+
+BEGAN = datetime(2026, 11, 28, 12, tzinfo=UTC)
+INFER, PROMOTE = f"/v2/models/{MODEL.name}/infer", f"{MODEL.path}/promote"
+
+
+class Deployment:
+    """Answers as a platform does that has always computed everything; people change its champion."""
+
+    def __init__(self) -> None:
+        self.champion = "1"
+        self.promotions: list[dict[str, str]] = []
+
+    def answer(self, request: Received) -> Reply:
+        if request.path == PROMOTE:
+            self.champion = str(request.json()["version"])
+            self.promotions.append(request.headers)
+        if request.path == f"{MODEL.path}/deployment":
+            return Reply(body={"champion": self.champion, "generation": 7})
+        return Reply(body={"computed_until": BEGAN.isoformat()})
+
+
+@pytest.fixture
+def deployment(server: ScriptedServer) -> Deployment:
+    made = Deployment()
+    server.script = made.answer
+    return made
+
+
+@pytest.fixture
+def start(server: ScriptedServer, tmp_path: Path) -> Iterator[Callable[[], Visits]]:
+    """Start the story as a new process would, set up already, a part of a day before the release."""
+    api = Api("127.0.0.1", server.port, "t")
+    sender = RequestSender("127.0.0.1", server.port, INFER, "t", connections=1)
+
+    def begin() -> Visits:
+        traffic = Traffic(api=api, sender=sender, model=MODEL.name)
+        story = Visits(StorySetting(tmp_path, api, traffic, Event()), project="default", began=BEGAN)
+        if load_story(tmp_path, MODEL.name) is None:
+            before = story.fault.onset - PART
+            save_story(tmp_path, StoryProgress(model=MODEL.name, until=before, doing="", rows_a_day=1_500))
+        return story
+
+    yield begin
+    sender.close()
+    api.close()
+
+
+def asked(server: ScriptedServer) -> list[dict[str, Any]]:
+    """The values of the rows that were asked about since the last look, by feature."""
+    bodies: list[Any] = [request.json() for request in server.received if request.path == INFER]
+    server.received.clear()
+    return [{one["name"]: one["data"][0] for one in body["inputs"]} for body in bodies]
+
+
+def test_the_caller_sends_whole_rows_until_the_release_and_again_after_the_roll_back(
+    server: ScriptedServer, deployment: Deployment, start: Callable[[], Visits], tmp_path: Path
+) -> None:
+    onset = start().fault.onset
+
+    start().play_until(onset)
+    before = asked(server)
+    start().play_until(onset + PART)
+    broken = asked(server)
+    deployment.champion = "1"
+    start().play_until(onset + 2 * PART)
+    mended = asked(server)
+
+    assert [headers["if-match"] for headers in deployment.promotions] == ["7"]
+    assert len(before) > 300
+    assert len(broken) > 300
+    assert all(row[LOST_COLUMN] is not None for row in before + mended)
+    assert all((row[LOST_COLUMN] is None) == (row["plan"] == "free") for row in broken)
+    plan = load_plan(tmp_path, MODEL.name)
+    assert plan is not None
+    assert plan.faults[0].end == onset + PART
+
+
+def test_labels_follow_their_rows_and_a_stopped_story_sends_nothing_twice(
+    server: ScriptedServer, deployment: Deployment, start: Callable[[], Visits]
+) -> None:
+    story = start()
+    lag, onset = story.draws.label_lag, story.fault.onset
+
+    story.play_until(onset)
+    start().play_until(onset + PART)
+
+    rows: dict[str, datetime] = {}
+    for request in server.received:
+        body: Any = request.json() if request.body else {}
+        if request.path == INFER:
+            key = body["parameters"]["driftline_id"]
+            assert key not in rows
+            rows[key] = datetime.fromisoformat(body["parameters"]["driftline_timestamp"])
+        for label in body.get("labels", []):
+            known = datetime.fromisoformat(label["timestamp"])
+            assert known <= onset + PART
+            assert label["id"] not in rows or known - rows[label["id"]] == lag
+    assert len(rows) > 600
+    assert timedelta() < lag < PART

@@ -1,0 +1,112 @@
+"""A rule names what its model has: a typing error is refused with the nearest name, on the page and over HTTP."""
+
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from driftline.accounts.services import create_token
+from inference.registry.models import Model
+from monitors.definitions.segments import declare_segment, set_segments
+from monitors.rules.models import Rule
+from monitors.rules.services import update_rule
+from tests.markup import markup
+from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
+
+WRONG = [
+    ("psi", {"feature": "incom"}, "/feature", "'incom' is none of the features of this model; did you mean 'income'?"),
+    ("psi", {"feature": "zip"}, "/feature", "use one such as income, prediction"),
+    ("accuracy", {"segment": "regoin:north"}, "/segment", "did you mean 'region:<value>'?"),
+    ("accuracy", {"segment": "region:nort"}, "/segment", "did you mean 'region:north'?"),
+    ("accuracy", {"segment": "ritch"}, "/segment", "did you mean 'rich'?"),
+    ("count", {"segment": "region:north"}, "/segment", "count is measured of all rows; leave the segment out."),
+    ("missing_share", {"feature": "income", "segment": "rich"}, "/segment", "missing_share is measured of all rows"),
+    ("psi", {"feature": "region", "segment": "region:north"}, "/feature", "'region' chooses the rows of the segment"),
+    ("accuracy_gap", {"feature": "regio"}, "/feature", "did you mean 'region'?"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def watched(model: Model) -> Model:
+    """A model with two features, a segment for each region and one of its own."""
+    give_reference(model)
+    set_segments(model=model, features=["region"], actor="test")
+    declare_segment(model=model, name="rich", conditions=[{"feature": "income", "lower": 1.0}], actor="test")
+    for back in range(2):
+        log(model, rows_of_a_day(DAY - timedelta(days=back), 60))
+    work(model)
+    return model
+
+
+def form(metric: str, fields: dict[str, Any]) -> dict[str, Any]:
+    rest = {
+        "for_windows": 1,
+        "recover_windows": 1,
+        "min_rows": 100,
+        "cooldown_hours": 1,
+        "notify_within_hours": 1,
+    }
+    choices = {"span": "auto", "operator": "above", "severity": "warning", "action": "notify"}
+    return {"name": "n", "metric": metric, "threshold": "0.2", **rest, **choices, **fields}
+
+
+@pytest.mark.parametrize(("metric", "fields", "pointer", "sentence"), WRONG)
+def test_a_name_that_the_model_does_not_have_is_refused(
+    metric: str, fields: dict[str, Any], pointer: str, sentence: str, watched: Model, client: Client
+) -> None:
+    _, token = create_token(project=watched.project, name="t", scopes=["write", "read"], actor="test")
+    body = {"model": watched.name, "name": "n", "metric": metric, "threshold": 0.2, **fields}
+    headers = {"Authorization": f"Bearer {token}"}
+
+    answers = [
+        client.post(path, body, content_type="application/json", headers=headers)
+        for path in ("/api/v1/rules", "/api/v1/rules/backtest")
+    ]
+    page = client.post(reverse("rule_new", args=[watched.name]), form(metric, fields))
+
+    for answer in answers:
+        [fault] = answer.json()["errors"]
+        assert (answer.status_code, fault["pointer"]) == (422, pointer)
+        assert sentence in fault["detail"]
+    assert page.status_code == 422
+    assert sentence in unescape(markup(page))
+    assert not Rule.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "fields"),
+    [
+        ("psi", {"feature": "income"}),
+        ("psi", {"feature": "*"}),
+        ("psi", {"feature": "score"}),
+        ("accuracy", {"segment": "region:north"}),
+        ("accuracy", {"segment": "rich"}),
+        ("accuracy_gap", {"feature": "region"}),
+    ],
+)
+def test_what_the_model_has_is_taken(
+    metric: str, fields: dict[str, Any], watched: Model, client: Client
+) -> None:
+    saved = client.post(reverse("rule_new", args=[watched.name]), form(metric, fields))
+
+    assert saved.status_code == 302
+    assert Rule.objects.get().metric == metric
+
+
+def test_a_model_without_data_may_have_rules_on_features_to_come(model: Model, client: Client) -> None:
+    saved = client.post(reverse("rule_new", args=[model.name]), form("psi", {"feature": "income"}))
+
+    assert saved.status_code == 302
+
+
+def test_a_rule_on_a_removed_segment_can_still_be_disabled(watched: Model, client: Client) -> None:
+    client.post(reverse("rule_new", args=[watched.name]), form("accuracy", {"segment": "rich"}))
+    rule = Rule.objects.get()
+    watched.segments.all().delete()
+
+    update_rule(rule=rule, actor="test", enabled=False)
+
+    assert not Rule.objects.get().enabled

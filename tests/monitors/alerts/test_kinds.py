@@ -1,0 +1,336 @@
+"""The kinds of channel for other services: each message is one that the service takes, for any incident."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from driftline.accounts.models import Project, User
+from driftline.common.errors import Problem
+from monitors.alerts import services
+from monitors.alerts.channels import KINDS, opsgenie, pagerduty
+from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.alerts.story import Story
+from monitors.rules.models import Rule
+from tests.monitors.alerts.checking_receiver import CHECKS, KEY, OPSGENIE_KEY, strict
+from tests.monitors.alerts.conftest import DAY, Fire
+from tests.monitors.alerts.receiver import Answer, Receiver
+
+ADA = "ada@example.com"
+PAGERS = ["pagerduty", "opsgenie"]
+SPECIAL = "a*b_c <!channel> & [x](https://evil.example) `@everyone` \\ é 飛"
+
+type Make = Callable[..., Channel]
+
+
+@pytest.fixture
+def make(project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Make a channel of a kind, to the receiver that checks as its service does."""
+    base = receiver.url.removesuffix("/hook")
+    monkeypatch.setitem(pagerduty.ENDPOINTS, "us", f"{base}/v2/enqueue")
+    monkeypatch.setitem(opsgenie.ENDPOINTS, "eu", f"{base}/v2/alerts")
+    targets = {
+        "pagerduty": KEY,
+        "opsgenie": f"eu:{OPSGENIE_KEY}",
+        "alertmanager": f"{base}/",
+    }
+
+    def channel(kind: str, *, limit: int | None = None, name: str = "ops") -> Channel:
+        strict(CHECKS[kind], receiver, limit=limit)
+        made, secret = services.create_channel(
+            project=project, kind=kind, name=name, target=targets.get(kind, receiver.url), actor=ADA
+        )
+        assert secret is None
+        return made
+
+    return channel
+
+
+def sent(receiver: Receiver) -> list[Any]:
+    return [json.loads(request.body) for request in receiver.received]
+
+
+def live(fire: Fire, person: User, now: datetime) -> Incident:
+    """Open an incident, acknowledge it and resolve it, and send what that brings."""
+    services.handle_transition(fire(age=timedelta(hours=3)).pk)
+    services.send_due_deliveries()
+    incident = Incident.objects.get()
+    services.acknowledge(incident=incident, actor=ADA, user=person, now=now)
+    services.send_due_deliveries()
+    services.handle_transition(fire("resolved", value=0.4).pk)
+    services.send_due_deliveries()
+    return incident
+
+
+@pytest.mark.parametrize("kind", CHECKS)
+class TestEachKind:
+    def test_takes_an_incident_from_its_opening_to_its_end(
+        self, kind: str, make: Make, fire: Fire, person: User, now: datetime
+    ) -> None:
+        make(kind)
+
+        live(fire, person, now)
+
+        events = [
+            "incident.opened",
+            *(["incident.acknowledged"] if kind in PAGERS else []),
+            "incident.resolved",
+        ]
+        deliveries = Delivery.objects.order_by("pk")
+        assert [(one.event, one.state, one.reason) for one in deliveries] == [
+            (event, "sent", "") for event in events
+        ]
+
+    def test_takes_the_test_and_shows_the_answer(self, kind: str, make: Make) -> None:
+        delivery = services.send_test(channel=make(kind), actor=ADA)
+        services.send_due_deliveries()
+
+        delivery.refresh_from_db()
+        assert (delivery.state, delivery.reason) == ("sent", "")
+
+    @pytest.mark.parametrize("text", [SPECIAL, "&" * 200, "飛" * 200, "[" * 200])
+    def test_takes_any_text(
+        self, kind: str, make: Make, fire: Fire, rule: Rule, person: User, now: datetime, text: str
+    ) -> None:
+        make(kind)
+        Rule.objects.update(name=text[:120], feature=text, segment=text)
+        causes = [
+            {"feature": f"{text}{number}", "score": 0.5, "evidence": text * 20, "kind": kind_of_cause}
+            for number in range(300)
+            for kind_of_cause in ("fault", "drift")
+        ]
+
+        services.handle_transition(fire(detail={"causes": causes, "feature": text}).pk)
+        Incident.objects.update(title=text)
+        services.send_due_deliveries()
+        services.handle_transition(fire("resolved", value=0.4).pk)
+        services.send_due_deliveries()
+
+        assert [one.reason for one in Delivery.objects.order_by("pk")] == ["", ""]
+
+    def test_stays_within_the_limits_with_hundreds_of_lines(
+        self,
+        kind: str,
+        make: Make,
+        fire: Fire,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        make(kind)
+        lines = [f"{'x<&*' * 400} {number}" for number in range(300)]
+        for name in ("fault_lines", "cause_lines"):
+            monkeypatch.setattr(Story, name, property(lambda _: lines))
+
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+
+        delivery = Delivery.objects.get()
+        assert (delivery.state, delivery.reason) == ("sent", "")
+        assert f"/incidents/{delivery.incident_id}" in delivery.body
+
+    def test_leads_to_the_incident(self, kind: str, make: Make, fire: Fire, receiver: Receiver) -> None:
+        make(kind)
+
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+
+        url = f"/p/airport/incidents/{Incident.objects.get().pk}"
+        assert url in receiver.received[0].body.decode()
+
+    def test_pauses_all_that_waits_for_a_receiver_that_limits_the_rate(
+        self, kind: str, make: Make, fire: Fire, receiver: Receiver
+    ) -> None:
+        channel = make(kind, limit=1)
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+        for _ in range(5):
+            services.send_test(channel=channel, actor=ADA)
+
+        services.send_due_deliveries()
+
+        assert len(receiver.received) == 2, "one is refused, and the others are not tried"
+        waiting = Delivery.objects.filter(state="pending")
+        assert waiting.count() == 4, "a test is tried once"
+        assert waiting.filter(next_attempt_at__lt=Now() + timedelta(seconds=25)).count() == 0
+
+    @pytest.mark.parametrize(
+        ("status", "is_enabled"), [(401, False), (403, False), (410, False), (500, True)]
+    )
+    def test_is_disabled_by_a_receiver_that_refuses_it_for_good(
+        self, kind: str, make: Make, fire: Fire, receiver: Receiver, status: int, is_enabled: bool
+    ) -> None:
+        make(kind)
+        receiver.answers = [Answer(status, body=b"no such integration")]
+
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+
+        channel = Channel.objects.get()
+        assert channel.enabled is is_enabled
+        assert ("no such integration" in channel.disabled_reason) is not is_enabled
+
+    def test_stores_no_target_with_a_message(self, kind: str, make: Make, fire: Fire) -> None:
+        channel = make(kind)
+        services.handle_transition(fire().pk)
+        services.send_test(channel=channel, actor=ADA)
+
+        stored = " ".join(Delivery.objects.values_list("body", flat=True))
+
+        assert KEY not in stored
+        assert OPSGENIE_KEY not in stored
+
+    def test_waits_out_an_hour_of_refusals(
+        self, kind: str, make: Make, fire: Fire, receiver: Receiver
+    ) -> None:
+        make(kind)
+        checked = receiver.answers
+        receiver.answers = [Answer(429, {"Retry-After": "3600"}, b"slow down")]
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+        receiver.answers = checked
+        assert services.send_due_deliveries() == 0
+
+        Delivery.objects.update(next_attempt_at=Now())
+        services.send_due_deliveries()
+
+        assert Delivery.objects.get().state == "sent"
+
+
+class TestTeams:
+    @pytest.mark.parametrize(
+        "words",
+        [
+            b"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 413",
+            b"Bad payload received by generic incoming webhook. Error code 42",
+        ],
+    )
+    def test_an_answer_of_200_with_an_error_is_a_failure(
+        self, make: Make, fire: Fire, receiver: Receiver, words: bytes
+    ) -> None:
+        make("teams")
+        receiver.answers = [Answer(200, body=words)]
+
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+
+        delivery = Delivery.objects.get()
+        assert (delivery.state, delivery.attempts_made) == ("pending", 1)
+        assert delivery.reason == f"Teams answered 200 with an error: {words.decode()}"
+
+    def test_an_error_that_names_the_rate_limit_pauses_the_channel(
+        self, make: Make, fire: Fire, receiver: Receiver
+    ) -> None:
+        make("teams")
+        receiver.answers = [Answer(200, body=b"failed: Microsoft Teams endpoint returned HTTP error 429")]
+
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+
+        assert Delivery.objects.get(next_attempt_at__gt=Now() + timedelta(seconds=50)).state == "pending"
+
+    def test_the_1_of_an_old_connector_is_no_error(self, make: Make, fire: Fire, receiver: Receiver) -> None:
+        make("teams")
+        receiver.answers = [Answer(200, body=b"1")]
+
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+
+        assert Delivery.objects.get().state == "sent"
+
+
+class TestPagers:
+    def test_pagerduty_triggers_acknowledges_and_resolves_one_alert(
+        self, make: Make, fire: Fire, receiver: Receiver, person: User, now: datetime
+    ) -> None:
+        make("pagerduty")
+
+        incident = live(fire, person, now)
+
+        key = f"driftline-inc-{incident.pk}"
+        assert [(event["event_action"], event["dedup_key"]) for event in sent(receiver)] == [
+            ("trigger", key), ("acknowledge", key), ("resolve", key),
+        ]  # fmt: skip
+        assert sent(receiver)[0]["payload"]["severity"] == "critical"
+
+    def test_opsgenie_creates_acknowledges_and_closes_one_alert(
+        self, make: Make, fire: Fire, receiver: Receiver, person: User, now: datetime
+    ) -> None:
+        make("opsgenie")
+
+        incident = live(fire, person, now)
+
+        alias = f"driftline-inc-{incident.pk}"
+        assert sent(receiver)[0]["alias"] == alias
+        assert [request.path for request in receiver.received] == [
+            "/v2/alerts",
+            f"/v2/alerts/{alias}/acknowledge?identifierType=alias",
+            f"/v2/alerts/{alias}/close?identifierType=alias",
+        ]
+
+    @pytest.mark.parametrize("kind", PAGERS)
+    def test_a_test_leaves_no_open_alert(self, kind: str, make: Make, receiver: Receiver) -> None:
+        services.send_test(channel=make(kind), actor=ADA)
+        services.send_due_deliveries()
+
+        if kind == "pagerduty":
+            assert [event["event_action"] for event in sent(receiver)] == ["trigger", "resolve"]
+        else:
+            assert [request.path.rpartition("/")[2] for request in receiver.received] == [
+                "alerts",
+                "close?identifierType=alias",
+            ]
+
+    @pytest.mark.parametrize("kind", PAGERS)
+    def test_a_pager_that_was_never_paged_gets_no_acknowledgement(
+        self, kind: str, make: Make, fire: Fire, person: User, now: datetime, project: Project
+    ) -> None:
+        make(kind)
+        services.create_silence(
+            project=project, model=None, start=now - DAY, end=now + DAY, reason="works", actor=ADA
+        )
+        services.handle_transition(fire().pk)
+
+        services.acknowledge(incident=Incident.objects.get(), actor=ADA, user=person, now=now)
+
+        assert [one.event for one in Delivery.objects.all()] == ["incident.opened"]
+
+    @pytest.mark.parametrize("kind", PAGERS)
+    @pytest.mark.parametrize("target", ["", "short", "https://events.pagerduty.com", f"ap:{KEY}", f"{KEY}\n"])
+    def test_a_key_that_cannot_be_one_is_refused(self, kind: str, target: str) -> None:
+        with pytest.raises(Problem) as refused:
+            KINDS[kind].check_target(target)
+
+        assert refused.value.errors[0].pointer == "/target"
+
+
+class TestAlertmanager:
+    def test_an_alert_lasts_until_its_incident_ends(
+        self, make: Make, fire: Fire, receiver: Receiver, person: User, now: datetime
+    ) -> None:
+        make("alertmanager")
+
+        live(fire, person, now)
+
+        [opened], resolved = sent(receiver)
+        assert datetime.fromisoformat(opened["endsAt"]) > now + 300 * DAY
+        ended = [alert for alert in resolved if alert["labels"] == opened["labels"]]
+        assert len(ended) == 1, "the labels are those of the opening, by which the alert is known"
+        assert datetime.fromisoformat(ended[0]["endsAt"]) < now + DAY
+
+
+class TestChats:
+    @pytest.mark.parametrize("kind", ["slack", "discord", "teams"])
+    def test_no_name_of_a_feature_becomes_a_link_or_a_mention(
+        self, kind: str, make: Make, fire: Fire, receiver: Receiver
+    ) -> None:
+        make(kind)
+        causes = [{"feature": SPECIAL, "score": 0.5, "kind": "drift"}]
+
+        services.handle_transition(fire(detail={"causes": causes}).pk)
+        services.send_due_deliveries()
+
+        text = json.dumps(sent(receiver)[0], ensure_ascii=False)
+        assert "<!channel>" not in text or kind != "slack"
+        assert "[x](https://evil.example)" not in text or kind == "slack", "Slack knows no such links"

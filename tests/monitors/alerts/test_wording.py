@@ -1,0 +1,94 @@
+"""How an incident is called."""
+
+from typing import Any
+
+import pytest
+
+from inference.registry.models import Model
+from monitors.alerts.wording import fitted, title_of
+from monitors.rules.models import Rule, Transition
+
+
+def title(
+    metric: str, value: float, threshold: float = 0, *, counted: list[str] | None = None, **fields: Any
+) -> str:
+    model = Model(name="approvals")
+    rule = Rule(model=model, metric=metric, threshold=threshold, **fields)
+    detail = {"point": {"counted": counted}} if counted else {}
+    return title_of(
+        Transition(rule=rule, model=model, value=value, threshold=threshold, n=300, detail=detail)
+    )
+
+
+@pytest.mark.parametrize(
+    ("called", "expected"),
+    [
+        (
+            title("faulty_features", 2, counted=["credit_score", "purpose"]),
+            "approvals: 2 features fail quality checks: credit_score, purpose",
+        ),
+        (title("faulty_features", 1, counted=["age"]), "approvals: age fails quality checks"),
+        (
+            title("drifted_features", 4, 2, counted=["a", "b", "c", "d"], segment="origin:JFK"),
+            "approvals: 4 features drifted in origin:JFK (limit 2): a, b, c and 1 more",
+        ),
+        (
+            title("volume_ratio", 0.06, 0.1, operator="below"),
+            "approvals: Prediction volume 6% of normal, below 10%",
+        ),
+        (title("roc_auc", 0.61, 0.65, operator="below"), "approvals: ROC AUC 0.61 below 0.65"),
+        (
+            title("label_lag_p95", 304_075, 3_600),
+            "approvals: Label lag, 95th percentile 3 d 12 h above 1 h 0 min",
+        ),
+        (title("latency_p99", 61.2, 50), "approvals: Latency, 99th percentile 61.2 ms above 50 ms"),
+        (title("missing_share", 0.227, 0.05, feature="age"), "approvals: Missing values of age 23% above 5%"),
+        (title("accuracy", 0.61, 0.65, operator="below"), "approvals: Accuracy 0.61 below 0.65"),
+    ],
+)
+def test_an_incident_is_called_by_what_was_measured_in_the_words_of_the_field(
+    called: str, expected: str
+) -> None:
+    assert called == expected
+
+
+@pytest.mark.parametrize(
+    ("called", "metric", "room", "expected"),
+    [
+        (
+            title("faulty_features", 2, counted=["credit_score", "purpose"]),
+            "faulty_features",
+            50,
+            "approvals: 2 features fail quality checks",
+        ),
+        (
+            title("drifted_features", 4, 2, counted=["a", "b", "c", "d"]),
+            "drifted_features",
+            44,
+            "approvals: 4 features drifted (limit 2)",
+        ),
+        (
+            title("psi", 0.31, 0.2, feature="income"),
+            "psi",
+            40,
+            "approvals: PSI of income 0.31 above 0.2",
+        ),
+        (
+            title("drift_evidence", 9.1, 6, counted=["income", "age"]),
+            "drift_evidence",
+            38,
+            "approvals: Slow drift 9.1 above 6",
+        ),
+        (
+            title("roc_auc", 0.61, 0.65, operator="below", segment="purpose:home improvement (all)"),
+            "roc_auc",
+            50,
+            "approvals: ROC AUC in purpose:home improvement...",
+        ),
+    ],
+)
+def test_a_long_title_is_shortened_in_words_and_never_inside_brackets(
+    called: str, metric: str, room: int, expected: str
+) -> None:
+    assert fitted(called, metric, room) == expected
+    assert len(expected) <= room
