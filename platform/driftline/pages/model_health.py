@@ -205,7 +205,9 @@ def _by_model(metrics: Mapping[int, str]) -> Case:
     for pk, metric in metrics.items():
         models_of.setdefault(metric, []).append(pk)
     commonest = max(models_of, key=lambda metric: len(models_of[metric]), default="")
-    others = (When(pk__in=pks, then=Value(metric)) for metric, pks in models_of.items() if metric != commonest)
+    others = (
+        When(pk__in=pks, then=Value(metric)) for metric, pks in models_of.items() if metric != commonest
+    )
     return Case(*others, default=Value(commonest))
 
 
@@ -254,7 +256,9 @@ def _newest_drift(models: QuerySet[Model]) -> dict[int, tuple[str, datetime | No
         role="champion", version="", status__in=JUDGED,
     ).order_by("-start")  # fmt: skip
     spans = models.order_by().annotate(drift_span=_span_of(MonitorKind.DRIFT))
-    with_drift = spans.annotate(drift=Subquery(judged.values(json=JSONObject(start="start", value="value"))[:1]))
+    with_drift = spans.annotate(
+        drift=Subquery(judged.values(json=JSONObject(start="start", value="value"))[:1])
+    )
     return {
         pk: (span, datetime.fromisoformat(drift["start"]), drift["value"]) if drift else (span, None, None)
         for pk, span, drift in with_drift.values_list("pk", "drift_span", "drift")
