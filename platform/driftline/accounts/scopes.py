@@ -99,6 +99,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "silence.all_models": Scope.ADMIN,
     "channel": Scope.WRITE,
     "delivery": Scope.WRITE,
+    "routing": Scope.ADMIN,  # who hears of every incident of the project
     # -- what is logged
     "predictions": Scope.LOG,
     "labels": Scope.LABEL,

@@ -25,6 +25,7 @@ from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import DeploymentChange, Model, Version
 from monitors.alerts import selectors, services
+from monitors.alerts.channel_timers import describe_waits
 from monitors.alerts.models import Incident
 from monitors.alerts.silences import active_silences
 from monitors.alerts.story import CHANGES_WITHIN, effects_of, worst_value
@@ -106,6 +107,7 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         "is_drift": is_drift(one.rule.metric),
         "timeline": detail.timeline,
         "deliveries": detail.deliveries,
+        "waits": describe_waits(one),
         "runs": runs_of_each([one])[one.pk],
         "similar": _similar(one),
     }
@@ -133,7 +135,7 @@ def _act(request: PageRequest, one: Incident) -> HttpResponse:
     visitor = request.visitor
     if action == "acknowledge":
         services.acknowledge(incident=one, actor=visitor.actor, user=visitor.user, now=now())
-        messages.success(request, "Acknowledged by you. Reminders continue.")
+        messages.success(request, "Acknowledged by you. No reminders are sent.")
     elif action == "resolve":
         services.resolve(incident=one, actor=visitor.actor, now=now())
         messages.success(
