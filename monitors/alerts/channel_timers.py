@@ -94,9 +94,8 @@ def end_timers(incident: Incident, *, at: datetime) -> None:
     """Forget when the channels of a resolved incident would hear of it, and look again at what it inhibited."""
     incident.timers.all().delete()
     waiting = ChannelTimer.objects.filter(incident__project=incident.project_id).exclude(withheld="")
-    free = waiting.order_by("pk").select_for_update(
-        skip_locked=True
-    )  # whoever holds the others looks at them
+    # whoever holds the others is looking at them
+    free = waiting.order_by("pk").select_for_update(of=("self",), skip_locked=True)
     if ChannelTimer.objects.filter(pk__in=list(free.values_list("pk", flat=True))).update(due_at=at):
         enqueue(Task.NOTIFY)
 

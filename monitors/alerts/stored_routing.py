@@ -78,6 +78,15 @@ def reset_routing(*, project: Project, actor: str) -> None:
         _look_again(project, database_time())
 
 
+def unrouted_channels(project: Project) -> set[str]:
+    """Return the names of the channels that no route sends to."""
+    routes = routing_of(project).tree.list_routes()
+    if any(route.channels is None for route in routes):
+        return set()
+    named = {name for route in routes for name in (*(route.channels or ()), *route.escalate_to)}
+    return set(channel_names(project)) - named
+
+
 def rename_in_routing(*, project: Project, old: str, new: str, actor: str) -> None:
     """Have the tree of a project name a channel by its new name, in the caller's transaction."""
     stored = StoredRouting.objects.select_for_update().filter(project=project).first()

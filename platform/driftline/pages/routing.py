@@ -1,6 +1,6 @@
 """The page of routing: the tree of a project as a list, as YAML and as a form, and who gets what."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -179,15 +179,23 @@ def _answer(project: Project, current: ProjectRouting, text: str) -> dict[str, A
     except ValueError as error:
         sentence = str(error)
         return {"labels": text, "labels_fault": f"{sentence[:1].upper()}{sentence[1:]}."}
-    taken = [_taken(one, now()) for one in routes_taken(project, current.tree, labels)]
+    routes, notified, taken = routes_taken(project, current.tree, labels), set[str](), []
+    for one in routes:
+        taken.append(_taken(one, notified, now()))
+        notified.update(taken[-1]["direct"])
     return {"labels": text, "known_labels": labels, "taken": taken}
 
 
-def _taken(one: RouteTaken, at: datetime) -> dict[str, Any]:
+def _taken(one: RouteTaken, notified: Collection[str], at: datetime) -> dict[str, Any]:
+    """Describe a route that takes an incident; `notified` are the channels that routes before it notify."""
     mute, opens_at = one.route.describe_mute(at), one.route.next_open(at)
+    direct = [recipient.channel.name for recipient in one.recipients if not recipient.escalates]
     return {
         "path": one.chain,
-        "direct": [recipient.channel.name for recipient in one.recipients if not recipient.escalates],
+        "direct": direct,
+        "who": ", ".join(name for name in direct if name not in notified)
+        or ("Nobody else" if direct else "Nobody"),
+        "before": [name for name in direct if name in notified],
         "later": [recipient.channel.name for recipient in one.recipients if recipient.escalates],
         "skipped": one.skipped,
         "lines": list(_timing(one.route)),

@@ -85,6 +85,27 @@ class TestTheTree:
         assert "<textarea" not in shown
 
 
+class TestChannels:
+    def test_say_that_no_route_sends_to_them(
+        self, client: Client, project: Project, channels: list[Channel]
+    ) -> None:
+        before = markup(client.get("/settings/channels"))
+        save_routing(project=project, document={"route": {"channels": ["mail"]}}, actor="ada")
+
+        after = markup(client.get("/settings/channels"))
+
+        assert "sends to it</small>" not in before
+        assert after.count("sends to it</small>") == 1
+        assert "sends to it</small>" in after.split("pager")[1]
+
+    def test_that_a_route_names_are_not_deleted(
+        self, client: Client, channels: list[Channel], tree: dict[str, Any]
+    ) -> None:
+        answer = client.post(f"/settings/channels/{channels[0].pk}", {"do": "delete"}, follow=True)
+
+        assert "The routing tree sends to mail; take it out of the tree first" in markup(answer)
+
+
 class TestYaml:
     def test_is_saved_and_shown_again(self, client: Client, project: Project, tree: dict[str, Any]) -> None:
         text = client.get(PAGE).context["yaml"]
@@ -171,7 +192,7 @@ class TestWhoGetsIt:
 
         answer = shown.split('id="test"')[1]
         assert "<strong>pager</strong>" in answer
-        assert ", then mail if nobody acknowledges" in answer
+        assert "Then mail, if nobody acknowledges" in answer
         assert "Default route \u203a Route 1" in " ".join(answer.split())
         answer = later.split('id="test"')[1]
         assert "<strong>mail</strong>" in answer
