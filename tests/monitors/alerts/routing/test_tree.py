@@ -15,7 +15,7 @@ from monitors.alerts.routing.yaml_text import read_yaml, write_yaml
 from tests.monitors.alerts.routing.plain_routing import destinations, seconds
 
 EXAMPLES = int(os.environ.get("DRIFTLINE_TEST_ROUTING_EXAMPLES", "300"))
-"""Random trees of a run; 10,000 take about two minutes."""
+"""Random trees of a run; 10,000 take some minutes."""
 NAMES = ("model", "metric", "severity", "kind")
 VALUES = ("", "a", "b", "ab", "critical")
 CHANNELS = ("mail", "pager", "chat")
