@@ -13,6 +13,7 @@ from monitors.alerts.notifying import addressed_channels, notify
 from monitors.alerts.outbox import notified_channels
 from monitors.alerts.recipients import Recipient, inhibitor_of, recipients_of
 from monitors.alerts.routing.timing import ChannelState, next_due
+from monitors.alerts.routing.tree import AlertRoute
 from monitors.alerts.story import OPENED, REMINDER, UPDATED
 from monitors.alerts.wording import duration, moment
 from monitors.rules.models import Transition
@@ -147,15 +148,31 @@ def _due(
         return timer.change_since if timer.channel.enabled else None
     route = recipient.route
     if recipient.escalates and timer.opening_since is not None:
-        first = [
-            one.notified_at
-            for one in timers
-            if (other := recipients.get(one.channel_id)) and other.route == route and not other.escalates
-        ]
-        notified = [at for at in first if at is not None]
-        return min(notified) + route.escalate_after if notified and route.escalate_after else None
+        since = _escalation_since(timer.opening_since, route, timers, recipients)
+        return None if since is None or route.escalate_after is None else since + route.escalate_after
     state = ChannelState(timer.notified_at, timer.opening_since, timer.change_since)
     return next_due(state, route, is_acknowledged=incident.status != Incident.Status.OPEN)
+
+
+def _escalation_since(
+    opening_since: datetime,
+    route: AlertRoute,
+    timers: list[ChannelTimer],
+    recipients: dict[int, Recipient],
+) -> datetime | None:
+    """Return when the first channel of a route was notified, None where none was yet; where no channel of it takes the
+    incident, since when the opening waits."""
+    direct = [
+        timer
+        for timer in timers
+        if (one := recipients.get(timer.channel_id))
+        and not one.escalates
+        and (route.channels is None or one.channel.name in route.channels)
+    ]
+    notified = [timer.notified_at for timer in direct if timer.notified_at is not None]
+    if notified:
+        return min(notified)
+    return None if direct else opening_since
 
 
 def _event(timer: ChannelTimer, recipient: Recipient | None) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django.db import transaction
@@ -37,10 +38,15 @@ def routing_of(project: Project) -> ProjectRouting:
     """Return the tree that holds for a project."""
     stored = StoredRouting.objects.filter(project=project).first()
     if stored is None:
-        document = default_document()
-        return ProjectRouting(document, tree_of_document(document))
+        return _default_routing()
     document, tree = parse_document(stored.document)
     return ProjectRouting(document, tree, stored.changed_at, stored.changed_by)
+
+
+@cache
+def _default_routing() -> ProjectRouting:
+    document = default_document()
+    return ProjectRouting(document, tree_of_document(document))
 
 
 def channel_names(project: Project) -> list[str]:

@@ -46,6 +46,14 @@ _PARTS: dict[str, type[Any]] = {
     "time_intervals": TimeIntervalIn, "inhibit_rules": InhibitRuleIn, "route": RouteIn, "routes": RouteIn,
 }  # fmt: skip
 
+_SHAPES = {
+    "model_type": "write keys with their values here, such as channels: [Team mail]",
+    "list_type": "write a list here, such as [one, another]",
+    "string_type": "write a text here, in quotes where it looks like something else",
+    "bool_type": "write true or false",
+}
+"""What to write where a value has another shape, by pydantic's names of errors."""
+
 
 def parse_document(value: Any, *, channels: Collection[str] | None = None) -> tuple[RoutingIn, RoutingTree]:
     """Read a routing document of plain values, and the tree that it means.
@@ -113,6 +121,8 @@ def _fault_of_shape(error: Any) -> tuple[str, str]:
     place = [str(part) for part in error["loc"]]
     pointer = "".join(f"/{escape_pointer(part)}" for part in place)
     name = printable(place[-1]) if place else "the tree"
+    if sentence := _SHAPES.get(error["type"]):
+        return pointer, f"{name}: {sentence}."
     message = str(error["msg"])[:200]
     if error["type"] == "extra_forbidden":
         return pointer, f"'{name}' is not known here; use one of {', '.join(_keys_at(place))}."

@@ -315,6 +315,32 @@ class TestEscalation:
 
         assert not Delivery.objects.filter(channel=pager).exists()
 
+    def test_counts_from_the_message_of_a_route_before(
+        self, route: Route, opened: Callable[[], Incident], mail: Channel, pager: Channel, at: datetime
+    ) -> None:
+        route(
+            routes=[
+                {"channels": ["on call"], "continue": True},
+                {"channels": ["on call"], "escalate_after": "1h", "escalate_to": ["pager"]},
+            ]
+        )
+        opened()
+
+        services.send_due_notifications(at=at + HOUR)
+
+        assert (sent(mail), sent(pager)) == (["opened"], ["opened"])
+
+    def test_happens_although_the_first_channel_is_off(
+        self, route: Route, opened: Callable[[], Incident], mail: Channel, pager: Channel, at: datetime
+    ) -> None:
+        route(channels=["on call"], escalate_after="1h", escalate_to=["pager"])
+        services.update_channel(channel=mail, actor=ADA, enabled=False)
+        opened()
+
+        services.send_due_notifications(at=at + HOUR)
+
+        assert (sent(mail), sent(pager)) == ([], ["opened"])
+
     def test_lets_those_who_were_notified_know_of_the_end(
         self, route: Route, opened: Callable[[], Incident], mail: Channel, pager: Channel, at: datetime
     ) -> None:

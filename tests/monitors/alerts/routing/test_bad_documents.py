@@ -57,9 +57,11 @@ BAD = [
     ("too many routes", {"route": {"routes": [{"routes": [{}] * 60}, {"routes": [{}] * 60}]}}, "/route", "There are 123 routes; at most 100"),
     ("10 KB", {"route": {"channels": ["mail"]}, "inhibit_rules": [{"source_matchers": ["a=" + "x" * 490] * 30, "target_matchers": ["a=b"]}]}, "", "The tree is longer than 10,000 bytes"),
     ("no route", {}, "/route", "'route' is missing"),
-    ("a text", "route", "", "the tree: "),
-    ("a list", [], "", "the tree: "),
-    ("a number", {"route": {"group_wait": 30}}, "/route/group_wait", "group_wait: input should be a valid string"),
+    ("a text", "route", "", "the tree: write keys with their values here"),
+    ("a list", [], "", "the tree: write keys"),
+    ("a text for a list", {"route": {"channels": "mail"}}, "/route/channels", "channels: write a list here"),
+    ("a word for a truth", below(**{"continue": "yes"}), "/route/routes/0/continue", "continue: write true or false"),
+    ("a number", {"route": {"group_wait": 30}}, "/route/group_wait", "group_wait: write a text here"),
     ("a NUL", {"route": {"channels": ["\x00"]}}, "/route/channels/0", "NUL"),
 ]  # fmt: skip
 

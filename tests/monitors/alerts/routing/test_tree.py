@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ EXAMPLES = int(os.environ.get("DRIFTLINE_TEST_ROUTING_EXAMPLES", "300"))
 """Random trees of a run; 10,000 take some minutes."""
 NAMES = ("model", "metric", "severity", "kind")
 VALUES = ("", "a", "b", "ab", "critical")
+GUIDE = Path(__file__).parents[4] / "docs/guides/alerts.md"
 CHANNELS = ("mail", "pager", "chat")
 
 labels = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES))
@@ -133,6 +136,18 @@ class TestResolving:
 
         assert (critical.channels, critical.repeat_interval and critical.repeat_interval.days) == (None, 1)
         assert (warning.channels, warning.repeat_interval) == (None, None)
+
+
+class TestTheGuide:
+    def test_shows_a_tree_that_can_be_saved(self) -> None:
+        [text] = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+
+        _, tree = parse_document(
+            read_yaml(text), channels=["Team mail", "Pager", "Head of data", "Risk chat"]
+        )
+
+        taken = tree.resolve({"severity": "critical", "owner": "risk", "kind": "drift"})
+        assert [chain[-1].channels for chain in taken] == [("Pager",), ("Risk chat",)]
 
 
 class TestInhibition:
