@@ -83,6 +83,11 @@ def parse_labels(text: str) -> dict[str, str]:
     return labels
 
 
+def write_labels(labels: Mapping[str, str]) -> str:
+    """Write the labels that are not empty as `parse_labels` reads them."""
+    return ", ".join(str(Matcher(name, "=", value)) for name, value in labels.items() if value)
+
+
 def all_match(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
     """Tell whether labels meet every condition."""
     return all(matcher.matches(labels) for matcher in matchers)

@@ -27,6 +27,8 @@ from inference.registry.models import DeploymentChange, Model, Version
 from monitors.alerts import selectors, services
 from monitors.alerts.channel_timers import describe_waits
 from monitors.alerts.models import Incident
+from monitors.alerts.recipients import labels_of
+from monitors.alerts.routing.matchers import write_labels
 from monitors.alerts.silences import active_silences
 from monitors.alerts.story import CHANGES_WITHIN, effects_of, worst_value
 from monitors.alerts.wording import compared, duration, evidence_of, measured
@@ -108,6 +110,7 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         "timeline": detail.timeline,
         "deliveries": detail.deliveries,
         "waits": describe_waits(one),
+        "labels": _routed_labels(one),
         "runs": runs_of_each([one])[one.pk],
         "similar": _similar(one),
     }
@@ -118,6 +121,12 @@ def _similar(one: Incident) -> Iterable[Incident]:
     """The newest other incidents with an alert of the rule that names this one."""
     others = selectors.incidents(project=one.project).filter(alerts__rule=one.rule.pk).exclude(pk=one.pk)
     return others.distinct()[:5] if one.rule.pk else ()
+
+
+def _routed_labels(one: Incident) -> str:
+    """Write the labels that an incident is routed by, apart from what follows from its model."""
+    labels = labels_of(one)
+    return write_labels({name: value for name, value in labels.items() if name not in ("owner", "tags")})
 
 
 def _way_back(one: Incident) -> Version | None:

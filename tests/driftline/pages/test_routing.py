@@ -1,5 +1,7 @@
 """The page of routing: the tree as a list, as YAML and as a form, and who gets an incident."""
 
+import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,15 +9,17 @@ from django.test import Client
 
 from driftline.accounts.models import Membership, Project, Role, User
 from inference.registry.models import Model
-from monitors.alerts.models import Channel, StoredRouting
+from monitors.alerts.models import Channel, Incident, StoredRouting
 from monitors.alerts.routing.yaml_text import read_yaml
-from monitors.alerts.services import create_channel
+from monitors.alerts.services import create_channel, handle_transition
 from monitors.alerts.stored_routing import routing_of, save_routing
+from monitors.rules.models import Rule, Transition
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.pages_client import PagesClient
 
 PAGE = "/settings/routing"
+DAY = timedelta(days=1)
 TREE = {
     "route": {
         "channels": ["mail"],
@@ -104,6 +108,43 @@ class TestChannels:
         answer = client.post(f"/settings/channels/{channels[0].pk}", {"do": "delete"}, follow=True)
 
         assert "The routing tree sends to mail; take it out of the tree first" in markup(answer)
+
+
+class TestAnIncident:
+    @pytest.fixture
+    def incident(self, project: Project, model: Model, channels: list[Channel]) -> Incident:
+        now = datetime.now().astimezone()
+        rule = Rule.objects.create(
+            project=project, model=model, name='the "worst"', metric="log_loss", threshold=0.5, cooldown=DAY,
+            notify_within=DAY, severity="critical",
+        )  # fmt: skip
+        fired = Transition.objects.create(
+            rule=rule, model=model, kind="opened", window_start=now - DAY, window_end=now, value=0.7, n=900,
+            threshold=0.5,
+        )  # fmt: skip
+        handle_transition(fired.pk)
+        return Incident.objects.get()
+
+    def test_says_when_the_next_reminder_comes_and_that_none_does(
+        self, client: Client, incident: Incident
+    ) -> None:
+        page = f"/incidents/{incident.pk}"
+        before = markup(client.get(page))
+
+        after = markup(client.post(page, {"action": "acknowledge"}, follow=True))
+
+        assert before.count(": a reminder is sent at ") == 2
+        assert "Acknowledged by you. No reminders are sent." in after
+        assert "a reminder is sent" not in after
+
+    def test_leads_to_who_gets_it(self, client: Client, incident: Incident) -> None:
+        shown = markup(client.get(f"/incidents/{incident.pk}"))
+        [address] = re.findall(r'href="([^"]*settings/routing\?labels=[^"]*)#test"', shown)
+
+        answer = client.get(address).context
+
+        assert [one["who"] for one in answer["taken"]] == ["mail, pager"]
+        assert answer["known_labels"]["rule"] == 'the "worst"'
 
 
 class TestYaml:
