@@ -1,6 +1,16 @@
 """The app's models, each defined in the stage that owns it: one app label, one migration history."""
 
-from monitors.alerts.models import Alert, Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.alerts.models import (
+    Alert,
+    Channel,
+    ChannelTimer,
+    Delivery,
+    DeliveryAttempt,
+    Incident,
+    IncidentEvent,
+    Silence,
+    StoredRouting,
+)
 from monitors.annotations.models import Annotation
 from monitors.definitions.models import (
     Expectation,
@@ -36,6 +46,7 @@ __all__ = [
     "Annotation",
     "ChangePoint",
     "Channel",
+    "ChannelTimer",
     "Delivery",
     "DeliveryAttempt",
     "DetectorState",
@@ -65,6 +76,7 @@ __all__ = [
     "Silence",
     "StaleWindow",
     "Step",
+    "StoredRouting",
     "Summary",
     "Transition",
     "UnreadDay",

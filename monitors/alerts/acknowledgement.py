@@ -1,9 +1,9 @@
 """Tells pagers that somebody looks after an incident; people read it on the incident's page."""
 
-from monitors.alerts.channels.pagerduty import ACKNOWLEDGED
 from monitors.alerts.models import Channel, Incident
 from monitors.alerts.notifying import notify
 from monitors.alerts.outbox import notified_channels
+from monitors.alerts.story import ACKNOWLEDGED
 
 PAGERS = ("pagerduty", "opsgenie")
 """The kinds that keep a state of their own for each incident."""

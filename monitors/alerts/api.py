@@ -1,5 +1,7 @@
 """Channels, silences and deliveries over HTTP. Incidents are in `driftline.api`, which joins them with runs."""
 
+from typing import Annotated
+
 from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
@@ -15,10 +17,13 @@ from driftline.common.request_values import refuse_parameter
 from driftline.common.responses import Page
 from driftline.common.strict_json import printable
 from inference.registry.selectors import get_model
-from monitors.alerts import channel_services, selectors, silences
+from monitors.alerts import channel_services, selectors, silences, stored_routing
 from monitors.alerts.channels import KINDS, describe_targets
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.recipients import complete_labels, routes_taken
+from monitors.alerts.routing.document import RoutingIn
+from monitors.alerts.routing.matchers import MAX_LABEL, MAX_LABELS, MAX_VALUE
 from monitors.alerts.schemas import (
     AttemptOut,
     ChannelOut,
@@ -26,10 +31,16 @@ from monitors.alerts.schemas import (
     DeliveryDetailOut,
     DeliveryOut,
     RotatedSecretOut,
+    RouteTakenOut,
+    RoutingOut,
+    RoutingTestOut,
     SilenceOut,
 )
 
 router = Router(tags=["alerts"])
+
+type Label = Annotated[str, Field(max_length=MAX_LABEL)]
+type LabelValue = Annotated[str, Field(max_length=MAX_VALUE)]
 
 
 class NewChannel(Body):
@@ -52,6 +63,13 @@ class NewSilence(Body):
     reason: str = Field(max_length=200)
     model: str | None = None
     all_models: bool = Field(False, description="must be true, with scope admin, when no model is named")
+
+
+class RoutedLabels(Body):
+    labels: dict[Label, LabelValue] = Field(
+        max_length=MAX_LABELS, description='such as {"severity": "critical", "model": "churn"}'
+    )
+    at: Moment | None = Field(None, description="when it would be sent; without it now")
 
 
 # -- channels ----------------------------------------------------------------------------------------------------------
@@ -163,6 +181,39 @@ def delete_silence(request: HttpRequest, silence_id: int) -> Status[None]:
     silence = selectors.get_silence(project=caller.project, silence_id=silence_id)
     silences.end_silence(silence=silence, actor=caller.actor, now=now())
     return Status(204, None)
+
+
+# -- routing -----------------------------------------------------------------------------------------------------------
+@router.get("/routing", auth=Scoped(Scope.READ), response=RoutingOut)
+def read_routing(request: HttpRequest) -> RoutingOut:
+    """Read the project's routing tree."""
+    return RoutingOut.of(stored_routing.routing_of(caller_of(request).project))
+
+
+@router.put("/routing", auth=Scoped(SCOPE_OF["routing"]), response=RoutingOut)
+def change_routing(request: HttpRequest, body: RoutingIn) -> RoutingOut:
+    """Replace the project's routing tree as a whole; open incidents are routed by the new one."""
+    caller = caller_of(request)
+    return RoutingOut.of(
+        stored_routing.save_routing(project=caller.project, document=body.plain(), actor=caller.actor)
+    )
+
+
+@router.delete("/routing", auth=Scoped(SCOPE_OF["routing"]), response={204: None})
+def reset_routing(request: HttpRequest) -> Status[None]:
+    """Go back to the default tree: every channel hears of what it takes."""
+    caller = caller_of(request)
+    stored_routing.reset_routing(project=caller.project, actor=caller.actor)
+    return Status(204, None)
+
+
+@router.post("/routing/test", auth=Scoped(Scope.READ), response=RoutingTestOut)
+def test_routing(request: HttpRequest, body: RoutedLabels) -> RoutingTestOut:
+    """Say who would get an incident with given labels, and by which path through the tree. Nothing is sent."""
+    project, at = caller_of(request).project, body.at or now()
+    labels = complete_labels(project, body.labels)
+    taken = routes_taken(project, stored_routing.routing_of(project).tree, labels)
+    return RoutingTestOut(labels=labels, routes=[RouteTakenOut.of(one, at=at) for one in taken])
 
 
 # -- deliveries --------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.outbox import database_time, make_event_id, requeue, withhold_pending, write_delivery
+from monitors.alerts.stored_routing import refuse_while_routed, rename_in_routing
 from monitors.alerts.story import TEST
 from monitors.rules.models import Severity
 
@@ -105,7 +106,11 @@ def rotate_secret(*, channel: Channel, actor: str, now: datetime) -> tuple[Chann
 
 
 def delete_channel(*, channel: Channel, actor: str) -> None:
-    """Delete a channel with its target and its secrets; it is not listed any more, and its deliveries stay."""
+    """Delete a channel with its target and its secrets; it is not listed any more, and its deliveries stay.
+
+    Raises a 409 `Problem` where the routing tree names it.
+    """
+    refuse_while_routed(channel)
     with transaction.atomic():
         before = _described(channel)
         channel.target, channel.secret, channel.previous_secret = "", b"", b""
@@ -154,6 +159,7 @@ def _save(channel: Channel, *, actor: str, action: str, before: dict[str, Any] |
                 channel.save()
             else:  # and nothing else: somebody may rotate the secret at the same time
                 channel.save(update_fields=[*CHANGEABLE, "disabled_reason"])
+                rename_in_routing(project=channel.project, old=before["name"], new=channel.name, actor=actor)
             if not channel.enabled:
                 withhold_pending(channel, reason="The channel was disabled.")
             _publish(channel)

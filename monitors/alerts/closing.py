@@ -1,10 +1,13 @@
 """How incidents end: with their last alert, by a person, or with the rule that was deleted."""
 
+from collections import defaultdict
 from datetime import datetime
 
-from monitors.alerts.models import Alert, Incident
+from monitors.alerts.channel_timers import end_timers
+from monitors.alerts.models import Alert, Channel, Incident
 from monitors.alerts.notifying import addressed_channels, notify, silenced
-from monitors.alerts.outbox import notified_channels
+from monitors.alerts.outbox import database_time, notified_channels
+from monitors.alerts.recipients import Recipient, recipients_of
 from monitors.alerts.story import RESOLVED
 from monitors.alerts.timeline import note
 from monitors.rules.models import Transition
@@ -48,16 +51,33 @@ def reason_of_closing(incident: Incident, actor: str) -> str:
 
 
 def _notify(incident: Incident, transition: Transition) -> None:
+    """Notify the channels that know of an incident of its end, when their routes next send; of others it is kept that
+    they were not."""
     notified, addressed = notified_channels(incident), addressed_channels(incident)
     assert incident.resolved_at is not None
-    withheld = silenced(incident, incident.resolved_at)
-    knowing = [channel for channel in addressed if channel.pk in notified]
-    others = [channel for channel in addressed if channel.pk not in notified]
-    notify(incident, transition, RESOLVED, knowing, withheld=withheld)
+    withheld, at = silenced(incident, incident.resolved_at), database_time()
+    recipients = {one.channel.pk: one for one in recipients_of(incident)}
+    knowing: dict[datetime | None, list[Channel]] = defaultdict(list)
+    for channel in addressed:
+        if channel.pk in notified:
+            knowing[_not_before(recipients.get(channel.pk), at)].append(channel)
+    for not_before, channels in knowing.items():
+        notify(incident, transition, RESOLVED, channels, withheld=withheld, not_before=not_before)
+    waiting = incident.timers.exclude(opening_since=None).values_list("channel_id", flat=True)
+    late = [recipients[pk].channel for pk in waiting if pk in recipients and not recipients[pk].escalates]
+    others = {channel.pk: channel for channel in (*addressed, *late) if channel.pk not in notified}
     notify(
         incident,
         transition,
         RESOLVED,
-        others,
+        list(others.values()),
         withheld=withheld or "This channel was not notified of the opening either.",
     )
+    end_timers(incident, at=at)
+
+
+def _not_before(recipient: Recipient | None, at: datetime) -> datetime | None:
+    """Return when the route to a channel sends again, where it does not now."""
+    if recipient is None or recipient.route.is_open(at):
+        return None
+    return recipient.route.next_open(at)

@@ -16,23 +16,19 @@ from django.db.models.functions import Now
 from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.attempts import DATABASE_FAULTS
 from inference.registry.models import Model
+from monitors.alerts.channel_timers import is_waited_for, schedule, send_due
 from monitors.alerts.closing import close, end_alert
 from monitors.alerts.grouping import KnownAlert, family_of, is_one_problem, names_among_causes, names_of
 from monitors.alerts.models import Alert, Incident
-from monitors.alerts.notifying import (
-    addressed_channels,
-    channels_taking,
-    list_unnotified,
-    notify,
-    reason_to_withhold,
-)
-from monitors.alerts.outbox import notified_channels
+from monitors.alerts.news import latest_news
+from monitors.alerts.notifying import addressed_channels, list_unnotified, notify
+from monitors.alerts.outbox import database_time, notified_channels
+from monitors.alerts.recipients import recipients_of
 from monitors.alerts.story import OPENED, UPDATED
 from monitors.alerts.timeline import note, observation
 from monitors.alerts.wording import title_of
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.causes import FAULT, LABELS, MAX_CAUSES, MINOR
-from monitors.rules.current_breach import current_breach
 from monitors.rules.models import Rule, Severity, Transition
 
 log = logging.getLogger(__name__)
@@ -180,39 +176,22 @@ class _Pass:
 
     # -- who is notified -------------------------------------------------------------------------------------------
     def _notify(self, incident: Incident) -> None:
-        """Send the opening to each channel that was never notified of the incident, with what fires by now, and a
+        """Have the opening sent to each channel that was never notified of the incident, with what fires by now, and a
         change of its cause or severity to those that were.
 
         The newest window beyond the limit decides whether that is news, however long ago the first one was. Where it is
         none, that is kept with the message which was not sent, once a channel.
         """
-        notified = notified_channels(incident)
-        unnotified = [one for one in channels_taking(incident) if one.pk not in notified]
-        changed = addressed_channels(incident) if self.touched.get(incident.pk) else []
-        changed = [one for one in changed if one.pk in notified]
-        if not unnotified and not changed:
+        is_changed = self.touched.get(incident.pk, False)
+        if not is_changed and not is_waited_for(incident):
             return
-        newest, withheld = self._news(incident)
+        newest, withheld = latest_news(incident, self.newest)
         if withheld:
-            unnotified = list_unnotified(incident, unnotified)
-        notify(incident, newest, UPDATED, changed, withheld=withheld)
-        notify(incident, newest, OPENED, unnotified, withheld=withheld)
-
-    def _news(self, incident: Incident) -> tuple[Transition, str]:
-        """Return the newest window beyond the limit of the most causal alert that is news; where none is, that of the
-        most causal one, and why it is withheld."""
-        firing = incident.alerts.filter(state=Alert.State.FIRING).select_related(
-            "rule__model", "model__project"
-        )
-        found = []
-        for alert in sorted(
-            firing, key=lambda one: (one.pk != incident.lead_id, family_of(one.metric), one.pk)
-        ):
-            newest = current_breach(self.newest.get(alert.pk) or alert.opening)
-            found.append((newest, reason_to_withhold(newest)))
-            if not found[-1][1]:
-                return found[-1]
-        return found[0]
+            _note_withheld(incident, newest, withheld, is_changed=is_changed)
+            return
+        at = database_time()
+        schedule(incident, is_changed=is_changed, at=at)
+        send_due(incident, at=at, find_news=lambda: newest)
 
 
 _HANDLERS: dict[str, Callable[[_Pass, Transition], None]] = {
@@ -220,6 +199,17 @@ _HANDLERS: dict[str, Callable[[_Pass, Transition], None]] = {
     Transition.Kind.STILL_FIRING: _Pass.fired,
     Transition.Kind.RESOLVED: _Pass.recovered,
 }
+
+
+def _note_withheld(incident: Incident, news: Transition, withheld: str, *, is_changed: bool) -> None:
+    """Keep the messages that are not sent, with the reason: the opening once a channel."""
+    notified = notified_channels(incident)
+    unnotified = [
+        one.channel for one in recipients_of(incident) if not one.escalates and one.channel.pk not in notified
+    ]
+    changed = [one for one in addressed_channels(incident) if one.pk in notified] if is_changed else []
+    notify(incident, news, UPDATED, changed, withheld=withheld)
+    notify(incident, news, OPENED, list_unnotified(incident, unnotified), withheld=withheld)
 
 
 # -- alerts and incidents ----------------------------------------------------------------------------------------------

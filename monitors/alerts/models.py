@@ -212,6 +212,39 @@ class Channel(models.Model):
         return self.name
 
 
+class StoredRouting(models.Model):
+    """The routing tree of a project, as `monitors.alerts.routing` reads it; without one the default tree holds."""
+
+    project = models.OneToOneField(Project, models.CASCADE, related_name="routing")
+    document = models.JSONField(help_text="see monitors.alerts.routing.document")
+    changed_at = models.DateTimeField(db_default=Now())
+    changed_by = models.CharField(max_length=200)
+
+    def __str__(self) -> str:
+        return f"Routing of {self.project}"
+
+
+class ChannelTimer(models.Model):
+    """What a channel is still to hear of an unresolved incident: written with the change, looked at when it is due."""
+
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="timers")
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="timers")
+    notified_at = models.DateTimeField(null=True, blank=True, help_text="of the newest message")
+    opening_since = models.DateTimeField(null=True, blank=True, help_text="since when the opening waits")
+    change_since = models.DateTimeField(null=True, blank=True, help_text="since when a change waits")
+    withheld = models.CharField(max_length=500, blank=True, help_text="why what is due is not sent")
+    due_at = models.DateTimeField(null=True, blank=True, help_text="when to look again; never by time alone")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["incident", "channel"], name="one_timer_a_channel_of_an_incident")
+        ]
+        indexes = [models.Index(fields=["due_at"], name="timers_due")]
+
+    def __str__(self) -> str:
+        return f"{self.channel} on {self.incident}"
+
+
 class Delivery(Leasable):
     """One message to one channel: written with the change that caused it, sent and retried afterwards."""
 

@@ -10,24 +10,31 @@ from django.db.models import Q
 
 from driftline.common.task_queue import Task, enqueue
 from monitors.alerts.channels import KINDS
-from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.hooks import describe_ongoing
 from monitors.alerts.models import Channel, Incident, Silence
 from monitors.alerts.outbox import database_time, make_event_id, write_delivery
-from monitors.alerts.story import OPENED, UPDATED, gather
+from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, gather
 from monitors.alerts.wording import duration, moment
 from monitors.rules.current_breach import causes_of
-from monitors.rules.models import Severity, Transition
+from monitors.rules.models import Transition
 
 log = logging.getLogger(__name__)
 
 
 def notify(
-    incident: Incident, transition: Transition, event: str, channels: Sequence[Channel], *, withheld: str = ""
+    incident: Incident,
+    transition: Transition,
+    event: str,
+    channels: Sequence[Channel],
+    *,
+    withheld: str = "",
+    line: str = "",
+    not_before: datetime | None = None,
 ) -> None:
     """Write the message about an event to each channel.
 
-    `transition` is the window that it speaks of; `withheld` says why it is not sent.
+    `transition` is the window that it speaks of; `withheld` says why it is not sent, `line` why it comes now, and
+    `not_before` until when it waits.
     """
     channels = [channel for channel in channels if channel.kind in KINDS]  # a kind may be removed later
     if not channels:
@@ -38,8 +45,8 @@ def notify(
         at=database_time(),
         incident=incident,
         transition=transition,
-        causes=_causes(incident, transition) if event in (OPENED, UPDATED) else incident.causes,
-        ongoing=_ongoing(incident, transition),
+        causes=incident.causes if event in (RESOLVED, ACKNOWLEDGED) else _causes(incident, transition),
+        ongoing=[*([line] if line else []), *_ongoing(incident, transition)],
     )
     for channel in channels:
         write_delivery(
@@ -49,17 +56,10 @@ def notify(
             message=KINDS[channel.kind].compose(story, channel),
             incident=incident,
             withheld=withheld,
+            not_before=not_before,
         )
     if not withheld:
         enqueue(Task.DELIVER)
-
-
-def channels_taking(incident: Incident) -> list[Channel]:
-    """List the enabled channels that take incidents of this severity."""
-    up_to = Severity.values[: Severity.values.index(incident.severity) + 1]
-    channels = Channel.objects.filter(project=incident.project, enabled=True, min_severity__in=up_to)
-    channels = channels.exclude(kind=CALLBACK)
-    return list(channels.select_related("project").order_by("pk"))
 
 
 def addressed_channels(incident: Incident) -> list[Channel]:

@@ -28,6 +28,7 @@ from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.channels.masking import without_target
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident
 from monitors.alerts.story import TEST
+from monitors.alerts.wording import moment
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,13 @@ def write_delivery(
     message: Message,
     incident: Incident | None,
     withheld: str = "",
+    not_before: datetime | None = None,
 ) -> Delivery:
-    """Store a message in the caller's transaction; the caller enqueues it. `withheld` says why it is not sent."""
+    """Store a message in the caller's transaction; the caller enqueues it.
+
+    `withheld` says why it is not sent, `not_before` that it waits until a moment, by the database's clock.
+    """
+    waits = {} if not_before is None else {"next_attempt_at": not_before}
     return Delivery.objects.create(
         channel=channel,
         incident=incident,
@@ -70,7 +76,8 @@ def write_delivery(
         body=message.body,
         html=message.html,
         state=Delivery.State.SUPPRESSED if withheld else Delivery.State.PENDING,
-        reason=withheld[:500],
+        reason=withheld[:500] or (f"Muted until {moment(not_before)}" if not_before else ""),
+        **waits,
     )
 
 

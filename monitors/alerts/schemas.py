@@ -1,10 +1,14 @@
 """What the API answers about channels, silences and deliveries."""
 
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
 from driftline.common.responses import ResponseBody, Time, one_of
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
+from monitors.alerts.recipients import RouteTaken
+from monitors.alerts.routing.yaml_text import write_yaml
+from monitors.alerts.stored_routing import ProjectRouting
 from monitors.rules.models import Severity
 
 
@@ -75,6 +79,81 @@ class SilenceOut(ResponseBody, frozen=True):
             created_by=silence.created_by,
             ended_by=silence.ended_by or None,
         )
+
+
+class RoutingOut(ResponseBody, frozen=True):
+    """The routing tree of a project, as JSON and as YAML; nobody changed the default one."""
+
+    document: dict[str, Any]
+    yaml: str
+    is_default: bool
+    changed_at: Time | None
+    changed_by: str | None
+
+    @classmethod
+    def of(cls, routing: ProjectRouting) -> Self:
+        document = routing.document.plain()
+        return cls(
+            document=document,
+            yaml=write_yaml(document),
+            is_default=routing.is_default,
+            changed_at=routing.changed_at,
+            changed_by=routing.changed_by or None,
+        )
+
+
+class SkippedChannelOut(ResponseBody, frozen=True):
+    """A channel that a route names and that does not take the incident."""
+
+    channel: str
+    reason: str
+
+
+class RouteTakenOut(ResponseBody, frozen=True):
+    """A route that takes an incident: the `path` of routes that leads to it, each with its matchers, and whether it
+    sends at the moment asked for; `opens_at` says when it does, null where not within a year. Lengths are in seconds,
+    null where there are no reminders or no escalation.
+    """
+
+    route: str
+    path: list[str]
+    channels: list[str]
+    escalates_to: list[str]
+    skipped: list[SkippedChannelOut]
+    group_wait_seconds: float
+    group_interval_seconds: float
+    repeat_interval_seconds: float | None
+    escalate_after_seconds: float | None
+    muted_because: str | None
+    opens_at: Time | None
+
+    @classmethod
+    def of(cls, taken: RouteTaken, *, at: datetime) -> Self:
+        route = taken.route
+        return cls(
+            route=route.title,
+            path=[one.described for one in taken.chain],
+            channels=[one.channel.name for one in taken.recipients if not one.escalates],
+            escalates_to=[one.channel.name for one in taken.recipients if one.escalates],
+            skipped=[SkippedChannelOut(channel=name, reason=reason) for name, reason in taken.skipped],
+            group_wait_seconds=route.group_wait.total_seconds(),
+            group_interval_seconds=route.group_interval.total_seconds(),
+            repeat_interval_seconds=_seconds(route.repeat_interval),
+            escalate_after_seconds=_seconds(route.escalate_after),
+            muted_because=route.describe_mute(at) or None,
+            opens_at=route.next_open(at),
+        )
+
+
+class RoutingTestOut(ResponseBody, frozen=True):
+    """Who gets an incident with these labels, which hold what follows from those that were sent."""
+
+    labels: dict[str, str]
+    routes: list[RouteTakenOut]
+
+
+def _seconds(length: timedelta | None) -> float | None:
+    return None if length is None else length.total_seconds()
 
 
 class DeliveryOut(ResponseBody, frozen=True):

@@ -22,6 +22,7 @@ from monitors.alerts.channel_services import (
     update_channel,
 )
 from monitors.alerts.closing import close_by_hand, end_alert, reason_of_closing
+from monitors.alerts.due_notifications import send_due_notifications
 from monitors.alerts.handling import get_incident, handle_transition
 from monitors.alerts.models import Alert, Incident
 from monitors.alerts.outbox import send_due_deliveries
@@ -41,6 +42,7 @@ __all__ = [
     "resolve",
     "rotate_secret",
     "send_due_deliveries",
+    "send_due_notifications",
     "send_test",
     "update_channel",
 ]
@@ -60,6 +62,7 @@ def acknowledge(*, incident: Incident, actor: str, user: User | None, now: datet
             note(incident, "acknowledged", f"Acknowledged by {actor}", actor=actor)
             _audit(incident, actor, "incident.acknowledge")
             notify_acknowledged(incident)
+            incident.timers.filter(opening_since=None, change_since=None).update(due_at=None)  # no reminders
     return incident
 
 

@@ -20,7 +20,9 @@ from monitors.rules.services import judged_since
 
 OPENED = "incident.opened"
 UPDATED = "incident.updated"
+REMINDER = "incident.reminder"
 RESOLVED = "incident.resolved"
+ACKNOWLEDGED = "incident.acknowledged"
 TEST = "test"
 
 MAX_CAUSES = 3

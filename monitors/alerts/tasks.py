@@ -11,6 +11,11 @@ def alert(*, transition_id: int, **_: object) -> None:
     services.handle_transition(transition_id)
 
 
+@shared_task(name=Task.NOTIFY)
+def notify(**_: object) -> None:
+    services.send_due_notifications()
+
+
 @shared_task(name=Task.DELIVER)
 def deliver(**_: object) -> None:
     services.send_due_deliveries()

@@ -15,7 +15,7 @@ def keep_streaks(apps: Any, _: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("monitors", "0039_incidents_are_made_of_alerts"),
+        ("monitors", "0040_routing"),
     ]
 
     operations = [

@@ -34,7 +34,17 @@ from inference.prediction_log.models import (
     UnpackedDay,
 )
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, PlanGeneration, Version
-from monitors.alerts.models import Alert, Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
+from monitors.alerts.models import (
+    Alert,
+    Channel,
+    ChannelTimer,
+    Delivery,
+    DeliveryAttempt,
+    Incident,
+    IncidentEvent,
+    Silence,
+    StoredRouting,
+)
 from monitors.annotations.models import Annotation
 from monitors.definitions.models import (
     Expectation,
@@ -365,6 +375,8 @@ _register(
 _register(
     IncidentEvent, ("incident", "kind", "text", "event_time", "at", "actor"), ("kind",), ("text", "actor")
 )
+_register(StoredRouting, ("project", "changed_at", "changed_by"), ("project",))
+_register(ChannelTimer, ("incident", "channel", "notified_at", "due_at", "withheld"), ("channel",))
 _register(Silence, ("project", "model", "start", "end", "reason", "created_by"), ("project",), ("reason",))
 _register(
     Channel,

@@ -80,6 +80,7 @@ class TestTasks:
             "monitors.advance",
             "monitors.alert",
             "monitors.deliver",
+            "monitors.notify",
             "monitors.expire",
             "monitors.judge",
             "monitors.measure",

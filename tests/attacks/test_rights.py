@@ -228,6 +228,11 @@ CHANGES = [
         "channel", "PATCH /channels/{channel}", {"min_severity": "critical"}, "settings/channels/{channel}",
         {"do": "save", "name": "mail", "target": "", "min_severity": "critical", "enabled": "on"},
     ),
+    Change(
+        "routing", "PUT /routing", {"route": {"channels": []}}, "settings/routing",
+        {"do": "save", "yaml": "route: {channels: []}"},
+    ),
+    Change("routing", "DELETE /routing", None, "settings/routing", {"do": "reset"}),
     Change("predictions", "POST /models/flights/imports/predictions", CSV),
     Change("labels", "POST /models/flights/labels", {"labels": [{"id": "p1", "label": "1"}]}),
     Change("labels", "POST /models/flights/imports/labels", CSV),

@@ -129,6 +129,10 @@ POST    api/v1/channels/<int:channel_id>/test                       write
 GET     api/v1/deliveries                                           read
 GET     api/v1/deliveries/<int:delivery_id>                         read
 POST    api/v1/deliveries/<int:delivery_id>/replay                  write
+GET     api/v1/routing                                              read
+PUT     api/v1/routing                                              admin
+DELETE  api/v1/routing                                              admin
+POST    api/v1/routing/test                                         read
 GET     api/v1/silences                                             read
 POST    api/v1/silences                                             write
 DELETE  api/v1/silences/<int:silence_id>                            write
@@ -238,6 +242,8 @@ POST    settings/channels                       editor
 GET     settings/channels/<int:pk>              viewer
 POST    settings/channels/<int:pk>              editor
 GET     settings/channels/<int:pk>/delete       viewer
+GET     settings/routing                        viewer
+POST    settings/routing                        admin
 GET     settings/silences                       viewer
 POST    settings/silences                       editor
 GET     settings/configuration                  viewer

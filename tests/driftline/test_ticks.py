@@ -11,6 +11,7 @@ from driftline import tasks
 from driftline.accounts.models import Project
 from driftline.common.work import touch
 from inference.registry.models import Model
+from monitors.alerts.models import Channel, ChannelTimer, Incident
 from monitors.metrics.models import PendingEvaluation, UnreadDay
 from monitors.metrics.rows.ended_days import all_days_to_read
 
@@ -38,6 +39,29 @@ class TestSweep:
             tasks.sweep()
 
         assert (len(first), len(second)) == (tasks.MAX_TASKS, 3)
+
+    def test_enqueues_notifications_once_some_are_due(
+        self, db: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        enqueued: list[str] = []
+        monkeypatch.setattr(tasks, "enqueue", lambda task, **what: enqueued.append(task))
+        project = Project.objects.create(slug="fleet", name="Fleet")
+        model = Model.objects.create(project=project, name="churn", task="binary")
+        incident = Incident.objects.create(
+            project=project, model=model, title="Worse", severity="critical", since=timezone.now(),
+            opened_at=timezone.now(),
+        )  # fmt: skip
+        channel = Channel.objects.create(project=project, kind="email", name="mail", target="a@x.example")
+        timer = ChannelTimer.objects.create(
+            incident=incident, channel=channel, due_at=timezone.now() + timedelta(hours=1)
+        )
+
+        tasks.sweep()
+        ChannelTimer.objects.filter(pk=timer.pk).update(due_at=timezone.now() - timedelta(hours=1))
+        before = list(enqueued)
+        tasks.sweep()
+
+        assert (before, enqueued) == ([], ["monitors.notify"])
 
     def test_enqueues_long_work_and_not_for_a_day_before_it_has_ended(
         self, db: None, django_capture_on_commit_callbacks: Capture

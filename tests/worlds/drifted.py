@@ -102,6 +102,7 @@ class World:
             "channels": "/settings/channels",
             "channel": f"/settings/channels/{self.channel.pk}",
             "channel's end": f"/settings/channels/{self.channel.pk}/delete",
+            "routing": "/settings/routing?labels=severity%3Dcritical",
             "silences": "/settings/silences",
             "silence for an incident": f"/settings/silences?incident={self.incident.pk}",
             "silence's end": f"/settings/silences/{self.silence.pk}/end",

@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 
 from monitors.alerts.models import Channel
-from monitors.alerts.story import RESOLVED, UPDATED, Story, channels_url
+from monitors.alerts.story import REMINDER, RESOLVED, UPDATED, Story, channels_url
 from monitors.alerts.wording import moment, one_line, shortened
 
 MAX_HEADLINE = 1_500
 MAX_LINE = 500
 MAX_LINES = 10
-_WORD = {UPDATED: "Still firing", RESOLVED: "Resolved"}
+_WORD = {UPDATED: "Still firing", REMINDER: "Reminder", RESOLVED: "Resolved"}
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from driftline.common.errors import invalid
 from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.brief import MAX_HEADLINE, MAX_LINE, shortened_lines
 from monitors.alerts.channels.json_post import post_json
-from monitors.alerts.channels.pagerduty import ACKNOWLEDGED
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.story import RESOLVED, TEST, Story
+from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, TEST, Story
 from monitors.alerts.wording import shortened
 
 ENDPOINTS = {"us": "https://api.opsgenie.com/v2/alerts", "eu": "https://api.eu.opsgenie.com/v2/alerts"}

@@ -19,7 +19,7 @@ from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.brief import MAX_LINE, shortened_lines
 from monitors.alerts.channels.json_post import REFUSED, post_json
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.story import RESOLVED, TEST, Story, channels_url
+from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, TEST, Story, channels_url
 from monitors.alerts.wording import measured, shortened
 
 ENDPOINTS = {
@@ -27,7 +27,6 @@ ENDPOINTS = {
     "eu": "https://events.eu.pagerduty.com/v2/enqueue",
 }
 MAX_SUMMARY = 1_024
-ACKNOWLEDGED = "incident.acknowledged"
 _KEY = re.compile(r"(?:(us|eu):)?([0-9A-Za-z]{32})")
 _ACTIONS = {RESOLVED: "resolve", ACKNOWLEDGED: "acknowledge"}
 _SEVERITIES = {"critical": "critical", "warning": "warning", "notice": "info"}

@@ -56,6 +56,7 @@ class Task(StrEnum):
     EXPIRE_SUMMARIES = "monitors.expire"  # the clock sends it
     JUDGE = "monitors.judge"  # model_id
     ALERT = "monitors.alert"  # transition_id
+    NOTIFY = "monitors.notify"
     DELIVER = "monitors.deliver"
     START_WORKFLOW = "monitors.workflow"  # transition_id
     ADVANCE_RUN = "monitors.advance"  # run_id

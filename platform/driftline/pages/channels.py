@@ -19,6 +19,7 @@ from monitors.alerts import selectors, services
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.stored_routing import unrouted_channels
 from monitors.rules.models import Severity
 
 TEST_PATIENCE_SECONDS = 8.0
@@ -107,6 +108,7 @@ def _channels_page(
     project = request.visitor.project
     context = {
         "channels": selectors.channels(project=project),
+        "unrouted": unrouted_channels(project),
         "may_change": request.visitor.may("channel"),
         "deliveries": selectors.deliveries(project=project)[:DELIVERIES_SHOWN],
         "form": form,

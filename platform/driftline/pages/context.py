@@ -57,7 +57,16 @@ NAVIGATION = [
     (
         "tokens",
         "Settings",
-        ("tokens", "token_revoke", "channels", "channel", "channel_delete", "silences", "silence_end"),
+        (
+            "tokens",
+            "token_revoke",
+            "channels",
+            "channel",
+            "channel_delete",
+            "routing",
+            "silences",
+            "silence_end",
+        ),
     ),
     ("start", "Send data", ("start",)),
 ]

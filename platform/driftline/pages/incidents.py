@@ -25,7 +25,10 @@ from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import DeploymentChange, Model, Version
 from monitors.alerts import selectors, services
+from monitors.alerts.channel_timers import describe_waits
 from monitors.alerts.models import Incident
+from monitors.alerts.recipients import labels_of
+from monitors.alerts.routing.matchers import write_labels
 from monitors.alerts.silences import active_silences
 from monitors.alerts.story import CHANGES_WITHIN, effects_of, worst_value
 from monitors.alerts.wording import compared, duration, evidence_of, measured
@@ -106,6 +109,8 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         "is_drift": is_drift(one.rule.metric),
         "timeline": detail.timeline,
         "deliveries": detail.deliveries,
+        "waits": describe_waits(one),
+        "labels": _routed_labels(one),
         "runs": runs_of_each([one])[one.pk],
         "similar": _similar(one),
     }
@@ -116,6 +121,12 @@ def _similar(one: Incident) -> Iterable[Incident]:
     """The newest other incidents with an alert of the rule that names this one."""
     others = selectors.incidents(project=one.project).filter(alerts__rule=one.rule.pk).exclude(pk=one.pk)
     return others.distinct()[:5] if one.rule.pk else ()
+
+
+def _routed_labels(one: Incident) -> str:
+    """Write the labels that an incident is routed by, apart from what follows from its model."""
+    labels = labels_of(one)
+    return write_labels({name: value for name, value in labels.items() if name not in ("owner", "tags")})
 
 
 def _way_back(one: Incident) -> Version | None:
@@ -133,7 +144,7 @@ def _act(request: PageRequest, one: Incident) -> HttpResponse:
     visitor = request.visitor
     if action == "acknowledge":
         services.acknowledge(incident=one, actor=visitor.actor, user=visitor.user, now=now())
-        messages.success(request, "Acknowledged by you. Reminders continue.")
+        messages.success(request, "Acknowledged by you. No reminders are sent.")
     elif action == "resolve":
         services.resolve(incident=one, actor=visitor.actor, now=now())
         messages.success(

@@ -13,6 +13,7 @@ from driftline.common.errors import Problem
 from monitors.alerts import services
 from monitors.alerts.channels import KINDS, opsgenie, pagerduty
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.alerts.outbox import database_time
 from monitors.alerts.story import Story
 from monitors.rules.models import Rule
 from tests.monitors.alerts.checking_receiver import CHECKS, KEY, OPSGENIE_KEY, strict
@@ -83,6 +84,16 @@ class TestEachKind:
         assert [(one.event, one.state, one.reason) for one in deliveries] == [
             (event, "sent", "") for event in events
         ]
+
+    def test_takes_a_reminder(self, kind: str, make: Make, fire: Fire) -> None:
+        make(kind)
+        services.handle_transition(fire().pk)
+
+        services.send_due_notifications(at=database_time() + timedelta(days=1))
+        services.send_due_deliveries()
+
+        deliveries = Delivery.objects.order_by("pk").values_list("event", "state", "reason")
+        assert list(deliveries) == [("incident.opened", "sent", ""), ("incident.reminder", "sent", "")]
 
     def test_takes_the_test_and_shows_the_answer(self, kind: str, make: Make) -> None:
         delivery = services.send_test(channel=make(kind), actor=ADA)

@@ -11,7 +11,7 @@ from driftline.common.number_format import format_number
 from driftline.common.periods import in_a_row
 from monitors.alerts.channels.base import Message
 from monitors.alerts.models import Channel
-from monitors.alerts.story import RESOLVED, UPDATED, Story, channels_url
+from monitors.alerts.story import REMINDER, RESOLVED, UPDATED, Story, channels_url
 from monitors.alerts.wording import fitted, measured, moment, one_line
 
 SUBJECT_LENGTH = 77
@@ -92,7 +92,7 @@ def _word(story: Story) -> str:
     """Say what happened to the incident."""
     if story.event == RESOLVED:
         return "closed" if story.incident.closed_by else "resolved"
-    return "updated" if story.event == UPDATED else "opened"
+    return {UPDATED: "updated", REMINDER: "reminder"}.get(story.event, "opened")
 
 
 def _why(story: Story, channel: Channel) -> str:
