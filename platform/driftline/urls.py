@@ -10,6 +10,7 @@ from driftline.accounts import one_door
 from driftline.api import v1
 from driftline.documentation.views import documentation
 from driftline.observability.metrics import metrics
+from driftline.observability.model_metrics import model_metrics
 from driftline.pages.display import display
 
 urlpatterns = [
@@ -17,6 +18,7 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
+    path("metrics/models", model_metrics, name="model_metrics"),
     path("docs/", documentation, {"path": "index.html"}, name="documentation"),
     path("docs/<path:path>", documentation),
     path("admin/login/", one_door.admin_login),

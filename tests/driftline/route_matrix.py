@@ -132,6 +132,7 @@ DELETE  api/v1/silences/<int:silence_id>                            write
 GET     healthz                                                     public
 GET     readyz                                                      public
 GET     metrics                                                     scrape
+GET     metrics/models                                              scrape
 GET     docs/                                                       public
 GET     docs/<path:path>                                            public
 """
