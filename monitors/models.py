@@ -11,6 +11,7 @@ from monitors.definitions.models import (
     Segment,
     SegmentFeature,
 )
+from monitors.feed.models import FeedEvent
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
@@ -42,6 +43,7 @@ __all__ = [
     "Expectation",
     "ExpectedErrors",
     "FeatureProfile",
+    "FeedEvent",
     "Incident",
     "IncidentEvent",
     "JointNullDraws",

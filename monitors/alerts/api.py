@@ -1,5 +1,7 @@
 """Channels, silences and deliveries over HTTP. Incidents are in `driftline.api`, which joins them with runs."""
 
+from typing import Annotated
+
 from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
@@ -28,8 +30,14 @@ from monitors.alerts.schemas import (
     RotatedSecretOut,
     SilenceOut,
 )
+from monitors.feed.kinds import DEFAULT_OF_CHANNELS, INCIDENTS
+from monitors.feed.kinds import KINDS as EVENTS
 
 router = Router(tags=["alerts"])
+
+type EventName = Annotated[str, Field(max_length=40)]
+MAX_EVENTS = 40
+_EVENTS = f"what it takes messages of: {', '.join((INCIDENTS, *EVENTS))}"
 
 
 class NewChannel(Body):
@@ -37,12 +45,14 @@ class NewChannel(Body):
     kind: str = Field(max_length=20, json_schema_extra={"enum": list(KINDS)})
     target: str = Field(max_length=500, description=describe_targets())
     min_severity: str = "warning"
+    events: list[EventName] = Field(list(DEFAULT_OF_CHANNELS), max_length=MAX_EVENTS, description=_EVENTS)
 
 
 class ChannelChanges(Body):
     name: str = Field("", max_length=100)
     target: str = Field("", max_length=500)
     min_severity: str = "warning"
+    events: list[EventName] = Field(list(DEFAULT_OF_CHANNELS), max_length=MAX_EVENTS, description=_EVENTS)
     enabled: bool = True
 
 

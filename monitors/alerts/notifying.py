@@ -16,6 +16,7 @@ from monitors.alerts.models import Channel, Incident, Silence
 from monitors.alerts.outbox import database_time, make_event_id, write_delivery
 from monitors.alerts.story import OPENED, UPDATED, gather
 from monitors.alerts.wording import duration, moment
+from monitors.feed.kinds import INCIDENTS
 from monitors.rules.current_breach import causes_of
 from monitors.rules.models import Severity, Transition
 
@@ -57,7 +58,9 @@ def notify(
 def channels_taking(incident: Incident) -> list[Channel]:
     """List the enabled channels that take incidents of this severity."""
     up_to = Severity.values[: Severity.values.index(incident.severity) + 1]
-    channels = Channel.objects.filter(project=incident.project, enabled=True, min_severity__in=up_to)
+    channels = Channel.objects.filter(
+        project=incident.project, enabled=True, min_severity__in=up_to, events__contains=[INCIDENTS]
+    )
     channels = channels.exclude(kind=CALLBACK)
     return list(channels.select_related("project").order_by("pk"))
 

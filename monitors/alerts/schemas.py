@@ -5,6 +5,8 @@ from typing import Annotated, Any, Self
 from driftline.common.responses import ResponseBody, Time, one_of
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
+from monitors.feed.kinds import INCIDENTS
+from monitors.feed.kinds import KINDS as EVENTS
 from monitors.rules.models import Severity
 
 
@@ -18,6 +20,7 @@ class ChannelOut(ResponseBody, frozen=True):
     kind: Annotated[str, one_of(KINDS)]
     target: str | None
     min_severity: Annotated[str, one_of(Severity)]
+    events: list[Annotated[str, one_of((INCIDENTS, *EVENTS))]]
     enabled: bool
     disabled_reason: str | None
     created_at: Time
@@ -31,6 +34,7 @@ class ChannelOut(ResponseBody, frozen=True):
             kind=channel.kind,
             target=target,
             min_severity=channel.min_severity,
+            events=channel.events,
             enabled=channel.enabled,
             disabled_reason=channel.disabled_reason or None,
             created_at=channel.created_at,

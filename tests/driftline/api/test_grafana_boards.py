@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from driftline.observability.model_metrics import FAMILIES
-from tests.driftline.api.test_grafana import metrics_of
+from tests.driftline.api.promql import metrics_of
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs/examples"
 BOARDS = {name: json.loads((FOLDER / f"grafana-{name}.json").read_text()) for name in ("fleet", "models")}
