@@ -11,6 +11,7 @@ from monitors.definitions.models import (
     Segment,
     SegmentFeature,
 )
+from monitors.digests.models import Digest
 from monitors.feed.models import FeedEvent
 from monitors.metrics.models import (
     ChangePoint,
@@ -40,6 +41,7 @@ __all__ = [
     "Delivery",
     "DeliveryAttempt",
     "DetectorState",
+    "Digest",
     "Expectation",
     "ExpectedErrors",
     "FeatureProfile",

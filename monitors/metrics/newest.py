@@ -7,7 +7,7 @@ each. Here one question unpacks only what is shown.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -70,8 +70,7 @@ SELECT * FROM ranked WHERE place <= %(most)s
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NewestPoint:
+class NewestPoint(NamedTuple):
     """A metric in the newest closed window that could be judged; status and threshold are the calibrated ones."""
 
     model_id: int

@@ -2,15 +2,17 @@
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
+from django.conf import settings
 from django.db import migrations, models
 
 import monitors.feed.kinds
 
 
 class Migration(migrations.Migration):
-    """Makes the feed of events, and lets channels choose what they take of it."""
+    """Makes the feed of events, lets channels choose what they take of it, and adds people's digests."""
 
     dependencies = [
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
         ("accounts", "0011_name_of_api_tokens"),
         ("inference", "0026_archived_versions_and_datasets"),
         ("monitors", "0039_incidents_are_made_of_alerts"),
@@ -104,6 +106,68 @@ class Migration(migrations.Migration):
                         condition=models.Q(("number", None)), fields=["id"], name="events_without_a_number"
                     ),
                     models.Index(fields=["kind", "subject"], name="events_of_a_subject"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Digest",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "every",
+                    models.CharField(choices=[("day", "Every day"), ("week", "Every week")], max_length=5),
+                ),
+                (
+                    "weekday",
+                    models.IntegerField(
+                        choices=[
+                            (0, "Monday"),
+                            (1, "Tuesday"),
+                            (2, "Wednesday"),
+                            (3, "Thursday"),
+                            (4, "Friday"),
+                            (5, "Saturday"),
+                            (6, "Sunday"),
+                        ],
+                        default=0,
+                        help_text="of a weekly one",
+                    ),
+                ),
+                ("hour", models.IntegerField(default=8, help_text="0 to 23, in the time zone")),
+                (
+                    "zone",
+                    models.CharField(default="UTC", help_text="a name of the IANA database", max_length=64),
+                ),
+                (
+                    "covered_until",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        help_text="the next one begins here",
+                    ),
+                ),
+                (
+                    "user",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="digest",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("hour__gte", 0), ("hour__lte", 23)), name="hour_of_a_digest"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("weekday__gte", 0), ("weekday__lte", 6)),
+                        name="weekday_of_a_digest",
+                    ),
                 ],
             },
         ),

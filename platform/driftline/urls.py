@@ -11,6 +11,7 @@ from driftline.api import v1
 from driftline.documentation.views import documentation
 from driftline.observability.metrics import metrics
 from driftline.observability.model_metrics import model_metrics
+from driftline.pages.digest import digest, digest_unsubscribe
 from driftline.pages.display import display
 
 urlpatterns = [
@@ -25,6 +26,8 @@ urlpatterns = [
     path("admin/password_change/", one_door.admin_password_change),
     path("admin/", admin.site.urls),
     path("accounts/display/", display, name="display"),
+    path("accounts/digest/", digest, name="digest"),
+    path("accounts/digest/unsubscribe/<token>/", digest_unsubscribe, name="digest_unsubscribe"),
     path("accounts/", include("allauth.urls")),
 ]
 if find_spec("driftline.pages.urls"):
