@@ -1,11 +1,13 @@
 """Messages about runs, versions and the like: who gets them, and that each service takes them."""
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import transaction
 from jsonschema import Draft202012Validator
 
 from driftline.accounts.models import Project
@@ -125,6 +127,25 @@ class TestChoice:
         report_all(run)
 
         assert not Delivery.objects.exists()
+
+
+class TestMessage:
+    def test_is_written_with_its_cause_or_not_at_all(self, webhook: Channel, run: Run) -> None:
+        with suppress(ZeroDivisionError), transaction.atomic():
+            report_waiting(run)
+            assert Delivery.objects.exists()
+            raise ZeroDivisionError
+
+        assert not FeedEvent.objects.exists()
+        assert not Delivery.objects.exists()
+
+    def test_has_one_id_for_all_channels_and_the_feed(
+        self, webhook: Channel, email: Channel, run: Run
+    ) -> None:
+        report_waiting(run)
+
+        assert set(Delivery.objects.values_list("event_id", flat=True)) == {FeedEvent.objects.get().event_id}
+        assert Delivery.objects.count() == 2
 
 
 class TestRunThatWaits:
