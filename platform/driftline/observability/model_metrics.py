@@ -61,7 +61,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
         _POINT,
     ),
     "driftline_model_metric_status": (
-        "How the value stands to its limit: 0 ok, 1 notice, 2 warning, 3 critical, -1 not judged, -2 error.",
+        "How a value with a limit stands to it: 0 ok, 1 notice, 2 warning, 3 critical, -1 not judged, -2 error.",
         _POINT,
     ),
     "driftline_model_window_rows": ("Rows of the newest closed window of a measure.", _WINDOW),
@@ -164,7 +164,9 @@ def _points(
             values.append(f"{labels} {_number(point.value)}")
         if limit is not None:
             limits.append(f"{labels} {_number(limit)}")
-        statuses.append(f"{labels} {LEVELS.get(status, NOT_JUDGED)}")
+        level = LEVELS.get(status, NOT_JUDGED)
+        if level or limit is not None:  # of what nobody judges, such as a count, "ok" would say nothing
+            statuses.append(f"{labels} {level}")
     for name, samples in (("value", values), ("limit", limits), ("status", statuses)):
         yield from _family(f"driftline_model_metric_{name}", samples)
 

@@ -164,6 +164,33 @@ class TestPage:
         labels = {"metric": "latency_p99", "unit": "ms", "lower_is_better": "true"}
         assert values_of(read(), "driftline_metric_info", **labels) == [1]
 
+    def test_has_each_sample_once_where_rules_judge_other_spans(self, api: Api, flights: Model) -> None:
+        for span in ("hour", "day", "7d"):
+            create_rule(
+                project=api.project, model=flights, actor="test", name=f"psi {span}", metric="psi", threshold=1,
+                feature="*", span=span,
+            )  # fmt: skip
+        for span in ("hour", "day"):
+            store_points(
+                point(flights, "psi", feature="age", span=span),
+                point(flights, "psi", 0.1, feature="b", span=span),
+            )
+        store_points(point(flights, "drift_evidence", 3.0))
+
+        text = Client().get("/metrics/models").content.decode()
+
+        samples = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+        assert len(samples) == len(set(samples))
+        assert sum('metric="psi"' in one and "_value" in one for one in samples) == 4
+
+    def test_says_no_status_of_what_nobody_judges(self, flights: Model) -> None:
+        store_points(point(flights, "count", 900.0, threshold=None))
+
+        scraped = read()
+
+        assert values_of(scraped, "driftline_model_metric_value", metric="count") == [900]
+        assert values_of(scraped, "driftline_model_metric_status", metric="count") == []
+
     def test_escapes_what_names_hold(self, flights: Model) -> None:
         store_points(point(flights, "psi", feature=HOSTILE), point(flights, "psi", feature="line\nbreak"))
 
