@@ -24,7 +24,8 @@ _MEASURES = {
     for kind in {metric.kind for metric in METRICS.values()}
 }
 
-# A look into an index for each row, however long the history is. Points are materialised before they are sorted, which
+# A look into an index for each row, however long the history is; names that are always shown have an index of their
+# own, of which the planner sees the condition. Points are materialised before they are sorted, which
 # would carry the rows' arrays along.
 _NEWEST_POINTS = """
 WITH newest AS MATERIALIZED (
@@ -43,13 +44,17 @@ WITH newest AS MATERIALIZED (
 ), named AS (
     SELECT r.*, e.position, e.metric, e.feature FROM newest r
     JOIN monitors_pointname e USING (model_id, layout, measure)
-    WHERE e.feature = '' OR e.metric = ANY(%(metrics)s)
+    WHERE e.feature = '' OR e.metric = 'psi'
+    UNION ALL
+    SELECT r.*, e.position, e.metric, e.feature FROM newest r
+    JOIN monitors_pointname e USING (model_id, layout, measure)
+    WHERE e.feature <> '' AND e.metric <> 'psi' AND e.metric = ANY(%(first)s)
     UNION ALL
     SELECT r.*, e.position, e.metric, e.feature FROM newest r
     JOIN monitors_pointname e USING (model_id, layout, measure)
     WHERE (position(%(warning)s::bytea IN r.statuses) > 0 OR position(%(critical)s::bytea IN r.statuses) > 0)
         AND get_byte(r.statuses, e.position - 1) = ANY(%(raised)s)
-        AND e.feature <> '' AND e.metric <> ALL(%(metrics)s)
+        AND e.feature <> '' AND e.metric <> 'psi' AND e.metric <> ALL(%(first)s)
 ), points AS MATERIALIZED (
     SELECT model_id, measure, span, start, segment, metric, feature, "values"[position] AS value,
         coalesce(ns[position], n) AS n, lowers[position] AS lower, uppers[position] AS upper,
@@ -110,7 +115,6 @@ class NewestPoints:
 def newest_points(
     model_ids: Collection[int],
     *,
-    feature_metrics: Collection[str],
     first_metrics: Collection[str] = (),
     segments: Iterable[WatchedSegment] = (),
     max_of_features: int,
@@ -119,8 +123,9 @@ def newest_points(
     """Read the newest points of models: those of rows as a whole, and at most `max_of_features` of features in each.
 
     They are of all that callers were answered, in the windows that monitors and rules judge, and of some `segments`. A
-    window of which labels are still coming gives way to the one before. Of features there are the `feature_metrics`,
-    and of other metrics what is raised; the `first_metrics` are left out last, before them what is within its limit.
+    window of which labels are still coming gives way to the one before. Of features there are the psi, which stands for
+    the drift of each, the `first_metrics`, and of other metrics what is raised. The `first_metrics` are left out last,
+    and of the others first what is within its limit.
     """
     wanted = [*_of_monitors(model_ids), *_of_segments(model_ids, segments)]
     parameters: dict[str, Any] = {
@@ -129,7 +134,6 @@ def newest_points(
         "measures": [measure for _, _, measure, _ in wanted],
         "segments": [segment for _, _, _, segment in wanted],
         "until": [now - longest(span) for _, span, _, _ in wanted],
-        "metrics": [*feature_metrics, *first_metrics],
         "first": list(first_metrics),
         "raised": _RAISED,
         "unripe": bytes([STATUS_CODES.index(PointStatus.UNRIPE)]),

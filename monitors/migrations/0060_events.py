@@ -171,4 +171,13 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.AddIndex(
+            model_name="pointname",
+            index=models.Index(
+                condition=models.Q(("feature", ""), ("metric", "psi"), _connector="OR"),
+                fields=["model", "layout"],
+                include=("measure", "position", "metric", "feature"),
+                name="names_always_shown",
+            ),
+        ),
     ]

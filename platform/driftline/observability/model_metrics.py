@@ -32,8 +32,6 @@ from monitors.rules.selectors import rules_by_model
 MAX_FEATURE_POINTS = 20_000
 """Points of features on one page."""
 MAX_MODEL_FEATURE_POINTS, MIN_MODEL_FEATURE_POINTS = 500, 5
-FEATURE_METRICS = ("psi",)
-"""What is shown of each feature though no rule asks for it: the statistic that stands for its drift."""
 LEVELS = {
     PointStatus.OK: 0,
     NOT_SIGNIFICANT: 0,
@@ -118,7 +116,6 @@ def _read_points(models: Mapping[int, Model], rules: Mapping[int, list[Rule]], n
     share = MAX_FEATURE_POINTS // max(len(models), 1)
     return newest_points(
         models,
-        feature_metrics=FEATURE_METRICS,
         first_metrics=sorted({rule.metric for rule in ruled if rule.feature}),
         segments=[
             WatchedSegment(rule.model_id, rule.judged_span, rule.metric, rule.segment)
