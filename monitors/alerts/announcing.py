@@ -6,6 +6,7 @@ from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.models import Channel
 from monitors.alerts.notice import Notice
 from monitors.alerts.outbox import write_delivery
+from monitors.alerts.selectors import incident_of
 from monitors.feed.kinds import CHANNEL_DISABLED
 from monitors.feed.kinds import KINDS as EVENTS
 from monitors.feed.models import FeedEvent
@@ -18,7 +19,7 @@ def announce(event: FeedEvent) -> None:
     channels = _channels_taking(event)
     if not channels:
         return
-    notice = Notice.of(event)
+    notice, thread = Notice.of(event), _thread_of(event)
     for channel in channels:
         write_delivery(
             channel=channel,
@@ -26,9 +27,16 @@ def announce(event: FeedEvent) -> None:
             event_id=event.event_id,
             message=KINDS[channel.kind].compose_notice(notice, channel),
             incident=None,
-            thread=event.subject,
+            thread=thread,
         )
     enqueue(Task.DELIVER)
+
+
+def _thread_of(event: FeedEvent) -> str:
+    """Name what the messages about an event belong to: a run to the incident that started it, where one did."""
+    transition_id = event.data.get("run", {}).get("transition")
+    incident = incident_of(transition_id=transition_id) if transition_id else None
+    return f"incident-{incident.pk}" if incident else event.subject
 
 
 def _channels_taking(event: FeedEvent) -> list[Channel]:

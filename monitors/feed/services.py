@@ -56,7 +56,6 @@ def record_event(
         facts=[[name, _one_line(value)] for name, value in facts],
         data=data or {},
     )
-    event.refresh_from_db(fields=["at"])
     event_recorded.send(sender=FeedEvent, event=event)
     return event
 

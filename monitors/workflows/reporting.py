@@ -124,6 +124,7 @@ def _describe(run: Run, reason: str, *, is_reminder: bool) -> dict[str, Any]:
         "id": run.pk,
         "state": run.state,
         "trigger": run.trigger,
+        "transition": run.transition_id,
         "champion": run.champion.version,
         "challenger": run.challenger.version if run.challenger else None,
         "data_until": rfc3339(run.data_until),

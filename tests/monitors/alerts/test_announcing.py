@@ -184,6 +184,19 @@ class TestRunThatWaits:
         assert len({letter.extra_headers["References"] for letter in mail.outbox}) == 1
         assert len({letter.extra_headers["Message-ID"] for letter in mail.outbox}) == 2
 
+    def test_joins_the_thread_of_the_incident_that_started_it(
+        self, email: Channel, run: Run, fire: Fire
+    ) -> None:
+        run.transition = fire()
+        services.handle_transition(run.transition.pk)
+
+        report_waiting(run)
+        services.send_due_deliveries()
+
+        opened, waits = mail.outbox
+        assert waits.subject.startswith("[run] ")
+        assert opened.extra_headers["References"] == waits.extra_headers["References"]
+
     def test_reminds_once_a_day_until_somebody_answers(self, webhook: Channel, run: Run, now: Any) -> None:
         report_waiting(run)
 
