@@ -53,6 +53,7 @@ GET     api/v1/models/<name>/predictions/<path:prediction_id>       read
 POST    api/v1/models/<name>/labels                                 label
 POST    api/v1/models/<name>/events                                 log
 POST    api/v1/events                                               log
+GET     api/v1/events                                               read
 POST    api/v1/models/<name>/imports/predictions                    log
 POST    api/v1/models/<name>/imports/labels                         label
 GET     api/v1/models/<name>/imports                                read
@@ -115,6 +116,7 @@ POST    api/v1/rules/defaults                                       write
 GET     api/v1/rules/<int:rule_id>                                  read
 PATCH   api/v1/rules/<int:rule_id>                                  write
 DELETE  api/v1/rules/<int:rule_id>                                  write
+GET     api/v1/grafana/annotations                                  read
 GET     api/v1/incidents                                            read
 GET     api/v1/incidents/<int:incident_id>                          read
 POST    api/v1/incidents/<int:incident_id>/acknowledge              write
@@ -140,6 +142,7 @@ DELETE  api/v1/silences/<int:silence_id>                            write
 GET     healthz                                                     public
 GET     readyz                                                      public
 GET     metrics                                                     scrape
+GET     metrics/models                                              scrape
 GET     docs/                                                       public
 GET     docs/<path:path>                                            public
 """

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 from django.conf import settings
+from django.core import signing
 from django.utils import timezone
 
 from driftline.accounts.models import Project, User
@@ -22,6 +23,7 @@ from monitors.annotations.models import Annotation
 from monitors.annotations.services import create_annotation
 from monitors.definitions.models import Segment
 from monitors.definitions.segments import declare_segment, set_segments
+from monitors.digests.letter import SALT
 from monitors.metrics.rows.segment_search import do_search, request_search
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
@@ -110,6 +112,8 @@ class World:
             "privacy": "/settings/privacy",
             "background": "/settings/background",
             "display": "/accounts/display/",
+            "digest": "/accounts/digest/",
+            "end of digests": f"/accounts/digest/unsubscribe/{signing.dumps(1, salt=SALT)}/",
             "start": f"/start/?model={model.name}",
             "start with csv": "/start/?with=csv",
             "missing": "/models/none/",

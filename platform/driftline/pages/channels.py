@@ -20,10 +20,23 @@ from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.stored_routing import unrouted_channels
+from monitors.feed.kinds import INCIDENTS, default_of_channels
+from monitors.feed.kinds import KINDS as EVENTS
 from monitors.rules.models import Severity
 
 TEST_PATIENCE_SECONDS = 8.0
 DELIVERIES_SHOWN = 15
+
+
+def _events_field() -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(
+        choices=[(INCIDENTS, "Incidents, from the severity above"), *EVENTS.items()],
+        initial=default_of_channels,
+        required=False,
+        label="Takes",
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Without any it gets only tests.",
+    )
 
 
 class ChannelForm(forms.Form):
@@ -36,6 +49,7 @@ class ChannelForm(forms.Form):
         label="From severity",
         help_text="Less severe ones stay silent.",
     )
+    events = _events_field()
 
 
 class ChannelChangesForm(forms.Form):
@@ -46,14 +60,14 @@ class ChannelChangesForm(forms.Form):
     min_severity = forms.ChoiceField(
         choices=Severity.choices, label="From severity", help_text="Less severe ones stay silent."
     )
+    events = _events_field()
     enabled = forms.BooleanField(required=False)
 
     @classmethod
     def of(cls, channel: Channel, data: Any) -> "ChannelChangesForm":
         """Make the form that changes a channel."""
-        form = cls(
-            data, initial={name: getattr(channel, name) for name in ("name", "min_severity", "enabled")}
-        )
+        shown = ("name", "min_severity", "events", "enabled")
+        form = cls(data, initial={name: getattr(channel, name) for name in shown})
         kind = KINDS.get(channel.kind)
         form.fields["target"].help_text = f"Empty: it stays {mask_target(channel.target)}." + (
             f" Else {kind.target}." if kind else ""

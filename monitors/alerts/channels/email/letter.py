@@ -11,8 +11,9 @@ from driftline.common.number_format import format_number
 from driftline.common.periods import in_a_row
 from monitors.alerts.channels.base import Message
 from monitors.alerts.models import Channel
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import REMINDER, RESOLVED, UPDATED, Story, channels_url
-from monitors.alerts.wording import fitted, measured, moment, one_line
+from monitors.alerts.wording import fitted, measured, moment, one_line, shortened
 
 SUBJECT_LENGTH = 77
 _TEMPLATES = Engine(dirs=[str(Path(__file__).parent)])
@@ -67,6 +68,21 @@ def compose(story: Story, channel: Channel) -> Message:
         footer=_why(story, channel),
     )
     return Message(_subject(story), letter.as_text(), letter.as_html())
+
+
+def compose_notice(notice: Notice, channel: Channel) -> Message:
+    letter = Letter(
+        headline=notice.text,
+        facts=[("Project", notice.project.name), *notice.facts, ("At", moment(notice.at))],
+        sections=[],
+        link=notice.link,
+        footer=one_line(
+            f"You get this because the channel {channel.name} takes events {notice.event} of project "
+            f"{channel.project.name}. To stop it, change the channel at {channels_url(channel)}"
+        ),
+    )
+    subject = f"[{notice.subject}] {shortened(notice.text, SUBJECT_LENGTH - len(notice.subject) - 3, '...')}"
+    return Message(subject, letter.as_text(), letter.as_html())
 
 
 def compose_test(channel: Channel, *, at: datetime) -> Message:
