@@ -17,7 +17,8 @@ from driftline.common.strict_json import printable
 from inference.registry.selectors import get_model
 from monitors.alerts import channel_services, selectors, silences
 from monitors.alerts.channels import KINDS, describe_targets
-from monitors.alerts.channels.masking import mask_target
+from monitors.alerts.channels.masking import mask_target, without_acts
+from monitors.alerts.labels import MATCHED
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.schemas import (
     AttemptOut,
@@ -51,6 +52,11 @@ class NewSilence(Body):
     end: Moment
     reason: str = Field(max_length=200)
     model: str | None = None
+    matchers: dict[str, str] = Field(
+        {},
+        max_length=len(MATCHED),
+        description=f"labels of the alerts to mute, of {', '.join(MATCHED)}; empty: all",
+    )
     all_models: bool = Field(False, description="must be true, with scope admin, when no model is named")
 
 
@@ -145,6 +151,7 @@ def create_silence(request: HttpRequest, body: NewSilence) -> Status[SilenceOut]
         end=body.end,
         reason=body.reason,
         actor=caller.actor,
+        matchers=body.matchers,
     )
     return Status(201, SilenceOut.of(silence))
 
@@ -188,13 +195,13 @@ def list_deliveries(
 
 @router.get("/deliveries/{int:delivery_id}", auth=Scoped(Scope.READ), response=DeliveryDetailOut)
 def read_delivery(request: HttpRequest, delivery_id: int) -> DeliveryDetailOut:
-    """Read one delivery: exactly what was sent, and what each attempt met."""
+    """Read one delivery: what was sent, but for the links in it that act, and what each attempt met."""
     delivery = _delivery(request, delivery_id)
     return DeliveryDetailOut.of(
         delivery,
         subject=delivery.subject,
-        body=delivery.body,
-        html=delivery.html or None,
+        body=without_acts(delivery.body),
+        html=without_acts(delivery.html) or None,
         attempts=[AttemptOut.of(attempt) for attempt in selectors.attempts(delivery=delivery)],
     )
 

@@ -52,12 +52,13 @@ class RotatedSecretOut(ResponseBody, frozen=True):
 
 
 class SilenceOut(ResponseBody, frozen=True):
-    """A time in which notifications are muted; of every model where `model` is null. `ended_by` is null unless somebody
-    ended it early.
+    """A time in which notifications are muted; of every model where `model` is null, and of alerts with all labels of
+    `matchers`. `ended_by` is null unless somebody ended it early.
     """
 
     id: int
     model: str | None
+    matchers: dict[str, str]
     start: Time
     end: Time
     reason: str
@@ -69,6 +70,7 @@ class SilenceOut(ResponseBody, frozen=True):
         return cls(
             id=silence.pk,
             model=silence.model.name if silence.model else None,
+            matchers=silence.matchers,
             start=silence.start,
             end=silence.end,
             reason=silence.reason,
@@ -132,7 +134,7 @@ class AttemptOut(ResponseBody, frozen=True):
 
 
 class DeliveryDetailOut(DeliveryOut, frozen=True):
-    """A delivery with exactly what was sent, and its attempts, oldest first."""
+    """A delivery with what was sent, in which links that act are masked, and its attempts, oldest first."""
 
     subject: str
     body: str

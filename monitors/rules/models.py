@@ -15,9 +15,11 @@ from monitors.metrics.models import MetricPoint
 from monitors.rules.conditions import breach_of
 from monitors.stats.performance.estimate import proves_beyond
 
+_FOR_PEOPLE = ("description", "owner", "runbook")
+"""Fields that say nothing of when a rule fires."""
 _PLAIN = (
     "name", "metric", "feature", "segment", "span", "judged_span", "operator", "threshold", "for_windows",
-    "recover_windows", "min_rows", "severity", "action", "enabled",
+    "recover_windows", "min_rows", "severity", "action", "enabled", *_FOR_PEOPLE,
 )  # fmt: skip
 _DURATIONS = ("cooldown", "notify_within")
 """The fields of a rule's snapshot."""
@@ -68,6 +70,11 @@ class Rule(models.Model):
     severity = models.CharField(max_length=8, choices=Severity, default=Severity.WARNING)
     action = models.CharField(max_length=8, choices=Action, default=Action.NOTIFY)
     enabled = models.BooleanField(default=True)
+    description = models.CharField(max_length=1000, blank=True, help_text="what it means when it fires")
+    owner = models.CharField(max_length=200, blank=True, help_text="who answers for it")
+    runbook = models.CharField(
+        max_length=500, blank=True, help_text="the address of what to do, http or https"
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -85,7 +92,8 @@ class Rule(models.Model):
     def of_snapshot(cls, snapshot: Mapping[str, Any], model: Model) -> Self:
         """Return a rule that is not stored, as it was when its snapshot was taken."""
         durations = {name: timedelta(seconds=snapshot[name]) for name in _DURATIONS}
-        return cls(model=model, **{name: snapshot[name] for name in _PLAIN}, **durations)
+        plain = {name: snapshot[name] for name in _PLAIN if name in snapshot or name not in _FOR_PEOPLE}
+        return cls(model=model, **plain, **durations)
 
     def is_breached_by(self, value: float) -> bool:
         return value > self.threshold if self.operator == self.Operator.ABOVE else value < self.threshold

@@ -18,7 +18,7 @@ from inference.prediction_log.imports.services import remove_leftovers as remove
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.artifacts import remove_leftovers
 from monitors.alerts.job_callbacks import forget_old_callbacks
-from monitors.alerts.models import Delivery
+from monitors.alerts.models import Delivery, Incident
 from monitors.metrics.models import PendingEvaluation
 from monitors.reports.services import forget_old_reports
 from monitors.rules.models import Transition
@@ -40,6 +40,7 @@ def sweep() -> None:
     _enqueue_for_each(Task.ALERT, "transition_id", Transition.objects.filter(alerts_done_at=None))
     _enqueue_for_each(Task.START_WORKFLOW, "transition_id", Transition.objects.filter(workflows_done_at=None))
     _enqueue_for_each(Task.ADVANCE_RUN, "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
+    _enqueue_for_each(Task.RANK_CAUSES, "incident_id", Incident.objects.filter(causes_due_at__lte=Now()))
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
         enqueue(Task.DELIVER)
     if oldest_unsealed() is not None:

@@ -84,6 +84,7 @@ class TestTasks:
             "monitors.judge",
             "monitors.measure",
             "monitors.measure_ended",
+            "monitors.rank_causes",
             "monitors.summarise",
             "monitors.workflow",
         }

@@ -27,6 +27,7 @@ class Brief:
     facts: Sequence[tuple[str, str]]
     sections: Sequence[tuple[str, Sequence[str]]]
     link: tuple[str, str]
+    acts: Sequence[tuple[str, str]] = ()
 
     def shorter(self) -> "Brief":
         """Leave out the last line of the longest section, or the last fact where there is no section."""
@@ -37,7 +38,7 @@ class Brief:
         return replace(self, sections=[section for section in sections if section[1]])
 
 
-def brief_of(story: Story) -> Brief:
+def brief_of(story: Story, channel: Channel) -> Brief:
     """Shorten a story to what fits into a chat message."""
     severity = _WORD.get(story.event, story.incident.severity.capitalize())
     sections = (
@@ -53,6 +54,7 @@ def brief_of(story: Story) -> Brief:
         facts=[(name, shortened(value, MAX_LINE)) for name, value in story.facts],
         sections=[(heading, lines) for heading, lines in sections if lines],
         link=(f"Open INC-{story.incident.pk}", story.url),
+        acts=list(story.links(channel).values()),
     )
 
 

@@ -29,7 +29,7 @@ class ChatChannel:
         return None
 
     def compose(self, story: Story, channel: Channel) -> Message:
-        return Message(story.incident.title, self.draw(brief_of(story)))
+        return Message(story.incident.title, self.draw(brief_of(story, channel)))
 
     def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
         return Message("Test", self.draw(brief_of_test(channel, at=at)))

@@ -42,7 +42,6 @@ class TeamsChannel(ChatChannel):
 
 
 def _message(brief: Brief) -> dict[str, Any]:
-    label, url = brief.link
     title = _text(brief.title, weight="Bolder", size="Medium", color=_COLOURS.get(brief.colour, "Default"))
     body: list[dict[str, Any]] = [title, _text(brief.headline)]
     if brief.facts:
@@ -56,7 +55,9 @@ def _message(brief: Brief) -> dict[str, Any]:
         "type": "AdaptiveCard",
         "version": "1.4",
         "body": body,
-        "actions": [{"type": "Action.OpenUrl", "title": label, "url": url}],
+        "actions": [
+            {"type": "Action.OpenUrl", "title": label, "url": url} for label, url in (brief.link, *brief.acts)
+        ],
         "msteams": {"width": "Full"},
     }
     attachment = {

@@ -57,6 +57,7 @@ class Task(StrEnum):
     JUDGE = "monitors.judge"  # model_id
     ALERT = "monitors.alert"  # transition_id
     DELIVER = "monitors.deliver"
+    RANK_CAUSES = "monitors.rank_causes"  # incident_id
     START_WORKFLOW = "monitors.workflow"  # transition_id
     ADVANCE_RUN = "monitors.advance"  # run_id
 

@@ -95,6 +95,19 @@ class RuleForm(forms.Form):
         help_text="They open incidents silently.",
     )
     enabled = forms.BooleanField(required=False, initial=True)
+    owner = forms.CharField(max_length=200, required=False, help_text="Who answers for it, such as a team.")
+    runbook = forms.CharField(
+        max_length=500,
+        required=False,
+        help_text="The address of what to do, http or https. It is on the incident and in every message.",
+        widget=forms.URLInput(),
+    )
+    description = forms.CharField(
+        max_length=1_000,
+        required=False,
+        help_text="What it means when it fires.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
 
     def offer_alerts_alone(self) -> None:
         """Offer no action but the alert: retraining needs a right that the visitor lacks."""

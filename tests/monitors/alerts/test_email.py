@@ -198,7 +198,7 @@ class TestThread:
 
         [message] = received(mailbox)
         assert part(message, "plain").splitlines()[0] == (
-            "Resolved after 5 d 0 h: flight-delay: Log loss 0.61 above 0.55; its worst value was 0.72."
+            "Resolved after 5 d 0 h: flight-delay: Log loss 0.61 above 0.55. At worst it was 0.72."
         )
         assert "(resolved, INC-" in message["Subject"]
 

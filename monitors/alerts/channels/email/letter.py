@@ -32,6 +32,7 @@ class Letter:
     facts: Sequence[tuple[str, str]]
     sections: Sequence[Section]
     link: tuple[str, str]
+    acts: Sequence[tuple[str, str]]
     footer: str
 
     def as_text(self) -> str:
@@ -40,7 +41,12 @@ class Letter:
             blocks.append("\n".join(f"{name}: {one_line(value)}" for name, value in self.facts))
         for section in self.sections:
             blocks.append("\n".join([section.heading, *(f"- {one_line(line)}" for line in section.lines)]))
-        blocks += ["{}: {}".format(*self.link), f"-- \n{self.footer}"]
+        blocks.append("{}: {}".format(*self.link))
+        if self.acts:
+            blocks.append(
+                "\n".join(["Each of these asks before it acts:", *map("- {0[0]}: {0[1]}".format, self.acts)])
+            )
+        blocks.append(f"-- \n{self.footer}")
         return "\n\n".join(blocks) + "\n"
 
     def as_html(self) -> str:
@@ -64,6 +70,7 @@ def compose(story: Story, channel: Channel) -> Message:
             if lines
         ],
         link=("Open the incident", story.url),
+        acts=list(story.links(channel).values()),
         footer=_why(story, channel),
     )
     return Message(_subject(story), letter.as_text(), letter.as_html())
@@ -75,6 +82,7 @@ def compose_test(channel: Channel, *, at: datetime) -> Message:
         facts=[("Project", channel.project.name), ("Sent", moment(at))],
         sections=[],
         link=("Open Driftline", f"{channel.project.url}/"),
+        acts=[],
         footer=f"Somebody pressed Send test in Driftline. Channels are kept at {channels_url(channel)}",
     )
     return Message("[test] Driftline can reach you", letter.as_text(), letter.as_html())
