@@ -9,7 +9,7 @@ from driftline.accounts.http_auth import Caller, Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
-from driftline.common.errors import invalid
+from driftline.common.errors import invalid, not_found
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import refuse_parameter
 from driftline.common.responses import Page
@@ -20,15 +20,18 @@ from monitors.alerts.channels import KINDS, describe_targets
 from monitors.alerts.channels.masking import mask_target, without_acts
 from monitors.alerts.labels import MATCHED
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.precision import precision_of
 from monitors.alerts.schemas import (
     AttemptOut,
     ChannelOut,
     CreatedChannelOut,
     DeliveryDetailOut,
     DeliveryOut,
+    PrecisionOut,
     RotatedSecretOut,
     SilenceOut,
 )
+from monitors.rules.models import Rule
 
 router = Router(tags=["alerts"])
 
@@ -170,6 +173,16 @@ def delete_silence(request: HttpRequest, silence_id: int) -> Status[None]:
     silence = selectors.get_silence(project=caller.project, silence_id=silence_id)
     silences.end_silence(silence=silence, actor=caller.actor, now=now())
     return Status(204, None)
+
+
+# -- rules -------------------------------------------------------------------------------------------------------------
+@router.get("/rules/{int:rule_id}/precision", auth=Scoped(Scope.READ), response=PrecisionOut)
+def read_precision(request: HttpRequest, rule_id: int) -> PrecisionOut:
+    """Read how often a rule was right, and the limit that would have been right more often."""
+    rule = Rule.objects.filter(project=caller_of(request).project, pk=rule_id).select_related("model").first()
+    if rule is None:
+        raise not_found("rule")
+    return PrecisionOut.of(precision_of(rule))
 
 
 # -- deliveries --------------------------------------------------------------------------------------------------------

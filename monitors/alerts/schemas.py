@@ -5,6 +5,8 @@ from typing import Annotated, Any, Self
 from driftline.common.responses import ResponseBody, Time, one_of
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
+from monitors.alerts.precision import Precision
+from monitors.rules.better_limit import BetterLimit
 from monitors.rules.models import Severity
 
 
@@ -140,3 +142,45 @@ class DeliveryDetailOut(DeliveryOut, frozen=True):
     body: str
     html: str | None
     attempts: list[AttemptOut]
+
+
+class BetterLimitOut(ResponseBody, frozen=True):
+    """The nearest limit with which a rule would not have fired in any of `false_alarms`; of `others` it would still
+    have fired in `kept`. Take it where these are all.
+    """
+
+    threshold: float
+    false_alarms: int
+    kept: int
+    others: int
+
+    @classmethod
+    def of(cls, better: BetterLimit) -> Self:
+        return cls(
+            threshold=better.threshold,
+            false_alarms=better.false_alarms,
+            kept=better.kept,
+            others=better.others,
+        )
+
+
+class PrecisionOut(ResponseBody, frozen=True):
+    """How often a rule was right: `precision` is the share of its newest alerts, at most 20, that nobody called a false
+    alarm; null before the first. `suggestion` is null where there is no false alarm, or where its windows are gone.
+    """
+
+    alerts: int
+    false_alarms: int
+    expected: int
+    precision: float | None
+    suggestion: BetterLimitOut | None
+
+    @classmethod
+    def of(cls, precision: Precision) -> Self:
+        return cls(
+            alerts=precision.alerts,
+            false_alarms=precision.false_alarms,
+            expected=precision.expected,
+            precision=precision.share,
+            suggestion=BetterLimitOut.of(precision.better) if precision.better else None,
+        )

@@ -109,6 +109,7 @@ POST    api/v1/rules                                                write
 POST    api/v1/rules/backtest                                       read
 POST    api/v1/rules/defaults                                       write
 GET     api/v1/rules/<int:rule_id>                                  read
+GET     api/v1/rules/<int:rule_id>/precision                        read
 PATCH   api/v1/rules/<int:rule_id>                                  write
 DELETE  api/v1/rules/<int:rule_id>                                  write
 GET     api/v1/incidents                                            read

@@ -13,6 +13,7 @@ from driftline.accounts.services import create_project
 from driftline.common.periods import Period
 from inference.registry.models import Model
 from inference.serving.crashes import QUARANTINE_FILE
+from monitors.alerts.links import Act, link_of
 from monitors.alerts.models import Channel, Incident, Silence
 from monitors.alerts.services import create_channel
 from monitors.alerts.services import handle_transition as alert
@@ -101,6 +102,8 @@ class World:
             "channels": "/settings/channels",
             "channel": f"/settings/channels/{self.channel.pk}",
             "channel's end": f"/settings/channels/{self.channel.pk}/delete",
+            "link that acts": self.link_of(Act.ACKNOWLEDGE),
+            "link that needs a role": self.link_of(Act.SILENCE),
             "silences": "/settings/silences",
             "silence for an incident": f"/settings/silences?incident={self.incident.pk}",
             "silence's end": f"/settings/silences/{self.silence.pk}/end",
@@ -111,6 +114,11 @@ class World:
             "start with csv": "/start/?with=csv",
             "missing": "/models/none/",
         }
+
+    def link_of(self, act: Act) -> str:
+        """Return the path of a link that was sent just now."""
+        address = link_of(act, self.incident, self.channel, at=timezone.now())
+        return address[address.index("/p/") :]
 
 
 def furnish() -> World:

@@ -1,5 +1,7 @@
 """Rules as a plain form, with what each would have done in the stored past."""
 
+import math
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +21,7 @@ from driftline.pages.timerange import TimeRange
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Alert
+from monitors.alerts.precision import precision_of
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import AUTO
 from monitors.metrics.catalogue import METRICS
@@ -206,10 +209,11 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
     action = request.POST.get("do", "save")
     if request.method == "POST" and action != "preview":
         request.visitor.check_rights(rights_of_change(rule, request.POST.get("action", "")))
-    form = RuleForm(request.POST or None, initial=_initial(rule))
+    tried = _tried(rule, request.GET.get("threshold", ""))
+    form = RuleForm(request.POST or None, initial=_initial(tried))
     if not request.visitor.may("rule.retrain") and not (rule and rule.action == Rule.Action.RETRAIN):
         form.offer_alerts_alone()
-    would_fire = _would_fire(rule, frame["range"]) if rule and request.method == "GET" else None
+    would_fire = _would_fire(tried, frame["range"]) if tried and request.method == "GET" else None
     if request.method == "POST":
         if action == "delete" and rule is not None:
             delete_rule(rule=rule, actor=request.visitor.actor)
@@ -233,8 +237,26 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         "would_fire": would_fire,
         "features": _features(model),
         "spans": SPANS,
+        "precision": precision_of(rule) if rule else None,
     }
     return render(request, "pages/rule.html", frame, status=422 if form.errors else 200)
+
+
+def _tried(rule: Rule | None, threshold: str) -> Rule | None:
+    """Return a rule with another limit to look at, which is not saved; the rule itself where none is given."""
+    if rule is None or not threshold:
+        return rule
+    try:
+        limit = float(threshold)
+    except ValueError:
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise Problem(
+            400, "invalid_parameter", f"threshold is {threshold[:40]!r}; use a number such as 0.25."
+        )
+    tried = copy(rule)
+    tried.threshold = limit
+    return tried
 
 
 @page("GET")
