@@ -21,24 +21,38 @@ from monitors.rules.models import Severity
 
 SECRET_OVERLAP = timedelta(hours=24)
 """How long messages are signed with the secret before too, after it was rotated."""
+NEEDS_TARGET = "It needs its target, which was not given"
+"""Why a channel is off that was made without a target, as configurations hold none; with one it is turned on."""
 CHANGEABLE = ("name", "target", "min_severity", "enabled")
 
 
 def create_channel(
-    *, project: Project, kind: str, name: str, target: str, actor: str, min_severity: str = Severity.WARNING
+    *,
+    project: Project,
+    kind: str,
+    name: str,
+    target: str | None,
+    actor: str,
+    min_severity: str = Severity.WARNING,
 ) -> tuple[Channel, str | None]:
-    """Make a channel and give it with its signing secret, shown once; None where the kind has none."""
+    """Make a channel and give it with its signing secret, shown once; None where the kind has none.
+
+    Without a target it is off until it gets one.
+    """
     if kind not in KINDS:
         raise invalid("/kind", f"{kind[:64]!r} is not a kind of channel; use one of {', '.join(KINDS)}.")
     _check_name(name)
     _check_severity(min_severity)
-    KINDS[kind].check_target(target)
+    if target is not None:
+        KINDS[kind].check_target(target)
     secret = KINDS[kind].new_secret()
     channel = Channel(
         project=project,
         kind=kind,
         name=name,
-        target=target,
+        target=target or "",
+        enabled=target is not None,
+        disabled_reason="" if target is not None else NEEDS_TARGET,
         min_severity=min_severity,
         secret=encrypt(secret) if secret else b"",
     )
@@ -58,6 +72,10 @@ def update_channel(*, channel: Channel, actor: str, **changes: Any) -> Channel:
         _check_severity(changes["min_severity"])
     if "target" in changes:
         KINDS[channel.kind].check_target(changes["target"])
+    elif changes.get("enabled") and not channel.target:
+        raise invalid("/target", f"The channel {channel.name} has no target yet; give it one.")
+    if "target" in changes and channel.disabled_reason == NEEDS_TARGET:
+        changes = {"enabled": True} | changes
     before = _described(channel)
     for name, value in changes.items():
         setattr(channel, name, value)

@@ -28,10 +28,9 @@ router = Router(tags=["rules"])
 _SECONDS = Field(0.0, ge=0, le=316_224_000, description="seconds of event time")
 
 
-class RuleChanges(Body):
-    """The fields of a rule; those left out keep their value, or get the default in a new rule."""
+class RuleSettings(Body):
+    """The fields of a rule but its name; those left out keep their value, or get the default in a new rule."""
 
-    name: str = Field("", min_length=1, max_length=120)
     metric: str = Field("", max_length=40)
     feature: str = Field("", max_length=200)
     segment: str = Field("", max_length=200)
@@ -60,6 +59,12 @@ class RuleChanges(Body):
             for name, value in self.given().items()
             if name not in ("model", "start")
         }
+
+
+class RuleChanges(RuleSettings):
+    """The fields of a rule; those left out keep their value, or get the default in a new rule."""
+
+    name: str = Field("", min_length=1, max_length=120)
 
 
 class NewRule(RuleChanges):

@@ -101,6 +101,10 @@ GET     api/v1/models/<name>/reports/<int:report_id>/file           read
 
 DELETE  api/v1/subjects/<path:key>                                  admin
 GET     api/v1/audit                                                admin
+GET     api/v1/config                                               read
+GET     api/v1/config/differences                                   read
+POST    api/v1/config/plan                                          read
+POST    api/v1/config/apply                                         write
 GET     api/v1/erasures                                             read
 GET     api/v1/erasures/<int:erasure_id>                            read
 
@@ -241,6 +245,9 @@ POST    settings/channels/<int:pk>              editor
 GET     settings/channels/<int:pk>/delete       viewer
 GET     settings/silences                       viewer
 POST    settings/silences                       editor
+GET     settings/configuration                  viewer
+POST    settings/configuration                  editor
+GET     settings/configuration/download         viewer
 GET     settings/silences/<int:pk>/end          viewer
 POST    settings/silences/<int:pk>/end          editor
 GET     settings/privacy                        viewer

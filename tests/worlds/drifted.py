@@ -11,6 +11,7 @@ from django.utils import timezone
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.common.periods import Period
+from driftline.models import AppliedConfiguration
 from inference.registry.models import Model
 from inference.serving.crashes import QUARANTINE_FILE
 from monitors.alerts.links import Act, link_of
@@ -107,6 +108,7 @@ class World:
             "silences": "/settings/silences",
             "silence for an incident": f"/settings/silences?incident={self.incident.pk}",
             "silence's end": f"/settings/silences/{self.silence.pk}/end",
+            "as code": "/settings/configuration",
             "privacy": "/settings/privacy",
             "background": "/settings/background",
             "display": "/accounts/display/",
@@ -141,6 +143,7 @@ def furnish() -> World:
     run = waiting_run(model)
     name_and_hold_back(model)
     incident = Incident.objects.get(alerts__rule=rule)
+    configure(project, rule)
     return World(
         owner,
         project,
@@ -152,6 +155,18 @@ def furnish() -> World:
         annotate(model),
         silences(model),
         hook,
+    )
+
+
+def configure(project: Project, rule: Rule) -> None:
+    """Apply a document, from which the rule was changed since, and a channel is gone."""
+    fields = {"metric": rule.metric, "feature": rule.feature, "threshold": 0.3}
+    document = {
+        "models": {rule.model.name: {"owner": "risk team", "rules": {rule.name: fields}}},
+        "channels": {"on call": {"kind": "email", "target": "oncall@bank.example"}},
+    }
+    AppliedConfiguration.objects.create(
+        project=project, document=document, applied_at=DAY, applied_by="ana@bank.example"
     )
 
 

@@ -7,7 +7,7 @@ from django.urls import URLPattern, URLResolver
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
-from driftline.api import audit, deletion, files, incidents, models
+from driftline.api import audit, configuration, deletion, files, incidents, models
 from driftline.api.docs import ServerRenderedDocs
 from driftline.api.openapi import DescribedAPI
 from driftline.api.problems import handle_exceptions, with_problems
@@ -44,6 +44,7 @@ ROUTERS = (
     alerts.router,
     workflows.router,
     reports.router,
+    configuration.router,
     audit.router,
 )
 

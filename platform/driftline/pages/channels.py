@@ -11,6 +11,8 @@ from django.shortcuts import redirect, render
 
 from driftline.common.clock import now
 from driftline.common.errors import Problem
+from driftline.configuration.differences import managed
+from driftline.configuration.items import channel_item
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from monitors.alerts import selectors, services
@@ -164,6 +166,7 @@ def channel(request: PageRequest, pk: int) -> HttpResponse:
         "secret": secret,
         "test": test,
         "section": "channels",
+        "managed": managed(one.project, channel_item(one.name)),
     }
     return render(request, "pages/channel.html", context, status=422 if form.errors else 200)
 

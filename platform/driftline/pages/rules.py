@@ -13,6 +13,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from driftline.common.errors import Problem
 from driftline.common.periods import STEPS, counted
+from driftline.configuration.differences import managed
+from driftline.configuration.items import part_of_model
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
@@ -238,6 +240,7 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         "features": _features(model),
         "spans": SPANS,
         "precision": precision_of(rule) if rule else None,
+        "managed": managed(model.project, part_of_model("rule", model.name, rule.name)) if rule else None,
     }
     return render(request, "pages/rule.html", frame, status=422 if form.errors else 200)
 
