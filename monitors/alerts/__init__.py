@@ -6,5 +6,5 @@ the task `DELIVER` sends them, with a lease and a stable id, until they arrive o
 Output: e-mails, webhooks, messages to chats and pagers, and callbacks of jobs.
 
 Start with `handling.handle_transition`, then `outbox.py`; `channels` has the kinds of channel, and `silences.py` what
-mutes them.
+mutes them. `acting.py` is what people do about an incident, and `links.py` how messages let them.
 """

@@ -73,13 +73,16 @@ class ActLink:
 
 
 def acts_on_offer(incident: Incident) -> list[tuple[Act, str]]:
-    """List what a message about an incident offers, with the words of each; nothing of one that is resolved."""
+    """List what a message about an incident offers, with the words of each, the most urgent first; nothing of
+    one that is resolved."""
     if incident.status == Incident.Status.RESOLVED:
         return []
-    acts = [Act.ACKNOWLEDGE] if incident.status == Incident.Status.OPEN else []
-    offered = [(act, _WORDS[act]) for act in [*acts, Act.SNOOZE, Act.SILENCE, Act.ASSIGN]]
-    version = way_back(incident)
-    return [*offered, (Act.ROLL_BACK, f"Roll back to version {version.version}")] if version else offered
+    offered: list[tuple[Act, str]] = []
+    if incident.status == Incident.Status.OPEN:
+        offered.append((Act.ACKNOWLEDGE, _WORDS[Act.ACKNOWLEDGE]))
+    if version := way_back(incident):
+        offered.append((Act.ROLL_BACK, f"Roll back to version {version.version}"))
+    return offered + [(act, _WORDS[act]) for act in (Act.SNOOZE, Act.SILENCE, Act.ASSIGN)]
 
 
 def link_of(act: Act, incident: Incident, channel: Channel, *, at: datetime) -> str:

@@ -33,6 +33,8 @@ OPENED = "incident.opened"
 UPDATED = "incident.updated"
 RESOLVED = "incident.resolved"
 TEST = "test"
+RUNBOOK = "Runbook"
+"""The fact whose value is an address."""
 
 MAX_CAUSES = 3
 MAX_CHANGES = 3
@@ -126,7 +128,7 @@ class Story:
         if self.incident.assignee:
             facts.append(("Assigned to", str(self.incident.assignee)))
         if self.rule.runbook:
-            facts.append(("Runbook", self.rule.runbook))
+            facts.append((RUNBOOK, self.rule.runbook))
         if self.reference:
             facts.append(("Reference", "{rows:,} rows of version {version}".format_map(self.reference)))
         return facts

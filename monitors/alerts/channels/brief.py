@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from monitors.alerts.models import Channel
-from monitors.alerts.story import RESOLVED, UPDATED, Story, channels_url
+from monitors.alerts.story import RESOLVED, RUNBOOK, UPDATED, Story, channels_url
 from monitors.alerts.wording import moment, one_line, shortened
 
 MAX_HEADLINE = 1_500
@@ -19,7 +19,10 @@ _WORD = {UPDATED: "Still firing", RESOLVED: "Resolved"}
 
 @dataclass(frozen=True)
 class Brief:
-    """What a message says, in reading order; `colour` is `critical`, `warning`, `notice` or `resolved`."""
+    """What a message says, in reading order; `colour` is `critical`, `warning`, `notice` or `resolved`.
+
+    `link` opens what it is about, and `more_links` are the runbook and those that act, the most urgent first.
+    """
 
     title: str
     headline: str
@@ -27,7 +30,7 @@ class Brief:
     facts: Sequence[tuple[str, str]]
     sections: Sequence[tuple[str, Sequence[str]]]
     link: tuple[str, str]
-    acts: Sequence[tuple[str, str]] = ()
+    more_links: Sequence[tuple[str, str]] = ()
 
     def shorter(self) -> "Brief":
         """Leave out the last line of the longest section, or the last fact where there is no section."""
@@ -40,6 +43,7 @@ class Brief:
 
 def brief_of(story: Story, channel: Channel) -> Brief:
     """Shorten a story to what fits into a chat message."""
+    runbook = [(RUNBOOK, story.rule.runbook)] if story.rule.runbook else []
     severity = _WORD.get(story.event, story.incident.severity.capitalize())
     sections = (
         ("Broken data", shortened_lines(story.fault_lines)),
@@ -51,10 +55,10 @@ def brief_of(story: Story, channel: Channel) -> Brief:
         title=f"{severity}: {one_line(story.incident.title)}",
         headline=shortened(story.headline, MAX_HEADLINE),
         colour="resolved" if story.event == RESOLVED else story.incident.severity,
-        facts=[(name, shortened(value, MAX_LINE)) for name, value in story.facts],
+        facts=[(name, shortened(value, MAX_LINE)) for name, value in story.facts if name != RUNBOOK],
         sections=[(heading, lines) for heading, lines in sections if lines],
         link=(f"Open INC-{story.incident.pk}", story.url),
-        acts=list(story.links(channel).values()),
+        more_links=[*runbook, *story.links(channel).values()],
     )
 
 

@@ -27,7 +27,7 @@ class DiscordChannel(ChatChannel):
 
 
 def _message(brief: Brief) -> dict[str, Any]:
-    url, links = brief.link[1], " · ".join(f"[{label}]({to})" for label, to in (brief.link, *brief.acts))
+    url, links = brief.link[1], " · ".join(_link(*link) for link in (brief.link, *brief.more_links))
     room = MAX_DESCRIPTION - len(links) - 1
     facts = [_field(name, value, is_inline=len(value) < 40) for name, value in brief.facts]
     sections = [
@@ -41,6 +41,11 @@ def _message(brief: Brief) -> dict[str, Any]:
         "fields": [*facts, *sections][:MAX_FIELDS],
     }
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
+
+
+def _link(label: str, url: str) -> str:
+    """Write a link; a bracket in its address would end it."""
+    return f"[{label}]({url.replace('(', '%28').replace(')', '%29')})"
 
 
 def _field(name: str, text: str, *, is_inline: bool = False) -> dict[str, Any]:

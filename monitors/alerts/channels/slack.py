@@ -45,7 +45,9 @@ def _message(brief: Brief) -> dict[str, Any]:
         blocks.append(
             {"type": "section", "text": {"type": "mrkdwn", "text": f"*{_escape(heading)}*\n{items}"}}
         )
-    blocks.append({"type": "actions", "elements": [_button(*link) for link in (brief.link, *brief.acts)]})
+    blocks.append(
+        {"type": "actions", "elements": [_button(*link) for link in (brief.link, *brief.more_links)]}
+    )
     return {
         "text": escaped(f"{brief.title} {url}", _escape, max_letters=MAX_SECTION),
         "blocks": blocks,

@@ -32,8 +32,8 @@ class Letter:
     facts: Sequence[tuple[str, str]]
     sections: Sequence[Section]
     link: tuple[str, str]
-    acts: Sequence[tuple[str, str]]
     footer: str
+    acts: Sequence[tuple[str, str]] = ()
 
     def as_text(self) -> str:
         blocks = [self.headline]
@@ -82,7 +82,6 @@ def compose_test(channel: Channel, *, at: datetime) -> Message:
         facts=[("Project", channel.project.name), ("Sent", moment(at))],
         sections=[],
         link=("Open Driftline", f"{channel.project.url}/"),
-        acts=[],
         footer=f"Somebody pressed Send test in Driftline. Channels are kept at {channels_url(channel)}",
     )
     return Message("[test] Driftline can reach you", letter.as_text(), letter.as_html())
