@@ -37,7 +37,11 @@ class RuleSettings(Body):
     span: str = Field("auto", description="hour, day, week, month, 2d to 90d, or auto: as its monitor judges")
     operator: str = "above"
     threshold: float = 0.0
-    for_windows: int = 1
+    for_windows: int = Field(1, description="windows beyond the threshold that open an incident")
+    of_windows: int | None = Field(None, description="among how many in a row; null: each of them")
+    recovery_threshold: float | None = Field(
+        None, description="what a good window has to reach; null: the threshold"
+    )
     recover_windows: int = 2
     min_rows: int = Field(100, description="in a new rule the rows from which on its metric is judged")
     cooldown: float = _SECONDS

@@ -25,8 +25,9 @@ MODEL_FIELDS = (
     "privacy", "schema_policy", "rows_kept",
 )  # fmt: skip
 RULE_FIELDS = (
-    "metric", "feature", "segment", "span", "operator", "threshold", "for_windows", "recover_windows", "min_rows",
-    "severity", "action", "enabled", "description", "owner", "runbook",
+    "metric", "feature", "segment", "span", "operator", "threshold", "for_windows", "of_windows",
+    "recovery_threshold", "recover_windows", "min_rows", "severity", "action", "enabled", "description", "owner",
+    "runbook",
 )  # fmt: skip
 WORKFLOW_FIELDS = (
     "trainer", "parameters", "training_days", "min_training_rows", "pairs", "max_pairs", "gate", "max_runs_a_day",

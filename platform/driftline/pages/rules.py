@@ -82,8 +82,17 @@ class RuleForm(forms.Form):
     )
     operator = forms.ChoiceField(choices=Rule.Operator.choices, label="Operator")
     threshold = forms.FloatField(initial=0.2)
-    for_windows = forms.IntegerField(min_value=1, label="Consecutive windows")
+    for_windows = forms.IntegerField(min_value=1, label="Windows beyond it")
+    of_windows = forms.IntegerField(
+        min_value=1,
+        required=False,
+        label="Among so many in a row",
+        help_text="Empty: each of them is beyond it.",
+    )
     recover_windows = forms.IntegerField(min_value=1, label="Good windows to resolve")
+    recovery_threshold = forms.FloatField(
+        required=False, label="Good when back at", help_text="Empty: at the threshold."
+    )
     min_rows = forms.IntegerField(min_value=1, label="Minimum rows")
     severity = forms.ChoiceField(choices=Severity.choices)
     action = forms.ChoiceField(choices=Rule.Action.choices, label="Action")

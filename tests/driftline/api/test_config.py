@@ -66,7 +66,7 @@ def apply(api: Api, document: dict[str, Any] | str) -> Any:
 
 
 def text_of(document: dict[str, Any] | str) -> bytes:
-    return (document if isinstance(document, str) else yaml.safe_dump(document)).encode()
+    return (document if isinstance(document, str) else yaml.safe_dump(document, sort_keys=False)).encode()
 
 
 def test_what_is_exported_and_applied_to_an_empty_project_is_exported_again(furnished: Api) -> None:

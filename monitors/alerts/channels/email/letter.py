@@ -104,7 +104,7 @@ def _word(story: Story) -> str:
 
 def _why(story: Story, channel: Channel) -> str:
     rule = story.rule
-    windows = in_a_row(rule.for_windows, rule.judged_span)
+    windows = rule.asked_windows if rule.of_windows else in_a_row(rule.for_windows, rule.judged_span)
     return one_line(
         f"You get this because the rule {rule.name} ({measured(story.transition)} {rule.operator} "
         f"{format_number(rule.threshold)} for {windows}) fired, and the channel {channel.name} takes incidents of "
