@@ -8,5 +8,6 @@ task `DELIVER` sends them, with a lease and a stable id, until they arrive or a 
 Output: e-mails, webhooks, messages to chats and pagers, and callbacks of jobs.
 
 Start with `handling.handle_transition`, or `announcing.py` for events, then `outbox.py`; `channels` has the kinds of
-channel, and `silences.py` what mutes them.
+channel, and `silences.py` what mutes them. `acting.py` is what people do about an incident, and `links.py` how messages
+let them.
 """

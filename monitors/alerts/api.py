@@ -11,7 +11,7 @@ from driftline.accounts.http_auth import Caller, Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
-from driftline.common.errors import invalid
+from driftline.common.errors import invalid, not_found
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import refuse_parameter
 from driftline.common.responses import Page
@@ -19,8 +19,10 @@ from driftline.common.strict_json import printable
 from inference.registry.selectors import get_model
 from monitors.alerts import channel_services, selectors, silences, stored_routing
 from monitors.alerts.channels import KINDS, describe_targets
-from monitors.alerts.channels.masking import mask_target
+from monitors.alerts.channels.masking import mask_target, without_acts
+from monitors.alerts.labels import MATCHED
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.precision import precision_of
 from monitors.alerts.recipients import complete_labels, routes_taken
 from monitors.alerts.routing.document import RoutingIn
 from monitors.alerts.routing.matchers import MAX_LABEL, MAX_LABELS, MAX_VALUE
@@ -30,6 +32,7 @@ from monitors.alerts.schemas import (
     CreatedChannelOut,
     DeliveryDetailOut,
     DeliveryOut,
+    PrecisionOut,
     RotatedSecretOut,
     RouteTakenOut,
     RoutingOut,
@@ -38,6 +41,7 @@ from monitors.alerts.schemas import (
 )
 from monitors.feed.kinds import DEFAULT_OF_CHANNELS, INCIDENTS
 from monitors.feed.kinds import KINDS as EVENTS
+from monitors.rules.models import Rule
 
 router = Router(tags=["alerts"])
 
@@ -69,6 +73,11 @@ class NewSilence(Body):
     end: Moment
     reason: str = Field(max_length=200)
     model: str | None = None
+    matchers: dict[str, str] = Field(
+        {},
+        max_length=len(MATCHED),
+        description=f"labels of the alerts to mute, of {', '.join(MATCHED)}; empty: all",
+    )
     all_models: bool = Field(False, description="must be true, with scope admin, when no model is named")
 
 
@@ -170,6 +179,7 @@ def create_silence(request: HttpRequest, body: NewSilence) -> Status[SilenceOut]
         end=body.end,
         reason=body.reason,
         actor=caller.actor,
+        matchers=body.matchers,
     )
     return Status(201, SilenceOut.of(silence))
 
@@ -223,6 +233,16 @@ def test_routing(request: HttpRequest, body: RoutedLabels) -> RoutingTestOut:
     return RoutingTestOut(labels=labels, routes=[RouteTakenOut.of(one, at=at) for one in taken])
 
 
+# -- rules -------------------------------------------------------------------------------------------------------------
+@router.get("/rules/{int:rule_id}/precision", auth=Scoped(Scope.READ), response=PrecisionOut)
+def read_precision(request: HttpRequest, rule_id: int) -> PrecisionOut:
+    """Read how often a rule was right, and the limit that would have been right more often."""
+    rule = Rule.objects.filter(project=caller_of(request).project, pk=rule_id).select_related("model").first()
+    if rule is None:
+        raise not_found("rule")
+    return PrecisionOut.of(precision_of(rule))
+
+
 # -- deliveries --------------------------------------------------------------------------------------------------------
 @router.get("/deliveries", auth=Scoped(Scope.READ), response=Page[DeliveryOut])
 def list_deliveries(
@@ -246,13 +266,13 @@ def list_deliveries(
 
 @router.get("/deliveries/{int:delivery_id}", auth=Scoped(Scope.READ), response=DeliveryDetailOut)
 def read_delivery(request: HttpRequest, delivery_id: int) -> DeliveryDetailOut:
-    """Read one delivery: exactly what was sent, and what each attempt met."""
+    """Read one delivery: what was sent, but for the links in it that act, and what each attempt met."""
     delivery = _delivery(request, delivery_id)
     return DeliveryDetailOut.of(
         delivery,
         subject=delivery.subject,
-        body=delivery.body,
-        html=delivery.html or None,
+        body=without_acts(delivery.body),
+        html=without_acts(delivery.html) or None,
         attempts=[AttemptOut.of(attempt) for attempt in selectors.attempts(delivery=delivery)],
     )
 

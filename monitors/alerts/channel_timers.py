@@ -14,6 +14,7 @@ from monitors.alerts.outbox import notified_channels
 from monitors.alerts.recipients import Recipient, inhibitor_of, recipients_of
 from monitors.alerts.routing.timing import ChannelState, next_due
 from monitors.alerts.routing.tree import AlertRoute
+from monitors.alerts.snoozing import reason_of_snooze
 from monitors.alerts.story import OPENED, REMINDER, UPDATED
 from monitors.alerts.wording import duration, moment
 from monitors.rules.models import Transition
@@ -63,7 +64,7 @@ def send_due(incident: Incident, *, at: datetime, find_news: FindNews, silenced:
     recipients = {one.channel.pk: one for one in recipients_of(incident)}
     timers = incident.timers.select_related("channel__project").order_by("pk")
     direct_first = sorted(timers, key=lambda timer: _escalates(recipients.get(timer.channel_id)))
-    withheld = inhibitor_of(incident) or silenced
+    withheld = reason_of_snooze(incident) or inhibitor_of(incident) or silenced
     outgoing: dict[tuple[str, str, str], list[Channel]] = defaultdict(list)
     for timer in direct_first:
         recipient = recipients.get(timer.channel_id)

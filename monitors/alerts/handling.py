@@ -19,15 +19,16 @@ from inference.registry.models import Model
 from monitors.alerts.channel_timers import is_waited_for, schedule, send_due
 from monitors.alerts.closing import close, end_alert
 from monitors.alerts.grouping import KnownAlert, family_of, is_one_problem, names_among_causes, names_of
+from monitors.alerts.labels import labels_of
 from monitors.alerts.models import Alert, Incident
 from monitors.alerts.news import latest_news
-from monitors.alerts.notifying import addressed_channels, list_unnotified, notify
+from monitors.alerts.notifying import addressed_channels, ask_for_causes, list_unnotified, notify
 from monitors.alerts.outbox import database_time, notified_channels
 from monitors.alerts.recipients import recipients_of
+from monitors.alerts.snoozing import end_snooze_of_change
 from monitors.alerts.story import OPENED, UPDATED
 from monitors.alerts.timeline import note, observation
 from monitors.alerts.wording import title_of
-from monitors.metrics.catalogue import METRICS
 from monitors.metrics.causes import FAULT, LABELS, MAX_CAUSES, MINOR
 from monitors.rules.models import Rule, Severity, Transition
 
@@ -141,6 +142,8 @@ class _Pass:
         incident.lead = alert = create_alert(incident, transition)
         incident.save(update_fields=["lead"])
         note(incident, "opened", observation(transition), event_time=transition.window_end)
+        if transition.detail.get("causes_are_late"):
+            ask_for_causes(incident)
         return alert
 
     def _take_new_fault(self, alert: Alert, transition: Transition) -> None:
@@ -162,7 +165,7 @@ class _Pass:
         note(incident, "joined", f"Also: {observation(transition)}", event_time=transition.window_end)
         is_more_causal = former is None or family_of(alert.metric) < family_of(former.metric)
         is_worse = _rank(alert.severity) > _rank(incident.severity)
-        own = transition.detail.get("causes", [])
+        was_snoozed, own = end_snooze_of_change(incident), transition.detail.get("causes", [])
         is_new_cause = is_more_causal or _names_new_fault(own, incident.causes)
         incident.causes = _merged(own, incident.causes) if is_more_causal else _merged(incident.causes, own)
         if is_more_causal:
@@ -170,8 +173,9 @@ class _Pass:
         if is_worse:
             incident.severity = alert.severity
         incident.since = min(incident.since, alert.since)
-        incident.save(update_fields=["lead", "title", "severity", "since", "causes"])
-        self.touched[incident.pk] = self.touched.get(incident.pk, False) or is_new_cause or is_worse
+        incident.save(update_fields=["lead", "title", "severity", "since", "causes", "snoozed_until"])
+        is_news = is_new_cause or is_worse or was_snoozed
+        self.touched[incident.pk] = self.touched.get(incident.pk, False) or is_news
         return alert
 
     # -- who is notified -------------------------------------------------------------------------------------------
@@ -217,7 +221,9 @@ def get_incident(pk: int) -> Incident:
     """Read an incident with all that messages say of it, and lock it until the transaction ends."""
     return (
         Incident.objects.select_for_update(of=("self",))
-        .select_related("project", "model__project", "lead__rule__model", "lead__model", "acknowledged_by")
+        .select_related(
+            "project", "model__project", "lead__rule__model", "lead__model", "acknowledged_by", "assignee"
+        )
         .get(pk=pk)
     )
 
@@ -249,12 +255,7 @@ def _firing_alert(transition: Transition) -> Alert | None:
 
 def create_alert(incident: Incident, transition: Transition) -> Alert:
     """Write the alert of a rule that fired, as a part of an incident."""
-    rule = transition.rule
-    feature, metric = transition.detail.get("feature") or rule.feature, METRICS.get(rule.metric)
-    labels = {
-        "rule": rule.name, "model": transition.model.name, "metric": rule.metric, "feature": feature,
-        "segment": rule.segment, "severity": rule.severity, "kind": metric.kind if metric else "",
-    }  # fmt: skip
+    rule, labels = transition.rule, labels_of(transition)
     return Alert.objects.create(
         incident=incident,
         model=transition.model,
@@ -262,7 +263,7 @@ def create_alert(incident: Incident, transition: Transition) -> Alert:
         opened_by=transition,
         title=title_of(transition),
         metric=rule.metric,
-        feature=feature,
+        feature=labels["feature"],
         segment=rule.segment,
         severity=rule.severity,
         labels=labels,

@@ -22,6 +22,11 @@ class Incident(models.Model):
         ACKNOWLEDGED = "acknowledged"
         RESOLVED = "resolved"
 
+    class Judgement(models.TextChoices):
+        REAL = "real", "Real"
+        EXPECTED = "expected", "Expected"
+        FALSE_ALARM = "false_alarm", "False alarm"
+
     project = models.ForeignKey(Project, models.CASCADE, related_name="incidents")
     model = models.ForeignKey(Model, models.CASCADE, related_name="incidents")
     lead = models.ForeignKey(
@@ -42,13 +47,35 @@ class Incident(models.Model):
     close_reason = models.CharField(max_length=500, blank=True, help_text="of one closed by hand")
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="+")
+    assignee = models.ForeignKey(
+        User, models.SET_NULL, null=True, blank=True, related_name="+", help_text="the member who works on it"
+    )
+    snoozed_until = models.DateTimeField(
+        null=True, blank=True, help_text="by the wall clock; until then nobody is notified unless it changes"
+    )
+    judgement = models.CharField(
+        max_length=12, choices=Judgement, blank=True, help_text="what people say that it was"
+    )
+    judged_by = models.CharField(max_length=200, blank=True)
     causes = models.JSONField(
         default=list, help_text="[{feature|segment, score, evidence}], most likely first"
+    )
+    causes_due_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="when its causes are ranked again, which took too long; null: they are there",
     )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        indexes = [models.Index(fields=["project", "-opened_at"], name="incidents_newest")]
+        indexes = [
+            models.Index(fields=["project", "-opened_at"], name="incidents_newest"),
+            models.Index(
+                fields=["causes_due_at"],
+                condition=Q(causes_due_at__isnull=False),
+                name="incidents_without_causes",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.title
@@ -153,9 +180,11 @@ class IncidentEvent(models.Model):
     at = models.DateTimeField(db_default=Now())
     event_time = models.DateTimeField(null=True, blank=True)
     kind = models.CharField(
-        max_length=20, help_text="opened, joined, still_firing, alert_resolved, acknowledged, resolved"
+        max_length=20,
+        help_text="opened, joined, still_firing, alert_resolved, resolved, causes; of people: acknowledged, assigned, "
+        "commented, snoozed, snooze_ended, silenced, judged, rolled_back",
     )
-    text = models.CharField(max_length=500)
+    text = models.CharField(max_length=2000)
     actor = models.CharField(max_length=200, blank=True)
 
     def __str__(self) -> str:
@@ -167,6 +196,9 @@ class Silence(models.Model):
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="silences")
     model = models.ForeignKey(Model, models.CASCADE, null=True, blank=True, related_name="silences")
+    matchers = models.JSONField(
+        default=dict, blank=True, help_text="what labels an alert must have to be muted; empty: any"
+    )
     start = models.DateTimeField()
     end = models.DateTimeField()
     reason = models.CharField(max_length=200)
@@ -180,6 +212,11 @@ class Silence(models.Model):
 
     def __str__(self) -> str:
         return self.reason
+
+    @property
+    def matchers_text(self) -> str:
+        """The labels that it asks for in one line; empty where it asks for none."""
+        return ", ".join(f"{name}={value}" for name, value in self.matchers.items())
 
 
 class Channel(models.Model):

@@ -1,22 +1,26 @@
 """Which channels hear of an event of an incident, and why not now; their messages go into the outbox."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 
+from driftline.common.database.deadline import give_up_after
 from driftline.common.task_queue import Task, enqueue
 from monitors.alerts.channels import KINDS
 from monitors.alerts.hooks import describe_ongoing
+from monitors.alerts.labels import has_labels, labels_of
 from monitors.alerts.models import Channel, Incident, Silence
 from monitors.alerts.outbox import database_time, make_event_id, write_delivery
 from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, gather
 from monitors.alerts.wording import duration, moment
 from monitors.rules.current_breach import causes_of
 from monitors.rules.models import Transition
+from monitors.rules.services import MAX_CAUSES_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -90,15 +94,38 @@ def silenced(subject: Transition | Incident, at: datetime) -> str:
     silences = Silence.objects.filter(
         Q(model=None) | Q(model=subject.model), project=subject.model.project, start__lt=at, end__gte=at
     )
-    silence = silences.order_by("-end").first()
+    alerts = [labels_of(subject)] if isinstance(subject, Transition) else _labels_of_alerts(subject)
+    silence = next((one for one in silences.order_by("-end") if _mutes(one, alerts)), None)
     return "" if silence is None else f"Silenced until {moment(silence.end)}: {silence.reason}"
 
 
+def ask_for_causes(incident: Incident) -> None:
+    """Have the causes of an incident ranked once the caller's transaction has committed: see `late_causes.py`."""
+    Incident.objects.filter(pk=incident.pk).update(causes_due_at=Now())
+    enqueue(Task.RANK_CAUSES, incident_id=incident.pk)
+
+
+def _labels_of_alerts(incident: Incident) -> list[dict[str, str]]:
+    return [alert.labels for alert in incident.alerts.all()]
+
+
+def _mutes(silence: Silence, alerts: Sequence[Mapping[str, str]]) -> bool:
+    """Tell whether a silence mutes all alerts, of which these are the labels."""
+    return all(has_labels(labels, silence.matchers) for labels in alerts)
+
+
 def _causes(incident: Incident, transition: Transition) -> list[dict[str, Any]]:
-    """Rank what explains the window that a message is about; a message with older causes is better than none."""
+    """Rank what explains the window that a message is about; a message with older causes is better than none, and one
+    without than one that comes late."""
     try:
-        with transaction.atomic():
+        with give_up_after(MAX_CAUSES_SECONDS):
             return causes_of(transition)
+    except TimeoutError:
+        log.warning("causes not ranked in time", extra={"incident": incident.pk})
+        if not incident.causes:
+            ask_for_causes(incident)
+        older: list[dict[str, Any]] = incident.causes
+        return older
     except Exception:
         log.exception("causes not ranked", extra={"incident": incident.pk})
         known: list[dict[str, Any]] = incident.causes

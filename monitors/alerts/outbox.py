@@ -25,7 +25,7 @@ from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import DeliveryFailed, Message
 from monitors.alerts.channels.callback import CALLBACK
-from monitors.alerts.channels.masking import without_target
+from monitors.alerts.channels.masking import without_acts, without_target
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident
 from monitors.alerts.story import TEST
 from monitors.alerts.wording import moment
@@ -253,8 +253,9 @@ def report_disabled(channel: Channel, *, actor: str = "") -> None:
 
 
 def _storable(text: str, channel: Channel) -> str:
-    """Return a text without NUL, which PostgreSQL cannot hold, and without the channel's target, which is a secret."""
-    return without_target(text.replace("\x00", "�"), channel.target)
+    """Return a text without NUL, which PostgreSQL cannot hold, nor the secrets in it: the channel's target, and links
+    that act."""
+    return without_acts(without_target(text.replace("\x00", "�"), channel.target))
 
 
 def notified_channels(incident: Incident) -> Iterable[int]:

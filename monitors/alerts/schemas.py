@@ -6,11 +6,13 @@ from typing import Annotated, Any, Self
 from driftline.common.responses import ResponseBody, Time, one_of
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
+from monitors.alerts.precision import Precision
 from monitors.alerts.recipients import RouteTaken
 from monitors.alerts.routing.yaml_text import write_yaml
 from monitors.alerts.stored_routing import ProjectRouting
 from monitors.feed.kinds import INCIDENTS
 from monitors.feed.kinds import KINDS as EVENTS
+from monitors.rules.better_limit import BetterLimit
 from monitors.rules.models import Severity
 
 
@@ -60,12 +62,13 @@ class RotatedSecretOut(ResponseBody, frozen=True):
 
 
 class SilenceOut(ResponseBody, frozen=True):
-    """A time in which notifications are muted; of every model where `model` is null. `ended_by` is null unless somebody
-    ended it early.
+    """A time in which notifications are muted; of every model where `model` is null, and of alerts with all labels of
+    `matchers`. `ended_by` is null unless somebody ended it early.
     """
 
     id: int
     model: str | None
+    matchers: dict[str, str]
     start: Time
     end: Time
     reason: str
@@ -77,6 +80,7 @@ class SilenceOut(ResponseBody, frozen=True):
         return cls(
             id=silence.pk,
             model=silence.model.name if silence.model else None,
+            matchers=silence.matchers,
             start=silence.start,
             end=silence.end,
             reason=silence.reason,
@@ -215,9 +219,51 @@ class AttemptOut(ResponseBody, frozen=True):
 
 
 class DeliveryDetailOut(DeliveryOut, frozen=True):
-    """A delivery with exactly what was sent, and its attempts, oldest first."""
+    """A delivery with what was sent, in which links that act are masked, and its attempts, oldest first."""
 
     subject: str
     body: str
     html: str | None
     attempts: list[AttemptOut]
+
+
+class BetterLimitOut(ResponseBody, frozen=True):
+    """The nearest limit with which a rule would not have fired in any of `false_alarms`; of `others` it would still
+    have fired in `kept`. Take it where these are all.
+    """
+
+    threshold: float
+    false_alarms: int
+    kept: int
+    others: int
+
+    @classmethod
+    def of(cls, better: BetterLimit) -> Self:
+        return cls(
+            threshold=better.threshold,
+            false_alarms=better.false_alarms,
+            kept=better.kept,
+            others=better.others,
+        )
+
+
+class PrecisionOut(ResponseBody, frozen=True):
+    """How often a rule was right: `precision` is the share of its newest alerts, at most 20, that nobody called a false
+    alarm; null before the first. `suggestion` is null where there is no false alarm, or where its windows are gone.
+    """
+
+    alerts: int
+    false_alarms: int
+    expected: int
+    precision: float | None
+    suggestion: BetterLimitOut | None
+
+    @classmethod
+    def of(cls, precision: Precision) -> Self:
+        return cls(
+            alerts=precision.alerts,
+            false_alarms=precision.false_alarms,
+            expected=precision.expected,
+            precision=precision.share,
+            suggestion=BetterLimitOut.of(precision.better) if precision.better else None,
+        )

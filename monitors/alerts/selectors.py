@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Case, OuterRef, Prefetch, Q, QuerySet, Subquery, When
 
-from driftline.accounts.models import Project
+from driftline.accounts.models import Project, User
 from driftline.common.errors import not_found
 from driftline.common.periods import day_of
 from inference.registry.models import Model
@@ -24,14 +24,18 @@ class IncidentDetail:
 
 
 def incidents(
-    *, project: Project, status: str | None = None, model: str | None = None, severity: str | None = None
+    *,
+    project: Project,
+    status: str | None = None,
+    model: str | None = None,
+    severity: str | None = None,
+    assignee: User | None = None,
 ) -> QuerySet[Incident]:
     """List incidents, newest first; `model` is a name."""
-    rows = Incident.objects.filter(
-        project=project, **_given(status=status, model__name=model, severity=severity)
-    )
+    given = _given(status=status, model__name=model, severity=severity, assignee=assignee)
+    rows = Incident.objects.filter(project=project, **given)
     alerts = Prefetch("alerts", Alert.objects.select_related("rule").order_by("pk"))
-    rows = rows.select_related("model", "lead__rule__model", "lead__model", "acknowledged_by")
+    rows = rows.select_related("model", "lead__rule__model", "lead__model", "acknowledged_by", "assignee")
     return rows.prefetch_related(alerts).order_by("-opened_at", "-pk")
 
 

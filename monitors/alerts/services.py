@@ -8,11 +8,9 @@ from datetime import datetime
 from django.db import transaction
 
 from driftline.accounts.models import User
-from driftline.accounts.services import record_audit
 from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.errors import Problem
-from inference.prediction_log.queries.event_clock import event_now
 from monitors.alerts.acknowledgement import notify_acknowledged
+from monitors.alerts.acting import audit_incident, event_time_of, lock_incident, refuse_resolved
 from monitors.alerts.channel_services import (
     create_channel,
     delete_channel,
@@ -52,15 +50,14 @@ __all__ = [
 def acknowledge(*, incident: Incident, actor: str, user: User | None, now: datetime) -> Incident:
     """Note that somebody looks after an incident; doing it twice changes nothing."""
     with transaction.atomic():
-        incident = _locked(incident)
-        if incident.status == Incident.Status.RESOLVED:
-            raise Problem(409, "incident_resolved", f"INC-{incident.pk} is resolved already.")
+        incident = lock_incident(incident)
+        refuse_resolved(incident)
         if incident.status == Incident.Status.OPEN:
             incident.status = Incident.Status.ACKNOWLEDGED
             incident.acknowledged_at, incident.acknowledged_by = now, user
             incident.save(update_fields=["status", "acknowledged_at", "acknowledged_by"])
             note(incident, "acknowledged", f"Acknowledged by {actor}", actor=actor)
-            _audit(incident, actor, "incident.acknowledge")
+            audit_incident(incident, actor, "incident.acknowledge")
             notify_acknowledged(incident)
             incident.timers.filter(opening_since=None, change_since=None).update(due_at=None)  # no reminders
     return incident
@@ -72,16 +69,16 @@ def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
     It opens again if its rule still fires at the end of the cooldown.
     """
     with transaction.atomic():
-        incident = _locked(incident)
+        incident = lock_incident(incident)
         if incident.status != Incident.Status.RESOLVED:
             close_by_hand(
                 incident,
-                at=_event_time(incident, now),
+                at=event_time_of(incident, now),
                 now=now,
                 actor=actor,
                 reason=reason_of_closing(incident, actor),
             )
-            _audit(incident, actor, "incident.resolve")
+            audit_incident(incident, actor, "incident.resolve")
     return incident
 
 
@@ -93,28 +90,9 @@ def end_alert_of_rule(*, rule: Rule, actor: str, now: datetime) -> None:
     if alert is None:
         return
     incident = get_incident(alert.incident_id)
-    at, reason = _event_time(incident, now), f"{actor} deleted the rule {rule.name}"
+    at, reason = event_time_of(incident, now), f"{actor} deleted the rule {rule.name}"
     if incident.alerts.filter(state=Alert.State.FIRING).count() > 1:
         end_alert(alert, at=at)
         note(incident, "alert_resolved", reason, actor=actor)
     else:
         close_by_hand(incident, at=at, now=now, actor=actor, reason=f"Closed: {reason}")
-
-
-def _locked(incident: Incident) -> Incident:
-    lock(AdvisoryLock.ALERTS, incident.model_id)
-    return get_incident(incident.pk)
-
-
-def _event_time(incident: Incident, now: datetime) -> datetime:
-    """Return the event time of a moment; an incident does not end before it was detected."""
-    return max(event_now(model=incident.model, now=now), incident.opened_at)
-
-
-def _audit(incident: Incident, actor: str, action: str) -> None:
-    record_audit(
-        project=incident.project,
-        actor=actor,
-        action=action,
-        subject=f"INC-{incident.pk} {incident.title}"[:200],
-    )

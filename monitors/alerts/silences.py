@@ -4,7 +4,7 @@ A silence is judged in event time: it mutes what is found in windows that end wi
 never changes the state: incidents open and resolve as ever.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,9 +17,11 @@ from driftline.common.errors import Problem, invalid
 from driftline.common.periods import window
 from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import Model
+from monitors.alerts.labels import check_matchers, has_labels
 from monitors.alerts.models import Incident, Silence
 from monitors.alerts.selectors import open_incidents, worst_first
-from monitors.alerts.wording import one_line
+from monitors.alerts.timeline import note
+from monitors.alerts.wording import moment, one_line
 from monitors.rules.models import Rule
 
 MAX_SILENCE = timedelta(days=366)
@@ -55,9 +57,21 @@ class SilencePreview:
 
 
 def create_silence(
-    *, project: Project, model: Model | None, start: datetime, end: datetime, reason: str, actor: str
+    *,
+    project: Project,
+    model: Model | None,
+    start: datetime,
+    end: datetime,
+    reason: str,
+    actor: str,
+    matchers: Mapping[str, str] | None = None,
+    incident: Incident | None = None,
 ) -> Silence:
-    """Mute notifications of windows that end within (start, end], in event time; None mutes every model."""
+    """Mute notifications of windows that end within (start, end], in event time; None mutes every model.
+
+    `matchers` narrow it to alerts with these labels. The timeline of the `incident` that it is made for says so.
+    """
+    check_matchers(matchers or {})
     if end <= start:
         raise invalid("/end", "The silence ends before it starts; use a later end.")
     if end - start > MAX_SILENCE:
@@ -66,9 +80,17 @@ def create_silence(
         raise invalid("/reason", "Say in 1 to 200 characters why this is muted.")
     with transaction.atomic():
         silence = Silence.objects.create(
-            project=project, model=model, start=start, end=end, reason=one_line(reason), created_by=actor
+            project=project,
+            model=model,
+            matchers=matchers or {},
+            start=start,
+            end=end,
+            reason=one_line(reason),
+            created_by=actor,
         )
         _audit(silence, actor, "silence.create")
+        if incident is not None:
+            note(incident, "silenced", f"Silenced until {moment(end)} by {actor}: {reason}", actor=actor)
     return silence
 
 
@@ -97,24 +119,51 @@ def end_silence(*, silence: Silence, actor: str, now: datetime) -> None:
 
 
 def preview_silence(
-    *, project: Project, model: Model | None, start: datetime, end: datetime
+    *,
+    project: Project,
+    model: Model | None,
+    start: datetime,
+    end: datetime,
+    matchers: Mapping[str, str] | None = None,
 ) -> SilencePreview:
-    """List what a silence of `(start, end]` would mute now: open incidents, and enabled rules."""
+    """List what a silence of `(start, end]` would mute now: open incidents, and enabled rules.
+
+    With `matchers`, incidents of which it mutes all alerts, and rules whose alerts may have these labels.
+    """
+    asked = matchers or {}
     incidents = open_incidents(project=project)
     rules = Rule.objects.filter(project=project, enabled=True, model__archived_at=None)
     if model is not None:
         incidents, rules = incidents.filter(model=model), rules.filter(model=model)
     muted = [
-        _muted_rule(rule, start, end) for rule in rules.select_related("model").order_by("model", "name")
+        _muted_rule(rule, start, end)
+        for rule in rules.select_related("model").order_by("model", "name")
+        if _may_have(rule, asked)
     ]
-    return SilencePreview(
-        incidents=list(worst_first(incidents)), rules=sorted(muted, key=lambda one: not one.is_muted)
-    )
+    found = [
+        incident
+        for incident in worst_first(incidents)
+        if all(has_labels(alert.labels, asked) for alert in incident.alerts.all())
+    ]
+    return SilencePreview(incidents=found, rules=sorted(muted, key=lambda one: not one.is_muted))
 
 
 def _muted_rule(rule: Rule, start: datetime, end: datetime) -> MutedRule:
     first = window(start, rule.judged_span).end
     return MutedRule(rule, first, is_muted=first <= end)
+
+
+def _may_have(rule: Rule, matchers: Mapping[str, str]) -> bool:
+    """Tell whether alerts of a rule may have these labels; a rule over all features has alerts of any."""
+    labels = {
+        "rule": rule.name,
+        "metric": rule.metric,
+        "feature": rule.feature,
+        "segment": rule.segment,
+        "severity": rule.severity,
+    }
+    of_any_feature = {"feature": matchers["feature"]} if rule.feature == "*" and "feature" in matchers else {}
+    return has_labels(labels | of_any_feature, matchers)
 
 
 def active_silences(model: Model, *, now: datetime) -> list[Silence]:
@@ -154,6 +203,7 @@ def _audit(silence: Silence, actor: str, action: str) -> None:
         subject=silence.reason,
         after={
             "model": silence.model and silence.model.name,
+            "matchers": silence.matchers,
             "start": silence.start.isoformat(),
             "end": silence.end.isoformat(),
         },

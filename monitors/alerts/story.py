@@ -2,15 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
 
 from driftline.common.number_format import format_number
 from inference.registry.models import Deployment, DeploymentChange
+from monitors.alerts.links import Act, acts_on_offer, link_of
 from monitors.alerts.models import Alert, Channel, Incident
-from monitors.alerts.wording import compared, duration, evidence_of, measured, moment, silence, silent_since
+from monitors.alerts.way_back import CHANGES_WITHIN
+from monitors.alerts.wording import (
+    at_worst,
+    compared,
+    duration,
+    evidence_of,
+    measured,
+    moment,
+    silence,
+    silent_since,
+)
 from monitors.definitions.choosing import active_reference, described
 from monitors.metrics.change_points import sentence_of
 from monitors.metrics.quality_effect import QualityEffect, quality_effects
@@ -24,10 +35,11 @@ REMINDER = "incident.reminder"
 RESOLVED = "incident.resolved"
 ACKNOWLEDGED = "incident.acknowledged"
 TEST = "test"
+RUNBOOK = "Runbook"
+"""The fact whose value is an address."""
 
 MAX_CAUSES = 3
 MAX_CHANGES = 3
-CHANGES_WITHIN = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,7 @@ class Story:
     ongoing: Sequence[str]
     changes: Sequence[str]
     effects: Sequence[QualityEffect]
+    acts: Sequence[tuple[Act, str]]
 
     @property
     def rule(self) -> Rule:
@@ -90,8 +103,8 @@ class Story:
                 f"from {moment(since)} to {moment(end)} ({duration(end - since)})."
             )
         lasted = duration(self.incident.resolved_at - self.incident.since)
-        worst = "" if self.worst is None else f"; its worst value was {format_number(self.worst)}"
-        return f"Resolved after {lasted}: {self.incident.title}{worst}."
+        worst = "" if self.worst is None else f" {at_worst(self.incident.opening, self.worst)}."
+        return f"Resolved after {lasted}: {self.incident.title}.{worst}"
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -114,6 +127,10 @@ class Story:
         facts += [("Quality", effect.sentence) for effect in self.effects]
         if self.coverage is not None:
             facts.append(("Label coverage", f"{self.coverage:.0%}"))
+        if self.incident.assignee:
+            facts.append(("Assigned to", str(self.incident.assignee)))
+        if self.rule.runbook:
+            facts.append((RUNBOOK, self.rule.runbook))
         if self.reference:
             facts.append(("Reference", "{rows:,} rows of version {version}".format_map(self.reference)))
         return facts
@@ -140,6 +157,10 @@ class Story:
     @property
     def top_causes(self) -> Sequence[dict[str, Any]]:
         return self.causes[:MAX_CAUSES]
+
+    def links(self, channel: Channel) -> dict[Act, tuple[str, str]]:
+        """Return the links that act on the incident for whoever reads `channel`, each with its words."""
+        return {act: (words, link_of(act, self.incident, channel, at=self.at)) for act, words in self.acts}
 
     @property
     def url(self) -> str:
@@ -172,6 +193,7 @@ def gather(
         ongoing=ongoing,
         changes=_change_lines(incident),
         effects=effects_of(incident, transition),
+        acts=acts_on_offer(incident),
     )
 
 

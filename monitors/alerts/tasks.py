@@ -4,6 +4,7 @@ from celery import shared_task
 
 from driftline.common.task_queue import Task
 from monitors.alerts import services
+from monitors.alerts.late_causes import add_late_causes
 
 
 @shared_task(name=Task.ALERT)
@@ -19,3 +20,8 @@ def notify(**_: object) -> None:
 @shared_task(name=Task.DELIVER)
 def deliver(**_: object) -> None:
     services.send_due_deliveries()
+
+
+@shared_task(name=Task.RANK_CAUSES)
+def rank_causes(*, incident_id: int, **_: object) -> None:
+    add_late_causes(incident_id)

@@ -18,6 +18,11 @@ _COUNTED = {
     "drifted_features": ("drifted", "drifted"),
 }
 """Metrics that count features, with what one feature does and what several do."""
+_COUNTED_BEFORE = {
+    "faulty_features": ("failed quality checks", "failed quality checks"),
+    "drifted_features": ("had drifted", "had drifted"),
+}
+"""The same of windows that are over."""
 _BRIEF = {
     "psi": "PSI",
     "tv": "TV distance",
@@ -55,11 +60,18 @@ def fitted(title: str, metric: str, room: int) -> str:
     title = one_line(title)
     brief = _BRIEF.get(metric, "")
     shorter = title.replace(METRICS[metric].title, brief, 1) if brief else title
+    without_quality = _without_quality(shorter)
     without_names = re.sub(r"( quality checks| drifted)( \(limit [^)]*\))?: [^:]*$", r"\1\2", shorter)
-    for candidate in (title, shorter, without_names, re.sub(r" \([^()]*\)", "", without_names)):
+    without_both = _without_quality(without_names)
+    without_brackets = re.sub(r" \([^()]*\)", "", without_both)
+    for candidate in (title, shorter, without_quality, without_names, without_both, without_brackets):
         if len(candidate) <= room:
             return candidate
     return _cut(candidate, room)
+
+
+def _without_quality(title: str) -> str:
+    return re.sub(r"(fails?) quality checks", r"\1 checks", title)
 
 
 def _cut(text: str, room: int) -> str:
@@ -81,6 +93,21 @@ def _observed(transition: Transition) -> str:
         return f"{volume} {found:.0%} of normal, {rule.operator} {transition.threshold:.0%}"
     value, threshold = compared(transition)
     return f"{measured(transition)} {value} {rule.operator} {threshold}"
+
+
+def at_worst(transition: Transition, worst: float) -> str:
+    """Say what the worst value was that the metric of a transition had: `At worst it was 5 h 3 min`."""
+    rule = transition.rule
+    if rule.metric in _COUNTED:
+        count = round(worst)
+        one, more = _COUNTED_BEFORE[rule.metric]
+        return f"At worst {count:,} feature{'s' if count != 1 else ''} {more if count != 1 else one}"
+    if rule.metric == "volume_ratio":
+        return f"At worst it was {worst:.0%} of normal"
+    value, _ = compared(
+        Transition(rule=rule, model=transition.model, value=worst, threshold=transition.threshold)
+    )
+    return f"At worst it was {value}"
 
 
 def compared(transition: Transition) -> tuple[str, str]:

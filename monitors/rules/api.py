@@ -49,6 +49,11 @@ class RuleSettings(Body):
     severity: str = "warning"
     action: str = "notify"
     enabled: bool = True
+    description: str = Field("", max_length=1_000, description="what it means when it fires")
+    owner: str = Field("", max_length=200, description="who answers for it")
+    runbook: str = Field(
+        "", max_length=500, description="an http or https address of what to do; in every message"
+    )
 
     def settings(self) -> dict[str, Any]:
         """Give the fields that were sent, as the services take them."""

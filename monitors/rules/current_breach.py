@@ -29,8 +29,11 @@ def causes_of(transition: Transition) -> list[dict[str, Any]]:
     """Return what explains the window of a transition, most likely first, as `rank_causes` does; ranked now where that
     was not stored with it."""
     known: list[dict[str, Any]] | None = transition.detail.get("causes")
-    if known is not None:
-        return known
+    return rank_again(transition) if known is None else known
+
+
+def rank_again(transition: Transition) -> list[dict[str, Any]]:
+    """Rank what explains the window of a transition, whatever was stored with it."""
     rule = transition.rule
     return rank_causes(
         model=transition.model,

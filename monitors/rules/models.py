@@ -17,7 +17,8 @@ from monitors.stats.performance.estimate import proves_beyond
 
 _PLAIN = (
     "name", "metric", "feature", "segment", "span", "judged_span", "operator", "threshold", "for_windows", "of_windows",
-    "recovery_threshold", "recover_windows", "min_rows", "severity", "action", "enabled",
+    "recovery_threshold", "recover_windows", "min_rows", "severity", "action", "enabled", "description", "owner",
+    "runbook",
 )  # fmt: skip
 _DURATIONS = ("cooldown", "notify_within")
 """The fields of a rule's snapshot."""
@@ -76,6 +77,11 @@ class Rule(models.Model):
     severity = models.CharField(max_length=8, choices=Severity, default=Severity.WARNING)
     action = models.CharField(max_length=8, choices=Action, default=Action.NOTIFY)
     enabled = models.BooleanField(default=True)
+    description = models.CharField(max_length=1000, blank=True, help_text="what it means when it fires")
+    owner = models.CharField(max_length=200, blank=True, help_text="who answers for it")
+    runbook = models.CharField(
+        max_length=500, blank=True, help_text="the address of what to do, http or https"
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -32,6 +32,9 @@ class RuleOut(ResponseBody, frozen=True):
     severity: Annotated[str, one_of(Severity)]
     action: Annotated[str, one_of(Rule.Action)]
     enabled: bool
+    description: str
+    owner: str
+    runbook: str | None
     cooldown: float
     notify_within: float
     standing: Annotated[str, one_of(RuleState.Standing)]
@@ -63,6 +66,9 @@ class RuleOut(ResponseBody, frozen=True):
             severity=rule.severity,
             action=rule.action,
             enabled=rule.enabled,
+            description=rule.description,
+            owner=rule.owner,
+            runbook=rule.runbook or None,
             cooldown=rule.cooldown.total_seconds(),
             notify_within=rule.notify_within.total_seconds(),
             standing=state.standing if state else RuleState.Standing.NORMAL,

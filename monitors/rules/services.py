@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from django.db import IntegrityError, transaction
 from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q
@@ -18,6 +19,7 @@ from driftline.accounts.services import record_audit
 from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.attempts import DATABASE_FAULTS, note_failure, reason_of, work_apart
 from driftline.common.clock import now
+from driftline.common.database.deadline import give_up_after
 from driftline.common.errors import Problem, invalid, not_found
 from driftline.common.periods import earlier, is_span, longest, overlap
 from driftline.common.request_values import span_refusal
@@ -59,7 +61,12 @@ DEFAULTS: dict[str, Any] = {
     "severity": Severity.WARNING,
     "action": Rule.Action.NOTIFY,
     "enabled": True,
+    "description": "",
+    "owner": "",
+    "runbook": "",
 }
+MAX_CAUSES_SECONDS = 10.0
+"""How long ranking causes may hold up an alert."""
 MAX_RULES = 10_000  # a thousand models with all default rules
 MAX_AMONG = 1_000
 _DAY = timedelta(days=1)
@@ -232,6 +239,29 @@ def _check(rule: Rule, *, checks_rows: bool = True) -> None:
     for field in ("cooldown", "notify_within"):
         if not timedelta(0) <= getattr(rule, field) <= timedelta(days=3660):
             raise invalid(f"/{field}", "Use a number of seconds from 0 to ten years.")
+    for field, most in (("description", 1_000), ("owner", 200)):
+        text = getattr(rule, field)
+        if len(text) > most or any(ord(letter) < 32 and letter != "\n" for letter in text):
+            raise invalid(f"/{field}", f"Use at most {most:,} printable characters.", "invalid_text")
+    _check_runbook(rule.runbook)
+
+
+def _check_runbook(address: str) -> None:
+    """Refuse what is no address of a page: it becomes a link in messages, so a browser must not run it."""
+    if not address:
+        return
+    if len(address) > 500 or not address.isprintable() or " " in address:
+        raise invalid("/runbook", "An address has at most 500 characters, without spaces.")
+    try:
+        parts = urlsplit(address)
+        is_page = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_page = False
+    if not is_page:
+        raise invalid(
+            "/runbook",
+            f"{address[:64]!r} is not the address of a page, such as https://wiki.example.com/drift.",
+        )
 
 
 def _check_windows(rule: Rule) -> None:
@@ -558,13 +588,7 @@ def _record(rule: Rule, window: Window, verdict: RuleStep) -> Transition:
     detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
     if verdict.outcome is not RuleOutcome.RESOLVED:
         detail["since"] = _since(rule, window).isoformat()
-        detail["causes"] = rank_causes(
-            model=rule.model,
-            start=begin_of_causes(rule, window.start, window.end, window.detail),
-            end=window.end,
-            segment=rule.segment,
-            metric=rule.metric,
-        )
+        detail |= _causes(rule, window)
     transition, _ = Transition.objects.get_or_create(
         rule=rule,
         kind=verdict.outcome.value,
@@ -579,6 +603,24 @@ def _record(rule: Rule, window: Window, verdict: RuleStep) -> Transition:
         },
     )
     return transition
+
+
+def _causes(rule: Rule, window: Window) -> dict[str, Any]:
+    """Rank what explains a window; where that takes too long, say so: nobody waits longer for the alert."""
+    try:
+        with give_up_after(MAX_CAUSES_SECONDS):
+            return {
+                "causes": rank_causes(
+                    model=rule.model,
+                    start=begin_of_causes(rule, window.start, window.end, window.detail),
+                    end=window.end,
+                    segment=rule.segment,
+                    metric=rule.metric,
+                )
+            }
+    except TimeoutError:
+        log.warning("causes not ranked in time", extra={"rule": rule.pk})
+        return {"causes": [], "causes_are_late": True}
 
 
 def _since(rule: Rule, window: Window) -> datetime:

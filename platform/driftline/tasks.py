@@ -18,7 +18,7 @@ from inference.prediction_log.imports.services import remove_leftovers as remove
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.artifacts import remove_leftovers
 from monitors.alerts.job_callbacks import forget_old_callbacks
-from monitors.alerts.models import ChannelTimer, Delivery
+from monitors.alerts.models import ChannelTimer, Delivery, Incident
 from monitors.feed.services import forget_old_events
 from monitors.metrics.models import PendingEvaluation
 from monitors.reports.services import forget_old_reports
@@ -44,6 +44,7 @@ def sweep() -> None:
     _enqueue_for_each(Task.ADVANCE_RUN, "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
     if ChannelTimer.objects.filter(due_at__lte=Now()).exists():
         enqueue(Task.NOTIFY)
+    _enqueue_for_each(Task.RANK_CAUSES, "incident_id", Incident.objects.filter(causes_due_at__lte=Now()))
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
         enqueue(Task.DELIVER)
     if oldest_unsealed() is not None:

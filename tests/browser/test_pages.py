@@ -14,6 +14,7 @@ from inference.registry.services import create_model
 from monitors.alerts.models import Incident
 from monitors.rules.models import Rule
 from monitors.workflows.models import Run
+from tests.browser.accessibility import AXE, serious_faults
 from tests.browser.conftest import PHONE, SCHEMES, WIDE, Scheme, SignIn
 from tests.browser.pictures import save_picture
 from tests.worlds.approvals import DAY, reference_csv, rows_of_a_day
@@ -24,7 +25,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
 ]
 
-AXE = (Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js").read_text()
 FIRST_VIEW_BYTES = 300_000
 
 
@@ -77,13 +77,7 @@ def test_axe_finds_nothing_serious(scheme: Scheme, sign_in: SignIn, world: World
 
     for name, path in world.pages.items():
         page.goto(path)
-        page.evaluate(AXE)
-        violations = page.evaluate("axe.run().then(result => result.violations)")
-        serious = [
-            (v["id"], v["nodes"][0]["html"][:120])
-            for v in violations
-            if v["impact"] in ("serious", "critical")
-        ]
+        serious = serious_faults(page)
         if serious:
             found[name] = serious
 

@@ -114,12 +114,17 @@ POST    api/v1/rules                                                write
 POST    api/v1/rules/backtest                                       read
 POST    api/v1/rules/defaults                                       write
 GET     api/v1/rules/<int:rule_id>                                  read
+GET     api/v1/rules/<int:rule_id>/precision                        read
 PATCH   api/v1/rules/<int:rule_id>                                  write
 DELETE  api/v1/rules/<int:rule_id>                                  write
 GET     api/v1/grafana/annotations                                  read
 GET     api/v1/incidents                                            read
 GET     api/v1/incidents/<int:incident_id>                          read
 POST    api/v1/incidents/<int:incident_id>/acknowledge              write
+POST    api/v1/incidents/<int:incident_id>/assign                   write
+POST    api/v1/incidents/<int:incident_id>/comments                 write
+POST    api/v1/incidents/<int:incident_id>/snooze                   write
+POST    api/v1/incidents/<int:incident_id>/judge                    write
 POST    api/v1/incidents/<int:incident_id>/resolve                  write
 GET     api/v1/channels                                             read
 POST    api/v1/channels                                             write
@@ -272,3 +277,5 @@ class Route(NamedTuple):
 
 
 ROUTES = [Route(*line.split()) for line in API.splitlines() if line]
+# The links in messages: their signature decides (`tests/driftline/pages/test_acts.py`).
+LINKS = "act/"

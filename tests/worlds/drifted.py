@@ -15,6 +15,7 @@ from driftline.common.periods import Period
 from driftline.models import AppliedConfiguration
 from inference.registry.models import Model
 from inference.serving.crashes import QUARANTINE_FILE
+from monitors.alerts.links import Act, link_of
 from monitors.alerts.models import Channel, Incident, Silence
 from monitors.alerts.services import create_channel
 from monitors.alerts.services import handle_transition as alert
@@ -105,6 +106,8 @@ class World:
             "channel": f"/settings/channels/{self.channel.pk}",
             "channel's end": f"/settings/channels/{self.channel.pk}/delete",
             "routing": "/settings/routing?labels=severity%3Dcritical",
+            "link that acts": self.link_of(Act.ACKNOWLEDGE),
+            "link that needs a role": self.link_of(Act.SILENCE),
             "silences": "/settings/silences",
             "silence for an incident": f"/settings/silences?incident={self.incident.pk}",
             "silence's end": f"/settings/silences/{self.silence.pk}/end",
@@ -118,6 +121,11 @@ class World:
             "start with csv": "/start/?with=csv",
             "missing": "/models/none/",
         }
+
+    def link_of(self, act: Act) -> str:
+        """Return the path of a link that was sent just now."""
+        address = link_of(act, self.incident, self.channel, at=timezone.now())
+        return address[address.index("/p/") :]
 
 
 def furnish() -> World:

@@ -9,7 +9,7 @@ import orjson
 
 from monitors.alerts.models import Channel
 from monitors.alerts.notice import Notice
-from monitors.alerts.story import REMINDER, RESOLVED, UPDATED, Story, channels_url
+from monitors.alerts.story import REMINDER, RESOLVED, RUNBOOK, UPDATED, Story, channels_url
 from monitors.alerts.wording import moment, one_line, shortened
 
 MAX_HEADLINE = 1_500
@@ -20,7 +20,10 @@ _WORD = {UPDATED: "Still firing", REMINDER: "Reminder", RESOLVED: "Resolved"}
 
 @dataclass(frozen=True)
 class Brief:
-    """What a message says, in reading order; `colour` is `critical`, `warning`, `notice` or `resolved`."""
+    """What a message says, in reading order; `colour` is `critical`, `warning`, `notice` or `resolved`.
+
+    `link` opens what it is about, and `more_links` are the runbook and those that act, the most urgent first.
+    """
 
     title: str
     headline: str
@@ -28,6 +31,7 @@ class Brief:
     facts: Sequence[tuple[str, str]]
     sections: Sequence[tuple[str, Sequence[str]]]
     link: tuple[str, str]
+    more_links: Sequence[tuple[str, str]] = ()
 
     def shorter(self) -> "Brief":
         """Leave out the last line of the longest section, or the last fact where there is no section."""
@@ -38,8 +42,9 @@ class Brief:
         return replace(self, sections=[section for section in sections if section[1]])
 
 
-def brief_of(story: Story) -> Brief:
+def brief_of(story: Story, channel: Channel) -> Brief:
     """Shorten a story to what fits into a chat message."""
+    runbook = [(RUNBOOK, story.rule.runbook)] if story.rule.runbook else []
     severity = _WORD.get(story.event, story.incident.severity.capitalize())
     sections = (
         ("Broken data", shortened_lines(story.fault_lines)),
@@ -51,9 +56,10 @@ def brief_of(story: Story) -> Brief:
         title=f"{severity}: {one_line(story.incident.title)}",
         headline=shortened(story.headline, MAX_HEADLINE),
         colour="resolved" if story.event == RESOLVED else story.incident.severity,
-        facts=[(name, shortened(value, MAX_LINE)) for name, value in story.facts],
+        facts=[(name, shortened(value, MAX_LINE)) for name, value in story.facts if name != RUNBOOK],
         sections=[(heading, lines) for heading, lines in sections if lines],
         link=(f"Open INC-{story.incident.pk}", story.url),
+        more_links=[*runbook, *story.links(channel).values()],
     )
 
 

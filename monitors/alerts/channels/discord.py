@@ -27,7 +27,8 @@ class DiscordChannel(ChatChannel):
 
 
 def _message(brief: Brief) -> dict[str, Any]:
-    label, url = brief.link
+    url, links = brief.link[1], " · ".join(_link(*link) for link in (brief.link, *brief.more_links))
+    room = MAX_DESCRIPTION - len(links) - 1
     facts = [_field(name, value, is_inline=len(value) < 40) for name, value in brief.facts]
     sections = [
         _field(heading, "\n".join(f"- {line}" for line in lines)) for heading, lines in brief.sections
@@ -35,11 +36,16 @@ def _message(brief: Brief) -> dict[str, Any]:
     embed = {
         "title": escaped(brief.title, _escape, max_letters=MAX_TITLE),
         "url": url,
-        "description": f"{escaped(brief.headline, _escape, max_letters=MAX_DESCRIPTION - 600)}\n[{label}]({url})",
+        "description": f"{escaped(brief.headline, _escape, max_letters=room)}\n{links}",
         "color": _COLOURS[brief.colour],
         "fields": [*facts, *sections][:MAX_FIELDS],
     }
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
+
+
+def _link(label: str, url: str) -> str:
+    """Write a link; a bracket in its address would end it."""
+    return f"[{label}]({url.replace('(', '%28').replace(')', '%29')})"
 
 
 def _field(name: str, text: str, *, is_inline: bool = False) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class ChatChannel:
         return None
 
     def compose(self, story: Story, channel: Channel) -> Message:
-        return Message(story.incident.title, self.draw(brief_of(story)))
+        return Message(story.incident.title, self.draw(brief_of(story, channel)))
 
     def compose_notice(self, notice: Notice, channel: Channel) -> Message:
         return Message(notice.text, self.draw(brief_of_notice(notice)))

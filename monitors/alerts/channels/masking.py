@@ -1,7 +1,9 @@
 """Targets as people may see them: the URL of a chat room, or the key of a pager, is a password to it."""
 
+import re
 from urllib.parse import urlsplit
 
+_ACT = re.compile(r"(/p/[-\w]+/act/)[-\w.=]+")
 MIN_MASKED = 12
 """Characters of which the last four may be shown; of fewer, four say too much."""
 
@@ -27,6 +29,11 @@ def without_target(text: str, target: str) -> str:
     elif "@" not in target:
         text = text.replace(target, mask_target(target))
     return text.replace(path, _mask(path)) if len(path) >= MIN_MASKED else text
+
+
+def without_acts(text: str) -> str:
+    """Mask the links in a message that act: only its receiver may use them, and more people read what was sent."""
+    return _ACT.sub(r"\1…", text)
 
 
 def _mask(secret: str) -> str:

@@ -1,7 +1,7 @@
 """Slack's incoming webhooks: Block Kit, within its limits. Mattermost and Rocket.Chat take the same.
 
 Input: the story of an incident, as a `Brief`.
-Output: a message with a button that opens the incident; such a message cannot be edited later.
+Output: a message with buttons that open the incident and act on it; such a message cannot be edited later.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from monitors.alerts.wording import shortened
 
 MAX_HEADER = 150
 MAX_SECTION = 3_000
+MAX_BUTTON = 75
 MAX_FIELDS = 10
 MAX_FIELD = 2_000
 MAX_BODY_BYTES = 12_000
@@ -27,7 +28,7 @@ class SlackChannel(ChatChannel):
 
 
 def _message(brief: Brief) -> dict[str, Any]:
-    label, url = brief.link
+    url = brief.link[1]
     blocks: list[dict[str, Any]] = [
         {
             "type": "header",
@@ -44,13 +45,19 @@ def _message(brief: Brief) -> dict[str, Any]:
         blocks.append(
             {"type": "section", "text": {"type": "mrkdwn", "text": f"*{_escape(heading)}*\n{items}"}}
         )
-    button = {"type": "button", "text": {"type": "plain_text", "text": label, "emoji": False}, "url": url}
-    blocks.append({"type": "actions", "elements": [button]})
+    blocks.append(
+        {"type": "actions", "elements": [_button(*link) for link in (brief.link, *brief.more_links)]}
+    )
     return {
         "text": escaped(f"{brief.title} {url}", _escape, max_letters=MAX_SECTION),
         "blocks": blocks,
         "unfurl_links": False,
     }
+
+
+def _button(label: str, url: str) -> dict[str, Any]:
+    text = {"type": "plain_text", "text": shortened(label, MAX_BUTTON), "emoji": False}
+    return {"type": "button", "text": text, "url": url}
 
 
 def _mrkdwn(text: str, max_letters: int, before: str = "") -> dict[str, str]:

@@ -16,6 +16,8 @@ from monitors.alerts.models import Delivery
 
 MAX_BODY_BYTES = 25_000
 """Teams refuses cards of more than about 28 KB."""
+MAX_BUTTONS = 6
+"""Buttons that a card shows; Teams hides the others."""
 PAUSE_OF_LIMIT = timedelta(minutes=1)
 """How long to wait after an error text that names the rate limit, as it says no time."""
 _COLOURS = {"critical": "Attention", "warning": "Warning", "resolved": "Good"}
@@ -42,7 +44,7 @@ class TeamsChannel(ChatChannel):
 
 
 def _message(brief: Brief) -> dict[str, Any]:
-    label, url = brief.link
+    links = [brief.link, *brief.more_links][:MAX_BUTTONS]
     title = _text(brief.title, weight="Bolder", size="Medium", color=_COLOURS.get(brief.colour, "Default"))
     body: list[dict[str, Any]] = [title, _text(brief.headline)]
     if brief.facts:
@@ -56,7 +58,7 @@ def _message(brief: Brief) -> dict[str, Any]:
         "type": "AdaptiveCard",
         "version": "1.4",
         "body": body,
-        "actions": [{"type": "Action.OpenUrl", "title": label, "url": url}],
+        "actions": [{"type": "Action.OpenUrl", "title": label, "url": url} for label, url in links],
         "msteams": {"width": "Full"},
     }
     attachment = {

@@ -2,10 +2,13 @@
 
 from django.http import HttpRequest
 from ninja import Router
+from ninja.responses import Status
+from pydantic import Field
 
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.api.schemas import IncidentDetailOut, IncidentEventOut, IncidentOut
+from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.request_values import refuse_parameter
@@ -13,7 +16,7 @@ from driftline.common.responses import Page
 from driftline.common.strict_json import printable
 from driftline.incident_runs import runs_of_each
 from inference.registry.selectors import get_model
-from monitors.alerts import selectors, services
+from monitors.alerts import acting, selectors, services
 from monitors.alerts.models import Incident
 from monitors.alerts.schemas import DeliveryOut
 from monitors.rules.models import Severity
@@ -27,10 +30,11 @@ def list_incidents(
     status: str | None = None,
     model: str | None = None,
     severity: str | None = None,
+    assignee: str | None = None,
     cursor: str = "",
     limit: int = PAGE_SIZE,
 ) -> Page[IncidentOut]:
-    """List incidents, the newest in event time first."""
+    """List incidents, the newest in event time first; `assignee` is the e-mail address of a member."""
     project = caller_of(request).project
     for name, value, choices in (
         ("status", status, Incident.Status.values),
@@ -40,7 +44,10 @@ def list_incidents(
             raise refuse_parameter(name, f"{name} is '{printable(value)}'; use one of {', '.join(choices)}.")
     if model is not None:
         get_model(project=project, name=model)
-    found = selectors.incidents(project=project, status=status, model=model, severity=severity)
+    member = acting.member_of(project, assignee) if assignee is not None else None
+    found = selectors.incidents(
+        project=project, status=status, model=model, severity=severity, assignee=member
+    )
     shown, following = cut_page(found, by=("-opened_at", "-pk"), cursor=cursor, limit=limit)
     runs = runs_of_each(shown)
     return Page(items=[IncidentOut.of(incident, runs[incident.pk]) for incident in shown], next=following)
@@ -75,6 +82,68 @@ def resolve_incident(request: HttpRequest, incident_id: int) -> IncidentOut:
     caller = caller_of(request)
     incident = selectors.get_incident(project=caller.project, incident_id=incident_id)
     return _describe(services.resolve(incident=incident, actor=caller.actor, now=now()))
+
+
+class Assignment(Body):
+    assignee: str | None = Field(
+        max_length=254, description="the e-mail address of a member, or null for nobody"
+    )
+
+
+class Comment(Body):
+    text: str = Field(min_length=1, max_length=acting.MAX_COMMENT, description="plain text")
+
+
+class Snooze(Body):
+    until: Moment | None = Field(description="by the wall clock; null ends the snooze")
+
+
+class Judged(Body):
+    judgement: str = Field(json_schema_extra={"enum": list(Incident.Judgement.values)})
+    reason: str = Field("", max_length=acting.MAX_REASON, description="why; needed for expected")
+
+
+@router.post("/incidents/{int:incident_id}/assign", auth=Scoped(SCOPE_OF["incident"]), response=IncidentOut)
+def assign_incident(request: HttpRequest, incident_id: int, body: Assignment) -> IncidentOut:
+    """Have a member of the project work on an incident, or nobody."""
+    caller, incident = caller_of(request), _find(request, incident_id)
+    assignee = acting.member_of(caller.project, body.assignee) if body.assignee is not None else None
+    return _describe(acting.assign(incident=incident, assignee=assignee, actor=caller.actor))
+
+
+@router.post(
+    "/incidents/{int:incident_id}/comments",
+    auth=Scoped(SCOPE_OF["incident"]),
+    response={201: IncidentEventOut},
+)
+def comment_incident(request: HttpRequest, incident_id: int, body: Comment) -> Status[IncidentEventOut]:
+    """Add a comment to the timeline of an incident."""
+    incident = _find(request, incident_id)
+    event = acting.comment(incident=incident, text=body.text, actor=caller_of(request).actor)
+    return Status(201, IncidentEventOut.of(event))
+
+
+@router.post("/incidents/{int:incident_id}/snooze", auth=Scoped(SCOPE_OF["incident"]), response=IncidentOut)
+def snooze_incident(request: HttpRequest, incident_id: int, body: Snooze) -> IncidentOut:
+    """Notify nobody of an incident until a time, or until an alert joins or its severity rises."""
+    incident = _find(request, incident_id)
+    return _describe(
+        acting.snooze(incident=incident, until=body.until, actor=caller_of(request).actor, now=now())
+    )
+
+
+@router.post("/incidents/{int:incident_id}/judge", auth=Scoped(SCOPE_OF["incident"]), response=IncidentOut)
+def judge_incident(request: HttpRequest, incident_id: int, body: Judged) -> IncidentOut:
+    """Say what an incident was: real, expected or a false alarm; the last two close it where it is still open."""
+    incident = _find(request, incident_id)
+    actor = caller_of(request).actor
+    return _describe(
+        acting.judge(incident=incident, judgement=body.judgement, actor=actor, now=now(), reason=body.reason)
+    )
+
+
+def _find(request: HttpRequest, incident_id: int) -> Incident:
+    return selectors.get_incident(project=caller_of(request).project, incident_id=incident_id)
 
 
 def _describe(incident: Incident) -> IncidentOut:

@@ -181,7 +181,8 @@ class IncidentOut(ResponseBody, frozen=True):
 
     `since` is when it began, the start of the first window of the run beyond the limit, and `detected` (also
     `opened_at`) when a rule fired: the end of the window that opened the incident. `rule` is that of the most causal
-    alert, which gives the title. `closed_at` is when somebody closed it by hand, by the wall clock.
+    alert, which gives the title. `closed_at` is when somebody closed it by hand, and `snoozed_until` until when nobody
+    is notified unless it changes, both by the wall clock. `judgement` is what people say that it was.
     """
 
     id: int
@@ -199,6 +200,10 @@ class IncidentOut(ResponseBody, frozen=True):
     close_reason: str | None
     acknowledged_at: Time | None
     acknowledged_by: str | None
+    assignee: str | None
+    snoozed_until: Time | None
+    judgement: Annotated[str, one_of(Incident.Judgement)] | None
+    judged_by: str | None
     causes: list[CauseOut]
     alerts: list[AlertOut]
     runs: list[StartedRunOut]
@@ -222,6 +227,10 @@ class IncidentOut(ResponseBody, frozen=True):
             close_reason=incident.close_reason or None,
             acknowledged_at=incident.acknowledged_at,
             acknowledged_by=str(incident.acknowledged_by) if incident.acknowledged_by else None,
+            assignee=incident.assignee.email if incident.assignee else None,
+            snoozed_until=incident.snoozed_until,
+            judgement=incident.judgement or None,
+            judged_by=incident.judged_by or None,
             causes=incident.causes,
             alerts=[AlertOut.of(alert) for alert in incident.alerts.all()],
             runs=[StartedRunOut(id=run.pk, state=run.state, trigger=run.trigger) for run in runs],

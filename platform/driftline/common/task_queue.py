@@ -59,6 +59,7 @@ class Task(StrEnum):
     NOTIFY = "monitors.notify"
     DELIVER = "monitors.deliver"
     SEND_DIGESTS = "monitors.send_digests"  # the clock sends it
+    RANK_CAUSES = "monitors.rank_causes"  # incident_id
     START_WORKFLOW = "monitors.workflow"  # transition_id
     ADVANCE_RUN = "monitors.advance"  # run_id
 

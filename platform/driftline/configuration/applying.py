@@ -143,9 +143,14 @@ def _silence(context: _Applying, change: ItemChange) -> None:
                 end_silence(silence=silence, actor=context.actor, now=context.now)
         return
     model = get_model(project=context.project, name=fields["model"]) if fields["model"] else None
-    times = {name: parse_timestamp(fields[name]) for name in ("start", "end")}
     create_silence(
-        project=context.project, model=model, reason=fields["reason"], actor=context.actor, **times
+        project=context.project,
+        model=model,
+        reason=fields["reason"],
+        actor=context.actor,
+        matchers=fields.get("matchers"),
+        start=parse_timestamp(fields["start"]),
+        end=parse_timestamp(fields["end"]),
     )
 
 

@@ -13,6 +13,7 @@ from driftline.common.bodies import Body, Moment
 from driftline.common.periods import rfc3339
 from driftline.configuration.items import Items, channel_item, model_item, part_of_model, silence_item
 from driftline.configuration.yaml_text import read_yaml
+from monitors.alerts.labels import MATCHED
 from monitors.definitions.api import FeatureExpectation, SegmentCondition
 from monitors.rules.api import RuleSettings
 
@@ -42,9 +43,10 @@ class ChannelConfig(Body):
 
 
 class SilenceConfig(Body):
-    """A time in which notifications are muted, of all models where none is named."""
+    """A time in which notifications are muted, of all models where none is named, and of alerts with some labels."""
 
     model: str | None = None
+    matchers: dict[str, str] = Field({}, max_length=len(MATCHED))
     start: Moment
     end: Moment
     reason: str = Field(max_length=200)
@@ -71,7 +73,8 @@ class Configuration(Body):
             )
         if "silences" in self.model_fields_set:
             silences = [
-                (one.model, rfc3339(one.start), rfc3339(one.end), one.reason) for one in self.silences
+                (one.model, rfc3339(one.start), rfc3339(one.end), one.reason, one.matchers)
+                for one in self.silences
             ]
             yield ("silence", ""), dict(silence_item(*silence) for silence in silences)
         for name, model in self.models.items():

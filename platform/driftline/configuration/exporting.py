@@ -26,7 +26,8 @@ MODEL_FIELDS = (
 )  # fmt: skip
 RULE_FIELDS = (
     "metric", "feature", "segment", "span", "operator", "threshold", "for_windows", "of_windows",
-    "recovery_threshold", "recover_windows", "min_rows", "severity", "action", "enabled",
+    "recovery_threshold", "recover_windows", "min_rows", "severity", "action", "enabled", "description", "owner",
+    "runbook",
 )  # fmt: skip
 WORKFLOW_FIELDS = (
     "trainer", "parameters", "training_days", "min_training_rows", "pairs", "max_pairs", "gate", "max_runs_a_day",
@@ -83,10 +84,10 @@ def unended_silences(project: Project) -> list[Silence]:
     return [silence for state, silence in with_states(silences, now=now()) if state != ENDED]
 
 
-def silence_key(silence: Silence) -> tuple[str | None, str, str, str]:
-    """Return what names a silence: its model, its times and its reason."""
+def silence_key(silence: Silence) -> tuple[str | None, str, str, str, dict[str, str]]:
+    """Return what names a silence: its model, its times, its reason and the labels that it asks for."""
     model = silence.model.name if silence.model else None
-    return model, rfc3339(silence.start), rfc3339(silence.end), silence.reason
+    return model, rfc3339(silence.start), rfc3339(silence.end), silence.reason, silence.matchers
 
 
 def _channel(channel: Channel) -> dict[str, Any]:

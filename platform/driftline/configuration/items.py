@@ -52,7 +52,12 @@ def part_of_model(kind: str, model: str, name: str) -> Item:
     return Item(kind, model, name)
 
 
-def silence_item(model: str | None, start: str, end: str, reason: str) -> tuple[Item, dict[str, Any]]:
+def silence_item(
+    model: str | None, start: str, end: str, reason: str, matchers: Mapping[str, str]
+) -> tuple[Item, dict[str, Any]]:
     """Return the item of a silence with its fields: it is what it says, and is never changed."""
-    fields = {"model": model, "start": start, "end": end, "reason": reason}
-    return Item("silence", "", f"{reason} ({model or 'all models'}, {start} to {end})"), fields
+    labels = "".join(f", {name}={matchers[name]}" for name in sorted(matchers))
+    fields: dict[str, Any] = {"model": model, "start": start, "end": end, "reason": reason}
+    if matchers:
+        fields["matchers"] = dict(matchers)
+    return Item("silence", "", f"{reason} ({model or 'all models'}{labels}, {start} to {end})"), fields

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from driftline.common.errors import Problem, invalid
@@ -18,6 +18,7 @@ from inference.registry.models import Deployment, Model, Version
 from inference.registry.rollout import await_rollout
 from inference.registry.selectors import get_version
 from monitors.alerts import selectors
+from monitors.alerts.acting import note_rollback
 from monitors.alerts.models import Incident
 
 
@@ -56,7 +57,9 @@ def deployment(request: PageRequest, name: str) -> HttpResponse:
     incident = _incident(request, model)
     if request.method == "POST":
         change.apply(model, version, _confirmed(request))
-        _report_rollout(request, model, change.title.format(version=version.version))
+        if incident is not None and action == "rollback":
+            note_rollback(incident=incident, version=version, actor=request.visitor.actor)
+        report_rollout(request, model, change.title.format(version=version.version))
         if incident is not None:
             return redirect("incident", pk=incident.pk)
         return redirect("version", name=name, version=version.version)
@@ -95,11 +98,11 @@ def _version(model: Model, action: str, version: str) -> Version:
 
 def _confirmed(request: PageRequest) -> Confirmed:
     form = {name: text.strip() for name, text in request.POST.items() if isinstance(text, str)}
-    generation = _generation(form.get("generation", ""))
+    generation = generation_of(form.get("generation", ""))
     return Confirmed(generation, request.visitor.actor, form.get("reason", "")[:500], form)
 
 
-def _generation(text: str) -> int:
+def generation_of(text: str) -> int:
     if not text.isdecimal() or len(text) > 18:
         raise Problem(
             428, "precondition_required", "The form does not say which deployment you saw; open it again."
@@ -107,7 +110,7 @@ def _generation(text: str) -> int:
     return int(text)
 
 
-def _report_rollout(request: PageRequest, model: Model, what: str) -> None:
+def report_rollout(request: HttpRequest, model: Model, what: str) -> None:
     """Say which serving processes have the change, and which have not and why."""
     rollout = await_rollout(model=model, home=settings.HOME)
     for pid, reason in rollout.missing.items():
@@ -140,7 +143,7 @@ def _promote_effect(now: Deployment, version: Version) -> list[str]:
     return effects
 
 
-def _rollback_effect(now: Deployment, version: Version) -> list[str]:
+def rollback_effect(now: Deployment, version: Version) -> list[str]:
     assert now.champion is not None
     return [
         f"Version {version.version} will answer every request in the place of version {now.champion.version}, "
@@ -261,7 +264,7 @@ def _key(text: str) -> str:
 CHANGES = {
     "promote": DeploymentAction("Promote version {version}", "Yes, promote", _promote_effect, _promote),
     "rollback": DeploymentAction(
-        "Roll back to version {version}", "Yes, roll back", _rollback_effect, _rollback
+        "Roll back to version {version}", "Yes, roll back", rollback_effect, _rollback
     ),
     "shadow": DeploymentAction(
         "Start shadow deployment of version {version}", "Yes, start it", _shadow_effect, _shadow

@@ -1,6 +1,6 @@
 """The pages of incidents: what is wrong, why, and what is being done about it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from driftline.common.clock import now
-from driftline.common.errors import Problem
+from driftline.common.errors import Problem, invalid
 from driftline.common.number_format import format_number
 from driftline.common.periods import floor, longest
 from driftline.incident_runs import runs_of_each
@@ -23,15 +23,17 @@ from driftline.pages.rendering import render_with_charts
 from driftline.pages.timerange import in_address
 from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.queries.event_clock import event_now, event_nows
-from inference.registry.models import DeploymentChange, Model, Version
-from monitors.alerts import selectors, services
+from inference.registry.models import Model
+from monitors.alerts import acting, selectors, services
 from monitors.alerts.channel_timers import describe_waits
 from monitors.alerts.models import Incident
 from monitors.alerts.recipients import labels_of
 from monitors.alerts.routing.matchers import write_labels
 from monitors.alerts.silences import active_silences
-from monitors.alerts.story import CHANGES_WITHIN, effects_of, worst_value
-from monitors.alerts.wording import compared, duration, evidence_of, measured
+from monitors.alerts.snoozing import is_snoozed
+from monitors.alerts.story import effects_of, worst_value
+from monitors.alerts.way_back import way_back
+from monitors.alerts.wording import at_worst, compared, duration, evidence_of, measured, moment
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT, LABELS, SEGMENT
@@ -41,6 +43,12 @@ from monitors.rules.services import shown_points
 PAGE_LENGTH = 50
 DAYS_BEFORE = timedelta(days=21)
 DAYS_AFTER = timedelta(days=10)
+SNOOZES = {
+    "4h": ("4 hours", timedelta(hours=4)),
+    "1d": ("1 day", timedelta(days=1)),
+    "3d": ("3 days", timedelta(days=3)),
+    "1w": ("1 week", timedelta(weeks=1)),
+}
 STATUSES = [("", "Open"), ("resolved", "Resolved"), ("all", "All")]
 
 
@@ -48,7 +56,9 @@ STATUSES = [("", "Open"), ("resolved", "Resolved"), ("all", "All")]
 def incidents(request: PageRequest) -> HttpResponse:
     project = request.visitor.project
     status, model = request.GET.get("status", ""), request.GET.get("model", "")
-    matching = selectors.incidents(project=project, model=model or None)
+    is_mine = request.GET.get("assignee") == "me"
+    assignee = request.visitor.user if is_mine else None
+    matching = selectors.incidents(project=project, model=model or None, assignee=assignee)
     if status == "resolved":
         matching = matching.filter(status=Incident.Status.RESOLVED)
     else:
@@ -63,6 +73,12 @@ def incidents(request: PageRequest) -> HttpResponse:
         "statuses": STATUSES,
         "status": status,
         "model_name": model,
+        "is_mine": is_mine,
+        "filters": "".join(
+            f"&{urlencode({name: value})}"
+            for name, value in (("model", model), ("assignee", "me" if is_mine else ""))
+            if value
+        ),
         "models": queries.models_of(project).values_list("name", flat=True),
         "open_count": open_count,
         "last": last,
@@ -100,7 +116,11 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         "measured": measured(opening),
         "evidence": evidence_of(opening),
         "effects": effects_of(one, opening),
-        "way_back": _way_back(one),
+        "way_back": way_back(one),
+        "is_snoozed": is_snoozed(one),
+        "members": request.visitor.project.members.order_by("email"),
+        "snoozes": [(key, title) for key, (title, _) in SNOOZES.items()],
+        "max_comment": acting.MAX_COMMENT,
         "silenced": [] if one.resolved_at else active_silences(one.model, now=now()),
         "chart": chart,
         "worst": worst,
@@ -129,38 +149,80 @@ def _routed_labels(one: Incident) -> str:
     return write_labels({name: value for name, value in labels.items() if name not in ("owner", "tags")})
 
 
-def _way_back(one: Incident) -> Version | None:
-    """Return the version that a roll-back leads to, where the last change before the incident was a promotion."""
-    deployment = one.model.deployment
-    last = DeploymentChange.objects.filter(model=one.model).order_by("-pk").first()
-    if one.status == Incident.Status.RESOLVED or deployment.previous is None or last is None:
-        return None
-    is_near = one.since - CHANGES_WITHIN <= last.event_time <= one.opened_at
-    return deployment.previous if last.kind == "promote" and is_near else None
-
-
 def _act(request: PageRequest, one: Incident) -> HttpResponse:
     action = request.POST.get("action", "")
-    visitor = request.visitor
-    if action == "acknowledge":
-        services.acknowledge(incident=one, actor=visitor.actor, user=visitor.user, now=now())
-        messages.success(request, "Acknowledged by you. No reminders are sent.")
-    elif action == "resolve":
-        services.resolve(incident=one, actor=visitor.actor, now=now())
-        messages.success(
-            request, "Resolved. It opens again if its rule still fires at the end of the cooldown."
-        )
-    elif action == "replay":
-        delivery = selectors.get_delivery(
-            project=visitor.project, delivery_id=int(request.POST.get("delivery", "0") or 0)
-        )
-        services.replay(delivery=delivery, actor=visitor.actor)
-        messages.success(request, "Sent again, under the same event id.")
-    else:
+    act = _ACTS.get(action)
+    if act is None:
         raise Problem(
-            422, "unknown_action", f"{action[:40]!r} is not an action here; use acknowledge or resolve."
+            422, "unknown_action", f"{action[:40]!r} is not an action here; use {', '.join(_ACTS)}."
         )
+    messages.success(request, act(request, one))
     return redirect("incident", pk=one.pk)
+
+
+# -- what a person does, each with what the page says of it afterwards -----------------------------------------------
+def _acknowledge(request: PageRequest, one: Incident) -> str:
+    services.acknowledge(incident=one, actor=request.visitor.actor, user=request.visitor.user, now=now())
+    return "Acknowledged by you. Reminders continue."
+
+
+def _resolve(request: PageRequest, one: Incident) -> str:
+    services.resolve(incident=one, actor=request.visitor.actor, now=now())
+    return "Resolved. It opens again if its rule still fires at the end of the cooldown."
+
+
+def _replay(request: PageRequest, one: Incident) -> str:
+    number = request.POST.get("delivery", "")
+    delivery = selectors.get_delivery(
+        project=request.visitor.project,
+        delivery_id=int(number) if number.isdecimal() and len(number) < 19 else 0,
+    )
+    services.replay(delivery=delivery, actor=request.visitor.actor)
+    return "Sent again, under the same event id."
+
+
+def _assign(request: PageRequest, one: Incident) -> str:
+    email = request.POST.get("assignee", "")
+    assignee = acting.member_of(request.visitor.project, email) if email else None
+    acting.assign(incident=one, assignee=assignee, actor=request.visitor.actor)
+    return f"Assigned to {assignee}." if assignee else "Assigned to nobody."
+
+
+def _comment(request: PageRequest, one: Incident) -> str:
+    acting.comment(incident=one, text=request.POST.get("text", ""), actor=request.visitor.actor)
+    return "The comment is in the timeline."
+
+
+def _snooze(request: PageRequest, one: Incident) -> str:
+    length = SNOOZES.get(request.POST.get("length", ""))
+    if length is None:
+        raise invalid("/length", "Choose how long to snooze.")
+    until = now() + length[1]
+    acting.snooze(incident=one, until=until, actor=request.visitor.actor, now=now())
+    return f"Snoozed until {moment(until)}, unless an alert joins or its severity rises."
+
+
+def _wake(request: PageRequest, one: Incident) -> str:
+    acting.snooze(incident=one, until=None, actor=request.visitor.actor, now=now())
+    return "The snooze has ended; notifications are sent again."
+
+
+def _judge(request: PageRequest, one: Incident) -> str:
+    judgement, reason = request.POST.get("judgement", ""), request.POST.get("reason", "")
+    acting.judge(incident=one, judgement=judgement, actor=request.visitor.actor, now=now(), reason=reason)
+    return f"Marked: {Incident.Judgement(judgement).label.lower()}."
+
+
+_ACTS: dict[str, Callable[[PageRequest, Incident], str]] = {
+    "acknowledge": _acknowledge,
+    "resolve": _resolve,
+    "assign": _assign,
+    "comment": _comment,
+    "snooze": _snooze,
+    "end_snooze": _wake,
+    "judge": _judge,
+    "replay": _replay,
+}
 
 
 def _verdict(one: Incident, worst: float | None) -> Statement:
@@ -172,7 +234,7 @@ def _verdict(one: Incident, worst: float | None) -> Statement:
         text = f"{one.close_reason}, on {one.closed_at:%-d %b %Y %H:%M} UTC: {what} was {rule.operator} {threshold}"
         return Statement("notice", [Phrase(f"{text} since {since}.")])
     if one.resolved_at:
-        farthest = f" It went as far as {format_number(worst)}." if worst is not None else ""
+        farthest = f" {at_worst(opening, worst)}." if worst is not None else ""
         length = duration(_lasted(one, one.resolved_at))
         return Statement(
             "ok",
@@ -189,7 +251,7 @@ def _verdict(one: Incident, worst: float | None) -> Statement:
         )
     ]
     parts.append(
-        Phrase(f", {format_number(worst)} at worst." if worst is not None and worst != opening.value else ".")
+        Phrase(f". {at_worst(opening, worst)}." if worst is not None and worst != opening.value else ".")
     )
     broken, moved, worse = _split_by_kind(one)
     if broken:

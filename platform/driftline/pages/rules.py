@@ -1,5 +1,7 @@
 """Rules as a plain form, with what each would have done in the stored past."""
 
+import math
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +23,7 @@ from driftline.pages.timerange import TimeRange
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Alert
+from monitors.alerts.precision import precision_of
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import AUTO
 from monitors.metrics.catalogue import METRICS
@@ -106,6 +109,19 @@ class RuleForm(forms.Form):
         help_text="They open incidents silently.",
     )
     enabled = forms.BooleanField(required=False, initial=True)
+    owner = forms.CharField(max_length=200, required=False, help_text="Who answers for it, such as a team.")
+    runbook = forms.CharField(
+        max_length=500,
+        required=False,
+        help_text="The address of what to do, http or https. It is on the incident and in every message.",
+        widget=forms.URLInput(),
+    )
+    description = forms.CharField(
+        max_length=1_000,
+        required=False,
+        help_text="What it means when it fires.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
 
     def offer_alerts_alone(self) -> None:
         """Offer no action but the alert: retraining needs a right that the visitor lacks."""
@@ -204,10 +220,11 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
     action = request.POST.get("do", "save")
     if request.method == "POST" and action != "preview":
         request.visitor.check_rights(rights_of_change(rule, request.POST.get("action", "")))
-    form = RuleForm(request.POST or None, initial=_initial(rule))
+    tried = _tried(rule, request.GET.get("threshold", ""))
+    form = RuleForm(request.POST or None, initial=_initial(tried))
     if not request.visitor.may("rule.retrain") and not (rule and rule.action == Rule.Action.RETRAIN):
         form.offer_alerts_alone()
-    would_fire = _would_fire(rule, frame["range"]) if rule and request.method == "GET" else None
+    would_fire = _would_fire(tried, frame["range"]) if tried and request.method == "GET" else None
     if request.method == "POST":
         if action == "delete" and rule is not None:
             delete_rule(rule=rule, actor=request.visitor.actor)
@@ -231,9 +248,27 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         "would_fire": would_fire,
         "features": _features(model),
         "spans": SPANS,
+        "precision": precision_of(rule) if rule else None,
         "managed": managed(model.project, part_of_model("rule", model.name, rule.name)) if rule else None,
     }
     return render(request, "pages/rule.html", frame, status=422 if form.errors else 200)
+
+
+def _tried(rule: Rule | None, threshold: str) -> Rule | None:
+    """Return a rule with another limit to look at, which is not saved; the rule itself where none is given."""
+    if rule is None or not threshold:
+        return rule
+    try:
+        limit = float(threshold)
+    except ValueError:
+        limit = math.nan
+    if not math.isfinite(limit):
+        raise Problem(
+            400, "invalid_parameter", f"threshold is {threshold[:40]!r}; use a number such as 0.25."
+        )
+    tried = copy(rule)
+    tried.threshold = limit
+    return tried
 
 
 @page("GET")

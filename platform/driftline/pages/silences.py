@@ -1,6 +1,6 @@
 """The pages of silences: all of a project with a form for one more, and the question before one ends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from driftline.pages.forms import explain, moment_field
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.alerts import selectors
+from monitors.alerts.labels import MATCHED, parse_matchers
 from monitors.alerts.models import Incident, Silence
 from monitors.alerts.silences import (
     ACTIVE,
@@ -50,6 +51,13 @@ class SilenceForm(forms.Form):
     """A model or all, an interval of event time, and why."""
 
     model = forms.ChoiceField()
+    matchers = forms.CharField(
+        label="Only alerts with",
+        required=False,
+        max_length=1_000,
+        help_text=f"Labels, one a line, such as feature=income. Known are {', '.join(MATCHED)}. Empty: all alerts.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
     start = moment_field("From (UTC)", "Empty: now. Event time, that of the predictions.", required=False)
     length = forms.ChoiceField(
         choices=[*((key, title) for key, (title, _) in LENGTHS.items()), (UNTIL, "Until the time below")],
@@ -94,7 +102,7 @@ def silences(request: PageRequest) -> HttpResponse:
                 return _create(request, planned, preview, incident)
         elif incident is not None and not form.is_bound:
             length = LENGTHS[form.initial["length"]][1]
-            preview = _Planned.of(incident.model, length).preview()
+            preview = PlannedSilence.of(incident.model, length).preview()
     except Problem as problem:
         if problem.status in (403, 404):
             raise
@@ -111,7 +119,7 @@ def silences(request: PageRequest) -> HttpResponse:
 
 
 @dataclass(frozen=True)
-class _Planned:
+class PlannedSilence:
     """A silence that a form describes."""
 
     project: Project
@@ -119,6 +127,7 @@ class _Planned:
     start: datetime
     end: datetime
     reason: str = ""
+    matchers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Model, length: timedelta) -> Self:
@@ -127,18 +136,21 @@ class _Planned:
         return cls(model.project, model, start, start + length)
 
     def preview(self) -> SilencePreview:
-        return preview_silence(project=self.project, model=self.model, start=self.start, end=self.end)
+        return preview_silence(
+            project=self.project, model=self.model, start=self.start, end=self.end, matchers=self.matchers
+        )
 
 
-def _planned(request: PageRequest, form: SilenceForm) -> _Planned:
+def _planned(request: PageRequest, form: SilenceForm) -> PlannedSilence:
     project, name = request.visitor.project, form.cleaned_data["model"]
     model = get_model(project=project, name=name) if name != ALL else None
     start, end = form.interval(clock_of(model, now=now()))
-    return _Planned(project, model, start, end, form.cleaned_data["reason"])
+    matchers = parse_matchers(form.cleaned_data["matchers"])
+    return PlannedSilence(project, model, start, end, form.cleaned_data["reason"], matchers)
 
 
 def _create(
-    request: PageRequest, planned: _Planned, preview: SilencePreview, incident: Incident | None
+    request: PageRequest, planned: PlannedSilence, preview: SilencePreview, incident: Incident | None
 ) -> HttpResponse:
     if first := preview.mutes_nothing_until:
         raise invalid(
@@ -148,11 +160,24 @@ def _create(
         )
     silence = create_silence(
         project=planned.project, model=planned.model, start=planned.start, end=planned.end, reason=planned.reason,
-        actor=request.visitor.actor,
+        actor=request.visitor.actor, matchers=planned.matchers, incident=incident,
     )  # fmt: skip
     what = silence.model.name if silence.model else "Every model"
-    messages.success(request, f"{what} is silenced until {silence.end:%-d %b %Y %H:%M} UTC.")
+    part = f" ({silence.matchers_text})" if silence.matchers else ""
+    messages.success(request, f"{what}{part} is silenced until {silence.end:%-d %b %Y %H:%M} UTC.")
     return redirect("incident", pk=incident.pk) if incident else redirect("silences")
+
+
+def plan_silence(incident: Incident) -> PlannedSilence:
+    """Plan a silence of an incident's model, of a day or as long as it takes for a window of its rules to end in it."""
+    lengths = [length for _, length in LENGTHS.values() if length >= timedelta(days=1)]
+    plans = [PlannedSilence.of(incident.model, length) for length in lengths]
+    chosen = next((plan for plan in plans if not plan.preview().mutes_nothing_until), plans[-1])
+    return replace(chosen, reason=_reason(incident))
+
+
+def _reason(incident: Incident) -> str:
+    return f"INC-{incident.pk}: {incident.title}"[:200]
 
 
 def _initial(incident: Incident | None) -> dict[str, Any]:
@@ -162,10 +187,9 @@ def _initial(incident: Incident | None) -> dict[str, Any]:
     muting = (
         key
         for key, (_, length) in LENGTHS.items()
-        if not _Planned.of(incident.model, length).preview().mutes_nothing_until
+        if not PlannedSilence.of(incident.model, length).preview().mutes_nothing_until
     )
-    reason = f"INC-{incident.pk}: {incident.title}"[:200]
-    return {"model": incident.model.name, "length": next(muting, "1w"), "reason": reason}
+    return {"model": incident.model.name, "length": next(muting, "1w"), "reason": _reason(incident)}
 
 
 def _incident(request: PageRequest) -> Incident | None:

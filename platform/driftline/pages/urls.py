@@ -3,6 +3,7 @@
 from django.urls import path
 
 from driftline.pages import (
+    acts,
     aliases,
     annotations,
     background,
@@ -103,6 +104,7 @@ urlpatterns = [
     path("models/<name>/rules/<int:pk>/delete", rules.delete, name="rule_delete"),
     path("incidents/", incidents.incidents, name="incidents"),
     path("incidents/<int:pk>", incidents.incident, name="incident"),
+    path("act/<token>", acts.act, name="act"),
     path("settings/tokens", settings.tokens, name="tokens"),
     path("settings/tokens/<int:pk>/revoke", settings.revoke, name="token_revoke"),
     path("settings/channels", channels.channels, name="channels"),

@@ -188,11 +188,18 @@ def test_rules_go_before_the_segments_that_they_watch_and_come_after_them(furnis
     assert list(Segment.objects.values_list("name", flat=True)) == ["low"]
 
 
-def test_silences_are_made_and_ended(api: Api) -> None:
-    silence = {"start": "2030-01-01T00:00:00Z", "end": "2030-01-02T00:00:00+01:00", "reason": "works"}
+@pytest.mark.parametrize("labels", [{}, {"matchers": {"feature": "income", "severity": "warning"}}])
+def test_silences_are_made_and_ended(api: Api, labels: dict[str, Any]) -> None:
+    silence = {
+        "start": "2030-01-01T00:00:00Z",
+        "end": "2030-01-02T00:00:00+01:00",
+        "reason": "works",
+        **labels,
+    }
     assert apply(api, {"silences": [silence]}).status_code == 200
     assert plan(api, {"silences": [silence]}) == []
     assert Silence.objects.get().reason == "works"
+    assert Silence.objects.get().matchers == labels.get("matchers", {})
 
     assert apply(api, {"silences": []}).status_code == 200
 

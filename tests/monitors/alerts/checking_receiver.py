@@ -63,9 +63,13 @@ def slack(message: Any, path: str, headers: dict[str, str]) -> Answer:
                     require(field["type"] == "mrkdwn", "invalid_blocks: type of a field")
                     require(1 <= len(field["text"]) <= 2_000, "invalid_blocks: field")
                     require_escaped(field["text"])
-            case {"type": "actions", "elements": [{"type": "button", "text": label, "url": url}]}:
-                require(len(label["text"]) <= 75, "invalid_blocks: button")
-                require(url.startswith("http") and len(url) <= 3_000, "invalid_blocks: url")
+            case {"type": "actions", "elements": buttons}:
+                require(1 <= len(buttons) <= 25, "invalid_blocks: elements")
+                for button in buttons:
+                    require(button["type"] == "button", "invalid_blocks: type of an element")
+                    require(len(button["text"]["text"]) <= 75, "invalid_blocks: button")
+                    require(button["url"].startswith("http"), "invalid_blocks: url")
+                    require(len(button["url"]) <= 3_000, "invalid_blocks: url")
             case _:
                 raise Refused(f"invalid_blocks: {block}")
     return Answer(200, body=b"ok")
@@ -92,7 +96,8 @@ def teams(message: Any, path: str, headers: dict[str, str]) -> Answer:
                 require(all(fact["title"] and fact["value"] for fact in facts), "an empty fact")
             case _:
                 raise Refused(f"unknown element {element}")
-    require([action["type"] for action in card["actions"]] == ["Action.OpenUrl"], "no link")
+    require({action["type"] for action in card["actions"]} == {"Action.OpenUrl"}, "no link")
+    require(len(card["actions"]) <= 6, "more buttons than a card shows")
     return Answer(202, {"Content-Length": "0"}, b"")
 
 

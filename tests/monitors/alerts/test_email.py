@@ -1,5 +1,6 @@
 """An alert e-mail as it is received: subject, threading headers, and two parts that both tell everything."""
 
+import re
 from datetime import timedelta
 from email import policy
 from email.message import EmailMessage
@@ -160,6 +161,28 @@ class TestOpening:
         assert message["Subject"].endswith(f"(opened, INC-{Incident.objects.get().pk})")
 
 
+class TestActs:
+    def test_are_links_in_both_parts_and_the_runbook_too(
+        self, fire: Fire, rule: Rule, email: Channel, mailbox: Path
+    ) -> None:
+        Rule.objects.update(runbook="https://wiki.example.com/drift", owner="risk team")
+
+        services.handle_transition(fire().pk)
+
+        [message] = received(mailbox)
+        text, html = part(message, "plain"), part(message, "html")
+        assert "Runbook: https://wiki.example.com/drift" in text
+        assert '<a href="https://wiki.example.com/drift"' in html
+        links = re.findall(r"- ([\w ]+): (http\S+/p/airport/act/\S+)", text)
+        assert [words for words, _ in links] == [
+            "Acknowledge",
+            "Snooze for a day",
+            "Silence the model",
+            "Assign to me",
+        ]
+        assert all(f'href="{url}"' in html for _, url in links)
+
+
 class TestThread:
     def test_later_messages_of_an_incident_refer_to_the_same_root(
         self, fire: Fire, email: Channel, mailbox: Path
@@ -198,7 +221,7 @@ class TestThread:
 
         [message] = received(mailbox)
         assert part(message, "plain").splitlines()[0] == (
-            "Resolved after 5 d 0 h: flight-delay: Log loss 0.61 above 0.55; its worst value was 0.72."
+            "Resolved after 5 d 0 h: flight-delay: Log loss 0.61 above 0.55. At worst it was 0.72."
         )
         assert "(resolved, INC-" in message["Subject"]
 

@@ -1,6 +1,7 @@
 """The kinds of channel for other services: each message is one that the service takes, for any incident."""
 
 import json
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -318,3 +319,20 @@ class TestChats:
         text = json.dumps(sent(receiver)[0], ensure_ascii=False)
         assert "<!channel>" not in text or kind != "slack"
         assert "[x](https://evil.example)" not in text or kind == "slack", "Slack knows no such links"
+
+    @pytest.mark.parametrize("kind", ["slack", "discord", "teams"])
+    def test_lead_to_the_runbook_and_to_what_acts(
+        self, kind: str, make: Make, fire: Fire, receiver: Receiver
+    ) -> None:
+        make(kind)
+        Rule.objects.update(runbook="https://wiki.example.com/drift_(x)")
+
+        services.handle_transition(fire().pk)
+        services.send_due_deliveries()
+
+        text = json.dumps(sent(receiver)[0])
+        assert Delivery.objects.get().state == "sent"
+        assert re.search(r"https://wiki\.example\.com/drift_(\(x\)|%28x%29)", text)
+        for words in ("Acknowledge", "Snooze for a day", "Silence the model", "Assign to me"):
+            assert words in text
+        assert text.count("/p/airport/act/") == 4

@@ -8,7 +8,7 @@ from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from inference.registry.models import Model
 from monitors.alerts import services
-from monitors.alerts.models import Incident, Silence
+from monitors.alerts.models import Channel, Delivery, Incident, Silence
 from monitors.alerts.silences import (
     active_silences,
     create_silence,
@@ -148,3 +148,48 @@ class TestPreview:
         preview = preview_silence(project=project, model=None, start=now, end=now + DAY)
 
         assert (preview.rules, preview.mutes_nothing_until) == ([], None)
+
+
+class TestLabels:
+    """A silence may ask for labels, and then mutes alerts that have them all."""
+
+    @pytest.mark.parametrize(
+        ("matchers", "is_muted"),
+        [
+            ({}, True),
+            ({"metric": "log_loss"}, True),
+            ({"metric": "log_loss", "severity": "critical", "rule": "log loss"}, True),
+            ({"metric": "log_loss", "severity": "warning"}, False),
+            ({"feature": "income"}, False),
+            ({"segment": "origin:JFK"}, False),
+        ],
+    )
+    def test_decide_what_is_sent(
+        self, project: Project, model: Model, fire: Fire, email: Channel, now: datetime, matchers: dict[str, str],
+        is_muted: bool,
+    ) -> None:  # fmt: skip
+        create_silence(
+            project=project, model=model, start=now - DAY, end=now + DAY, reason="snow", actor=ADA,
+            matchers=matchers,
+        )  # fmt: skip
+
+        services.handle_transition(fire().pk)
+        services.handle_transition(fire("resolved", value=0.4, age=HOUR / 2).pk)
+
+        states = set(Delivery.objects.values_list("state", flat=True))
+        assert states == ({"suppressed"} if is_muted else {"pending"})
+
+    @pytest.mark.parametrize(
+        ("matchers", "rules"), [({"feature": "income"}, 1), ({"rule": "log loss"}, 1), ({}, 2)]
+    )
+    def test_narrow_the_preview(
+        self, project: Project, rule: Rule, now: datetime, matchers: dict[str, str], rules: int
+    ) -> None:
+        Rule.objects.create(
+            project=project, model=rule.model, name="any feature", metric="psi", feature="*", threshold=0.2,
+            cooldown=DAY, notify_within=DAY,
+        )  # fmt: skip
+
+        preview = preview_silence(project=project, model=None, start=now, end=now + DAY, matchers=matchers)
+
+        assert len(preview.rules) == rules

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from inference.registry.models import Model
-from monitors.alerts.wording import fitted, title_of
+from monitors.alerts.wording import at_worst, fitted, title_of
 from monitors.rules.models import Rule, Transition
 
 
@@ -92,3 +92,29 @@ def test_a_long_title_is_shortened_in_words_and_never_inside_brackets(
 ) -> None:
     assert fitted(called, metric, room) == expected
     assert len(expected) <= room
+
+
+@pytest.mark.parametrize(
+    ("metric", "worst", "expected"),
+    [
+        ("faulty_features", 1.0, "At worst 1 feature failed quality checks"),
+        ("drifted_features", 7.0, "At worst 7 features had drifted"),
+        ("volume_ratio", 0.031, "At worst it was 3% of normal"),
+        ("latency_p99", 61.2, "At worst it was 61.2 ms"),
+        ("label_lag_p95", 304_075.0, "At worst it was 3 d 12 h"),
+        ("missing_share", 0.227, "At worst it was 23%"),
+        ("log_loss", 0.72, "At worst it was 0.72"),
+    ],
+)
+def test_the_worst_value_has_its_unit(metric: str, worst: float, expected: str) -> None:
+    model = Model(name="approvals")
+    limit = 3_600.0 if metric == "label_lag_p95" else 0.05
+    rule = Rule(model=model, metric=metric, threshold=limit)
+
+    assert at_worst(Transition(rule=rule, model=model, threshold=limit, n=1), worst) == expected
+
+
+def test_a_subject_leaves_out_the_kind_of_checks_before_it_is_cut() -> None:
+    called = "doctor-visits: chronic_diseases fails quality checks"
+
+    assert fitted(called, "faulty_features", 48) == "doctor-visits: chronic_diseases fails checks"

@@ -34,6 +34,7 @@ class Letter:
     sections: Sequence[Section]
     link: tuple[str, str]
     footer: str
+    acts: Sequence[tuple[str, str]] = ()
 
     def as_text(self) -> str:
         blocks = [self.headline]
@@ -41,7 +42,12 @@ class Letter:
             blocks.append("\n".join(f"{name}: {one_line(value)}" for name, value in self.facts))
         for section in self.sections:
             blocks.append("\n".join([section.heading, *(f"- {one_line(line)}" for line in section.lines)]))
-        blocks += ["{}: {}".format(*self.link), f"-- \n{self.footer}"]
+        blocks.append("{}: {}".format(*self.link))
+        if self.acts:
+            blocks.append(
+                "\n".join(["Each of these asks before it acts:", *map("- {0[0]}: {0[1]}".format, self.acts)])
+            )
+        blocks.append(f"-- \n{self.footer}")
         return "\n\n".join(blocks) + "\n"
 
     def as_html(self) -> str:
@@ -65,6 +71,7 @@ def compose(story: Story, channel: Channel) -> Message:
             if lines
         ],
         link=("Open the incident", story.url),
+        acts=list(story.links(channel).values()),
         footer=_why(story, channel),
     )
     return Message(_subject(story), letter.as_text(), letter.as_html())

@@ -29,7 +29,10 @@ def compose(story: Story, channel: Channel) -> Message:
             "worst_value": story.worst,
             "ongoing": list(story.ongoing),
             "changes": list(story.changes),
-            "links": {"incident": story.url},
+            "links": {
+                "incident": story.url,
+                **{act.replace("-", "_"): url for act, (_, url) in story.links(channel).items()},
+            },
             "text": f"[{incident.severity}] {story.headline} {story.url}",
         },
         subject=incident.title,
@@ -91,6 +94,8 @@ def _incident(story: Story) -> dict[str, Any]:
         "updated_at": rfc3339(story.at),
         "resolved_at": _time(incident.resolved_at),
         "acknowledged_by": _acknowledger(incident),
+        "assignee": None if incident.assignee is None else incident.assignee.email,
+        "judgement": incident.judgement or None,
         "closed_at": _time(incident.closed_at),
         "closed_by": incident.closed_by or None,
         "close_reason": incident.close_reason or None,
@@ -108,6 +113,9 @@ def _alert(story: Story) -> dict[str, Any]:
         "value": story.transition.value,
         "threshold": story.transition.threshold,
         "operator": rule.operator,
+        "description": rule.description or None,
+        "owner": rule.owner or None,
+        "runbook": rule.runbook or None,
     }
 
 

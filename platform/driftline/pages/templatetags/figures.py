@@ -19,7 +19,7 @@ from driftline.pages import charts, timerange
 from driftline.pages.display import localise
 from monitors.alerts import wording
 from monitors.alerts.channels import KINDS
-from monitors.alerts.channels.masking import mask_target
+from monitors.alerts.channels.masking import mask_target, without_acts
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.glossary import meaning_of
 from monitors.metrics.limits import RAISED, is_drifted
@@ -47,6 +47,7 @@ WORDS = {
     "open": "Open",
     "acknowledged": "Acknowledged",
     "resolved": "Resolved",
+    "snoozed": "Snoozed",
 }
 LOOKS = {  # which of the shapes a state is drawn with
     "ok": "ok", "resolved": "ok", "sent": "ok", "done": "ok", "promoted": "ok", "normal": "ok", "ready": "ok",
@@ -207,6 +208,7 @@ def channel_title(kind: str) -> str:
 
 
 register.filter("masked", mask_target)
+register.filter("without_acts", without_acts)
 
 
 @register.filter

@@ -1,0 +1,31 @@
+"""A snooze: nobody is notified of an incident until a time, or until it changes.
+
+An alert that joins, or a severity that rises, ends the snooze, and so does the end of the incident, of which people are
+notified as ever. A snooze is counted by the wall clock, because people set it for themselves.
+"""
+
+from monitors.alerts.models import Incident
+from monitors.alerts.outbox import database_time
+from monitors.alerts.timeline import note
+from monitors.alerts.wording import moment
+
+
+def is_snoozed(incident: Incident) -> bool:
+    """Tell whether an incident is snoozed now."""
+    return incident.snoozed_until is not None and incident.snoozed_until > database_time()
+
+
+def reason_of_snooze(incident: Incident) -> str:
+    """Say until when an incident is snoozed; empty where it is not."""
+    if incident.snoozed_until is None or not is_snoozed(incident):
+        return ""
+    return f"Snoozed until {moment(incident.snoozed_until)}, unless it changes"
+
+
+def end_snooze_of_change(incident: Incident) -> bool:
+    """End the snooze of an incident that changes, and tell whether there was one; the caller saves the incident."""
+    was_snoozed = is_snoozed(incident)
+    incident.snoozed_until = None
+    if was_snoozed:
+        note(incident, "snooze_ended", "The snooze ended, because an alert joined.")
+    return was_snoozed
