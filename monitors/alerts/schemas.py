@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
 from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.common.yaml_text import write_yaml
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
 from monitors.alerts.precision import Precision
 from monitors.alerts.recipients import RouteTaken
-from monitors.alerts.routing.yaml_text import write_yaml
 from monitors.alerts.stored_routing import ProjectRouting
 from monitors.feed.kinds import INCIDENTS
 from monitors.feed.kinds import KINDS as EVENTS

@@ -10,13 +10,14 @@ from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.clock import now
 from driftline.common.request_values import media_type, read_body
 from driftline.common.responses import files
+from driftline.common.yaml_text import write_yaml
 from driftline.configuration.applying import apply
 from driftline.configuration.differences import differences
 from driftline.configuration.document import Configuration, read_configuration
 from driftline.configuration.exporting import export
 from driftline.configuration.planning import plan, things_of
 from driftline.configuration.schemas import AppliedOut, ChangeOut, DifferencesOut, PlanOut
-from driftline.configuration.yaml_text import MAX_TEXT_BYTES, write_yaml
+from driftline.configuration.yaml_text import MAX_TEXT_BYTES
 
 router = Router(tags=["configuration"])
 

@@ -12,7 +12,7 @@ from driftline.api.problems import problem_of_fields
 from driftline.common.bodies import Body, Moment
 from driftline.common.periods import rfc3339
 from driftline.configuration.items import Items, channel_item, model_item, part_of_model, silence_item
-from driftline.configuration.yaml_text import read_yaml
+from driftline.configuration.yaml_text import read_document
 from monitors.alerts.labels import MATCHED
 from monitors.definitions.api import FeatureExpectation, SegmentCondition
 from monitors.rules.api import RuleSettings
@@ -91,7 +91,7 @@ class Configuration(Body):
 
 def read_configuration(text: bytes) -> Configuration:
     """Read a document of YAML, or of JSON, which is YAML too. Raises Problem, which names the place."""
-    value = read_yaml(text)
+    value = read_document(text)
     try:
         return Configuration.model_validate({} if value is None else value)
     except PydanticError as error:

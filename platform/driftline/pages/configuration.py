@@ -9,12 +9,13 @@ from django.shortcuts import redirect, render
 
 from driftline.common.clock import now
 from driftline.common.errors import Problem
+from driftline.common.yaml_text import write_yaml
 from driftline.configuration.applying import apply
 from driftline.configuration.differences import differences
 from driftline.configuration.document import Configuration, read_configuration
 from driftline.configuration.exporting import export
 from driftline.configuration.planning import ItemChange, plan, things_of
-from driftline.configuration.yaml_text import MAX_TEXT_BYTES, write_yaml
+from driftline.configuration.yaml_text import MAX_TEXT_BYTES
 from driftline.pages.access import PageRequest, page
 
 

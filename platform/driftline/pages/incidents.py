@@ -163,7 +163,7 @@ def _act(request: PageRequest, one: Incident) -> HttpResponse:
 # -- what a person does, each with what the page says of it afterwards -----------------------------------------------
 def _acknowledge(request: PageRequest, one: Incident) -> str:
     services.acknowledge(incident=one, actor=request.visitor.actor, user=request.visitor.user, now=now())
-    return "Acknowledged by you. Reminders continue."
+    return "Acknowledged by you. No reminders are sent."
 
 
 def _resolve(request: PageRequest, one: Incident) -> str:

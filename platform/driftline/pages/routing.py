@@ -13,13 +13,14 @@ from django.shortcuts import redirect, render
 from driftline.accounts.models import Project
 from driftline.common.clock import now
 from driftline.common.errors import FieldFault, Problem, invalid
+from driftline.common.yaml_text import write_yaml
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from monitors.alerts.recipients import RouteTaken, complete_labels, routes_taken
 from monitors.alerts.routing.inhibition import InhibitRule
 from monitors.alerts.routing.matchers import Matcher, parse_labels
 from monitors.alerts.routing.tree import AlertRoute
-from monitors.alerts.routing.yaml_text import read_yaml, write_yaml
+from monitors.alerts.routing.yaml_text import read_tree
 from monitors.alerts.stored_routing import (
     ProjectRouting,
     channel_names,
@@ -162,7 +163,7 @@ def _change(request: PageRequest, action: str, form: RoutesForm) -> bool:
             return False
         document: Any = form.document()
     elif action == "save":
-        document = read_yaml(request.POST.get("yaml", "").replace("\r\n", "\n"), "/yaml")
+        document = read_tree(request.POST.get("yaml", "").replace("\r\n", "\n"), "/yaml")
     else:
         raise invalid("/do", f"{action[:40]!r} is not an action here; use save, form or reset.")
     save_routing(project=project, document=document, actor=actor)

@@ -10,7 +10,7 @@ from django.test import Client
 from driftline.accounts.models import Membership, Project, Role, User
 from inference.registry.models import Model
 from monitors.alerts.models import Channel, Incident, StoredRouting
-from monitors.alerts.routing.yaml_text import read_yaml
+from monitors.alerts.routing.yaml_text import read_tree
 from monitors.alerts.services import create_channel, handle_transition
 from monitors.alerts.stored_routing import routing_of, save_routing
 from monitors.rules.models import Rule, Transition
@@ -154,7 +154,7 @@ class TestYaml:
         saved = client.post(PAGE, {"do": "save", "yaml": text.replace("\n", "\r\n")})
 
         assert saved.status_code == 302
-        assert StoredRouting.objects.get().document == tree == read_yaml(text)
+        assert StoredRouting.objects.get().document == tree == read_tree(text)
 
     def test_with_faults_is_kept_with_a_sentence_for_each(
         self, client: Client, channels: list[Channel]

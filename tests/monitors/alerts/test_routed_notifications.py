@@ -67,8 +67,10 @@ def opened(fire: Fire) -> Callable[[], Incident]:
 
 
 def sent(channel: Channel | None = None, state: str = "pending") -> list[str]:
-    """List the events that were written to a channel, or to all, in their order."""
-    rows = Delivery.objects.filter(state=state, **({"channel": channel} if channel else {}))
+    """List the events of incidents that were written to a channel, or to all, in their order."""
+    rows = Delivery.objects.filter(
+        state=state, event__startswith="incident.", **({"channel": channel} if channel else {})
+    )
     return [event.removeprefix("incident.") for event in rows.order_by("pk").values_list("event", flat=True)]
 
 

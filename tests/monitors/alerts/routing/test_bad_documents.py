@@ -8,7 +8,7 @@ import pytest
 from driftline.common.errors import Problem
 from monitors.alerts.routing.matchers import Matcher, parse_labels
 from monitors.alerts.routing.parsing import parse_document, parse_length, write_length
-from monitors.alerts.routing.yaml_text import read_yaml
+from monitors.alerts.routing.yaml_text import read_tree
 
 
 def below(**route: Any) -> dict[str, Any]:
@@ -107,14 +107,14 @@ class TestYaml:
     )
     def test_is_refused_with_a_sentence(self, text: str, sentence: str) -> None:
         with pytest.raises(Problem) as refused:
-            read_yaml(text)
+            read_tree(text)
 
         assert sentence in refused.value.detail
 
     def test_reads_times_and_dates_as_they_are_written(self) -> None:
         text = "{a: 12:30, b: 2026-12-24, c: 010, d: yes, e: true, f: 1:5, g: ~}"
 
-        assert read_yaml(text) == {
+        assert read_tree(text) == {
             "a": "12:30", "b": "2026-12-24", "c": "010", "d": "yes", "e": True, "f": "1:5", "g": None,
         }  # fmt: skip
 

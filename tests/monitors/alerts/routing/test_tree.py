@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftline.common.yaml_text import write_yaml
 from monitors.alerts.routing.document import MAX_BYTES, MAX_ROUTES
 from monitors.alerts.routing.parsing import default_document, parse_document, tree_of_document
 from monitors.alerts.routing.tree import AlertRoute
-from monitors.alerts.routing.yaml_text import read_yaml, write_yaml
+from monitors.alerts.routing.yaml_text import read_tree
 from tests.monitors.alerts.routing.plain_routing import destinations, seconds
 
 EXAMPLES = int(os.environ.get("DRIFTLINE_TEST_ROUTING_EXAMPLES", "300"))
@@ -100,7 +101,7 @@ class TestAnyTree:
 
         text = write_yaml(document.plain())
 
-        assert parse_document(read_yaml(text))[1] == tree
+        assert parse_document(read_tree(text))[1] == tree
 
 
 class TestResolving:
@@ -143,7 +144,7 @@ class TestTheGuide:
         [text] = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
         _, tree = parse_document(
-            read_yaml(text), channels=["Team mail", "Pager", "Head of data", "Risk chat"]
+            read_tree(text), channels=["Team mail", "Pager", "Head of data", "Risk chat"]
         )
 
         taken = tree.resolve({"severity": "critical", "owner": "risk", "kind": "drift"})

@@ -1,4 +1,4 @@
-"""YAML of configurations: what is written is read again as it was, and what makes YAML dangerous is refused."""
+"""YAML of documents: what is written is read again as it was, and what makes YAML dangerous is refused."""
 
 import pytest
 import yaml
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftline.common.errors import Problem
-from driftline.configuration.yaml_text import read_yaml, write_yaml
+from driftline.common.yaml_text import NumberReader, read_yaml, write_yaml
+from driftline.configuration.yaml_text import read_document
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20) | st.sampled_from(
     [
@@ -46,7 +47,7 @@ DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 @given(DOCUMENTS)
 def test_what_is_written_is_read_again(document: dict[str, object]) -> None:
-    assert read_yaml(write_yaml(document).encode()) == document
+    assert read_yaml(write_yaml(document), NumberReader) == document
 
 
 @given(DOCUMENTS)
@@ -55,7 +56,7 @@ def test_other_readers_of_yaml_read_the_same(document: dict[str, object]) -> Non
 
 
 def test_words_and_times_stay_text_and_numbers_are_numbers() -> None:
-    read = read_yaml(b"a: no\nb: 2026-01-01\nc: 1e-3\nd: 007\ne: 0x1f\nf: 1\ng: true\n5: x\n")
+    read = read_document(b"a: no\nb: 2026-01-01\nc: 1e-3\nd: 007\ne: 0x1f\nf: 1\ng: true\n5: x\n")
 
     assert read == {
         "a": "no",
@@ -72,23 +73,30 @@ def test_words_and_times_stay_text_and_numbers_are_numbers() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (b"a: &x [1]\nb: [*x, *x]", "anchors and aliases are not read in line 1, column 4"),
-        (b"a: 1\nb: 2\na: 3", "the key 'a' comes twice in line 3, column 1"),
-        (b"[" * 40, "nested deeper than 32 levels"),
-        (b"a: [1, 2", "in line 1"),
+        (
+            b"a: &x [1]\nb: [*x, *x]",
+            "Line 1, column 4: a reference, & or *, cannot be used here: write it out.",
+        ),
+        (b"a: 1\nb: 2\na: 3", "Line 3, column 1: the key 'a' comes twice."),
+        (b"[" * 40, "this nests deeper than 30 levels."),
+        (b"a: [1, 2", "Line 1"),
         (b"a: !!python/object:os.system x", "could not determine a constructor"),
-        (b"? [1]\n: 2", "a key is no plain text in line 1"),
-        (b"a: " + b"9" * 30, "an integer has too many digits"),
-        (b"a: 1e999", "a number is too large"),
-        (b"a: \x00", "characters that no text has"),
-        (b"\xff\xfe\xfa", "not UTF-8"),
+        (b"? [1]\n: 2", "Line 1, column 3: a key is a word."),
+        (b"a: " + b"9" * 30, "an integer has too many digits."),
+        (b"a: 1e999", "a number is too large."),
+        (b"a: \x00", "characters that cannot be printed."),
+        (b"\xff\xfe\xfa", "This is not UTF-8 at byte 0."),
         (b"a: 1\n---\nb: 2", "another document"),
-        (b"\ta: 1", "in line 1"),
+        (b"\ta: 1", "Line 1"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_place(text: bytes, sentence: str) -> None:
-    with pytest.raises(Problem, match="not YAML that is read here") as refused:
-        read_yaml(text)
+    with pytest.raises(Problem) as refused:
+        read_document(text)
 
-    assert refused.value.status == 400
+    assert (refused.value.status, refused.value.code) == (422, "malformed_yaml")
     assert sentence in refused.value.detail
+
+
+def test_a_reader_of_text_takes_no_numbers() -> None:
+    assert read_yaml("a: 08:00\nb: 5\nc: [-1, true, ~]") == {"a": "08:00", "b": "5", "c": ["-1", True, None]}
