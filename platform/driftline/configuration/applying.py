@@ -22,6 +22,7 @@ from inference.registry.services import archive_model, create_model, update_mode
 from monitors.alerts.channel_services import create_channel, delete_channel, update_channel
 from monitors.alerts.models import Channel
 from monitors.alerts.silences import create_silence, end_silence
+from monitors.alerts.stored_routing import reset_routing, save_routing
 from monitors.definitions.expectations import expect
 from monitors.definitions.models import Segment
 from monitors.definitions.monitors import choose_span
@@ -43,9 +44,10 @@ _ORDER = (
     ("expectation", Action.CHANGE),
     ("rule", Action.CHANGE),
     ("rule", Action.CREATE),
-    ("channel", Action.DELETE),
     ("channel", Action.CREATE),
     ("channel", Action.CHANGE),
+    ("routing", Action.CHANGE),
+    ("channel", Action.DELETE),  # after the tree that named it
     ("silence", Action.CREATE),
 )
 _DURATIONS = ("cooldown", "notify_within")
@@ -133,6 +135,13 @@ def _channel(context: _Applying, change: ItemChange) -> None:
         delete_channel(channel=channel, actor=context.actor)
     else:
         update_channel(channel=channel, actor=context.actor, **after)
+
+
+def _routing(context: _Applying, change: ItemChange) -> None:
+    if change.after["tree"] is None:
+        reset_routing(project=context.project, actor=context.actor)
+    else:
+        save_routing(project=context.project, document=change.after["tree"], actor=context.actor)
 
 
 def _silence(context: _Applying, change: ItemChange) -> None:
@@ -237,6 +246,7 @@ def _rule(context: _Applying, change: ItemChange) -> None:
 
 _HANDLERS: Mapping[str, Callable[[_Applying, ItemChange], None]] = {
     "channel": _channel,
+    "routing": _routing,
     "silence": _silence,
     "model": _model,
     "segment": _segment,

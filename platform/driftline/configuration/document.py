@@ -11,9 +11,18 @@ from driftline.api.models import ChangedModel
 from driftline.api.problems import problem_of_fields
 from driftline.common.bodies import Body, Moment
 from driftline.common.periods import rfc3339
-from driftline.configuration.items import Items, channel_item, model_item, part_of_model, silence_item
+from driftline.configuration.items import (
+    ROUTING,
+    Items,
+    channel_item,
+    model_item,
+    part_of_model,
+    silence_item,
+)
 from driftline.configuration.yaml_text import read_document
+from monitors.alerts.api import MAX_EVENTS, EventName
 from monitors.alerts.labels import MATCHED
+from monitors.alerts.routing.document import RoutingIn
 from monitors.definitions.api import FeatureExpectation, SegmentCondition
 from monitors.rules.api import RuleSettings
 
@@ -39,6 +48,7 @@ class ChannelConfig(Body):
     kind: str = Field(max_length=20)
     target: str | None = Field(None, max_length=500)
     min_severity: str = "warning"
+    events: list[EventName] = Field([], max_length=MAX_EVENTS)
     enabled: bool = True
 
 
@@ -57,6 +67,7 @@ class Configuration(Body):
 
     version: Literal[1] = 1
     channels: dict[Name, ChannelConfig] = Field({}, max_length=1_000)
+    routing: RoutingIn | None = Field(None, description="null: the default tree")
     silences: list[SilenceConfig] = Field([], max_length=1_000)
     models: dict[Name, ModelConfig] = Field({}, max_length=MAX_MODELS)
 
@@ -71,6 +82,8 @@ class Configuration(Body):
                 ("channel", ""),
                 {channel_item(name): _given(one) for name, one in self.channels.items()},
             )
+        if "routing" in self.model_fields_set:
+            yield ("routing", ""), {ROUTING: {"tree": self.routing.plain() if self.routing else None}}
         if "silences" in self.model_fields_set:
             silences = [
                 (one.model, rfc3339(one.start), rfc3339(one.end), one.reason, one.matchers)

@@ -8,12 +8,21 @@ from msgspec import to_builtins
 from driftline.accounts.models import Project
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
-from driftline.configuration.items import Item, Items, channel_item, model_item, part_of_model, silence_item
+from driftline.configuration.items import (
+    ROUTING,
+    Item,
+    Items,
+    channel_item,
+    model_item,
+    part_of_model,
+    silence_item,
+)
 from inference.registry.models import Model
 from monitors.alerts.channel_services import NEEDS_TARGET
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Silence
 from monitors.alerts.silences import ENDED, with_states
+from monitors.alerts.stored_routing import routing_of
 from monitors.definitions.expectations import describe_expectation
 from monitors.definitions.models import Monitor
 from monitors.definitions.monitors import AUTO
@@ -39,6 +48,8 @@ def read_items(project: Project, models: Collection[str] | None = None) -> dict[
     items: dict[Item, dict[str, Any]] = {}
     for channel in Channel.objects.filter(project=project, deleted_at=None).order_by("name"):
         items[channel_item(channel.name)] = _channel(channel)
+    routing = routing_of(project)
+    items[ROUTING] = {"tree": None if routing.is_default else routing.document.plain()}
     for silence in unended_silences(project):
         item, fields = silence_item(*silence_key(silence))
         items[item] = fields
@@ -68,6 +79,7 @@ def export(project: Project, *, with_targets: bool = True) -> dict[str, Any]:
             for item, fields in items.items()
             if item.kind == "channel"
         },
+        "routing": items[ROUTING]["tree"],
         "silences": [fields for item, fields in items.items() if item.kind == "silence"],
         "models": {name: _nested(name, of_model) for name, of_model in of_models.items()},
     }
@@ -93,7 +105,13 @@ def silence_key(silence: Silence) -> tuple[str | None, str, str, str, dict[str, 
 def _channel(channel: Channel) -> dict[str, Any]:
     is_wanted = channel.enabled or channel.disabled_reason == NEEDS_TARGET
     target = {"target": channel.target} if channel.target else {}
-    return {"kind": channel.kind, **target, "min_severity": channel.min_severity, "enabled": is_wanted}
+    return {
+        "kind": channel.kind,
+        **target,
+        "min_severity": channel.min_severity,
+        "events": channel.events,
+        "enabled": is_wanted,
+    }
 
 
 def _model(model: Model) -> dict[str, Any]:

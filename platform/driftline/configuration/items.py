@@ -8,6 +8,7 @@ from driftline.common.strict_json import escape_pointer
 
 _LIST_OF = {
     "channel": "channels",
+    "routing": "routing",
     "silence": "silences",
     "segment": "declared_segments",
     "expectation": "expectations",
@@ -29,7 +30,7 @@ class Item:
     @property
     def pointer(self) -> str:
         """Where it stands in the document, as a JSON pointer."""
-        within = [_LIST_OF[self.kind], self.name] if self.kind != "model" else []
+        within = [_LIST_OF[self.kind], *([self.name] if self.name else [])] if self.kind != "model" else []
         parts = ["models", self.model, *within] if self.model else within
         return "".join(f"/{escape_pointer(part)}" for part in parts)
 
@@ -40,6 +41,10 @@ type Items = Mapping[Item, dict[str, Any]]
 def channel_item(name: str) -> Item:
     """Return the item of a channel."""
     return Item("channel", "", name)
+
+
+ROUTING = Item("routing", "", "")
+"""The routing tree of the project; it is always there."""
 
 
 def model_item(name: str) -> Item:

@@ -12,6 +12,7 @@ from driftline.models import AppliedConfiguration
 from inference.registry.models import Model
 from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel, Silence
+from monitors.alerts.stored_routing import routing_of, save_routing
 from monitors.definitions.models import Segment
 from monitors.definitions.monitors import choose_span
 from monitors.rules.defaults import add_default_rules
@@ -22,6 +23,15 @@ from tests.driftline.api.shape import assert_problem
 from tests.worlds.every_kind import furnish
 
 YAML = "application/yaml"
+TREE = {
+    "route": {
+        "channels": ["mail"],
+        "routes": [
+            {"matchers": ['severity="critical"'], "channels": ["team"], "mute_time_intervals": ["nights"]}
+        ],
+    },
+    "time_intervals": [{"name": "nights", "times": ["22:00-24:00"], "days_of_month": ["-1"]}],
+}
 RETRAINING = {"metric": "accuracy", "threshold": 0.1, "action": "retrain"}
 SLACK = "https://hooks.slack.com/services/T000/B000/topsecrettoken"
 
@@ -44,7 +54,10 @@ def furnished(api: Api) -> Api:
         monitor=model.monitors.select_related("model__project").get(kind="drift"), span="week", actor="test"
     )
     model.expectations.create(feature="a", least=0.0, most=9.5, tolerance=0.01)
-    create_channel(project=api.project, kind="slack", name="team", target=SLACK, actor="test")
+    create_channel(
+        project=api.project, kind="slack", name="team", target=SLACK, actor="test", events=["run.promoted"]
+    )
+    save_routing(project=api.project, document=TREE, actor="test")
     return api
 
 
@@ -188,6 +201,19 @@ def test_rules_go_before_the_segments_that_they_watch_and_come_after_them(furnis
     assert list(Segment.objects.values_list("name", flat=True)) == ["low"]
 
 
+def test_a_channel_goes_after_the_tree_that_names_it(furnished: Api) -> None:
+    document = exported(furnished)
+    del document["channels"]["team"]
+    refused = apply(furnished, document)
+    del document["routing"]["route"]["routes"]
+
+    assert_problem(refused, 409, "channel_in_routing")
+    assert apply(furnished, document).status_code == 200
+    assert routing_of(furnished.project).document.plain()["route"] == {"channels": ["mail"]}
+    assert apply(furnished, {"routing": None}).status_code == 200
+    assert routing_of(furnished.project).is_default
+
+
 @pytest.mark.parametrize("labels", [{}, {"matchers": {"feature": "income", "severity": "warning"}}])
 def test_silences_are_made_and_ended(api: Api, labels: dict[str, Any]) -> None:
     silence = {
@@ -267,6 +293,8 @@ def test_each_thing_needs_its_own_right(furnished: Api, document: dict[str, Any]
         ("silences: [{start: 2030-01-02T00:00:00Z, end: 2030-01-01T00:00:00Z, reason: x}]", 422, None),
         ("silences: [{start: tomorrow, end: 2030-01-01T00:00:00Z, reason: x}]", 422, "/silences/0/start"),
         ("silences: [{model: none, start: 2030-01-01T00:00:00Z, end: 2030-01-02T00:00:00Z, reason: x}]", 404, None),
+        ("routing: {route: {channels: [nobody]}}", 422, None),
+        ("routing: {route: {repeat: 1h}}", 422, "/routing/route/repeat"),
         ("a: &x {}\nb: *x", 422, ""),
         ("[1, 2]", 422, ""),
     ],
