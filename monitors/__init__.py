@@ -8,8 +8,9 @@ transitions. `alerts` turns a transition into an incident with its deliveries.
 The life of a run: `workflows` turns the same transition into a run. Its steps train a challenger, compare it on
 live traffic and promote it through `inference.registry`.
 
-`definitions` says what is watched, `optimiser` makes a version cheaper, `reports` builds Evidently's reports. A stage
-imports only stages before it; `driftline.common.task_queue.Task` names the tasks between them.
+`feed` holds what happened, as events in one order; `definitions` says what is watched, `optimiser` makes a version
+cheaper, `reports` builds Evidently's reports. A stage imports only stages before it;
+`driftline.common.task_queue.Task` names the tasks between them.
 
 Start with `receivers.py`, which connects signals and hooks, then the module `services` of a stage.
 """

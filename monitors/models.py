@@ -21,6 +21,8 @@ from monitors.definitions.models import (
     Segment,
     SegmentFeature,
 )
+from monitors.digests.models import Digest
+from monitors.feed.models import FeedEvent
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
@@ -50,9 +52,11 @@ __all__ = [
     "Delivery",
     "DeliveryAttempt",
     "DetectorState",
+    "Digest",
     "Expectation",
     "ExpectedErrors",
     "FeatureProfile",
+    "FeedEvent",
     "Incident",
     "IncidentEvent",
     "JointNullDraws",

@@ -23,7 +23,9 @@ from inference.registry.signals import (
     privacy_changed,
     reference_stored,
     signature_learnt_again,
+    version_created,
 )
+from monitors.alerts.announcing import announce
 from monitors.alerts.job_callbacks import plan_callbacks
 from monitors.alerts.selectors import days_of_critical_incidents
 from monitors.alerts.services import end_alert_of_rule
@@ -39,9 +41,12 @@ from monitors.definitions.signals import (
 )
 from monitors.dependents import dependents_of, forget_kinds
 from monitors.erasure import STEPS
+from monitors.feed.models import FeedEvent
+from monitors.feed.signals import event_recorded
 from monitors.metrics.fitting import measure_history
 from monitors.metrics.hooks import days_of_faults, limits_of_people
 from monitors.metrics.storing import forget_points
+from monitors.registry_events import record_deployment, record_reference, record_version
 from monitors.rules.models import Rule
 from monitors.rules.selectors import enabled_rules
 from monitors.rules.services import follow_monitor, refuse_while_watched
@@ -116,6 +121,26 @@ def use_reference(*, dataset: Dataset, **_: Any) -> None:
 @receiver(reference_ready)
 def compare_again(*, reference: Reference, **_: Any) -> None:
     measure_again(version_id=reference.version_id, since=reference.since)
+
+
+@receiver(event_recorded)
+def announce_event(*, event: FeedEvent, **_: Any) -> None:
+    announce(event)
+
+
+@receiver(version_created)
+def record_new_version(*, version: Version, actor: str, **_: Any) -> None:
+    record_version(version, actor)
+
+
+@receiver(reference_ready)
+def record_new_reference(*, reference: Reference, **_: Any) -> None:
+    record_reference(reference)
+
+
+@receiver(deployment_changed)
+def record_changed_deployment(*, change: DeploymentChange, **_: Any) -> None:
+    record_deployment(change)
 
 
 @receiver(deployment_changed)

@@ -37,7 +37,13 @@ from inference.registry.models import (
 )
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version, privacies, signature_of
-from inference.registry.signals import deployment_changed, model_created, privacy_changed, rows_no_longer_kept
+from inference.registry.signals import (
+    deployment_changed,
+    model_created,
+    privacy_changed,
+    rows_no_longer_kept,
+    version_created,
+)
 from inference.registry.validation import check_answers, read_reference
 from inference.runtime.providers import PROVIDERS
 from inference.serving import crashes
@@ -374,6 +380,7 @@ def register(
             subject=str(version),
             after=contents.audited,
         )
+        version_created.send(sender=Version, version=version, actor=actor)
         if deployment.champion is None:
             _change(deployment, kind="first", actor=actor, reason="first accepted version", champion=version)
         publish_on_commit(model)
@@ -402,6 +409,8 @@ def external_version(*, model: Model, version: str) -> Version:
         made, created = Version.objects.get_or_create(
             model=model, version=version, defaults={"created_by": "log"}
         )
+        if created:
+            version_created.send(sender=Version, version=made, actor="log")
         if created and deployment.champion is None:
             _change(deployment, kind="first", actor="log", reason="first logged version", champion=made)
             publish_on_commit(model)

@@ -3,6 +3,7 @@
 from django.dispatch import Signal
 
 model_created = Signal()  # model
+version_created = Signal()  # version, actor
 deployment_changed = Signal()  # deployment, change
 reference_stored = Signal()  # dataset
 signature_learnt_again = Signal()  # version, of which a new reference has other columns

@@ -36,11 +36,16 @@ from monitors.alerts.schemas import (
     RoutingTestOut,
     SilenceOut,
 )
+from monitors.feed.kinds import DEFAULT_OF_CHANNELS, INCIDENTS
+from monitors.feed.kinds import KINDS as EVENTS
 
 router = Router(tags=["alerts"])
 
 type Label = Annotated[str, Field(max_length=MAX_LABEL)]
 type LabelValue = Annotated[str, Field(max_length=MAX_VALUE)]
+type EventName = Annotated[str, Field(max_length=40)]
+MAX_EVENTS = 40
+_EVENTS = f"what it takes messages of: {', '.join((INCIDENTS, *EVENTS))}"
 
 
 class NewChannel(Body):
@@ -48,12 +53,14 @@ class NewChannel(Body):
     kind: str = Field(max_length=20, json_schema_extra={"enum": list(KINDS)})
     target: str = Field(max_length=500, description=describe_targets())
     min_severity: str = "warning"
+    events: list[EventName] = Field(list(DEFAULT_OF_CHANNELS), max_length=MAX_EVENTS, description=_EVENTS)
 
 
 class ChannelChanges(Body):
     name: str = Field("", max_length=100)
     target: str = Field("", max_length=500)
     min_severity: str = "warning"
+    events: list[EventName] = Field(list(DEFAULT_OF_CHANNELS), max_length=MAX_EVENTS, description=_EVENTS)
     enabled: bool = True
 
 

@@ -1,5 +1,6 @@
 """Writes of channels: make, change, delete, rotate the secret, test, and send a delivery again."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,32 +16,58 @@ from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.outbox import database_time, make_event_id, requeue, withhold_pending, write_delivery
+from monitors.alerts.outbox import (
+    database_time,
+    make_event_id,
+    report_disabled,
+    requeue,
+    withhold_pending,
+    write_delivery,
+)
 from monitors.alerts.stored_routing import refuse_while_routed, rename_in_routing
 from monitors.alerts.story import TEST
+from monitors.feed.kinds import DEFAULT_OF_CHANNELS, INCIDENTS
+from monitors.feed.kinds import KINDS as EVENTS
 from monitors.rules.models import Severity
 
 SECRET_OVERLAP = timedelta(hours=24)
 """How long messages are signed with the secret before too, after it was rotated."""
-CHANGEABLE = ("name", "target", "min_severity", "enabled")
+NEEDS_TARGET = "It needs its target, which was not given"
+"""Why a channel is off that was made without a target, as configurations hold none; with one it is turned on."""
+CHANGEABLE = ("name", "target", "min_severity", "events", "enabled")
 
 
 def create_channel(
-    *, project: Project, kind: str, name: str, target: str, actor: str, min_severity: str = Severity.WARNING
+    *,
+    project: Project,
+    kind: str,
+    name: str,
+    target: str | None,
+    actor: str,
+    min_severity: str = Severity.WARNING,
+    events: Sequence[str] = DEFAULT_OF_CHANNELS,
 ) -> tuple[Channel, str | None]:
-    """Make a channel and give it with its signing secret, shown once; None where the kind has none."""
+    """Make a channel and give it with its signing secret, shown once; None where the kind has none.
+
+    Without a target it is off until it gets one.
+    """
     if kind not in KINDS:
         raise invalid("/kind", f"{kind[:64]!r} is not a kind of channel; use one of {', '.join(KINDS)}.")
     _check_name(name)
     _check_severity(min_severity)
-    KINDS[kind].check_target(target)
+    _check_events(events)
+    if target is not None:
+        KINDS[kind].check_target(target)
     secret = KINDS[kind].new_secret()
     channel = Channel(
         project=project,
         kind=kind,
         name=name,
-        target=target,
+        target=target or "",
+        enabled=target is not None,
+        disabled_reason="" if target is not None else NEEDS_TARGET,
         min_severity=min_severity,
+        events=list(events),
         secret=encrypt(secret) if secret else b"",
     )
     _save(channel, actor=actor, action="channel.create", before=None)
@@ -57,14 +84,24 @@ def update_channel(*, channel: Channel, actor: str, **changes: Any) -> Channel:
         _check_name(changes["name"])
     if "min_severity" in changes:
         _check_severity(changes["min_severity"])
+    if "events" in changes:
+        _check_events(changes["events"])
+        changes["events"] = list(changes["events"])
     if "target" in changes:
         KINDS[channel.kind].check_target(changes["target"])
+    elif changes.get("enabled") and not channel.target:
+        raise invalid("/target", f"The channel {channel.name} has no target yet; give it one.")
+    if "target" in changes and channel.disabled_reason == NEEDS_TARGET:
+        changes = {"enabled": True} | changes
     before = _described(channel)
     for name, value in changes.items():
         setattr(channel, name, value)
     if "enabled" in changes:
         channel.disabled_reason = "" if channel.enabled else f"Disabled by {actor}"[:200]
-    _save(channel, actor=actor, action="channel.update", before=before)
+    with transaction.atomic():
+        _save(channel, actor=actor, action="channel.update", before=before)
+        if before["enabled"] and not channel.enabled:
+            report_disabled(channel, actor=actor)
     return channel
 
 
@@ -178,6 +215,14 @@ def _check_name(name: str) -> None:
 def _check_severity(severity: str) -> None:
     if severity not in Severity.values:
         raise invalid("/min_severity", f"{severity[:64]!r} is not one of {', '.join(Severity.values)}.")
+
+
+def _check_events(events: Sequence[str]) -> None:
+    known = (INCIDENTS, *EVENTS)
+    if unknown := [event for event in events if event not in known]:
+        raise invalid("/events", f"{unknown[0][:64]!r} is no event; use some of {', '.join(known)}.")
+    if len(set(events)) != len(events):
+        raise invalid("/events", "An event is named twice; name each once.")
 
 
 def _check_enabled(channel: Channel) -> None:

@@ -10,6 +10,7 @@ from driftline.accounts.models import Project, User
 from driftline.common.lease import Leasable
 from driftline.common.work import WorkQuerySet
 from inference.registry.models import Model
+from monitors.feed.kinds import default_of_channels
 from monitors.rules.models import Rule, Severity, Transition
 
 
@@ -194,6 +195,9 @@ class Channel(models.Model):
         null=True, blank=True, help_text="until when messages are signed with the secret before too"
     )
     min_severity = models.CharField(max_length=8, choices=Severity, default=Severity.WARNING)
+    events = models.JSONField(
+        default=default_of_channels, help_text="the events that it takes; see monitors.feed.kinds"
+    )
     enabled = models.BooleanField(default=True)
     disabled_reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -256,9 +260,12 @@ class Delivery(Leasable):
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="deliveries")
     incident = models.ForeignKey(Incident, models.CASCADE, null=True, blank=True, related_name="deliveries")
-    event = models.CharField(max_length=30, help_text="incident.opened, job.succeeded, test, ...")
+    event = models.CharField(max_length=40, help_text="incident.opened, run.failed, job.succeeded, test, ...")
     event_id = models.CharField(max_length=60, help_text="stable over retries and replays")
     subject = models.CharField(max_length=200, blank=True)
+    thread = models.CharField(
+        max_length=40, blank=True, help_text="what its message is about, where that is no incident"
+    )
     body = models.TextField(help_text="the exact text that is sent: JSON for webhooks, plain text for e-mail")
     html = models.TextField(blank=True)
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)

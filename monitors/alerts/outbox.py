@@ -29,6 +29,8 @@ from monitors.alerts.channels.masking import without_target
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident
 from monitors.alerts.story import TEST
 from monitors.alerts.wording import moment
+from monitors.feed.kinds import CHANNEL_DISABLED
+from monitors.feed.services import record_event
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +63,18 @@ def write_delivery(
     incident: Incident | None,
     withheld: str = "",
     not_before: datetime | None = None,
+    thread: str = "",
 ) -> Delivery:
     """Store a message in the caller's transaction; the caller enqueues it.
 
-    `withheld` says why it is not sent, `not_before` that it waits until a moment, by the database's clock.
+    `withheld` says why it is not sent, `not_before` that it waits until a moment, by the database's clock. Messages
+    about the same `incident` or `thread` belong together.
     """
     waits = {} if not_before is None else {"next_attempt_at": not_before}
     return Delivery.objects.create(
         channel=channel,
         incident=incident,
+        thread=thread,
         event=event,
         event_id=event_id,
         subject=message.subject[:200],
@@ -217,10 +222,34 @@ def _pause(channel: Channel, length: timedelta) -> None:
 
 def _disable(channel: Channel, reason: str) -> None:
     """Stop sending to a receiver that is gone; nothing is dropped, its deliveries can be replayed."""
-    Channel.objects.filter(pk=channel.pk).update(enabled=False, disabled_reason=reason[:200])
+    disabled = Channel.objects.filter(pk=channel.pk, enabled=True)
+    if disabled.update(enabled=False, disabled_reason=reason[:200]):
+        channel.enabled, channel.disabled_reason = False, reason[:200]
+        report_disabled(channel)
     withhold_pending(channel, reason="The receiver said that it is gone, so the channel was disabled.")
     if channel.kind == CALLBACK:
         publish_on_commit()
+
+
+def report_disabled(channel: Channel, *, actor: str = "") -> None:
+    """Record that a channel was disabled, so that the others say so."""
+    record_event(
+        project=channel.project,
+        kind=CHANNEL_DISABLED,
+        subject=f"channel-{channel.pk}",
+        actor=actor,
+        text=f"{channel.project.name}: the channel {channel.name} is disabled, so nothing is sent to it",
+        path="/settings/channels",
+        facts=[("Channel", f"{channel.name} ({channel.kind})"), ("Reason", channel.disabled_reason)],
+        data={
+            "channel": {
+                "id": channel.pk,
+                "name": channel.name,
+                "kind": channel.kind,
+                "reason": channel.disabled_reason,
+            }
+        },
+    )
 
 
 def _storable(text: str, channel: Channel) -> str:

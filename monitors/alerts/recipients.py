@@ -10,6 +10,7 @@ from monitors.alerts.models import Alert, Channel, Incident
 from monitors.alerts.routing.inhibition import find_inhibitor
 from monitors.alerts.routing.tree import AlertRoute, RoutingTree
 from monitors.alerts.stored_routing import routing_of
+from monitors.feed.kinds import INCIDENTS
 from monitors.metrics.catalogue import METRICS
 from monitors.rules.models import Severity
 
@@ -112,6 +113,8 @@ def _reason_to_skip(channel: Channel | None, severity: str) -> str:
         return "there is no such channel"
     if not channel.enabled:
         return "turned off"
+    if INCIDENTS not in channel.events:
+        return "takes no incidents"
     if severity in Severity.values and Severity.values.index(severity) < Severity.values.index(
         channel.min_severity
     ):

@@ -9,6 +9,8 @@ from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
 from monitors.alerts.recipients import RouteTaken
 from monitors.alerts.routing.yaml_text import write_yaml
 from monitors.alerts.stored_routing import ProjectRouting
+from monitors.feed.kinds import INCIDENTS
+from monitors.feed.kinds import KINDS as EVENTS
 from monitors.rules.models import Severity
 
 
@@ -22,6 +24,7 @@ class ChannelOut(ResponseBody, frozen=True):
     kind: Annotated[str, one_of(KINDS)]
     target: str | None
     min_severity: Annotated[str, one_of(Severity)]
+    events: list[Annotated[str, one_of((INCIDENTS, *EVENTS))]]
     enabled: bool
     disabled_reason: str | None
     created_at: Time
@@ -35,6 +38,7 @@ class ChannelOut(ResponseBody, frozen=True):
             kind=channel.kind,
             target=target,
             min_severity=channel.min_severity,
+            events=channel.events,
             enabled=channel.enabled,
             disabled_reason=channel.disabled_reason or None,
             created_at=channel.created_at,

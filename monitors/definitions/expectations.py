@@ -36,12 +36,17 @@ def schema_of(model: Model) -> list[FeatureSchema]:
     return [
         {
             "feature": name,
-            "kind": "number" if kinds.get(name, True) else "category",
+            "kind": "number" if kinds.get(name, _is_number(expected.get(name))) else "category",
             "learnt": _describe(learnt[name]) if name in learnt else None,
             "expected": describe_expectation(expected[name]) if name in expected else None,
         }
         for name in sorted(kinds.keys() | expected.keys())
     ]
+
+
+def _is_number(expectation: Expectation | None) -> bool:
+    """Tell whether a feature of which only an expectation is known is a number."""
+    return expectation is None or expectation.categories is None
 
 
 def kinds_of_features(model: Model) -> dict[str, bool]:
@@ -98,7 +103,7 @@ def _checked(
     at = f"/features/{escape_pointer(feature)}"
     if said is None:
         return None
-    if feature not in kinds:
+    if kinds and feature not in kinds:  # of a model without data nothing is known
         raise invalid(
             at,
             f"{printable(feature)!r} is no feature of {model.name} that was seen or declared.",
@@ -111,7 +116,8 @@ def _checked(
         "missing_share": None,
         "tolerance": 0.0,
     } | dict(said)
-    for name in _TEXTS_ONLY if kinds[feature] else _NUMBERS_ONLY:
+    other_kind = (_TEXTS_ONLY if kinds[feature] else _NUMBERS_ONLY) if kinds else ()
+    for name in other_kind:
         if fields[name] is not None:
             kind = "a number: give least and most" if kinds[feature] else "a category: give categories"
             raise invalid(f"{at}/{name}", f"{printable(feature)} is {kind}.")

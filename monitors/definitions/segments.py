@@ -191,7 +191,7 @@ def _check_range(at: str, said: RowCondition) -> None:
 
 def _check_feature(at: str, model: Model, said: RowCondition, kinds: Mapping[str, bool]) -> None:
     feature = printable(said.feature)
-    if said.feature not in kinds:
+    if kinds and said.feature not in kinds:  # of a model without data nothing is known
         raise invalid(
             f"{at}/feature",
             f"{feature!r} is no feature of {model.name} that was seen or declared.",
@@ -202,9 +202,10 @@ def _check_feature(at: str, model: Model, said: RowCondition, kinds: Mapping[str
         raise invalid(
             f"{at}/feature", f"{feature!r} {_HIDDEN[policy]}, so no row can be chosen by its value."
         )
-    if kinds[said.feature] and said.value is not None and not _is_number(said.value):
+    is_number = kinds.get(said.feature)
+    if is_number and said.value is not None and not _is_number(said.value):
         raise invalid(f"{at}/value", f"{feature} is a number, and {printable(said.value)!r} is none.")
-    if not kinds[said.feature] and (said.lower is not None or said.upper is not None):
+    if is_number is False and (said.lower is not None or said.upper is not None):
         raise invalid(at, f"{feature} is a category and has no range; give a value.")
 
 

@@ -129,25 +129,46 @@ def _judge_by(limit: PeopleLimit, point: MetricPoint, is_beyond: bool) -> None:
 
 
 def _judge_by_reference(point: MetricPoint) -> None:
-    """Take the stored status, but for a drift statistic beyond its limit that is not sure among so many features."""
+    """Take the stored status by the calibrated limit."""
     point.is_beyond = point.status in RAISED
     if is_drift(point.metric) and point.threshold is not None and point.value is not None:
         exceeds = point.value > point.threshold
-        if exceeds and point.status == PointStatus.OK:
-            point.status = NOT_SIGNIFICANT
         point.is_beyond = exceeds if point.metric in DRIFT_METRICS else exceeds or point.is_beyond
-    if point.status == PointStatus.OK and _is_out_of_reach(point):
-        point.status = PointStatus.NOT_INFORMATIVE
+    point.status = status_by_reference(point)
 
 
-def _is_out_of_reach(point: MetricPoint) -> bool:
+class StoredPoint(Protocol):
+    """What is stored of a point and its calibrated limit."""
+
+    @property
+    def metric(self) -> str: ...
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def threshold(self) -> float | None: ...
+    @property
+    def status(self) -> str: ...
+
+
+def status_by_reference(point: StoredPoint) -> str:
+    """Return the status of a point that no rule judges: the stored one, but for a drift statistic beyond its limit
+    that is not sure among so many features, and for a limit that no value can pass."""
+    value, threshold = point.value, point.threshold
+    if point.status != PointStatus.OK or value is None or threshold is None:
+        return point.status
+    if is_drift(point.metric) and value > threshold:
+        return NOT_SIGNIFICANT
+    return PointStatus.NOT_INFORMATIVE if _is_out_of_reach(point.metric, threshold) else PointStatus.OK
+
+
+def _is_out_of_reach(name: str, threshold: float) -> bool:
     """Tell whether a limit of performance is as bad as a value can be: a recall of 0 is not good because days were."""
-    metric = METRICS.get(point.metric)
-    if metric is None or metric.kind != MonitorKind.PERFORMANCE or point.threshold is None:
+    metric = METRICS.get(name)
+    if metric is None or metric.kind != MonitorKind.PERFORMANCE:
         return False
     if metric.name in WORST_IS_ONE:
-        return point.threshold >= 1
-    return not metric.lower_is_better and metric.name not in UNBOUNDED and point.threshold <= 0
+        return threshold >= 1
+    return not metric.lower_is_better and metric.name not in UNBOUNDED and threshold <= 0
 
 
 class PointJudge:

@@ -66,7 +66,15 @@ class PointName(models.Model):
     feature = models.CharField(max_length=200, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["model", "metric", "feature"], name="names_of_a_metric")]
+        indexes = [
+            models.Index(fields=["model", "metric", "feature"], name="names_of_a_metric"),
+            models.Index(  # for `newest.py`, which asks of all models at once
+                fields=["model", "layout"],
+                include=["measure", "position", "metric", "feature"],
+                condition=models.Q(feature="") | models.Q(metric="psi"),
+                name="names_always_shown",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.metric} {self.feature}"

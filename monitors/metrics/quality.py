@@ -5,6 +5,7 @@ What is usual is learnt from the reference and its days; what somebody expects o
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
 from scipy.special import bdtrik
 
@@ -13,13 +14,15 @@ from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.impossible import is_repeated, measure_impossible
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
 from monitors.metrics.references.loaded import annotate_reference
-from monitors.stats.column_faults import MARGIN, count_missing, share_of_mode
+from monitors.stats.column_faults import MARGIN, MEDIAN_MODE, count_missing, share_of_mode
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 FLOOR = 0.02  # a share below this is no fault, whatever the reference says
 TOLERANCE = 0.05  # how much worse than its reference a feature may be
-WORSE = 1.25  # times the worst of the reference's days: of a few weeks' days the next may be worse by chance
+WORSE = 1.25  # times the worst of the reference's days, at least: the next day may be worse by chance
+MAX_WORSE = 3.0  # times that day at most, which is reached at 16 days: more would blind
+RETURN_DAYS = 1_000  # in how many days chance may pass a limit once
 MAX_REFERENCE_SHARE = 0.9  # a day of the reference that was broken as a whole excuses no other
 STUCK = 0.9  # of the way from the usual share of the most frequent value to all rows
 BY_CHANCE = 1e-6  # how likely rows of the usual kind may be alike, for their being so to count as a fault
@@ -37,6 +40,7 @@ def measure_quality(measured: MeasuredSummary) -> list[Point]:
         segment.summary,
         reference.summary if reference else None,
         _worst_days(measured),
+        days=len(reference.dates) if reference else 0,
         expected=measured.context.expected,
         min_rows=measured.monitor.min_rows,
         impossible=measure_impossible(measured),
@@ -63,6 +67,7 @@ def quality_points(
     reference: WindowSummary | None,
     worst: Shares,
     *,
+    days: int,
     expected: Mapping[str, Expectation],
     min_rows: int,
     impossible: Sequence[Point] = (),
@@ -70,9 +75,10 @@ def quality_points(
     """Measure the shares of each feature's rows that are missing, of the wrong type, unseen, out of range, or alike.
 
     A limit needs a reference, or somebody who expects something, but for values of the wrong type: a single one is
-    worth a warning. `worst` is what single days of the reference showed (`worst_days`). `faulty_features` counts the
-    features beyond their limits; one with fewer values of the wrong type than other faults may have is not among them,
-    nor one with a single value of the `impossible` ones. Repeated ones count however few the rows are.
+    worth a warning. `worst` is what single days of the reference, `days` in all, showed (`worst_days`).
+    `faulty_features` counts the features beyond their limits; one with fewer values of the wrong type than other
+    faults may have is not among them, nor one with a single value of the `impossible` ones. Repeated ones count
+    however few the rows are.
     """
     points: list[Point] = []
     for name, column in summary.features.items():
@@ -82,7 +88,7 @@ def quality_points(
                 points.append(_wrong_type(share, column.rows, name, min_rows))
                 continue
             said = None if wanted is None else _expected_limit(metric, column, wanted)
-            limit = _usual_limit(metric, name, column, known, worst) if said is None else said
+            limit = _usual_limit(metric, name, column, known, worst, days) if said is None else said
             status = judged_by_rows(share, column.rows, min_rows)
             if status == "ok" and limit is not None and share > limit:
                 is_worst = metric != "mode_share" and share > 0.5 + limit / 2
@@ -112,7 +118,7 @@ def _is_stray(point: Point) -> bool:
 
 
 def _usual_limit(
-    metric: str, feature: str, column: ColumnSummary, known: ColumnSummary | None, worst: Shares
+    metric: str, feature: str, column: ColumnSummary, known: ColumnSummary | None, worst: Shares, days: int
 ) -> float | None:
     """Give the largest share that the reference, its days and some more explain; None without a reference."""
     if known is None:
@@ -120,14 +126,35 @@ def _usual_limit(
     if metric == "mode_share":
         if isinstance(column, NumericSummary) and column.distinct is None:
             return _stuck_limit(column, worst.get(("cell_share", feature), 1.0))
-        return _mode_limit(column, worst.get((metric, feature), 1.0))
+        on_worst_day = worst.get((metric, feature), 1.0)
+        excess = on_worst_day - worst.get((MEDIAN_MODE, feature), on_worst_day)
+        return _mode_limit(column, on_worst_day, (times_worst_day(days) - 1) * excess + TOLERANCE)
     usual = count_missing(known) / max(known.rows, 1) if metric == "missing_share" else 0.0
-    on_worst_day = min(_worse_than(worst.get((metric, feature), 0.0)), MAX_REFERENCE_SHARE)
-    return max(FLOOR, usual + TOLERANCE, on_worst_day)
+    worse = _worse_than(worst.get((metric, feature), 0.0), times=times_worst_day(days))
+    return max(FLOOR, usual + TOLERANCE, min(worse, MAX_REFERENCE_SHARE))
 
 
-def _worse_than(on_worst_day: float) -> float:
-    return WORSE * on_worst_day + TOLERANCE
+@lru_cache(maxsize=1_000)
+def times_worst_day(days: int) -> float:
+    """Return by which factor the worst of `days` days is to be raised, so that a day passes it once in `RETURN_DAYS`.
+
+    Of shares that fall off exponentially, a day passes t times the worst of n days with probability n B(n, t + 1), the
+    mean of exp(-t m) over their largest value m.
+    """
+    low, high = WORSE, MAX_WORSE
+    while high - low > 0.01:
+        times = (low + high) / 2
+        log_odds = math.log(max(days, 1)) + _log_beta(max(days, 1), times + 1)
+        low, high = (low, times) if log_odds < -math.log(RETURN_DAYS) else (times, high)
+    return high
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def _worse_than(on_worst_day: float, *, times: float = WORSE) -> float:
+    return times * on_worst_day + TOLERANCE
 
 
 def _expected_limit(metric: str, column: ColumnSummary, wanted: Expectation) -> float | None:
@@ -141,8 +168,9 @@ def _expected_limit(metric: str, column: ColumnSummary, wanted: Expectation) -> 
     return None
 
 
-def _mode_limit(column: ColumnSummary, on_worst_day: float) -> float | None:
-    """Give the share of one value that neither the worst of the days nor chance among so many rows explains.
+def _mode_limit(column: ColumnSummary, on_worst_day: float, more: float) -> float | None:
+    """Give the share of one value that neither the worst of the days and some `more` nor chance among so many rows
+    explains.
 
     Where days come near to a single value it lies where a feature that stands still is still found, and nowhere where
     chance would do that. As often as on the worst day there may be 1 / `on_worst_day` values (Bonferroni).
@@ -151,7 +179,7 @@ def _mode_limit(column: ColumnSummary, on_worst_day: float) -> float | None:
     if stuck is None or on_worst_day <= 0:
         return stuck
     by_chance = (float(bdtrik(1 - BY_CHANCE * on_worst_day, rows, on_worst_day)) + 1) / rows
-    return min(max(_worse_than(on_worst_day), by_chance), stuck)
+    return min(max(_worse_than(on_worst_day), on_worst_day + more, by_chance), stuck)
 
 
 def _stuck_limit(column: ColumnSummary, on_worst_day: float) -> float | None:

@@ -28,17 +28,20 @@ router = Router(tags=["rules"])
 _SECONDS = Field(0.0, ge=0, le=316_224_000, description="seconds of event time")
 
 
-class RuleChanges(Body):
-    """The fields of a rule; those left out keep their value, or get the default in a new rule."""
+class RuleSettings(Body):
+    """The fields of a rule but its name; those left out keep their value, or get the default in a new rule."""
 
-    name: str = Field("", min_length=1, max_length=120)
     metric: str = Field("", max_length=40)
     feature: str = Field("", max_length=200)
     segment: str = Field("", max_length=200)
     span: str = Field("auto", description="hour, day, week, month, 2d to 90d, or auto: as its monitor judges")
     operator: str = "above"
     threshold: float = 0.0
-    for_windows: int = 1
+    for_windows: int = Field(1, description="windows beyond the threshold that open an incident")
+    of_windows: int | None = Field(None, description="among how many in a row; null: each of them")
+    recovery_threshold: float | None = Field(
+        None, description="what a good window has to reach; null: the threshold"
+    )
     recover_windows: int = 2
     min_rows: int = Field(100, description="in a new rule the rows from which on its metric is judged")
     cooldown: float = _SECONDS
@@ -55,6 +58,12 @@ class RuleChanges(Body):
             for name, value in self.given().items()
             if name not in ("model", "start")
         }
+
+
+class RuleChanges(RuleSettings):
+    """The fields of a rule; those left out keep their value, or get the default in a new rule."""
+
+    name: str = Field("", min_length=1, max_length=120)
 
 
 class NewRule(RuleChanges):

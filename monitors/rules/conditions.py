@@ -1,6 +1,6 @@
 """How one more window moves a rule: pure, so that judging, back-testing and its oracle agree."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
@@ -26,6 +26,10 @@ class Condition(Limit, Protocol):
     recover_windows: int
     cooldown: timedelta
 
+    @property
+    def among_windows(self) -> int: ...
+    def is_recovered_by(self, value: float) -> bool: ...
+
 
 class Observation(Protocol):
     @property
@@ -43,12 +47,17 @@ class ObservedWindow(Observation, Protocol):
 
 @dataclass(frozen=True)
 class RuleProgress:
-    """Where a rule stands. `streak` counts windows in a row that speak for leaving `name`."""
+    """Where a rule stands. While it fires, `streak` counts the good windows in a row.
+
+    Before, `recent` has a letter for each window that may still be one of those that fire together: `x` was beyond the
+    threshold, `.` was not. `streak` counts the first.
+    """
 
     name: str = "normal"
     streak: int = 0
     judged_until: datetime | None = None
     acted_until: datetime | None = None
+    recent: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,15 +84,24 @@ def step(rule: Condition, before: RuleProgress, window: ObservedWindow) -> RuleS
     """
     breached = breach_of(rule, window, is_proven=window.is_proven)
     if breached is None:
-        return RuleStep(RuleProgress(before.name, before.streak, window.end, before.acted_until))
+        return RuleStep(replace(before, judged_until=window.end))
     if before.name == "firing":
         return _while_firing(rule, before, window, breached)
-    if not breached:
-        return RuleStep(RuleProgress("normal", 0, window.end, before.acted_until))
-    streak = before.streak + 1
-    if streak < rule.for_windows:
-        return RuleStep(RuleProgress("pending", streak, window.end, before.acted_until))
-    return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.OPENED)
+    recent = _still_of_use(rule, before.recent + ("x" if breached else "."))
+    streak = recent.count("x")
+    if breached and streak >= rule.for_windows:
+        return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.OPENED)
+    name = "pending" if recent else "normal"
+    return RuleStep(RuleProgress(name, streak, window.end, before.acted_until, recent))
+
+
+def _still_of_use(rule: Condition, recent: str) -> str:
+    """Drop the oldest windows that no longer can be among those that fire together: too long ago, or with too many
+    good ones after them."""
+    recent = recent[-rule.among_windows :]
+    while recent.count(".") > rule.among_windows - rule.for_windows:
+        recent = recent.partition(".")[2]
+    return recent.lstrip(".")
 
 
 def _while_firing(rule: Condition, before: RuleProgress, window: ObservedWindow, breached: bool) -> RuleStep:
@@ -92,7 +110,8 @@ def _while_firing(rule: Condition, before: RuleProgress, window: ObservedWindow,
         if cooled:
             return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.STILL_FIRING)
         return RuleStep(RuleProgress("firing", 0, window.end, before.acted_until))
-    streak = before.streak + 1
+    is_recovered = window.value is not None and rule.is_recovered_by(window.value)
+    streak = before.streak + 1 if is_recovered else 0
     if streak < rule.recover_windows:
         return RuleStep(RuleProgress("firing", streak, window.end, before.acted_until))
     return RuleStep(RuleProgress("normal", 0, window.end, before.acted_until), RuleOutcome.RESOLVED)

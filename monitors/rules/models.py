@@ -9,15 +9,15 @@ from django.db import models
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
-from driftline.common.periods import Period, earlier, is_window
+from driftline.common.periods import Period, counted, earlier, is_window
 from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from monitors.rules.conditions import breach_of
 from monitors.stats.performance.estimate import proves_beyond
 
 _PLAIN = (
-    "name", "metric", "feature", "segment", "span", "judged_span", "operator", "threshold", "for_windows",
-    "recover_windows", "min_rows", "severity", "action", "enabled",
+    "name", "metric", "feature", "segment", "span", "judged_span", "operator", "threshold", "for_windows", "of_windows",
+    "recovery_threshold", "recover_windows", "min_rows", "severity", "action", "enabled",
 )  # fmt: skip
 _DURATIONS = ("cooldown", "notify_within")
 """The fields of a rule's snapshot."""
@@ -57,7 +57,15 @@ class Rule(models.Model):
     operator = models.CharField(max_length=5, choices=Operator, default=Operator.ABOVE)
     threshold = models.FloatField()
     for_windows = models.IntegerField(
-        default=1, validators=[MinValueValidator(1)], help_text="windows in a row beyond the threshold"
+        default=1,
+        validators=[MinValueValidator(1)],
+        help_text="windows beyond the threshold, by default in a row",
+    )
+    of_windows = models.IntegerField(
+        null=True, blank=True, help_text="among how many in a row they may lie; empty: each of them is one"
+    )
+    recovery_threshold = models.FloatField(
+        null=True, blank=True, help_text="what a good window has to reach; empty: the threshold"
     )
     recover_windows = models.IntegerField(
         default=2, validators=[MinValueValidator(1)], help_text="good windows in a row that resolve"
@@ -85,10 +93,28 @@ class Rule(models.Model):
     def of_snapshot(cls, snapshot: Mapping[str, Any], model: Model) -> Self:
         """Return a rule that is not stored, as it was when its snapshot was taken."""
         durations = {name: timedelta(seconds=snapshot[name]) for name in _DURATIONS}
-        return cls(model=model, **{name: snapshot[name] for name in _PLAIN}, **durations)
+        plain = {name: snapshot[name] for name in _PLAIN if name in snapshot}  # older ones have fewer
+        return cls(model=model, **plain, **durations)
 
     def is_breached_by(self, value: float) -> bool:
         return value > self.threshold if self.operator == self.Operator.ABOVE else value < self.threshold
+
+    def is_recovered_by(self, value: float) -> bool:
+        if self.recovery_threshold is None:
+            return not self.is_breached_by(value)
+        is_above = self.operator == self.Operator.ABOVE
+        return value <= self.recovery_threshold if is_above else value >= self.recovery_threshold
+
+    @property
+    def among_windows(self) -> int:
+        """Among how many windows in a row `for_windows` have to be beyond the threshold."""
+        return self.of_windows or self.for_windows
+
+    @property
+    def asked_windows(self) -> str:
+        """How many windows have to be beyond the threshold, in words: `2 days`, or `3 of 5 days`."""
+        among = counted(self.among_windows, self.judged_span)
+        return among if self.among_windows == self.for_windows else f"{self.for_windows} of {among}"
 
     def breaks(self, point: MetricPoint) -> bool | None:
         """Tell whether a point is beyond the threshold; None where it has no value or too few rows to be judged."""
@@ -112,7 +138,10 @@ class RuleState(models.Model):
 
     rule = models.OneToOneField(Rule, models.CASCADE, related_name="state")
     standing = models.CharField(max_length=8, choices=Standing, default=Standing.NORMAL)
-    streak = models.IntegerField(default=0, help_text="windows in a row that speak for a change of standing")
+    streak = models.IntegerField(default=0, help_text="windows that speak for a change of standing")
+    recent = models.TextField(
+        default="", db_default="", blank=True, help_text="of a rule that does not fire: see RuleProgress"
+    )
     judged_until = models.DateTimeField(null=True, blank=True, help_text="end of the newest window judged")
     acted_until = models.DateTimeField(null=True, blank=True, help_text="end of the window that last acted")
 
@@ -158,7 +187,7 @@ class Transition(models.Model):
         """
         if since := self.detail.get("since"):
             return datetime.fromisoformat(since)
-        span, more = self.rule.judged_span, self.rule.for_windows - 1
+        span, more = self.rule.judged_span, self.rule.among_windows - 1
         if is_window(Period(self.window_start, self.window_end), span):
             return earlier(self.window_start, span, more)
         return self.window_start - more * (self.window_end - self.window_start)

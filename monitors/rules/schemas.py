@@ -25,6 +25,8 @@ class RuleOut(ResponseBody, frozen=True):
     operator: Annotated[str, one_of(Rule.Operator)]
     threshold: float
     for_windows: int
+    of_windows: int | None
+    recovery_threshold: float | None
     recover_windows: int
     min_rows: int
     severity: Annotated[str, one_of(Severity)]
@@ -54,6 +56,8 @@ class RuleOut(ResponseBody, frozen=True):
             operator=rule.operator,
             threshold=rule.threshold,
             for_windows=rule.for_windows,
+            of_windows=rule.of_windows,
+            recovery_threshold=rule.recovery_threshold,
             recover_windows=rule.recover_windows,
             min_rows=rule.min_rows,
             severity=rule.severity,

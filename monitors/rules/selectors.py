@@ -45,8 +45,16 @@ def enabled_rules(model: Model) -> list[Rule]:
 
 def enabled_rules_of(model_ids: Collection[int], metrics: Collection[str]) -> dict[int, list[Rule]]:
     """List the rules over some metrics that are on, by the model's id, as `enabled_rules` does."""
+    return _by_model(Rule.objects.filter(model__in=model_ids, metric__in=metrics, enabled=True))
+
+
+def rules_by_model(model_ids: Collection[int]) -> dict[int, list[Rule]]:
+    """List the rules of models that are on, by the model's id, as `enabled_rules` does."""
+    return _by_model(Rule.objects.filter(model__in=model_ids, enabled=True))
+
+
+def _by_model(rules: QuerySet[Rule]) -> dict[int, list[Rule]]:
     found: dict[int, list[Rule]] = {}
-    rules = Rule.objects.filter(model__in=model_ids, metric__in=metrics, enabled=True)
     for rule in _least_severe_first(rules):
         found.setdefault(rule.model_id, []).append(rule)
     return found

@@ -50,6 +50,8 @@ DEFAULTS: dict[str, Any] = {
     "span": AUTO,
     "operator": Rule.Operator.ABOVE,
     "for_windows": 1,
+    "of_windows": None,
+    "recovery_threshold": None,
     "recover_windows": 2,
     "min_rows": 100,
     "cooldown": timedelta(days=1),
@@ -59,6 +61,7 @@ DEFAULTS: dict[str, Any] = {
     "enabled": True,
 }
 MAX_RULES = 10_000  # a thousand models with all default rules
+MAX_AMONG = 1_000
 _DAY = timedelta(days=1)
 _OWN_KEYS = {"id", "created_at"}
 _KINDS_BY_ROWS = (MonitorKind.DRIFT, MonitorKind.QUALITY, MonitorKind.PERFORMANCE)
@@ -219,6 +222,7 @@ def _check(rule: Rule, *, checks_rows: bool = True) -> None:
         value = getattr(rule, field)
         if not isinstance(value, int) or not 1 <= value <= most:
             raise invalid(f"/{field}", f"{str(value)[:64]!r} is not a whole number from 1 to {most:,}.")
+    _check_windows(rule)
     if checks_rows and rule.min_rows < (least := least_rows(metric, _monitor_of(rule.model, metric))):
         raise invalid(
             "/min_rows",
@@ -228,6 +232,27 @@ def _check(rule: Rule, *, checks_rows: bool = True) -> None:
     for field in ("cooldown", "notify_within"):
         if not timedelta(0) <= getattr(rule, field) <= timedelta(days=3660):
             raise invalid(f"/{field}", "Use a number of seconds from 0 to ten years.")
+
+
+def _check_windows(rule: Rule) -> None:
+    """Refuse more windows than there are to choose from, and a recovery beyond the threshold."""
+    among, recovery = rule.of_windows, rule.recovery_threshold
+    if among is not None and not (isinstance(among, int) and rule.for_windows <= among <= MAX_AMONG):
+        raise invalid(
+            "/of_windows",
+            f"{str(among)[:64]!r} is not a whole number from for_windows, {rule.for_windows:,}, to {MAX_AMONG:,}.",
+        )
+    if recovery is None:
+        return
+    if not isinstance(recovery, int | float) or not math.isfinite(recovery):
+        raise invalid("/recovery_threshold", f"{str(recovery)[:64]!r} is not a finite number.")
+    if rule.is_breached_by(recovery):
+        side = "above" if rule.operator == Rule.Operator.ABOVE else "below"
+        raise invalid(
+            "/recovery_threshold",
+            f"A window at {recovery:g} is {side} the threshold, {rule.threshold:g}, and would not be good; use a value "
+            "on the other side.",
+        )
 
 
 def _first_judged(rule: Rule) -> datetime | None:
@@ -291,7 +316,7 @@ def follow_monitor(monitor: Monitor) -> None:
 def _begin_streak_again(rules: Sequence[Rule]) -> None:
     states = RuleState.objects.filter(rule__in=rules)
     states.filter(standing=RuleState.Standing.PENDING).update(standing=RuleState.Standing.NORMAL)
-    states.update(streak=0)
+    states.update(streak=0, recent="")
 
 
 def _watch_spans(model: Model) -> None:
@@ -520,11 +545,11 @@ def _speaking(rule: Rule, points: Sequence[MetricPoint]) -> Sequence[MetricPoint
 
 
 def _progress(state: RuleState) -> RuleProgress:
-    return RuleProgress(state.standing, state.streak, state.judged_until, state.acted_until)
+    return RuleProgress(state.standing, state.streak, state.judged_until, state.acted_until, state.recent)
 
 
 def _remember(state: RuleState, progress: RuleProgress) -> None:
-    state.standing, state.streak = progress.name, progress.streak
+    state.standing, state.streak, state.recent = progress.name, progress.streak, progress.recent
     state.judged_until, state.acted_until = progress.judged_until, progress.acted_until
 
 
@@ -568,7 +593,7 @@ def begin_of_causes(rule: Rule, start: datetime, end: datetime, detail: Mapping[
     days, as days before would water them down; evidence says since when it grows, in the `detail` of its point."""
     if onset := detail.get("onset"):
         return datetime.fromisoformat(onset)
-    begin = earlier(start, rule.judged_span, rule.for_windows - 1)
+    begin = earlier(start, rule.judged_span, rule.among_windows - 1)
     return end - -(-(end - begin) // _DAY) * _DAY
 
 

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 
 from monitors.stats.mergeable.sketches import CategoricalSummary, IntArray, NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 MARGIN = 0.5  # of the reference's range: a new extreme is no fault, a new unit is
+MEDIAN_MODE = "median_mode_share"
 DAYS_OF_STUCK = 7  # days that tell how often a feature has one value all day, as a weekday has
 
 
@@ -40,14 +42,17 @@ def worst_days(days: Sequence[WindowSummary]) -> dict[tuple[str, str], float]:
     """Find the largest shares that single days of a reference show, each held against all the others.
 
     A stormy day has pressures below those of all other days, and a failing sensor its gaps: what the reference knows
-    of is no fault. Nothing where there are fewer than two days.
+    of is no fault. Of the most frequent value the median of the days is there too. Nothing where there are fewer than
+    two days.
     """
     worst: dict[tuple[str, str], float] = {}
     for name in {name for day in days for name in day.features} if len(days) > 1 else ():
         columns = [day.features[name] for day in days if name in day.features]
         worst["missing_share", name] = max(count_missing(column) / max(column.rows, 1) for column in columns)
         if len(columns) >= DAYS_OF_STUCK:
-            worst["mode_share", name] = max(share_of_mode(column) or 0.0 for column in columns)
+            modes = [share_of_mode(column) or 0.0 for column in columns]
+            worst["mode_share", name] = max(modes)
+            worst[MEDIAN_MODE, name] = median(modes)
             worst["cell_share", name] = max(share_of_cell(column) or 0.0 for column in columns)
         numeric = [column for column in columns if isinstance(column, NumericSummary) and column.n]
         categorical = [column for column in columns if isinstance(column, CategoricalSummary)]

@@ -16,7 +16,9 @@ from monitors.workflows.context import RunContext, StepAnswer, StepFailed, StepO
 from monitors.workflows.finishing import finish
 from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, RunState, Step, Workflow
+from monitors.workflows.reporting import report_waiting
 from monitors.workflows.steps import STEPS
+from monitors.workflows.steps.shadow import PERSON
 from monitors.workflows.trainers.catalogue import TrainerNotAllowed
 from monitors.workflows.trainers.launch import TrainingFailed
 
@@ -142,8 +144,11 @@ def _wait(lease: RunLease, run: Run, step: Step, outcome: StepOutcome, *, seen: 
     """Give the run back until what it needs has come, unless something came while the step looked."""
     step.state = Step.State.WAITING
     step.save(update_fields=["state", "evidence"])
+    is_new = (run.needs, run.waiting_for) != (outcome.needs, outcome.waiting_for)
     run.state, run.waiting_for, run.needs = RunState.WAITING, outcome.waiting_for, outcome.needs
     run.save(update_fields=["state", "waiting_for", "needs"])
+    if is_new and run.needs == PERSON:
+        report_waiting(run)
     changed_meanwhile = run.generation != seen
     if not changed_meanwhile:
         lease.release()

@@ -11,6 +11,7 @@ from inference.registry.models import Deployment
 from inference.registry.services import set_shadows
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import Run, RunState, Step
+from monitors.workflows.reporting import report_end
 
 
 def finish(run: Run, *, state: RunState, actor: str, reason: str) -> None:
@@ -29,6 +30,7 @@ def finish(run: Run, *, state: RunState, actor: str, reason: str) -> None:
         subject=f"run {run.pk} of {run.model}",
         after={"reason": reason, "challenger": run.challenger.version if run.challenger else None},
     )
+    report_end(run, actor=actor, reason=reason)
     transaction.on_commit(lambda: shutil.rmtree(run_folder(run.pk), ignore_errors=True))
 
 

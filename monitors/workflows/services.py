@@ -24,6 +24,7 @@ from monitors.stats.promotion.gate import GatePolicy
 from monitors.workflows.finishing import finish
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
 from monitors.workflows.pairs import JUDGED, count_labelled
+from monitors.workflows.reporting import report_start
 from monitors.workflows.steps import STEPS
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
 
@@ -242,6 +243,7 @@ def start_run(
                 subject=f"run {run.pk} of {model}",
                 after={"trigger": trigger, "champion": champion.version},
             )
+            report_start(run, actor=actor)
             enqueue(Task.ADVANCE_RUN, run_id=run.pk)
     except IntegrityError as error:
         raise UnableToStart(

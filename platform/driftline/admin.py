@@ -54,6 +54,8 @@ from monitors.definitions.models import (
     Segment,
     SegmentFeature,
 )
+from monitors.digests.models import Digest
+from monitors.feed.models import FeedEvent
 from monitors.metrics.models import (
     ChangePoint,
     DetectorState,
@@ -392,6 +394,10 @@ _register(
     ("event_id", "subject"),
 )
 _register(DeliveryAttempt, ("delivery", "succeeded", "status", "duration_ms", "at"), ("succeeded",))
+_register(
+    FeedEvent, ("project", "kind", "subject", "text", "at", "number"), ("kind", "project"), ("text", "actor")
+)
+_register(Digest, ("user", "every", "weekday", "hour", "zone", "covered_until"), ("every",))
 _register(
     Optimisation,
     ("version", "state", "generation", "requested_by", "requested_at", "finished_at"),

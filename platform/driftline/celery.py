@@ -46,6 +46,7 @@ app.conf.update(
         "heartbeat": _every(15, Task.HEARTBEAT),
         "tidy": _every(3600, Task.TIDY),
         "measure ended": _every(300, Task.MEASURE_ENDED),
+        "digests": _every(300, Task.SEND_DIGESTS),
         "pack": _every(30, Task.PACK_LOG),
         "expire": _every(3600, Task.EXPIRE_LOG),
         "expire summaries": _every(3600, Task.EXPIRE_SUMMARIES),
@@ -61,6 +62,7 @@ app.autodiscover_tasks(
         "monitors.metrics",
         "monitors.rules",
         "monitors.alerts",
+        "monitors.digests",
         "monitors.workflows",
     ],
 )

@@ -19,12 +19,14 @@ from inference.prediction_log.models import TouchedPeriod
 from inference.registry.artifacts import remove_leftovers
 from monitors.alerts.job_callbacks import forget_old_callbacks
 from monitors.alerts.models import ChannelTimer, Delivery
+from monitors.feed.services import forget_old_events
 from monitors.metrics.models import PendingEvaluation
 from monitors.reports.services import forget_old_reports
 from monitors.rules.models import Transition
 from monitors.rules.selectors import models_to_judge
 from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState
+from monitors.workflows.reporting import remind_of_waiting_runs
 from monitors.workflows.steps.shadow import TRAFFIC
 
 MAX_LONG_TASKS = 4  # a sweep: as many more processes begin with long work, until all slots are taken
@@ -84,11 +86,13 @@ def heartbeat() -> None:
 
 @shared_task(name=Task.TIDY)
 def tidy() -> None:
-    """Remove what killed uploads and imports left behind, callbacks that were settled long ago, and old reports."""
+    """Remove what killed uploads and imports left behind, and what is old; remind of runs that wait for a person."""
     remove_leftovers(settings.HOME)
     remove_leftovers_of_imports()
     forget_old_callbacks()
     forget_old_reports(now())
+    forget_old_events(now())
+    remind_of_waiting_runs(now())
 
 
 def _enqueue_for_models(task: Task, due: QuerySet[Any]) -> None:

@@ -10,6 +10,8 @@ from driftline.accounts import one_door
 from driftline.api import v1
 from driftline.documentation.views import documentation
 from driftline.observability.metrics import metrics
+from driftline.observability.model_metrics import model_metrics
+from driftline.pages.digest import digest, digest_unsubscribe
 from driftline.pages.display import display
 
 urlpatterns = [
@@ -17,12 +19,15 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
+    path("metrics/models", model_metrics, name="model_metrics"),
     path("docs/", documentation, {"path": "index.html"}, name="documentation"),
     path("docs/<path:path>", documentation),
     path("admin/login/", one_door.admin_login),
     path("admin/password_change/", one_door.admin_password_change),
     path("admin/", admin.site.urls),
     path("accounts/display/", display, name="display"),
+    path("accounts/digest/", digest, name="digest"),
+    path("accounts/digest/unsubscribe/<token>/", digest_unsubscribe, name="digest_unsubscribe"),
     path("accounts/", include("allauth.urls")),
 ]
 if find_spec("driftline.pages.urls"):

@@ -85,6 +85,7 @@ class TestTasks:
             "monitors.judge",
             "monitors.measure",
             "monitors.measure_ended",
+            "monitors.send_digests",
             "monitors.summarise",
             "monitors.workflow",
         }

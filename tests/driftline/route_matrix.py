@@ -53,6 +53,7 @@ GET     api/v1/models/<name>/predictions/<path:prediction_id>       read
 POST    api/v1/models/<name>/labels                                 label
 POST    api/v1/models/<name>/events                                 log
 POST    api/v1/events                                               log
+GET     api/v1/events                                               read
 POST    api/v1/models/<name>/imports/predictions                    log
 POST    api/v1/models/<name>/imports/labels                         label
 GET     api/v1/models/<name>/imports                                read
@@ -101,6 +102,10 @@ GET     api/v1/models/<name>/reports/<int:report_id>/file           read
 
 DELETE  api/v1/subjects/<path:key>                                  admin
 GET     api/v1/audit                                                admin
+GET     api/v1/config                                               read
+GET     api/v1/config/differences                                   read
+POST    api/v1/config/plan                                          read
+POST    api/v1/config/apply                                         write
 GET     api/v1/erasures                                             read
 GET     api/v1/erasures/<int:erasure_id>                            read
 
@@ -111,6 +116,7 @@ POST    api/v1/rules/defaults                                       write
 GET     api/v1/rules/<int:rule_id>                                  read
 PATCH   api/v1/rules/<int:rule_id>                                  write
 DELETE  api/v1/rules/<int:rule_id>                                  write
+GET     api/v1/grafana/annotations                                  read
 GET     api/v1/incidents                                            read
 GET     api/v1/incidents/<int:incident_id>                          read
 POST    api/v1/incidents/<int:incident_id>/acknowledge              write
@@ -136,6 +142,7 @@ DELETE  api/v1/silences/<int:silence_id>                            write
 GET     healthz                                                     public
 GET     readyz                                                      public
 GET     metrics                                                     scrape
+GET     metrics/models                                              scrape
 GET     docs/                                                       public
 GET     docs/<path:path>                                            public
 """
@@ -242,6 +249,9 @@ GET     settings/routing                        viewer
 POST    settings/routing                        admin
 GET     settings/silences                       viewer
 POST    settings/silences                       editor
+GET     settings/configuration                  viewer
+POST    settings/configuration                  editor
+GET     settings/configuration/download         viewer
 GET     settings/silences/<int:pk>/end          viewer
 POST    settings/silences/<int:pk>/end          editor
 GET     settings/privacy                        viewer

@@ -221,32 +221,29 @@ class TestOpenRoutes:
         assert told == dict.fromkeys(told, 200)
 
 
-class TestMetricsRoute:
-    route = Route("GET", "metrics", "scrape")
-
-    def test_is_open_on_this_machine(self, world: World) -> None:
-        assert call(self.route, world) == 200
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.takes == "scrape"], ids=lambda r: r.path)
+class TestMetricsRoutes:
+    def test_are_open_on_this_machine(self, route: Route, world: World) -> None:
+        assert call(route, world) == 200
 
     @pytest.mark.parametrize(
         "elsewhere", [{"REMOTE_ADDR": "10.1.2.3"}, {"HTTP_X_FORWARDED_FOR": "127.0.0.1"}]
     )
-    def test_wants_a_token_from_elsewhere(
-        self, world: World, people: People, elsewhere: dict[str, str]
+    def test_want_a_token_from_elsewhere(
+        self, route: Route, world: World, people: People, elsewhere: dict[str, str]
     ) -> None:
-        told = {
-            who: call(self.route, world, token=token, **elsewhere) for who, token in people.tokens.items()
-        }
-        told["anonymous"] = call(self.route, world, **elsewhere)
+        told = {who: call(route, world, token=token, **elsewhere) for who, token in people.tokens.items()}
+        told["anonymous"] = call(route, world, **elsewhere)
 
         refused = dict.fromkeys(Scope, 403) | dict.fromkeys(
             ("revoked", "expired", "unknown", "anonymous"), 401
         )
         assert told == refused | {"read": 200, "stranger": 200}
 
-    def test_tells_a_token_of_its_own_project_only(self, world: World, people: People) -> None:
+    def test_tell_a_token_of_its_own_project_only(self, route: Route, world: World, people: People) -> None:
         def incidents(token: str) -> int:
-            answer = Client().get("/metrics", headers={"Authorization": f"Bearer {token}"})
-            return answer.content.decode().count("driftline_incidents_open{")
+            answer = Client().get(f"/{route.path}", headers={"Authorization": f"Bearer {token}"})
+            return len(re.findall(r"_open\{.*\} 1", answer.content.decode()))
 
         assert (incidents(people.tokens["read"]), incidents(people.tokens["stranger"])) == (1, 0)
 

@@ -286,3 +286,57 @@ class TestIncidents:
         ended = logged_in("incidents", "--model", "nowhere")
 
         assert (ended.code, "404" in ended.err) == (1, True)
+
+
+class TestConfig:
+    @pytest.fixture(autouse=True)
+    def model(self, platform: Platform) -> None:
+        furnish(Project.objects.get())
+
+    def test_is_exported_and_says_that_nothing_differs(self, logged_in: Shell, tmp_path: Path) -> None:
+        exported = logged_in("config", "export")
+        (tmp_path / "driftline.yaml").write_text(exported.out)
+
+        planned = logged_in("config", "plan", "driftline.yaml")
+
+        assert exported.out.startswith("version: 1\nchannels:\n  mail:\n    kind: email\n")
+        assert (planned.code, planned.out) == (0, "Nothing differs.\n")
+
+    def test_is_planned_and_applied(self, logged_in: Shell, tmp_path: Path, platform: Platform) -> None:
+        rules = "{r: {metric: accuracy, threshold: 0.75}, new: {metric: label_coverage, threshold: 0.1}}"
+        (tmp_path / "rules.yaml").write_text(f"models: {{flights: {{rules: {rules}}}}}")
+
+        planned = logged_in("config", "plan", "rules.yaml")
+        refused = logged_in("config", "apply", "rules.yaml")
+        applied = logged_in("config", "apply", "rules.yaml", "--yes")
+
+        lines = ["~ rule flights/r", "    threshold: 0.5 -> 0.75", "+ rule flights/new"]
+        assert planned.out.splitlines() == [*lines, "To apply: created 1, changed 1, deleted 0."]
+        assert (refused.code, refused.out) == (1, "")
+        assert "Nothing was applied; --yes applies it without asking." in refused.err
+        assert applied.out.splitlines() == [*lines, "Applied: created 1, changed 1, deleted 0."]
+        assert {rule["name"]: rule["threshold"] for rule in platform.get("/rules")["items"]} == {
+            "r": 0.75,
+            "new": 0.1,
+        }
+
+    def test_takes_secrets_from_the_environment(
+        self, logged_in: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: Platform
+    ) -> None:
+        document = "channels:\n  mail:\n    kind: email\n    target: ${MAIL}  # of the team\n"
+        (tmp_path / "channels.yaml").write_text(document)
+
+        missing = logged_in("config", "apply", "channels.yaml", "--yes")
+        monkeypatch.setenv("MAIL", "b@example.com")
+        applied = logged_in("config", "apply", "channels.yaml", "--yes", "--json")
+
+        assert (missing.code, "The file takes ${MAIL} from the environment" in missing.err) == (1, True)
+        assert json.loads(applied.out)["changes"][0]["fields"] == [
+            {"name": "target", "before": "a@example.com", "after": "b@example.com"}
+        ]
+
+    def test_says_what_is_wrong_in_a_file(self, logged_in: Shell, tmp_path: Path) -> None:
+        (tmp_path / "wrong.yaml").write_text("models: {flights: {colour: red}}")
+
+        assert "colour" in logged_in("config", "plan", "wrong.yaml").err
+        assert "cannot be read" in logged_in("config", "plan", "none.yaml").err

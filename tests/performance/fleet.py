@@ -336,6 +336,15 @@ def measure_models(installed: Installed, size: Size) -> dict[str, Any]:
     }
 
 
+def make_copies_of_one(size: Size) -> None:
+    """Make a project of models that have the points and rules of the first one, and serve nothing."""
+    owner = User.objects.create_user("bench@example.com")
+    project = create_project(slug="default", name="Default", owner=owner)
+    original = live_here(_create(project, "original"), size)
+    fill_up(project, size.models)
+    give_copies(original.versions.get())
+
+
 def fill_up(project: Project, number: int) -> None:
     """Add plain rows of models until the project has so many: making more would show what making some shows."""
     first = project.models.count()

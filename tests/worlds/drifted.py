@@ -6,11 +6,13 @@ from datetime import timedelta
 
 import numpy as np
 from django.conf import settings
+from django.core import signing
 from django.utils import timezone
 
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.common.periods import Period
+from driftline.models import AppliedConfiguration
 from inference.registry.models import Model
 from inference.serving.crashes import QUARANTINE_FILE
 from monitors.alerts.models import Channel, Incident, Silence
@@ -21,6 +23,7 @@ from monitors.annotations.models import Annotation
 from monitors.annotations.services import create_annotation
 from monitors.definitions.models import Segment
 from monitors.definitions.segments import declare_segment, set_segments
+from monitors.digests.letter import SALT
 from monitors.metrics.rows.segment_search import do_search, request_search
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
@@ -105,9 +108,12 @@ class World:
             "silences": "/settings/silences",
             "silence for an incident": f"/settings/silences?incident={self.incident.pk}",
             "silence's end": f"/settings/silences/{self.silence.pk}/end",
+            "as code": "/settings/configuration",
             "privacy": "/settings/privacy",
             "background": "/settings/background",
             "display": "/accounts/display/",
+            "digest": "/accounts/digest/",
+            "end of digests": f"/accounts/digest/unsubscribe/{signing.dumps(1, salt=SALT)}/",
             "start": f"/start/?model={model.name}",
             "start with csv": "/start/?with=csv",
             "missing": "/models/none/",
@@ -134,6 +140,7 @@ def furnish() -> World:
     run = waiting_run(model)
     name_and_hold_back(model)
     incident = Incident.objects.get(alerts__rule=rule)
+    configure(project, rule)
     return World(
         owner,
         project,
@@ -145,6 +152,18 @@ def furnish() -> World:
         annotate(model),
         silences(model),
         hook,
+    )
+
+
+def configure(project: Project, rule: Rule) -> None:
+    """Apply a document, from which the rule was changed since, and a channel is gone."""
+    fields = {"metric": rule.metric, "feature": rule.feature, "threshold": 0.3}
+    document = {
+        "models": {rule.model.name: {"owner": "risk team", "rules": {rule.name: fields}}},
+        "channels": {"on call": {"kind": "email", "target": "oncall@bank.example"}},
+    }
+    AppliedConfiguration.objects.create(
+        project=project, document=document, applied_at=DAY, applied_by="ana@bank.example"
     )
 
 

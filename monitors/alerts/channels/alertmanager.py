@@ -17,12 +17,14 @@ from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.brief import MAX_HEADLINE, shortened_lines
 from monitors.alerts.channels.json_post import post_json
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import RESOLVED, Story, channels_url
 from monitors.alerts.wording import shortened
 from monitors.rules.models import Severity
 
 PATH = "/api/v2/alerts"
 LASTS = timedelta(days=366)
+NOTICE_LASTS = timedelta(hours=1)
 _MINUTE = timedelta(minutes=1)
 
 
@@ -65,6 +67,24 @@ class AlertmanagerChannel:
             for severity in severities
         ]
         return Message(incident.title, orjson.dumps(alerts).decode())
+
+    def compose_notice(self, notice: Notice, channel: Channel) -> Message:
+        """Write an alert that ends by itself: what it tells of has happened, and does not go on."""
+        labels = {
+            "alertname": f"Driftline: {notice.title}",
+            "project": notice.project.slug,
+            "event": notice.event,
+            "event_id": notice.event_id,
+            "severity": notice.severity,
+        }
+        if notice.model:
+            labels["model"] = notice.model
+        annotations = {
+            "summary": notice.text,
+            "description": "; ".join(f"{name}: {value}" for name, value in notice.facts),
+        }
+        alert = _alert(labels, annotations, notice.at, notice.at + NOTICE_LASTS, notice.url)
+        return Message(notice.text, orjson.dumps([alert]).decode())
 
     def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
         labels = {"alertname": "Driftline: test", "project": channel.project.slug, "severity": "notice"}

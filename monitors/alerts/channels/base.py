@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import Story
 
 
@@ -63,6 +64,9 @@ class ChannelKind(Protocol):
 
     def compose(self, story: Story, channel: Channel) -> Message:
         """Write what `channel` is told about `story`."""
+
+    def compose_notice(self, notice: Notice, channel: Channel) -> Message:
+        """Write what `channel` is told about an event of runs, versions and the like."""
 
     def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
         """Write the message that proves that `channel` works."""

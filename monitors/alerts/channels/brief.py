@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from monitors.alerts.models import Channel
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import REMINDER, RESOLVED, UPDATED, Story, channels_url
 from monitors.alerts.wording import moment, one_line, shortened
 
@@ -53,6 +54,18 @@ def brief_of(story: Story) -> Brief:
         facts=[(name, shortened(value, MAX_LINE)) for name, value in story.facts],
         sections=[(heading, lines) for heading, lines in sections if lines],
         link=(f"Open INC-{story.incident.pk}", story.url),
+    )
+
+
+def brief_of_notice(notice: Notice) -> Brief:
+    """Say what happened that is no incident."""
+    return Brief(
+        title=notice.title,
+        headline=shortened(notice.text, MAX_HEADLINE),
+        colour=notice.severity,
+        facts=[("Project", notice.project.name), *notice.facts],
+        sections=[],
+        link=notice.link,
     )
 
 

@@ -5,10 +5,11 @@ from typing import ClassVar
 
 from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
-from monitors.alerts.channels.brief import Brief, brief_of, brief_of_test
+from monitors.alerts.channels.brief import Brief, brief_of, brief_of_notice, brief_of_test
 from monitors.alerts.channels.webhook import HOP_HEADER
 from monitors.alerts.channels.webhook.transport import post
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import Story
 
 REFUSED = frozenset({401, 403, 410})
@@ -30,6 +31,9 @@ class ChatChannel:
 
     def compose(self, story: Story, channel: Channel) -> Message:
         return Message(story.incident.title, self.draw(brief_of(story)))
+
+    def compose_notice(self, notice: Notice, channel: Channel) -> Message:
+        return Message(notice.text, self.draw(brief_of_notice(notice)))
 
     def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
         return Message("Test", self.draw(brief_of_test(channel, at=at)))

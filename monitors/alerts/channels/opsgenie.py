@@ -16,6 +16,7 @@ from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.brief import MAX_HEADLINE, MAX_LINE, shortened_lines
 from monitors.alerts.channels.json_post import post_json
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, TEST, Story
 from monitors.alerts.wording import shortened
 
@@ -61,6 +62,20 @@ class OpsgenieChannel:
             "details": {name: shortened(value, MAX_LINE) for name, value in story.facts},
         }
         return Message(incident.title, orjson.dumps(alert).decode())
+
+    def compose_notice(self, notice: Notice, channel: Channel) -> Message:
+        """Write an alert of its own, as Opsgenie has nothing else; it is closed by whoever has seen to it."""
+        alert = {
+            "alias": f"driftline-{notice.event_id}",
+            "message": shortened(notice.text, MAX_MESSAGE),
+            "description": f"{shortened(notice.text, MAX_HEADLINE)}\n{notice.url}",
+            "priority": f"P{_PRIORITIES[notice.severity]}",
+            "source": "Driftline",
+            "entity": notice.source,
+            "tags": [notice.project.slug, notice.event],
+            "details": dict(notice.facts),
+        }
+        return Message(notice.text, orjson.dumps(alert).decode())
 
     def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
         alert = {

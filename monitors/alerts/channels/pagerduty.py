@@ -4,7 +4,8 @@ Input: the story of an incident.
 Output: an event with the incident's own `dedup_key`, so that a repetition changes nothing. The integration key is added
 when an event is sent, so it is in no stored message.
 
-A test triggers an alert and resolves it at once.
+A test triggers an alert and resolves it at once. What is no incident, such as a run that waits for approval, is a
+change event there.
 """
 
 import re
@@ -19,13 +20,15 @@ from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.brief import MAX_LINE, shortened_lines
 from monitors.alerts.channels.json_post import REFUSED, post_json
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, TEST, Story, channels_url
 from monitors.alerts.wording import measured, shortened
 
 ENDPOINTS = {
-    "us": "https://events.pagerduty.com/v2/enqueue",
-    "eu": "https://events.eu.pagerduty.com/v2/enqueue",
+    "us": "https://events.pagerduty.com",
+    "eu": "https://events.eu.pagerduty.com",
 }
+ALERTS, CHANGES = "/v2/enqueue", "/v2/change/enqueue"
 MAX_SUMMARY = 1_024
 _KEY = re.compile(r"(?:(us|eu):)?([0-9A-Za-z]{32})")
 _ACTIONS = {RESOLVED: "resolve", ACKNOWLEDGED: "acknowledge"}
@@ -74,6 +77,20 @@ class PagerDutyChannel:
         }
         return Message(incident.title, orjson.dumps(event).decode())
 
+    def compose_notice(self, notice: Notice, channel: Channel) -> Message:
+        """Write a change event, which is shown beside incidents and pages nobody."""
+        label, url = notice.link
+        change = {
+            "links": [{"href": url, "text": label}],
+            "payload": {
+                "summary": shortened(notice.text, MAX_SUMMARY),
+                "source": notice.source,
+                "timestamp": rfc3339(notice.at),
+                "custom_details": {"event": notice.event, "event_id": notice.event_id, **dict(notice.facts)},
+            },
+        }
+        return Message(notice.text, orjson.dumps(change).decode())
+
     def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
         event = {
             "event_action": "trigger",
@@ -91,16 +108,18 @@ class PagerDutyChannel:
 
     def send(self, delivery: Delivery) -> Receipt:
         event = orjson.loads(delivery.body)
+        if "event_action" not in event:
+            return _enqueue(delivery.channel.target, event, CHANGES)
         receipt = _enqueue(delivery.channel.target, event)
         if delivery.event == TEST:
             _enqueue(delivery.channel.target, event | {"event_action": "resolve"})
         return receipt
 
 
-def _enqueue(target: str, event: dict[str, Any]) -> Receipt:
+def _enqueue(target: str, event: dict[str, Any], path: str = ALERTS) -> Receipt:
     region, key = _region_and_key(target)
     body = orjson.dumps({"routing_key": key, **event}).decode()
-    return post_json(ENDPOINTS[region], body, permanent=REFUSED)
+    return post_json(ENDPOINTS[region] + path, body, permanent=REFUSED)
 
 
 def _region_and_key(target: str) -> tuple[str, str]:

@@ -99,6 +99,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "silence.all_models": Scope.ADMIN,
     "channel": Scope.WRITE,
     "delivery": Scope.WRITE,
+    "configuration": Scope.WRITE,  # a document; each thing that it changes needs its own right too
     "routing": Scope.ADMIN,  # who hears of every incident of the project
     # -- what is logged
     "predictions": Scope.LOG,

@@ -100,7 +100,7 @@ def _problem_of(error: BaseException) -> Problem:
         case HttpError():
             return _plain(error.status_code, error.message)
         case ValidationError():
-            return _invalid(error.errors)
+            return problem_of_fields(error.errors)
         case Http404():
             return _plain(404, "There is nothing at this address.")
         case RequestDataTooBig():
@@ -139,7 +139,7 @@ def _plain(status: int, detail: str) -> Problem:
     return Problem(status, _CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_")), detail)
 
 
-def _invalid(errors: Iterable[dict[str, Any]]) -> Problem:
+def problem_of_fields(errors: Iterable[dict[str, Any]]) -> Problem:
     """Turn pydantic's errors into faults; `loc` is (source, parameter, place in it...)."""
     faults, in_body = [], False
     for error in errors:

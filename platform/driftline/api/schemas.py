@@ -1,6 +1,7 @@
 """What the API answers about models, incidents and the audit trail."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Self, TypedDict
 
 from driftline.accounts.models import AuditEntry
@@ -297,3 +298,25 @@ class AuditEntryOut(ResponseBody, frozen=True):
             hash=entry.hash or None,
             redacted=entry.redaction_id is not None,
         )
+
+
+class GrafanaAnnotationOut(ResponseBody, frozen=True, rename={"time_end": "timeEnd"}):
+    """An annotation as Grafana shows it: times are milliseconds since 1970, and without a length both are the same."""
+
+    time: int
+    time_end: int
+    title: str
+    text: str
+    tags: list[str]
+
+    @classmethod
+    def of(
+        cls, start: datetime, end: datetime | None = None, *, title: str, text: str, tags: list[str]
+    ) -> Self:
+        return cls(
+            time=_milliseconds(start), time_end=_milliseconds(end or start), title=title, text=text, tags=tags
+        )
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

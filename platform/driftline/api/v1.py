@@ -7,19 +7,19 @@ from django.urls import URLPattern, URLResolver
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
-from driftline.api import audit, deletion, files, incidents, models
+from driftline.api import audit, configuration, deletion, files, grafana, incidents, models
 from driftline.api.docs import ServerRenderedDocs
 from driftline.api.openapi import DescribedAPI
 from driftline.api.problems import handle_exceptions, with_problems
 from driftline.api.strictness import JsonRenderer, StrictParser, refuse_unknown_parameters
 from inference.prediction_log import api as prediction_log
 from inference.prediction_log.erasure import api as erasure
-from inference.prediction_log.events import api as events
 from inference.prediction_log.imports import api as imports
 from inference.registry import api as registry
 from monitors.alerts import api as alerts
 from monitors.annotations import api as annotations
 from monitors.definitions import api as definitions
+from monitors.feed import api as feed
 from monitors.metrics import api as metrics
 from monitors.optimiser import api as optimiser
 from monitors.reports import api as reports
@@ -31,19 +31,21 @@ ROUTERS = (
     registry.router,
     optimiser.router,
     prediction_log.router,
-    events.router,
+    feed.router,  # with the one of halves of events, which has the same path
     imports.router,
     files.router,
     deletion.router,
     erasure.router,
     definitions.router,
     annotations.router,
+    grafana.router,
     metrics.router,
     rules.router,
     incidents.router,
     alerts.router,
     workflows.router,
     reports.router,
+    configuration.router,
     audit.router,
 )
 

@@ -28,6 +28,7 @@ class AdvisoryLock(IntEnum):
     ARRIVAL_WEEK = 7_324  # week: its writers share it; who has it alone knows that they have ended
     DATASET_FILES = 7_326  # no key: who records a data set shares it, who removes files has it alone
     REPORT_START = 7_331  # 0: one report at a time is begun
+    FEED = 7_360  # no key: one process at a time gives events their places in the feed
     AUDIT_SEALING = 7_390  # no key: one process at a time seals audit entries
 
 

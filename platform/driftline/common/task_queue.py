@@ -58,6 +58,7 @@ class Task(StrEnum):
     ALERT = "monitors.alert"  # transition_id
     NOTIFY = "monitors.notify"
     DELIVER = "monitors.deliver"
+    SEND_DIGESTS = "monitors.send_digests"  # the clock sends it
     START_WORKFLOW = "monitors.workflow"  # transition_id
     ADVANCE_RUN = "monitors.advance"  # run_id
 

@@ -18,6 +18,7 @@ from prometheus_client.core import Metric as MetricFamily
 
 from driftline.accounts.scopes import SCOPE_OF, Role, Scope
 from driftline.api.v1 import api
+from driftline.observability import model_metrics
 from driftline.observability.metrics import BacklogCollector
 from driftline.observability.serving import ServingCollector
 from driftline.settings.environment import CHECKOUT, every_setting
@@ -164,7 +165,7 @@ def prometheus_table() -> str:
     """List every Prometheus metric with its type and labels."""
     with tempfile.TemporaryDirectory() as empty_home:
         serving = ServingCollector(Path(empty_home), {}, ["triton", "tensorflow-serving"])
-        families = [*serving.collect(), *BacklogCollector(None).describe()]
+        families = [*serving.collect(), *BacklogCollector(None).describe(), *model_metrics.describe()]
     return _table(
         ("metric", "type", "labels", "what it counts"),
         ((f"`{_exposed_name(f)}`", f.type, ", ".join(_labels(f)), f.documentation) for f in families),

@@ -1,6 +1,5 @@
 """/metrics for Prometheus: what the serving processes counted, and what waits in the database."""
 
-import ipaddress
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -15,11 +14,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from driftline.accounts.http_auth import Caller, identify
-from driftline.accounts.scopes import Scope
+from driftline.accounts.http_auth import Caller
 from driftline.api.problems import with_problems
-from driftline.common.clock import now
 from driftline.models import Heartbeat
+from driftline.observability.scrapers import scraper_of
 from driftline.observability.serving import ServingCollector
 from driftline.progress import STATUSES, progress_of_each
 from driftline.stuck_work import failed_work
@@ -36,25 +34,11 @@ from monitors.workflows.models import ACTIVE_STATES, Run
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """Give the metrics to a scraper on this machine, or to a token with scope `read` those of its project."""
-    caller = None
-    if request.headers.get("Authorization") or request.GET or not _is_local(request):
-        caller = identify(request, now=now())
-        caller.require(Scope.READ)
+    caller = scraper_of(request)
     registry = CollectorRegistry()
     registry.register(ServingCollector(settings.HOME, _names(caller), settings.METRIC_ALIASES))
     registry.register(BacklogCollector(caller))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _is_local(request: HttpRequest) -> bool:
-    """Tell whether a program on this machine asks: directly, for a proxy's own address proves nothing."""
-    address = request.META.get("REMOTE_ADDR", "")
-    if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers or settings.BEHIND_TLS:
-        return False
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _names(caller: Caller | None) -> dict[int, tuple[str, str]]:

@@ -11,6 +11,8 @@ from django.shortcuts import redirect, render
 
 from driftline.common.clock import now
 from driftline.common.errors import Problem
+from driftline.configuration.differences import managed
+from driftline.configuration.items import channel_item
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from monitors.alerts import selectors, services
@@ -18,10 +20,23 @@ from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.stored_routing import unrouted_channels
+from monitors.feed.kinds import INCIDENTS, default_of_channels
+from monitors.feed.kinds import KINDS as EVENTS
 from monitors.rules.models import Severity
 
 TEST_PATIENCE_SECONDS = 8.0
 DELIVERIES_SHOWN = 15
+
+
+def _events_field() -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(
+        choices=[(INCIDENTS, "Incidents, from the severity above"), *EVENTS.items()],
+        initial=default_of_channels,
+        required=False,
+        label="Takes",
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Without any it gets only tests.",
+    )
 
 
 class ChannelForm(forms.Form):
@@ -34,6 +49,7 @@ class ChannelForm(forms.Form):
         label="From severity",
         help_text="Less severe ones stay silent.",
     )
+    events = _events_field()
 
 
 class ChannelChangesForm(forms.Form):
@@ -44,14 +60,14 @@ class ChannelChangesForm(forms.Form):
     min_severity = forms.ChoiceField(
         choices=Severity.choices, label="From severity", help_text="Less severe ones stay silent."
     )
+    events = _events_field()
     enabled = forms.BooleanField(required=False)
 
     @classmethod
     def of(cls, channel: Channel, data: Any) -> "ChannelChangesForm":
         """Make the form that changes a channel."""
-        form = cls(
-            data, initial={name: getattr(channel, name) for name in ("name", "min_severity", "enabled")}
-        )
+        shown = ("name", "min_severity", "events", "enabled")
+        form = cls(data, initial={name: getattr(channel, name) for name in shown})
         kind = KINDS.get(channel.kind)
         form.fields["target"].help_text = f"Empty: it stays {mask_target(channel.target)}." + (
             f" Else {kind.target}." if kind else ""
@@ -166,6 +182,7 @@ def channel(request: PageRequest, pk: int) -> HttpResponse:
         "secret": secret,
         "test": test,
         "section": "channels",
+        "managed": managed(one.project, channel_item(one.name)),
     }
     return render(request, "pages/channel.html", context, status=422 if form.errors else 200)
 

@@ -8,7 +8,7 @@ from itertools import chain
 from operator import or_
 
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, JSONObject
 
 from driftline.accounts.models import Project
 from driftline.common.periods import longest
@@ -183,14 +183,7 @@ def _windows_beyond_limits(models: QuerySet[Model]) -> dict[int, _Noticed]:
         model=OuterRef("pk"), span=OuterRef("judged_span"), metric__in=of_performance, feature="", segment="",
         role="champion", version="", status__in=JUDGED, value__isnull=False,
     ).order_by("-start")  # fmt: skip
-    main = Case(
-        *(
-            When(pk__in=[pk for pk, one in mains.items() if one == metric], then=Value(metric))
-            for metric in sorted({*mains.values()})
-        ),
-        default=Value(""),
-    )
-    judged = models.order_by().annotate(judged_span=_span_of(MonitorKind.PERFORMANCE), main=main)
+    judged = models.order_by().annotate(judged_span=_span_of(MonitorKind.PERFORMANCE), main=_by_model(mains))
     windows = judged.annotate(
         newest=Coalesce(
             Subquery(points.filter(metric=OuterRef("main")).values("start")[:1]),
@@ -204,6 +197,18 @@ def _windows_beyond_limits(models: QuerySet[Model]) -> dict[int, _Noticed]:
     }
     beyond = _beyond_limits([model for model in models if model.pk in found], found)
     return {pk: window for pk, window in found.items() if pk in beyond}
+
+
+def _by_model(metrics: Mapping[int, str]) -> Case:
+    """Give each model its metric; the commonest one is the default, which spares naming the many that have it."""
+    models_of: dict[str, list[int]] = {}
+    for pk, metric in metrics.items():
+        models_of.setdefault(metric, []).append(pk)
+    commonest = max(models_of, key=lambda metric: len(models_of[metric]), default="")
+    others = (
+        When(pk__in=pks, then=Value(metric)) for metric, pks in models_of.items() if metric != commonest
+    )
+    return Case(*others, default=Value(commonest))
 
 
 def _rules_breached() -> QuerySet[Rule]:
@@ -250,8 +255,11 @@ def _newest_drift(models: QuerySet[Model]) -> dict[int, tuple[str, datetime | No
         model=OuterRef("pk"), span=OuterRef("drift_span"), metric="drifted_features", feature="", segment="",
         role="champion", version="", status__in=JUDGED,
     ).order_by("-start")  # fmt: skip
-    with_drift = models.annotate(drift_span=_span_of(MonitorKind.DRIFT)).annotate(
-        drift_start=Subquery(judged.values("start")[:1]), drifted=Subquery(judged.values("value")[:1])
+    spans = models.order_by().annotate(drift_span=_span_of(MonitorKind.DRIFT))
+    with_drift = spans.annotate(
+        drift=Subquery(judged.values(json=JSONObject(start="start", value="value"))[:1])
     )
-    columns = with_drift.values_list("pk", "drift_span", "drift_start", "drifted")
-    return {pk: (span, start, drifted) for pk, span, start, drifted in columns}
+    return {
+        pk: (span, datetime.fromisoformat(drift["start"]), drift["value"]) if drift else (span, None, None)
+        for pk, span, drift in with_drift.values_list("pk", "drift_span", "drift")
+    }

@@ -8,6 +8,8 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from driftline.common.errors import Problem
+from driftline.configuration.differences import managed
+from driftline.configuration.items import model_item
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
 from driftline.pages.settings_parts import (
@@ -46,7 +48,11 @@ def model_settings(request: PageRequest, name: str) -> HttpResponse:
         else:
             messages.success(request, "The settings are saved; serving applies them within a second.")
             return redirect("model_settings", name=model.name)
-    frame |= parts | {"parts": list(parts.values())} | _facts(model)
+    frame |= parts | {
+        "parts": list(parts.values()),
+        "managed": managed(model.project, model_item(model.name)),
+    }
+    frame |= _facts(model)
     is_wrong = any(part.errors for part in parts.values())
     return render(request, "pages/model_settings.html", frame, status=422 if is_wrong else 200)
 

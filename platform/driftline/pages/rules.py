@@ -11,6 +11,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from driftline.common.errors import Problem
 from driftline.common.periods import STEPS, counted
+from driftline.configuration.differences import managed
+from driftline.configuration.items import part_of_model
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
@@ -77,8 +79,17 @@ class RuleForm(forms.Form):
     )
     operator = forms.ChoiceField(choices=Rule.Operator.choices, label="Operator")
     threshold = forms.FloatField(initial=0.2)
-    for_windows = forms.IntegerField(min_value=1, label="Consecutive windows")
+    for_windows = forms.IntegerField(min_value=1, label="Windows beyond it")
+    of_windows = forms.IntegerField(
+        min_value=1,
+        required=False,
+        label="Among so many in a row",
+        help_text="Empty: each of them is beyond it.",
+    )
     recover_windows = forms.IntegerField(min_value=1, label="Good windows to resolve")
+    recovery_threshold = forms.FloatField(
+        required=False, label="Good when back at", help_text="Empty: at the threshold."
+    )
     min_rows = forms.IntegerField(min_value=1, label="Minimum rows")
     severity = forms.ChoiceField(choices=Severity.choices)
     action = forms.ChoiceField(choices=Rule.Action.choices, label="Action")
@@ -220,6 +231,7 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         "would_fire": would_fire,
         "features": _features(model),
         "spans": SPANS,
+        "managed": managed(model.project, part_of_model("rule", model.name, rule.name)) if rule else None,
     }
     return render(request, "pages/rule.html", frame, status=422 if form.errors else 200)
 

@@ -7,6 +7,7 @@ from driftline.pages import (
     annotations,
     background,
     channels,
+    configuration,
     deletion,
     demo,
     deployment,
@@ -111,6 +112,8 @@ urlpatterns = [
     path("settings/silences", silences.silences, name="silences"),
     path("settings/silences/<int:pk>/end", silences.end, name="silence_end"),
     path("settings/privacy", privacy.privacy, name="privacy"),
+    path("settings/configuration", configuration.configuration, name="configuration"),
+    path("settings/configuration/download", configuration.download, name="configuration_download"),
     path("settings/background", background.background, name="background"),
     path("start/", onboarding.start, name="start"),
 ]

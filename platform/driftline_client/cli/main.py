@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import driftline_client
-from driftline_client.cli import commands
+from driftline_client.cli import commands, configuration
 from driftline_client.cli.output import Status, print_json
 from driftline_client.errors import DriftlineError, NotAnswered
 
@@ -32,6 +32,11 @@ columns of a file of labels:
   id, label                           always
   timestamp                           when the label became known
 A file with other names, or with semicolons, is shown as it is understood, and imported with --yes.
+"""
+
+CONFIG_EPILOG = """\
+A value that is ${NAME} alone is taken from the environment, such as a channel's target: target: ${SLACK_URL}
+What the file does not mention stays. Of a list that it has, such as the rules of a model, it has all.
 """
 
 Command = Callable[[argparse.Namespace], int]
@@ -84,10 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"driftline {driftline_client.__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
 
-    def add(name: str, command: Command, summary: str, epilog: str = "") -> argparse.ArgumentParser:
+    def add(
+        name: str, command: Command, summary: str, epilog: str = "", within: Any = subparsers
+    ) -> argparse.ArgumentParser:
         description = f"{summary[0].upper()}{summary[1:]}."
         options: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": epilog}
-        subparser = subparsers.add_parser(name, help=summary, description=description, **options)
+        subparser: argparse.ArgumentParser = within.add_parser(
+            name, help=summary, description=description, **options
+        )
         subparser.add_argument("--json", action="store_true", help="print one JSON document, for scripts")
         subparser.set_defaults(command=command)
         return subparser
@@ -133,6 +142,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--model", required=True, help="model to retrain")
     run.add_argument("--id", type=int, help="follow this run in place of starting one")
     run.add_argument("--no-wait", action="store_true", help="start it, and return at once")
+
+    summary = "keep models' settings, rules, channels and silences in a file"
+    config = subparsers.add_parser("config", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    actions = config.add_subparsers(required=True, metavar="action")
+    add("export", configuration.export, "print the project's configuration as YAML", within=actions)
+    plan = add(
+        "plan", configuration.plan, "tell what applying a file would do", CONFIG_EPILOG, within=actions
+    )
+    plan.add_argument("file", help="path of a YAML file, or - for standard input")
+    apply = add(
+        "apply", configuration.apply, "make the project as a file says", CONFIG_EPILOG, within=actions
+    )
+    apply.add_argument("file", help="path of a YAML file, or - for standard input")
+    apply.add_argument("--yes", action="store_true", help="apply it without asking")
     return parser
 
 

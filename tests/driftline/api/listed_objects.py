@@ -12,6 +12,7 @@ from inference.runtime.variants.kinds import KINDS
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, Silence
 from monitors.annotations.models import Annotation
 from monitors.definitions.models import Expectation, FeatureProfile, Reference, Segment, SegmentFeature
+from monitors.feed.services import record_event
 from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
@@ -178,3 +179,13 @@ def add_erasure(world: World, n: int) -> None:
 
 def add_audit_entry(world: World, n: int) -> None:
     AuditEntry.objects.create(project=world.model.project, actor="test", action="test", subject=str(n))
+
+
+def add_event(world: World, n: int) -> None:
+    record_event(
+        project=world.model.project,
+        model=world.model,
+        kind="run.cancelled",
+        subject=f"run-{n}",
+        text="cancelled",
+    )

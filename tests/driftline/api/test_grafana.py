@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from driftline import observability
 from driftline.models import Heartbeat
 from inference.registry.services import create_model
 from tests.driftline.api.conftest import Api
+from tests.driftline.api.promql import metrics_of
 from tests.driftline.api.serving_report import write_report
 from tests.worlds.every_kind import furnish
 
@@ -25,8 +25,6 @@ LOOKUPS = [
     variable["definition"] for variable in DASHBOARD["templating"]["list"] if variable["type"] == "query"
 ]
 FUNCTIONS = {"sum", "by", "rate", "histogram_quantile", "time"}
-
-Asked = Iterator[tuple[str, set[str]]]
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +43,6 @@ def scraped(shared_api: Api, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         for sample in family.samples:
             labels.setdefault(sample.name, set()).update(sample.labels)
     return labels
-
-
-def metrics_of(expression: str) -> Asked:
-    """Find the metrics of an expression, each with the labels by which it is chosen and grouped."""
-    grouped = {label for labels in re.findall(r"by \(([^)]*)\)", expression) for label in labels.split(", ")}
-    plain = re.sub(r'"[^"]*"|by \([^)]*\)|\[[^]]*\]', "", expression)
-    plain = re.sub(r"\w+\s*\(", "(", plain)
-    for name, choice in re.findall(r"([a-zA-Z_:][\w:]*)(\{[^}]*\})?", plain):
-        yield name, grouped | set(re.findall(r"(\w+)\s*[=!]", choice))
 
 
 def test_each_query_names_metrics_and_labels_that_a_scrape_has(scraped: dict[str, set[str]]) -> None:

@@ -20,6 +20,7 @@ from tests.driftline.api.listed_objects import (
     add_dataset,
     add_delivery,
     add_erasure,
+    add_event,
     add_feature,
     add_file,
     add_import,
@@ -65,6 +66,7 @@ LISTS: dict[str, tuple[str, Add]] = {
     "/deliveries": ("", add_delivery),
     "/erasures": ("", add_erasure),
     "/audit": ("?action=test", add_audit_entry),
+    "/events": ("?kind=run.cancelled", add_event),
 }
 PREDICTIONS = "/models/{name}/predictions"
 OF_FOUR = {"/models/{name}/monitors"}

@@ -55,10 +55,19 @@ def refused(client: Client, path: str, form: dict[str, Any], field: str) -> tupl
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize(
     "field",
-    ["threshold", "for_windows", "recover_windows", "min_rows", "cooldown_hours", "notify_within_hours"],
+    [
+        "threshold",
+        "for_windows",
+        "of_windows",
+        "recover_windows",
+        "recovery_threshold",
+        "min_rows",
+        "cooldown_hours",
+        "notify_within_hours",
+    ],
 )
 def test_of_a_rule(client: Client, known: Model, field: str, bad: str) -> None:
-    if field == "threshold" and bad in ("-1", "9" * 30):
+    if field in ("threshold", "recovery_threshold") and bad in ("-1", "9" * 30):
         pytest.skip("a threshold may be any finite number")
 
     outcome = refused(client, f"/models/{known.name}/rules/new", RULE | {field: bad}, field)

@@ -51,6 +51,41 @@ class TestTargets:
             assert "<form" not in shown.split("<main")[1]
 
 
+class TestEvents:
+    def test_are_chosen_when_a_channel_is_added(self, client: Client, db: None) -> None:
+        values = {
+            "do": "create",
+            "kind": "email",
+            "name": "mail",
+            "target": "a@example.com",
+            "min_severity": "notice",
+        }
+
+        client.post(PAGE, values | {"events": ["run.failed", "version.created"]})
+
+        assert Channel.objects.get().events == ["run.failed", "version.created"]
+        assert "no incidents" in markup(client.get(PAGE))
+
+    def test_are_shown_as_they_were_chosen_and_changed(self, client: Client, channel: Channel) -> None:
+        shown = markup(client.get(f"{PAGE}/{channel.pk}"))
+        values = {"do": "save", "name": "pager", "target": "", "min_severity": "warning", "enabled": "on"}
+
+        client.post(f"{PAGE}/{channel.pk}", values | {"events": ["incidents"]})
+
+        assert shown.count("checked") == len(channel.events) + 1
+        channel.refresh_from_db()
+        assert channel.events == ["incidents"]
+
+    def test_are_refused_in_words_where_there_is_no_such_event(
+        self, client: Client, channel: Channel
+    ) -> None:
+        values = {"do": "save", "name": "pager", "target": "", "min_severity": "warning", "events": ["x"]}
+
+        answer = client.post(f"{PAGE}/{channel.pk}", values)
+
+        assert answer.status_code == 422
+
+
 class TestChanging:
     def test_keeps_the_target_where_none_is_written(self, client: Client, channel: Channel) -> None:
         values = {"do": "save", "name": "night shift", "target": "", "min_severity": "critical"}

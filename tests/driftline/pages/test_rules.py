@@ -110,3 +110,22 @@ def test_a_rule_on_a_removed_segment_can_still_be_disabled(watched: Model, clien
     update_rule(rule=rule, actor="test", enabled=False)
 
     assert not Rule.objects.get().enabled
+
+
+def test_a_rule_of_some_windows_of_more_says_so_where_it_is_listed(watched: Model, client: Client) -> None:
+    fields = {"feature": "income", "for_windows": 3, "of_windows": 5, "recovery_threshold": "0.1"}
+
+    client.post(reverse("rule_new", args=[watched.name]), form("psi", fields))
+
+    rule = Rule.objects.get()
+    assert (rule.for_windows, rule.of_windows, rule.recovery_threshold) == (3, 5, 0.1)
+    assert "3 of 5 days" in markup(client.get(reverse("rules", args=[watched.name])))
+
+
+def test_a_good_value_on_the_wrong_side_of_the_threshold_is_refused(watched: Model, client: Client) -> None:
+    fields = {"feature": "income", "recovery_threshold": "0.3"}
+
+    page = client.post(reverse("rule_new", args=[watched.name]), form("psi", fields))
+
+    assert page.status_code == 422
+    assert "A window at 0.3 is above the threshold, 0.2, and would not be good" in unescape(markup(page))

@@ -98,8 +98,10 @@ def teams(message: Any, path: str, headers: dict[str, str]) -> Answer:
 
 def pagerduty(event: Any, path: str, headers: dict[str, str]) -> Answer:
     require(len(json.dumps(event).encode()) <= 512 * 1024, "Event object is too large")
-    require(path == "/v2/enqueue", "Not Found")
     require(event["routing_key"] == KEY, "Invalid routing key")
+    if path == "/v2/change/enqueue":
+        return pagerduty_change(event)
+    require(path == "/v2/enqueue", "Not Found")
     require(event["event_action"] in ("trigger", "acknowledge", "resolve"), "event_action is invalid")
     require(1 <= len(event["dedup_key"]) <= 255, "dedup_key is too long")
     payload = event["payload"]
@@ -109,6 +111,15 @@ def pagerduty(event: Any, path: str, headers: dict[str, str]) -> Answer:
     datetime.fromisoformat(payload["timestamp"])
     body = json.dumps({"status": "success", "message": "Event processed", "dedup_key": event["dedup_key"]})
     return Answer(202, body=body.encode())
+
+
+def pagerduty_change(event: Any) -> Answer:
+    require(set(event) <= {"routing_key", "payload", "links", "images"}, "unknown field")
+    require(set(event["payload"]) <= {"summary", "source", "timestamp", "custom_details"}, "unknown field")
+    require(1 <= len(event["payload"]["summary"]) <= 1_024, "summary is too long")
+    datetime.fromisoformat(event["payload"]["timestamp"])
+    require(all(link["href"].startswith("http") for link in event["links"]), "href is no URL")
+    return Answer(202, body=b'{"status":"success","message":"Change event processed"}')
 
 
 def opsgenie(alert: Any, path: str, headers: dict[str, str]) -> Answer:

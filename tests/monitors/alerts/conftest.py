@@ -7,12 +7,17 @@ import pytest
 from driftline.accounts.models import Project, User
 from inference.registry.models import Deployment, Model, Version
 from monitors.alerts import services
+from monitors.alerts.channels import opsgenie, pagerduty
 from monitors.alerts.models import Channel
 from monitors.rules.models import Rule, Transition
+from tests.monitors.alerts.checking_receiver import CHECKS, KEY, OPSGENIE_KEY, strict
 from tests.monitors.alerts.receiver import Receiver
 
 DAY = timedelta(days=1)
 Fire = Callable[..., Transition]
+ADA = "ada@example.com"
+SPECIAL = "a*b_c <!channel> & [x](https://evil.example) `@everyone` \\ é 飛"
+type Make = Callable[..., Channel]
 
 
 @pytest.fixture
@@ -89,4 +94,27 @@ def email(project: Project) -> Channel:
     channel, _ = services.create_channel(
         project=project, kind="email", name="on call", target="oncall@example.com", actor="ada@example.com"
     )
+    return channel
+
+
+@pytest.fixture
+def make(project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Make a channel of a kind, to the receiver that checks as its service does."""
+    base = receiver.url.removesuffix("/hook")
+    monkeypatch.setitem(pagerduty.ENDPOINTS, "us", base)
+    monkeypatch.setitem(opsgenie.ENDPOINTS, "eu", f"{base}/v2/alerts")
+    targets = {
+        "pagerduty": KEY,
+        "opsgenie": f"eu:{OPSGENIE_KEY}",
+        "alertmanager": f"{base}/",
+    }
+
+    def channel(kind: str, *, limit: int | None = None, name: str = "ops") -> Channel:
+        strict(CHECKS[kind], receiver, limit=limit)
+        made, secret = services.create_channel(
+            project=project, kind=kind, name=name, target=targets.get(kind, receiver.url), actor=ADA
+        )
+        assert secret is None
+        return made
+
     return channel

@@ -1,7 +1,6 @@
 """The kinds of channel for other services: each message is one that the service takes, for any incident."""
 
 import json
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,43 +10,17 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project, User
 from driftline.common.errors import Problem
 from monitors.alerts import services
-from monitors.alerts.channels import KINDS, opsgenie, pagerduty
+from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.outbox import database_time
 from monitors.alerts.story import Story
 from monitors.rules.models import Rule
-from tests.monitors.alerts.checking_receiver import CHECKS, KEY, OPSGENIE_KEY, strict
-from tests.monitors.alerts.conftest import DAY, Fire
+from tests.monitors.alerts.checking_receiver import CHECKS, KEY, OPSGENIE_KEY
+from tests.monitors.alerts.conftest import DAY, SPECIAL, Fire, Make
 from tests.monitors.alerts.receiver import Answer, Receiver
 
 ADA = "ada@example.com"
 PAGERS = ["pagerduty", "opsgenie"]
-SPECIAL = "a*b_c <!channel> & [x](https://evil.example) `@everyone` \\ é 飛"
-
-type Make = Callable[..., Channel]
-
-
-@pytest.fixture
-def make(project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Make a channel of a kind, to the receiver that checks as its service does."""
-    base = receiver.url.removesuffix("/hook")
-    monkeypatch.setitem(pagerduty.ENDPOINTS, "us", f"{base}/v2/enqueue")
-    monkeypatch.setitem(opsgenie.ENDPOINTS, "eu", f"{base}/v2/alerts")
-    targets = {
-        "pagerduty": KEY,
-        "opsgenie": f"eu:{OPSGENIE_KEY}",
-        "alertmanager": f"{base}/",
-    }
-
-    def channel(kind: str, *, limit: int | None = None, name: str = "ops") -> Channel:
-        strict(CHECKS[kind], receiver, limit=limit)
-        made, secret = services.create_channel(
-            project=project, kind=kind, name=name, target=targets.get(kind, receiver.url), actor=ADA
-        )
-        assert secret is None
-        return made
-
-    return channel
 
 
 def sent(receiver: Receiver) -> list[Any]:

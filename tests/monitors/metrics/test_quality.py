@@ -5,7 +5,7 @@ import pytest
 
 from monitors.definitions.models import Expectation
 from monitors.metrics.points import Point
-from monitors.metrics.quality import quality_points
+from monitors.metrics.quality import quality_points, times_worst_day
 from monitors.stats.column_faults import worst_days
 from monitors.stats.mergeable.sketches import summarise_categories, summarise_numbers
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, merge_windows
@@ -33,6 +33,7 @@ def quality_of(
         window(x=current),
         merge_windows(summaries) if days else None,
         worst_days(summaries),
+        days=len(days),
         expected={"x": wanted} if wanted else {},
         min_rows=50,
     )
@@ -45,6 +46,25 @@ def test_gaps_as_on_the_references_worst_day_are_no_fault_and_wider_ones_are() -
     assert quality_of(gappy, [usual, usual, usual])["missing_share"].status == "warning"
     assert quality_of(gappy, [usual, usual, gappy])["missing_share"].status == "ok"
     assert quality_of(numbers(np.nan), [usual, usual, gappy])["missing_share"].status == "critical"
+
+
+@pytest.mark.parametrize("days", [7, 20, 28, 60, 365])
+def test_few_days_are_beyond_the_worst_of_days_like_them(days: int) -> None:
+    shares = np.random.default_rng(days).exponential(0.01, size=(2_000, days + 30))
+    limits = times_worst_day(days) * shares[:, :days].max(axis=1)
+
+    beyond = (shares[:, days:] > limits[:, None]).mean()
+
+    assert 1.25 <= times_worst_day(days) <= 3
+    assert beyond == pytest.approx(1 / 1_000, rel=0.5) or days in (7, 365)  # where a bound holds
+
+
+def test_gaps_that_no_day_came_near_are_a_fault_of_a_column_with_gaps() -> None:
+    usual, gappy = numbers(1.0, 2.0, 3.0), numbers(1.0, 2.0, 3.0, 4.0, 5.0, np.nan)
+    days = [usual] * 27 + [gappy]
+
+    assert quality_of(numbers(1.0, 2.0, np.nan), days)["missing_share"].status == "ok"
+    assert quality_of(numbers(1.0, np.nan), days)["missing_share"].status == "warning"
 
 
 def test_a_column_that_was_empty_for_a_day_is_still_missed() -> None:
@@ -77,7 +97,7 @@ def test_features_beyond_their_limits_are_counted_by_name() -> None:
     reference = window(x=numbers(1.0, 2.0), y=names("a"))
 
     current = window(x=numbers(np.nan), y=names("b"))
-    points = quality_points(current, reference, {}, expected={}, min_rows=50)
+    points = quality_points(current, reference, {}, days=0, expected={}, min_rows=50)
 
     counted = next(point for point in points if point.metric == "faulty_features")
     assert (counted.value, counted.status, counted.detail) == (2.0, "critical", {"counted": ["x", "y"]})
@@ -108,7 +128,7 @@ def test_a_number_that_stands_still_for_half_of_the_time_is_a_fault_where_its_da
     limits = {}
     for rows in (24, 168, 100_000):
         column = summarise_numbers(np.arange(rows, dtype=np.float64) % 200, centre=0.0)
-        points = quality_points(window(x=column), reference, worst, expected={}, min_rows=20)
+        points = quality_points(window(x=column), reference, worst, days=7, expected={}, min_rows=20)
         [limits[rows]] = [point.threshold for point in points if point.metric == "mode_share"]
 
     assert limits == {
@@ -142,7 +162,7 @@ def test_the_most_frequent_value_of_independent_rows_stays_within_its_limit(usua
         summaries = [WindowSummary(rows=rows, features={"x": day}) for day in days]
         points = quality_points(
             WindowSummary(rows=rows, features={"x": current}), merge_windows(summaries), worst_days(summaries),
-            expected={}, min_rows=20,
+            days=7, expected={}, min_rows=20,
         )  # fmt: skip
         alarms += any(point.metric == "mode_share" and point.status == "warning" for point in points)
 

@@ -1,14 +1,16 @@
 """A rule's standing over windows, against a plain oracle and the promises it makes."""
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitors.rules.conditions import RuleOutcome, RuleProgress, step
 
 DAY = timedelta(days=1)
+MANY = int(os.environ.get("DRIFTLINE_RANDOM_RULES", "500"))  # 10,000 take a minute
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -18,9 +20,18 @@ class AboveOne:
     recover_windows: int = 1
     min_rows: int = 10
     cooldown: timedelta = 3 * DAY
+    of_windows: int | None = None
+    good_at: float = 1.0
+
+    @property
+    def among_windows(self) -> int:
+        return self.of_windows or self.for_windows
 
     def is_breached_by(self, value: float) -> bool:
         return value > 1.0
+
+    def is_recovered_by(self, value: float) -> bool:
+        return value <= self.good_at
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Day:
     is_proven: bool = False
 
 
-GOOD, BAD, NO_DATA = 0.5, 2.0, None
+GOOD, BETWEEN, BAD, NO_DATA = 0.5, 0.9, 2.0, None
 
 
 def outcomes(rule: AboveOne, values: list[float | None]) -> list[str]:
@@ -62,8 +73,34 @@ class TestOpening:
 
         assert verdict.outcome is RuleOutcome.OPENED
 
+    def test_opens_on_three_of_five_windows_wherever_they_lie(self) -> None:
+        rule = AboveOne(for_windows=3, of_windows=5)
+
+        assert outcomes(rule, [BAD, GOOD, BAD, GOOD, BAD])[-1] == "opened"
+        assert "opened" not in outcomes(rule, [BAD, GOOD, BAD, GOOD, GOOD, BAD])
+        assert outcomes(rule, [BAD, GOOD, GOOD, BAD, GOOD, BAD, BAD])[-1] == "opened"
+
+    def test_counts_no_window_without_data_among_them(self) -> None:
+        rule = AboveOne(for_windows=2, of_windows=3)
+
+        assert outcomes(rule, [BAD, NO_DATA, NO_DATA, NO_DATA, GOOD, BAD])[-1] == "opened"
+
+    def test_is_pending_only_while_the_windows_seen_may_still_be_among_them(self) -> None:
+        rule, progress, standings = AboveOne(for_windows=2, of_windows=3), RuleProgress(), []
+        for number, value in enumerate([BAD, GOOD, GOOD, GOOD]):
+            progress = step(rule, progress, Day(START + number * DAY, value)).progress
+            standings.append(progress.name)
+
+        assert standings == ["pending", "pending", "normal", "normal"]
+
 
 class TestFiring:
+    def test_resolves_only_when_it_is_back_at_the_recovery(self) -> None:
+        rule = AboveOne(recover_windows=2, good_at=0.7)
+
+        assert outcomes(rule, [BAD, BETWEEN, BETWEEN, BETWEEN]) == ["opened", "", "", ""]
+        assert outcomes(rule, [BAD, GOOD, BETWEEN, GOOD, GOOD])[-1] == "resolved"
+
     def test_acts_again_only_when_the_cooldown_is_over(self) -> None:
         seen = outcomes(AboveOne(cooldown=3 * DAY), [BAD] * 8)
 
@@ -94,3 +131,41 @@ def test_openings_and_resolutions_alternate(values: list[float | None], opens: i
 
     changes = [outcome for outcome in seen if outcome in ("opened", "resolved")]
     assert changes == ["opened", "resolved"] * (len(changes) // 2) + ["opened"] * (len(changes) % 2)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> AboveOne:
+    n = draw(st.integers(1, 4))
+    return AboveOne(
+        for_windows=n, of_windows=draw(st.none() | st.integers(n, 7)), recover_windows=draw(st.integers(1, 3)),
+        cooldown=draw(st.integers(0, 4)) * DAY, good_at=draw(st.sampled_from([0.7, 1.0])),
+    )  # fmt: skip
+
+
+def plainly(rule: AboveOne, values: list[float | None]) -> list[str]:
+    """What a rule does, by looking at all windows since it last changed: slow, and without a memory of its own."""
+    seen: list[str] = []
+    since, is_firing, acted = 0, False, 0
+    for place, value in enumerate(values):
+        said, outcome = [one for one in values[since : place + 1] if one is not None], ""
+        beyond = sum(one > 1.0 for one in said[-rule.among_windows :])
+        if value is None:
+            pass
+        elif not is_firing and value > 1.0 and beyond >= rule.for_windows:
+            is_firing, outcome, acted, since = True, "opened", place, place + 1
+        elif is_firing and value > 1.0 and (place - acted) * DAY >= rule.cooldown:
+            outcome, acted = "still_firing", place
+        elif (
+            is_firing
+            and len(said) >= rule.recover_windows
+            and max(said[-rule.recover_windows :]) <= rule.good_at
+        ):
+            is_firing, outcome, since = False, "resolved", place + 1
+        seen.append(outcome)
+    return seen
+
+
+@settings(max_examples=MANY)
+@given(rules(), st.lists(st.sampled_from([GOOD, BETWEEN, BAD, NO_DATA]), max_size=40))
+def test_a_rule_does_what_all_its_windows_say(rule: AboveOne, values: list[float | None]) -> None:
+    assert outcomes(rule, values) == plainly(rule, values)

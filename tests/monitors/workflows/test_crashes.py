@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +19,8 @@ from django.db.models.functions import Now
 
 from driftline.common.lease import LeaseLost
 from inference.registry.models import Dataset, Deployment, DeploymentChange
+from monitors.alerts.models import Channel, Delivery
+from monitors.feed.kinds import KINDS
 from monitors.workflows import engine, services
 from monitors.workflows.context import RunContext, StepAnswer, StepOutcome, run_folder
 from monitors.workflows.engine import advance
@@ -41,8 +44,21 @@ def let_lease_run_out(run: Run) -> None:
     Run.objects.filter(pk=run.pk).update(lease_until=Now() - timedelta(seconds=1))
 
 
+EACH_ONCE = {"run.started": 1, "run.promoted": 1, "version.created": 1, "deployment.changed": 2}
+"""The deployment starts the shadow, and lets the challenger answer, which ends it."""
+
+
+def messages_by_event() -> dict[str, int]:
+    """Count what a channel that takes everything was told since the run began."""
+    return dict(Counter(Delivery.objects.values_list("event", flat=True)))
+
+
 @pytest.fixture
 def run(turned_world: World, fire: Fire) -> Run:
+    project = turned_world.model.project
+    Channel.objects.create(
+        project=project, kind="email", name="all", target="a@example.com", events=list(KINDS)
+    )
     run = services.handle_transition(fire().pk)
     assert run is not None
     return run
@@ -103,6 +119,7 @@ class TestKilledWorker:
         assert run.state == "promoted"
         assert run.model.versions.count() == 2
         assert DeploymentChange.objects.filter(model=run.model, kind="promote").count() == 1
+        assert messages_by_event() == EACH_ONCE
 
     @pytest.mark.parametrize("name", ["snapshot", "register", "shadow"])
     def test_killed_right_before_a_step_is_recorded_does_it_again_once(
@@ -158,6 +175,7 @@ class TestKilledWorker:
         assert Deployment.objects.get(model=run.model).champion == run.challenger
         assert DeploymentChange.objects.filter(model=run.model, kind="promote").count() == 1
         assert Dataset.objects.filter(version=run.challenger, kind="reference").count() == 1
+        assert messages_by_event() == EACH_ONCE
 
     def test_a_step_that_kills_each_worker_ends_the_run(self, run: Run) -> None:
         run.steps.filter(name="snapshot").update(attempts=engine.MAX_ATTEMPTS, state=Step.State.RUNNING)

@@ -8,8 +8,10 @@ import pytest
 from driftline.accounts.models import AuditEntry
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset, Deployment
+from inference.registry.services import rollback
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
+from monitors.feed.models import FeedEvent
 from monitors.rules.models import Transition
 from monitors.workflows import selectors, services
 from monitors.workflows.context import run_folder
@@ -110,11 +112,19 @@ class TestRunOfAModelWhoseWorldTurned:
         run.refresh_from_db()
         assert (run.state, run.needs) == ("waiting", "person")
         assert Deployment.objects.get(model=run.model).champion == run.champion
+        waiting = FeedEvent.objects.get(kind="run.waiting_for_approval")
+        assert waiting.text == f"flight-delay: run {run.pk} waits for a person to approve the promotion"
+        assert waiting.data["run"]["verdict"]["decision"] == "promote"
+        advance(run_id=run.pk)
+        assert FeedEvent.objects.filter(kind="run.waiting_for_approval").count() == 1
         services.approve(run=run, actor="ada@example.com")
         advance(run_id=run.pk)
         run.refresh_from_db()
         assert (run.state, run.approved_by) == ("promoted", "ada@example.com")
         assert Deployment.objects.get(model=run.model).champion == run.challenger
+        assert list(
+            FeedEvent.objects.filter(kind__startswith="run.").order_by("pk").values_list("kind", flat=True)
+        ) == ["run.started", "run.waiting_for_approval", "run.promoted"]
         audited = set(AuditEntry.objects.values_list("action", flat=True))
         assert {"run.start", "run.approve", "run.promoted", "deployment.promote"} <= audited
         rebased = AuditEntry.objects.get(action="reference.rebase")
@@ -122,6 +132,10 @@ class TestRunOfAModelWhoseWorldTurned:
             run.champion.version,
             run.challenger.version,
         )
+        rollback(model=run.model, expected_generation=None, actor="ada@example.com", reason="worse")
+        rolled_back = FeedEvent.objects.get(kind="run.rolled_back")
+        assert rolled_back.subject == f"run-{run.pk}"
+        assert rolled_back.data["run"]["reason"] == "worse"
 
     def test_leaves_the_champion_when_a_person_rejects_the_challenger(
         self, turned_world: World, fire: Fire

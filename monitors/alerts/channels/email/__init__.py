@@ -1,4 +1,4 @@
-"""E-mail: one message for each event and address, in one thread for each incident.
+"""E-mail: one message for each event and address, in one thread for each incident or run.
 
 Input: the story of an incident, which `letter.py` words as text and as HTML.
 Output: an e-mail through Django's mail backend; without a mail server it is written to a file.
@@ -16,8 +16,9 @@ from django.core.validators import validate_email
 
 from driftline.common.errors import invalid
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
-from monitors.alerts.channels.email.letter import compose, compose_test
+from monitors.alerts.channels.email.letter import compose, compose_notice, compose_test
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import Story, channels_url
 
 
@@ -38,6 +39,9 @@ class EmailChannel:
 
     def compose(self, story: Story, channel: Channel) -> Message:
         return compose(story, channel)
+
+    def compose_notice(self, notice: Notice, channel: Channel) -> Message:
+        return compose_notice(notice, channel)
 
     def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
         return compose_test(channel, at=at)
@@ -77,8 +81,9 @@ def _headers(delivery: Delivery) -> dict[str, str]:
         "Auto-Submitted": "auto-generated",
         "List-Unsubscribe": f"<{channels_url(delivery.channel)}>",
     }
-    if delivery.incident_id is not None:
-        headers["References"] = headers["In-Reply-To"] = _message_id(f"incident-{delivery.incident_id}")
+    thread = delivery.thread if delivery.incident_id is None else f"incident-{delivery.incident_id}"
+    if thread:
+        headers["References"] = headers["In-Reply-To"] = _message_id(thread)
     return headers
 
 

@@ -11,8 +11,9 @@ from driftline.common.number_format import format_number
 from driftline.common.periods import in_a_row
 from monitors.alerts.channels.base import Message
 from monitors.alerts.models import Channel
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import REMINDER, RESOLVED, UPDATED, Story, channels_url
-from monitors.alerts.wording import fitted, measured, moment, one_line
+from monitors.alerts.wording import fitted, measured, moment, one_line, shortened
 
 SUBJECT_LENGTH = 77
 _TEMPLATES = Engine(dirs=[str(Path(__file__).parent)])
@@ -69,6 +70,21 @@ def compose(story: Story, channel: Channel) -> Message:
     return Message(_subject(story), letter.as_text(), letter.as_html())
 
 
+def compose_notice(notice: Notice, channel: Channel) -> Message:
+    letter = Letter(
+        headline=notice.text,
+        facts=[("Project", notice.project.name), *notice.facts, ("At", moment(notice.at))],
+        sections=[],
+        link=notice.link,
+        footer=one_line(
+            f"You get this because the channel {channel.name} takes events {notice.event} of project "
+            f"{channel.project.name}. To stop it, change the channel at {channels_url(channel)}"
+        ),
+    )
+    subject = f"[{notice.subject}] {shortened(notice.text, SUBJECT_LENGTH - len(notice.subject) - 3, '...')}"
+    return Message(subject, letter.as_text(), letter.as_html())
+
+
 def compose_test(channel: Channel, *, at: datetime) -> Message:
     letter = Letter(
         headline=f"This is a test of the channel {channel.name}; if you read it, alerts will reach you.",
@@ -97,7 +113,7 @@ def _word(story: Story) -> str:
 
 def _why(story: Story, channel: Channel) -> str:
     rule = story.rule
-    windows = in_a_row(rule.for_windows, rule.judged_span)
+    windows = rule.asked_windows if rule.of_windows else in_a_row(rule.for_windows, rule.judged_span)
     return one_line(
         f"You get this because the rule {rule.name} ({measured(story.transition)} {rule.operator} "
         f"{format_number(rule.threshold)} for {windows}) fired, and the channel {channel.name} takes incidents of "

@@ -18,9 +18,10 @@ from driftline.common.clock import now
 from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
 from driftline.common.secrets_at_rest import SecretUnreadable, decrypt
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
-from monitors.alerts.channels.webhook.payload import compose, compose_test
+from monitors.alerts.channels.webhook.payload import compose, compose_notice, compose_test
 from monitors.alerts.channels.webhook.transport import post
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import Story
 
 SECRET_BYTES = 32
@@ -40,6 +41,9 @@ class WebhookChannel:
 
     def compose(self, story: Story, channel: Channel) -> Message:
         return compose(story, channel)
+
+    def compose_notice(self, notice: Notice, channel: Channel) -> Message:
+        return compose_notice(notice, channel)
 
     def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
         return compose_test(channel, event_id=event_id, at=at)

@@ -8,6 +8,7 @@ import orjson
 from driftline.common.periods import rfc3339
 from monitors.alerts.channels.base import Message
 from monitors.alerts.models import Alert, Channel, Incident
+from monitors.alerts.notice import Notice
 from monitors.alerts.story import TEST, Story, channels_url
 
 SCHEMA_VERSION = 1
@@ -32,6 +33,20 @@ def compose(story: Story, channel: Channel) -> Message:
             "text": f"[{incident.severity}] {story.headline} {story.url}",
         },
         subject=incident.title,
+    )
+
+
+def compose_notice(notice: Notice, channel: Channel) -> Message:
+    """Write an event that is no incident: what it is about has a field of its own, as in the feed."""
+    return _message(
+        {
+            **envelope(notice.event, notice.event_id, notice.at, channel),
+            "model": {"name": notice.model} if notice.model else None,
+            **notice.data,
+            "links": {notice.subject: notice.url},
+            "text": f"{notice.text} {notice.url}",
+        },
+        subject=notice.text,
     )
 
 

@@ -380,3 +380,9 @@ def view_link(context: Context) -> str:
 def field(bound: BoundField, unit: str = "") -> dict[str, Any]:
     """Write a form's field with its label, help and errors, tied together for screen readers."""
     return {"field": bound, "unit": unit, "help_id": f"{bound.id_for_label}_help"}
+
+
+@register.filter("json")
+def one_line_json(value: Any) -> str:
+    """Write a value on one line, as a document has it."""
+    return json.dumps(value, ensure_ascii=False)

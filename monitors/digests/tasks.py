@@ -1,0 +1,12 @@
+"""Celery's way into digests."""
+
+from celery import shared_task
+
+from driftline.common.clock import now
+from driftline.common.task_queue import Task
+from monitors.digests.sending import send_due_digests
+
+
+@shared_task(name=Task.SEND_DIGESTS)
+def send_digests() -> None:
+    send_due_digests(now())

@@ -1,0 +1,135 @@
+"""Events of runs: that one started, waits for a person, or ended, in the transaction that changes it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from driftline.common.periods import rfc3339
+from monitors.feed import kinds
+from monitors.feed.models import FeedEvent
+from monitors.feed.services import record_event
+from monitors.workflows.models import Run, RunState
+from monitors.workflows.steps.shadow import PERSON
+
+REMIND_AFTER = timedelta(days=1)
+MAX_REASONS = 8
+_ENDS = {
+    RunState.PROMOTED: (kinds.RUN_PROMOTED, "promoted version {challenger}"),
+    RunState.REJECTED: (kinds.RUN_REJECTED, "rejected version {challenger}"),
+    RunState.FAILED: (kinds.RUN_FAILED, "failed"),
+    RunState.CANCELLED: (kinds.RUN_CANCELLED, "was cancelled"),
+}
+
+
+def report_start(run: Run, *, actor: str) -> None:
+    """Record that a run started."""
+    _record(run, kinds.RUN_STARTED, f"started: {run.trigger}", actor=actor)
+
+
+def report_waiting(run: Run, *, is_reminder: bool = False) -> None:
+    """Record that a run waits for a person, or that it still does."""
+    still = "still waits" if is_reminder else "waits"
+    _record(
+        run,
+        kinds.RUN_WAITING,
+        f"{still} for {run.waiting_for}",
+        reason=run.waiting_for,
+        is_reminder=is_reminder,
+    )
+
+
+def report_end(run: Run, *, actor: str, reason: str) -> None:
+    """Record how a run ended."""
+    if run.state in _ENDS:
+        kind, words = _ENDS[RunState(run.state)]
+        _record(
+            run, kind, f"{words.format(challenger=_challenger(run))}: {reason}", actor=actor, reason=reason
+        )
+
+
+def report_rollback(run: Run, *, actor: str, reason: str) -> None:
+    """Record that what a run promoted was rolled back."""
+    words = f"promoted version {_challenger(run)}, which was rolled back"
+    _record(run, kinds.RUN_ROLLED_BACK, words, actor=actor, reason=reason)
+
+
+def remind_of_waiting_runs(now: datetime) -> int:
+    """Record of each run that still waits for a person that it does, once a day; return of how many."""
+    waiting = Run.objects.filter(state=RunState.WAITING, needs=PERSON).order_by("pk")
+    return sum(_remind(run_id, now) for run_id in waiting.values_list("pk", flat=True))
+
+
+@transaction.atomic
+def _remind(run_id: int, now: datetime) -> bool:
+    runs = Run.objects.select_for_update(of=("self",)).select_related(
+        "model__project", "champion", "challenger"
+    )
+    run = runs.filter(pk=run_id, state=RunState.WAITING, needs=PERSON).first()
+    if run is None:
+        return False  # somebody has answered meanwhile
+    events = FeedEvent.objects.filter(kind=kinds.RUN_WAITING, subject=_subject(run))
+    if events.filter(at__gt=now - REMIND_AFTER).exists():
+        return False
+    report_waiting(run, is_reminder=True)
+    return True
+
+
+def _subject(run: Run) -> str:
+    return f"run-{run.pk}"
+
+
+def _record(
+    run: Run, kind: str, words: str, *, actor: str = "", reason: str = "", is_reminder: bool = False
+) -> None:
+    model = run.model
+    record_event(
+        project=model.project,
+        model=model,
+        kind=kind,
+        subject=_subject(run),
+        actor=actor,
+        text=f"{model.name}: run {run.pk} {words}",
+        path=f"/models/{model.name}/runs/{run.pk}",
+        facts=_facts(run, kind, reason),
+        data={"run": _describe(run, reason, is_reminder=is_reminder)},
+    )
+
+
+def _challenger(run: Run) -> str:
+    return run.challenger.version if run.challenger else "that was not made yet"
+
+
+def _facts(run: Run, kind: str, reason: str) -> list[tuple[str, str]]:
+    """List what a person needs who decides about a run, or wonders what became of it."""
+    facts = [("Started by", run.trigger), ("Champion", f"version {run.champion.version}")]
+    if run.challenger:
+        facts.append(("Challenger", f"version {run.challenger.version}"))
+    if reason:
+        facts.append(("Waits for" if kind == kinds.RUN_WAITING else "Reason", reason))
+    verdict = run.verdict or {}
+    if verdict:
+        facts.append(("Verdict of the gate", str(verdict.get("decision", ""))))
+        facts += [("Found", str(sentence)) for sentence in verdict.get("reasons", [])[:MAX_REASONS]]
+    if kind == kinds.RUN_WAITING and run.challenger:
+        change = f"version {run.challenger.version} answers in place of version {run.champion.version}"
+        facts.append(("If it is approved", change))
+    if run.approved_by:
+        facts.append(("Approved by", run.approved_by))
+    return facts
+
+
+def _describe(run: Run, reason: str, *, is_reminder: bool) -> dict[str, Any]:
+    return {
+        "id": run.pk,
+        "state": run.state,
+        "trigger": run.trigger,
+        "transition": run.transition_id,
+        "champion": run.champion.version,
+        "challenger": run.challenger.version if run.challenger else None,
+        "data_until": rfc3339(run.data_until),
+        "reason": reason or None,
+        "verdict": run.verdict,
+        "approved_by": run.approved_by or None,
+        "is_reminder": is_reminder,
+    }

@@ -1,0 +1,89 @@
+"""The configuration of a project as one document over HTTP."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Router
+
+from driftline.accounts.http_auth import Scoped, caller_of
+from driftline.accounts.scopes import SCOPE_OF, Scope
+from driftline.common.clock import now
+from driftline.common.request_values import media_type, read_body
+from driftline.common.responses import files
+from driftline.configuration.applying import apply
+from driftline.configuration.differences import differences
+from driftline.configuration.document import Configuration, read_configuration
+from driftline.configuration.exporting import export
+from driftline.configuration.planning import plan, things_of
+from driftline.configuration.schemas import AppliedOut, ChangeOut, DifferencesOut, PlanOut
+from driftline.configuration.yaml_text import MAX_TEXT_BYTES, write_yaml
+
+router = Router(tags=["configuration"])
+
+YAML = "application/yaml"
+_KINDS = (YAML, "application/x-yaml", "text/yaml", "application/json")
+_DOCUMENT: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {YAML: {"schema": {"type": "string"}}}},
+}
+
+
+@router.get("/config", auth=Scoped(Scope.READ), openapi_extra=files(YAML))
+def read_config(request: HttpRequest) -> HttpResponse:
+    """Download the configuration of the project as YAML: models with their rules, channels without secrets, silences.
+
+    Applied to an empty installation it makes the same again, but for what is trained and logged.
+    """
+    caller = caller_of(request)
+    text = write_yaml(export(caller.project, with_targets=SCOPE_OF["channel"] in caller.scopes))
+    return HttpResponse(
+        text,
+        content_type=f"{YAML}; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{caller.project.slug}.yaml"'},
+    )
+
+
+@router.post("/config/plan", auth=Scoped(Scope.READ), openapi_extra=_DOCUMENT, response=PlanOut)
+def plan_config(request: HttpRequest) -> PlanOut:
+    """Tell what applying a document would create, change and delete; nothing is done.
+
+    What the document does not mention stays. Of a list that it has, such as the rules of a model, it has all.
+    """
+    return PlanOut(
+        changes=[ChangeOut.of(one) for one in plan(caller_of(request).project, _document(request))]
+    )
+
+
+@router.post(
+    "/config/apply", auth=Scoped(SCOPE_OF["configuration"]), openapi_extra=_DOCUMENT, response=AppliedOut
+)
+def apply_config(request: HttpRequest) -> AppliedOut:
+    """Do what `plan` lists, in one transaction: where one item is refused, nothing is applied."""
+    caller, moment = caller_of(request), now()
+    document = _document(request)
+    changes = apply(
+        project=caller.project,
+        document=document,
+        actor=caller.actor,
+        now=moment,
+        check=lambda planned: caller.check_rights(things_of(planned)),
+    )
+    return AppliedOut(applied_at=moment, changes=[ChangeOut.of(one) for one in changes])
+
+
+@router.get("/config/differences", auth=Scoped(Scope.READ), response=DifferencesOut)
+def read_differences(request: HttpRequest) -> DifferencesOut:
+    """List what was edited since a document was applied: what applying it again would do."""
+    found = differences(caller_of(request).project)
+    if found is None:
+        return DifferencesOut(applied_at=None, applied_by=None, changes=[])
+    applied, changes = found
+    return DifferencesOut(
+        applied_at=applied.applied_at,
+        applied_by=applied.applied_by,
+        changes=[ChangeOut.of(one) for one in changes],
+    )
+
+
+def _document(request: HttpRequest) -> Configuration:
+    media_type(request, _KINDS)
+    return read_configuration(read_body(request, cap=MAX_TEXT_BYTES))

@@ -1,0 +1,240 @@
+"""Makes what there is as a document says, in one transaction, and keeps the document for comparing later."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from driftline.accounts.models import Project
+from driftline.accounts.services import record_audit
+from driftline.common.errors import FieldFault, Problem, invalid
+from driftline.common.periods import parse_timestamp
+from driftline.configuration.document import Configuration
+from driftline.configuration.exporting import is_public, silence_key, unended_silences
+from driftline.configuration.items import Item, silence_item
+from driftline.configuration.planning import Action, ItemChange, plan
+from driftline.models import AppliedConfiguration
+from inference.registry.models import Model
+from inference.registry.selectors import get_model
+from inference.registry.services import archive_model, create_model, update_model
+from monitors.alerts.channel_services import create_channel, delete_channel, update_channel
+from monitors.alerts.models import Channel
+from monitors.alerts.silences import create_silence, end_silence
+from monitors.definitions.expectations import expect
+from monitors.definitions.models import Segment
+from monitors.definitions.monitors import choose_span
+from monitors.definitions.segments import change_segment, declare_segment, remove_segment, set_segments
+from monitors.rules.models import Rule
+from monitors.rules.services import create_rule, delete_rule, update_rule
+from monitors.workflows.services import configure_workflow
+
+_ORDER = (
+    ("rule", Action.DELETE),  # before the segment that it watches
+    ("silence", Action.DELETE),
+    ("expectation", Action.DELETE),
+    ("segment", Action.DELETE),
+    ("model", Action.CREATE),
+    ("model", Action.CHANGE),
+    ("segment", Action.CREATE),
+    ("segment", Action.CHANGE),
+    ("expectation", Action.CREATE),
+    ("expectation", Action.CHANGE),
+    ("rule", Action.CHANGE),
+    ("rule", Action.CREATE),
+    ("channel", Action.DELETE),
+    ("channel", Action.CREATE),
+    ("channel", Action.CHANGE),
+    ("silence", Action.CREATE),
+)
+_DURATIONS = ("cooldown", "notify_within")
+
+
+@dataclass(frozen=True)
+class _Applying:
+    """In which project, for whom, and the time."""
+
+    project: Project
+    actor: str
+    now: datetime
+
+    def model(self, item: Item) -> Model:
+        return get_model(project=self.project, name=item.model)
+
+
+def apply(
+    *,
+    project: Project,
+    document: Configuration,
+    actor: str,
+    now: datetime,
+    check: Callable[[list[ItemChange]], None] = lambda changes: None,
+) -> list[ItemChange]:
+    """Do what `plan` lists, or nothing at all. `check` may refuse the changes before any is made.
+
+    Raises Problem, which names the item that could not be made.
+    """
+    context = _Applying(project, actor, now)
+    with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one document after the other
+        changes = plan(project, document)
+        check(changes)
+        for change in sorted(changes, key=lambda one: _ORDER.index((one.item.kind, one.action))):
+            _make(context, change)
+        AppliedConfiguration.objects.update_or_create(
+            project=project,
+            defaults={"document": without_secrets(document), "applied_by": actor, "applied_at": now},
+        )
+        record_audit(
+            project=project,
+            actor=actor,
+            action="configuration.apply",
+            subject=project.slug,
+            after={"changes": [f"{change.action} {change.item}" for change in changes][:1_000]},
+        )
+    return changes
+
+
+def without_secrets(document: Configuration) -> dict[str, Any]:
+    """Give a document as it may be kept and shown: without targets that are secrets."""
+    kept = document.plain()
+    for channel in kept.get("channels", {}).values():
+        if channel.get("target") and not is_public(channel["target"]):
+            del channel["target"]
+    return kept
+
+
+def _make(context: _Applying, change: ItemChange) -> None:
+    try:
+        _HANDLERS[change.item.kind](context, change)
+    except Problem as problem:
+        at = change.item.pointer
+        faults = [FieldFault(at + one.pointer, one.code, one.detail) for one in problem.errors]
+        detail = f"{change.item}: {problem.detail} Nothing was applied."
+        raise Problem(problem.status, problem.code, detail, faults) from problem
+
+
+# -- what belongs to the project ---------------------------------------------------------------------------------------
+def _channel(context: _Applying, change: ItemChange) -> None:
+    name, after = change.item.name, dict(change.after)
+    if change.action is Action.CREATE:
+        is_enabled = after.pop("enabled", True)
+        channel, _ = create_channel(
+            project=context.project, name=name, actor=context.actor, target=after.pop("target", None), **after
+        )
+        if not is_enabled:
+            update_channel(channel=channel, actor=context.actor, enabled=False)
+        return
+    channel = Channel.objects.select_related("project").get(
+        project=context.project, name=name, deleted_at=None
+    )
+    if change.action is Action.DELETE:
+        delete_channel(channel=channel, actor=context.actor)
+    else:
+        update_channel(channel=channel, actor=context.actor, **after)
+
+
+def _silence(context: _Applying, change: ItemChange) -> None:
+    fields = dict(change.after)
+    if change.action is Action.DELETE:
+        for silence in unended_silences(context.project):
+            if silence_item(*silence_key(silence))[0] == change.item:
+                end_silence(silence=silence, actor=context.actor, now=context.now)
+        return
+    model = get_model(project=context.project, name=fields["model"]) if fields["model"] else None
+    times = {name: parse_timestamp(fields[name]) for name in ("start", "end")}
+    create_silence(
+        project=context.project, model=model, reason=fields["reason"], actor=context.actor, **times
+    )
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+def _model(context: _Applying, change: ItemChange) -> None:
+    settings, parts = _split(change.after)
+    if change.action is Action.CREATE:
+        if "task" not in settings:
+            raise invalid("/task", "A new model needs its task.", "missing_field")
+        model = create_model(
+            project=context.project, name=change.item.model, actor=context.actor, **parts["registry"]
+        )
+    else:
+        model = context.model(change.item)
+        if parts["registry"]:
+            removed = set(model.privacy) - set(parts["registry"].get("privacy", model.privacy))
+            kept = (
+                {"privacy": dict.fromkeys(removed, "keep") | parts["registry"]["privacy"]} if removed else {}
+            )
+            update_model(model=model, actor=context.actor, **parts["registry"] | kept)
+    _watch(context, model, settings, parts)
+
+
+def _watch(context: _Applying, model: Model, settings: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    if "segments" in settings:
+        set_segments(model=model, features=settings["segments"], actor=context.actor)
+    for kind, span in parts["monitors"].items():
+        monitor = model.monitors.select_related("model__project").get(kind=kind)
+        choose_span(monitor=monitor, span=span, actor=context.actor)
+    if parts["workflow"]:
+        configure_workflow(model=model, actor=context.actor, **parts["workflow"])
+    if "archived" in settings:
+        archive_model(model=model, is_archived=settings["archived"], actor=context.actor)
+
+
+def _split(after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Tell the settings of a model from those that the registry keeps, the monitors and the workflow."""
+    plain = {name: value for name, value in after.items() if "." not in name}
+    groups: dict[str, dict[str, Any]] = {"workflow": {}, "monitors": {}}
+    for name, value in after.items():
+        group, dot, field = name.partition(".")
+        if dot:
+            groups[group][field] = value
+    registry = {name: value for name, value in plain.items() if name not in ("segments", "archived")}
+    return plain, groups | {"registry": registry}
+
+
+def _segment(context: _Applying, change: ItemChange) -> None:
+    model, actor = context.model(change.item), context.actor
+    if change.action is Action.CREATE:
+        declare_segment(
+            model=model, name=change.item.name, conditions=change.after["conditions"], actor=actor
+        )
+        return
+    segment = Segment.objects.select_related("model__project").get(model=model, name=change.item.name)
+    if change.action is Action.DELETE:
+        remove_segment(segment=segment, actor=actor)
+    else:
+        change_segment(segment=segment, conditions=change.after["conditions"], actor=actor)
+
+
+def _expectation(context: _Applying, change: ItemChange) -> None:
+    said = {**change.before, **change.after} if change.after else None
+    expect(model=context.model(change.item), changes={change.item.name: said}, actor=context.actor)
+
+
+def _rule(context: _Applying, change: ItemChange) -> None:
+    model = context.model(change.item)
+    fields = {
+        name: timedelta(seconds=value) if name in _DURATIONS else value
+        for name, value in change.after.items()
+    }
+    if change.action is Action.CREATE:
+        create_rule(
+            project=context.project, model=model, actor=context.actor, name=change.item.name, **fields
+        )
+        return
+    rule = Rule.objects.select_related("project", "model").get(model=model, name=change.item.name)
+    if change.action is Action.DELETE:
+        delete_rule(rule=rule, actor=context.actor)
+    else:
+        update_rule(rule=rule, actor=context.actor, **fields)
+
+
+_HANDLERS: Mapping[str, Callable[[_Applying, ItemChange], None]] = {
+    "channel": _channel,
+    "silence": _silence,
+    "model": _model,
+    "segment": _segment,
+    "expectation": _expectation,
+    "rule": _rule,
+}

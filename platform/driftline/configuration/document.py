@@ -1,0 +1,124 @@
+"""The document as people write it: typed, with unknown keys refused, and taken apart into items."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from ninja.errors import ValidationError
+from pydantic import Field
+from pydantic import ValidationError as PydanticError
+
+from driftline.api.models import ChangedModel
+from driftline.api.problems import problem_of_fields
+from driftline.common.bodies import Body, Moment
+from driftline.common.periods import rfc3339
+from driftline.configuration.items import Items, channel_item, model_item, part_of_model, silence_item
+from driftline.configuration.yaml_text import read_yaml
+from monitors.definitions.api import FeatureExpectation, SegmentCondition
+from monitors.rules.api import RuleSettings
+
+type Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+MAX_MODELS = 10_000
+
+
+class ModelConfig(ChangedModel):
+    """A model with how it is watched; `segments` are features of which each value is a segment."""
+
+    monitors: dict[Literal["drift", "quality", "performance", "service"], str] = Field(
+        {}, description="the span of the windows that each kind judges, or auto"
+    )
+    expectations: dict[Name, FeatureExpectation] = Field({}, max_length=1_000)
+    declared_segments: dict[Name, list[SegmentCondition]] = Field({}, max_length=100)
+    rules: dict[Name, RuleSettings] = Field({}, max_length=1_000)
+
+
+class ChannelConfig(Body):
+    """A channel; a target that is a secret is never exported, and where it is left out it stays as it is."""
+
+    kind: str = Field(max_length=20)
+    target: str | None = Field(None, max_length=500)
+    min_severity: str = "warning"
+    enabled: bool = True
+
+
+class SilenceConfig(Body):
+    """A time in which notifications are muted, of all models where none is named."""
+
+    model: str | None = None
+    start: Moment
+    end: Moment
+    reason: str = Field(max_length=200)
+
+
+class Configuration(Body):
+    """A whole document. Of each list that is there it says all; what is not there stays as it is."""
+
+    version: Literal[1] = 1
+    channels: dict[Name, ChannelConfig] = Field({}, max_length=1_000)
+    silences: list[SilenceConfig] = Field([], max_length=1_000)
+    models: dict[Name, ModelConfig] = Field({}, max_length=MAX_MODELS)
+
+    def plain(self) -> dict[str, Any]:
+        """Give what was written, as plain values."""
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+    def items(self) -> Iterator[tuple[tuple[str, str], Items]]:
+        """Take the document apart: each of its lists by kind and model, with the items that are in it."""
+        if "channels" in self.model_fields_set:
+            yield (
+                ("channel", ""),
+                {channel_item(name): _given(one) for name, one in self.channels.items()},
+            )
+        if "silences" in self.model_fields_set:
+            silences = [
+                (one.model, rfc3339(one.start), rfc3339(one.end), one.reason) for one in self.silences
+            ]
+            yield ("silence", ""), dict(silence_item(*silence) for silence in silences)
+        for name, model in self.models.items():
+            yield ("model", name), {model_item(name): _settings_of(model)}
+            for kind, field in (
+                ("segment", "declared_segments"),
+                ("expectation", "expectations"),
+                ("rule", "rules"),
+            ):
+                if field in model.model_fields_set:
+                    parts = getattr(model, field).items()
+                    yield (kind, name), {part_of_model(kind, name, part): _fields(one) for part, one in parts}
+
+
+def read_configuration(text: bytes) -> Configuration:
+    """Read a document of YAML, or of JSON, which is YAML too. Raises Problem, which names the place."""
+    value = read_yaml(text)
+    try:
+        return Configuration.model_validate({} if value is None else value)
+    except PydanticError as error:
+        places = [{**fault, "loc": ("body", "document", *fault["loc"])} for fault in error.errors()]
+        raise problem_of_fields(places) from error
+    except ValidationError as error:
+        raise problem_of_fields(error.errors) from error
+
+
+def _given(body: Body) -> dict[str, Any]:
+    return body.model_dump(mode="json", exclude_unset=True)
+
+
+def _fields(part: Any) -> dict[str, Any]:
+    """Give the fields of a part of a model; of a segment its conditions, of an expectation all that it may say."""
+    if isinstance(part, list):
+        return {"conditions": [condition.model_dump() for condition in part]}
+    return part.model_dump() if isinstance(part, FeatureExpectation) else _given(part)
+
+
+def _settings_of(model: ModelConfig) -> dict[str, Any]:
+    """Give the settings of a model by one name each: what is below the workflow and the monitors stands for itself."""
+    parts = {"expectations", "declared_segments", "rules"}
+    given = model.model_dump(mode="json", exclude_unset=True, exclude=parts)
+    for group in ("workflow", "monitors"):
+        given |= {f"{group}.{name}": value for name, value in given.pop(group, {}).items()}
+    if "tags" in given:
+        given["tags"] = sorted(given["tags"])
+    if "segments" in given:
+        given["segments"] = sorted(set(given["segments"]))
+    if "privacy" in given:
+        given["privacy"] = {name: policy for name, policy in given["privacy"].items() if policy != "keep"}
+    return given

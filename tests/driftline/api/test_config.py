@@ -1,0 +1,291 @@
+"""A project as a document: exported, planned and applied, whole or not at all, and what was edited since is told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from driftline.accounts.models import AuditEntry
+from driftline.accounts.scopes import Scope
+from driftline.models import AppliedConfiguration
+from inference.registry.models import Model
+from monitors.alerts.channel_services import create_channel
+from monitors.alerts.models import Channel, Silence
+from monitors.definitions.models import Segment
+from monitors.definitions.monitors import choose_span
+from monitors.rules.defaults import add_default_rules
+from monitors.rules.models import Rule
+from monitors.workflows.services import configure_workflow
+from tests.driftline.api.conftest import Api, caller
+from tests.driftline.api.shape import assert_problem
+from tests.worlds.every_kind import furnish
+
+YAML = "application/yaml"
+RETRAINING = {"metric": "accuracy", "threshold": 0.1, "action": "retrain"}
+SLACK = "https://hooks.slack.com/services/T000/B000/topsecrettoken"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, settings: Any) -> Path:
+    settings.HOME = tmp_path
+    return tmp_path
+
+
+@pytest.fixture
+def furnished(api: Api) -> Api:
+    """A project with a model that has everything that a configuration holds."""
+    model = furnish(api.project, "flights").model
+    add_default_rules(project=api.project, model=model, actor="test")
+    configure_workflow(
+        model=model, actor="test", pairs=300, max_pairs=900, gate={"margins": {"log_loss": 0.01}}
+    )
+    choose_span(
+        monitor=model.monitors.select_related("model__project").get(kind="drift"), span="week", actor="test"
+    )
+    model.expectations.create(feature="a", least=0.0, most=9.5, tolerance=0.01)
+    create_channel(project=api.project, kind="slack", name="team", target=SLACK, actor="test")
+    return api
+
+
+def exported(api: Api) -> dict[str, Any]:
+    answer = api.get("/config")
+    assert answer.status_code == 200
+    read: dict[str, Any] = yaml.safe_load(answer.content)
+    return read
+
+
+def plan(api: Api, document: dict[str, Any] | str) -> list[dict[str, Any]]:
+    answer = api.post("/config/plan", text_of(document), content_type=YAML)
+    assert answer.status_code == 200, answer.json()
+    return answer.json()["changes"]  # type: ignore[no-any-return]
+
+
+def apply(api: Api, document: dict[str, Any] | str) -> Any:
+    return api.post("/config/apply", text_of(document), content_type=YAML)
+
+
+def text_of(document: dict[str, Any] | str) -> bytes:
+    return (document if isinstance(document, str) else yaml.safe_dump(document, sort_keys=False)).encode()
+
+
+def test_what_is_exported_and_applied_to_an_empty_project_is_exported_again(furnished: Api) -> None:
+    document = furnished.get("/config").content.decode()
+    empty = caller("empty")
+
+    answer = apply(empty, document)
+
+    assert answer.status_code == 200, answer.json()
+    assert empty.get("/config").content.decode() == document
+    assert plan(empty, document) == []
+    model = Model.objects.get(project=empty.project)
+    assert model.rules.count() == len(exported(furnished)["models"]["flights"]["rules"]) > 5
+    assert model.workflow.pairs == 300
+    assert model.monitors.get(kind="drift").span == "week"
+    assert (model.expectations.get().least, model.segments.get().name) == (0.0, "low")
+
+
+def test_what_is_exported_changes_nothing_where_it_came_from(furnished: Api) -> None:
+    assert plan(furnished, exported(furnished)) == []
+
+
+def test_secrets_are_not_exported_and_a_channel_without_its_target_is_off_until_it_has_one(
+    furnished: Api,
+) -> None:
+    assert b"topsecret" not in furnished.get("/config").content
+    empty = caller("empty")
+    apply(empty, exported(furnished))
+
+    channel = Channel.objects.get(project=empty.project, name="team")
+    assert (channel.enabled, channel.disabled_reason) == (False, "It needs its target, which was not given")
+    refused = empty.send("PATCH", f"/channels/{channel.pk}", {"enabled": True})
+    assert_problem(refused, 422, "invalid_parameter")
+    answer = apply(
+        empty, {"channels": exported(empty)["channels"] | {"team": {"kind": "slack", "target": SLACK}}}
+    )
+
+    assert answer.status_code == 200
+    assert "topsecret" not in answer.content.decode()
+    channel.refresh_from_db()
+    assert (channel.enabled, channel.target, channel.disabled_reason) == (True, SLACK, "")
+    assert SLACK not in str(AppliedConfiguration.objects.get(project=empty.project).document)
+
+
+def test_a_reader_does_not_see_where_channels_send_to(furnished: Api) -> None:
+    reader = caller("ours", Scope.READ)
+
+    assert "target" not in exported(reader)["channels"]["mail"]
+    assert exported(furnished)["channels"]["mail"]["target"] == "a@example.com"
+
+
+def test_a_plan_lists_what_would_be_made_changed_and_deleted(furnished: Api) -> None:
+    document = exported(furnished)
+    rules = document["models"]["flights"]["rules"]
+    rules["r"]["threshold"] = 0.75
+    rules["new"] = {"metric": "psi", "feature": "*", "threshold": 0.3}
+    del rules["Feature drift"]
+
+    changes = plan(furnished, document)
+
+    assert [(one["action"], one["kind"], one["model"], one["name"]) for one in changes] == [
+        ("change", "rule", "flights", "r"),
+        ("create", "rule", "flights", "new"),
+        ("delete", "rule", "flights", "Feature drift"),
+    ]
+    assert changes[0]["fields"] == [{"name": "threshold", "before": 0.5, "after": 0.75}]
+    assert Rule.objects.get(name="r").threshold == 0.5
+
+    assert apply(furnished, document).status_code == 200
+
+    assert set(Rule.objects.values_list("name", flat=True)) == set(rules)
+    assert Rule.objects.get(name="r").threshold == 0.75
+
+
+def test_what_a_document_does_not_mention_stays(furnished: Api) -> None:
+    before = exported(furnished)
+
+    answer = apply(furnished, {"models": {"flights": {"description": "of the north"}}})
+
+    assert answer.status_code == 200
+    before["models"]["flights"]["description"] = "of the north"
+    assert exported(furnished) == before
+
+
+def test_a_document_is_applied_whole_or_not_at_all(furnished: Api) -> None:
+    document = exported(furnished)
+    document["models"]["flights"]["description"] = "changed"
+    document["models"]["second"] = {
+        "task": "binary",
+        "rules": {"odd": {"metric": "nonsense", "threshold": 1}},
+    }
+    before = exported(furnished)
+
+    answer = apply(furnished, document)
+
+    problem = assert_problem(answer, 422, "unknown_metric")
+    assert problem["errors"][0]["pointer"] == "/models/second/rules/odd/metric"
+    assert problem["detail"].startswith("rule second/odd: 'nonsense' is not a metric")
+    assert problem["detail"].endswith("Nothing was applied.")
+    assert exported(furnished) == before
+    assert not AppliedConfiguration.objects.exists()
+
+
+def test_rules_go_before_the_segments_that_they_watch_and_come_after_them(furnished: Api) -> None:
+    document = exported(furnished)
+    model = document["models"]["flights"]
+    model["declared_segments"]["high"] = [{"feature": "a", "lower": 1.0}]
+    model["rules"]["of high"] = {
+        "metric": "accuracy",
+        "segment": "high",
+        "operator": "below",
+        "threshold": 0.5,
+    }
+    assert apply(furnished, document).status_code == 200
+    del model["declared_segments"]["high"], model["rules"]["of high"]
+
+    assert apply(furnished, document).status_code == 200
+
+    assert list(Segment.objects.values_list("name", flat=True)) == ["low"]
+
+
+def test_silences_are_made_and_ended(api: Api) -> None:
+    silence = {"start": "2030-01-01T00:00:00Z", "end": "2030-01-02T00:00:00+01:00", "reason": "works"}
+    assert apply(api, {"silences": [silence]}).status_code == 200
+    assert plan(api, {"silences": [silence]}) == []
+    assert Silence.objects.get().reason == "works"
+
+    assert apply(api, {"silences": []}).status_code == 200
+
+    assert not Silence.objects.exists()
+
+
+def test_what_is_edited_by_hand_is_told_and_applied_away(furnished: Api) -> None:
+    assert furnished.get("/config/differences").json() == {
+        "applied_at": None,
+        "applied_by": None,
+        "changes": [],
+    }
+    document = exported(furnished)
+    apply(furnished, document)
+    assert furnished.get("/config/differences").json()["changes"] == []
+    rule = Rule.objects.get(name="r")
+    furnished.send("PATCH", f"/rules/{rule.pk}", {"threshold": 0.9})
+
+    found = furnished.get("/config/differences").json()
+
+    assert found["changes"] == [
+        {
+            "action": "change", "kind": "rule", "model": "flights", "name": "r",
+            "fields": [{"name": "threshold", "before": 0.9, "after": 0.5}],
+        }
+    ]  # fmt: skip
+    apply(furnished, document)
+    rule.refresh_from_db()
+    assert rule.threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("document", "needed"),
+    [
+        ({"models": {"flights": {"rules": {"x": RETRAINING}}}}, "deploy"),
+        ({"models": {"flights": {"workflow": {"pairs": 50}}}}, "deploy"),
+        ({"models": {"flights": {"privacy": {"a": "drop"}}}}, "admin"),
+        ({"silences": [{"start": "2030-01-01T00:00:00Z", "end": "2030-01-02T00:00:00Z", "reason": "x"}]}, "admin"),
+    ],
+)  # fmt: skip
+def test_each_thing_needs_its_own_right(furnished: Api, document: dict[str, Any], needed: str) -> None:
+    writer = caller("ours", Scope.READ, Scope.WRITE)
+    before = exported(furnished)
+
+    problem = assert_problem(apply(writer, document), 403, "insufficient_scope")
+
+    assert f"needs the scope '{needed}'" in problem["detail"]
+    assert exported(furnished) == before
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "pointer"),
+    [
+        ("rules: {}", 422, "/rules"),
+        ("version: 2", 422, "/version"),
+        ("models: [1]", 422, "/models"),
+        ("models: {flights: {colour: red}}", 422, "/models/flights/colour"),
+        ("models: {flights: {rules: {r: {threshold: high}}}}", 422, "/models/flights/rules/r/threshold"),
+        ("models: {flights: {monitors: {drift: 3h}}}", 422, "/models/flights/span"),
+        ("models: {new: {description: x}}", 422, "/models/new/task"),
+        ("models: {'a/b': {task: binary}}", 422, "/models/a~1b/name"),
+        ("channels: {mail: {kind: slack}}", 422, None),
+        ("channels: {mail: {kind: email, target: nobody}}", 422, "/channels/mail/target"),
+        ("channels: {x: {kind: pigeon, target: a}}", 422, "/channels/x/kind"),
+        ("silences: [{start: 2030-01-02T00:00:00Z, end: 2030-01-01T00:00:00Z, reason: x}]", 422, None),
+        ("silences: [{start: tomorrow, end: 2030-01-01T00:00:00Z, reason: x}]", 422, "/silences/0/start"),
+        ("silences: [{model: none, start: 2030-01-01T00:00:00Z, end: 2030-01-02T00:00:00Z, reason: x}]", 404, None),
+        ("a: &x {}\nb: *x", 400, None),
+        ("[1, 2]", 422, ""),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_place_and_nothing_is_applied(
+    furnished: Api, document: str, status: int, pointer: str | None
+) -> None:
+    before = exported(furnished)
+
+    answer = apply(furnished, document)
+
+    assert answer.status_code == status, answer.json()
+    if pointer is not None:
+        assert answer.json()["errors"][0]["pointer"] == pointer, answer.json()
+    assert exported(furnished) == before
+
+
+def test_a_document_that_is_too_large_is_refused(api: Api) -> None:
+    assert_problem(
+        api.post("/config/plan", b"#" * (2 << 20) + b"#", content_type=YAML), 413, "body_too_large"
+    )
+
+
+def test_who_applied_what_is_in_the_audit_trail(api: Api) -> None:
+    apply(api, {"channels": {"mail": {"kind": "email", "target": "a@example.com"}}})
+
+    entry = AuditEntry.objects.get(action="configuration.apply")
+    assert entry.after == {"changes": ["create channel mail"]}
+    assert entry.actor.startswith("token")
