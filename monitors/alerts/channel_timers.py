@@ -4,6 +4,7 @@ somebody acknowledges, and what is muted or inhibited is sent when it no longer 
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cache
 
 from django.db.models import Max
 
@@ -64,7 +65,8 @@ def send_due(incident: Incident, *, at: datetime, find_news: FindNews, silenced:
     recipients = {one.channel.pk: one for one in recipients_of(incident)}
     timers = incident.timers.select_related("channel__project").order_by("pk")
     direct_first = sorted(timers, key=lambda timer: _escalates(recipients.get(timer.channel_id)))
-    withheld = reason_of_snooze(incident) or inhibitor_of(incident) or silenced
+    # it reads all that fires in the project
+    find_reason = cache(lambda: reason_of_snooze(incident) or inhibitor_of(incident) or silenced)
     outgoing: dict[tuple[str, str, str], list[Channel]] = defaultdict(list)
     for timer in direct_first:
         recipient = recipients.get(timer.channel_id)
@@ -73,7 +75,7 @@ def send_due(incident: Incident, *, at: datetime, find_news: FindNews, silenced:
             continue
         due = _due(timer, recipient, incident, direct_first, recipients)
         if due is not None and due <= at:
-            reason, until = _reason_to_wait(recipient, withheld, at)
+            reason, until = _reason_to_wait(recipient, find_reason(), at)
             event, line = _event(timer, recipient)
             if not reason:
                 outgoing[event, line, ""].append(timer.channel)
@@ -84,6 +86,8 @@ def send_due(incident: Incident, *, at: datetime, find_news: FindNews, silenced:
                     outgoing[event, line, reason].append(timer.channel)
                 due = until
             timer.withheld = reason
+        else:
+            timer.withheld = ""
         timer.due_at = due
         timer.save(update_fields=["notified_at", "opening_since", "change_since", "withheld", "due_at"])
     news = find_news() if outgoing else None
