@@ -1,7 +1,7 @@
 """YAML as people write documents, read so that nothing can grow while it is read, and text stays text.
 
-Anchors and aliases, keys that come twice or are no words, and deep nesting are refused. Words such as `no` and times are
-text: only `true`, `false` and `null` are not, and numbers where a reader takes them.
+Anchors and aliases, keys that come twice or are no words, and deep nesting are refused. Words such as `no` and times
+are text: only `true`, `false` and `null` are not, and numbers where a reader takes them.
 """
 
 import math
