@@ -1,7 +1,4 @@
-"""Writes of alerts: people acknowledge, resolve and silence; deleted rules end what they alert of.
-
-What `handling.py`, `channel_services.py` and `outbox.py` offer to callers is offered from here too.
-"""
+"""Writes of incidents: people acknowledge and resolve them; a rule that is deleted ends what it alerts of."""
 
 from datetime import datetime
 
@@ -11,39 +8,11 @@ from driftline.accounts.models import User
 from driftline.common.advisory_locks import AdvisoryLock, lock
 from monitors.alerts.acknowledgement import notify_acknowledged
 from monitors.alerts.acting import audit_incident, event_time_of, lock_incident, refuse_resolved
-from monitors.alerts.channel_services import (
-    create_channel,
-    delete_channel,
-    replay,
-    rotate_secret,
-    send_test,
-    update_channel,
-)
 from monitors.alerts.closing import close_by_hand, end_alert, reason_of_closing
-from monitors.alerts.due_notifications import send_due_notifications
-from monitors.alerts.handling import get_incident, handle_transition
+from monitors.alerts.handling import get_incident
 from monitors.alerts.models import Alert, Incident
-from monitors.alerts.outbox import send_due_deliveries
-from monitors.alerts.silences import create_silence, end_silence
 from monitors.alerts.timeline import note
 from monitors.rules.models import Rule
-
-__all__ = [
-    "acknowledge",
-    "create_channel",
-    "create_silence",
-    "delete_channel",
-    "end_alert_of_rule",
-    "end_silence",
-    "handle_transition",
-    "replay",
-    "resolve",
-    "rotate_secret",
-    "send_due_deliveries",
-    "send_due_notifications",
-    "send_test",
-    "update_channel",
-]
 
 
 # -- people --------------------------------------------------------------------------------------------------

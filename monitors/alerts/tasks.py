@@ -3,23 +3,23 @@
 from celery import shared_task
 
 from driftline.common.task_queue import Task
-from monitors.alerts import services
+from monitors.alerts import due_notifications, handling, outbox
 from monitors.alerts.late_causes import add_late_causes
 
 
 @shared_task(name=Task.ALERT)
 def alert(*, transition_id: int, **_: object) -> None:
-    services.handle_transition(transition_id)
+    handling.handle_transition(transition_id)
 
 
 @shared_task(name=Task.NOTIFY)
 def notify(**_: object) -> None:
-    services.send_due_notifications()
+    due_notifications.send_due_notifications()
 
 
 @shared_task(name=Task.DELIVER)
 def deliver(**_: object) -> None:
-    services.send_due_deliveries()
+    outbox.send_due_deliveries()
 
 
 @shared_task(name=Task.RANK_CAUSES)

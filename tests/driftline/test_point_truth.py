@@ -23,8 +23,8 @@ from driftline.common.periods import parse_timestamp, rfc3339
 from driftline.pages.templatetags.figures import figure
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Alert, Channel, Incident
-from monitors.alerts.services import handle_transition
 from monitors.alerts.wording import moment
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.storing import save_points

@@ -12,8 +12,8 @@ from driftline.accounts.models import Project
 from driftline.common.periods import parse_timestamp
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition
 from monitors.rules.defaults import add_default_rules, default_rules
 from monitors.rules.models import Transition
 from tests.shared_rows import rows_of_many_tests

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition
 from monitors.alerts.story import OPENED, gather
 from monitors.definitions.segments import set_segments
 from monitors.rules.models import Transition

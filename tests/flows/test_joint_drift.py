@@ -15,8 +15,8 @@ from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import path_of, store_reference
 from inference.registry.models import Model
 from inference.registry.services import update_model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import JointNullDraws, MetricPoint, UnreadDay

@@ -16,8 +16,8 @@ from driftline.common.periods import rfc3339
 from inference.prediction_log.imports import file_ends
 from inference.prediction_log.queries import event_clock
 from inference.registry.models import Model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition
 from monitors.alerts.story import RESOLVED, gather
 from monitors.alerts.wording import moment
 from monitors.metrics import context, volume

@@ -10,8 +10,8 @@ from driftline.accounts.models import Project
 from driftline.common.periods import rfc3339
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition
 from monitors.alerts.story import OPENED, gather
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS

@@ -133,8 +133,8 @@ def with_answers(flights: pd.DataFrame, trained: Any) -> pd.DataFrame:
 def run(replay: Replay, fault: Fault | None, trained: Any, rng: np.random.Generator) -> "list[Incident]":
     """Send a replay day by day, its labels as they come, and give the incidents that were opened."""
     from driftline.accounts.models import Project
+    from monitors.alerts.handling import handle_transition
     from monitors.alerts.models import Incident
-    from monitors.alerts.services import handle_transition
     from monitors.rules.models import Transition
 
     broken = "clean" if fault is None else fault.kind.replace(" ", "-")

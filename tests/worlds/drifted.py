@@ -15,10 +15,10 @@ from driftline.common.periods import Period
 from driftline.models import AppliedConfiguration
 from inference.registry.models import Model
 from inference.serving.crashes import QUARANTINE_FILE
+from monitors.alerts.channel_services import create_channel
+from monitors.alerts.handling import handle_transition as alert
 from monitors.alerts.links import Act, link_of
 from monitors.alerts.models import Channel, Incident, Silence
-from monitors.alerts.services import create_channel
-from monitors.alerts.services import handle_transition as alert
 from monitors.alerts.silences import create_silence
 from monitors.annotations.models import Annotation
 from monitors.annotations.services import create_annotation

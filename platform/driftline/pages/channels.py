@@ -15,7 +15,7 @@ from driftline.configuration.differences import managed
 from driftline.configuration.items import channel_item
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
-from monitors.alerts import selectors, services
+from monitors.alerts import channel_services, selectors
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Delivery
@@ -95,7 +95,7 @@ def channels(request: PageRequest) -> HttpResponse:
         raise Problem(
             422, "unknown_action", f"{action[:40]!r} is not an action here; use test, enable or disable."
         )
-    services.update_channel(channel=channel, actor=request.visitor.actor, enabled=action == "enable")
+    channel_services.update_channel(channel=channel, actor=request.visitor.actor, enabled=action == "enable")
     messages.success(request, f"{channel.name} is {action}d.")
     return redirect("channels")
 
@@ -104,7 +104,7 @@ def _create(request: PageRequest, form: ChannelForm) -> HttpResponse:
     if not form.is_valid():
         return _channels_page(request, form)
     try:
-        channel, secret = services.create_channel(
+        channel, secret = channel_services.create_channel(
             project=request.visitor.project, actor=request.visitor.actor, **form.cleaned_data
         )
     except Problem as problem:
@@ -137,7 +137,7 @@ def _channels_page(
 
 def _send_test(request: PageRequest, channel: Channel) -> Delivery:
     """Send a test and wait a few seconds for what the receiver really answers."""
-    delivery = services.send_test(channel=channel, actor=request.visitor.actor)
+    delivery = channel_services.send_test(channel=channel, actor=request.visitor.actor)
     deadline = time.monotonic() + TEST_PATIENCE_SECONDS
     while True:
         fresh = selectors.get_delivery(project=request.visitor.project, delivery_id=delivery.pk)
@@ -158,16 +158,16 @@ def channel(request: PageRequest, pk: int) -> HttpResponse:
     action, secret, test = request.POST.get("do", ""), "", None
     form = ChannelChangesForm.of(one, request.POST if action == "save" else None)
     if action == "delete":
-        services.delete_channel(channel=one, actor=request.visitor.actor)
+        channel_services.delete_channel(channel=one, actor=request.visitor.actor)
         messages.success(request, f"{one.name} is deleted; its messages stay listed.")
         return redirect("channels")
     if action == "rotate":
-        one, secret = services.rotate_secret(channel=one, actor=request.visitor.actor, now=now())
+        one, secret = channel_services.rotate_secret(channel=one, actor=request.visitor.actor, now=now())
     elif action == "test":
         test = _send_test(request, one)
     elif action == "save" and form.is_valid():
         try:
-            services.update_channel(channel=one, actor=request.visitor.actor, **form.changes())
+            channel_services.update_channel(channel=one, actor=request.visitor.actor, **form.changes())
         except Problem as problem:
             explain(form, problem)
         else:

@@ -24,7 +24,7 @@ from driftline.pages.timerange import in_address
 from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import Model
-from monitors.alerts import acting, selectors, services
+from monitors.alerts import acting, channel_services, selectors, services
 from monitors.alerts.channel_timers import describe_waits
 from monitors.alerts.models import Incident
 from monitors.alerts.recipients import labels_of
@@ -177,7 +177,7 @@ def _replay(request: PageRequest, one: Incident) -> str:
         project=request.visitor.project,
         delivery_id=int(number) if number.isdecimal() and len(number) < 19 else 0,
     )
-    services.replay(delivery=delivery, actor=request.visitor.actor)
+    channel_services.replay(delivery=delivery, actor=request.visitor.actor)
     return "Sent again, under the same event id."
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 from driftline.accounts.models import Project
 from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.services import send_due_deliveries
+from monitors.alerts.outbox import send_due_deliveries
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.monitors.alerts.receiver import Answer, Receiver

@@ -8,8 +8,9 @@ from django.test import Client
 from driftline.accounts.models import Project
 from driftline.common.clock import now
 from inference.registry.services import create_model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition, resolve
+from monitors.alerts.services import resolve
 from monitors.rules.models import Rule, Transition
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup

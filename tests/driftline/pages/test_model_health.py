@@ -11,8 +11,8 @@ from driftline.accounts.models import Project
 from driftline.pages import model_list, queries, verdict
 from driftline.pages.model_health import health_of_models, verdict_of, worst_drifts
 from inference.registry.models import Model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Transition

@@ -9,9 +9,10 @@ from django.test import Client
 
 from driftline.accounts.models import Membership, Project, Role, User
 from inference.registry.models import Model
+from monitors.alerts.channel_services import create_channel
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Channel, Incident, StoredRouting
 from monitors.alerts.routing.yaml_text import read_tree
-from monitors.alerts.services import create_channel, handle_transition
 from monitors.alerts.stored_routing import routing_of, save_routing
 from monitors.rules.models import Rule, Transition
 from tests.driftline.pages.visitors import viewer_of

@@ -8,8 +8,8 @@ from django.test import Client
 
 from driftline.accounts.models import Membership, Project, Role, User
 from inference.registry.models import Model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident, Silence
-from monitors.alerts.services import handle_transition
 from monitors.alerts.silences import create_silence
 from monitors.rules.models import Rule, Transition
 from tests.driftline.pages.visitors import viewer_of

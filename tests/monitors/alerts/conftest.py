@@ -6,7 +6,7 @@ import pytest
 
 from driftline.accounts.models import Project, User
 from inference.registry.models import Deployment, Model, Version
-from monitors.alerts import services
+from monitors.alerts import channel_services
 from monitors.alerts.channels import opsgenie, pagerduty
 from monitors.alerts.models import Channel
 from monitors.rules.models import Rule, Transition
@@ -83,7 +83,7 @@ def receiver(settings: Any) -> Iterator[Receiver]:
 @pytest.fixture
 def webhook(project: Project, receiver: Receiver) -> Channel:
     """A webhook channel to the receiver, which knows its secret."""
-    channel, receiver.secret = services.create_channel(
+    channel, receiver.secret = channel_services.create_channel(
         project=project, kind="webhook", name="pager", target=receiver.url, actor="ada@example.com"
     )
     return channel
@@ -91,7 +91,7 @@ def webhook(project: Project, receiver: Receiver) -> Channel:
 
 @pytest.fixture
 def email(project: Project) -> Channel:
-    channel, _ = services.create_channel(
+    channel, _ = channel_services.create_channel(
         project=project, kind="email", name="on call", target="oncall@example.com", actor="ada@example.com"
     )
     return channel
@@ -111,7 +111,7 @@ def make(project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) 
 
     def channel(kind: str, *, limit: int | None = None, name: str = "ops") -> Channel:
         strict(CHECKS[kind], receiver, limit=limit)
-        made, secret = services.create_channel(
+        made, secret = channel_services.create_channel(
             project=project, kind=kind, name=name, target=targets.get(kind, receiver.url), actor=ADA
         )
         assert secret is None

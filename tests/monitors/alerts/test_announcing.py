@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from inference.registry.models import Model
-from monitors.alerts import services
+from monitors.alerts import channel_services, handling, outbox
 from monitors.alerts.models import Channel, Delivery
 from monitors.feed.kinds import DEFAULT_OF_CHANNELS, KINDS
 from monitors.feed.models import FeedEvent
@@ -83,7 +83,7 @@ def report_all(run: Run) -> None:
 
 
 def sent(receiver: Receiver) -> list[dict[str, Any]]:
-    services.send_due_deliveries()
+    outbox.send_due_deliveries()
     return [json.loads(request.body) for request in receiver.received]
 
 
@@ -97,32 +97,34 @@ class TestChoice:
         ]  # fmt: skip
 
     def test_of_one_event_brings_that_alone(self, webhook: Channel, run: Run, fire: Fire) -> None:
-        services.update_channel(channel=webhook, actor=ADA, events=["run.started"])
+        channel_services.update_channel(channel=webhook, actor=ADA, events=["run.started"])
 
         report_all(run)
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         assert [one.event for one in Delivery.objects.all()] == ["run.started"]
 
     def test_of_nothing_leaves_the_test(self, webhook: Channel, run: Run) -> None:
-        services.update_channel(channel=webhook, actor=ADA, events=[])
+        channel_services.update_channel(channel=webhook, actor=ADA, events=[])
 
         report_all(run)
-        services.send_test(channel=webhook, actor=ADA)
+        channel_services.send_test(channel=webhook, actor=ADA)
 
         assert [one.event for one in Delivery.objects.all()] == ["test"]
 
     @pytest.mark.parametrize("events", [["run.exploded"], ["run.failed", "run.failed"], ["incident.opened"]])
     def test_of_what_is_no_event_is_refused(self, webhook: Channel, events: list[str]) -> None:
         with pytest.raises(Problem) as refused:
-            services.update_channel(channel=webhook, actor=ADA, events=events)
+            channel_services.update_channel(channel=webhook, actor=ADA, events=events)
 
         assert refused.value.errors[0].pointer == "/events"
 
     def test_does_not_reach_other_projects_or_channels_that_are_off(self, webhook: Channel, run: Run) -> None:
         other = Project.objects.create(slug="bank", name="Bank")
-        services.create_channel(project=other, kind="email", name="theirs", target="b@example.com", actor=ADA)
-        services.update_channel(channel=webhook, actor=ADA, enabled=False)
+        channel_services.create_channel(
+            project=other, kind="email", name="theirs", target="b@example.com", actor=ADA
+        )
+        channel_services.update_channel(channel=webhook, actor=ADA, enabled=False)
 
         report_all(run)
 
@@ -164,7 +166,7 @@ class TestRunThatWaits:
 
     def test_says_in_a_mail_what_a_person_needs_to_decide(self, email: Channel, run: Run) -> None:
         report_waiting(run)
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         [letter] = mail.outbox
         assert (
@@ -179,7 +181,7 @@ class TestRunThatWaits:
         report_waiting(run)
         run.state = "promoted"
         report_end(run, actor=ADA, reason="the gate was passed")
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert len({letter.extra_headers["References"] for letter in mail.outbox}) == 1
         assert len({letter.extra_headers["Message-ID"] for letter in mail.outbox}) == 2
@@ -188,10 +190,10 @@ class TestRunThatWaits:
         self, email: Channel, run: Run, fire: Fire
     ) -> None:
         run.transition = fire()
-        services.handle_transition(run.transition.pk)
+        handling.handle_transition(run.transition.pk)
 
         report_waiting(run)
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         opened, waits = mail.outbox
         assert waits.subject.startswith("[run] ")
@@ -217,10 +219,10 @@ class TestRunThatWaits:
 class TestChannelThatIsDisabled:
     def test_is_told_by_the_others(self, webhook: Channel, email: Channel, receiver: Receiver) -> None:
         receiver.answers = [Answer(410)]
-        services.send_test(channel=webhook, actor=ADA)
+        channel_services.send_test(channel=webhook, actor=ADA)
 
-        services.send_due_deliveries()
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         [letter] = mail.outbox
         assert letter.subject == "[channel] Airport: the channel pager is disabled, so nothing is sent to it"
@@ -230,16 +232,16 @@ class TestChannelThatIsDisabled:
     def test_is_told_once(self, webhook: Channel, email: Channel, receiver: Receiver) -> None:
         receiver.answers = [Answer(410)]
         for _ in range(3):
-            services.send_test(channel=webhook, actor=ADA)
+            channel_services.send_test(channel=webhook, actor=ADA)
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert FeedEvent.objects.filter(kind="channel.disabled").count() == 1
 
 
 class TestWebhook:
     def test_has_the_documented_shape(self, webhook: Channel, run: Run, receiver: Receiver) -> None:
-        services.update_channel(channel=webhook, actor=ADA, events=list(KINDS))
+        channel_services.update_channel(channel=webhook, actor=ADA, events=list(KINDS))
         report_all(run)
         record_event(
             project=run.model.project, kind="channel.disabled", subject="channel-0", text="off",
@@ -256,22 +258,22 @@ class TestWebhook:
 @pytest.mark.parametrize("kind", CHECKS)
 class TestEachKind:
     def test_takes_every_event(self, kind: str, make: Make, run: Run) -> None:
-        services.update_channel(channel=make(kind), actor=ADA, events=list(KINDS))
+        channel_services.update_channel(channel=make(kind), actor=ADA, events=list(KINDS))
 
         report_all(run)
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         deliveries = Delivery.objects.order_by("pk")
         assert deliveries.count() == 7
         assert [(one.state, one.reason) for one in deliveries] == [("sent", "")] * 7
 
     def test_takes_any_text(self, kind: str, make: Make, run: Run) -> None:
-        services.update_channel(channel=make(kind), actor=ADA, events=list(KINDS))
+        channel_services.update_channel(channel=make(kind), actor=ADA, events=list(KINDS))
         run.trigger, run.waiting_for = SPECIAL * 3, "&" * 200
         run.verdict = {"decision": SPECIAL, "reasons": ["[x](https://evil.example) <!channel> " * 90] * 60}
 
         report_waiting(run)
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert [(one.state, one.reason) for one in Delivery.objects.all()] == [("sent", "")]
 
@@ -279,6 +281,6 @@ class TestEachKind:
         make(kind)
 
         report_waiting(run)
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert f"/models/flight-delay/runs/{run.pk}" in receiver.received[0].body.decode()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from driftline.accounts.models import Project, User
 from inference.registry.models import Model
-from monitors.alerts import services
+from monitors.alerts import channel_services, due_notifications, handling, services
 from monitors.alerts.models import Delivery, Incident
 from monitors.alerts.outbox import database_time
 from monitors.alerts.stored_routing import routing_of, save_routing
@@ -78,12 +78,12 @@ class Story:
 def act(story: Story, what: str, fire: Fire, person: User) -> None:
     incident = Incident.objects.get()
     if what == "look":
-        services.send_due_notifications(at=story.at)
+        due_notifications.send_due_notifications(at=story.at)
     elif what == "fault":
         story.faults += 1
         causes = [{"kind": "fault", "feature": f"f{story.faults}", "score": 0.9, "evidence": "empty"}]
         age = timedelta(minutes=59 - story.faults)
-        services.handle_transition(fire("still_firing", age=age, detail={"causes": causes}).pk)
+        handling.handle_transition(fire("still_firing", age=age, detail={"causes": causes}).pk)
     elif what == "acknowledge":
         services.acknowledge(incident=incident, actor=ADA, user=person, now=story.at)
         story.is_acknowledged = True
@@ -108,10 +108,12 @@ def test_nothing_is_lost_and_nothing_comes_twice(
 ) -> None:
     with transaction.atomic():
         for name in ("mail", "pager"):
-            services.create_channel(project=project, kind="email", name=name, target="a@x.example", actor=ADA)
+            channel_services.create_channel(
+                project=project, kind="email", name=name, target="a@x.example", actor=ADA
+            )
         save_routing(project=project, document=document(tree), actor=ADA)
         story = Story(database_time())
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
         story.note_messages()
 
         for what, minutes in deeds:
@@ -130,7 +132,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(
 
 def look_for_two_days(story: Story) -> None:
     for _ in range(2 * 24):
-        services.send_due_notifications(at=story.at)
+        due_notifications.send_due_notifications(at=story.at)
         story.note_messages()
         story.at += 60 * MINUTE
 

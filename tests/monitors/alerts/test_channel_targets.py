@@ -8,7 +8,7 @@ from django.test import Client
 from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_token
 from driftline.common.errors import Problem
-from monitors.alerts import services
+from monitors.alerts import channel_services, outbox
 from monitors.alerts.channels.masking import mask_target, without_target
 from monitors.alerts.models import Channel, DeliveryAttempt
 from tests.monitors.alerts.receiver import Answer, Receiver
@@ -19,7 +19,7 @@ SLACK = "https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/xyzSECRETxyz9876"
 class TestSaving:
     def test_a_refused_url_leaves_no_channel(self, project: Project) -> None:
         with pytest.raises(Problem):
-            services.create_channel(
+            channel_services.create_channel(
                 project=project,
                 kind="webhook",
                 name="x",
@@ -33,7 +33,9 @@ class TestSaving:
         before = webhook.target
 
         with pytest.raises(Problem):
-            services.update_channel(channel=webhook, actor="ada@example.com", target="https://10.0.0.1/")
+            channel_services.update_channel(
+                channel=webhook, actor="ada@example.com", target="https://10.0.0.1/"
+            )
 
         assert Channel.objects.get().target == before
 
@@ -67,8 +69,8 @@ class TestMasking:
         receiver.answers = [Answer(500, body=b"POST /hook/0123456789abcdef failed")]
         webhook.refresh_from_db()
 
-        services.send_test(channel=webhook, actor="ada@example.com")
-        services.send_due_deliveries()
+        channel_services.send_test(channel=webhook, actor="ada@example.com")
+        outbox.send_due_deliveries()
 
         tried = DeliveryAttempt.objects.select_related("delivery").get()
         assert tried.answer == "The receiver answered 500: POST /…cdef failed"
@@ -90,7 +92,7 @@ class TestMasking:
         assert (one["target"], listed["target"]) == (shown, shown)
 
     def test_the_audit_trail_has_its_mask(self, project: Project, webhook: Channel) -> None:
-        services.update_channel(channel=webhook, actor="ada@example.com", name="other")
+        channel_services.update_channel(channel=webhook, actor="ada@example.com", name="other")
 
         text = str([(row.before, row.after) for row in project.audit.all()])
 

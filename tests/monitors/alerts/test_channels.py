@@ -8,7 +8,7 @@ from standardwebhooks import WebhookVerificationError
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
-from monitors.alerts import selectors, services
+from monitors.alerts import channel_services, handling, outbox, selectors, services, silences
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.rules.models import Rule
 from tests.monitors.alerts.conftest import DAY, Fire
@@ -38,7 +38,7 @@ class TestChanging:
         fields: dict[str, Any] = {"kind": "email", "name": "on call", "target": "a@example.com", field: value}
 
         with pytest.raises(Problem) as refused:
-            services.create_channel(project=project, actor=ADA, **fields)
+            channel_services.create_channel(project=project, actor=ADA, **fields)
 
         assert (refused.value.status, refused.value.errors[0].pointer) == (422, f"/{field}")
         assert not Channel.objects.exists()
@@ -48,7 +48,7 @@ class TestChanging:
     )
     def test_refuses_a_wrong_change(self, email: Channel, changes: dict[str, Any]) -> None:
         with pytest.raises(Problem) as refused:
-            services.update_channel(channel=email, actor=ADA, **changes)
+            channel_services.update_channel(channel=email, actor=ADA, **changes)
 
         assert refused.value.errors[0].pointer == f"/{next(iter(changes))}"
 
@@ -62,15 +62,15 @@ class TestChanging:
             "actor": ADA,
         }
 
-        services.create_channel(project=stranger, **fields)
+        channel_services.create_channel(project=stranger, **fields)
         with pytest.raises(Problem) as refused:
-            services.create_channel(project=project, **fields)
+            channel_services.create_channel(project=project, **fields)
 
         assert (refused.value.status, refused.value.code) == (409, "channel_exists")
 
     def test_leaves_an_audit_row_each_time(self, email: Channel, project: Project) -> None:
-        services.update_channel(channel=email, actor=ADA, min_severity="critical")
-        services.delete_channel(channel=email, actor=ADA)
+        channel_services.update_channel(channel=email, actor=ADA, min_severity="critical")
+        channel_services.delete_channel(channel=email, actor=ADA)
 
         rows = project.audit.order_by("pk")
         assert [row.action for row in rows] == ["channel.create", "channel.update", "channel.delete"]
@@ -81,16 +81,16 @@ class TestDeleting:
     def test_keeps_the_deliveries_and_hides_the_channel(
         self, email: Channel, fire: Fire, project: Project
     ) -> None:
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
 
-        services.delete_channel(channel=email, actor=ADA)
+        channel_services.delete_channel(channel=email, actor=ADA)
 
         assert not selectors.channels(project=project).exists()
         assert [one.state for one in selectors.deliveries(project=project)] == ["sent"]
 
     def test_erases_the_target_and_the_secret(self, webhook: Channel) -> None:
-        services.delete_channel(channel=webhook, actor=ADA)
+        channel_services.delete_channel(channel=webhook, actor=ADA)
 
         stored = Channel.objects.get()
         assert (stored.target, bytes(stored.secret), stored.enabled) == ("", b"", False)
@@ -98,31 +98,31 @@ class TestDeleting:
     def test_sends_nothing_that_waits_and_refuses_to_send_it_again(
         self, webhook: Channel, fire: Fire, receiver: Receiver
     ) -> None:
-        services.handle_transition(fire().pk)
-        services.delete_channel(channel=webhook, actor=ADA)
+        handling.handle_transition(fire().pk)
+        channel_services.delete_channel(channel=webhook, actor=ADA)
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
         delivery = Delivery.objects.get()
         with pytest.raises(Problem) as refused:
-            services.replay(delivery=delivery, actor=ADA)
+            channel_services.replay(delivery=delivery, actor=ADA)
 
         assert receiver.received == []
         assert (delivery.state, delivery.reason) == ("suppressed", "The channel was deleted.")
         assert refused.value.code == "channel_deleted"
 
     def test_makes_its_name_free(self, email: Channel, project: Project) -> None:
-        services.delete_channel(channel=email, actor=ADA)
+        channel_services.delete_channel(channel=email, actor=ADA)
 
-        services.create_channel(
+        channel_services.create_channel(
             project=project, kind="email", name=email.name, target="b@example.com", actor=ADA
         )
 
         assert Channel.objects.filter(name=email.name).count() == 2
 
     def test_gets_no_later_incident(self, email: Channel, fire: Fire) -> None:
-        services.delete_channel(channel=email, actor=ADA)
+        channel_services.delete_channel(channel=email, actor=ADA)
 
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         assert not Delivery.objects.exists()
 
@@ -132,16 +132,16 @@ class TestRotating:
         self, webhook: Channel, receiver: Receiver, now: datetime
     ) -> None:
         old = receiver.secret
-        channel, new = services.rotate_secret(channel=webhook, actor=ADA, now=now)
-        services.send_test(channel=channel, actor=ADA)
-        services.send_due_deliveries()
+        channel, new = channel_services.rotate_secret(channel=webhook, actor=ADA, now=now)
+        channel_services.send_test(channel=channel, actor=ADA)
+        outbox.send_due_deliveries()
 
         for secret in (old, new):
             receiver.secret = secret
             assert receiver.verified()["event"] == "test"
         Channel.objects.update(previous_secret_until=now - timedelta(seconds=1))
-        services.send_test(channel=channel, actor=ADA)
-        services.send_due_deliveries()
+        channel_services.send_test(channel=channel, actor=ADA)
+        outbox.send_due_deliveries()
 
         assert receiver.verified()["event"] == "test"
         receiver.secret = old
@@ -149,11 +149,11 @@ class TestRotating:
             receiver.verified()
 
     def test_twice_drops_the_first_secret(self, webhook: Channel, receiver: Receiver, now: datetime) -> None:
-        services.rotate_secret(channel=webhook, actor=ADA, now=now)
-        channel, _ = services.rotate_secret(channel=webhook, actor=ADA, now=now)
+        channel_services.rotate_secret(channel=webhook, actor=ADA, now=now)
+        channel, _ = channel_services.rotate_secret(channel=webhook, actor=ADA, now=now)
 
-        services.send_test(channel=channel, actor=ADA)
-        services.send_due_deliveries()
+        channel_services.send_test(channel=channel, actor=ADA)
+        outbox.send_due_deliveries()
 
         with pytest.raises(WebhookVerificationError):
             receiver.verified()
@@ -161,7 +161,7 @@ class TestRotating:
     def test_leaves_an_audit_row_without_the_secret(
         self, webhook: Channel, project: Project, now: datetime
     ) -> None:
-        _, secret = services.rotate_secret(channel=webhook, actor=ADA, now=now)
+        _, secret = channel_services.rotate_secret(channel=webhook, actor=ADA, now=now)
 
         row = project.audit.order_by("pk").last()
         assert row is not None
@@ -170,25 +170,25 @@ class TestRotating:
 
     def test_is_not_undone_by_a_change_that_was_read_before(self, webhook: Channel, now: datetime) -> None:
         read_before = Channel.objects.select_related("project").get()
-        services.rotate_secret(channel=webhook, actor=ADA, now=now)
+        channel_services.rotate_secret(channel=webhook, actor=ADA, now=now)
         rotated = bytes(Channel.objects.get().secret)
 
-        services.update_channel(channel=read_before, actor=ADA, name="other")
+        channel_services.update_channel(channel=read_before, actor=ADA, name="other")
 
         assert bytes(Channel.objects.get().secret) == rotated
 
     def test_is_refused_where_there_is_no_secret(self, email: Channel, now: datetime) -> None:
         with pytest.raises(Problem) as refused:
-            services.rotate_secret(channel=email, actor=ADA, now=now)
+            channel_services.rotate_secret(channel=email, actor=ADA, now=now)
 
         assert (refused.value.status, refused.value.code) == (409, "no_secret")
 
 
 class TestReading:
     def test_lists_by_status_model_and_severity(self, fire: Fire, project: Project, now: datetime) -> None:
-        services.handle_transition(fire(age=timedelta(hours=3)).pk)
+        handling.handle_transition(fire(age=timedelta(hours=3)).pk)
         services.resolve(incident=Incident.objects.get(), actor=ADA, now=now)
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         assert [i.status for i in selectors.incidents(project=project)] == ["open", "resolved"]
         assert selectors.open_incidents(project=project).count() == 1
@@ -198,8 +198,8 @@ class TestReading:
     def test_gives_an_incident_with_its_timeline_deliveries_and_attempts(
         self, fire: Fire, email: Channel, project: Project
     ) -> None:
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
 
         detail = selectors.incident_detail(project=project, incident_id=Incident.objects.get().pk)
 
@@ -211,8 +211,8 @@ class TestReading:
         self, webhook: Channel, receiver: Any, project: Project
     ) -> None:
         receiver.answers = [type(receiver.answers[0])(500)]
-        services.send_test(channel=webhook, actor=ADA)
-        services.send_due_deliveries()
+        channel_services.send_test(channel=webhook, actor=ADA)
+        outbox.send_due_deliveries()
 
         [channel] = selectors.channels(project=project)
 
@@ -221,8 +221,8 @@ class TestReading:
     def test_hides_everything_from_another_project(
         self, fire: Fire, email: Channel, project: Project, stranger: Project, now: datetime
     ) -> None:
-        services.handle_transition(fire().pk)
-        silence = services.create_silence(
+        handling.handle_transition(fire().pk)
+        silence = silences.create_silence(
             project=project, model=None, start=now, end=now + DAY, reason="snow", actor=ADA
         )
 
@@ -240,7 +240,7 @@ class TestReading:
             assert not rows(project=stranger).exists()
 
     def test_an_incident_is_read_without_its_rule(self, fire: Fire, rule: Rule, email: Channel) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         rule.delete()
 

@@ -13,7 +13,7 @@ import pytest
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from inference.registry.models import DeploymentChange, Model
-from monitors.alerts import services
+from monitors.alerts import channel_services, handling, outbox
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.metrics.models import ChangePoint, MetricPoint
 from monitors.rules.models import Rule
@@ -34,7 +34,7 @@ def mailbox(settings: Any, tmp_path: Path) -> Path:
 
 def received(mailbox: Path) -> list[EmailMessage]:
     """Send what is due, then parse what the files hold, oldest first."""
-    services.send_due_deliveries()
+    outbox.send_due_deliveries()
     raw = [part for path in sorted(mailbox.iterdir()) for part in path.read_bytes().split(b"-" * 79 + b"\n")]
     parser = BytesParser(EmailMessage, policy=policy.default)
     return [parser.parsebytes(text) for text in raw if text.strip()]
@@ -48,7 +48,7 @@ def part(message: EmailMessage, kind: str) -> str:
 
 class TestOpening:
     def test_has_the_subject_and_headers_of_an_alert(self, fire: Fire, email: Channel, mailbox: Path) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         [message] = received(mailbox)
 
@@ -89,7 +89,7 @@ class TestOpening:
                 ],
             }
         )
-        services.handle_transition(opened.pk)
+        handling.handle_transition(opened.pk)
 
         [message] = received(mailbox)
 
@@ -113,7 +113,7 @@ class TestOpening:
             assert told in html
 
     def test_is_small_and_loads_nothing(self, fire: Fire, email: Channel, mailbox: Path) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         [message] = received(mailbox)
 
@@ -123,7 +123,7 @@ class TestOpening:
 
     def test_escapes_what_people_named(self, fire: Fire, rule: Rule, email: Channel, mailbox: Path) -> None:
         Rule.objects.filter(pk=rule.pk).update(name="<img src=x onerror=alert(1)>\r\nBcc: x@example.com")
-        services.handle_transition(
+        handling.handle_transition(
             fire(detail={"causes": [{"feature": "<b>", "score": 1, "evidence": "{{7*7}}"}]}).pk
         )
 
@@ -139,7 +139,7 @@ class TestOpening:
     ) -> None:
         Rule.objects.filter(pk=rule.pk).update(metric="psi", feature="dep_delay")
         rule.refresh_from_db()
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         [message] = received(mailbox)
 
@@ -153,7 +153,7 @@ class TestOpening:
         self, fire: Fire, model: Model, email: Channel, mailbox: Path, length: int
     ) -> None:
         Model.objects.filter(pk=model.pk).update(name="m" * length)
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         [message] = received(mailbox)
 
@@ -167,7 +167,7 @@ class TestActs:
     ) -> None:
         Rule.objects.update(runbook="https://wiki.example.com/drift", owner="risk team")
 
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         [message] = received(mailbox)
         text, html = part(message, "plain"), part(message, "html")
@@ -187,8 +187,8 @@ class TestThread:
     def test_later_messages_of_an_incident_refer_to_the_same_root(
         self, fire: Fire, email: Channel, mailbox: Path
     ) -> None:
-        services.handle_transition(fire(age=3 * HOUR).pk)
-        services.handle_transition(fire("resolved", value=0.5).pk)
+        handling.handle_transition(fire(age=3 * HOUR).pk)
+        handling.handle_transition(fire("resolved", value=0.5).pk)
 
         first, second = received(mailbox)
 
@@ -196,9 +196,9 @@ class TestThread:
         assert first["Message-ID"] != second["Message-ID"]
 
     def test_a_replay_keeps_the_message_id(self, fire: Fire, email: Channel, mailbox: Path) -> None:
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
-        services.replay(delivery=Delivery.objects.get(), actor=ADA)
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
+        channel_services.replay(delivery=Delivery.objects.get(), actor=ADA)
 
         first, again = received(mailbox)
 
@@ -207,7 +207,7 @@ class TestThread:
     def test_the_last_message_tells_how_long_and_how_bad_it_was(
         self, fire: Fire, email: Channel, model: Model, mailbox: Path, now: Any
     ) -> None:
-        services.handle_transition(fire(age=5 * DAY, value=0.61).pk)
+        handling.handle_transition(fire(age=5 * DAY, value=0.61).pk)
         Delivery.objects.update(state="sent")  # the opening was told when it was news
         for age, value, status in ((4, 0.72, "critical"), (3, 9.9, "insufficient"), (2, 0.5, "ok")):
             store_points(
@@ -217,7 +217,7 @@ class TestThread:
                 )
             )  # fmt: skip
 
-        services.handle_transition(fire("resolved", value=0.5, age=DAY).pk)
+        handling.handle_transition(fire("resolved", value=0.5, age=DAY).pk)
 
         [message] = received(mailbox)
         assert part(message, "plain").splitlines()[0] == (
@@ -240,19 +240,19 @@ class TestChannel:
     )
     def test_needs_an_address(self, project: Project, target: str) -> None:
         with pytest.raises(Problem) as refused:
-            services.create_channel(project=project, kind="email", name="x", target=target, actor=ADA)
+            channel_services.create_channel(project=project, kind="email", name="x", target=target, actor=ADA)
 
         assert refused.value.errors[0].pointer == "/target"
 
     def test_has_no_secret(self, project: Project) -> None:
-        channel, secret = services.create_channel(
+        channel, secret = channel_services.create_channel(
             project=project, kind="email", name="x", target="a@example.com", actor=ADA
         )
 
         assert (bytes(channel.secret), secret) == (b"", None)
 
     def test_sends_a_test(self, email: Channel, mailbox: Path) -> None:
-        services.send_test(channel=email, actor=ADA)
+        channel_services.send_test(channel=email, actor=ADA)
 
         [message] = received(mailbox)
 
@@ -265,9 +265,9 @@ class TestChannel:
     ) -> None:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         delivery = Delivery.objects.get()
         assert delivery.state == "pending"

@@ -16,7 +16,7 @@ from driftline.common.ids import new_id
 from inference.registry.models import Model
 from inference.serving.jobs.store import Job, JobStore
 from inference.serving.plan import PlanCallback, load_plan
-from monitors.alerts import job_callbacks, services
+from monitors.alerts import channel_services, handling, job_callbacks, outbox
 from monitors.alerts.job_callbacks import forget_old_callbacks, hand_over
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.outbox import claim_delivery
@@ -33,7 +33,7 @@ End = Callable[..., Job]
 @pytest.fixture
 def callback(project: Project, receiver: Receiver) -> Channel:
     """A callback to the receiver, which knows its secret."""
-    channel, receiver.secret = services.create_channel(
+    channel, receiver.secret = channel_services.create_channel(
         project=project, kind="callback", name="app", target=receiver.url, actor=ADA
     )
     return channel
@@ -77,7 +77,7 @@ class TestTelling:
         settings.PUBLIC_URL = "https://driftline.example.com"
         job = end()
 
-        assert (hand_over(tmp_path), services.send_due_deliveries()) == (1, 1)
+        assert (hand_over(tmp_path), outbox.send_due_deliveries()) == (1, 1)
 
         told = receiver.verified()
         assert (told["event"], told["project"], told["schema_version"]) == (
@@ -97,7 +97,7 @@ class TestTelling:
         end(504, b'{"error":"Too late."}')
 
         hand_over(tmp_path)
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         told = receiver.verified()
         assert (told["event"], told["job"]["state"], told["answer"]) == (
@@ -110,7 +110,7 @@ class TestTelling:
         end(fields=b"content-type: application/octet-stream\r\n", body=b"\0\1")
 
         hand_over(tmp_path)
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert receiver.verified()["answer"] is None
 
@@ -120,7 +120,7 @@ class TestTelling:
         hand_over(tmp_path)
 
         for _ in range(2):
-            services.send_due_deliveries()
+            outbox.send_due_deliveries()
             Delivery.objects.update(next_attempt_at=Now())
 
         assert Delivery.objects.get().state == "sent"
@@ -177,7 +177,7 @@ class TestHandingOver:
 
     def test_to_a_callback_that_is_gone_is_dropped(self, end: End, callback: Channel, tmp_path: Path) -> None:
         end()
-        services.delete_channel(channel=callback, actor=ADA)
+        channel_services.delete_channel(channel=callback, actor=ADA)
 
         assert (hand_over(tmp_path), hand_over(tmp_path)) == (1, 0)
         assert not Delivery.objects.exists()
@@ -186,7 +186,7 @@ class TestHandingOver:
         self, end: End, callback: Channel, tmp_path: Path
     ) -> None:
         end()
-        services.update_channel(channel=callback, actor=ADA, name="application")
+        channel_services.update_channel(channel=callback, actor=ADA, name="application")
 
         hand_over(tmp_path)
 
@@ -196,13 +196,13 @@ class TestHandingOver:
         self, end: End, callback: Channel, tmp_path: Path, receiver: Receiver
     ) -> None:
         end()
-        services.update_channel(channel=callback, actor=ADA, enabled=False)
+        channel_services.update_channel(channel=callback, actor=ADA, enabled=False)
         hand_over(tmp_path)
-        assert services.send_due_deliveries() == 0
-        services.update_channel(channel=callback, actor=ADA, enabled=True)
+        assert outbox.send_due_deliveries() == 0
+        channel_services.update_channel(channel=callback, actor=ADA, enabled=True)
 
-        services.replay(delivery=Delivery.objects.select_related("channel__project").get(), actor=ADA)
-        services.send_due_deliveries()
+        channel_services.replay(delivery=Delivery.objects.select_related("channel__project").get(), actor=ADA)
+        outbox.send_due_deliveries()
 
         assert receiver.verified()["event"] == "job.succeeded"
 
@@ -220,12 +220,14 @@ class TestACallback:
     )
     def test_may_reach_what_a_webhook_may(self, project: Project, target: str) -> None:
         with pytest.raises(Problem) as refused:
-            services.create_channel(project=project, kind="callback", name="app", target=target, actor=ADA)
+            channel_services.create_channel(
+                project=project, kind="callback", name="app", target=target, actor=ADA
+            )
 
         assert refused.value.code == "url_not_allowed"
 
     def test_is_told_no_incident(self, callback: Channel, webhook: Channel, fire: Fire) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         assert [delivery.channel for delivery in Delivery.objects.all()] == [webhook]
 
@@ -234,7 +236,7 @@ class TestACallback:
     ) -> None:
         end()
         hand_over(tmp_path)
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         claimed = [claim_delivery(), claim_delivery(), claim_delivery()]
 
@@ -246,8 +248,8 @@ class TestACallback:
         for _ in range(2):
             end()
         hand_over(tmp_path)
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries(limit=2)  # the incident, and one of the callbacks
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries(limit=2)  # the incident, and one of the callbacks
         Delivery.objects.update(created_at=Now() - timedelta(days=8))
 
         forget_old_callbacks()
@@ -261,7 +263,7 @@ def test_the_plan_names_the_callbacks_that_there_are(
     model: Model, receiver: Receiver, settings: Any, tmp_path: Path
 ) -> None:
     settings.HOME = tmp_path
-    app, _ = services.create_channel(
+    app, _ = channel_services.create_channel(
         project=model.project, kind="callback", name="app", target=receiver.url, actor=ADA
     )
 
@@ -269,9 +271,9 @@ def test_the_plan_names_the_callbacks_that_there_are(
         return load_plan(tmp_path / "plan.json").callbacks
 
     assert planned() == [PlanCallback(app.pk, model.project_id, "app")]
-    services.update_channel(channel=app, actor=ADA, enabled=False)
+    channel_services.update_channel(channel=app, actor=ADA, enabled=False)
     assert planned() == []
-    services.update_channel(channel=app, actor=ADA, enabled=True)
+    channel_services.update_channel(channel=app, actor=ADA, enabled=True)
     assert [callback.name for callback in planned()] == ["app"]
-    services.delete_channel(channel=app, actor=ADA)
+    channel_services.delete_channel(channel=app, actor=ADA)
     assert planned() == []

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from driftline.accounts.models import Project, User
 from driftline.common.errors import Problem
-from monitors.alerts import services
+from monitors.alerts import channel_services, due_notifications, handling, outbox, services, silences
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.outbox import database_time
@@ -30,13 +30,13 @@ def sent(receiver: Receiver) -> list[Any]:
 
 def live(fire: Fire, person: User, now: datetime) -> Incident:
     """Open an incident, acknowledge it and resolve it, and send what that brings."""
-    services.handle_transition(fire(age=timedelta(hours=3)).pk)
-    services.send_due_deliveries()
+    handling.handle_transition(fire(age=timedelta(hours=3)).pk)
+    outbox.send_due_deliveries()
     incident = Incident.objects.get()
     services.acknowledge(incident=incident, actor=ADA, user=person, now=now)
-    services.send_due_deliveries()
-    services.handle_transition(fire("resolved", value=0.4).pk)
-    services.send_due_deliveries()
+    outbox.send_due_deliveries()
+    handling.handle_transition(fire("resolved", value=0.4).pk)
+    outbox.send_due_deliveries()
     return incident
 
 
@@ -61,17 +61,17 @@ class TestEachKind:
 
     def test_takes_a_reminder(self, kind: str, make: Make, fire: Fire) -> None:
         make(kind)
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
-        services.send_due_notifications(at=database_time() + timedelta(days=1))
-        services.send_due_deliveries()
+        due_notifications.send_due_notifications(at=database_time() + timedelta(days=1))
+        outbox.send_due_deliveries()
 
         deliveries = Delivery.objects.order_by("pk").values_list("event", "state", "reason")
         assert list(deliveries) == [("incident.opened", "sent", ""), ("incident.reminder", "sent", "")]
 
     def test_takes_the_test_and_shows_the_answer(self, kind: str, make: Make) -> None:
-        delivery = services.send_test(channel=make(kind), actor=ADA)
-        services.send_due_deliveries()
+        delivery = channel_services.send_test(channel=make(kind), actor=ADA)
+        outbox.send_due_deliveries()
 
         delivery.refresh_from_db()
         assert (delivery.state, delivery.reason) == ("sent", "")
@@ -88,11 +88,11 @@ class TestEachKind:
             for kind_of_cause in ("fault", "drift")
         ]
 
-        services.handle_transition(fire(detail={"causes": causes, "feature": text}).pk)
+        handling.handle_transition(fire(detail={"causes": causes, "feature": text}).pk)
         Incident.objects.update(title=text)
-        services.send_due_deliveries()
-        services.handle_transition(fire("resolved", value=0.4).pk)
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
+        handling.handle_transition(fire("resolved", value=0.4).pk)
+        outbox.send_due_deliveries()
 
         assert [one.reason for one in Delivery.objects.order_by("pk")] == ["", ""]
 
@@ -108,8 +108,8 @@ class TestEachKind:
         for name in ("fault_lines", "cause_lines"):
             monkeypatch.setattr(Story, name, property(lambda _: lines))
 
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
 
         delivery = Delivery.objects.get()
         assert (delivery.state, delivery.reason) == ("sent", "")
@@ -118,8 +118,8 @@ class TestEachKind:
     def test_leads_to_the_incident(self, kind: str, make: Make, fire: Fire, receiver: Receiver) -> None:
         make(kind)
 
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
 
         url = f"/p/airport/incidents/{Incident.objects.get().pk}"
         assert url in receiver.received[0].body.decode()
@@ -128,12 +128,12 @@ class TestEachKind:
         self, kind: str, make: Make, fire: Fire, receiver: Receiver
     ) -> None:
         channel = make(kind, limit=1)
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
         for _ in range(5):
-            services.send_test(channel=channel, actor=ADA)
+            channel_services.send_test(channel=channel, actor=ADA)
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert len(receiver.received) == 2, "one is refused, and the others are not tried"
         waiting = Delivery.objects.filter(state="pending")
@@ -149,8 +149,8 @@ class TestEachKind:
         make(kind)
         receiver.answers = [Answer(status, body=b"no such integration")]
 
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
 
         channel = Channel.objects.get()
         assert channel.enabled is is_enabled
@@ -158,8 +158,8 @@ class TestEachKind:
 
     def test_stores_no_target_with_a_message(self, kind: str, make: Make, fire: Fire) -> None:
         channel = make(kind)
-        services.handle_transition(fire().pk)
-        services.send_test(channel=channel, actor=ADA)
+        handling.handle_transition(fire().pk)
+        channel_services.send_test(channel=channel, actor=ADA)
 
         stored = " ".join(Delivery.objects.values_list("body", flat=True))
 
@@ -172,13 +172,13 @@ class TestEachKind:
         make(kind)
         checked = receiver.answers
         receiver.answers = [Answer(429, {"Retry-After": "3600"}, b"slow down")]
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
         receiver.answers = checked
-        assert services.send_due_deliveries() == 0
+        assert outbox.send_due_deliveries() == 0
 
         Delivery.objects.update(next_attempt_at=Now())
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert Delivery.objects.get().state == "sent"
 
@@ -197,8 +197,8 @@ class TestTeams:
         make("teams")
         receiver.answers = [Answer(200, body=words)]
 
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
 
         delivery = Delivery.objects.get()
         assert (delivery.state, delivery.attempts_made) == ("pending", 1)
@@ -210,8 +210,8 @@ class TestTeams:
         make("teams")
         receiver.answers = [Answer(200, body=b"failed: Microsoft Teams endpoint returned HTTP error 429")]
 
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
 
         assert Delivery.objects.get(next_attempt_at__gt=Now() + timedelta(seconds=50)).state == "pending"
 
@@ -219,8 +219,8 @@ class TestTeams:
         make("teams")
         receiver.answers = [Answer(200, body=b"1")]
 
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
 
         assert Delivery.objects.get().state == "sent"
 
@@ -256,8 +256,8 @@ class TestPagers:
 
     @pytest.mark.parametrize("kind", PAGERS)
     def test_a_test_leaves_no_open_alert(self, kind: str, make: Make, receiver: Receiver) -> None:
-        services.send_test(channel=make(kind), actor=ADA)
-        services.send_due_deliveries()
+        channel_services.send_test(channel=make(kind), actor=ADA)
+        outbox.send_due_deliveries()
 
         if kind == "pagerduty":
             assert [event["event_action"] for event in sent(receiver)] == ["trigger", "resolve"]
@@ -272,10 +272,10 @@ class TestPagers:
         self, kind: str, make: Make, fire: Fire, person: User, now: datetime, project: Project
     ) -> None:
         make(kind)
-        services.create_silence(
+        silences.create_silence(
             project=project, model=None, start=now - DAY, end=now + DAY, reason="works", actor=ADA
         )
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         services.acknowledge(incident=Incident.objects.get(), actor=ADA, user=person, now=now)
 
@@ -313,8 +313,8 @@ class TestChats:
         make(kind)
         causes = [{"feature": SPECIAL, "score": 0.5, "kind": "drift"}]
 
-        services.handle_transition(fire(detail={"causes": causes}).pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire(detail={"causes": causes}).pk)
+        outbox.send_due_deliveries()
 
         text = json.dumps(sent(receiver)[0], ensure_ascii=False)
         assert "<!channel>" not in text or kind != "slack"
@@ -327,8 +327,8 @@ class TestChats:
         make(kind)
         Rule.objects.update(runbook="https://wiki.example.com/drift_(x)")
 
-        services.handle_transition(fire().pk)
-        services.send_due_deliveries()
+        handling.handle_transition(fire().pk)
+        outbox.send_due_deliveries()
 
         text = json.dumps(sent(receiver)[0])
         assert Delivery.objects.get().state == "sent"

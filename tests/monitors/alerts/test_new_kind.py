@@ -11,7 +11,7 @@ from driftline.accounts.models import Membership, Project, Role, User
 from driftline.accounts.services import create_token
 from driftline.common.outbound.targets import check_target
 from driftline.documentation.reference import channels_table
-from monitors.alerts import services
+from monitors.alerts import channel_services, handling, outbox
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.masking import mask_target
@@ -57,7 +57,7 @@ def kind(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def room(kind: str, project: Project, receiver: Receiver) -> Channel:
-    channel, _ = services.create_channel(
+    channel, _ = channel_services.create_channel(
         project=project, kind=kind, name="ops", target=receiver.url, actor=ADA
     )
     return channel
@@ -73,8 +73,8 @@ def page(project: Project, person: User) -> Client:
 
 
 def test_brings_an_incident_to_its_receiver(room: Channel, fire: Fire, receiver: Receiver) -> None:
-    services.handle_transition(fire().pk)
-    services.send_due_deliveries()
+    handling.handle_transition(fire().pk)
+    outbox.send_due_deliveries()
 
     [received] = receiver.received
     assert json.loads(received.body)["text"].startswith("Log loss of flight-delay is 0.61")
@@ -121,8 +121,8 @@ def test_stops_no_other_channel_once_it_is_removed(
 ) -> None:
     monkeypatch.delitem(KINDS, room.kind)
 
-    services.handle_transition(fire().pk)
-    services.send_due_deliveries()
+    handling.handle_transition(fire().pk)
+    outbox.send_due_deliveries()
 
     assert Incident.objects.get().status == "open"
     assert [delivery.channel for delivery in Delivery.objects.all()] == [webhook]

@@ -11,7 +11,7 @@ from driftline.accounts.models import Project
 from driftline.common.task_queue import Task
 from driftline.common.work import touch
 from inference.registry.models import Model
-from monitors.alerts import services
+from monitors.alerts import handling, silences
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.wording import moment
 from monitors.metrics.models import MetricPoint, PendingEvaluation
@@ -77,7 +77,7 @@ def measured(model: Model, values: Sequence[float], *, last: datetime) -> None:
 
 def handle_all(model: Model) -> None:
     for transition in Transition.objects.filter(model=model).order_by("pk"):
-        services.handle_transition(transition.pk)
+        handling.handle_transition(transition.pk)
 
 
 def sent() -> list[tuple[str, str]]:
@@ -117,7 +117,7 @@ class TestAnImport:
         assert sent() == [("incident.opened", "suppressed")]
 
     def test_is_silenced_by_the_newest_window(self, model: Model, project: Project, today: datetime) -> None:
-        services.create_silence(
+        silences.create_silence(
             project=project, model=model, start=today - ONE_DAY, end=today, reason="stock-taking", actor="ada"
         )  # fmt: skip
         measured(model, [0.7, 0.6, 0.5], last=today - ONE_DAY)
@@ -160,7 +160,7 @@ class TestARuleThatGoesOnFiring:
         measured(model, [0.55, 0.5], last=today - ONE_DAY)
         [(_, arguments)] = [one for one in queued if one[0] == Task.ALERT]
         for _ in range(2):
-            services.handle_transition(arguments["transition_id"])
+            handling.handle_transition(arguments["transition_id"])
 
         assert rule.transitions.count() == 1  # its cooldown lasts
         assert sent() == [("incident.opened", "suppressed"), ("incident.opened", "pending")]

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from inference.registry.models import Model
-from monitors.alerts import services
+from monitors.alerts import channel_services, handling, services
 from monitors.alerts.grouping import KnownAlert, family_of, is_one_problem
 from monitors.alerts.models import Alert, Channel, Delivery, Incident
 from monitors.rules.models import Rule, Transition
@@ -106,7 +106,7 @@ def fires(model: Model, now: datetime) -> Fires:
 
 def handle(*transitions: Transition) -> None:
     for transition in transitions:
-        services.handle_transition(transition.pk)
+        handling.handle_transition(transition.pk)
 
 
 def sent() -> list[str]:
@@ -171,7 +171,7 @@ class TestAFault:
         self, fires: Fires, email: Channel
     ) -> None:
         handle(fires("drifted_features", days_ago=3, features=["income"]))
-        services.create_channel(
+        channel_services.create_channel(
             project=email.project, kind="email", name="pager", target="p@example.com", min_severity="critical",
             actor="ada",
         )  # fmt: skip

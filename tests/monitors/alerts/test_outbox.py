@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.common.lease import LEASE
-from monitors.alerts import services
+from monitors.alerts import channel_services, handling, outbox
 from monitors.alerts.channels.webhook.transport import DEADLINE_SECONDS
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.outbox import RETRY_AFTER, attempt, claim_delivery, finish_attempt, retry_delay
@@ -31,13 +31,13 @@ def let_time_pass() -> None:
 
 @pytest.fixture
 def delivery(webhook: Channel, fire: Fire) -> Delivery:
-    services.handle_transition(fire().pk)
+    handling.handle_transition(fire().pk)
     return Delivery.objects.get()
 
 
 class TestSending:
     def test_a_receiver_can_verify_what_arrives(self, delivery: Delivery, receiver: Receiver) -> None:
-        assert services.send_due_deliveries() == 1
+        assert outbox.send_due_deliveries() == 1
 
         sent = receiver.verified()
         delivery.refresh_from_db()
@@ -50,7 +50,7 @@ class TestSending:
         assert receiver.received[0].headers["accept-encoding"] == "identity"
 
     def test_tells_the_whole_story(self, delivery: Delivery, receiver: Receiver, fire: Fire) -> None:
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         sent, incident = receiver.verified(), Incident.objects.get()
         assert sent["schema_version"] == 1
@@ -67,15 +67,15 @@ class TestSending:
         assert sent["text"].startswith("[critical] Log loss of flight-delay is 0.61, above 0.55, on 812 rows")
 
     def test_nothing_is_sent_twice(self, delivery: Delivery, receiver: Receiver) -> None:
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
-        assert services.send_due_deliveries() == 0
+        assert outbox.send_due_deliveries() == 0
         assert len(receiver.received) == 1
 
     def test_keeps_what_the_receiver_answered(self, delivery: Delivery, receiver: Receiver) -> None:
         receiver.answers = [Answer(500, body=b"\x00busy" + b"!" * 5000)]
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         tried = delivery.attempts.get()
         assert (tried.succeeded, tried.status) == (False, 500)
@@ -87,10 +87,10 @@ class TestSending:
         self, project: Project, webhook: Channel, receiver: Receiver
     ) -> None:
         for _ in range(20):
-            services.send_test(channel=webhook, actor=ADA)
+            channel_services.send_test(channel=webhook, actor=ADA)
 
         def work() -> None:
-            services.send_due_deliveries()
+            outbox.send_due_deliveries()
             connection.close()
 
         workers = [Thread(target=work) for _ in range(4)]
@@ -110,7 +110,7 @@ class TestRetrying:
         receiver.answers = [Answer(503), Answer(500), Answer(404), Answer(200)]
 
         for _ in range(4):
-            services.send_due_deliveries()
+            outbox.send_due_deliveries()
             let_time_pass()
 
         delivery.refresh_from_db()
@@ -123,9 +123,9 @@ class TestRetrying:
     def test_waits_longer_each_time(self, delivery: Delivery, receiver: Receiver) -> None:
         receiver.answers = [Answer(500)]
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
-        assert services.send_due_deliveries() == 0
+        assert outbox.send_due_deliveries() == 0
         waits = Delivery.objects.annotate(now=Now()).values_list("next_attempt_at", "now")[0]
         assert 3 * SECOND < waits[0] - waits[1] <= 6 * SECOND
 
@@ -135,7 +135,7 @@ class TestRetrying:
         receiver.answers = [Answer(500)]
 
         for _ in range(len(RETRY_AFTER) + 3):
-            services.send_due_deliveries()
+            outbox.send_due_deliveries()
             let_time_pass()
 
         delivery.refresh_from_db()
@@ -158,7 +158,7 @@ class TestRetrying:
     ) -> None:
         receiver.answers = [Answer(429, {"Retry-After": "7200"})]
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         due, now = Delivery.objects.annotate(now=Now()).values_list("next_attempt_at", "now")[0]
         assert timedelta(minutes=119) < due - now <= timedelta(hours=2)
@@ -175,9 +175,9 @@ class TestRetrying:
             "monitors.alerts.channels.webhook.transport.post.__kwdefaults__", {"deadline": 0.3}
         )
         receiver.answers = [trickle(b"HTTP/1.1 200 OK\r\n")]
-        services.send_test(channel=email, actor=ADA)
+        channel_services.send_test(channel=email, actor=ADA)
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert len(mailoutbox) == 1
         assert dict(Delivery.objects.values_list("event", "state")) == {
@@ -189,9 +189,9 @@ class TestRetrying:
         self, delivery: Delivery, email: Channel, mailoutbox: list[Any]
     ) -> None:
         Channel.objects.filter(pk=delivery.channel_id).update(kind="pigeon")
-        services.send_test(channel=email, actor=ADA)
+        channel_services.send_test(channel=email, actor=ADA)
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         delivery.refresh_from_db()
         assert len(mailoutbox) == 1
@@ -202,16 +202,16 @@ class TestCrashing:
     def test_between_sending_and_marking_repeats_the_same_id_and_body(
         self, webhook: Channel, receiver: Receiver, fire: Fire
     ) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
         for _ in range(25):
-            services.send_test(channel=webhook, actor=ADA)
+            channel_services.send_test(channel=webhook, actor=ADA)
         stored = dict(Delivery.objects.values_list("event_id", "body"))
         while crashed := claim_delivery():
             attempt(crashed)  # the worker dies here: nothing is marked
 
-        assert services.send_due_deliveries() == 0  # the leases hold
+        assert outbox.send_due_deliveries() == 0  # the leases hold
         let_time_pass()
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert Counter(receiver.ids) == dict.fromkeys(stored, 2)
         assert {
@@ -225,7 +225,7 @@ class TestCrashing:
         assert stalled is not None
         outcome = attempt(stalled)
         let_time_pass()
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         finish_attempt(stalled, outcome)
 
@@ -241,9 +241,9 @@ class TestDisabling:
         self, delivery: Delivery, receiver: Receiver
     ) -> None:
         receiver.answers = [Answer(410, body=b"moved out")]
-        services.send_test(channel=delivery.channel, actor=ADA)
+        channel_services.send_test(channel=delivery.channel, actor=ADA)
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         channel = Channel.objects.get()
         assert (channel.enabled, channel.disabled_reason) == (False, "The receiver answered 410: moved out")
@@ -256,14 +256,14 @@ class TestDisabling:
     def test_a_disabled_channel_gets_nothing_and_says_so(
         self, delivery: Delivery, receiver: Receiver
     ) -> None:
-        channel = services.update_channel(channel=delivery.channel, actor=ADA, enabled=False)
+        channel = channel_services.update_channel(channel=delivery.channel, actor=ADA, enabled=False)
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         assert receiver.received == []
         for refused in (
-            lambda: services.send_test(channel=channel, actor=ADA),
-            lambda: services.replay(delivery=Delivery.objects.get(), actor=ADA),
+            lambda: channel_services.send_test(channel=channel, actor=ADA),
+            lambda: channel_services.replay(delivery=Delivery.objects.get(), actor=ADA),
         ):
             with pytest.raises(Problem, match="enable it first") as problem:
                 refused()
@@ -271,11 +271,11 @@ class TestDisabling:
 
     def test_enabling_makes_what_was_missed_replayable(self, delivery: Delivery, receiver: Receiver) -> None:
         for enabled in (False, True):
-            services.update_channel(channel=delivery.channel, actor=ADA, enabled=enabled)
-        assert services.send_due_deliveries() == 0
+            channel_services.update_channel(channel=delivery.channel, actor=ADA, enabled=enabled)
+        assert outbox.send_due_deliveries() == 0
 
-        services.replay(delivery=Delivery.objects.get(), actor=ADA)
-        services.send_due_deliveries()
+        channel_services.replay(delivery=Delivery.objects.get(), actor=ADA)
+        outbox.send_due_deliveries()
 
         assert receiver.ids == [delivery.event_id]
         assert Channel.objects.get().disabled_reason == ""
@@ -285,7 +285,7 @@ class TestDisabling:
     ) -> None:
         claimed = claim_delivery()
         assert claimed is not None
-        services.delete_channel(channel=delivery.channel, actor=ADA)
+        channel_services.delete_channel(channel=delivery.channel, actor=ADA)
 
         finish_attempt(claimed, attempt(claimed))
 
@@ -298,11 +298,11 @@ class TestReplaying:
         self, delivery: Delivery, receiver: Receiver, project: Project, status: int
     ) -> None:
         receiver.answers = [Answer(status), Answer(200)]
-        services.send_due_deliveries()
-        services.update_channel(channel=Channel.objects.get(), actor=ADA, enabled=True)
+        outbox.send_due_deliveries()
+        channel_services.update_channel(channel=Channel.objects.get(), actor=ADA, enabled=True)
 
-        again = services.replay(delivery=Delivery.objects.get(), actor=ADA)
-        services.send_due_deliveries()
+        again = channel_services.replay(delivery=Delivery.objects.get(), actor=ADA)
+        outbox.send_due_deliveries()
 
         again.refresh_from_db()
         assert (again.state, again.attempts.count()) == ("sent", 2)
@@ -315,8 +315,8 @@ class TestTesting:
     def test_is_tried_once(self, webhook: Channel, receiver: Receiver) -> None:
         receiver.answers = [Answer(500, body=b"no such hook")]
 
-        delivery = services.send_test(channel=webhook, actor=ADA)
-        services.send_due_deliveries()
+        delivery = channel_services.send_test(channel=webhook, actor=ADA)
+        outbox.send_due_deliveries()
 
         delivery.refresh_from_db()
         assert receiver.verified()["event"] == "test"
@@ -336,7 +336,7 @@ class TestSecret:
     ) -> None:
         settings.SECRET_KEY = "another installation's"
 
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         delivery.refresh_from_db()
         assert (delivery.state, receiver.received) == ("pending", [])
@@ -346,7 +346,7 @@ class TestSecret:
     def test_signature_is_made_anew_for_each_attempt(
         self, delivery: Delivery, receiver: Receiver, now: datetime
     ) -> None:
-        services.send_due_deliveries()
+        outbox.send_due_deliveries()
 
         stamp = int(receiver.received[0].headers["webhook-timestamp"])
         assert abs(stamp - now.timestamp()) < 60

@@ -13,7 +13,7 @@ import pytest
 
 from driftline.accounts.models import Project
 from inference.registry.models import Model
-from monitors.alerts import services
+from monitors.alerts import channel_services, handling, outbox
 from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Delivery, Incident
 from monitors.rules.models import Rule
@@ -74,8 +74,8 @@ def test_an_incident_is_an_alert_until_it_is_resolved(
     Rule.objects.update(name='log "loss" \\ é 飛')
     create_channel(project=project, kind="alertmanager", name="team", target=alertmanager, actor="ada")
 
-    services.handle_transition(fire().pk)
-    services.send_due_deliveries()
+    handling.handle_transition(fire().pk)
+    outbox.send_due_deliveries()
 
     assert [(one.state, one.reason) for one in Delivery.objects.all()] == [("sent", "")]
     [alert] = wait_until(lambda: alerts(alertmanager), what="the alert")
@@ -87,8 +87,8 @@ def test_an_incident_is_an_alert_until_it_is_resolved(
     assert alert["annotations"]["summary"] == incident.title
     assert alert["generatorURL"].endswith(f"/incidents/{incident.pk}")
 
-    services.handle_transition(fire("resolved", value=0.4).pk)
-    services.send_due_deliveries()
+    handling.handle_transition(fire("resolved", value=0.4).pk)
+    outbox.send_due_deliveries()
 
     wait_until(lambda: not alerts(alertmanager), what="the end of the alert")
 
@@ -98,8 +98,8 @@ def test_the_test_of_a_channel_arrives(alertmanager: str, project: Project) -> N
         project=project, kind="alertmanager", name="team", target=alertmanager, actor="ada"
     )
 
-    delivery = services.send_test(channel=channel, actor="ada")
-    services.send_due_deliveries()
+    delivery = channel_services.send_test(channel=channel, actor="ada")
+    outbox.send_due_deliveries()
 
     delivery.refresh_from_db()
     assert (delivery.state, delivery.reason) == ("sent", "")

@@ -9,7 +9,7 @@ import pytest
 from driftline.accounts.models import AuditEntry, Project, User
 from driftline.common.errors import Problem
 from inference.registry.models import Model
-from monitors.alerts import services
+from monitors.alerts import channel_services, due_notifications, handling, services
 from monitors.alerts.channel_timers import describe_waits
 from monitors.alerts.models import Alert, Channel, ChannelTimer, Delivery, Incident, StoredRouting
 from monitors.alerts.outbox import database_time
@@ -38,7 +38,7 @@ def mail(email: Channel) -> Channel:
 
 @pytest.fixture
 def pager(project: Project) -> Channel:
-    channel, _ = services.create_channel(
+    channel, _ = channel_services.create_channel(
         project=project, kind="email", name="pager", target="pager@example.com", actor=ADA
     )
     return channel
@@ -60,7 +60,7 @@ def opened(fire: Fire) -> Callable[[], Incident]:
     """Have the rule fire, and return its incident."""
 
     def open_incident(**fields: Any) -> Incident:
-        services.handle_transition(fire(**fields).pk)
+        handling.handle_transition(fire(**fields).pk)
         return Incident.objects.get()
 
     return open_incident
@@ -101,7 +101,7 @@ class TestWithoutATree:
         opened()
 
         for hours in (23, 24, 30, 48):
-            services.send_due_notifications(at=at + hours * HOUR)
+            due_notifications.send_due_notifications(at=at + hours * HOUR)
 
         assert sent(mail) == ["opened", "reminder", "reminder"]
         reminder = Delivery.objects.filter(event="incident.reminder")[0]
@@ -114,7 +114,7 @@ class TestWithoutATree:
         Rule.objects.filter(pk=rule.pk).update(severity="warning")
         opened()
 
-        services.send_due_notifications(at=at + 300 * DAY)
+        due_notifications.send_due_notifications(at=at + 300 * DAY)
 
         assert sent(mail) == ["opened"]
 
@@ -182,17 +182,17 @@ class TestGroupWait:
         self, route: Route, fire: Fire, rule: Rule, model: Model, mail: Channel, at: datetime
     ) -> None:
         route(group_wait="30s")
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
         second = Rule.objects.create(
             project=rule.project, model=model, name="brier", metric="brier", threshold=0.2, cooldown=DAY,
             notify_within=DAY, severity="critical",
         )  # fmt: skip
-        services.handle_transition(fire(rule=second).pk)
+        handling.handle_transition(fire(rule=second).pk)
         before = sent()
 
-        services.send_due_notifications(at=at + 29 * timedelta(seconds=1))
+        due_notifications.send_due_notifications(at=at + 29 * timedelta(seconds=1))
         still = sent()
-        services.send_due_notifications(at=at + 30 * timedelta(seconds=1))
+        due_notifications.send_due_notifications(at=at + 30 * timedelta(seconds=1))
 
         assert (before, still, sent()) == ([], [], ["opened"])
         assert "Brier" in Delivery.objects.get().body
@@ -201,10 +201,10 @@ class TestGroupWait:
         self, route: Route, fire: Fire, mail: Channel, at: datetime
     ) -> None:
         route(group_wait="1h")
-        services.handle_transition(fire(age=2 * HOUR).pk)
-        services.handle_transition(fire("resolved", value=0.5).pk)
+        handling.handle_transition(fire(age=2 * HOUR).pk)
+        handling.handle_transition(fire("resolved", value=0.5).pk)
 
-        services.send_due_notifications(at=at + 2 * HOUR)
+        due_notifications.send_due_notifications(at=at + 2 * HOUR)
 
         assert sent() == []
         assert sent(state="suppressed") == ["resolved"]
@@ -218,12 +218,12 @@ class TestGroupInterval:
         route(group_interval="5m")
         opened()
         fault = {"kind": "fault", "feature": "temp", "score": 0.9, "evidence": "empty"}
-        services.handle_transition(fire("still_firing", age=timedelta(), detail={"causes": [fault]}).pk)
+        handling.handle_transition(fire("still_firing", age=timedelta(), detail={"causes": [fault]}).pk)
         before = sent()
 
-        services.send_due_notifications(at=at + 4 * MINUTE)
+        due_notifications.send_due_notifications(at=at + 4 * MINUTE)
         still = sent()
-        services.send_due_notifications(at=at + 5 * MINUTE)
+        due_notifications.send_due_notifications(at=at + 5 * MINUTE)
 
         assert (before, still, sent()) == (["opened"], ["opened"], ["opened", "updated"])
 
@@ -234,10 +234,10 @@ class TestReminders:
     ) -> None:
         route(repeat_interval="4h")
         incident = opened()
-        services.send_due_notifications(at=at + 4 * HOUR)
+        due_notifications.send_due_notifications(at=at + 4 * HOUR)
 
         services.acknowledge(incident=incident, actor=ADA, user=person, now=at + 5 * HOUR)
-        services.send_due_notifications(at=at + 100 * HOUR)
+        due_notifications.send_due_notifications(at=at + 100 * HOUR)
 
         assert sent() == ["opened", "reminder"]
 
@@ -247,7 +247,7 @@ class TestReminders:
         route(repeat_interval="4h")
         services.resolve(incident=opened(), actor=ADA, now=at)
 
-        services.send_due_notifications(at=at + 100 * HOUR)
+        due_notifications.send_due_notifications(at=at + 100 * HOUR)
 
         assert sent() == ["opened", "resolved"]
         assert not ChannelTimer.objects.exists()
@@ -267,9 +267,9 @@ class TestReminders:
             project=project, model=model, start=at - HOUR, end=at + 8 * HOUR, reason="snow", actor=ADA
         )
 
-        services.send_due_notifications(at=at + 4 * HOUR)
+        due_notifications.send_due_notifications(at=at + 4 * HOUR)
         while_silenced = sent()
-        services.send_due_notifications(at=at + 9 * HOUR)
+        due_notifications.send_due_notifications(at=at + 9 * HOUR)
 
         assert (while_silenced, sent()) == (["opened"], ["opened", "reminder"])
 
@@ -292,9 +292,9 @@ class TestEscalation:
         route(channels=["on call"], escalate_after="1h", escalate_to=["pager"])
         opened()
 
-        services.send_due_notifications(at=at + 59 * MINUTE)
+        due_notifications.send_due_notifications(at=at + 59 * MINUTE)
         before = sent(pager)
-        services.send_due_notifications(at=at + HOUR)
+        due_notifications.send_due_notifications(at=at + HOUR)
 
         assert (before, sent(pager), sent(mail)) == ([], ["opened"], ["opened"])
         body = Delivery.objects.get(channel=pager).body
@@ -312,7 +312,7 @@ class TestEscalation:
         route(channels=["on call"], escalate_after="1h", escalate_to=["pager"])
         services.acknowledge(incident=opened(), actor=ADA, user=person, now=at)
 
-        services.send_due_notifications(at=at + 2 * HOUR)
+        due_notifications.send_due_notifications(at=at + 2 * HOUR)
         services.resolve(incident=Incident.objects.get(), actor=ADA, now=at)
 
         assert not Delivery.objects.filter(channel=pager).exists()
@@ -328,7 +328,7 @@ class TestEscalation:
         )
         opened()
 
-        services.send_due_notifications(at=at + HOUR)
+        due_notifications.send_due_notifications(at=at + HOUR)
 
         assert (sent(mail), sent(pager)) == (["opened"], ["opened"])
 
@@ -336,10 +336,10 @@ class TestEscalation:
         self, route: Route, opened: Callable[[], Incident], mail: Channel, pager: Channel, at: datetime
     ) -> None:
         route(channels=["on call"], escalate_after="1h", escalate_to=["pager"])
-        services.update_channel(channel=mail, actor=ADA, enabled=False)
+        channel_services.update_channel(channel=mail, actor=ADA, enabled=False)
         opened()
 
-        services.send_due_notifications(at=at + HOUR)
+        due_notifications.send_due_notifications(at=at + HOUR)
 
         assert (sent(mail), sent(pager)) == ([], ["opened"])
 
@@ -348,7 +348,7 @@ class TestEscalation:
     ) -> None:
         route(channels=["on call"], escalate_after="1h", escalate_to=["pager"])
         incident = opened()
-        services.send_due_notifications(at=at + HOUR)
+        due_notifications.send_due_notifications(at=at + HOUR)
 
         services.resolve(incident=incident, actor=ADA, now=at)
 
@@ -364,9 +364,9 @@ class TestMutedHours:
         incident = opened()
         withheld = Delivery.objects.get()
 
-        services.send_due_notifications(at=ends - MINUTE)
+        due_notifications.send_due_notifications(at=ends - MINUTE)
         during = sent()
-        services.send_due_notifications(at=ends)
+        due_notifications.send_due_notifications(at=ends)
 
         assert (withheld.state, withheld.reason) == (
             "suppressed", f"Muted by nights until {ends:%Y-%m-%d %H:%M} UTC",
@@ -380,7 +380,7 @@ class TestMutedHours:
         route(muted_by(at), routes=[{"mute_time_intervals": ["nights"]}])
         services.resolve(incident=opened(), actor=ADA, now=at)
 
-        services.send_due_notifications(at=at + 5 * HOUR)
+        due_notifications.send_due_notifications(at=at + 5 * HOUR)
 
         assert sent() == []
         assert sent(state="suppressed") == ["opened", "resolved"]
@@ -408,7 +408,7 @@ class TestMutedHours:
         route(holidays, routes=[{"mute_time_intervals": ["holidays"]}])
         opened()
 
-        services.send_due_notifications(at=at + 14 * DAY)
+        due_notifications.send_due_notifications(at=at + 14 * DAY)
 
         assert sent() == ["opened"]
 
@@ -438,16 +438,16 @@ class TestInhibition:
         self, route: Route, rules: dict[str, Any], fire: Fire, drift: Rule, mail: Channel, at: datetime
     ) -> None:
         route(rules)
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
         worse = Incident.objects.get()
-        services.handle_transition(fire(rule=drift, threshold=0.2).pk)
+        handling.handle_transition(fire(rule=drift, threshold=0.2).pk)
         moved = Incident.objects.exclude(pk=worse.pk).get()
         withheld = moved.deliveries.get()
 
-        services.send_due_notifications(at=at + HOUR)
+        due_notifications.send_due_notifications(at=at + HOUR)
         during = list(moved.deliveries.filter(state="pending"))
         services.resolve(incident=worse, actor=ADA, now=at)
-        services.send_due_notifications(at=at)
+        due_notifications.send_due_notifications(at=at)
 
         assert (withheld.state, withheld.reason) == (
             "suppressed", f"Inhibited by INC-{worse.pk}, which explains it: {worse.title}",
@@ -459,12 +459,12 @@ class TestInhibition:
         self, route: Route, rules: dict[str, Any], fire: Fire, drift: Rule, mail: Channel, project: Project
     ) -> None:
         route(rules)
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
         other = Model.objects.create(project=project, name="churn", task="binary")
         Rule.objects.filter(pk=drift.pk).update(model=other)
         drift.refresh_from_db()
 
-        services.handle_transition(fire(rule=drift, model=other).pk)
+        handling.handle_transition(fire(rule=drift, model=other).pk)
 
         assert sent(mail) == ["opened", "opened"]
 
@@ -477,7 +477,7 @@ class TestChangingTheTree:
         opened()
 
         route(channels=["pager"])
-        services.send_due_notifications(at=at)
+        due_notifications.send_due_notifications(at=at)
 
         assert (sent(mail), sent(pager)) == (["opened"], ["opened"])
 
@@ -500,7 +500,7 @@ class TestChangingTheTree:
 
     def test_does_not_know_channels_of_other_projects(self, route: Route, mail: Channel) -> None:
         stranger = Project.objects.create(slug="other", name="Other")
-        services.create_channel(
+        channel_services.create_channel(
             project=stranger, kind="email", name="theirs", target="x@example.com", actor=ADA
         )
 
@@ -515,7 +515,7 @@ class TestAChannelInTheTree:
             routes=[{"channels": ["on call"], "escalate_after": "1h", "escalate_to": ["on call"]}],
         )
 
-        services.update_channel(channel=mail, actor=ADA, name="night shift")
+        channel_services.update_channel(channel=mail, actor=ADA, name="night shift")
 
         [below] = routing_of(project).tree.root.routes
         assert below.channels == below.escalate_to == ("night shift",)
@@ -524,7 +524,7 @@ class TestAChannelInTheTree:
         route(channels=["on call"])
 
         with pytest.raises(Problem, match="The routing tree sends to on call; take it out of the tree first"):
-            services.delete_channel(channel=mail, actor=ADA)
+            channel_services.delete_channel(channel=mail, actor=ADA)
 
         assert Channel.objects.get().deleted_at is None
 
@@ -536,6 +536,6 @@ def test_an_incident_that_cannot_be_handled_is_tried_later_and_holds_up_no_other
     Transition.objects.all().delete()
     Alert.objects.all().update(definition={}, rule=None)
 
-    services.send_due_notifications(at=at + DAY)
+    due_notifications.send_due_notifications(at=at + DAY)
 
     assert incident.timers.get().due_at == at + DAY + 15 * MINUTE

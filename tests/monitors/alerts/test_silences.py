@@ -7,7 +7,7 @@ import pytest
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from inference.registry.models import Model
-from monitors.alerts import services
+from monitors.alerts import handling
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
 from monitors.alerts.silences import (
     active_silences,
@@ -79,7 +79,7 @@ class TestEnding:
         active = silence(project, now - DAY, now + DAY)
         end_silence(silence=active, actor=BOB, now=now - 2 * HOUR)
 
-        services.handle_transition(fire(age=HOUR).pk)
+        handling.handle_transition(fire(age=HOUR).pk)
 
         assert Incident.objects.get().deliveries.get().state == "pending"
 
@@ -131,7 +131,7 @@ class TestPreview:
     def test_lists_the_open_incidents_of_the_model(
         self, project: Project, fire: Fire, model: Model, now: datetime
     ) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
         neighbour = Model.objects.create(project=project, name="gate", task="binary")
 
         by_model = {
@@ -173,8 +173,8 @@ class TestLabels:
             matchers=matchers,
         )  # fmt: skip
 
-        services.handle_transition(fire().pk)
-        services.handle_transition(fire("resolved", value=0.4, age=HOUR / 2).pk)
+        handling.handle_transition(fire().pk)
+        handling.handle_transition(fire("resolved", value=0.4, age=HOUR / 2).pk)
 
         states = set(Delivery.objects.values_list("state", flat=True))
         assert states == ({"suppressed"} if is_muted else {"pending"})

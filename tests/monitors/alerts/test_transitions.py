@@ -8,7 +8,7 @@ from django.db import connection
 
 from driftline.accounts.models import Project, User
 from inference.registry.models import Model
-from monitors.alerts import notifying, services
+from monitors.alerts import handling, notifying, services, silences
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import Message
 from monitors.alerts.channels.email import EmailChannel
@@ -35,7 +35,7 @@ class TestOpening:
         causes = [{"feature": "dep_hour", "score": 0.4, "evidence": "moved by two hours"}]
         opened = fire(detail={"feature": "", "causes": causes})
 
-        services.handle_transition(opened.pk)
+        handling.handle_transition(opened.pk)
 
         incident = Incident.objects.get()
         assert incident.title == "flight-delay: Log loss 0.61 above 0.55"
@@ -47,7 +47,7 @@ class TestOpening:
     def test_names_the_worst_feature_of_a_rule_over_all_of_them(self, fire: Fire, rule: Rule) -> None:
         Rule.objects.filter(pk=rule.pk).update(metric="psi", feature="*", segment="origin:JFK")
 
-        services.handle_transition(fire(value=0.5501, detail={"feature": "temp"}).pk)
+        handling.handle_transition(fire(value=0.5501, detail={"feature": "temp"}).pk)
 
         assert (
             Incident.objects.get().title
@@ -74,7 +74,7 @@ class TestOpening:
             )
         Rule.objects.filter(pk=rule.pk).update(severity="warning")
 
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         told = Delivery.objects.values_list("channel__name", flat=True)
         assert sorted(told) == ["on call", "same"]
@@ -84,7 +84,7 @@ class TestOpening:
         opened = fire()
 
         for _ in range(3):
-            services.handle_transition(opened.pk)
+            handling.handle_transition(opened.pk)
 
         opened.refresh_from_db()
         assert opened.alerts_done_at is not None
@@ -95,7 +95,7 @@ class TestOpening:
         opened = fire()
 
         def work() -> None:
-            services.handle_transition(opened.pk)
+            handling.handle_transition(opened.pk)
             connection.close()
 
         workers = [Thread(target=work) for _ in range(6)]
@@ -113,7 +113,7 @@ class TestOpening:
         monkeypatch.setitem(KINDS, email.kind, WordlessChannel())
 
         with pytest.raises(NotImplementedError):
-            services.handle_transition(opened.pk)
+            handling.handle_transition(opened.pk)
 
         opened.refresh_from_db()
         assert opened.alerts_done_at is None
@@ -136,7 +136,7 @@ class TestOpening:
 
         monkeypatch.setattr(EmailChannel, "compose", fail_for_log_loss)
 
-        services.handle_transition(whole.pk)
+        handling.handle_transition(whole.pk)
 
         assert [one.rule.name for one in Incident.objects.all()] == ["latency"]
         broken.refresh_from_db()
@@ -146,12 +146,12 @@ class TestOpening:
         opened = fire()
         rule.delete()
 
-        services.handle_transition(opened.pk)
+        handling.handle_transition(opened.pk)
 
         assert not Incident.objects.exists()
 
     def test_writes_an_infinite_value(self, fire: Fire, email: Channel, webhook: Channel) -> None:
-        services.handle_transition(fire(value=float("inf")).pk)
+        handling.handle_transition(fire(value=float("inf")).pk)
 
         assert Incident.objects.get().title == "flight-delay: Log loss inf above 0.55"
         assert '"value":null' in Delivery.objects.get(channel=webhook).body
@@ -159,7 +159,7 @@ class TestOpening:
 
 class TestEventTime:
     def test_an_old_window_opens_an_incident_silently(self, fire: Fire, email: Channel) -> None:
-        services.handle_transition(fire(age=DAY + HOUR).pk)
+        handling.handle_transition(fire(age=DAY + HOUR).pk)
 
         delivery = Delivery.objects.get()
         assert Incident.objects.get().status == "open"
@@ -171,7 +171,7 @@ class TestEventTime:
     def test_a_silence_mutes_the_windows_that_end_within_it(
         self, fire: Fire, email: Channel, project: Project, model: Model, now: datetime
     ) -> None:
-        services.create_silence(
+        silences.create_silence(
             project=project,
             model=model,
             start=now - 3 * HOUR,
@@ -180,7 +180,7 @@ class TestEventTime:
             actor="ada@example.com",
         )
 
-        services.handle_transition(fire(age=2 * HOUR).pk)
+        handling.handle_transition(fire(age=2 * HOUR).pk)
 
         delivery = Delivery.objects.get()
         assert (delivery.state, delivery.reason.partition(": ")[2]) == ("suppressed", "snow")
@@ -188,7 +188,7 @@ class TestEventTime:
     def test_a_silence_that_covers_now_but_not_the_window_mutes_nothing(
         self, fire: Fire, email: Channel, project: Project, now: datetime
     ) -> None:
-        services.create_silence(
+        silences.create_silence(
             project=project,
             model=None,
             start=now - HOUR,
@@ -197,7 +197,7 @@ class TestEventTime:
             actor="ada@example.com",
         )
 
-        services.handle_transition(fire(age=2 * HOUR).pk)
+        handling.handle_transition(fire(age=2 * HOUR).pk)
 
         assert states() == {"incident.opened": "pending"}
 
@@ -207,7 +207,7 @@ class TestEventTime:
         neighbour = Model.objects.create(project=project, name="gate", task="binary")
         stranger = Project.objects.create(slug="other", name="Other")
         for owner, silenced in ((project, neighbour), (stranger, None)):
-            services.create_silence(
+            silences.create_silence(
                 project=owner,
                 model=silenced,
                 start=now - DAY,
@@ -216,16 +216,16 @@ class TestEventTime:
                 actor="ada@example.com",
             )
 
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         assert states() == {"incident.opened": "pending"}
 
 
 class TestGoingOn:
     def test_adds_a_line_and_no_message(self, fire: Fire, email: Channel) -> None:
-        services.handle_transition(fire(age=3 * HOUR).pk)
+        handling.handle_transition(fire(age=3 * HOUR).pk)
 
-        services.handle_transition(fire("still_firing", value=0.7).pk)
+        handling.handle_transition(fire("still_firing", value=0.7).pk)
 
         assert [event.kind for event in Incident.objects.get().events.order_by("pk")] == [
             "opened",
@@ -234,9 +234,9 @@ class TestGoingOn:
         assert states() == {"incident.opened": "pending"}
 
     def test_tells_a_channel_from_which_the_opening_was_withheld(self, fire: Fire, email: Channel) -> None:
-        services.handle_transition(fire(age=3 * DAY).pk)
+        handling.handle_transition(fire(age=3 * DAY).pk)
 
-        services.handle_transition(fire("still_firing", value=0.7).pk)
+        handling.handle_transition(fire("still_firing", value=0.7).pk)
 
         assert list(Delivery.objects.order_by("pk").values_list("event", "state")) == [
             ("incident.opened", "suppressed"),
@@ -247,27 +247,27 @@ class TestGoingOn:
     def test_opens_anew_what_a_person_resolved_too_early(
         self, fire: Fire, email: Channel, now: datetime
     ) -> None:
-        services.handle_transition(fire(age=3 * HOUR).pk)
+        handling.handle_transition(fire(age=3 * HOUR).pk)
         services.resolve(incident=Incident.objects.get(), actor="ada@example.com", now=now)
 
-        services.handle_transition(fire("still_firing").pk)
+        handling.handle_transition(fire("still_firing").pk)
 
         assert sorted(Incident.objects.values_list("status", flat=True)) == ["open", "resolved"]
         assert Delivery.objects.filter(event="incident.opened", state="pending").count() == 2
 
     def test_keeps_one_unresolved_incident_a_rule(self, fire: Fire) -> None:
-        services.handle_transition(fire(age=3 * HOUR).pk)
-        services.handle_transition(fire(age=HOUR).pk)
+        handling.handle_transition(fire(age=3 * HOUR).pk)
+        handling.handle_transition(fire(age=HOUR).pk)
 
         assert Incident.objects.count() == 1
 
 
 class TestResolving:
     def test_resolves_the_incident_and_tells_those_who_know(self, fire: Fire, email: Channel) -> None:
-        services.handle_transition(fire(age=3 * HOUR).pk)
+        handling.handle_transition(fire(age=3 * HOUR).pk)
         resolved = fire("resolved", value=0.5)
 
-        services.handle_transition(resolved.pk)
+        handling.handle_transition(resolved.pk)
 
         incident = Incident.objects.get()
         assert (incident.status, incident.resolved_at) == ("resolved", resolved.window_end)
@@ -275,9 +275,9 @@ class TestResolving:
         assert states() == {"incident.opened": "pending", "incident.resolved": "pending"}
 
     def test_stays_silent_where_the_opening_was_withheld(self, fire: Fire, email: Channel) -> None:
-        services.handle_transition(fire(age=3 * DAY).pk)
+        handling.handle_transition(fire(age=3 * DAY).pk)
 
-        services.handle_transition(fire("resolved", value=0.5).pk)
+        handling.handle_transition(fire("resolved", value=0.5).pk)
 
         assert states() == {"incident.opened": "suppressed", "incident.resolved": "suppressed"}
 
@@ -285,20 +285,20 @@ class TestResolving:
         fire(age=3 * HOUR)
         resolved = fire("resolved", value=0.5)
 
-        services.handle_transition(resolved.pk)
+        handling.handle_transition(resolved.pk)
 
         assert Incident.objects.get().status == "resolved"
         assert not Transition.objects.filter(alerts_done_at=None).exists()
 
     def test_without_an_incident_changes_nothing(self, fire: Fire, email: Channel) -> None:
-        services.handle_transition(fire("resolved", value=0.5).pk)
+        handling.handle_transition(fire("resolved", value=0.5).pk)
 
         assert not Incident.objects.exists()
 
 
 class TestPeople:
     def test_acknowledging_is_noted_once(self, fire: Fire, person: User, now: datetime) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         for _ in range(2):
             incident = services.acknowledge(
@@ -315,17 +315,17 @@ class TestPeople:
     def test_an_acknowledged_incident_is_resolved_by_its_rule(
         self, fire: Fire, person: User, now: datetime
     ) -> None:
-        services.handle_transition(fire(age=3 * HOUR).pk)
+        handling.handle_transition(fire(age=3 * HOUR).pk)
         services.acknowledge(incident=Incident.objects.get(), actor=str(person), user=person, now=now)
 
-        services.handle_transition(fire("resolved", value=0.5).pk)
+        handling.handle_transition(fire("resolved", value=0.5).pk)
 
         assert Incident.objects.get().status == "resolved"
 
     def test_resolving_by_hand_tells_those_who_know_and_is_audited(
         self, fire: Fire, email: Channel, project: Project, now: datetime
     ) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         for _ in range(2):
             services.resolve(incident=Incident.objects.get(), actor="ada@example.com", now=now)
@@ -336,7 +336,7 @@ class TestPeople:
     def test_resolving_by_hand_says_who_and_that_the_limit_is_still_exceeded(
         self, fire: Fire, email: Channel, now: datetime
     ) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         incident = services.resolve(incident=Incident.objects.get(), actor="ada@example.com", now=now)
 
@@ -353,8 +353,8 @@ class TestPeople:
 
 class TestADeletedRule:
     def test_keeps_its_incidents(self, fire: Fire, rule: Rule, email: Channel) -> None:
-        services.handle_transition(fire(age=3 * HOUR).pk)
-        services.handle_transition(fire("resolved", value=0.5).pk)
+        handling.handle_transition(fire(age=3 * HOUR).pk)
+        handling.handle_transition(fire("resolved", value=0.5).pk)
 
         delete_rule(rule=rule, actor="ada@example.com")
 
@@ -364,7 +364,7 @@ class TestADeletedRule:
         assert incident.close_reason == ""
 
     def test_closes_what_it_keeps_open(self, fire: Fire, rule: Rule, email: Channel) -> None:
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         delete_rule(rule=rule, actor="ada@example.com")
 
@@ -382,7 +382,7 @@ class TestOngoing:
             notifying, "describe_ongoing", lambda transition: [f"Run for {transition.kind} is queued"]
         )
 
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         assert "- Run for opened is queued" in Delivery.objects.get().body
 
@@ -395,6 +395,6 @@ class TestOngoing:
 
         monkeypatch.setattr(notifying, "describe_ongoing", broken)
 
-        services.handle_transition(fire().pk)
+        handling.handle_transition(fire().pk)
 
         assert states() == {"incident.opened": "pending"}

@@ -14,8 +14,8 @@ from driftline.pages.queries import newest_of
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition
 from monitors.alerts.story import worst_value
 from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint

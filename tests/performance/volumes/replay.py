@@ -24,8 +24,8 @@ from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.datasets import store_reference
 from inference.registry.models import RowsKept
 from inference.registry.services import create_model
+from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.alerts.services import handle_transition
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.segment_masks import declared_segments
 from monitors.definitions.services import build_reference
