@@ -15,7 +15,7 @@ def keep_streaks(apps: Any, _: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("monitors", "0060_events"),
+        ("monitors", "0041_events"),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0011_name_of_api_tokens"),
         ("inference", "0026_archived_versions_and_datasets"),
-        ("monitors", "0070_windows_of_rules"),
+        ("monitors", "0042_windows_of_rules"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
