@@ -16,6 +16,7 @@ from monitors.summaries.models import Summary
 
 _LOOKED_BACK = timedelta(days=30)  # for the values that a segment feature has
 _MAX_NAMED = 5
+MAX_SEGMENTS_LISTED = 200
 
 
 def check_names(rule: Rule) -> None:
@@ -25,6 +26,13 @@ def check_names(rule: Rule) -> None:
     if rule.segment:
         _check_segment(rule)
         _check_feature_of_segment(rule)
+
+
+def known_segments(model: Model) -> list[str]:
+    """List the segments of a model: those that were declared, and each value that its newest days had."""
+    declared = model.segments.order_by("name").values_list("name", flat=True)
+    of_values = (sorted(_values_of(model, feature)) for feature in _segment_features(model))
+    return [*declared, *(name for names in of_values for name in names)][:MAX_SEGMENTS_LISTED]
 
 
 def _check_feature_of_segment(rule: Rule) -> None:

@@ -641,10 +641,15 @@ def begin_of_causes(rule: Rule, start: datetime, end: datetime, detail: Mapping[
 
 @dataclass(frozen=True)
 class Backtest:
-    """The stored windows that would have opened an incident, and how many there were to judge."""
+    """The stored windows that there were to judge, oldest first, and those that would have opened an incident."""
 
+    windows: list[Window]
     opened: list[Window]
-    judged: int
+
+    @property
+    def judged(self) -> int:
+        """How many windows there were to judge."""
+        return len(self.windows)
 
 
 def backtest(*, rule: Rule, start: datetime, end: datetime) -> Backtest:
@@ -660,4 +665,4 @@ def backtest(*, rule: Rule, start: datetime, end: datetime) -> Backtest:
         progress = verdict.progress
         if verdict.outcome is RuleOutcome.OPENED:
             opened.append(window)
-    return Backtest(opened, len(windows))
+    return Backtest(windows, opened)

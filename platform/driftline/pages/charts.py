@@ -25,6 +25,7 @@ MARK_WORDS = {
     "deploy": "version deployed",
     "shadow": "shadow or canary changed",
     "incident": "incident opened",
+    "fired": "would have fired",
     "change": "error changed",
     NOTE: "annotation",
 }

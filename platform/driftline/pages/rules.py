@@ -12,28 +12,30 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
 from driftline.common.errors import Problem
-from driftline.common.periods import STEPS, counted
+from driftline.common.periods import STEPS
 from driftline.configuration.differences import managed
 from driftline.configuration.items import part_of_model
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
-from driftline.pages.timerange import TimeRange
+from driftline.pages.rendering import render_with_charts
+from driftline.pages.rule_preview import preview_of, sentence_of
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Alert
 from monitors.alerts.precision import precision_of
+from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import AUTO
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.fitting import set_span
 from monitors.rules.defaults import add_default_rules, missing_default_rules
+from monitors.rules.known_names import known_segments
 from monitors.rules.models import Rule, Severity
-from monitors.rules.reach import Reach, not_tested_because
+from monitors.rules.reach import Reach
 from monitors.rules.services import (
     DEFAULTS,
-    backtest,
     create_rule,
     delete_rule,
     rights_of_change,
@@ -43,7 +45,6 @@ from monitors.rules.services import (
     new_rule as new_rule_of,
 )
 
-MAX_SHOWN_WINDOWS = 8
 MAX_HOURS = 24 * 3_660  # as rules allow: ten years
 SPANS = (AUTO, *STEPS, "7d", "28d")
 """The spans that the form suggests."""
@@ -72,7 +73,10 @@ class RuleForm(forms.Form):
         widget=forms.TextInput(attrs={"list": "features"}),
     )
     segment = forms.CharField(
-        max_length=200, required=False, help_text="Empty: all rows. Else such as origin:JFK."
+        max_length=200,
+        required=False,
+        help_text="Empty: all rows. Else such as origin:JFK.",
+        widget=forms.TextInput(attrs={"list": "segments"}),
     )
     span = forms.CharField(
         max_length=8,
@@ -224,7 +228,8 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
     form = RuleForm(request.POST or None, initial=_initial(tried))
     if not request.visitor.may("rule.retrain") and not (rule and rule.action == Rule.Action.RETRAIN):
         form.offer_alerts_alone()
-    would_fire = _would_fire(tried, frame["range"]) if tried and request.method == "GET" else None
+    would_fire = preview_of(tried, frame["range"]) if tried and request.method == "GET" else None
+    shown = tried
     if request.method == "POST":
         if action == "delete" and rule is not None:
             delete_rule(rule=rule, actor=request.visitor.actor)
@@ -234,8 +239,8 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
             try:
                 fields = form.fields_of_rule()
                 if action == "preview":
-                    draft = new_rule_of(project=request.visitor.project, model=model, **fields)
-                    would_fire = _would_fire(draft, frame["range"])
+                    shown = new_rule_of(project=request.visitor.project, model=model, **fields)
+                    would_fire = preview_of(shown, frame["range"])
                 else:
                     _save(request, model, rule, fields)
                     return redirect("rules", name=name)
@@ -246,11 +251,16 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         "rule": rule,
         "may_save": _may_change(request, rule),
         "would_fire": would_fire,
-        "features": _features(model),
+        "chart": would_fire.chart if would_fire else None,
+        "sentence": sentence_of(shown) if shown and would_fire else "",
+        "features": ["*", *sorted(kinds_of_features(model)), "prediction", "score"],
+        "segments": known_segments(model),
         "spans": SPANS,
         "precision": precision_of(rule) if rule else None,
         "managed": managed(model.project, part_of_model("rule", model.name, rule.name)) if rule else None,
     }
+    if request.method == "GET":
+        return render_with_charts(request, "pages/rule.html", frame)
     return render(request, "pages/rule.html", frame, status=422 if form.errors else 200)
 
 
@@ -308,24 +318,3 @@ def _save(request: PageRequest, model: Model, rule: Rule | None, fields: dict[st
         hours = saved.notify_within.total_seconds() / 3600
         judged = f"it judges the windows of the last {hours:g} hours at once, and later ones as they close"
     messages.success(request, f"The rule {saved.name!r} is saved; {judged}.")
-
-
-def _would_fire(rule: Rule, chosen: TimeRange) -> dict[str, Any]:
-    """What the rule would have done in all the stored past up to the newest event."""
-    start = chosen.end - timedelta(days=366)
-    tested = backtest(rule=rule, start=start, end=chosen.end)
-    windows = tested.opened
-    return {
-        "note": not_tested_because(rule, tested),
-        "judged": counted(tested.judged, rule.judged_span),
-        "count": len(windows),
-        "windows": windows[-MAX_SHOWN_WINDOWS:],
-        "more": max(0, len(windows) - MAX_SHOWN_WINDOWS),
-    }
-
-
-def _features(model: Model) -> list[str]:
-    """The names that the form suggests."""
-    champion = model.deployment.champion
-    signature = (champion.signature or {}) if champion else {}
-    return ["*", *(feature["name"] for feature in signature.get("features", [])), "prediction", "score"]

@@ -129,3 +129,36 @@ def test_a_good_value_on_the_wrong_side_of_the_threshold_is_refused(watched: Mod
 
     assert page.status_code == 422
     assert "A window at 0.3 is above the threshold, 0.2, and would not be good" in unescape(markup(page))
+
+
+def test_a_preview_says_what_the_rule_means_and_marks_where_it_would_have_fired(
+    watched: Model, client: Client
+) -> None:
+    fields = {"feature": "", "threshold": "10", "for_windows": 2, "recovery_threshold": "5", "do": "preview"}
+
+    page = client.post(reverse("rule_new", args=[watched.name]), form("count", fields | {"min_rows": 1}))
+
+    shown = unescape(markup(page))
+    assert (
+        "Opens a warning incident, when Predictions is above 10 for 2 days in a row. Resolves it after 1 good day "
+        "back at 5."
+    ) in shown
+    assert shown.count('class="mark fired"') == 1
+    assert "would have fired" in shown
+    assert "data-figure" not in shown
+    assert not Rule.objects.exists()
+
+
+def test_the_page_of_a_rule_gives_its_chart_and_suggests_the_models_own_names(
+    watched: Model, client: Client
+) -> None:
+    client.post(reverse("rule_new", args=[watched.name]), form("count", {"threshold": "10", "min_rows": 1}))
+    page = reverse("rule", args=[watched.name, Rule.objects.get().pk])
+
+    shown = markup(client.get(page))
+    csv = client.get(f"{page}?chart=backtest&as=csv").content.decode()
+
+    for name in ("rich", "region:north", "income"):
+        assert f'<option value="{name}">' in shown
+    assert "Predictions: value" in csv
+    assert len(csv.splitlines()) == 3
