@@ -233,6 +233,10 @@ CHANGES = [
         {"do": "save", "yaml": "route: {channels: []}"},
     ),
     Change("routing", "DELETE /routing", None, "settings/routing", {"do": "reset"}),
+    Change(
+        "configuration", "POST /config/apply", ("application/yaml", b"version: 1"), "settings/configuration",
+        {"document": "version: 1", "do": "apply"},
+    ),
     Change("predictions", "POST /models/flights/imports/predictions", CSV),
     Change("labels", "POST /models/flights/labels", {"labels": [{"id": "p1", "label": "1"}]}),
     Change("labels", "POST /models/flights/imports/labels", CSV),

@@ -58,9 +58,9 @@ def sentence_of(rule: Rule) -> str:
     rows = f" of at least {rule.min_rows:,} rows" if rule.min_rows > 1 else ""
     good = in_a_row(rule.recover_windows, rule.judged_span, "good ")
     back = "" if rule.recovery_threshold is None else f" back at {format_number(rule.recovery_threshold)}"
-    action = ", and starts a retrain run" if rule.action == Rule.Action.RETRAIN else ""
+    action = " and starts a retrain run" if rule.action == Rule.Action.RETRAIN else ""
     return (
-        f"Opens a {rule.severity} incident{action}, when {subject}{where} is {rule.operator} "
+        f"Opens a {rule.severity} incident{action} when {subject}{where} is {rule.operator} "
         f"{format_number(rule.threshold)} for {windows}{rows}. Resolves it after {good}{back}."
     )
 

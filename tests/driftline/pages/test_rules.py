@@ -140,7 +140,7 @@ def test_a_preview_says_what_the_rule_means_and_marks_where_it_would_have_fired(
 
     shown = unescape(markup(page))
     assert (
-        "Opens a warning incident, when Predictions is above 10 for 2 days in a row. Resolves it after 1 good day "
+        "Opens a warning incident when Predictions is above 10 for 2 days in a row. Resolves it after 1 good day "
         "back at 5."
     ) in shown
     assert shown.count('class="mark fired"') == 1
