@@ -4,7 +4,8 @@ Replays nine days of New York's flights through log, labels, summaries, metrics 
 fifty times with a fault from the sixth day on and fifty times as they are, all in different weeks of the year. The
 champion is trained on January and February; the reference of a replay is the two weeks before and the two weeks
 after it, so that what it shows in a clean week is chance and not the season. Prints the incidents opened a fault,
-whether the true cause was among the first two that an incident names, and the incidents of the clean weeks.
+whether the true cause was among the first two that an incident names, by then and in its first notification, and the
+incidents of the clean weeks.
 """
 
 import argparse
@@ -244,7 +245,8 @@ def measure(n: int, seed: int, folder: Path) -> dict[str, Any]:
                 "kind": fault.kind,
                 "causes": list(fault.causes),
                 "incidents": [incident.rule.name for incident in found],
-                "named": named(fault, found),
+                "named": named(fault, [incident.causes for incident in found]),
+                "named_at_once": named(fault, [causes_at_first(incident) for incident in found]),
                 "clean": [incident.title for incident in clean],
             }
         )
@@ -252,22 +254,34 @@ def measure(n: int, seed: int, folder: Path) -> dict[str, Any]:
     return {"replays": n, "seed": seed, "lines": lines}
 
 
-def named(fault: Fault, incidents: "list[Incident]") -> bool:
-    """Tell whether some incident names all that is broken among its first two causes."""
-    firsts = [{cause.get("feature") for cause in incident.causes[:2]} for incident in incidents]
+def named(fault: Fault, causes: list[list[dict[str, Any]]]) -> bool:
+    """Tell whether the first two causes of some incident name all that is broken."""
+    firsts = [{cause.get("feature") for cause in of_one[:2]} for of_one in causes]
     return any(set(fault.causes) <= first for first in firsts)
+
+
+def causes_at_first(incident: "Incident") -> list[dict[str, Any]]:
+    """Give the causes that the first notification of an incident names: those of the window that opened it."""
+    first = incident.alerts.order_by("pk").first()
+    return list(first.detail.get("causes") or []) if first else []
 
 
 def show(results: dict[str, Any]) -> None:
     lines = results["lines"]
     print(f"\nfaults: {len(lines)} of {DAYS} days of flights, seed {results['seed']}")
-    print(f"  {'kind':<18}{'noticed':>10}{'cause in the first 2':>24}{'incidents a fault':>20}")
+    print(
+        f"  {'kind':<18}{'noticed':>10}{'cause in the first 2':>24}{'at once':>12}{'incidents a fault':>20}"
+    )
     for kind in [*KINDS, "all"]:
         those = [line for line in lines if kind in (line["kind"], "all")]
         noticed = sum(bool(line["incidents"]) for line in those)
         right = sum(line["named"] for line in those)
+        at_once = sum(line["named_at_once"] for line in those)
         opened = sum(len(line["incidents"]) for line in those) / max(len(those), 1)
-        print(f"  {kind:<18}{noticed:>4} of {len(those):<3}{right:>17} of {len(those):<4}{opened:>17.2f}")
+        print(
+            f"  {kind:<18}{noticed:>4} of {len(those):<3}{right:>17} of {len(those):<4}"
+            f"{at_once:>5} of {len(those):<4}{opened:>17.2f}"
+        )
     clean = Counter(title.split(": ", 1)[1].split(" (")[0] for line in lines for title in line["clean"])
     print(f"  incidents of {len(lines)} clean replays: {sum(clean.values())} {dict(clean)}")
 
