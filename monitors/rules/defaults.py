@@ -61,6 +61,7 @@ def _of_any_model(*, is_daily: bool) -> Iterator[dict[str, Any]]:
         "name": "Slow feature drift",
         "metric": "drift_evidence",
         "threshold": EVIDENCE_LIMIT,
+        "recovery_threshold": EVIDENCE_LIMIT - 1,  # a tenth of it: what adds up sways by single windows
         "cooldown": QUIET,
         "severity": Severity.NOTICE,
     }
