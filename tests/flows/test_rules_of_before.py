@@ -99,7 +99,7 @@ def test_the_migration_goes_back(project: Project, model: Model) -> None:
 
     migrate(BEFORE)
     try:
-        changed.refresh_from_db()
-        assert changed.name == "Inputs have moved"
+        named = Rule.objects.filter(pk=changed.pk).values_list("name", flat=True)  # it had fewer columns
+        assert list(named) == ["Inputs have moved"]
     finally:
         migrate(leaves())
