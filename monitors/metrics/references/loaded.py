@@ -43,6 +43,8 @@ REFERENCES_KEPT = 64
 class LoadedReference:
     """What windows of one version are compared with.
 
+    `seed` is what draws by it begin with. It comes of the data, not of sums over them, which differ in their last digit
+    between processors: so the same data give the same limits everywhere. `digest` tells when the summary changes.
     `error_basis` says why a regression's errors go by features (`learnt_errors`) or by the prediction; `learnt_digest`
     tells when the former change. `dates` are its days, ascending, which `read_days` reads the summaries of. `period` is
     that of its rows, if known; `part` names the days of a longer reference that it consists of, if it does; `lacks`
@@ -52,6 +54,7 @@ class LoadedReference:
     id: int
     kind: str
     digest: bytes
+    seed: int
     version: str
     version_id: int
     summary: WindowSummary
@@ -66,11 +69,6 @@ class LoadedReference:
     period: Period | None = None
     part: str = ""
     lacks: str = ""
-
-    @property
-    def seed(self) -> int:
-        """What draws by this reference begin with: the same data give the same limits in every database."""
-        return int.from_bytes(self.digest[:8])
 
     @cached_property
     def columns(self) -> dict[str, PreparedReference]:
@@ -190,6 +188,10 @@ def _digest(stored: bytes | memoryview | None) -> bytes:
     return hashlib.sha256(stored or b"").digest()
 
 
+def _seed_of(*facts: str) -> int:
+    return int.from_bytes(hashlib.sha256("|".join(facts).encode()).digest()[:8])
+
+
 def reference_in_use(*, model: Model, version_id: int | None, window: Period) -> LoadedReference | None:
     """Find what a version's window is compared with, if anything yet."""
     return References(model).of(version_id, window)
@@ -205,6 +207,7 @@ def _load(reference_id: int, digest: bytes, learnt_digest: bytes) -> LoadedRefer
         id=reference.pk,
         kind=reference.kind,
         digest=digest,
+        seed=_seed_of(dataset.sha256 if dataset else digest.hex()),
         version=reference.version.version,
         version_id=reference.version_id,
         summary=WindowSummary.decode(bytes(reference.payload)),
@@ -244,6 +247,7 @@ def _load_stretches(
         id=reference.pk,
         kind=reference.kind,
         digest=hashlib.sha256(summary.encode()).digest(),
+        seed=_seed_of(*(str(one.period) for one in stretches), str(summary.rows)),
         version=reference.version.version,
         version_id=reference.version_id,
         summary=summary,
