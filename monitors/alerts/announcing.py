@@ -40,7 +40,7 @@ def _thread_of(event: FeedEvent) -> str:
 
 
 def _channels_taking(event: FeedEvent) -> list[Channel]:
-    """List the enabled channels that take such events; a channel is not told that it was disabled itself."""
+    """List the enabled channels that take such events; a channel gets no message that it was disabled itself."""
     channels = Channel.objects.filter(project=event.project, enabled=True, events__contains=[event.kind])
     channels = channels.exclude(kind=CALLBACK).filter(kind__in=KINDS)
     if event.kind == CHANNEL_DISABLED:

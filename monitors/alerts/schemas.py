@@ -249,7 +249,7 @@ class BetterLimitOut(ResponseBody, frozen=True):
 
 class PrecisionOut(ResponseBody, frozen=True):
     """How often a rule was right: `precision` is the share of its newest alerts, at most 20, that nobody called a false
-    alarm; null before the first. `suggestion` is null where there is no false alarm, or where its windows are gone.
+    alarm; null before the first. `suggestion` is null where there is no false alarm, or no windows of it are stored.
     """
 
     alerts: int

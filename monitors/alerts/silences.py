@@ -128,7 +128,7 @@ def preview_silence(
 ) -> SilencePreview:
     """List what a silence of `(start, end]` would mute now: open incidents, and enabled rules.
 
-    With `matchers`, incidents of which it mutes all alerts, and rules whose alerts may have these labels.
+    With `matchers`, incidents of which it mutes all alerts, and rules with alerts that may have these labels.
     """
     asked = matchers or {}
     incidents = open_incidents(project=project)

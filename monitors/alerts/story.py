@@ -36,7 +36,7 @@ RESOLVED = "incident.resolved"
 ACKNOWLEDGED = "incident.acknowledged"
 TEST = "test"
 RUNBOOK = "Runbook"
-"""The fact whose value is an address."""
+"""The fact that has an address as its value."""
 
 MAX_CAUSES = 3
 MAX_CHANGES = 3

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def send_due_digests(now: datetime) -> int:
-    """Send each digest whose time has come, and return how many were sent; what fails is tried at the next tick.
+    """Send each digest that is due, and return how many were sent; what fails is tried at the next tick.
 
     A worker holds a digest's row while it sends, so no other sends it. Where one dies between sending and noting, it is
     sent again, under the same Message-ID.

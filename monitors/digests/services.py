@@ -31,7 +31,7 @@ def choose_digest(*, user: User, every: str, hour: int, zone: str, weekday: int 
 
 
 def check_token(token: str) -> int:
-    """Return whose digests a link ends; raises a 404 Problem for a token that was not made here."""
+    """Return the person that a link unsubscribes; raises a 404 Problem for a token that was not made here."""
     try:
         user_id = signing.loads(token, salt=SALT)
     except signing.BadSignature as error:

@@ -43,7 +43,7 @@ def better_limit(
 ) -> BetterLimit | None:
     """Find the limit nearest to the present one that would not have fired in periods marked as false alarms.
 
-    The periods are those in which the rule fired, from the first window beyond its limit on. One whose points are gone,
+    The periods are those in which the rule fired, from the first window beyond its limit on. One without stored points,
     or in which the rule as it is by now would not fire, tells nothing. None where no false alarm is left.
     """
     wrong, right = _episodes(rule, false_alarms), _episodes(rule, others)

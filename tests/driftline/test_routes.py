@@ -125,10 +125,10 @@ def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: Peo
     )  # who may log and not read sees its own files
     UploadedFile.objects.update(created_by=f"token {sender.prefix}…")
 
-    told = {who: verdict(call(route, world, token=token)) for who, token in people.tokens.items()}
-    told |= {role: verdict(call(route, world, client=client)) for role, client in people.members.items()}
-    told["anonymous"] = verdict(call(route, world))
-    told["stranger"] = verdict(call_with_body(route, world, people.tokens["stranger"]))
+    statuses = {who: verdict(call(route, world, token=token)) for who, token in people.tokens.items()}
+    statuses |= {role: verdict(call(route, world, client=client)) for role, client in people.members.items()}
+    statuses["anonymous"] = verdict(call(route, world))
+    statuses["stranger"] = verdict(call_with_body(route, world, people.tokens["stranger"]))
 
     expected = dict.fromkeys(("anonymous", "revoked", "expired", "unknown"), "who are you")
     expected |= {scope: "let in" if scope == route.takes else "not allowed" for scope in Scope}
@@ -138,7 +138,7 @@ def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: Peo
     expected |= dict.fromkeys(Role, by_session)
     is_ours = "<" in route.path and "<path:key>" not in route.path  # a subject is somebody of each project
     expected["stranger"] = "not found" if is_ours else "let in"
-    assert told == expected
+    assert statuses == expected
 
 
 QUERIES = {
@@ -218,11 +218,11 @@ class TestTheMatrix:
 class TestOpenRoutes:
     @pytest.mark.parametrize("route", [r for r in ROUTES if r.takes == "public"], ids=lambda r: r.path)
     def test_answer_everybody(self, route: Route, world: World, people: People) -> None:
-        told = {role: call(route, world, client=client) for role, client in people.members.items()}
-        told |= {who: call(route, world, token=token) for who, token in people.tokens.items()}
-        told["anonymous"] = call(route, world)
+        statuses = {role: call(route, world, client=client) for role, client in people.members.items()}
+        statuses |= {who: call(route, world, token=token) for who, token in people.tokens.items()}
+        statuses["anonymous"] = call(route, world)
 
-        assert told == dict.fromkeys(told, 200)
+        assert statuses == dict.fromkeys(statuses, 200)
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.takes == "scrape"], ids=lambda r: r.path)
@@ -236,13 +236,13 @@ class TestMetricsRoutes:
     def test_want_a_token_from_elsewhere(
         self, route: Route, world: World, people: People, elsewhere: dict[str, str]
     ) -> None:
-        told = {who: call(route, world, token=token, **elsewhere) for who, token in people.tokens.items()}
-        told["anonymous"] = call(route, world, **elsewhere)
+        statuses = {who: call(route, world, token=token, **elsewhere) for who, token in people.tokens.items()}
+        statuses["anonymous"] = call(route, world, **elsewhere)
 
         refused = dict.fromkeys(Scope, 403) | dict.fromkeys(
             ("revoked", "expired", "unknown", "anonymous"), 401
         )
-        assert told == refused | {"read": 200, "stranger": 200}
+        assert statuses == refused | {"read": 200, "stranger": 200}
 
     def test_tell_a_token_of_its_own_project_only(self, route: Route, world: World, people: People) -> None:
         def incidents(token: str) -> int:
@@ -257,18 +257,18 @@ def test_a_page_lets_in_exactly_who_may(route: Route, world: World, people: Peop
     bearer = {"Authorization": f"Bearer {people.tokens['admin']}"}
     unlisted = set(METHODS) - {page.method for page in PAGE_ROUTES if page.path == route.path}
 
-    told = {role: seen(visit(route, world, client)) for role, client in people.members.items()}
-    told["stranger"] = seen(visit(route, world, people.stranger))
-    told["anonymous"] = seen(visit(route, world, nobody()))
-    told["token"] = seen(visit(route, world, nobody(), headers=bearer))
+    statuses = {role: seen(visit(route, world, client)) for role, client in people.members.items()}
+    statuses["stranger"] = seen(visit(route, world, people.stranger))
+    statuses["anonymous"] = seen(visit(route, world, nobody()))
+    statuses["token"] = seen(visit(route, world, nobody(), headers=bearer))
     for method in unlisted:
-        told[method] = seen(visit(route._replace(method=method), world, people.members["admin"]))
+        statuses[method] = seen(visit(route._replace(method=method), world, people.members["admin"]))
 
     order = list(Role)
     may = order[order.index(route.takes) :]
     expected = {role: "let in" if role in may else "not allowed" for role in order}
     expected |= {"stranger": "not found", "anonymous": "login", "token": "login"}
-    assert told == expected | dict.fromkeys(unlisted, "not offered")
+    assert statuses == expected | dict.fromkeys(unlisted, "not offered")
 
 
 @pytest.mark.parametrize(

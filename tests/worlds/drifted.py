@@ -164,7 +164,7 @@ def furnish() -> World:
 
 
 def configure(project: Project, rule: Rule) -> None:
-    """Apply a document, from which the rule was changed since, and a channel is gone."""
+    """Apply a document, which differs from the rule as it is now and names a channel that is missing."""
     fields = {"metric": rule.metric, "feature": rule.feature, "threshold": 0.3}
     document = {
         "models": {rule.model.name: {"owner": "risk team", "rules": {rule.name: fields}}},

@@ -66,7 +66,7 @@ class ChannelKind(Protocol):
         """Write what `channel` is told about `story`."""
 
     def compose_notice(self, notice: Notice, channel: Channel) -> Message:
-        """Write what `channel` is told about an event of runs, versions and the like."""
+        """Write the message to `channel` about an event of runs, versions and the like."""
 
     def compose_test(self, channel: Channel, *, event_id: str, at: datetime) -> Message:
         """Write the message that proves that `channel` works."""

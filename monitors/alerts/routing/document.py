@@ -12,7 +12,7 @@ MAX_ENTRIES = 30
 
 
 class _Part(BaseModel):
-    """A part of the document whose keys are exactly those named."""
+    """A part of the document, which has exactly the keys that are named."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -1,4 +1,4 @@
-"""A project as a document: exported, planned and applied, whole or not at all, and what was edited since is told."""
+"""A project as a document: exported, planned and applied, whole or not at all, and what was edited since is listed."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The page of a project as code: a document is compared, applied, and what was edited since is told where it stands."""
+"""The page of a project as code: a document is compared, applied, and what was edited since is listed."""
 
 from pathlib import Path
 from typing import Any

@@ -26,7 +26,7 @@ NAMES = ["alarming", "drifting", "quiet", "silent"]
 
 
 def live(model: Model, *shifts: float) -> None:
-    """Give a model a reference and some days whose income is so far off."""
+    """Give a model a reference and some days with an income that is so far off."""
     give_reference(model)
     for number, shift in enumerate(shifts):
         log(model, rows_of_a_day(DAY + number * ONE_DAY, 300, shift=shift))

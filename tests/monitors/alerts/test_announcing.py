@@ -245,7 +245,7 @@ class TestWebhook:
         report_all(run)
         record_event(
             project=run.model.project, kind="channel.disabled", subject="channel-0", text="off",
-            data={"channel": {"id": 0, "name": "x", "kind": "email", "reason": "gone"}},
+            data={"channel": {"id": 0, "name": "x", "kind": "email", "reason": "no such host"}},
         )  # fmt: skip
 
         payloads = sent(receiver)

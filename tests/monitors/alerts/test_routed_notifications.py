@@ -46,7 +46,7 @@ def pager(project: Project) -> Channel:
 
 @pytest.fixture
 def route(project: Project) -> Route:
-    """Store a tree whose root is described by keywords; `more` has what stands beside it."""
+    """Store a tree with a root that keywords describe; `more` has what stands beside it."""
 
     def save(more: dict[str, Any] | None = None, **root: Any) -> None:
         root = {"group_wait": "0s", "group_interval": "0s"} | root

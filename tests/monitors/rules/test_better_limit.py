@@ -118,9 +118,9 @@ def test_of_any_feature_looks_at_the_worst_one(model: Model) -> None:
 
 
 def test_is_none_where_the_points_are_gone(model: Model) -> None:
-    gone = Period(START, START + DAY)
+    unstored = Period(START, START + DAY)
 
-    assert better_limit(rule_of(model), false_alarms=[gone], others=[]) is None
+    assert better_limit(rule_of(model), false_alarms=[unstored], others=[]) is None
 
 
 @pytest.mark.parametrize("seed", range(12))

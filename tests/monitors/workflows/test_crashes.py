@@ -49,7 +49,7 @@ EACH_ONCE = {"run.started": 1, "run.promoted": 1, "version.created": 1, "deploym
 
 
 def messages_by_event() -> dict[str, int]:
-    """Count what a channel that takes everything was told since the run began."""
+    """Count the messages to a channel that takes everything since the run began."""
     return dict(Counter(Delivery.objects.values_list("event", flat=True)))
 
 

@@ -12,7 +12,7 @@ _MIN_SECONDS = 0.001  # 0 would mean without a limit
 
 @contextmanager
 def give_up_after(seconds: float) -> Iterator[None]:
-    """Run a block in a savepoint whose statements end within so many seconds; raises `TimeoutError` where they do not.
+    """Run a block in a savepoint and end its statements after so many seconds; raises `TimeoutError` where they do not.
 
     The transaction around it goes on. What the block computes between its statements is not cut short.
     """
