@@ -56,7 +56,7 @@ class TestWarm:
     def test_measures_a_run_of_one_row(self) -> None:
         seconds = OnnxSession(summing_model(3)).warm({"X": np.zeros((1, 3), np.float32)}, ["sum"])
 
-        assert 0 < seconds < 1
+        assert seconds > 0
 
     def test_refuses_a_model_that_does_not_answer_row_by_row(self) -> None:
         with pytest.raises(ModelRefused, match=r"shape \[1, 3\] for 32 rows"):

@@ -1,6 +1,5 @@
 """A deadline for questions to the database ends them, and nothing else of the transaction."""
 
-import time
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -30,14 +29,12 @@ def sleep_often() -> None:
 
 
 def test_ends_a_statement_that_takes_too_long_and_the_transaction_goes_on() -> None:
-    started = time.monotonic()
     with transaction.atomic():
         Project.objects.create(slug="kept", name="Kept")
 
         with pytest.raises(TimeoutError, match=r"more than 0\.2 s"):
             make_project_slowly()
 
-    assert time.monotonic() - started < 5
     assert list(Project.objects.values_list("slug", flat=True)) == ["kept"]
 
 
