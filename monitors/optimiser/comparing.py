@@ -130,7 +130,6 @@ def _quality(
         champion_answer=original[1][labelled],
         challenger_answer=variant[1][labelled],
         block=rows.block[labelled],
-        rng=np.random.default_rng(0),
     )
     if signature.task != "regression" and signature.probabilities_output is None:
         return {name: metric for name, metric in comparison.metrics.items() if name == "accuracy"}

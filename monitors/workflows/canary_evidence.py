@@ -101,7 +101,6 @@ def canary_evidence(model: Model, period: CanaryPeriod) -> CanaryEvidence:
         challenger=_answered(
             model, canary, signature, counted.get(("canary", period.canary.version), Counter())
         ),
-        rng=np.random.default_rng(0),
     )
     workflow = Workflow.of(model)
     split = split_of(model.deployment) if period.end is None else None

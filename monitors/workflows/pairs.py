@@ -19,6 +19,7 @@ from monitors.definitions.segment_masks import declared_segments, segment_masks
 from monitors.metrics.context import label_lag
 from monitors.stats.promotion.gate import GatePolicy
 from monitors.stats.promotion.paired import PairedComparison, compare_pairs
+from monitors.stats.promotion.sequential import Looks
 from monitors.workflows.models import Workflow
 
 JUDGED = {
@@ -27,6 +28,8 @@ JUDGED = {
     "regression": ("rmse", "mae"),
 }
 """Metrics that a gate can take as its objective, the default first."""
+CONFIDENCE = 0.9
+"""Of the intervals at all looks together: a challenger that is no better passes with a chance of 5%."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,11 @@ def _pairs(wanted: PairsWanted, until: datetime) -> PairedFrame:
     )
 
 
-def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedComparison | None:
-    """Compare both versions on all ripe pairs; None where none has the scores that the metrics judge."""
+def compare_wanted(wanted: PairsWanted, signature: Signature, workflow: Workflow) -> PairedComparison | None:
+    """Compare both versions on all ripe pairs; None where none has the scores that the metrics judge.
+
+    The intervals hold at all looks from the workflow's first number of pairs to its largest together.
+    """
     until = wanted.ripe_until
     if until <= wanted.since:
         return None
@@ -124,10 +130,11 @@ def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedCompariso
         champion_answer=coded(champion.prediction, signature),
         challenger_answer=coded(challenger.prediction, signature),
         block=champion.times_us // DAY_US,
-        rng=np.random.default_rng(0),
         champion_latency_ms=champion.latency_us / 1e3,
         challenger_latency_ms=challenger.latency_us / 1e3,
         segments=dict(segment_masks(declared_segments(wanted.model), champion)),
+        confidence=CONFIDENCE,
+        looks=Looks(workflow.pairs, workflow.max_pairs),
     )
 
 

@@ -159,7 +159,7 @@ class PairedComparisonOut(ResponseBody, frozen=True, tag_field="kind", tag="pair
     n_pairs: int
     n_labelled: int
     n_blocks: int
-    resampled: str
+    judged_by: str
     confidence: float
     metrics: dict[str, ComparedMetric]
     segments: list[ComparedSegment]
@@ -194,7 +194,7 @@ class UnpairedComparisonOut(ResponseBody, frozen=True, tag_field="kind", tag="un
     answers: list[AnswerShares]
     metrics: dict[str, ComparedMetric]
     n_blocks: int
-    resampled: str
+    judged_by: str
     confidence: float
     verdict: GateVerdict
     canary: CanaryOut | None

@@ -93,7 +93,10 @@ def paired_comparison(
     if since is None:
         return None
     since = max(since, start) if start else since
-    pairs = compare_wanted(PairsWanted(model, champion, challenger, since, end), signature_of(champion))
+    workflow = Workflow.of(model)
+    pairs = compare_wanted(
+        PairsWanted(model, champion, challenger, since, end), signature_of(champion), workflow
+    )
     if pairs is None:
         return None
     deployment = model.deployment
@@ -105,7 +108,7 @@ def paired_comparison(
         since=since,
         pairs=pairs.n_pairs,
         labelled=pairs.n_labelled,
-        verdict=judge(pairs, policy_of(model, Workflow.of(model), model.task)),
+        verdict=judge(pairs, policy_of(model, workflow, model.task)),
         canary=describe_split(deployment, split_of(deployment)) if is_canary else None,
     )
 
@@ -138,7 +141,7 @@ def unpaired_comparison(
         ],
         metrics=to_json(found.metrics),
         n_blocks=found.n_blocks,
-        resampled=found.resampled,
+        judged_by=found.judged_by,
         confidence=found.confidence,
         verdict=evidence.verdict,
         canary=describe_split(model.deployment, evidence.split),

@@ -1,8 +1,10 @@
 """Metrics of two versions, and bounds of their difference.
 
-Requests of one day resemble each other, so intervals come from resampling whole blocks (event days); rows only where
-there are fewer than five of these. Every metric is written as a function of sums over blocks (for ROC AUC: of won
-positive-negative pairs between every two blocks), so a thousand bootstrap draws are one matrix product.
+Requests of one day resemble each other, so what a difference owes to chance is read from whole blocks (event days);
+where there are fewer than five of these, from stretches of rows. Of every metric it is known how far each block moves
+it (its influence, the linear part of what leaving it out would change; of ROC AUC the structural components of DeLong
+et al., 1988). The difference over its standard error is then Student's t with as many degrees of freedom as there are
+blocks less one; blocks of unequal size count as fewer (Kish).
 """
 
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from monitors.stats.mergeable.outcomes import PROBABILITY_EPS
 from monitors.stats.mergeable.sketches import FloatArray
@@ -24,7 +27,7 @@ METRICS = {
 }
 
 MIN_BLOCKS = 5
-ROW_BLOCKS = 200
+STRETCHES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,49 +48,76 @@ class MetricDifference:
         return (self.lower, self.upper) if self.higher_is_better else (-self.upper, -self.lower)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class MetricByBlocks:
+    """A metric of one version, and its influences (blocks,) in the metric's unit."""
+
+    value: float
+    influences: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class StandardError:
+    """How far chance moves a difference, and the degrees of freedom with which that is known."""
+
+    value: float
+    freedom: float
+
+    @classmethod
+    def of(cls, influences: FloatArray, rows: NDArray[np.int64]) -> "StandardError":
+        """Read it from the influences of blocks with so many rows each; without bounds where there is one block."""
+        count = influences.size
+        if count < 2:
+            return cls(np.inf, 1.0)
+        effective = rows.sum() ** 2 / (rows.astype(np.float64) ** 2).sum()
+        return cls(
+            float(np.sqrt(count / (count - 1) * (influences**2).sum())), float(max(effective - 1, 1.0))
+        )
+
+    def beside(self, other: "StandardError") -> "StandardError":
+        """Return that of the difference of two independent sides (Welch and Satterthwaite)."""
+        squares = self.value**2, other.value**2
+        total = sum(squares)
+        if not 0 < total < np.inf:
+            return StandardError(float(np.sqrt(total)), min(self.freedom, other.freedom))
+        freedom = total**2 / (squares[0] ** 2 / self.freedom + squares[1] ** 2 / other.freedom)
+        return StandardError(float(np.sqrt(total)), float(freedom))
+
+
 def difference_of(
-    name: str, champion: FloatArray, challenger: FloatArray, confidence: float
+    name: str, champion: MetricByBlocks, challenger: MetricByBlocks, error: StandardError, tail: float
 ) -> MetricDifference:
-    """Bound the difference by the quantiles of its draws; the first of each is the observed value."""
-    differences = challenger - champion
-    tail = (1 - confidence) / 2
-    lower, upper = np.nanquantile(differences[1:], [tail, 1 - tail])
+    """Bound the difference so that either bound is wrong with the chance `tail`."""
+    difference = challenger.value - champion.value
+    reach = float(stdtrit(error.freedom, 1 - tail)) * error.value if error.value else 0.0
     return MetricDifference(
-        name, HIGHER_IS_BETTER[name], float(champion[0]), float(challenger[0]), float(differences[0]),
-        float(lower), float(upper),
+        name, HIGHER_IS_BETTER[name], champion.value, challenger.value, difference,
+        difference - reach, difference + reach,
     )  # fmt: skip
 
 
-def draw_weights(count: int, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Weigh every block once in the first row, which gives the observed value; the others are bootstrap draws."""
-    return np.vstack([np.ones(count), rng.multinomial(count, np.full(count, 1 / count), size=draws)])
+def blocks_of(days: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Number the days of rows from 0; below five days cut the rows, in their order, into stretches instead."""
+    found, numbered = np.unique(days, return_inverse=True)
+    if found.size >= MIN_BLOCKS:
+        return numbered, found.size
+    count = min(days.size, STRETCHES)
+    return np.arange(days.size) * count // max(days.size, 1), count
 
 
-def resampling_blocks(block: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
-    """Number the blocks from 0; below five blocks resample (groups of) rows instead, dealt out at random."""
-    days, numbered = np.unique(block, return_inverse=True)
-    if days.size >= MIN_BLOCKS:
-        return numbered, days.size
-    count = min(block.size, ROW_BLOCKS)
-    return rng.permutation(block.size) % count, count
-
-
-def metric_draws(
-    name: str,
-    y: FloatArray,
-    score: FloatArray,
-    answer: FloatArray,
-    blocks: NDArray[np.int64],
-    weights: FloatArray,
-) -> FloatArray:
-    """The metric under each row of block weights; NaN where a draw holds a single class."""
-    count = weights.shape[1]
+def metric_by_blocks(
+    name: str, y: FloatArray, score: FloatArray, answer: FloatArray, blocks: NDArray[np.int64], count: int
+) -> MetricByBlocks:
+    """Measure a metric of labelled rows in numbered blocks; NaN where it needs two classes and there is one."""
     if name == "roc_auc":
-        return _auc(y > 0.5, score, blocks, weights)
+        return _auc(y > 0.5, score, blocks, count)
     losses = _LOSSES[name](y, score, answer)
-    sums, rows = np.bincount(blocks, weights=losses, minlength=count), np.bincount(blocks, minlength=count)
-    mean = (weights @ sums) / (weights @ rows)
-    return np.sqrt(mean) if name == "rmse" else mean
+    mean = float(losses.mean())
+    influences = np.bincount(blocks, weights=losses - mean, minlength=count) / losses.size
+    if name != "rmse":
+        return MetricByBlocks(mean, influences)
+    root = float(np.sqrt(mean))
+    return MetricByBlocks(root, influences / (2 * root) if root else influences)
 
 
 def _own(y: FloatArray, score: FloatArray) -> FloatArray:
@@ -118,28 +148,21 @@ _LOSSES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] =
 
 
 def _auc(
-    positive: NDArray[np.bool_], score: FloatArray, blocks: NDArray[np.int64], weights: FloatArray
-) -> FloatArray:
-    count = weights.shape[1]
-    won = _pairs_won(positive, score, blocks, count)
-    positives = weights @ np.bincount(blocks[positive], minlength=count)
-    negatives = weights @ np.bincount(blocks[~positive], minlength=count)
-    wins = np.einsum("da,da->d", weights @ won, weights)
-    possible = positives * negatives
-    auc: FloatArray = np.divide(wins, possible, out=np.full(wins.shape, np.nan), where=possible > 0)
-    return auc
-
-
-def _pairs_won(
     positive: NDArray[np.bool_], score: FloatArray, blocks: NDArray[np.int64], count: int
-) -> FloatArray:
-    """Count the rightly ranked pairs of each block's positives with each block's negatives; a tie is half."""
-    ranked, own_blocks = score[positive], blocks[positive]
-    won = np.zeros((count, count))
-    for block in range(count):
-        negatives = np.sort(score[~positive & (blocks == block)])
-        if negatives.size:
-            below = np.searchsorted(negatives, ranked, side="left")
-            up_to = np.searchsorted(negatives, ranked, side="right")
-            won[:, block] = np.bincount(own_blocks, weights=(below + up_to) / 2, minlength=count)
-    return won
+) -> MetricByBlocks:
+    """A row's part is the share of the other class that it is rightly ranked against; a tie is half."""
+    won = np.empty(score.size)
+    won[positive] = _share_below(score[positive], score[~positive])
+    won[~positive] = 1 - _share_below(score[~positive], score[positive])
+    auc = float(won[positive].mean()) if positive.any() and not positive.all() else float("nan")
+    rows = np.where(positive, positive.sum(), (~positive).sum())
+    return MetricByBlocks(auc, np.bincount(blocks, weights=(won - auc) / rows, minlength=count))
+
+
+def _share_below(ranked: FloatArray, others: FloatArray) -> FloatArray:
+    if not others.size:
+        return np.full(ranked.size, np.nan)
+    others = np.sort(others)
+    below, up_to = (np.searchsorted(others, ranked, side) for side in ("left", "right"))
+    share: FloatArray = (below + up_to) / (2 * others.size)
+    return share

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from monitors.stats.promotion.differences import MIN_BLOCKS, MetricDifference
 from monitors.stats.promotion.pairs import Pairs, paired_metrics, read_pairs
 from monitors.stats.promotion.selective_labels import SelectiveLabels, find_selective_labels, worst_case
+from monitors.stats.promotion.sequential import Looks, tail_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,15 @@ class PairedComparison:
     `disagreement` is the share of pairs (labelled or not) whose answers differ (regression: differ by more
     than a tenth of the champion's standard deviation). `mcnemar_e_value` may be looked at after every pair:
     above 1 / alpha it refutes "both err equally often". `worst_case` repeats the metrics with every missing
-    label at its worst for the challenger; it is present where labels are selective.
+    label at its worst for the challenger; it is present where labels are selective. Intervals come from `judged_by`:
+    whole days, or stretches of rows where there are few days.
     """
 
     task: str
     n_pairs: int
     n_labelled: int
     n_blocks: int
-    resampled: str
+    judged_by: str
     confidence: float
     metrics: dict[str, MetricDifference]
     segments: list[SegmentComparison]
@@ -59,22 +61,21 @@ def compare_pairs(
     champion: ArrayLike,
     challenger: ArrayLike,
     block: ArrayLike,
-    rng: np.random.Generator,
     champion_answer: ArrayLike | None = None,
     challenger_answer: ArrayLike | None = None,
     champion_latency_ms: ArrayLike | None = None,
     challenger_latency_ms: ArrayLike | None = None,
     segments: Mapping[str, NDArray[np.bool_]] | None = None,
     confidence: float = 0.95,
-    draws: int = 1_000,
+    looks: Looks | None = None,
 ) -> PairedComparison:
     """Compare two versions on the requests that both answered.
 
     `y` is the label per pair, NaN where none arrived: 0 or 1 (binary), the class's position (multiclass) or
     the value. `champion` and `challenger` are the probability of the positive class, a row of class
     probabilities, or the predicted value. Answers are classes in the coding of `y`; without them the class
-    from 0.5 on (or the most probable) counts. `block` numbers the event day. `segments` are masks over all
-    pairs.
+    from 0.5 on (or the most probable) counts. `block` numbers the event day; pairs are in the order of time.
+    `segments` are masks over all pairs. The intervals hold with `confidence` at this look, or at all `looks` together.
     """
     pairs = read_pairs(task, y, champion, challenger, champion_answer, challenger_answer, block)
     labelled = ~np.isnan(pairs.y)
@@ -83,22 +84,23 @@ def compare_pairs(
     selective = find_selective_labels(pairs, labelled)
     only_champion, only_challenger = _discordant(known)
     chosen_segments = dict(segments or {})
+    tail = tail_at(known.y.size, confidence, looks)
     return PairedComparison(
         task=task,
         n_pairs=pairs.y.size,
         n_labelled=int(labelled.sum()),
         n_blocks=blocks,
-        resampled="blocks" if blocks >= MIN_BLOCKS else "rows",
+        judged_by="days" if blocks >= MIN_BLOCKS else "stretches",
         confidence=confidence,
-        metrics=paired_metrics(known, rng=rng, confidence=confidence, draws=draws),
+        metrics=paired_metrics(known, tail=tail),
         segments=[
             SegmentComparison(
                 name,
                 int((mask & labelled).sum()),
                 # Bonferroni: all segments' intervals hold together.
                 paired_metrics(
-                    pairs[np.asarray(mask, dtype=bool) & labelled], rng=rng, draws=draws,
-                    confidence=1 - (1 - confidence) / len(chosen_segments),
+                    pairs[np.asarray(mask, dtype=bool) & labelled],
+                    tail=tail_at(known.y.size, 1 - (1 - confidence) / len(chosen_segments), looks),
                 ),
             )
             for name, mask in chosen_segments.items()
@@ -111,8 +113,7 @@ def compare_pairs(
         latency_p99_ms_champion=_p99_of(champion_latency_ms),
         latency_p99_ms_challenger=_p99_of(challenger_latency_ms),
         selective_labels=selective,
-        worst_case=worst_case(pairs, labelled, rng=rng, confidence=confidence, draws=draws)
-        if selective.found else None,
+        worst_case=worst_case(pairs, labelled, tail=tail) if selective.found else None,
     )  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.promotion.differences import (
     METRICS,
     MetricDifference,
+    StandardError,
+    blocks_of,
     difference_of,
-    draw_weights,
-    metric_draws,
-    resampling_blocks,
+    metric_by_blocks,
 )
 
 
@@ -80,21 +80,17 @@ def answers_of(task: str, score: FloatArray) -> FloatArray:
 
 
 def paired_metrics(
-    pairs: Pairs,
-    *,
-    rng: np.random.Generator,
-    confidence: float,
-    draws: int,
-    names: Sequence[str] | None = None,
+    pairs: Pairs, *, tail: float, names: Sequence[str] | None = None
 ) -> dict[str, MetricDifference]:
+    """Measure both versions on the same rows; either bound of a difference is wrong with the chance `tail`."""
     if not pairs.y.size:
         return {}
-    blocks, count = resampling_blocks(pairs.block, rng)
-    weights = draw_weights(count, draws, rng)
-    metrics = {}
+    blocks, count = blocks_of(pairs.block)
+    rows, metrics = np.bincount(blocks, minlength=count), {}
     for name in names or METRICS[pairs.task]:
-        champion = metric_draws(name, pairs.y, pairs.champion, pairs.champion_answer, blocks, weights)
-        challenger = metric_draws(name, pairs.y, pairs.challenger, pairs.challenger_answer, blocks, weights)
-        if not np.isnan(challenger[0] - champion[0]):
-            metrics[name] = difference_of(name, champion, challenger, confidence)
+        champion = metric_by_blocks(name, pairs.y, pairs.champion, pairs.champion_answer, blocks, count)
+        challenger = metric_by_blocks(name, pairs.y, pairs.challenger, pairs.challenger_answer, blocks, count)
+        if not np.isnan(challenger.value - champion.value):
+            error = StandardError.of(challenger.influences - champion.influences, rows)
+            metrics[name] = difference_of(name, champion, challenger, error, tail)
     return metrics

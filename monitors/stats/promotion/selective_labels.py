@@ -47,16 +47,12 @@ def find_selective_labels(pairs: Pairs, labelled: NDArray[np.bool_]) -> Selectiv
     return SelectiveLabels(coverage, shares.tolist(), p_value, found)
 
 
-def worst_case(
-    pairs: Pairs, labelled: NDArray[np.bool_], *, rng: np.random.Generator, confidence: float, draws: int
-) -> dict[str, MetricDifference]:
+def worst_case(pairs: Pairs, labelled: NDArray[np.bool_], *, tail: float) -> dict[str, MetricDifference]:
     """The metrics with every missing label at the value that is worst for the challenger on that metric."""
     worst: dict[str, MetricDifference] = {}
     for name in METRICS[pairs.task]:
         y = np.where(labelled, pairs.y, _worst_labels(name, pairs, labelled))
-        worst |= paired_metrics(
-            replace(pairs, y=y), rng=rng, confidence=confidence, draws=draws, names=(name,)
-        )
+        worst |= paired_metrics(replace(pairs, y=y), tail=tail, names=(name,))
     return worst
 
 

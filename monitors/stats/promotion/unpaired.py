@@ -4,7 +4,7 @@ The canary's share is drawn by key, so both sides see like traffic, and the diff
 estimate. It is a blurred one beside that of pairs: the requests differ too, so many more are needed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,10 @@ from monitors.stats.promotion.differences import (
     METRICS,
     MIN_BLOCKS,
     MetricDifference,
+    StandardError,
+    blocks_of,
     difference_of,
-    draw_weights,
-    metric_draws,
-    resampling_blocks,
+    metric_by_blocks,
 )
 from monitors.stats.promotion.gate import GatePolicy, GateVerdict, MetricFinding, judge_latency, judge_metrics
 
@@ -61,13 +61,9 @@ class UnpairedComparison:
     champion: UnpairedSide
     challenger: UnpairedSide
     n_blocks: int
-    resampled: str
+    judged_by: str
     confidence: float
     metrics: dict[str, MetricDifference]
-
-
-type _Drawn = tuple[NDArray[np.int64], FloatArray]
-type _Draw = Callable[[Sequence[NDArray[np.int64]], np.random.Generator, int], list[_Drawn]]
 
 
 def compare_sides(
@@ -75,13 +71,12 @@ def compare_sides(
     task: str,
     champion: Answered,
     challenger: Answered,
-    rng: np.random.Generator,
     confidence: float = 0.95,
-    draws: int = 1_000,
 ) -> UnpairedComparison:
     """Compare what two versions answered, each its own requests of the same days.
 
-    Where both have labels on five days or more, days are drawn, the same for both sides; else rows of each side.
+    Where both have labels on five days or more, their difference is judged by days, so that what a day does to both
+    sides leaves it; else by stretches of each side's rows.
     """
     known = [~np.isnan(side.y) for side in (champion, challenger)]
     shared = np.intersect1d(champion.block[known[0]], challenger.block[known[1]])
@@ -93,8 +88,8 @@ def compare_sides(
     if by_days:
         sides = [side.on(shared) for side in sides]
     return UnpairedComparison(
-        task, _side(champion), _side(challenger), shared.size, "blocks" if by_days else "rows", confidence,
-        _metrics(task, sides, _draw_days if by_days else _draw_rows, rng, confidence, draws),
+        task, _side(champion), _side(challenger), shared.size, "days" if by_days else "stretches", confidence,
+        _metrics(task, sides, (1 - confidence) / 2, by_days=by_days),
     )  # fmt: skip
 
 
@@ -113,35 +108,31 @@ class _Known:
 
 
 def _metrics(
-    task: str, sides: Sequence[_Known], draw: _Draw, rng: np.random.Generator, confidence: float, draws: int
+    task: str, sides: Sequence[_Known], tail: float, *, by_days: bool
 ) -> dict[str, MetricDifference]:
     if not all(side.y.size for side in sides):
         return {}
-    drawn = draw([side.block for side in sides], rng, draws)
+    blocks = [blocks_of(side.block if by_days else np.zeros_like(side.block)) for side in sides]
+    rows = [np.bincount(numbered, minlength=count) for numbered, count in blocks]
     found = {}
     for name in METRICS[task]:
         champion, challenger = (
-            metric_draws(name, side.y, side.score, side.answer, *how)
-            for side, how in zip(sides, drawn, strict=True)
+            metric_by_blocks(name, side.y, side.score, side.answer, *how)
+            for side, how in zip(sides, blocks, strict=True)
         )
-        if not np.isnan(challenger[0] - champion[0]):
-            found[name] = difference_of(name, champion, challenger, confidence)
+        if np.isnan(challenger.value - champion.value):
+            continue
+        if by_days:
+            smaller = np.minimum(*rows)
+            error = StandardError.of(challenger.influences - champion.influences, smaller)
+        else:
+            errors = [
+                StandardError.of(side.influences, of_side)
+                for side, of_side in zip((champion, challenger), rows, strict=True)
+            ]
+            error = errors[0].beside(errors[1])
+        found[name] = difference_of(name, champion, challenger, error, tail)
     return found
-
-
-def _draw_days(blocks: Sequence[NDArray[np.int64]], rng: np.random.Generator, draws: int) -> list[_Drawn]:
-    """Draw the same days for both: what a day does to both sides then leaves their difference."""
-    days = np.unique(blocks[0])
-    weights = draw_weights(days.size, draws, rng)
-    return [(np.searchsorted(days, own), weights) for own in blocks]
-
-
-def _draw_rows(blocks: Sequence[NDArray[np.int64]], rng: np.random.Generator, draws: int) -> list[_Drawn]:
-    drawn = []
-    for own in blocks:
-        numbered, count = resampling_blocks(np.zeros_like(own), rng)
-        drawn.append((numbered, draw_weights(count, draws, rng)))
-    return drawn
 
 
 def _side(answered: Answered) -> UnpairedSide:

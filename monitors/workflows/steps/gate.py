@@ -21,8 +21,8 @@ from monitors.workflows.pairs import compare_wanted, count_labelled, policy_of, 
 from monitors.workflows.steps.check_labels import new_jumps, question
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
 
-LOOK_GROWTH = 1.2
-"""Each further look waits for a fifth more pairs: a look after every pair would find luck sooner or later."""
+LOOK_GROWTH = 1.05
+"""Each further look waits for a twentieth more pairs, as it reads all of them; the intervals allow any number."""
 
 
 def gate(context: RunContext) -> StepOutcome:
@@ -38,7 +38,7 @@ def gate(context: RunContext) -> StepOutcome:
     found = count_labelled(wanted)
     if found < next_look:
         return waiting(progress(found, next_look), needs=TRAFFIC, evidence={"wanted": next_look})
-    comparison = compare_wanted(wanted, context.signature)
+    comparison = compare_wanted(wanted, context.signature, context.workflow)
     if comparison is None:
         raise StepFailed(f"None of the {found:,} pairs has probabilities from both versions to compare.")
     policy = policy_of(context.model, context.workflow, context.signature.task)

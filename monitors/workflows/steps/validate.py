@@ -66,7 +66,6 @@ def _compare(context: RunContext) -> PairedComparison | None:
         challenger=challenger[usable],
         champion_answer=coded(_objects(held_out["prediction"]), signature)[usable],
         block=times_us(held_out)[usable] // DAY_US,
-        rng=np.random.default_rng(0),
     )
 
 

@@ -85,10 +85,10 @@ class TestComparePairs:
     def test_few_days_fall_back_to_rows(self):
         comparison = compared(**traffic(n=900, days=2))
 
-        assert comparison.resampled == "rows"
+        assert comparison.judged_by == "stretches"
         assert comparison.metrics["log_loss"].lower < comparison.metrics["log_loss"].upper
 
-    def test_the_same_seed_gives_the_same_evidence(self):
+    def test_the_same_pairs_give_the_same_evidence(self):
         assert compared(**traffic(n=500)) == compared(**traffic(n=500))
 
     def test_pairs_without_any_label_have_no_metrics_but_disagreement_and_latency(self):

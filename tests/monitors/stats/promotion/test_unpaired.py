@@ -30,9 +30,7 @@ def side(n: int, *, noise: float = 1.0, days: int = 30, seed: int = 0, **fields:
 
 
 def compared(champion: Answered, challenger: Answered) -> UnpairedComparison:
-    return compare_sides(
-        task="binary", champion=champion, challenger=challenger, rng=np.random.default_rng(1)
-    )
+    return compare_sides(task="binary", champion=champion, challenger=challenger)
 
 
 class TestCompareSides:

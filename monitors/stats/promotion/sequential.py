@@ -1,0 +1,65 @@
+"""How far a difference must lie from nothing so that chance reaches it seldom at any look, however many there are.
+
+Pairs come one after another up to a largest number, and somebody may look after each. A fixed limit of 1.96 standard
+errors would be passed by one of fourteen differences that are none. Here two boundaries share the chance of error:
+
+- one that is high at first and falls to the usual limit at the last pair: c / sqrt(t) at the share t of all pairs. A sum
+  of pairs passes c at some time with twice the chance of doing so at the end (the reflection principle);
+- a constant one from the first look on, which lets a clear difference end early. Its chance is Siegmund's
+  approximation (Sequential Analysis, 1985, chapter 4).
+
+Jennison and Turnbull (Group Sequential Methods, 2000) treat both, and the step from normal to Student's quantiles.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from math import exp, log, pi, sqrt
+
+from scipy.special import ndtr, ndtri
+
+EARLY_SHARE = 0.1
+"""The part of the chance of error that the constant boundary has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How many pairs the first and the last look have; between them any number of looks may lie."""
+
+    first: int
+    last: int
+
+
+def tail_at(pairs: int, confidence: float, looks: Looks | None) -> float:
+    """Return the chance beyond each bound of an interval at this look, as a fixed interval has it.
+
+    Intervals at all `looks` together hold with `confidence`; without looks, this one alone does.
+
+    >>> round(tail_at(2_000, 0.9, None), 3)
+    0.05
+    >>> [round(tail_at(pairs, 0.9, Looks(2_000, 6_000)), 4) for pairs in (2_000, 4_000, 6_000)]
+    [0.0006, 0.007, 0.0225]
+    """
+    tail = (1 - confidence) / 2
+    if looks is None:
+        return tail
+    share = min(pairs / looks.last, 1.0)
+    late = -ndtri(tail * (1 - EARLY_SHARE) / 2) / sqrt(share) if share else float("inf")
+    early = constant_boundary(tail * EARLY_SHARE, min(looks.first / looks.last, 1.0))
+    is_planned = pairs >= looks.first  # the constant one says nothing of looks before the first
+    return float(ndtr(-min(late, early) if is_planned else -late))
+
+
+@cache
+def constant_boundary(chance: float, first_share: float) -> float:
+    """Return what the standardised sum passes between `first_share` of all pairs and all with this chance."""
+    low, high = 1.0, 40.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance_of_passing(middle, first_share) > chance else (low, middle)
+    return high
+
+
+def chance_of_passing(boundary: float, first_share: float) -> float:
+    """Return how likely a standardised sum passes a constant boundary, by Siegmund's approximation (one side)."""
+    density = exp(-(boundary**2) / 2) / sqrt(2 * pi)
+    return density * ((boundary - 1 / boundary) * log(1 / first_share) / 2 + 2 / boundary)
