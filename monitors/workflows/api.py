@@ -2,7 +2,7 @@
 
 from django.http import HttpRequest
 from ninja import Router
-from ninja.params.functions import Query
+from ninja.params.functions import Header, Query
 from ninja.responses import Status
 from pydantic import Field
 
@@ -26,6 +26,10 @@ class Decision(Body):
     reason: str = Field("", max_length=200)
 
 
+class RunStart(Body):
+    version: str = Field("", max_length=64)
+
+
 @router.get("/models/{name}/runs", auth=Scoped(Scope.READ), response=Page[RunOut])
 def list_runs(request: HttpRequest, name: str, cursor: str = "", limit: int = PAGE_SIZE) -> Page[RunOut]:
     """List a model's retrain runs, newest first, with every step's evidence."""
@@ -34,10 +38,25 @@ def list_runs(request: HttpRequest, name: str, cursor: str = "", limit: int = PA
 
 
 @router.post("/models/{name}/runs", auth=Scoped(SCOPE_OF["run"]), response={201: RunOut})
-def start_run(request: HttpRequest, name: str) -> Status[RunOut]:
-    """Start a run by hand."""
+def start_run(
+    request: HttpRequest,
+    name: str,
+    body: RunStart | None = None,
+    key: str = Header("", alias="Idempotency-Key", max_length=255),
+) -> Status[RunOut]:
+    """Start a run by hand: train a challenger, or compare the `version` that was trained elsewhere and uploaded.
+
+    Such a run begins at the shadow. A request that is sent again with the same `Idempotency-Key` starts nothing and is
+    answered with the run that the first one started.
+    """
     actor = caller_of(request).actor
-    run = services.start_run(model=_model(request, name), trigger=f"started by {actor}", actor=actor)
+    run = services.start_run(
+        model=_model(request, name),
+        trigger=f"started by {actor}",
+        actor=actor,
+        version=body.version if body else "",
+        request_key=key,
+    )
     return Status(201, RunOut.of(run))
 
 

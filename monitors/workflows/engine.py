@@ -55,7 +55,7 @@ def advance(*, run_id: int, has_turn: bool = True) -> bool:
 
 def runs_before_a_long_step() -> QuerySet[Any]:
     """Select the runs that can go on, of which the present step is a long one; who waits is looked at in between."""
-    steps = Step.objects.filter(run=OuterRef("pk")).exclude(state=Step.State.DONE).order_by("position")
+    steps = Step.objects.filter(run=OuterRef("pk")).exclude(state__in=Step.OVER).order_by("position")
     present = Run.objects.annotate(present=Subquery(steps.values("name")[:1]))
     return present.filter(state__in=(RunState.QUEUED, RunState.RUNNING), present__in=LONG_STEPS).due()
 
@@ -94,7 +94,7 @@ def _run_step(lease: RunLease, *, has_turn: bool) -> bool:
 
 
 def _current_step(run: Run) -> Step:
-    return run.steps.exclude(state=Step.State.DONE).earliest("position")
+    return run.steps.exclude(state__in=Step.OVER).earliest("position")
 
 
 def _obstacle(run: Run, step: Step) -> str:

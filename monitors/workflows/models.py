@@ -72,6 +72,13 @@ class Run(Leasable):
     )
     verdict = models.JSONField(null=True, blank=True)
     approved_by = models.CharField(max_length=200, blank=True)
+    request_key = models.CharField(
+        max_length=255,
+        blank=True,
+        db_default="",
+        default="",
+        help_text="the Idempotency-Key of who started it",
+    )
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True, blank=True)
     generation = models.BigIntegerField(
@@ -88,6 +95,9 @@ class Run(Leasable):
                 name="one_active_run_a_model",
             ),
             models.UniqueConstraint(fields=["transition"], name="one_run_a_transition"),
+            models.UniqueConstraint(
+                fields=["model", "request_key"], condition=~Q(request_key=""), name="one_run_a_request_key"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -95,7 +105,7 @@ class Run(Leasable):
 
 
 class Step(models.Model):
-    """One step of a run with what it found."""
+    """One step of a run with what it found; who brings a challenger along skips the steps that would make one."""
 
     class State(models.TextChoices):
         PENDING = "pending"
@@ -104,6 +114,8 @@ class Step(models.Model):
         DONE = "done"
         FAILED = "failed"
         SKIPPED = "skipped"
+
+    OVER = (State.DONE, State.SKIPPED)
 
     run = models.ForeignKey(Run, models.CASCADE, related_name="steps")
     position = models.IntegerField()

@@ -18,6 +18,7 @@ from monitors.workflows.context import to_json
 from monitors.workflows.models import ACTIVE_STATES, Run, Step, Workflow
 from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
 from monitors.workflows.schemas import AnswerShares, PairedComparisonOut, UnpairedComparisonOut
+from monitors.workflows.steps.register import contract_refusal
 
 
 def runs_of(model: Model) -> QuerySet[Run]:
@@ -36,6 +37,15 @@ def get_run(*, model: Model, run_id: int) -> Run:
     if run is None:
         raise not_found("run")
     return run
+
+
+def possible_challengers(model: Model) -> list[Version]:
+    """List the versions that a run could compare with the champion without training, newest first."""
+    champion = model.deployment.champion
+    if champion is None or not champion.has_artifact:
+        return []
+    others = model.versions.filter(archived_at=None).exclude(pk=champion.pk).order_by("-pk")
+    return [one for one in others if one.has_artifact and not contract_refusal(champion, one)]
 
 
 def describe_ongoing(transition: Transition) -> list[str]:

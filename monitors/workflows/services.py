@@ -26,6 +26,7 @@ from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workfl
 from monitors.workflows.pairs import JUDGED, count_labelled
 from monitors.workflows.reporting import report_start
 from monitors.workflows.steps import STEPS
+from monitors.workflows.steps.register import contract_refusal
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
 
 COUNTS = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day")
@@ -221,35 +222,92 @@ def start_run(
     actor: str,
     data_until: datetime | None = None,
     transition: Transition | None = None,
+    version: str = "",
+    request_key: str = "",
 ) -> Run:
-    """Start a run for a model that has none under way; raises UnableToStart with the reason otherwise."""
+    """Start a run for a model that has none under way; raises UnableToStart with the reason otherwise.
+
+    With a `version` that was made elsewhere nothing is trained: the run begins at the shadow. A second start with the
+    same `request_key` gives the first one's run.
+    """
+    if earlier := _started_before(model, request_key, version):
+        return earlier
     _check_rows_kept(model)
     champion = _champion(model)
+    challenger = _challenger(model, champion, version) if version else None
     until = data_until or newest_data(model)
     _check_data_quality(model, until)
     try:
         with transaction.atomic():
             Workflow.objects.get_or_create(model=model)
             run = Run.objects.create(
-                model=model, transition=transition, trigger=trigger, data_until=until, champion=champion
-            )
-            Step.objects.bulk_create(
-                [Step(run=run, position=position, name=name) for position, name in enumerate(STEPS)]
-            )
+                model=model, transition=transition, trigger=trigger, data_until=until, champion=champion,
+                challenger=challenger, request_key=request_key,
+            )  # fmt: skip
+            Step.objects.bulk_create(_steps_of(run))
             record_audit(
                 project=model.project,
                 actor=actor,
                 action="run.start",
                 subject=f"run {run.pk} of {model}",
-                after={"trigger": trigger, "champion": champion.version},
+                after={"trigger": trigger, "champion": champion.version, "challenger": version or None},
             )
             report_start(run, actor=actor)
             enqueue(Task.ADVANCE_RUN, run_id=run.pk)
     except IntegrityError as error:
+        if earlier := _started_before(model, request_key, version):
+            return earlier
         raise UnableToStart(
             409, "run_active", f"{model} has a run under way; wait for it or cancel it."
         ) from error
     return run
+
+
+def _started_before(model: Model, request_key: str, version: str) -> Run | None:
+    """Find the run that a request with this key started; the key must not stand for another request."""
+    run = Run.objects.filter(model=model, request_key=request_key).first() if request_key else None
+    if run is not None and (run.challenger.version if _is_brought(run) and run.challenger else "") != version:
+        raise Problem(
+            422,
+            "idempotency_key_reused",
+            f"This Idempotency-Key started run {run.pk} with another body; use a new key for a new request.",
+        )
+    return run
+
+
+def _is_brought(run: Run) -> bool:
+    """Whether the challenger came along instead of being trained by the run."""
+    return run.steps.filter(name="snapshot", state=Step.State.SKIPPED).exists() and run.challenger is not None
+
+
+def _steps_of(run: Run) -> list[Step]:
+    """List a run's steps; those that make a challenger are skipped where it has one."""
+    first = list(STEPS).index("shadow") if run.challenger else 0
+    return [
+        Step(
+            run=run,
+            position=position,
+            name=name,
+            state=Step.State.PENDING if position >= first else Step.State.SKIPPED,
+        )
+        for position, name in enumerate(STEPS)
+    ]
+
+
+def _challenger(model: Model, champion: Version, name: str) -> Version:
+    """Find the version that a run shall compare, if it could take the champion's place."""
+    version = model.versions.filter(version=name).first()
+    if version is None:
+        raise invalid("/version", f"{model.name} has no version {name[:64]!r}; upload it first.")
+    if version.pk == champion.pk:
+        raise invalid("/version", f"Version {name} is the champion; name the version to compare with it.")
+    if not version.has_artifact or version.archived_at is not None:
+        raise invalid(
+            "/version", f"Version {name} has no artifact here that could answer; upload it as ONNX."
+        )
+    if refused := contract_refusal(champion, version):
+        raise invalid("/version", f"{refused}.")
+    return version
 
 
 def _champion(model: Model) -> Version:

@@ -3,8 +3,8 @@
 Pairs come one after another up to a largest number, and somebody may look after each. A fixed limit of 1.96 standard
 errors would be passed by one of fourteen differences that are none. Here two boundaries share the chance of error:
 
-- one that is high at first and falls to the usual limit at the last pair: c / sqrt(t) at the share t of all pairs. A sum
-  of pairs passes c at some time with twice the chance of doing so at the end (the reflection principle);
+- one that is high at first and falls to the usual limit at the last pair: c / sqrt(t) at the share t of all pairs. A
+  sum of pairs passes c at some time with twice the chance of doing so at the end (the reflection principle);
 - a constant one from the first look on, which lets a clear difference end early. Its chance is Siegmund's
   approximation (Sequential Analysis, 1985, chapter 4).
 

@@ -59,9 +59,10 @@ def _use_up_approval(run: Run) -> Evidence:
 
 def _reference_labels(context: RunContext) -> Days:
     """The labels that the champion was first trained on, by day: history for a log that is still short."""
-    if context.signature.task == "regression":
+    dataset = context.evidence_of("snapshot").get("dataset")  # a challenger that was brought along has none
+    if context.signature.task == "regression" or dataset is None:
         return {}
-    snapshot = Dataset.objects.get(pk=context.evidence_of("snapshot")["dataset"])
+    snapshot = Dataset.objects.get(pk=dataset)
     table = pq.read_table(path_of(snapshot), columns=["timestamp", "label", "version_id"])
     table = table.filter(pc.is_null(table["version_id"]))
     times = table["timestamp"].to_pylist()

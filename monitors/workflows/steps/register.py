@@ -15,7 +15,8 @@ def register(context: RunContext) -> StepOutcome:
     version = _registered(context) or _upload(context)
     if version.pk == context.run.champion_id:
         raise StepFailed("Training gave the champion again, byte for byte: its data has not changed.")
-    _check_contract(context, version)
+    if refused := contract_refusal(context.run.champion, version):
+        raise StepFailed(f"{refused}; upload a champion that the trainers can follow.")
 
     def name_challenger(run: Run) -> Evidence:
         run.challenger = version
@@ -59,12 +60,13 @@ def _upload(context: RunContext) -> Version:
     return version
 
 
-def _check_contract(context: RunContext, version: Version) -> None:
-    """Say now, not after days in the shadow, that the champion's callers could not call this version."""
-    champion, challenger = context.run.champion.signature, version.signature
+def contract_refusal(champion: Version, challenger: Version) -> str:
+    """Say now, not after days in the shadow, why the champion's callers could not call a version; empty if they can."""
     for side in ("inputs", "outputs", "classes"):
-        if champion and challenger and champion[side] != challenger[side]:
-            raise StepFailed(
-                f"The trainer's model has other {side} than the champion {context.run.champion.version}, so it could "
-                "never take its place; upload a champion that the trainers can follow."
+        ours, theirs = ((version.signature or {}).get(side) for version in (champion, challenger))
+        if champion.signature and challenger.signature and ours != theirs:
+            return (
+                f"Version {challenger.version} has other {side} than the champion {champion.version}, so it could "
+                "never take its place"
             )
+    return ""

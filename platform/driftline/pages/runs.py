@@ -42,7 +42,10 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
     model = frame["model"]
     if request.method == "POST":
         run = services.start_run(
-            model=model, trigger=f"person {request.visitor.actor}", actor=request.visitor.actor
+            model=model,
+            trigger=f"person {request.visitor.actor}",
+            actor=request.visitor.actor,
+            version=request.POST.get("version", "")[:64],
         )
         messages.success(request, "The run is queued.")
         return redirect("run", name=name, pk=run.pk)
@@ -51,6 +54,7 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
         "runs": listed,
         "is_active": any(run.state in ACTIVE_STATES for run in listed),
         "workflow": Workflow.of(model),
+        "challengers": selectors.possible_challengers(model),
         "incidents": {
             run.pk: incident_of(transition_id=run.transition_id) for run in listed if run.transition_id
         },

@@ -121,9 +121,10 @@ def run(options: argparse.Namespace) -> int:
     """Start a run, or find one, and follow it."""
     path = f"/api/v1/models/{quote(options.model, safe='')}/runs"
     with _client() as client:
-        found = (
-            ask(client, "POST", path) if options.id is None else ask(client, "GET", f"{path}/{options.id}")
-        )
+        if options.id is None:
+            found = ask(client, "POST", path, json={"version": options.version or ""})
+        else:
+            found = ask(client, "GET", f"{path}/{options.id}")
         started = found.json()
         ended = started if options.no_wait else _follow(client, f"{path}/{started['id']}", options.model)
     if options.json:

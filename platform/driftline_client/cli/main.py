@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--model", required=True, help="model to retrain")
     run.add_argument("--id", type=int, help="follow this run in place of starting one")
+    run.add_argument("--version", help="compare this uploaded version in place of training one")
     run.add_argument("--no-wait", action="store_true", help="start it, and return at once")
 
     summary = "keep models' settings, rules, channels and silences in a file"

@@ -239,6 +239,8 @@ REQUESTS = [
     Bad("report that did not fail, again", "POST", "/models/flights/reports/{report}/retry", b"", 409, "report_not_failed"),
     Bad("report as a spreadsheet", "GET", "/models/flights/reports/{report}/file?format=xlsx", b"", 400, "invalid_parameter", "/format"),
     Bad("run of an external version", "POST", "/models/two/runs", b"", 409, "no_champion"),
+    Bad("run with a number as version", "POST", "/models/two/runs", b'{"version":2}', 422, "invalid_parameter", "/version"),
+    Bad("run with an unknown field", "POST", "/models/two/runs", b'{"versoin":"2"}', 422, "unknown_field", "/versoin"),
     Bad("comparison without pairs", "GET", "/models/flights/comparison?challenger=1", b"", 409, "no_pairs"),
     Bad("91 token in the URL", "GET", "/models?token=dl_abc", b"", 400, "token_in_url"),
 ]  # fmt: skip

@@ -1,6 +1,5 @@
 """A deadline for questions to the database ends them, and nothing else of the transaction."""
 
-
 import pytest
 from django.db import IntegrityError, connection, transaction
 
