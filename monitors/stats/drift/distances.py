@@ -300,9 +300,9 @@ def _chi_square(reference: FloatArray, current: FloatArray) -> tuple[FloatArray,
     rare_term = np.divide(
         rare_difference**2, rare_pooled, out=np.zeros_like(rare_pooled), where=rare_pooled > 0
     )
-    present = _both_present(reference, current)
-    statistic = np.where(present, scale * (terms.sum(axis=-1) + rare_term), 0.0)
-    return statistic, (~rare).sum(axis=-1) + (rare_pooled > 0) - 1
+    freedom = (~rare).sum(axis=-1) + (rare_pooled > 0) - 1
+    compares = _both_present(reference, current) & (freedom > 0)  # where all levels are rare, nothing is left
+    return np.where(compares, scale * (terms.sum(axis=-1) + rare_term), 0.0), freedom
 
 
 def _effective_n[Number: (float, FloatArray)](n_reference: Number, n_current: Number) -> Number:

@@ -161,7 +161,8 @@ def _p_values(draws: FloatArray, values: FloatArray, runs: int) -> FloatArray:
     given, were truly observed; the others only repeat them.
     """
     seen = min(runs, draws.size) or draws.size
-    reached = (draws.size - np.searchsorted(draws, values, side="left")) / draws.size
+    rounded = values - _ROUNDED_TO * max(float(draws[-1]), 1.0)  # as the draws are
+    reached = (draws.size - np.searchsorted(draws, rounded, side="left")) / draws.size
     share = (reached * seen + 1) / (seen + 1)
     in_tail = min(max(int(seen * _TAIL_SHARE), _MIN_TAIL_DRAWS), max(seen // 2, 1))
     tail = draws[int(draws.size * (1 - in_tail / seen)) :]

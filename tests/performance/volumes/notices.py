@@ -25,13 +25,13 @@ def noticed(fault: VolumeFault, incidents: Iterable[NoticedProblem]) -> list[Not
     """Return the incidents that are about a fault, the first one first.
 
     They opened while it could be noticed, by a rule about such faults, and say that it began when it did or later: in a
-    window that holds its first day at the earliest.
+    window that holds its first day at the earliest, and a silence with the last row before it.
     """
     ends = BROKEN_FROM + fault.within_days
     about = [
         one
         for one in incidents
-        if one.metric in fault.metrics and BROKEN_FROM < one.day <= ends and one.began > BROKEN_FROM
+        if one.metric in fault.metrics and BROKEN_FROM < one.day <= ends and one.began > BROKEN_FROM - fault.may_begin_before
     ]
     return sorted(about, key=lambda one: one.day)
 

@@ -119,7 +119,7 @@ class VolumeFault:
 
     `breaks` changes a day's rows, given the feature that it touches, what is usual there, and a generator. A rule over
     one of the `metrics` is about it; where it touches a feature an incident should name that as well. It is noticed
-    where an incident of such a rule opens within so many days, and did not begin before it.
+    where an incident of such a rule opens within so many days, and did not begin before it, or so many days before.
     """
 
     name: str
@@ -127,6 +127,7 @@ class VolumeFault:
     features: tuple[str, ...] = ("amount", "age", "visits")
     metrics: tuple[str, ...] = ("drifted_features", "drift_evidence", "faulty_features")
     within_days: int = DAYS - BROKEN_FROM
+    may_begin_before: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,8 @@ FAULTS = (
     VolumeFault("impossible values", _impossible),
     VolumeFault("performance", _performance, features=(), metrics=("roc_auc",)),
     VolumeFault(
-        "silence", _silence, features=(), metrics=("silence", "volume_ratio", "freshness"), within_days=4
+        "silence", _silence, features=(), metrics=("silence", "volume_ratio", "freshness"), within_days=4,
+        may_begin_before=1.0,
     ),
     VolumeFault("labels stop", _no_labels, features=(), metrics=("label_coverage",)),
 )

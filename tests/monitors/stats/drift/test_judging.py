@@ -53,6 +53,24 @@ def test_a_feature_judged_alone_is_judged_as_among_all_or_not_at_all():
     assert {None, False, True} == set(alone)
 
 
+def test_a_feature_of_rare_levels_alone_does_not_look_drifted_day_after_day():
+    rng = np.random.default_rng(0)
+    names = np.array([f"product {i}" for i in range(300)], object)
+    shares = rng.dirichlet(np.full(300, 5.0))
+    reference = {"x": prepare_reference(summarise_categories(rng.choice(names, 5_000, p=shares)))}
+    null = resample_null(reference["x"], 100, rng=rng)
+
+    p_values = [
+        judge_drift(
+            reference, {"x": summarise_categories(rng.choice(names, 100, p=shares))}, lambda *_: null
+        )["x"].p_value
+        for _ in range(60)
+    ]
+
+    assert np.median(p_values) > 0.2
+    assert sum(p_value < 0.05 for p_value in p_values) <= 9
+
+
 def test_a_certain_but_tiny_move_is_not_drift():
     rng = np.random.default_rng(0)
     reference = {"x": prepare_reference(summarise_numbers(rng.normal(size=50_000), centre=0.0))}

@@ -113,6 +113,11 @@ class TestPValue:
             exact = stats.chi2.sf(value, 8)
             assert exact / 4 < null.p_value("chi_square", value) < exact * 12
 
+    def test_what_only_rounding_tells_from_the_draws_is_nothing(self):
+        null = NullDistributions(100, 100, {"chi_square": np.zeros(1_000)}, np.zeros(1_000))
+
+        assert null.p_value("chi_square", 1e-30) == 1
+
     def test_a_value_beyond_all_measure_has_a_p_value_that_is_not_nought(self):
         draws = np.sort(np.random.default_rng(0).chisquare(8, size=2_000))
         null = NullDistributions(100, 100, {"wasserstein": draws}, np.sort(draws))
