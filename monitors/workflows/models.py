@@ -29,7 +29,24 @@ class Workflow(models.Model):
     gate = models.JSONField(
         default=dict, blank=True, help_text="margins of the gate; see stats/promotion/gate.py"
     )
-    max_runs_a_day = models.IntegerField(default=1, help_text="of event time")
+    max_runs_a_day = models.IntegerField(default=1, help_text="that nobody starts by hand; of event time")
+    cooldown_hours = models.IntegerField(
+        default=0, help_text="between the starts of two runs that nobody starts by hand"
+    )
+    schedule = models.CharField(
+        max_length=100, blank=True, default="", help_text="cron's five fields; empty starts none"
+    )
+    schedule_zone = models.CharField(max_length=64, default="UTC", help_text="a name of the IANA database")
+    every_labels = models.IntegerField(
+        null=True, blank=True, help_text="new labelled rows that start a run; empty starts none"
+    )
+    next_start_at = models.DateTimeField(null=True, blank=True, editable=False)
+    labels_since = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="event time from which labelled rows count as new"
+    )
+    labels_rest_until = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="after a start that was refused"
+    )
 
     def __str__(self) -> str:
         return f"workflow of {self.model}"

@@ -22,6 +22,11 @@ class WorkflowOut(ResponseBody, frozen=True):
     max_pairs: int
     gate: dict[str, Any]
     max_runs_a_day: int
+    cooldown_hours: int
+    schedule: str
+    schedule_zone: str
+    every_labels: int | None
+    next_start_at: Time | None
 
     @classmethod
     def of(cls, workflow: Workflow) -> Self:
@@ -34,6 +39,11 @@ class WorkflowOut(ResponseBody, frozen=True):
             max_pairs=workflow.max_pairs,
             gate=workflow.gate,
             max_runs_a_day=workflow.max_runs_a_day,
+            cooldown_hours=workflow.cooldown_hours,
+            schedule=workflow.schedule,
+            schedule_zone=workflow.schedule_zone,
+            every_labels=workflow.every_labels,
+            next_start_at=workflow.next_start_at,
         )
 
 

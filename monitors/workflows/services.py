@@ -7,13 +7,15 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from driftline.accounts.services import record_audit
+from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
-from driftline.common.periods import floor, following
+from driftline.common.periods import floor, following, rfc3339
 from driftline.common.task_queue import Task, enqueue
+from inference.data_files.times import time_zones
 from inference.prediction_log.queries.selectors import newest_event
 from inference.prediction_log.rows_kept import RowsNotKept, refuse_without_rows
 from inference.registry.models import Autonomy, Model, ModelTask, Version
@@ -25,11 +27,15 @@ from monitors.workflows.finishing import finish
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
 from monitors.workflows.pairs import JUDGED, count_labelled
 from monitors.workflows.reporting import report_start
+from monitors.workflows.schedules import BadSchedule, Schedule
 from monitors.workflows.steps import STEPS
 from monitors.workflows.steps.register import contract_refusal
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
 
 COUNTS = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day")
+TRIGGERS = ("cooldown_hours", "schedule", "schedule_zone", "every_labels")
+AUTOMATIC = "driftline:"
+"""What the request keys of runs begin with that a schedule or new labels started."""
 GATE_SETTINGS = {field.name for field in fields(GatePolicy)} - {"min_labelled", "max_labelled"}
 
 
@@ -51,6 +57,7 @@ def configure_workflow(*, model: Model, actor: str, **changes: Any) -> Workflow:
                 "/workflow/max_pairs",
                 f"max_pairs is {workflow.max_pairs}; use at least pairs, {workflow.pairs}.",
             )
+        _set_triggers(workflow, changes)
         workflow.save()
         record_audit(
             project=model.project,
@@ -64,7 +71,7 @@ def configure_workflow(*, model: Model, actor: str, **changes: Any) -> Workflow:
 
 
 def _check_settings(model: Model, changes: Mapping[str, Any]) -> None:
-    known = {"trainer", "parameters", "training_days", "gate", *COUNTS}
+    known = {"trainer", "parameters", "training_days", "gate", *COUNTS, *TRIGGERS}
     if unknown := sorted(set(changes) - known):
         raise invalid(
             f"/workflow/{unknown[0]}",
@@ -79,11 +86,33 @@ def _check_settings(model: Model, changes: Mapping[str, Any]) -> None:
     for name in COUNTS:
         if name in changes:
             _check_count(name, changes[name])
-    if changes.get("training_days") is not None:
-        _check_count("training_days", changes["training_days"])
+    for name in ("training_days", "every_labels"):
+        if changes.get(name) is not None:
+            _check_count(name, changes[name])
+    if changes.get("cooldown_hours", 0) != 0:
+        _check_count("cooldown_hours", changes["cooldown_hours"])
     if not isinstance(changes.get("parameters", {}), dict):
         raise invalid("/workflow/parameters", 'parameters must be an object such as {"trees": 100}.')
     _check_gate(model, changes.get("gate", {}))
+
+
+def _set_triggers(workflow: Workflow, changes: Mapping[str, Any]) -> None:
+    """Say when the changed schedule is due next, and from when on labelled rows count as new."""
+    if workflow.schedule_zone not in time_zones():
+        raise invalid(
+            "/workflow/schedule_zone",
+            f"{workflow.schedule_zone[:64]!r} is no time zone; use a name such as Europe/Berlin.",
+        )
+    if {"schedule", "schedule_zone"} & changes.keys():
+        workflow.next_start_at = None
+        if workflow.schedule:
+            try:
+                schedule = Schedule.parse(workflow.schedule, workflow.schedule_zone)
+            except BadSchedule as error:
+                raise invalid("/workflow/schedule", str(error)) from error
+            workflow.next_start_at = schedule.next_after(now())
+    if changes.get("every_labels") is not None and workflow.labels_since is None:
+        workflow.labels_since = newest_event(workflow.model) or now()
 
 
 def _check_count(name: str, value: object) -> None:
@@ -133,9 +162,8 @@ def _answer(transition: Transition) -> Run | None:
     """Start a run, or leave an audit row that says why none was started."""
     model = transition.model
     try:
-        _check_autonomy(model)
         until = newest_data(model, at_least=transition.window_end)
-        _check_daily_cap(model, until)
+        check_automatic(model, until)
         return start_run(
             model=model,
             trigger=f"rule {transition.rule.name}"[:200],
@@ -152,6 +180,24 @@ def _answer(transition: Transition) -> Run | None:
             after={"transition": transition.pk, "code": refusal.code, "reason": refusal.detail},
         )
         return None
+
+
+def check_automatic(model: Model, until: datetime) -> None:
+    """Raise UnableToStart where nobody but a person may start a run now."""
+    _check_autonomy(model)
+    _check_daily_cap(model, until)
+    _check_cooldown(model)
+
+
+def _check_cooldown(model: Model) -> None:
+    hours = Workflow.of(model).cooldown_hours
+    newest = Run.objects.filter(model=model).order_by("-created_at").first() if hours else None
+    if newest is not None and (ends := newest.created_at + timedelta(hours=hours)) > now():
+        raise UnableToStart(
+            409,
+            "cooldown",
+            f"Run {newest.pk} started less than {hours} hours ago; the next may at {rfc3339(ends)}.",
+        )
 
 
 def _check_autonomy(model: Model) -> None:
@@ -179,10 +225,11 @@ def _check_rows_kept(model: Model) -> None:
 
 def _check_daily_cap(model: Model, until: datetime) -> None:
     """Drift must not retrain in a loop: so many runs a day of event time, those of people not counted."""
+    automatic = Q(transition__isnull=False) | Q(request_key__startswith=AUTOMATIC)
     limit = Workflow.objects.get_or_create(model=model)[0].max_runs_a_day
     day = floor(until - timedelta(microseconds=1), "day")
     started = Run.objects.filter(
-        model=model, transition__isnull=False, data_until__gt=day, data_until__lte=following(day, "day")
+        automatic, model=model, data_until__gt=day, data_until__lte=following(day, "day")
     ).count()
     if started >= limit:
         raise UnableToStart(
@@ -213,6 +260,26 @@ def _check_data_quality(model: Model, until: datetime) -> None:
                 f"Rule {state.rule.name} says that the data in the training window is broken; mend them first, or turn "
                 "the rule off if they are right.",
             )
+
+
+def refusal_to_start(model: Model, *, automatic: bool = False) -> Problem | None:
+    """Return why no run can start now, or none without a person; None where one can."""
+    try:
+        _check_rows_kept(model)
+        _champion(model)
+        until = newest_data(model)
+        _check_data_quality(model, until)
+        if Run.objects.filter(model=model, state__in=ACTIVE_STATES).exists():
+            raise _run_active(model)
+        if automatic:
+            check_automatic(model, until)
+    except UnableToStart as refusal:
+        return refusal
+    return None
+
+
+def _run_active(model: Model) -> UnableToStart:
+    return UnableToStart(409, "run_active", f"{model} has a run under way; wait for it or cancel it.")
 
 
 def start_run(
@@ -257,9 +324,7 @@ def start_run(
     except IntegrityError as error:
         if earlier := _started_before(model, request_key, version):
             return earlier
-        raise UnableToStart(
-            409, "run_active", f"{model} has a run under way; wait for it or cancel it."
-        ) from error
+        raise _run_active(model) from error
     return run
 
 

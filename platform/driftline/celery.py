@@ -47,6 +47,7 @@ app.conf.update(
         "tidy": _every(3600, Task.TIDY),
         "measure ended": _every(300, Task.MEASURE_ENDED),
         "digests": _every(300, Task.SEND_DIGESTS),
+        "due runs": _every(30, Task.START_DUE_RUNS),
         "pack": _every(30, Task.PACK_LOG),
         "expire": _every(3600, Task.EXPIRE_LOG),
         "expire summaries": _every(3600, Task.EXPIRE_SUMMARIES),

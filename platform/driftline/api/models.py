@@ -62,6 +62,14 @@ class WorkflowChanges(Body):
     max_pairs: int = 0
     gate: Gate = Field(default_factory=Gate)
     max_runs_a_day: int = 0
+    cooldown_hours: int = Field(
+        default=0, description="between two starts by rules, a schedule or new labels"
+    )
+    schedule: str = Field(
+        default="", description="cron's five fields, such as 0 3 * * 1; empty starts no run"
+    )
+    schedule_zone: str = "UTC"
+    every_labels: int | None = Field(default=None, description="new labelled rows that start a run")
 
 
 class ModelChanges(Body):

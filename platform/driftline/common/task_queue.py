@@ -62,6 +62,7 @@ class Task(StrEnum):
     RANK_CAUSES = "monitors.rank_causes"  # incident_id
     START_WORKFLOW = "monitors.workflow"  # transition_id
     ADVANCE_RUN = "monitors.advance"  # run_id
+    START_DUE_RUNS = "monitors.start_due_runs"  # the clock sends it
 
 
 _sent_at: dict[tuple[Any, ...], float] = {}  # when a message with a pause was sent last, or will be

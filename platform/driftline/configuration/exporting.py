@@ -40,6 +40,7 @@ RULE_FIELDS = (
 )  # fmt: skip
 WORKFLOW_FIELDS = (
     "trainer", "parameters", "training_days", "min_training_rows", "pairs", "max_pairs", "gate", "max_runs_a_day",
+    "cooldown_hours", "schedule", "schedule_zone", "every_labels",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from driftline.pages.model import frame_of
 from driftline.pages.verdict import Phrase, Statement
 from monitors.alerts.selectors import incident_of
 from monitors.metrics.catalogue import METRICS
-from monitors.workflows import selectors, services
+from monitors.workflows import selectors, services, triggers
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
 
 RUNS_SHOWN = 50
@@ -55,6 +55,7 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
         "is_active": any(run.state in ACTIVE_STATES for run in listed),
         "workflow": Workflow.of(model),
         "challengers": selectors.possible_challengers(model),
+        "would_happen": triggers.what_would_happen(model),
         "incidents": {
             run.pk: incident_of(transition_id=run.transition_id) for run in listed if run.transition_id
         },

@@ -168,8 +168,23 @@ class WorkflowForm(SettingsPart):
         required=False, min_value=1, max_value=10_000_000, label="Train on at least (labelled rows)"
     )
     max_runs_a_day = forms.IntegerField(
-        required=False, min_value=1, max_value=10_000_000, label="Runs that rules start, at most (a day)"
+        required=False,
+        min_value=1,
+        max_value=10_000_000,
+        label="Runs that nobody starts by hand, at most (a day)",
     )
+    cooldown_hours = forms.IntegerField(
+        required=False, min_value=0, max_value=10_000_000, label="Between two of them, at least (hours)"
+    )
+    schedule = forms.CharField(
+        required=False, max_length=100, label="Start runs by a schedule",
+        help_text="Minute, hour, day, month and weekday, as cron has them: 0 3 * * 1 is Mondays at 3:00. Empty: none.",
+    )  # fmt: skip
+    schedule_zone = forms.CharField(required=False, max_length=64, label="Time zone of the schedule")
+    every_labels = forms.IntegerField(
+        required=False, min_value=1, max_value=10_000_000, label="Start a run after (new labelled rows)",
+        help_text="Rows that no run has learnt from. Empty: none.",
+    )  # fmt: skip
     pairs = forms.IntegerField(
         required=False, min_value=1, max_value=10_000_000, label="First verdict after (labelled pairs)",
         help_text="A pair is one request that champion and challenger both answered.",
@@ -271,8 +286,11 @@ class WorkflowForm(SettingsPart):
         return margins
 
 
-_OF_WORKFLOW = ("trainer", "training_days", "min_training_rows", "pairs", "max_pairs", "max_runs_a_day")
-_NEEDED = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day")
+_OF_WORKFLOW = (
+    "trainer", "training_days", "min_training_rows", "pairs", "max_pairs", "max_runs_a_day", "cooldown_hours",
+    "schedule", "schedule_zone", "every_labels",
+)  # fmt: skip
+_NEEDED = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day", "cooldown_hours", "schedule_zone")
 _OF_GATE = ("min_segment_labelled", "p99_ratio", "p99_cap_ms")
 
 

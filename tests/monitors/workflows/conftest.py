@@ -48,7 +48,7 @@ def trained(old_truth: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
         positive_class="late",
         folds=2,
     )
-    return run_trainer("sklearn_logistic_regression", job, folder / "work", 120)
+    return run_trainer("sklearn_logistic_regression", job, folder / "work", 600)
 
 
 @pytest.fixture(autouse=True)

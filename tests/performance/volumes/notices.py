@@ -31,7 +31,9 @@ def noticed(fault: VolumeFault, incidents: Iterable[NoticedProblem]) -> list[Not
     about = [
         one
         for one in incidents
-        if one.metric in fault.metrics and BROKEN_FROM < one.day <= ends and one.began > BROKEN_FROM - fault.may_begin_before
+        if one.metric in fault.metrics
+        and BROKEN_FROM < one.day <= ends
+        and one.began > BROKEN_FROM - fault.may_begin_before
     ]
     return sorted(about, key=lambda one: one.day)
 

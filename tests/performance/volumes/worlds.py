@@ -186,7 +186,11 @@ FAULTS = (
     VolumeFault("impossible values", _impossible),
     VolumeFault("performance", _performance, features=(), metrics=("roc_auc",)),
     VolumeFault(
-        "silence", _silence, features=(), metrics=("silence", "volume_ratio", "freshness"), within_days=4,
+        "silence",
+        _silence,
+        features=(),
+        metrics=("silence", "volume_ratio", "freshness"),
+        within_days=4,
         may_begin_before=1.0,
     ),
     VolumeFault("labels stop", _no_labels, features=(), metrics=("label_coverage",)),
