@@ -5,7 +5,8 @@ fifty times with a fault from the sixth day on and fifty times as they are, all 
 champion is trained on January and February; the reference of a replay is the two weeks before and the two weeks
 after it, so that what it shows in a clean week is chance and not the season. Prints the incidents opened a fault,
 whether the true cause was among the first two that an incident names, by then and in its first notification, and the
-incidents of the clean weeks.
+incidents of the clean weeks. With `--channels` the messages about the faults go to a server for every kind of channel
+that checks them as its service does.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tests.performance.fault_messages import MessagesOfFaults, notify_of_all
 from tests.performance.installation import services_with_django
 
 if TYPE_CHECKING:
@@ -131,8 +133,17 @@ def with_answers(flights: pd.DataFrame, trained: Any) -> pd.DataFrame:
     return flights.assign(probability=late, prediction=np.where(late >= 0.5, LATE, ON_TIME))
 
 
-def run(replay: Replay, fault: Fault | None, trained: Any, rng: np.random.Generator) -> "list[Incident]":
-    """Send a replay day by day, its labels as they come, and give the incidents that were opened."""
+def run(
+    replay: Replay,
+    fault: Fault | None,
+    trained: Any,
+    rng: np.random.Generator,
+    messages: MessagesOfFaults | None = None,
+) -> "list[Incident]":
+    """Send a replay day by day, its labels as they come, and give the incidents that were opened.
+
+    With `messages` they are sent by every kind of channel, and counted there.
+    """
     from driftline.accounts.models import Project
     from monitors.alerts.handling import handle_transition
     from monitors.alerts.models import Incident
@@ -153,7 +164,9 @@ def run(replay: Replay, fault: Fault | None, trained: Any, rng: np.random.Genera
         end = begin + timedelta(days=1)
         send_day(model, rows[(rows.event_time >= begin) & (rows.event_time < end)])
         send_labels(model, rows[(rows.label_time >= begin) & (rows.label_time < end)])
-    for transition in Transition.objects.filter(model=model).order_by("pk"):
+    if messages is not None:
+        messages.add(notify_of_all(model))
+    for transition in Transition.objects.filter(model=model, alerts_done_at=None).order_by("pk"):
         handle_transition(transition.pk)
     return list(
         Incident.objects.filter(model=model).select_related("lead__rule", "lead__model").order_by("pk")
@@ -224,7 +237,7 @@ def send_labels(model: "Model", rows: pd.DataFrame) -> None:
     work(model)
 
 
-def measure(n: int, seed: int, folder: Path) -> dict[str, Any]:
+def measure(n: int, seed: int, folder: Path, messages: MessagesOfFaults | None) -> dict[str, Any]:
     from driftline.demo.flights import train_champion
     from driftline.demo.flights_data import load_flights, shift_to
 
@@ -238,7 +251,7 @@ def measure(n: int, seed: int, folder: Path) -> dict[str, Any]:
     lines = []
     for replay, fault in zip(replays(flights, n), faults(n, rng), strict=True):
         clean = run(replay, None, trained, rng)
-        found = run(replay, fault, trained, rng)
+        found = run(replay, fault, trained, rng, messages)
         lines.append(
             {
                 "week": f"{replay.start:%d %b}",
@@ -291,10 +304,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     parser.add_argument("--replays", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--channels", action="store_true", help="send the messages by every kind of channel")
     options = parser.parse_args()
+    messages = MessagesOfFaults() if options.channels else None
     with services_with_django() as (folder, _):
-        results = measure(options.replays, options.seed, folder)
+        results = measure(options.replays, options.seed, folder, messages)
     show(results)
+    if messages is not None:
+        messages.show()
     if options.json:
         options.json.write_text(json.dumps({"faults": results}, indent=2))
 
