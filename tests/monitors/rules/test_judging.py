@@ -22,7 +22,8 @@ from monitors.metrics.models import MetricPoint
 from monitors.metrics.storing import save_points
 from monitors.rules.models import Rule, Transition
 from monitors.rules.reach import Reach, not_tested_because
-from monitors.rules.services import backtest, create_rule, gather, judge
+from monitors.rules.services import backtest, create_rule, judge
+from monitors.rules.windows import gather
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
 ONE_DAY = timedelta(days=1)
