@@ -13,9 +13,10 @@ from monitors.metrics.catalogue import ESTIMATED, METRICS, needs_labels
 from monitors.metrics.context import label_lags
 from monitors.metrics.fitting import WindowRows, WindowsAsked, rows_of_each
 from monitors.metrics.request_metrics import REQUEST_METRICS
+from monitors.rules.checks import least_rows
 from monitors.rules.condition_trees import AllOf, ConditionTree, NotOf, Term
 from monitors.rules.models import Rule
-from monitors.rules.services import Backtest, least_rows
+from monitors.rules.services import Backtest
 from monitors.stats.performance.estimate import MIN_PROVING_ROWS
 
 _NOT_BY_ROWS = (*REQUEST_METRICS, "volume_ratio")

@@ -1,14 +1,12 @@
 """Writes of rules, and judging them window by window in event time."""
 
 import logging
-import math
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self, cast
-from urllib.parse import urlsplit
 
 from django.db import IntegrityError, transaction
 from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q
@@ -21,8 +19,7 @@ from driftline.common.attempts import DATABASE_FAULTS, note_failure, reason_of, 
 from driftline.common.clock import now
 from driftline.common.database.deadline import give_up_after
 from driftline.common.errors import Problem, invalid, not_found
-from driftline.common.periods import earlier, floor, is_span, longest, overlap
-from driftline.common.request_values import span_refusal
+from driftline.common.periods import earlier, floor, longest, overlap
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.prediction_log.imports.file_ends import ended_until
@@ -32,12 +29,12 @@ from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import AUTO, lock_monitors, set_rule_spans
-from monitors.definitions.services import DEFAULT_MIN_ROWS
-from monitors.metrics.catalogue import METRICS, METRICS_OF_ROWS, Metric, nearest_metrics
+from monitors.metrics.catalogue import METRICS, METRICS_OF_ROWS
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.limits import SILENT, PointJudge
 from monitors.metrics.models import MetricPoint, PackedPoints, PendingEvaluation, PointStatus, UnreadDay
-from monitors.rules.condition_trees import Constant, Term, TimesBefore, document_of, parse_condition, terms_of
+from monitors.rules.checks import MIN_ROWS, check_rule, judged_span, known_metric, min_rows_of
+from monitors.rules.condition_trees import Constant, document_of, parse_condition, terms_of
 from monitors.rules.conditions import NoDataPolicy, RuleOutcome, RuleProgress, RuleStep, step
 from monitors.rules.known_names import check_names
 from monitors.rules.models import Rule, RuleState, Severity, Transition, operator_of
@@ -58,7 +55,7 @@ DEFAULTS: dict[str, Any] = {
     "recovery_threshold": None,
     "critical_threshold": None,
     "recover_windows": 2,
-    "min_rows": 100,
+    "min_rows": MIN_ROWS,
     "no_data": Rule.NoData.KEEP,
     "cooldown": timedelta(days=1),
     "notify_within": timedelta(hours=24),
@@ -77,14 +74,11 @@ IN_CONDITION = (
 MAX_CAUSES_SECONDS = 10.0
 """How long ranking causes may hold up an alert."""
 MAX_RULES = 10_000  # a thousand models with all default rules
-MAX_AMONG = 1_000
 MAX_RUN_WINDOWS = 64
 """How many windows before the one that fires are looked at for when that began, of a rule with a condition."""
 _DAY = timedelta(days=1)
 _INSTANT = timedelta(microseconds=1)
 _OWN_KEYS = {"id", "created_at"}
-_KINDS_BY_ROWS = (MonitorKind.DRIFT, MonitorKind.QUALITY, MonitorKind.PERFORMANCE)
-_JUDGED_BY_ANY_ROWS = ("label_coverage",)
 
 
 # -- writing rules -----------------------------------------------------------------------------------------------------
@@ -96,7 +90,7 @@ def new_rule(*, project: Project, model: Model, **fields: Any) -> Rule:
     rule = Rule(project=project, model=model, **(DEFAULTS | _with_first_term(fields)))
     if "min_rows" not in fields:
         known = [METRICS[term.metric] for term in rule.terms if term.metric in METRICS]
-        rule.min_rows = max((min_rows_of(model, metric) for metric in known), default=DEFAULTS["min_rows"])
+        rule.min_rows = max((min_rows_of(model, metric) for metric in known), default=MIN_ROWS)
     rule.judged_span = judged_span(rule)
     return rule
 
@@ -111,7 +105,7 @@ def _with_first_term(fields: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_beside_condition(fields)
     terms = list(terms_of(parse_condition(document)))
     for term in terms:
-        _known_metric(term)
+        known_metric(term)
     first = terms[0]
     return dict(fields) | {
         "metric": first.metric,
@@ -132,7 +126,7 @@ def _refuse_beside_condition(fields: Mapping[str, Any]) -> None:
 def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) -> Rule:
     """Create a rule; of the past it judges only what it would still notify of."""
     rule = new_rule(project=project, model=model, **fields)
-    _check(rule)
+    check_rule(rule)
     check_names(rule)
     if project.rules.count() >= MAX_RULES:
         raise Problem(422, "quota", f"A project may have {MAX_RULES:,} rules.")
@@ -197,7 +191,7 @@ def _change(rule: Rule, changes: Mapping[str, Any]) -> dict[str, Any]:
     needs_rows = {"metric", "min_rows", "condition"} & {
         name for name, value in _plain(rule).items() if before[name] != value
     }
-    _check(rule, checks_rows=bool(needs_rows))
+    check_rule(rule, checks_rows=bool(needs_rows))
     if any(getattr(rule, name) != before[name] for name in ("metric", "feature", "segment", "condition")):
         check_names(rule)
     return before
@@ -247,165 +241,6 @@ def _name_is_taken(rule: Rule) -> Problem:
     return Problem(409, "rule_exists", f"{rule.model.name} already has a rule {rule.name!r}.")
 
 
-def _known_metric(term: Term) -> Metric:
-    metric = METRICS.get(term.metric)
-    if metric is None:
-        raise invalid(
-            f"{term.pointer}/metric",
-            f"{str(term.metric)[:64]!r} is not a metric; use one such as {nearest_metrics(str(term.metric))}.",
-            "unknown_metric",
-        )
-    return metric
-
-
-def _check_term(rule: Rule, term: Term) -> None:
-    """Refuse a comparison of what is not measured."""
-    metric, here = _known_metric(term), term.pointer
-    if metric.has_feature and not term.feature:
-        raise invalid(
-            f"{here}/feature", f"{term.metric} is measured a feature; name one, or use '*' for any."
-        )
-    if term.feature and not metric.has_feature:
-        raise invalid(f"{here}/feature", f"{term.metric} has no feature; leave it out.")
-    if rule.span != AUTO and not is_span(str(rule.span)):
-        raise invalid("/span", span_refusal("span", str(rule.span), AUTO))
-    if rule.span != AUTO and metric.spans and rule.span not in metric.spans:
-        raise invalid("/span", f"{term.metric} is measured by the {' or '.join(metric.spans)} only.")
-    if term.segment and not metric.of_segments:
-        raise invalid(f"{here}/segment", f"{term.metric} is measured of all rows; leave the segment out.")
-    if rule.condition is None:
-        if rule.min_rows != 1 and not metric.of_rows:
-            raise invalid("/min_rows", f"{rule.metric} is measured where no row comes; use 1 row.")
-        return
-    span = judged_span(rule)
-    if metric.spans and span not in metric.spans:
-        spans = " or ".join(metric.spans)
-        raise invalid(
-            "/span",
-            f"{term.metric} is measured by the {spans} only, and the rule judges windows of a {span}; give it another "
-            "span.",
-        )
-    _check_days_before(term, span)
-
-
-def _check_days_before(term: Term, span: str) -> None:
-    """Refuse a comparison with an earlier window where none starts so many days before."""
-    if not isinstance(term.right, TimesBefore):
-        return
-    if span == "month" or (span == "week" and term.right.days_before % 7):
-        use = "use deviations instead" if span == "month" else "use a multiple of 7"
-        raise invalid(
-            f"{term.pointer}/days_before",
-            f"No {span} starts {term.right.days_before} days before another; {use}.",
-        )
-
-
-def _check(rule: Rule, *, checks_rows: bool = True) -> None:
-    terms = rule.terms
-    for term in terms:
-        _check_term(rule, term)
-    if not rule.name.strip() or any(ord(character) < 32 for character in rule.name):
-        raise invalid("/name", "A rule needs a name of printable characters.", "invalid_text")
-    if not isinstance(rule.threshold, int | float) or not math.isfinite(rule.threshold):
-        raise invalid("/threshold", f"{str(rule.threshold)[:64]!r} is not a finite number.")
-    for field, choices in (
-        ("operator", Rule.Operator.values),
-        ("severity", Severity.values),
-        ("action", Rule.Action.values),
-        ("no_data", Rule.NoData.values),
-    ):
-        if getattr(rule, field) not in choices:
-            raise invalid(
-                f"/{field}", f"{str(getattr(rule, field))[:64]!r} is not one of {', '.join(choices)}."
-            )
-    for field, most in (("for_windows", 1_000), ("recover_windows", 1_000), ("min_rows", 10**9)):
-        value = getattr(rule, field)
-        if not isinstance(value, int) or not 1 <= value <= most:
-            raise invalid(f"/{field}", f"{str(value)[:64]!r} is not a whole number from 1 to {most:,}.")
-    _check_windows(rule)
-    _check_critical(rule)
-    if checks_rows:
-        _check_rows(rule, terms)
-    for field in ("cooldown", "notify_within"):
-        if not timedelta(0) <= getattr(rule, field) <= timedelta(days=3660):
-            raise invalid(f"/{field}", "Use a number of seconds from 0 to ten years.")
-    for field, most in (("description", 1_000), ("owner", 200)):
-        text = getattr(rule, field)
-        if len(text) > most or any(ord(letter) < 32 and letter != "\n" for letter in text):
-            raise invalid(f"/{field}", f"Use at most {most:,} printable characters.", "invalid_text")
-    _check_runbook(rule.runbook)
-
-
-def _check_rows(rule: Rule, terms: Sequence[Term]) -> None:
-    """Refuse fewer rows than the monitor of one of the metrics needs."""
-    for metric in (METRICS[term.metric] for term in terms):
-        least = least_rows(metric, _monitor_of(rule.model, metric))
-        if rule.min_rows < least:
-            raise invalid(
-                "/min_rows",
-                f"{metric.title} of this model is judged from {least:,} rows on, so that a rule of {rule.min_rows:,} "
-                f"rows would listen to windows that nobody judges; use {least:,} or more.",
-            )
-
-
-def _check_critical(rule: Rule) -> None:
-    """Refuse a critical threshold that makes no difference."""
-    critical = rule.critical_threshold
-    if critical is None:
-        return
-    if isinstance(critical, bool) or not isinstance(critical, int | float) or not math.isfinite(critical):
-        raise invalid("/critical_threshold", f"{str(critical)[:64]!r} is not a finite number.")
-    if rule.severity == Severity.CRITICAL:
-        raise invalid(
-            "/critical_threshold",
-            "The rule is critical from its threshold on; lower its severity, or leave this out.",
-        )
-    if not rule.is_breached_by(critical):
-        raise invalid(
-            "/critical_threshold",
-            f"{critical:g} is not {rule.operator} the threshold, {rule.threshold:g}; use a value farther out.",
-        )
-
-
-def _check_runbook(address: str) -> None:
-    """Refuse what is no address of a page: it becomes a link in messages, so a browser must not run it."""
-    if not address:
-        return
-    if len(address) > 500 or not address.isprintable() or " " in address:
-        raise invalid("/runbook", "An address has at most 500 characters, without spaces.")
-    try:
-        parts = urlsplit(address)
-        is_page = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        is_page = False
-    if not is_page:
-        raise invalid(
-            "/runbook",
-            f"{address[:64]!r} is not the address of a page, such as https://wiki.example.com/drift.",
-        )
-
-
-def _check_windows(rule: Rule) -> None:
-    """Refuse more windows than there are to choose from, and a recovery beyond the threshold."""
-    among, recovery = rule.of_windows, rule.recovery_threshold
-    if among is not None and not (isinstance(among, int) and rule.for_windows <= among <= MAX_AMONG):
-        raise invalid(
-            "/of_windows",
-            f"{str(among)[:64]!r} is not a whole number from for_windows, {rule.for_windows:,}, to {MAX_AMONG:,}.",
-        )
-    if recovery is None:
-        return
-    if not isinstance(recovery, int | float) or not math.isfinite(recovery):
-        raise invalid("/recovery_threshold", f"{str(recovery)[:64]!r} is not a finite number.")
-    if rule.is_breached_by(recovery):
-        side = "above" if rule.operator == Rule.Operator.ABOVE else "below"
-        raise invalid(
-            "/recovery_threshold",
-            f"A window at {recovery:g} is {side} the threshold, {rule.threshold:g}, and would not be good; use a value "
-            "on the other side.",
-        )
-
-
 def _first_judged(rule: Rule) -> datetime | None:
     """Leave the stored past to the back-test, but for the last window that ended and those that people would be
     notified of.
@@ -418,40 +253,6 @@ def _first_judged(rule: Rule) -> datetime | None:
 
 
 # -- which windows a rule judges ---------------------------------------------------------------------------------------
-def judged_span(rule: Rule) -> str:
-    """Return the span of the windows that a rule judges: its own, or that of the monitor of its metric; of several
-    metrics the longest one."""
-    metrics = [METRICS[term.metric] for term in rule.terms if term.metric in METRICS]
-    if rule.span != AUTO or not metrics:
-        return rule.span if rule.span != AUTO else "day"
-    return max((_auto_span(rule.model, metric) for metric in metrics), key=longest)
-
-
-def _auto_span(model: Model, metric: Metric) -> str:
-    monitor = _monitor_of(model, metric)
-    span = monitor.span if monitor else "day"
-    return span if not metric.spans or span in metric.spans else metric.spans[-1]
-
-
-def least_rows(metric: Metric, monitor: Monitor | None) -> int:
-    """Return from how many rows on a metric is judged at all, by its monitor."""
-    if metric.kind not in _KINDS_BY_ROWS or metric.name in _JUDGED_BY_ANY_ROWS or not metric.of_rows:
-        return 1
-    return monitor.min_rows if monitor else DEFAULT_MIN_ROWS[MonitorKind(metric.kind)]
-
-
-def _monitor_of(model: Model, metric: Metric) -> Monitor | None:
-    return Monitor.objects.filter(model=model, kind=metric.kind).first()
-
-
-def min_rows_of(model: Model, metric: Metric) -> int:
-    """Return the rows that a new rule asks for where nobody says so."""
-    if not metric.of_rows:
-        return 1
-    least = least_rows(metric, _monitor_of(model, metric))
-    return DEFAULTS["min_rows"] if least == 1 else least
-
-
 def follow_monitor(monitor: Monitor) -> None:
     """Have the rules of a monitor's metrics judge its windows that do as it does, in the transaction that changed it.
 
@@ -784,7 +585,7 @@ class Backtest:
 
 def backtest(*, rule: Rule, start: datetime, end: datetime) -> Backtest:
     """Tell which stored windows would have opened an incident, had the rule stood since `start`."""
-    _check(rule)
+    check_rule(rule)
     if rule._state.adding:
         check_names(rule)
     found = read_windows(rule, since=start, until=end)
