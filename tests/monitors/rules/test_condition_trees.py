@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -19,9 +19,8 @@ from monitors.rules.conditions import RuleProgress, step
 from monitors.rules.models import Rule
 from monitors.rules.sentences import describe_tree
 from monitors.rules.windows import gather
-from tests.monitors.rules.test_conditions import BAD, GOOD, NO_DATA, AboveOne, plainly
+from tests.monitors.rules.oracle import BAD, DAY, GOOD, NO_DATA, AboveOne, plainly
 
-DAY = timedelta(days=1)
 MANY = int(os.environ.get("DRIFTLINE_RANDOM_RULES", "150"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 INCOME = {"metric": "psi", "feature": "income", "threshold": 0.25}

@@ -23,7 +23,7 @@ from monitors.rules.reach import Reach
 from monitors.rules.schemas import RuleOut
 from monitors.rules.selectors import models_to_judge
 from monitors.rules.services import backtest, create_rule, judge, update_rule
-from tests.monitors.rules.test_judging import ONE_DAY, incident_of, point, watch
+from tests.monitors.rules.stored_points import ONE_DAY, incident_of, point, watch
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day
 
 LATER = DAY + 20 * ONE_DAY
