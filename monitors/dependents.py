@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from django.db.models import Q
+
 from inference.prediction_log.models import PackedDay, PredictionChunk
 from inference.registry.models import Version
 from monitors.definitions.models import Expectation, FeatureProfile
@@ -20,8 +22,11 @@ def dependents_of(version: Version, features: Sequence[str]) -> list[str]:
         or PredictionChunk.objects.filter(version=version, is_packed=False).exists()
     ):
         found.append("its logged predictions")
-    rules = Rule.objects.filter(model=model, feature__in=features).order_by("name")
-    found += [f"the rule {rule.name!r}" for rule in rules[:_MAX_NAMED]]
+    rules = Rule.objects.filter(Q(feature__in=features) | Q(condition__isnull=False), model=model)
+    named_by = [
+        rule for rule in rules.order_by("name") if any(term.feature in features for term in rule.terms)
+    ]
+    found += [f"the rule {rule.name!r}" for rule in named_by[:_MAX_NAMED]]
     groups = model.segment_features.filter(feature__in=features).order_by("feature")
     found += [f"the segments of {one.feature!r}" for one in groups[:_MAX_NAMED]]
     named = [

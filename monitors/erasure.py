@@ -2,7 +2,7 @@
 
 import email
 import email.policy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from itertools import batched
@@ -28,6 +28,7 @@ from inference.prediction_log.erasure.subject import ERASED
 from inference.prediction_log.erasure.tables import rows_of_subject
 from inference.prediction_log.erasure.work import Blocked, Step, Work, add_counts
 from inference.prediction_log.models import TouchedPeriod
+from inference.registry.models import Model
 from monitors.alerts.handling import forget_alerts
 from monitors.alerts.models import Alert, Delivery, DeliveryAttempt, Incident, IncidentEvent
 from monitors.annotations.models import Annotation
@@ -82,8 +83,16 @@ def erase_points(work: Work) -> None:
         named = segments_of_subject(model, work.subject)
         with transaction.atomic():
             points = forget_points(model.pk, Q(segment__in=named))
-        rules = _delete_rules(Rule.objects.filter(model=model, segment__in=named))
+        rules = _delete_rules(_rules_on(model, named))
         work.count(points=points, rules=rules)
+
+
+def _rules_on(model: Model, segments: Sequence[str]) -> models.QuerySet[Rule]:
+    """Select the rules of a model that name one of some segments."""
+    may = Rule.objects.filter(Q(segment__in=segments) | Q(condition__isnull=False), model=model)
+    return may.filter(
+        pk__in=[rule.pk for rule in may if any(term.segment in segments for term in rule.terms)]
+    )
 
 
 def _delete_rules(rules: models.QuerySet[Rule]) -> int:

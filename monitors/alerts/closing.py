@@ -46,8 +46,8 @@ def reason_of_closing(incident: Incident, actor: str) -> str:
     opening = incident.opening
     newest = next(judged_since(opening.since, opening), None)
     value = opening.value if newest is None else newest.value
-    still = value is not None and opening.rule.is_breached_by(value)
-    return f"Closed by {actor}" + (f", still {opening.rule.operator} its limit" if still else "")
+    still = value is not None and opening.deciding.is_breached_by(value)
+    return f"Closed by {actor}" + (f", still {opening.deciding.operator} its limit" if still else "")
 
 
 def _notify(incident: Incident, transition: Transition) -> None:

@@ -67,7 +67,7 @@ def _waiting(model: Model) -> list[Transition]:
     rules = Rule.objects.filter(pk__in=waiting.values("rule")).order_by("pk")
     kept = [rule.pk for rule in rules.select_for_update(no_key=True)]
     found = waiting.filter(rule__in=kept).select_related("rule", "model__project")
-    return sorted(found, key=lambda one: (one.window_end, family_of(one.rule.metric), one.pk))
+    return sorted(found, key=lambda one: (one.window_end, family_of(one.deciding.metric), one.pk))
 
 
 @dataclass
@@ -106,6 +106,7 @@ class _Pass:
             alert.last_window_end, alert.definition = transition.window_end, transition.rule.snapshot()
             alert.save(update_fields=["last_window_end", "definition"])
             note(alert.incident, "still_firing", observation(transition), event_time=transition.window_end)
+            self._raise_severity(alert, transition)
             self._take_new_fault(alert, transition)
         self.newest[alert.pk] = transition
         self.touched.setdefault(alert.incident_id, False)
@@ -134,7 +135,7 @@ class _Pass:
             project=transition.model.project,
             model=transition.model,
             title=title_of(transition),
-            severity=transition.rule.severity,
+            severity=transition.severity,
             since=transition.since,
             opened_at=transition.window_end,
             causes=transition.detail.get("causes", []),
@@ -145,6 +146,23 @@ class _Pass:
         if transition.detail.get("causes_are_late"):
             ask_for_causes(incident)
         return alert
+
+    def _raise_severity(self, alert: Alert, transition: Transition) -> None:
+        """Have the alert and its incident be as severe as the rule is by now; neither becomes less so."""
+        incident = alert.incident
+        if _rank(transition.severity) <= _rank(alert.severity):
+            return
+        alert.severity, alert.title = transition.severity, title_of(transition)
+        alert.labels = alert.labels | {"severity": transition.severity}
+        alert.save(update_fields=["severity", "labels", "title"])
+        note(incident, "worsened", f"Now {transition.severity}", event_time=transition.window_end)
+        if alert.pk == incident.lead_id:
+            incident.title = alert.title
+        if _rank(alert.severity) > _rank(incident.severity):
+            incident.severity = alert.severity
+            end_snooze_of_change(incident)
+            self.touched[incident.pk] = True
+        incident.save(update_fields=["title", "severity", "snoozed_until"])
 
     def _take_new_fault(self, alert: Alert, transition: Transition) -> None:
         """Have the incident name what broke since it opened: the rule fires already, and would not say it else."""
@@ -200,6 +218,7 @@ class _Pass:
 
 _HANDLERS: dict[str, Callable[[_Pass, Transition], None]] = {
     Transition.Kind.OPENED: _Pass.fired,
+    Transition.Kind.WORSENED: _Pass.fired,
     Transition.Kind.STILL_FIRING: _Pass.fired,
     Transition.Kind.RESOLVED: _Pass.recovered,
 }
@@ -255,19 +274,19 @@ def _firing_alert(transition: Transition) -> Alert | None:
 
 def create_alert(incident: Incident, transition: Transition) -> Alert:
     """Write the alert of a rule that fired, as a part of an incident."""
-    rule, labels = transition.rule, labels_of(transition)
+    rule, labels = transition.deciding, labels_of(transition)
     return Alert.objects.create(
         incident=incident,
         model=transition.model,
-        rule=rule,
+        rule=transition.rule,
         opened_by=transition,
         title=title_of(transition),
         metric=rule.metric,
         feature=labels["feature"],
         segment=rule.segment,
-        severity=rule.severity,
+        severity=transition.severity,
         labels=labels,
-        definition=rule.snapshot(),
+        definition=transition.rule.snapshot(),
         since=transition.since,
         window_start=transition.window_start,
         window_end=transition.window_end,
@@ -281,7 +300,7 @@ def create_alert(incident: Incident, transition: Transition) -> Alert:
 
 def _incident_to_join(transition: Transition) -> Incident | None:
     """Find the oldest unresolved incident of the model with an alert that is one problem with a transition."""
-    rule, detail = transition.rule, transition.detail
+    rule, detail = transition.deciding, transition.detail
     feature = detail.get("feature") or rule.feature
     problem = KnownAlert(
         metric=rule.metric,

@@ -13,14 +13,15 @@ MAX_VALUE = 200
 
 def labels_of(transition: Transition) -> dict[str, str]:
     """Return what an alert that a transition opens is of, by name."""
-    rule, metric = transition.rule, METRICS.get(transition.rule.metric)
+    rule = transition.deciding
+    metric = METRICS.get(rule.metric)
     return {
         "rule": rule.name,
         "model": transition.model.name,
         "metric": rule.metric,
         "feature": transition.detail.get("feature") or rule.feature,
         "segment": rule.segment,
-        "severity": rule.severity,
+        "severity": transition.severity,
         "kind": metric.kind if metric else "",
     }
 

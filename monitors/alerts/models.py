@@ -149,8 +149,9 @@ class Alert(models.Model):
 
     @property
     def condition(self) -> Rule:
-        """Its rule; as it was when it fired where it was deleted."""
-        return self.rule or Rule.of_snapshot(self.definition, self.model)
+        """Its rule, as it was when it fired where it was deleted; of one with a condition as if it had the comparison
+        alone that decided."""
+        return self.opening.deciding
 
     @property
     def rule_name(self) -> str:
@@ -161,7 +162,7 @@ class Alert(models.Model):
     def opening(self) -> Transition:
         """The window in which it fired, as a transition that is not stored."""
         return Transition(
-            rule=self.condition,
+            rule=self.rule or Rule.of_snapshot(self.definition, self.model),
             model=self.model,
             kind=Transition.Kind.OPENED,
             window_start=self.window_start,
@@ -181,8 +182,8 @@ class IncidentEvent(models.Model):
     event_time = models.DateTimeField(null=True, blank=True)
     kind = models.CharField(
         max_length=20,
-        help_text="opened, joined, still_firing, alert_resolved, resolved, causes; of people: acknowledged, assigned, "
-        "commented, snoozed, snooze_ended, silenced, judged, rolled_back",
+        help_text="opened, joined, worsened, still_firing, alert_resolved, resolved, causes; of people: acknowledged, "
+        "assigned, commented, snoozed, snooze_ended, silenced, judged, rolled_back",
     )
     text = models.CharField(max_length=2000)
     actor = models.CharField(max_length=200, blank=True)

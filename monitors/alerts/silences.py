@@ -22,7 +22,7 @@ from monitors.alerts.models import Incident, Silence
 from monitors.alerts.selectors import open_incidents, worst_first
 from monitors.alerts.timeline import note
 from monitors.alerts.wording import moment, one_line
-from monitors.rules.models import Rule
+from monitors.rules.models import Rule, Severity
 
 MAX_SILENCE = timedelta(days=366)
 ACTIVE, COMING, ENDED = "active", "coming", "ended"
@@ -154,16 +154,23 @@ def _muted_rule(rule: Rule, start: datetime, end: datetime) -> MutedRule:
 
 
 def _may_have(rule: Rule, matchers: Mapping[str, str]) -> bool:
-    """Tell whether alerts of a rule may have these labels; a rule over all features has alerts of any."""
-    labels = {
-        "rule": rule.name,
-        "metric": rule.metric,
-        "feature": rule.feature,
-        "segment": rule.segment,
-        "severity": rule.severity,
-    }
-    of_any_feature = {"feature": matchers["feature"]} if rule.feature == "*" and "feature" in matchers else {}
-    return has_labels(labels | of_any_feature, matchers)
+    """Tell whether alerts of a rule may have these labels: those of any of its comparisons, and of any feature where
+    that looks at all."""
+    severities = {rule.severity, *([Severity.CRITICAL] if rule.critical_threshold is not None else [])}
+    return any(
+        has_labels(
+            {
+                "rule": rule.name,
+                "metric": term.metric,
+                "feature": matchers.get("feature", "*") if term.feature == "*" else term.feature,
+                "segment": term.segment,
+                "severity": severity,
+            },
+            matchers,
+        )
+        for term in rule.terms
+        for severity in severities
+    )
 
 
 def active_silences(model: Model, *, now: datetime) -> list[Silence]:

@@ -64,7 +64,8 @@ class Story:
 
     @property
     def rule(self) -> Rule:
-        return self.transition.rule
+        """The rule, of one with a condition as if it had the comparison alone that decides."""
+        return self.transition.deciding
 
     @property
     def coverage(self) -> float | None:
@@ -81,6 +82,12 @@ class Story:
             lasted = duration(self.transition.window_end - since)
             unlikely = "by the same hours of the weeks before, a chance of less than one in a million"
             return f"{self.incident.model.name} got {silence(self.transition)}, for {lasted}: {unlikely}."
+        if self.transition.lacks_data:
+            return (
+                f"There is no data for {measured(self.transition)} of {self.incident.model.name} "
+                f"between {moment(self.transition.window_start)} and {moment(self.transition.window_end)}; "
+                f"since {moment(self.incident.since)}."
+            )
         value, threshold = compared(self.transition)
         return (
             f"{measured(self.transition)} of {self.incident.model.name} is {value}, "
@@ -96,7 +103,7 @@ class Story:
                 f"{self.incident.close_reason}: {self.incident.title}; since {moment(self.incident.since)}."
             )
         since = silent_since(self.incident.opening)
-        if since and self.transition.rule.metric == self.incident.rule.metric:
+        if since and self.rule.metric == self.incident.rule.metric:
             end = self.transition.window_start
             return (
                 f"{self.incident.model.name} gets predictions again: it got none, or next to none, "
@@ -220,7 +227,7 @@ def worst_value(incident: Incident, *, until: datetime) -> float | None:
     values = [point.value for point in judged if point.end <= until and point.value is not None]
     if not values:
         return opening.value
-    return max(values) if opening.rule.operator == Rule.Operator.ABOVE else min(values)
+    return max(values) if opening.deciding.operator == Rule.Operator.ABOVE else min(values)
 
 
 def incident_url(incident: Incident) -> str:

@@ -39,7 +39,10 @@ def note(
 
 def observation(transition: Transition) -> str:
     """Say what a window shows: `Log loss 0.61 above 0.55 on 812 rows`."""
+    if transition.lacks_data:
+        return f"No data for {measured(transition)}"
     value, threshold = compared(transition)
-    beyond = transition.value is not None and transition.rule.is_breached_by(transition.value)
-    stands = transition.rule.operator if beyond else f"no longer {transition.rule.operator}"
+    rule = transition.deciding
+    beyond = transition.value is not None and rule.is_breached_by(transition.value)
+    stands = rule.operator if beyond else f"no longer {rule.operator}"
     return f"{measured(transition)} {value} {stands} {threshold} on {transition.n:,} rows"

@@ -85,7 +85,9 @@ def _cut(text: str, room: int) -> str:
 
 
 def _observed(transition: Transition) -> str:
-    rule, found = transition.rule, transition.value
+    rule, found = transition.deciding, transition.value
+    if transition.lacks_data:
+        return f"no data for {measured(transition)}"
     if found is not None and rule.operator == Rule.Operator.ABOVE and rule.metric in _COUNTED:
         return _count(transition, round(found))
     if found is not None and rule.metric == "volume_ratio":
@@ -95,9 +97,18 @@ def _observed(transition: Transition) -> str:
     return f"{measured(transition)} {value} {rule.operator} {threshold}"
 
 
+def stands(transition: Transition) -> str:
+    """Say how what was measured stands to its limit, after `is` or `was`: `above 0.55`."""
+    return (
+        "without data"
+        if transition.lacks_data
+        else f"{transition.deciding.operator} {compared(transition)[1]}"
+    )
+
+
 def at_worst(transition: Transition, worst: float) -> str:
     """Say what the worst value was that the metric of a transition had: `At worst it was 5 h 3 min`."""
-    rule = transition.rule
+    rule = transition.deciding
     if rule.metric in _COUNTED:
         count = round(worst)
         one, more = _COUNTED_BEFORE[rule.metric]
@@ -112,7 +123,7 @@ def at_worst(transition: Transition, worst: float) -> str:
 
 def compared(transition: Transition) -> tuple[str, str]:
     """Write what was measured and its limit with their unit, with as few digits as keep the two apart."""
-    metric, value, limit = METRICS.get(transition.rule.metric), transition.value, transition.threshold
+    metric, value, limit = METRICS.get(transition.deciding.metric), transition.value, transition.threshold
     unit = "" if metric is None or value is None or not isfinite(value) else metric.unit
     if unit == "s":
         return _lengths(value or 0.0, limit)
@@ -145,13 +156,14 @@ def _lengths(seconds: float, limit: float) -> tuple[str, str]:
 
 def _count(transition: Transition, count: int) -> str:
     """Say which features it is about: `age fails quality checks`, `2 features fail quality checks: age, purpose`."""
-    one, more = _COUNTED[transition.rule.metric]
+    rule = transition.deciding
+    one, more = _COUNTED[rule.metric]
     names = _few((transition.detail.get("point") or {}).get("counted") or [])
     is_named = count == 1 and bool(names)
     what = f"{names if is_named else '1 feature'} {one}" if count == 1 else f"{count:,} features {more}"
     return (
         what
-        + (f" in {transition.rule.segment}" if transition.rule.segment else "")
+        + (f" in {rule.segment}" if rule.segment else "")
         + (f" (limit {format_number(transition.threshold)})" if transition.threshold else "")
         + (f": {names}" if names and not is_named else "")
     )
@@ -169,13 +181,13 @@ def silence(transition: Transition) -> str:
 def silent_since(transition: Transition) -> datetime | None:
     """Return the start of the silence that opened an incident; None where it is about something else."""
     since = (transition.detail.get("point") or {}).get("since")
-    return parse_timestamp(since) if transition.rule.metric == "silence" and since else None
+    return parse_timestamp(since) if transition.deciding.metric == "silence" and since else None
 
 
 def measured(transition: Transition) -> str:
     """Name what was measured: the metric, its feature (of a rule over all features the worst one; of a count those
     that it counts) and its segment."""
-    rule = transition.rule
+    rule = transition.deciding
     feature = transition.detail.get("feature") or rule.feature
     title = METRICS[rule.metric].title if rule.metric in METRICS else rule.metric
     counted = _few((transition.detail.get("point") or {}).get("counted") or [])
@@ -191,7 +203,7 @@ def evidence_of(transition: Transition) -> str:
     """Say since when which windows add up to what; empty where the metric is of single windows."""
     length = transition.window_end - transition.window_start
     point = transition.detail.get("point") or {}
-    return evidence_sentence(transition.rule.metric, transition.value, point, length)
+    return evidence_sentence(transition.deciding.metric, transition.value, point, length)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -248,6 +248,32 @@ def is_drift(metric: str) -> bool:
     return METRICS[metric].kind == MonitorKind.DRIFT
 
 
+def needs_labels(metric: str) -> bool:
+    """Tell whether a metric is measured of labelled rows."""
+    by_answers = metric.startswith(("estimated_", "label_coverage"))
+    return METRICS[metric].kind == MonitorKind.PERFORMANCE and not by_answers
+
+
+_OF_REGRESSION = (
+    "mae", "rmse", "mape", "median_absolute_error", "pinball_loss", "r2", "bias", "mae_gap", "estimated_mae",
+    "estimated_rmse",
+)  # fmt: skip
+_OF_RANKING = ("ndcg", "ndcg_at_10", "mean_average_precision", "mrr", "hit_rate_at_10")
+_OF_CLASSES_ONLY = ("label_coverage_by_class", "class_precision", "class_recall", "class_f1")
+
+
+def is_of_task(metric: str, task: str) -> bool:
+    """Tell whether a metric is measured of models of a task."""
+    if METRICS[metric].kind != MonitorKind.PERFORMANCE or metric == "performance_evidence":
+        return True
+    if metric in _OF_REGRESSION or metric in _OF_RANKING:
+        return metric in (
+            _OF_REGRESSION if task == "regression" else _OF_RANKING if task == "ranking" else ()
+        )
+    is_of_labels = metric.startswith("label_") and metric not in _OF_CLASSES_ONLY
+    return is_of_labels or task in ("binary", "multiclass")
+
+
 def nearest_metrics(name: str) -> str:
     """List the metrics whose names are most like one that is none; all of them would fill a page."""
     return ", ".join(get_close_matches(name[:64], METRICS, n=5, cutoff=0.0))

@@ -42,7 +42,8 @@ class PeopleLimit(Protocol):
     segment: str
     judged_span: str
     threshold: float
-    severity: str
+
+    def severity_at(self, value: float | None) -> str: ...
 
     def breaks(self, point: MetricPoint) -> bool | None: ...
 
@@ -125,7 +126,7 @@ def _may_be_judged(point: MetricPoint) -> bool:
 
 def _judge_by(limit: PeopleLimit, point: MetricPoint, is_beyond: bool) -> None:
     point.threshold, point.rule, point.is_beyond = limit.threshold, limit.name, is_beyond
-    point.status = limit.severity if is_beyond else PointStatus.OK
+    point.status = limit.severity_at(point.value) if is_beyond else PointStatus.OK
 
 
 def _judge_by_reference(point: MetricPoint) -> None:

@@ -1,8 +1,9 @@
 """Rules over metric points: when an alert starts and when it ends.
 
 Input: windows with new points, by the task `JUDGE`, and rules that people define. Each rule sees the windows in event
-time, one after another, and `conditions.py` says how a window moves it.
+time, one after another: `windows.py` reads them and asks `condition_trees.py` whether the rule's condition holds, and
+`conditions.py` says how that moves the rule.
 Output: transitions, which `alerts` and `workflows` read, each by a task of its own.
 
-Start with `conditions.py`, which is pure, then `services.judge`.
+Start with `condition_trees.py` and `conditions.py`, which are pure, then `services.judge`.
 """

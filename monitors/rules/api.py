@@ -34,9 +34,18 @@ class RuleSettings(Body):
     metric: str = Field("", max_length=40)
     feature: str = Field("", max_length=200)
     segment: str = Field("", max_length=200)
+    condition: dict[str, Any] | None = Field(
+        None,
+        description="in place of metric, feature, segment, operator and the thresholds: all, any and not over "
+        "comparisons, which have a metric, a feature, a segment, an operator and one of threshold, limit, times with "
+        "days_before, or deviations with last_windows",
+    )
     span: str = Field("auto", description="hour, day, week, month, 2d to 90d, or auto: as its monitor judges")
     operator: str = "above"
     threshold: float = 0.0
+    critical_threshold: float | None = Field(
+        None, description="a farther threshold, from which on an incident is critical; null: none"
+    )
     for_windows: int = Field(1, description="windows beyond the threshold that open an incident")
     of_windows: int | None = Field(None, description="among how many in a row; null: each of them")
     recovery_threshold: float | None = Field(
@@ -44,6 +53,10 @@ class RuleSettings(Body):
     )
     recover_windows: int = 2
     min_rows: int = Field(100, description="in a new rule the rows from which on its metric is judged")
+    no_data: str = Field(
+        "keep",
+        description="what a window says in which the metric has no value or too few rows: keep (nothing), alert, or ok",
+    )
     cooldown: float = _SECONDS
     notify_within: float = _SECONDS
     severity: str = "warning"
@@ -72,18 +85,16 @@ class RuleChanges(RuleSettings):
 
 
 class NewRule(RuleChanges):
+    """A rule of a model: a metric against a threshold, or a condition."""
+
     model: str
     name: str = Field(min_length=1, max_length=120)
-    metric: str = Field(max_length=40)
-    threshold: float
 
 
 class RuleQuestion(RuleChanges):
     """A rule that need not exist, and since when to ask; without `from`, over all that is stored."""
 
     model: str
-    metric: str = Field(max_length=40)
-    threshold: float
     start: Moment | None = Field(None, alias="from")
 
 
@@ -139,8 +150,11 @@ def backtest(request: HttpRequest, body: RuleQuestion) -> BacktestOut:
     moment = now()
     start = body.start or moment - timedelta(days=3660)
     tested = services.backtest(rule=rule, start=start, end=moment)
-    fired = [FiringWindowOut(start=one.start, end=one.end, value=one.value, n=one.n) for one in tested.opened]
-    return BacktestOut(would_fire=fired, windows=tested.judged, note=not_tested_because(rule, tested))
+    return BacktestOut(
+        would_fire=[FiringWindowOut.of(rule, one) for one in tested.opened],
+        windows=tested.judged,
+        note=not_tested_because(rule, tested),
+    )
 
 
 @router.get("/rules/{int:rule_id}", auth=Scoped(Scope.READ), response=RuleOut)

@@ -10,7 +10,7 @@ from driftline.common.periods import Period
 from monitors.metrics.models import MetricPoint, PointStatus
 from monitors.rules.conditions import RuleOutcome, RuleProgress, step
 from monitors.rules.models import Rule
-from monitors.rules.services import gather, points_of
+from monitors.rules.windows import gather, points_of
 
 DIGITS = 3
 """Significant digits of a limit that is suggested, where so few still tell the windows apart."""
@@ -44,8 +44,11 @@ def better_limit(
     """Find the limit nearest to the present one that would not have fired in periods marked as false alarms.
 
     The periods are those in which the rule fired, from the first window beyond its limit on. One without stored points,
-    or in which the rule as it is by now would not fire, tells nothing. None where no false alarm is left.
+    or in which the rule as it is by now would not fire, tells nothing. None where no false alarm is left, and of a rule
+    with a condition, which has no one limit.
     """
+    if rule.condition is not None:
+        return None
     wrong, right = _episodes(rule, false_alarms), _episodes(rule, others)
     if not wrong:
         return None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Protocol
 
 
@@ -11,38 +11,41 @@ class RuleOutcome(Enum):
 
     NOTHING = ""
     OPENED = "opened"
+    WORSENED = "worsened"
     STILL_FIRING = "still_firing"
     RESOLVED = "resolved"
 
 
-class Limit(Protocol):
-    min_rows: int
+class NoDataPolicy(StrEnum):
+    """What a rule does in a window of which it is unknown whether its condition holds."""
 
-    def is_breached_by(self, value: float) -> bool: ...
+    KEEP = "keep"
+    ALERT = "alert"
+    OK = "ok"
 
 
-class Condition(Limit, Protocol):
+class Condition(Protocol):
     for_windows: int
     recover_windows: int
     cooldown: timedelta
+    no_data: str
 
     @property
     def among_windows(self) -> int: ...
-    def is_recovered_by(self, value: float) -> bool: ...
 
 
-class Observation(Protocol):
-    @property
-    def value(self) -> float | None: ...
-    @property
-    def n(self) -> int: ...
+class JudgedWindow(Protocol):
+    """A window as a rule judges it: whether its condition holds (None: that is unknown), holds beyond the critical
+    threshold, and whether it is as good as a recovery asks for."""
 
-
-class ObservedWindow(Observation, Protocol):
     @property
     def end(self) -> datetime: ...
     @property
-    def is_proven(self) -> bool: ...
+    def is_breached(self) -> bool | None: ...
+    @property
+    def is_critical(self) -> bool: ...
+    @property
+    def is_recovered(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class RuleProgress:
     """Where a rule stands. While it fires, `streak` counts the good windows in a row.
 
     Before, `recent` has a letter for each window that may still be one of those that fire together: `x` was beyond the
-    threshold, `.` was not. `streak` counts the first.
+    threshold, `.` was not. `streak` counts the first. `is_critical` stays until the rule no longer fires, and
+    `lacks_data` is of the newest window.
     """
 
     name: str = "normal"
@@ -58,6 +62,8 @@ class RuleProgress:
     judged_until: datetime | None = None
     acted_until: datetime | None = None
     recent: str = ""
+    is_critical: bool = False
+    lacks_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,33 +72,28 @@ class RuleStep:
     outcome: RuleOutcome = RuleOutcome.NOTHING
 
 
-def breach_of(limit: Limit, seen: Observation, *, is_proven: bool) -> bool | None:
-    """Tell whether what was seen is beyond a limit; None where it has no value, or too few rows to be judged.
-
-    No rows are too few where the value's interval proves a breach.
-    """
-    if seen.value is None or (seen.n < limit.min_rows and not is_proven):
-        return None
-    return limit.is_breached_by(seen.value)
-
-
-def step(rule: Condition, before: RuleProgress, window: ObservedWindow) -> RuleStep:
+def step(rule: Condition, before: RuleProgress, window: JudgedWindow) -> RuleStep:
     """Move a rule by one window.
 
-    A window without data or with too few rows says nothing: it neither opens nor resolves, and it ends no streak. No
-    rows are too few where the value's interval proves a breach.
+    A window that is unknown neither opens nor resolves, and it ends no streak; unless the rule says that
+    such a window alerts, or is a good one.
     """
-    breached = breach_of(rule, window, is_proven=window.is_proven)
-    if breached is None:
-        return RuleStep(replace(before, judged_until=window.end))
+    lacks_data = window.is_breached is None
+    seen = replace(before, judged_until=window.end, lacks_data=lacks_data)
+    if lacks_data and rule.no_data == NoDataPolicy.KEEP:
+        return RuleStep(seen)
+    is_breached = rule.no_data == NoDataPolicy.ALERT if lacks_data else bool(window.is_breached)
     if before.name == "firing":
-        return _while_firing(rule, before, window, breached)
-    recent = _still_of_use(rule, before.recent + ("x" if breached else "."))
+        is_good = not is_breached and (lacks_data or window.is_recovered)
+        return _while_firing(rule, seen, window, is_breached=is_breached, is_good=is_good)
+    recent = _still_of_use(rule, before.recent + ("x" if is_breached else "."))
     streak = recent.count("x")
-    if breached and streak >= rule.for_windows:
-        return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.OPENED)
-    name = "pending" if recent else "normal"
-    return RuleStep(RuleProgress(name, streak, window.end, before.acted_until, recent))
+    if is_breached and streak >= rule.for_windows:
+        opened = replace(
+            seen, name="firing", streak=0, acted_until=window.end, recent="", is_critical=window.is_critical
+        )
+        return RuleStep(opened, RuleOutcome.OPENED)
+    return RuleStep(replace(seen, name="pending" if recent else "normal", streak=streak, recent=recent))
 
 
 def _still_of_use(rule: Condition, recent: str) -> str:
@@ -104,14 +105,18 @@ def _still_of_use(rule: Condition, recent: str) -> str:
     return recent.lstrip(".")
 
 
-def _while_firing(rule: Condition, before: RuleProgress, window: ObservedWindow, breached: bool) -> RuleStep:
-    if breached:
-        cooled = before.acted_until is None or window.end >= before.acted_until + rule.cooldown
+def _while_firing(
+    rule: Condition, seen: RuleProgress, window: JudgedWindow, *, is_breached: bool, is_good: bool
+) -> RuleStep:
+    if is_breached:
+        again = replace(seen, streak=0)
+        if window.is_critical and not seen.is_critical:
+            return RuleStep(replace(again, is_critical=True, acted_until=window.end), RuleOutcome.WORSENED)
+        cooled = seen.acted_until is None or window.end >= seen.acted_until + rule.cooldown
         if cooled:
-            return RuleStep(RuleProgress("firing", 0, window.end, window.end), RuleOutcome.STILL_FIRING)
-        return RuleStep(RuleProgress("firing", 0, window.end, before.acted_until))
-    is_recovered = window.value is not None and rule.is_recovered_by(window.value)
-    streak = before.streak + 1 if is_recovered else 0
+            return RuleStep(replace(again, acted_until=window.end), RuleOutcome.STILL_FIRING)
+        return RuleStep(again)
+    streak = seen.streak + 1 if is_good else 0
     if streak < rule.recover_windows:
-        return RuleStep(RuleProgress("firing", streak, window.end, before.acted_until))
-    return RuleStep(RuleProgress("normal", 0, window.end, before.acted_until), RuleOutcome.RESOLVED)
+        return RuleStep(replace(seen, streak=streak))
+    return RuleStep(replace(seen, name="normal", streak=0, is_critical=False), RuleOutcome.RESOLVED)

@@ -1,13 +1,15 @@
 """What a rule that fires shows now: the newest window beyond its limit, with what explains that window."""
 
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from monitors.metrics.causes import rank_causes
-from monitors.rules.conditions import breach_of
+from monitors.rules.conditions import NoDataPolicy
 from monitors.rules.models import Rule, RuleState, Transition
-from monitors.rules.services import Window, begin_of_causes, gather, points_of
+from monitors.rules.services import begin_of_causes, detail_of, threshold_of
+from monitors.rules.windows import Window, gather, points_of, read_windows
 
 
 def current_breach(transition: Transition) -> Transition:
@@ -34,7 +36,7 @@ def causes_of(transition: Transition) -> list[dict[str, Any]]:
 
 def rank_again(transition: Transition) -> list[dict[str, Any]]:
     """Rank what explains the window of a transition, whatever was stored with it."""
-    rule = transition.rule
+    rule = transition.deciding
     return rank_causes(
         model=transition.model,
         start=begin_of_causes(
@@ -53,28 +55,39 @@ def _judged_until(rule: Rule) -> datetime | None:
 
 
 def _newest_breach(rule: Rule, *, after: Transition, until: datetime) -> Window | None:
+    newer = (window for window in _newest_first(rule, after=after, until=until) if window.end <= until)
+    return next((window for window in newer if _alerts(rule, window)), None)
+
+
+def _newest_first(rule: Rule, *, after: Transition, until: datetime) -> Iterator[Window]:
+    if rule.looks_at_every_window:
+        since = after.window_start + timedelta(microseconds=1)
+        yield from reversed(read_windows(rule, since=since, until=until))
+        return
     points = points_of(rule).filter(  # by their start too, which the index knows
         start__gt=after.window_start, end__gt=after.window_end, end__lte=until
     )
     for _, of_window in groupby(points.order_by("-start").iterator(), key=lambda point: point.start):
-        [window] = gather(rule, list(of_window))
-        if breach_of(rule, window, is_proven=window.is_proven):
-            return window
-    return None
+        yield from gather(rule, list(of_window))
+
+
+def _alerts(rule: Rule, window: Window) -> bool:
+    if window.is_breached is None:
+        return rule.no_data == NoDataPolicy.ALERT
+    return window.is_breached
 
 
 def _observed(transition: Transition, window: Window) -> Transition:
-    detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
-    if since := transition.detail.get("since"):
-        detail["since"] = since
+    rule, detail = transition.rule, detail_of(transition.rule, window)
+    detail |= {name: transition.detail[name] for name in ("since", "severity") if name in transition.detail}
     return Transition(
-        rule=transition.rule,
+        rule=rule,
         model=transition.model,
         kind=Transition.Kind.STILL_FIRING,
         window_start=window.start,
         window_end=window.end,
         value=window.value,
         n=window.n,
-        threshold=transition.rule.threshold,
+        threshold=threshold_of(rule, window),
         detail=detail,
     )

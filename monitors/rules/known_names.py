@@ -11,6 +11,7 @@ from inference.registry.selectors import signature_of
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.segment_masks import features_of_segment
 from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS, SubjectKind
+from monitors.rules.condition_trees import Term
 from monitors.rules.models import Rule
 from monitors.summaries.models import Summary
 
@@ -21,11 +22,12 @@ MAX_SEGMENTS_LISTED = 200
 
 def check_names(rule: Rule) -> None:
     """Raise Problem where the rule names what the model does not have; of a model without data nothing is known."""
-    if rule.feature not in ("", "*"):
-        _check_feature(rule)
-    if rule.segment:
-        _check_segment(rule)
-        _check_feature_of_segment(rule)
+    for term in rule.terms:
+        if term.feature not in ("", "*"):
+            _check_feature(rule.model, term)
+        if term.segment:
+            _check_segment(rule.model, term)
+            _check_feature_of_segment(rule.model, term)
 
 
 def known_segments(model: Model) -> list[str]:
@@ -35,42 +37,43 @@ def known_segments(model: Model) -> list[str]:
     return [*declared, *(name for names in of_values for name in names)][:MAX_SEGMENTS_LISTED]
 
 
-def _check_feature_of_segment(rule: Rule) -> None:
-    if rule.feature in features_of_segment(rule.model, rule.segment):
+def _check_feature_of_segment(model: Model, term: Term) -> None:
+    if term.feature in features_of_segment(model, term.segment):
         raise invalid(
-            "/feature",
-            f"{printable(rule.feature)!r} chooses the rows of the segment, so that its drift is not measured there; "
+            f"{term.pointer}/feature",
+            f"{printable(term.feature)!r} chooses the rows of the segment, so that its drift is not measured there; "
             "name another feature, or leave the segment out.",
         )
 
 
-def _check_feature(rule: Rule) -> None:
-    match METRICS[rule.metric].subject_of(rule.feature):
+def _check_feature(model: Model, term: Term) -> None:
+    here = f"{term.pointer}/feature"
+    match METRICS[term.metric].subject_of(term.feature):
         case SubjectKind.FEATURE:
-            _require("/feature", "feature", rule.feature, kinds_of_features(rule.model), ANSWER_COLUMNS)
+            _require(here, "feature", term.feature, kinds_of_features(model), ANSWER_COLUMNS)
         case SubjectKind.CLASS:
-            _require("/feature", "class", rule.feature, _classes(rule.model))
+            _require(here, "class", term.feature, _classes(model))
         case SubjectKind.SEGMENT_FEATURE:
-            _require("/feature", "segment feature", rule.feature, _segment_features(rule.model))
+            _require(here, "segment feature", term.feature, _segment_features(model))
 
 
-def _check_segment(rule: Rule) -> None:
-    model, feature = rule.model, rule.segment.partition(":")[0]
+def _check_segment(model: Model, term: Term) -> None:
+    feature, here = term.segment.partition(":")[0], f"{term.pointer}/segment"
     features = _segment_features(model)
-    if ":" in rule.segment and feature in features:
-        if not Summary.objects.filter(model=model, segment=rule.segment).exists():
-            _require("/segment", "segment", rule.segment, _values_of(model, feature))
+    if ":" in term.segment and feature in features:
+        if not Summary.objects.filter(model=model, segment=term.segment).exists():
+            _require(here, "segment", term.segment, _values_of(model, feature))
         return
-    if ":" in rule.segment and (nearest := get_close_matches(feature, features, n=1, cutoff=0.5)):
+    if ":" in term.segment and (nearest := get_close_matches(feature, features, n=1, cutoff=0.5)):
         detail = f"{printable(feature)!r} has no segments in this model; did you mean '{nearest[0]}:<value>'?"
-        raise invalid("/segment", detail, "unknown_segment")
+        raise invalid(here, detail, "unknown_segment")
     known = [*model.segments.values_list("name", flat=True), *(f"{name}:<value>" for name in features)]
     if not known:
         detail = (
-            f"{model.name} has no segments; declare {printable(rule.segment)!r} first, or leave it empty."
+            f"{model.name} has no segments; declare {printable(term.segment)!r} first, or leave it empty."
         )
-        raise invalid("/segment", detail, "unknown_segment")
-    _require("/segment", "segment", rule.segment, known)
+        raise invalid(here, detail, "unknown_segment")
+    _require(here, "segment", term.segment, known)
 
 
 def _require(pointer: str, what: str, name: str, known: Collection[str], more: Collection[str] = ()) -> None:

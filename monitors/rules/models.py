@@ -1,6 +1,7 @@
 """Rules over metric points, where each stands, and the transitions that alerts and workflows read."""
 
 from collections.abc import Mapping
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -11,14 +12,23 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project
 from driftline.common.periods import Period, counted, earlier, is_window
 from inference.registry.models import Model
+from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import MetricPoint
-from monitors.rules.conditions import breach_of
+from monitors.rules.condition_trees import (
+    ConditionTree,
+    Constant,
+    OwnLimit,
+    Term,
+    parse_condition,
+    terms_of,
+)
+from monitors.rules.conditions import NoDataPolicy
 from monitors.stats.performance.estimate import proves_beyond
 
 _PLAIN = (
     "name", "metric", "feature", "segment", "span", "judged_span", "operator", "threshold", "for_windows", "of_windows",
-    "recovery_threshold", "recover_windows", "min_rows", "severity", "action", "enabled", "description", "owner",
-    "runbook",
+    "recovery_threshold", "critical_threshold", "recover_windows", "min_rows", "no_data", "severity", "action",
+    "enabled", "description", "owner", "runbook", "condition",
 )  # fmt: skip
 _DURATIONS = ("cooldown", "notify_within")
 """The fields of a rule's snapshot."""
@@ -31,7 +41,11 @@ class Severity(models.TextChoices):
 
 
 class Rule(models.Model):
-    """When a metric of a model is beyond a threshold for some windows: open an incident, maybe start a run."""
+    """When a metric of a model is beyond a threshold for some windows: open an incident, maybe start a run.
+
+    A rule with a `condition` asks for more than one metric beyond one threshold; its metric, feature, segment and
+    operator are those of the first comparison in it.
+    """
 
     class Operator(models.TextChoices):
         ABOVE = "above"
@@ -41,12 +55,20 @@ class Rule(models.Model):
         NOTIFY = "notify", "Open an incident and notify"
         RETRAIN = "retrain", "Also start a retrain run"
 
+    class NoData(models.TextChoices):
+        KEEP = NoDataPolicy.KEEP.value, "Nothing: wait for the next one"
+        ALERT = NoDataPolicy.ALERT.value, "That something is wrong"
+        OK = NoDataPolicy.OK.value, "That all is well"
+
     project = models.ForeignKey(Project, models.CASCADE, related_name="rules")
     model = models.ForeignKey(Model, models.CASCADE, related_name="rules")
     name = models.CharField(max_length=120)
     metric = models.CharField(max_length=40)
     feature = models.CharField(max_length=200, blank=True)
     segment = models.CharField(max_length=200, blank=True)
+    condition = models.JSONField(
+        null=True, blank=True, help_text="a tree of comparisons; empty: the one here"
+    )
     span = models.CharField(
         max_length=8,
         default="auto",
@@ -68,10 +90,20 @@ class Rule(models.Model):
     recovery_threshold = models.FloatField(
         null=True, blank=True, help_text="what a good window has to reach; empty: the threshold"
     )
+    critical_threshold = models.FloatField(
+        null=True, blank=True, help_text="beyond which an incident is critical; empty: no value is"
+    )
     recover_windows = models.IntegerField(
         default=2, validators=[MinValueValidator(1)], help_text="good windows in a row that resolve"
     )
     min_rows = models.IntegerField(default=200, validators=[MinValueValidator(1)])
+    no_data = models.CharField(
+        max_length=5,
+        choices=NoData,
+        default=NoData.KEEP,
+        db_default=NoData.KEEP,
+        help_text="what a window says in which the metric has no value, or too few rows",
+    )
     cooldown = models.DurationField(help_text="event time after which a rule that still fires acts again")
     notify_within = models.DurationField(help_text="a newest window that ended longer ago notifies nobody")
     severity = models.CharField(max_length=8, choices=Severity, default=Severity.WARNING)
@@ -102,8 +134,44 @@ class Rule(models.Model):
         plain = {name: snapshot[name] for name in _PLAIN if name in snapshot}  # older ones have fewer
         return cls(model=model, **plain, **durations)
 
+    @property
+    def tree(self) -> ConditionTree:
+        """The condition as a tree; of a rule without one, its metric against its threshold."""
+        if self.condition is not None:
+            return parse_condition(self.condition)
+        return Term(self.metric, self.feature, self.segment, self.operator, Constant(self.threshold))
+
+    @property
+    def terms(self) -> list[Term]:
+        """The comparisons of the condition, as they are written."""
+        return list(terms_of(self.tree))
+
+    @property
+    def looks_at_every_window(self) -> bool:
+        """Whether a window counts in which its metric has no point although the model was measured."""
+        return self.condition is not None or self.no_data != self.NoData.KEEP
+
+    def of_term(self, term: Term, threshold: float) -> Self:
+        """Return the rule, not stored, as if it had this one comparison alone, against what its right side was."""
+        alone = copy(self)
+        alone.condition, alone.threshold = None, threshold
+        alone.metric, alone.feature, alone.segment = term.metric, term.feature, term.segment
+        alone.operator = operator_of(term)
+        return alone
+
     def is_breached_by(self, value: float) -> bool:
         return value > self.threshold if self.operator == self.Operator.ABOVE else value < self.threshold
+
+    def is_critical_at(self, value: float | None) -> bool:
+        """Tell whether a value is beyond the critical threshold, where there is one."""
+        limit = self.critical_threshold
+        if limit is None or value is None:
+            return False
+        return value > limit if self.operator == self.Operator.ABOVE else value < limit
+
+    def severity_at(self, value: float | None) -> str:
+        """Return how severe a breach with this value is."""
+        return str(Severity.CRITICAL if self.is_critical_at(value) else self.severity)
 
     def is_recovered_by(self, value: float) -> bool:
         if self.recovery_threshold is None:
@@ -124,7 +192,9 @@ class Rule(models.Model):
 
     def breaks(self, point: MetricPoint) -> bool | None:
         """Tell whether a point is beyond the threshold; None where it has no value or too few rows to be judged."""
-        return breach_of(self, point, is_proven=point.n < self.min_rows and self.is_proven_by(point))
+        if point.value is None or (point.n < self.min_rows and not self.is_proven_by(point)):
+            return None
+        return self.is_breached_by(point.value)
 
     def is_proven_by(self, point: MetricPoint) -> bool:
         """Tell whether a point's interval proves a breach, so that no rows are too few."""
@@ -132,6 +202,13 @@ class Rule(models.Model):
         return point.value is not None and proves_beyond(
             point.value, point.n, point.lower, point.upper, self.threshold, is_below=is_below
         )
+
+
+def operator_of(term: Term) -> str:
+    """Return the side of its right side on which a comparison holds."""
+    if isinstance(term.right, OwnLimit):
+        return str(Rule.Operator.ABOVE if METRICS[term.metric].lower_is_better else Rule.Operator.BELOW)
+    return term.operator
 
 
 class RuleState(models.Model):
@@ -150,6 +227,17 @@ class RuleState(models.Model):
     )
     judged_until = models.DateTimeField(null=True, blank=True, help_text="end of the newest window judged")
     acted_until = models.DateTimeField(null=True, blank=True, help_text="end of the window that last acted")
+    is_critical = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="whether it went beyond its critical threshold since it fires",
+    )
+    lacks_data = models.BooleanField(
+        default=False, db_default=False, help_text="whether nothing is known of the newest window"
+    )
+    error = models.CharField(
+        max_length=500, default="", db_default="", blank=True, help_text="why it could not be judged"
+    )
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.standing}"
@@ -160,6 +248,7 @@ class Transition(models.Model):
 
     class Kind(models.TextChoices):
         OPENED = "opened"
+        WORSENED = "worsened"
         STILL_FIRING = "still_firing"
         RESOLVED = "resolved"
 
@@ -183,6 +272,24 @@ class Transition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule} {self.kind} at {self.window_end:%Y-%m-%d %H}h"
+
+    @property
+    def deciding(self) -> Rule:
+        """Its rule; of one with a condition, as if it had the comparison alone that decided over the window."""
+        if (document := self.detail.get("comparison")) is None:
+            return self.rule
+        [term] = terms_of(parse_condition(document))
+        return self.rule.of_term(term, self.threshold)
+
+    @property
+    def severity(self) -> str:
+        """How severe the rule is by then: critical, once it was beyond its critical threshold."""
+        return str(self.detail.get("severity") or self.rule.severity)
+
+    @property
+    def lacks_data(self) -> bool:
+        """Whether it is about a window of which nothing was known."""
+        return bool(self.detail.get("no_data"))
 
     @property
     def since(self) -> datetime:

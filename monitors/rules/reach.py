@@ -9,12 +9,14 @@ from inference.prediction_log.queries.event_clock import event_nows
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind, Reference
-from monitors.metrics.catalogue import ESTIMATED, METRICS
+from monitors.metrics.catalogue import ESTIMATED, METRICS, needs_labels
 from monitors.metrics.context import label_lags
 from monitors.metrics.fitting import WindowRows, WindowsAsked, rows_of_each
 from monitors.metrics.request_metrics import REQUEST_METRICS
+from monitors.rules.checks import least_rows
+from monitors.rules.condition_trees import AllOf, ConditionTree, NotOf, Term
 from monitors.rules.models import Rule
-from monitors.rules.services import Backtest, least_rows
+from monitors.rules.services import Backtest
 from monitors.stats.performance.estimate import MIN_PROVING_ROWS
 
 _NOT_BY_ROWS = (*REQUEST_METRICS, "volume_ratio")
@@ -35,7 +37,8 @@ class Reach:
         self._with_reference = set(usable.values_list("model_id", flat=True))
         self._clocks = event_nows(models=of_models, now=now())
         self._label_lags = label_lags(models.values())
-        self._windows = rows_of_each(self._windows_of(rule) for rule in rules if _goes_by_rows(rule))
+        alone = (rule.of_term(term, 0.0) for rule in rules for term in rule.terms)
+        self._windows = rows_of_each(self._windows_of(rule) for rule in alone if _goes_by_rows(rule))
 
     def cannot_fire_because(self, rule: Rule) -> str:
         """Say why a rule would stay silent, or speak only on a proven breach; empty where nothing is in its way, and
@@ -43,8 +46,20 @@ class Reach:
 
         It counts the rows, or the labelled rows, of the newest windows of the rule's span. Where none has as many as
         the rule or its monitor asks for, the rule can fire only on an interval that lies beyond the threshold as a
-        whole, of metrics that have one.
+        whole, of metrics that have one. A condition cannot hold where too much of it stays unknown.
         """
+        return self._cannot_hold_because(rule, rule.tree)
+
+    def _cannot_hold_because(self, rule: Rule, tree: ConditionTree, *, is_negated: bool = False) -> str:
+        if isinstance(tree, Term):
+            return self._is_unknown_because(rule.of_term(tree, rule.threshold))
+        if isinstance(tree, NotOf):
+            return self._cannot_hold_because(rule, tree.member, is_negated=not is_negated)
+        reasons = [self._cannot_hold_because(rule, one, is_negated=is_negated) for one in tree.members]
+        needs_all = isinstance(tree, AllOf) != is_negated
+        return next(filter(None, reasons), "") if needs_all or all(reasons) else ""
+
+    def _is_unknown_because(self, rule: Rule) -> str:
         metric = METRICS[rule.metric]
         monitor = self._monitors.get((rule.model_id, metric.kind))
         if monitor is None:
@@ -55,7 +70,7 @@ class Reach:
 
     def _too_few_rows(self, rule: Rule, monitor: Monitor) -> str:
         metric, windows = METRICS[rule.metric], self._windows[self._windows_of(rule)]
-        needed, of_labels = max(rule.min_rows, least_rows(metric, monitor)), _needs_labels(rule)
+        needed, of_labels = max(rule.min_rows, least_rows(metric, monitor)), needs_labels(rule.metric)
         if not windows:
             return ""
         most = max(one.labelled if of_labels else one.rows for one in windows)
@@ -74,7 +89,7 @@ class Reach:
 
     def _windows_of(self, rule: Rule) -> WindowsAsked:
         """Ask for the windows of a rule that have ended, and where it needs labels have them."""
-        lag = self._label_lags[rule.model_id] if _needs_labels(rule) else timedelta(0)
+        lag = self._label_lags[rule.model_id] if needs_labels(rule.metric) else timedelta(0)
         return WindowsAsked(rule.model_id, rule.judged_span, self._clocks[rule.model_id] - lag, rule.segment)
 
 
@@ -105,9 +120,3 @@ def _too_few_labels(windows: list[WindowRows], monitor: Monitor) -> str:
         f"labels of {monitor.min_label_coverage:.0%} of the rows are needed, and at most {share:.0%} have one: "
         "the rule cannot fire."
     )
-
-
-def _needs_labels(rule: Rule) -> bool:
-    metric = METRICS[rule.metric]
-    by_answers = metric.name.startswith("estimated_") or metric.name.startswith("label_coverage")
-    return metric.kind == MonitorKind.PERFORMANCE and not by_answers

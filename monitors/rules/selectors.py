@@ -2,7 +2,7 @@
 close and ripen by time alone."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.db.models import (
     Case,
@@ -28,6 +28,9 @@ from monitors.rules.models import Rule, Severity
 from monitors.summaries.models import StaleWindow
 
 _NEVER = Value(datetime(1970, 1, 1, tzinfo=UTC))
+_LIMITS = Rule.objects.filter(enabled=True, condition__isnull=True)
+_AWAITED = timedelta(hours=1)
+"""How long after its end a window of a condition is looked at again by time alone; what is measured later says so."""
 
 
 def longest_of(column: str) -> Case:
@@ -39,18 +42,19 @@ def longest_of(column: str) -> Case:
 
 
 def enabled_rules(model: Model) -> list[Rule]:
-    """List the rules of a model that are on, the least severe first and the oldest first among equals."""
-    return _least_severe_first(Rule.objects.filter(model=model, enabled=True))
+    """List the rules of a model that are on and a limit of one metric, so without a condition; the least severe first
+    and the oldest first among equals."""
+    return _least_severe_first(_LIMITS.filter(model=model))
 
 
 def enabled_rules_of(model_ids: Collection[int], metrics: Collection[str]) -> dict[int, list[Rule]]:
     """List the rules over some metrics that are on, by the model's id, as `enabled_rules` does."""
-    return _by_model(Rule.objects.filter(model__in=model_ids, metric__in=metrics, enabled=True))
+    return _by_model(_LIMITS.filter(model__in=model_ids, metric__in=metrics))
 
 
 def rules_by_model(model_ids: Collection[int]) -> dict[int, list[Rule]]:
     """List the rules of models that are on, by the model's id, as `enabled_rules` does."""
-    return _by_model(Rule.objects.filter(model__in=model_ids, enabled=True))
+    return _by_model(_LIMITS.filter(model__in=model_ids))
 
 
 def _by_model(rules: QuerySet[Rule]) -> dict[int, list[Rule]]:
@@ -67,7 +71,7 @@ def _least_severe_first(rules: QuerySet[Rule]) -> list[Rule]:
 def models_to_judge(now: datetime) -> set[int]:
     """List the models with a closed window that a rule has yet to judge, or with labels that have ripened."""
     watched = Rule.objects.filter(enabled=True, model__archived_at=None)
-    due = [*_closed_windows(watched, now), *_ripened_windows(watched, now)]
+    due = [*_closed_windows(watched, now), *_measured_windows(watched, now), *_ripened_windows(watched, now)]
     return {pk for pk, _ in have_ended({one: one for one in due}, now=now)}
 
 
@@ -83,13 +87,17 @@ def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, dat
         start__gt=OuterRef("judged_start"), end__gt=OuterRef("judged_end"), end__lte=now
     ).order_by("start")
     judged = Coalesce(F("state__judged_until"), _NEVER)
-    rules = rules.annotate(
-        judged_end=judged,
-        judged_start=ExpressionWrapper(judged - longest_of("judged_span"), output_field=DateTimeField()),
-    ).annotate(
-        next_start=Case(
-            When(feature="*", then=Subquery(later.values("start")[:1])),
-            default=Subquery(later.filter(feature=OuterRef("feature")).values("start")[:1]),
+    rules = (
+        rules.filter(condition__isnull=True)
+        .annotate(
+            judged_end=judged,
+            judged_start=ExpressionWrapper(judged - longest_of("judged_span"), output_field=DateTimeField()),
+        )
+        .annotate(
+            next_start=Case(
+                When(feature="*", then=Subquery(later.values("start")[:1])),
+                default=Subquery(later.filter(feature=OuterRef("feature")).values("start")[:1]),
+            )
         )
     )
     of_feature = Q(feature=OuterRef("feature")) | Q(Exact(OuterRef("feature"), "*"))
@@ -100,6 +108,46 @@ def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, dat
     waiting = rules.filter(~Exists(unripe), ~Exists(being_measured), next_start__isnull=False)
     found = waiting.values_list("model_id", "next_start", "judged_span")
     return [(pk, end_of(start, span)) for pk, start, span in found]
+
+
+def _measured_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:
+    """Give model and end of the next window of each rule that looks at every one that was measured.
+
+    One that is unripe or being measured holds the rule up, and a condition waits for its newest window to be complete.
+    """
+    rows = PackedPoints.objects.filter(
+        model=OuterRef("model"), span=OuterRef("judged_span"), role="champion", version="", segment="",
+    ).order_by("start")  # fmt: skip
+    later = rows.filter(start__gt=OuterRef("judged_start")).values("start")
+    judged = Coalesce(F("state__judged_until"), _NEVER)
+    every = rules.filter(Q(condition__isnull=False) | ~Q(no_data=Rule.NoData.KEEP)).annotate(
+        judged_end=judged,
+        judged_start=ExpressionWrapper(judged - longest_of("judged_span"), output_field=DateTimeField()),
+    )
+    # The first two: months differ in length, so that the first may be the one that was judged last.
+    every = every.annotate(
+        first=Subquery(later[:1]), second=Subquery(later[1:2]), newest=Subquery(later.reverse()[:1])
+    )
+    due = []
+    for rule in every:
+        starts = [
+            one
+            for one in (rule.first, rule.second)
+            if one and end_of(one, rule.judged_span) > rule.judged_end
+        ]
+        if not starts:
+            continue
+        end = end_of(starts[0], rule.judged_span)
+        is_awaited = rule.condition is not None and starts[0] == rule.newest and now - end > _AWAITED
+        if end <= now and not is_awaited and not _is_held_up(rule, starts[0], now):
+            due.append((rule.model_id, end))
+    return due
+
+
+def _is_held_up(rule: Rule, start: datetime, now: datetime) -> bool:
+    window = {"model": rule.model_id, "span": rule.judged_span, "start": start}
+    is_unripe = PackedPoints.objects.filter(**window, role="champion", version="", ripe_at__gt=now).exists()
+    return is_unripe or StaleWindow.objects.unfinished().filter(**window).exists()
 
 
 def _ripened_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:

@@ -1,14 +1,12 @@
 """Writes of rules, and judging them window by window in event time."""
 
 import logging
-import math
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Any, Self, cast
 
 from django.db import IntegrityError, transaction
 from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q
@@ -21,8 +19,7 @@ from driftline.common.attempts import DATABASE_FAULTS, note_failure, reason_of, 
 from driftline.common.clock import now
 from driftline.common.database.deadline import give_up_after
 from driftline.common.errors import Problem, invalid, not_found
-from driftline.common.periods import earlier, is_span, longest, overlap
-from driftline.common.request_values import span_refusal
+from driftline.common.periods import earlier, floor, longest, overlap
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.prediction_log.imports.file_ends import ended_until
@@ -32,16 +29,18 @@ from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import AUTO, lock_monitors, set_rule_spans
-from monitors.definitions.services import DEFAULT_MIN_ROWS
-from monitors.metrics.catalogue import METRICS, Metric, nearest_metrics
+from monitors.metrics.catalogue import METRICS, METRICS_OF_ROWS
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.limits import SILENT, PointJudge
-from monitors.metrics.models import MetricPoint, PackedPoints, PendingEvaluation, PointStatus
-from monitors.rules.conditions import RuleOutcome, RuleProgress, RuleStep, step
+from monitors.metrics.models import MetricPoint, PackedPoints, PendingEvaluation, PointStatus, UnreadDay
+from monitors.rules.checks import MIN_ROWS, check_rule, judged_span, known_metric, min_rows_of
+from monitors.rules.condition_trees import Constant, document_of, parse_condition, terms_of
+from monitors.rules.conditions import NoDataPolicy, RuleOutcome, RuleProgress, RuleStep, step
 from monitors.rules.known_names import check_names
-from monitors.rules.models import Rule, RuleState, Severity, Transition
+from monitors.rules.models import Rule, RuleState, Severity, Transition, operator_of
 from monitors.rules.selectors import longest_of
 from monitors.rules.signals import model_judged, rule_deleted
+from monitors.rules.windows import PointReading, Window, points_of, read_windows
 from monitors.summaries.models import StaleWindow, Summary
 
 log = logging.getLogger(__name__)
@@ -54,8 +53,10 @@ DEFAULTS: dict[str, Any] = {
     "for_windows": 1,
     "of_windows": None,
     "recovery_threshold": None,
+    "critical_threshold": None,
     "recover_windows": 2,
-    "min_rows": 100,
+    "min_rows": MIN_ROWS,
+    "no_data": Rule.NoData.KEEP,
     "cooldown": timedelta(days=1),
     "notify_within": timedelta(hours=24),
     "severity": Severity.WARNING,
@@ -64,31 +65,68 @@ DEFAULTS: dict[str, Any] = {
     "description": "",
     "owner": "",
     "runbook": "",
+    "condition": None,
 }
+IN_CONDITION = (
+    "metric", "feature", "segment", "operator", "threshold", "recovery_threshold", "critical_threshold",
+)  # fmt: skip
+"""The fields of a rule that its condition says, where it has one."""
 MAX_CAUSES_SECONDS = 10.0
 """How long ranking causes may hold up an alert."""
 MAX_RULES = 10_000  # a thousand models with all default rules
-MAX_AMONG = 1_000
+MAX_RUN_WINDOWS = 64
+"""How many windows before the one that fires are looked at for when that began, of a rule with a condition."""
 _DAY = timedelta(days=1)
+_INSTANT = timedelta(microseconds=1)
 _OWN_KEYS = {"id", "created_at"}
-_KINDS_BY_ROWS = (MonitorKind.DRIFT, MonitorKind.QUALITY, MonitorKind.PERFORMANCE)
-_JUDGED_BY_ANY_ROWS = ("label_coverage",)
 
 
 # -- writing rules -----------------------------------------------------------------------------------------------------
 def new_rule(*, project: Project, model: Model, **fields: Any) -> Rule:
-    """Make a rule that is not saved; what is not given is the default, and of `min_rows` what its monitor needs."""
-    metric = METRICS.get(fields.get("metric", ""))
-    rows = {"min_rows": min_rows_of(model, metric)} if metric else {}
-    rule = Rule(project=project, model=model, **(DEFAULTS | rows | fields))
+    """Make a rule that is not saved; what is not given is the default, and of `min_rows` what its monitors need.
+
+    Raises Problem where neither a condition nor a metric with its threshold is given, or both are.
+    """
+    rule = Rule(project=project, model=model, **(DEFAULTS | _with_first_term(fields)))
+    if "min_rows" not in fields:
+        known = [METRICS[term.metric] for term in rule.terms if term.metric in METRICS]
+        rule.min_rows = max((min_rows_of(model, metric) for metric in known), default=MIN_ROWS)
     rule.judged_span = judged_span(rule)
     return rule
+
+
+def _with_first_term(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what the first comparison of a condition says to the fields of a rule. Raises Problem."""
+    if (document := fields.get("condition")) is None:
+        for name in ("metric", "threshold"):
+            if fields.get(name) in (None, ""):
+                raise invalid(f"/{name}", f"Say the {name}, or give a condition.", "missing_field")
+        return dict(fields)
+    _refuse_beside_condition(fields)
+    terms = list(terms_of(parse_condition(document)))
+    for term in terms:
+        known_metric(term)
+    first = terms[0]
+    return dict(fields) | {
+        "metric": first.metric,
+        "feature": first.feature,
+        "segment": first.segment,
+        "operator": operator_of(first),
+        "threshold": first.right.threshold if isinstance(first.right, Constant) else 0.0,
+        "recovery_threshold": None,
+        "critical_threshold": None,
+    }
+
+
+def _refuse_beside_condition(fields: Mapping[str, Any]) -> None:
+    if (name := next((one for one in IN_CONDITION if fields.get(one) is not None), None)) is not None:
+        raise invalid(f"/{name}", f"The rule has a condition, which stands for it; leave {name} out.")
 
 
 def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) -> Rule:
     """Create a rule; of the past it judges only what it would still notify of."""
     rule = new_rule(project=project, model=model, **fields)
-    _check(rule)
+    check_rule(rule)
     check_names(rule)
     if project.rules.count() >= MAX_RULES:
         raise Problem(422, "quota", f"A project may have {MAX_RULES:,} rules.")
@@ -144,13 +182,17 @@ def update_rule(*, rule: Rule, actor: str, **changes: Any) -> Rule:
 def _change(rule: Rule, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Set fields of a rule and check them; returns the rule as it was, in plain values. Raises Problem."""
     before = _plain(rule)
+    if changes.get("condition") is not None or ("condition" in changes and rule.condition is not None):
+        changes = _with_first_term(changes)
+    elif rule.condition is not None:
+        _refuse_beside_condition(changes)
     for name, value in changes.items():
         setattr(rule, name, value)
-    needs_rows = {"metric", "min_rows"} & {
+    needs_rows = {"metric", "min_rows", "condition"} & {
         name for name, value in _plain(rule).items() if before[name] != value
     }
-    _check(rule, checks_rows=bool(needs_rows))
-    if any(getattr(rule, name) != before[name] for name in ("metric", "feature", "segment")):
+    check_rule(rule, checks_rows=bool(needs_rows))
+    if any(getattr(rule, name) != before[name] for name in ("metric", "feature", "segment", "condition")):
         check_names(rule)
     return before
 
@@ -179,110 +221,24 @@ def delete_rule(*, rule: Rule, actor: str) -> None:
 
 def refuse_while_watched(*, model: Model, which: Q) -> None:
     """Raise Problem where a rule watches one of these segments; `which` is over the column `segment`."""
-    if (rule := Rule.objects.filter(which, model=model).order_by("pk").first()) is not None:
-        raise Problem(
-            409,
-            "segment_watched",
-            f"The rule {rule.name!r} watches {rule.segment}; change or delete the rule first.",
-        )
+    for rule in Rule.objects.filter(which | Q(condition__isnull=False), model=model).order_by("pk"):
+        segment = next((term.segment for term in rule.terms if _is_among(term.segment, which)), None)
+        if segment is not None:
+            raise Problem(
+                409,
+                "segment_watched",
+                f"The rule {rule.name!r} watches {segment}; change or delete the rule first.",
+            )
+
+
+def _is_among(segment: str, which: Q) -> bool:
+    """Tell whether a condition on the column `segment`, of a name or of how names start, is true of a segment."""
+    lookup, value = cast(tuple[str, str], which.children[0])
+    return segment.startswith(value) if lookup.endswith("__startswith") else segment == value
 
 
 def _name_is_taken(rule: Rule) -> Problem:
     return Problem(409, "rule_exists", f"{rule.model.name} already has a rule {rule.name!r}.")
-
-
-def _check(rule: Rule, *, checks_rows: bool = True) -> None:
-    metric = METRICS.get(rule.metric)
-    if metric is None:
-        known = nearest_metrics(str(rule.metric))
-        raise invalid(
-            "/metric",
-            f"{str(rule.metric)[:64]!r} is not a metric; use one such as {known}.",
-            "unknown_metric",
-        )
-    if metric.has_feature and not rule.feature:
-        raise invalid("/feature", f"{rule.metric} is measured a feature; name one, or use '*' for any.")
-    if rule.feature and not metric.has_feature:
-        raise invalid("/feature", f"{rule.metric} has no feature; leave it out.")
-    if rule.span != AUTO and not is_span(str(rule.span)):
-        raise invalid("/span", span_refusal("span", str(rule.span), AUTO))
-    if rule.span != AUTO and metric.spans and rule.span not in metric.spans:
-        raise invalid("/span", f"{rule.metric} is measured by the {' or '.join(metric.spans)} only.")
-    if rule.segment and not metric.of_segments:
-        raise invalid("/segment", f"{rule.metric} is measured of all rows; leave the segment out.")
-    if rule.min_rows != 1 and not metric.of_rows:
-        raise invalid("/min_rows", f"{rule.metric} is measured where no row comes; use 1 row.")
-    if not rule.name.strip() or any(ord(character) < 32 for character in rule.name):
-        raise invalid("/name", "A rule needs a name of printable characters.", "invalid_text")
-    if not isinstance(rule.threshold, int | float) or not math.isfinite(rule.threshold):
-        raise invalid("/threshold", f"{str(rule.threshold)[:64]!r} is not a finite number.")
-    for field, choices in (
-        ("operator", Rule.Operator.values),
-        ("severity", Severity.values),
-        ("action", Rule.Action.values),
-    ):
-        if getattr(rule, field) not in choices:
-            raise invalid(
-                f"/{field}", f"{str(getattr(rule, field))[:64]!r} is not one of {', '.join(choices)}."
-            )
-    for field, most in (("for_windows", 1_000), ("recover_windows", 1_000), ("min_rows", 10**9)):
-        value = getattr(rule, field)
-        if not isinstance(value, int) or not 1 <= value <= most:
-            raise invalid(f"/{field}", f"{str(value)[:64]!r} is not a whole number from 1 to {most:,}.")
-    _check_windows(rule)
-    if checks_rows and rule.min_rows < (least := least_rows(metric, _monitor_of(rule.model, metric))):
-        raise invalid(
-            "/min_rows",
-            f"{metric.title} of this model is judged from {least:,} rows on, so that a rule of {rule.min_rows:,} rows "
-            f"would listen to windows that nobody judges; use {least:,} or more.",
-        )
-    for field in ("cooldown", "notify_within"):
-        if not timedelta(0) <= getattr(rule, field) <= timedelta(days=3660):
-            raise invalid(f"/{field}", "Use a number of seconds from 0 to ten years.")
-    for field, most in (("description", 1_000), ("owner", 200)):
-        text = getattr(rule, field)
-        if len(text) > most or any(ord(letter) < 32 and letter != "\n" for letter in text):
-            raise invalid(f"/{field}", f"Use at most {most:,} printable characters.", "invalid_text")
-    _check_runbook(rule.runbook)
-
-
-def _check_runbook(address: str) -> None:
-    """Refuse what is no address of a page: it becomes a link in messages, so a browser must not run it."""
-    if not address:
-        return
-    if len(address) > 500 or not address.isprintable() or " " in address:
-        raise invalid("/runbook", "An address has at most 500 characters, without spaces.")
-    try:
-        parts = urlsplit(address)
-        is_page = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        is_page = False
-    if not is_page:
-        raise invalid(
-            "/runbook",
-            f"{address[:64]!r} is not the address of a page, such as https://wiki.example.com/drift.",
-        )
-
-
-def _check_windows(rule: Rule) -> None:
-    """Refuse more windows than there are to choose from, and a recovery beyond the threshold."""
-    among, recovery = rule.of_windows, rule.recovery_threshold
-    if among is not None and not (isinstance(among, int) and rule.for_windows <= among <= MAX_AMONG):
-        raise invalid(
-            "/of_windows",
-            f"{str(among)[:64]!r} is not a whole number from for_windows, {rule.for_windows:,}, to {MAX_AMONG:,}.",
-        )
-    if recovery is None:
-        return
-    if not isinstance(recovery, int | float) or not math.isfinite(recovery):
-        raise invalid("/recovery_threshold", f"{str(recovery)[:64]!r} is not a finite number.")
-    if rule.is_breached_by(recovery):
-        side = "above" if rule.operator == Rule.Operator.ABOVE else "below"
-        raise invalid(
-            "/recovery_threshold",
-            f"A window at {recovery:g} is {side} the threshold, {rule.threshold:g}, and would not be good; use a value "
-            "on the other side.",
-        )
 
 
 def _first_judged(rule: Rule) -> datetime | None:
@@ -297,35 +253,6 @@ def _first_judged(rule: Rule) -> datetime | None:
 
 
 # -- which windows a rule judges ---------------------------------------------------------------------------------------
-def judged_span(rule: Rule) -> str:
-    """Return the span of the windows that a rule judges: its own, or that of the monitor of its metric."""
-    metric = METRICS.get(rule.metric)
-    if rule.span != AUTO or metric is None:
-        return rule.span if rule.span != AUTO else "day"
-    monitor = _monitor_of(rule.model, metric)
-    span = monitor.span if monitor else "day"
-    return span if not metric.spans or span in metric.spans else metric.spans[-1]
-
-
-def least_rows(metric: Metric, monitor: Monitor | None) -> int:
-    """Return from how many rows on a metric is judged at all, by its monitor."""
-    if metric.kind not in _KINDS_BY_ROWS or metric.name in _JUDGED_BY_ANY_ROWS or not metric.of_rows:
-        return 1
-    return monitor.min_rows if monitor else DEFAULT_MIN_ROWS[MonitorKind(metric.kind)]
-
-
-def _monitor_of(model: Model, metric: Metric) -> Monitor | None:
-    return Monitor.objects.filter(model=model, kind=metric.kind).first()
-
-
-def min_rows_of(model: Model, metric: Metric) -> int:
-    """Return the rows that a new rule asks for where nobody says so."""
-    if not metric.of_rows:
-        return 1
-    least = least_rows(metric, _monitor_of(model, metric))
-    return DEFAULTS["min_rows"] if least == 1 else least
-
-
 def follow_monitor(monitor: Monitor) -> None:
     """Have the rules of a monitor's metrics judge its windows that do as it does, in the transaction that changed it.
 
@@ -335,7 +262,8 @@ def follow_monitor(monitor: Monitor) -> None:
     moved = []
     for rule in monitor.model.rules.filter(span=AUTO).select_related("model"):
         span = judged_span(rule)
-        if METRICS[rule.metric].kind == monitor.kind and span != rule.judged_span:
+        is_of_monitor = any(METRICS[term.metric].kind == monitor.kind for term in rule.terms)
+        if is_of_monitor and span != rule.judged_span:
             rule.judged_span = span
             moved.append(rule)
     Rule.objects.bulk_update(moved, ["judged_span"])
@@ -353,8 +281,9 @@ def _watch_spans(model: Model) -> None:
     """Have the windows measured that the model's rules judge, in the caller's transaction."""
     monitors = lock_monitors(model)
     spans: dict[str, set[str]] = {}
-    for metric, span in Rule.objects.filter(model=model, enabled=True).values_list("metric", "judged_span"):
-        spans.setdefault(METRICS[metric].kind, set()).add(span)
+    for rule in Rule.objects.filter(model=model, enabled=True):
+        for term in rule.terms:
+            spans.setdefault(METRICS[term.metric].kind, set()).add(rule.judged_span)
     set_rule_spans(monitors=monitors, spans=spans)
 
 
@@ -370,10 +299,12 @@ def _plain(rule: Rule) -> dict[str, Any]:
 # -- judging -----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Unfinished:
-    """What of a model waits to be measured: starts of windows by span, and hours with rows that are not summarised."""
+    """What of a model waits to be measured: starts of windows by span, hours with rows that are not summarised, and
+    days with rows that are not read."""
 
     windows: Mapping[str, Collection[datetime]]
     hours: Sequence[datetime]
+    days: Collection[datetime]
 
     @classmethod
     def of(cls, model: Model) -> Self:
@@ -381,7 +312,8 @@ class _Unfinished:
         for span, start in StaleWindow.objects.unfinished().filter(model=model).values_list("span", "start"):
             windows.setdefault(span, set()).add(start)
         coming = TouchedPeriod.objects.unfinished().filter(model=model, error="", role__in=ANSWERING_ROLES)
-        return cls(windows, sorted(set(coming.values_list("hour", flat=True))))
+        unread = UnreadDay.objects.unfinished().filter(model=model).values_list("start", flat=True)
+        return cls(windows, sorted(set(coming.values_list("hour", flat=True))), set(unread))
 
     def first_hour(self, *, since: datetime | None) -> datetime | None:
         """Return the first hour from a moment on, or of all, with rows that rules do not know yet."""
@@ -415,6 +347,7 @@ def _judge_rules(model_id: int, pending: Sequence[PendingEvaluation]) -> None:
             except Exception as error:  # the other rules are judged
                 log.exception("rule not judged", extra={"rule": rule.pk})
                 failed[rule.name] = error
+                RuleState.objects.filter(rule=rule).update(error=reason_of(error))
         model_judged.send(sender=Model, model=model)
         if failed:
             said = (f"Rule {name!r}: {reason_of(error)}" for name, error in failed.items())
@@ -470,6 +403,7 @@ def _remeasure_ripe(model: Model, ended: datetime) -> None:
 
 def _judge_rule(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfinished) -> list[Transition]:
     transitions = []
+    state.error = ""
     for window in _windows(rule, state, ended, unfinished):
         verdict = step(rule, _progress(state), window)
         _remember(state, verdict.progress)
@@ -479,35 +413,26 @@ def _judge_rule(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfi
     return transitions
 
 
-@dataclass(frozen=True)
-class Window:
-    """One closed window of a rule's metric: the worst point, when the rule looks at every feature."""
-
-    start: datetime
-    end: datetime
-    feature: str
-    value: float | None
-    n: int
-    status: str
-    detail: dict[str, Any]
-    is_proven: bool = False
-
-
 def _windows(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfinished) -> list[Window]:
     """List windows after the one judged last, oldest first, up to the first that is still open, unripe or incomplete.
 
     Incomplete is one of which hours are not summarised yet: a week of an import may be measured from its first days.
+    The newest window of a condition that lacks a point says nothing by itself, so that it is waited for.
     """
     span, until = rule.judged_span, state.judged_until
-    points = points_of(rule).filter(end__lte=ended)
-    if until is not None:  # by their start too, which the index knows
-        points = points.filter(end__gt=until, start__gt=until - longest(span))
+    since = None if until is None else until - longest(span) + _INSTANT
+    found = read_windows(rule, since=since, until=ended)
+    found = [window for window in found if until is None or window.end > until]
     first_coming = unfinished.first_hour(since=until and until - overlap(span))
+    reads_days = rule.looks_at_every_window and any(term.metric in METRICS_OF_ROWS for term in rule.terms)
     windows = []
-    for window in gather(rule, list(points.order_by("start"))):
-        is_busy = window.start in unfinished.windows.get(span, ())
+    for window in found:
+        is_busy = window.start in unfinished.windows.get(span, ()) or (
+            reads_days and floor(window.start, "day") in unfinished.days
+        )
         is_incomplete = first_coming is not None and window.end > first_coming
-        if window.status == PointStatus.UNRIPE or is_busy or is_incomplete:
+        is_awaited = window is found[-1] and window.lacks_point and rule.no_data == NoDataPolicy.KEEP
+        if window.status == PointStatus.UNRIPE or is_busy or is_incomplete or is_awaited:
             break
         windows.append(window)
     return windows
@@ -515,77 +440,37 @@ def _windows(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfinis
 
 def shown_points(opened_by: Transition):  # type: ignore[no-untyped-def]
     """Select the points of what a rule opened an incident of: one feature's, where it looks at every one."""
-    return points_of(opened_by.rule).filter(feature=opened_by.detail.get("feature") or opened_by.rule.feature)
+    rule = opened_by.deciding
+    return points_of(rule).filter(feature=opened_by.detail.get("feature") or rule.feature)
 
 
 def judged_since(since: datetime, opened_by: Transition) -> Iterator[MetricPoint]:
     """Read the points of what a rule opened an incident of that it has judged since a moment, the newest first."""
     points = shown_points(opened_by).filter(start__gte=since, value__isnull=False).defer("detail")
+    rule = opened_by.deciding
     for point in points.exclude(status__in=(*SILENT, PointStatus.UNRIPE)).order_by("-start").iterator():
-        if opened_by.rule.breaks(point) is not None:
+        if rule.breaks(point) is not None:
             yield point
 
 
-def points_of(rule: Rule):  # type: ignore[no-untyped-def]
-    """Select the points that a rule looks at."""
-    points = MetricPoint.objects.filter(
-        model=rule.model,
-        span=rule.judged_span,
-        metric=rule.metric,
-        segment=rule.segment,
-        role="champion",
-        version="",
-    )
-    return points if rule.feature == "*" else points.filter(feature=rule.feature)
-
-
-def gather(rule: Rule, points: Sequence[MetricPoint]) -> list[Window]:
-    """Group points by window; of several features the one furthest beyond the threshold speaks, of those that the rule
-    judges.
-
-    A window that is insufficient or an error, or of an estimate that is unreliable, keeps its place and says nothing,
-    as one does in which no feature has rows enough. A feature or class of few rows is silent by itself.
-    """
-    by_start: dict[datetime, list[MetricPoint]] = {}
-    for point in points:
-        by_start.setdefault(point.start, []).append(point)
-    sign = 1 if rule.operator == Rule.Operator.ABOVE else -1
-    windows = []
-    for start in sorted(by_start):
-        worst = max(
-            _speaking(rule, by_start[start]), key=lambda p: -math.inf if p.value is None else sign * p.value
-        )
-        value = None if worst.status in SILENT else worst.value
-        detail = worst.detail or {}
-        windows.append(
-            Window(
-                start, worst.end, worst.feature, value, worst.n, worst.status, detail,
-                is_proven=value is not None and rule.is_proven_by(worst),
-            )
-        )  # fmt: skip
-    return windows
-
-
-def _speaking(rule: Rule, points: Sequence[MetricPoint]) -> Sequence[MetricPoint]:
-    """Narrow the points of a window to those that a rule judges; where it judges none, to what was measured."""
-    measured = [point for point in points if point.value is not None]
-    audible = [point for point in measured if point.status not in SILENT]
-    judged = [point for point in audible if rule.breaks(point) is not None]
-    return judged or audible or measured or points
-
-
 def _progress(state: RuleState) -> RuleProgress:
-    return RuleProgress(state.standing, state.streak, state.judged_until, state.acted_until, state.recent)
+    return RuleProgress(
+        state.standing, state.streak, state.judged_until, state.acted_until, state.recent, state.is_critical,
+        state.lacks_data,
+    )  # fmt: skip
 
 
 def _remember(state: RuleState, progress: RuleProgress) -> None:
     state.standing, state.streak, state.recent = progress.name, progress.streak, progress.recent
     state.judged_until, state.acted_until = progress.judged_until, progress.acted_until
+    state.is_critical, state.lacks_data = progress.is_critical, progress.lacks_data
 
 
 def _record(rule: Rule, window: Window, verdict: RuleStep) -> Transition:
     """Write the transition with what was known; a second writer of the same one changes nothing."""
-    detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
+    detail = detail_of(rule, window)
+    if verdict.progress.is_critical:
+        detail["severity"] = Severity.CRITICAL.value
     if verdict.outcome is not RuleOutcome.RESOLVED:
         detail["since"] = _since(rule, window).isoformat()
         detail |= _causes(rule, window)
@@ -598,15 +483,46 @@ def _record(rule: Rule, window: Window, verdict: RuleStep) -> Transition:
             "window_start": window.start,
             "value": window.value,
             "n": window.n,
-            "threshold": rule.threshold,
+            "threshold": threshold_of(rule, window),
             "detail": detail,
         },
     )
     return transition
 
 
+def threshold_of(rule: Rule, window: Window) -> float:
+    """Return the limit that a window was judged by: the rule's, or the right side of the comparison that decides."""
+    if rule.condition is None:
+        return rule.threshold
+    return 0.0 if window.threshold is None else window.threshold
+
+
+def detail_of(rule: Rule, window: Window) -> dict[str, Any]:
+    """Return what a transition keeps of its window; of a condition also the comparison that decides, and the others
+    that do so with it."""
+    detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
+    if window.is_breached is None:
+        detail["no_data"] = True
+    if rule.condition is not None:
+        detail["comparison"] = document_of(window.reading.term)
+        detail["also"] = [_ground(one) for one in window.grounds[1:]]
+    return detail
+
+
+def _ground(reading: PointReading) -> dict[str, Any]:
+    point = reading.point
+    return {
+        "comparison": document_of(reading.term),
+        "feature": point.feature if point else reading.term.feature,
+        "value": reading.value,
+        "n": point.n if point else 0,
+        "threshold": reading.limit,
+    }
+
+
 def _causes(rule: Rule, window: Window) -> dict[str, Any]:
     """Rank what explains a window; where that takes too long, say so: nobody waits longer for the alert."""
+    term = window.reading.term
     try:
         with give_up_after(MAX_CAUSES_SECONDS):
             return {
@@ -614,8 +530,8 @@ def _causes(rule: Rule, window: Window) -> dict[str, Any]:
                     model=rule.model,
                     start=begin_of_causes(rule, window.start, window.end, window.detail),
                     end=window.end,
-                    segment=rule.segment,
-                    metric=rule.metric,
+                    segment=term.segment,
+                    metric=term.metric,
                 )
             }
     except TimeoutError:
@@ -625,9 +541,24 @@ def _causes(rule: Rule, window: Window) -> dict[str, Any]:
 
 def _since(rule: Rule, window: Window) -> datetime:
     """Return when what a window shows began, as everything that reads its point says it."""
+    if rule.looks_at_every_window:
+        return _begin_of_run(rule, window)
     shown = points_of(rule).filter(start=window.start, feature=window.feature)
     since = [point.since for point in PointJudge(rule.model, [rule]).judge(shown)]
     return since[0] or window.start if since else window.start
+
+
+def _begin_of_run(rule: Rule, window: Window) -> datetime:
+    """Return the start of the first of the windows without a break that say what this one does; none that says nothing
+    is a break."""
+    first = earlier(window.start, rule.judged_span, MAX_RUN_WINDOWS)
+    begin = window.start
+    for before in reversed(read_windows(rule, since=first, until=window.end)):
+        if before.is_breached is False:
+            break
+        if before.is_breached == window.is_breached:
+            begin = before.start
+    return begin
 
 
 def begin_of_causes(rule: Rule, start: datetime, end: datetime, detail: Mapping[str, Any]) -> datetime:
@@ -654,11 +585,11 @@ class Backtest:
 
 def backtest(*, rule: Rule, start: datetime, end: datetime) -> Backtest:
     """Tell which stored windows would have opened an incident, had the rule stood since `start`."""
-    _check(rule)
+    check_rule(rule)
     if rule._state.adding:
         check_names(rule)
-    points = points_of(rule).filter(start__gte=start, end__lte=end).exclude(status=PointStatus.UNRIPE)
-    windows = gather(rule, list(points.order_by("start")))
+    found = read_windows(rule, since=start, until=end)
+    windows = [window for window in found if window.status != PointStatus.UNRIPE]
     progress, opened = RuleProgress(), []
     for window in windows:
         verdict = step(rule, progress, window)

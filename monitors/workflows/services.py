@@ -155,7 +155,8 @@ def handle_transition(transition_id: int) -> Run | None:
 
 
 def _asks_for_run(transition: Transition) -> bool:
-    return transition.rule.action == Rule.Action.RETRAIN and transition.kind != Transition.Kind.RESOLVED
+    starts = transition.kind in (Transition.Kind.OPENED, Transition.Kind.STILL_FIRING)
+    return starts and transition.rule.action == Rule.Action.RETRAIN
 
 
 def _answer(transition: Transition) -> Run | None:
@@ -241,9 +242,9 @@ def _check_data_quality(model: Model, until: datetime) -> None:
     """Do not learn from broken data: a critical data-quality rule that fires in the training window."""
     days = Workflow.objects.get_or_create(model=model)[0].training_days
     firing = RuleState.objects.filter(
+        Q(rule__severity=Severity.CRITICAL) | Q(is_critical=True),
         rule__model=model,
         rule__enabled=True,
-        rule__severity=Severity.CRITICAL,
         rule__metric__in=[*QUALITY_METRICS, "faulty_features"],
         standing=RuleState.Standing.FIRING,
     ).select_related("rule")

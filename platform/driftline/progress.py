@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, QuerySet, Subquery
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery
 
 from driftline.stuck_work import is_stuck
 from driftline.watching import LEARNING, NOT_MONITORED, OK, Watch, watch_of_each
@@ -59,6 +59,8 @@ def progress_of_each(models: Iterable[Model]) -> dict[int, Progress]:
 def _unfinished(models: QuerySet[Model]) -> Iterable[Mapping[str, Any]]:
     """Read where the work that is due begins with each model, and its unresolved incidents."""
     mine = {"model": OuterRef("pk")}
+    # A condition may name one of them in any of its comparisons.
+    of_rows = Q(metric__in=METRICS_OF_ROWS) | Q(condition__isnull=False)
     transitions = Transition.objects.filter(**mine)
     unhandled = transitions.filter(workflows_done_at=None) | transitions.filter(alerts_done_at=None)
     unresolved = Incident.objects.filter(**mine).exclude(status=Incident.Status.RESOLVED)
@@ -67,7 +69,7 @@ def _unfinished(models: QuerySet[Model]) -> Iterable[Mapping[str, Any]]:
         touched=_first(TouchedPeriod.objects.unfinished().filter(**mine), "hour"),
         stale=_first(StaleWindow.objects.unfinished().filter(**mine), "start"),
         unread=_first(UnreadDay.objects.unfinished().filter(**mine), "start"),
-        listens=Exists(Rule.objects.filter(**mine, enabled=True, metric__in=METRICS_OF_ROWS)),
+        listens=Exists(Rule.objects.filter(of_rows, **mine, enabled=True)),
         unhandled=_first(unhandled, "window_start"),
         running=_first(Run.objects.filter(**mine, state__in=ACTIVE_STATES, needs=""), "data_until"),
         is_unjudged=Exists(PendingEvaluation.objects.unfinished().filter(**mine)),

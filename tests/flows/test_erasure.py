@@ -291,6 +291,16 @@ class World:
             cooldown=timedelta(1), notify_within=timedelta(1),
         )  # fmt: skip
         RuleState.objects.create(rule=rule)
+        Rule.objects.create(
+            project=project, model=self.model, name="of one customer", metric="count", threshold=1,
+            condition={
+                "any": [
+                    {"metric": "count", "threshold": 1},
+                    {"metric": "accuracy", "segment": f"customer:{CANARY}", "threshold": 1},
+                ]
+            },
+            cooldown=timedelta(1), notify_within=timedelta(1),
+        )  # fmt: skip
         transition = Transition.objects.create(
             rule=rule, model=self.model, kind="opened", window_start=DAY, window_end=NEXT_DAY, n=1, threshold=1,
             detail={"causes": [{"segment": f"customer:{CANARY}"}]},
@@ -339,6 +349,7 @@ PLACES = {
     "inference_dataset.path": False,
     "inference_label.given_id": True,
     "inference_import.file_name": True,
+    "monitors_rule.condition": True,
     "monitors_incident.title": True,
     "monitors_incident.causes": True,
     "monitors_transition.detail": True,

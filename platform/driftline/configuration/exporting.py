@@ -27,6 +27,7 @@ from monitors.definitions.expectations import describe_expectation
 from monitors.definitions.models import Monitor
 from monitors.definitions.monitors import AUTO
 from monitors.rules.models import Rule
+from monitors.rules.services import IN_CONDITION
 from monitors.workflows.models import Workflow
 
 MODEL_FIELDS = (
@@ -34,9 +35,9 @@ MODEL_FIELDS = (
     "privacy", "schema_policy", "rows_kept",
 )  # fmt: skip
 RULE_FIELDS = (
-    "metric", "feature", "segment", "span", "operator", "threshold", "for_windows", "of_windows",
-    "recovery_threshold", "recover_windows", "min_rows", "severity", "action", "enabled", "description", "owner",
-    "runbook",
+    "metric", "feature", "segment", "condition", "span", "operator", "threshold", "for_windows", "of_windows",
+    "recovery_threshold", "critical_threshold", "recover_windows", "min_rows", "no_data", "severity", "action",
+    "enabled", "description", "owner", "runbook",
 )  # fmt: skip
 WORKFLOW_FIELDS = (
     "trainer", "parameters", "training_days", "min_training_rows", "pairs", "max_pairs", "gate", "max_runs_a_day",
@@ -147,9 +148,11 @@ def _parts(model: Model) -> Iterator[tuple[Item, dict[str, Any]]]:
 
 
 def rule_fields(rule: Rule) -> dict[str, Any]:
-    """Give the fields of a rule; durations are seconds of event time."""
+    """Give the fields of a rule, of one with a condition those that it does not say; durations are seconds of event
+    time."""
+    said = IN_CONDITION if rule.condition is not None else ()
     return {
-        **{name: getattr(rule, name) for name in RULE_FIELDS},
+        **{name: getattr(rule, name) for name in RULE_FIELDS if name not in said},
         "cooldown": rule.cooldown.total_seconds(),
         "notify_within": rule.notify_within.total_seconds(),
     }

@@ -21,7 +21,9 @@ def moment_field(label: str, help_text: str, *, required: bool) -> forms.DateTim
 def explain(form: forms.Form, problem: Problem) -> None:
     """Put the faults of a problem at their fields, and what belongs to none above the form."""
     for fault in problem.errors:
-        name = fault.pointer.strip("/").split("/")[0]
-        form.add_error(name if name in form.fields else None, fault.detail)
+        name, _, place = fault.pointer.strip("/").partition("/")
+        form.add_error(
+            name if name in form.fields else None, f"{place}: {fault.detail}" if place else fault.detail
+        )
     if not problem.errors:
         form.add_error(None, problem.detail)

@@ -33,11 +33,13 @@ from monitors.alerts.silences import active_silences
 from monitors.alerts.snoozing import is_snoozed
 from monitors.alerts.story import effects_of, worst_value
 from monitors.alerts.way_back import way_back
-from monitors.alerts.wording import at_worst, compared, duration, evidence_of, measured, moment
+from monitors.alerts.wording import at_worst, compared, duration, evidence_of, measured, moment, stands
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT, LABELS, SEGMENT
 from monitors.metrics.limits import PointJudge
+from monitors.rules.models import Rule
+from monitors.rules.sentences import describe_tree
 from monitors.rules.services import shown_points
 
 PAGE_LENGTH = 50
@@ -114,6 +116,7 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         "alerts": one.alerts.all(),
         "transition": opening,
         "measured": measured(opening),
+        "condition": _condition(opening.rule),
         "evidence": evidence_of(opening),
         "effects": effects_of(one, opening),
         "way_back": way_back(one),
@@ -225,13 +228,17 @@ _ACTS: dict[str, Callable[[PageRequest, Incident], str]] = {
 }
 
 
+def _condition(rule: Rule) -> str:
+    """Say what a rule of several comparisons asks for; empty of a rule of one."""
+    return describe_tree(rule.tree, rule.judged_span) if rule.condition is not None else ""
+
+
 def _verdict(one: Incident, worst: float | None) -> Statement:
     opening = one.opening
-    value, threshold = compared(opening)
-    rule, what = opening.rule, measured(opening)
+    what, stood = measured(opening), stands(opening)
     since = f"{one.since:%-d %b %Y %H:%M} UTC"
     if one.closed_at:
-        text = f"{one.close_reason}, on {one.closed_at:%-d %b %Y %H:%M} UTC: {what} was {rule.operator} {threshold}"
+        text = f"{one.close_reason}, on {one.closed_at:%-d %b %Y %H:%M} UTC: {what} was {stood}"
         return Statement("notice", [Phrase(f"{text} since {since}.")])
     if one.resolved_at:
         farthest = f" {at_worst(opening, worst)}." if worst is not None else ""
@@ -241,15 +248,12 @@ def _verdict(one: Incident, worst: float | None) -> Statement:
             [
                 Phrase(
                     f"{one.model.name} recovered on {one.resolved_at:%-d %b %Y %H:%M} UTC after "
-                    f"{length}: {what} had been {rule.operator} {threshold} since {since}.{farthest}"
+                    f"{length}: {what} had been {stood} since {since}.{farthest}"
                 )
             ],
         )
-    parts = [
-        Phrase(
-            f"{what} of {one.model.name} is {rule.operator} {threshold} since {since}: {value} when it opened"
-        )
-    ]
+    first = "" if opening.lacks_data else f": {compared(opening)[0]} when it opened"
+    parts = [Phrase(f"{what} of {one.model.name} is {stood} since {since}{first}")]
     parts.append(
         Phrase(f". {at_worst(opening, worst)}." if worst is not None and worst != opening.value else ".")
     )

@@ -1,17 +1,18 @@
-"""What a rule means, in a sentence, and what it would have done in the stored past, as a chart with marks."""
+"""What a rule would have done in the stored past, as a chart with marks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from driftline.common.number_format import format_number
-from driftline.common.periods import counted, in_a_row
+from driftline.common.periods import counted
 from driftline.pages.charts import Chart, ChartLine, Dot, Mark
 from driftline.pages.timerange import TimeRange
 from monitors.metrics.catalogue import METRICS
 from monitors.rules.models import Rule
 from monitors.rules.reach import not_tested_because
-from monitors.rules.services import Backtest, Window, backtest
+from monitors.rules.services import Backtest, backtest
+from monitors.rules.windows import PointReading, Window
 
 MAX_SHOWN_WINDOWS = 8
 LOOKED_BACK = timedelta(days=366)
@@ -48,41 +49,42 @@ def preview_of(rule: Rule, chosen: TimeRange) -> RulePreview:
     )
 
 
-def sentence_of(rule: Rule) -> str:
-    """Say what a rule does."""
-    subject = METRICS[rule.metric].title if rule.metric in METRICS else rule.metric
-    if rule.feature:
-        subject += " of any feature" if rule.feature == "*" else f" of {rule.feature}"
-    where = f" where {rule.segment}" if rule.segment else ""
-    windows = rule.asked_windows if rule.of_windows else in_a_row(rule.for_windows, rule.judged_span)
-    rows = f" of at least {rule.min_rows:,} rows" if rule.min_rows > 1 else ""
-    good = in_a_row(rule.recover_windows, rule.judged_span, "good ")
-    back = "" if rule.recovery_threshold is None else f" back at {format_number(rule.recovery_threshold)}"
-    action = " and starts a retrain run" if rule.action == Rule.Action.RETRAIN else ""
-    return (
-        f"Opens a {rule.severity} incident{action} when {subject}{where} is {rule.operator} "
-        f"{format_number(rule.threshold)} for {windows}{rows}. Resolves it after {good}{back}."
-    )
-
-
 def _chart(rule: Rule, tested: Backtest, chosen: TimeRange) -> Chart:
-    """Draw the windows that the rule would have judged, with a mark where it would have fired."""
-    title = METRICS[rule.metric].title
+    """Draw the windows that the rule would have judged, of a condition by its first comparison, with a mark where it
+    would have fired."""
+    readings = [(one, one.readings[0]) for one in tested.windows]
     dots = [
-        Dot(
-            one.start, one.end, one.value, one.n, threshold=rule.threshold,
-            status="ok" if one.value is None or not rule.is_breached_by(one.value) else "warning",
-        )
-        for one in tested.windows
-    ]  # fmt: skip
-    marks = [
-        Mark(one.end, "fires", f"it would have fired at {format_number(one.value)}", "fired")
-        for one in tested.opened
-        if one.value is not None
+        Dot(one.start, one.end, seen.value, _rows(seen), threshold=seen.limit, status=_status(rule, seen))
+        for one, seen in readings
     ]
-    worst = ", of each window the feature that is furthest" if rule.feature == "*" else ""
+    marks = [Mark(one.end, "fires", f"it would have fired{_at(one)}", "fired") for one in tested.opened]
+    metric = METRICS[readings[0][1].term.metric]
     return Chart(
-        id="backtest", title=title, summary=f"The limit is {format_number(rule.threshold)}{worst}.",
+        id="backtest", title=metric.title, summary=_summary(rule),
         start=max(tested.windows[0].start, chosen.end - LOOKED_BACK), end=chosen.end,
-        series=[ChartLine(title, dots)], unit=METRICS[rule.metric].unit, marks=marks,
+        series=[ChartLine(metric.title, dots)], unit=metric.unit, marks=marks,
     )  # fmt: skip
+
+
+def _rows(reading: PointReading) -> int:
+    return reading.point.n if reading.point else 0
+
+
+def _status(rule: Rule, reading: PointReading) -> str:
+    return rule.severity_at(reading.value) if reading.holds else "ok"
+
+
+def _at(window: Window) -> str:
+    return ", as there is no data" if window.value is None else f" at {format_number(window.value)}"
+
+
+def _summary(rule: Rule) -> str:
+    worst = ", of each window the feature that is furthest" if rule.terms[0].feature == "*" else ""
+    if rule.condition is not None:
+        return (
+            f"The first comparison of the condition{worst}; the marks are where all of it would have fired."
+        )
+    critical = (
+        "" if rule.critical_threshold is None else f", and critical {format_number(rule.critical_threshold)}"
+    )
+    return f"The limit is {format_number(rule.threshold)}{critical}{worst}."

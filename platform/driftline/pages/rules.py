@@ -1,6 +1,7 @@
 """Rules as a plain form, with what each would have done in the stored past."""
 
 import math
+from collections.abc import Collection
 from copy import copy
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from driftline.common.errors import Problem
 from driftline.common.periods import STEPS
+from driftline.common.yaml_text import NumberReader, read_yaml, write_yaml
 from driftline.configuration.differences import managed
 from driftline.configuration.items import part_of_model
 from driftline.pages import queries
@@ -20,7 +22,7 @@ from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
 from driftline.pages.rendering import render_with_charts
-from driftline.pages.rule_preview import preview_of, sentence_of
+from driftline.pages.rule_preview import preview_of
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Alert
@@ -28,14 +30,17 @@ from monitors.alerts.precision import precision_of
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import AUTO
-from monitors.metrics.catalogue import METRICS
+from monitors.metrics.catalogue import METRICS, is_of_task
 from monitors.metrics.fitting import set_span
+from monitors.rules.condition_trees import document_of
 from monitors.rules.defaults import add_default_rules, missing_default_rules
 from monitors.rules.known_names import known_segments
 from monitors.rules.models import Rule, Severity
 from monitors.rules.reach import Reach
+from monitors.rules.sentences import describe_tree, sentence_of
 from monitors.rules.services import (
     DEFAULTS,
+    IN_CONDITION,
     create_rule,
     delete_rule,
     rights_of_change,
@@ -44,7 +49,12 @@ from monitors.rules.services import (
 from monitors.rules.services import (
     new_rule as new_rule_of,
 )
+from monitors.rules.states import explain_state
 
+MAX_CONDITION = 20_000
+EXAMPLE = """all:
+  - {metric: psi, feature: income, limit: calibrated}
+  - {metric: estimated_accuracy, operator: below, threshold: 0.8}"""
 MAX_HOURS = 24 * 3_660  # as rules allow: ten years
 SPANS = (AUTO, *STEPS, "7d", "28d")
 """The spans that the form suggests."""
@@ -56,9 +66,16 @@ KINDS = {
 }
 
 
-def _metric_choices() -> list[tuple[str, list[tuple[str, str]]]]:
+def _metric_choices(shown: Collection[str] = METRICS) -> list[tuple[str, list[tuple[str, str]]]]:
     return [
-        (title, [(m.name, f"{m.title} ({m.name})") for m in METRICS.values() if m.kind == kind])
+        (
+            title,
+            [
+                (m.name, f"{m.title} ({m.name})")
+                for m in METRICS.values()
+                if m.kind == kind and m.name in shown
+            ],
+        )
         for kind, title in KINDS.items()
     ]
 
@@ -85,7 +102,10 @@ class RuleForm(forms.Form):
         widget=forms.TextInput(attrs={"list": "spans"}),
     )
     operator = forms.ChoiceField(choices=Rule.Operator.choices, label="Operator")
-    threshold = forms.FloatField(initial=0.2)
+    threshold = forms.FloatField(required=False, initial=0.2)
+    critical_threshold = forms.FloatField(
+        required=False, label="Critical beyond", help_text="Empty: it never gets critical."
+    )
     for_windows = forms.IntegerField(min_value=1, label="Windows beyond it")
     of_windows = forms.IntegerField(
         min_value=1,
@@ -98,6 +118,12 @@ class RuleForm(forms.Form):
         required=False, label="Good when back at", help_text="Empty: at the threshold."
     )
     min_rows = forms.IntegerField(min_value=1, label="Minimum rows")
+    no_data = forms.ChoiceField(
+        choices=Rule.NoData.choices,
+        required=False,
+        label="A window without data says",
+        help_text="Where the model was measured, and the metric has no value or too few rows.",
+    )
     severity = forms.ChoiceField(choices=Severity.choices)
     action = forms.ChoiceField(choices=Rule.Action.choices, label="Action")
     cooldown_hours = forms.FloatField(
@@ -127,6 +153,19 @@ class RuleForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 2}),
     )
 
+    condition = forms.CharField(
+        max_length=MAX_CONDITION,
+        required=False,
+        help_text="Several comparisons, as YAML or JSON, in place of metric to thresholds above.",
+        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "placeholder": EXAMPLE}),
+    )
+
+    def offer_metrics(self, names: Collection[str]) -> None:
+        """Offer these metrics alone."""
+        metric = self.fields["metric"]
+        assert isinstance(metric, forms.ChoiceField)
+        metric.choices = _metric_choices(names)
+
     def offer_alerts_alone(self) -> None:
         """Offer no action but the alert: retraining needs a right that the visitor lacks."""
         action = self.fields["action"]
@@ -137,13 +176,26 @@ class RuleForm(forms.Form):
         values = dict(self.cleaned_data)
         for name in ("cooldown", "notify_within"):
             values[name] = timedelta(hours=values.pop(f"{name}_hours"))
+        values["no_data"] = values["no_data"] or Rule.NoData.KEEP
+        values["condition"] = _read_condition(values["condition"])
+        if values["condition"] is not None:
+            values = {name: value for name, value in values.items() if name not in IN_CONDITION}
         return values
+
+
+def _read_condition(text: str) -> Any:
+    """Read what somebody wrote as a condition; None where that is nothing. Raises Problem."""
+    return read_yaml(text, NumberReader, pointer="/condition") if text.strip() else None
 
 
 def _initial(rule: Rule | None) -> dict[str, Any]:
     values = {**DEFAULTS, "threshold": 0.2, "metric": "psi"}
     if rule is not None:
         values = {name: getattr(rule, name) for name in ("name", "metric", "threshold", *DEFAULTS)}
+    values["condition"] = ""
+    if rule is not None and rule.condition is not None:
+        said = dict.fromkeys(("feature", "segment", "threshold"))
+        values |= said | {"condition": write_yaml(document_of(rule.tree))}
     for name in ("cooldown", "notify_within"):
         values[f"{name}_hours"] = values.pop(name).total_seconds() / 3600
     return {name: int(v) if isinstance(v, float) and v == int(v) else v for name, v in values.items()}
@@ -158,6 +210,8 @@ def rules(request: PageRequest, name: str) -> HttpResponse:
     listed = list(with_firing.select_related("model").order_by("-enabled", "name"))
     reach = Reach(listed)
     for rule in listed:
+        rule.explained = explain_state(rule, rule.state if hasattr(rule, "state") else None)
+        rule.says = describe_tree(rule.tree, rule.judged_span) if rule.condition is not None else ""
         rule.cannot_fire = reach.cannot_fire_because(rule) if rule.enabled else ""
     frame |= {
         "rules": listed,
@@ -226,6 +280,8 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         request.visitor.check_rights(rights_of_change(rule, request.POST.get("action", "")))
     tried = _tried(rule, request.GET.get("threshold", ""))
     form = RuleForm(request.POST or None, initial=_initial(tried))
+    of_task = {metric for metric in METRICS if is_of_task(metric, model.task)}
+    form.offer_metrics(of_task | ({rule.metric} if rule else set()))
     if not request.visitor.may("rule.retrain") and not (rule and rule.action == Rule.Action.RETRAIN):
         form.offer_alerts_alone()
     would_fire = preview_of(tried, frame["range"]) if tried and request.method == "GET" else None
@@ -256,6 +312,7 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         "features": ["*", *sorted(kinds_of_features(model)), "prediction", "score"],
         "segments": known_segments(model),
         "spans": SPANS,
+        "state": explain_state(rule, rule.state) if rule and hasattr(rule, "state") else None,
         "precision": precision_of(rule) if rule else None,
         "managed": managed(model.project, part_of_model("rule", model.name, rule.name)) if rule else None,
     }
@@ -266,7 +323,7 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
 
 def _tried(rule: Rule | None, threshold: str) -> Rule | None:
     """Return a rule with another limit to look at, which is not saved; the rule itself where none is given."""
-    if rule is None or not threshold:
+    if rule is None or not threshold or rule.condition is not None:
         return rule
     try:
         limit = float(threshold)

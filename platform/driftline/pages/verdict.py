@@ -133,6 +133,12 @@ def _complaint(incident: Incident) -> list[Phrase]:
     how = "has changed" if incident.severity == "notice" else "has been degraded"
     rule, newest = incident.rule, queries.newest_of(incident)
     measure, url = measured(incident.opening), reverse("incident", args=[incident.pk])
+    if incident.opening.lacks_data:
+        return [
+            Phrase(f"{incident.model.name} lacks data since {_day(incident.since)}: "),
+            Phrase(f"no data for {measure}", url),
+            Phrase("."),
+        ]
     limit = f"{rule.operator} the limit of {format_number(rule.threshold)}{' of its rule' if rule.feature else ''}"
     begins = Phrase(f"{incident.model.name} {how} since {_day(incident.since)}: ")
     if newest is None or newest.value is None:

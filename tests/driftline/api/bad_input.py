@@ -71,6 +71,13 @@ def rule(**changes: Any) -> bytes:
     return orjson.dumps(fields)
 
 
+CONDITION = {"metric": "accuracy", "operator": "below", "threshold": 0.5}
+
+
+def conditioned(condition: Any) -> bytes:
+    return orjson.dumps({"model": "flights", "name": "n", "condition": condition})
+
+
 def report(**changes: Any) -> bytes:
     return orjson.dumps({"from": NOW - DAY, "to": NOW} | changes)
 
@@ -148,6 +155,18 @@ REQUESTS = [
     Bad("fewer windows to choose from than are asked for", "POST", "/rules", rule(for_windows=3, of_windows=2), 422, "invalid_parameter", "/of_windows"),
     Bad("too many windows to choose from", "POST", "/rules", rule(of_windows=1_001), 422, "invalid_parameter", "/of_windows"),
     Bad("a recovery beyond the threshold", "POST", "/rules", rule(recovery_threshold=1e9), 422, "invalid_parameter", "/recovery_threshold"),
+    Bad("a rule without a metric", "POST", "/rules", b'{"model":"flights","name":"n"}', 422, "missing_field", "/metric"),
+    Bad("a metric beside a condition", "POST", "/rules", rule(condition=CONDITION), 422, "invalid_parameter", "/metric"),
+    Bad("a condition on a missing metric", "POST", "/rules", conditioned({"all": [{"metric": "luck", "threshold": 1}]}), 422, "unknown_metric", "/condition/all/0/metric"),
+    Bad("a condition with an unknown key", "POST", "/rules", conditioned(CONDITION | {"luck": 1}), 422, "unknown_field", "/condition/luck"),
+    Bad("a condition with a boolean for a number", "POST", "/rules", conditioned(CONDITION | {"threshold": True}), 422, "invalid_parameter", "/condition/threshold"),
+    Bad("a condition with NaN", "POST", "/rules", b'{"model":"flights","name":"n","condition":{"metric":"accuracy","threshold":NaN}}', 400, "malformed_json"),
+    Bad("a condition that is text", "POST", "/rules", conditioned("psi > 0.2"), 422, "invalid_parameter", "/condition"),
+    Bad("a condition of ten levels", "POST", "/rules", b'{"model":"flights","name":"n","condition":' + b'{"not":' * 10 + b"{}" + b"}" * 10 + b"}", 422, "too_deep", "/condition/not/not/not/not/not"),
+    Bad("a condition of 10 KB of nesting", "POST", "/rules", b'{"model":"flights","name":"n","condition":' + b'{"not":' * 1_500 + b"{}" + b"}" * 1_500 + b"}", 400, "too_deep"),
+    Bad("a back-test of an empty condition", "POST", "/rules/backtest", conditioned({"any": []}), 422, "invalid_parameter", "/condition/any"),
+    Bad("a critical threshold within the threshold", "POST", "/rules", rule(critical_threshold=0.4), 422, "invalid_parameter", "/critical_threshold"),
+    Bad("missing data that cheer", "POST", "/rules", rule(no_data="cheer"), 422, "invalid_parameter", "/no_data"),
     Bad("61 negative cooldown", "POST", "/rules", rule(cooldown=-1), 422, "invalid_parameter", "/cooldown"),
     Bad("61 endless cooldown", "POST", "/rules", rule(cooldown=1e300), 422, "invalid_parameter", "/cooldown"),
     Bad("61 span of a decade", "POST", "/rules", rule(span="decade"), 422, "invalid_parameter", "/span"),

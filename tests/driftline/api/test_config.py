@@ -17,6 +17,7 @@ from monitors.definitions.models import Segment
 from monitors.definitions.monitors import choose_span
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Rule
+from monitors.rules.services import create_rule
 from monitors.workflows.services import configure_workflow
 from tests.driftline.api.conftest import Api, caller
 from tests.driftline.api.shape import assert_problem
@@ -33,6 +34,12 @@ TREE = {
     "time_intervals": [{"name": "nights", "times": ["22:00-24:00"], "days_of_month": ["-1"]}],
 }
 RETRAINING = {"metric": "accuracy", "threshold": 0.1, "action": "retrain"}
+CONDITION = {
+    "any": [
+        {"metric": "count", "operator": "below", "times": 0.5, "days_before": 7},
+        {"not": {"metric": "accuracy", "threshold": 0.5}},
+    ]
+}
 SLACK = "https://hooks.slack.com/services/T000/B000/topsecrettoken"
 
 
@@ -52,6 +59,14 @@ def furnished(api: Api) -> Api:
     )
     choose_span(
         monitor=model.monitors.select_related("model__project").get(kind="drift"), span="week", actor="test"
+    )
+    create_rule(
+        project=api.project,
+        model=model,
+        actor="test",
+        name="drift that hurts",
+        condition=CONDITION,
+        no_data="alert",
     )
     model.expectations.create(feature="a", least=0.0, most=9.5, tolerance=0.01)
     create_channel(
@@ -152,6 +167,30 @@ def test_a_plan_lists_what_would_be_made_changed_and_deleted(furnished: Api) -> 
 
     assert set(Rule.objects.values_list("name", flat=True)) == set(rules)
     assert Rule.objects.get(name="r").threshold == 0.75
+
+
+def test_a_rule_changes_between_a_condition_and_one_comparison(furnished: Api) -> None:
+    document = exported(furnished)
+    rules = document["models"]["flights"]["rules"]
+    assert rules["drift that hurts"]["condition"] == CONDITION
+    assert "metric" not in rules["drift that hurts"]
+    rules["drift that hurts"] = {"condition": None, "metric": "count", "threshold": 5}
+    rules["r"] = {"condition": CONDITION}
+
+    assert apply(furnished, document).status_code == 200
+
+    assert Rule.objects.get(name="drift that hurts").metric == "count"
+    assert Rule.objects.get(name="r").condition == CONDITION
+
+
+def test_a_condition_is_refused_at_its_place(furnished: Api) -> None:
+    document = {
+        "models": {"flights": {"rules": {"odd": {"condition": {"all": [{"metric": "luck", "limit": 1}]}}}}}
+    }
+
+    problem = assert_problem(apply(furnished, document), 422, "invalid_parameter")
+
+    assert problem["errors"][0]["pointer"] == "/models/flights/rules/odd/condition/all/0/limit"
 
 
 def test_what_a_document_does_not_mention_stays(furnished: Api) -> None:

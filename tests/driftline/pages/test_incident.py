@@ -111,3 +111,48 @@ def test_stays_when_its_rules_are_deleted(client: Client, rules: list[Rule]) -> 
     assert "faulty_features (deleted)" in shown
     assert "Closed: owner deleted the rule drifted_features" in shown
     assert client.get(reverse("incidents") + "?status=all").status_code == 200
+
+
+def test_an_incident_of_missing_data_says_what_lacks_it(client: Client, project: Project) -> None:
+    model = make_model(project)
+    log(model, rows_of_a_day(DAY, 3))
+    rule = create_rule(
+        project=project, model=model, actor="test", name="ranks badly", metric="roc_auc", operator="below",
+        threshold=0.8, no_data="alert",
+    )  # fmt: skip
+    fired = Transition.objects.create(
+        rule=rule, model=model, kind="opened", window_start=DAY, window_end=DAY + ONE_DAY, value=None, n=0,
+        threshold=0.8, detail={"no_data": True, "since": DAY.isoformat()},
+    )  # fmt: skip
+    handle_transition(fired.pk)
+
+    incident = markup(client.get(reverse("incident", args=[Incident.objects.get().pk])))
+    overview = markup(client.get("/"))
+
+    assert "ROC AUC of approvals is without data since" in incident
+    assert "approvals: no data for ROC AUC" in overview
+
+
+def test_an_incident_of_a_condition_shows_the_comparison_that_decided(
+    client: Client, project: Project
+) -> None:
+    model = make_model(project)
+    log(model, rows_of_a_day(DAY, 3))
+    accuracy = {"metric": "accuracy", "operator": "below", "threshold": 0.8}
+    rule = create_rule(
+        project=project, model=model, actor="test", name="either",
+        condition={"any": [{"metric": "psi", "feature": "income", "limit": "calibrated"}, accuracy]},
+    )  # fmt: skip
+    fired = Transition.objects.create(
+        rule=rule, model=model, kind="opened", window_start=DAY, window_end=DAY + ONE_DAY, value=0.6, n=300,
+        threshold=0.8, detail={"comparison": accuracy, "since": DAY.isoformat()},
+    )  # fmt: skip
+    handle_transition(fired.pk)
+
+    shown = " ".join(markup(client.get(reverse("incident", args=[Incident.objects.get().pk]))).split())
+
+    assert "Accuracy of approvals is below 0.8 since" in shown
+    assert (
+        "Population stability index of income is beyond its calibrated limit or Accuracy is below 0.8 for"
+        in shown
+    )

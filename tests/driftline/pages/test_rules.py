@@ -149,6 +149,93 @@ def test_a_preview_says_what_the_rule_means_and_marks_where_it_would_have_fired(
     assert not Rule.objects.exists()
 
 
+TREE = """
+all:
+  - {metric: count, threshold: 10}
+  - not: {metric: psi, feature: income, limit: calibrated}
+"""
+
+
+def test_a_condition_is_written_as_yaml_and_read_as_a_sentence(watched: Model, client: Client) -> None:
+    filled = form("psi", {"condition": TREE, "do": "preview", "threshold": ""})
+
+    page = unescape(markup(client.post(reverse("rule_new", args=[watched.name]), filled)))
+    client.post(reverse("rule_new", args=[watched.name]), filled | {"do": "save"})
+
+    means = "Predictions is above 10 and not (Population stability index of income is beyond its calibrated limit)"
+    assert f"Opens a warning incident when {means} for 1 day of at least 100 rows." in page
+    assert "data-figure" not in page
+    rule = Rule.objects.get()
+    assert rule.condition == {
+        "all": [
+            {"metric": "count", "threshold": 10},
+            {"not": {"metric": "psi", "feature": "income", "limit": "calibrated"}},
+        ]
+    }
+    shown = unescape(markup(client.get(reverse("rule", args=[watched.name, rule.pk]))))
+    assert "- metric: count" in shown
+    assert f"{means} for" in " ".join(
+        unescape(markup(client.get(reverse("rules", args=[watched.name])))).split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "sentence"),
+    [
+        ("all: [", "Line 1, column"),
+        ("luck", "A condition is an object with all, any or not"),
+        (
+            "all: [{metric: psi, feature: incom, threshold: 1}]",
+            "all/0/feature: 'incom' is none of the features",
+        ),
+        ("{metric: count, threshold: true}", "threshold: 'True' is not a finite number."),
+    ],
+)
+def test_a_condition_is_refused_at_its_field(
+    condition: str, sentence: str, watched: Model, client: Client
+) -> None:
+    page = client.post(reverse("rule_new", args=[watched.name]), form("psi", {"condition": condition}))
+
+    assert page.status_code == 422
+    assert sentence in unescape(markup(page))
+    assert not Rule.objects.exists()
+
+
+def test_the_form_has_the_metrics_of_the_models_task_alone(watched: Model, client: Client) -> None:
+    shown = markup(client.get(reverse("rule_new", args=[watched.name])))
+
+    assert 'value="roc_auc"' in shown
+    for other in ("rmse", "ndcg", "estimated_mae", "mae_gap"):
+        assert f'value="{other}"' not in shown
+
+
+def test_the_page_of_a_rule_says_in_which_state_it_is_and_why(watched: Model, client: Client) -> None:
+    client.post(reverse("rule_new", args=[watched.name]), form("count", {"threshold": "10", "min_rows": 1}))
+    rule = Rule.objects.get()
+    rule.state.error = "KeyError: 'x'"
+    rule.state.save()
+
+    for page in (reverse("rule", args=[watched.name, rule.pk]), reverse("rules", args=[watched.name])):
+        assert "It could not be judged: KeyError: 'x'" in unescape(markup(client.get(page)))
+
+
+def test_a_critical_threshold_and_missing_data_are_part_of_the_sentence(
+    watched: Model, client: Client
+) -> None:
+    fields = {
+        "threshold": "10",
+        "min_rows": 1,
+        "critical_threshold": "50",
+        "no_data": "alert",
+        "do": "preview",
+    }
+
+    shown = unescape(markup(client.post(reverse("rule_new", args=[watched.name]), form("count", fields))))
+
+    assert "It is critical above 50. Resolves it after 1 good day." in shown
+    assert "A day without data counts like one in which that is so." in shown
+
+
 def test_the_page_of_a_rule_gives_its_chart_and_suggests_the_models_own_names(
     watched: Model, client: Client
 ) -> None:

@@ -1,6 +1,6 @@
 """Which points a rule judges, what an incident of it says of them, and what holds a rule up."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,17 @@ from driftline.pages.queries import newest_of
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from monitors.alerts.handling import handle_transition
-from monitors.alerts.models import Incident
 from monitors.alerts.story import worst_value
 from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.storing import save_points
 from monitors.rules.models import Rule, Transition
 from monitors.rules.reach import Reach, not_tested_because
-from monitors.rules.services import backtest, create_rule, gather, judge
+from monitors.rules.services import backtest, judge
+from monitors.rules.windows import gather
+from tests.monitors.rules.stored_points import ONE_DAY, incident_of, point, watch
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
-ONE_DAY = timedelta(days=1)
 KINDS = [("day", ""), ("hour", ""), ("week", ""), ("7d", ""), ("day", "region:north")]
 """Span and segment of rules."""
 
@@ -40,29 +39,9 @@ def model(db: None) -> Model:
     return make_model(Project.objects.create(slug="bank", name="Bank"))
 
 
-def watch(model: Model, **fields: object) -> Rule:
-    defaults = {"name": "ranks badly", "metric": "roc_auc", "operator": "below", "threshold": 0.8}
-    return create_rule(project=model.project, model=model, actor="test", **(defaults | fields))
-
-
-def point(model: Model, value: float, *, day: int = 0, n: int = 300, **fields: Any) -> MetricPoint:
-    start = DAY + day * ONE_DAY
-    defaults = {"metric": "roc_auc", "status": "ok", "role": "champion", "span": "day"}
-    return MetricPoint(model=model, value=value, n=n, start=start, end=start + ONE_DAY, **(defaults | fields))
-
-
 def proven(model: Model, value: float, *, day: int) -> MetricPoint:
     """A point of few rows with an interval that lies below 0.8 as a whole, be it twice as long."""
     return point(model, value, day=day, n=40, lower=value - 0.05, upper=value + 0.05, status="warning")
-
-
-def incident_of(model: Model, *points: MetricPoint) -> Incident:
-    save_points(points)
-    log(model, rows_of_a_day(DAY + 20 * ONE_DAY, 1))
-    judge(model.pk)
-    for transition in Transition.objects.filter(model=model).order_by("pk"):
-        handle_transition(transition.pk)
-    return Incident.objects.get(model=model)
 
 
 class TestAnIncident:

@@ -53,6 +53,7 @@ LOOKS = {  # which of the shapes a state is drawn with
     "ok": "ok", "resolved": "ok", "sent": "ok", "done": "ok", "promoted": "ok", "normal": "ok", "ready": "ok",
     "warning": "warning", "notice": "notice", "acknowledged": "notice", "pending": "notice", "waiting": "notice",
     "running": "notice", "queued": "notice", "building": "notice", "open": "notice", "firing": "warning",
+    "recovering": "notice",
     "critical": "critical", "error": "critical", "failed": "critical", "rejected": "warning",
 }  # fmt: skip
 _SHAPES = {
