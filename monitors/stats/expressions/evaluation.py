@@ -1,0 +1,153 @@
+"""Computes metrics for each row of some columns, all of them at once, and adds up the values of any of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitors.stats.expressions.tree import (
+    FUNCTIONS,
+    Aggregate,
+    AggregateFunction,
+    Call,
+    ColumnName,
+    Constant,
+    Expression,
+    Floats,
+)
+from monitors.stats.mergeable.expression_sums import ExpressionSums
+from monitors.stats.mergeable.outcomes import Moments
+from monitors.stats.mergeable.sketches import summarise_numbers
+
+type ColumnReader = Callable[[ColumnName, Vocabulary], Floats]
+"""Reads a column as one float64 a row, NaN where it is missing; texts by the numbers of the vocabulary."""
+
+NOT_CHOSEN = np.inf
+"""Stands for the value of a row for which the condition does not hold; NaN for one that is left out."""
+
+
+class Vocabulary:
+    """Numbers texts in the order in which they come, so that texts are compared as numbers."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[object, float] = {None: np.nan}
+
+    def number(self, text: str) -> float:
+        return self._numbers.setdefault(text, float(len(self._numbers)))
+
+    def numbers(self, texts: NDArray[np.generic]) -> Floats:
+        """Number an array of texts; None becomes NaN."""
+        known = self._numbers
+        for text in dict.fromkeys(texts.tolist()):
+            known.setdefault(text, float(len(known)))
+        return np.fromiter(map(known.__getitem__, texts.tolist()), np.float64, len(texts))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RowValues:
+    """What metrics come to row by row: a row of each matrix a metric, a column a logged row.
+
+    `values` are finite where the row counts, NaN where it is left out because an operand is missing, and NOT_CHOSEN
+    elsewhere. `divisors` are those of ratios alone, by the key of the metric.
+    """
+
+    metrics: Mapping[str, Aggregate]
+    values: Floats
+    divisors: Mapping[str, Floats]
+
+    def take(self, where: NDArray[np.generic] | slice) -> RowValues:
+        """Keep the rows that `where` picks."""
+        divisors = {key: values[where] for key, values in self.divisors.items()}
+        return RowValues(self.metrics, self.values[:, where], divisors)
+
+    def sums(self, rows: int, labelled: int) -> dict[str, ExpressionSums]:
+        """Add up all rows; `rows` were looked at, and by metrics of labels `labelled`."""
+        counted = np.isfinite(self.values)
+        left_out = np.isnan(self.values).sum(axis=1)
+        numbers = np.where(counted, self.values, 0.0)
+        ns = counted.sum(axis=1)
+        with np.errstate(over="ignore"):
+            totals, squares = numbers.sum(axis=1), np.einsum("ij,ij->i", numbers, numbers)
+        found = {}
+        for place, (key, metric) in enumerate(self.metrics.items()):
+            found[key] = ExpressionSums(
+                rows=labelled if metric.has_labels else rows,
+                left_out=int(left_out[place]),
+                values=Moments(int(ns[place]), float(totals[place]), float(squares[place])),
+                **self._others(key, metric, self.values[place], counted[place]),
+            )
+        return found
+
+    def _others(
+        self, key: str, metric: Aggregate, values: Floats, counted: NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        """Return what only some aggregates need: extremes, a sketch, or the sums of a ratio's divisor."""
+        match metric.function:
+            case AggregateFunction.MIN | AggregateFunction.MAX if counted.any():
+                extremes = values[counted]
+                return {"minimum": float(extremes.min()), "maximum": float(extremes.max())}
+            case AggregateFunction.QUANTILE:
+                return {"sketch": summarise_numbers(values[counted], centre=0.0)}
+            case AggregateFunction.RATIO:
+                value, divisor = values[counted], self.divisors[key][counted]
+                with np.errstate(over="ignore"):
+                    return {"divisors": Moments.of(divisor), "product": float(value @ divisor)}
+        return {}
+
+
+def evaluate(
+    metrics: Mapping[str, Aggregate], rows: int, read: ColumnReader, is_labelled: NDArray[np.bool_]
+) -> RowValues:
+    """Compute metrics for `rows` rows; what several of them have in common is computed once.
+
+    Metrics of labels look at labelled rows alone. A result that is not finite, as of a division by zero, is missing.
+    """
+    evaluator = _Evaluator(rows, read)
+    values, divisors = np.empty((len(metrics), rows)), {}
+    for place, (key, metric) in enumerate(metrics.items()):
+        value = evaluator.values(metric.value)
+        if metric.divisor is not None:
+            divisor = evaluator.values(metric.divisor)
+            value, divisors[key] = np.where(np.isnan(divisor), np.nan, value), divisor
+        if metric.where is not None:
+            chosen = evaluator.values(metric.where)
+            value = np.where(chosen == 1, value, np.where(chosen == 0, NOT_CHOSEN, np.nan))
+        values[place] = np.where(is_labelled, value, NOT_CHOSEN) if metric.has_labels else value
+    return RowValues(metrics, values, divisors)
+
+
+class _Evaluator:
+    """Computes expressions over the same rows, each only once."""
+
+    def __init__(self, rows: int, read: ColumnReader) -> None:
+        self._rows = rows
+        self._read = read
+        self._vocabulary = Vocabulary()
+        self._known: dict[Expression, Floats] = {}
+
+    def values(self, node: Expression) -> Floats:
+        if isinstance(node, Constant):
+            return self._constant(node)
+        if node not in self._known:
+            self._known[node] = self._compute(node)
+        return self._known[node]
+
+    def _constant(self, constant: Constant) -> Floats:
+        value = constant.value
+        number = self._vocabulary.number(value) if isinstance(value, str) else float(value)
+        return np.broadcast_to(np.float64(number), self._rows)
+
+    def _compute(self, node: ColumnName | Call) -> Floats:
+        if isinstance(node, ColumnName):
+            return _finite(self._read(node, self._vocabulary))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(FUNCTIONS[node.function].compute(*map(self.values, node.operands)))
+
+
+def _finite(values: Floats) -> Floats:
+    infinite = np.isinf(values)
+    return np.where(infinite, np.nan, values) if infinite.any() else values
