@@ -50,8 +50,21 @@ def _check_feature(rule: Rule) -> None:
             _require("/feature", "feature", rule.feature, kinds_of_features(rule.model), ANSWER_COLUMNS)
         case SubjectKind.CLASS:
             _require("/feature", "class", rule.feature, _classes(rule.model))
+        case SubjectKind.CUSTOM_METRIC:
+            _check_custom_metric(rule)
         case SubjectKind.SEGMENT_FEATURE:
             _require("/feature", "segment feature", rule.feature, _segment_features(rule.model))
+
+
+def _check_custom_metric(rule: Rule) -> None:
+    metrics = {one.name: one.metric for one in rule.model.custom_metrics.order_by("name")}
+    if not metrics:
+        detail = f"{rule.model.name} has no custom metrics; define {printable(rule.feature)!r} first."
+        raise invalid("/feature", detail, "unknown_custom_metric")
+    _require("/feature", "custom metric", rule.feature, metrics)
+    if metrics[rule.feature] != rule.metric:
+        detail = f"The points of {printable(rule.feature)!r} are of the metric {metrics[rule.feature]}."
+        raise invalid("/metric", detail, "other_metric")
 
 
 def _check_segment(rule: Rule) -> None:

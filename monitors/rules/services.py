@@ -187,6 +187,18 @@ def refuse_while_watched(*, model: Model, which: Q) -> None:
         )
 
 
+def refuse_while_metric_watched(*, model: Model, metric: str, name: str) -> None:
+    """Raise Problem where a rule watches a custom metric by its name; `metric` is the one that its points are of."""
+    rules = Rule.objects.filter(model=model, metric=metric, feature=name).order_by("name")
+    if names := [f"{one!r}" for one in rules.values_list("name", flat=True)]:
+        raise Problem(
+            409,
+            "custom_metric_watched",
+            f"{'Rules watch' if len(names) > 1 else 'A rule watches'} the custom metric {name!r} "
+            f"({', '.join(names)}); change or delete {'them' if len(names) > 1 else 'it'} first.",
+        )
+
+
 def _name_is_taken(rule: Rule) -> Problem:
     return Problem(409, "rule_exists", f"{rule.model.name} already has a rule {rule.name!r}.")
 
