@@ -17,7 +17,7 @@ from monitors.definitions.custom_metrics.row_values import FeatureKinds, row_val
 from monitors.definitions.feature_kinds import centres_of, declared_kinds, numbers_as_texts
 from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.definitions.segment_masks import DeclaredSegments, segment_masks
-from monitors.stats.expressions.evaluation import RowValues
+from monitors.stats.expressions.evaluation import MetricValues
 from monitors.stats.expressions.tree import Aggregate, ColumnSource
 from monitors.stats.mergeable.outcomes import OutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary, summarise_window
@@ -107,17 +107,20 @@ def within(rows: LogFrame, start: datetime, end: datetime) -> LogFrame:
     return rows if inside is None else rows.take(inside)
 
 
-def _inside(rows: LogFrame, start: datetime, end: datetime) -> np.ndarray | None:
-    """Return the mask of the rows of `[start, end)`; None if all are."""
-    inside = (rows.times_us >= to_us(start)) & (rows.times_us < to_us(end))
-    return None if inside.all() else inside
+def _inside(rows: LogFrame, start: datetime, end: datetime) -> np.ndarray | slice | None:
+    """Return the places of the rows of `[start, end)`, as a slice where they follow each other; None if all are."""
+    [inside] = np.nonzero((rows.times_us >= to_us(start)) & (rows.times_us < to_us(end)))
+    if len(inside) == len(rows):
+        return None
+    is_run = len(inside) and inside[-1] - inside[0] + 1 == len(inside)
+    return slice(int(inside[0]), int(inside[-1]) + 1) if is_run else inside
 
 
 def _by_hour(
     source: Source,
     rows: LogFrame,
     segments: SegmentsByHour,
-    summarise: Callable[[LogFrame, RowValues | None], WindowSummary],
+    summarise: Callable[[LogFrame, MetricValues | None], WindowSummary],
     custom: CustomMetrics,
 ) -> dict[datetime, SummaryBySegment]:
     """Summarise rows hour by hour and segment by segment; custom metrics are computed for all rows at once."""
@@ -139,7 +142,7 @@ def _by_hour(
 
 def _summarise_rows(
     rows: LogFrame,
-    values: RowValues | None,
+    values: MetricValues | None,
     signature: Signature,
     centres: dict[str, float],
     declared: dict[str, bool],
@@ -160,7 +163,7 @@ def _summarise_rows(
     )
 
 
-def _summarise_labels(labelled: LogFrame, values: RowValues | None, signature: Signature) -> WindowSummary:
+def _summarise_labels(labelled: LogFrame, values: MetricValues | None, signature: Signature) -> WindowSummary:
     return summarise_window(
         rows=0,
         features={},

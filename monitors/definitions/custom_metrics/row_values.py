@@ -1,7 +1,6 @@
 """What custom metrics come to row by row: reads the columns of the log as the language of expressions wants them."""
 
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from inference.prediction_log.items import as_objects
 from inference.prediction_log.queries.selectors import LogFrame, Values, as_kind
 from inference.signatures import Signature
 from monitors.definitions.outcomes import answer_score
-from monitors.stats.expressions.evaluation import RowValues, Vocabulary, evaluate
+from monitors.stats.expressions.evaluation import MetricValues, Vocabulary, evaluate
 from monitors.stats.expressions.tree import Aggregate, ColumnName, ColumnSource, Floats, ValueKind
 
 type FeatureKinds = Mapping[str, str]
@@ -18,57 +17,69 @@ type FeatureKinds = Mapping[str, str]
 
 def row_values(
     metrics: Mapping[str, Aggregate], kinds: FeatureKinds, rows: LogFrame, signature: Signature
-) -> RowValues:
+) -> MetricValues:
     """Compute metrics for each of some rows; a feature that the rows do not have is missing in all of them."""
-    read = partial(_read, rows, kinds, signature)
-    return evaluate(metrics, len(rows), read, rows.is_labelled)
+    return evaluate(metrics, len(rows), _LoggedColumns(rows, kinds, signature), rows.is_labelled)
 
 
-def _read(
-    rows: LogFrame, kinds: FeatureKinds, signature: Signature, column: ColumnName, vocabulary: Vocabulary
-) -> Floats:
-    match column.source:
-        case ColumnSource.FEATURE:
-            values = rows.features.get(column.name)
-            if values is None:
-                return np.full(len(rows), np.nan)
-            is_number = kinds.get(column.name, ValueKind.NUMBER) == ValueKind.NUMBER
-            return _as_floats(as_kind(values, is_number=is_number), vocabulary)
-        case ColumnSource.TAG:
-            return _as_floats(rows.tag(column.name), vocabulary)
-        case ColumnSource.PREDICTION:
-            return _answers(rows.prediction, signature, vocabulary)
-        case ColumnSource.LABEL:
-            return _answers(rows.label, signature, vocabulary)
-        case ColumnSource.PROBABILITY:
-            score = answer_score(signature, rows.prediction, rows.probability)
-            return np.full(len(rows), np.nan) if score is None else score.astype(np.float64)
-        case ColumnSource.LATENCY:
-            return rows.latency_us / 1e3
-        case ColumnSource.PREDICTED_POSITIVE:
-            return _is_positive(rows.prediction, signature)
-        case ColumnSource.LABEL_POSITIVE:
-            return _is_positive(rows.label, signature)
+class _LoggedColumns:
+    """Reads columns of logged rows; predictions and labels, which several columns are made of, only once."""
+
+    def __init__(self, rows: LogFrame, kinds: FeatureKinds, signature: Signature) -> None:
+        self._rows = rows
+        self._kinds = kinds
+        self._signature = signature
+        self._answers: dict[ColumnSource, Floats] = {}
+
+    def __call__(self, column: ColumnName, vocabulary: Vocabulary) -> Floats:
+        rows = self._rows
+        match column.source:
+            case ColumnSource.FEATURE:
+                return self._feature(column.name, vocabulary)
+            case ColumnSource.TAG:
+                return _as_texts(_texts(rows.tag(column.name)), vocabulary)
+            case ColumnSource.PROBABILITY:
+                score = answer_score(self._signature, rows.prediction, rows.probability)
+                return np.full(len(rows), np.nan) if score is None else score.astype(np.float64)
+            case ColumnSource.LATENCY:
+                return rows.latency_us / 1e3
+            case ColumnSource.PREDICTED_POSITIVE:
+                return self._is_positive(ColumnSource.PREDICTION, vocabulary)
+            case ColumnSource.LABEL_POSITIVE:
+                return self._is_positive(ColumnSource.LABEL, vocabulary)
+            case ColumnSource.PREDICTION | ColumnSource.LABEL:
+                return self._answer(column.source, vocabulary)
+
+    def _feature(self, name: str, vocabulary: Vocabulary) -> Floats:
+        values = self._rows.features.get(name)
+        if values is None:
+            return np.full(len(self._rows), np.nan)
+        if self._kinds.get(name, ValueKind.NUMBER) == ValueKind.NUMBER:
+            return np.asarray(as_kind(values, is_number=True), np.float64)
+        return _as_texts(values, vocabulary)
+
+    def _answer(self, source: ColumnSource, vocabulary: Vocabulary) -> Floats:
+        """Read predictions or labels: classes as texts, anything else as numbers."""
+        if source not in self._answers:
+            values = self._rows.label if source == ColumnSource.LABEL else self._rows.prediction
+            if self._signature.task in ("binary", "multiclass"):
+                self._answers[source] = _as_texts(values, vocabulary)
+            else:
+                numbers = [np.nan if value is None else float(value) for value in values]
+                self._answers[source] = np.array(numbers, np.float64)
+        return self._answers[source]
+
+    def _is_positive(self, source: ColumnSource, vocabulary: Vocabulary) -> Floats:
+        answers = self._answer(source, vocabulary)
+        positive = vocabulary.number(self._signature.positive_class)
+        return np.where(np.isnan(answers), np.nan, answers == positive)
 
 
-def _answers(values: Values, signature: Signature, vocabulary: Vocabulary) -> Floats:
-    """Read predictions or labels: classes as texts, anything else as numbers."""
-    if signature.task in ("binary", "multiclass"):
-        return vocabulary.numbers(_texts(values))
-    return np.array([np.nan if value is None else float(value) for value in values], np.float64)
-
-
-def _is_positive(values: Values, signature: Signature) -> Floats:
-    known = [value is not None and value == value for value in values]
-    return np.where(known, values == signature.positive_class, np.nan)
-
-
-def _as_floats(values: Values, vocabulary: Vocabulary) -> Floats:
-    return vocabulary.numbers(_texts(values)) if values.dtype == object else values.astype(np.float64)
+def _as_texts(values: Values, vocabulary: Vocabulary) -> Floats:
+    """Number texts; a column of numbers has none."""
+    return vocabulary.numbers(values) if values.dtype == object else np.full(len(values), np.nan)
 
 
 def _texts(values: Values) -> Values:
-    """Keep texts; None stands for anything else, such as a number among tags."""
-    if all(value is None or isinstance(value, str) for value in values):
-        return values
+    """Keep texts; None stands for anything else, such as a list among tags."""
     return as_objects([value if isinstance(value, str) else None for value in values])

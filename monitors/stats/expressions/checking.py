@@ -10,12 +10,12 @@ from monitors.stats.expressions.tree import (
     FUNCTIONS,
     Aggregate,
     AggregateFunction,
-    Call,
     ColumnName,
     ColumnSource,
     Constant,
     Expression,
     ExpressionError,
+    Operation,
     ValueKind,
 )
 
@@ -73,10 +73,10 @@ class _Checker:
                 if node not in self.kinds:
                     self.kinds[node] = self._kind_of_column(node, wanted)
                 return self.kinds[node]
-            case Call():
+            case Operation():
                 return self._kind_of_call(node, wanted)
 
-    def _kind_of_call(self, call: Call, wanted: ValueKind | None) -> ValueKind:
+    def _kind_of_call(self, call: Operation, wanted: ValueKind | None) -> ValueKind:
         function = FUNCTIONS[call.function]
         alike = [operand for operand, kind in zip(call.operands, function.takes, strict=True) if kind is None]
         for operand, kind in zip(call.operands, function.takes, strict=True):
@@ -146,5 +146,5 @@ def _shown(node: Expression) -> str:
             return repr(value if not isinstance(value, float) else float(f"{value:g}"))[:_MAX_SHOWN]
         case ColumnName():
             return str(node)[:_MAX_SHOWN]
-        case Call():
+        case Operation():
             return f"the result of {node.function!r}"

@@ -13,11 +13,11 @@ from monitors.stats.expressions.tree import (
     FUNCTIONS,
     Aggregate,
     AggregateFunction,
-    Call,
     ColumnName,
     Constant,
     Expression,
     Floats,
+    Operation,
 )
 from monitors.stats.mergeable.expression_sums import ExpressionSums
 from monitors.stats.mergeable.outcomes import Moments
@@ -34,21 +34,23 @@ class Vocabulary:
     """Numbers texts in the order in which they come, so that texts are compared as numbers."""
 
     def __init__(self) -> None:
-        self._numbers: dict[object, float] = {None: np.nan}
+        self._numbers: dict[object, float] = {}
 
-    def number(self, text: str) -> float:
+    def number(self, text: object) -> float:
+        """Return the number of a text; NaN of anything else, which is missing as a text."""
+        if not isinstance(text, str):
+            return np.nan
         return self._numbers.setdefault(text, float(len(self._numbers)))
 
     def numbers(self, texts: NDArray[np.generic]) -> Floats:
-        """Number an array of texts; None becomes NaN."""
-        known = self._numbers
-        for text in dict.fromkeys(texts.tolist()):
-            known.setdefault(text, float(len(known)))
-        return np.fromiter(map(known.__getitem__, texts.tolist()), np.float64, len(texts))
+        """Number an array of texts."""
+        values = texts.tolist()
+        numbers = {value: self.number(value) for value in dict.fromkeys(values)}
+        return np.fromiter(map(numbers.__getitem__, values), np.float64, len(values))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class RowValues:
+class MetricValues:
     """What metrics come to row by row: a row of each matrix a metric, a column a logged row.
 
     `values` are finite where the row counts, NaN where it is left out because an operand is missing, and NOT_CHOSEN
@@ -59,10 +61,10 @@ class RowValues:
     values: Floats
     divisors: Mapping[str, Floats]
 
-    def take(self, where: NDArray[np.generic] | slice) -> RowValues:
+    def take(self, where: NDArray[np.generic] | slice) -> MetricValues:
         """Keep the rows that `where` picks."""
         divisors = {key: values[where] for key, values in self.divisors.items()}
-        return RowValues(self.metrics, self.values[:, where], divisors)
+        return MetricValues(self.metrics, self.values[:, where], divisors)
 
     def sums(self, rows: int, labelled: int) -> dict[str, ExpressionSums]:
         """Add up all rows; `rows` were looked at, and by metrics of labels `labelled`."""
@@ -101,7 +103,7 @@ class RowValues:
 
 def evaluate(
     metrics: Mapping[str, Aggregate], rows: int, read: ColumnReader, is_labelled: NDArray[np.bool_]
-) -> RowValues:
+) -> MetricValues:
     """Compute metrics for `rows` rows; what several of them have in common is computed once.
 
     Metrics of labels look at labelled rows alone. A result that is not finite, as of a division by zero, is missing.
@@ -115,9 +117,12 @@ def evaluate(
             value, divisors[key] = np.where(np.isnan(divisor), np.nan, value), divisor
         if metric.where is not None:
             chosen = evaluator.values(metric.where)
-            value = np.where(chosen == 1, value, np.where(chosen == 0, NOT_CHOSEN, np.nan))
-        values[place] = np.where(is_labelled, value, NOT_CHOSEN) if metric.has_labels else value
-    return RowValues(metrics, values, divisors)
+            value = np.where(chosen == 1, value, NOT_CHOSEN)
+            value[np.isnan(chosen)] = np.nan
+        values[place] = value
+        if metric.has_labels:
+            values[place, ~is_labelled] = NOT_CHOSEN
+    return MetricValues(metrics, values, divisors)
 
 
 class _Evaluator:
@@ -141,7 +146,7 @@ class _Evaluator:
         number = self._vocabulary.number(value) if isinstance(value, str) else float(value)
         return np.broadcast_to(np.float64(number), self._rows)
 
-    def _compute(self, node: ColumnName | Call) -> Floats:
+    def _compute(self, node: ColumnName | Operation) -> Floats:
         if isinstance(node, ColumnName):
             return _finite(self._read(node, self._vocabulary))
         with np.errstate(over="ignore", invalid="ignore"):

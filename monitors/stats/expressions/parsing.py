@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import NoReturn
 
 from monitors.stats.expressions.tree import (
@@ -15,12 +16,12 @@ from monitors.stats.expressions.tree import (
     NAMED_SOURCES,
     Aggregate,
     AggregateFunction,
-    Call,
     ColumnName,
     ColumnSource,
     Constant,
     Expression,
     ExpressionError,
+    Operation,
 )
 
 MAX_LENGTH = 2_000  # characters
@@ -48,6 +49,7 @@ class _Token:
     at: int
 
 
+@lru_cache(maxsize=1_000)
 def parse_metric(text: str) -> Aggregate:
     """Read `aggregate(expression) [where condition]`; whether its columns exist is not looked at here.
 
@@ -297,7 +299,7 @@ class _Parser:
         return value
 
     def _call(self, token: _Token, function: str, *operands: Expression) -> Expression:
-        return self._counted(Call(function, operands, token.at))
+        return self._counted(Operation(function, operands, token.at))
 
     def _counted(self, node: Expression) -> Expression:
         self._nodes += 1

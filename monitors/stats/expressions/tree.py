@@ -70,7 +70,7 @@ class ColumnName:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Operation:
     """A function or an operator, by its name in FUNCTIONS, and what it is of."""
 
     function: str
@@ -78,7 +78,7 @@ class Call:
     at: int = field(default=0, compare=False)
 
 
-type Expression = Constant | ColumnName | Call
+type Expression = Constant | ColumnName | Operation
 
 
 class AggregateFunction(StrEnum):
@@ -122,7 +122,7 @@ class Aggregate:
 def nodes_of(expression: Expression) -> Iterator[Expression]:
     """Yield an expression and all that it is made of."""
     yield expression
-    for operand in expression.operands if isinstance(expression, Call) else ():
+    for operand in expression.operands if isinstance(expression, Operation) else ():
         yield from nodes_of(operand)
 
 
@@ -137,8 +137,9 @@ class Function:
 
 def _compare(ufunc: np.ufunc) -> Callable[[Floats, Floats], Floats]:
     def compared(left: Floats, right: Floats) -> Floats:
-        holds = ufunc(left, right).astype(np.float64)
-        return np.where(np.isnan(left) | np.isnan(right), np.nan, holds)
+        holds: Floats = ufunc(left, right).astype(np.float64)
+        holds[np.isnan(left + right)] = np.nan  # both are finite or missing
+        return holds
 
     return compared
 
