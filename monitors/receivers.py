@@ -62,6 +62,7 @@ from monitors.summaries.services import (
     subtract_rows,
 )
 from monitors.summaries.signals import windows_emptied
+from monitors.workflows.custom_metrics import refuse_while_gated
 from monitors.workflows.services import wake_runs
 
 list_callbacks.provide(plan_callbacks)
@@ -191,6 +192,7 @@ def measure_custom_again(*, model: Model, has_new: bool, **_: Any) -> None:
 @receiver(custom_metric_dropped)
 def keep_watched_metric(*, custom: CustomMetric, metric: str, **_: Any) -> None:
     refuse_while_metric_watched(model=custom.model, metric=metric, name=custom.name)
+    refuse_while_gated(model=custom.model, name=custom.name)
 
 
 def _forget(model: Model, which: Q) -> None:

@@ -1,6 +1,6 @@
 """Champion and challenger on the same requests: how many labelled pairs are ripe, and what they show."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -19,6 +19,7 @@ from monitors.definitions.segment_masks import declared_segments, segment_masks
 from monitors.metrics.context import label_lag
 from monitors.stats.promotion.gate import GatePolicy
 from monitors.stats.promotion.paired import PairedComparison, compare_pairs
+from monitors.workflows.custom_metrics import compare_custom
 from monitors.workflows.models import Workflow
 
 JUDGED = {
@@ -116,7 +117,7 @@ def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedCompariso
     if not usable.any():
         return None
     champion, challenger = pairs.champion.take(usable), pairs.challenger.take(usable)
-    return compare_pairs(
+    comparison = compare_pairs(
         task=signature.task,
         y=coded(champion.label, signature),
         champion=scores[0][usable],
@@ -129,6 +130,8 @@ def compare_wanted(wanted: PairsWanted, signature: Signature) -> PairedCompariso
         challenger_latency_ms=challenger.latency_us / 1e3,
         segments=dict(segment_masks(declared_segments(wanted.model), champion)),
     )
+    own = compare_custom(wanted.model, PairedFrame(champion, challenger), signature)
+    return replace(comparison, metrics=comparison.metrics | own)
 
 
 def scores_of(frame: LogFrame, signature: Signature) -> NDArray[np.float64]:

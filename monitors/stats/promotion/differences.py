@@ -46,14 +46,24 @@ class MetricDifference:
 
 
 def difference_of(
-    name: str, champion: FloatArray, challenger: FloatArray, confidence: float
+    name: str,
+    champion: FloatArray,
+    challenger: FloatArray,
+    confidence: float,
+    *,
+    higher_is_better: bool | None = None,
 ) -> MetricDifference:
-    """Bound the difference by the quantiles of its draws; the first of each is the observed value."""
+    """Bound the difference by the quantiles of its draws; the first of each is the observed value.
+
+    The direction is that of the named metric, unless it is given.
+    """
+    if higher_is_better is None:
+        higher_is_better = HIGHER_IS_BETTER[name]
     differences = challenger - champion
     tail = (1 - confidence) / 2
     lower, upper = np.nanquantile(differences[1:], [tail, 1 - tail])
     return MetricDifference(
-        name, HIGHER_IS_BETTER[name], float(champion[0]), float(challenger[0]), float(differences[0]),
+        name, higher_is_better, float(champion[0]), float(challenger[0]), float(differences[0]),
         float(lower), float(upper),
     )  # fmt: skip
 
