@@ -254,6 +254,16 @@ def measure_of(metric: str) -> Measure:
     return _MEASURES.get(metric) or Measure(METRICS[metric].kind)
 
 
+def title_of(metric: str, feature: str = "") -> str:
+    """Name what points are of, such as `Missing values of income`; a custom metric goes by its own name."""
+    if metric not in METRICS:
+        return metric
+    if METRICS[metric].subject == SubjectKind.CUSTOM_METRIC and feature not in ("", "*"):
+        return feature
+    of_any = f" of any {'name' if METRICS[metric].subject == SubjectKind.CUSTOM_METRIC else 'feature'}"
+    return METRICS[metric].title + (of_any if feature == "*" else f" of {feature}" if feature else "")
+
+
 def is_drift(metric: str) -> bool:
     """Tell whether a metric says that features moved, one by one or together."""
     return METRICS[metric].kind == MonitorKind.DRIFT

@@ -1,7 +1,8 @@
-"""Custom metrics: what they come to over rows, labels, corrections and erased rows, who watches them, what is refused."""
+"""Custom metrics: what they come to over rows, labels and corrections, who watches them, what is refused."""
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -14,14 +15,17 @@ from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import update_model
+from monitors.alerts.wording import title_of
 from monitors.definitions.custom_metrics.services import change_metric, define_metric, delete_metric
 from monitors.definitions.models import CustomMetric
 from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Transition
-from monitors.rules.services import create_rule
+from monitors.rules.services import backtest, create_rule
 from monitors.summaries.checking import compare_with_rows
-from monitors.summaries.services import rebuild_model
+from tests.driftline.api.conftest import caller
+from tests.markup import markup
+from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
@@ -82,6 +86,10 @@ def point_of(custom: CustomMetric, *, segment: str = "", span: str = "day") -> M
     ).get(start=DAY)  # fmt: skip
 
 
+def detail_of(point: MetricPoint) -> dict[str, Any]:
+    return point.detail or {}
+
+
 def known_incomes() -> list[float]:
     return [row.features["income"] for row in rows_of_model() if row.features["income"] is not None]  # type: ignore[misc]
 
@@ -99,8 +107,9 @@ class TestOverThePast:
 
         point = point_of(custom)
         assert point.value == pytest.approx(sum(known_incomes()) / 270, rel=1e-12)
-        assert (point.n, point.detail["left_out"], point.status) == (270, 30, "ok")
-        assert point.lower < point.value < point.upper
+        assert (point.n, detail_of(point)["left_out"], point.status) == (270, 30, "ok")
+        assert None not in (point.lower, point.value, point.upper)
+        assert [point.lower, point.value, point.upper] == sorted([point.lower, point.value, point.upper])  # type: ignore[type-var]
 
     def test_is_measured_in_each_segment(self, model: Model) -> None:
         set_segments(model=model, features=["region"], actor="test")
@@ -137,4 +146,195 @@ class TestOverThePast:
 
         point = point_of(custom)
         assert (point.n, point.status) == (40, "insufficient")
-        assert "40 of 100 rows" in point.detail["why"]
+        assert "40 of 100 rows" in detail_of(point)["why"]
+
+
+class TestRules:
+    def test_a_rule_on_a_custom_metric_fires_and_its_incident_names_it_with_its_unit(
+        self, project: Project, model: Model
+    ) -> None:
+        define(model, "cost a customer", COST, unit="EUR", lower_is_better=True)
+        rule = create_rule(
+            project=project, model=model, actor="test", name="too dear", metric="custom_of_labels",
+            feature="cost a customer", threshold=1.5, for_windows=1, min_rows=100, notify_within=LONG_AGO, span="day",
+        )  # fmt: skip
+
+        log(model, rows_of_a_day(DAY + timedelta(days=1), 20))  # the day before has ended
+        work(model)
+        tested = backtest(rule=rule, start=DAY, end=DAY + timedelta(days=2))
+
+        opened = Transition.objects.get(rule=rule, kind="opened")
+        assert title_of(opened).startswith("approvals: cost a customer ")
+        assert title_of(opened).endswith("EUR above 1.5 EUR")
+        assert [one.start for one in tested.opened] == [DAY]
+
+    def test_a_metric_that_a_rule_watches_is_kept_until_the_rule_is_deleted(
+        self, project: Project, model: Model
+    ) -> None:
+        custom = define(model, "income", "mean(income)")
+        rule = create_rule(
+            project=project,
+            model=model,
+            actor="test",
+            name="rich",
+            metric="custom",
+            feature="income",
+            threshold=1.0,
+        )
+
+        with pytest.raises(
+            Problem, match=r"A rule watches the custom metric 'income' \('rich'\); change or delete"
+        ):
+            delete_metric(custom=custom, actor="test")
+        with pytest.raises(Problem, match="A rule watches"):
+            change_metric(custom=custom, actor="test", expression=COST)
+        rule.delete()
+        delete_metric(custom=custom, actor="test")
+        work(model)
+
+        assert not MetricPoint.objects.filter(model=model, metric="custom").exists()
+        assert AuditEntry.objects.latest("pk").action == "custom_metric.delete"
+
+    @pytest.mark.parametrize(
+        ("feature", "metric", "sentence"),
+        [
+            ("incme", "custom", "did you mean 'income'?"),
+            ("income", "custom_of_labels", "The points of 'income' are of the metric custom."),
+        ],
+    )
+    def test_a_rule_names_a_metric_that_is_there(
+        self, project: Project, model: Model, feature: str, metric: str, sentence: str
+    ) -> None:
+        define(model, "income", "mean(income)")
+
+        with pytest.raises(Problem) as refused:
+            create_rule(
+                project=project,
+                model=model,
+                actor="test",
+                name="rich",
+                metric=metric,
+                feature=feature,
+                threshold=1.0,
+            )
+
+        assert sentence in refused.value.detail
+
+
+class TestChanges:
+    def test_another_expression_measures_the_past_anew(self, model: Model) -> None:
+        custom = define(model, "income", "mean(income)")
+
+        change_metric(custom=custom, actor="test", expression="max(income)")
+        work(model)
+
+        point = point_of(custom)
+        assert (point.value, point.lower) == (max(known_incomes()), None)
+
+    def test_a_feature_that_rows_no_longer_have_leaves_them_out(self, model: Model) -> None:
+        custom = define(model, "income", "mean(income)")
+        day = DAY + timedelta(days=1)
+        rows = [replace(row, features={"region": row.features["region"]}) for row in rows_of_a_day(day, 50)]
+
+        log(model, rows)
+        work(model)
+
+        point = MetricPoint.objects.get(
+            model=model, metric="custom", feature=custom.name, start=day, span="day", segment="", version=""
+        )
+        assert (point.value, point.status, detail_of(point)["left_out"]) == (None, "no_data", 50)
+
+    def test_the_values_that_a_metric_needs_cannot_be_hidden(self, model: Model) -> None:
+        define(model, "income", "mean(income)")
+
+        with pytest.raises(
+            Problem, match=r"The custom metric .income. needs the values of .income.; delete it first\."
+        ):
+            update_model(model=model, actor="test", privacy={"income": "drop"})
+
+    @pytest.mark.parametrize(
+        ("fields", "pointer"),
+        [
+            ({"name": "a:b"}, "/name"),
+            ({"name": "x" * 101}, "/name"),
+            ({"unit": "x" * 21}, "/unit"),
+            ({"expression": "mean(nothing)"}, "/expression"),
+            ({"expression": "(" * 10_240}, "/expression"),
+        ],
+    )
+    def test_what_is_wrong_is_named_at_its_place(
+        self, model: Model, fields: dict[str, Any], pointer: str
+    ) -> None:
+        with pytest.raises(Problem) as refused:
+            define_metric(model=model, actor="test", **({"name": "a", "expression": "mean(income)"} | fields))
+
+        assert [fault.pointer for fault in refused.value.errors] == [pointer]
+        assert not model.custom_metrics.exists()
+
+
+class TestApi:
+    def test_defines_evaluates_lists_changes_and_deletes(self, model: Model) -> None:
+        api = caller("bank")
+        path = "/models/approvals/custom-metrics"
+
+        evaluated = api.post(f"{path}/evaluate", {"expression": "mean(income)"}).json()
+        made = api.post(path, {"name": "income", "expression": "mean(income)", "unit": "EUR"})
+        work(model)
+        points = api.get(
+            "/models/approvals/metrics?metric=custom&feature=income&from=2026-01-05T00:00:00Z&to=2026-01-06T00:00:00Z"
+        ).json()
+
+        assert made.status_code == 201
+        assert evaluated["value"] == pytest.approx(points["items"][0]["value"], rel=1e-12)
+        assert (evaluated["rows"], evaluated["n"], evaluated["left_out"]) == (300, 270, 30)
+        assert points["items"][0]["subject_kind"] == "custom_metric"
+        changed = api.send("PATCH", f"{path}/{made.json()['id']}", {"unit": "USD"}).json()
+        assert api.get(path).json()["items"] == [changed]
+        assert api.send("DELETE", f"{path}/{made.json()['id']}").status_code == 204
+
+    def test_a_wrong_expression_is_a_sentence_with_its_place(self, model: Model) -> None:
+        answer = caller("bank").post(
+            "/models/approvals/custom-metrics", {"name": "a", "expression": "share(region == 3)"}
+        )
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"] == "/expression"
+        assert "region is a text and 3.0 a number" in answer.json()["errors"][0]["detail"]
+
+
+class TestPages:
+    ADDRESS = "/models/approvals/custom-metrics"
+
+    @pytest.fixture
+    def client(self, owner: User) -> PagesClient:
+        client = PagesClient()
+        client.force_login(owner)
+        return client
+
+    def test_previews_defines_and_deletes_once_that_is_confirmed(
+        self, client: PagesClient, model: Model
+    ) -> None:
+        sent = {"name": "income", "expression": "mean(income)", "unit": "EUR"}
+
+        preview = markup(client.post(self.ADDRESS, sent | {"do": "preview"}))
+        client.post(self.ADDRESS, sent | {"do": "save"})
+        work(model)
+        custom = model.custom_metrics.get()
+        shown = markup(
+            client.get(f"{self.ADDRESS}/{custom.pk}?from=2026-01-05T00:00:00Z&to=2026-01-06T00:00:00Z")
+        )
+        question = markup(client.get(f"{self.ADDRESS}/{custom.pk}/delete"))
+        client.post(f"{self.ADDRESS}/{custom.pk}", {"do": "delete"})
+
+        assert "Over 300 rows from" in preview
+        assert "of 270 rows that count; 30 rows lack a value and are left out." in preview
+        assert "No rule watches it." in shown
+        assert "Nothing was measured in this range" not in shown
+        assert "Its points are deleted" in question
+        assert not model.custom_metrics.exists()
+
+    def test_says_at_the_field_what_is_wrong(self, client: PagesClient, model: Model) -> None:
+        answer = client.post(self.ADDRESS, {"name": "income", "expression": "mean(incom)"})
+
+        assert answer.status_code == 422
+        assert "did you mean &#x27;income&#x27;?" in markup(answer)

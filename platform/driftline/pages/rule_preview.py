@@ -8,7 +8,7 @@ from driftline.common.number_format import format_number
 from driftline.common.periods import counted, in_a_row
 from driftline.pages.charts import Chart, ChartLine, Dot, Mark
 from driftline.pages.timerange import TimeRange
-from monitors.metrics.catalogue import METRICS
+from monitors.metrics.catalogue import METRICS, title_of
 from monitors.rules.models import Rule
 from monitors.rules.reach import not_tested_because
 from monitors.rules.services import Backtest, Window, backtest
@@ -50,9 +50,7 @@ def preview_of(rule: Rule, chosen: TimeRange) -> RulePreview:
 
 def sentence_of(rule: Rule) -> str:
     """Say what a rule does."""
-    subject = METRICS[rule.metric].title if rule.metric in METRICS else rule.metric
-    if rule.feature:
-        subject += " of any feature" if rule.feature == "*" else f" of {rule.feature}"
+    subject = title_of(rule.metric, rule.feature)
     where = f" where {rule.segment}" if rule.segment else ""
     windows = rule.asked_windows if rule.of_windows else in_a_row(rule.for_windows, rule.judged_span)
     rows = f" of at least {rule.min_rows:,} rows" if rule.min_rows > 1 else ""
@@ -67,7 +65,7 @@ def sentence_of(rule: Rule) -> str:
 
 def _chart(rule: Rule, tested: Backtest, chosen: TimeRange) -> Chart:
     """Draw the windows that the rule would have judged, with a mark where it would have fired."""
-    title = METRICS[rule.metric].title
+    title = title_of(rule.metric, rule.feature)
     dots = [
         Dot(
             one.start, one.end, one.value, one.n, threshold=rule.threshold,
