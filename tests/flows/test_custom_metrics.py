@@ -23,6 +23,8 @@ from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Transition
 from monitors.rules.services import backtest, create_rule
 from monitors.summaries.checking import compare_with_rows
+from monitors.workflows.selectors import paired_comparison
+from monitors.workflows.services import configure_workflow
 from tests.driftline.api.conftest import caller
 from tests.markup import markup
 from tests.pages_client import PagesClient
@@ -219,6 +221,47 @@ class TestRules:
             )
 
         assert sentence in refused.value.detail
+
+
+class TestGate:
+    def test_a_margin_holds_back_a_challenger_that_costs_more_on_the_same_requests(
+        self, project: Project
+    ) -> None:
+        model = make_model(project, name="compared")
+        rows, labels = rows_of_a_day(DAY, 300), truths(rows_of_a_day(DAY, 300))
+        copies = [replace(row, version="2", role="shadow", prediction="0") for row in rows]
+        log(model, rows)
+        log(model, copies)
+        label(model, labels)
+        log(model, rows_of_a_day(DAY + timedelta(days=1), 20))
+        custom = define(model, "cost", COST, lower_is_better=True)
+        margins = {"custom:cost": 0.5}
+        configure_workflow(model=model, actor="test", pairs=100, gate={"margins": margins})
+
+        found = paired_comparison(
+            model=model,
+            champion=model.versions.get(version="1"),
+            challenger=model.versions.get(version="2"),
+        )
+
+        assert found is not None
+        compared = found.metrics["custom:cost"]
+        expected = cost_of(copies, labels) - cost_of(rows, labels)
+        assert compared["difference"] == pytest.approx(expected, rel=1e-9)
+        assert compared["lower"] <= compared["difference"] <= compared["upper"]
+        assert found.verdict.decision == "reject"
+        assert any(
+            reason.startswith("custom:cost") and "worse than the margin of 0.5" in reason
+            for reason in found.verdict.reasons
+        )
+        with pytest.raises(Problem, match="The gate of promotions has a margin for the custom metric 'cost'"):
+            delete_metric(custom=custom, actor="test")
+
+    def test_a_margin_for_a_metric_that_is_missing_is_refused(self, model: Model) -> None:
+        define(model, "cost", COST)
+
+        with pytest.raises(Problem, match="use one of custom:cost"):
+            configure_workflow(model=model, actor="test", gate={"margins": {"custom:costs": 0.5}})
 
 
 class TestChanges:
