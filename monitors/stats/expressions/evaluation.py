@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,17 +54,19 @@ class MetricValues:
     """What metrics come to row by row: a row of each matrix a metric, a column a logged row.
 
     `values` are finite where the row counts, NaN where it is left out because an operand is missing, and NOT_CHOSEN
-    elsewhere. `divisors` are those of ratios alone, by the key of the metric.
+    elsewhere. `divisors` are those of ratios alone, by the key of the metric, and `of_labels` holds the keys of metrics
+    of labelled rows.
     """
 
     metrics: Mapping[str, Aggregate]
+    of_labels: Collection[str]
     values: Floats
     divisors: Mapping[str, Floats]
 
     def take(self, where: NDArray[np.generic] | slice) -> MetricValues:
         """Keep the rows that `where` picks."""
         divisors = {key: values[where] for key, values in self.divisors.items()}
-        return MetricValues(self.metrics, self.values[:, where], divisors)
+        return MetricValues(self.metrics, self.of_labels, self.values[:, where], divisors)
 
     def sums(self, rows: int, labelled: int) -> dict[str, ExpressionSums]:
         """Add up all rows; `rows` were looked at, and by metrics of labels `labelled`."""
@@ -77,7 +79,7 @@ class MetricValues:
         found = {}
         for place, (key, metric) in enumerate(self.metrics.items()):
             found[key] = ExpressionSums(
-                rows=labelled if metric.has_labels else rows,
+                rows=labelled if key in self.of_labels else rows,
                 left_out=int(left_out[place]),
                 values=Moments(int(ns[place]), float(totals[place]), float(squares[place])),
                 **self._others(key, metric, self.values[place], counted[place]),
@@ -108,7 +110,7 @@ def evaluate(
 
     Metrics of labels look at labelled rows alone. A result that is not finite, as of a division by zero, is missing.
     """
-    evaluator = _Evaluator(rows, read)
+    evaluator, of_labels = _Evaluator(rows, read), {key for key, one in metrics.items() if one.has_labels}
     values, divisors = np.empty((len(metrics), rows)), {}
     for place, (key, metric) in enumerate(metrics.items()):
         value = evaluator.values(metric.value)
@@ -120,9 +122,9 @@ def evaluate(
             value = np.where(chosen == 1, value, NOT_CHOSEN)
             value[np.isnan(chosen)] = np.nan
         values[place] = value
-        if metric.has_labels:
+        if key in of_labels:
             values[place, ~is_labelled] = NOT_CHOSEN
-    return MetricValues(metrics, values, divisors)
+    return MetricValues(metrics, of_labels, values, divisors)
 
 
 class _Evaluator:
