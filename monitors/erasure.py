@@ -165,7 +165,7 @@ def erase_segments(work: Work) -> None:
 
 
 def erase_custom_metrics(work: Work) -> None:
-    """Delete the custom metrics whose name or expression has the key, with their rules."""
+    """Delete the custom metrics with the key in their name or expression, and their rules."""
     for model in work.models:
         for custom in model.custom_metrics.order_by("pk"):
             if work.subject.is_in(custom.name) or work.subject.is_in(custom.expression):

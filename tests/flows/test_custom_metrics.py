@@ -15,6 +15,8 @@ from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import update_model
+from monitors.alerts.handling import handle_transition as alert
+from monitors.alerts.models import Incident
 from monitors.alerts.wording import title_of
 from monitors.definitions.custom_metrics.services import change_metric, define_metric, delete_metric
 from monitors.definitions.models import CustomMetric
@@ -73,6 +75,13 @@ def measured_model(project: Project) -> Model:
 @pytest.fixture
 def model(measured_model: Model, db: None) -> Model:
     return Model.objects.get(pk=measured_model.pk)
+
+
+@pytest.fixture
+def client(owner: User) -> PagesClient:
+    client = PagesClient()
+    client.force_login(owner)
+    return client
 
 
 def define(model: Model, name: str, expression: str, **fields: object) -> CustomMetric:
@@ -153,7 +162,7 @@ class TestOverThePast:
 
 class TestRules:
     def test_a_rule_on_a_custom_metric_fires_and_its_incident_names_it_with_its_unit(
-        self, project: Project, model: Model
+        self, client: PagesClient, project: Project, model: Model
     ) -> None:
         define(model, "cost a customer", COST, unit="EUR", lower_is_better=True)
         rule = create_rule(
@@ -168,6 +177,11 @@ class TestRules:
         opened = Transition.objects.get(rule=rule, kind="opened")
         assert title_of(opened).startswith("approvals: cost a customer ")
         assert title_of(opened).endswith("EUR above 1.5 EUR")
+        alert(opened.pk)
+        incident = Incident.objects.get(alerts__rule=rule)
+        assert "cost a customer" in incident.title
+        assert client.get(f"/incidents/{incident.pk}").status_code == 200
+        assert 'feature="cost a customer"' in client.get("/metrics/models").content.decode()
         assert [one.start for one in tested.opened] == [DAY]
 
     def test_a_metric_that_a_rule_watches_is_kept_until_the_rule_is_deleted(
@@ -248,7 +262,8 @@ class TestGate:
         compared = found.metrics["custom:cost"]
         expected = cost_of(copies, labels) - cost_of(rows, labels)
         assert compared["difference"] == pytest.approx(expected, rel=1e-9)
-        assert compared["lower"] <= compared["difference"] <= compared["upper"]
+        bounds = [compared[name] for name in ("lower", "difference", "upper")]
+        assert bounds == sorted(bound for bound in bounds if bound is not None)
         assert found.verdict.decision == "reject"
         assert any(
             reason.startswith("custom:cost") and "worse than the margin of 0.5" in reason
@@ -331,6 +346,10 @@ class TestApi:
         assert evaluated["value"] == pytest.approx(points["items"][0]["value"], rel=1e-12)
         assert (evaluated["rows"], evaluated["n"], evaluated["left_out"]) == (300, 270, 30)
         assert points["items"][0]["subject_kind"] == "custom_metric"
+        month = api.get("/models/approvals/metrics?metric=custom&from=2026-01-01T00:00:00Z&step=month").json()
+        assert [one["value"] for one in month["items"]] == [
+            pytest.approx(points["items"][0]["value"], rel=1e-12)
+        ]
         changed = api.send("PATCH", f"{path}/{made.json()['id']}", {"unit": "USD"}).json()
         assert api.get(path).json()["items"] == [changed]
         assert api.send("DELETE", f"{path}/{made.json()['id']}").status_code == 204
@@ -347,12 +366,6 @@ class TestApi:
 
 class TestPages:
     ADDRESS = "/models/approvals/custom-metrics"
-
-    @pytest.fixture
-    def client(self, owner: User) -> PagesClient:
-        client = PagesClient()
-        client.force_login(owner)
-        return client
 
     def test_previews_defines_and_deletes_once_that_is_confirmed(
         self, client: PagesClient, model: Model

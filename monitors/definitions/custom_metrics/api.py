@@ -62,7 +62,7 @@ def list_custom_metrics(
     response={201: CustomMetricOut},
 )
 def create_custom_metric(request: HttpRequest, name: str, body: NewCustomMetric) -> Status[CustomMetricOut]:
-    """Define a metric; it is measured of all windows and segments whose rows are still kept."""
+    """Define a metric; it is measured in every window and segment, of the past as far as rows are kept."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
     return Status(

@@ -60,7 +60,7 @@ def _rows(parts: list[dict[str, ExpressionSums]]) -> int:
 def _sums_by_version(
     model: Model, metric: Aggregate, kinds: FeatureKinds, frame: LogFrame
 ) -> list[dict[str, ExpressionSums]]:
-    """Add up the rows of each version, whose classes may differ."""
+    """Add up the rows of each version: their classes may differ."""
     parts = []
     for version_id in np.unique(frame.version_ids):
         rows = frame.take(frame.version_ids == version_id)

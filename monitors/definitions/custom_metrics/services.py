@@ -59,6 +59,8 @@ def define_metric(
 def change_metric(*, custom: CustomMetric, actor: str, **changes: Any) -> None:
     """Change the expression, the unit or the direction; by another expression the rows that are kept are read again.
 
+    So they are by the same one where a feature is of another kind than when it was defined.
+
     Raises Problem: `custom_metric_watched` (409) where a rule watches it and the other expression needs labels and the
     former did not, or the reverse: its points are of another metric then.
     """
@@ -71,7 +73,7 @@ def change_metric(*, custom: CustomMetric, actor: str, **changes: Any) -> None:
         before, former = describe_metric(custom), custom.metric
         for name in _FIELDS:
             setattr(custom, name, changes.get(name, getattr(custom, name)))
-        has_new = custom.expression != before["expression"]
+        has_new = (custom.expression, kinds) != (before["expression"], custom.kinds)
         if custom.metric != former:
             custom_metric_dropped.send(sender=CustomMetric, custom=custom, metric=former)
         if has_new:

@@ -124,6 +124,11 @@ class _Checker:
 
     def _kind_of_feature(self, column: ColumnName, wanted: ValueKind | None) -> ValueKind:
         features = self._columns.features
+        if column.name in self._columns.hidden:
+            raise ExpressionError(
+                f"{column.name!r} {self._columns.hidden[column.name]}, so no row can be computed with it.",
+                column.at,
+            )
         if not features:
             return wanted if wanted == ValueKind.TEXT else ValueKind.NUMBER
         if column.name not in features:
@@ -131,11 +136,6 @@ class _Checker:
             hint = f"did you mean {nearest[0]!r}?" if nearest else "name one that was seen or declared."
             raise ExpressionError(
                 f"{column.name[:_MAX_SHOWN]!r} is no feature of this model; {hint}", column.at
-            )
-        if column.name in self._columns.hidden:
-            raise ExpressionError(
-                f"{column.name!r} {self._columns.hidden[column.name]}, so no row can be computed with it.",
-                column.at,
             )
         return ValueKind.NUMBER if features[column.name] else ValueKind.TEXT
 

@@ -15,7 +15,7 @@ def estimate_metric(metric: Aggregate, sums: ExpressionSums, hours: float) -> Es
 
     A mean has the interval of a normal variable and a share Wilson's. A count, a rate and a sum are of rows that come
     by themselves (compound Poisson: the variance of a sum is the sum of squares). A ratio of sums has the delta
-    method's, for rows whose value and divisor vary together. Extremes and quantiles have none.
+    method's, as value and divisor vary together from row to row. Extremes and quantiles have none.
     """
     values, n = sums.values, sums.n
     match metric.function:

@@ -102,6 +102,17 @@ class TestRefusals:
         assert isinstance(read, Aggregate | ExpressionError)
 
 
+class TestAModelWithoutData:
+    def test_takes_any_name_and_learns_from_the_expression_what_it_is(self) -> None:
+        kinds = check_metric(
+            parse_metric("mean(amount) where region == 'north' and 2 < age"), ModelColumns("binary")
+        )
+
+        assert {str(column): kind.value for column, kind in kinds.items()} == {
+            "amount": "number", "region": "text", "age": "number",
+        }  # fmt: skip
+
+
 class TestValues:
     def test_a_row_with_a_missing_operand_is_left_out_and_counted(self) -> None:
         sums = sums_of("mean(amount / age)", amount=[1.0, 2.0, np.nan, 6.0], age=[1.0, 0.0, 1.0, 2.0])
