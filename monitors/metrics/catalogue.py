@@ -68,6 +68,13 @@ class Metric:
         return self.subject != SubjectKind.ROWS
 
     @property
+    def direction(self) -> str:
+        """Which way is better, in words; empty of custom metrics, of which each has its own."""
+        if self.subject == SubjectKind.CUSTOM_METRIC:
+            return ""
+        return "lower is better" if self.lower_is_better else "higher is better"
+
+    @property
     def steps(self) -> tuple[str, ...]:
         """The windows that it has points of; of those that have no `spans` alone also rolling ones such as `7d`."""
         return self.spans or STEPS
