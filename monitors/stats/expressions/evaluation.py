@@ -106,7 +106,7 @@ class MetricValues:
 def evaluate(
     metrics: Mapping[str, Aggregate], rows: int, read: ColumnReader, is_labelled: NDArray[np.bool_]
 ) -> MetricValues:
-    """Compute metrics for `rows` rows; what several of them have in common is computed once.
+    """Compute metrics for `rows` rows; each column is read once.
 
     Metrics of labels look at labelled rows alone. A result that is not finite, as of a division by zero, is missing.
     """
@@ -128,31 +128,26 @@ def evaluate(
 
 
 class _Evaluator:
-    """Computes expressions over the same rows, each only once."""
+    """Computes expressions over the same rows; columns are read once, and no other result is kept."""
 
     def __init__(self, rows: int, read: ColumnReader) -> None:
         self._rows = rows
         self._read = read
         self._vocabulary = Vocabulary()
-        self._known: dict[Expression, Floats] = {}
+        self._columns: dict[ColumnName, Floats] = {}
 
     def values(self, node: Expression) -> Floats:
-        if isinstance(node, Constant):
-            return self._constant(node)
-        if node not in self._known:
-            self._known[node] = self._compute(node)
-        return self._known[node]
-
-    def _constant(self, constant: Constant) -> Floats:
-        value = constant.value
-        number = self._vocabulary.number(value) if isinstance(value, str) else float(value)
-        return np.broadcast_to(np.float64(number), self._rows)
-
-    def _compute(self, node: ColumnName | Operation) -> Floats:
-        if isinstance(node, ColumnName):
-            return _finite(self._read(node, self._vocabulary))
-        with np.errstate(over="ignore", invalid="ignore"):
-            return _finite(FUNCTIONS[node.function].compute(*map(self.values, node.operands)))
+        match node:
+            case Constant(value):
+                number = self._vocabulary.number(value) if isinstance(value, str) else float(value)
+                return np.broadcast_to(np.float64(number), self._rows)
+            case ColumnName():
+                if node not in self._columns:
+                    self._columns[node] = _finite(self._read(node, self._vocabulary))
+                return self._columns[node]
+            case Operation(function, operands):
+                with np.errstate(over="ignore", invalid="ignore"):
+                    return _finite(FUNCTIONS[function].compute(*map(self.values, operands)))
 
 
 def _finite(values: Floats) -> Floats:
