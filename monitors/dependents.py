@@ -35,6 +35,8 @@ def dependents_of(version: Version, features: Sequence[str]) -> list[str]:
         if any(condition.feature in features for condition in segment.parsed)
     ]
     found += [f"the segment {name!r}" for name in named[:_MAX_NAMED]]
+    metrics = [one.name for one in model.custom_metrics.order_by("name") if set(features) & one.kinds.keys()]
+    found += [f"the custom metric {name!r}" for name in metrics[:_MAX_NAMED]]
     expected = Expectation.objects.filter(model=model, feature__in=features).order_by("feature")
     return found + [f"what is expected of {one.feature!r}" for one in expected[:_MAX_NAMED]]
 

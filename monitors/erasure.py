@@ -32,6 +32,7 @@ from inference.registry.models import Model
 from monitors.alerts.handling import forget_alerts
 from monitors.alerts.models import Alert, Delivery, DeliveryAttempt, Incident, IncidentEvent
 from monitors.annotations.models import Annotation
+from monitors.definitions.custom_metrics.services import delete_metric
 from monitors.definitions.models import Reference
 from monitors.metrics.models import PackedPoints, PendingEvaluation, SegmentSearch, UnreadDay
 from monitors.metrics.storing import forget_points
@@ -172,6 +173,19 @@ def erase_segments(work: Work) -> None:
         work.count(segments=model.segments.filter(pk__in=named).delete()[0])
 
 
+def erase_custom_metrics(work: Work) -> None:
+    """Delete the custom metrics with the key in their name or expression, and their rules."""
+    for model in work.models:
+        for custom in model.custom_metrics.order_by("pk"):
+            if work.subject.is_in(custom.name) or work.subject.is_in(custom.expression):
+                rules = _delete_rules(
+                    Rule.objects.filter(model=model, metric=custom.metric, feature=custom.name)
+                )
+                with transaction.atomic():
+                    delete_metric(custom=custom, actor="erasure")
+                work.count(rules=rules, custom_metrics=1)
+
+
 # -- messages and what they are made from ------------------------------------------------------------------------------
 def erase_callbacks(work: Work) -> None:
     """Empty the deliveries about jobs with erased rows; what was not sent yet is not sent."""
@@ -285,6 +299,7 @@ STEPS: dict[str, Step] = {
     "runs": erase_from_runs,
     "reports": build_reports_again,
     "segments": erase_segments,
+    "custom metrics": erase_custom_metrics,
     "callbacks": erase_callbacks,
     "texts": scrub_texts,
     "mails": erase_mails,

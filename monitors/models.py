@@ -13,6 +13,7 @@ from monitors.alerts.models import (
 )
 from monitors.annotations.models import Annotation
 from monitors.definitions.models import (
+    CustomMetric,
     Expectation,
     FeatureProfile,
     Monitor,
@@ -49,6 +50,7 @@ __all__ = [
     "ChangePoint",
     "Channel",
     "ChannelTimer",
+    "CustomMetric",
     "Delivery",
     "DeliveryAttempt",
     "DetectorState",

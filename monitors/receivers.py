@@ -30,9 +30,11 @@ from monitors.alerts.job_callbacks import plan_callbacks
 from monitors.alerts.selectors import days_of_critical_incidents
 from monitors.alerts.services import end_alert_of_rule
 from monitors.definitions.choosing import adopt_reference, rebase_reference
-from monitors.definitions.models import Monitor, Reference
+from monitors.definitions.models import CustomMetric, Monitor, Reference
 from monitors.definitions.services import ensure_monitors, hide, rebuild_reference
 from monitors.definitions.signals import (
+    custom_metric_dropped,
+    custom_metrics_changed,
     expectations_changed,
     reference_ready,
     segments_changed,
@@ -49,16 +51,18 @@ from monitors.metrics.storing import forget_points
 from monitors.registry_events import record_deployment, record_reference, record_version
 from monitors.rules.models import Rule
 from monitors.rules.selectors import enabled_rules
-from monitors.rules.services import follow_monitor, refuse_while_watched
+from monitors.rules.services import follow_monitor, refuse_while_metric_watched, refuse_while_watched
 from monitors.rules.signals import model_judged, rule_deleted
 from monitors.summaries.services import (
     forget_segments,
     measure_again,
     measure_hours,
+    measure_model,
     rebuild_model,
     subtract_rows,
 )
 from monitors.summaries.signals import windows_emptied
+from monitors.workflows.custom_metrics import refuse_while_gated
 from monitors.workflows.services import wake_runs
 
 list_callbacks.provide(plan_callbacks)
@@ -175,6 +179,20 @@ def look_again(*, model: Model, which: Q | None = None, **_: Any) -> None:
 def drop_segments(*, model: Model, which: Q, **_: Any) -> None:
     refuse_while_watched(model=model, which=which)
     _forget(model, which)
+
+
+@receiver(custom_metrics_changed)
+def measure_custom_again(*, model: Model, has_new: bool, **_: Any) -> None:
+    if has_new:
+        rebuild_model(model.pk)
+    else:
+        measure_model(model.pk)
+
+
+@receiver(custom_metric_dropped)
+def keep_watched_metric(*, custom: CustomMetric, metric: str, **_: Any) -> None:
+    refuse_while_metric_watched(model=custom.model, metric=metric, name=custom.name)
+    refuse_while_gated(model=custom.model, name=custom.name)
 
 
 def _forget(model: Model, which: Q) -> None:

@@ -7,8 +7,9 @@ from math import isfinite
 
 from driftline.common.number_format import format_number, format_pair
 from driftline.common.periods import parse_timestamp
-from monitors.definitions.models import MonitorKind
+from monitors.definitions.models import CUSTOM, CUSTOM_OF_LABELS, MonitorKind
 from monitors.metrics.catalogue import METRICS, Metric
+from monitors.metrics.catalogue import title_of as title_of_points
 from monitors.metrics.evidence import evidence_sentence
 from monitors.rules.models import Rule, Transition
 
@@ -130,7 +131,19 @@ def compared(transition: Transition) -> tuple[str, str]:
     if unit == "share" and metric is not None and _is_share_of_rows(metric):
         return _percents(value or 0.0, limit)
     pair = format_pair(value, limit)
+    if custom := _unit_of_custom_metric(transition):
+        return f"{pair[0]} {custom}", f"{pair[1]} {custom}"
     return (f"{pair[0]} {unit}", f"{pair[1]} {unit}") if unit in ("ms", "h", "rows", "rows/s") else pair
+
+
+def _unit_of_custom_metric(transition: Transition) -> str:
+    """Return the unit of what people defined; empty of any other metric, and once it was deleted."""
+    rule = transition.rule
+    if rule.metric not in (CUSTOM, CUSTOM_OF_LABELS):
+        return ""
+    name = transition.detail.get("feature") or rule.feature
+    custom = transition.model.custom_metrics.filter(name=name).first()
+    return custom.unit if custom else ""
 
 
 def _is_share_of_rows(metric: Metric) -> bool:
@@ -189,11 +202,9 @@ def measured(transition: Transition) -> str:
     that it counts) and its segment."""
     rule = transition.deciding
     feature = transition.detail.get("feature") or rule.feature
-    title = METRICS[rule.metric].title if rule.metric in METRICS else rule.metric
     counted = _few((transition.detail.get("point") or {}).get("counted") or [])
     return (
-        title
-        + (f" of {feature}" if feature else "")
+        title_of_points(rule.metric, feature)
         + (f" in {rule.segment}" if rule.segment else "")
         + (f" ({counted})" if counted else "")
     )

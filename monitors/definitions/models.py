@@ -9,7 +9,12 @@ from django.db.models.functions import Now
 
 from driftline.common.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Dataset, Model, Version
+from monitors.stats.expressions.parsing import parse_metric
+from monitors.stats.expressions.tree import Aggregate
 from monitors.stats.segments.conditions import RowCondition
+
+CUSTOM, CUSTOM_OF_LABELS = "custom", "custom_of_labels"
+"""The metrics of the catalogue that custom metrics are points of: of all rows, and of labelled ones alone."""
 
 
 class MonitorKind(models.TextChoices):
@@ -205,6 +210,43 @@ class Segment(models.Model):
     def parsed(self) -> tuple[RowCondition, ...]:
         """Give its conditions."""
         return msgspec.convert(self.conditions, tuple[RowCondition, ...])
+
+
+class CustomMetric(models.Model):
+    """A metric that people define by an expression, such as `mean(amount * probability) where region == "north"`.
+
+    Its points are those of one metric of the catalogue, with its name as their feature.
+    """
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="custom_metrics", db_index=False)
+    name = models.CharField(max_length=100)
+    expression = models.TextField(help_text="see monitors/stats/expressions")
+    unit = models.CharField(max_length=20, blank=True)
+    lower_is_better = models.BooleanField(default=False)
+    kinds = models.JSONField(help_text="number or text, by the features that it reads")
+    revision = models.IntegerField(default=1, help_text="grows when the expression is changed")
+    since = models.DateTimeField(help_text="when it was defined, or its expression was changed")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["model", "name"], name="one_custom_metric_a_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.model}"
+
+    @property
+    def parsed(self) -> Aggregate:
+        """Give its expression as a tree."""
+        return parse_metric(self.expression)
+
+    @property
+    def key(self) -> str:
+        """What its sums are stored by: one with another expression never adds to the former one's."""
+        return f"{self.pk}.{self.revision}"
+
+    @property
+    def metric(self) -> str:
+        """The metric of the catalogue that its points are of."""
+        return CUSTOM_OF_LABELS if self.parsed.has_labels else CUSTOM
 
 
 class FeatureProfile(models.Model):

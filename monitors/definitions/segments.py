@@ -24,7 +24,7 @@ MAX_FEATURES = 10
 MAX_SEGMENTS = 20
 MAX_CONDITIONS = 5
 MAX_VALUE_LENGTH = 200
-_HIDDEN = {
+HIDDEN_POLICIES = {
     HASH: "is kept hashed",
     DROP: "is not kept",
     SUMMARY: "is dropped once it is summarised",
@@ -198,9 +198,9 @@ def _check_feature(at: str, model: Model, said: RowCondition, kinds: Mapping[str
             "unknown_feature",
         )
     policy = model.privacy.get(said.feature, "")
-    if policy in _HIDDEN:
+    if policy in HIDDEN_POLICIES:
         raise invalid(
-            f"{at}/feature", f"{feature!r} {_HIDDEN[policy]}, so no row can be chosen by its value."
+            f"{at}/feature", f"{feature!r} {HIDDEN_POLICIES[policy]}, so no row can be chosen by its value."
         )
     is_number = kinds.get(said.feature)
     if is_number and said.value is not None and not _is_number(said.value):
@@ -222,7 +222,7 @@ def refuse_to_hide(model: Model) -> None:
         at = f"/privacy/{escape_pointer(feature)}"
         if policy == SUMMARY and model.segment_features.filter(feature=feature).exists():
             raise invalid(at, _without_rows(feature))
-        for segment in model.segments.order_by("name") if policy in _HIDDEN else ():
+        for segment in model.segments.order_by("name") if policy in HIDDEN_POLICIES else ():
             if any(one.feature == feature for one in segment.parsed):
                 raise invalid(
                     at, f"The segment {segment.name!r} needs the values of {feature!r}; remove it first."

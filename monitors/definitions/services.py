@@ -22,6 +22,7 @@ from inference.registry.selectors import privacy_of, signature_of
 from inference.registry.services import number_cannot_be_hashed
 from inference.signatures import Signature
 from monitors.definitions.choosing import put_in_use
+from monitors.definitions.custom_metrics.services import refuse_to_hide_operands
 from monitors.definitions.feature_kinds import centres_of, declared_kinds, numbers_as_texts
 from monitors.definitions.importance import NoImportance, measure_importance
 from monitors.definitions.models import (
@@ -130,9 +131,11 @@ def _replace_days(reference: Reference, days: list[ReferenceDay]) -> None:
 def hide(model: Model) -> None:
     """Bring what is known of the features to the model's privacy, in the transaction that changes it.
 
-    Raises Problem where a feature that is to be hashed has been a number so far, or a segment needs what would go.
+    Raises Problem where a feature that is to be hashed has been a number so far, or a segment or a custom
+    metric needs what would go.
     """
     refuse_to_hide(model)
+    refuse_to_hide_operands(model)
     hashed = [name for name, policy in model.privacy.items() if policy == HASH]
     numbers = model.feature_profiles.filter(feature__in=hashed, centre__isnull=False)
     if (number := numbers.order_by("feature").first()) is not None:

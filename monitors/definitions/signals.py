@@ -9,3 +9,7 @@ segments_changed = (
 )  # model; which: a Q over the column `segment` of those with other rows now, if any
 segments_dropped = Signal()  # model, which
 span_changed = Signal()  # monitor, span: one that it or a rule begins to judge by
+custom_metrics_changed = (
+    Signal()
+)  # model; has_new: whether there is an expression that rows were not summarised by
+custom_metric_dropped = Signal()  # custom, metric: what its points were of

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 
 from driftline.common.periods import STEPS
-from monitors.definitions.models import MonitorKind
+from monitors.definitions.models import CUSTOM, CUSTOM_OF_LABELS, MonitorKind
 
 ANSWER_COLUMNS = ("prediction", "score")
 """The columns that drift is measured of beside the features."""
@@ -22,6 +22,7 @@ class SubjectKind(StrEnum):
     FEATURE = "feature"
     ANSWER = "answer"  # one of ANSWER_COLUMNS
     CLASS = "class"
+    CUSTOM_METRIC = "custom_metric"  # the name of one that people defined
     SEGMENT_FEATURE = "segment_feature"  # its values make the segments that are compared
 
 
@@ -44,6 +45,8 @@ class Measure(StrEnum):
     QUALITY = "quality"
     DRIFT_EVIDENCE = "slow_drift"
     LOSS_EVIDENCE = "lasting_loss"
+    CUSTOM = "custom"
+    CUSTOM_OF_LABELS = "custom_label"
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,23 @@ class Metric:
         return self.subject != SubjectKind.ROWS
 
     @property
+    def direction(self) -> str:
+        """Which way is better, in words; empty of custom metrics, of which each has its own."""
+        if self.subject == SubjectKind.CUSTOM_METRIC:
+            return ""
+        return "lower is better" if self.lower_is_better else "higher is better"
+
+    @property
     def steps(self) -> tuple[str, ...]:
         """The windows that it has points of; of those that have no `spans` alone also rolling ones such as `7d`."""
         return self.spans or STEPS
 
     @property
     def of_segments(self) -> bool:
-        """Whether it is measured in each segment, too: drift one by one, and what labels say."""
-        return measure_of(self.name) in (Measure.DRIFT, Measure.PERFORMANCE, Measure.CLASSES)
+        """Whether it is measured in each segment, too: drift one by one, what labels say, and custom metrics."""
+        return measure_of(self.name) in (
+            Measure.DRIFT, Measure.PERFORMANCE, Measure.CLASSES, Measure.CUSTOM, Measure.CUSTOM_OF_LABELS,
+        )  # fmt: skip
 
     def subject_of(self, feature: str) -> SubjectKind:
         """Return what the feature of one point names."""
@@ -84,6 +96,7 @@ def _metrics() -> list[Metric]:
     drift, quality = MonitorKind.DRIFT, MonitorKind.QUALITY
     performance, service = MonitorKind.PERFORMANCE, MonitorKind.SERVICE
     feature, of_class, groups = SubjectKind.FEATURE, SubjectKind.CLASS, SubjectKind.SEGMENT_FEATURE
+    own = SubjectKind.CUSTOM_METRIC
     return [
         Metric("count", service, "Predictions", "rows", lower_is_better=False),
         Metric("throughput", service, "Throughput", "rows/s", lower_is_better=False),
@@ -105,6 +118,9 @@ def _metrics() -> list[Metric]:
         Metric("latency_p50", service, "Latency, median", "ms"),
         Metric("latency_p95", service, "Latency, 95th percentile", "ms"),
         Metric("latency_p99", service, "Latency, 99th percentile", "ms"),
+        # One that people defined each; its own unit and direction hold in place of these.
+        Metric(CUSTOM, service, "Custom metric", subject=own),
+        Metric(CUSTOM_OF_LABELS, performance, "Custom metric of labels", subject=own),
         Metric("label_coverage", performance, "Label coverage", "share", lower_is_better=False),
         Metric(
             "label_coverage_by_class",
@@ -235,12 +251,24 @@ _MEASURES: dict[str, Measure] = {
     **dict.fromkeys(JOINT_METRICS, Measure.JOINT),
     **dict.fromkeys(("drift_evidence", "drift_evidence_by_feature"), Measure.DRIFT_EVIDENCE),
     "performance_evidence": Measure.LOSS_EVIDENCE,
+    CUSTOM: Measure.CUSTOM,
+    CUSTOM_OF_LABELS: Measure.CUSTOM_OF_LABELS,
 }
 
 
 def measure_of(metric: str) -> Measure:
     """Return what writes the points of a metric; those of one measure are stored together."""
     return _MEASURES.get(metric) or Measure(METRICS[metric].kind)
+
+
+def title_of(metric: str, feature: str = "") -> str:
+    """Name what points are of, such as `Missing values of income`; a custom metric goes by its own name."""
+    if metric not in METRICS:
+        return metric
+    if METRICS[metric].subject == SubjectKind.CUSTOM_METRIC and feature not in ("", "*"):
+        return feature
+    of_any = f" of any {'name' if METRICS[metric].subject == SubjectKind.CUSTOM_METRIC else 'feature'}"
+    return METRICS[metric].title + (of_any if feature == "*" else f" of {feature}" if feature else "")
 
 
 def is_drift(metric: str) -> bool:

@@ -14,7 +14,7 @@ from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature
-from monitors.definitions.models import Expectation, Monitor
+from monitors.definitions.models import CustomMetric, Expectation, Monitor
 from monitors.definitions.segment_masks import DeclaredSegments, declared_segments
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.hooks import limits_of_people
@@ -45,6 +45,7 @@ class Context:
     expected: Mapping[str, Expectation] = field(default_factory=dict)
     limits: Sequence[PeopleLimit] = ()
     """The limits that people made, which few rows may prove a breach of."""
+    custom: Sequence[CustomMetric] = ()
     failures: dict[tuple[str, datetime], list[str]] = field(default_factory=dict)
     """What could not be measured, by the window's span and start: the points of it are errors."""
     metric: str = ""
@@ -111,6 +112,7 @@ def context_of(model: Model) -> Context:
         segments=declared_segments(model),
         expected={one.feature: one for one in model.expectations.all()},
         limits=limits_of_people(model),
+        custom=tuple(model.custom_metrics.order_by("name")),
     )
 
 

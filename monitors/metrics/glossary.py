@@ -20,6 +20,9 @@ MEANINGS: dict[str, str] = {
     "latency_p50": "Half of the requests took no longer than this in the server.",
     "latency_p95": "95 % of the requests took no longer than this in the server.",
     "latency_p99": "99 % of the requests took no longer than this in the server.",
+    # custom
+    "custom": "What an expression that people wrote comes to; its own name, unit and direction hold.",
+    "custom_of_labels": "The same of an expression that reads labels, over labelled rows alone.",
     # labels
     "label_coverage": "The share of the window's predictions that have a label.",
     "label_coverage_by_class": "The share of the predictions of one class that have a label.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import Measure
 from monitors.metrics.context import MeasuredSummary, MeasuredWindow
+from monitors.metrics.custom import measure_custom, measure_custom_of_labels
 from monitors.metrics.drift import measure_drift
 from monitors.metrics.estimation import measure_estimates
 from monitors.metrics.fairness import measure_gaps
@@ -51,13 +52,16 @@ class MonitorMeasures:
 
 SUMMARY_MEASURES: Mapping[MonitorKind, MonitorMeasures] = {
     MonitorKind.SERVICE: MonitorMeasures(
-        {measure_service_level: (Measure.SERVICE,)}, headline="count", measures_every_hour=True
+        {measure_service_level: (Measure.SERVICE,), measure_custom: (Measure.CUSTOM,)},
+        headline="count",
+        measures_every_hour=True,
     ),
     MonitorKind.PERFORMANCE: MonitorMeasures(
         {
             measure_performance: (Measure.PERFORMANCE, Measure.CLASSES),
             measure_estimates: (Measure.ESTIMATES,),
             measure_labels: (Measure.LABELS,),
+            measure_custom_of_labels: (Measure.CUSTOM_OF_LABELS,),
         },
         headline="label_coverage",
         measures_every_hour=True,

@@ -53,8 +53,24 @@ def _check_feature(model: Model, term: Term) -> None:
             _require(here, "feature", term.feature, kinds_of_features(model), ANSWER_COLUMNS)
         case SubjectKind.CLASS:
             _require(here, "class", term.feature, _classes(model))
+        case SubjectKind.CUSTOM_METRIC:
+            _check_custom_metric(model, term)
         case SubjectKind.SEGMENT_FEATURE:
             _require(here, "segment feature", term.feature, _segment_features(model))
+
+
+def _check_custom_metric(model: Model, term: Term) -> None:
+    here, metrics = (
+        f"{term.pointer}/feature",
+        {one.name: one.metric for one in model.custom_metrics.order_by("name")},
+    )
+    if not metrics:
+        detail = f"{model.name} has no custom metrics; define {printable(term.feature)!r} first."
+        raise invalid(here, detail, "unknown_custom_metric")
+    _require(here, "custom metric", term.feature, metrics)
+    if metrics[term.feature] != term.metric:
+        detail = f"The points of {printable(term.feature)!r} are of the metric {metrics[term.feature]}."
+        raise invalid(f"{term.pointer}/metric", detail, "other_metric")
 
 
 def _check_segment(model: Model, term: Term) -> None:

@@ -2,7 +2,7 @@
 
 from driftline.common.number_format import format_number
 from driftline.common.periods import counted, in_a_row
-from monitors.metrics.catalogue import METRICS
+from monitors.metrics.catalogue import title_of
 from monitors.rules.condition_trees import (
     AllOf,
     ConditionTree,
@@ -43,9 +43,7 @@ def describe_tree(tree: ConditionTree, span: str) -> str:
 
 
 def _term(term: Term, span: str) -> str:
-    subject = METRICS[term.metric].title if term.metric in METRICS else term.metric
-    if term.feature:
-        subject += " of any feature" if term.feature == "*" else f" of {term.feature}"
+    subject = title_of(term.metric, term.feature)
     where = f" where {term.segment}" if term.segment else ""
     match term.right:
         case Constant(threshold):

@@ -237,6 +237,20 @@ def _is_among(segment: str, which: Q) -> bool:
     return segment.startswith(value) if lookup.endswith("__startswith") else segment == value
 
 
+def refuse_while_metric_watched(*, model: Model, metric: str, name: str) -> None:
+    """Raise Problem where a rule watches a custom metric by its name; `metric` is the one that its points are of."""
+    named = Q(metric=metric, feature=name)
+    rules = Rule.objects.filter(named | Q(condition__isnull=False), model=model).order_by("name")
+    watching = [one for one in rules if any((t.metric, t.feature) == (metric, name) for t in one.terms)]
+    if names := [f"{one.name!r}" for one in watching]:
+        raise Problem(
+            409,
+            "custom_metric_watched",
+            f"{'Rules watch' if len(names) > 1 else 'A rule watches'} the custom metric {name!r} "
+            f"({', '.join(names)}); change or delete {'them' if len(names) > 1 else 'it'} first.",
+        )
+
+
 def _name_is_taken(rule: Rule) -> Problem:
     return Problem(409, "rule_exists", f"{rule.model.name} already has a rule {rule.name!r}.")
 

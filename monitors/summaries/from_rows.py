@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature
+from monitors.definitions.custom_metrics.row_values import FeatureKinds, row_values
 from monitors.definitions.feature_kinds import centres_of, declared_kinds, numbers_as_texts
 from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.definitions.segment_masks import DeclaredSegments, segment_masks
+from monitors.stats.expressions.evaluation import MetricValues
+from monitors.stats.expressions.tree import Aggregate, ColumnSource
 from monitors.stats.mergeable.outcomes import OutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary, summarise_window
 from monitors.summaries.stored import SummaryBySegment
@@ -34,6 +37,36 @@ class Source:
     def fields(self) -> dict[str, Any]:
         return {"model": self.model, "version": self.version, "role": self.role}
 
+    @cached_property
+    def custom(self) -> "CustomMetrics":
+        return CustomMetrics.of(self.model)
+
+
+@dataclass(frozen=True)
+class CustomMetrics:
+    """The custom metrics of a model, by the key of their sums, and the kinds of the features that they read."""
+
+    by_key: Mapping[str, Aggregate]
+    kinds: FeatureKinds
+
+    @classmethod
+    def of(cls, model: Model) -> "CustomMetrics":
+        """Read those of a model."""
+        defined = list(model.custom_metrics.order_by("pk"))
+        kinds = {feature: kind for one in defined for feature, kind in one.kinds.items()}
+        return cls({one.key: one.parsed for one in defined}, kinds)
+
+    def of_labels(self) -> "CustomMetrics":
+        """Return those that change with labels."""
+        by_key = {key: metric for key, metric in self.by_key.items() if metric.has_labels}
+        return CustomMetrics(by_key, self.kinds)
+
+    @property
+    def features(self) -> set[str]:
+        """The features that they read."""
+        columns = {column for metric in self.by_key.values() for column in metric.columns}
+        return {column.name for column in columns if column.source == ColumnSource.FEATURE}
+
 
 type SegmentsByHour = Mapping[datetime, Collection[str]]
 """The segments that the stored summary of each hour has."""
@@ -47,7 +80,7 @@ def rows_by_hour(
     declared = declared_kinds(signature)
     centres = centres_of(source.model, rows.features, prediction=rows.prediction, declared=declared)
     summarise = partial(_summarise_rows, signature=signature, centres=centres, declared=declared)
-    return _by_hour(source, rows, segments, summarise)
+    return _by_hour(source, rows, segments, summarise, source.custom)
 
 
 def labels_by_hour(
@@ -56,9 +89,10 @@ def labels_by_hour(
     """Summarise the labels alone of rows that are summarised already, in the segments that are stored."""
     labelled = rows.take(rows.is_labelled)
     summarise = partial(_summarise_labels, signature=signature_of(source.version))
+    by_hour = _by_hour(source, labelled, segments, summarise, source.custom.of_labels())
     return {
         hour: {name: one for name, one in by_segment.items() if not name or name in segments[hour]}
-        for hour, by_segment in _by_hour(source, labelled, segments, summarise).items()
+        for hour, by_segment in by_hour.items()
     }
 
 
@@ -69,25 +103,52 @@ def hours_of(rows: LogFrame) -> list[datetime]:
 
 def within(rows: LogFrame, start: datetime, end: datetime) -> LogFrame:
     """Return the rows of `[start, end)`."""
-    inside = (rows.times_us >= to_us(start)) & (rows.times_us < to_us(end))
-    return rows if inside.all() else rows.take(inside)
+    inside = _inside(rows, start, end)
+    return rows if inside is None else rows.take(inside)
+
+
+def _inside(rows: LogFrame, start: datetime, end: datetime) -> np.ndarray | slice | None:
+    """Return the places of the rows of `[start, end)`, as a slice where they follow each other; None if all are."""
+    [inside] = np.nonzero((rows.times_us >= to_us(start)) & (rows.times_us < to_us(end)))
+    if len(inside) == len(rows):
+        return None
+    is_run = len(inside) and inside[-1] - inside[0] + 1 == len(inside)
+    return slice(int(inside[0]), int(inside[-1]) + 1) if is_run else inside
 
 
 def _by_hour(
-    source: Source, rows: LogFrame, segments: SegmentsByHour, summarise: Callable[[LogFrame], WindowSummary]
+    source: Source,
+    rows: LogFrame,
+    segments: SegmentsByHour,
+    summarise: Callable[[LogFrame, MetricValues | None], WindowSummary],
+    custom: CustomMetrics,
 ) -> dict[datetime, SummaryBySegment]:
+    """Summarise rows hour by hour and segment by segment; custom metrics are computed for all rows at once."""
+    values = (
+        row_values(custom.by_key, custom.kinds, rows, signature_of(source.version)) if custom.by_key else None
+    )
     by_hour: dict[datetime, SummaryBySegment] = {}
     for hour in hours_of(rows):
-        part = within(rows, hour, following(hour, "hour"))
+        inside = _inside(rows, hour, following(hour, "hour"))
+        part, of_part = (
+            (rows, values) if inside is None else (rows.take(inside), values and values.take(inside))
+        )
         masks = segment_masks(source.segments, part, stored=segments.get(hour, ()))
-        by_hour[hour] = {"": summarise(part)} | {name: summarise(part.take(mask)) for name, mask in masks}
+        by_hour[hour] = {"": summarise(part, of_part)} | {
+            name: summarise(part.take(mask), of_part and of_part.take(mask)) for name, mask in masks
+        }
     return by_hour
 
 
 def _summarise_rows(
-    rows: LogFrame, signature: Signature, centres: dict[str, float], declared: dict[str, bool]
+    rows: LogFrame,
+    values: MetricValues | None,
+    signature: Signature,
+    centres: dict[str, float],
+    declared: dict[str, bool],
 ) -> WindowSummary:
     labelled = rows.is_labelled
+    count = int(labelled.sum())
     return summarise_window(
         rows=len(rows),
         features=numbers_as_texts(_known(rows, rows.features), centres, declared),
@@ -96,12 +157,13 @@ def _summarise_rows(
         score=answer_score(signature, rows.prediction, rows.probability),
         latency_ms=rows.latency_us / 1e3,
         outcome=_outcome(rows, signature),
-        labelled=int(labelled.sum()),
+        labelled=count,
         label_lag_s=_lag_s(rows, labelled),
+        custom=values.sums(len(rows), count) if values else None,
     )
 
 
-def _summarise_labels(labelled: LogFrame, signature: Signature) -> WindowSummary:
+def _summarise_labels(labelled: LogFrame, values: MetricValues | None, signature: Signature) -> WindowSummary:
     return summarise_window(
         rows=0,
         features={},
@@ -109,6 +171,7 @@ def _summarise_labels(labelled: LogFrame, signature: Signature) -> WindowSummary
         outcome=_outcome(labelled, signature),
         labelled=len(labelled),
         label_lag_s=_lag_s(labelled, np.s_[:]),
+        custom=values.sums(0, len(labelled)) if values else None,
     )
 
 

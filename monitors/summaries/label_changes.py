@@ -18,7 +18,7 @@ from inference.prediction_log.storage.damaged_chunks import describe_damaged, ma
 from inference.prediction_log.storage.folded_labels import FoldedLabels
 from inference.registry.models import Model
 
-_COLUMNS = ("id", "time", "prediction", "probability", "tags")
+_COLUMNS = ("id", "time", "latency_us", "prediction", "probability", "tags")
 
 type _Key = tuple[str, int]
 """Id and event time (microseconds) of a prediction."""

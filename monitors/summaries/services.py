@@ -43,6 +43,7 @@ from monitors.summaries.changes import (
     replace_hours,
 )
 from monitors.summaries.from_rows import (
+    CustomMetrics,
     SegmentsByHour,
     Source,
     features_of_segments,
@@ -253,7 +254,8 @@ def _apply_some_label_changes(model: Model) -> bool:
     if model.task == "ranking" or not claimed:  # the hours of a ranking are rebuilt
         return bool(claimed)
     segments = declared_segments(model)
-    relabelled, waiting = find_rows(model, claimed, features_of_segments(segments))
+    features = {*features_of_segments(segments), *CustomMetrics.of(model).of_labels().features}
+    relabelled, waiting = find_rows(model, claimed, features)
     return_label_changes(model.pk, waiting)
     hours: set[datetime] = set()
     for rows in relabelled:
@@ -397,6 +399,12 @@ def rebuild_model(model_id: int, which: Q | None = None) -> int:
 def measure_hours(*, model_id: int, hours: Iterable[datetime]) -> None:
     """Enqueue the measurement of these hours, their days and what is judged longer, in the caller's transaction."""
     _measure(model_id, {window for hour in hours for window in (("hour", hour), ("day", floor(hour, "day")))})
+
+
+def measure_model(model_id: int) -> None:
+    """Enqueue the measurement of all stored hours and days of a model, after a metric of all of them was deleted."""
+    windows = Summary.objects.filter(model_id=model_id, segment="", span__in=("hour", "day"))
+    _measure(model_id, set(windows.values_list("span", "start")))
 
 
 def measure_again(*, version_id: int, since: datetime | None) -> None:

@@ -1,6 +1,6 @@
 """Champion and challenger on the same requests: how many labelled pairs are ripe, and what they show."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -19,7 +19,8 @@ from monitors.definitions.segment_masks import declared_segments, segment_masks
 from monitors.metrics.context import label_lag
 from monitors.stats.promotion.gate import GatePolicy
 from monitors.stats.promotion.paired import PairedComparison, compare_pairs
-from monitors.stats.promotion.sequential import Looks
+from monitors.stats.promotion.sequential import Looks, tail_at
+from monitors.workflows.custom_metrics import compare_custom
 from monitors.workflows.models import Workflow
 
 JUDGED = {
@@ -122,7 +123,8 @@ def compare_wanted(wanted: PairsWanted, signature: Signature, workflow: Workflow
     if not usable.any():
         return None
     champion, challenger = pairs.champion.take(usable), pairs.challenger.take(usable)
-    return compare_pairs(
+    looks = Looks(workflow.pairs, workflow.max_pairs)
+    comparison = compare_pairs(
         task=signature.task,
         y=coded(champion.label, signature),
         champion=scores[0][usable],
@@ -134,8 +136,11 @@ def compare_wanted(wanted: PairsWanted, signature: Signature, workflow: Workflow
         challenger_latency_ms=challenger.latency_us / 1e3,
         segments=dict(segment_masks(declared_segments(wanted.model), champion)),
         confidence=CONFIDENCE,
-        looks=Looks(workflow.pairs, workflow.max_pairs),
+        looks=looks,
     )
+    tail = tail_at(comparison.n_labelled, CONFIDENCE, looks)
+    own = compare_custom(wanted.model, PairedFrame(champion, challenger), signature, tail=tail)
+    return replace(comparison, metrics=comparison.metrics | own)
 
 
 def scores_of(frame: LogFrame, signature: Signature) -> NDArray[np.float64]:

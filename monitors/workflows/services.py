@@ -14,6 +14,7 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import floor, following, rfc3339
+from driftline.common.strict_json import escape_pointer, printable
 from driftline.common.task_queue import Task, enqueue
 from inference.data_files.times import time_zones
 from inference.prediction_log.queries.selectors import newest_event
@@ -23,6 +24,7 @@ from inference.registry.selectors import signature_of
 from monitors.metrics.catalogue import QUALITY_METRICS
 from monitors.rules.models import Rule, RuleState, Severity, Transition
 from monitors.stats.promotion.gate import GatePolicy
+from monitors.workflows.custom_metrics import PREFIX, custom_margins
 from monitors.workflows.finishing import finish
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
 from monitors.workflows.pairs import JUDGED, count_labelled
@@ -134,6 +136,18 @@ def _check_gate(model: Model, gate: object) -> None:
         raise invalid(
             "/workflow/gate/objective",
             f"{str(gate['objective'])[:64]!r} cannot be judged on pairs; use one of {', '.join(objectives)}.",
+        )
+    _check_custom_margins(model, gate.get("margins"))
+
+
+def _check_custom_margins(model: Model, margins: object) -> None:
+    """Refuse a margin for a custom metric that is missing; of a model without any nothing is known yet."""
+    known = custom_margins(model)
+    named = [name for name in margins if str(name).startswith(PREFIX)] if isinstance(margins, dict) else []
+    if known and (unknown := sorted(set(named) - set(known))):
+        raise invalid(
+            f"/workflow/gate/margins/{escape_pointer(unknown[0])}",
+            f"{printable(unknown[0])!r} is no custom metric of this model; use one of {', '.join(known)}.",
         )
 
 

@@ -157,6 +157,18 @@ CHANGES = [
         "models/flights/segments", {"remove": "{segment}"},
     ),
     Change(
+        "custom_metric", "POST /models/flights/custom-metrics", {"name": "sum", "expression": "sum(a)"},
+        "models/flights/custom-metrics", {"name": "sum", "expression": "sum(a)"},
+    ),
+    Change(
+        "custom_metric", "PATCH /models/flights/custom-metrics/{custom_metric}", {"unit": "EUR"},
+        "models/flights/custom-metrics/{custom_metric}", {"expression": "mean(a)", "unit": "EUR"},
+    ),
+    Change(
+        "custom_metric", "DELETE /models/flights/custom-metrics/{custom_metric}", None,
+        "models/flights/custom-metrics/{custom_metric}", {"do": "delete"},
+    ),
+    Change(
         "monitor", "PATCH /models/flights/monitors/drift", {"span": "week"},
         "models/flights/monitors/drift", {"span": "week"},
     ),
@@ -301,6 +313,7 @@ class Place:
         for name in (
             "run",
             "segment",
+            "custom_metric",
             "annotation",
             "report",
             "rule",

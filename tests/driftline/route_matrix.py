@@ -78,6 +78,11 @@ GET     api/v1/models/<name>/annotations                            read
 POST    api/v1/models/<name>/annotations                            write
 PATCH   api/v1/models/<name>/annotations/<int:annotation_id>        write
 DELETE  api/v1/models/<name>/annotations/<int:annotation_id>        write
+GET     api/v1/models/<name>/custom-metrics                         read
+POST    api/v1/models/<name>/custom-metrics                         write
+POST    api/v1/models/<name>/custom-metrics/evaluate                read
+PATCH   api/v1/models/<name>/custom-metrics/<int:custom_metric_id>  write
+DELETE  api/v1/models/<name>/custom-metrics/<int:custom_metric_id>  write
 GET     api/v1/models/<name>/segments                               read
 POST    api/v1/models/<name>/segments                               write
 PATCH   api/v1/models/<name>/segments/<int:segment_id>              write
@@ -174,6 +179,11 @@ GET     models/<name>/features/<path:feature>   viewer
 GET     models/<name>/expected/<path:feature>   viewer
 POST    models/<name>/expected/<path:feature>   editor
 GET     models/<name>/performance               viewer
+GET     models/<name>/custom-metrics            viewer
+POST    models/<name>/custom-metrics            editor
+GET     models/<name>/custom-metrics/<int:pk>   viewer
+POST    models/<name>/custom-metrics/<int:pk>   editor
+GET     models/<name>/custom-metrics/<int:pk>/delete viewer
 GET     models/<name>/segments                  viewer
 POST    models/<name>/segments                  editor
 GET     models/<name>/segments/<int:pk>/remove  viewer

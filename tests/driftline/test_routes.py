@@ -156,6 +156,9 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "schema": (b'{"features": {"a": {"least": 0}}}', "application/json"),
     "POST segments": (b'{"conditions": [{"feature": "a", "lower": 0}]}', "application/json"),
     "<int:segment_id>": (b'{"conditions": [{"feature": "a", "lower": 0}]}', "application/json"),
+    "POST custom-metrics": (b'{"name": "sum", "expression": "sum(a)"}', "application/json"),
+    "evaluate": (b'{"expression": "sum(a)"}', "application/json"),
+    "<int:custom_metric_id>": (b'{"unit": "EUR"}', "application/json"),
     "segment-searches": (
         b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}',
         "application/json",

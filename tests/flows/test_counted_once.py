@@ -24,6 +24,7 @@ from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import update_model
+from monitors.definitions.custom_metrics.services import define_metric
 from monitors.definitions.segments import set_segments
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
@@ -117,6 +118,8 @@ def counts_of(model: Model) -> Counts:
 def test_any_story_is_counted_as_the_plain_model_says(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     story = begin_story(CountedStory, seed, monkeypatch)
     model = story.model
+    for expression in ("share(label == prediction) where x == 0", "ratio(latency_ms, x + 1)", "count()"):
+        define_metric(model=model, name=expression, expression=expression, actor="test")
 
     for _ in range(STEPS):
         story.step()

@@ -45,6 +45,7 @@ from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.annotations.models import Annotation
 from monitors.annotations.services import create_annotation
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
+from monitors.definitions.custom_metrics.services import define_metric
 from monitors.definitions.models import Reference
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.definitions.services import build_reference
@@ -313,6 +314,9 @@ class World:
         declare_segment(
             model=self.model, name="", conditions=[{"feature": "customer", "value": CANARY}], actor="test"
         )
+        define_metric(
+            model=self.model, name="one customer", expression=f'share(customer == "{CANARY}")', actor="test"
+        )
         create_annotation(
             model=self.model, start=DAY, text=f"called {CANARY}", link=f"https://crm.example/?who={quote(CANARY)}",
             actor="test",
@@ -356,6 +360,7 @@ PLACES = {
     "monitors_segmentsearch.findings": True,
     "monitors_annotation.text": True,
     "monitors_segment.name": True,
+    "monitors_custommetric.expression": True,
     "monitors_segment.conditions": True,
     "monitors_delivery.body": True,
     "monitors_summary.payload": True,

@@ -22,7 +22,8 @@ from monitors.alerts.models import Channel, Incident, Silence
 from monitors.alerts.silences import create_silence
 from monitors.annotations.models import Annotation
 from monitors.annotations.services import create_annotation
-from monitors.definitions.models import Segment
+from monitors.definitions.custom_metrics.services import define_metric
+from monitors.definitions.models import CustomMetric, Segment
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.digests.letter import SALT
 from monitors.metrics.rows.segment_search import do_search, request_search
@@ -51,6 +52,7 @@ class World:
     incident: Incident
     run: Run
     segment: Segment
+    custom_metric: CustomMetric
     annotation: Annotation
     silence: Silence
     channel: Channel
@@ -76,6 +78,9 @@ class World:
             "annotation's end": f"{name}/annotations/{self.annotation.pk}/delete",
             "segments": f"{name}/segments",
             "segment's end": f"{name}/segments/{self.segment.pk}/remove",
+            "custom metrics": f"{name}/custom-metrics",
+            "custom metric": f"{name}/custom-metrics/{self.custom_metric.pk}",
+            "custom metric's end": f"{name}/custom-metrics/{self.custom_metric.pk}/delete",
             "latency": f"{name}/latency",
             "shadow": f"{name}/shadow?challenger=2&evidence=1",
             "reports": f"{name}/reports",
@@ -157,6 +162,7 @@ def furnish() -> World:
         incident,
         run,
         segments(model),
+        own_metric(model),
         annotate(model),
         silences(model),
         hook,
@@ -226,6 +232,16 @@ def segments(model: Model) -> Segment:
     for loss in ("", "log_loss"):
         do_search(request_search(model=model, window=window, loss=loss, actor="test").pk)
     return segment
+
+
+def own_metric(model: Model) -> CustomMetric:
+    """Measure what wrong answers cost."""
+    custom = define_metric(
+        model=model, name="cost a customer", expression="cost(fp=5, fn=100, tn=-1)", unit="EUR",
+        lower_is_better=True, actor="test",
+    )  # fmt: skip
+    work(model)
+    return custom
 
 
 def send_days(model: Model) -> None:

@@ -22,7 +22,7 @@ from inference.registry.models import Alias, Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
 from monitors.annotations.models import Annotation
-from monitors.definitions.models import FeatureProfile, Reference, Segment, SegmentFeature
+from monitors.definitions.models import CustomMetric, FeatureProfile, Reference, Segment, SegmentFeature
 from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
@@ -51,6 +51,7 @@ class World:
     report: Report
     search: SegmentSearch
     segment: Segment
+    custom_metric: CustomMetric
     annotation: Annotation
     job: Import
     file: UploadedFile
@@ -79,6 +80,7 @@ class World:
             "<int:report_id>": str(self.report.pk),
             "<int:search_id>": str(self.search.pk),
             "<int:segment_id>": str(self.segment.pk),
+            "<int:custom_metric_id>": str(self.custom_metric.pk),
             "<int:annotation_id>": str(self.annotation.pk),
             "<int:import_id>": str(self.job.pk),
             "<int:file_id>": str(self.file.pk),
@@ -92,6 +94,7 @@ class World:
             "references/<int:pk>": f"references/{self.reference.pk}",
             "imports/<int:pk>": f"imports/{self.job.pk}",
             "segments/<int:pk>": f"segments/{self.segment.pk}",
+            "custom-metrics/<int:pk>": f"custom-metrics/{self.custom_metric.pk}",
             "annotations/<int:pk>": f"annotations/{self.annotation.pk}",
             "reports/<int:pk>": f"reports/{self.report.pk}",
             "channels/<int:pk>": f"channels/{self.channel.pk}",
@@ -159,6 +162,9 @@ def furnish(project: Project, name: str = "flights") -> World:
     segment = Segment.objects.create(
         model=model, name="low", conditions=[{"feature": "a", "upper": 1.0}], since=NOW
     )
+    custom_metric = CustomMetric.objects.create(
+        model=model, name="mean of a", expression="mean(a)", kinds={"a": "number"}, since=NOW
+    )
     annotation = Annotation.objects.create(model=model, start=NOW - DAY, text="new prices", created_by="test")
     report = Report.objects.create(
         model=model, start=NOW - DAY, end=NOW, state=Report.State.READY, path="report.html", created_by="test"
@@ -184,6 +190,7 @@ def furnish(project: Project, name: str = "flights") -> World:
         report,
         search,
         segment,
+        custom_metric,
         annotation,
         job,
         file,

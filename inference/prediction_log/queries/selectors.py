@@ -91,8 +91,8 @@ class LogFrame:
         known = {text: orjson.loads(text).get(name) if text else None for text in set(self.tags)}
         return np.array([known[text] for text in self.tags], object)
 
-    def take(self, where: NDArray[np.generic]) -> "LogFrame":
-        """Keep the rows that `where` (mask or indices) picks."""
+    def take(self, where: NDArray[np.generic] | slice) -> "LogFrame":
+        """Keep the rows that `where` (mask, indices or slice) picks; a slice copies nothing."""
         return LogFrame(
             features={name: values[where] for name, values in self.features.items()},
             dropped={name: mask[where] for name, mask in self.dropped.items()},

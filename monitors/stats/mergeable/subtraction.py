@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from monitors.stats.mergeable.expression_sums import ExpressionSums
 from monitors.stats.mergeable.outcomes import (
     BinaryOutcomeSummary,
     ErrorShape,
@@ -74,6 +75,10 @@ def subtract(whole: WindowSummary, part: WindowSummary) -> Difference:
         latency_ms=_numbers_if_any(whole.latency_ms, part.latency_ms, exact),
         label_lag_s=_numbers_if_any(whole.label_lag_s, part.label_lag_s, exact),
         outcome=_outcome(whole.outcome, part.outcome, exact),
+        custom={
+            key: _expression(sums, part.custom[key], exact) if key in part.custom else sums
+            for key, sums in whole.custom.items()
+        },
     )
     return Difference(rest, exact.holds)
 
@@ -197,6 +202,26 @@ def _moments(whole: Moments, part: Moments, exact: _Exactness) -> Moments:
     n = exact.less(whole.n, part.n)
     return Moments(
         n, whole.total - part.total if n else 0.0, _difference(whole.total_sq, part.total_sq, n, exact)
+    )
+
+
+def _expression(whole: ExpressionSums, part: ExpressionSums, exact: _Exactness) -> ExpressionSums:
+    values = _moments(whole.values, part.values, exact)
+    divisors = whole.divisors
+    if divisors is not None and part.divisors is not None:
+        divisors = _moments(divisors, part.divisors, exact)
+    if part.n and whole.minimum is not None:  # the next extreme is not known
+        exact.demand(part.minimum != whole.minimum, part.maximum != whole.maximum)
+    return replace(
+        whole,
+        rows=exact.less(whole.rows, part.rows),
+        left_out=exact.less(whole.left_out, part.left_out),
+        values=values,
+        divisors=divisors,
+        product=whole.product - part.product if values.n else 0.0,
+        minimum=whole.minimum if values.n else None,
+        maximum=whole.maximum if values.n else None,
+        sketch=_numbers_if_any(whole.sketch, part.sketch, exact),
     )
 
 

@@ -9,7 +9,7 @@ are stored themselves where cells would not give them back.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from struct import Struct
 
 import msgspec
@@ -18,6 +18,7 @@ import zstandard
 from numpy.typing import ArrayLike
 
 from monitors.stats.mergeable.byte_planes import shuffle, unshuffle, unshuffle_together
+from monitors.stats.mergeable.expression_sums import ExpressionSums, merge_expressions
 from monitors.stats.mergeable.outcomes import (
     NO_LOSSES,
     NO_NUMBERS,
@@ -66,7 +67,7 @@ class WindowSummary:
 
     `score` is the probability of the positive class, or of several that of the answered one; `latency_ms` is
     per prediction; `outcome` covers the rows whose label has arrived and `labelled` counts them; `label_lag_s` is
-    the time from prediction to label.
+    the time from prediction to label; `custom` holds the sums of custom metrics, each by its key.
     """
 
     rows: int
@@ -77,6 +78,7 @@ class WindowSummary:
     outcome: OutcomeSummary | None = None
     labelled: int = 0
     label_lag_s: NumericSummary | None = None
+    custom: Mapping[str, ExpressionSums] = field(default_factory=dict)
 
     def merge(self, other: WindowSummary) -> WindowSummary:
         """Add `other`, as if both windows had been summarised as one."""
@@ -89,7 +91,7 @@ class WindowSummary:
 
     def encode(self) -> bytes:
         """Pack the window for storage."""
-        wire = _Window(
+        wire = (_WindowWithCustom if self.custom else _Window)(
             format=_FORMAT,
             rows=self.rows,
             labelled=self.labelled,
@@ -99,6 +101,7 @@ class WindowSummary:
             latency_ms=_pack_column(self.latency_ms) if self.latency_ms else None,
             label_lag_s=_pack_column(self.label_lag_s) if self.label_lag_s else None,
             outcome=_pack_outcome(self.outcome) if self.outcome else None,
+            **({"custom": _pack_custom(self.custom)} if self.custom else {}),
         )
         return zstandard.compress(msgspec.msgpack.encode(wire), _COMPRESSION)
 
@@ -119,6 +122,7 @@ class WindowSummary:
             outcome=_unpack_outcome(wire.outcome) if wire.outcome else None,
             labelled=wire.labelled,
             label_lag_s=_unpack_numbers(wire.label_lag_s),
+            custom=_unpack_custom(wire.custom),
         )
 
 
@@ -148,13 +152,14 @@ def merge_stored(
         outcome=merge_outcomes(known) if known else None,
         labelled=sum(wire.labelled for wire in wires),
         label_lag_s=_numbers(_merge_packed_present([wire.label_lag_s for wire in wires])),
+        custom=merge_expressions(_unpack_custom(wire.custom) for wire in wires),
     )
     return merged, outcomes
 
 
-def _read(data: bytes) -> _Window:
+def _read(data: bytes) -> _WindowWithCustom:
     try:
-        return msgspec.msgpack.decode(zstandard.decompress(data), type=_Window)
+        return msgspec.msgpack.decode(zstandard.decompress(data), type=_WindowWithCustom)
     except (zstandard.ZstdError, msgspec.DecodeError) as error:
         raise UnreadableSummary(
             f"{len(data)} bytes are not a window summary ({error}); recompute this window from the log."
@@ -189,6 +194,7 @@ def summarise_window(
     outcome: OutcomeSummary | None = None,
     labelled: int = 0,
     label_lag_s: ArrayLike | None = None,
+    custom: Mapping[str, ExpressionSums] | None = None,
 ) -> WindowSummary:
     """Summarise one window's columns: a feature with a centre is numeric, any other is categorical.
 
@@ -204,6 +210,7 @@ def summarise_window(
         outcome=outcome,
         labelled=labelled,
         label_lag_s=None if label_lag_s is None else summarise_numbers(label_lag_s, centre=0.0),
+        custom=custom or {},
     )
 
 
@@ -235,6 +242,7 @@ def merge_windows(windows: Sequence[WindowSummary]) -> WindowSummary:
         outcome=merge_outcomes(outcomes) if outcomes else None,
         labelled=sum(window.labelled for window in windows),
         label_lag_s=_merge_numbers_present([window.label_lag_s for window in windows]),
+        custom=merge_expressions(window.custom for window in windows),
     )
 
 
@@ -297,6 +305,12 @@ class _Window(msgspec.Struct, array_like=True, frozen=True):
     outcome: bytes | None
 
 
+class _WindowWithCustom(_Window, array_like=True, frozen=True):
+    """A window of a model with custom metrics; one without any keeps the bytes that it always had."""
+
+    custom: dict[str, _Expression] = {}
+
+
 # New fields come last and have defaults: summaries that were stored without them still decode.
 class _Numbers(msgspec.Struct, array_like=True, frozen=True, tag="n"):
     centre: float
@@ -330,6 +344,17 @@ class _Categories(msgspec.Struct, array_like=True, frozen=True, tag="c"):
     missing: int
     n: int
     wrong_type: int = 0
+
+
+class _Expression(msgspec.Struct, array_like=True, frozen=True):
+    rows: int
+    left_out: int
+    values: Moments
+    minimum: float | None
+    maximum: float | None
+    divisors: Moments | None
+    product: float
+    sketch: bytes | None
 
 
 class _Binary(msgspec.Struct, array_like=True, frozen=True, tag="binary"):
@@ -542,6 +567,26 @@ def _unpack_numbers(data: bytes | None) -> NumericSummary | None:
 def _numbers(column: ColumnSummary | None) -> NumericSummary | None:
     assert not isinstance(column, CategoricalSummary)
     return column
+
+
+def _pack_custom(custom: Mapping[str, ExpressionSums]) -> dict[str, _Expression]:
+    return {
+        key: _Expression(
+            sums.rows, sums.left_out, sums.values, sums.minimum, sums.maximum, sums.divisors, sums.product,
+            _pack_column(sums.sketch) if sums.sketch else None,
+        )
+        for key, sums in custom.items()
+    }  # fmt: skip
+
+
+def _unpack_custom(wire: Mapping[str, _Expression]) -> dict[str, ExpressionSums]:
+    return {
+        key: ExpressionSums(
+            one.rows, one.left_out, one.values, one.minimum, one.maximum, one.divisors, one.product,
+            _unpack_numbers(one.sketch),
+        )
+        for key, one in wire.items()
+    }  # fmt: skip
 
 
 def _pack_outcome(outcome: OutcomeSummary) -> bytes:

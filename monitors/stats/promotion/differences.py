@@ -85,13 +85,24 @@ class StandardError:
 
 
 def difference_of(
-    name: str, champion: MetricByBlocks, challenger: MetricByBlocks, error: StandardError, tail: float
+    name: str,
+    champion: MetricByBlocks,
+    challenger: MetricByBlocks,
+    error: StandardError,
+    tail: float,
+    *,
+    higher_is_better: bool | None = None,
 ) -> MetricDifference:
-    """Bound the difference so that either bound is wrong with the chance `tail`."""
+    """Bound the difference so that either bound is wrong with the chance `tail`.
+
+    The direction is that of the named metric, unless it is given.
+    """
+    if higher_is_better is None:
+        higher_is_better = HIGHER_IS_BETTER[name]
     difference = challenger.value - champion.value
     reach = float(stdtrit(error.freedom, 1 - tail)) * error.value if error.value else 0.0
     return MetricDifference(
-        name, HIGHER_IS_BETTER[name], champion.value, challenger.value, difference,
+        name, higher_is_better, champion.value, challenger.value, difference,
         difference - reach, difference + reach,
     )  # fmt: skip
 

@@ -89,6 +89,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "monitor": Scope.WRITE,  # the windows that it judges
     "expectation": Scope.WRITE,
     "segment": Scope.WRITE,
+    "custom_metric": Scope.WRITE,
     "segment_search": Scope.WRITE,
     "report": Scope.WRITE,
     "annotation": Scope.WRITE,

@@ -19,6 +19,7 @@ from inference.registry import api as registry
 from monitors.alerts import api as alerts
 from monitors.annotations import api as annotations
 from monitors.definitions import api as definitions
+from monitors.definitions.custom_metrics import api as custom_metrics
 from monitors.feed import api as feed
 from monitors.metrics import api as metrics
 from monitors.optimiser import api as optimiser
@@ -37,6 +38,7 @@ ROUTERS = (
     deletion.router,
     erasure.router,
     definitions.router,
+    custom_metrics.router,
     annotations.router,
     grafana.router,
     metrics.router,

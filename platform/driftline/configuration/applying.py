@@ -23,8 +23,9 @@ from monitors.alerts.channel_services import create_channel, delete_channel, upd
 from monitors.alerts.models import Channel
 from monitors.alerts.silences import create_silence, end_silence
 from monitors.alerts.stored_routing import reset_routing, save_routing
+from monitors.definitions.custom_metrics.services import change_metric, define_metric, delete_metric
 from monitors.definitions.expectations import expect
-from monitors.definitions.models import Segment
+from monitors.definitions.models import CustomMetric, Segment
 from monitors.definitions.monitors import choose_span
 from monitors.definitions.segments import change_segment, declare_segment, remove_segment, set_segments
 from monitors.rules.models import Rule
@@ -36,10 +37,13 @@ _ORDER = (
     ("silence", Action.DELETE),
     ("expectation", Action.DELETE),
     ("segment", Action.DELETE),
+    ("custom_metric", Action.DELETE),
     ("model", Action.CREATE),
     ("model", Action.CHANGE),
     ("segment", Action.CREATE),
     ("segment", Action.CHANGE),
+    ("custom_metric", Action.CREATE),
+    ("custom_metric", Action.CHANGE),
     ("expectation", Action.CREATE),
     ("expectation", Action.CHANGE),
     ("rule", Action.CHANGE),
@@ -221,6 +225,18 @@ def _segment(context: _Applying, change: ItemChange) -> None:
         change_segment(segment=segment, conditions=change.after["conditions"], actor=actor)
 
 
+def _custom_metric(context: _Applying, change: ItemChange) -> None:
+    model, actor = context.model(change.item), context.actor
+    if change.action is Action.CREATE:
+        define_metric(model=model, name=change.item.name, actor=actor, **change.after)
+        return
+    custom = CustomMetric.objects.select_related("model__project").get(model=model, name=change.item.name)
+    if change.action is Action.DELETE:
+        delete_metric(custom=custom, actor=actor)
+    else:
+        change_metric(custom=custom, actor=actor, **change.after)
+
+
 def _expectation(context: _Applying, change: ItemChange) -> None:
     said = {**change.before, **change.after} if change.after else None
     expect(model=context.model(change.item), changes={change.item.name: said}, actor=context.actor)
@@ -250,6 +266,7 @@ _HANDLERS: Mapping[str, Callable[[_Applying, ItemChange], None]] = {
     "silence": _silence,
     "model": _model,
     "segment": _segment,
+    "custom_metric": _custom_metric,
     "expectation": _expectation,
     "rule": _rule,
 }

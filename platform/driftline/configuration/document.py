@@ -24,6 +24,7 @@ from monitors.alerts.api import MAX_EVENTS, EventName
 from monitors.alerts.labels import MATCHED
 from monitors.alerts.routing.document import RoutingIn
 from monitors.definitions.api import FeatureExpectation, SegmentCondition
+from monitors.definitions.custom_metrics.api import CustomMetricSettings
 from monitors.rules.api import RuleSettings
 
 type Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -39,6 +40,7 @@ class ModelConfig(ChangedModel):
     )
     expectations: dict[Name, FeatureExpectation] = Field({}, max_length=1_000)
     declared_segments: dict[Name, list[SegmentCondition]] = Field({}, max_length=100)
+    custom_metrics: dict[Name, CustomMetricSettings] = Field({}, max_length=100)
     rules: dict[Name, RuleSettings] = Field({}, max_length=1_000)
 
 
@@ -94,6 +96,7 @@ class Configuration(Body):
             yield ("model", name), {model_item(name): _settings_of(model)}
             for kind, field in (
                 ("segment", "declared_segments"),
+                ("custom_metric", "custom_metrics"),
                 ("expectation", "expectations"),
                 ("rule", "rules"),
             ):
@@ -127,7 +130,7 @@ def _fields(part: Any) -> dict[str, Any]:
 
 def _settings_of(model: ModelConfig) -> dict[str, Any]:
     """Give the settings of a model by one name each: what is below the workflow and the monitors stands for itself."""
-    parts = {"expectations", "declared_segments", "rules"}
+    parts = {"expectations", "declared_segments", "custom_metrics", "rules"}
     given = model.model_dump(mode="json", exclude_unset=True, exclude=parts)
     for group in ("workflow", "monitors"):
         given |= {f"{group}.{name}": value for name, value in given.pop(group, {}).items()}

@@ -23,6 +23,7 @@ from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.models import Channel, Silence
 from monitors.alerts.silences import ENDED, with_states
 from monitors.alerts.stored_routing import routing_of
+from monitors.definitions.custom_metrics.services import describe_metric
 from monitors.definitions.expectations import describe_expectation
 from monitors.definitions.models import Monitor
 from monitors.definitions.monitors import AUTO
@@ -56,7 +57,9 @@ def read_items(project: Project, models: Collection[str] | None = None) -> dict[
         item, fields = silence_item(*silence_key(silence))
         items[item] = fields
     chosen = Model.objects.filter(project=project).select_related("workflow")
-    chosen = chosen.prefetch_related("monitors", "segment_features", "segments", "expectations", "rules")
+    chosen = chosen.prefetch_related(
+        "monitors", "segment_features", "segments", "custom_metrics", "expectations", "rules"
+    )
     for model in (chosen if models is None else chosen.filter(name__in=models)).order_by("name"):
         items[model_item(model.name)] = _model(model)
         items |= dict(_parts(model))
@@ -140,6 +143,8 @@ def _parts(model: Model) -> Iterator[tuple[Item, dict[str, Any]]]:
             part_of_model("segment", model.name, segment.name),
             {"conditions": list(to_builtins(segment.parsed))},
         )
+    for custom in sorted(model.custom_metrics.all(), key=lambda one: one.name):
+        yield part_of_model("custom_metric", model.name, custom.name), describe_metric(custom)
     for expectation in sorted(model.expectations.all(), key=lambda one: one.feature):
         fields = dict(describe_expectation(expectation))
         yield part_of_model("expectation", model.name, expectation.feature), fields
@@ -167,7 +172,12 @@ def _nested(model: str, items: Items) -> dict[str, Any]:
             written.setdefault(group, {})[field] = value
         else:
             written[name] = value
-    for kind, field in (("expectation", "expectations"), ("segment", "declared_segments"), ("rule", "rules")):
+    for kind, field in (
+        ("expectation", "expectations"),
+        ("segment", "declared_segments"),
+        ("custom_metric", "custom_metrics"),
+        ("rule", "rules"),
+    ):
         parts = {item.name: fields for item, fields in items.items() if item.kind == kind}
         written[field] = {name: _written_part(kind, fields) for name, fields in parts.items()}
     return written

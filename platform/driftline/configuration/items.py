@@ -11,6 +11,7 @@ _LIST_OF = {
     "routing": "routing",
     "silence": "silences",
     "segment": "declared_segments",
+    "custom_metric": "custom_metrics",
     "expectation": "expectations",
     "rule": "rules",
 }
@@ -53,7 +54,7 @@ def model_item(name: str) -> Item:
 
 
 def part_of_model(kind: str, model: str, name: str) -> Item:
-    """Return the item of a segment, an expectation or a rule."""
+    """Return the item of a segment, a custom metric, an expectation or a rule."""
     return Item(kind, model, name)
 
 

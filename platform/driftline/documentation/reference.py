@@ -139,7 +139,7 @@ def metrics_table() -> str:
     """List every metric that is computed for models, by the kind of its monitor."""
     groups: dict[str, list[Sequence[str]]] = {}
     for metric in METRICS.values():
-        worse = "higher" if metric.lower_is_better else "lower"
+        worse = ("higher" if metric.lower_is_better else "lower") if metric.direction else "its own"
         row = (
             f"`{metric.name}`",
             metric.title,

@@ -227,7 +227,8 @@ def _incidents(names: Mapping[int, str]) -> Iterator[str]:
 def _metric_infos(metrics: Iterable[str]) -> Iterator[str]:
     for name in sorted(metrics):
         metric = METRICS[name]
-        labels = _labels(metric=name, unit=metric.unit, lower_is_better=str(metric.lower_is_better).lower())
+        is_lower = str(metric.lower_is_better).lower() if metric.direction else ""
+        labels = _labels(metric=name, unit=metric.unit, lower_is_better=is_lower)
         yield f"{{{labels}}} 1"
 
 

@@ -306,7 +306,7 @@ def _chart(one: Incident, clock: datetime) -> Chart:
         start=start, end=end, series=[ChartLine(METRICS[rule.metric].title, dots)],
         marks=[mark for mark in queries.marks_in(one.model, start, end) if mark.kind != "incident"],
         spans=[(one.since, one.resolved_at or end)],
-        note="lower is better" if METRICS[rule.metric].lower_is_better else "higher is better",
+        note=METRICS[rule.metric].direction,
     )  # fmt: skip
 
 

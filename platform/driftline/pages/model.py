@@ -268,7 +268,7 @@ def _main_chart(
         id=main, title=title, summary=summary, start=chosen.start, end=chosen.end, marks=marks,
         series=[ChartLine(title, queries.dots(series))],
         spans=queries.firing_spans(model, main, chosen.start, chosen.end),
-        note="lower is better" if METRICS[main].lower_is_better else "higher is better",
+        note=METRICS[main].direction,
     )  # fmt: skip
 
 

@@ -76,4 +76,5 @@ def _facts(model: Model) -> dict[str, Any]:
         "positive_class": (champion.signature or {}).get("positive_class") if champion else None,
         "segment_features": sorted(model.segment_features.values_list("feature", flat=True)),
         "segment_names": sorted(model.segments.values_list("name", flat=True)),
+        "custom_metrics": sorted(model.custom_metrics.values_list("name", flat=True)),
     }

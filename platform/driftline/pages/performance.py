@@ -138,7 +138,7 @@ def _metric_chart(
     return Chart(
         id=metric, title=title, summary=summary, start=chosen.start, end=chosen.end, series=lines, marks=marks,
         spans=queries.firing_spans(model, metric, chosen.start, chosen.end),
-        note="lower is better" if METRICS[metric].lower_is_better else "higher is better",
+        note=METRICS[metric].direction,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from driftline.common.number_format import format_number
 from driftline.common.periods import counted
 from driftline.pages.charts import Chart, ChartLine, Dot, Mark
 from driftline.pages.timerange import TimeRange
-from monitors.metrics.catalogue import METRICS
+from monitors.metrics.catalogue import METRICS, title_of
 from monitors.rules.models import Rule
 from monitors.rules.reach import not_tested_because
 from monitors.rules.services import Backtest, backtest
@@ -58,11 +58,12 @@ def _chart(rule: Rule, tested: Backtest, chosen: TimeRange) -> Chart:
         for one, seen in readings
     ]
     marks = [Mark(one.end, "fires", f"it would have fired{_at(one)}", "fired") for one in tested.opened]
-    metric = METRICS[readings[0][1].term.metric]
+    term = readings[0][1].term
+    title = title_of(term.metric, term.feature)
     return Chart(
-        id="backtest", title=metric.title, summary=_summary(rule),
+        id="backtest", title=title, summary=_summary(rule),
         start=max(tested.windows[0].start, chosen.end - LOOKED_BACK), end=chosen.end,
-        series=[ChartLine(metric.title, dots)], unit=metric.unit, marks=marks,
+        series=[ChartLine(title, dots)], unit=METRICS[term.metric].unit, marks=marks,
     )  # fmt: skip
 
 

@@ -86,7 +86,8 @@ class RuleForm(forms.Form):
     feature = forms.CharField(
         max_length=200,
         required=False,
-        help_text="For drift and data quality a feature's name, for metrics of a class the class; * for any.",
+        help_text="For drift and data quality a feature's name, for metrics of a class the class, for a custom metric "
+        "its name; * for any.",
         widget=forms.TextInput(attrs={"list": "features"}),
     )
     segment = forms.CharField(
@@ -310,6 +311,7 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         "chart": would_fire.chart if would_fire else None,
         "sentence": sentence_of(shown) if shown and would_fire else "",
         "features": ["*", *sorted(kinds_of_features(model)), "prediction", "score"],
+        "custom_metrics": model.custom_metrics.order_by("name"),
         "segments": known_segments(model),
         "spans": SPANS,
         "state": explain_state(rule, rule.state) if rule and hasattr(rule, "state") else None,

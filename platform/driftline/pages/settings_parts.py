@@ -17,6 +17,7 @@ from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS
 from monitors.stats.promotion.gate import RELATIVE_MARGINS, GatePolicy
+from monitors.workflows.custom_metrics import PREFIX, custom_margins
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import JUDGED
 
@@ -230,9 +231,9 @@ class WorkflowForm(SettingsPart):
             ("", "the metric of its quality objective, else the first of these"),
             *((name, METRICS[name].title) for name in judged),
         ]
-        for name in dict.fromkeys([*judged, *self._margins()]):
+        for name in dict.fromkeys([*judged, *custom_margins(self.model), *self._margins()]):
             unit = " (share of the champion's)" if name in RELATIVE_MARGINS else ""
-            title = METRICS[name].title if name in METRICS else name
+            title = METRICS[name].title if name in METRICS else name.removeprefix(PREFIX)
             self.fields[f"margin_{name}"] = forms.FloatField(
                 required=False, min_value=0, label=f"{title}: worse by at most{unit}"
             )

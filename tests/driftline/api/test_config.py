@@ -69,6 +69,10 @@ def furnished(api: Api) -> Api:
         no_data="alert",
     )
     model.expectations.create(feature="a", least=0.0, most=9.5, tolerance=0.01)
+    create_rule(
+        project=api.project, model=model, name="mean of a is high", metric="custom", feature="mean of a", threshold=3.0,
+        actor="test",
+    )  # fmt: skip
     create_channel(
         project=api.project, kind="slack", name="team", target=SLACK, actor="test", events=["run.promoted"]
     )
@@ -111,6 +115,7 @@ def test_what_is_exported_and_applied_to_an_empty_project_is_exported_again(furn
     assert model.workflow.pairs == 300
     assert model.monitors.get(kind="drift").span == "week"
     assert (model.expectations.get().least, model.segments.get().name) == (0.0, "low")
+    assert model.custom_metrics.get().expression == "mean(a)"
 
 
 def test_what_is_exported_changes_nothing_where_it_came_from(furnished: Api) -> None:

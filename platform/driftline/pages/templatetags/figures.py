@@ -220,9 +220,7 @@ def realised_title(name: str) -> str:
 
 @register.filter
 def direction(name: str) -> str:
-    if name not in METRICS:
-        return ""
-    return "lower is better" if METRICS[name].lower_is_better else "higher is better"
+    return METRICS[name].direction if name in METRICS else ""
 
 
 @register.filter

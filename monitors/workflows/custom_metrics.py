@@ -1,0 +1,59 @@
+"""Custom metrics in the gate: what both versions come to on the same requests, and margins by `custom:<name>`."""
+
+from dataclasses import replace
+
+from driftline.common.errors import Problem
+from driftline.common.periods import DAY_US
+from inference.prediction_log.queries.selectors import LogFrame, PairedFrame
+from inference.registry.models import Model
+from inference.signatures import Signature
+from monitors.definitions.custom_metrics.row_values import row_values
+from monitors.stats.expressions.evaluation import MetricValues
+from monitors.stats.promotion.custom_metrics import custom_differences
+from monitors.stats.promotion.differences import MetricDifference
+from monitors.workflows.models import Workflow
+
+PREFIX = "custom:"
+
+
+def custom_margins(model: Model) -> list[str]:
+    """Name what a margin of the gate may be of beside the metrics of the task."""
+    return [PREFIX + name for name in model.custom_metrics.order_by("name").values_list("name", flat=True)]
+
+
+def compare_custom(
+    model: Model, pairs: PairedFrame, signature: Signature, *, tail: float
+) -> dict[str, MetricDifference]:
+    """Compare the custom metrics of a model on pairs, by the names that margins have for them.
+
+    Either bound of a difference is wrong with the chance `tail`.
+    """
+    defined = list(model.custom_metrics.order_by("name"))
+    if not defined:
+        return {}
+    metrics = {PREFIX + one.name: one.parsed for one in defined}
+    kinds = {feature: kind for one in defined for feature, kind in one.kinds.items()}
+    challenger = replace(
+        pairs.challenger, label=pairs.champion.label, label_time_us=pairs.champion.label_time_us
+    )
+
+    def values_of(frame: LogFrame) -> MetricValues:
+        return row_values(metrics, kinds, frame, signature)
+
+    return custom_differences(
+        values_of(pairs.champion),
+        values_of(challenger),
+        pairs.champion.times_us // DAY_US,
+        higher_is_better={PREFIX + one.name: not one.lower_is_better for one in defined},
+        tail=tail,
+    )
+
+
+def refuse_while_gated(*, model: Model, name: str) -> None:
+    """Raise Problem where the gate of promotions has a margin for a custom metric."""
+    if PREFIX + name in Workflow.of(model).gate.get("margins", {}):
+        raise Problem(
+            409,
+            "custom_metric_watched",
+            f"The gate of promotions has a margin for the custom metric {name!r}; empty the margin first.",
+        )
