@@ -305,6 +305,11 @@ class Delivery(Leasable):
     )
     body = models.TextField(help_text="the exact text that is sent: JSON for webhooks, plain text for e-mail")
     html = models.TextField(blank=True)
+    remote_id = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="of the message that shows it at the receiver, where it can be edited",
+    )
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
     reason = models.CharField(max_length=500, blank=True, help_text="why it was suppressed or failed")
     attempts_made = models.IntegerField(default=0)
