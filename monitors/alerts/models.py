@@ -231,6 +231,14 @@ class Channel(models.Model):
     previous_secret_until = models.DateTimeField(
         null=True, blank=True, help_text="until when messages are signed with the secret before too"
     )
+    payload_format = models.CharField(
+        max_length=20,
+        default="driftline",
+        help_text="of a webhook's body: a name in monitors.alerts.channels.webhook.formats.FORMATS",
+    )
+    template = models.JSONField(
+        null=True, blank=True, help_text="of a webhook's body, where its format is template"
+    )
     min_severity = models.CharField(max_length=8, choices=Severity, default=Severity.WARNING)
     events = models.JSONField(
         default=default_of_channels, help_text="the events that it takes; see monitors.feed.kinds"
