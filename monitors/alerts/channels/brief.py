@@ -72,6 +72,7 @@ def brief_of_notice(notice: Notice) -> Brief:
         facts=[("Project", notice.project.name), *notice.facts],
         sections=[],
         link=notice.link,
+        more_links=list(notice.questions.values()),
     )
 
 

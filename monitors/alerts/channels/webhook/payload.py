@@ -49,7 +49,10 @@ def compose_notice(notice: Notice, channel: Channel) -> Message:
             **envelope(notice.event, notice.event_id, notice.at, channel),
             "model": {"name": notice.model} if notice.model else None,
             **notice.data,
-            "links": {notice.subject: notice.url},
+            "links": {
+                notice.subject: notice.url,
+                **{answer: url for answer, (_, url) in notice.questions.items()},
+            },
             "text": f"{notice.text} {notice.url}",
         },
         subject=notice.text,
