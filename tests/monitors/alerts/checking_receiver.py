@@ -206,6 +206,13 @@ def alertmanager(alerts: Any, path: str, headers: dict[str, str]) -> Answer:
     return Answer(200, {"Content-Length": "0"}, b"")
 
 
+def gotify(message: Any, path: str, headers: dict[str, str]) -> Answer:
+    require(path == "/message", "page not found")
+    require(headers["x-gotify-key"] == GOTIFY_TOKEN, "you need to provide a valid access token")
+    require(message["title"] and message["message"], "Field 'message' is required")
+    return Answer(body=b'{"id":1,"appid":1}')
+
+
 CHECKS: dict[str, Check] = {
     "slack": slack,
     "slack bot": slack_bot,
@@ -214,4 +221,5 @@ CHECKS: dict[str, Check] = {
     "opsgenie": opsgenie,
     "discord": discord,
     "alertmanager": alertmanager,
+    "apprise": gotify,
 }

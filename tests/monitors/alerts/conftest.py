@@ -109,6 +109,7 @@ def make(project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) 
         "pagerduty": KEY,
         "opsgenie": f"eu:{OPSGENIE_KEY}",
         "alertmanager": f"{base}/",
+        "apprise": f"{base.replace('http', 'gotify')}/{GOTIFY_TOKEN}",
     }
 
     def channel(kind: str, *, limit: int | None = None, name: str = "ops") -> Channel:
