@@ -6,7 +6,8 @@
 #                         prints its ten slowest tests, and the seed of its order and examples, which
 #                         ARGS="--randomly-seed=N" repeats
 #   make e2e              the browser tests, and the suite on real PostgreSQL, Redis and RabbitMQ
-#   make chaos            a minute of random kills and stalls under load, with their counts; it prints the seed, and
+#   make chaos            a minute of random kills and stalls under load, and kills while 200 incidents open and end, with
+#                         what was counted and delivered; it prints the seed, and
 #                         DRIFTLINE_TEST_CHAOS_SEED=N deals the same blows again, and DRIFTLINE_SPOOL_FSYNC=group
 #                         tries another durability of the log
 #   make attacks          the corpus of attacks, then a minute of all of them by one tenant, and what another one noticed
@@ -41,7 +42,8 @@ e2e: setup-dev
 
 chaos: setup-dev
 	@DRIFTLINE_TEST_CHAOS_SECONDS=60 DRIFTLINE_TEST_OUTAGE_SECONDS=30 exec $(PYTHON) -m pytest -n 0 \
-		tests/flows/installation/test_chaos.py tests/flows/installation/test_kills.py $(ARGS)
+		tests/flows/installation/test_chaos.py tests/flows/installation/test_kills.py \
+		tests/flows/installation/test_notifications.py $(ARGS)
 
 attacks: setup-dev
 	@$(PYTHON) -m pytest -n 0 tests/attacks $(ARGS)

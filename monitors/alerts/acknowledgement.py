@@ -1,5 +1,8 @@
-"""Tells pagers that somebody looks after an incident; people read it on the incident's page."""
+"""Messages that somebody looks after an incident, to what shows its state; people read it on the incident's page."""
 
+from django.db.models import Q
+
+from monitors.alerts.channels.slack_bot import TOKEN_START
 from monitors.alerts.models import Channel, Incident
 from monitors.alerts.notifying import notify
 from monitors.alerts.outbox import notified_channels
@@ -10,6 +13,9 @@ PAGERS = ("pagerduty", "opsgenie")
 
 
 def notify_acknowledged(incident: Incident) -> None:
-    """Write a delivery to each pager that knows of an incident, in the caller's transaction."""
-    pagers = Channel.objects.filter(enabled=True, kind__in=PAGERS, pk__in=notified_channels(incident))
-    notify(incident, incident.opening, ACKNOWLEDGED, list(pagers.select_related("project").order_by("pk")))
+    """Write a delivery to each pager that knows of an incident, and to each chat whose message of it is edited, in the
+    caller's transaction."""
+    knowing = Channel.objects.filter(enabled=True, pk__in=notified_channels(incident))
+    shows_state = Q(kind__in=PAGERS) | Q(kind="slack", target__startswith=TOKEN_START)
+    channels = knowing.filter(shows_state).select_related("project").order_by("pk")
+    notify(incident, incident.opening, ACKNOWLEDGED, list(channels))

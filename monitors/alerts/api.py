@@ -1,6 +1,6 @@
 """Channels, silences and deliveries over HTTP. Incidents are in `driftline.api`, which joins them with runs."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from django.http import HttpRequest
 from ninja import Router
@@ -20,6 +20,7 @@ from inference.registry.selectors import get_model
 from monitors.alerts import channel_services, selectors, silences, stored_routing
 from monitors.alerts.channels import KINDS, describe_targets
 from monitors.alerts.channels.masking import mask_target, without_acts
+from monitors.alerts.channels.webhook.formats import FORMATS, preview_of
 from monitors.alerts.labels import MATCHED
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.precision import precision_of
@@ -32,6 +33,7 @@ from monitors.alerts.schemas import (
     CreatedChannelOut,
     DeliveryDetailOut,
     DeliveryOut,
+    PayloadPreviewOut,
     PrecisionOut,
     RotatedSecretOut,
     RouteTakenOut,
@@ -51,18 +53,31 @@ type EventName = Annotated[str, Field(max_length=40)]
 MAX_EVENTS = 40
 _EVENTS = f"what it takes messages of: {', '.join((INCIDENTS, *EVENTS))}"
 
+_TEMPLATE = (
+    "of a webhook's body where payload_format is template: JSON with placeholders, {{ incident.title }}"
+)
+
 
 class NewChannel(Body):
     name: str = Field(max_length=100)
     kind: str = Field(max_length=20, json_schema_extra={"enum": list(KINDS)})
     target: str = Field(max_length=500, description=describe_targets())
+    payload_format: str = Field("driftline", max_length=20, json_schema_extra={"enum": list(FORMATS)})
+    template: dict[str, Any] | list[Any] | None = Field(None, description=_TEMPLATE)
     min_severity: str = "warning"
     events: list[EventName] = Field(list(DEFAULT_OF_CHANNELS), max_length=MAX_EVENTS, description=_EVENTS)
+
+
+class PreviewedPayload(Body):
+    payload_format: str = Field(max_length=20, json_schema_extra={"enum": list(FORMATS)})
+    template: dict[str, Any] | list[Any] | None = Field(None, description=_TEMPLATE)
 
 
 class ChannelChanges(Body):
     name: str = Field("", max_length=100)
     target: str = Field("", max_length=500)
+    payload_format: str = Field("driftline", max_length=20, json_schema_extra={"enum": list(FORMATS)})
+    template: dict[str, Any] | list[Any] | None = Field(None, description=_TEMPLATE)
     min_severity: str = "warning"
     events: list[EventName] = Field(list(DEFAULT_OF_CHANNELS), max_length=MAX_EVENTS, description=_EVENTS)
     enabled: bool = True
@@ -96,7 +111,16 @@ def create_channel(request: HttpRequest, body: NewChannel) -> Status[CreatedChan
     channel, secret = channel_services.create_channel(
         project=caller.project, actor=caller.actor, **body.model_dump()
     )
-    return Status(201, CreatedChannelOut.of(channel, target=channel.target, secret=secret))
+    return Status(
+        201, CreatedChannelOut.of(channel, target=channel.target, template=channel.template, secret=secret)
+    )
+
+
+@router.post("/channels/preview", auth=Scoped(Scope.READ), response=PayloadPreviewOut)
+def preview_payload(request: HttpRequest, body: PreviewedPayload) -> PayloadPreviewOut:
+    """Write the body that a webhook would get of a made-up incident, in a format or by a template. Nothing is sent."""
+    text = preview_of(body.payload_format, body.template, receiver="preview")
+    return PayloadPreviewOut(body=text)
 
 
 @router.get("/channels", auth=Scoped(Scope.READ), response=Page[ChannelOut])
@@ -154,7 +178,11 @@ def test_channel(request: HttpRequest, channel_id: int) -> Status[DeliveryOut]:
 
 def _channel_out(caller: Caller, channel: Channel) -> ChannelOut:
     may_change = SCOPE_OF["channel"] in caller.scopes
-    return ChannelOut.of(channel, target=mask_target(channel.target) if may_change else None)
+    return ChannelOut.of(
+        channel,
+        target=mask_target(channel.target) if may_change else None,
+        template=channel.template if may_change else None,
+    )
 
 
 def _channel(request: HttpRequest, channel_id: int) -> Channel:

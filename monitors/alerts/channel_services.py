@@ -15,6 +15,7 @@ from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.channels.masking import mask_target
+from monitors.alerts.channels.webhook.formats import check_format
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.outbox import (
     database_time,
@@ -34,7 +35,7 @@ SECRET_OVERLAP = timedelta(hours=24)
 """How long messages are signed with the secret before too, after it was rotated."""
 NEEDS_TARGET = "It needs its target, which was not given"
 """Why a channel is off that was made without a target, as configurations hold none; with one it is turned on."""
-CHANGEABLE = ("name", "target", "min_severity", "events", "enabled")
+CHANGEABLE = ("name", "target", "payload_format", "template", "min_severity", "events", "enabled")
 
 
 def create_channel(
@@ -46,6 +47,8 @@ def create_channel(
     actor: str,
     min_severity: str = Severity.WARNING,
     events: Sequence[str] = DEFAULT_OF_CHANNELS,
+    payload_format: str = "driftline",
+    template: Any = None,
 ) -> tuple[Channel, str | None]:
     """Make a channel and give it with its signing secret, shown once; None where the kind has none.
 
@@ -56,6 +59,7 @@ def create_channel(
     _check_name(name)
     _check_severity(min_severity)
     _check_events(events)
+    _check_payload(kind, payload_format, template)
     if target is not None:
         KINDS[kind].check_target(target)
     secret = KINDS[kind].new_secret()
@@ -66,6 +70,8 @@ def create_channel(
         target=target or "",
         enabled=target is not None,
         disabled_reason="" if target is not None else NEEDS_TARGET,
+        payload_format=payload_format,
+        template=template,
         min_severity=min_severity,
         events=list(events),
         secret=encrypt(secret) if secret else b"",
@@ -87,6 +93,9 @@ def update_channel(*, channel: Channel, actor: str, **changes: Any) -> Channel:
     if "events" in changes:
         _check_events(changes["events"])
         changes["events"] = list(changes["events"])
+    if {"payload_format", "template"} & set(changes):
+        given = {name: changes.get(name, getattr(channel, name)) for name in ("payload_format", "template")}
+        _check_payload(channel.kind, **given)
     if "target" in changes:
         KINDS[channel.kind].check_target(changes["target"])
     elif changes.get("enabled") and not channel.target:
@@ -223,6 +232,15 @@ def _check_events(events: Sequence[str]) -> None:
         raise invalid("/events", f"{unknown[0][:64]!r} is no event; use some of {', '.join(known)}.")
     if len(set(events)) != len(events):
         raise invalid("/events", "An event is named twice; name each once.")
+
+
+def _check_payload(kind: str, payload_format: str, template: Any) -> None:
+    """Refuse a payload that a webhook cannot have, and any of another kind."""
+    if kind != "webhook" and (payload_format != "driftline" or template is not None):
+        raise invalid(
+            "/payload_format", "Only a webhook has a payload format and a template; leave them out."
+        )
+    check_format(payload_format, template)
 
 
 def _check_enabled(channel: Channel) -> None:

@@ -232,6 +232,14 @@ class Channel(models.Model):
     previous_secret_until = models.DateTimeField(
         null=True, blank=True, help_text="until when messages are signed with the secret before too"
     )
+    payload_format = models.CharField(
+        max_length=20,
+        default="driftline",
+        help_text="of a webhook's body: a name in monitors.alerts.channels.webhook.formats.FORMATS",
+    )
+    template = models.JSONField(
+        null=True, blank=True, help_text="of a webhook's body, where its format is template"
+    )
     min_severity = models.CharField(max_length=8, choices=Severity, default=Severity.WARNING)
     events = models.JSONField(
         default=default_of_channels, help_text="the events that it takes; see monitors.feed.kinds"
@@ -306,6 +314,11 @@ class Delivery(Leasable):
     )
     body = models.TextField(help_text="the exact text that is sent: JSON for webhooks, plain text for e-mail")
     html = models.TextField(blank=True)
+    remote_id = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="of the message that shows it at the receiver, where it can be edited",
+    )
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
     reason = models.CharField(max_length=500, blank=True, help_text="why it was suppressed or failed")
     attempts_made = models.IntegerField(default=0)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from driftline.accounts.models import Project
 from monitors.alerts.wording import shortened
-from monitors.feed.kinds import KINDS, URGENT
+from monitors.feed.kinds import KINDS, RUN_WAITING, URGENT
 from monitors.feed.models import FeedEvent
 from monitors.rules.models import Severity
 
@@ -62,6 +62,20 @@ class Notice:
     def source(self) -> str:
         """Where it happened: the project, with the model where it is of one."""
         return f"{self.project.slug}/{self.model}" if self.model else self.project.slug
+
+    @property
+    def questions(self) -> dict[str, tuple[str, str]]:
+        """The answers that a run waits for, each with its words and the page that asks before it is given.
+
+        The page needs a person with the role, as the answer changes what is served: so the address itself is no secret,
+        and it asks nothing any more once the run was answered.
+        """
+        if self.event != RUN_WAITING:
+            return {}
+        return {
+            answer: (f"{answer.capitalize()}…", f"{self.url}?confirm={answer}")
+            for answer in ("approve", "reject")
+        }
 
     @property
     def link(self) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import WorkQuerySet
 from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
-from monitors.alerts.channels.base import DeliveryFailed, Message
+from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
 from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.channels.masking import without_acts, without_target
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident
@@ -124,8 +124,7 @@ class AttemptOutcome:
     """What one attempt came to; `failure` is None when the receiver took the message."""
 
     duration_ms: int
-    status: int | None
-    answer: str
+    receipt: Receipt
     failure: DeliveryFailed | None
 
 
@@ -163,14 +162,13 @@ def attempt(delivery: Delivery) -> AttemptOutcome:
     """Send a leased delivery, outside any transaction."""
     started = time.monotonic()
     try:
-        receipt = KINDS[delivery.channel.kind].send(delivery)
-        status, answer, failure = receipt.status, receipt.answer, None
+        receipt, failure = KINDS[delivery.channel.kind].send(delivery), None
     except DeliveryFailed as error:
-        status, answer, failure = error.status, str(error), error
+        receipt, failure = Receipt(error.status, str(error)), error
     except Exception as error:  # a fault of ours in one channel must not stop the others
         log.exception("delivery attempt broke", extra={"delivery": delivery.pk})
-        status, answer, failure = None, repr(error), DeliveryFailed(f"internal_error: {error!r}")
-    return AttemptOutcome(round((time.monotonic() - started) * 1000), status, answer, failure)
+        receipt, failure = Receipt(None, repr(error)), DeliveryFailed(f"internal_error: {error!r}")
+    return AttemptOutcome(round((time.monotonic() - started) * 1000), receipt, failure)
 
 
 def finish_attempt(delivery: Delivery, outcome: AttemptOutcome) -> None:
@@ -183,17 +181,17 @@ def finish_attempt(delivery: Delivery, outcome: AttemptOutcome) -> None:
         DeliveryAttempt.objects.create(
             delivery=delivery,
             succeeded=outcome.failure is None,
-            status=outcome.status,
+            status=outcome.receipt.status,
             duration_ms=outcome.duration_ms,
-            answer=_storable(outcome.answer, delivery.channel)[:1024],
+            answer=_storable(outcome.receipt.answer, delivery.channel)[:1024],
         )
-        _mark(delivery, outcome.failure, attempts_made=made)
+        _mark(delivery, outcome, attempts_made=made)
 
 
-def _mark(delivery: Delivery, failure: DeliveryFailed | None, *, attempts_made: int) -> None:
-    row = Delivery.objects.filter(pk=delivery.pk)
+def _mark(delivery: Delivery, outcome: AttemptOutcome, *, attempts_made: int) -> None:
+    row, failure = Delivery.objects.filter(pk=delivery.pk), outcome.failure
     if failure is None:
-        row.update(state=Delivery.State.SENT, reason="", sent_at=Now())
+        row.update(state=Delivery.State.SENT, reason="", sent_at=Now(), remote_id=outcome.receipt.remote_id)
         return
     reason = _storable(str(failure), delivery.channel)[:500]
     if failure.permanent:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from driftline.common.responses import ResponseBody, Time, one_of
 from driftline.common.yaml_text import write_yaml
 from monitors.alerts.channels import KINDS
+from monitors.alerts.channels.webhook.formats import FORMATS
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
 from monitors.alerts.precision import Precision
 from monitors.alerts.recipients import RouteTaken
@@ -17,14 +18,16 @@ from monitors.rules.models import Severity
 
 
 class ChannelOut(ResponseBody, frozen=True):
-    """A channel, without its secret. `target` is masked, as URLs and keys are secrets too, and null for callers that
-    may not change channels; the answer that creates a channel has it in full.
+    """A channel, without its secret. `target` is masked, as URLs and keys are secrets too, and with `template` null for
+    callers that may not change channels; the answer that creates a channel has it in full.
     """
 
     id: int
     name: str
     kind: Annotated[str, one_of(KINDS)]
     target: str | None
+    payload_format: Annotated[str, one_of(FORMATS)]
+    template: dict[str, Any] | list[Any] | None
     min_severity: Annotated[str, one_of(Severity)]
     events: list[Annotated[str, one_of((INCIDENTS, *EVENTS))]]
     enabled: bool
@@ -32,13 +35,16 @@ class ChannelOut(ResponseBody, frozen=True):
     created_at: Time
 
     @classmethod
-    def of(cls, channel: Channel, *, target: str | None, **more: Any) -> Self:
-        """Write a channel with what the caller may see of its target, and `more` fields of a subclass."""
+    def of(cls, channel: Channel, *, target: str | None, template: Any, **more: Any) -> Self:
+        """Write a channel with what the caller may see of its target and its template, and `more` fields of a
+        subclass."""
         return cls(
             id=channel.pk,
             name=channel.name,
             kind=channel.kind,
             target=target,
+            payload_format=channel.payload_format,
+            template=template,
             min_severity=channel.min_severity,
             events=channel.events,
             enabled=channel.enabled,
@@ -52,6 +58,12 @@ class CreatedChannelOut(ChannelOut, frozen=True):
     """A new channel with the secret that signs its messages, which is shown once; null where the kind has none."""
 
     secret: str | None
+
+
+class PayloadPreviewOut(ResponseBody, frozen=True):
+    """The JSON text of a webhook's body, indented, of a made-up incident."""
+
+    body: str
 
 
 class RotatedSecretOut(ResponseBody, frozen=True):

@@ -134,6 +134,8 @@ class Story:
         facts += [("Quality", effect.sentence) for effect in self.effects]
         if self.coverage is not None:
             facts.append(("Label coverage", f"{self.coverage:.0%}"))
+        if self.incident.acknowledged_by:
+            facts.append(("Acknowledged by", str(self.incident.acknowledged_by)))
         if self.incident.assignee:
             facts.append(("Assigned to", str(self.incident.assignee)))
         if self.rule.runbook:

@@ -24,42 +24,42 @@ _MEASURES = {
     for kind in {metric.kind for metric in METRICS.values()}
 }
 
-# A look into an index for each row, however long the history is; names that are always shown have an index of their
-# own, of which the planner sees the condition. Points are materialised before they are sorted, which
+# A look into an index for each row, however long the history is, and one for the names of its points; names that are
+# always shown have an index of their own, of which the planner sees the condition. Adding an empty array unpacks a
+# long one once, where each point of it would unpack it again. Points are materialised before they are sorted, which
 # would carry the rows' arrays along.
 _NEWEST_POINTS = """
-WITH newest AS MATERIALIZED (
-    SELECT r.model_id, r.layout, r.measure, r.span, r.start, r.segment, r.n, r.statuses, r."values", r.ns, r.lowers,
-        r.uppers, coalesce(r.thresholds, l.thresholds) AS thresholds
+WITH points AS MATERIALIZED (
+    SELECT r.model_id, r.measure, r.span, r.start, r.segment, e.metric, e.feature, r."values"[e.position] AS value,
+        coalesce(r.ns[e.position], r.n) AS n, r.lowers[e.position] AS lower, r.uppers[e.position] AS upper,
+        r.thresholds[e.position] AS threshold, get_byte(r.statuses, e.position - 1) AS code
     FROM unnest(%(models)s::bigint[], %(spans)s::text[], %(measures)s::text[], %(segments)s::text[],
         %(until)s::timestamptz[]) AS wanted (model_id, span, measure, segment, until)
     CROSS JOIN LATERAL (
-        SELECT * FROM monitors_packedpoints p
+        SELECT p.model_id, p.layout, p.measure, p.span, p.start, p.segment, p.n, p.statuses,
+            p."values" || '{}' AS "values", p.ns || '{}' AS ns, p.lowers || '{}' AS lowers, p.uppers || '{}' AS uppers,
+            coalesce(p.thresholds, (SELECT l.thresholds FROM monitors_pointlimits l WHERE l.id = p.limits_id)) || '{}'
+                AS thresholds
+        FROM monitors_packedpoints p
         WHERE p.model_id = wanted.model_id AND p.span = wanted.span AND p.role = 'champion' AND p.version = ''
             AND p.segment = wanted.segment AND p.measure = wanted.measure AND p.start <= wanted.until
             AND position(%(unripe)s::bytea IN p.statuses) = 0
         ORDER BY p.start DESC LIMIT 1
     ) r
-    LEFT JOIN monitors_pointlimits l ON l.id = r.limits_id
-), named AS (
-    SELECT r.*, e.position, e.metric, e.feature FROM newest r
-    JOIN monitors_pointname e USING (model_id, layout, measure)
-    WHERE e.feature = '' OR e.metric = 'psi'
-    UNION ALL
-    SELECT r.*, e.position, e.metric, e.feature FROM newest r
-    JOIN monitors_pointname e USING (model_id, layout, measure)
-    WHERE e.feature <> '' AND e.metric <> 'psi' AND e.metric = ANY(%(first)s)
-    UNION ALL
-    SELECT r.*, e.position, e.metric, e.feature FROM newest r
-    JOIN monitors_pointname e USING (model_id, layout, measure)
-    WHERE (position(%(warning)s::bytea IN r.statuses) > 0 OR position(%(critical)s::bytea IN r.statuses) > 0)
-        AND get_byte(r.statuses, e.position - 1) = ANY(%(raised)s)
-        AND e.feature <> '' AND e.metric <> 'psi' AND e.metric <> ALL(%(first)s)
-), points AS MATERIALIZED (
-    SELECT model_id, measure, span, start, segment, metric, feature, "values"[position] AS value,
-        coalesce(ns[position], n) AS n, lowers[position] AS lower, uppers[position] AS upper,
-        thresholds[position] AS threshold, get_byte(statuses, position - 1) AS code
-    FROM named WHERE get_byte(statuses, position - 1) <> 0
+    CROSS JOIN LATERAL (
+        SELECT position, metric, feature FROM monitors_pointname
+        WHERE model_id = r.model_id AND layout = r.layout AND measure = r.measure AND (feature = '' OR metric = 'psi')
+        UNION ALL
+        SELECT position, metric, feature FROM monitors_pointname
+        WHERE model_id = r.model_id AND layout = r.layout AND measure = r.measure AND feature <> '' AND metric <> 'psi'
+            AND metric = ANY(%(first)s)
+        UNION ALL
+        SELECT position, metric, feature FROM monitors_pointname
+        WHERE (position(%(warning)s::bytea IN r.statuses) > 0 OR position(%(critical)s::bytea IN r.statuses) > 0)
+            AND model_id = r.model_id AND layout = r.layout AND measure = r.measure AND feature <> ''
+            AND metric <> 'psi' AND metric <> ALL(%(first)s) AND get_byte(r.statuses, position - 1) = ANY(%(raised)s)
+    ) e
+    WHERE get_byte(r.statuses, e.position - 1) <> 0
 ), ranked AS (
     SELECT *, row_number() OVER worst AS place, count(*) OVER (PARTITION BY model_id) AS many
     FROM points WHERE feature <> ''

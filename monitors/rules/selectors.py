@@ -27,6 +27,8 @@ from monitors.metrics.models import MetricPoint, PackedPoints, PointStatus
 from monitors.rules.models import Rule, Severity
 from monitors.summaries.models import StaleWindow
 
+_IDENTITY = ("id", "project_id", "model_id", "created_at")
+_RANKS = {severity: rank for rank, severity in enumerate(Severity.values)}
 _NEVER = Value(datetime(1970, 1, 1, tzinfo=UTC))
 _LIMITS = Rule.objects.filter(enabled=True, condition__isnull=True)
 _AWAITED = timedelta(hours=1)
@@ -53,8 +55,22 @@ def enabled_rules_of(model_ids: Collection[int], metrics: Collection[str]) -> di
 
 
 def rules_by_model(model_ids: Collection[int]) -> dict[int, list[Rule]]:
-    """List the rules of models that are on, by the model's id, as `enabled_rules` does."""
-    return _by_model(_LIMITS.filter(model__in=model_ids))
+    """List the rules of models that are on, by the model's id, as `enabled_rules` does, without their own ids.
+
+    Rules of several models that are the same in all else are one object, as to make the default rules of a thousand
+    models would take longer than to read and to ask them.
+    """
+    names = [one.attname for one in Rule._meta.concrete_fields if one.attname not in _IDENTITY]
+    rows = _LIMITS.filter(model__in=model_ids).order_by("pk").values_list("model_id", *names)
+    shared: dict[tuple[object, ...], Rule] = {}
+    found: dict[int, list[Rule]] = {}
+    for model_id, *values in rows:
+        key = tuple(value if value.__hash__ else repr(value) for value in values)
+        rule = shared.get(key)
+        if rule is None:
+            rule = shared[key] = Rule(**dict(zip(names, values, strict=True)))
+        found.setdefault(model_id, []).append(rule)
+    return {pk: sorted(rules, key=_severity) for pk, rules in found.items()}
 
 
 def _by_model(rules: QuerySet[Rule]) -> dict[int, list[Rule]]:
@@ -65,7 +81,11 @@ def _by_model(rules: QuerySet[Rule]) -> dict[int, list[Rule]]:
 
 
 def _least_severe_first(rules: QuerySet[Rule]) -> list[Rule]:
-    return sorted(rules.order_by("pk"), key=lambda rule: Severity.values.index(rule.severity))
+    return sorted(rules.order_by("pk"), key=_severity)
+
+
+def _severity(rule: Rule) -> int:
+    return _RANKS[rule.severity]
 
 
 def models_to_judge(now: datetime) -> set[int]:

@@ -134,6 +134,7 @@ POST    api/v1/incidents/<int:incident_id>/resolve                  write
 GET     api/v1/channels                                             read
 POST    api/v1/channels                                             write
 GET     api/v1/channels/<int:channel_id>                            read
+POST    api/v1/channels/preview                                     read
 PATCH   api/v1/channels/<int:channel_id>                            write
 DELETE  api/v1/channels/<int:channel_id>                            write
 POST    api/v1/channels/<int:channel_id>/rotate-secret              write

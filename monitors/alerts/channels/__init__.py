@@ -8,6 +8,7 @@ Start with `base.py`, the interface of a kind, then `slack.py`, with `brief.py` 
 """
 
 from monitors.alerts.channels.alertmanager import AlertmanagerChannel
+from monitors.alerts.channels.apprise import AppriseChannel
 from monitors.alerts.channels.base import ChannelKind
 from monitors.alerts.channels.callback import CALLBACK, CallbackChannel
 from monitors.alerts.channels.discord import DiscordChannel
@@ -27,6 +28,7 @@ KINDS: dict[str, ChannelKind] = {
     "opsgenie": OpsgenieChannel(),
     "discord": DiscordChannel(),
     "alertmanager": AlertmanagerChannel(),
+    "apprise": AppriseChannel(),
     CALLBACK: CallbackChannel(),
 }
 

@@ -20,10 +20,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the receiver answered when it took a message."""
+    """What the receiver answered when it took a message.
+
+    `remote_id` is what the receiver calls the message that it shows from then on, where it can be changed later.
+    """
 
     status: int | None
     answer: str
+    remote_id: str = ""
 
 
 class DeliveryFailed(Exception):

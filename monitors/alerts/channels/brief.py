@@ -9,13 +9,13 @@ import orjson
 
 from monitors.alerts.models import Channel
 from monitors.alerts.notice import Notice
-from monitors.alerts.story import REMINDER, RESOLVED, RUNBOOK, UPDATED, Story, channels_url
+from monitors.alerts.story import ACKNOWLEDGED, REMINDER, RESOLVED, RUNBOOK, UPDATED, Story, channels_url
 from monitors.alerts.wording import moment, one_line, shortened
 
 MAX_HEADLINE = 1_500
 MAX_LINE = 500
 MAX_LINES = 10
-_WORD = {UPDATED: "Still firing", REMINDER: "Reminder", RESOLVED: "Resolved"}
+_WORD = {UPDATED: "Still firing", REMINDER: "Reminder", ACKNOWLEDGED: "Acknowledged", RESOLVED: "Resolved"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def brief_of_notice(notice: Notice) -> Brief:
         facts=[("Project", notice.project.name), *notice.facts],
         sections=[],
         link=notice.link,
+        more_links=list(notice.questions.values()),
     )
 
 

@@ -4,14 +4,22 @@ import re
 from urllib.parse import urlsplit
 
 _ACT = re.compile(r"(/p/[-\w]+/act/)[-\w.=]+")
+_WEB = ("http://", "https://")
+_PARTS = re.compile(r"[/@:?&=,]")
 MIN_MASKED = 12
 """Characters of which the last four may be shown; of fewer, four say too much."""
 
 
 def mask_target(target: str) -> str:
-    """Show the host of a URL and its last four characters, and of a key these alone; e-mail addresses are no secret."""
+    """Show the host of a URL and its last four characters, and of a key these alone.
+
+    E-mail addresses are no secret, nor is what stands beside a key: a region, or a room.
+    """
     if "://" not in target:
-        return target if "@" in target else _mask(target)
+        return target if "@" in target else target.replace(_key_of(target), _mask(_key_of(target)))
+    if not target.startswith(_WEB):  # of another service, whose keys may stand in the place of the host
+        scheme, _, rest = target.partition("://")
+        return f"{scheme}://{_mask(rest)}"
     parts = urlsplit(target)
     host = parts.netloc.rpartition("@")[2]
     path = target.partition(parts.netloc)[2].lstrip("/")
@@ -19,21 +27,35 @@ def mask_target(target: str) -> str:
 
 
 def without_target(text: str, target: str) -> str:
-    """Mask a target, and the path of its URL, where a text quotes them, as errors of connections do.
+    """Mask a target, and the secrets in it, where a text quotes them, as errors of connections do.
 
-    A path that is shorter than any secret is left, as it may be a word.
+    What is shorter than any secret is left, as it may be a word.
     """
-    path = target.partition("://")[2].partition("/")[2]
-    if "://" not in target and "@" not in target:
-        path = target.rpartition(":")[2]  # the key, without the region before it
-    elif "@" not in target:
+    if "://" in target and "@" not in target:
         text = text.replace(target, mask_target(target))
-    return text.replace(path, _mask(path)) if len(path) >= MIN_MASKED else text
+    for secret in _secrets_of(target):
+        if len(secret) >= MIN_MASKED:
+            text = text.replace(secret, _mask(secret))
+    return text
+
+
+def _secrets_of(target: str) -> list[str]:
+    """List what of a target lets others send: the path of a URL, a key, or each part of the URL of a service."""
+    if target.startswith(_WEB):
+        return [target.partition("://")[2].partition("/")[2]]
+    if "://" in target:
+        return sorted(_PARTS.split(target.partition("://")[2]), key=len, reverse=True)
+    return [] if "@" in target else [_key_of(target)]
 
 
 def without_acts(text: str) -> str:
     """Mask the links in a message that act: only its receiver may use them, and more people read what was sent."""
     return _ACT.sub(r"\1…", text)
+
+
+def _key_of(target: str) -> str:
+    """Return the key in a target without the region before it, or the room after it, which are shorter."""
+    return max(target.split(":"), key=len)
 
 
 def _mask(secret: str) -> str:

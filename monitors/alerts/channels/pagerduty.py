@@ -79,9 +79,9 @@ class PagerDutyChannel:
 
     def compose_notice(self, notice: Notice, channel: Channel) -> Message:
         """Write a change event, which is shown beside incidents and pages nobody."""
-        label, url = notice.link
+        links = [notice.link, *notice.questions.values()]
         change = {
-            "links": [{"href": url, "text": label}],
+            "links": [{"href": url, "text": label} for label, url in links],
             "payload": {
                 "summary": shortened(notice.text, MAX_SUMMARY),
                 "source": notice.source,

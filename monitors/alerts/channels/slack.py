@@ -1,13 +1,17 @@
-"""Slack's incoming webhooks: Block Kit, within its limits. Mattermost and Rocket.Chat take the same.
+"""Slack: Block Kit, within its limits. Mattermost and Rocket.Chat take the same from an incoming webhook.
 
 Input: the story of an incident, as a `Brief`.
-Output: a message with buttons that open the incident and act on it; such a message cannot be edited later.
+Output: a message with buttons that open the incident and act on it. To an incoming webhook each is a message of its
+own; with a bot token `slack_bot.py` keeps one message an incident.
 """
 
 from typing import Any
 
+from monitors.alerts.channels import slack_bot
+from monitors.alerts.channels.base import Receipt
 from monitors.alerts.channels.brief import Brief, escaped, fitted
 from monitors.alerts.channels.json_post import ChatChannel
+from monitors.alerts.models import Delivery
 from monitors.alerts.wording import shortened
 
 MAX_HEADER = 150
@@ -21,7 +25,21 @@ MAX_BODY_BYTES = 12_000
 
 class SlackChannel(ChatChannel):
     title = "Slack"
-    target = "the URL of an incoming webhook, https://hooks.slack.com/services/…"
+    target = (
+        "the URL of an incoming webhook, https://hooks.slack.com/services/…, or a bot token and a channel, "
+        "xoxb-…:#alerts, for one message an incident that is edited as it changes"
+    )
+
+    def check_target(self, target: str) -> None:
+        if target.startswith(slack_bot.TOKEN_START):
+            slack_bot.check_target(target)
+        else:
+            super().check_target(target)
+
+    def send(self, delivery: Delivery) -> Receipt:
+        if delivery.channel.target.startswith(slack_bot.TOKEN_START):
+            return slack_bot.send(delivery)
+        return super().send(delivery)
 
     def draw(self, brief: Brief) -> str:
         return fitted(brief, _message, max_bytes=MAX_BODY_BYTES)

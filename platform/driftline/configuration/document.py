@@ -49,6 +49,8 @@ class ChannelConfig(Body):
 
     kind: str = Field(max_length=20)
     target: str | None = Field(None, max_length=500)
+    payload_format: str = Field("driftline", max_length=20)
+    template: dict[str, Any] | list[Any] | None = None
     min_severity: str = "warning"
     events: list[EventName] = Field([], max_length=MAX_EVENTS)
     enabled: bool = True

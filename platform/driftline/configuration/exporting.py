@@ -67,7 +67,8 @@ def read_items(project: Project, models: Collection[str] | None = None) -> dict[
 
 
 def export(project: Project, *, with_targets: bool = True) -> dict[str, Any]:
-    """Write what there is as a document; targets that are no secret are in it for who may change channels."""
+    """Write what there is as a document; targets that are no secret, and templates, are in it for who may change
+    channels."""
     items = read_items(project)
     of_models: dict[str, dict[Item, dict[str, Any]]] = {}
     for item, fields in items.items():
@@ -79,7 +80,8 @@ def export(project: Project, *, with_targets: bool = True) -> dict[str, Any]:
             item.name: {
                 name: value
                 for name, value in fields.items()
-                if name != "target" or (with_targets and is_public(value))
+                if name not in ("target", "template")
+                or (with_targets and (name != "target" or is_public(value)))
             }
             for item, fields in items.items()
             if item.kind == "channel"
@@ -110,9 +112,11 @@ def silence_key(silence: Silence) -> tuple[str | None, str, str, str, dict[str, 
 def _channel(channel: Channel) -> dict[str, Any]:
     is_wanted = channel.enabled or channel.disabled_reason == NEEDS_TARGET
     target = {"target": channel.target} if channel.target else {}
+    of_webhook = {"payload_format": channel.payload_format, "template": channel.template}
     return {
         "kind": channel.kind,
         **target,
+        **(of_webhook if channel.kind == "webhook" else {}),
         "min_severity": channel.min_severity,
         "events": channel.events,
         "enabled": is_wanted,

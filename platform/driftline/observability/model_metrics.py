@@ -8,6 +8,7 @@ the same share, of which the worst are shown, and a metric counts the others.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import cache
 from math import isfinite
 
 from django.http import HttpRequest, HttpResponse
@@ -89,8 +90,8 @@ def describe() -> list[Metric]:
 @require_safe
 def model_metrics(request: HttpRequest) -> HttpResponse:
     """Give the values of models to a scraper on this machine, or to a token with scope `read` those of its project."""
-    page = "\n".join(_write_page(scraper_of(request), now=now()))
-    return HttpResponse(f"{page}\n", content_type=CONTENT_TYPE_PLAIN_0_0_4)
+    page = "".join(_write_page(scraper_of(request), now=now()))
+    return HttpResponse(page, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _write_page(caller: Caller | None, *, now: datetime) -> Iterator[str]:
@@ -102,24 +103,24 @@ def _write_page(caller: Caller | None, *, now: datetime) -> Iterator[str]:
     rules = rules_by_model(chosen)
     newest = _read_points(chosen, rules, now)
     names = {pk: _labels(project=model.project.slug, model=model.name) for pk, model in chosen.items()}
-    yield from _family("driftline_model_info", _infos(chosen.values()))
+    yield _family("driftline_model_info", _infos(chosen.values()))
     yield from _points(names, newest, rules, chosen)
     yield from _windows(names, newest.points)
-    yield from _family("driftline_model_incidents_open", _incidents(names))
+    yield _family("driftline_model_incidents_open", _incidents(names))
     omitted = (f"{{{names[pk]}}} {newest.omitted.get(pk, 0)}" for pk in names)
-    yield from _family("driftline_model_feature_points_omitted", omitted)
-    yield from _family("driftline_metric_info", _metric_infos({point.metric for point in newest.points}))
+    yield _family("driftline_model_feature_points_omitted", omitted)
+    yield _family("driftline_metric_info", _metric_infos({point.metric for point in newest.points}))
 
 
 def _read_points(models: Mapping[int, Model], rules: Mapping[int, list[Rule]], now: datetime) -> NewestPoints:
-    ruled = [rule for some in rules.values() for rule in some]
+    ruled = [(pk, rule) for pk, some in rules.items() for rule in some]
     share = MAX_FEATURE_POINTS // max(len(models), 1)
     return newest_points(
         models,
-        first_metrics=sorted({rule.metric for rule in ruled if rule.feature}),
+        first_metrics=sorted({rule.metric for _, rule in ruled if rule.feature}),
         segments=[
-            WatchedSegment(rule.model_id, rule.judged_span, rule.metric, rule.segment)
-            for rule in ruled
+            WatchedSegment(pk, rule.judged_span, rule.metric, rule.segment)
+            for pk, rule in ruled
             if rule.segment
         ],
         max_of_features=min(max(share, MIN_MODEL_FEATURE_POINTS), MAX_MODEL_FEATURE_POINTS),
@@ -147,57 +148,64 @@ def _points(
     models: Mapping[int, Model],
 ) -> Iterator[str]:
     """Write three metrics of the points at once, as all of them have the same labels."""
-    values, limits, statuses = [], [], []
-    ruled = {(pk, rule.metric) for pk, some in rules.items() for rule in some}
+    values: list[str] = []
+    limits: list[str] = []
+    statuses: list[str] = []
+    judge = _Judge(models, rules)
+    labels_of = cache(_point_labels)  # models have the same metrics, and often the same features
     for point in newest.points:
-        labels = f"{{{names[point.model_id]},{_labels_of(point)}}}"
-        limit, status = point.threshold, ""
-        if (point.model_id, point.metric) in ruled:
-            judged = _judge(point, models[point.model_id], rules[point.model_id])
-            limit, status = judged.threshold, judged.status
-        else:
-            status = status_by_reference(point)
-        if point.value is not None:
-            values.append(f"{labels} {_number(point.value)}")
+        model_id, _, span, _, segment, metric, feature, value, *_ = point
+        labels = f"{{{names[model_id]},{labels_of(metric, span, feature, segment)}}}"
+        limit, status = judge.limit_and_status(point)
+        if value is not None:
+            values.append(f"{labels} {_number(value)}")
         if limit is not None:
             limits.append(f"{labels} {_number(limit)}")
         level = LEVELS.get(status, NOT_JUDGED)
         if level or limit is not None:  # of what nobody judges, such as a count, "ok" would say nothing
             statuses.append(f"{labels} {level}")
     for name, samples in (("value", values), ("limit", limits), ("status", statuses)):
-        yield from _family(f"driftline_model_metric_{name}", samples)
+        yield _family(f"driftline_model_metric_{name}", samples)
 
 
-def _labels_of(point: NewestPoint) -> str:
+def _point_labels(metric: str, span: str, feature: str, segment: str) -> str:
     """Write what a point is of; the general way is too slow for tens of thousands."""
-    labels = f'metric="{point.metric}",span="{point.span}"'
-    if point.feature:
-        labels += f',feature="{_escape(point.feature)}"'
-    if point.segment:
-        labels += f',segment="{_escape(point.segment)}"'
+    labels = f'metric="{metric}",span="{span}"'
+    if feature:
+        labels += f',feature="{_escape(feature)}"'
+    if segment:
+        labels += f',segment="{_escape(segment)}"'
     return labels
 
 
-def _judge(point: NewestPoint, model: Model, rules: list[Rule]) -> MetricPoint:
-    """Judge a point by the rules of its model, as pages and the API do."""
-    stored = MetricPoint(
-        model_id=point.model_id,
-        measure=point.measure,
-        role="champion",
-        version="",
-        span=point.span,
-        start=point.start,
-        metric=point.metric,
-        feature=point.feature,
-        segment=point.segment,
-        value=point.value,
-        n=point.n,
-        lower=point.lower,
-        upper=point.upper,
-        threshold=point.threshold,
-        status=point.status,
-    )
-    return PointJudge(model, rules, looks_back=False).judge([stored])[0]
+class _Judge:
+    """Judges points by the rules of their models, as pages and the API do.
+
+    It fills one row again and again: to make an object of each point would take longer than to judge it.
+    """
+
+    def __init__(self, models: Mapping[int, Model], rules: Mapping[int, list[Rule]]) -> None:
+        self._models = models
+        self._rules = rules
+        self._ruled = {(pk, rule.metric) for pk, some in rules.items() for rule in some}
+        self._row = MetricPoint(role="champion", version="")
+
+    def limit_and_status(self, point: NewestPoint) -> tuple[float | None, str]:
+        """Return the limit that speaks of a point, None where there is none, and the point's status by it."""
+        if (point.model_id, point.metric) not in self._ruled:
+            return point.threshold, status_by_reference(point)
+        row = self._row
+        row.model_id, row.measure, row.span, row.start = (
+            point.model_id,
+            point.measure,
+            point.span,
+            point.start,
+        )
+        row.metric, row.feature, row.segment = point.metric, point.feature, point.segment
+        row.value, row.n, row.lower, row.upper = point.value, point.n, point.lower, point.upper
+        row.threshold, row.status = point.threshold, point.status
+        PointJudge(self._models[point.model_id], self._rules[point.model_id], looks_back=False).judge([row])
+        return row.threshold, row.status
 
 
 def _windows(names: Mapping[int, str], points: Iterable[NewestPoint]) -> Iterator[str]:
@@ -205,14 +213,16 @@ def _windows(names: Mapping[int, str], points: Iterable[NewestPoint]) -> Iterato
     for point in points:
         if not point.segment:
             key = point.model_id, point.measure, point.span
-            newest[key] = max(newest.get(key, (point.start, 0)), (point.start, point.n))
+            seen = newest.get(key)
+            if seen is None or seen < (point.start, point.n):
+                newest[key] = point.start, point.n
     rows, ends = [], []
     for (model_id, measure, span), (start, n) in newest.items():
-        labels = f"{{{names[model_id]},{_labels(measure=measure, span=span)}}}"
+        labels = f'{{{names[model_id]},measure="{measure}",span="{span}"}}'
         rows.append(f"{labels} {n}")
         ends.append(f"{labels} {end_of(start, span).timestamp():.0f}")
-    yield from _family("driftline_model_window_rows", rows)
-    yield from _family("driftline_model_window_end_timestamp_seconds", ends)
+    yield _family("driftline_model_window_rows", rows)
+    yield _family("driftline_model_window_end_timestamp_seconds", ends)
 
 
 def _incidents(names: Mapping[int, str]) -> Iterator[str]:
@@ -233,12 +243,10 @@ def _metric_infos(metrics: Iterable[str]) -> Iterator[str]:
 
 
 # -- the text format ---------------------------------------------------------------------------------------------------
-def _family(name: str, samples: Iterable[str]) -> Iterator[str]:
+def _family(name: str, samples: Iterable[str]) -> str:
     """Write a metric: a sample is its labels in braces and its value."""
-    yield f"# HELP {name} {FAMILIES[name][0]}"
-    yield f"# TYPE {name} gauge"
-    for sample in samples:
-        yield name + sample
+    text = f"\n{name}".join(["", *samples])
+    return f"# HELP {name} {FAMILIES[name][0]}\n# TYPE {name} gauge{text}\n"
 
 
 def _labels(**labels: str) -> str:

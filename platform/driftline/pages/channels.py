@@ -1,5 +1,6 @@
 """The pages of channels: all of a project, one to change, and the question before one is deleted."""
 
+import json
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.shortcuts import redirect, render
 
 from driftline.common.clock import now
 from driftline.common.errors import Problem
+from driftline.common.strict_json import read_json
 from driftline.configuration.differences import managed
 from driftline.configuration.items import channel_item
 from driftline.pages.access import PageRequest, page
@@ -18,6 +20,8 @@ from driftline.pages.forms import explain
 from monitors.alerts import channel_services, selectors
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.masking import mask_target
+from monitors.alerts.channels.webhook.formats import FORMATS, preview_of
+from monitors.alerts.channels.webhook.template import MAX_TEMPLATE_BYTES
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.stored_routing import unrouted_channels
 from monitors.feed.kinds import INCIDENTS, default_of_channels
@@ -50,6 +54,35 @@ class ChannelForm(forms.Form):
         help_text="Less severe ones stay silent.",
     )
     events = _events_field()
+
+
+class TemplateField(forms.CharField):
+    """A JSON template as text; None where it is empty."""
+
+    widget = forms.Textarea({"rows": 8, "spellcheck": "false", "class": "code"})
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        if not text.strip():
+            return None
+        try:
+            return read_json(text.encode())
+        except Problem as problem:
+            raise forms.ValidationError(problem.detail) from problem
+
+    def prepare_value(self, value: Any) -> Any:
+        return value if isinstance(value, str) or value is None else json.dumps(value, indent=2)
+
+
+class PayloadForm(forms.Form):
+    """The body of a webhook's messages."""
+
+    payload_format = forms.ChoiceField(choices=list(FORMATS.items()), label="Format")
+    template = TemplateField(
+        max_length=MAX_TEMPLATE_BYTES,
+        required=False,
+        help_text="JSON with placeholders, such as {{ text }}, {{ event }} and {{ incident.title }}.",
+    )
 
 
 class ChannelChangesForm(forms.Form):
@@ -153,7 +186,7 @@ def _number(request: PageRequest, name: str) -> int:
 
 @page("GET", "POST", writes="channel")
 def channel(request: PageRequest, pk: int) -> HttpResponse:
-    """Show a channel; a POST changes it, rotates its secret, sends a test, or deletes it."""
+    """Show a channel; a POST changes it, previews its payload, rotates its secret, sends a test, or deletes it."""
     one = selectors.get_channel(project=request.visitor.project, channel_id=pk)
     action, secret, test = request.POST.get("do", ""), "", None
     form = ChannelChangesForm.of(one, request.POST if action == "save" else None)
@@ -173,10 +206,21 @@ def channel(request: PageRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, f"{one.name} is changed.")
             return redirect("channels")
+    payload = PayloadForm(
+        request.POST if action in ("preview", "save payload") else None,
+        initial={"payload_format": one.payload_format, "template": one.template},
+    )
+    preview = _preview(one, payload)
+    if action == "save payload" and preview:
+        channel_services.update_channel(channel=one, actor=request.visitor.actor, **payload.cleaned_data)
+        messages.success(request, f"Messages to {one.name} have another body from now on.")
+        return redirect("channel", one.pk)
     context = {
         "channel": one,
         "may_change": request.visitor.may("channel"),
         "has_secret": bool(one.secret),
+        "payload": payload,
+        "preview": preview,
         "overlaps_until": one.previous_secret_until if _overlaps(one) else None,
         "form": form,
         "secret": secret,
@@ -184,7 +228,19 @@ def channel(request: PageRequest, pk: int) -> HttpResponse:
         "section": "channels",
         "managed": managed(one.project, channel_item(one.name)),
     }
-    return render(request, "pages/channel.html", context, status=422 if form.errors else 200)
+    is_refused = form.errors or payload.errors
+    return render(request, "pages/channel.html", context, status=422 if is_refused else 200)
+
+
+def _preview(channel: Channel, form: PayloadForm) -> str:
+    """Write what a made-up event looks like in the format of a form; empty where it was not sent, or is refused."""
+    if not form.is_bound or not form.is_valid():
+        return ""
+    try:
+        return preview_of(receiver=channel.name, **form.cleaned_data)
+    except Problem as problem:
+        explain(form, problem)
+        return ""
 
 
 def _overlaps(channel: Channel) -> bool:

@@ -15,6 +15,7 @@ from monitors.alerts.selectors import incident_of
 from monitors.metrics.catalogue import METRICS
 from monitors.workflows import selectors, services, triggers
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
+from monitors.workflows.steps.shadow import PERSON
 
 RUNS_SHOWN = 50
 PURPOSES = {
@@ -107,6 +108,8 @@ def _confirmation(request: PageRequest, one: Run) -> dict[str, str] | None:
     action = request.GET.get("confirm", "")
     if action not in ("approve", "reject", "cancel") or one.state not in ACTIVE_STATES:
         return None
+    if action == "approve" and one.needs != PERSON:
+        return None  # a link in a message, which somebody else answered meanwhile
     challenger = one.challenger.version if one.challenger else "to come"
     effect = CONFIRM["trust" if action == "approve" and one.challenger is None else action]
     return {

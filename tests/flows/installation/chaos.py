@@ -1,5 +1,6 @@
 """Blows in random order: which process of an installation is killed when, and which stands still for how long."""
 
+import os
 import random
 import signal
 import time
@@ -22,6 +23,7 @@ from tests.flows.installation.running import (
 )
 from tests.waiting import wait_until
 
+SEED = int(os.environ.get("DRIFTLINE_TEST_CHAOS_SEED", random.SystemRandom().randrange(1 << 32)))
 WORKER, WORKER_CHILD = "worker", "worker child"
 KINDS = {  # by what their command lines hold
     "web": SERVER,
@@ -97,6 +99,12 @@ class Chaos:
                 time.sleep(0.05)
         finally:
             self.installation.send(signal.SIGCONT, [pid for pid, _ in self._standing.values()])
+
+    def kill_one(self, kind: str) -> None:
+        """Kill a process of a kind, as soon as one runs."""
+        found = wait_until(lambda: self._processes(kind), seconds=120, what=f"a {kind}")
+        self.installation.send(signal.SIGKILL, [self.rng.choice(found).pid])
+        self.killed[kind] += 1
 
     def _let_go_on(self, *, now: float) -> None:
         for kind, (pid, until) in list(self._standing.items()):

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from driftline.common.periods import rfc3339
-from tests.flows.installation.chaos import KINDS, Chaos, draw_blows
+from tests.flows.installation.chaos import KINDS, SEED, Chaos, draw_blows
 from tests.flows.installation.clients import Asking, AskingWithKey, Load, Logging
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.ledger import assert_ledger_holds
@@ -19,7 +19,6 @@ from tests.flows.installation.running import Installation, make_model
 pytestmark = [pytest.mark.installation, pytest.mark.e2e, pytest.mark.chaos]
 
 SECONDS = float(os.environ.get("DRIFTLINE_TEST_CHAOS_SECONDS", "20"))
-SEED = int(os.environ.get("DRIFTLINE_TEST_CHAOS_SEED", random.SystemRandom().randrange(1 << 32)))
 LONG = 45.0  # from this many seconds on a worker's leases are outlasted too
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 from tests.monitors.alerts.receiver import Answer, Receiver
 
+BOT_TOKEN = "xoxb-2514-2847-Kq3JbZ0vT8mRwYd5NcXe"
+ROOM, FIRST_TS = "C024BE91L", "1764338400.000100"
+GOTIFY_TOKEN = "AkZ83vQ1wPzD.7x"
 KEY = "e93facc04764012d7bfb002500d5d1a6"
 OPSGENIE_KEY = "eb243592-faa2-4ba2-a551-1afdf565c889"
 
@@ -73,6 +76,27 @@ def slack(message: Any, path: str, headers: dict[str, str]) -> Answer:
             case _:
                 raise Refused(f"invalid_blocks: {block}")
     return Answer(200, body=b"ok")
+
+
+def slack_bot(call: Any, path: str, headers: dict[str, str]) -> Answer:
+    """Answer as Slack's Web API: what is wrong with a call is in the body of a 200."""
+    try:
+        require(headers["authorization"] == f"Bearer {BOT_TOKEN}", "invalid_auth")
+        require(path in ("/chat.postMessage", "/chat.update"), "unknown_method")
+        require(call["channel"] in ("#alerts", ROOM), "channel_not_found")
+        if path == "/chat.update":
+            require(call["channel"] == ROOM, "channel_not_found")  # it takes no names
+            require(set(call) <= {"channel", "ts", "text", "blocks"}, "invalid_arguments")
+            require(call["ts"] == FIRST_TS, "message_not_found")
+        else:
+            require(call.get("thread_ts", FIRST_TS) == FIRST_TS, "thread_not_found")
+            require("ts" not in call, "invalid_arguments")
+        slack(call, path, headers)
+    except Refused as refusal:
+        return Answer(body=json.dumps({"ok": False, "error": str(refusal)}).encode())
+    begins = path == "/chat.update" or "thread_ts" not in call
+    answer = {"ok": True, "message": call, "channel": ROOM, "ts": FIRST_TS if begins else f"{FIRST_TS}1"}
+    return Answer(body=json.dumps(answer).encode())
 
 
 def require_escaped(text: str) -> None:
@@ -182,11 +206,20 @@ def alertmanager(alerts: Any, path: str, headers: dict[str, str]) -> Answer:
     return Answer(200, {"Content-Length": "0"}, b"")
 
 
+def gotify(message: Any, path: str, headers: dict[str, str]) -> Answer:
+    require(path == "/message", "page not found")
+    require(headers["x-gotify-key"] == GOTIFY_TOKEN, "you need to provide a valid access token")
+    require(message["title"] and message["message"], "Field 'message' is required")
+    return Answer(body=b'{"id":1,"appid":1}')
+
+
 CHECKS: dict[str, Check] = {
     "slack": slack,
+    "slack bot": slack_bot,
     "teams": teams,
     "pagerduty": pagerduty,
     "opsgenie": opsgenie,
     "discord": discord,
     "alertmanager": alertmanager,
+    "apprise": gotify,
 }

@@ -6,11 +6,11 @@ import pytest
 
 from driftline.accounts.models import Project, User
 from inference.registry.models import Deployment, Model, Version
-from monitors.alerts import channel_services
-from monitors.alerts.channels import opsgenie, pagerduty
-from monitors.alerts.models import Channel
+from monitors.alerts import channel_services, handling, outbox, services
+from monitors.alerts.channels import opsgenie, pagerduty, slack_bot
+from monitors.alerts.models import Channel, Incident
 from monitors.rules.models import Rule, Transition
-from tests.monitors.alerts.checking_receiver import CHECKS, KEY, OPSGENIE_KEY, strict
+from tests.monitors.alerts.checking_receiver import BOT_TOKEN, CHECKS, GOTIFY_TOKEN, KEY, OPSGENIE_KEY, strict
 from tests.monitors.alerts.receiver import Receiver
 
 DAY = timedelta(days=1)
@@ -103,18 +103,37 @@ def make(project: Project, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) 
     base = receiver.url.removesuffix("/hook")
     monkeypatch.setitem(pagerduty.ENDPOINTS, "us", base)
     monkeypatch.setitem(opsgenie.ENDPOINTS, "eu", f"{base}/v2/alerts")
+    monkeypatch.setattr(slack_bot, "API", base)
     targets = {
+        "slack bot": f"{BOT_TOKEN}:#alerts",
         "pagerduty": KEY,
         "opsgenie": f"eu:{OPSGENIE_KEY}",
         "alertmanager": f"{base}/",
+        "apprise": f"{base.replace('http', 'gotify')}/{GOTIFY_TOKEN}",
     }
 
     def channel(kind: str, *, limit: int | None = None, name: str = "ops") -> Channel:
         strict(CHECKS[kind], receiver, limit=limit)
         made, secret = channel_services.create_channel(
-            project=project, kind=kind, name=name, target=targets.get(kind, receiver.url), actor=ADA
+            project=project,
+            kind=kind.split()[0],
+            name=name,
+            target=targets.get(kind, receiver.url),
+            actor=ADA,
         )
         assert secret is None
         return made
 
     return channel
+
+
+def live(fire: Fire, person: User, now: datetime) -> Incident:
+    """Open an incident, acknowledge it and resolve it, and send what that brings."""
+    handling.handle_transition(fire(age=timedelta(hours=3)).pk)
+    outbox.send_due_deliveries()
+    incident = Incident.objects.get()
+    services.acknowledge(incident=incident, actor=ADA, user=person, now=now)
+    outbox.send_due_deliveries()
+    handling.handle_transition(fire("resolved", value=0.4).pk)
+    outbox.send_due_deliveries()
+    return incident

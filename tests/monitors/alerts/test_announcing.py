@@ -1,16 +1,19 @@
 """Messages about runs, versions and the like: who gets them, and that each service takes them."""
 
 import json
+import re
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.core import mail
 from django.db import transaction
+from django.test import Client
 from jsonschema import Draft202012Validator
 
-from driftline.accounts.models import Project
+from driftline.accounts.models import Membership, Project, Role, User
 from driftline.common.errors import Problem
 from inference.registry.models import Model
 from monitors.alerts import channel_services, handling, outbox
@@ -26,6 +29,7 @@ from monitors.workflows.reporting import (
     report_start,
     report_waiting,
 )
+from tests.markup import markup
 from tests.monitors.alerts.checking_receiver import CHECKS
 from tests.monitors.alerts.conftest import SPECIAL, Fire, Make
 from tests.monitors.alerts.receiver import Answer, Receiver
@@ -164,6 +168,33 @@ class TestRunThatWaits:
         assert payload["run"]["verdict"]["decision"] == "promote"
         assert payload["event_id"] == FeedEvent.objects.get().event_id
 
+    def test_is_answered_at_a_link_by_a_person_with_the_role_alone(
+        self, webhook: Channel, run: Run, receiver: Receiver, project: Project, person: User
+    ) -> None:
+        report_waiting(run)
+        [payload] = sent(receiver)
+        approve = urlsplit(payload["links"]["approve"])
+        address = f"{approve.path}?{approve.query}"
+        visitor = Client()
+
+        unknown = visitor.get(address)
+        visitor.force_login(person)
+        membership = Membership.objects.create(project=project, user=person, role=Role.VIEWER)
+        refused = visitor.post(approve.path, {"action": "approve"})
+        Membership.objects.filter(pk=membership.pk).update(role=Role.ADMIN)
+        asked = visitor.get(address)
+        run.refresh_from_db()
+        assert (unknown.status_code, refused.status_code) == (302, 403)
+        assert unknown["Location"].startswith("/accounts/login/?next=")
+        assert "Version 2 will answer every request in the place of version 1." in markup(asked)
+        assert (run.needs, run.approved_by) == ("person", ""), "opening the link changes nothing"
+
+        visitor.post(approve.path, {"action": "approve"})
+
+        run.refresh_from_db()
+        assert run.approved_by == person.email
+        assert "will answer every request" not in markup(visitor.get(address))
+
     def test_says_in_a_mail_what_a_person_needs_to_decide(self, email: Channel, run: Run) -> None:
         report_waiting(run)
         outbox.send_due_deliveries()
@@ -176,6 +207,8 @@ class TestRunThatWaits:
         assert "Log loss is 0.05 better" in letter.body
         assert "If it is approved: version 2 answers in place of version 1" in letter.body
         assert f"/models/flight-delay/runs/{run.pk}" in letter.body
+        for answer in ("Approve", "Reject"):
+            assert re.search(rf"{answer}…: http\S+/runs/{run.pk}\?confirm={answer.lower()}", letter.body)
 
     def test_and_its_end_are_one_thread_of_mails(self, email: Channel, run: Run) -> None:
         report_waiting(run)

@@ -103,7 +103,7 @@ class TestLimits:
 
         receipt = send(receiver)
 
-        assert (receipt.status, receipt.answer) == (200, "x" * 1024)
+        assert (receipt.status, receipt.answer) == (200, "x" * READ_CAP)
 
     def test_a_packed_body_is_not_unpacked(self, receiver: Receiver) -> None:
         receiver.answers = [Answer(200, {"Content-Encoding": "gzip"}, b"\x1f\x8b" + b"x" * READ_CAP)]

@@ -83,6 +83,7 @@ def compose_notice(notice: Notice, channel: Channel) -> Message:
         facts=[("Project", notice.project.name), *notice.facts, ("At", moment(notice.at))],
         sections=[],
         link=notice.link,
+        acts=list(notice.questions.values()),
         footer=one_line(
             f"You get this because the channel {channel.name} takes events {notice.event} of project "
             f"{channel.project.name}. To stop it, change the channel at {channels_url(channel)}"

@@ -1,6 +1,6 @@
 """Webhooks as the Standard Webhooks specification describes them.
 
-Input: the story of an incident, of which `payload.py` makes JSON.
+Input: the story of an incident, of which `payload.py` makes JSON, and `formats.py` the format of the channel.
 Output: a request with a stable id and a signature that is made for each attempt, to an address that is checked on
 each connection (`transport.py`).
 
@@ -18,6 +18,7 @@ from driftline.common.clock import now
 from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
 from driftline.common.secrets_at_rest import SecretUnreadable, decrypt
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
+from monitors.alerts.channels.webhook.formats import content_type
 from monitors.alerts.channels.webhook.payload import compose, compose_notice, compose_test
 from monitors.alerts.channels.webhook.transport import post
 from monitors.alerts.models import Channel, Delivery
@@ -73,7 +74,7 @@ def secrets_at(channel: Channel, at: datetime) -> list[str]:
 def signed_headers(delivery: Delivery, *, secrets: Sequence[str], at: datetime) -> dict[str, str]:
     """Sign the stored body for an attempt at `at`, with each secret; receivers take any that they can verify."""
     return {
-        "Content-Type": "application/json",
+        "Content-Type": content_type(delivery.body),
         "Accept-Encoding": "identity",
         HOP_HEADER: "1",
         "webhook-id": delivery.event_id,

@@ -1,12 +1,14 @@
-"""The JSON of a webhook. Fields are only ever added; `schema_version` grows if that should fail."""
+"""Driftline's own payload of a webhook, which `formats.py` writes in the formats of others too.
+
+Fields are only ever added; `schema_version` grows if that should fail.
+"""
 
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from driftline.common.periods import rfc3339
 from monitors.alerts.channels.base import Message
+from monitors.alerts.channels.webhook.formats import write_body
 from monitors.alerts.models import Alert, Channel, Incident
 from monitors.alerts.notice import Notice
 from monitors.alerts.story import TEST, Story, channels_url
@@ -36,6 +38,7 @@ def compose(story: Story, channel: Channel) -> Message:
             "text": f"[{incident.severity}] {story.headline} {story.url}",
         },
         subject=incident.title,
+        channel=channel,
     )
 
 
@@ -46,10 +49,14 @@ def compose_notice(notice: Notice, channel: Channel) -> Message:
             **envelope(notice.event, notice.event_id, notice.at, channel),
             "model": {"name": notice.model} if notice.model else None,
             **notice.data,
-            "links": {notice.subject: notice.url},
+            "links": {
+                notice.subject: notice.url,
+                **{answer: url for answer, (_, url) in notice.questions.items()},
+            },
             "text": f"{notice.text} {notice.url}",
         },
         subject=notice.text,
+        channel=channel,
     )
 
 
@@ -61,12 +68,13 @@ def compose_test(channel: Channel, *, event_id: str, at: datetime) -> Message:
             "text": f"This is a test of the channel {channel.name}.",
         },
         subject="Test",
+        channel=channel,
     )
 
 
-def _message(payload: dict[str, Any], *, subject: str) -> Message:
-    """orjson writes infinities and NaN as null, as JSON has neither."""
-    return Message(subject, orjson.dumps(payload).decode())
+def _message(payload: dict[str, Any], *, subject: str, channel: Channel) -> Message:
+    body = write_body(payload, channel.payload_format, channel.template, receiver=channel.name)
+    return Message(subject, body)
 
 
 def envelope(event: str, event_id: str, at: datetime, channel: Channel) -> dict[str, Any]:

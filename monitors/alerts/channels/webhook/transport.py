@@ -1,9 +1,10 @@
-"""One HTTP request to a stranger: to a checked and pinned address, without redirects, within a deadline."""
+"""HTTP requests to strangers: to a checked and pinned address, without redirects, within a deadline."""
 
 import os
 import socket
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from threading import Lock
@@ -22,7 +23,6 @@ from monitors.alerts.channels.base import DeliveryFailed, Receipt
 DEADLINE_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 READ_CAP = 64 * 1024
-ANSWER_KEPT = 1024
 MAX_RETRY_AFTER = timedelta(days=1)
 GONE = 410
 
@@ -38,14 +38,19 @@ _SESSIONS = Manager(
 
 
 def post(url: str, *, body: bytes, headers: dict[str, str], deadline: float = DEADLINE_SECONDS) -> Receipt:
-    """Send `body` and give the receiver's answer when it is 2xx; everything else raises `DeliveryFailed`.
+    """Send `body` and give the receiver's answer when it is 2xx; everything else raises `DeliveryFailed`."""
+    return within_deadline(lambda line: _exchange(url, body, headers, line), deadline)
 
-    Time-outs of sockets start anew with each byte, so a receiver could trickle for ever: the request runs in
-    a thread of its own, and when `deadline` seconds have passed its connection is cut.
+
+def within_deadline(work: Callable[["Line"], Receipt], deadline: float = DEADLINE_SECONDS) -> Receipt:
+    """Return what `work` returns; raises `DeliveryFailed` where it takes longer than `deadline` seconds.
+
+    Time-outs of sockets start anew with each byte, so a receiver could trickle for ever: the work runs in a thread of
+    its own, with a line that its requests go over, and when the deadline has passed that is cut.
     """
     line = Line()
     worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="webhook")
-    request = worker.submit(_exchange, url, body, headers, line)
+    request = worker.submit(work, line)
     worker.shutdown(wait=False)
     try:
         return request.result(timeout=deadline)
@@ -127,10 +132,20 @@ def _held(connection: Any, line: Line) -> Any:
 def _exchange(url: str, body: bytes, headers: dict[str, str], line: Line) -> Receipt:
     try:
         with (
-            _session(line) as session,
+            named_failures(),
+            open_session(line) as session,
             session.post(url, data=body, headers=headers, stream=True) as response,
         ):
-            return _receipt(response)
+            return receipt_of(response, read_answer(response))
+    finally:
+        line.close()
+
+
+@contextmanager
+def named_failures() -> Iterator[None]:
+    """Raise `DeliveryFailed`, with what it is, for whatever keeps a request from being answered."""
+    try:
+        yield
     except AddressBlocked as error:
         raise DeliveryFailed(f"blocked_address: {error}") from error
     except requests.exceptions.SSLError as error:
@@ -139,11 +154,9 @@ def _exchange(url: str, body: bytes, headers: dict[str, str], line: Line) -> Rec
         raise DeliveryFailed("timeout: the receiver did not answer in time") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise DeliveryFailed(f"connection_error: {error}") from error
-    finally:
-        line.close()
 
 
-def _session(line: Line) -> requests.Session:
+def open_session(line: Line) -> requests.Session:
     """No proxies or passwords of the environment, which would go round the check; only its CA bundle."""
     session: requests.Session = _SESSIONS.get_session()
     session.trust_env = False
@@ -153,15 +166,21 @@ def _session(line: Line) -> requests.Session:
     return session
 
 
-def _receipt(response: requests.Response) -> Receipt:
+def read_answer(response: requests.Response) -> bytes:
+    """Read an answer undecoded, as a few bytes can unpack to gigabytes; what exceeds the cap is left unread."""
+    answer: bytes = response.raw.read(READ_CAP, decode_content=False)
+    return answer
+
+
+def receipt_of(response: requests.Response, body: bytes) -> Receipt:
+    """Return what a receiver answered that took a message; raises `DeliveryFailed` where it did not."""
     status = response.status_code
     if 300 <= status < 400:
         raise DeliveryFailed(
             f"redirect_refused: the receiver answered {status}; no redirect is followed, so use the final URL",
             status=status,
         )
-    # Undecoded, as a few bytes can unpack to gigabytes; what exceeds the cap is left unread.
-    answer = response.raw.read(READ_CAP, decode_content=False)[:ANSWER_KEPT].decode(errors="replace")
+    answer = body.decode(errors="replace")
     if not 200 <= status < 300:
         raise DeliveryFailed(
             f"The receiver answered {status}: {answer}",

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("inference", "0026_archived_versions_and_datasets"),
-        ("monitors", "0045_custom_metrics"),
+        ("monitors", "0047_payload_formats"),
     ]
 
     operations = [

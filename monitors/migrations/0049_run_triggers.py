@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("monitors", "0050_request_keys"),
+        ("monitors", "0048_request_keys"),
     ]
 
     operations = [
