@@ -1,10 +1,12 @@
 """Conditions as trees: what is refused, what they say of windows, and random ones against a plain oracle."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.common.errors import Problem
+from driftline.common.yaml_text import NumberReader, read_yaml
 from monitors.metrics.models import MetricPoint
-from monitors.rules.condition_trees import Constant, Term, document_of, parse_condition, terms_of
+from monitors.rules.condition_trees import (
+    Constant,
+    DeviationsAway,
+    OwnLimit,
+    Term,
+    TimesBefore,
+    document_of,
+    parse_condition,
+    terms_of,
+)
 from monitors.rules.conditions import RuleProgress, step
 from monitors.rules.models import Rule
 from monitors.rules.sentences import describe_tree
 from monitors.rules.windows import gather
 from tests.monitors.rules.oracle import BAD, DAY, GOOD, NO_DATA, AboveOne, plainly
 
+GUIDE = Path(__file__).parents[3] / "docs/guides/alerts.md"
 MANY = int(os.environ.get("DRIFTLINE_RANDOM_RULES", "150"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 INCOME = {"metric": "psi", "feature": "income", "threshold": 0.25}
@@ -105,6 +118,15 @@ class TestParsing:
         [term] = terms_of(parse_condition(document))
 
         assert document_of(term) == document
+
+
+def test_the_guide_shows_a_condition_of_every_right_side() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    [text] = (block for block in blocks if block.startswith("all:"))
+
+    terms = terms_of(parse_condition(read_yaml(text, NumberReader)))
+
+    assert {type(term.right) for term in terms} == {Constant, OwnLimit, TimesBefore, DeviationsAway}
 
 
 def test_a_tree_is_written_as_it_was_read() -> None:
