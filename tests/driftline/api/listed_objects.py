@@ -11,7 +11,14 @@ from inference.registry.services import create_model
 from inference.runtime.variants.kinds import KINDS
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident, Silence
 from monitors.annotations.models import Annotation
-from monitors.definitions.models import Expectation, FeatureProfile, Reference, Segment, SegmentFeature
+from monitors.definitions.models import (
+    CustomMetric,
+    Expectation,
+    FeatureProfile,
+    Reference,
+    Segment,
+    SegmentFeature,
+)
 from monitors.feed.services import record_event
 from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
@@ -80,6 +87,12 @@ def add_reference(world: World, n: int) -> None:
 def add_segment(world: World, n: int) -> None:
     Segment.objects.create(
         model=world.model, name=f"segment-{n}", conditions=[{"feature": "a", "value": str(n)}], since=NOW
+    )
+
+
+def add_custom_metric(world: World, n: int) -> None:
+    CustomMetric.objects.create(
+        model=world.model, name=f"metric-{n}", expression="mean(a)", kinds={"a": "number"}, since=NOW
     )
 
 
