@@ -25,7 +25,7 @@ _EXAMPLE = '{"metric": "psi", "feature": "income", "threshold": 0.25}'
 
 
 @dataclass(frozen=True)
-class Constant:
+class FixedThreshold:
     """A number."""
 
     threshold: float
@@ -52,7 +52,7 @@ class DeviationsAway:
     last_windows: int
 
 
-type RightSide = Constant | OwnLimit | TimesBefore | DeviationsAway
+type RightSide = FixedThreshold | OwnLimit | TimesBefore | DeviationsAway
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _term(document: Mapping[str, Any], pointer: str) -> Term:
 
 
 def _constant(document: Mapping[str, Any], pointer: str) -> RightSide:
-    return Constant(_number(document, "threshold", pointer))
+    return FixedThreshold(_number(document, "threshold", pointer))
 
 
 def _own_limit(document: Mapping[str, Any], pointer: str) -> RightSide:
@@ -293,7 +293,7 @@ def _document_of_term(term: Term) -> dict[str, Any]:
         if value
     }
     match term.right:
-        case Constant(threshold):
+        case FixedThreshold(threshold):
             return written | {"threshold": threshold}
         case OwnLimit():
             return written | {"limit": "calibrated"}

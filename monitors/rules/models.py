@@ -16,7 +16,7 @@ from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.rules.condition_trees import (
     ConditionTree,
-    Constant,
+    FixedThreshold,
     OwnLimit,
     Term,
     parse_condition,
@@ -139,7 +139,7 @@ class Rule(models.Model):
         """The condition as a tree; of a rule without one, its metric against its threshold."""
         if self.condition is not None:
             return parse_condition(self.condition)
-        return Term(self.metric, self.feature, self.segment, self.operator, Constant(self.threshold))
+        return Term(self.metric, self.feature, self.segment, self.operator, FixedThreshold(self.threshold))
 
     @property
     def terms(self) -> list[Term]:

@@ -6,8 +6,8 @@ from monitors.metrics.catalogue import title_of
 from monitors.rules.condition_trees import (
     AllOf,
     ConditionTree,
-    Constant,
     DeviationsAway,
+    FixedThreshold,
     NotOf,
     OwnLimit,
     Term,
@@ -46,7 +46,7 @@ def _term(term: Term, span: str) -> str:
     subject = title_of(term.metric, term.feature)
     where = f" where {term.segment}" if term.segment else ""
     match term.right:
-        case Constant(threshold):
+        case FixedThreshold(threshold):
             stands = f"{term.operator} {format_number(threshold)}"
         case OwnLimit():
             stands = "beyond its calibrated limit"

@@ -34,7 +34,7 @@ from monitors.metrics.causes import rank_causes
 from monitors.metrics.limits import SILENT, PointJudge
 from monitors.metrics.models import MetricPoint, PackedPoints, PendingEvaluation, PointStatus, UnreadDay
 from monitors.rules.checks import MIN_ROWS, check_rule, judged_span, known_metric, min_rows_of
-from monitors.rules.condition_trees import Constant, document_of, parse_condition, terms_of
+from monitors.rules.condition_trees import FixedThreshold, document_of, parse_condition, terms_of
 from monitors.rules.conditions import NoDataPolicy, RuleOutcome, RuleProgress, RuleStep, step
 from monitors.rules.known_names import check_names
 from monitors.rules.models import Rule, RuleState, Severity, Transition, operator_of
@@ -112,7 +112,7 @@ def _with_first_term(fields: Mapping[str, Any]) -> dict[str, Any]:
         "feature": first.feature,
         "segment": first.segment,
         "operator": operator_of(first),
-        "threshold": first.right.threshold if isinstance(first.right, Constant) else 0.0,
+        "threshold": first.right.threshold if isinstance(first.right, FixedThreshold) else 0.0,
         "recovery_threshold": None,
         "critical_threshold": None,
     }

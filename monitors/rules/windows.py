@@ -13,8 +13,8 @@ from monitors.metrics.catalogue import METRICS, needs_labels
 from monitors.metrics.limits import RAISED, SILENT, status_by_reference
 from monitors.metrics.models import MetricPoint, PackedPoints, PointStatus
 from monitors.rules.condition_trees import (
-    Constant,
     DeviationsAway,
+    FixedThreshold,
     OwnLimit,
     Term,
     TimesBefore,
@@ -260,7 +260,9 @@ class _History:
         self._by_window: dict[tuple[datetime, str, str], list[MetricPoint]] = {}
         self._series: dict[_SeriesKey, _Series] = {}
         compared = {
-            term.metric for term in terms_of(self.tree) if not isinstance(term.right, Constant | OwnLimit)
+            term.metric
+            for term in terms_of(self.tree)
+            if not isinstance(term.right, FixedThreshold | OwnLimit)
         }
         for point in sorted(points, key=lambda one: one.start):
             key = point.start, point.metric, point.segment
@@ -292,7 +294,7 @@ class _History:
 
     def _limit_of(self, term: Term, point: MetricPoint) -> float | None:
         match term.right:
-            case Constant(threshold):
+            case FixedThreshold(threshold):
                 return threshold
             case OwnLimit():
                 is_said = status_by_reference(point) != PointStatus.NOT_INFORMATIVE

@@ -87,6 +87,7 @@ class TestTasks:
             "monitors.measure_ended",
             "monitors.rank_causes",
             "monitors.send_digests",
+            "monitors.start_due_runs",
             "monitors.summarise",
             "monitors.workflow",
         }

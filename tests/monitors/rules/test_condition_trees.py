@@ -18,8 +18,8 @@ from driftline.common.errors import Problem
 from driftline.common.yaml_text import NumberReader, read_yaml
 from monitors.metrics.models import MetricPoint
 from monitors.rules.condition_trees import (
-    Constant,
     DeviationsAway,
+    FixedThreshold,
     OwnLimit,
     Term,
     TimesBefore,
@@ -103,7 +103,7 @@ class TestParsing:
 
     def test_takes_five_levels(self) -> None:
         assert list(terms_of(parse_condition(nested(5)))) == [
-            Term("psi", "income", "", "above", Constant(0.25), "/condition/not/not/not/not")
+            Term("psi", "income", "", "above", FixedThreshold(0.25), "/condition/not/not/not/not")
         ]
 
     @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_the_guide_shows_a_condition_of_every_right_side() -> None:
 
     terms = terms_of(parse_condition(read_yaml(text, NumberReader)))
 
-    assert {type(term.right) for term in terms} == {Constant, OwnLimit, TimesBefore, DeviationsAway}
+    assert {type(term.right) for term in terms} == {FixedThreshold, OwnLimit, TimesBefore, DeviationsAway}
 
 
 def test_a_tree_is_written_as_it_was_read() -> None:
