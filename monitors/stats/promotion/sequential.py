@@ -17,7 +17,7 @@ from math import exp, log, pi, sqrt
 
 from scipy.special import ndtr, ndtri
 
-EARLY_SHARE = 0.1
+EARLY_SHARE = 0.02
 """The part of the chance of error that the constant boundary has."""
 
 
@@ -37,7 +37,7 @@ def tail_at(pairs: int, confidence: float, looks: Looks | None) -> float:
     >>> round(tail_at(2_000, 0.9, None), 3)
     0.05
     >>> [round(tail_at(pairs, 0.9, Looks(2_000, 6_000)), 4) for pairs in (2_000, 4_000, 6_000)]
-    [0.0006, 0.007, 0.0225]
+    [0.0003, 0.008, 0.0245]
     """
     tail = (1 - confidence) / 2
     if looks is None:
