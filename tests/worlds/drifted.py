@@ -267,7 +267,7 @@ def waiting_run(model: Model) -> Run:
     truth, score = rng.integers(0, 2, 600), rng.uniform(size=600)
     better = np.clip(0.5 * score + 0.5 * truth, 0.01, 0.99)
     found = compare_pairs(
-        task="binary", y=truth, champion=score, challenger=better, block=np.arange(600) // 60, rng=rng
+        task="binary", y=truth, champion=score, challenger=better, block=np.arange(600) // 60
     )
     evidence = {"comparison": to_json(found), "verdict": to_json(judge(found, GatePolicy("log_loss")))}
     run.steps.filter(name="gate").update(evidence=evidence)
