@@ -20,7 +20,9 @@ class Migration(migrations.Migration):
             model_name="workflow",
             name="every_labels",
             field=models.IntegerField(
-                blank=True, help_text="new labelled rows that start a run; empty starts none", null=True
+                blank=True,
+                help_text="labelled rows of days after the newest training that start a run; empty starts none",
+                null=True,
             ),
         ),
         migrations.AddField(

@@ -138,7 +138,7 @@ def _measured_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, d
     rows = PackedPoints.objects.filter(
         model=OuterRef("model"), span=OuterRef("judged_span"), role="champion", version="", segment="",
     ).order_by("start")  # fmt: skip
-    later = rows.filter(start__gt=OuterRef("judged_start")).values("start")
+    later = rows.filter(start__gt=OuterRef("judged_start")).values("start").distinct()
     judged = Coalesce(F("state__judged_until"), _NEVER)
     every = rules.filter(Q(condition__isnull=False) | ~Q(no_data=Rule.NoData.KEEP)).annotate(
         judged_end=judged,

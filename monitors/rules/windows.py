@@ -29,6 +29,8 @@ MAD_TO_SD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation,"""
 MEAN_DEVIATION_TO_SD = 1.2533
 """and in one mean absolute deviation."""
+_NORMAL_95 = 1.96
+"""Standard errors on either side of a value in its interval of 95%."""
 _DAY = timedelta(days=1)
 _UNUSABLE = (*SILENT, PointStatus.UNRIPE)
 
@@ -308,6 +310,9 @@ class _History:
                 if len(values) < max(5, windows / 2):
                     return None
                 middle, deviation = middle_and_deviation(values)
+                deviation = max(deviation, _standard_error(point))
+                if not deviation:  # they were all the same, and of chance nothing is known
+                    return None
                 return middle + (deviations if term.operator == "above" else -deviations) * deviation
 
     def _series_of(self, point: MetricPoint) -> _Series:
@@ -318,6 +323,13 @@ class _History:
 
     def _is_usable(self, point: MetricPoint) -> bool:
         return point.value is not None and point.status not in _UNUSABLE and not self._has_too_few_rows(point)
+
+
+def _standard_error(point: MetricPoint) -> float:
+    """Read how far chance moves a point from its interval of 95%; 0 where it has none."""
+    if point.lower is None or point.upper is None:
+        return 0.0
+    return (point.upper - point.lower) / (2 * _NORMAL_95)
 
 
 def _is_proven(point: MetricPoint, limit: float, operator: str) -> bool:

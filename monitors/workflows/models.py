@@ -38,7 +38,9 @@ class Workflow(models.Model):
     )
     schedule_zone = models.CharField(max_length=64, default="UTC", help_text="a name of the IANA database")
     every_labels = models.IntegerField(
-        null=True, blank=True, help_text="new labelled rows that start a run; empty starts none"
+        null=True,
+        blank=True,
+        help_text="labelled rows of days after the newest training that start a run; empty starts none",
     )
     next_start_at = models.DateTimeField(null=True, blank=True, editable=False)
     labels_since = models.DateTimeField(

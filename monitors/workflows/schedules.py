@@ -1,5 +1,6 @@
 """When a schedule is due: cron's five fields in a time zone."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +15,7 @@ _PARSERS = (
     crontab_parser(60), crontab_parser(24), crontab_parser(31, 1), crontab_parser(12, 1), crontab_parser(7)
 )  # fmt: skip
 """Of the five fields: minute, hour, day of the month, month and weekday, Sunday being 0."""
+_SUNDAY_AS_7 = re.compile(r"(?<![/\d])7(?!\d)")
 
 
 class BadSchedule(ValueError):
@@ -42,6 +44,7 @@ class Schedule:
         if len(fields) != 5:
             raise BadSchedule("Use five fields: minute, hour, day, month and weekday, such as 0 3 * * 1.")
         try:
+            fields[4] = _SUNDAY_AS_7.sub("0", fields[4])
             numbers = [parser.parse(field) for parser, field in zip(_PARSERS, fields, strict=True)]
         except (ParseException, ValueError, ZeroDivisionError) as error:
             raise BadSchedule(

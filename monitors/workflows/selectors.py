@@ -60,7 +60,7 @@ def _sentence(run: Run) -> str:
     if run.waiting_for:
         return f"Retrain run {run.pk} waits for {run.waiting_for}."
     if run.state in ACTIVE_STATES:
-        step = run.steps.exclude(state=Step.State.DONE).order_by("position").first()
+        step = run.steps.exclude(state__in=Step.OVER).order_by("position").first()
         return f"Retrain run {run.pk} is {run.state}{f' at step {step.name}' if step else ''}."
     return f"Retrain run {run.pk} is {run.state}."
 

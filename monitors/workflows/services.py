@@ -169,8 +169,7 @@ def handle_transition(transition_id: int) -> Run | None:
 
 
 def _asks_for_run(transition: Transition) -> bool:
-    starts = transition.kind in (Transition.Kind.OPENED, Transition.Kind.STILL_FIRING)
-    return starts and transition.rule.action == Rule.Action.RETRAIN
+    return transition.rule.action == Rule.Action.RETRAIN and transition.kind != Transition.Kind.RESOLVED
 
 
 def _answer(transition: Transition) -> Run | None:
@@ -259,11 +258,13 @@ def _check_data_quality(model: Model, until: datetime) -> None:
         Q(rule__severity=Severity.CRITICAL) | Q(is_critical=True),
         rule__model=model,
         rule__enabled=True,
-        rule__metric__in=[*QUALITY_METRICS, "faulty_features"],
         standing=RuleState.Standing.FIRING,
     ).select_related("rule")
     for state in firing:
         opened = state.rule.transitions.filter(kind=Transition.Kind.OPENED).order_by("-window_end").first()
+        deciding = opened.deciding if opened else state.rule
+        if deciding.metric not in (*QUALITY_METRICS, "faulty_features"):
+            continue
         begins_inside = opened is None or opened.window_start < until
         ends_inside = (
             days is None or state.judged_until is None or state.judged_until > until - timedelta(days=days)

@@ -15,7 +15,7 @@ from driftline.common.periods import counted, rfc3339
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import Model
 from monitors.summaries.models import Summary
-from monitors.workflows.models import ACTIVE_STATES, Run, Workflow
+from monitors.workflows.models import ACTIVE_STATES, Run, Step, Workflow
 from monitors.workflows.schedules import Schedule
 from monitors.workflows.services import (
     AUTOMATIC,
@@ -72,14 +72,16 @@ def _start_by_labels(workflow_id: int, at: datetime) -> Run | None:
 
 
 def labels_count_from(workflow: Workflow) -> datetime:
-    """Return the event time from which labelled rows are new: the newest run has not learnt from them."""
-    newest = Run.objects.filter(model=workflow.model).order_by("-data_until").first()
+    """Return the event time from which labelled rows are new: the newest run that trained had no row from then on."""
+    trained = Step.objects.filter(run__model=workflow.model, name="train", state=Step.State.DONE)
+    newest = Run.objects.filter(pk__in=trained.values("run")).order_by("-data_until").first()
     moments = [moment for moment in (workflow.labels_since, newest and newest.data_until) if moment]
     return max(moments)
 
 
 def new_labels(workflow: Workflow) -> int:
-    """Count the labelled rows that no run has learnt from, of the days that began since."""
+    """Count the labelled rows of the days that began since the newest training; labels that come later to days before
+    are not among them."""
     summed = Summary.objects.filter(
         model=workflow.model, segment="", role__in=ANSWERING_ROLES, start__gte=labels_count_from(workflow),
         span__in=("day", "month"),

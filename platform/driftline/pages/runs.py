@@ -144,7 +144,7 @@ def _verdict(one: Run, gate: Step | None) -> Statement:
             return Statement(
                 "notice", [Phrase(f"{started}waits for {one.waiting_for or 'traffic'}. {because}")]
             )
-    step = one.steps.exclude(state__in=[Step.State.DONE, Step.State.SKIPPED]).order_by("position").first()
+    step = one.steps.exclude(state__in=Step.OVER).order_by("position").first()
     return Statement("notice", [Phrase(f"{started}is {one.state}{f' at step {step.name}' if step else ''}.")])
 
 

@@ -184,7 +184,7 @@ class WorkflowForm(SettingsPart):
     schedule_zone = forms.CharField(required=False, max_length=64, label="Time zone of the schedule")
     every_labels = forms.IntegerField(
         required=False, min_value=1, max_value=10_000_000, label="Start a run after (new labelled rows)",
-        help_text="Rows that no run has learnt from. Empty: none.",
+        help_text="Of the days after the data of the newest run that trained. Empty: none.",
     )  # fmt: skip
     pairs = forms.IntegerField(
         required=False, min_value=1, max_value=10_000_000, label="First verdict after (labelled pairs)",

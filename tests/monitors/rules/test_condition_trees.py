@@ -219,6 +219,23 @@ class TestAWindow:
 
         assert (calm.is_breached, high.is_breached) == (False, True)
 
+    def test_of_values_that_were_always_the_same_a_deviation_is_what_chance_moves_the_window_by(self) -> None:
+        rule = rule_of({"metric": "mae", "deviations": 3, "last_windows": 6})
+        points = [point("mae", day, 0.0) for day in range(6)]
+        wide, narrow = (replace_interval(point("mae", 6, 0.01), half) for half in (0.01, 0.001))
+
+        said = [
+            gather(rule, [*points, last])[-1].is_breached for last in (point("mae", 6, 0.01), wide, narrow)
+        ]
+
+        assert said == [None, False, True]
+
+
+def replace_interval(point: MetricPoint, half: float) -> MetricPoint:
+    assert point.value is not None
+    point.lower, point.upper = point.value - half, point.value + half
+    return point
+
 
 # -- random trees ------------------------------------------------------------------------------------------------------
 SERIES = [("accuracy", ""), ("psi", "income"), ("psi", "age"), ("count", "")]
@@ -328,6 +345,8 @@ def one_is_beyond(document: Mapping[str, Any], table: Table, feature: str, day: 
             return None
         distances = np.abs(values - np.median(values))
         spread = 1.4826 * np.median(distances) or 1.2533 * np.mean(distances)
+        if spread == 0:
+            return None
         sign = 1 if document["operator"] == "above" else -1
         limit = np.median(values) + sign * document["deviations"] * spread
     return bool(value > limit) if document["operator"] == "above" else bool(value < limit)

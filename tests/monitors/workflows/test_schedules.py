@@ -23,6 +23,7 @@ def utc(text: str) -> datetime:
         pytest.param("*/15 * * * *", "UTC", "2026-11-28 12:00", "2026-11-28 12:15", id="each quarter"),
         pytest.param("0 0 1 * *", "UTC", "2026-11-28 12:00", "2026-12-01 00:00", id="first of the month"),
         pytest.param("0 0 29 2 *", "UTC", "2026-11-28 12:00", "2028-02-29 00:00", id="leap day"),
+        pytest.param("0 0 * * 6-7", "UTC", "2026-11-28 12:00", "2026-11-29 00:00", id="Sunday as 7"),
         pytest.param("0 0 13 * fri", "UTC", "2026-11-28 12:00", "2026-12-04 00:00", id="a 13th or a Friday"),
         pytest.param(
             "30 2 * * *", BERLIN, "2027-03-28 00:00", "2027-03-28 01:30", id="an hour that is skipped"
