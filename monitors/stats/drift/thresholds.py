@@ -215,8 +215,11 @@ def resample_null(
         others, windows = draw_windows(days, found, n, rng=rng, draws=draws)
         runs, why = len(found.counts), _why_by_days(found, days)
     else:
-        shares = _cells_of(reference) / rows
-        others, windows = (rng.multinomial(size, shares, size=draws).astype(float) for size in (rows, n))
+        shares = (_cells_of(reference) / rows, _shares_of_windows(reference) / rows)
+        others, windows = (
+            rng.multinomial(size, own, size=draws).astype(float)
+            for size, own in zip((rows, n), shares, strict=True)
+        )
         runs, why = 0, _why_independent(days)
     resampled = _resampled(reference, others, windows)
     joint = {kernel.name: _rounded(kernel.measure_draws(resampled)) for kernel in kernels}
@@ -227,6 +230,24 @@ def resample_null(
     )
     p_values = np.array([null.p_values(name, joint[name]) for name in COMBINED[kind_of(reference)]])
     return replace(null, combined=np.sort(_pooled(p_values)))
+
+
+def _shares_of_windows(reference: PreparedReference) -> FloatArray:
+    """Return how many of the reference's rows a window without drift would show of each cell.
+
+    Levels that came twice have a bin because they came twice: they are rarer than that, and levels that came once or
+    never are together more frequent than they look. By Good and Turing's estimate (Biometrika 40, 1953) these are twice
+    the number of levels that came twice, which here every level with a bin gives up alike, one row each at most.
+    """
+    cells = _cells_of(reference)
+    if isinstance(reference, NumericReference) or not reference.bins:
+        return cells
+    levels = len(reference.bins)
+    given_up = min(2 * np.count_nonzero(cells[:levels] == 2) / levels, 1.0)
+    expected = cells.copy()
+    expected[:levels] -= given_up
+    expected[levels] += given_up * levels
+    return expected
 
 
 def _rounded(draws: FloatArray) -> FloatArray:

@@ -71,6 +71,25 @@ def test_a_feature_of_rare_levels_alone_does_not_look_drifted_day_after_day():
     assert sum(p_value < 0.05 for p_value in p_values) <= 9
 
 
+def test_windows_of_many_levels_do_not_drift_because_the_reference_saw_few_of_them():
+    rng = np.random.default_rng(3)
+    names = np.array([f"product {i}" for i in range(300)], object)
+    flagged, p_values = 0, []
+    for _ in range(6):
+        shares = np.exp(rng.normal(size=300))
+        shares /= shares.sum()
+        reference = {"x": prepare_reference(summarise_categories(rng.choice(names, 1_400, p=shares)))}
+        null = resample_null(reference["x"], 168, rng=rng)
+        for _ in range(25):
+            window = {"x": summarise_categories(rng.choice(names, 168, p=shares))}
+            drift = judge_drift(reference, window, lambda *_, null=null: null)["x"]
+            flagged += drift.drifted
+            p_values.append(drift.p_value)
+
+    assert flagged <= 4
+    assert sum(p_value < 0.05 for p_value in p_values) <= 15
+
+
 def test_a_certain_but_tiny_move_is_not_drift():
     rng = np.random.default_rng(0)
     reference = {"x": prepare_reference(summarise_numbers(rng.normal(size=50_000), centre=0.0))}
