@@ -118,7 +118,7 @@ def what_would_happen(model: Model) -> list[str]:
     workflow = Workflow.of(model)
     refusal = refusal_to_start(model)
     lines = [
-        f"A run that starts now would not: {refusal.detail}"
+        f"No run can start now: {refusal.detail}"
         if refusal
         else f"A run that starts now learns from labelled rows up to {rfc3339(newest_data(model))}."
     ]
