@@ -4,7 +4,8 @@ Input: a delivery; its body is the message.
 Output: calls of `chat.postMessage` and `chat.update`. What Slack calls the message is stored with the delivery, so that
 the next one finds it; where Slack does not know it any more, the incident gets a new one.
 
-The first message of an incident, or of a run, begins its thread. Deliveries of one thread are sent in their order.
+The first message of an incident, or of a run, begins its thread; other messages stand alone. Deliveries of one thread
+are sent in their order.
 """
 
 import re
@@ -89,7 +90,7 @@ def _of_thread(delivery: Delivery) -> QuerySet[Delivery] | None:
     incident_id = int(number) if kind == "incident" else delivery.incident_id
     if incident_id is not None:
         return rows.filter(incident=incident_id)
-    return rows.filter(incident=None, thread=delivery.thread) if delivery.thread else None
+    return rows.filter(incident=None, thread=delivery.thread) if kind == "run" else None
 
 
 def _posted(remote_id: str, room: str) -> _Posted | None:

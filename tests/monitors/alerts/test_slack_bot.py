@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project, User
 from driftline.common.errors import Problem
 from driftline.configuration.exporting import export
+from inference.registry.models import Model
 from monitors.alerts import channel_services, due_notifications, handling, outbox, services
 from monitors.alerts.announcing import announce
 from monitors.alerts.channels import KINDS
@@ -181,6 +182,24 @@ class TestRun:
         first, second = (call for _, call in calls(receiver))
         assert "thread_ts" not in first
         assert second["thread_ts"] == FIRST_TS
+
+    @pytest.mark.parametrize("kind", ["deployment.changed", "version.created", "reference.changed"])
+    def test_alone_has_a_thread_and_other_events_of_a_model_stand_in_the_channel(
+        self, make: Make, receiver: Receiver, project: Project, model: Model, kind: str
+    ) -> None:
+        channel = make("slack bot")
+        channel_services.update_channel(channel=channel, actor=ADA, events=[kind])
+
+        for number in range(2):
+            announce(
+                FeedEvent.objects.create(
+                    project=project, model=model, kind=kind, event_id=f"evt_{number}",
+                    subject=f"model-{model.pk}", text=f"flight-delay: change {number}",
+                )
+            )  # fmt: skip
+            outbox.send_due_deliveries()
+
+        assert [(path, "thread_ts" in call) for path, call in calls(receiver)] == [(POST, False)] * 2
 
 
 def run_event(project: Project, subject: str, **run: Any) -> FeedEvent:
