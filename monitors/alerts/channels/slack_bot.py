@@ -23,7 +23,6 @@ from monitors.alerts.models import Delivery
 from monitors.alerts.story import REMINDER
 
 API = "https://slack.com/api"
-TOKEN_START = "xoxb-"
 PAUSE_OF_LIMIT = timedelta(minutes=1)
 """How long to wait where Slack says that it limits the rate, and no time."""
 _TARGET = re.compile(r"(xoxb-[0-9A-Za-z-]{10,200}):(#?[\w.-]{1,80})")

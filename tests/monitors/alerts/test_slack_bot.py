@@ -14,7 +14,7 @@ from inference.registry.models import Model
 from monitors.alerts import channel_services, due_notifications, handling, outbox, services
 from monitors.alerts.announcing import announce
 from monitors.alerts.channels import KINDS
-from monitors.alerts.channels.masking import mask_target
+from monitors.alerts.channels.masking import mask_target, without_target
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.outbox import database_time
 from monitors.feed.models import FeedEvent
@@ -280,6 +280,14 @@ class TestTarget:
 
     def test_shows_the_room_and_no_token(self) -> None:
         assert mask_target(f"{BOT_TOKEN}:#alerts") == f"…{BOT_TOKEN[-4:]}:#alerts"
+
+    def test_hides_the_token_beside_a_room_with_a_longer_name(self) -> None:
+        room = "#" + "alerts-of-the-flight-delay-model-in-production-at-the-airport"
+        target = f"{BOT_TOKEN}:{room}"
+
+        assert len(room) > len(BOT_TOKEN)
+        assert mask_target(target) == f"…{BOT_TOKEN[-4:]}:{room}"
+        assert BOT_TOKEN not in without_target(f"no such token {BOT_TOKEN}", target)
 
     def test_is_in_no_exported_configuration(self, make: Make, project: Project) -> None:
         make("slack bot")
