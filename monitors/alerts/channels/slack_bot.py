@@ -14,12 +14,13 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
 from driftline.common.errors import invalid
-from monitors.alerts.channels.base import DeliveryFailed, Receipt
+from monitors.alerts.channels.base import DeliveryFailed, DeliveryPostponed, Receipt
 from monitors.alerts.channels.json_post import post_json
-from monitors.alerts.models import Delivery
+from monitors.alerts.models import MUTED_UNTIL, Delivery
 from monitors.alerts.story import REMINDER
 
 API = "https://slack.com/api"
@@ -64,11 +65,11 @@ def check_target(target: str) -> None:
 
 def send(delivery: Delivery) -> Receipt:
     """Post or edit the message of the delivery's thread, and say in the thread what happened; raises
-    `DeliveryFailed`."""
+    `DeliveryFailed`, and `DeliveryPostponed` where an earlier message of the thread comes first."""
     token, _, room = delivery.channel.target.rpartition(":")
     earlier = _of_thread(delivery)
-    if earlier is not None and earlier.filter(pk__lt=delivery.pk, state=Delivery.State.PENDING).exists():
-        raise DeliveryFailed("An earlier message about the same is sent first.")
+    if earlier is not None:
+        _wait_for_earlier(earlier, delivery)
     last = None if earlier is None else earlier.exclude(remote_id="").order_by("-pk").first()
     first = None if last is None else _posted(last.remote_id, room)
     if last is None or first is None:
@@ -80,6 +81,18 @@ def send(delivery: Delivery) -> Receipt:
         return _reply(token, first, delivery, is_shown=edits)
     except _MessageLost:
         return _post(token, room, delivery.body)
+
+
+def _wait_for_earlier(thread: QuerySet[Delivery], delivery: Delivery) -> None:
+    """Raise `DeliveryPostponed` while an earlier message of the thread is due or retried; one that is muted until later
+    holds up nothing."""
+    waiting = thread.filter(pk__lt=delivery.pk, state=Delivery.State.PENDING)
+    muted = Q(next_attempt_at__gt=Now(), reason__startswith=MUTED_UNTIL)
+    first = waiting.exclude(muted).order_by("pk").first()
+    if first is not None:
+        raise DeliveryPostponed(
+            "An earlier message about the same is sent first.", until=first.next_attempt_at
+        )
 
 
 def _of_thread(delivery: Delivery) -> QuerySet[Delivery] | None:

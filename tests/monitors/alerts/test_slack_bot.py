@@ -17,9 +17,11 @@ from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.masking import mask_target, without_target
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.outbox import database_time
+from monitors.alerts.stored_routing import save_routing
+from monitors.alerts.story import ACKNOWLEDGED
 from monitors.feed.models import FeedEvent
 from tests.monitors.alerts.checking_receiver import BOT_TOKEN, FIRST_TS, ROOM
-from tests.monitors.alerts.conftest import ADA, Fire, Make, live
+from tests.monitors.alerts.conftest import ADA, Fire, Make, live, muted_by
 from tests.monitors.alerts.receiver import Answer, Receiver
 
 POST, UPDATE = "/chat.postMessage", "/chat.update"
@@ -147,11 +149,33 @@ class TestOneMessage:
         outbox.send_due_deliveries()
 
         assert len(receiver.received) == 1, "the acknowledgement waits for the opening"
+        waiting = Delivery.objects.latest("pk")
+        assert (waiting.event, waiting.attempts_made, waiting.attempts.count()) == (ACKNOWLEDGED, 0, 0)
+        assert waiting.next_attempt_at > Delivery.objects.earliest("pk").next_attempt_at
         for _ in range(2):
             Delivery.objects.update(next_attempt_at=Now())
             outbox.send_due_deliveries()
         assert [path for path, _ in calls(receiver)] == [POST, POST, UPDATE, POST]
         assert set(Delivery.objects.values_list("state", flat=True)) == {"sent"}
+
+    def test_lets_a_run_answer_while_the_end_of_the_incident_is_muted(
+        self, make: Make, fire: Fire, receiver: Receiver, project: Project
+    ) -> None:
+        make("slack bot")
+        incident = open_incident(fire)
+        transition = incident.alerts.get().opened_by
+        assert transition is not None
+        at = database_time()
+        routes = [{"mute_time_intervals": ["nights"]}]
+        save_routing(project=project, document=muted_by(at) | {"route": {"routes": routes}}, actor=ADA)
+        services.resolve(incident=incident, actor=ADA, now=at)
+
+        announce(run_event(project, "run-7", transition=transition.pk))
+        outbox.send_due_deliveries()
+
+        assert Delivery.objects.get(event="incident.resolved").state == "pending"
+        assert title_of(calls(receiver)[-1][1]) == "A run waits for approval"
+        assert Delivery.objects.latest("pk").state == "sent"
 
 
 class TestRun:
