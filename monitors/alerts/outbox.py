@@ -207,7 +207,8 @@ def _postpone(delivery: Delivery, postponed: DeliveryPostponed) -> None:
 def _mark(delivery: Delivery, outcome: AttemptOutcome, *, attempts_made: int) -> None:
     row, failure = Delivery.objects.filter(pk=delivery.pk), outcome.failure
     if failure is None:
-        row.update(state=Delivery.State.SENT, reason="", sent_at=Now(), remote_id=outcome.receipt.remote_id)
+        known = {"remote_id": outcome.receipt.remote_id} if outcome.receipt.remote_id else {}
+        row.update(state=Delivery.State.SENT, reason="", sent_at=Now(), **known)
         return
     reason = _storable(str(failure), delivery.channel)[:500]
     if failure.permanent:

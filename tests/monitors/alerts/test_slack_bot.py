@@ -107,6 +107,21 @@ class TestOneMessage:
         assert calls(receiver)[-1][1]["thread_ts"] == FIRST_TS
         assert Delivery.objects.earliest("pk").state == "sent"
 
+    def test_is_still_edited_after_its_first_message_was_sent_again(
+        self, make: Make, fire: Fire, receiver: Receiver, person: User, now: datetime
+    ) -> None:
+        make("slack bot")
+        incident = open_incident(fire)
+        channel_services.replay(delivery=Delivery.objects.get(), actor=ADA)
+        outbox.send_due_deliveries()
+
+        services.acknowledge(incident=incident, actor=ADA, user=person, now=now)
+        outbox.send_due_deliveries()
+
+        edit = next(call for path, call in calls(receiver) if path == UPDATE)
+        assert (edit["channel"], edit["ts"]) == (ROOM, FIRST_TS)
+        assert all("thread_ts" in call for path, call in calls(receiver)[1:] if path == POST)
+
     @pytest.mark.parametrize("error", ["message_not_found", "cant_update_message", "edit_window_closed"])
     def test_is_posted_anew_where_slack_lost_it_and_the_new_one_is_edited_from_then_on(
         self, make: Make, fire: Fire, receiver: Receiver, person: User, now: datetime, error: str
