@@ -2,7 +2,7 @@
 
 from django.db.models import Q
 
-from monitors.alerts.channels.slack_bot import TOKEN_START
+from monitors.alerts.channels.masking import BOT_TOKEN_START
 from monitors.alerts.models import Channel, Incident
 from monitors.alerts.notifying import notify
 from monitors.alerts.outbox import notified_channels
@@ -16,6 +16,6 @@ def notify_acknowledged(incident: Incident) -> None:
     """Write a delivery to each pager that knows of an incident, and to each chat whose message of it is edited, in the
     caller's transaction."""
     knowing = Channel.objects.filter(enabled=True, pk__in=notified_channels(incident))
-    shows_state = Q(kind__in=PAGERS) | Q(kind="slack", target__startswith=TOKEN_START)
+    shows_state = Q(kind__in=PAGERS) | Q(kind="slack", target__startswith=BOT_TOKEN_START)
     channels = knowing.filter(shows_state).select_related("project").order_by("pk")
     notify(incident, incident.opening, ACKNOWLEDGED, list(channels))

@@ -1,5 +1,7 @@
 """Writes of channels: make, change, delete, rotate the secret, test, and send a delivery again."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -211,9 +213,18 @@ def _publish(channel: Channel) -> None:
 
 
 def _described(channel: Channel) -> dict[str, Any]:
-    """Describe a channel for the audit trail, which more people read than may see its target."""
+    """Describe a channel for the audit trail, which more people read than may see its target and its template."""
     fields = {name: getattr(channel, name) for name in CHANGEABLE}
-    return {"kind": channel.kind, **fields, "target": mask_target(channel.target)}
+    secrets = {"target": mask_target(channel.target), "template": _digest_of(channel.template)}
+    return {"kind": channel.kind, **fields, **secrets}
+
+
+def _digest_of(template: Any) -> str | None:
+    """Return a short digest of a template, which differs where the template does; None where there is none."""
+    if template is None:
+        return None
+    written = json.dumps(template, sort_keys=True).encode()
+    return f"sha256:{hashlib.sha256(written).hexdigest()[:12]}"
 
 
 def _check_name(name: str) -> None:

@@ -160,7 +160,7 @@ class _Pass:
             incident.title = alert.title
         if _rank(alert.severity) > _rank(incident.severity):
             incident.severity = alert.severity
-            end_snooze_of_change(incident)
+            end_snooze_of_change(incident, reason=f"it is {alert.severity} now")
             self.touched[incident.pk] = True
         incident.save(update_fields=["title", "severity", "snoozed_until"])
 
@@ -183,7 +183,8 @@ class _Pass:
         note(incident, "joined", f"Also: {observation(transition)}", event_time=transition.window_end)
         is_more_causal = former is None or family_of(alert.metric) < family_of(former.metric)
         is_worse = _rank(alert.severity) > _rank(incident.severity)
-        was_snoozed, own = end_snooze_of_change(incident), transition.detail.get("causes", [])
+        was_snoozed = end_snooze_of_change(incident, reason="an alert joined")
+        own = transition.detail.get("causes", [])
         is_new_cause = is_more_causal or _names_new_fault(own, incident.causes)
         incident.causes = _merged(own, incident.causes) if is_more_causal else _merged(incident.causes, own)
         if is_more_causal:

@@ -295,6 +295,10 @@ class ChannelTimer(models.Model):
         return f"{self.channel} on {self.incident}"
 
 
+MUTED_UNTIL = "Muted until "
+"""How the reason of a delivery starts that waits for the end of muted hours."""
+
+
 class Delivery(Leasable):
     """One message to one channel: written with the change that caused it, sent and retried afterwards."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Min
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 
 from driftline.accounts.turns import in_turn, take_turn
 from driftline.common.ids import new_id
@@ -23,10 +23,10 @@ from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import WorkQuerySet
 from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
-from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
+from monitors.alerts.channels.base import DeliveryFailed, DeliveryPostponed, Message, Receipt
 from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.channels.masking import without_acts, without_target
-from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident
+from monitors.alerts.models import MUTED_UNTIL, Channel, Delivery, DeliveryAttempt, Incident
 from monitors.alerts.story import TEST
 from monitors.alerts.wording import moment
 from monitors.feed.kinds import CHANNEL_DISABLED
@@ -81,7 +81,7 @@ def write_delivery(
         body=message.body,
         html=message.html,
         state=Delivery.State.SUPPRESSED if withheld else Delivery.State.PENDING,
-        reason=withheld[:500] or (f"Muted until {moment(not_before)}" if not_before else ""),
+        reason=withheld[:500] or (f"{MUTED_UNTIL}{moment(not_before)}" if not_before else ""),
         **waits,
     )
 
@@ -172,7 +172,13 @@ def attempt(delivery: Delivery) -> AttemptOutcome:
 
 
 def finish_attempt(delivery: Delivery, outcome: AttemptOutcome) -> None:
-    """Mark what an attempt came to, unless the lease was lost: then its new holder sends and marks."""
+    """Mark what an attempt came to, unless the lease was lost: then its new holder sends and marks.
+
+    A postponed message was not tried, so that is no attempt.
+    """
+    if isinstance(outcome.failure, DeliveryPostponed):
+        _postpone(delivery, outcome.failure)
+        return
     with transaction.atomic():
         made = delivery.attempts_made + 1
         held = Delivery.objects.filter(pk=delivery.pk, lease_token=delivery.lease_token)
@@ -188,10 +194,21 @@ def finish_attempt(delivery: Delivery, outcome: AttemptOutcome) -> None:
         _mark(delivery, outcome, attempts_made=made)
 
 
+def _postpone(delivery: Delivery, postponed: DeliveryPostponed) -> None:
+    """Look at a message again shortly after the one that comes first is due, unless the lease was lost."""
+    Delivery.objects.filter(pk=delivery.pk, lease_token=delivery.lease_token).update(
+        lease_until=None,
+        lease_token=None,
+        reason=str(postponed)[:500],
+        next_attempt_at=Greatest(Now(), postponed.until) + RETRY_AFTER[0],
+    )
+
+
 def _mark(delivery: Delivery, outcome: AttemptOutcome, *, attempts_made: int) -> None:
     row, failure = Delivery.objects.filter(pk=delivery.pk), outcome.failure
     if failure is None:
-        row.update(state=Delivery.State.SENT, reason="", sent_at=Now(), remote_id=outcome.receipt.remote_id)
+        known = {"remote_id": outcome.receipt.remote_id} if outcome.receipt.remote_id else {}
+        row.update(state=Delivery.State.SENT, reason="", sent_at=Now(), **known)
         return
     reason = _storable(str(failure), delivery.channel)[:500]
     if failure.permanent:

@@ -22,10 +22,13 @@ def reason_of_snooze(incident: Incident) -> str:
     return f"Snoozed until {moment(incident.snoozed_until)}, unless it changes"
 
 
-def end_snooze_of_change(incident: Incident) -> bool:
-    """End the snooze of an incident that changes, and tell whether there was one; the caller saves the incident."""
+def end_snooze_of_change(incident: Incident, *, reason: str) -> bool:
+    """End the snooze of an incident that changes, and return whether there was one; the caller saves the incident.
+
+    `reason` ends the sentence of the timeline: "because …".
+    """
     was_snoozed = is_snoozed(incident)
     incident.snoozed_until = None
     if was_snoozed:
-        note(incident, "snooze_ended", "The snooze ended, because an alert joined.")
+        note(incident, "snooze_ended", f"The snooze ended, because {reason}.")
     return was_snoozed

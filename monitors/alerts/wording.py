@@ -138,7 +138,7 @@ def compared(transition: Transition) -> tuple[str, str]:
 
 def _unit_of_custom_metric(transition: Transition) -> str:
     """Return the unit of what people defined; empty of any other metric, and once it was deleted."""
-    rule = transition.rule
+    rule = transition.deciding
     if rule.metric not in (CUSTOM, CUSTOM_OF_LABELS):
         return ""
     name = transition.detail.get("feature") or rule.feature

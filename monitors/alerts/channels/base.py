@@ -1,4 +1,4 @@
-"""What every kind of channel can do, and the one way in which it fails."""
+"""What every kind of channel can do, and how it fails."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,6 +51,14 @@ class DeliveryFailed(Exception):
         self.retry_after = retry_after
 
 
+class DeliveryPostponed(DeliveryFailed):
+    """A message was not tried, because another one comes first, which is due at `until`."""
+
+    def __init__(self, message: str, *, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
+
+
 class ChannelKind(Protocol):
     """One way to tell people or programs. Registered in `channels.KINDS`."""
 
@@ -76,4 +84,5 @@ class ChannelKind(Protocol):
         """Write the message that proves that `channel` works."""
 
     def send(self, delivery: Delivery) -> Receipt:
-        """Hand the stored message to the receiver; raises `DeliveryFailed`."""
+        """Hand the stored message to the receiver; raises `DeliveryFailed`, and `DeliveryPostponed` where another one
+        comes first."""

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 _ACT = re.compile(r"(/p/[-\w]+/act/)[-\w.=]+")
 _WEB = ("http://", "https://")
 _PARTS = re.compile(r"[/@:?&=,]")
+BOT_TOKEN_START = "xoxb-"
+"""How the target of a Slack bot starts: its token, a colon and the room."""
 MIN_MASKED = 12
 """Characters of which the last four may be shown; of fewer, four say too much."""
 
@@ -54,7 +56,10 @@ def without_acts(text: str) -> str:
 
 
 def _key_of(target: str) -> str:
-    """Return the key in a target without the region before it, or the room after it, which are shorter."""
+    """Return the key in a target: the bot token before a room, which may be longer, or else the longest part, without
+    the region before it."""
+    if target.startswith(BOT_TOKEN_START):
+        return target.rpartition(":")[0] or target
     return max(target.split(":"), key=len)
 
 

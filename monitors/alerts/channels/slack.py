@@ -11,6 +11,7 @@ from monitors.alerts.channels import slack_bot
 from monitors.alerts.channels.base import Receipt
 from monitors.alerts.channels.brief import Brief, escaped, fitted
 from monitors.alerts.channels.json_post import ChatChannel
+from monitors.alerts.channels.masking import BOT_TOKEN_START
 from monitors.alerts.models import Delivery
 from monitors.alerts.wording import shortened
 
@@ -31,13 +32,13 @@ class SlackChannel(ChatChannel):
     )
 
     def check_target(self, target: str) -> None:
-        if target.startswith(slack_bot.TOKEN_START):
+        if target.startswith(BOT_TOKEN_START):
             slack_bot.check_target(target)
         else:
             super().check_target(target)
 
     def send(self, delivery: Delivery) -> Receipt:
-        if delivery.channel.target.startswith(slack_bot.TOKEN_START):
+        if delivery.channel.target.startswith(BOT_TOKEN_START):
             return slack_bot.send(delivery)
         return super().send(delivery)
 

@@ -4,7 +4,8 @@ Input: a delivery; its body is the message.
 Output: calls of `chat.postMessage` and `chat.update`. What Slack calls the message is stored with the delivery, so that
 the next one finds it; where Slack does not know it any more, the incident gets a new one.
 
-The first message of an incident, or of a run, begins its thread. Deliveries of one thread are sent in their order.
+The first message of an incident, or of a run, begins its thread; other messages stand alone. Deliveries of one thread
+are sent in their order.
 """
 
 import re
@@ -13,16 +14,16 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
 from driftline.common.errors import invalid
-from monitors.alerts.channels.base import DeliveryFailed, Receipt
+from monitors.alerts.channels.base import DeliveryFailed, DeliveryPostponed, Receipt
 from monitors.alerts.channels.json_post import post_json
-from monitors.alerts.models import Delivery
+from monitors.alerts.models import MUTED_UNTIL, Delivery
 from monitors.alerts.story import REMINDER
 
 API = "https://slack.com/api"
-TOKEN_START = "xoxb-"
 PAUSE_OF_LIMIT = timedelta(minutes=1)
 """How long to wait where Slack says that it limits the rate, and no time."""
 _TARGET = re.compile(r"(xoxb-[0-9A-Za-z-]{10,200}):(#?[\w.-]{1,80})")
@@ -64,11 +65,11 @@ def check_target(target: str) -> None:
 
 def send(delivery: Delivery) -> Receipt:
     """Post or edit the message of the delivery's thread, and say in the thread what happened; raises
-    `DeliveryFailed`."""
+    `DeliveryFailed`, and `DeliveryPostponed` where an earlier message of the thread comes first."""
     token, _, room = delivery.channel.target.rpartition(":")
     earlier = _of_thread(delivery)
-    if earlier is not None and earlier.filter(pk__lt=delivery.pk, state=Delivery.State.PENDING).exists():
-        raise DeliveryFailed("An earlier message about the same is sent first.")
+    if earlier is not None:
+        _wait_for_earlier(earlier, delivery)
     last = None if earlier is None else earlier.exclude(remote_id="").order_by("-pk").first()
     first = None if last is None else _posted(last.remote_id, room)
     if last is None or first is None:
@@ -82,6 +83,18 @@ def send(delivery: Delivery) -> Receipt:
         return _post(token, room, delivery.body)
 
 
+def _wait_for_earlier(thread: QuerySet[Delivery], delivery: Delivery) -> None:
+    """Raise `DeliveryPostponed` while an earlier message of the thread is due or retried; one that is muted until later
+    holds up nothing."""
+    waiting = thread.filter(pk__lt=delivery.pk, state=Delivery.State.PENDING)
+    muted = Q(next_attempt_at__gt=Now(), reason__startswith=MUTED_UNTIL)
+    first = waiting.exclude(muted).order_by("pk").first()
+    if first is not None:
+        raise DeliveryPostponed(
+            "An earlier message about the same is sent first.", until=first.next_attempt_at
+        )
+
+
 def _of_thread(delivery: Delivery) -> QuerySet[Delivery] | None:
     """Select the deliveries to the same channel among which the thread of one is begun; None where it has none."""
     rows = Delivery.objects.filter(channel=delivery.channel_id)
@@ -89,7 +102,7 @@ def _of_thread(delivery: Delivery) -> QuerySet[Delivery] | None:
     incident_id = int(number) if kind == "incident" else delivery.incident_id
     if incident_id is not None:
         return rows.filter(incident=incident_id)
-    return rows.filter(incident=None, thread=delivery.thread) if delivery.thread else None
+    return rows.filter(incident=None, thread=delivery.thread) if kind == "run" else None
 
 
 def _posted(remote_id: str, room: str) -> _Posted | None:

@@ -13,7 +13,7 @@ from monitors.rules.models import Rule, Transition
 from tests.monitors.alerts.checking_receiver import BOT_TOKEN, CHECKS, GOTIFY_TOKEN, KEY, OPSGENIE_KEY, strict
 from tests.monitors.alerts.receiver import Receiver
 
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 Fire = Callable[..., Transition]
 ADA = "ada@example.com"
 SPECIAL = "a*b_c <!channel> & [x](https://evil.example) `@everyone` \\ é 飛"
@@ -137,3 +137,16 @@ def live(fire: Fire, person: User, now: datetime) -> Incident:
     handling.handle_transition(fire("resolved", value=0.4).pk)
     outbox.send_due_deliveries()
     return incident
+
+
+def muted_by(moment: datetime) -> dict[str, Any]:
+    """Return a mute interval named `nights` that lasts from a moment's hour to two hours later."""
+    start, end = moment.replace(minute=0), moment.replace(minute=0) + 2 * HOUR
+    spans = (
+        [f"{start:%H:%M}-{end:%H:%M}"]
+        if start.date() == end.date() or not end.hour
+        else [f"{start:%H:%M}-24:00", f"00:00-{end:%H:%M}"]
+    )
+    return {
+        "time_intervals": [{"name": "nights", "times": [one.replace("-00:00", "-24:00") for one in spans]}]
+    }

@@ -112,6 +112,19 @@ class TestSnoozing:
         assert lines("snooze_ended") == ["The snooze ended, because an alert joined."]
         assert Delivery.objects.get(event="incident.updated").state == "pending"
 
+    def test_ends_when_the_severity_rises_and_says_so(
+        self, rule: Rule, fire: Fire, email: Channel, now: datetime
+    ) -> None:
+        Rule.objects.update(severity="warning")
+        rule.refresh_from_db()
+        handle_transition(fire().pk)
+        acting.snooze(incident=Incident.objects.get(), until=now + DAY, actor=ADA, now=now)
+
+        handle_transition(fire("worsened", age=timedelta(0), detail={"severity": "critical"}).pk)
+
+        assert Incident.objects.get().snoozed_until is None
+        assert lines("snooze_ended") == ["The snooze ended, because it is critical now."]
+
     def test_does_not_hide_the_end(self, incident: Incident, fire: Fire, now: datetime) -> None:
         acting.snooze(incident=incident, until=now + DAY, actor=ADA, now=now)
 

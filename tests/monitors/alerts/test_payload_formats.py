@@ -297,6 +297,20 @@ class TestFormat:
         assert "template" not in seen_by_viewers
         assert (entry.action, entry.after["payload_format"]) == ("channel.update", "template")
 
+    def test_has_no_secrets_of_its_template_in_the_audit_trail(
+        self, webhook: Channel, project: Project
+    ) -> None:
+        for routing_key in ("s3cret-of-the-receiver", "another-s3cret"):
+            choose(webhook, "template", {"routing_key": routing_key, "text": "{{ text }}"})
+        channel_services.delete_channel(channel=webhook, actor=ADA)
+
+        entries = list(project.audit.filter(action__in=["channel.update", "channel.delete"]).order_by("pk"))
+        assert "s3cret" not in str([(entry.before, entry.after) for entry in entries])
+        first, second, last = entries
+        assert first.before["template"] is None
+        assert second.before["template"] != second.after["template"], "a change is seen"
+        assert last.before["template"] == second.after["template"]
+
 
 class TestApi:
     def test_makes_shows_and_previews(self, project: Project, receiver: Receiver) -> None:

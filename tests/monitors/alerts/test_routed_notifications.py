@@ -17,10 +17,10 @@ from monitors.alerts.recipients import labels_of
 from monitors.alerts.silences import create_silence
 from monitors.alerts.stored_routing import reset_routing, routing_of, save_routing
 from monitors.rules.models import Rule, Transition
-from tests.monitors.alerts.conftest import DAY, Fire
+from tests.monitors.alerts.conftest import DAY, HOUR, Fire, muted_by
 
 ADA = "ada@example.com"
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 
 type Route = Callable[..., None]
 
@@ -72,19 +72,6 @@ def sent(channel: Channel | None = None, state: str = "pending") -> list[str]:
         state=state, event__startswith="incident.", **({"channel": channel} if channel else {})
     )
     return [event.removeprefix("incident.") for event in rows.order_by("pk").values_list("event", flat=True)]
-
-
-def muted_by(moment: datetime) -> dict[str, Any]:
-    """Return a mute interval named `nights` that lasts from a moment's hour to two hours later."""
-    start, end = moment.replace(minute=0), moment.replace(minute=0) + 2 * HOUR
-    spans = (
-        [f"{start:%H:%M}-{end:%H:%M}"]
-        if start.date() == end.date() or not end.hour
-        else [f"{start:%H:%M}-24:00", f"00:00-{end:%H:%M}"]
-    )
-    return {
-        "time_intervals": [{"name": "nights", "times": [one.replace("-00:00", "-24:00") for one in spans]}]
-    }
 
 
 class TestWithoutATree:

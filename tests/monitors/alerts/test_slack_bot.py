@@ -10,15 +10,18 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project, User
 from driftline.common.errors import Problem
 from driftline.configuration.exporting import export
+from inference.registry.models import Model
 from monitors.alerts import channel_services, due_notifications, handling, outbox, services
 from monitors.alerts.announcing import announce
 from monitors.alerts.channels import KINDS
-from monitors.alerts.channels.masking import mask_target
+from monitors.alerts.channels.masking import mask_target, without_target
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.outbox import database_time
+from monitors.alerts.stored_routing import save_routing
+from monitors.alerts.story import ACKNOWLEDGED
 from monitors.feed.models import FeedEvent
 from tests.monitors.alerts.checking_receiver import BOT_TOKEN, FIRST_TS, ROOM
-from tests.monitors.alerts.conftest import ADA, Fire, Make, live
+from tests.monitors.alerts.conftest import ADA, Fire, Make, live, muted_by
 from tests.monitors.alerts.receiver import Answer, Receiver
 
 POST, UPDATE = "/chat.postMessage", "/chat.update"
@@ -104,6 +107,21 @@ class TestOneMessage:
         assert calls(receiver)[-1][1]["thread_ts"] == FIRST_TS
         assert Delivery.objects.earliest("pk").state == "sent"
 
+    def test_is_still_edited_after_its_first_message_was_sent_again(
+        self, make: Make, fire: Fire, receiver: Receiver, person: User, now: datetime
+    ) -> None:
+        make("slack bot")
+        incident = open_incident(fire)
+        channel_services.replay(delivery=Delivery.objects.get(), actor=ADA)
+        outbox.send_due_deliveries()
+
+        services.acknowledge(incident=incident, actor=ADA, user=person, now=now)
+        outbox.send_due_deliveries()
+
+        edit = next(call for path, call in calls(receiver) if path == UPDATE)
+        assert (edit["channel"], edit["ts"]) == (ROOM, FIRST_TS)
+        assert all("thread_ts" in call for path, call in calls(receiver)[1:] if path == POST)
+
     @pytest.mark.parametrize("error", ["message_not_found", "cant_update_message", "edit_window_closed"])
     def test_is_posted_anew_where_slack_lost_it_and_the_new_one_is_edited_from_then_on(
         self, make: Make, fire: Fire, receiver: Receiver, person: User, now: datetime, error: str
@@ -146,11 +164,33 @@ class TestOneMessage:
         outbox.send_due_deliveries()
 
         assert len(receiver.received) == 1, "the acknowledgement waits for the opening"
+        waiting = Delivery.objects.latest("pk")
+        assert (waiting.event, waiting.attempts_made, waiting.attempts.count()) == (ACKNOWLEDGED, 0, 0)
+        assert waiting.next_attempt_at > Delivery.objects.earliest("pk").next_attempt_at
         for _ in range(2):
             Delivery.objects.update(next_attempt_at=Now())
             outbox.send_due_deliveries()
         assert [path for path, _ in calls(receiver)] == [POST, POST, UPDATE, POST]
         assert set(Delivery.objects.values_list("state", flat=True)) == {"sent"}
+
+    def test_lets_a_run_answer_while_the_end_of_the_incident_is_muted(
+        self, make: Make, fire: Fire, receiver: Receiver, project: Project
+    ) -> None:
+        make("slack bot")
+        incident = open_incident(fire)
+        transition = incident.alerts.get().opened_by
+        assert transition is not None
+        at = database_time()
+        routes = [{"mute_time_intervals": ["nights"]}]
+        save_routing(project=project, document=muted_by(at) | {"route": {"routes": routes}}, actor=ADA)
+        services.resolve(incident=incident, actor=ADA, now=at)
+
+        announce(run_event(project, "run-7", transition=transition.pk))
+        outbox.send_due_deliveries()
+
+        assert Delivery.objects.get(event="incident.resolved").state == "pending"
+        assert title_of(calls(receiver)[-1][1]) == "A run waits for approval"
+        assert Delivery.objects.latest("pk").state == "sent"
 
 
 class TestRun:
@@ -181,6 +221,24 @@ class TestRun:
         first, second = (call for _, call in calls(receiver))
         assert "thread_ts" not in first
         assert second["thread_ts"] == FIRST_TS
+
+    @pytest.mark.parametrize("kind", ["deployment.changed", "version.created", "reference.changed"])
+    def test_alone_has_a_thread_and_other_events_of_a_model_stand_in_the_channel(
+        self, make: Make, receiver: Receiver, project: Project, model: Model, kind: str
+    ) -> None:
+        channel = make("slack bot")
+        channel_services.update_channel(channel=channel, actor=ADA, events=[kind])
+
+        for number in range(2):
+            announce(
+                FeedEvent.objects.create(
+                    project=project, model=model, kind=kind, event_id=f"evt_{number}",
+                    subject=f"model-{model.pk}", text=f"flight-delay: change {number}",
+                )
+            )  # fmt: skip
+            outbox.send_due_deliveries()
+
+        assert [(path, "thread_ts" in call) for path, call in calls(receiver)] == [(POST, False)] * 2
 
 
 def run_event(project: Project, subject: str, **run: Any) -> FeedEvent:
@@ -261,6 +319,14 @@ class TestTarget:
 
     def test_shows_the_room_and_no_token(self) -> None:
         assert mask_target(f"{BOT_TOKEN}:#alerts") == f"…{BOT_TOKEN[-4:]}:#alerts"
+
+    def test_hides_the_token_beside_a_room_with_a_longer_name(self) -> None:
+        room = "#" + "alerts-of-the-flight-delay-model-in-production-at-the-airport"
+        target = f"{BOT_TOKEN}:{room}"
+
+        assert len(room) > len(BOT_TOKEN)
+        assert mask_target(target) == f"…{BOT_TOKEN[-4:]}:{room}"
+        assert BOT_TOKEN not in without_target(f"no such token {BOT_TOKEN}", target)
 
     def test_is_in_no_exported_configuration(self, make: Make, project: Project) -> None:
         make("slack bot")

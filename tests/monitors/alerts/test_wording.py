@@ -1,12 +1,15 @@
 """How an incident is called."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from inference.registry.models import Model
 from monitors.alerts.wording import at_worst, fitted, title_of
+from monitors.definitions.models import CustomMetric
 from monitors.rules.models import Rule, Transition
+from tests.monitors.alerts.conftest import Fire
 
 
 def title(
@@ -112,6 +115,26 @@ def test_the_worst_value_has_its_unit(metric: str, worst: float, expected: str) 
     rule = Rule(model=model, metric=metric, threshold=limit)
 
     assert at_worst(Transition(rule=rule, model=model, threshold=limit, n=1), worst) == expected
+
+
+def test_the_unit_is_that_of_the_custom_metric_which_decided_and_not_of_the_first_comparison(
+    model: Model, rule: Rule, fire: Fire, now: datetime
+) -> None:
+    for name, unit in (("fare", "EUR"), ("delay", "min")):
+        CustomMetric.objects.create(
+            model=model, name=name, expression=f"mean({name})", unit=unit, kinds={name: "number"}, since=now
+        )
+    first, second = (
+        {"metric": "custom", "feature": name, "operator": "above", "threshold": 10.0}
+        for name in ("fare", "delay")
+    )
+    rule.metric, rule.feature, rule.condition = "custom", "fare", {"any": [first, second]}
+    rule.save()
+
+    called = title_of(fire(value=12.5, threshold=10.0, detail={"comparison": second}))
+
+    assert called.endswith("12.5 min above 10 min")
+    assert "delay" in called.removeprefix("flight-delay")
 
 
 def test_a_subject_leaves_out_the_kind_of_checks_before_it_is_cut() -> None:
