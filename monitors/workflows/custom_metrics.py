@@ -49,9 +49,21 @@ def compare_custom(
     )
 
 
+def has_margin(model: Model, name: str) -> bool:
+    """Tell whether the gate of promotions has a margin for a custom metric."""
+    return PREFIX + name in Workflow.of(model).gate.get("margins", {})
+
+
+def remove_margin(model: Model, name: str) -> None:
+    """Take the margin for a custom metric out of the gate of promotions, in the caller's transaction."""
+    workflow = Workflow.objects.select_for_update().filter(model=model).first()
+    if workflow is not None and workflow.gate.get("margins", {}).pop(PREFIX + name, None) is not None:
+        workflow.save(update_fields=["gate"])
+
+
 def refuse_while_gated(*, model: Model, name: str) -> None:
     """Raise Problem where the gate of promotions has a margin for a custom metric."""
-    if PREFIX + name in Workflow.of(model).gate.get("margins", {}):
+    if has_margin(model, name):
         raise Problem(
             409,
             "custom_metric_watched",
