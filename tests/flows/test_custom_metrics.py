@@ -278,6 +278,19 @@ class TestGate:
         with pytest.raises(Problem, match="use one of custom:cost"):
             configure_workflow(model=model, actor="test", gate={"margins": {"custom:costs": 0.5}})
 
+    def test_a_margin_for_a_function_that_pairs_cannot_be_compared_by_is_refused_and_not_offered(
+        self, client: PagesClient, model: Model
+    ) -> None:
+        define(model, "richest", "max(income)")
+        define(model, "income", "mean(income)")
+
+        with pytest.raises(Problem, match="'richest' cannot have a margin: pairs are compared by count, sum"):
+            configure_workflow(model=model, actor="test", gate={"margins": {"custom:richest": 0.5}})
+
+        page = markup(client.get("/models/approvals/settings"))
+        assert "margin_custom:income" in page
+        assert "margin_custom:richest" not in page
+
 
 class TestChanges:
     def test_another_expression_measures_the_past_anew(self, model: Model) -> None:
