@@ -302,6 +302,15 @@ class TestChanges:
         point = point_of(custom)
         assert (point.value, point.lower) == (max(known_incomes()), None)
 
+    def test_one_that_was_deleted_meanwhile_is_not_found(self, model: Model) -> None:
+        custom = define(model, "income", "mean(income)")
+        delete_metric(custom=CustomMetric.objects.get(pk=custom.pk), actor="test")
+
+        with pytest.raises(Problem) as refused:
+            change_metric(custom=custom, actor="test", unit="EUR")
+
+        assert refused.value.status == 404
+
     def test_a_feature_that_rows_no_longer_have_leaves_them_out(self, model: Model) -> None:
         custom = define(model, "income", "mean(income)")
         day = DAY + timedelta(days=1)

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.errors import Problem, invalid
+from driftline.common.errors import Problem, invalid, not_found
 from driftline.common.strict_json import escape_pointer
 from inference.registry.models import Model
 from monitors.definitions.expectations import kinds_of_features
@@ -69,7 +69,10 @@ def change_metric(*, custom: CustomMetric, actor: str, **changes: Any) -> None:
     kinds = check_expression(model, changes["expression"]) if "expression" in changes else custom.kinds
     with transaction.atomic():
         _lock(model)
-        custom.refresh_from_db()
+        try:
+            custom.refresh_from_db()
+        except CustomMetric.DoesNotExist as error:  # it was deleted meanwhile
+            raise not_found("custom metric") from error
         before, former = describe_metric(custom), custom.metric
         for name in _FIELDS:
             setattr(custom, name, changes.get(name, getattr(custom, name)))
