@@ -411,6 +411,27 @@ class TestPages:
         assert "Its points are deleted" in question
         assert not model.custom_metrics.exists()
 
+    def test_the_question_before_a_deletion_names_conditions_and_a_margin(
+        self, client: PagesClient, project: Project, model: Model
+    ) -> None:
+        custom = define(model, "income", "mean(income)")
+        condition = {
+            "all": [
+                {"metric": "count", "threshold": 1},
+                {"metric": "custom", "feature": "income", "threshold": 1},
+            ]
+        }
+        of_any = {"metric": "custom", "feature": "*", "threshold": 1}
+        create_rule(project=project, model=model, actor="test", name="rich and busy", condition=condition)
+        create_rule(project=project, model=model, actor="test", name="any of them", **of_any)
+        configure_workflow(model=model, actor="test", gate={"margins": {"custom:income": 0.5}})
+
+        question = markup(client.get(f"{self.ADDRESS}/{custom.pk}/delete"))
+
+        assert "It is refused while rules watch it: rich and busy." in question
+        assert "It is refused while the gate of promotions has a margin for it." in question
+        assert "any of them" not in question
+
     def test_says_at_the_field_what_is_wrong(self, client: PagesClient, model: Model) -> None:
         answer = client.post(self.ADDRESS, {"name": "income", "expression": "mean(incom)"})
 
