@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
@@ -21,10 +22,12 @@ from monitors.alerts.wording import title_of
 from monitors.definitions.custom_metrics.services import change_metric, define_metric, delete_metric
 from monitors.definitions.models import CustomMetric
 from monitors.definitions.segments import set_segments
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.expiry import roll_up
+from monitors.metrics.models import MetricPoint, PointName
 from monitors.rules.models import Transition
 from monitors.rules.services import backtest, create_rule
 from monitors.summaries.checking import compare_with_rows
+from monitors.summaries.models import Summary
 from monitors.workflows.selectors import paired_comparison
 from monitors.workflows.services import configure_workflow
 from tests.driftline.api.conftest import caller
@@ -99,6 +102,20 @@ def point_of(custom: CustomMetric, *, segment: str = "", span: str = "day") -> M
 
 def detail_of(point: MetricPoint) -> dict[str, Any]:
     return point.detail or {}
+
+
+def model_without_hours(project: Project) -> Model:
+    """A model whose first day is stored without its hours, of which there are points of two metrics."""
+    model = make_model(project, name="rolled-up")
+    log(model, rows_of_a_day(DAY, 240))
+    for name, expression in (("income", "mean(income)"), ("highest", "max(income)")):
+        define_metric(model=model, name=name, expression=expression, actor="test")
+    work(model)
+    log(model, rows_of_a_day(DAY + timedelta(days=30), 24))
+    work(model)
+    assert roll_up(model, timezone.now())
+    assert not Summary.objects.filter(model=model, span="hour", start__lt=DAY + timedelta(days=1)).exists()
+    return model
 
 
 def known_incomes() -> list[float]:
@@ -301,6 +318,36 @@ class TestChanges:
 
         point = point_of(custom)
         assert (point.value, point.lower) == (max(known_incomes()), None)
+
+    def test_no_point_of_one_that_was_deleted_remains_in_hours_without_a_summary(
+        self, project: Project
+    ) -> None:
+        model = model_without_hours(project)
+        delete_metric(custom=model.custom_metrics.get(name="income"), actor="test")
+        work(model)
+
+        points = MetricPoint.objects.filter(
+            model=model, metric="custom", role="champion", version="", start__lt=DAY + timedelta(days=1)
+        )
+        assert set(points.values_list("feature", flat=True)) == {"highest"}
+        assert points.filter(span="hour").count() == 24
+        assert not PointName.objects.filter(model=model, measure="custom", feature="income").exists()
+        delete_metric(custom=model.custom_metrics.get(), actor="test")
+        custom = define(model, "rows", "count()")
+        assert set(points.values_list("feature", flat=True)) == {custom.name}
+
+    def test_hours_without_a_summary_have_points_of_the_new_expression_alone(self, project: Project) -> None:
+        model = model_without_hours(project)
+        hours = MetricPoint.objects.filter(
+            model=model, metric="custom", feature="income", span="hour", role="champion", version="",
+            start__gte=DAY, start__lt=DAY + timedelta(days=1),
+        ).order_by("start")  # fmt: skip
+
+        change_metric(custom=model.custom_metrics.get(name="income"), actor="test", expression="count()")
+
+        assert not hours.exists()
+        work(model)
+        assert list(hours.values_list("value", flat=True)) == [10.0] * 24
 
     def test_one_that_was_deleted_meanwhile_is_not_found(self, model: Model) -> None:
         custom = define(model, "income", "mean(income)")

@@ -180,6 +180,7 @@ class World:
         self.log_rows()
         self.spool()
         self.import_file()
+        define_metric(model=model, name=CANARY, expression="count()", actor="test")
         work(model)
         self.look()
         self.write_derived()
@@ -376,6 +377,7 @@ PLACES = {
     "monitors_annotation.text": True,
     "monitors_segment.name": True,
     "monitors_custommetric.expression": True,
+    "monitors_pointname.feature": True,
     "monitors_segment.conditions": True,
     "monitors_delivery.body": True,
     "monitors_summary.payload": True,

@@ -12,7 +12,11 @@ from inference.registry.models import Model
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import CustomMetric
 from monitors.definitions.segments import HIDDEN_POLICIES
-from monitors.definitions.signals import custom_metric_dropped, custom_metrics_changed
+from monitors.definitions.signals import (
+    custom_metric_dropped,
+    custom_metrics_changed,
+    custom_points_outdated,
+)
 from monitors.stats.expressions.checking import ModelColumns, check_metric
 from monitors.stats.expressions.parsing import parse_metric
 from monitors.stats.expressions.tree import ColumnSource, ExpressionError
@@ -84,6 +88,7 @@ def change_metric(*, custom: CustomMetric, actor: str, **changes: Any) -> None:
         custom.save()
         _audit(custom, "custom_metric.update", actor, before=before, after=describe_metric(custom))
         if has_new:
+            custom_points_outdated.send(sender=CustomMetric, custom=custom, metric=former)
             custom_metrics_changed.send(sender=CustomMetric, model=model, has_new=True)
 
 
@@ -92,6 +97,7 @@ def delete_metric(*, custom: CustomMetric, actor: str) -> None:
     with transaction.atomic():
         _lock(custom.model)
         custom_metric_dropped.send(sender=CustomMetric, custom=custom, metric=custom.metric)
+        custom_points_outdated.send(sender=CustomMetric, custom=custom, metric=custom.metric)
         _audit(custom, "custom_metric.delete", actor, before=describe_metric(custom))
         custom.delete()
         custom_metrics_changed.send(sender=CustomMetric, model=custom.model, has_new=False)
