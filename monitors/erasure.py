@@ -40,6 +40,7 @@ from monitors.reports import files
 from monitors.reports.models import Report
 from monitors.reports.services import AFRESH, delete_report
 from monitors.rules.models import Rule, Transition
+from monitors.rules.selectors import rules_on_metric
 from monitors.summaries.erasure import (
     declared_of_subject,
     erase_levels,
@@ -49,6 +50,7 @@ from monitors.summaries.erasure import (
 from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import apply_label_changes, rebuild_hours
 from monitors.workflows.context import run_folder
+from monitors.workflows.custom_metrics import remove_margin
 from monitors.workflows.models import ACTIVE_STATES, Run
 from monitors.workflows.models import Step as RunStep
 
@@ -174,14 +176,13 @@ def erase_segments(work: Work) -> None:
 
 
 def erase_custom_metrics(work: Work) -> None:
-    """Delete the custom metrics with the key in their name or expression, and their rules."""
+    """Delete the custom metrics with the key in their name or expression, and their rules and margins."""
     for model in work.models:
         for custom in model.custom_metrics.order_by("pk"):
             if work.subject.is_in(custom.name) or work.subject.is_in(custom.expression):
-                rules = _delete_rules(
-                    Rule.objects.filter(model=model, metric=custom.metric, feature=custom.name)
-                )
+                rules = _delete_rules(rules_on_metric(model, custom.metric, custom.name))
                 with transaction.atomic():
+                    remove_margin(model, custom.name)
                     delete_metric(custom=custom, actor="erasure")
                 work.count(rules=rules, custom_metrics=1)
 

@@ -35,6 +35,7 @@ from monitors.definitions.services import ensure_monitors, hide, rebuild_referen
 from monitors.definitions.signals import (
     custom_metric_dropped,
     custom_metrics_changed,
+    custom_points_outdated,
     expectations_changed,
     reference_ready,
     segments_changed,
@@ -47,7 +48,7 @@ from monitors.feed.models import FeedEvent
 from monitors.feed.signals import event_recorded
 from monitors.metrics.fitting import measure_history
 from monitors.metrics.hooks import days_of_faults, limits_of_people
-from monitors.metrics.storing import forget_points
+from monitors.metrics.storing import forget_feature, forget_points
 from monitors.registry_events import record_deployment, record_reference, record_version
 from monitors.rules.models import Rule
 from monitors.rules.selectors import enabled_rules
@@ -193,6 +194,11 @@ def measure_custom_again(*, model: Model, has_new: bool, **_: Any) -> None:
 def keep_watched_metric(*, custom: CustomMetric, metric: str, **_: Any) -> None:
     refuse_while_metric_watched(model=custom.model, metric=metric, name=custom.name)
     refuse_while_gated(model=custom.model, name=custom.name)
+
+
+@receiver(custom_points_outdated)
+def forget_custom_points(*, custom: CustomMetric, metric: str, **_: Any) -> None:
+    forget_feature(custom.model_id, metric, custom.name)
 
 
 def _forget(model: Model, which: Q) -> None:

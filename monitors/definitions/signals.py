@@ -13,3 +13,6 @@ custom_metrics_changed = (
     Signal()
 )  # model; has_new: whether there is an expression that rows were not summarised by
 custom_metric_dropped = Signal()  # custom, metric: what its points were of
+custom_points_outdated = (
+    Signal()
+)  # custom, metric: what the points of another expression, or of none now, were of

@@ -90,8 +90,9 @@ def name_of(point: MetricPoint) -> Name:
 def pack(points: Iterable[MetricPoint], layout: Mapping[Name, int], measure: str) -> PackedColumns:
     """Pack the points of one row; `layout` gives the position of each, from 1 on, and maybe more positions.
 
-    A point of drift or quality that has too few rows keeps only its status and `n`.
+    A position may have lost its name. A point of drift or quality that has too few rows keeps only its status and `n`.
     """
+    length = max(layout.values(), default=0)
     by_position = {layout[name_of(point)]: point for point in points}
     has_limits = measure in _WITH_LIMITS
     unjudged = {
@@ -108,21 +109,20 @@ def pack(points: Iterable[MetricPoint], layout: Mapping[Name, int], measure: str
             for place, point in judged.items()
             if (number := getattr(point, name)) is not None
         }
-        return _by_position(given, len(layout))
+        return _by_position(given, length)
 
     thresholds = column("threshold")
     limits = _take_limits(thresholds, said) if has_limits and thresholds else None
-    n, ns = _count_rows(by_position, len(layout))
+    n, ns = _count_rows(by_position, length)
     p_values = decision_p_values = shared = kinds = details = None
     if any(said.values()):  # of small hours nothing is said
-        p_values, decision_p_values = (_take_p_values(name, said, len(layout)) for name in _P_VALUES)
+        p_values, decision_p_values = (_take_p_values(name, said, length) for name in _P_VALUES)
         shared = _take_shared(said)
-        kinds, details = _number_details(said, len(layout))
+        kinds, details = _number_details(said, length)
     return PackedColumns(
         n=n,
         statuses=bytes(
-            _CODES[by_position[place].status] if place in by_position else 0
-            for place in range(1, len(layout) + 1)
+            _CODES[by_position[place].status] if place in by_position else 0 for place in range(1, length + 1)
         ),
         values=column("value"),
         ns=ns,

@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import Exists, Max, OuterRef, Q
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
-from monitors.metrics.catalogue import Measure
+from monitors.metrics.catalogue import Measure, measure_of
 from monitors.metrics.models import (
     STATUS_CODES,
     MetricPoint,
@@ -254,6 +254,18 @@ def forget_points(model_id: int, which: Q) -> int:
     """Delete points in the caller's transaction; `which` is over columns of `PackedPoints`. Returns how many rows."""
     lock_points(model_id)
     return PackedPoints.objects.filter(which, model_id=model_id).delete()[0]
+
+
+def forget_feature(model_id: int, metric: str, feature: str) -> None:
+    """Delete the points of a metric that name a feature, in all windows, in the caller's transaction.
+
+    Their positions lose their names. A layout without any goes with its rows: the next one may get its number.
+    """
+    lock_points(model_id)
+    PointName.objects.filter(model_id=model_id, metric=metric, feature=feature).delete()
+    measure = measure_of(metric)
+    named = PointName.objects.filter(model_id=model_id, measure=measure).values("layout")
+    forget_points(model_id, Q(measure=measure) & ~Q(layout__in=named))
 
 
 def forget_unused_limits(model_id: int) -> int:

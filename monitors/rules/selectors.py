@@ -43,6 +43,13 @@ def longest_of(column: str) -> Case:
     )
 
 
+def rules_on_metric(model: Model, metric: str, name: str) -> QuerySet[Rule]:
+    """Select the rules that watch a custom metric of a model by its name; its points are of `metric`."""
+    may = Rule.objects.filter(Q(metric=metric, feature=name) | Q(condition__isnull=False), model=model)
+    watching = [rule for rule in may if any((t.metric, t.feature) == (metric, name) for t in rule.terms)]
+    return may.filter(pk__in=[rule.pk for rule in watching])
+
+
 def enabled_rules(model: Model) -> list[Rule]:
     """List the rules of a model that are on and a limit of one metric, so without a condition; the least severe first
     and the oldest first among equals."""

@@ -38,7 +38,7 @@ from monitors.rules.condition_trees import FixedThreshold, document_of, parse_co
 from monitors.rules.conditions import NoDataPolicy, RuleOutcome, RuleProgress, RuleStep, step
 from monitors.rules.known_names import check_names
 from monitors.rules.models import Rule, RuleState, Severity, Transition, operator_of
-from monitors.rules.selectors import longest_of
+from monitors.rules.selectors import longest_of, rules_on_metric
 from monitors.rules.signals import model_judged, rule_deleted
 from monitors.rules.windows import PointReading, Window, points_of, read_windows
 from monitors.summaries.models import StaleWindow, Summary
@@ -239,9 +239,7 @@ def _is_among(segment: str, which: Q) -> bool:
 
 def refuse_while_metric_watched(*, model: Model, metric: str, name: str) -> None:
     """Raise Problem where a rule watches a custom metric by its name; `metric` is the one that its points are of."""
-    named = Q(metric=metric, feature=name)
-    rules = Rule.objects.filter(named | Q(condition__isnull=False), model=model).order_by("name")
-    watching = [one for one in rules if any((t.metric, t.feature) == (metric, name) for t in one.terms)]
+    watching = rules_on_metric(model, metric, name).order_by("name")
     if names := [f"{one.name!r}" for one in watching]:
         raise Problem(
             409,

@@ -332,6 +332,7 @@ def _rebuild(source: Source, hours: Sequence[datetime]) -> set[Window]:
         return set()
     if span == "day" and rebuilt and not dropped:
         finest = "hour", start
+        measure_hours(model_id=source.model.pk, hours=list(rebuilt))
         rebuilt = {start + timedelta(hours=hour): {} for hour in range(24)} | rebuilt
     return replace_hours(source, finest, rebuilt, dropped)
 

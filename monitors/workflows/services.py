@@ -23,8 +23,9 @@ from inference.registry.models import Autonomy, Model, ModelTask, Version
 from inference.registry.selectors import signature_of
 from monitors.metrics.catalogue import QUALITY_METRICS
 from monitors.rules.models import Rule, RuleState, Severity, Transition
-from monitors.stats.promotion.gate import GatePolicy
-from monitors.workflows.custom_metrics import PREFIX, custom_margins
+from monitors.stats.promotion.custom_metrics import COMPARED
+from monitors.stats.promotion.gate import CUSTOM_PREFIX, GatePolicy
+from monitors.workflows.custom_metrics import custom_margins
 from monitors.workflows.finishing import finish
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
 from monitors.workflows.pairs import JUDGED, count_labelled
@@ -141,9 +142,19 @@ def _check_gate(model: Model, gate: object) -> None:
 
 
 def _check_custom_margins(model: Model, margins: object) -> None:
-    """Refuse a margin for a custom metric that is missing; of a model without any nothing is known yet."""
+    """Refuse a margin for a custom metric that is missing or that pairs cannot be compared by; of a model without any
+    nothing is known yet."""
     known = custom_margins(model)
-    named = [name for name in margins if str(name).startswith(PREFIX)] if isinstance(margins, dict) else []
+    named = (
+        [name for name in margins if str(name).startswith(CUSTOM_PREFIX)] if isinstance(margins, dict) else []
+    )
+    for one in model.custom_metrics.order_by("name"):
+        if CUSTOM_PREFIX + one.name in named and CUSTOM_PREFIX + one.name not in known:
+            raise invalid(
+                f"/workflow/gate/margins/{escape_pointer(CUSTOM_PREFIX + one.name)}",
+                f"The custom metric {one.name!r} cannot have a margin: pairs are compared by "
+                f"{', '.join(COMPARED)}, and it is {one.parsed.function}.",
+            )
     if known and (unknown := sorted(set(named) - set(known))):
         raise invalid(
             f"/workflow/gate/margins/{escape_pointer(unknown[0])}",

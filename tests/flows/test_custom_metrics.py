@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
@@ -21,10 +22,12 @@ from monitors.alerts.wording import title_of
 from monitors.definitions.custom_metrics.services import change_metric, define_metric, delete_metric
 from monitors.definitions.models import CustomMetric
 from monitors.definitions.segments import set_segments
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.expiry import roll_up
+from monitors.metrics.models import MetricPoint, PointName
 from monitors.rules.models import Transition
 from monitors.rules.services import backtest, create_rule
 from monitors.summaries.checking import compare_with_rows
+from monitors.summaries.models import Summary
 from monitors.workflows.selectors import paired_comparison
 from monitors.workflows.services import configure_workflow
 from tests.driftline.api.conftest import caller
@@ -99,6 +102,20 @@ def point_of(custom: CustomMetric, *, segment: str = "", span: str = "day") -> M
 
 def detail_of(point: MetricPoint) -> dict[str, Any]:
     return point.detail or {}
+
+
+def model_without_hours(project: Project) -> Model:
+    """A model whose first day is stored without its hours, of which there are points of two metrics."""
+    model = make_model(project, name="rolled-up")
+    log(model, rows_of_a_day(DAY, 240))
+    for name, expression in (("income", "mean(income)"), ("highest", "max(income)")):
+        define_metric(model=model, name=name, expression=expression, actor="test")
+    work(model)
+    log(model, rows_of_a_day(DAY + timedelta(days=30), 24))
+    work(model)
+    assert roll_up(model, timezone.now())
+    assert not Summary.objects.filter(model=model, span="hour", start__lt=DAY + timedelta(days=1)).exists()
+    return model
 
 
 def known_incomes() -> list[float]:
@@ -278,6 +295,19 @@ class TestGate:
         with pytest.raises(Problem, match="use one of custom:cost"):
             configure_workflow(model=model, actor="test", gate={"margins": {"custom:costs": 0.5}})
 
+    def test_a_margin_for_a_function_that_pairs_cannot_be_compared_by_is_refused_and_not_offered(
+        self, client: PagesClient, model: Model
+    ) -> None:
+        define(model, "richest", "max(income)")
+        define(model, "income", "mean(income)")
+
+        with pytest.raises(Problem, match="'richest' cannot have a margin: pairs are compared by count, sum"):
+            configure_workflow(model=model, actor="test", gate={"margins": {"custom:richest": 0.5}})
+
+        page = markup(client.get("/models/approvals/settings"))
+        assert "margin_custom:income" in page
+        assert "margin_custom:richest" not in page
+
 
 class TestChanges:
     def test_another_expression_measures_the_past_anew(self, model: Model) -> None:
@@ -288,6 +318,45 @@ class TestChanges:
 
         point = point_of(custom)
         assert (point.value, point.lower) == (max(known_incomes()), None)
+
+    def test_no_point_of_one_that_was_deleted_remains_in_hours_without_a_summary(
+        self, project: Project
+    ) -> None:
+        model = model_without_hours(project)
+        delete_metric(custom=model.custom_metrics.get(name="income"), actor="test")
+        work(model)
+
+        points = MetricPoint.objects.filter(
+            model=model, metric="custom", role="champion", version="", start__lt=DAY + timedelta(days=1)
+        )
+        assert set(points.values_list("feature", flat=True)) == {"highest"}
+        assert points.filter(span="hour").count() == 24
+        assert not PointName.objects.filter(model=model, measure="custom", feature="income").exists()
+        delete_metric(custom=model.custom_metrics.get(), actor="test")
+        custom = define(model, "rows", "count()")
+        assert set(points.values_list("feature", flat=True)) == {custom.name}
+
+    def test_hours_without_a_summary_have_points_of_the_new_expression_alone(self, project: Project) -> None:
+        model = model_without_hours(project)
+        hours = MetricPoint.objects.filter(
+            model=model, metric="custom", feature="income", span="hour", role="champion", version="",
+            start__gte=DAY, start__lt=DAY + timedelta(days=1),
+        ).order_by("start")  # fmt: skip
+
+        change_metric(custom=model.custom_metrics.get(name="income"), actor="test", expression="count()")
+
+        assert not hours.exists()
+        work(model)
+        assert list(hours.values_list("value", flat=True)) == [10.0] * 24
+
+    def test_one_that_was_deleted_meanwhile_is_not_found(self, model: Model) -> None:
+        custom = define(model, "income", "mean(income)")
+        delete_metric(custom=CustomMetric.objects.get(pk=custom.pk), actor="test")
+
+        with pytest.raises(Problem) as refused:
+            change_metric(custom=custom, actor="test", unit="EUR")
+
+        assert refused.value.status == 404
 
     def test_a_feature_that_rows_no_longer_have_leaves_them_out(self, model: Model) -> None:
         custom = define(model, "income", "mean(income)")
@@ -388,6 +457,27 @@ class TestPages:
         assert "Nothing was measured in this range" not in shown
         assert "Its points are deleted" in question
         assert not model.custom_metrics.exists()
+
+    def test_the_question_before_a_deletion_names_conditions_and_a_margin(
+        self, client: PagesClient, project: Project, model: Model
+    ) -> None:
+        custom = define(model, "income", "mean(income)")
+        condition = {
+            "all": [
+                {"metric": "count", "threshold": 1},
+                {"metric": "custom", "feature": "income", "threshold": 1},
+            ]
+        }
+        of_any = {"metric": "custom", "feature": "*", "threshold": 1}
+        create_rule(project=project, model=model, actor="test", name="rich and busy", condition=condition)
+        create_rule(project=project, model=model, actor="test", name="any of them", **of_any)
+        configure_workflow(model=model, actor="test", gate={"margins": {"custom:income": 0.5}})
+
+        question = markup(client.get(f"{self.ADDRESS}/{custom.pk}/delete"))
+
+        assert "It is refused while rules watch it: rich and busy." in question
+        assert "It is refused while the gate of promotions has a margin for it." in question
+        assert "any of them" not in question
 
     def test_says_at_the_field_what_is_wrong(self, client: PagesClient, model: Model) -> None:
         answer = client.post(self.ADDRESS, {"name": "income", "expression": "mean(incom)"})

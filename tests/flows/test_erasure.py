@@ -46,17 +46,20 @@ from monitors.annotations.models import Annotation
 from monitors.annotations.services import create_annotation
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
 from monitors.definitions.custom_metrics.services import define_metric
-from monitors.definitions.models import Reference
+from monitors.definitions.models import CustomMetric, Reference
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.metrics.references.loaded import reference_in_use
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
+from monitors.rules.services import create_rule
 from monitors.stats.mergeable.sketches import CategoricalSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import Summary
 from monitors.summaries.services import summarise
+from monitors.workflows.models import Workflow
+from monitors.workflows.services import configure_workflow
 from monitors.workflows.snapshots import from_log
 from tests.driftline.api.conftest import Api, caller
 from tests.flows.canary import places_of
@@ -177,6 +180,7 @@ class World:
         self.log_rows()
         self.spool()
         self.import_file()
+        define_metric(model=model, name=CANARY, expression="count()", actor="test")
         work(model)
         self.look()
         self.write_derived()
@@ -317,6 +321,18 @@ class World:
         define_metric(
             model=self.model, name="one customer", expression=f'share(customer == "{CANARY}")', actor="test"
         )
+        configure_workflow(
+            model=self.model, actor="test", gate={"margins": {"custom:one customer": 0.1, "log_loss": 0.02}}
+        )
+        create_rule(
+            project=project, model=self.model, actor="test", name="on the metric",
+            condition={
+                "any": [
+                    {"metric": "count", "threshold": 1},
+                    {"metric": "custom", "feature": "one customer", "threshold": 1},
+                ]
+            },
+        )  # fmt: skip
         create_annotation(
             model=self.model, start=DAY, text=f"called {CANARY}", link=f"https://crm.example/?who={quote(CANARY)}",
             actor="test",
@@ -361,6 +377,7 @@ PLACES = {
     "monitors_annotation.text": True,
     "monitors_segment.name": True,
     "monitors_custommetric.expression": True,
+    "monitors_pointname.feature": True,
     "monitors_segment.conditions": True,
     "monitors_delivery.body": True,
     "monitors_summary.payload": True,
@@ -392,6 +409,9 @@ class TestTheCanary:
         assert not list((world.home / "jobs" / "open").iterdir())
         assert not list((world.home / "mail").iterdir())
         assert Annotation.objects.get().link == ""
+        assert not CustomMetric.objects.exists()
+        assert not Rule.objects.filter(name="on the metric").exists()
+        assert Workflow.objects.get().gate == {"margins": {"log_loss": 0.02}}
         told = {
             name: receipt["counts"][name]
             for name in ("predictions", "shadow_rows", "labels", "bad_rows", "jobs", "mails", "log_lines")

@@ -6,13 +6,17 @@ from django.db import transaction
 
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.errors import Problem, invalid
+from driftline.common.errors import Problem, invalid, not_found
 from driftline.common.strict_json import escape_pointer
 from inference.registry.models import Model
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import CustomMetric
 from monitors.definitions.segments import HIDDEN_POLICIES
-from monitors.definitions.signals import custom_metric_dropped, custom_metrics_changed
+from monitors.definitions.signals import (
+    custom_metric_dropped,
+    custom_metrics_changed,
+    custom_points_outdated,
+)
 from monitors.stats.expressions.checking import ModelColumns, check_metric
 from monitors.stats.expressions.parsing import parse_metric
 from monitors.stats.expressions.tree import ColumnSource, ExpressionError
@@ -69,7 +73,10 @@ def change_metric(*, custom: CustomMetric, actor: str, **changes: Any) -> None:
     kinds = check_expression(model, changes["expression"]) if "expression" in changes else custom.kinds
     with transaction.atomic():
         _lock(model)
-        custom.refresh_from_db()
+        try:
+            custom.refresh_from_db()
+        except CustomMetric.DoesNotExist as error:  # it was deleted meanwhile
+            raise not_found("custom metric") from error
         before, former = describe_metric(custom), custom.metric
         for name in _FIELDS:
             setattr(custom, name, changes.get(name, getattr(custom, name)))
@@ -81,6 +88,7 @@ def change_metric(*, custom: CustomMetric, actor: str, **changes: Any) -> None:
         custom.save()
         _audit(custom, "custom_metric.update", actor, before=before, after=describe_metric(custom))
         if has_new:
+            custom_points_outdated.send(sender=CustomMetric, custom=custom, metric=former)
             custom_metrics_changed.send(sender=CustomMetric, model=model, has_new=True)
 
 
@@ -89,6 +97,7 @@ def delete_metric(*, custom: CustomMetric, actor: str) -> None:
     with transaction.atomic():
         _lock(custom.model)
         custom_metric_dropped.send(sender=CustomMetric, custom=custom, metric=custom.metric)
+        custom_points_outdated.send(sender=CustomMetric, custom=custom, metric=custom.metric)
         _audit(custom, "custom_metric.delete", actor, before=describe_metric(custom))
         custom.delete()
         custom_metrics_changed.send(sender=CustomMetric, model=custom.model, has_new=False)

@@ -8,6 +8,8 @@ from monitors.stats.promotion.differences import MetricDifference
 from monitors.stats.promotion.paired import PairedComparison, SegmentComparison
 
 RELATIVE_MARGINS = frozenset({"mae", "rmse"})
+CUSTOM_PREFIX = "custom:"
+"""How margins for custom metrics begin, before the name of the metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def _judge_pairs(
         )
     findings = [
         *judge_metrics(metrics, policy),
+        *_judge_missing(comparison, policy),
         *judge_latency(comparison.latency_p99_ms_champion, comparison.latency_p99_ms_challenger, policy),
         *(_judge_segment(segment, policy) for segment in comparison.segments),
     ]
@@ -112,6 +115,19 @@ def judge_metrics(metrics: Mapping[str, MetricDifference], policy: GatePolicy) -
         if name in metrics and name != policy.objective
     ]
     return [_judge_objective(metrics.get(policy.objective), policy), *guards]
+
+
+def _judge_missing(comparison: PairedComparison, policy: GatePolicy) -> list[MetricFinding]:
+    """Hold back for each custom metric that has a margin and no result, such as one that is undefined for a version."""
+    return [
+        MetricFinding(
+            False,
+            False,
+            f"The metric {name.removeprefix(CUSTOM_PREFIX)} cannot be computed from these pairs.",
+        )
+        for name in policy.margins
+        if name.startswith(CUSTOM_PREFIX) and name not in comparison.metrics
+    ]
 
 
 def _judge_objective(metric: MetricDifference | None, policy: GatePolicy) -> MetricFinding:

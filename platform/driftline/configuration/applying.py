@@ -29,31 +29,11 @@ from monitors.definitions.models import CustomMetric, Segment
 from monitors.definitions.monitors import choose_span
 from monitors.definitions.segments import change_segment, declare_segment, remove_segment, set_segments
 from monitors.rules.models import Rule
+from monitors.rules.selectors import rules_on_metric
 from monitors.rules.services import create_rule, delete_rule, update_rule
+from monitors.workflows.custom_metrics import has_margin
 from monitors.workflows.services import configure_workflow
 
-_ORDER = (
-    ("rule", Action.DELETE),  # before the segment that it watches
-    ("silence", Action.DELETE),
-    ("expectation", Action.DELETE),
-    ("segment", Action.DELETE),
-    ("custom_metric", Action.DELETE),
-    ("model", Action.CREATE),
-    ("model", Action.CHANGE),
-    ("segment", Action.CREATE),
-    ("segment", Action.CHANGE),
-    ("custom_metric", Action.CREATE),
-    ("custom_metric", Action.CHANGE),
-    ("expectation", Action.CREATE),
-    ("expectation", Action.CHANGE),
-    ("rule", Action.CHANGE),
-    ("rule", Action.CREATE),
-    ("channel", Action.CREATE),
-    ("channel", Action.CHANGE),
-    ("routing", Action.CHANGE),
-    ("channel", Action.DELETE),  # after the tree that named it
-    ("silence", Action.CREATE),
-)
 _DURATIONS = ("cooldown", "notify_within")
 
 
@@ -67,6 +47,9 @@ class _Applying:
 
     def model(self, item: Item) -> Model:
         return get_model(project=self.project, name=item.model)
+
+
+type Handler = Callable[[_Applying, ItemChange], None]
 
 
 def apply(
@@ -86,8 +69,10 @@ def apply(
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one document after the other
         changes = plan(project, document)
         check(changes)
-        for change in sorted(changes, key=lambda one: _ORDER.index((one.item.kind, one.action))):
-            _make(context, change)
+        for kind, action, handler in _STEPS:
+            for change in changes:
+                if (change.item.kind, change.action) == (kind, action):
+                    _make(context, change, handler)
         AppliedConfiguration.objects.update_or_create(
             project=project,
             defaults={"document": without_secrets(document), "applied_by": actor, "applied_at": now},
@@ -111,9 +96,9 @@ def without_secrets(document: Configuration) -> dict[str, Any]:
     return kept
 
 
-def _make(context: _Applying, change: ItemChange) -> None:
+def _make(context: _Applying, change: ItemChange, handler: Handler) -> None:
     try:
-        _HANDLERS[change.item.kind](context, change)
+        handler(context, change)
     except Problem as problem:
         at = change.item.pointer
         faults = [FieldFault(at + one.pointer, one.code, one.detail) for one in problem.errors]
@@ -193,10 +178,14 @@ def _watch(context: _Applying, model: Model, settings: Mapping[str, Any], parts:
     for kind, span in parts["monitors"].items():
         monitor = model.monitors.select_related("model__project").get(kind=kind)
         choose_span(monitor=monitor, span=span, actor=context.actor)
-    if parts["workflow"]:
-        configure_workflow(model=model, actor=context.actor, **parts["workflow"])
     if "archived" in settings:
         archive_model(model=model, is_archived=settings["archived"], actor=context.actor)
+
+
+def _workflow(context: _Applying, change: ItemChange) -> None:
+    """Change the workflow of a model, whose gate may name custom metrics of the same document."""
+    if workflow := _split(change.after)[1]["workflow"]:
+        configure_workflow(model=context.model(change.item), actor=context.actor, **workflow)
 
 
 def _split(after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -231,10 +220,32 @@ def _custom_metric(context: _Applying, change: ItemChange) -> None:
         define_metric(model=model, name=change.item.name, actor=actor, **change.after)
         return
     custom = CustomMetric.objects.select_related("model__project").get(model=model, name=change.item.name)
-    if change.action is Action.DELETE:
-        delete_metric(custom=custom, actor=actor)
-    else:
-        change_metric(custom=custom, actor=actor, **change.after)
+    change_metric(custom=custom, actor=actor, **change.after)
+
+
+def _delete_unwatched_metric(context: _Applying, change: ItemChange) -> None:
+    """Delete a custom metric that no rule and no margin names, so that what it reads may be hidden."""
+    custom = _find_metric(context, change)
+    if custom is not None and not (
+        rules_on_metric(custom.model, custom.metric, custom.name).exists()
+        or has_margin(custom.model, custom.name)
+    ):
+        delete_metric(custom=custom, actor=context.actor)
+
+
+def _delete_metric(context: _Applying, change: ItemChange) -> None:
+    """Delete a custom metric that a rule or a margin named before this document."""
+    if (custom := _find_metric(context, change)) is not None:
+        delete_metric(custom=custom, actor=context.actor)
+
+
+def _find_metric(context: _Applying, change: ItemChange) -> CustomMetric | None:
+    model = context.model(change.item)
+    return (
+        CustomMetric.objects.select_related("model__project")
+        .filter(model=model, name=change.item.name)
+        .first()
+    )
 
 
 def _expectation(context: _Applying, change: ItemChange) -> None:
@@ -260,13 +271,28 @@ def _rule(context: _Applying, change: ItemChange) -> None:
         update_rule(rule=rule, actor=context.actor, **fields)
 
 
-_HANDLERS: Mapping[str, Callable[[_Applying, ItemChange], None]] = {
-    "channel": _channel,
-    "routing": _routing,
-    "silence": _silence,
-    "model": _model,
-    "segment": _segment,
-    "custom_metric": _custom_metric,
-    "expectation": _expectation,
-    "rule": _rule,
-}
+_STEPS: tuple[tuple[str, Action, Handler], ...] = (
+    ("rule", Action.DELETE, _rule),  # before the segment that it watches
+    ("silence", Action.DELETE, _silence),
+    ("expectation", Action.DELETE, _expectation),
+    ("segment", Action.DELETE, _segment),
+    ("custom_metric", Action.DELETE, _delete_unwatched_metric),
+    ("model", Action.CREATE, _model),
+    ("model", Action.CHANGE, _model),
+    ("segment", Action.CREATE, _segment),
+    ("segment", Action.CHANGE, _segment),
+    ("custom_metric", Action.CREATE, _custom_metric),
+    ("custom_metric", Action.CHANGE, _custom_metric),
+    ("model", Action.CREATE, _workflow),  # after the custom metrics that margins name
+    ("model", Action.CHANGE, _workflow),
+    ("expectation", Action.CREATE, _expectation),
+    ("expectation", Action.CHANGE, _expectation),
+    ("rule", Action.CHANGE, _rule),
+    ("rule", Action.CREATE, _rule),
+    ("custom_metric", Action.DELETE, _delete_metric),  # after the rules and margins that named it
+    ("channel", Action.CREATE, _channel),
+    ("channel", Action.CHANGE, _channel),
+    ("routing", Action.CHANGE, _routing),
+    ("channel", Action.DELETE, _channel),  # after the tree that named it
+    ("silence", Action.CREATE, _silence),
+)

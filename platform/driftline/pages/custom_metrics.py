@@ -36,6 +36,8 @@ from monitors.definitions.models import CustomMetric
 from monitors.metrics.limits import PointJudge
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule
+from monitors.rules.selectors import rules_on_metric
+from monitors.workflows.custom_metrics import has_margin
 
 
 class ExpressionForm(forms.Form):
@@ -125,17 +127,20 @@ def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
     frame = frame_of(request, name, "model_settings")
     custom = _find(frame["model"], pk)
     rules = _rules_of(custom)
+    is_gated = has_margin(custom.model, custom.name)
     watching = f"It is refused while rules watch it: {', '.join(rule.name for rule in rules)}."
+    gated = "It is refused while the gate of promotions has a margin for it."
     frame |= {
         "custom": custom,
         "title": f"Delete the custom metric {custom.name}",
         "effects": [
             *([watching] if rules else []),
+            *([gated] if is_gated else []),
             "Its points are deleted, on every page and for everybody.",
             "Defined again, only rows that the log still has come back.",
         ],
         "yes": "Yes, delete it",
-        "may_confirm": request.visitor.may_edit and not rules,
+        "may_confirm": request.visitor.may_edit and not rules and not is_gated,
     }
     return render(request, "pages/custom_metric_delete.html", frame)
 
@@ -145,8 +150,7 @@ def _find(model: Model, pk: int) -> CustomMetric:
 
 
 def _rules_of(custom: CustomMetric) -> Sequence[Rule]:
-    rules = Rule.objects.filter(model=custom.model, metric=custom.metric, feature__in=[custom.name, "*"])
-    return list(rules.order_by("name"))
+    return list(rules_on_metric(custom.model, custom.metric, custom.name).order_by("name"))
 
 
 def _names(model: Model) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from inference.registry.services import MAX_RETENTION_DAYS
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS
-from monitors.stats.promotion.gate import RELATIVE_MARGINS, GatePolicy
-from monitors.workflows.custom_metrics import PREFIX, custom_margins
+from monitors.stats.promotion.gate import CUSTOM_PREFIX, RELATIVE_MARGINS, GatePolicy
+from monitors.workflows.custom_metrics import custom_margins
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import JUDGED
 
@@ -233,7 +233,7 @@ class WorkflowForm(SettingsPart):
         ]
         for name in dict.fromkeys([*judged, *custom_margins(self.model), *self._margins()]):
             unit = " (share of the champion's)" if name in RELATIVE_MARGINS else ""
-            title = METRICS[name].title if name in METRICS else name.removeprefix(PREFIX)
+            title = METRICS[name].title if name in METRICS else name.removeprefix(CUSTOM_PREFIX)
             self.fields[f"margin_{name}"] = forms.FloatField(
                 required=False, min_value=0, label=f"{title}: worse by at most{unit}"
             )

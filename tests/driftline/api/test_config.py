@@ -13,7 +13,7 @@ from inference.registry.models import Model
 from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel, Silence
 from monitors.alerts.stored_routing import routing_of, save_routing
-from monitors.definitions.models import Segment
+from monitors.definitions.models import CustomMetric, Segment
 from monitors.definitions.monitors import choose_span
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Rule
@@ -243,6 +243,28 @@ def test_rules_go_before_the_segments_that_they_watch_and_come_after_them(furnis
     assert apply(furnished, document).status_code == 200
 
     assert list(Segment.objects.values_list("name", flat=True)) == ["low"]
+
+
+def test_a_custom_metric_comes_and_goes_with_the_margin_and_the_rule_that_name_it(furnished: Api) -> None:
+    document = exported(furnished)
+    model = document["models"]["flights"]
+    model["custom_metrics"]["total"] = {"expression": "sum(a)"}
+    model["workflow"]["gate"]["margins"]["custom:total"] = 0.5
+    model["rules"]["mean of a is high"]["feature"] = "total"
+    del model["custom_metrics"]["mean of a"]
+
+    brought = apply(furnished, document)
+
+    assert brought.status_code == 200, brought.json()
+    assert list(CustomMetric.objects.values_list("name", flat=True)) == ["total"]
+    model["custom_metrics"] = {"another": {"expression": "mean(a)"}}
+    del model["workflow"]["gate"]["margins"]["custom:total"]
+    model["rules"]["mean of a is high"]["feature"] = "another"
+
+    removed = apply(furnished, document)
+
+    assert removed.status_code == 200, removed.json()
+    assert list(CustomMetric.objects.values_list("name", flat=True)) == ["another"]
 
 
 def test_a_channel_goes_after_the_tree_that_names_it(furnished: Api) -> None:

@@ -57,6 +57,16 @@ class TestJudge:
         assert verdict.decision == "reject"
         assert any("log_loss" in reason and "worse than the margin" in reason for reason in verdict.reasons)
 
+    def test_a_custom_metric_with_a_margin_and_no_result_holds_back_a_better_challenger(self):
+        margins = {"custom:cost": 0.5}
+
+        verdict = judge(
+            compared(**traffic(challenger_noise=0.5)), replace(POLICY, margins=margins, max_labelled=10_000)
+        )
+
+        assert verdict.decision == "inconclusive"
+        assert "The metric cost cannot be computed from these pairs." in verdict.reasons
+
     @pytest.mark.parametrize(
         ("p99_cap_ms", "decision"), [(None, "inconclusive"), (10.0, "inconclusive"), (25.0, "promote")]
     )
