@@ -176,6 +176,4 @@ def test_the_page_says_what_would_happen(watched: World) -> None:
     assert ready[0].startswith("A run that starts now learns from labelled rows up to ")
     assert ready[1].startswith("The schedule starts the next one at ")
     assert ready[2] == "0 of 500 new labelled rows have come that start one."
-    assert (
-        busy[0] == f"No run can start now: {model} has a run under way; wait for it or cancel it."
-    )
+    assert busy[0] == f"No run can start now: {model} has a run under way; wait for it or cancel it."
