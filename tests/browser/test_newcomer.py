@@ -100,9 +100,9 @@ def test_two_files(page: Page, installation: Installation, look: Look, tmp_path:
     confirm(page)
     expect(page.locator("main")).to_contain_text("is being imported", timeout=PATIENCE_MS)
     look("imported")
-    add_the_default_rules(page, "loans")
     add_an_address(page)
     look("channel")
+    add_the_default_rules(page, "loans")
 
     see_the_drift(page, "loans", look)
     see_the_incident_and_its_mail(page, installation, look)
@@ -141,9 +141,9 @@ def test_python(page: Page, installation: Installation, look: Look, tmp_path: Pa
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert sent.returncode == 0, sent.stdout + sent.stderr
+    add_an_address(page)  # first: who adds it after the rules have opened an incident is not notified of that one
     add_the_default_rules(page, "approvals")
     look("default rules")
-    add_an_address(page)
 
     see_the_drift(page, "approvals", look)
     see_the_incident_and_its_mail(page, installation, look)
@@ -173,8 +173,8 @@ def test_onnx(page: Page, installation: Installation, look: Look, tmp_path: Path
     confirm(page)
     expect(page.locator("#references")).to_contain_text("Ready", timeout=PATIENCE_MS)
     ask(f"http://127.0.0.1:{installation.port}/v2/models/loans/infer", installation.token)
-    add_the_default_rules(page, "loans")
     add_an_address(page)
+    add_the_default_rules(page, "loans")
 
     see_the_drift(page, "loans", look)
     see_the_incident_and_its_mail(page, installation, look)
