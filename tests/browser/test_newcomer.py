@@ -141,7 +141,9 @@ def test_python(page: Page, installation: Installation, look: Look, tmp_path: Pa
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert sent.returncode == 0, sent.stdout + sent.stderr
-    add_an_address(page)  # first: who adds it after the rules have opened an incident is not notified of that one
+    add_an_address(
+        page
+    )  # first: who adds it after the rules have opened an incident is not notified of that one
     add_the_default_rules(page, "approvals")
     look("default rules")
 
