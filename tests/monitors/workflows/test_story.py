@@ -191,7 +191,7 @@ class TestRunOfAModelWhoseWorldTurned:
         gate = run.steps.get(name="gate")
 
         assert (run.state, run.needs) == ("waiting", "traffic")
-        assert gate.evidence["wanted"] == 720
+        assert gate.evidence["wanted"] == 630
         assert len(gate.evidence["looks"]) == 1
         advance(run_id=run.pk)
         gate.refresh_from_db()
