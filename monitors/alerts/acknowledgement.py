@@ -13,7 +13,7 @@ PAGERS = ("pagerduty", "opsgenie")
 
 
 def notify_acknowledged(incident: Incident) -> None:
-    """Write a delivery to each pager that knows of an incident, and to each chat whose message of it is edited, in the
+    """Write a delivery to each pager that knows of an incident, and to each chat that edits its message of it, in the
     caller's transaction."""
     knowing = Channel.objects.filter(enabled=True, pk__in=notified_channels(incident))
     shows_state = Q(kind__in=PAGERS) | Q(kind="slack", target__startswith=BOT_TOKEN_START)

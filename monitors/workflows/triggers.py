@@ -120,13 +120,17 @@ def what_would_happen(model: Model) -> list[str]:
     lines = [
         f"No run can start now: {refusal.detail}"
         if refusal
-        else f"A run that starts now learns from labelled rows up to {rfc3339(newest_data(model))}."
+        else f"A run that starts now learns from labelled rows up to {_written(newest_data(model))}."
     ]
     if workflow.next_start_at:
-        lines.append(f"The schedule starts the next one at {rfc3339(workflow.next_start_at)}.")
+        lines.append(f"The schedule starts the next one at {_written(workflow.next_start_at)}.")
     if workflow.every_labels:
         found = new_labels(workflow)
         lines.append(f"{found:,} of {workflow.every_labels:,} new labelled rows have come that start one.")
     if refusal is None and (automatic := refusal_to_start(model, automatic=True)):
         lines.append(f"Without a person none would start: {automatic.detail}")
     return lines
+
+
+def _written(at: datetime) -> str:
+    return f"{at:%-d %b %Y %H:%M} UTC"

@@ -105,7 +105,7 @@ def detail_of(point: MetricPoint) -> dict[str, Any]:
 
 
 def model_without_hours(project: Project) -> Model:
-    """A model whose first day is stored without its hours, of which there are points of two metrics."""
+    """Make a model with a first day that is stored without its hours, and points of two metrics in it."""
     model = make_model(project, name="rolled-up")
     log(model, rows_of_a_day(DAY, 240))
     for name, expression in (("income", "mean(income)"), ("highest", "max(income)")):

@@ -19,7 +19,7 @@ def mask_target(target: str) -> str:
     """
     if "://" not in target:
         return target if "@" in target else target.replace(_key_of(target), _mask(_key_of(target)))
-    if not target.startswith(_WEB):  # of another service, whose keys may stand in the place of the host
+    if not target.startswith(_WEB):  # of another service: keys may stand in the place of its host
         scheme, _, rest = target.partition("://")
         return f"{scheme}://{_mask(rest)}"
     parts = urlsplit(target)

@@ -1,10 +1,10 @@
 """Metrics of two versions, and bounds of their difference.
 
 Requests of one day resemble each other, so what a difference owes to chance is read from whole blocks (event days);
-where there are fewer than five of these, from stretches of rows. Of every metric it is known how far each block moves
-it (its influence, the linear part of what leaving it out would change; of ROC AUC the structural components of DeLong
-et al., 1988). The difference over its standard error is then Student's t with as many degrees of freedom as there are
-blocks less one; blocks of unequal size count as fewer (Kish).
+where there are fewer than five of these, from stretches of rows. Each block has an influence on every metric: how much
+the metric would change without it, to first order (of ROC AUC the structural components of DeLong et al., 1988). The
+difference over its standard error is then Student's t with as many degrees of freedom as there are blocks less one;
+blocks of unequal size count as fewer (Kish).
 """
 
 from collections.abc import Callable

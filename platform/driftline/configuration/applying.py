@@ -183,7 +183,7 @@ def _watch(context: _Applying, model: Model, settings: Mapping[str, Any], parts:
 
 
 def _workflow(context: _Applying, change: ItemChange) -> None:
-    """Change the workflow of a model, whose gate may name custom metrics of the same document."""
+    """Change the workflow of a model; its gate may name custom metrics of the same document."""
     if workflow := _split(change.after)[1]["workflow"]:
         configure_workflow(model=context.model(change.item), actor=context.actor, **workflow)
 

@@ -53,6 +53,7 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
     listed = list(selectors.runs_of(model)[:RUNS_SHOWN])
     frame |= {
         "runs": listed,
+        "newest_status": _verdict(listed[0], None).status if listed else "no_data",
         "is_active": any(run.state in ACTIVE_STATES for run in listed),
         "workflow": Workflow.of(model),
         "challengers": selectors.possible_challengers(model),

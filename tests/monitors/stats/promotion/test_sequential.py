@@ -54,7 +54,7 @@ def test_a_clear_difference_ends_at_the_first_look_and_a_small_one_at_the_last()
 
 
 @pytest.mark.parametrize("metric", METRICS["binary"])
-def test_the_influence_of_a_day_is_what_leaving_it_out_changes(metric: str) -> None:
+def test_the_influence_of_a_day_is_the_change_without_it(metric: str) -> None:
     pairs = traffic(n=3_000)
     blocks, count = blocks_of(pairs["block"])
     score, answer = pairs["champion"], (pairs["champion"] >= 0.5).astype(float)
