@@ -10,7 +10,6 @@ from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
 from driftline.common.clock import now
-from driftline.common.errors import invalid
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import bounds
 from driftline.common.responses import Page
@@ -50,9 +49,6 @@ def start_run(
     Such a run begins at the shadow. A request that is sent again with the same `Idempotency-Key` starts nothing and is
     answered with the run that the first one started.
     """
-    if key.startswith(services.AUTOMATIC):
-        detail = f"Keys that begin with {services.AUTOMATIC} are those of schedules; use another."
-        raise invalid("/Idempotency-Key", detail)
     actor = caller_of(request).actor
     run = services.start_run(
         model=_model(request, name),

@@ -91,6 +91,9 @@ class Run(Leasable):
     )
     verdict = models.JSONField(null=True, blank=True)
     approved_by = models.CharField(max_length=200, blank=True)
+    is_automatic = models.BooleanField(
+        default=False, db_default=False, help_text="started by a rule, a schedule or new labels, not by hand"
+    )
     request_key = models.CharField(
         max_length=255,
         blank=True,

@@ -30,7 +30,7 @@ JUDGED = {
 }
 """Metrics that a gate can take as its objective, the default first."""
 CONFIDENCE = 0.9
-"""Of the intervals at all looks together: a challenger that is no better passes with a chance of 5%."""
+"""How sure the intervals of all looks together are: a challenger that is no better passes with a chance of 5%."""
 
 
 @dataclass(frozen=True)

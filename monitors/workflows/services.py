@@ -37,8 +37,6 @@ from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pa
 
 COUNTS = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day")
 TRIGGERS = ("cooldown_hours", "schedule", "schedule_zone", "every_labels")
-AUTOMATIC = "driftline:"
-"""What the request keys of runs begin with that a schedule or new labels started."""
 GATE_SETTINGS = {field.name for field in fields(GatePolicy)} - {"min_labelled", "max_labelled"}
 
 
@@ -92,8 +90,8 @@ def _check_settings(model: Model, changes: Mapping[str, Any]) -> None:
     for name in ("training_days", "every_labels"):
         if changes.get(name) is not None:
             _check_count(name, changes[name])
-    if changes.get("cooldown_hours", 0) != 0:
-        _check_count("cooldown_hours", changes["cooldown_hours"])
+    if "cooldown_hours" in changes:
+        _check_count("cooldown_hours", changes["cooldown_hours"], least=0)
     if not isinstance(changes.get("parameters", {}), dict):
         raise invalid("/workflow/parameters", 'parameters must be an object such as {"trees": 100}.')
     _check_gate(model, changes.get("gate", {}))
@@ -118,9 +116,9 @@ def _set_triggers(workflow: Workflow, changes: Mapping[str, Any]) -> None:
         workflow.labels_since = newest_event(workflow.model) or now()
 
 
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000_000:
-        raise invalid(f"/workflow/{name}", f"{name} is {str(value)[:64]!r}; use a whole number from 1.")
+def _check_count(name: str, value: object, *, least: int = 1) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 10_000_000:
+        raise invalid(f"/workflow/{name}", f"{name} is {str(value)[:64]!r}; use a whole number from {least}.")
 
 
 def _check_gate(model: Model, gate: object) -> None:
@@ -174,7 +172,10 @@ def handle_transition(transition_id: int) -> Run | None:
         )
         if transition is None:
             return None
-        run = _answer(transition) if _asks_for_run(transition) else None
+        run = None
+        if _asks_for_run(transition):
+            trigger = f"rule {transition.rule.name}"
+            run = start_automatic_run(transition.model, trigger, transition=transition)
         Transition.objects.filter(pk=transition.pk).update(workflows_done_at=Now())
     return run
 
@@ -183,26 +184,23 @@ def _asks_for_run(transition: Transition) -> bool:
     return transition.rule.action == Rule.Action.RETRAIN and transition.kind != Transition.Kind.RESOLVED
 
 
-def _answer(transition: Transition) -> Run | None:
-    """Start a run, or leave an audit row that says why none was started."""
-    model = transition.model
+def start_automatic_run(model: Model, trigger: str, *, transition: Transition | None = None) -> Run | None:
+    """Start a run that nobody starts by hand, or write an audit row that says why none was started."""
     try:
-        until = newest_data(model, at_least=transition.window_end)
+        until = newest_data(model, at_least=transition.window_end if transition else None)
         check_automatic(model, until)
         return start_run(
-            model=model,
-            trigger=f"rule {transition.rule.name}"[:200],
-            actor=f"rule {transition.rule.name}",
-            data_until=until,
-            transition=transition,
-        )
+            model=model, trigger=trigger[:200], actor=trigger, data_until=until, transition=transition,
+            is_automatic=True,
+        )  # fmt: skip
     except UnableToStart as refusal:
+        of_transition = {"transition": transition.pk} if transition else {}
         record_audit(
             project=model.project,
-            actor=f"rule {transition.rule.name}",
+            actor=trigger,
             action="run.not_started",
             subject=model.name,
-            after={"transition": transition.pk, "code": refusal.code, "reason": refusal.detail},
+            after={**of_transition, "code": refusal.code, "reason": refusal.detail},
         )
         return None
 
@@ -216,7 +214,8 @@ def check_automatic(model: Model, until: datetime) -> None:
 
 def _check_cooldown(model: Model) -> None:
     hours = Workflow.of(model).cooldown_hours
-    newest = Run.objects.filter(model=model).order_by("-created_at").first() if hours else None
+    automatic = Run.objects.filter(model=model, is_automatic=True).order_by("-created_at")
+    newest = automatic.first() if hours else None
     if newest is not None and (ends := newest.created_at + timedelta(hours=hours)) > now():
         raise UnableToStart(
             409,
@@ -250,11 +249,10 @@ def _check_rows_kept(model: Model) -> None:
 
 def _check_daily_cap(model: Model, until: datetime) -> None:
     """Drift must not retrain in a loop: so many runs a day of event time, those of people not counted."""
-    automatic = Q(transition__isnull=False) | Q(request_key__startswith=AUTOMATIC)
-    limit = Workflow.objects.get_or_create(model=model)[0].max_runs_a_day
+    limit = Workflow.of(model).max_runs_a_day
     day = floor(until - timedelta(microseconds=1), "day")
     started = Run.objects.filter(
-        automatic, model=model, data_until__gt=day, data_until__lte=following(day, "day")
+        model=model, is_automatic=True, data_until__gt=day, data_until__lte=following(day, "day")
     ).count()
     if started >= limit:
         raise UnableToStart(
@@ -264,7 +262,7 @@ def _check_daily_cap(model: Model, until: datetime) -> None:
 
 def _check_data_quality(model: Model, until: datetime) -> None:
     """Do not learn from broken data: a critical data-quality rule that fires in the training window."""
-    days = Workflow.objects.get_or_create(model=model)[0].training_days
+    days = Workflow.of(model).training_days
     firing = RuleState.objects.filter(
         Q(rule__severity=Severity.CRITICAL) | Q(is_critical=True),
         rule__model=model,
@@ -289,20 +287,15 @@ def _check_data_quality(model: Model, until: datetime) -> None:
             )
 
 
-def refusal_to_start(model: Model, *, automatic: bool = False) -> Problem | None:
-    """Return why no run can start now, or none without a person; None where one can."""
-    try:
-        _check_rows_kept(model)
-        _champion(model)
-        until = newest_data(model)
-        _check_data_quality(model, until)
-        if Run.objects.filter(model=model, state__in=ACTIVE_STATES).exists():
-            raise _run_active(model)
-        if automatic:
-            check_automatic(model, until)
-    except UnableToStart as refusal:
-        return refusal
-    return None
+def check_start(model: Model, data_until: datetime | None = None) -> tuple[Version, datetime]:
+    """Return the champion that a run would compare with, and up to when it may look at data; raises UnableToStart."""
+    _check_rows_kept(model)
+    champion = _champion(model)
+    until = data_until or newest_data(model)
+    _check_data_quality(model, until)
+    if Run.objects.filter(model=model, state__in=ACTIVE_STATES).exists():
+        raise _run_active(model)
+    return champion, until
 
 
 def _run_active(model: Model) -> UnableToStart:
@@ -318,6 +311,7 @@ def start_run(
     transition: Transition | None = None,
     version: str = "",
     request_key: str = "",
+    is_automatic: bool = False,
 ) -> Run:
     """Start a run for a model that has none under way; raises UnableToStart with the reason otherwise.
 
@@ -326,17 +320,14 @@ def start_run(
     """
     if earlier := _started_before(model, request_key, version):
         return earlier
-    _check_rows_kept(model)
-    champion = _champion(model)
+    champion, until = check_start(model, data_until)
     challenger = _challenger(model, champion, version) if version else None
-    until = data_until or newest_data(model)
-    _check_data_quality(model, until)
     try:
         with transaction.atomic():
             Workflow.objects.get_or_create(model=model)
             run = Run.objects.create(
                 model=model, transition=transition, trigger=trigger, data_until=until, champion=champion,
-                challenger=challenger, request_key=request_key,
+                challenger=challenger, request_key=request_key, is_automatic=is_automatic,
             )  # fmt: skip
             Step.objects.bulk_create(_steps_of(run))
             record_audit(
@@ -358,7 +349,7 @@ def start_run(
 def _started_before(model: Model, request_key: str, version: str) -> Run | None:
     """Find the run that a request with this key started; the key must not stand for another request."""
     run = Run.objects.filter(model=model, request_key=request_key).first() if request_key else None
-    if run is not None and (run.challenger.version if _is_brought(run) and run.challenger else "") != version:
+    if run is not None and _brought_version(run) != version:
         raise Problem(
             422,
             "idempotency_key_reused",
@@ -367,9 +358,10 @@ def _started_before(model: Model, request_key: str, version: str) -> Run | None:
     return run
 
 
-def _is_brought(run: Run) -> bool:
-    """Whether the challenger came along instead of being trained by the run."""
-    return run.steps.filter(name="snapshot", state=Step.State.SKIPPED).exists() and run.challenger is not None
+def _brought_version(run: Run) -> str:
+    """Return the version that came along instead of being trained by the run; empty of the others."""
+    is_brought = run.steps.filter(name="register", state=Step.State.SKIPPED).exists() and run.challenger
+    return run.challenger.version if is_brought and run.challenger else ""
 
 
 def _steps_of(run: Run) -> list[Step]:

@@ -5,10 +5,20 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 CLOCKS = {"monotonic", "perf_counter", "process_time", "monotonic_ns", "perf_counter_ns"}
+UNITS = ("_s", "_ms", "_seconds")
+
+
+def is_duration(node: ast.AST, measured: set[str]) -> bool:
+    """Whether an expression holds a clock's difference, a name that was given one, or a name that ends in its unit."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Sub) and reads_clock(part):
+            return True
+        if isinstance(part, ast.Name) and (part.id in measured or part.id.endswith(UNITS)):
+            return True
+    return False
 
 
 def reads_clock(node: ast.AST) -> bool:
-    """Whether `time.monotonic()` or another clock that measures durations is called within `node`."""
     return any(
         isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in CLOCKS
         for call in ast.walk(node)
@@ -16,7 +26,14 @@ def reads_clock(node: ast.AST) -> bool:
 
 
 def short_durations(tree: ast.Module) -> list[int]:
-    """The lines on which a duration is asserted to be below something."""
+    """The lines on which a duration is asserted to be below a number."""
+    measured = {
+        target.id
+        for assigned in ast.walk(tree)
+        if isinstance(assigned, ast.Assign) and is_duration(assigned.value, set())
+        for target in assigned.targets
+        if isinstance(target, ast.Name)
+    }
     return [
         compared.lineno
         for asserted in ast.walk(tree)
@@ -24,19 +41,23 @@ def short_durations(tree: ast.Module) -> list[int]:
         for compared in ast.walk(asserted.test)
         if isinstance(compared, ast.Compare)
         and isinstance(compared.ops[-1], ast.Lt | ast.LtE)
-        and any(
-            isinstance(side, ast.BinOp) and isinstance(side.op, ast.Sub) and reads_clock(side)
-            for side in (compared.left, *compared.comparators[:-1])
-        )
+        and isinstance(compared.comparators[-1], ast.Constant | ast.BinOp)
+        and any(is_duration(side, measured) for side in (compared.left, *compared.comparators[:-1]))
     ]
 
 
 def test_finds_an_asserted_duration() -> None:
-    planted = (
-        "assert ok\nassert 1 <= time.monotonic() - began < 5\nassert DEADLINE <= time.monotonic() - began"
-    )
+    planted = """
+assert ok
+assert 1 <= time.monotonic() - began < 5
+took = time.monotonic() - began
+assert took < 5
+assert max(logged_s, labelled_s) < 10
+assert DEADLINE <= time.monotonic() - began
+assert took > 0
+"""
 
-    assert short_durations(ast.parse(planted)) == [2]
+    assert short_durations(ast.parse(planted)) == [3, 5, 6]
 
 
 def test_no_test_asserts_that_something_was_quick() -> None:

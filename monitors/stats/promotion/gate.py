@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from driftline.common.number_format import format_number
-from monitors.stats.promotion.differences import MetricDifference
+from monitors.stats.promotion.differences import HIGHER_IS_BETTER, METRICS, MetricDifference
 from monitors.stats.promotion.paired import PairedComparison, SegmentComparison
 
 RELATIVE_MARGINS = frozenset({"mae", "rmse"})
@@ -91,8 +91,7 @@ def _judge_pairs(
             "inconclusive", [f"{n} labelled pairs have arrived; the gate needs {policy.min_labelled}."]
         )
     findings = [
-        *judge_metrics(metrics, policy),
-        *_judge_missing(comparison, policy),
+        *judge_metrics(metrics, policy, comparison.task),
         *judge_latency(comparison.latency_p99_ms_champion, comparison.latency_p99_ms_challenger, policy),
         *(_judge_segment(segment, policy) for segment in comparison.segments),
     ]
@@ -107,27 +106,22 @@ def _judge_pairs(
     return GateVerdict("inconclusive", reasons)
 
 
-def judge_metrics(metrics: Mapping[str, MetricDifference], policy: GatePolicy) -> list[MetricFinding]:
-    """Judge the objective, then each other metric that has a margin."""
+def judge_metrics(
+    metrics: Mapping[str, MetricDifference], policy: GatePolicy, task: str
+) -> list[MetricFinding]:
+    """Judge the objective, then each other metric that has a margin, but those of other tasks.
+
+    A metric that could not be computed neither passes nor harms: nothing is known of it.
+    """
+    of_other_tasks = HIGHER_IS_BETTER.keys() - set(METRICS[task])
     guards = [
         judge_guard(metrics[name], margin)
+        if name in metrics
+        else MetricFinding(False, False, f"The metric {name} cannot be computed on both sides.")
         for name, margin in policy.margins.items()
-        if name in metrics and name != policy.objective
+        if name != policy.objective and name not in of_other_tasks
     ]
     return [_judge_objective(metrics.get(policy.objective), policy), *guards]
-
-
-def _judge_missing(comparison: PairedComparison, policy: GatePolicy) -> list[MetricFinding]:
-    """Hold back for each custom metric that has a margin and no result, such as one that is undefined for a version."""
-    return [
-        MetricFinding(
-            False,
-            False,
-            f"The metric {name.removeprefix(CUSTOM_PREFIX)} cannot be computed from these pairs.",
-        )
-        for name in policy.margins
-        if name.startswith(CUSTOM_PREFIX) and name not in comparison.metrics
-    ]
 
 
 def _judge_objective(metric: MetricDifference | None, policy: GatePolicy) -> MetricFinding:

@@ -74,7 +74,8 @@ def compare_pairs(
     `y` is the label per pair, NaN where none arrived: 0 or 1 (binary), the class's position (multiclass) or
     the value. `champion` and `challenger` are the probability of the positive class, a row of class
     probabilities, or the predicted value. Answers are classes in the coding of `y`; without them the class
-    from 0.5 on (or the most probable) counts. `block` numbers the event day; pairs are in the order of time.
+    from 0.5 on (or the most probable) counts. `block` numbers the event day; pairs are best in the order of time, as
+    below five days stretches of them are blocks (without an order these are groups at random).
     `segments` are masks over all pairs. The intervals hold with `confidence` at this look, or at all `looks` together.
     """
     pairs = read_pairs(task, y, champion, challenger, champion_answer, challenger_answer, block)

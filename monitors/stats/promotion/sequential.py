@@ -1,7 +1,8 @@
 """How far a difference must lie from nothing so that chance reaches it seldom at any look, however many there are.
 
-Pairs come one after another up to a largest number, and somebody may look after each. A fixed limit of 1.96 standard
-errors would be passed by one of fourteen differences that are none. Here two boundaries share the chance of error:
+Pairs come one after another up to a largest number, and somebody may look after each. Of differences that are none one
+of twelve would pass a fixed limit of 1.96 standard errors (docs/measurements/gate.md). Here two boundaries share the
+chance of error:
 
 - one that is high at first and falls to the usual limit at the last pair: c / sqrt(t) at the share t of all pairs. A
   sum of pairs passes c at some time with twice the chance of doing so at the end (the reflection principle);

@@ -164,7 +164,7 @@ def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismat
         return GateVerdict(
             "inconclusive", [f"{few}; the gate needs {policy.min_labelled:,}.", failures.sentence]
         )
-    findings = [*judge_metrics(comparison.metrics, policy), failures]
+    findings = [*judge_metrics(comparison.metrics, policy, comparison.task), failures]
     findings += judge_latency(
         comparison.champion.latency_p99_ms, comparison.challenger.latency_p99_ms, policy
     )

@@ -106,6 +106,14 @@ class TestSchedule:
         assert refusals() == ["cooldown", "daily_cap", "suggested_only"]
         assert Run.objects.count() == 1
 
+    def test_is_not_held_up_by_the_cooldown_of_a_run_by_hand(self, watched: World) -> None:
+        model = watched.model
+        configure(model, schedule="0 * * * *", cooldown_hours=2)
+        services.start_run(model=model, trigger="ada", actor="ada")
+        end_all()
+
+        assert len(start_due_runs(next_start(model))) == 1
+
     def test_is_taken_back_by_an_empty_one(self, watched: World) -> None:
         configure(watched.model, schedule="0 * * * *")
 

@@ -65,7 +65,7 @@ class TestJudge:
         )
 
         assert verdict.decision == "inconclusive"
-        assert "The metric cost cannot be computed from these pairs." in verdict.reasons
+        assert "The metric custom:cost cannot be computed on both sides." in verdict.reasons
 
     @pytest.mark.parametrize(
         ("p99_cap_ms", "decision"), [(None, "inconclusive"), (10.0, "inconclusive"), (25.0, "promote")]
