@@ -9,16 +9,7 @@ from monitors.workflows.trainers.pipeline import fit_tree_pipeline, parameters_o
 
 def lightgbm(job: TrainingJob, data: TrainingData) -> TrainedModel:
     """Fit boosted trees with LightGBM."""
-    chosen = parameters_of(
-        job,
-        trees=80,
-        min_leaf=50,
-        leaves=31,
-        learning_rate=0.05,
-        feature_share=1.0,
-        row_share=1.0,
-        penalty=0.0,
-    )
+    chosen = parameters_of(job, "lightgbm")
     build = LGBMRegressor if job.task == "regression" else LGBMClassifier
     estimator = build(
         n_estimators=chosen["trees"],

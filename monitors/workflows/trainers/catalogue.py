@@ -18,11 +18,21 @@ SHIPPED = {
     "lightgbm": "monitors.workflows.trainers.boosting:lightgbm",
 }
 
+REMOTE = "remote"
+"""The trainer that is a pipeline elsewhere: nothing of it runs here."""
+
 
 class TrainerNotAllowed(Exception):
     """The trainer is not installed, or the operator's settings do not allow it."""
 
     code = "trainer_not_allowed"
+
+
+def require_allowed_remote(allowed: Collection[str]) -> None:
+    """Raise TrainerNotAllowed where the operator lets no rows out to pipelines."""
+    if REMOTE not in allowed:
+        usable = ", ".join(sorted(allowed)) or "none"
+        raise TrainerNotAllowed(f"Trainer '{REMOTE}' is not allowed here; use another: {usable}.")
 
 
 def entry_point(name: str, allowed: Collection[str] = tuple(SHIPPED)) -> str:

@@ -31,7 +31,8 @@ def main(path: str) -> int:
     from monitors.workflows.trainers import execution
 
     try:
-        execution.train(specification, Path.cwd(), walls)
+        work = execution.train if specification.target else execution.evaluate
+        work(specification, Path.cwd(), walls)
     except execution.EXPLAINED as error:
         return explain(error)
     return 0

@@ -98,14 +98,20 @@ def _typed_column(job: TrainingJob, feature: Feature, column: pd.Series) -> pd.S
 
 def typed_labels(job: TrainingJob, column: pd.Series) -> npt.NDArray[Any]:
     """Labels as the model learns them: texts, int64 where each class is an integer, or float64."""
+    labels = known_labels(job, column)
+    if job.task != "regression" and len(set(labels)) < 2:
+        raise InvalidTrainingData(f"Each label is '{labels[0]}'; a classifier needs rows of two classes.")
+    return labels
+
+
+def known_labels(job: TrainingJob, column: pd.Series) -> npt.NDArray[Any]:
+    """Labels of the job's classes, typed as the model learns them, however few classes they are of."""
     if job.task == "regression":
         return pd.to_numeric(column).to_numpy(np.float64)
     texts = column.map(class_text).to_numpy(object)
     unknown = sorted(set(texts) - set(job.classes))
     if unknown:
         raise InvalidTrainingData(f"Labels {unknown[:5]} are not among the classes {job.classes}.")
-    if len(set(texts)) < 2:
-        raise InvalidTrainingData(f"Each label is '{texts[0]}'; a classifier needs rows of two classes.")
     return texts.astype(np.int64) if job.integer_classes else texts.astype(str)
 
 

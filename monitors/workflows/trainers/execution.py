@@ -15,9 +15,12 @@ from driftline_client.errors import DriftlineError
 from monitors.workflows.trainers.catalogue import load_trainer
 from monitors.workflows.trainers.convert import UnfaithfulConversion, check_parity, open_session, run_onnx
 from monitors.workflows.trainers.data import (
+    LABEL,
+    TIME,
     FloatArray,
     InvalidTrainingData,
     TrainingData,
+    known_labels,
     load_training_data,
     typed_features,
 )
@@ -36,13 +39,22 @@ from monitors.workflows.trainers.report import (
 )
 
 LIBRARIES = ("scikit-learn", "lightgbm", "skl2onnx", "onnxmltools", "onnx", "onnxruntime")
-EXPLAINED = (InvalidTrainingData, DriftlineError, UnfaithfulConversion, IncompatibleLayout)
+
+
+class UnusableAnswers(Exception):
+    """The model answers rows with what is no number."""
+
+    code = "unusable_answers"
+
+
+EXPLAINED = (InvalidTrainingData, DriftlineError, UnfaithfulConversion, IncompatibleLayout, UnusableAnswers)
 """Failures whose message says enough without a traceback."""
 
 
 def train(specification: Specification, folder: Path, walls: Walls) -> None:
     """Load, train, convert, check and evaluate; write each result into `folder`."""
     job, seconds = specification.job, dict[str, float]()
+    assert specification.target is not None
     trainer = load_trainer(specification.target)
     with timed(seconds, "load"):
         data = load_training_data(job)
@@ -53,8 +65,6 @@ def train(specification: Specification, folder: Path, walls: Walls) -> None:
         parity = check_parity(job, model, onnx, data)
     with timed(seconds, "evaluate"):
         scores, performance = out_of_fold(job, trainer, data)
-    if job.holdout:
-        np.save(folder / HOLDOUT_FILE, answer_holdout(job, onnx, job.holdout))
     report = TrainingReport(
         trainer=specification.trainer,
         parameters=job.parameters,
@@ -68,8 +78,61 @@ def train(specification: Specification, folder: Path, walls: Walls) -> None:
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
     (folder / MODEL_FILE).write_bytes(onnx)
-    reference_frame(job, data, scores).to_parquet(folder / REFERENCE_FILE, compression="zstd", index=False)
-    (folder / METADATA_FILE).write_bytes(msgspec.json.encode(upload_metadata(job)))
+    holdout = answer_holdout(job, onnx, job.holdout) if job.holdout else None
+    write_result(folder, job, report, reference_frame(job, data, scores, job.output_classes()), holdout)
+
+
+def evaluate(specification: Specification, folder: Path, walls: Walls) -> None:
+    """Let a model that was trained elsewhere answer the held-out rows; write what a training writes into `folder`.
+
+    Only of these rows it is known that the model did not learn from them, so they are its reference. Its columns are
+    the classes in the job's own order, which is the champion's: no trainer of ours has sorted them.
+    """
+    job, seconds = specification.job, dict[str, float]()
+    assert job.holdout is not None
+    table = pd.read_parquet(job.holdout)
+    with timed(seconds, "evaluate"):
+        scores = answer_holdout(job, (folder / MODEL_FILE).read_bytes(), job.holdout)
+    if unusable := int((~np.isfinite(scores)).any(axis=1).sum()):
+        raise UnusableAnswers(
+            f"The ONNX gives no finite number for {unusable:,} of {len(scores):,} held-out rows; a missing value may "
+            "reach its estimator."
+        )
+    data = TrainingData(
+        frame=typed_features(job, table),
+        label=known_labels(job, table[LABEL]),
+        time=pd.to_datetime(table[TIME], utc=True),
+    )
+    report = TrainingReport(
+        trainer=specification.trainer,
+        parameters=job.parameters,
+        seed=job.seed,
+        rows=len(table),
+        out_of_fold=None,
+        parity=None,
+        libraries=versions_of("onnxruntime"),
+        seconds=seconds,
+        walls=walls,
+        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+    reference = reference_frame(job, data, scores, job.classes)
+    write_result(folder, job, report, reference, scores, classes=job.classes)
+
+
+def write_result(
+    folder: Path,
+    job: TrainingJob,
+    report: TrainingReport,
+    reference: pd.DataFrame,
+    holdout: FloatArray | None,
+    *,
+    classes: list[str] | None = None,
+) -> None:
+    """Write what a finished training leaves beside its model; the report comes last, as readers look for it."""
+    if holdout is not None:
+        np.save(folder / HOLDOUT_FILE, holdout)
+    reference.to_parquet(folder / REFERENCE_FILE, compression="zstd", index=False)
+    (folder / METADATA_FILE).write_bytes(msgspec.json.encode(upload_metadata(job, classes)))
     (folder / REPORT_FILE).write_bytes(msgspec.json.encode(report))
 
 
@@ -79,13 +142,17 @@ def answer_holdout(job: TrainingJob, onnx: bytes, path: str) -> FloatArray:
     return run_onnx(job, open_session(onnx), rows).reshape(len(rows), -1)
 
 
-def reference_frame(job: TrainingJob, data: TrainingData, scores: FloatArray) -> pd.DataFrame:
-    """The training rows as a reference: their performance is out of fold, so rules set on it are fair."""
+def reference_frame(
+    job: TrainingJob, data: TrainingData, scores: FloatArray, classes: list[str]
+) -> pd.DataFrame:
+    """The training rows as a reference: their performance is out of fold, so rules set on it are fair.
+
+    `scores` has one row each and one column a class of `classes`, in their order.
+    """
     table = data.frame.assign(timestamp=data.time, label=data.label)
     for feature in job.features:
         if feature.type == "string":  # the log keeps no token for a missing text either
             table[feature.name] = table[feature.name].replace(job.missing_token(feature.name), None)
-    classes = job.output_classes()
     if job.task == "regression":
         return table.assign(prediction=scores[:, 0])
     table["prediction"] = np.array(classes, data.label.dtype)[scores.argmax(axis=1)]

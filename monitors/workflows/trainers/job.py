@@ -75,7 +75,8 @@ class Specification(Struct, frozen=True, kw_only=True):
     """The child's orders: the job, the entry point that the operator allowed, its limits, who ordered it."""
 
     trainer: str
-    target: str
+    target: str | None
+    """None where nothing is trained: `model.onnx` is in the child's folder, and answers the held-out rows alone."""
     job: TrainingJob
     limits: Limits
     parent: int

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from time import monotonic
 import msgspec
 
 import monitors
+from inference.serving.status.machine_memory import memory_bytes
 from monitors.workflows.trainers.catalogue import SHIPPED, entry_point
 from monitors.workflows.trainers.job import Limits, Specification, TrainingJob
 from monitors.workflows.trainers.report import (
     METADATA_FILE,
+    MODEL_FILE,
     REPORT_FILE,
     TrainedMetadata,
     TrainingReport,
@@ -31,6 +34,15 @@ TAIL_BYTES = 4_000
 DEFAULT_LIMITS = Limits()
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 """Variables that a trainer may see; nothing of ours, so no credential reaches it."""
+
+
+MIN_MEMORY_MB = 512
+"""Less does not hold the libraries."""
+
+
+def memory_of_machine_mb() -> int:
+    """Return the memory of this machine, or of this container, in MiB."""
+    return memory_bytes() >> 20
 
 
 class TrainingFailed(Exception):
@@ -68,10 +80,34 @@ def run_trainer(
     target = entry_point(trainer, allowed)
     _claim(workdir)
     specification = Specification(trainer=trainer, target=target, job=job, limits=limits, parent=os.getpid())
+    return _work(specification, workdir, timeout, stop)
+
+
+def run_evaluation(
+    trainer: str,
+    model: Path,
+    job: TrainingJob,
+    workdir: Path,
+    timeout: float,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    stop: Event | None = None,
+) -> TrainingResult:
+    """Let an ONNX that `trainer` made elsewhere answer the held-out rows of `job`, as `run_trainer` does with its own.
+
+    Raises the same.
+    """
+    _claim(workdir)
+    shutil.copyfile(model, workdir / MODEL_FILE)
+    specification = Specification(trainer=trainer, target=None, job=job, limits=limits, parent=os.getpid())
+    return _work(specification, workdir, timeout, stop)
+
+
+def _work(specification: Specification, workdir: Path, timeout: float, stop: Event | None) -> TrainingResult:
     (workdir / SPECIFICATION_FILE).write_bytes(msgspec.json.encode(specification))
     status = _run_child(workdir, timeout, stop or Event())
     if status != 0:
-        raise TrainingFailed(f"Trainer '{trainer}' {_ending(status)}: {_error_tail(workdir)}")
+        raise TrainingFailed(f"Trainer '{specification.trainer}' {_ending(status)}: {_error_tail(workdir)}")
     return read_result(workdir)
 
 

@@ -17,16 +17,15 @@ from monitors.workflows.trainers.data import (
     TrainingData,
 )
 from monitors.workflows.trainers.job import TrainingJob
+from monitors.workflows.trainers.parameters import SCHEMAS, find_faults
 
 
-def parameters_of(job: TrainingJob, **defaults: Any) -> dict[str, Any]:
-    """The job's parameters over `defaults`; one that the trainer does not know is an error."""
-    unknown = sorted(set(job.parameters) - set(defaults))
-    if unknown:
-        raise InvalidTrainingData(
-            f"Trainer parameters {unknown} are unknown; use some of {sorted(defaults)}."
-        )
-    return defaults | job.parameters
+def parameters_of(job: TrainingJob, trainer: str) -> dict[str, Any]:
+    """Return the job's parameters over the defaults of a shipped trainer; one that it does not take is an error."""
+    if faults := find_faults(trainer, job.parameters):
+        raise InvalidTrainingData(" ".join(faults.values()))
+    known = SCHEMAS[trainer]["properties"]
+    return {name: schema["default"] for name, schema in known.items()} | job.parameters
 
 
 def fit_tree_pipeline(job: TrainingJob, data: TrainingData, estimator: Any) -> TrainedModel:

@@ -79,8 +79,9 @@ class TrainingReport(Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any]
     seed: int
     rows: int
-    out_of_fold: OutOfFold
-    parity: ParityReport
+    out_of_fold: OutOfFold | None
+    """None of a model that came from a pipeline, as is `parity`."""
+    parity: ParityReport | None
     libraries: dict[str, str]
     """Versions of the libraries that trained and converted it."""
     seconds: dict[str, float]
@@ -103,7 +104,11 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
 
     @property
     def reference_path(self) -> Path:
-        """Training rows with `label`, `timestamp` and out-of-fold `prediction` and `probability`."""
+        """Rows with `label`, `timestamp`, and what a model that did not learn from them answers.
+
+        These are the training rows and their out-of-fold answers; of a model that came from a pipeline, the rows that
+        were set aside.
+        """
         return Path(self.folder) / REFERENCE_FILE
 
     @property
@@ -112,8 +117,11 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
         return Path(self.folder) / HOLDOUT_FILE
 
 
-def upload_metadata(job: TrainingJob) -> TrainedMetadata:
-    """Name the model's features, outputs and classes as the registry wants them."""
+def upload_metadata(job: TrainingJob, classes: list[str] | None = None) -> TrainedMetadata:
+    """Name the model's features, outputs and classes as the registry wants them.
+
+    `classes` are in the order of the model's probability columns; without them in that of a trainer here.
+    """
     missing = {f.name: job.missing_token(f.name) for f in job.features if f.type == "string"}
     own = TrainedOutputs("variable") if job.task == "regression" else TrainedOutputs("label", "probabilities")
     outputs = TrainedOutputs(job.layout.prediction, job.layout.probabilities) if job.layout else own
@@ -122,7 +130,7 @@ def upload_metadata(job: TrainingJob) -> TrainedMetadata:
     return TrainedMetadata(
         features=job.features,
         outputs=outputs,
-        classes=job.output_classes(),
+        classes=job.output_classes() if classes is None else classes,
         positive_class=job.positive_class,
         missing=missing,
     )

@@ -19,7 +19,7 @@ from monitors.workflows.trainers.pipeline import (
 
 def random_forest(job: TrainingJob, data: TrainingData) -> TrainedModel:
     """Fit a forest that stays small: leaves of 40 rows, each tree on at most 20,000 of them."""
-    chosen = parameters_of(job, trees=80, min_leaf=40, max_depth=14, tree_rows=20_000, max_features="sqrt")
+    chosen = parameters_of(job, "sklearn_random_forest")
     build = RandomForestRegressor if job.task == "regression" else RandomForestClassifier
     estimator = build(
         n_estimators=chosen["trees"],
@@ -34,7 +34,7 @@ def random_forest(job: TrainingJob, data: TrainingData) -> TrainedModel:
 
 def gradient_boosting(job: TrainingJob, data: TrainingData) -> TrainedModel:
     """Fit shallow boosted trees, each on at most 20,000 rows."""
-    chosen = parameters_of(job, trees=80, min_leaf=40, max_depth=4, tree_rows=20_000, learning_rate=0.1)
+    chosen = parameters_of(job, "sklearn_gradient_boosting")
     build = GradientBoostingRegressor if job.task == "regression" else GradientBoostingClassifier
     estimator = build(
         n_estimators=chosen["trees"],
@@ -49,7 +49,7 @@ def gradient_boosting(job: TrainingJob, data: TrainingData) -> TrainedModel:
 
 def logistic_regression(job: TrainingJob, data: TrainingData) -> TrainedModel:
     """Fit a penalised linear model: logistic for classes, ridge for numbers."""
-    chosen = parameters_of(job, penalty=1.0)
+    chosen = parameters_of(job, "sklearn_logistic_regression")
     if job.task == "regression":
         return fit_linear_pipeline(job, data, Ridge(alpha=chosen["penalty"]))
     return fit_linear_pipeline(job, data, LogisticRegression(C=1.0 / chosen["penalty"], max_iter=500))

@@ -41,10 +41,11 @@ def raise_walls(specification: Specification, workdir: Path) -> Walls:
     powers = sandbox.drop_capabilities()
     calls = sandbox.filter_system_calls(allowed=sandbox.FILE_CALLS, threads=True)
     walls = Walls(network=network or calls, files=files, calls=calls, powers=powers)
-    if specification.target not in SHIPPED.values() and not (files and calls):
+    is_ours = specification.target in SHIPPED.values()  # and not a model that was made elsewhere
+    if not is_ours and not (files and calls):
         raise NotIsolated(
-            "This system cannot keep a trainer from files, sockets and other processes, so only the shipped ones run "
-            "here; use Linux 5.13 or later with Landlock and seccomp, on x86-64 or ARM64."
+            "This system cannot keep a trainer or a model of others from files, sockets and other processes, so only "
+            "the shipped trainers run here; use Linux 5.13 or later with Landlock and seccomp, on x86-64 or ARM64."
         )
     return walls
 

@@ -1,0 +1,67 @@
+"""Run tokens: what a pipeline shows, which opens one run's snapshot, progress, artifact and failure, and nothing else.
+
+A token is derived from a nonce and our own key, so that a start which is repeated sends the same one; only its digest
+is stored. It opens nothing once the run has ended or its deadline has passed.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+
+from driftline.accounts.http_auth import Caller, Scoped, refuse_token_in_url
+from driftline.accounts.models import digest_of
+from driftline.common.identity import note_identity
+from driftline.common.rate_budget import budget_of
+from monitors.workflows.models import RemoteTraining
+
+PREFIX = "dl_run_"
+REQUESTS_PER_SECOND = 5
+
+
+@dataclass(frozen=True)
+class PipelineCaller(Caller):
+    """A pipeline, which acts for one run."""
+
+    run_id: int = 0
+
+
+class RunScoped(Scoped):
+    """Lets a request in with the token of a run, or with one of the project that has the scope."""
+
+    def __call__(self, request: HttpRequest) -> Caller:
+        refuse_token_in_url(request)
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and (caller := _pipeline_with(text.strip())):
+            note_identity(request, caller.actor)
+            caller.take_request()
+            return caller
+        return super().__call__(request)
+
+
+def new_nonce() -> str:
+    """Make what the token of a run is derived from."""
+    return secrets.token_hex(16)
+
+
+def token_of(run_id: int, nonce: str) -> str:
+    """Derive the token of a run."""
+    return PREFIX + salted_hmac("driftline.run_token", f"{run_id}.{nonce}", algorithm="sha256").hexdigest()
+
+
+def _pipeline_with(token: str) -> PipelineCaller | None:
+    if not token.startswith(PREFIX):
+        return None
+    found = RemoteTraining.objects.filter(token_digest=digest_of(token))
+    training = found.select_related("run__model__project").first()
+    if training is None:
+        return None
+    return PipelineCaller(
+        project=training.run.model.project,
+        actor=f"pipeline of run {training.run_id}",
+        source=PREFIX,
+        scopes=frozenset(),
+        run_id=training.run_id,
+        budget=budget_of(training.token_digest, REQUESTS_PER_SECOND, 0),
+    )
