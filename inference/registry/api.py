@@ -28,10 +28,11 @@ from inference.registry.endpoints.services import register_endpoint
 from inference.registry.hooks import describe_canary_split
 from inference.registry.lineage import MAX_BYTES, Lineage, read_lineage
 from inference.registry.models import Deployment, Model, Version
-from inference.registry.rollout import await_rollout, live_reports
+from inference.registry.plan_uptake import await_uptake
 from inference.registry.schemas import AliasOut, DeploymentOut, VersionOut
 from inference.registry.selectors import get_model, get_version
 from inference.serving.crashes import quarantined
+from inference.serving.status.status import live_reports
 
 router = Router(tags=["registry"])
 
@@ -122,7 +123,7 @@ def upload_version(request: HttpRequest, name: str) -> Status[VersionOut]:
         version, is_new = register_endpoint(
             model=model, body=_remote_version(request), actor=caller_of(request).actor
         )
-        await_rollout(model=model, home=settings.HOME)
+        await_uptake(model=model, home=settings.HOME)
         return Status(201 if is_new else 200, _describe_now(version))
     file = request.FILES.get("file")
     if file is None:
@@ -137,7 +138,7 @@ def upload_version(request: HttpRequest, name: str) -> Status[VersionOut]:
         name=name_part.decode("utf-8", "replace") if name_part else None,
         expected_sha256=request.headers.get("Driftline-Sha256"),
     )
-    await_rollout(model=model, home=settings.HOME)
+    await_uptake(model=model, home=settings.HOME)
     return Status(201 if is_new else 200, _describe_now(version))
 
 
@@ -182,7 +183,7 @@ def change_version(request: HttpRequest, name: str, version: str, body: VersionC
         )
         if body.archived is not None:
             services.archive_version(version=changed, is_archived=body.archived, actor=actor)
-    await_rollout(model=model, home=settings.HOME)
+    await_uptake(model=model, home=settings.HOME)
     return _describe_now(changed)
 
 
@@ -305,5 +306,5 @@ def rollback(request: HttpRequest, name: str, body: Rollback | None = None) -> D
 
 
 def _describe(deployment: Deployment, *, is_awaited: bool = False) -> DeploymentOut:
-    rollout = await_rollout(model=deployment.model, home=settings.HOME) if is_awaited else None
-    return DeploymentOut.of(deployment, describe_canary_split(deployment), rollout)
+    uptake = await_uptake(model=deployment.model, home=settings.HOME) if is_awaited else None
+    return DeploymentOut.of(deployment, describe_canary_split(deployment), uptake)

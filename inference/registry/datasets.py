@@ -3,12 +3,13 @@
 import csv
 import hashlib
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -26,13 +27,17 @@ from inference.data_files.formats import FileFormat, UnreadableText, column_name
 from inference.data_files.guesses import KnownModel
 from inference.data_files.preview import MISSING, UnreadableHead, transcode
 from inference.data_files.unseen import reading_as_named, refuse_doubtful_columns
+from inference.data_files.vectors import is_vector, lengths_of, matrix_of, oversized_lists
 from inference.registry.hooks import list_dependents
 from inference.registry.models import Dataset, Model, ModelTask, Version
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import signature_of
-from inference.registry.services import external_version, is_version_name
+from inference.registry.services import external_version, is_version_name, refuse_taken_parts
 from inference.registry.signals import reference_stored, signature_learnt_again
+from inference.registry.vector_dimensions import dimensions_of, remember_dimensions
 from inference.signatures import Feature, Signature
+from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION
+from inference.vectors import describe_vectors
 
 MAX_COLUMNS = 5_000
 MAX_CELLS = 200_000_000
@@ -57,11 +62,16 @@ def store_reference(
     with tempfile.TemporaryDirectory(dir=_folder(), prefix="upload-") as scratch:
         upload = Path(scratch) / "upload"
         _spill(stream, upload)
-        table = _read(upload, content_type, _certain(upload, reading, model, owner))
+        table, dimensions = _described(
+            _read(upload, content_type, _certain(upload, reading, model, owner)), owner
+        )
+        refuse_taken_parts(
+            [name for name in model.text_features if name in table.column_names], table.column_names, "/"
+        )
         signature = _signature(model, owner, table, replace=replace)
         table = _conform(table, signature)
     path, sha256 = write_table(table)
-    return _record(model, owner or named, signature, table, path, sha256, actor)
+    return _record(model, owner or named, signature, table, path, sha256, actor, dimensions)
 
 
 def _certain(
@@ -73,7 +83,7 @@ def _certain(
     try:
         found = reading_as_named(upload)
         if owner is None or owner.signature is None:
-            refuse_doubtful_columns(upload, found, KnownModel(model.task))
+            refuse_doubtful_columns(upload, found, KnownModel(model.task), model.text_features)
     except UnreadableHead as error:
         if error.code.startswith("doubtful"):
             raise Problem(422, error.code, error.detail) from error
@@ -231,6 +241,7 @@ def _read_parquet(path: Path, columns: list[str] | None) -> pa.Table:
         file = pq.ParquetFile(path, read_dictionary=text, pre_buffer=False)
         names = schema.names if columns is None else columns
         _check_size(names, file.metadata.num_rows)  # before any row is decoded
+        _check_cells(file.metadata)
         _check_types(schema.field(name) for name in names)
         table = file.read(columns=columns, use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -242,10 +253,12 @@ def _read_parquet(path: Path, columns: list[str] | None) -> pa.Table:
 def _check_types(fields: Iterable[pa.Field]) -> None:
     for field in fields:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if not (_is_number(kind) or _is_text(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind)):
+        is_plain = _is_number(kind) or _is_text(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind)
+        if not (is_plain or is_vector(kind)):
             raise invalid(
                 f"/{field.name[:MAX_NAME]}",
-                f"The column {field.name[:64]!r} is of type {str(kind)[:64]}; use numbers, text or times.",
+                f"The column {field.name[:64]!r} is of type {str(kind)[:64]}; use numbers, text, times, or lists of "
+                "numbers.",
                 "wrong_type",
             )
 
@@ -338,6 +351,69 @@ def _check_size(names: list[str], rows: int) -> None:
         raise Problem(
             413, "too_many_rows", f"{rows:,} rows of {len(names)} columns; send up to {MAX_CELLS:,} cells."
         )
+
+
+def _check_cells(found: pq.FileMetaData) -> None:
+    """Raise Problem where a file's lists hold more numbers than a reference may have cells, or than a row may."""
+    cells = sum(
+        found.row_group(group).column(place).num_values
+        for group in range(found.num_row_groups)
+        for place in range(found.num_columns)
+    )
+    if cells > MAX_CELLS:
+        raise Problem(
+            413, "too_many_rows", f"The file holds {cells:,} values; send up to {MAX_CELLS:,}, of fewer rows."
+        )
+    if fault := oversized_lists(found):
+        raise Problem(413, "lists_too_long", fault)
+
+
+def _described(table: pa.Table, owner: Version | None) -> tuple[pa.Table, dict[str, int]]:
+    """Put what is kept of vectors in their place, as the log does; also returns how many numbers each has.
+
+    Raises Problem where they are not of one dimension, which is that of the version's vectors.
+    """
+    known = dimensions_of([owner.pk]) if owner else {}
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {}
+    found: dict[str, int] = {}
+    for name in table.column_names:
+        if not is_vector(table[name].type):
+            columns[name] = table[name]
+            continue
+        vectors = table[name].combine_chunks()
+        found[name] = _dimension(name, vectors, known.get((owner.pk if owner else 0, name)))
+        places = np.flatnonzero(lengths_of(vectors))
+        for part, values in describe_vectors(name, matrix_of(vectors, places)).items():
+            if part in table.column_names:
+                detail = (
+                    f"{part!r} is a number that is made of the vector {name!r}; rename one of the columns."
+                )
+                raise invalid(f"/{part}", detail, "name_taken")
+            column = np.full(len(vectors), np.nan)
+            column[places] = values
+            columns[part] = pa.array(column, from_pandas=True)
+    return (pa.table(columns) if found else table), found
+
+
+def _dimension(name: str, vectors: pa.Array, known: int | None) -> int:
+    """Return how many numbers a column's vectors have; raises Problem where they differ, or from those `known`."""
+    lengths = sorted(set(lengths_of(vectors)[vectors.is_valid().to_numpy(zero_copy_only=False)].tolist()))
+    named = name[:64]
+    if not lengths or not MIN_DIMENSION <= lengths[0] <= lengths[-1] <= MAX_DIMENSION:
+        detail = f"The vectors {named!r} need {MIN_DIMENSION} to {MAX_DIMENSION:,} numbers in some row."
+        raise invalid(f"/{named}", detail, "invalid_vector")
+    if len(lengths) > 1:
+        detail = (
+            f"The vectors {named!r} have {lengths[0]:,} to {lengths[-1]:,} numbers; give all of them as many."
+        )
+        raise invalid(f"/{named}", detail, "wrong_dimension")
+    if known not in (None, lengths[0]):
+        detail = (
+            f"The vectors {named!r} of this version have {known:,} numbers, and those of the file {lengths[0]:,}. "
+            "Upload what another encoder made for another version."
+        )
+        raise invalid(f"/{named}", detail, "wrong_dimension")
+    return lengths[0]
 
 
 def _is_reserved(name: str) -> bool:
@@ -471,6 +547,7 @@ def _record(
     path: Path,
     sha256: str,
     actor: str,
+    dimensions: Mapping[str, int],
 ) -> Dataset:
     with transaction.atomic():
         version = owner if isinstance(owner, Version) else external_version(model=model, version=owner)
@@ -481,6 +558,7 @@ def _record(
             publish_on_commit(model)
             if not is_first:
                 signature_learnt_again.send(sender=Version, version=version)
+        remember_dimensions(version.pk, dimensions)
         dataset = _dataset(model, version, "reference", table, path, sha256)
         record_audit(
             project=model.project,

@@ -38,6 +38,14 @@ which has the rows that each side answered.
 """
 
 
+def _no_use(version: "Version") -> str:
+    return ""
+
+
+use_on_devices = Hook(_no_use)
+"""Says on which devices a version is, and how that ends; `inference.edge` provides it, which knows the devices."""
+
+
 def _no_dependents(version: "Version", features: Sequence[str]) -> list[str]:
     return []
 

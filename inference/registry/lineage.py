@@ -23,7 +23,10 @@ class TrainingWindow(Body):
 
 
 class Lineage(Body):
-    """What an uploader tells of a version; `run` is set by Driftline's own workflow alone."""
+    """What an uploader tells of a version; `uri` is where a pipeline keeps its own record.
+
+    `run` is set by Driftline's own workflow alone.
+    """
 
     trainer: str = Field(default="", max_length=200)
     parameters: dict[str, Any] = {}
@@ -33,6 +36,7 @@ class Lineage(Body):
     data: TrainingWindow | None = None
     libraries: dict[str, str] = Field(default={}, max_length=50)
     parity: dict[str, Any] = {}
+    uri: str = Field(default="", max_length=500)
     run: int | None = None
 
 

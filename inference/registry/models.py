@@ -3,7 +3,7 @@
 from typing import ClassVar, Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
@@ -105,6 +105,12 @@ class Model(models.Model):
         default=SchemaPolicy.LENIENT,
         db_default=SchemaPolicy.LENIENT,
         help_text="what becomes of a logged item with other features than its version declares",
+    )
+    text_features = models.JSONField(
+        default=list,
+        db_default=Value([], models.JSONField()),
+        blank=True,
+        help_text="features that are texts, of which lengths and scripts are compared",
     )
     rows_kept = models.CharField(
         max_length=4,
@@ -267,6 +273,20 @@ class DeploymentChange(models.Model):
         return f"{self.model}: {self.kind} at generation {self.generation}"
 
 
+class VectorFeature(models.Model):
+    """How many numbers the vectors have that a version has as a feature; vectors of another dimension are refused."""
+
+    version = models.ForeignKey(Version, models.CASCADE, related_name="+", db_index=False)
+    feature = models.CharField(max_length=100)
+    dimension = models.IntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["version", "feature"], name="one_dimension_a_vector")]
+
+    def __str__(self) -> str:
+        return f"{self.feature}, {self.dimension} numbers"
+
+
 class Dataset(models.Model):
     """A stored table, as Parquet: a reference or a training snapshot."""
 
@@ -286,6 +306,18 @@ class Dataset(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.model}, {self.rows:,} rows"
+
+
+class UnpublishedChange(models.Model):
+    """A change that the plan file may not have yet: stored with it, and deleted by whoever publishes the plan."""
+
+    changed_model = models.BigIntegerField(
+        null=True, help_text="the key of a model; empty where others changed"
+    )
+    at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"change {self.pk} of {self.at}"
 
 
 class PlanGeneration(models.Model):

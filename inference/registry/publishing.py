@@ -11,13 +11,15 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 
 from driftline.accounts.models import ApiToken
+from driftline.common.clock import now
 from inference.registry.endpoints.stored import endpoint_of
 from inference.registry.hooks import list_callbacks
 from inference.registry.intake.value_costs import may_have_value_costs
-from inference.registry.models import Alias, Deployment, Model, PlanGeneration, Version
+from inference.registry.models import Alias, Deployment, Model, PlanGeneration, UnpublishedChange, Version
 from inference.serving.plan import (
     NONE,
     PROCESS,
@@ -33,6 +35,8 @@ from inference.serving.plan import (
 from inference.signatures import Signature
 
 PLAN_FILE = "plan.json"
+OVERDUE_AFTER = timedelta(seconds=5)
+"""Whoever changes something publishes it within milliseconds of the commit."""
 KEEP_PREVIOUS = timedelta(hours=24)
 """How long the champion of before stays in memory, unless the next promotion comes first."""
 
@@ -40,8 +44,10 @@ KEEP_PREVIOUS = timedelta(hours=24)
 def publish_on_commit(model: Model | None = None) -> None:
     """Publish the plan once the caller's transaction has committed; its change counts as one generation.
 
-    Whoever changed one model alone names it: then nothing else is read or written.
+    Whoever changed one model alone names it: then nothing else is read or written. A process that dies in between
+    leaves a row from which `publish_overdue` publishes it.
     """
+    UnpublishedChange.objects.create(changed_model=model.pk if model else None)
     transaction.on_commit(publish if model is None else partial(publish_model, model.pk))
 
 
@@ -49,7 +55,9 @@ def publish() -> int:
     """Write the whole plan file and return its generation."""
     with transaction.atomic():
         generation = _next_generation()
+        published = _unpublished()
         _publish_all(generation)
+        _close(published)
     return generation
 
 
@@ -57,11 +65,44 @@ def publish_model(model_id: int) -> int:
     """Add to the plan file what one model is now, and return the generation."""
     with transaction.atomic():
         generation = _next_generation()
+        published = _unpublished(changed_model=model_id)
         models = _models([model_id])
         change = PlanChange(generation, models, removed=[] if models else [model_id])
         if not publish_change(change, settings.HOME / PLAN_FILE):
             _publish_all(generation)
+        _close(published)
     return generation
+
+
+def is_published(model: Model) -> bool:
+    """Tell whether serving processes can know what a model's deployment is."""
+    return not UnpublishedChange.objects.filter(changed_model=model.pk).exists()
+
+
+def _unpublished(**which: Any) -> list[Any]:
+    is_late = Q(at__lt=Now() - OVERDUE_AFTER)
+    return list(
+        UnpublishedChange.objects.filter(**which)
+        .annotate(is_late=is_late)
+        .values_list("pk", "changed_model", "at", "is_late", named=True)
+    )
+
+
+def _close(published: list[Any]) -> None:
+    """Forget changes that the plan file has by now; a canary that had to wait for it answers only from now on."""
+    for change in published:
+        if change.is_late and change.changed_model is not None:
+            late = Deployment.objects.filter(
+                model=change.changed_model, canary_since__gte=change.at - OVERDUE_AFTER
+            )
+            late.update(canary_since=now())
+    UnpublishedChange.objects.filter(pk__in=[change.pk for change in published]).delete()
+
+
+def publish_overdue() -> None:
+    """Publish what was changed by a process that died before it could."""
+    if UnpublishedChange.objects.filter(at__lt=Now() - OVERDUE_AFTER).exists():
+        publish()
 
 
 def _next_generation() -> int:
@@ -79,7 +120,7 @@ def _models(only: Collection[int] | None = None) -> list[PlanModel]:
     """Describe these models, or all; what refers to versions is read before them, and what was made since has its own
     turn."""
     deployments, copied, named = (
-        Deployment.objects.all(),
+        Deployment.objects.filter(model__project__archived_at=None),
         Deployment.shadows.through.objects.all(),
         Alias.objects.all(),
     )
@@ -228,5 +269,5 @@ def _tokens() -> list[PlanToken]:
             requests_per_second=token.requests_per_second,
             rows_per_second=token.rows_per_second,
         )
-        for token in ApiToken.objects.filter(revoked_at=None).order_by("pk")
+        for token in ApiToken.objects.usable().order_by("pk")
     ]

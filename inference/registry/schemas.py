@@ -7,15 +7,19 @@ from msgspec import UNSET, UnsetType
 
 from driftline.common.responses import ResponseBody, Time
 from inference.registry.models import Alias, Deployment, Version
-from inference.registry.rollout import InProcess, Rollout, serving_of
+from inference.registry.plan_uptake import InProcess, PlanUptake, serving_of
 from inference.signatures import Signature
 
 
 # -- versions ----------------------------------------------------------------------------------------------------------
 class ServingProcessOut(ResponseBody, frozen=True):
-    """How one serving process serves a version: the provider that runs it, else why it could not be loaded."""
+    """How one serving process serves a version: the provider that runs it, else why it could not be loaded.
+
+    `host` names the serving host, and is null on this machine.
+    """
 
     pid: int
+    host: str | None
     provider: str | None
     fallback: str | None
     nodes: dict[str, int]
@@ -24,7 +28,8 @@ class ServingProcessOut(ResponseBody, frozen=True):
     @classmethod
     def of(cls, process: InProcess) -> Self:
         return cls(
-            pid=process.pid,
+            pid=process.process.pid,
+            host=process.process.host,
             provider=process.provider,
             fallback=process.fallback,
             nodes=process.nodes,
@@ -112,9 +117,10 @@ class CanaryOut(ResponseBody, frozen=True):
 
 
 class ReportedProcessOut(ResponseBody, frozen=True):
-    """A serving process that serves a generation."""
+    """A serving process that serves a generation; `host` is null on this machine."""
 
     pid: int
+    host: str | None
     generation: int
 
 
@@ -122,6 +128,7 @@ class MissingProcessOut(ResponseBody, frozen=True):
     """A serving process that does not serve the newest generation yet, and why."""
 
     pid: int
+    host: str | None
     reason: str
 
 
@@ -138,7 +145,7 @@ class DeploymentOut(ResponseBody, frozen=True):
     missing: list[MissingProcessOut] | UnsetType = UNSET
 
     @classmethod
-    def of(cls, deployment: Deployment, canary: CanaryOut | None, rollout: Rollout | None = None) -> Self:
+    def of(cls, deployment: Deployment, canary: CanaryOut | None, uptake: PlanUptake | None = None) -> Self:
         shadows = sorted(deployment.shadows.values_list("version", flat=True))
         return cls(
             champion=deployment.champion.version if deployment.champion else None,
@@ -148,9 +155,15 @@ class DeploymentOut(ResponseBody, frozen=True):
             canary=canary,
             generation=deployment.generation,
             reported=UNSET
-            if rollout is None
-            else [ReportedProcessOut(pid=pid, generation=deployment.generation) for pid in rollout.reported],
+            if uptake is None
+            else [
+                ReportedProcessOut(pid=process.pid, host=process.host, generation=deployment.generation)
+                for process in uptake.reported
+            ],
             missing=UNSET
-            if rollout is None
-            else [MissingProcessOut(pid=pid, reason=reason) for pid, reason in rollout.missing.items()],
+            if uptake is None
+            else [
+                MissingProcessOut(pid=process.pid, host=process.host, reason=reason)
+                for process, reason in uptake.missing.items()
+            ],
         )

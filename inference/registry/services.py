@@ -1,7 +1,8 @@
 """Writes of the registry: models, versions, and which version answers."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -14,12 +15,14 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import FieldFault, Problem, invalid
 from driftline.common.strict_json import escape_pointer
+from driftline.common.uploads import Readable
 from inference.prediction_log.spool.privacy import HASH, KEEP, POLICIES
 from inference.registry import artifacts
 from inference.registry.canary import CanaryWanted, describe_canary
-from inference.registry.hooks import newest_event
+from inference.registry.hooks import newest_event, use_on_devices
 from inference.registry.intake import (
     IntakeRefused,
+    IntakeReport,
     UploadMetadata,
     inspect_artifact,
     parse_metadata,
@@ -42,11 +45,14 @@ from inference.registry.signals import (
     model_created,
     privacy_changed,
     rows_no_longer_kept,
+    text_features_changed,
     version_created,
 )
 from inference.registry.validation import check_answers, read_reference
+from inference.registry.vector_dimensions import embedding_of, remember_dimensions
 from inference.runtime.providers import PROVIDERS
 from inference.serving import crashes
+from inference.texts import text_parts
 
 RESERVED_NAMES = {"new"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -54,6 +60,7 @@ _TAG = re.compile(r"[\w][\w.:/-]{0,49}")
 MAX_TAGS = 20
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_RETENTION_DAYS = 36_500
+MAX_TEXT_FEATURES, MAX_TEXT_NAME = 50, 80
 OBJECTIVES = {"latency_p99_ms", "requests_per_second", "quality", "label_lag_hours", "quantile"}
 MAX_POLICIES = 1_000
 MAX_FEATURE_NAME_LENGTH = 100
@@ -80,6 +87,7 @@ def create_model(
     privacy: dict[str, str] | None = None,
     schema_policy: str = SchemaPolicy.LENIENT,
     rows_kept: str = RowsKept.ALL,
+    text_features: Iterable[str] = (),
 ) -> Model:
     """Create a model with an empty deployment."""
     check_model_name(name)
@@ -92,6 +100,7 @@ def create_model(
     _check_privacy(privacy or {})
     _check_choice("/schema_policy", schema_policy, SchemaPolicy.values)
     _check_choice("/rows_kept", rows_kept, RowsKept.values)
+    texts = _check_text_features(text_features)
     try:
         with transaction.atomic():
             model = Model.objects.create(
@@ -108,6 +117,7 @@ def create_model(
                 privacy=_merge_privacy({}, privacy or {}),
                 schema_policy=schema_policy,
                 rows_kept=rows_kept,
+                text_features=texts,
             )
             Deployment.objects.create(model=model)
             record_audit(project=project, actor=actor, action="model.create", subject=name)
@@ -151,6 +161,9 @@ def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
         _check_choice("/schema_policy", changes["schema_policy"], SchemaPolicy.values)
     if "rows_kept" in changes:
         _check_choice("/rows_kept", changes["rows_kept"], RowsKept.values)
+    if "text_features" in changes:
+        changes["text_features"] = _check_text_features(changes["text_features"])
+        _check_text_parts(model, changes["text_features"])
     with transaction.atomic():
         if "privacy" in changes:
             model.privacy = Model.objects.select_for_update().get(pk=model.pk).privacy
@@ -166,6 +179,8 @@ def archive_model(*, model: Model, is_archived: bool, actor: str) -> None:
     with transaction.atomic():
         model.archived_at = now() if is_archived else None
         model.save(update_fields=["archived_at"])
+        if not is_archived:
+            model.sources.update(read_at=now())  # nobody had to read them meanwhile
         action = "model.archive" if is_archived else "model.restore"
         record_audit(project=model.project, actor=actor, action=action, subject=model.name)
 
@@ -226,8 +241,39 @@ def _store_changes(model: Model, actor: str, changes: dict[str, Any]) -> None:
         privacy_changed.send(sender=Model, model=model)
         publish_on_commit(model)
         transaction.on_commit(privacies.forget)
+    if changes.get("text_features", before.get("text_features")) != before.get("text_features"):
+        text_features_changed.send(sender=Model, model=model)
     if (before.get("rows_kept"), changes.get("rows_kept")) == (RowsKept.ALL, RowsKept.NONE):
         rows_no_longer_kept.send(sender=Model, model=model)
+
+
+def _check_text_features(names: Iterable[str]) -> list[str]:
+    """Return the names sorted, each once; refuse what cannot be one."""
+    kept = sorted({name.strip() for name in names} - {""})
+    if len(kept) > MAX_TEXT_FEATURES:
+        raise invalid("/text_features", f"{len(kept)} texts; a model has up to {MAX_TEXT_FEATURES}.")
+    if too_long := next((name for name in kept if len(name) > MAX_TEXT_NAME), None):
+        detail = f"{too_long[:40]!r} has {len(too_long)} characters; a text's name has up to {MAX_TEXT_NAME}."
+        raise invalid("/text_features", detail)
+    return kept
+
+
+def _check_text_parts(model: Model, texts: Iterable[str]) -> None:
+    """Raise Problem where what is measured of a text has the name of a feature that some version declares."""
+    versions = model.versions.filter(signature__isnull=False)
+    declared = {feature.name for version in versions for feature in signature_of(version).features}
+    refuse_taken_parts(texts, declared.union(texts), "/text_features")
+
+
+def refuse_taken_parts(texts: Iterable[str], features: Collection[str], pointer: str) -> None:
+    """Raise Problem (422) where what is measured of a text would have the name of another feature."""
+    for name in texts:
+        if part := next((part for part in text_parts(name) if part in features), None):
+            detail = (
+                f"{part!r} is a feature, and what is measured of the text {name!r} would have its name; rename one "
+                f"of them, or declare {name!r} no text."
+            )
+            raise invalid(pointer, detail, "name_taken")
 
 
 def _check_choice(pointer: str, value: str, choices: Iterable[str]) -> None:
@@ -299,22 +345,13 @@ def upload_version(
     and the refusals of the intake (4xx), `version_exists` (409) where another version has the name.
     """
     check_version_name(name)
-    try:
+    with problems_of_intake():
         parsed = parse_metadata(metadata) if metadata else UploadMetadata()
-        with artifacts.receive(settings.HOME, stream) as arrived:
-            if expected_sha256 and expected_sha256 != arrived.sha256:
-                raise Problem(
-                    422,
-                    "digest_mismatch",
-                    f"The upload's SHA-256 is {arrived.sha256}, not the one announced.",
-                )
-            report = inspect_artifact(
-                arrived.location, parsed, task=model.task, reference=read_reference(model)
-            )
-            stored = arrived.keep()
-    except IntakeRefused as refusal:
-        faults = invalid(refusal.pointer or "/file", refusal.detail, refusal.code).errors
-        raise Problem(refusal.status, refusal.code, refusal.detail, faults) from refusal
+    with examined_upload(model=model, stream=stream, metadata=parsed, expected_sha256=expected_sha256) as (
+        arrived,
+        report,
+    ):
+        stored = arrived.keep()
     contents = Contents(
         identity={
             "sha256": stored.sha256,
@@ -329,6 +366,46 @@ def upload_version(
         audited={"sha256": stored.sha256},
     )
     return register(model=model, name=name, contents=contents, lineage=lineage, actor=actor)
+
+
+@contextmanager
+def examined_upload(
+    *, model: Model, stream: Readable, metadata: UploadMetadata, expected_sha256: str | None = None
+) -> Iterator[tuple[artifacts.ArrivedArtifact, IntakeReport]]:
+    """Receive an ONNX file and let the sandboxed child open it; what is not kept by the end of the block is removed.
+
+    Raises Problem: `digest_mismatch` and the refusals of the intake (4xx).
+    """
+    with problems_of_intake(), artifacts.receive(settings.HOME, stream) as arrived:
+        if expected_sha256 and expected_sha256 != arrived.sha256:
+            raise Problem(
+                422,
+                "digest_mismatch",
+                f"The upload's SHA-256 is {arrived.sha256}, not the one announced.",
+            )
+        report = inspect_artifact(
+            arrived.location, metadata, task=model.task, reference=read_reference(model)
+        )
+        yield arrived, report
+
+
+def digest_of_upload(stream: Readable) -> str:
+    """Receive a file for its SHA-256 alone: nothing opens it, and nothing of it is kept.
+
+    Raises Problem: the refusals of the intake for one that is too large (413) or finds the disk full (507).
+    """
+    with problems_of_intake(), artifacts.receive(settings.HOME, stream) as arrived:
+        return arrived.sha256
+
+
+@contextmanager
+def problems_of_intake() -> Iterator[None]:
+    """Raise Problem for what the intake refuses."""
+    try:
+        yield
+    except IntakeRefused as refusal:
+        faults = invalid(refusal.pointer or "/file", refusal.detail, refusal.code).errors
+        raise Problem(refusal.status, refusal.code, refusal.detail, faults) from refusal
 
 
 def check_version_name(name: str | None) -> None:
@@ -380,6 +457,8 @@ def register(
             subject=str(version),
             after=contents.audited,
         )
+        if version.signature:
+            remember_dimensions(version.pk, embedding_of(signature_of(version)))
         version_created.send(sender=Version, version=version, actor=actor)
         if deployment.champion is None:
             _change(deployment, kind="first", actor=actor, reason="first accepted version", champion=version)
@@ -464,6 +543,8 @@ def archive_version(*, version: Version, is_archived: bool, actor: str) -> None:
 
 
 def _refuse_in_use(version: Version, deployment: Deployment) -> None:
+    if on_devices := use_on_devices(version):
+        raise Problem(409, "version_in_use", f"Version {version.version} is {on_devices}.")
     uses = {deployment.previous_id: "what a rollback restores"}
     uses |= {alias.version_id: f"called {alias.name}" for alias in version.aliases.all()}
     uses |= {one.pk: "a shadow" for one in deployment.shadows.all()}

@@ -8,5 +8,6 @@ deployment_changed = Signal()  # deployment, change
 reference_stored = Signal()  # dataset
 signature_learnt_again = Signal()  # version, of which a new reference has other columns
 privacy_changed = Signal()  # model
+text_features_changed = Signal()  # model
 rows_no_longer_kept = Signal()  # model
 dataset_rewritten = Signal()  # dataset, which has fewer rows since an erasure

@@ -96,16 +96,22 @@ class Agreement:
 
 def agreement_of(wanted: PairsWanted, signature: Signature) -> Agreement | None:
     """Compare what both versions answered on their newest pairs, at most `MAX_PAIRS`; None where there is no pair."""
+    pairs = newest_pairs(wanted)
+    return compare_answers(pairs, signature) if len(pairs.champion) else None
+
+
+def newest_pairs(wanted: PairsWanted) -> PairedFrame:
+    """Read the newest requests that both versions answered, labelled or not, at most `MAX_PAIRS`."""
     end = event_now(model=wanted.model, now=now()) + timedelta(seconds=1)
-    start = max(wanted.since, _newest_start(wanted, end))
     pairs = paired_frame(
         model=wanted.model,
         champion_id=wanted.champion.pk,
         challenger_id=wanted.challenger.pk,
-        start=start,
+        start=max(wanted.since, _newest_start(wanted, end)),
         end=end,
     )
-    return compare_answers(_newest(pairs), signature) if len(pairs.champion) else None
+    places = np.arange(len(pairs.champion))[-MAX_PAIRS:]
+    return PairedFrame(pairs.champion.take(places), pairs.challenger.take(places))
 
 
 def _newest_start(wanted: PairsWanted, end: datetime) -> datetime:
@@ -123,11 +129,6 @@ def _newest_start(wanted: PairsWanted, end: datetime) -> datetime:
         if rows >= MAX_PAIRS:
             break
     return start
-
-
-def _newest(pairs: PairedFrame) -> PairedFrame:
-    places = np.arange(len(pairs.champion))[-MAX_PAIRS:]
-    return PairedFrame(pairs.champion.take(places), pairs.challenger.take(places))
 
 
 def compare_answers(pairs: PairedFrame, signature: Signature) -> Agreement:

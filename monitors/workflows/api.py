@@ -17,6 +17,7 @@ from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.workflows import selectors, services
 from monitors.workflows.models import Run
+from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, roll_back_run
 from monitors.workflows.schemas import AgreementOut, PairedComparisonOut, RunOut, UnpairedComparisonOut
 
 router = Router(tags=["workflows"])
@@ -87,6 +88,34 @@ def cancel_run(request: HttpRequest, name: str, run_id: int, body: Decision | No
     run = _run(request, name, run_id)
     ended = services.cancel(run=run, actor=caller_of(request).actor, reason=body.reason if body else "")
     return RunOut.of(ended)
+
+
+@router.post("/models/{name}/runs/{int:run_id}/pause", auth=Scoped(SCOPE_OF["run"]), response=RunOut)
+def pause_run(request: HttpRequest, name: str, run_id: int) -> RunOut:
+    """Keep the share that the challenger answers until the rollout is resumed; guards may still roll it back."""
+    run = _run(request, name, run_id)
+    pause_rollout(run=run, actor=caller_of(request).actor)
+    return RunOut.of(_run(request, name, run_id))
+
+
+@router.post("/models/{name}/runs/{int:run_id}/resume", auth=Scoped(SCOPE_OF["run"]), response=RunOut)
+def resume_run(request: HttpRequest, name: str, run_id: int) -> RunOut:
+    """Resume a paused rollout; after the promotion, end the watch beside the old champion.
+
+    A rollout that a person paused goes on as planned. One that paused because a step did not get what it needs takes
+    the next step at once.
+    """
+    run = _run(request, name, run_id)
+    resume_rollout(run=run, actor=caller_of(request).actor)
+    return RunOut.of(_run(request, name, run_id))
+
+
+@router.post("/models/{name}/runs/{int:run_id}/roll-back", auth=Scoped(SCOPE_OF["run"]), response=RunOut)
+def roll_back(request: HttpRequest, name: str, run_id: int, body: Decision | None = None) -> RunOut:
+    """End a rollout, or the watch after a promotion: the champion of before answers every request again."""
+    run = _run(request, name, run_id)
+    roll_back_run(run=run, actor=caller_of(request).actor, reason=body.reason if body else "")
+    return RunOut.of(_run(request, name, run_id))
 
 
 @router.get(

@@ -10,7 +10,7 @@ import numpy as np
 
 from driftline.common.clock import now
 from driftline.common.periods import DAY_US, day_of, floor, to_us
-from inference.prediction_log.models import PredictionChunk, PredictionRole
+from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, PredictionRole
 from inference.prediction_log.queries.canary_split import Split, split_of
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import LogFrame, first_answered, frame_of
@@ -25,6 +25,7 @@ from monitors.stats.promotion.unpaired import Answered, UnpairedComparison, comp
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import policy_of, ripe_until, scores_of
 
+CONFIDENCE = 0.95
 MAX_ROWS = 200_000  # newest first, of both sides together: a canary of one percent leaves 2,000 of them
 
 
@@ -82,11 +83,11 @@ def _end(later: Sequence[DeploymentChange], canary: dict[str, Any]) -> datetime 
     return ended.event_time if ended else None
 
 
-def canary_evidence(model: Model, period: CanaryPeriod) -> CanaryEvidence:
-    """Compare both sides on the newest rows of the period, at most `MAX_ROWS`."""
+def canary_evidence(model: Model, period: CanaryPeriod, *, confidence: float = CONFIDENCE) -> CanaryEvidence:
+    """Compare both sides on the newest rows of the period, at most `MAX_ROWS`; intervals hold with `confidence`."""
     end = period.end or event_now(model=model, now=now())
     end += timedelta(microseconds=1)  # the newest event belongs to it
-    start = max(period.start, _newest_start(model, period, end))
+    start = max(period.start, newest_start(model, period, end, MAX_ROWS))
     signature = signature_of(period.champion)
     champion = frame_of(model=model, start=start, end=end, version_id=period.champion.pk)
     canary = frame_of(
@@ -101,6 +102,7 @@ def canary_evidence(model: Model, period: CanaryPeriod) -> CanaryEvidence:
         challenger=_answered(
             model, canary, signature, counted.get(("canary", period.canary.version), Counter())
         ),
+        confidence=confidence,
     )
     workflow = Workflow.of(model)
     split = split_of(model.deployment) if period.end is None else None
@@ -111,15 +113,16 @@ def canary_evidence(model: Model, period: CanaryPeriod) -> CanaryEvidence:
     )  # fmt: skip
 
 
-def _newest_start(model: Model, period: CanaryPeriod, end: datetime) -> datetime:
+def newest_start(model: Model, period: CanaryPeriod, end: datetime, most: int) -> datetime:
+    """Return from when on a period holds the newest `most` rows of both sides, so that no older chunk is read."""
     chunks = PredictionChunk.objects.filter(
-        model=model, version__in=[period.champion, period.canary], role__in=["champion", "canary"],
+        model=model, version__in=[period.champion, period.canary], role__in=ANSWERING_ROLES,
         end__gte=period.start, start__lt=end, day__gte=day_of(period.start),
     ).order_by("-end")  # fmt: skip
     start, rows = period.start, 0
     for chunk_start, count in chunks.values_list("start", "rows").iterator():
         rows += count
-        if rows >= MAX_ROWS:
+        if rows >= most:
             return chunk_start
     return start
 

@@ -26,6 +26,10 @@ class StepFailed(Exception):
     """The step cannot succeed however often it is tried; the message says why and what to change."""
 
 
+class ChangedMeanwhile(Exception):
+    """Somebody changed what the step's answer rests on: nothing of it is written, and the run looks again at once."""
+
+
 @dataclass(frozen=True)
 class RunContext:
     """One run at one step. `lost` is set when the run is no longer this worker's: a long step stops then."""
@@ -65,11 +69,15 @@ class StepAnswer(StrEnum):
     DONE = "done"
     WAITING = "waiting"
     REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
 
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """A step's answer. `effect` changes other rows in the very transaction that records the answer."""
+    """A step's answer. `effect` changes other rows in the very transaction that records the answer.
+
+    It may raise ChangedMeanwhile.
+    """
 
     answer: StepAnswer
     evidence: Evidence = field(default_factory=dict)
@@ -93,13 +101,18 @@ def waiting(
     effect: Effect | None = None,
     verdict: Evidence | None = None,
 ) -> StepOutcome:
-    """The step goes on when `needs` (`traffic` or `person`) has come; it is asked again then."""
+    """The step goes on when `needs` (`traffic`, `person` or `pipeline`) has come; it is asked again then."""
     return StepOutcome(StepAnswer.WAITING, evidence or {}, waiting_for, needs, effect=effect, verdict=verdict)
 
 
 def rejected(reason: str, evidence: Evidence, *, verdict: Evidence | None = None) -> StepOutcome:
     """The challenger is not good enough: the run ends and the champion stays."""
     return StepOutcome(StepAnswer.REJECTED, evidence, reason=reason, verdict=verdict)
+
+
+def rolled_back(reason: str, evidence: Evidence, *, effect: Effect | None = None) -> StepOutcome:
+    """The challenger does harm: the run ends, and the champion of before answers all requests."""
+    return StepOutcome(StepAnswer.ROLLED_BACK, evidence, reason=reason, effect=effect)
 
 
 def run_folder(run_id: int) -> Path:

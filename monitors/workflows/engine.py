@@ -12,10 +12,18 @@ from driftline.common.lease import LeaseLost
 from driftline.common.machine_paths import without_folders
 from driftline.common.task_queue import Task, enqueue
 from inference.registry.models import Deployment
-from monitors.workflows.context import RunContext, StepAnswer, StepFailed, StepOutcome, to_json
+from monitors.workflows.context import (
+    ChangedMeanwhile,
+    RunContext,
+    StepAnswer,
+    StepFailed,
+    StepOutcome,
+    to_json,
+)
 from monitors.workflows.finishing import finish
 from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, RunState, Step, Workflow
+from monitors.workflows.obstacles import obstacle_of
 from monitors.workflows.reporting import report_waiting
 from monitors.workflows.steps import STEPS
 from monitors.workflows.steps.shadow import PERSON
@@ -28,8 +36,10 @@ MAX_ATTEMPTS = 5
 EXPECTED_FAILURES = (StepFailed, TrainingFailed, TrainerNotAllowed, Problem)
 
 
-LONG_STEPS = ("snapshot", "check_labels", "train", "convert", "validate", "register")
+LONG_STEPS = ("snapshot", "check_labels", "check_data", "train", "convert", "validate", "register")
 """Steps that take minutes: they wait for the turn of their project."""
+STEPS_OF_TRAFFIC = ("shadow", "gate", "rollout", "promote", "watch")
+"""Steps that change who answers, or rest on it."""
 
 
 def advance(*, run_id: int, has_turn: bool = True) -> bool:
@@ -64,9 +74,11 @@ def _run_step(lease: RunLease, *, has_turn: bool) -> bool:
     """Run the present step; return whether another can follow at once."""
     run = lease.read()
     step = _current_step(run)
-    if reason := _obstacle(run, step):
+    if obstacle := obstacle_of(run, step):
         with lease.fenced() as locked:
-            finish(locked, state=RunState.CANCELLED, actor=f"run {run.pk}", reason=reason)
+            finish(
+                locked, state=obstacle.state, actor=obstacle.actor or f"run {run.pk}", reason=obstacle.reason
+            )
         return False
     if step.name in LONG_STEPS and step.state != Step.State.WAITING and not has_turn:
         lease.release()
@@ -81,9 +93,10 @@ def _run_step(lease: RunLease, *, has_turn: bool) -> bool:
                 f"The step was started {MAX_ATTEMPTS} times and never ended. {step.error}".strip()
             )
         return _record(lease, step, STEPS[step.name](context), seen=run.generation)
+    except ChangedMeanwhile:
+        return True
     except EXPECTED_FAILURES as failure:
-        _fail(lease, step, without_folders(str(failure)))
-        return False
+        return _fail(lease, step, without_folders(str(failure)), seen=run.generation)
     except LeaseLost:
         raise
     except Exception as error:
@@ -97,19 +110,6 @@ def _current_step(run: Run) -> Step:
     return run.steps.exclude(state__in=Step.OVER).earliest("position")
 
 
-def _obstacle(run: Run, step: Step) -> str:
-    """Say why the run has lost its sense, if it has: its comparison was with this champion, by this shadow."""
-    deployment = Deployment.objects.select_related("champion").get(model=run.model)
-    if deployment.champion_id != run.champion_id:
-        name = deployment.champion.version if deployment.champion else None
-        return f"Version {name} became champion while the run was under way; start a new run."
-    shadowed = "since" in step.evidence or step.name == "gate"
-    if shadowed and run.challenger not in deployment.shadows.all():
-        name = run.challenger.version if run.challenger else None
-        return f"Version {name} was taken out of the shadows while the run compared it."
-    return ""
-
-
 def _begin(lease: RunLease, step: Step) -> None:
     with lease.fenced() as run:
         run.state, run.waiting_for, run.needs = RunState.RUNNING, "", ""
@@ -121,8 +121,14 @@ def _begin(lease: RunLease, step: Step) -> None:
 
 
 def _record(lease: RunLease, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
-    """Write a step's answer and all that it changes in one transaction, in which the token holds."""
+    """Write a step's answer and all that it changes in one transaction, in which the token holds.
+
+    Somebody may have changed the deployment while the step looked, or asked others: then nothing is written, and the
+    next turn finds it.
+    """
     with lease.fenced() as run:
+        if step.name in STEPS_OF_TRAFFIC:
+            _check_deployment(run, step)
         found = outcome.effect(run) if outcome.effect else {}
         step.evidence = to_json(step.evidence | outcome.evidence | found)
         if outcome.verdict is not None:
@@ -134,16 +140,31 @@ def _record(lease: RunLease, step: Step, outcome: StepOutcome, *, seen: int) -> 
         if outcome.answer == StepAnswer.REJECTED:
             finish(run, state=RunState.REJECTED, actor=f"run {run.pk}", reason=outcome.reason)
             return False
-        if step.name == list(STEPS)[-1]:
+        if outcome.answer == StepAnswer.ROLLED_BACK:
+            finish(run, state=RunState.ROLLED_BACK, actor=f"run {run.pk}", reason=outcome.reason)
+            return False
+        if not run.steps.exclude(state__in=Step.OVER).exists():
             finish(run, state=RunState.PROMOTED, actor=f"run {run.pk}", reason="the gate was passed")
             return False
         return True
 
 
+def _check_deployment(run: Run, step: Step) -> None:
+    """Lock the deployment for what the step changes of it; raises ChangedMeanwhile where the run has lost its sense."""
+    Deployment.objects.select_for_update(of=("self",)).get(model=run.model)
+    if obstacle_of(run, step):
+        raise ChangedMeanwhile
+
+
 def _wait(lease: RunLease, run: Run, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
-    """Give the run back until what it needs has come, unless something came while the step looked."""
+    """Give the run back until what it needs has come, unless something came while the step looked.
+
+    A step that looks again and again, for days perhaps, may fail as often at each look as at the first one.
+    """
     step.state = Step.State.WAITING
-    step.save(update_fields=["state", "evidence"])
+    if step.name in STEPS_OF_TRAFFIC:
+        step.attempts = 1
+    step.save(update_fields=["state", "evidence", "attempts"])
     is_new = (run.needs, run.waiting_for) != (outcome.needs, outcome.waiting_for)
     run.state, run.waiting_for, run.needs = RunState.WAITING, outcome.waiting_for, outcome.needs
     run.save(update_fields=["state", "waiting_for", "needs"])
@@ -155,11 +176,16 @@ def _wait(lease: RunLease, run: Run, step: Step, outcome: StepOutcome, *, seen: 
     return changed_meanwhile
 
 
-def _fail(lease: RunLease, step: Step, reason: str) -> None:
+def _fail(lease: RunLease, step: Step, reason: str, *, seen: int) -> bool:
+    """End the run, unless something came while a waiting step looked: then have it look again."""
     with lease.fenced() as run:
+        if step.state == Step.State.WAITING and run.generation != seen:
+            return True
         step.error = reason
         _close(step, Step.State.FAILED)
-        finish(run, state=RunState.FAILED, actor=f"run {run.pk}", reason=f"{step.name}: {reason}")
+        stays = " The challenger stays the champion, without a watch." if step.name == "watch" else ""
+        finish(run, state=RunState.FAILED, actor=f"run {run.pk}", reason=f"{step.name}: {reason}{stays}")
+    return False
 
 
 def _close(step: Step, state: Step.State) -> None:

@@ -1,4 +1,4 @@
-"""The end of a run: its state, its shadow, its folder, its audit row."""
+"""The end of a run: its state, its share of the traffic, its folder, its audit row."""
 
 import shutil
 
@@ -7,11 +7,13 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.accounts.services import record_audit
-from inference.registry.models import Deployment
-from inference.registry.services import set_shadows
 from monitors.workflows.context import run_folder
+from monitors.workflows.mlflow.reporting import report_later
 from monitors.workflows.models import Run, RunState, Step
+from monitors.workflows.remote.snapshot_store import remove_later
+from monitors.workflows.remote.stopping import stop_later
 from monitors.workflows.reporting import report_end
+from monitors.workflows.rollouts.progress import end_rollout
 
 
 def finish(run: Run, *, state: RunState, actor: str, reason: str) -> None:
@@ -22,7 +24,10 @@ def finish(run: Run, *, state: RunState, actor: str, reason: str) -> None:
     run.save(update_fields=["state", "finished_at", "waiting_for", "needs", "lease_token", "lease_until"])
     open_steps = Q(state__in=[Step.State.PENDING, Step.State.RUNNING, Step.State.WAITING])
     run.steps.filter(open_steps).update(state=Step.State.SKIPPED)
-    _leave_shadow(run, actor=actor)
+    end_rollout(run, reason)
+    stop_later(run)
+    report_later(run.challenger)
+    remove_later(run)
     record_audit(
         project=run.model.project,
         actor=actor,
@@ -32,20 +37,3 @@ def finish(run: Run, *, state: RunState, actor: str, reason: str) -> None:
     )
     report_end(run, actor=actor, reason=reason)
     transaction.on_commit(lambda: shutil.rmtree(run_folder(run.pk), ignore_errors=True))
-
-
-def _leave_shadow(run: Run, *, actor: str) -> None:
-    """Stop copying requests to the challenger; other shadows stay."""
-    if run.challenger is None:
-        return
-    deployment = Deployment.objects.select_for_update().get(model=run.model)
-    shadows = list(deployment.shadows.values_list("version", flat=True))
-    if run.challenger.version not in shadows:
-        return
-    set_shadows(
-        model=run.model,
-        versions=[name for name in shadows if name != run.challenger.version],
-        expected_generation=deployment.generation,
-        actor=actor,
-        reason=f"run {run.pk} ended",
-    )

@@ -5,6 +5,7 @@ from datetime import timedelta
 from django.db import models, transaction
 
 from driftline.common.lease import Lease
+from inference.registry.models import Model
 from monitors.workflows.models import ACTIVE_STATES, Run
 
 
@@ -20,7 +21,11 @@ class RunLease(Lease[Run]):
 
 
 def claim_run(run_id: int) -> RunLease | None:
-    """Lease an active run that nobody works on; None when there is no such run."""
+    """Lease an active run that nobody works on; None when there is no such run, or its project is archived."""
+    models_at_work = Model.objects.filter(
+        project__archived_at=None
+    )  # a subquery: the claim locks the run alone
+    active = Run.objects.filter(pk=run_id, state__in=ACTIVE_STATES, model__in=models_at_work)
     with transaction.atomic():
-        claimed = Run.objects.filter(pk=run_id, state__in=ACTIVE_STATES).claim(limit=1, lease=RunLease.LENGTH)
+        claimed = active.claim(limit=1, lease=RunLease.LENGTH)
     return RunLease(Run, run_id, claimed[0].lease_token) if claimed else None  # type: ignore[arg-type]

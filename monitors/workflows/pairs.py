@@ -106,7 +106,15 @@ def _pairs(wanted: PairsWanted, until: datetime) -> PairedFrame:
     )
 
 
-def compare_wanted(wanted: PairsWanted, signature: Signature, workflow: Workflow) -> PairedComparison | None:
+def labelled_champion_rows(wanted: PairsWanted) -> LogFrame:
+    """Read the champion's half of the ripe pairs that have a label."""
+    champion = _pairs(wanted, wanted.ripe_until).champion
+    return champion.take(champion.is_labelled)
+
+
+def compare_wanted(
+    wanted: PairsWanted, signature: Signature, workflow: Workflow, *, confidence: float = CONFIDENCE
+) -> PairedComparison | None:
     """Compare both versions on all ripe pairs; None where none has the scores that the metrics judge.
 
     The intervals hold at all looks from the workflow's first number of pairs to its largest together.
@@ -135,10 +143,10 @@ def compare_wanted(wanted: PairsWanted, signature: Signature, workflow: Workflow
         champion_latency_ms=champion.latency_us / 1e3,
         challenger_latency_ms=challenger.latency_us / 1e3,
         segments=dict(segment_masks(declared_segments(wanted.model), champion)),
-        confidence=CONFIDENCE,
+        confidence=confidence,
         looks=looks,
     )
-    tail = tail_at(comparison.n_labelled, CONFIDENCE, looks)
+    tail = tail_at(comparison.n_labelled, confidence, looks)
     own = compare_custom(wanted.model, PairedFrame(champion, challenger), signature, tail=tail)
     return replace(comparison, metrics=comparison.metrics | own)
 

@@ -9,7 +9,7 @@ from driftline.common.periods import rfc3339
 from monitors.feed import kinds
 from monitors.feed.models import FeedEvent
 from monitors.feed.services import record_event
-from monitors.workflows.models import Run, RunState
+from monitors.workflows.models import Run, RunState, Workflow
 from monitors.workflows.steps.shadow import PERSON
 
 REMIND_AFTER = timedelta(days=1)
@@ -19,6 +19,7 @@ _ENDS = {
     RunState.REJECTED: (kinds.RUN_REJECTED, "rejected version {challenger}"),
     RunState.FAILED: (kinds.RUN_FAILED, "failed"),
     RunState.CANCELLED: (kinds.RUN_CANCELLED, "was cancelled"),
+    RunState.ROLLED_BACK: (kinds.RUN_ROLLED_BACK, "rolled version {challenger} back"),
 }
 
 
@@ -92,7 +93,7 @@ def _record(
         text=f"{model.name}: run {run.pk} {words}",
         path=f"/models/{model.name}/runs/{run.pk}",
         facts=_facts(run, kind, reason),
-        data={"run": _describe(run, reason, is_reminder=is_reminder)},
+        data={"run": _describe(run, reason, is_reminder=is_reminder) | _harm(run, kind, actor)},
     )
 
 
@@ -112,11 +113,39 @@ def _facts(run: Run, kind: str, reason: str) -> list[tuple[str, str]]:
         facts.append(("Verdict of the gate", str(verdict.get("decision", ""))))
         facts += [("Found", str(sentence)) for sentence in verdict.get("reasons", [])[:MAX_REASONS]]
     if kind == kinds.RUN_WAITING and run.challenger:
-        change = f"version {run.challenger.version} answers in place of version {run.champion.version}"
-        facts.append(("If it is approved", change))
+        facts.append(("If it is approved", _after_approval(run, run.challenger.version)))
     if run.approved_by:
         facts.append(("Approved by", run.approved_by))
-    return facts
+    return facts + (_found_by_guards(run) if kind == kinds.RUN_ROLLED_BACK else [])
+
+
+def _found_by_guards(run: Run) -> list[tuple[str, str]]:
+    """Write what the guards that did not pass found when they last looked."""
+    check = run.rollout.newest_check if hasattr(run, "rollout") else None
+    return [
+        (f"Guard {guard['guard']}", guard["sentence"])
+        for guard in (check["guards"] if check else [])
+        if guard["verdict"] in ("fail", "inconclusive")
+    ]
+
+
+def _harm(run: Run, kind: str, actor: str) -> dict[str, Any]:
+    """Describe, as `harm`, since when which guards found what a run rolled back by itself; empty of anything else."""
+    if kind != kinds.RUN_ROLLED_BACK or actor != f"run {run.pk}" or not hasattr(run, "rollout"):
+        return {}
+    check = run.rollout.newest_check
+    guards = check["guards"] if check else []
+    failed = [one["guard"] for one in guards if one["verdict"] == "fail" and not one["report_only"]]
+    requests = check["requests"] if check else 0
+    return {"harm": {"since": rfc3339(run.rollout.since), "guards": failed, "requests": requests}}
+
+
+def _after_approval(run: Run, challenger: str) -> str:
+    if hasattr(run, "rollout"):
+        return f"version {challenger}, which answers {run.rollout.weight:.1%} of the requests, goes on"
+    if Workflow.of(run.model).rollout["steps"]:
+        return f"version {challenger} answers a share of the requests, which grows as the rollout plan says"
+    return f"version {challenger} answers in place of version {run.champion.version}"
 
 
 def _describe(run: Run, reason: str, *, is_reminder: bool) -> dict[str, Any]:

@@ -8,16 +8,18 @@ from inference.registry.models import Version
 from inference.registry.schemas import CanaryOut
 from monitors.stats.promotion.gate import GateVerdict
 from monitors.workflows.agreement import Agreement, AnswerPair, Differences, Disagreement, Latencies
-from monitors.workflows.models import Run, RunState, Step, Workflow
+from monitors.workflows.models import Rollout, Run, RunState, Step, Workflow
+from monitors.workflows.rollouts.plan import RolloutPlan
 
 
 class WorkflowOut(ResponseBody, frozen=True):
-    """How a model is retrained and judged."""
+    """How a model is retrained and judged; the secret of its pipeline is never shown, only whether there is one."""
 
     trainer: str
     parameters: dict[str, Any]
     training_days: int | None
     min_training_rows: int
+    memory_mb: int | None
     pairs: int
     max_pairs: int
     gate: dict[str, Any]
@@ -26,7 +28,12 @@ class WorkflowOut(ResponseBody, frozen=True):
     schedule: str
     schedule_zone: str
     every_labels: int | None
+    on_new_reference: bool
     next_start_at: Time | None
+    rollout: RolloutPlan
+    remote: dict[str, str]
+    has_remote_secret: bool
+    training_hours: int
 
     @classmethod
     def of(cls, workflow: Workflow) -> Self:
@@ -35,6 +42,7 @@ class WorkflowOut(ResponseBody, frozen=True):
             parameters=workflow.parameters,
             training_days=workflow.training_days,
             min_training_rows=workflow.min_training_rows,
+            memory_mb=workflow.memory_mb,
             pairs=workflow.pairs,
             max_pairs=workflow.max_pairs,
             gate=workflow.gate,
@@ -43,7 +51,12 @@ class WorkflowOut(ResponseBody, frozen=True):
             schedule=workflow.schedule,
             schedule_zone=workflow.schedule_zone,
             every_labels=workflow.every_labels,
+            on_new_reference=workflow.on_new_reference,
             next_start_at=workflow.next_start_at,
+            rollout=RolloutPlan.parse(workflow.rollout),
+            remote=workflow.remote,
+            has_remote_secret=bool(workflow.remote_secret),
+            training_hours=workflow.training_hours,
         )
 
 
@@ -71,10 +84,81 @@ class StepOut(ResponseBody, frozen=True):
         )
 
 
+class WeightOut(TypedDict):
+    """A share of keys that the challenger answered from a moment on, and why."""
+
+    at: Time
+    weight: float
+    reason: str
+
+
+class GuardOut(TypedDict):
+    """What a guard found; `verdict` is pass, fail, inconclusive or no_traffic. A `report_only` one changes nothing."""
+
+    guard: str
+    verdict: str
+    sentence: str
+    value: float | None
+    limit: float | None
+    unit: str
+    report_only: bool
+
+
+class RepairOut(TypedDict):
+    """A metric of the old and the new champion on the same requests after the promotion, labels known.
+
+    `lower` and `upper` bound the difference, new minus old; `verdict` is better, worse or no clear difference.
+    """
+
+    metric: str
+    higher_is_better: bool
+    pairs: int
+    old: float
+    new: float
+    difference: float
+    lower: float | None
+    upper: float | None
+    verdict: str
+
+
+class RolloutOut(ResponseBody, frozen=True):
+    """How far the challenger has taken over: the share that it answers, and what the guards found at the last look.
+
+    `position` counts the steps of the plan from 0; it is their number after the promotion.
+    """
+
+    state: Annotated[str, one_of(Rollout.State)]
+    plan: RolloutPlan
+    position: int
+    weight: float
+    since: Time
+    paused_by: str | None
+    next_check_at: Time
+    history: list[WeightOut]
+    guards: list[GuardOut]
+    repair: RepairOut | None
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> Self:
+        return cls(
+            state=rollout.state,
+            plan=RolloutPlan.parse(rollout.plan),
+            position=rollout.position,
+            weight=rollout.weight,
+            since=rollout.since,
+            paused_by=rollout.paused_by or None,
+            next_check_at=rollout.next_check_at,
+            history=rollout.history,
+            guards=(rollout.newest_check or {}).get("guards", []),
+            repair=rollout.repair,
+        )
+
+
 class RunOut(ResponseBody, frozen=True):
     """A retrain-and-redeploy run with its steps; `data_until` is the event time up to which it looks at data.
 
-    `needs` says who or what a waiting run waits for, `traffic` or a `person`, and `waiting_for` how much of it.
+    `needs` says who or what a waiting run waits for, `traffic`, a `person` or a `pipeline`, and `waiting_for` how much
+    of it.
     """
 
     id: int
@@ -90,6 +174,7 @@ class RunOut(ResponseBody, frozen=True):
     verdict: dict[str, Any] | None
     created_at: Time
     finished_at: Time | None
+    rollout: RolloutOut | None
     steps: list[StepOut]
 
     @classmethod
@@ -109,6 +194,7 @@ class RunOut(ResponseBody, frozen=True):
             verdict=run.verdict,
             created_at=run.created_at,
             finished_at=run.finished_at,
+            rollout=RolloutOut.of(run.rollout) if hasattr(run, "rollout") else None,
             steps=[StepOut.of(step) for step in sorted(run.steps.all(), key=lambda step: step.position)],
         )
 

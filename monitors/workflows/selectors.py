@@ -25,7 +25,7 @@ def runs_of(model: Model) -> QuerySet[Run]:
     """List a model's runs, newest first, ready to be described."""
     return (
         Run.objects.filter(model=model)
-        .select_related("model", "champion", "challenger")
+        .select_related("model", "champion", "challenger", "rollout")
         .prefetch_related("steps")
         .order_by("-pk")
     )

@@ -23,20 +23,32 @@ from inference.registry.models import Autonomy, Model, ModelTask, Version
 from inference.registry.selectors import signature_of
 from monitors.metrics.catalogue import QUALITY_METRICS
 from monitors.rules.models import Rule, RuleState, Severity, Transition
-from monitors.stats.promotion.custom_metrics import COMPARED
-from monitors.stats.promotion.gate import CUSTOM_PREFIX, GatePolicy
-from monitors.workflows.custom_metrics import custom_margins
+from monitors.stats.promotion.gate import GatePolicy
 from monitors.workflows.finishing import finish
-from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
+from monitors.workflows.hooks import list_webhooks
+from monitors.workflows.margins import check_custom_margins
+from monitors.workflows.models import ACTIVE_STATES, Rollout, Run, RunState, Step, Workflow
 from monitors.workflows.pairs import JUDGED, count_labelled
+from monitors.workflows.remote.settings import check_remote, is_same_receiver, seal_secret
 from monitors.workflows.reporting import report_start
-from monitors.workflows.schedules import BadSchedule, Schedule
+from monitors.workflows.rollouts.plan import RolloutPlan
+from monitors.workflows.rollouts.services import resume_rollout
 from monitors.workflows.steps import STEPS
 from monitors.workflows.steps.register import contract_refusal
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
+from monitors.workflows.trainers.catalogue import REMOTE
+from monitors.workflows.trainers.launch import MIN_MEMORY_MB, memory_of_machine_mb
+from monitors.workflows.trainers.parameters import find_faults
+from monitors.workflows.triggers.new_references import newest_reference
+from monitors.workflows.triggers.schedules import BadSchedule, Schedule
 
 COUNTS = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day")
-TRIGGERS = ("cooldown_hours", "schedule", "schedule_zone", "every_labels")
+REMOTE_SETTINGS = ("remote", "remote_secret", "training_hours")
+MAX_TRAINING_HOURS = 24 * 30
+ROLLOUT_PAUSE_SECONDS = 5.0
+"""Between two messages to check a rollout; a model with live traffic is judged more often."""
+REST_AFTER_ROLLBACK = timedelta(days=1)
+TRIGGERS = ("cooldown_hours", "schedule", "schedule_zone", "every_labels", "on_new_reference")
 GATE_SETTINGS = {field.name for field in fields(GatePolicy)} - {"min_labelled", "max_labelled"}
 
 
@@ -48,11 +60,20 @@ class UnableToStart(Problem):
 def configure_workflow(*, model: Model, actor: str, **changes: Any) -> Workflow:
     """Change how a model is retrained and judged; the other settings stay."""
     _check_settings(model, changes)
+    if "rollout" in changes:
+        changes["rollout"] = checked_rollout(model, changes["rollout"])
     with transaction.atomic():
         workflow, _ = Workflow.objects.select_for_update().get_or_create(model=model)
+        secret = changes.pop("remote_secret", None)
+        if "remote" in changes:
+            changes["remote"] = check_remote(changes["remote"])
         before = {name: getattr(workflow, name) for name in changes}
+        _set_secret(workflow, changes.get("remote", workflow.remote), secret)
         for name, value in changes.items():
             setattr(workflow, name, value)
+        _check_pipeline(workflow)
+        if {"trainer", "parameters"} & changes.keys():
+            _check_parameters(workflow)
         if workflow.max_pairs < workflow.pairs:
             raise invalid(
                 "/workflow/max_pairs",
@@ -66,13 +87,35 @@ def configure_workflow(*, model: Model, actor: str, **changes: Any) -> Workflow:
             action="workflow.update",
             subject=model.name,
             before=before,
-            after=changes,
+            after=changes if secret is None else {**changes, "remote_secret": "changed"},
         )
     return workflow
 
 
+def _set_secret(workflow: Workflow, remote: Mapping[str, Any], secret: object) -> None:
+    """Keep the secret that was sent; one that is stored stays for the same pipeline, and is never sent to another."""
+    if secret is not None:
+        workflow.remote_secret = seal_secret(secret, remote)
+    elif not is_same_receiver(remote, workflow.remote):
+        workflow.remote_secret = b""
+
+
+def _check_pipeline(workflow: Workflow) -> None:
+    if workflow.trainer == REMOTE and not workflow.remote:
+        raise invalid(
+            "/workflow/remote",
+            'The trainer is a pipeline; say which, such as {"kind": "http", "url": "https://train.example.com"}.',
+        )
+
+
+def _check_parameters(workflow: Workflow) -> None:
+    for name, fault in find_faults(workflow.trainer, workflow.parameters).items():
+        raise invalid(f"/workflow/parameters/{escape_pointer(name)}", fault)
+
+
 def _check_settings(model: Model, changes: Mapping[str, Any]) -> None:
-    known = {"trainer", "parameters", "training_days", "gate", *COUNTS, *TRIGGERS}
+    plain = ("trainer", "parameters", "training_days", "memory_mb", "gate", "rollout")
+    known = {*plain, *REMOTE_SETTINGS, *COUNTS, *TRIGGERS}
     if unknown := sorted(set(changes) - known):
         raise invalid(
             f"/workflow/{unknown[0]}",
@@ -90,11 +133,31 @@ def _check_settings(model: Model, changes: Mapping[str, Any]) -> None:
     for name in ("training_days", "every_labels"):
         if changes.get(name) is not None:
             _check_count(name, changes[name])
+    if changes.get("memory_mb") is not None:
+        _check_memory(changes["memory_mb"])
     if "cooldown_hours" in changes:
         _check_count("cooldown_hours", changes["cooldown_hours"], least=0)
+    if "training_hours" in changes:
+        _check_count("training_hours", changes["training_hours"], most=MAX_TRAINING_HOURS)
+    if not isinstance(changes.get("on_new_reference", False), bool):
+        raise invalid("/workflow/on_new_reference", "on_new_reference must be true or false.")
     if not isinstance(changes.get("parameters", {}), dict):
         raise invalid("/workflow/parameters", 'parameters must be an object such as {"trees": 100}.')
     _check_gate(model, changes.get("gate", {}))
+
+
+def checked_rollout(model: Model, given: object) -> dict[str, Any]:
+    """Return a rollout plan as it is stored; raises Problem with a pointer to what is wrong."""
+    plan = RolloutPlan.parse(given)
+    known = list_webhooks(model.project) if plan.hooks else ()
+    for place, name in enumerate(plan.hooks):
+        if name not in known:
+            raise invalid(
+                f"/workflow/rollout/hooks/{place}",
+                f"{printable(name)!r} is no webhook channel of this project; "
+                + (f"use one of {', '.join(known)}." if known else "add one first."),
+            )
+    return plan.as_json()
 
 
 def _set_triggers(workflow: Workflow, changes: Mapping[str, Any]) -> None:
@@ -114,11 +177,25 @@ def _set_triggers(workflow: Workflow, changes: Mapping[str, Any]) -> None:
             workflow.next_start_at = schedule.next_after(now())
     if changes.get("every_labels") is not None and workflow.labels_since is None:
         workflow.labels_since = newest_event(workflow.model) or now()
+    if changes.get("on_new_reference"):
+        workflow.reference_seen = newest_reference(workflow.model)
 
 
-def _check_count(name: str, value: object, *, least: int = 1) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 10_000_000:
-        raise invalid(f"/workflow/{name}", f"{name} is {str(value)[:64]!r}; use a whole number from {least}.")
+def _check_count(name: str, value: object, *, least: int = 1, most: int = 10_000_000) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise invalid(
+            f"/workflow/{name}",
+            f"{name} is {str(value)[:64]!r}; use a whole number from {least} to {most:,}.",
+        )
+
+
+def _check_memory(megabytes: object) -> None:
+    _check_count("memory_mb", megabytes, least=MIN_MEMORY_MB)
+    if isinstance(megabytes, int) and megabytes > memory_of_machine_mb():
+        raise invalid(
+            "/workflow/memory_mb",
+            f"memory_mb is {megabytes:,}; this machine has {memory_of_machine_mb():,}. Use less, or train elsewhere.",
+        )
 
 
 def _check_gate(model: Model, gate: object) -> None:
@@ -136,28 +213,7 @@ def _check_gate(model: Model, gate: object) -> None:
             "/workflow/gate/objective",
             f"{str(gate['objective'])[:64]!r} cannot be judged on pairs; use one of {', '.join(objectives)}.",
         )
-    _check_custom_margins(model, gate.get("margins"))
-
-
-def _check_custom_margins(model: Model, margins: object) -> None:
-    """Refuse a margin for a custom metric that is missing or that pairs cannot be compared by; of a model without any
-    nothing is known yet."""
-    known = custom_margins(model)
-    named = (
-        [name for name in margins if str(name).startswith(CUSTOM_PREFIX)] if isinstance(margins, dict) else []
-    )
-    for one in model.custom_metrics.order_by("name"):
-        if CUSTOM_PREFIX + one.name in named and CUSTOM_PREFIX + one.name not in known:
-            raise invalid(
-                f"/workflow/gate/margins/{escape_pointer(CUSTOM_PREFIX + one.name)}",
-                f"The custom metric {one.name!r} cannot have a margin: pairs are compared by "
-                f"{', '.join(COMPARED)}, and it is {one.parsed.function}.",
-            )
-    if known and (unknown := sorted(set(named) - set(known))):
-        raise invalid(
-            f"/workflow/gate/margins/{escape_pointer(unknown[0])}",
-            f"{printable(unknown[0])!r} is no custom metric of this model; use one of {', '.join(known)}.",
-        )
+    check_custom_margins(model, gate.get("margins"))
 
 
 # -- starting ----------------------------------------------------------------------------------------------------------
@@ -210,6 +266,7 @@ def check_automatic(model: Model, until: datetime) -> None:
     _check_autonomy(model)
     _check_daily_cap(model, until)
     _check_cooldown(model)
+    _check_rolled_back(model)
 
 
 def _check_cooldown(model: Model) -> None:
@@ -221,6 +278,19 @@ def _check_cooldown(model: Model) -> None:
             409,
             "cooldown",
             f"Run {newest.pk} started less than {hours} hours ago; the next may at {rfc3339(ends)}.",
+        )
+
+
+def _check_rolled_back(model: Model) -> None:
+    """What was rolled back a day ago would be trained again on nearly the same rows."""
+    newest = Run.objects.filter(model=model).order_by("-pk").first()
+    if newest is None or newest.state != RunState.ROLLED_BACK or newest.finished_at is None:
+        return
+    if (ends := newest.finished_at + REST_AFTER_ROLLBACK) > now():
+        raise UnableToStart(
+            409,
+            "rolled_back",
+            f"Run {newest.pk} was rolled back; the next starts by itself from {rfc3339(ends)} on, or by hand now.",
         )
 
 
@@ -289,6 +359,8 @@ def _check_data_quality(model: Model, until: datetime) -> None:
 
 def check_start(model: Model, data_until: datetime | None = None) -> tuple[Version, datetime]:
     """Return the champion that a run would compare with, and up to when it may look at data; raises UnableToStart."""
+    if not Model.objects.filter(pk=model.pk, archived_at=None).exists():
+        raise UnableToStart(409, "model_archived", f"{model} is archived; restore it before a run.")
     _check_rows_kept(model)
     champion = _champion(model)
     until = data_until or newest_data(model)
@@ -419,7 +491,9 @@ def _champion(model: Model) -> Version:
 
 # -- people ------------------------------------------------------------------------------------------------------------
 def approve(*, run: Run, actor: str) -> Run:
-    """Let a run that waits for a person go on."""
+    """Let a run that waits for a person go on, be it with its rollout."""
+    if Rollout.objects.filter(run=run, state=Rollout.State.PAUSED).exists():
+        return resume_rollout(run=run, actor=actor)
     with transaction.atomic():
         run = _locked(run)
         if run.needs != PERSON:
@@ -452,6 +526,12 @@ def cancel(*, run: Run, actor: str, reason: str = "") -> Run:
 def _end(run: Run, state: RunState, actor: str, reason: str) -> Run:
     with transaction.atomic():
         run = _locked(run)
+        if Rollout.objects.filter(run=run, state=Rollout.State.WATCHING).exists():
+            raise Problem(
+                409,
+                "rollout_watched",
+                f"Run {run.pk} has promoted its challenger; roll it back, or resume it to end the watch.",
+            )
         finish(run, state=state, actor=actor, reason=reason)
     run.refresh_from_db()
     return run
@@ -468,18 +548,23 @@ def _locked(run: Run) -> Run:
 def wake_runs(model: Model) -> None:
     """Let the model's run go on if the pairs that it waits for have come; one indexed count, and a task if so.
 
+    A rollout is checked too once its next check is due, as a full queue would make it wait for a sweep.
+
     To be called in the transaction that makes new labels count, so that no moment looks finished in between.
     """
     for run in Run.objects.filter(model=model, state=RunState.WAITING, needs=TRAFFIC).select_related(
         "model", "champion", "challenger"
     ):
         _wake(run)
+    due = Rollout.objects.filter(run__model=model, run__state__in=ACTIVE_STATES, next_check_at__lte=Now())
+    for run_id in due.values_list("run", flat=True):
+        enqueue(Task.ADVANCE_RUN, pause_seconds=ROLLOUT_PAUSE_SECONDS, run_id=run_id)
 
 
 def _wake(run: Run) -> None:
-    step = run.steps.filter(state=Step.State.WAITING).first()
+    step = run.steps.filter(state=Step.State.WAITING, name__in=("shadow", "gate")).first()
     if step is None:
-        return  # its worker has just moved on
+        return  # its worker has just moved on, or it looks again by itself
     wanted = step.evidence["wanted"]
     found = count_labelled(wanted_pairs(run, run.steps.get(name="shadow").evidence["since"]))
     waits = Run.objects.filter(pk=run.pk, state=RunState.WAITING, needs=TRAFFIC)

@@ -1,5 +1,7 @@
 """Training snapshots as Arrow tables: the columns they have, and how rows get in and are split."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -77,6 +79,15 @@ def holdout_start(times: NDArray[np.int64]) -> int:
         if 0 < (times >= start).mean() <= HOLDOUT_SHARE:
             return start
     return int(np.quantile(times, 1 - HOLDOUT_SHARE, method="higher"))
+
+
+def column_of(table: pa.Table, name: str) -> NDArray[Any]:
+    """Return a column as an array: numbers as float64 with NaN, texts as objects with None."""
+    column = table[name]
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return np.array(column.to_pylist(), object)
+    numbers: NDArray[Any] = column.cast(pa.float64()).to_numpy()
+    return numbers
 
 
 def _feature_types(signature: Signature) -> dict[str, pa.DataType]:

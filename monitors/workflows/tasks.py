@@ -4,7 +4,10 @@ from celery import shared_task
 
 from driftline.common.clock import now
 from driftline.common.task_queue import Task
-from monitors.workflows import engine, services, triggers
+from monitors.workflows import engine, services
+from monitors.workflows.mlflow import following
+from monitors.workflows.remote import snapshot_store, stopping
+from monitors.workflows.triggers import due_runs
 
 
 @shared_task(name=Task.START_WORKFLOW)
@@ -20,4 +23,19 @@ def advance(*, run_id: int, **_: object) -> None:
 
 @shared_task(name=Task.START_DUE_RUNS)
 def start_due_runs() -> None:
-    triggers.start_due_runs(now())
+    due_runs.start_due_runs(now())
+
+
+@shared_task(name=Task.STOP_PIPELINE)
+def stop_pipeline(*, training_id: int, **_: object) -> None:
+    stopping.stop_pipeline(training_id)
+
+
+@shared_task(name=Task.POLL_MLFLOW)
+def poll_mlflow(*, connection_id: int, **_: object) -> None:
+    following.poll(connection_id)
+
+
+@shared_task(name=Task.REMOVE_PARTS)
+def remove_parts(*, training_id: int, **_: object) -> None:
+    snapshot_store.remove_due_parts(training_id)

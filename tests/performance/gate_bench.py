@@ -5,6 +5,9 @@ Challengers as good as their champion, better and worse: two noisy readers of on
 rows are independent; in the second each version has good and bad days. The gate looks after every day. Beside it stands
 what intervals of 95% for one look decide, after every day, and at looks that wait for a fifth more pairs. Printed are
 the share that was promoted, the share that was rejected before the last pair, and the median of pairs up to promotion.
+The other parts are of a rollout: `guards_bench.py`.
+
+    --parts guards,watch                        the guards and the reverse shadow alone
 
     --challengers 50 --processes 1              smoke, not numbers
 """
@@ -25,6 +28,7 @@ from scipy.special import expit
 from monitors.stats.promotion.gate import GatePolicy, judge
 from monitors.stats.promotion.paired import compare_pairs
 from monitors.stats.promotion.sequential import Looks
+from tests.performance.guards_bench import table_of_guards, table_of_watches
 
 PAIRS_A_DAY, FIRST, LAST = 200, 2_000, 6_000
 CONFIDENCE = 0.9  # of monitors.workflows.pairs, which needs Django
@@ -105,15 +109,21 @@ def table(pool: ProcessPoolExecutor, challengers: int) -> Iterator[str]:
                 )
 
 
+PARTS = {"gate": table, "guards": table_of_guards, "watch": table_of_watches}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--challengers", type=int, default=1_000, help="of each kind, in each world")
+    parser.add_argument("--parts", default=",".join(PARTS), help="some of %(default)s")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     began = time.monotonic()
     with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        for line in table(pool, options.challengers):
-            print(line, flush=True)
+        for part in options.parts.split(","):
+            print(f"-- {part} --")
+            for line in PARTS[part](pool, options.challengers):
+                print(line, flush=True)
     print(f"{options.challengers:,} challengers of each kind, in {time.monotonic() - began:.0f} s")
 
 

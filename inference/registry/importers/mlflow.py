@@ -4,6 +4,7 @@ A registered model's download also has `registered_model_meta`, with its name an
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,32 @@ def read_models(root: Path) -> list[SourceModel]:
     return sorted(models, key=lambda model: (model.name, -_number(model)))
 
 
+@dataclass(frozen=True)
+class OnnxFlavor:
+    """What an `MLmodel` says of its ONNX: where the file lies beside it, and what the signature names."""
+
+    path: str
+    metadata: UploadMetadata
+
+
+def read_onnx_flavor(text: str) -> OnnxFlavor:
+    """Read an `MLmodel`; MigrationRefused for one without an ONNX flavor, with what to do."""
+    document = _mapping(text, MLMODEL)
+    flavors = _part(document, "flavors")
+    if "onnx" not in flavors:
+        missing = _without_onnx(flavors)
+        raise MigrationRefused(f"It has {missing.what} and no ONNX: {missing.remedy}.")
+    return OnnxFlavor(_data(flavors), _metadata(_schema(document, "inputs")))
+
+
+def _data(flavors: dict[str, Any]) -> str:
+    return str(_part(flavors, "onnx").get("data", "model.onnx"))
+
+
+def _metadata(inputs: list[dict[str, Any]]) -> UploadMetadata:
+    return UploadMetadata(features=[FeatureDeclaration(column) for column in _columns(inputs)])
+
+
 def _number(model: SourceModel) -> int:
     name = model.versions[0].name if model.versions else ""
     return int(name) if name.isdecimal() and len(name) < 19 else 0
@@ -62,14 +89,14 @@ def _describe(root: Path, folder: Path, document: dict[str, Any]) -> SourceModel
     flavors = _part(document, "flavors")
     if "onnx" not in flavors:
         return SourceModel(name, place, left=(_without_onnx(flavors),))
-    file = file_within(root, folder / str(_part(flavors, "onnx").get("data", "model.onnx")))
+    file = file_within(root, folder / _data(flavors))
     inputs, outputs = (_schema(document, side) for side in ("inputs", "outputs"))
     origin = {key: str(document[key])[:200] for key in ("run_id", "model_uuid") if document.get(key)}
     return SourceModel(
         name,
         place,
         versions=(SourceVersion(version, file),),
-        metadata=UploadMetadata(features=[FeatureDeclaration(column) for column in _columns(inputs)]),
+        metadata=_metadata(inputs),
         inputs=_tensors(inputs),
         outputs=_tensors(outputs),
         kept=("signature: the columns' names, in order",) if _columns(inputs) else (),

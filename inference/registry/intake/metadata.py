@@ -21,10 +21,11 @@ class FeatureDeclaration(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutputNames(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which outputs of the graph hold the prediction and the class probabilities."""
+    """Which outputs of the graph hold the prediction, the class probabilities, and an embedding of the input."""
 
     prediction: str | None = None
     probabilities: str | None = None
+    embedding: str | None = None
 
 
 class UploadMetadata(Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +48,9 @@ def declare(signature: Signature) -> UploadMetadata:
     """Say of a file what is known of the version that it was, or is made from."""
     return UploadMetadata(
         features=[FeatureDeclaration(feature.name, feature.type) for feature in signature.features],  # type: ignore[arg-type]
-        outputs=OutputNames(signature.prediction_output, signature.probabilities_output),
+        outputs=OutputNames(
+            signature.prediction_output, signature.probabilities_output, signature.embedding_output
+        ),
         classes=list(signature.classes),
         positive_class=signature.positive_class,
         missing=signature.missing,

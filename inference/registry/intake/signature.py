@@ -7,6 +7,7 @@ from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.metadata import UploadMetadata
 from inference.registry.intake.report import ObservedOutput
 from inference.signatures import Feature, Signature, TensorSpec
+from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION, part_names
 
 LABEL_NAMES = ("label", "output_label")
 PROBABILITY_NAMES = ("probabilities", "output_probability")
@@ -62,6 +63,7 @@ def derive_signature(
         positive_class=_positive_class(metadata, classes, task),
         missing=_missing(metadata, features),
         task=task,
+        embedding_output=_embedding(findings, metadata, features),
     )
     return signature, warnings
 
@@ -295,6 +297,30 @@ def _check_one_value_a_row(findings: SeenModel, prediction: str | None) -> None:
             f"The output {shown(prediction)} has shape {seen.shape} for 3 rows; a prediction is one value a row.",
             "/outputs/prediction",
         )
+
+
+def _embedding(findings: SeenModel, metadata: UploadMetadata, features: list[Feature]) -> str | None:
+    """Return the output of one vector a row, which is logged under its own name."""
+    name = _named(findings, metadata.outputs.embedding, (), "/outputs/embedding")
+    if name is None:
+        return None
+    spec, seen = _spec(findings, name), findings.observed.get(name)
+    shape = seen.shape if seen else spec.shape
+    width = shape[1] if len(shape) == 2 else 0
+    if not spec.datatype.startswith("FP") or not MIN_DIMENSION <= width <= MAX_DIMENSION:
+        raise _incompatible(
+            f"The output {shown(name)} is {spec.datatype} of shape {[-1, *shape[1:]]}; an embedding is floats of shape "
+            f"[-1, d] with d from {MIN_DIMENSION} to {MAX_DIMENSION:,}.",
+            "/outputs/embedding",
+        )
+    taken = {feature.name for feature in features}
+    if clash := next((one for one in (name, *part_names(name, width)) if one in taken), None):
+        raise _incompatible(
+            f"The embedding {shown(name)} is logged beside the features, of which one is called {shown(clash)}; "
+            "rename the output.",
+            "/outputs/embedding",
+        )
+    return name
 
 
 def _positive_class(metadata: UploadMetadata, classes: list[str], task: str) -> str | None:

@@ -8,7 +8,7 @@ The file is a stranger's, and so is what is built from it: the caller gets bytes
 Start with `launcher.py`.
 """
 
-from inference.registry.trials.launcher import try_variant
+from inference.registry.trials.launcher import ask_original, try_variant
 from inference.registry.trials.orders import NotBuilt, Questions, Trial, Unfit
 
-__all__ = ["NotBuilt", "Questions", "Trial", "Unfit", "try_variant"]
+__all__ = ["NotBuilt", "Questions", "Trial", "Unfit", "ask_original", "try_variant"]

@@ -9,7 +9,7 @@ import sys
 import msgspec
 
 from inference.registry.intake import sandbox
-from inference.registry.trials.orders import TrialOrder, Unfit
+from inference.registry.trials.orders import OriginalAnswers, Outcome, TrialOrder, Unfit
 
 
 def main() -> None:
@@ -22,6 +22,7 @@ def main() -> None:
     from inference.registry.trials import examination
 
     sandbox.raise_last_walls(order.limits, network_isolated=network_isolated)
+    outcome: Outcome | OriginalAnswers
     try:
         outcome = examination.examine(sys.stdin.buffer.read(), order)
     except MemoryError:

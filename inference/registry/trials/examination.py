@@ -8,7 +8,9 @@ import numpy.ma  # noqa: F401
 
 from inference.registry.intake import sandbox
 from inference.registry.trials.orders import (
+    ORIGINAL,
     NotBuilt,
+    OriginalAnswers,
     Outcome,
     Packed,
     Questions,
@@ -24,10 +26,12 @@ from inference.runtime.variants.building import build_variant
 from inference.runtime.variants.measuring import answer, time_in_turns
 
 
-def examine(content: bytes, order: TrialOrder) -> Outcome:
-    """Build the variant of `content`, and compare both on the rows that the order names."""
+def examine(content: bytes, order: TrialOrder) -> Outcome | OriginalAnswers:
+    """Build the variant of `content`, and compare both on the rows that the order names; or ask the model alone."""
     with os.fdopen(order.questions_handle, "rb") as file:
         questions = msgspec.msgpack.decode(file.read(), type=Questions)
+    if order.kind == ORIGINAL:
+        return _ask(content, _feed(questions.asked), order)
     try:
         built = build_variant(order.kind, content, Sample(_feed(questions.calibration), questions.is_made_up))
     except DoesNotApply as reason:
@@ -47,6 +51,14 @@ def examine(content: bytes, order: TrialOrder) -> Outcome:
         return Unfit(str(error))
     except Exception as error:
         return Unfit(f"It fails on rows that the original is asked: {first_line(error)}")
+
+
+def _ask(content: bytes, feed: Feed, order: TrialOrder) -> OriginalAnswers | Unfit:
+    sandbox.allow_cpu(order.limits.run_cpu_s)
+    try:
+        return OriginalAnswers(_packed(order.outputs, answer(OnnxSession(content), feed, order.outputs)))
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        return Unfit(f"It fails on the rows: {first_line(error)}")
 
 
 def _compare(

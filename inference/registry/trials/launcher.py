@@ -8,7 +8,19 @@ from msgspec import structs
 
 from inference.registry.intake.limits import MIB, IntakeLimits
 from inference.registry.intake.process import run_child
-from inference.registry.trials.orders import LIMITS, Outcome, Questions, TrialOrder, Unfit
+from inference.registry.trials.orders import (
+    LIMITS,
+    ORIGINAL,
+    Array,
+    OriginalAnswers,
+    Outcome,
+    Packed,
+    Questions,
+    Trial,
+    TrialOrder,
+    Unfit,
+    unpack,
+)
 
 _SECONDS_EACH_16_MIB = 4
 
@@ -18,8 +30,26 @@ def try_variant(
 ) -> Outcome:
     """Build the variant `kind` of the model at `path`, and compare both on rows; takes `limits.wall_s` at most.
 
-    `outputs` are those whose answers are compared. Raises FileNotFoundError where the model's file is gone.
+    The answers of these `outputs` are compared. Raises FileNotFoundError where the model's file does not exist.
     """
+    outcome = _run(path, kind, questions, outputs, limits)
+    return Unfit("No variant was wanted.") if isinstance(outcome, OriginalAnswers) else outcome
+
+
+def ask_original(path: Path, rows: dict[str, Packed], outputs: list[str]) -> dict[str, Array] | str:
+    """Ask the model at `path` rows by input, and return its answers by output, or a sentence why there are none.
+
+    Raises FileNotFoundError where the model's file does not exist.
+    """
+    outcome = _run(path, ORIGINAL, Questions({}, rows, is_made_up=False), outputs, LIMITS)
+    if isinstance(outcome, OriginalAnswers):
+        return {name: unpack(values) for name, values in outcome.by_output.items()}
+    return "It gives no answer." if isinstance(outcome, Trial) else outcome.reason
+
+
+def _run(
+    path: Path, kind: str, questions: Questions, outputs: list[str], limits: IntakeLimits
+) -> Outcome | OriginalAnswers:
     with path.open("rb") as model, tempfile.TemporaryFile() as file:
         file.write(msgspec.msgpack.encode(questions))
         file.seek(0)
@@ -38,7 +68,7 @@ def try_variant(
             f"run, {allowed.memory_bytes >> 20:,} MiB of memory, {allowed.wall_s:g} s in all."
         )
     try:
-        return msgspec.msgpack.decode(ending.answer, type=Outcome)
+        return msgspec.msgpack.decode(ending.answer, type=Outcome | OriginalAnswers)
     except msgspec.MsgspecError:  # of a child that died before it told, too
         return Unfit("It broke the process that tried it.")
 

@@ -12,6 +12,8 @@ from inference.runtime.variants.measuring import Timing
 
 type Array = NDArray[Any]
 
+ORIGINAL = ""
+"""The kind of an order that wants no variant, but the model's own answers."""
 LIMITS = IntakeLimits(load_cpu_s=40, run_cpu_s=60, wall_s=120.0, report_bytes=64 * MIB)
 """Of a trial of a small file: to build, then to answer the rows twice and to be timed. `limits_for` adds to them."""
 
@@ -71,6 +73,12 @@ class Trial(Struct, frozen=True, tag="trial"):
     original: dict[str, Packed]
     variant: dict[str, Packed]
     timings: list[Timing]
+
+
+class OriginalAnswers(Struct, frozen=True, tag="answers"):
+    """What the model itself answers, where no variant is wanted."""
+
+    by_output: dict[str, Packed]
 
 
 class NotBuilt(Struct, frozen=True, tag="not_built"):

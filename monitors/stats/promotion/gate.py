@@ -8,8 +8,6 @@ from monitors.stats.promotion.differences import HIGHER_IS_BETTER, METRICS, Metr
 from monitors.stats.promotion.paired import PairedComparison, SegmentComparison
 
 RELATIVE_MARGINS = frozenset({"mae", "rmse"})
-CUSTOM_PREFIX = "custom:"
-"""How margins for custom metrics begin, before the name of the metric."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def check_labels(context: RunContext) -> StepOutcome:
     """Wait for a person, whatever the autonomy, when a class, a token or the labels' number jumped."""
     approved_by = context.run.approved_by
     if approved_by and "jumps" in context.step.evidence:
-        return done({"approved_by": approved_by}, effect=_use_up_approval)
+        return done({"approved_by": approved_by}, effect=use_up_approval)
     until = context.run.data_until
     jumps = new_jumps(context, until=until, since=(until - NEWEST).date())
     evidence = {"newest_days": NEWEST.days, "jumps": evidence_of(jumps)}
@@ -50,8 +50,8 @@ def question(jumps: list[LabelJump]) -> str:
     return f"a person to judge the labels: {jumps[0].sentence}"[:200]
 
 
-def _use_up_approval(run: Run) -> Evidence:
-    """A person who trusts the labels has not yet approved the promotion."""
+def use_up_approval(run: Run) -> Evidence:
+    """Forget an approval: who trusts the labels, say, has not yet approved what comes next."""
     run.approved_by = ""
     run.save(update_fields=["approved_by"])
     return {}

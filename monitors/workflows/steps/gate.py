@@ -1,5 +1,6 @@
 """The step `gate`: judge the challenger on the ripe labelled pairs."""
 
+from collections.abc import Iterator
 from math import ceil
 
 from driftline.common.periods import parse_timestamp
@@ -17,9 +18,19 @@ from monitors.workflows.context import (
     waiting,
 )
 from monitors.workflows.label_jumps import evidence_of
-from monitors.workflows.pairs import compare_wanted, count_labelled, policy_of, ripe_until
+from monitors.workflows.leaks import Leak, find_leak
+from monitors.workflows.pairs import (
+    compare_wanted,
+    count_labelled,
+    labelled_champion_rows,
+    policy_of,
+    ripe_until,
+)
 from monitors.workflows.steps.check_labels import new_jumps, question
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
+from monitors.workflows.wrong_labels import WrongLabels, find_wrong_labels
+
+QUESTIONS = {"wrong_labels": "the labels", "leak": "a leak"}
 
 LOOK_GROWTH = 1.05
 """Each further look waits for a twentieth more pairs, as it reads all of them; the intervals allow any number."""
@@ -52,7 +63,7 @@ def _answer(
     looks = [*context.step.evidence.get("looks", []), _look(comparison, verdict)]
     evidence: Evidence = {"looks": looks, "comparison": to_json(comparison), "verdict": verdict_json}
     if verdict.decision == "promote":
-        return _promote_unless_labels_jumped(context, evidence, verdict_json)
+        return _promote_unless_in_doubt(context, comparison, evidence, verdict_json)
     if verdict.needs_person and found >= context.workflow.max_pairs:
         if context.model.autonomy == Autonomy.AUTO:
             reason = "labels are selective and the verdict hangs on the missing ones; a person may start a run again"
@@ -69,16 +80,42 @@ def _answer(
     return waiting(progress(found, next_look), needs=TRAFFIC, evidence=evidence, verdict=verdict_json)
 
 
-def _promote_unless_labels_jumped(
-    context: RunContext, evidence: Evidence, verdict_json: Evidence
+def _promote_unless_in_doubt(
+    context: RunContext, comparison: PairedComparison, evidence: Evidence, verdict_json: Evidence
 ) -> StepOutcome:
-    """A verdict is worth what its labels are: when those of the pairs jumped, a person decides."""
+    """A verdict is worth what its labels and its training rows are: when the labels of the pairs jumped or look wrong,
+    or a feature knew the answer in the training rows only, a person decides."""
     since = parse_timestamp(context.evidence_of("shadow")["since"]).date()
     jumps = new_jumps(context, until=ripe_until(context.model), since=since)
     evidence["jumps"] = evidence_of(jumps)
     if jumps:
         return waiting(question(jumps), needs=PERSON, evidence=evidence, verdict=verdict_json)
+    for name, doubt in _doubts(context, comparison):
+        evidence[name] = to_json(doubt) | {"sentence": doubt.sentence}
+        asked = f"a person to judge {QUESTIONS[name]}: {doubt.sentence}"[:200]
+        return waiting(asked, needs=PERSON, evidence=evidence, verdict=verdict_json)
     return done(evidence, verdict=verdict_json)
+
+
+def _doubts(context: RunContext, comparison: PairedComparison) -> Iterator[tuple[str, WrongLabels | Leak]]:
+    """Look for what makes a good verdict worth little."""
+    signature = context.signature
+    rows = labelled_champion_rows(wanted_pairs(context.run, context.evidence_of("shadow")["since"]))
+    if wrong := find_wrong_labels(comparison, rows, signature):
+        yield "wrong_labels", wrong
+    snapshot = context.evidence_of("snapshot").get("dataset")
+    if snapshot is None:
+        return  # what a version that was brought along learnt from, nobody knows
+    objective = policy_of(context.model, context.workflow, signature.task).objective
+    leak = find_leak(
+        rows,
+        signature,
+        snapshot=snapshot,
+        held_out=context.evidence_of("validate").get("metrics", {}).get(objective),
+        live=comparison.metrics.get(objective),
+    )
+    if leak:
+        yield "leak", leak
 
 
 def _look(comparison: PairedComparison, verdict: GateVerdict) -> Evidence:

@@ -5,21 +5,41 @@ from pathlib import Path
 from inference.registry.datasets import store_reference
 from inference.registry.models import Autonomy, Model, Version
 from inference.registry.services import promote as promote_version
-from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done, waiting
-from monitors.workflows.models import Run
+from monitors.workflows.context import (
+    ChangedMeanwhile,
+    Evidence,
+    RunContext,
+    StepFailed,
+    StepOutcome,
+    done,
+    waiting,
+)
+from monitors.workflows.models import Rollout, Run
+from monitors.workflows.rollouts.plan import RolloutPlan
+from monitors.workflows.rollouts.progress import begin_watch, plan_of, rollout_of
+from monitors.workflows.steps.rollout import wait_while_paused
 from monitors.workflows.steps.shadow import PERSON
-from monitors.workflows.training import result_of
+from monitors.workflows.training import has_result, result_of
 
 
 def promote(context: RunContext) -> StepOutcome:
-    """Switch over, and re-base the reference on what the challenger was trained on here, in one transaction."""
+    """Switch over, and re-base the reference on what the challenger was trained on here, in one transaction.
+
+    With a watch the champion of before begins to answer copies in the same one. A rollout that a person paused after
+    its last step waits for them.
+    """
+    rollout, seen = rollout_of(context.run), context.run.generation
+    if rollout is not None and rollout.state == Rollout.State.PAUSED:
+        return wait_while_paused(rollout)
     approved_by = context.run.approved_by
     if context.model.autonomy != Autonomy.AUTO and not approved_by:
         return waiting("a person to approve the promotion", needs=PERSON)
-    is_trained_here = "folder" in context.evidence_of("train")
-    reference = result_of(context).reference_path if is_trained_here else None
+    reference = result_of(context).reference_path if has_result(context) else None
+    plan = plan_of(rollout) if rollout else RolloutPlan.parse(context.workflow.rollout)
 
     def switch(run: Run) -> Evidence:
+        if run.generation != seen:
+            raise ChangedMeanwhile
         if run.challenger is None:
             raise StepFailed("The challenger was deleted while the run was under way; start a new run.")
         rebased = _rebase(run.model, run.challenger, reference, context.actor) if reference else {}
@@ -30,6 +50,8 @@ def promote(context: RunContext) -> StepOutcome:
             actor=context.actor,
             reason=f"{run.trigger}; approved by {approved_by}" if approved_by else run.trigger,
         )
+        if plan.watch_seconds:
+            begin_watch(run, plan)
         return {**rebased, "generation": deployment.generation}
 
     return done({"approved_by": approved_by or "autonomy"}, effect=switch)

@@ -1,5 +1,8 @@
 """The step `register`: the challenger becomes a version, once, with the lineage that tells where it comes from."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from inference.registry.lineage import Lineage, TrainingWindow
@@ -8,6 +11,9 @@ from inference.registry.services import upload_version
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done
 from monitors.workflows.models import Run
 from monitors.workflows.training import result_of
+
+CONTRACT = ("inputs", "outputs", "classes")
+"""The parts of a signature that callers depend on."""
 
 
 def register(context: RunContext) -> StepOutcome:
@@ -36,6 +42,7 @@ def _upload(context: RunContext) -> Version:
     result = result_of(context)
     snapshot = context.evidence_of("snapshot")
     parity = result.report.parity
+    remote = getattr(context.run, "remote_training", None)
     lineage = Lineage(
         run=context.run.pk,
         trigger=context.run.trigger,
@@ -47,7 +54,8 @@ def _upload(context: RunContext) -> Version:
             **{name: snapshot[name] for name in ("dataset", "sha256", "start", "end", "training_rows")}
         ),
         libraries=result.report.libraries,
-        parity={"rows": parity.rows, "max_difference": parity.max_difference},
+        parity={"rows": parity.rows, "max_difference": parity.max_difference} if parity else {},
+        uri=remote.lineage_uri if remote else "",
     )
     with result.model_path.open("rb") as stream:
         version, _ = upload_version(
@@ -56,17 +64,24 @@ def _upload(context: RunContext) -> Version:
             metadata=msgspec.json.encode(result.metadata),
             lineage=lineage,
             actor=context.actor,
+            expected_sha256=remote.artifact_sha256 if remote else None,
         )
     return version
 
 
 def contract_refusal(champion: Version, challenger: Version) -> str:
     """Say now, not after days in the shadow, why the champion's callers could not call a version; empty if they can."""
-    for side in ("inputs", "outputs", "classes"):
-        ours, theirs = ((version.signature or {}).get(side) for version in (champion, challenger))
-        if champion.signature and challenger.signature and ours != theirs:
-            return (
-                f"Version {challenger.version} has other {side} than the champion {champion.version}, so it could "
-                "never take its place"
-            )
-    return ""
+    if not (champion.signature and challenger.signature):
+        return ""
+    side = other_side(champion.signature, challenger.signature)
+    return (
+        f"Version {challenger.version} has other {side} than the champion {champion.version}, so it could never take "
+        "its place"
+        if side
+        else ""
+    )
+
+
+def other_side(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> str:
+    """Name what a challenger's signature has otherwise than the champion's; empty where callers see no difference."""
+    return next((side for side in CONTRACT if champion.get(side) != challenger.get(side)), "")

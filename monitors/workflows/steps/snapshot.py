@@ -10,6 +10,7 @@ from driftline.common.periods import EPOCH, from_us, rfc3339, to_us
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.prediction_log.spool.privacy import KEEP, policy_of
 from inference.registry.datasets import path_of, store_table
 from inference.registry.models import Dataset
 from monitors.definitions.models import Reference
@@ -64,8 +65,8 @@ def snapshot(context: RunContext) -> StepOutcome:
 
 def _refuse_hidden_features(context: RunContext) -> None:
     """A challenger would learn from hashes, or from nothing, and be asked with what callers send."""
-    taken = {feature.name for feature in context.signature.features}
-    if hidden := sorted(taken & set(context.model.privacy)):
+    taken = sorted(feature.name for feature in context.signature.features)
+    if hidden := [name for name in taken if policy_of(context.model.privacy, name) != KEEP]:
         raise StepFailed(
             f"The log keeps {hidden[0]!r} as a hash or not at all, and the model takes it as it is sent; "
             "train elsewhere and upload the version, or keep the feature."

@@ -1,26 +1,31 @@
-"""The step `train`: let the model's trainer learn, in a subprocess without our credentials."""
+"""The step `train`: let the model's trainer learn, in a subprocess without our credentials or in a pipeline."""
 
 import shutil
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from django.conf import settings
 
 from driftline.common.lease import LeaseLost
-from inference.registry.datasets import path_of
-from inference.registry.models import Dataset
-from inference.signatures import Signature
 from monitors.workflows.context import RunContext, StepOutcome, done
+from monitors.workflows.remote.training import train_remotely
 from monitors.workflows.snapshots import HOLDOUT, TRAIN
-from monitors.workflows.trainers.job import Layout, TrainingJob
+from monitors.workflows.trainers.catalogue import REMOTE
+from monitors.workflows.trainers.job import TrainingJob
 from monitors.workflows.trainers.launch import TrainingStopped, run_trainer
+from monitors.workflows.training import limits_of, training_job, write_rows
 
 TIMEOUT_S = 600.0
 
 
 def train(context: RunContext) -> StepOutcome:
+    """Train here, or start a pipeline and wait for what it sends; a run that began with one stays with it."""
+    if context.workflow.trainer == REMOTE or hasattr(context.run, "remote_training"):
+        return train_remotely(context)
+    return _train_here(context)
+
+
+def _train_here(context: RunContext) -> StepOutcome:
     """Train in a folder of this attempt's own, so that nothing half-written by a killed one is read."""
+    limits = limits_of(context)
     shutil.rmtree(context.folder, ignore_errors=True)
     folder = context.folder / f"train-{context.step.attempts}"
     context.folder.mkdir(mode=0o700, parents=True)
@@ -31,11 +36,13 @@ def train(context: RunContext) -> StepOutcome:
             folder,
             TIMEOUT_S,
             allowed=settings.TRAINERS,
+            limits=limits,
             stop=context.lost,
         )
     except TrainingStopped as stopped:
         raise LeaseLost from stopped
     report = result.report
+    assert report.out_of_fold is not None
     return done(
         {
             "folder": folder.name,
@@ -54,37 +61,7 @@ def train(context: RunContext) -> StepOutcome:
 
 
 def _job(context: RunContext) -> TrainingJob:
-    table = pq.read_table(path_of(Dataset.objects.get(pk=context.evidence_of("snapshot")["dataset"])))
-    signature = context.signature
-    return TrainingJob(
-        data=_write(context, table, TRAIN),
-        holdout=_write(context, table, HOLDOUT),
-        features=signature.features,
-        task=signature.task,
-        classes=signature.classes,
-        positive_class=signature.positive_class,
-        missing=signature.missing,
-        layout=_layout(signature),
-        parameters=context.workflow.parameters,
-        seed=context.run.pk,
-    )
-
-
-def _layout(signature: Signature) -> Layout | None:
-    """Ask for the champion's tensors; an external champion has none, and callers of its own."""
-    if not signature.inputs:
-        return None
-    return Layout(
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        prediction=signature.prediction_output,
-        probabilities=signature.probabilities_output,
-    )
-
-
-def _write(context: RunContext, table: pa.Table, split: str) -> str:
-    rows = table.filter(pc.equal(table["split"], split))
-    rows = rows.append_column("time", rows["timestamp"])
-    path = context.folder / f"{split}.parquet"
-    pq.write_table(rows.drop_columns(["version_id", "prediction", "score", "split", "timestamp"]), path)
-    return str(path)
+    data, holdout = context.folder / "train.parquet", context.folder / "holdout.parquet"
+    write_rows(context, TRAIN, data)
+    write_rows(context, HOLDOUT, holdout)
+    return training_job(context, data=data, holdout=holdout)

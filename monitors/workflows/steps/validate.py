@@ -50,8 +50,8 @@ def validate(context: RunContext) -> StepOutcome:
 
 def _compare(context: RunContext) -> PairedComparison | None:
     """Pair what the champion answered when it was asked with what the trainer's child answered for the same rows."""
-    table = pq.read_table(path_of(Dataset.objects.get(pk=context.evidence_of("snapshot")["dataset"])))
-    held_out = table.filter(pc.equal(table["split"], HOLDOUT))
+    path = path_of(Dataset.objects.get(pk=context.evidence_of("snapshot")["dataset"]))
+    held_out = pq.read_table(path, filters=pc.field("split") == HOLDOUT)
     signature = context.signature
     challenger = _challenger_scores(context, signature)
     champion = _champion_scores(held_out, signature)

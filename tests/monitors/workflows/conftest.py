@@ -18,6 +18,7 @@ from inference.registry.lineage import Lineage
 from inference.registry.models import Model
 from inference.registry.services import create_model, upload_version
 from monitors.rules.models import Rule, Transition
+from monitors.workflows.rollouts.plan import plan_at_once
 from monitors.workflows.services import configure_workflow
 from monitors.workflows.trainers.job import TrainingJob
 from monitors.workflows.trainers.launch import run_trainer
@@ -26,6 +27,8 @@ from tests.worlds.turning_flights import CLASSES, DAY, FEATURES, FIRST_DAY, Worl
 
 Fire = Callable[..., Transition]
 TRAINED_DAYS = 5
+AT_ONCE = plan_at_once()
+"""Tests that are not about rollouts promote at once."""
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +94,7 @@ def model(transactional_db: None, trained: TrainingResult, old_truth: pd.DataFra
         min_training_rows=500,
         pairs=500,
         max_pairs=1500,
+        rollout=AT_ONCE,
     )
     return model
 
@@ -131,6 +135,7 @@ def table_world(transactional_db: None, old_truth: pd.DataFrame) -> World:
         min_training_rows=500,
         pairs=500,
         max_pairs=1500,
+        rollout=AT_ONCE,
     )
     world = World(model, Path(settings.HOME))
     for day in range(TRAINED_DAYS, TRAINED_DAYS + 5):

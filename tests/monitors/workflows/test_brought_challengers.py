@@ -18,7 +18,7 @@ from monitors.workflows.selectors import possible_challengers
 from tests.worlds.turning_flights import DAY, FIRST_DAY, World, flights
 
 METADATA = b'{"features": [{"name": "wind"}, {"name": "load"}], "positive_class": "late"}'
-MADE_HERE = ("snapshot", "check_labels", "train", "convert", "validate", "register")
+MADE_HERE = ("snapshot", "check_labels", "check_data", "train", "convert", "validate", "register")
 
 
 def upload(model: Model, *, turned: bool, columns: int = 2) -> str:

@@ -102,6 +102,9 @@ class TestBeforeTraining:
     ) -> None:
         usual_world.model.autonomy = "approve"
         usual_world.model.save()
+        services.configure_workflow(
+            model=usual_world.model, actor="ada", training_days=14
+        )  # without the old truth
         for day in NEW_DAYS:
             usual_world.send_day(day, rows=60, source="dl_rotated")
         run = started(fire)

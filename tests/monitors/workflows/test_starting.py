@@ -43,7 +43,8 @@ class TestTransition:
         assert run.trigger == "rule log loss, retrain"
         assert run.data_until == transition.window_end
         assert [step.name for step in run.steps.order_by("position")] == [
-            "snapshot", "check_labels", "train", "convert", "validate", "register", "shadow", "gate", "promote",
+            "snapshot", "check_labels", "check_data", "train", "convert", "validate", "register", "shadow", "gate",
+            "rollout", "promote", "watch",
         ]  # fmt: skip
         assert run.needs == ""
 

@@ -111,7 +111,9 @@ class TestEnding:
         with pytest.raises(TrainingFailed) as failure:
             attempt("lightgbm", job, tmp_path / "work")
 
-        assert "InvalidTrainingData: Trainer parameters ['tress'] are unknown" in str(failure.value)
+        assert "InvalidTrainingData: lightgbm has no parameter 'tress'; use some of trees, min_leaf" in str(
+            failure.value
+        )
         assert "Traceback" not in str(failure.value)
 
     def test_a_model_that_cannot_be_converted_gives_one_sentence(

@@ -1,4 +1,4 @@
-"""Starts runs that a schedule or new labels ask for: each once, however many schedulers there are.
+"""Starts runs that a schedule, new labels or a new reference ask for: each once, however many schedulers there are.
 
 The row of a workflow is locked while its run starts and its next time is set, in one transaction. What was due while
 nobody looked is one run. An audit row says why what was due could not start.
@@ -15,13 +15,14 @@ from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import Model
 from monitors.summaries.models import Summary
 from monitors.workflows.models import ACTIVE_STATES, Run, Step, Workflow
-from monitors.workflows.schedules import Schedule
 from monitors.workflows.services import (
     UnableToStart,
     check_automatic,
     check_start,
     start_automatic_run,
 )
+from monitors.workflows.triggers.new_references import newest_reference
+from monitors.workflows.triggers.schedules import Schedule
 
 REST = timedelta(days=1)
 """After new labels could not start a run."""
@@ -35,6 +36,8 @@ def start_due_runs(at: datetime) -> list[Run]:
     counting = counting.filter(Q(labels_rest_until=None) | Q(labels_rest_until__lte=at))
     counting = counting.exclude(model__runs__state__in=ACTIVE_STATES)
     started += [_start_by_labels(pk, at) for pk in counting.values_list("pk", flat=True)]
+    watching = Workflow.objects.filter(on_new_reference=True, model__archived_at=None)
+    started += [_start_by_reference(pk) for pk in watching.values_list("pk", flat=True)]
     return [run for run in started if run is not None]
 
 
@@ -61,6 +64,17 @@ def _start_by_labels(workflow_id: int, at: datetime) -> Run | None:
             workflow.labels_rest_until = at + REST
             workflow.save(update_fields=["labels_rest_until"])
         return run
+
+
+def _start_by_reference(workflow_id: int) -> Run | None:
+    with transaction.atomic():
+        workflow = _claimed(Workflow.objects.filter(pk=workflow_id, on_new_reference=True))
+        newest = newest_reference(workflow.model) if workflow else 0
+        if workflow is None or newest <= workflow.reference_seen:
+            return None
+        workflow.reference_seen = newest
+        workflow.save(update_fields=["reference_seen"])
+        return start_automatic_run(workflow.model, "a new reference of the champion")
 
 
 def new_labels(workflow: Workflow) -> int:
@@ -101,6 +115,8 @@ def what_would_happen(model: Model) -> list[str]:
     if workflow.every_labels:
         found = new_labels(workflow)
         lines.append(f"{found:,} of {workflow.every_labels:,} new labelled rows have come that start one.")
+    if workflow.on_new_reference:
+        lines.append("A new reference of the champion starts one.")
     return [*lines, *alone]
 
 

@@ -1,46 +1,50 @@
 """Tells when the live serving processes have a change of the plan, by the status files that they write."""
 
-import json
-import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from inference.registry.models import Model, PlanGeneration, Version
+from inference.serving.status.status import live_reports
 
 _LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Rollout:
+class ServingProcessName:
+    """A serving process by its number, and by its serving host where it is on another machine."""
+
+    pid: int
+    host: str | None = None
+
+    @classmethod
+    def of(cls, report: Mapping[str, Any]) -> Self:
+        """Name the process of a status report."""
+        return cls(report["pid"], report.get("host"))
+
+    def __str__(self) -> str:
+        return f"{self.pid} on {self.host}" if self.host else str(self.pid)
+
+
+@dataclass(frozen=True)
+class PlanUptake:
     """Which live processes serve the model as the plan says, and why the others do not."""
 
-    reported: list[int]
-    missing: dict[int, str]  # pid -> reason
+    reported: list[ServingProcessName]
+    missing: dict[ServingProcessName, str]
 
 
-def await_rollout(*, model: Model, home: Path, timeout: float = 5.0) -> Rollout:
+def await_uptake(*, model: Model, home: Path, timeout: float = 5.0) -> PlanUptake:
     """Wait until every live serving process serves `model` by the newest plan, at most `timeout` seconds."""
     generation = PlanGeneration.objects.filter(pk=1).values_list("value", flat=True).first() or 0
     deadline = time.monotonic() + timeout
     while True:
-        rollout = _look(model, home, generation)
-        if not rollout.missing or time.monotonic() > deadline:
-            return rollout
+        uptake = _look(model, home, generation)
+        if not uptake.missing or time.monotonic() > deadline:
+            return uptake
         time.sleep(_LOOK_SECONDS)
-
-
-def live_reports(home: Path) -> Iterator[dict[str, Any]]:
-    """Read the status files of the serving processes that live."""
-    for path in sorted((home / "serving").glob("*.json")):
-        try:
-            report = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue  # the file is being replaced or removed
-        if _lives(report["pid"]):
-            yield report
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class InProcess:
     With neither it is not in memory. `paused` is the failure after which copies pause, where it shadows.
     """
 
-    pid: int
+    process: ServingProcessName
     provider: str | None
     asked: str | None
     fallback: str | None
@@ -68,7 +72,7 @@ def _in_process(version: Version, report: dict[str, Any]) -> InProcess:
     key = str(version.pk)
     execution = report.get("executions", {}).get(key, {})
     return InProcess(
-        pid=report["pid"],
+        process=ServingProcessName.of(report),
         provider=execution.get("used"),
         asked=execution.get("asked"),
         fallback=execution.get("fallback"),
@@ -86,24 +90,14 @@ def _paused(version: Version, shadows: Iterable[dict[str, Any]]) -> str | None:
     return None
 
 
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it lives, as another user
-    return True
-
-
-def _look(model: Model, home: Path, generation: int) -> Rollout:
-    reported: list[int] = []
-    missing: dict[int, str] = {}
+def _look(model: Model, home: Path, generation: int) -> PlanUptake:
+    uptake = PlanUptake([], {})
     for report in live_reports(home):
+        process = ServingProcessName.of(report)
         if report["generation"] < generation:
-            missing[report["pid"]] = f"it still serves plan {report['generation']}, not {generation}"
+            uptake.missing[process] = f"it still serves plan {report['generation']}, not {generation}"
         elif reason := report["stale_models"].get(str(model.pk)):
-            missing[report["pid"]] = reason
+            uptake.missing[process] = reason
         else:
-            reported.append(report["pid"])
-    return Rollout(reported, missing)
+            uptake.reported.append(process)
+    return uptake

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitors.workflows.schedules import BadSchedule, Schedule
+from monitors.workflows.triggers.schedules import BadSchedule, Schedule
 
 BERLIN = "Europe/Berlin"
 

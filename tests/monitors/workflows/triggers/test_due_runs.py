@@ -9,15 +9,17 @@ from django.db import connection
 
 from driftline.accounts.models import AuditEntry
 from driftline.common.errors import Problem
-from inference.registry.models import Model
+from inference.registry.models import Dataset, Model
+from monitors.definitions.models import Reference
 from monitors.summaries.services import summarise
 from monitors.workflows import services
 from monitors.workflows.models import Run, Workflow
-from monitors.workflows.triggers import new_labels, start_due_runs, what_would_happen
+from monitors.workflows.triggers.due_runs import new_labels, start_due_runs, what_would_happen
 from tests.worlds.turning_flights import World
 
 TICKS = int(os.environ.get("DRIFTLINE_CRON_TICKS", "12"))
 HOUR = timedelta(hours=1)
+DUE = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -47,6 +49,21 @@ def start_in_thread(at: datetime) -> int:
         return len(start_due_runs(at))
     finally:
         connection.close()
+
+
+def replace_reference(model: Model) -> Reference:
+    """Give the champion a reference in the place of the one that it has, or of a first one."""
+    champion = model.deployment.champion
+    built = champion.references.filter(state=Reference.State.READY)
+    for _ in range(1 if built.exists() else 2):
+        champion.references.update(is_active=False)
+        file = Dataset.objects.create(
+            model=model, version=champion, kind="reference", path="r", rows=1, columns=[]
+        )
+        reference = Reference.objects.create(
+            model=model, version=champion, dataset=file, state=Reference.State.READY, is_active=True
+        )
+    return reference
 
 
 def refusals() -> list[str]:
@@ -185,3 +202,36 @@ def test_the_page_says_what_would_happen(watched: World) -> None:
     assert ready[1].startswith("The schedule starts the next one at ")
     assert ready[2] == "0 of 500 new labelled rows have come that start one."
     assert busy[0] == f"No run can start now: {model} has a run under way; wait for it or cancel it."
+
+
+class TestNewReference:
+    def test_starts_one_run_when_it_takes_the_place_of_another(self, watched: World) -> None:
+        model = watched.model
+        configure(model, on_new_reference=True)
+        assert start_due_runs(DUE) == []
+
+        replace_reference(model)
+
+        with ThreadPoolExecutor(2) as schedulers:
+            started = list(schedulers.map(start_in_thread, [DUE, DUE]))
+        assert sum(started) == 1
+        assert Run.objects.get().trigger == "a new reference of the champion"
+        end_all()
+        assert start_due_runs(DUE) == []
+
+    def test_starts_none_for_one_that_was_there_before(self, watched: World) -> None:
+        replace_reference(watched.model)
+        configure(watched.model, on_new_reference=True)
+
+        assert start_due_runs(DUE) == []
+
+    def test_starts_none_for_what_a_run_stored_with_its_promotion(self, watched: World) -> None:
+        model = watched.model
+        configure(model, on_new_reference=True)
+        reference = replace_reference(model)
+        run = Run.objects.create(
+            model=model, champion=reference.version, data_until=DUE, trigger="ada", state="promoted"
+        )
+        run.steps.create(position=11, name="promote", evidence={"reference": reference.dataset_id})
+
+        assert start_due_runs(DUE) == []

@@ -1,0 +1,49 @@
+"""How much memory a training may use: declared for each workflow, refused where the machine lacks it."""
+
+import pytest
+
+from driftline.common.errors import Problem
+from inference.registry.models import Model
+from monitors.workflows import services
+from monitors.workflows.engine import advance
+from monitors.workflows.models import Workflow
+from monitors.workflows.trainers.launch import memory_of_machine_mb
+from tests.monitors.workflows.conftest import Fire
+from tests.worlds.turning_flights import World
+
+
+def refusal(model: Model, memory_mb: int) -> str:
+    with pytest.raises(Problem) as refused:
+        services.configure_workflow(model=model, actor="ada", memory_mb=memory_mb)
+    assert refused.value.errors[0].pointer == "/workflow/memory_mb"
+    return refused.value.detail
+
+
+class TestDeclaring:
+    def test_more_than_the_machine_has_is_refused_with_what_it_has(self, model: Model) -> None:
+        there = memory_of_machine_mb()
+        assert refusal(model, there + 1) == (
+            f"memory_mb is {there + 1:,}; this machine has {there:,}. Use less, or train elsewhere."
+        )
+
+    def test_less_than_the_libraries_need_is_refused(self, model: Model) -> None:
+        assert "use a whole number from 512" in refusal(model, 100)
+
+    def test_what_the_machine_has_is_taken(self, model: Model) -> None:
+        services.configure_workflow(model=model, actor="ada", memory_mb=512)
+        assert Workflow.of(model).memory_mb == 512
+
+
+class TestTraining:
+    def test_on_a_machine_with_less_fails_by_name(self, turned_world: World, fire: Fire) -> None:
+        Workflow.objects.filter(model=turned_world.model).update(memory_mb=memory_of_machine_mb() * 2)
+        run = services.handle_transition(fire().pk)
+        assert run is not None
+
+        advance(run_id=run.pk)
+
+        run.refresh_from_db()
+        assert run.state == "failed"
+        failed = run.steps.get(state="failed")
+        assert failed.name == "train"
+        assert "lets a training use" in failed.error
